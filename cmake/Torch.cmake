@@ -1,0 +1,56 @@
+# ssgpt::torch: LibTorch out of the PyTorch wheel in .venv, as imported targets.
+# find_package(Torch) is not used: this wheel's config file needs a CUDA toolkit even for a CPU build, and it
+# rewrites CMAKE_CUDA_ARCHITECTURES and global flags.
+
+set(SSGPT_PYTHON "${PROJECT_SOURCE_DIR}/.venv/bin/python" CACHE FILEPATH "Python whose torch package supplies LibTorch")
+set(SSGPT_TORCH_VERSION 2.11.0)
+execute_process(
+  COMMAND "${SSGPT_PYTHON}" -c
+    "import importlib.util as u, importlib.metadata as m; print(u.find_spec('torch').submodule_search_locations[0], m.version('torch').split('+')[0], sep=';', end='')"
+  OUTPUT_VARIABLE torch_location ERROR_QUIET RESULT_VARIABLE torch_missing)
+if(torch_missing)
+  message(FATAL_ERROR "No torch package in ${SSGPT_PYTHON}: run scripts/setup.sh, or set SSGPT_PYTHON")
+endif()
+list(GET torch_location 0 TORCH_ROOT)
+list(GET torch_location 1 torch_version)
+if(NOT torch_version STREQUAL SSGPT_TORCH_VERSION)
+  message(FATAL_ERROR "torch ${torch_version} found in ${TORCH_ROOT}; this program is written for ${SSGPT_TORCH_VERSION}: run scripts/setup.sh")
+endif()
+
+foreach(library IN ITEMS c10 torch_cpu)
+  add_library(${library} SHARED IMPORTED)
+  set_target_properties(${library} PROPERTIES IMPORTED_LOCATION "${TORCH_ROOT}/lib/lib${library}.so")
+endforeach()
+
+add_library(ssgpt_torch INTERFACE)
+add_library(ssgpt::torch ALIAS ssgpt_torch)
+target_include_directories(ssgpt_torch SYSTEM INTERFACE "${TORCH_ROOT}/include")
+# at::parallel_for is a header: without -fopenmp it runs on one thread. The OpenMP runtime must be Torch's own,
+# or the process has two thread teams.
+target_compile_options(ssgpt_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+target_link_libraries(ssgpt_torch INTERFACE torch_cpu c10 "${TORCH_ROOT}/lib/libgomp.so.1")
+set(CMAKE_BUILD_RPATH "${TORCH_ROOT}/lib")
+
+if(NOT SSGPT_CUDA STREQUAL "OFF")
+  find_package(CUDAToolkit 13.0 QUIET)
+endif()
+if(SSGPT_CUDA STREQUAL "ON" AND NOT CUDAToolkit_FOUND)
+  message(FATAL_ERROR "SSGPT_CUDA=ON, but no CUDA toolkit 13.0 or newer was found")
+endif()
+if(CUDAToolkit_FOUND)
+  foreach(library IN ITEMS c10_cuda torch_cuda)
+    add_library(${library} SHARED IMPORTED)
+    set_target_properties(${library} PROPERTIES IMPORTED_LOCATION "${TORCH_ROOT}/lib/lib${library}.so")
+  endforeach()
+  cmake_path(GET TORCH_ROOT PARENT_PATH site_packages)
+  target_include_directories(ssgpt_torch SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS})
+  target_compile_definitions(ssgpt_torch INTERFACE SSGPT_WITH_CUDA)
+  # Nothing of ours names a symbol of libtorch_cuda, which registers its operators when it is loaded.
+  target_link_options(ssgpt_torch INTERFACE -Wl,--no-as-needed "${TORCH_ROOT}/lib/libtorch_cuda.so" -Wl,--as-needed)
+  target_link_libraries(ssgpt_torch INTERFACE c10_cuda)
+  list(APPEND CMAKE_BUILD_RPATH "${site_packages}/nvidia/cu13/lib" "${site_packages}/nvidia/nccl/lib"
+    "${site_packages}/nvidia/cudnn/lib")
+  message(STATUS "LibTorch ${torch_version} with CUDA ${CUDAToolkit_VERSION}: ${TORCH_ROOT}")
+else()
+  message(STATUS "LibTorch ${torch_version}, CPU only: ${TORCH_ROOT}")
+endif()

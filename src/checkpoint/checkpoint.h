@@ -1,0 +1,72 @@
+// Checkpoints on disk: a Hugging Face model directory with a trainer/ folder, written atomically, with a manifest of
+// checksums that is written last. A directory without manifest.json is no checkpoint.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/state.h"
+
+namespace ssgpt::checkpoint {
+
+// Writes `snapshot` as the new directory `directory`. Throws core::RunError (full disk, not writable, exists already);
+// then nothing is left under that name.
+void write(const std::filesystem::path& directory, const Snapshot& snapshot);
+
+// Reads a checkpoint back. Checks the manifest's sizes, and its checksums where `verify` is set. `with_optimizer` also
+// reads the moments where there are any. Throws core::InputError that names the file and what is wrong with it.
+Snapshot read(const std::filesystem::path& directory, bool with_optimizer, bool verify = true);
+
+// Only what the JSON files say: cheap.
+struct Summary {
+  model::GPTSpec spec;
+  std::optional<TrainerState> trainer;
+  std::optional<std::filesystem::path> tokenizer;
+};
+Summary read_summary(const std::filesystem::path& directory);
+
+// Checks every file against the manifest; returns what is wrong, one line a fault, none where all is well.
+std::vector<std::string> verify(const std::filesystem::path& directory);
+
+struct Entry {
+  int64_t step = 0;
+  std::filesystem::path directory;
+};
+
+// RUN/checkpoints/step-XXXXXXXX that have a manifest, by rising step.
+std::vector<Entry> list(const std::filesystem::path& run_directory);
+std::filesystem::path step_directory(const std::filesystem::path& run_directory, int64_t step);
+
+// The newest checkpoint of a run that verifies; a damaged newer one is reported as a warning and passed over. None
+// where the run has no checkpoint directory at all; throws core::InputError where there are some and none verifies.
+std::optional<Entry> find_newest_valid(const std::filesystem::path& run_directory);
+
+struct Retention {
+  int64_t keep_last = 2;
+  int64_t keep_every = 0;
+};
+
+// Saves in the background. Owned and called by one thread.
+class Writer {
+ public:
+  Writer(std::filesystem::path run_directory, const Retention& retention, bool async, bool verify);
+  ~Writer();  // waits; a failure that nobody fetched is logged
+
+  // Copies the flat tensors of `live` (any device) into staging memory, waiting for an earlier save first, and writes
+  // them as step-N of live.trainer->step, verifies it by reading it back where asked, then applies the retention: older
+  // ones go only after a newer one is complete. Rethrows the failure of an earlier save (core::RunError).
+  void save(const Snapshot& live);
+
+  // Waits for the save under way. Rethrows its failure.
+  void wait();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ssgpt::checkpoint

@@ -1,0 +1,57 @@
+// The program: parses the command line, runs the command, turns every exception into one message and an exit code.
+
+#include <cstdio>
+#include <exception>
+#include <string>
+
+#include "cli/commands.h"
+#include "cli/version_text.h"
+#include "core/error.h"
+#include "core/log.h"
+
+namespace {
+
+using ssgpt::core::ExitCode;
+
+int run(int argc, char** argv) {
+  namespace cli = ssgpt::cli;
+  CLI::App app{"ssgpt: pretrain decoder-only transformers with Softmax or Scalable-Softmax attention, and compare them",
+               "ssgpt"};
+  app.set_version_flag("--version", [] { return cli::version_text(); });
+  app.require_subcommand(1);
+  app.footer("Each command has its own --help. Exit codes: 0 done; 1 failed while running; 2 wrong usage or config;\n"
+             "3 unreadable or corrupt input; 128 + signal after a stop that was asked for and saved.");
+  cli::add_train(app);
+  cli::add_compare(app);
+  cli::add_evaluate(app);
+  cli::add_tokenizer(app);
+  cli::add_prepare(app);
+  cli::add_convert(app);
+  cli::add_inspect(app);
+  try {
+    app.parse(argc, argv);
+    return static_cast<int>(ExitCode::kDone);
+  } catch (const CLI::Success& e) {  // --help, --version
+    return app.exit(e);
+  } catch (const CLI::ParseError& e) {
+    app.exit(e);
+    return static_cast<int>(ExitCode::kUsage);
+  } catch (const cli::Stopped& stopped) {
+    return stopped.exit_code;
+  } catch (const ssgpt::core::Error& e) {
+    ssgpt::core::log::error("{}", e.what());
+    return static_cast<int>(e.code());
+  } catch (const std::exception& e) {
+    ssgpt::core::log::error("internal error: {}", e.what());
+    return static_cast<int>(ExitCode::kFailed);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int code = run(argc, argv);
+  std::fflush(stdout);
+  ssgpt::core::log::shutdown();
+  return code;
+}

@@ -1,0 +1,171 @@
+// One plain struct for each section of the config file, with the defaults. The meaning, unit and range of each key
+// stand in schema.cpp, once, for loading, dumping and --help.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ssgpt::config {
+
+// The row scale of attention, a function of n, the number of keys that a query attends to.
+enum class AttentionKind {
+  kSoftmax,     // 1
+  kSsmax,       // s log n
+  kSsmaxFixed,  // log n
+  kSsmaxBias,   // s log n + b
+  kLearnedPn,   // s p_n + b
+};
+std::string_view to_string(AttentionKind kind);                               // "softmax", "ssmax", ...
+std::optional<AttentionKind> parse_attention_kind(std::string_view text);
+const std::vector<std::string>& attention_kind_names();
+
+enum class Device { kAuto, kCpu, kCuda };
+enum class Dtype { kAuto, kFloat32, kBfloat16 };
+enum class ScheduleKind { kConstant, kCosine, kWsd };
+enum class OnNonfinite { kStop, kSkip };
+enum class OnSpike { kWarn, kStop };
+enum class DataFormat { kPretrain, kSft };
+
+struct RunConfig {
+  std::string name = "run";
+  uint64_t seed = 1;
+};
+
+struct AttentionConfig {
+  AttentionKind kind = AttentionKind::kSoftmax;
+  std::optional<double> scale_init;  // none: auto, 1 / mean(log n) for n = 1..sequence_length
+  double bias_init = 0.0;
+};
+
+struct ModelConfig {
+  int64_t vocab_size = 0;  // required
+  int64_t hidden_size = 0;
+  int64_t num_hidden_layers = 0;
+  int64_t num_attention_heads = 0;
+  int64_t intermediate_size = 0;
+  double rope_theta = 10000.0;
+  double rms_norm_eps = 1e-5;
+  double initializer_range = 0.02;
+  AttentionConfig attention;
+};
+
+struct DataConfig {
+  std::optional<std::filesystem::path> tokenizer;
+  std::vector<std::string> train;       // globs; relative to the current directory
+  std::vector<std::string> validation;  // globs
+  int64_t sequence_length = 1024;
+  bool reset_at_document = false;
+  std::optional<int64_t> document_token_id;
+  DataFormat format = DataFormat::kPretrain;
+};
+
+struct SwapAttention {
+  int64_t at_step = 0;
+  AttentionKind kind = AttentionKind::kSsmax;
+};
+
+struct TrainConfig {
+  Device device = Device::kAuto;
+  Dtype dtype = Dtype::kAuto;
+  int64_t max_steps = 0;  // required
+  int64_t global_batch_size = 0;
+  int64_t micro_batch_size = 0;
+  double clip_grad_norm = 1.0;  // 0: no clipping
+  bool deterministic = false;
+  std::optional<SwapAttention> swap_attention;
+  OnNonfinite on_nonfinite = OnNonfinite::kStop;
+  OnSpike on_spike = OnSpike::kWarn;
+};
+
+struct ScheduleConfig {
+  ScheduleKind kind = ScheduleKind::kConstant;
+  int64_t warmup_steps = 0;
+  int64_t decay_steps = 0;
+  double min_lr = 0.0;
+};
+
+struct OptimizerConfig {
+  double lr = 6e-4;
+  std::array<double, 2> betas = {0.9, 0.95};
+  double eps = 1e-8;
+  double weight_decay = 0.1;
+  ScheduleConfig schedule;
+};
+
+struct EvaluateConfig {
+  int64_t every = 0;  // steps; 0: never
+  int64_t batches = 20;  // micro-batches of validation windows
+};
+
+struct CheckpointConfig {
+  int64_t every = 0;       // steps; 0: only at the end
+  int64_t keep_last = 2;
+  int64_t keep_every = 0;  // also keep each step divisible by this; 0: none
+  bool async = true;
+  bool verify = true;
+};
+
+struct LogConfig {
+  int64_t every = 10;  // steps
+  bool tensorboard = true;
+};
+
+struct ParallelConfig {
+  int64_t zero_stage = 0;
+  double bucket_mb = 25.0;
+  double timeout_s = 600.0;
+  int64_t check_every = 0;
+};
+
+struct Config {
+  RunConfig run;
+  ModelConfig model;
+  DataConfig data;
+  TrainConfig train;
+  OptimizerConfig optimizer;
+  EvaluateConfig evaluate;
+  CheckpointConfig checkpoint;
+  LogConfig log;
+  ParallelConfig parallel;
+};
+
+// Reads `path` (YAML or JSON) with its includes, then applies the overrides ("optimizer.lr=1e-3", the value is YAML),
+// then validates. Throws core::InputError where the file cannot be read or parsed, and core::UsageError that lists all
+// faults at once: file:line, key, value, what is allowed, and the nearest key for one that is unknown.
+Config load(const std::filesystem::path& path, const std::vector<std::string>& overrides);
+
+// The same from text; `origin` stands for the file's name in messages, and relative includes start at the current directory.
+Config parse(std::string_view text, std::string_view origin, const std::vector<std::string>& overrides = {});
+
+// YAML with every key; parse(dump(c)) equals c bit for bit.
+std::string dump(const Config& config);
+
+// Whether a resumed run may have another value of this key than the run had.
+enum class ResumeRule { kMayChange, kFixed };
+
+struct Difference {
+  std::string key;     // "optimizer.lr"
+  std::string before;  // as dumped
+  std::string after;
+  ResumeRule rule;
+};
+
+// The keys whose values differ, in the order of the dump.
+std::vector<Difference> differences(const Config& before, const Config& after);
+
+// Where every key stands with its unit, default and range, as text for `ssgpt train --help`.
+std::string describe_keys();
+
+// global_batch_size / micro_batch_size for one rank: micro-batches in a step.
+int64_t accumulation_steps(const TrainConfig& train);
+
+// Scale that makes the average row scale 1 at a swap: 1 / mean(log n), n = 1..sequence_length (0.168 for 1,024;
+// arXiv 2501.19399, section 4), unless the config gives a number.
+double resolved_scale_init(const AttentionConfig& attention, int64_t sequence_length);
+
+}  // namespace ssgpt::config

@@ -1,0 +1,48 @@
+// The exceptions a user can cause, each with the exit code that the program ends with.
+// Programmer's errors are in core/check.h.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+#include <fmt/format.h>
+
+namespace ssgpt::core {
+
+enum class ExitCode : int { kDone = 0, kFailed = 1, kUsage = 2, kBadInput = 3 };
+
+// Base of all errors that are reported as one clear paragraph, without a stack or a source position.
+class Error : public std::runtime_error {
+ public:
+  Error(ExitCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  ExitCode code() const noexcept { return code_; }
+
+ private:
+  ExitCode code_;
+};
+
+// Something that worked when it was asked for failed on the way: a full disk, a non-finite loss (exit code 1).
+class RunError : public Error {
+ public:
+  template <typename... Args>
+  explicit RunError(fmt::format_string<Args...> format, Args&&... args)
+      : Error(ExitCode::kFailed, fmt::format(format, std::forward<Args>(args)...)) {}
+};
+
+// Wrong command line, config or combination of both (exit code 2).
+class UsageError : public Error {
+ public:
+  template <typename... Args>
+  explicit UsageError(fmt::format_string<Args...> format, Args&&... args)
+      : Error(ExitCode::kUsage, fmt::format(format, std::forward<Args>(args)...)) {}
+};
+
+// A missing, truncated, corrupt or foreign file (exit code 3).
+class InputError : public Error {
+ public:
+  template <typename... Args>
+  explicit InputError(fmt::format_string<Args...> format, Args&&... args)
+      : Error(ExitCode::kBadInput, fmt::format(format, std::forward<Args>(args)...)) {}
+};
+
+}  // namespace ssgpt::core

@@ -1,0 +1,42 @@
+// Logging to stderr and, once a run directory exists, to its log.txt. log.cpp is the only file that includes spdlog.
+// All functions may be called from any thread.
+#pragma once
+
+#include <filesystem>
+#include <string_view>
+
+#include <fmt/format.h>
+
+namespace ssgpt::core::log {
+
+enum class Level { kDebug, kInfo, kWarning, kError };
+
+// Messages below `level` are dropped from stderr; a log file takes kInfo and above.
+void set_level(Level level);
+
+// Also appends all later messages to `path` (created if missing). Throws RunError where it cannot be opened.
+void add_file(const std::filesystem::path& path);
+
+// Writes out what is buffered, and closes the log file.
+void shutdown();
+
+void write(Level level, std::string_view message);
+
+template <typename... Args>
+void debug(fmt::format_string<Args...> format, Args&&... args) {
+  write(Level::kDebug, fmt::format(format, std::forward<Args>(args)...));
+}
+template <typename... Args>
+void info(fmt::format_string<Args...> format, Args&&... args) {
+  write(Level::kInfo, fmt::format(format, std::forward<Args>(args)...));
+}
+template <typename... Args>
+void warning(fmt::format_string<Args...> format, Args&&... args) {
+  write(Level::kWarning, fmt::format(format, std::forward<Args>(args)...));
+}
+template <typename... Args>
+void error(fmt::format_string<Args...> format, Args&&... args) {
+  write(Level::kError, fmt::format(format, std::forward<Args>(args)...));
+}
+
+}  // namespace ssgpt::core::log

@@ -1,0 +1,53 @@
+// Where the figures of a run go: metrics.jsonl, TensorBoard's event file, a line on the console.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace ssgpt::metrics {
+
+// One line of metrics.jsonl: names in README's table order. Values that are not finite are written as null.
+struct Record {
+  int64_t step = 0;
+  int64_t tokens = 0;
+  std::vector<std::pair<std::string, double>> values;  // "train/loss" ...
+  double time = 0.0;                                   // seconds since the epoch
+};
+
+// Appends records as JSON lines; numbers read back to the same double. Each line is written whole.
+class JsonlSink {
+ public:
+  // Opens for appending. Throws core::RunError.
+  explicit JsonlSink(const std::filesystem::path& path);
+  ~JsonlSink();
+  void write(const Record& record);
+
+  // Drops the lines whose step is above `last_step`, and a torn last line. Atomic.
+  static void truncate_after(const std::filesystem::path& path, int64_t last_step);
+
+ private:
+  int descriptor_ = -1;
+  std::filesystem::path path_;
+};
+
+// Scalars and text in TensorBoard's event format (TFRecord framing, Event protobuf).
+class TensorBoardSink {
+ public:
+  // A new events.out.tfevents.* file in `directory`. purge_step >= 0 tells TensorBoard to drop later points of earlier
+  // files (a resumed run).
+  TensorBoardSink(const std::filesystem::path& directory, int64_t purge_step);
+  ~TensorBoardSink();
+  void write(const Record& record);
+  void write_text(int64_t step, const std::string& tag, const std::string& text);
+  void flush();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ssgpt::metrics

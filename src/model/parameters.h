@@ -1,0 +1,73 @@
+// All parameters in one flat fp32 tensor, their gradients in a second one at the same offsets, and, when the compute
+// dtype is bf16, a bf16 shadow at the same offsets. Named parameters are views. Knows no layers and no optimizer.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace ssgpt::model {
+
+// How a parameter starts. Value i of parameter `name` is a pure function of (seed, name, i).
+struct Initializer {
+  enum class Kind { kNormal, kConstant, kLogPosition };  // kLogPosition: value i is log(i + 1)
+  Kind kind = Kind::kConstant;
+  double value = 0.0;  // standard deviation of kNormal, value of kConstant
+};
+
+struct ParameterSpec {
+  std::string name;  // Hugging Face's Llama name
+  std::vector<int64_t> shape;
+  Initializer initializer;
+};
+
+struct Parameter {
+  ParameterSpec spec;
+  int64_t offset = 0;  // elements from the start of the flat tensors; a multiple of 32 (128 bytes of fp32)
+  int64_t numel = 0;
+};
+
+class ParameterStore {
+ public:
+  // Lays the parameters out in the given order and allocates zeros. compute_dtype: kFloat or kBFloat16.
+  ParameterStore(std::vector<ParameterSpec> specs, at::Device device, at::ScalarType compute_dtype);
+
+  const std::vector<Parameter>& parameters() const { return parameters_; }
+  const Parameter& find(std::string_view name) const;  // throws core::InternalError where there is none
+  bool contains(std::string_view name) const;
+  int64_t num_parameters() const;  // without alignment padding
+
+  at::Tensor flat_master() const { return master_; }  // fp32 (flat_size)
+  at::Tensor flat_grad() const { return grad_; }      // fp32 (flat_size); padding stays zero
+  at::Tensor flat_compute() const { return compute_; }  // compute dtype (flat_size); the master itself in fp32
+
+  // Views of `name` in its own shape.
+  at::Tensor master(std::string_view name) const;
+  at::Tensor grad(std::string_view name) const;
+  at::Tensor compute(std::string_view name) const;
+
+  // The view of a flat tensor of this layout (a moment, a snapshot) that belongs to `parameter`.
+  static at::Tensor view_of(const at::Tensor& flat, const Parameter& parameter);
+
+  // A view of adjacent rank-2 parameters (equal columns) as one matrix: q, k, v; gate, up. Throws core::InternalError
+  // where they are not adjacent.
+  at::Tensor merged(const at::Tensor& flat, const std::vector<std::string>& names) const;
+
+  void initialize(uint64_t seed);
+  void zero_grad();
+  // Rounds the master into the bf16 shadow; nothing to do in fp32. Call after the master changed.
+  void refresh_compute();
+
+ private:
+  std::vector<Parameter> parameters_;
+  std::unordered_map<std::string, size_t> index_;
+  at::Tensor master_;
+  at::Tensor grad_;
+  at::Tensor compute_;
+};
+
+}  // namespace ssgpt::model

@@ -1,0 +1,45 @@
+// AdamW (Loshchilov and Hutter, arXiv 1711.05101) over one flat tensor. Knows slices, not models.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace ssgpt::optim {
+
+struct AdamWOptions {
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double eps = 1e-8;
+};
+
+// Elements [begin, end) of the flat tensor and their decoupled weight decay. Slices are sorted and disjoint; elements in
+// none of them (alignment padding) are left alone.
+struct DecaySlice {
+  int64_t begin = 0;
+  int64_t end = 0;
+  double weight_decay = 0.0;
+};
+
+class AdamW {
+ public:
+  // master, grad: fp32 (size), kept by reference. Moments start at zero.
+  AdamW(at::Tensor master, at::Tensor grad, std::vector<DecaySlice> slices, const AdamWOptions& options);
+
+  // One update number `step` (1 for the first), for g = grad * grad_factor:
+  //   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
+  //   w = w (1 - lr decay) - lr (m / (1 - beta1^step)) / (sqrt(v / (1 - beta2^step)) + eps)
+  // as torch.optim.AdamW. grad_factor: fp32 of one element on the device; where it is not finite nothing changes.
+  void step(int64_t step, double lr, const at::Tensor& grad_factor);
+
+  at::Tensor exp_avg() const { return exp_avg_; }        // fp32 (size), m
+  at::Tensor exp_avg_sq() const { return exp_avg_sq_; }  // fp32 (size), v
+
+ private:
+  at::Tensor master_, grad_, exp_avg_, exp_avg_sq_;
+  std::vector<DecaySlice> slices_;
+  AdamWOptions options_;
+};
+
+}  // namespace ssgpt::optim

@@ -1,0 +1,14 @@
+// Learning rate as a pure function of the step.
+#pragma once
+
+#include <cstdint>
+
+#include "config/config.h"
+
+namespace ssgpt::optim {
+
+// The rate of update number `step` (1 for the first). Warm-up is linear: lr * step / warmup_steps up to warmup_steps.
+//   constant: lr.   cosine: from lr to min_lr at max_steps.   wsd: lr, then linear to min_lr over the last decay_steps.
+double learning_rate(const config::OptimizerConfig& optimizer, int64_t step, int64_t max_steps);
+
+}  // namespace ssgpt::optim

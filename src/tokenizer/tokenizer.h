@@ -1,0 +1,53 @@
+// Text to token ids and back. The only folder that includes sentencepiece.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ssgpt::tokenizer {
+
+// A sentencepiece model. For one that train() wrote, decode(encode(x)) == x for every valid UTF-8 x. Thread-safe.
+class Tokenizer {
+ public:
+  // Throws core::InputError where the file is missing or not a sentencepiece model.
+  explicit Tokenizer(const std::filesystem::path& model);
+  ~Tokenizer();
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+
+  int64_t vocab_size() const;
+  int32_t eos_id() const;  // ends each document in token shards; throws core::InputError where the model has none
+  int32_t bos_id() const;  // -1 where the model has none
+  std::string piece(int32_t id) const;
+
+  // Ids of `text`, with no BOS or EOS added. Throws core::InputError where `text` is not valid UTF-8.
+  std::vector<int32_t> encode(std::string_view text) const;
+  // Text of `ids`; BOS and EOS decode to nothing. Throws core::InputError for an id outside the vocabulary.
+  std::string decode(std::span<const int32_t> ids) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+struct TrainOptions {
+  int64_t vocab_size = 4096;
+  uint64_t max_bytes = 256ull << 20;  // of text that training looks at; larger inputs are sampled evenly
+  uint64_t seed = 1;
+  int num_threads = 0;  // 0: all cores
+};
+
+// Hands out the next document, false at the end.
+using DocumentSource = std::function<bool(std::string&)>;
+
+// Trains BPE with byte fallback, split digits, identity normalisation, no dummy prefix and all blanks kept, and writes
+// the model to `output` atomically. Deterministic. Throws core::InputError where the text is too small for vocab_size.
+void train(const DocumentSource& documents, const std::filesystem::path& output, const TrainOptions& options);
+
+}  // namespace ssgpt::tokenizer
