@@ -1,0 +1,134 @@
+// The fused operations of the model and the optimizer: a forward and a backward function for each. They know
+// no layers.
+//
+// Contract of all functions here: tensors are dense (row-major, contiguous) unless a comment says "strided",
+// and all on one device. "data" is the compute dtype, fp32 or bf16, the same for all data tensors of a call;
+// arithmetic inside is fp32 whatever it is. Outputs belong to the caller, who allocates them; nothing is
+// allocated here but where a function returns a tensor. "=" overwrites an output, "+=" adds to it. Sums have
+// an order that does not depend on the number of threads. Values that are not finite go through, as IEEE
+// arithmetic has them. A tensor that breaks the contract is a defect of the program: core::InternalError.
+//
+// Shapes: M rows (B T tokens), B batch, T time, D hidden, N heads, H head dim, F feed-forward, V vocabulary.
+#pragma once
+
+#include <cstdint>
+
+#include <ATen/core/Tensor.h>
+
+namespace ssgpt::kernels {
+
+// --- RMSNorm (Zhang and Sennrich, arXiv 1910.07467)
+// ---------------------------------------------------------------
+
+// out = x * rstd * weight with rstd = 1 / sqrt(mean(x^2) + eps) along a row.
+//   x: data (M, D).  weight: data (D).  out: data (M, D), =.  rstd: fp32 (M), =, for the backward.
+void rms_norm_forward(const at::Tensor& x, const at::Tensor& weight, double eps, const at::Tensor& out,
+                      const at::Tensor& rstd);
+
+// sum = residual + branch, rounded to the data dtype; then the norm of that sum, as above.
+//   residual, branch: data (M, D).  sum: data (M, D), =; may be `residual` itself.
+void add_rms_norm_forward(const at::Tensor& residual, const at::Tensor& branch, const at::Tensor& weight,
+                          double eps, const at::Tensor& sum, const at::Tensor& out, const at::Tensor& rstd);
+
+// d_x += the gradient through the norm (d_x arrives with the residual path's gradient); d_weight += sum over
+// rows.
+//   d_out, x: data (M, D).  weight: data (D).  rstd: fp32 (M).  d_x: data (M, D).  d_weight: fp32 (D).
+//   scratch: fp32 (num_row_chunks(M), D), contents lost.
+void rms_norm_backward(const at::Tensor& d_out, const at::Tensor& x, const at::Tensor& weight,
+                       const at::Tensor& rstd, const at::Tensor& d_x, const at::Tensor& d_weight,
+                       const at::Tensor& scratch);
+
+// Rows are summed in chunks of a fixed length, whose sums are then added in order: this many chunks for M
+// rows.
+int64_t num_row_chunks(int64_t rows);
+
+// --- Rotary positions and the row scale of attention
+// ---------------------------------------------------------------
+
+// What multiplies the query of head h where it attends to n keys: c = scale[h] * position[n - 1] + bias[h]
+// (Scalable-Softmax, arXiv 2501.19399, applied to the query because it is constant along a row of scores).
+// A |c| below 1e-20 is taken as 1e-20: scores are zero either way, and the gradient of c can still be told
+// from the scaled query.
+struct RowScale {
+  at::Tensor
+      position;  // fp32 (at least max n), log n or learned p_n; undefined: c is 1 and the rest is not read
+  at::Tensor scale;  // fp32 (N), s; undefined: 1
+  at::Tensor bias;   // fp32 (N), b; undefined: 0
+  bool identity() const { return !position.defined(); }
+};
+
+// Rotates q and k in place, then multiplies q by the row scale. v is untouched. Hugging Face's convention
+// (rotate_half):
+//   out[i] = x[i] cos[i] - x[i + H/2] sin[i];  out[i + H/2] = x[i + H/2] cos[i] + x[i] sin[i],  i < H/2
+//   qkv: data (B, T, 3, N, H).  cos, sin: fp32 (T, H/2), row t for time t.  num_keys: int32 (B, T), n >= 1 of
+//   each row.
+void rope_forward(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin,
+                  const at::Tensor& num_keys, const RowScale& row_scale);
+
+// The backward, from the gradients that attention gives: d_q, d_k, d_v: data (B, N, T, H), strided, last
+// stride 1.
+//   qkv: data (B, T, 3, N, H), as rope_forward left it; becomes the gradient of what rope_forward was given.
+//   d_row_scale: fp32 (B, T, N), =: the gradient of c for each row and head, <d_q, q'> / c with the scaled
+//   query q'; exactly 0 where n = 1, for attention to one key does not depend on the query. Undefined where
+//   the row scale is the identity.
+void rope_backward(const at::Tensor& d_q, const at::Tensor& d_k, const at::Tensor& d_v, const at::Tensor& cos,
+                   const at::Tensor& sin, const at::Tensor& num_keys, const RowScale& row_scale,
+                   const at::Tensor& qkv, const at::Tensor& d_row_scale);
+
+// Sums the gradient of c into those of its parameters; an undefined output is left out.
+//   d_row_scale: fp32 (B, T, N).  d_scale, d_bias: fp32 (N), +=.  d_position: fp32 (as row_scale.position),
+//   +=.
+void row_scale_backward(const at::Tensor& d_row_scale, const at::Tensor& num_keys, const RowScale& row_scale,
+                        const at::Tensor& d_scale, const at::Tensor& d_bias, const at::Tensor& d_position);
+
+// --- SwiGLU (Shazeer, arXiv 2002.05202)
+// ----------------------------------------------------------------------------
+
+// out = silu(gate) * up.   gate_up: data (M, 2F), gate in columns [0, F).  out: data (M, F), =.
+void swiglu_forward(const at::Tensor& gate_up, const at::Tensor& out);
+
+// d_out: data (M, F).  d_gate_up: data (M, 2F), =; may be gate_up itself.
+void swiglu_backward(const at::Tensor& d_out, const at::Tensor& gate_up, const at::Tensor& d_gate_up);
+
+// --- Softmax cross-entropy
+// -----------------------------------------------------------------------------------------
+
+// losses[r] = log(sum over v < vocab_size of exp(logits[r, v])) - logits[r, targets[r]] in nats; 0 where the
+// target is negative.   logits: data (R, C), C >= vocab_size; the columns beyond are padding, never
+// predicted.
+//   targets: int64 (R), below vocab_size (checked).  losses: fp32 (R), =.
+void cross_entropy_forward(const at::Tensor& logits, const at::Tensor& targets, int64_t vocab_size,
+                           const at::Tensor& losses);
+
+// The same, and the logits become the gradient of the sum of the losses: softmax - one_hot(target); 0 in rows
+// of a negative target and in padding columns.
+void cross_entropy_forward_backward(const at::Tensor& logits, const at::Tensor& targets, int64_t vocab_size,
+                                    const at::Tensor& losses);
+
+// --- Embedding
+// -----------------------------------------------------------------------------------------------------
+
+// out[m] = table[tokens[m]].   tokens: int64 (M), in [0, V) (checked).  table: data (V, D).  out: data (M,
+// D), =.
+void embedding_forward(const at::Tensor& tokens, const at::Tensor& table, const at::Tensor& out);
+
+// d_table[tokens[m]] += d_out[m], in the order of m.   d_out: data (M, D).  d_table: fp32 (V, D).
+void embedding_backward(const at::Tensor& tokens, const at::Tensor& d_out, const at::Tensor& d_table);
+
+// --- The optimizer's operations on flat tensors
+// --------------------------------------------------------------------
+
+// Sum of squares, fp64 of one element on flat's device: over fixed chunks, in fp64, combined in order.
+//   flat: fp32 (any size).
+at::Tensor squared_norm(const at::Tensor& flat);
+
+// One AdamW update (Loshchilov and Hutter, arXiv 1711.05101) of elements [begin, end), as torch.optim.AdamW:
+//   g = grad * grad_factor;  m = m + (1 - beta1) (g - m);  v = beta2 v + (1 - beta2) g^2
+//   w = w (1 - lr weight_decay) - lr / (1 - beta1^step) * m / (sqrt(v) / sqrt(1 - beta2^step) + eps)
+//   master, grad, exp_avg, exp_avg_sq: fp32 of equal size; grad is only read.  step: 1 for the first.
+//   grad_factor: fp32 of one element; where it is not finite, nothing changes.
+void adamw_update(const at::Tensor& master, const at::Tensor& grad, const at::Tensor& exp_avg,
+                  const at::Tensor& exp_avg_sq, int64_t begin, int64_t end, double lr, double beta1,
+                  double beta2, double eps, double weight_decay, int64_t step, const at::Tensor& grad_factor);
+
+}  // namespace ssgpt::kernels
