@@ -15,14 +15,15 @@ class InternalError : public std::logic_error {
   using std::logic_error::logic_error;
 };
 
-[[noreturn]] void fail_check(const char* condition, const std::string& message, const std::source_location& where);
+[[noreturn]] void fail_check(const char* condition, const std::string& message,
+                             const std::source_location& where);
 
 }  // namespace ssgpt::core
 
 // SSGPT_CHECK(condition, "format", args...): throws InternalError unless the condition holds.
-#define SSGPT_CHECK(condition, ...)                                                                           \
-  do {                                                                                                        \
-    if (!(condition)) [[unlikely]] {                                                                          \
-      ::ssgpt::core::fail_check(#condition, fmt::format(__VA_ARGS__), std::source_location::current());       \
-    }                                                                                                         \
+#define SSGPT_CHECK(condition, ...)                                                                     \
+  do {                                                                                                  \
+    if (!(condition)) [[unlikely]] {                                                                    \
+      ::ssgpt::core::fail_check(#condition, fmt::format(__VA_ARGS__), std::source_location::current()); \
+    }                                                                                                   \
   } while (false)

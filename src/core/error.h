@@ -21,7 +21,8 @@ class Error : public std::runtime_error {
   ExitCode code_;
 };
 
-// Something that worked when it was asked for failed on the way: a full disk, a non-finite loss (exit code 1).
+// Something that worked when it was asked for failed on the way: a full disk, a non-finite loss (exit code
+// 1).
 class RunError : public Error {
  public:
   template <typename... Args>

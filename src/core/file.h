@@ -11,8 +11,8 @@
 
 namespace ssgpt::core {
 
-// A file opened for positioned reads. Reads use pread, so one object serves several threads, and a file that shrank
-// after it was opened is an InputError instead of a SIGBUS.
+// A file opened for positioned reads. Reads use pread, so one object serves several threads, and a file that
+// shrank after it was opened is an InputError instead of a SIGBUS.
 class InputFile {
  public:
   // Throws InputError where `path` is missing, not a regular file, or unreadable.
@@ -41,8 +41,8 @@ class InputFile {
 // The whole file as text. Throws InputError.
 std::string read_text(const std::filesystem::path& path);
 
-// A file that appears under its name complete and synced, or not at all: it is written beside its final name, and
-// commit() syncs and renames it. Without commit() the destructor removes what was written.
+// A file that appears under its name complete and synced, or not at all: it is written beside its final name,
+// and commit() syncs and renames it. Without commit() the destructor removes what was written.
 class AtomicFile {
  public:
   // Throws RunError where the folder is missing or not writable.
@@ -72,8 +72,9 @@ class AtomicFile {
 
 void write_text_atomically(const std::filesystem::path& path, std::string_view text);
 
-// A directory that appears under its name complete or not at all; same contract as AtomicFile. The files in it are the
-// caller's to write and sync (AtomicFile does); commit() syncs the directory, renames it and syncs its parent.
+// A directory that appears under its name complete or not at all; same contract as AtomicFile. The files in
+// it are the caller's to write and sync (AtomicFile does); commit() syncs the directory, renames it and syncs
+// its parent.
 class AtomicDirectory {
  public:
   // Creates `path`'s parents and an empty temporary directory beside `path`. Throws RunError.
@@ -85,7 +86,8 @@ class AtomicDirectory {
   const std::filesystem::path& temporary() const { return temporary_; }
   void commit();
 
-  // True for the names that unfinished AtomicFile and AtomicDirectory objects of a killed process leave behind.
+  // True for the names that unfinished AtomicFile and AtomicDirectory objects of a killed process leave
+  // behind.
   static bool is_temporary_name(std::string_view name);
 
  private:
@@ -100,8 +102,8 @@ void sync_directory(const std::filesystem::path& path);
 // mkdir -p, and a check that files can be created in it. Throws RunError that names the path and the reason.
 void create_writable_directory(const std::filesystem::path& path);
 
-// Paths that match the shell patterns (* ? [..]), sorted within each pattern, each path once. Throws InputError for a
-// pattern that matches nothing.
+// Paths that match the shell patterns (* ? [..]), sorted within each pattern, each path once. Throws
+// InputError for a pattern that matches nothing.
 std::vector<std::filesystem::path> expand_globs(const std::vector<std::string>& patterns);
 
 }  // namespace ssgpt::core

@@ -1,5 +1,5 @@
-// Logging to stderr and, once a run directory exists, to its log.txt. log.cpp is the only file that includes spdlog.
-// All functions may be called from any thread.
+// Logging to stderr and, once a run directory exists, to its log.txt. log.cpp is the only file that includes
+// spdlog. All functions may be called from any thread.
 #pragma once
 
 #include <filesystem>

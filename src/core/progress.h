@@ -16,8 +16,8 @@ class ProgressBar {
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
 
-  void advance(uint64_t amount);             // any thread
-  void finish(const std::string& summary);   // replaces the bar by one line; later calls do nothing
+  void advance(uint64_t amount);            // any thread
+  void finish(const std::string& summary);  // replaces the bar by one line; later calls do nothing
 
  private:
   void draw(bool last);
@@ -32,5 +32,8 @@ class ProgressBar {
   bool finished_ = false;
   std::mutex mutex_;
 };
+
+// Takes a bar that stands on the terminal off it, until its next redraw. The log calls this before each line.
+void clear_progress_line();
 
 }  // namespace ssgpt::core

@@ -1,5 +1,5 @@
-// Counter-based random numbers: every value is a pure function of (key, index), so any part of a stream can be made
-// anywhere, in any order, by any number of threads.
+// Counter-based random numbers: every value is a pure function of (key, index), so any part of a stream can
+// be made anywhere, in any order, by any number of threads.
 #pragma once
 
 #include <array>

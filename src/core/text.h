@@ -9,11 +9,12 @@
 
 namespace ssgpt::core {
 
-std::string human_bytes(uint64_t bytes);      // "1.4 GiB"
-std::string human_count(double count);        // "6.8M", "1.25B", "950"
-std::string human_duration(double seconds);   // "45 s", "3 min 12 s", "2 h 05 min", "3 d 4 h"
+std::string human_bytes(uint64_t bytes);     // "1.4 GiB"
+std::string human_count(double count);       // "6.8M", "1.25B", "950"
+std::string human_duration(double seconds);  // "45 s", "3 min 12 s", "2 h 05 min", "3 d 4 h"
 
-// The candidate most like `word`, for "did you mean ...?"; none where nothing is near (edit distance above a third).
+// The candidate most like `word`, for "did you mean ...?"; none where nothing is near (edit distance above a
+// third).
 std::optional<std::string> closest_match(std::string_view word, std::span<const std::string> candidates);
 
 // Byte position of the first byte that is not valid UTF-8; none where all of `text` is.

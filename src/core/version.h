@@ -4,6 +4,7 @@
 namespace ssgpt::core {
 
 const char* version();       // "0.1.0"
-const char* git_revision();  // "a1b2c3d4e5f6", with "-dirty" after it where tracked files were changed; "unknown" without git
+const char* git_revision();  // "a1b2c3d4e5f6", with "-dirty" after it where tracked files were changed;
+                             // "unknown" without git
 
 }  // namespace ssgpt::core

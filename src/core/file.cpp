@@ -1,0 +1,165 @@
+#include "core/file.h"
+
+#include "core/error.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <fcntl.h>
+#include <glob.h>
+#include <sys/stat.h>
+#include <system_error>
+#include <unistd.h>
+#include <unordered_set>
+#include <utility>
+
+namespace ssgpt::core {
+
+namespace {
+
+std::string reason(int error) {
+  return std::system_category().message(error);
+}
+
+}  // namespace
+
+InputFile::InputFile(std::filesystem::path path) : path_(std::move(path)) {
+  // O_NONBLOCK: opening a FIFO would wait for a writer before it could be refused.
+  descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor_ < 0) {
+    if (errno == ENOENT) {
+      throw InputError("{}: no such file", path_.string());
+    }
+    throw InputError("{}: cannot be opened for reading: {}", path_.string(), reason(errno));
+  }
+  struct stat status {};
+  std::string fault;
+  if (::fstat(descriptor_, &status) != 0) {
+    fault = reason(errno);
+  } else if (S_ISDIR(status.st_mode)) {
+    fault = "a directory where a file is expected";
+  } else if (!S_ISREG(status.st_mode)) {
+    fault = "not a regular file";
+  }
+  if (!fault.empty()) {
+    ::close(descriptor_);
+    throw InputError("{}: {}", path_.string(), fault);
+  }
+  size_ = static_cast<uint64_t>(status.st_size);
+}
+
+InputFile::~InputFile() {
+  if (descriptor_ >= 0) {
+    ::close(descriptor_);
+  }
+}
+
+InputFile::InputFile(InputFile&& other) noexcept
+    : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)), size_(other.size_) {}
+
+InputFile& InputFile::operator=(InputFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(descriptor_, other.descriptor_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+size_t InputFile::read_some(uint64_t offset, std::span<std::byte> out) const {
+  size_t done = 0;
+  while (done < out.size()) {
+    const ssize_t count =
+        ::pread(descriptor_, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+    if (count == 0) {
+      break;
+    }
+    if (count < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      throw InputError("{}: reading {} bytes at byte {} failed: {}", path_.string(), out.size(), offset,
+                       reason(errno));
+    }
+    done += static_cast<size_t>(count);
+  }
+  return done;
+}
+
+void InputFile::read(uint64_t offset, std::span<std::byte> out) const {
+  if (const size_t count = read_some(offset, out); count != out.size()) {
+    throw InputError("{}: ends at byte {}, but {} bytes are expected at byte {}: the file is truncated{}",
+                     path_.string(), offset + count, out.size(), offset,
+                     offset + out.size() <= size_ ? " (it became shorter after it was opened)" : "");
+  }
+}
+
+std::string read_text(const std::filesystem::path& path) {
+  const InputFile file(path);
+  std::string text;
+  size_t step = std::max<size_t>(file.size() + 1, 4096);  // + 1: one read sees the end as well
+  while (true) {
+    const size_t before = text.size();
+    text.resize(before + step);
+    const size_t count = file.read_some(before, std::as_writable_bytes(std::span(text).subspan(before)));
+    text.resize(before + count);
+    if (count < step) {
+      return text;
+    }
+    step = text.size();
+  }
+}
+
+void sync_directory(const std::filesystem::path& path) {
+  const int descriptor = ::open(path.empty() ? "." : path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) {
+    throw RunError("{}: the folder cannot be opened to sync it: {}", path.string(), reason(errno));
+  }
+  const int failure = ::fsync(descriptor) == 0 ? 0 : errno;
+  ::close(descriptor);
+  if (failure != 0 && failure != EINVAL) {  // EINVAL: a file system that has no such call for folders
+    throw RunError("{}: syncing the folder failed: {}", path.string(), reason(failure));
+  }
+}
+
+void create_writable_directory(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error && !std::filesystem::is_directory(path)) {
+    throw RunError("{}: the folder cannot be created: {}", path.string(), error.message());
+  }
+  std::string probe = (path / ".write-test-XXXXXX").string();
+  const int descriptor = ::mkostemp(probe.data(), O_CLOEXEC);
+  if (descriptor < 0) {
+    throw RunError("{}: no file can be created in this folder: {}", path.string(), reason(errno));
+  }
+  ::close(descriptor);
+  ::unlink(probe.c_str());
+}
+
+std::vector<std::filesystem::path> expand_globs(const std::vector<std::string>& patterns) {
+  std::vector<std::filesystem::path> paths;
+  std::unordered_set<std::string> seen;
+  for (const std::string& pattern : patterns) {
+    glob_t result{};
+    const int status = ::glob(pattern.c_str(), GLOB_NOSORT, nullptr, &result);
+    std::vector<std::string> matches(result.gl_pathv, result.gl_pathv + result.gl_pathc);
+    ::globfree(&result);
+    if (status == GLOB_NOMATCH || (status == 0 && matches.empty())) {
+      throw InputError(
+          "{}: no such file{}", pattern,
+          pattern.find_first_of("*?[") == std::string::npos ? "" : " (nothing matches the pattern)");
+    }
+    if (status != 0) {
+      throw InputError("{}: the files that match it cannot be listed: {}", pattern, reason(errno));
+    }
+    std::sort(matches.begin(), matches.end());
+    for (const std::string& match : matches) {
+      std::filesystem::path path(match);
+      if (seen.insert(path.lexically_normal().string()).second) {
+        paths.push_back(std::move(path));
+      }
+    }
+  }
+  return paths;
+}
+
+}  // namespace ssgpt::core

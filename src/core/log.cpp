@@ -1,0 +1,120 @@
+#include "core/log.h"
+
+#include "core/error.h"
+#include "core/progress.h"
+
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include <spdlog/logger.h>
+#include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+
+namespace ssgpt::core::log {
+
+namespace {
+
+spdlog::level::level_enum to_spdlog(Level level) {
+  switch (level) {
+    case Level::kDebug:
+      return spdlog::level::debug;
+    case Level::kInfo:
+      return spdlog::level::info;
+    case Level::kWarning:
+      return spdlog::level::warn;
+    case Level::kError:
+      return spdlog::level::err;
+  }
+  return spdlog::level::info;
+}
+
+// "%*" in a pattern: the level and a colon, nothing for the ordinary level.
+class LevelPrefix : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, const std::tm&, spdlog::memory_buf_t& out) override {
+    std::string_view prefix;
+    switch (message.level) {
+      case spdlog::level::debug:
+        prefix = "debug: ";
+        break;
+      case spdlog::level::warn:
+        prefix = "warning: ";
+        break;
+      case spdlog::level::err:
+        prefix = "error: ";
+        break;
+      default:
+        break;
+    }
+    out.append(prefix.data(), prefix.data() + prefix.size());
+  }
+  std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<LevelPrefix>(); }
+};
+
+std::unique_ptr<spdlog::formatter> make_formatter(const std::string& pattern) {
+  auto formatter = std::make_unique<spdlog::pattern_formatter>();
+  formatter->add_flag<LevelPrefix>('*').set_pattern(pattern);
+  return formatter;
+}
+
+struct State {
+  std::mutex mutex;  // the sinks have no lock of their own
+  std::shared_ptr<spdlog::sinks::stderr_color_sink_st> console;
+  spdlog::logger logger;
+
+  State()
+      : console(std::make_shared<spdlog::sinks::stderr_color_sink_st>(
+            std::getenv("NO_COLOR") != nullptr ? spdlog::color_mode::never : spdlog::color_mode::automatic)),
+        logger("ssgpt", console) {
+    console->set_color(spdlog::level::info, "");
+    console->set_formatter(make_formatter("%H:%M:%S %^%*%$%v"));
+    console->set_level(spdlog::level::info);
+    logger.set_level(spdlog::level::debug);
+    logger.flush_on(spdlog::level::debug);  // a killed run keeps its last line
+  }
+};
+
+// Never destroyed: destructors of static objects may still log.
+State& state() {
+  static State* const instance = new State;
+  return *instance;
+}
+
+}  // namespace
+
+void set_level(Level level) {
+  const std::lock_guard lock(state().mutex);
+  state().console->set_level(to_spdlog(level));
+}
+
+void add_file(const std::filesystem::path& path) {
+  try {
+    auto file = std::make_shared<spdlog::sinks::basic_file_sink_st>(path.string());
+    file->set_formatter(make_formatter("%Y-%m-%dT%H:%M:%S.%e%z %*%v"));
+    file->set_level(spdlog::level::info);
+    const std::lock_guard lock(state().mutex);
+    state().logger.sinks().push_back(std::move(file));
+  } catch (const spdlog::spdlog_ex& failure) {
+    throw RunError("{}: the log file cannot be opened: {}", path.string(), failure.what());
+  }
+}
+
+void shutdown() {
+  const std::lock_guard lock(state().mutex);
+  state().logger.flush();
+  state().logger.sinks().resize(1);
+}
+
+void write(Level level, std::string_view message) {
+  const std::lock_guard lock(state().mutex);
+  if (state().console->should_log(to_spdlog(level))) {
+    clear_progress_line();
+  }
+  state().logger.log(to_spdlog(level), spdlog::string_view_t(message.data(), message.size()));
+}
+
+}  // namespace ssgpt::core::log

@@ -1,0 +1,54 @@
+#include "core/stop_signal.h"
+
+#include "core/check.h"
+
+#include <array>
+#include <atomic>
+#include <signal.h>
+#include <unistd.h>
+
+namespace ssgpt::core {
+
+namespace {
+
+constexpr std::array kSignals = {SIGTERM, SIGINT, SIGUSR1};
+
+std::atomic<int> received_signal{0};
+static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may use lock-free atomics only");
+
+std::array<struct sigaction, kSignals.size()> earlier_actions;
+std::atomic<bool> installed{false};
+
+extern "C" void handle_stop_signal(int signal_number) {
+  int none = 0;
+  if (!received_signal.compare_exchange_strong(none, signal_number)) {
+    ::_exit(128 + signal_number);
+  }
+}
+
+}  // namespace
+
+StopSignal::StopSignal() {
+  SSGPT_CHECK(!installed.exchange(true), "two StopSignal objects at a time");
+  received_signal = 0;
+  struct sigaction action {};
+  action.sa_handler = handle_stop_signal;
+  action.sa_flags = SA_RESTART;  // a read or write that is under way continues
+  sigemptyset(&action.sa_mask);
+  for (size_t i = 0; i < kSignals.size(); ++i) {
+    SSGPT_CHECK(::sigaction(kSignals[i], &action, &earlier_actions[i]) == 0, "sigaction failed");
+  }
+}
+
+StopSignal::~StopSignal() {
+  for (size_t i = 0; i < kSignals.size(); ++i) {
+    ::sigaction(kSignals[i], &earlier_actions[i], nullptr);
+  }
+  installed = false;
+}
+
+int StopSignal::received() const noexcept {
+  return received_signal.load();
+}
+
+}  // namespace ssgpt::core
