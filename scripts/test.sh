@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Installs what is missing, checks style and layering, builds with warnings as errors, and runs every test.
+# Runs unattended: no terminal and no input needed. Exit code 0 only if everything passed.
+# Usage: scripts/test.sh
+# shellcheck source=scripts/lib.sh
+source "$(dirname "$0")/lib.sh"
+exec </dev/null
+failed=()
+
+stage "Set-up"
+scripts/setup.sh
+
+stage "Style"
+mapfile -t sources < <(find src tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' | sort)
+if clang-format --dry-run -Werror "${sources[@]}"; then
+  say "clang-format: ${#sources[@]} files as .clang-format wants them"
+else
+  failed+=("clang-format (repair: clang-format -i FILE)")
+fi
+if shellcheck -x scripts/*.sh .ci/run; then say "shellcheck: no findings"; else failed+=("shellcheck"); fi
+
+stage "Layering"
+.venv/bin/python tests/layering.py || failed+=("layering")
+
+stage "Build"
+scripts/build.sh ci
+
+stage "Unit tests"
+ctest --test-dir build/release --output-on-failure --no-tests=error --parallel "$(nproc)" || failed+=("unit tests")
+
+stage "Integration tests"
+SSGPT_BIN=$PWD/build/release/ssgpt .venv/bin/python -m pytest -p no:cacheprovider tests/integration ||
+  failed+=("integration tests")
+
+if ((${#failed[@]} > 0)); then
+  printf 'failed: %s\n' "${failed[@]}" >&2
+  exit 1
+fi
