@@ -24,9 +24,14 @@ class JsonlSink {
   // Opens for appending. Throws core::RunError.
   explicit JsonlSink(const std::filesystem::path& path);
   ~JsonlSink();
+  JsonlSink(const JsonlSink&) = delete;
+  JsonlSink& operator=(const JsonlSink&) = delete;
+
+  // One write(2) for the line. Throws core::RunError (full disk); then no part of the line is left.
   void write(const Record& record);
 
-  // Drops the lines whose step is above `last_step`, and a torn last line. Atomic.
+  // Drops the lines whose step is above `last_step`, and a torn last line. Atomic; nothing where `path` is
+  // missing. Throws core::InputError for a whole line that is no record.
   static void truncate_after(const std::filesystem::path& path, int64_t last_step);
 
  private:
@@ -37,11 +42,15 @@ class JsonlSink {
 // Scalars and text in TensorBoard's event format (TFRecord framing, Event protobuf).
 class TensorBoardSink {
  public:
-  // A new events.out.tfevents.* file in `directory`. purge_step >= 0 tells TensorBoard to drop later points of earlier
-  // files (a resumed run).
+  // A new events.out.tfevents.* file in `directory`. purge_step >= 0 tells TensorBoard to drop the points of
+  // earlier files whose step is above it (a run resumed after that step). Throws core::RunError.
   TensorBoardSink(const std::filesystem::path& directory, int64_t purge_step);
   ~TensorBoardSink();
-  void write(const Record& record);
+  TensorBoardSink(const TensorBoardSink&) = delete;
+  TensorBoardSink& operator=(const TensorBoardSink&) = delete;
+
+  void write(const Record& record);  // buffered, as are texts; flush() and the destructor write them out
+  // Markdown in the Text tab.
   void write_text(int64_t step, const std::string& tag, const std::string& text);
   void flush();
 

@@ -1,0 +1,28 @@
+// The line that training prints: one string, columns that stay in place from line to line.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace ssgpt::metrics {
+
+// What a line may hold; what is absent takes no room.
+struct ConsoleFigures {
+  int64_t step = 0;
+  int64_t max_steps = 0;
+  std::optional<double> loss = std::nullopt;
+  std::optional<double> smoothed_loss = std::nullopt;
+  std::optional<double> validation_loss = std::nullopt;
+  std::optional<double> lr = std::nullopt;
+  std::optional<double> grad_norm = std::nullopt;
+  std::optional<double> tokens_per_second = std::nullopt;
+  std::optional<double> mfu = std::nullopt;          // 0 to 1
+  std::optional<double> eta_seconds = std::nullopt;  // until max_steps
+};
+
+// "step   120/2000   loss 4.1234   smooth 4.2011   lr 3.00e-04   grad  0.82    12.3k tok/s   MFU 41.2 %   ETA
+// 3 min 12 s"
+std::string format_console_line(const ConsoleFigures& figures);
+
+}  // namespace ssgpt::metrics

@@ -1,0 +1,50 @@
+#include "metrics/console.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::metrics {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+TEST(ConsoleLine, ShowsEveryFigureItIsGiven) {
+  ConsoleFigures figures{.step = 120, .max_steps = 2000};
+  figures.loss = 4.12345;
+  figures.smoothed_loss = 4.2;
+  figures.lr = 3e-4;
+  figures.grad_norm = 0.8214;
+  figures.tokens_per_second = 12300;
+  figures.mfu = 0.412;
+  figures.eta_seconds = 192;
+  const std::string line = format_console_line(figures);
+  for (const char* part : {"step  120/2000", "loss  4.1235", "smooth  4.2000", "lr 3.00e-04", "grad  0.821",
+                           "tok/s", "MFU 41.2 %", "ETA 3 min 12 s"}) {
+    EXPECT_THAT(line, HasSubstr(part));
+  }
+}
+
+TEST(ConsoleLine, IsSilentAboutWhatIsAbsent) {
+  EXPECT_EQ(format_console_line({.step = 7, .max_steps = 10}), "step  7/10");
+  ConsoleFigures figures{.step = 7, .max_steps = 10};
+  figures.loss = 1.0;
+  EXPECT_THAT(format_console_line(figures), Not(HasSubstr("MFU")));
+}
+
+TEST(ConsoleLine, KeepsItsColumnsFromLineToLine) {
+  ConsoleFigures first{.step = 1, .max_steps = 2000};
+  first.loss = 10.5;
+  first.lr = 1e-6;
+  first.grad_norm = 12.25;
+  ConsoleFigures later{.step = 1999, .max_steps = 2000};
+  later.loss = 3.25;
+  later.lr = 6e-4;
+  later.grad_norm = 0.5;
+  for (const char* column : {"loss", "lr", "grad"}) {
+    EXPECT_EQ(format_console_line(first).find(column), format_console_line(later).find(column)) << column;
+  }
+}
+
+}  // namespace
+}  // namespace ssgpt::metrics
