@@ -26,9 +26,10 @@ check_system() {
   mkdir -p "$logs" 2>/dev/null || fail "cannot write to $PWD; make it writable for $(id -un)"
 }
 
-# The last error of a log in one line, without apt's and pip's prefixes.
-last_error() {
-  grep -aE '^(E:|ERROR:|error:|Err:)|No space left|Temporary failure|rror: ' "$1" | tail -n 1 | cut -c 1-200 || true
+# The line of a log that says why apt-get or pip failed: the first error of the system, else their last own one.
+reason_in() {
+  { grep -aE -m 1 'No space left|Temporary failure|Could not|Permission denied|Unable to locate' "$1" ||
+    grep -aE '^(E|ERROR|error): ?' "$1" | tail -n 1; } | cut -c 1-200 || true
 }
 
 missing_packages() {
@@ -46,10 +47,10 @@ install_debian_packages() {
     return
   fi
   if ((EUID != 0)); then
-    [[ -n $(type -P sudo) ]] || fail "needs root to install: ${missing[*]}; run as root: apt-get install ${missing[*]}"
+    [[ -n $(type -P sudo) ]] || fail "needs root to install Debian packages, and there is no sudo; run as root: apt-get install ${missing[*]}"
     # Without a terminal sudo cannot ask for a password.
     sudo -n true 2>/dev/null || { [[ -t 0 ]] && sudo -v; } ||
-      fail "needs root to install: ${missing[*]}; sudo did not let $(id -un) in; run as root: apt-get install ${missing[*]}"
+      fail "needs root to install Debian packages, and sudo did not let $(id -un) in; run as root: apt-get install ${missing[*]}"
     root=(sudo)
   fi
   (($(free_megabytes /usr) >= 1500)) ||
@@ -60,9 +61,9 @@ install_debian_packages() {
   if ! { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "${missing[@]}"; } \
       >"$log" 2>&1 </dev/null; then
     if grep -qaE 'Temporary failure|Could not (resolve|connect)|Unable to locate|no installation candidate|Failed to fetch' "$log"; then
-      fail "apt-get cannot fetch packages (no network, or no Debian 12 package source): $(last_error "$log") (log: $log)"
+      fail "apt-get cannot fetch packages (no network, or no Debian 12 package source): $(reason_in "$log") (log: $log)"
     fi
-    fail "apt-get failed: $(last_error "$log") (log: $log)"
+    fail "apt-get failed: $(reason_in "$log") (log: $log)"
   fi
 }
 
@@ -106,7 +107,7 @@ install_python_packages() {
     elif grep -qa 'No space left' "$log"; then
       fail "the disk of $PWD or of pip's cache is full; make room and run it again (log: $log)"
     fi
-    fail "pip failed: $(last_error "$log") (log: $log)"
+    fail "pip failed: $(reason_in "$log") (log: $log)"
   }
   rm -rf .venv/tmp "$unfinished"
   wanted >"$stamp"
