@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# From a fresh machine to two loss curves, Softmax and SSMax attention, trained on real text, and an honest statement
+# of their difference: installs what is missing, builds, makes the corpus, trains a tokenizer, prepares token shards,
+# trains both models, compares them. Safe to repeat: a call that was stopped goes on where it was, and what is
+# finished is reused.
+# Usage: scripts/quickstart.sh
+# shellcheck source=scripts/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+ssgpt=build/release/ssgpt
+corpus=data/bible/kjv.jsonl
+out=runs/quickstart
+tokenizer=$out/data/tokenizer.model
+
+# made_from MARK FILE...: whether MARK was written by made for the present contents of the files.
+made_from() { [[ -f $1 && $(<"$1") == "$(sha256sum "${@:2}")" ]]; }
+made() { sha256sum "${@:2}" >"$1"; }
+
+train() {
+  local status=0
+  # The program reads the run's newest checkpoint where there is one; of a finished run nothing is left to do.
+  "$ssgpt" train --config "configs/quickstart/$1.yaml" --run-dir "$out/$1" --resume auto || status=$?
+  ((status == 0)) || fail "training $out/$1 ended with exit code $status (see above); this command again goes on from its last checkpoint"
+}
+
+stage "1/8 Set-up"
+scripts/setup.sh
+
+stage "2/8 Build"
+scripts/build.sh release ssgpt
+
+stage "3/8 Corpus: the King James Bible"
+if [[ -s $corpus ]]; then say "$corpus is there"; else data/bible.py "$corpus"; fi
+
+stage "4/8 Tokenizer"
+mkdir -p "$out/data"
+if [[ -s $tokenizer ]] && made_from "$out/data/tokenizer.made" "$corpus"; then
+  say "$tokenizer is there"
+else
+  "$ssgpt" tokenizer train --input "$corpus" --output "$tokenizer" --vocab-size 4096
+  made "$out/data/tokenizer.made" "$corpus"
+fi
+
+stage "5/8 Token shards"
+if made_from "$out/data/shards.made" "$corpus" "$tokenizer"; then
+  say "the shards in $out/data are there"
+else
+  "$ssgpt" prepare --input "$corpus" --tokenizer "$tokenizer" --out "$out/data" --validation-fraction 0.05
+  made "$out/data/shards.made" "$corpus" "$tokenizer"
+fi
+
+stage "6/8 Train with Softmax attention"
+train softmax
+
+stage "7/8 Train with SSMax attention"
+train ssmax
+
+stage "8/8 Compare"
+"$ssgpt" compare "$out/softmax" "$out/ssmax" --baseline "$out/softmax" --out "$out/report"
+.venv/bin/python scripts/report.py "$out/report"
+
+stage "Done"
+say "Report, one page that needs no network: $PWD/$out/report/report.html"
+say "Runs, with curves for TensorBoard: tensorboard --logdir $out (in .venv/bin)"
