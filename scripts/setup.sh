@@ -103,7 +103,7 @@ install_python_packages() {
   if (($(free_megabytes .) < 12288)); then pip+=(--no-cache-dir); fi
   TMPDIR=$PWD/.venv/tmp "${pip[@]}" install --progress-bar off --retries 3 -r "$requirements" >"$log" 2>&1 </dev/null || {
     if grep -qaE 'Temporary failure|Connection|ConnectTimeout|ReadTimeout|ProxyError|Max retries' "$log"; then
-      fail "pip cannot reach the package index (no network?); run it again when there is one: what was downloaded is kept (log: $log)"
+      fail "pip cannot reach the package index (no network?); run it again when there is one (log: $log)"
     elif grep -qa 'No space left' "$log"; then
       fail "the disk of $PWD or of pip's cache is full; make room and run it again (log: $log)"
     fi
