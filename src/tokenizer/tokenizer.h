@@ -12,7 +12,8 @@
 
 namespace ssgpt::tokenizer {
 
-// A sentencepiece model. For one that train() wrote, decode(encode(x)) == x for every valid UTF-8 x. Thread-safe.
+// A sentencepiece model. For one that train() wrote, decode(encode(x)) == x for every valid UTF-8 x.
+// Thread-safe.
 class Tokenizer {
  public:
   // Throws core::InputError where the file is missing or not a sentencepiece model.
@@ -22,13 +23,17 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
 
   int64_t vocab_size() const;
-  int32_t eos_id() const;  // ends each document in token shards; throws core::InputError where the model has none
+  int32_t eos_id()
+      const;  // ends each document in token shards; throws core::InputError where the model has none
   int32_t bos_id() const;  // -1 where the model has none
   std::string piece(int32_t id) const;
 
-  // Ids of `text`, with no BOS or EOS added. Throws core::InputError where `text` is not valid UTF-8.
+  // Ids of `text`, with no BOS or EOS added: sentencepiece's own, except that a run of more than 64 KiB
+  // without a blank or a line break is cut there, and that U+2581, which sentencepiece takes for a blank, is
+  // given by its bytes. Throws core::InputError where `text` is not valid UTF-8.
   std::vector<int32_t> encode(std::string_view text) const;
-  // Text of `ids`; BOS and EOS decode to nothing. Throws core::InputError for an id outside the vocabulary.
+  // Text of `ids`, always valid UTF-8: a byte piece that is part of no character becomes U+FFFD. BOS and EOS
+  // decode to nothing. Throws core::InputError for an id outside the vocabulary.
   std::string decode(std::span<const int32_t> ids) const;
 
  private:
@@ -39,15 +44,18 @@ class Tokenizer {
 struct TrainOptions {
   int64_t vocab_size = 4096;
   uint64_t max_bytes = 256ull << 20;  // of text that training looks at; larger inputs are sampled evenly
-  uint64_t seed = 1;
-  int num_threads = 0;  // 0: all cores
+  uint64_t seed = 1;                  // of the sample
 };
 
 // Hands out the next document, false at the end.
 using DocumentSource = std::function<bool(std::string&)>;
 
-// Trains BPE with byte fallback, split digits, identity normalisation, no dummy prefix and all blanks kept, and writes
-// the model to `output` atomically. Deterministic. Throws core::InputError where the text is too small for vocab_size.
+// Trains BPE with byte fallback, split digits, identity normalisation, no dummy prefix and all blanks kept,
+// and writes the model to `output` atomically. Ids 0, 1, 2 are <unk>, <s> (BOS), </s> (EOS), as Llama has
+// them; "\n", "\n\n" and
+// "\t" are pieces of their own. The file is a function of the documents and the options alone, and holds
+// exactly vocab_size pieces. Throws core::InputError where the text is too small for vocab_size, naming the
+// largest possible, and core::UsageError for a vocab_size that cannot hold the bytes.
 void train(const DocumentSource& documents, const std::filesystem::path& output, const TrainOptions& options);
 
 }  // namespace ssgpt::tokenizer

@@ -1,0 +1,24 @@
+// What a sentencepiece model file says about how it splits text. sentencepiece offers these fields through no
+// public header, so they are read from the file, which is a protobuf message (sentencepiece_model.proto,
+// release 0.1.97).
+#pragma once
+
+#include <string_view>
+
+namespace ssgpt::tokenizer {
+
+struct ModelSpec {
+  bool bpe = false;
+  bool byte_fallback = false;
+  bool blank_ends_piece = false;  // trainer_spec.treat_whitespace_as_suffix
+  bool normalizes = false;        // text is rewritten before it is split, or pieces after they are joined
+  bool adds_blank = true;         // normalizer_spec.add_dummy_prefix
+  bool removes_blanks = true;     // normalizer_spec.remove_extra_whitespaces
+  bool escapes_blanks = true;     // normalizer_spec.escape_whitespaces: a blank is U+2581 in pieces
+};
+
+// Fields that are not there have sentencepiece's defaults. What follows a malformed field is ignored: whether
+// the file is a model at all is for sentencepiece to say.
+ModelSpec read_model_spec(std::string_view serialized);
+
+}  // namespace ssgpt::tokenizer

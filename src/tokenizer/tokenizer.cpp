@@ -1,0 +1,318 @@
+#include "tokenizer/tokenizer.h"
+
+#include "core/check.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/text.h"
+#include "tokenizer/model_spec.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <unordered_map>
+#include <utility>
+
+#include <sentencepiece_processor.h>
+
+namespace ssgpt::tokenizer {
+
+namespace {
+
+constexpr std::string_view kBlankMark = "\xE2\x96\x81";    // U+2581, the blank in pieces
+constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
+constexpr size_t kMaxChunkBytes = 64 * 1024;
+
+// Ids of short chunks that were met before: words repeat, and sentencepiece takes microseconds for each.
+class ChunkCache {
+ public:
+  static constexpr size_t kMaxKeyBytes = 48;
+
+  // The calling thread's cache for the tokenizer with this number.
+  static ChunkCache& of_this_thread(uint64_t tokenizer) {
+    thread_local ChunkCache cache;
+    if (cache.tokenizer_ != tokenizer) {
+      cache.tokenizer_ = tokenizer;
+      cache.ids_.clear();
+    }
+    return cache;
+  }
+
+  const std::vector<int>* find(std::string_view chunk) const {
+    const auto found = ids_.find(chunk);
+    return found == ids_.end() ? nullptr : &found->second;
+  }
+
+  void insert(std::string_view chunk, std::vector<int> ids) {
+    constexpr size_t kMaxEntries = 1 << 16;
+    if (ids_.size() >= kMaxEntries) {
+      ids_.clear();
+    }
+    ids_.emplace(chunk, std::move(ids));
+  }
+
+ private:
+  struct Hash {
+    using is_transparent = void;
+    size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+  };
+  uint64_t tokenizer_ = 0;  // numbers start at 1
+  std::unordered_map<std::string, std::vector<int>, Hash, std::equal_to<>> ids_;
+};
+
+// U+2581 would come back as a blank, and a NUL may end a string inside the library: both go by their bytes.
+size_t special_length(std::string_view text) {
+  return text.starts_with('\0') ? 1 : text.starts_with(kBlankMark) ? kBlankMark.size() : 0;
+}
+
+// Bytes before the first special character.
+size_t plain_length(std::string_view text) {
+  size_t length = 0;
+  while (length < text.size() && special_length(text.substr(length)) == 0) {
+    ++length;
+  }
+  return length;
+}
+
+// Length of the chunk at the start of `text`: a run of line breaks, or blanks and the word after them, up to
+// a special character. No piece of a model with `independent_chunks` reaches from one chunk into the next.
+size_t chunk_length(std::string_view text) {
+  const size_t limit = std::min(text.size(), kMaxChunkBytes);
+  size_t length = 0;
+  if (text.front() == '\n') {
+    while (length < limit && text[length] == '\n') {
+      ++length;
+    }
+    return length;
+  }
+  while (length < limit && text[length] == ' ') {
+    ++length;
+  }
+  while (length < limit && text[length] != ' ' && text[length] != '\n' &&
+         special_length(text.substr(length)) == 0) {
+    ++length;
+  }
+  if (length == kMaxChunkBytes) {  // not in the middle of a character
+    while (length < text.size() && (static_cast<unsigned char>(text[length]) & 0xC0) == 0x80) {
+      --length;
+    }
+  }
+  return length;
+}
+
+// Whether `piece` can only lie inside one chunk as chunk_length() cuts them.
+bool stays_in_chunk(std::string_view piece) {
+  const bool has_break = piece.find('\n') != std::string_view::npos;
+  if (has_break) {
+    return piece.find_first_not_of('\n') == std::string_view::npos;
+  }
+  size_t blanks = 0;
+  while (piece.substr(blanks).starts_with(kBlankMark)) {
+    blanks += kBlankMark.size();
+  }
+  return piece.find(kBlankMark, blanks) == std::string_view::npos &&
+         piece.find('\0') == std::string_view::npos;
+}
+
+// `piece` with its marks as blanks.
+std::string with_blanks(std::string_view piece) {
+  std::string text;
+  while (!piece.empty()) {
+    const size_t mark = std::min(piece.find(kBlankMark), piece.size());
+    text.append(piece.substr(0, mark));
+    piece.remove_prefix(mark);
+    if (!piece.empty()) {
+      text.push_back(' ');
+      piece.remove_prefix(kBlankMark.size());
+    }
+  }
+  return text;
+}
+
+// Appends `bytes`, with U+FFFD for each byte that is part of no character.
+void append_valid_utf8(std::string& text, std::string_view bytes) {
+  while (const auto invalid = core::find_invalid_utf8(bytes)) {
+    text.append(bytes.substr(0, *invalid)).append(kReplacement);
+    bytes.remove_prefix(*invalid + 1);
+  }
+  text.append(bytes);
+}
+
+}  // namespace
+
+struct Tokenizer::Impl {
+  std::string path;
+  uint64_t number = 0;  // of this object among all of the process
+  sentencepiece::SentencePieceProcessor processor;
+  // The text of each piece, byte pieces as their byte, control pieces as nothing; empty where lossless is
+  // false.
+  std::vector<std::string> texts;
+  std::vector<bool> is_byte;
+  std::array<int32_t, 256> byte_ids{};
+  bool lossless = false;            // keeps every blank and every character: ours, or made like ours
+  bool independent_chunks = false;  // chunks of text can be encoded one by one
+
+  void describe(std::string_view serialized);
+  bool describe_pieces();
+  void encode_chunk(std::string_view chunk, ChunkCache& cache, std::vector<int32_t>& ids) const;
+  void encode_by_sentencepiece(std::string_view text, std::vector<int>& ids) const;
+};
+
+void Tokenizer::Impl::describe(std::string_view serialized) {
+  const ModelSpec spec = read_model_spec(serialized);
+  const bool all_bytes = describe_pieces();
+  lossless = all_bytes && spec.byte_fallback && !spec.normalizes && !spec.adds_blank &&
+             !spec.removes_blanks && spec.escapes_blanks;
+  independent_chunks = lossless && spec.bpe && !spec.blank_ends_piece;
+  for (int id = 0; independent_chunks && id < processor.GetPieceSize(); ++id) {
+    independent_chunks = processor.IsByte(id) || processor.IsControl(id) || processor.IsUnknown(id) ||
+                         stays_in_chunk(processor.IdToPiece(id));
+  }
+}
+
+// Fills texts, is_byte and byte_ids; returns whether there is a piece for every byte.
+bool Tokenizer::Impl::describe_pieces() {
+  size_t num_bytes = 0;
+  for (int id = 0; id < processor.GetPieceSize(); ++id) {
+    std::string text = processor.IdToPiece(id);
+    is_byte.push_back(processor.IsByte(id));
+    if (processor.IsByte(id)) {  // "<0x0A>"
+      const auto byte = static_cast<unsigned char>(std::stoi(text.substr(3, 2), nullptr, 16));
+      byte_ids[byte] = id;
+      text.assign(1, static_cast<char>(byte));
+      ++num_bytes;
+    } else if (processor.IsControl(id)) {
+      text.clear();
+    } else if (processor.IsUnknown(id)) {
+      text = " \xE2\x81\x87 ";  // what sentencepiece shows
+    } else {
+      text = with_blanks(text);
+    }
+    texts.push_back(std::move(text));
+  }
+  return num_bytes == 256;
+}
+
+void Tokenizer::Impl::encode_by_sentencepiece(std::string_view text, std::vector<int>& ids) const {
+  const auto status = processor.Encode(absl::string_view(text.data(), text.size()), &ids);
+  SSGPT_CHECK(status.ok(), "sentencepiece cannot encode {} bytes of text: {}", text.size(),
+              status.ToString());
+}
+
+void Tokenizer::Impl::encode_chunk(std::string_view chunk, ChunkCache& cache,
+                                   std::vector<int32_t>& ids) const {
+  if (const std::vector<int>* known = cache.find(chunk)) {
+    ids.insert(ids.end(), known->begin(), known->end());
+    return;
+  }
+  std::vector<int> fresh;
+  encode_by_sentencepiece(chunk, fresh);
+  ids.insert(ids.end(), fresh.begin(), fresh.end());
+  if (chunk.size() <= ChunkCache::kMaxKeyBytes) {
+    cache.insert(chunk, std::move(fresh));
+  }
+}
+
+Tokenizer::Tokenizer(const std::filesystem::path& model) : impl_(std::make_unique<Impl>()) {
+  static std::atomic<uint64_t> count = 0;
+  impl_->path = model.string();
+  impl_->number = ++count;
+  const std::string serialized = core::read_text(model);
+  const auto status = impl_->processor.LoadFromSerializedProto(serialized);
+  if (!status.ok() || impl_->processor.GetPieceSize() == 0) {
+    throw core::InputError(
+        "{}: not a sentencepiece model. Expected is the .model file that `ssgpt tokenizer train` or "
+        "spm_train writes.",
+        impl_->path);
+  }
+  impl_->describe(serialized);
+}
+
+Tokenizer::~Tokenizer() = default;
+Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
+
+int64_t Tokenizer::vocab_size() const {
+  return impl_->processor.GetPieceSize();
+}
+
+int32_t Tokenizer::eos_id() const {
+  const int32_t id = impl_->processor.eos_id();
+  if (id < 0) {
+    throw core::InputError(
+        "{}: the tokenizer has no end-of-sequence piece (</s>), which must end each document of token "
+        "shards. Train "
+        "one with `ssgpt tokenizer train`, or with spm_train and --eos_id.",
+        impl_->path);
+  }
+  return id;
+}
+
+int32_t Tokenizer::bos_id() const {
+  return impl_->processor.bos_id();
+}
+
+std::string Tokenizer::piece(int32_t id) const {
+  if (id < 0 || id >= vocab_size()) {
+    throw core::InputError("{}: token id {} is outside the tokenizer's vocabulary, 0 to {}", impl_->path, id,
+                           vocab_size() - 1);
+  }
+  return impl_->processor.IdToPiece(id);
+}
+
+std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
+  if (const auto invalid = core::find_invalid_utf8(text)) {
+    throw core::InputError("the text is not valid UTF-8: byte {} (0x{:02X}) begins no character", *invalid,
+                           static_cast<unsigned char>(text[*invalid]));
+  }
+  std::vector<int32_t> ids;
+  if (!impl_->lossless) {
+    impl_->encode_by_sentencepiece(text, ids);
+    return ids;
+  }
+  ChunkCache& cache = ChunkCache::of_this_thread(impl_->number);
+  while (!text.empty()) {
+    size_t length = special_length(text);
+    if (length > 0) {
+      for (const char byte : text.substr(0, length)) {
+        ids.push_back(impl_->byte_ids[static_cast<unsigned char>(byte)]);
+      }
+    } else {
+      length = impl_->independent_chunks ? chunk_length(text) : plain_length(text);
+      impl_->encode_chunk(text.substr(0, length), cache, ids);
+    }
+    text.remove_prefix(length);
+  }
+  return ids;
+}
+
+std::string Tokenizer::decode(std::span<const int32_t> ids) const {
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0 || ids[i] >= vocab_size()) {
+      throw core::InputError(
+          "{}: token id {} (number {} of the sequence) is outside the tokenizer's vocabulary, 0 to {}",
+          impl_->path, ids[i], i, vocab_size() - 1);
+    }
+  }
+  std::string text;
+  if (!impl_->lossless) {
+    const auto status = impl_->processor.Decode(std::vector<int>(ids.begin(), ids.end()), &text);
+    SSGPT_CHECK(status.ok(), "sentencepiece cannot decode {} ids: {}", ids.size(), status.ToString());
+    return text;
+  }
+  std::string bytes;  // of consecutive byte pieces
+  for (const int32_t id : ids) {
+    const auto index = static_cast<size_t>(id);
+    if (impl_->is_byte[index]) {
+      bytes += impl_->texts[index];
+      continue;
+    }
+    append_valid_utf8(text, bytes);
+    bytes.clear();
+    text += impl_->texts[index];
+  }
+  append_valid_utf8(text, bytes);
+  return text;
+}
+
+}  // namespace ssgpt::tokenizer

@@ -1,0 +1,149 @@
+// Models that spm_train wrote with other settings, and files that are no models.
+
+#include "core/error.h"
+#include "core/file.h"
+#include "tokenizer/corpus.h"
+#include "tokenizer/tokenizer.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sentencepiece_processor.h>
+#include <sentencepiece_trainer.h>
+
+namespace ssgpt::tokenizer {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::TemporaryFolder;
+
+class Lines : public sentencepiece::SentenceIterator {
+ public:
+  explicit Lines(std::vector<std::string> lines) : lines_(std::move(lines)) {}
+  bool done() const override { return next_ == lines_.size(); }
+  void Next() override { ++next_; }
+  const std::string& value() const override { return lines_[next_]; }
+  sentencepiece::util::Status status() const override { return {}; }
+
+ private:
+  std::vector<std::string> lines_;
+  size_t next_ = 0;
+};
+
+std::string train_foreign(std::unordered_map<std::string, std::string> arguments) {
+  arguments.insert({{"vocab_size", "450"}, {"minloglevel", "2"}, {"hard_vocab_limit", "false"}});
+  std::vector<std::string> lines;
+  for (const std::string& document : testing::make_documents(11, 60)) {
+    for (size_t start = 0; start < document.size();) {
+      const size_t end = document.find('\n', start);
+      lines.push_back(document.substr(start, end - start));
+      start = end + 1;
+    }
+  }
+  Lines iterator(std::move(lines));
+  std::string model;
+  const auto status = sentencepiece::SentencePieceTrainer::Train(arguments, &iterator, &model);
+  EXPECT_TRUE(status.ok()) << status.ToString();
+  return model;
+}
+
+std::vector<int32_t> ids_of_library(const std::string& model, const std::string& text) {
+  sentencepiece::SentencePieceProcessor processor;
+  EXPECT_TRUE(processor.LoadFromSerializedProto(model).ok());
+  const std::vector<int> ids = processor.EncodeAsIds(text);
+  return {ids.begin(), ids.end()};
+}
+
+const std::string kSentence = "badi  kolu;\tna\xC3\xAFve 12 \xF0\x9F\x9A\x80 xyz.";
+
+TEST(ForeignModel, IsEncodedAndDecodedAsSentencepieceDoes) {
+  const std::vector<std::unordered_map<std::string, std::string>> kinds = {
+      {{"model_type", "unigram"}},
+      {{"model_type", "bpe"}},
+      {{"model_type", "bpe"}, {"byte_fallback", "true"}},  // Llama 2's: a blank is put before the text
+      {{"model_type", "unigram"},
+       {"byte_fallback", "true"},
+       {"normalization_rule_name", "identity"},
+       {"add_dummy_prefix", "false"},
+       {"remove_extra_whitespaces", "false"}},
+      {{"model_type", "bpe"},
+       {"byte_fallback", "true"},
+       {"normalization_rule_name", "identity"},
+       {"add_dummy_prefix", "false"},
+       {"remove_extra_whitespaces", "false"},
+       {"split_by_whitespace", "false"}},
+      {{"model_type", "bpe"},
+       {"byte_fallback", "true"},
+       {"normalization_rule_name", "identity"},
+       {"add_dummy_prefix", "false"},
+       {"remove_extra_whitespaces", "false"},
+       {"treat_whitespace_as_suffix", "true"}},
+  };
+  const TemporaryFolder folder;
+  for (const auto& kind : kinds) {
+    const std::string model = train_foreign(kind);
+    core::write_text_atomically(folder / "m.model", model);
+    const Tokenizer tokenizer(folder / "m.model");
+    EXPECT_EQ(tokenizer.encode(kSentence), ids_of_library(model, kSentence));
+    sentencepiece::SentencePieceProcessor processor;
+    ASSERT_TRUE(processor.LoadFromSerializedProto(model).ok());
+    const std::vector<int32_t> ids = tokenizer.encode(kSentence);
+    EXPECT_EQ(tokenizer.decode(ids), processor.DecodeIds(std::vector<int>(ids.begin(), ids.end())));
+  }
+}
+
+// Encoding our models chunk by chunk, with a cache, must not change a single id.
+TEST(OurModel, GivesTheIdsOfSentencepieceOnTheWholeText) {
+  const TemporaryFolder folder;
+  train(testing::source_of(testing::make_documents(1, 200)), folder / "m.model", {.vocab_size = 700});
+  const std::string model = core::read_text(folder / "m.model");
+  const Tokenizer tokenizer(folder / "m.model");
+  for (const std::string& document : testing::make_documents(12, 20)) {
+    EXPECT_EQ(tokenizer.encode(document), ids_of_library(model, document));
+  }
+  for (uint64_t seed = 1000; seed < 1100; ++seed) {
+    std::string text = testing::random_text(seed, 100);
+    for (const std::string& mark : {std::string("\xE2\x96\x81"), std::string(1, '\0')}) {
+      for (size_t at = 0; (at = text.find(mark, at)) != std::string::npos;) {
+        text.erase(at, mark.size());  // the two characters where ours differs on purpose
+      }
+    }
+    EXPECT_EQ(tokenizer.encode(text), ids_of_library(model, text)) << "seed " << seed;
+  }
+}
+
+TEST(ForeignModel, WithoutEosIsRefusedOnlyWhereEosIsNeeded) {
+  const TemporaryFolder folder;
+  core::write_text_atomically(folder / "m.model",
+                              train_foreign({{"model_type", "bpe"}, {"eos_id", "-1"}, {"bos_id", "-1"}}));
+  const Tokenizer tokenizer(folder / "m.model");
+  EXPECT_EQ(tokenizer.bos_id(), -1);
+  EXPECT_FALSE(tokenizer.encode("badi").empty());
+  EXPECT_THROW(tokenizer.eos_id(), core::InputError);
+}
+
+TEST(ModelFile, ThatIsNoModelIsRefusedByName) {
+  const TemporaryFolder folder;
+  const std::string model = train_foreign({{"model_type", "bpe"}});
+  const std::vector<std::string> contents = {"", "just text, no model\n", std::string(4096, '\0'),
+                                             model.substr(0, model.size() / 2), "{\"model\": {}}"};
+  for (const std::string& content : contents) {
+    core::write_text_atomically(folder / "bad.model", content);
+    try {
+      const Tokenizer tokenizer(folder / "bad.model");
+      ADD_FAILURE() << "accepted " << content.size() << " bytes";
+    } catch (const core::InputError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("bad.model"));
+    }
+  }
+  EXPECT_THROW(Tokenizer(folder / "missing.model"), core::InputError);
+}
+
+}  // namespace
+}  // namespace ssgpt::tokenizer
