@@ -1,0 +1,39 @@
+// All CPU loops for the instruction set that the compiler flags of this translation unit allow;
+// CMakeLists.txt compiles it once for each, with SSGPT_ISA as the namespace.
+
+#include "kernels/cpu/cross_entropy.h"
+#include "kernels/cpu/embedding.h"
+#include "kernels/cpu/flat.h"
+#include "kernels/cpu/norm.h"
+#include "kernels/cpu/rope.h"
+#include "kernels/cpu/swiglu.h"
+#include "kernels/cpu/table.h"
+
+#define SSGPT_STRING_OF(name) #name
+#define SSGPT_STRING(name) SSGPT_STRING_OF(name)
+
+namespace ssgpt::kernels::cpu::SSGPT_ISA {
+
+template <typename T>
+constexpr DataLoops<T> data_loops() {
+  return {.rms_norm_forward = rms_norm_forward<T>,
+          .add_rms_norm_forward = add_rms_norm_forward<T>,
+          .rms_norm_backward = rms_norm_backward<T>,
+          .rope_forward = rope_forward<T>,
+          .rope_backward = rope_backward<T>,
+          .swiglu_forward = swiglu_forward<T>,
+          .swiglu_backward = swiglu_backward<T>,
+          .cross_entropy = cross_entropy<T>,
+          .embedding_forward = embedding_forward<T>,
+          .embedding_backward = embedding_backward<T>};
+}
+
+extern const Table kTable;
+const Table kTable = {.name = SSGPT_STRING(SSGPT_ISA),
+                      .fp32 = data_loops<float>(),
+                      .bf16 = data_loops<Bfloat16>(),
+                      .sum_of_squares = sum_of_squares,
+                      .adamw = adamw,
+                      .exp = exp_array};
+
+}  // namespace ssgpt::kernels::cpu::SSGPT_ISA

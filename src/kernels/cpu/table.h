@@ -1,0 +1,97 @@
+// The CPU loops behind kernels/ops.h, as tables of function pointers: loops.cpp is compiled once for each
+// instruction set, and the best table that the processor can run is used. Raw pointers, no checks, no
+// threads: ops.h's functions check, and split rows over threads. Sizes and strides count elements.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace ssgpt::kernels::cpu {
+
+// Storage of a bf16 number: the upper half of an fp32.
+struct Bfloat16 {
+  uint16_t bits;
+};
+
+// RowScale of ops.h; a null pointer stands for an undefined tensor.
+struct RowScaleView {
+  const float* position;
+  const float* scale;
+  const float* bias;
+};
+
+// One of d_q, d_k, d_v: element (b, n, t, h) stands at b * batch + n * head + t * time + h.
+template <typename T>
+struct HeadsView {
+  const T* data;
+  int64_t batch;
+  int64_t head;
+  int64_t time;
+};
+
+template <typename T>
+struct RopeBackwardArgs {
+  HeadsView<T> d_q, d_k, d_v;
+  const float* cos;  // (time, head_dim / 2)
+  const float* sin;
+  const int32_t* num_keys;  // (batch, time)
+  RowScaleView row_scale;
+  T* qkv;              // (batch, time, 3, heads, head_dim)
+  float* d_row_scale;  // (batch, time, heads) or null
+  int64_t time, heads, head_dim;
+};
+
+// Each function works on `rows` rows from the pointers given; rows of different calls may run on different
+// threads.
+template <typename T>
+struct DataLoops {
+  using Data = T;
+  void (*rms_norm_forward)(const T* x, const T* weight, float eps, T* out, float* rstd, int64_t rows,
+                           int64_t width);
+  void (*add_rms_norm_forward)(const T* residual, const T* branch, const T* weight, float eps, T* sum, T* out,
+                               float* rstd, int64_t rows, int64_t width);
+  // d_weight: (width), +=
+  void (*rms_norm_backward)(const T* d_out, const T* x, const T* weight, const float* rstd, T* d_x,
+                            float* d_weight, int64_t rows, int64_t width);
+  // Rows [begin, end) of (batch, time) flattened.
+  void (*rope_forward)(T* qkv, const float* cos, const float* sin, const int32_t* num_keys,
+                       RowScaleView row_scale, int64_t time, int64_t heads, int64_t head_dim, int64_t begin,
+                       int64_t end);
+  void (*rope_backward)(const RopeBackwardArgs<T>& args, int64_t begin, int64_t end);
+  void (*swiglu_forward)(const T* gate_up, T* out, int64_t rows, int64_t width);
+  void (*swiglu_backward)(const T* d_out, const T* gate_up, T* d_gate_up, int64_t rows, int64_t width);
+  void (*cross_entropy)(T* logits, const int64_t* targets, float* losses, int64_t rows, int64_t columns,
+                        int64_t vocab_size, bool leave_gradient);
+  void (*embedding_forward)(const int64_t* tokens, const T* table, T* out, int64_t rows, int64_t width);
+  // Columns [begin, end) of all rows.
+  void (*embedding_backward)(const int64_t* tokens, const T* d_out, float* d_table, int64_t rows,
+                             int64_t width, int64_t begin, int64_t end);
+};
+
+struct AdamWScalars {
+  float one_minus_beta1, beta2, one_minus_beta2;
+  float keep;                // 1 - lr * weight_decay
+  float step_size;           // lr / (1 - beta1^step)
+  float inverse_sqrt_bias2;  // 1 / sqrt(1 - beta2^step)
+  float eps;
+  float grad_factor;
+};
+
+struct Table {
+  const char* name;  // of the instruction set
+  DataLoops<float> fp32;
+  DataLoops<Bfloat16> bf16;
+  double (*sum_of_squares)(const float* values, int64_t count);
+  void (*adamw)(float* master, const float* grad, float* exp_avg, float* exp_avg_sq, int64_t count,
+                const AdamWScalars& scalars);
+  void (*exp)(const float* x, float* out, int64_t count);
+};
+
+// The tables that this processor can run, the best last.
+const std::vector<const Table*>& available_tables();
+
+// The table that ops.h uses: the best, unless a test chose another.
+const Table& table();
+void use_table(const Table& table);
+
+}  // namespace ssgpt::kernels::cpu

@@ -1,0 +1,66 @@
+// Loads, stores and exp for the loops, written so that gcc vectorises them. Included by loops.cpp alone,
+// which defines SSGPT_ISA: everything lies in a namespace of the instruction set, so that the linker cannot
+// merge code of one set into another, and for the same reason nothing of the standard library is called.
+#pragma once
+
+#include "kernels/cpu/table.h"
+
+#include <stdint.h>
+
+namespace ssgpt::kernels::cpu::SSGPT_ISA {
+
+inline float load(float value) {
+  return value;
+}
+inline float load(Bfloat16 value) {
+  return __builtin_bit_cast(float, static_cast<uint32_t>(value.bits) << 16);
+}
+
+inline void store(float& to, float value) {
+  to = value;
+}
+// Rounds to nearest, ties to even; a NaN stays one.
+inline void store(Bfloat16& to, float value) {
+  const uint32_t bits = __builtin_bit_cast(uint32_t, value);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const uint32_t quiet_nan = (bits >> 16) | 0x40u;
+  to.bits = static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? quiet_nan : rounded);
+}
+
+// e^x to 2 ulp where the result is normal; inf above, subnormal numbers and 0 below, NaN for NaN. x = k ln 2
+// + r with |r| <= ln(2)/2; the coefficients are Cephes' expf's.
+inline float exp(float x) {
+  constexpr float kLog2E = 1.44269504088896341f;
+  constexpr float kLn2High = 0.693359375f;  // 9 significant bits: k * kLn2High is exact
+  constexpr float kLn2Low = -2.12194440e-4f;
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, held by the low bits
+  // Both comparisons are false for a NaN, which so passes through. Beyond these bounds the result is 0 or
+  // inf.
+  const float above = x < -105.0f ? -105.0f : x;
+  const float bounded = above > 90.0f ? 90.0f : above;
+  const float shifted = bounded * kLog2E + kRound;
+  const float k = shifted - kRound;
+  const float r = (bounded - k * kLn2High) - k * kLn2Low;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  // Two factors, for 2^k itself is out of range for results near the largest and below the smallest normal
+  // number.
+  const int32_t exponent =
+      static_cast<int32_t>(__builtin_bit_cast(uint32_t, shifted) - __builtin_bit_cast(uint32_t, kRound));
+  const int32_t half = exponent >> 1;
+  const uint32_t first = static_cast<uint32_t>(half + 127) << 23;
+  const uint32_t second = static_cast<uint32_t>(exponent - half + 127) << 23;
+  return p * __builtin_bit_cast(float, first) * __builtin_bit_cast(float, second);
+}
+
+inline void exp_array(const float* x, float* out, int64_t count) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) out[i] = exp(x[i]);
+}
+
+}  // namespace ssgpt::kernels::cpu::SSGPT_ISA

@@ -1,0 +1,42 @@
+#include "kernels/dispatch.h"
+#include "kernels/ops.h"
+
+namespace ssgpt::kernels {
+namespace {
+
+void cross_entropy(const at::Tensor& logits, const at::Tensor& targets, int64_t vocab_size,
+                   const at::Tensor& losses, bool leave_gradient) {
+  SSGPT_CHECK(logits.dim() == 2, "logits have {} dimensions, expected (R, C)", logits.dim());
+  const int64_t rows = logits.size(0);
+  const int64_t columns = logits.size(1);
+  check_tensor(logits, "logits", logits.scalar_type(), logits.sizes());
+  check_tensor(targets, "targets", at::kLong, {rows});
+  check_tensor(losses, "losses", at::kFloat, {rows});
+  SSGPT_CHECK(vocab_size > 0 && vocab_size <= columns, "vocab_size {} with {} columns", vocab_size, columns);
+  const int64_t* target = pointer<int64_t>(targets);
+  for (int64_t row = 0; row < rows; ++row) {
+    SSGPT_CHECK(target[row] < vocab_size, "target {} at row {} of a vocabulary of {}", target[row], row,
+                vocab_size);
+  }
+  with_loops(logits.scalar_type(), [&](const auto& loops) {
+    using T = DataOf<decltype(loops)>;
+    for_rows(rows, columns, [&](int64_t begin, int64_t end) {
+      loops.cross_entropy(pointer<T>(logits) + begin * columns, target + begin,
+                          pointer<float>(losses) + begin, end - begin, columns, vocab_size, leave_gradient);
+    });
+  });
+}
+
+}  // namespace
+
+void cross_entropy_forward(const at::Tensor& logits, const at::Tensor& targets, int64_t vocab_size,
+                           const at::Tensor& losses) {
+  cross_entropy(logits, targets, vocab_size, losses, /*leave_gradient=*/false);
+}
+
+void cross_entropy_forward_backward(const at::Tensor& logits, const at::Tensor& targets, int64_t vocab_size,
+                                    const at::Tensor& losses) {
+  cross_entropy(logits, targets, vocab_size, losses, /*leave_gradient=*/true);
+}
+
+}  // namespace ssgpt::kernels

@@ -1,0 +1,56 @@
+// From the tensors of ops.h to the loops: checks of the contract, the data type, and the split of rows over
+// threads.
+#pragma once
+
+#include "core/check.h"
+#include "kernels/cpu/table.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <fmt/ranges.h>
+
+namespace ssgpt::kernels {
+
+// `tensor` is dense, on the CPU, and has this dtype and shape.
+inline void check_tensor(const at::Tensor& tensor, const char* name, at::ScalarType dtype,
+                         at::IntArrayRef shape) {
+  SSGPT_CHECK(tensor.defined(), "{} is undefined", name);
+  SSGPT_CHECK(tensor.device().is_cpu(), "{} is on {}", name, tensor.device().str());
+  SSGPT_CHECK(tensor.scalar_type() == dtype, "{} has dtype {}, expected {}", name,
+              c10::toString(tensor.scalar_type()), c10::toString(dtype));
+  SSGPT_CHECK(tensor.sizes() == shape, "{} has shape [{}], expected [{}]", name,
+              fmt::join(tensor.sizes(), ", "), fmt::join(shape, ", "));
+  SSGPT_CHECK(tensor.is_contiguous(), "{} is not contiguous", name);
+}
+
+template <typename T>
+T* pointer(const at::Tensor& tensor) {
+  return tensor.defined() ? static_cast<T*>(tensor.data_ptr()) : nullptr;
+}
+
+// Calls body(loops) with the loops of the data type; decltype(loops)::Data is its element type.
+template <typename Body>
+void with_loops(at::ScalarType data_type, const Body& body) {
+  if (data_type == at::kFloat) {
+    body(cpu::table().fp32);
+  } else {
+    SSGPT_CHECK(data_type == at::kBFloat16, "data of dtype {}", c10::toString(data_type));
+    body(cpu::table().bf16);
+  }
+}
+template <typename Loops>
+using DataOf = typename std::decay_t<Loops>::Data;
+
+// Runs body(begin, end) over parts of [0, rows), each of at least about 16,384 elements: below that, waking a
+// thread costs more than it saves.
+template <typename Body>
+void for_rows(int64_t rows, int64_t row_elements, const Body& body) {
+  constexpr int64_t kGrainElements = 16384;
+  at::parallel_for(0, rows, std::max<int64_t>(1, kGrainElements / std::max<int64_t>(1, row_elements)), body);
+}
+
+}  // namespace ssgpt::kernels
