@@ -14,8 +14,8 @@ struct AdamWOptions {
   double eps = 1e-8;
 };
 
-// Elements [begin, end) of the flat tensor and their decoupled weight decay. Slices are sorted and disjoint; elements in
-// none of them (alignment padding) are left alone.
+// Elements [begin, end) of the flat tensor and their decoupled weight decay. Slices are sorted and disjoint;
+// elements in none of them (alignment padding) are left alone.
 struct DecaySlice {
   int64_t begin = 0;
   int64_t end = 0;
@@ -30,7 +30,8 @@ class AdamW {
   // One update number `step` (1 for the first), for g = grad * grad_factor:
   //   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
   //   w = w (1 - lr decay) - lr (m / (1 - beta1^step)) / (sqrt(v / (1 - beta2^step)) + eps)
-  // as torch.optim.AdamW. grad_factor: fp32 of one element on the device; where it is not finite nothing changes.
+  // as torch.optim.AdamW. grad_factor: fp32 of one element on the device; where it is not finite nothing
+  // changes.
   void step(int64_t step, double lr, const at::Tensor& grad_factor);
 
   at::Tensor exp_avg() const { return exp_avg_; }        // fp32 (size), m

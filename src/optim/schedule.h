@@ -1,14 +1,17 @@
 // Learning rate as a pure function of the step.
 #pragma once
 
-#include <cstdint>
-
 #include "config/config.h"
+
+#include <cstdint>
 
 namespace ssgpt::optim {
 
-// The rate of update number `step` (1 for the first). Warm-up is linear: lr * step / warmup_steps up to warmup_steps.
-//   constant: lr.   cosine: from lr to min_lr at max_steps.   wsd: lr, then linear to min_lr over the last decay_steps.
+// The rate of update number `step` (1 for the first). Warm-up is linear: lr * step / warmup_steps up to
+// warmup_steps.
+//   constant: lr.
+//   cosine: from lr to min_lr at decay_steps (counted from the first step; 0: at max_steps), min_lr after.
+//   wsd: lr, then linear to min_lr over the last decay_steps before max_steps.
 double learning_rate(const config::OptimizerConfig& optimizer, int64_t step, int64_t max_steps);
 
 }  // namespace ssgpt::optim

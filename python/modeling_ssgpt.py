@@ -1,0 +1,192 @@
+"""Llama with Scalable-Softmax attention (SSMax, arXiv 2501.19399), for transformers 5.
+
+A checkpoint of a Scalable-Softmax model carries this file, so that
+`AutoModelForCausalLM.from_pretrained(directory, trust_remote_code=True)` computes what was trained. Everything is
+Llama's but the row scale of attention, a function of n, the number of keys that a query attends to:
+
+    ssmax        s log n          ssmax_bias   s log n + b
+    ssmax_fixed  log n            learned_pn   s p_n + b
+
+It is constant along a row of scores, so it multiplies the query after RoPE. s and b are one value a head; p_n is shared
+by all layers. All three stay in fp32 whatever dtype the model is loaded in.
+
+Shapes: B batch, Q queries of this call, K keys (cached ones included), N heads, H head dim.
+"""
+
+import math
+
+import torch
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
+from transformers import initialization as init
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.llama.modeling_llama import (
+    LlamaAttention,
+    LlamaPreTrainedModel,
+    apply_rotary_pos_emb,
+    eager_attention_forward,
+)
+
+ATTENTION_KINDS = ("softmax", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn")
+KINDS_WITH_SCALE = ("ssmax", "ssmax_bias", "learned_pn")
+KINDS_WITH_BIAS = ("ssmax_bias", "learned_pn")
+
+
+class SsgptConfig(LlamaConfig):
+    """LlamaConfig with the kind of attention; `ssgpt` holds what only the training program reads."""
+
+    model_type = "ssgpt"
+
+    attention_kind: str = "ssmax"
+    ssgpt: dict | None = None
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if self.attention_kind not in ATTENTION_KINDS:
+            raise ValueError(f"attention_kind is {self.attention_kind!r}; it must be one of {ATTENTION_KINDS}")
+
+    def initial_scale(self) -> float:
+        """s of a new model: as configured, or 1 / mean(log n) over the training length."""
+        configured = (self.ssgpt or {}).get("scale_init")
+        if configured is not None:
+            return configured
+        length = self.max_position_embeddings
+        return length / max(math.lgamma(length + 1), 1e-6)  # sum of log n = log(length!)
+
+    def initial_bias(self) -> float:
+        return (self.ssgpt or {}).get("bias_init") or 0.0
+
+
+def count_keys(attention_mask, packed_position_ids, past_length, queries, device) -> torch.Tensor:
+    """n of each query, int64 (B, Q) or (1, Q), at least 1: how many keys the query attends to.
+
+    attention_mask: 2D, (B, K) with 0 at padding; or 4D, (B, 1, Q, K) of bool or of additive floats; or None.
+    packed_position_ids: (B, Q) where a position that does not follow the one before starts a document; or None.
+    Padding has no n of its own: it gets 1, which keeps its values finite.
+    """
+    if attention_mask is None:
+        index = torch.arange(queries, device=device)[None] + past_length
+        if packed_position_ids is None:
+            return index + 1
+        jumps = torch.diff(packed_position_ids, prepend=packed_position_ids[:, :1] - 1, dim=-1) != 1
+        starts = torch.where(jumps, index, 0).cummax(dim=-1).values
+        return index - starts + 1
+    if not torch.is_tensor(attention_mask) or attention_mask.dim() not in (2, 4):
+        raise ValueError("Scalable-Softmax needs an attention mask of shape (B, K) or (B, 1, Q, K)")
+    if attention_mask.dim() == 2:
+        counts = (attention_mask != 0).cumsum(dim=-1)[:, -queries:]
+    elif attention_mask.dtype == torch.bool:
+        counts = attention_mask.sum(dim=-1)[:, 0]
+    else:
+        counts = (attention_mask > torch.finfo(attention_mask.dtype).min / 2).sum(dim=-1)[:, 0]
+    return counts.clamp(min=1)
+
+
+class SsgptAttention(LlamaAttention):
+    """Llama's attention with the query of each head multiplied by its row scale."""
+
+    def __init__(self, config: SsgptConfig, layer_idx: int):
+        super().__init__(config, layer_idx)
+        heads = config.num_attention_heads
+        if config.attention_kind in KINDS_WITH_SCALE:
+            self.ssmax_scale = nn.Parameter(torch.full((heads,), config.initial_scale(), dtype=torch.float32))
+        if config.attention_kind in KINDS_WITH_BIAS:
+            self.ssmax_bias = nn.Parameter(torch.full((heads,), config.initial_bias(), dtype=torch.float32))
+
+    def scale_query(self, query: torch.Tensor, row_position: torch.Tensor) -> torch.Tensor:
+        """query: (B, N, Q, H). row_position: log n or p_n, fp32 (B, 1, Q, 1)."""
+        scale = row_position
+        if hasattr(self, "ssmax_scale"):
+            scale = scale * self.ssmax_scale.float()[:, None, None]
+        if hasattr(self, "ssmax_bias"):
+            scale = scale + self.ssmax_bias.float()[:, None, None]
+        return (query.float() * scale).to(query.dtype)
+
+    def forward(self, hidden_states, position_embeddings=None, attention_mask=None, past_key_values=None,
+                row_position=None, **kwargs):
+        input_shape = hidden_states.shape[:-1]
+        hidden_shape = (*input_shape, -1, self.head_dim)
+        query = self.q_proj(hidden_states).view(hidden_shape).transpose(1, 2)
+        key = self.k_proj(hidden_states).view(hidden_shape).transpose(1, 2)
+        value = self.v_proj(hidden_states).view(hidden_shape).transpose(1, 2)
+
+        cos, sin = position_embeddings
+        query, key = apply_rotary_pos_emb(query, key, cos, sin)
+        if row_position is not None:
+            query = self.scale_query(query, row_position)
+        if past_key_values is not None:
+            key, value = past_key_values.update(key, value, self.layer_idx)
+
+        attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        output, weights = attention(
+            self, query, key, value, attention_mask,
+            dropout=self.attention_dropout if self.training else 0.0, scaling=self.scaling, **kwargs,
+        )
+        return self.o_proj(output.reshape(*input_shape, -1).contiguous()), weights
+
+
+class SsgptPreTrainedModel(LlamaPreTrainedModel):
+    config_class = SsgptConfig
+    _supports_flex_attn = False  # its block masks do not say n
+    _keep_in_fp32_modules_strict = ["ssmax_scale", "ssmax_bias", "ssmax_position"]
+
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(getattr(module, "ssmax_scale", None), nn.Parameter):
+            init.constant_(module.ssmax_scale, self.config.initial_scale())
+        if isinstance(getattr(module, "ssmax_bias", None), nn.Parameter):
+            init.constant_(module.ssmax_bias, self.config.initial_bias())
+        if isinstance(getattr(module, "ssmax_position", None), nn.Parameter):
+            init.copy_(module.ssmax_position, initial_positions(self.config))
+
+
+def initial_positions(config: SsgptConfig) -> torch.Tensor:
+    """p_n of a new model: log n, fp32 (training length)."""
+    return torch.arange(1, config.max_position_embeddings + 1, dtype=torch.float64).log().float()
+
+
+class SsgptModel(SsgptPreTrainedModel, LlamaModel):
+    def __init__(self, config: SsgptConfig):
+        super().__init__(config)
+        for index, layer in enumerate(self.layers):
+            layer.self_attn = SsgptAttention(config, index)
+        if config.attention_kind == "learned_pn":
+            self.ssmax_position = nn.Parameter(initial_positions(config))
+        self.post_init()
+
+    def row_position(self, counts: torch.Tensor) -> torch.Tensor | None:
+        """log n or p_n for n of counts (B, Q), as fp32 (B, 1, Q, 1); None for Softmax."""
+        if self.config.attention_kind == "softmax":
+            return None
+        if self.config.attention_kind != "learned_pn":
+            return counts.float().log()[:, None, :, None]
+        length = self.ssmax_position.shape[0]
+        if counts.shape[-1] and int(counts.max()) > length:
+            raise ValueError(f"a query attends to {int(counts.max())} keys, but p_n was learned up to n = {length}")
+        return self.ssmax_position.float()[counts - 1][:, None, :, None]
+
+    def forward(self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None,
+                inputs_embeds=None, use_cache=None, **kwargs):
+        tokens = input_ids if input_ids is not None else inputs_embeds
+        if tokens is None:
+            raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
+        past_length = past_key_values.get_seq_length() if past_key_values is not None else 0
+        # Only without a mask and without a cache does transformers keep packed documents apart.
+        uses_cache = past_key_values is not None or (self.config.use_cache if use_cache is None else use_cache)
+        packed = None if uses_cache else position_ids
+        counts = count_keys(attention_mask, packed, past_length, tokens.shape[1], tokens.device)
+        return super().forward(
+            input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids,
+            past_key_values=past_key_values, inputs_embeds=inputs_embeds, use_cache=use_cache,
+            row_position=self.row_position(counts), **kwargs,
+        )
+
+
+class SsgptForCausalLM(SsgptPreTrainedModel, LlamaForCausalLM):
+    def __init__(self, config: SsgptConfig):
+        super().__init__(config)
+        self.model = SsgptModel(config)
+        self.post_init()
+
+
+__all__ = ["SsgptConfig", "SsgptForCausalLM", "SsgptModel", "SsgptPreTrainedModel"]

@@ -1,0 +1,35 @@
+#include "optim/clip.h"
+
+#include "core/check.h"
+#include "kernels/ops.h"
+
+#include <limits>
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/reciprocal.h>
+#include <ATen/ops/sqrt.h>
+#include <ATen/ops/where.h>
+
+namespace ssgpt::optim {
+
+ClippedGradient clip_by_global_norm(const at::Tensor& grad, const at::Tensor& loss_sum, int64_t num_tokens,
+                                    double max_norm) {
+  SSGPT_CHECK(num_tokens > 0, "no predicted token in the step");
+  SSGPT_CHECK(loss_sum.numel() == 1, "loss_sum has {} elements", loss_sum.numel());
+  const at::Tensor norm =
+      kernels::squared_norm(grad).reshape({1}).sqrt().div_(static_cast<double>(num_tokens));
+  at::Tensor factor = at::ones_like(norm);
+  if (max_norm > 0.0) {
+    factor = norm.add(1e-6).reciprocal_().mul_(max_norm).clamp_max_(1.0);
+  }
+  factor.div_(static_cast<double>(num_tokens));
+  // clamp and an infinite norm would both turn a broken step into a finite factor; the finiteness is asked
+  // for explicitly.
+  const at::Tensor finite = norm.isfinite().logical_and_(loss_sum.reshape({1}).isfinite());
+  factor = at::where(finite, factor, std::numeric_limits<double>::quiet_NaN());
+  return {.norm = norm, .factor = factor.to(at::kFloat)};
+}
+
+}  // namespace ssgpt::optim
