@@ -1,5 +1,5 @@
-// One plain struct for each section of the config file, with the defaults. The meaning, unit and range of each key
-// stand in schema.cpp, once, for loading, dumping and --help.
+// One plain struct for each section of the config file, with the defaults. The meaning, unit and range of
+// each key stand in schema.cpp, once, for loading, dumping and --help.
 #pragma once
 
 #include <array>
@@ -20,7 +20,7 @@ enum class AttentionKind {
   kSsmaxBias,   // s log n + b
   kLearnedPn,   // s p_n + b
 };
-std::string_view to_string(AttentionKind kind);                               // "softmax", "ssmax", ...
+std::string_view to_string(AttentionKind kind);  // "softmax", "ssmax", ...
 std::optional<AttentionKind> parse_attention_kind(std::string_view text);
 const std::vector<std::string>& attention_kind_names();
 
@@ -98,12 +98,12 @@ struct OptimizerConfig {
 };
 
 struct EvaluateConfig {
-  int64_t every = 0;  // steps; 0: never
+  int64_t every = 0;     // steps; 0: never
   int64_t batches = 20;  // micro-batches of validation windows
 };
 
 struct CheckpointConfig {
-  int64_t every = 0;       // steps; 0: only at the end
+  int64_t every = 0;  // steps; 0: only at the end
   int64_t keep_last = 2;
   int64_t keep_every = 0;  // also keep each step divisible by this; 0: none
   bool async = true;
@@ -134,12 +134,14 @@ struct Config {
   ParallelConfig parallel;
 };
 
-// Reads `path` (YAML or JSON) with its includes, then applies the overrides ("optimizer.lr=1e-3", the value is YAML),
-// then validates. Throws core::InputError where the file cannot be read or parsed, and core::UsageError that lists all
-// faults at once: file:line, key, value, what is allowed, and the nearest key for one that is unknown.
+// Reads `path` (YAML or JSON) with its includes, then applies the overrides ("optimizer.lr=1e-3", the value
+// is YAML), then validates. Throws core::InputError where the file cannot be read or parsed, and
+// core::UsageError that lists all faults at once: file:line, key, value, what is allowed, and the nearest key
+// for one that is unknown.
 Config load(const std::filesystem::path& path, const std::vector<std::string>& overrides);
 
-// The same from text; `origin` stands for the file's name in messages, and relative includes start at the current directory.
+// The same from text; `origin` stands for the file's name in messages, and relative includes start at the
+// current directory.
 Config parse(std::string_view text, std::string_view origin, const std::vector<std::string>& overrides = {});
 
 // YAML with every key; parse(dump(c)) equals c bit for bit.
@@ -164,8 +166,8 @@ std::string describe_keys();
 // global_batch_size / micro_batch_size for one rank: micro-batches in a step.
 int64_t accumulation_steps(const TrainConfig& train);
 
-// Scale that makes the average row scale 1 at a swap: 1 / mean(log n), n = 1..sequence_length (0.168 for 1,024;
-// arXiv 2501.19399, section 4), unless the config gives a number.
+// Scale that makes the average row scale 1 at a swap: 1 / mean(log n), n = 1..sequence_length (0.168 for
+// 1,024; arXiv 2501.19399, section 4), unless the config gives a number.
 double resolved_scale_init(const AttentionConfig& attention, int64_t sequence_length);
 
 }  // namespace ssgpt::config

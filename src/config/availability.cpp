@@ -1,0 +1,57 @@
+#include "config/availability.h"
+
+#include "config/schema.h"
+
+#include <fmt/format.h>
+
+namespace ssgpt::config {
+
+namespace {
+
+struct Refusal {
+  std::string_view key;
+  bool (*is_asked_for)(const Config&);
+};
+
+const ParallelConfig kParallelDefaults;
+
+// A value that would silently have no effect is refused here.
+constexpr Refusal kNotInThisBuild[] = {
+    {"data.format",
+     [](const Config& c) {
+       return c.data.format == DataFormat::kSft;
+     }},
+    {"train.device",
+     [](const Config& c) {
+       return c.train.device == Device::kCuda;
+     }},
+    {"parallel.zero_stage",
+     [](const Config& c) {
+       return c.parallel.zero_stage != kParallelDefaults.zero_stage;
+     }},
+    {"parallel.bucket_mb",
+     [](const Config& c) {
+       return c.parallel.bucket_mb != kParallelDefaults.bucket_mb;
+     }},
+    {"parallel.timeout_s",
+     [](const Config& c) {
+       return c.parallel.timeout_s != kParallelDefaults.timeout_s;
+     }},
+    {"parallel.check_every",
+     [](const Config& c) {
+       return c.parallel.check_every != kParallelDefaults.check_every;
+     }},
+};
+
+}  // namespace
+
+std::optional<std::string> refusal(std::string_view key, const Config& config) {
+  for (const Refusal& refused : kNotInThisBuild) {
+    if (refused.key == key && refused.is_asked_for(config)) {
+      return fmt::format("not available in this build; leave it at {}", find_key(key)->write(Config{}));
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace ssgpt::config

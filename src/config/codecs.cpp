@@ -1,0 +1,185 @@
+#include "config/codecs.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <system_error>
+
+#include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
+
+namespace ssgpt::config {
+
+namespace {
+
+// The whole text as a number of type T; none where it is anything else or does not fit.
+template <typename T>
+std::optional<T> parse_number(std::string_view text) {
+  if (text.starts_with('+')) {
+    text.remove_prefix(1);
+    if (text.starts_with('-')) {
+      return std::nullopt;
+    }
+  }
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    return std::nullopt;
+  }
+  return value;
+}
+
+}  // namespace
+
+bool is_plain_scalar(const YAML::Node& node) {
+  return node.IsScalar() && node.Tag() == "?";
+}
+
+std::string double_quoted(std::string_view text) {
+  std::string result = "\"";
+  for (const char character : text) {
+    if (character == '"' || character == '\\') {
+      result += '\\';
+      result += character;
+    } else if (static_cast<unsigned char>(character) < 0x20 || character == 0x7F) {
+      result += fmt::format("\\u{:04x}", static_cast<unsigned>(character));
+    } else {
+      result += character;
+    }
+  }
+  return result + '"';
+}
+
+template <typename T>
+std::optional<T> Integer<T>::read(const YAML::Node& node) const {
+  const auto value = is_plain_scalar(node) ? parse_number<T>(node.Scalar()) : std::nullopt;
+  return value && *value >= min && *value <= max ? value : std::nullopt;
+}
+template <typename T>
+std::string Integer<T>::write(T value) const {
+  return fmt::format("{}", value);
+}
+template <typename T>
+std::string Integer<T>::allowed() const {
+  return fmt::format("an integer from {} to {}", min, max);
+}
+template struct Integer<int64_t>;
+template struct Integer<uint64_t>;
+
+std::optional<double> Number::read(const YAML::Node& node) const {
+  const auto value = is_plain_scalar(node) ? parse_number<double>(node.Scalar()) : std::nullopt;
+  if (!value || !std::isfinite(*value) || *value < min || *value > max || (min_open && *value == min) ||
+      (max_open && *value == max)) {
+    return std::nullopt;
+  }
+  return value;
+}
+std::string Number::write(double value) const {
+  return fmt::format("{}", value);
+}  // shortest that reads back
+std::string Number::allowed() const {
+  std::string text = "a number";
+  if (std::isfinite(min)) {
+    text += fmt::format(" {} {}", min_open ? "above" : "of at least", min);
+  }
+  if (std::isfinite(max)) {
+    text += fmt::format("{} {} {}", std::isfinite(min) ? " and" : "", max_open ? "below" : "at most", max);
+  }
+  return text;
+}
+
+std::optional<NumberPair::Value> NumberPair::read(const YAML::Node& node) const {
+  if (!node.IsSequence() || node.size() != 2) {
+    return std::nullopt;
+  }
+  const auto first = element.read(node[0]);
+  const auto second = element.read(node[1]);
+  return first && second ? std::optional(Value{*first, *second}) : std::nullopt;
+}
+std::string NumberPair::write(const Value& value) const {
+  return fmt::format("[{}, {}]", element.write(value[0]), element.write(value[1]));
+}
+std::string NumberPair::allowed() const {
+  return "a list of two, each " + element.allowed();
+}
+
+std::optional<bool> Boolean::read(const YAML::Node& node) const {
+  if (is_plain_scalar(node) && (node.Scalar() == "true" || node.Scalar() == "false")) {
+    return node.Scalar() == "true";
+  }
+  return std::nullopt;
+}
+std::string Boolean::write(bool value) const {
+  return value ? "true" : "false";
+}
+std::string Boolean::allowed() const {
+  return "true | false";
+}
+
+std::optional<std::string> Name::read(const YAML::Node& node) const {
+  constexpr size_t kMaxLength = 100;
+  if (!node.IsScalar()) {
+    return std::nullopt;
+  }
+  const std::string& text = node.Scalar();
+  const bool sound = std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '_' || c == '-';
+  });
+  if (!sound || text.empty() || text.size() > kMaxLength || text[0] == '.' || text[0] == '-') {
+    return std::nullopt;
+  }
+  return text;
+}
+std::string Name::write(const std::string& value) const {
+  return double_quoted(value);
+}
+std::string Name::allowed() const {
+  return "1 to 100 letters, digits, '.', '_' and '-', the first a letter, digit or '_'";
+}
+
+std::optional<Path::Value> Path::read(const YAML::Node& node) const {
+  if (!node.IsScalar() || node.Scalar().empty() || node.Scalar().find('\0') != std::string::npos) {
+    return std::nullopt;
+  }
+  return Value(node.Scalar());
+}
+std::string Path::write(const Value& value) const {
+  return double_quoted(value.string());
+}
+std::string Path::allowed() const {
+  return "a path";
+}
+
+std::optional<TextList::Value> TextList::read(const YAML::Node& node) const {
+  Value list;
+  const auto add = [&list](const YAML::Node& element) {
+    if (!element.IsScalar() || element.Scalar().empty()) {
+      return false;
+    }
+    list.push_back(element.Scalar());
+    return true;
+  };
+  if (node.IsSequence()) {
+    for (const YAML::Node& element : node) {
+      if (!add(element)) {
+        return std::nullopt;
+      }
+    }
+  } else if (!add(node)) {
+    return std::nullopt;
+  }
+  return list.size() >= min_count ? std::optional(std::move(list)) : std::nullopt;
+}
+std::string TextList::write(const Value& value) const {
+  std::string text;
+  for (const std::string& element : value) {
+    text += (text.empty() ? "" : ", ") + double_quoted(element);
+  }
+  return fmt::format("[{}]", text);
+}
+std::string TextList::allowed() const {
+  return min_count > 0 ? "a list of paths or patterns, at least one" : "a list of paths or patterns";
+}
+
+}  // namespace ssgpt::config

@@ -1,0 +1,143 @@
+// How a value of each type is read from YAML, written back, and described. A codec has
+//   Value                            the type in Config
+//   optional<Value> read(node)       none where the node is of another type or out of range
+//   string write(value)              YAML in flow style that reads back to the same value, bit for bit
+//   string allowed()                 "a number above 0"
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <yaml-cpp/node/node.h>
+
+namespace ssgpt::config {
+
+// True for a scalar that stands unquoted: only these are numbers, booleans and names of choices.
+bool is_plain_scalar(const YAML::Node& node);
+
+// Double-quoted, with escapes that YAML and JSON share.
+std::string double_quoted(std::string_view text);
+
+template <typename T>
+struct Integer {
+  using Value = T;
+  T min;
+  T max;
+  std::optional<T> read(const YAML::Node& node) const;
+  std::string write(T value) const;
+  std::string allowed() const;
+};
+extern template struct Integer<int64_t>;
+extern template struct Integer<uint64_t>;
+
+// Finite numbers. A bound belongs to the range unless its `open` flag is set.
+struct Number {
+  using Value = double;
+  double min = -std::numeric_limits<double>::infinity();
+  bool min_open = false;
+  double max = std::numeric_limits<double>::infinity();
+  bool max_open = false;
+  std::optional<double> read(const YAML::Node& node) const;
+  std::string write(double value) const;
+  std::string allowed() const;
+};
+
+// A list of two numbers.
+struct NumberPair {
+  using Value = std::array<double, 2>;
+  Number element;
+  std::optional<Value> read(const YAML::Node& node) const;
+  std::string write(const Value& value) const;
+  std::string allowed() const;
+};
+
+struct Boolean {
+  using Value = bool;
+  std::optional<bool> read(const YAML::Node& node) const;
+  std::string write(bool value) const;
+  std::string allowed() const;
+};
+
+// A name that is also usable as the name of a folder.
+struct Name {
+  using Value = std::string;
+  std::optional<std::string> read(const YAML::Node& node) const;
+  std::string write(const std::string& value) const;
+  std::string allowed() const;
+};
+
+struct Path {
+  using Value = std::filesystem::path;
+  std::optional<Value> read(const YAML::Node& node) const;
+  std::string write(const Value& value) const;
+  std::string allowed() const;
+};
+
+// A list of texts, or one text. `min_count` is 0 or 1.
+struct TextList {
+  using Value = std::vector<std::string>;
+  size_t min_count = 0;
+  std::optional<Value> read(const YAML::Node& node) const;
+  std::string write(const Value& value) const;
+  std::string allowed() const;
+};
+
+// One of the names in `names`.
+template <typename E>
+struct Choice {
+  using Value = E;
+  std::vector<std::pair<std::string, E>> names;
+
+  std::optional<E> read(const YAML::Node& node) const {
+    for (const auto& [name, value] : names) {
+      if (is_plain_scalar(node) && node.Scalar() == name) {
+        return value;
+      }
+    }
+    return std::nullopt;
+  }
+  std::string write(E value) const {
+    for (const auto& [name, candidate] : names) {
+      if (candidate == value) {
+        return name;
+      }
+    }
+    return {};
+  }
+  std::string allowed() const {
+    std::string text;
+    for (const auto& [name, value] : names) {
+      text += (text.empty() ? "" : " | ") + name;
+    }
+    return text;
+  }
+};
+
+// A value, or a word that stands for none: "null" or "auto".
+template <typename Codec>
+struct Optional {
+  using Value = std::optional<typename Codec::Value>;
+  Codec codec;
+  std::string word;
+
+  std::optional<Value> read(const YAML::Node& node) const {
+    if (node.IsNull() ? word == "null" : is_plain_scalar(node) && node.Scalar() == word) {
+      return std::optional<Value>(std::in_place, std::nullopt);
+    }
+    if (auto value = codec.read(node)) {
+      return std::optional<Value>(std::in_place, std::move(*value));
+    }
+    return std::nullopt;
+  }
+  std::string write(const Value& value) const { return value ? codec.write(*value) : word; }
+  std::string allowed() const { return word + " or " + codec.allowed(); }
+};
+
+}  // namespace ssgpt::config

@@ -1,0 +1,178 @@
+#include "config/config.h"
+
+#include "config/availability.h"
+#include "config/faults.h"
+#include "config/schema.h"
+#include "config/source.h"
+#include "config/validation.h"
+#include "core/check.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace ssgpt::config {
+
+namespace {
+
+constexpr std::array<std::pair<std::string_view, AttentionKind>, 5> kAttentionKinds = {{
+    {"softmax", AttentionKind::kSoftmax},
+    {"ssmax", AttentionKind::kSsmax},
+    {"ssmax_fixed", AttentionKind::kSsmaxFixed},
+    {"ssmax_bias", AttentionKind::kSsmaxBias},
+    {"learned_pn", AttentionKind::kLearnedPn},
+}};
+
+std::string with_meaning(const Key& key) {
+  return fmt::format("expected {} ({})", key.allowed, key.meaning);
+}
+
+// `file` is what the user named: it stands for keys that are nowhere.
+Config resolve(const Source& source, const std::string& file) {
+  Config config;
+  Faults faults = source.faults();
+  std::vector<std::string> faulty;
+  for (const Key& key : schema()) {
+    const auto entry = source.entries().find(key.name);
+    if (entry == source.entries().end()) {
+      if (key.required) {
+        add_fault(faults, {file, 0}, fmt::format("{} is missing: {}", key.name, with_meaning(key)));
+        faulty.push_back(key.name);
+      }
+      continue;
+    }
+    const auto& [value, origin] = entry->second;
+    if (!key.read(value, config)) {
+      add_fault(faults, origin, fmt::format("{} = {}: {}", key.name, value_text(value), with_meaning(key)));
+      faulty.push_back(key.name);
+    } else if (const auto reason = refusal(key.name, config)) {
+      add_fault(faults, origin, fmt::format("{} = {}: {}", key.name, value_text(value), *reason));
+    }
+  }
+  validate(config, source.entries(), faulty, file, faults);
+  throw_if_any(std::move(faults));
+  return config;
+}
+
+std::vector<std::string> parts_of(const std::string& name) {
+  std::vector<std::string> parts;
+  size_t start = 0;
+  for (size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', start)) {
+    parts.push_back(name.substr(start, dot - start));
+    start = dot + 1;
+  }
+  parts.push_back(name.substr(start));
+  return parts;
+}
+
+}  // namespace
+
+std::string_view to_string(AttentionKind kind) {
+  for (const auto& [name, value] : kAttentionKinds) {
+    if (value == kind) {
+      return name;
+    }
+  }
+  SSGPT_CHECK(false, "attention kind {} has no name", static_cast<int>(kind));
+}
+
+std::optional<AttentionKind> parse_attention_kind(std::string_view text) {
+  for (const auto& [name, value] : kAttentionKinds) {
+    if (name == text) {
+      return value;
+    }
+  }
+  return std::nullopt;
+}
+
+const std::vector<std::string>& attention_kind_names() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> list;
+    for (const auto& [name, value] : kAttentionKinds) {
+      list.emplace_back(name);
+    }
+    return list;
+  }();
+  return names;
+}
+
+Config load(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
+  Source source;
+  source.add_file(path);
+  for (const std::string& text : overrides) {
+    source.add_override(text);
+  }
+  return resolve(source, path.string());
+}
+
+Config parse(std::string_view text, std::string_view origin, const std::vector<std::string>& overrides) {
+  Source source;
+  source.add_text(text, std::string(origin), /*directory=*/"");
+  for (const std::string& override_text : overrides) {
+    source.add_override(override_text);
+  }
+  return resolve(source, std::string(origin));
+}
+
+std::string dump(const Config& config) {
+  std::string text;
+  std::vector<std::string> open_sections;
+  for (const Key& key : schema()) {
+    std::vector<std::string> parts = parts_of(key.name);
+    const std::string word = std::move(parts.back());
+    parts.pop_back();
+    const auto [open_end, parts_end] =
+        std::mismatch(open_sections.begin(), open_sections.end(), parts.begin(), parts.end());
+    for (auto part = parts_end; part != parts.end(); ++part) {
+      text += fmt::format("{:{}}{}:\n", "", 2 * (part - parts.begin()), *part);
+    }
+    text += fmt::format("{:{}}{}: {}\n", "", 2 * parts.size(), word, key.write(config));
+    open_sections = std::move(parts);
+  }
+  return text;
+}
+
+std::vector<Difference> differences(const Config& before, const Config& after) {
+  std::vector<Difference> list;
+  for (const Key& key : schema()) {
+    std::string old_value = key.write(before);
+    std::string new_value = key.write(after);
+    if (old_value != new_value) {
+      list.push_back({key.name, std::move(old_value), std::move(new_value), key.resume});
+    }
+  }
+  return list;
+}
+
+std::string describe_keys() {
+  const Config defaults;
+  std::string text;
+  for (const Key& key : schema()) {
+    const std::string value = key.required ? "required" : "default " + key.write(defaults);
+    text += fmt::format("  {}: {}\n      {}; {}{}\n", key.name, key.meaning, key.allowed, value,
+                        key.resume == ResumeRule::kMayChange ? "; a resume may change it" : "");
+  }
+  return text;
+}
+
+int64_t accumulation_steps(const TrainConfig& train) {
+  SSGPT_CHECK(train.micro_batch_size > 0 && train.global_batch_size % train.micro_batch_size == 0,
+              "global batch {} in micro-batches of {}", train.global_batch_size, train.micro_batch_size);
+  return train.global_batch_size / train.micro_batch_size;
+}
+
+double resolved_scale_init(const AttentionConfig& attention, int64_t sequence_length) {
+  if (attention.scale_init) {
+    return *attention.scale_init;
+  }
+  SSGPT_CHECK(sequence_length >= 2, "no scale for sequences of length {}", sequence_length);
+  double sum = 0.0;
+  for (int64_t n = 1; n <= sequence_length; ++n) {
+    sum += std::log(static_cast<double>(n));
+  }
+  return static_cast<double>(sequence_length) / sum;
+}
+
+}  // namespace ssgpt::config

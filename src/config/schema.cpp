@@ -1,0 +1,312 @@
+#include "config/schema.h"
+
+#include "config/codecs.h"
+#include "core/text.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <set>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace ssgpt::config {
+
+namespace {
+
+constexpr ResumeRule kFixed = ResumeRule::kFixed;
+constexpr ResumeRule kMayChange = ResumeRule::kMayChange;
+constexpr int64_t kMaxSteps = 1'000'000'000;
+
+// `member(config)` points to the value; it is null in a const Config whose optional section is not set.
+template <typename Member, typename Codec>
+Key make_key(std::string name, Member member, Codec codec, ResumeRule resume, std::string meaning,
+             bool required = false) {
+  Key key;
+  key.name = std::move(name);
+  key.allowed = codec.allowed();
+  key.meaning = std::move(meaning);
+  key.required = required;
+  key.resume = resume;
+  key.read = [member, codec](const YAML::Node& node, Config& config) {
+    auto value = codec.read(node);
+    if (value) {
+      *member(config) = std::move(*value);
+    }
+    return value.has_value();
+  };
+  key.write = [member, codec](const Config& config) {
+    const auto* value = member(config);
+    return value != nullptr ? codec.write(*value) : std::string("null");
+  };
+  return key;
+}
+
+template <typename... Args>
+Key required(Args&&... args) {
+  return make_key(std::forward<Args>(args)..., /*required=*/true);
+}
+
+template <typename T>
+struct SwapMember {
+  T SwapAttention::*field;
+  const T* operator()(const Config& config) const {
+    return config.train.swap_attention ? &((*config.train.swap_attention).*field) : nullptr;
+  }
+  T* operator()(Config& config) const {
+    if (!config.train.swap_attention) {
+      config.train.swap_attention.emplace();
+    }
+    return &((*config.train.swap_attention).*field);
+  }
+};
+
+// A member of train.swap_attention, which exists from its first key on; null leaves it as it is.
+template <typename T, typename Codec>
+Key swap_key(std::string name, T SwapAttention::*field, Codec codec, ResumeRule resume, std::string meaning) {
+  Key key = make_key(std::move(name), SwapMember<T>{field}, codec, resume, std::move(meaning));
+  key.allowed += " (null: no swap)";
+  key.read = [read = key.read](const YAML::Node& node, Config& config) {
+    return node.IsNull() || read(node, config);
+  };
+  return key;
+}
+
+Integer<int64_t> integer(int64_t min, int64_t max) {
+  return {min, max};
+}
+Number at_least_zero() {
+  return {.min = 0.0};
+}
+Number above_zero_to(double max) {
+  return {.min = 0.0, .min_open = true, .max = max};
+}
+
+Choice<AttentionKind> attention_kind() {
+  Choice<AttentionKind> choice;
+  for (const std::string& name : attention_kind_names()) {
+    choice.names.emplace_back(name, *parse_attention_kind(name));
+  }
+  return choice;
+}
+
+// The name of a key is the path of its member in Config.
+#define SSGPT_MEMBER(path)  \
+#path, [](auto& config) { \
+    return &config.path;    \
+  }
+
+void add_model(std::vector<Key>& keys) {
+  const Number initial{.min = -1000.0, .max = 1000.0};
+  keys.insert(
+      keys.end(),
+      {required(SSGPT_MEMBER(model.vocab_size), integer(2, std::numeric_limits<int32_t>::max()), kFixed,
+                "token ids are below this"),
+       required(SSGPT_MEMBER(model.hidden_size), integer(2, 1 << 20), kFixed, "width of the residual stream"),
+       required(SSGPT_MEMBER(model.num_hidden_layers), integer(1, 10'000), kFixed, "transformer blocks"),
+       required(SSGPT_MEMBER(model.num_attention_heads), integer(1, 1 << 16), kFixed,
+                "heads a layer; hidden_size / num_attention_heads must be whole and even"),
+       required(SSGPT_MEMBER(model.intermediate_size), integer(1, 1 << 22), kFixed,
+                "width of the gated feed-forward"),
+       make_key(SSGPT_MEMBER(model.rope_theta), above_zero_to(1e15), kFixed, "base of the rotary angles"),
+       make_key(SSGPT_MEMBER(model.rms_norm_eps), above_zero_to(1.0), kFixed,
+                "added to the mean square in RMSNorm"),
+       make_key(SSGPT_MEMBER(model.initializer_range), above_zero_to(10.0), kFixed,
+                "standard deviation of initial weights"),
+       make_key(SSGPT_MEMBER(model.attention.kind), attention_kind(), kFixed,
+                "row scale of the scores: 1, s log n, log n, s log n + b, s p_n + b"),
+       make_key(SSGPT_MEMBER(model.attention.scale_init), Optional<Number>{initial, "auto"}, kFixed,
+                "initial s; auto: 1 / mean(log n) for n = 1 to sequence_length"),
+       make_key(SSGPT_MEMBER(model.attention.bias_init), initial, kFixed, "initial b")});
+}
+
+void add_data(std::vector<Key>& keys) {
+  const Choice<DataFormat> format{{{"pretrain", DataFormat::kPretrain}, {"sft", DataFormat::kSft}}};
+  keys.insert(
+      keys.end(),
+      {make_key(SSGPT_MEMBER(data.tokenizer), Optional<Path>{{}, "null"}, kFixed,
+                "sentencepiece model; may be left out where no text is needed"),
+       required(SSGPT_MEMBER(data.train), TextList{.min_count = 1}, kFixed,
+                "token shards, relative to the current directory"),
+       make_key(SSGPT_MEMBER(data.validation), TextList{}, kMayChange, "token shards that validation reads"),
+       make_key(SSGPT_MEMBER(data.sequence_length), integer(2, 1 << 24), kFixed,
+                "tokens that one sequence predicts"),
+       make_key(SSGPT_MEMBER(data.reset_at_document), Boolean{}, kFixed,
+                "attention does not cross documents"),
+       make_key(SSGPT_MEMBER(data.document_token_id),
+                Optional<Integer<int64_t>>{integer(0, std::numeric_limits<int32_t>::max()), "null"}, kFixed,
+                "the token that ends a document, where no tokenizer tells"),
+       make_key(SSGPT_MEMBER(data.format), format, kFixed, "what the shards hold")});
+}
+
+void add_train(std::vector<Key>& keys) {
+  const Choice<Device> device{{{"auto", Device::kAuto}, {"cpu", Device::kCpu}, {"cuda", Device::kCuda}}};
+  const Choice<Dtype> dtype{
+      {{"auto", Dtype::kAuto}, {"float32", Dtype::kFloat32}, {"bfloat16", Dtype::kBfloat16}}};
+  keys.insert(keys.end(),
+              {make_key(SSGPT_MEMBER(train.device), device, kMayChange, "where to compute"),
+               make_key(SSGPT_MEMBER(train.dtype), dtype, kFixed,
+                        "of the computation; auto: the faster one, measured once"),
+               required(SSGPT_MEMBER(train.max_steps), integer(1, kMaxSteps), kMayChange,
+                        "updates in all; a resumed run goes on to it"),
+               required(SSGPT_MEMBER(train.global_batch_size), integer(1, 1 << 24), kFixed,
+                        "sequences a step, over all ranks"),
+               required(SSGPT_MEMBER(train.micro_batch_size), integer(1, 1 << 24), kMayChange,
+                        "sequences at once on a rank; divides global_batch_size"),
+               make_key(SSGPT_MEMBER(train.clip_grad_norm), at_least_zero(), kFixed,
+                        "largest global gradient norm; 0: no clipping"),
+               make_key(SSGPT_MEMBER(train.deterministic), Boolean{}, kMayChange,
+                        "the same bits in each run on a GPU; always so on a CPU"),
+               swap_key("train.swap_attention.at_step", &SwapAttention::at_step, integer(1, kMaxSteps),
+                        kMayChange, "updates before the model changes its attention"),
+               swap_key("train.swap_attention.kind", &SwapAttention::kind, attention_kind(), kMayChange,
+                        "kind of attention from then on"),
+               make_key(SSGPT_MEMBER(train.on_nonfinite),
+                        Choice<OnNonfinite>{{{"stop", OnNonfinite::kStop}, {"skip", OnNonfinite::kSkip}}},
+                        kMayChange, "what a step without a finite loss and gradient norm does"),
+               make_key(SSGPT_MEMBER(train.on_spike),
+                        Choice<OnSpike>{{{"warn", OnSpike::kWarn}, {"stop", OnSpike::kStop}}}, kMayChange,
+                        "what a sudden rise of the loss does")});
+}
+
+void add_optimizer(std::vector<Key>& keys) {
+  const Choice<ScheduleKind> schedule{{{"constant", ScheduleKind::kConstant},
+                                       {"cosine", ScheduleKind::kCosine},
+                                       {"wsd", ScheduleKind::kWsd}}};
+  const Number beta{.min = 0.0, .max = 1.0, .max_open = true};
+  keys.insert(
+      keys.end(),
+      {make_key(SSGPT_MEMBER(optimizer.lr), above_zero_to(100.0), kFixed, "learning rate after the warm-up"),
+       make_key(SSGPT_MEMBER(optimizer.betas), NumberPair{beta}, kFixed,
+                "AdamW's decay rates of the two moments"),
+       make_key(SSGPT_MEMBER(optimizer.eps), above_zero_to(1.0), kFixed, "added to AdamW's denominator"),
+       make_key(SSGPT_MEMBER(optimizer.weight_decay), Number{.min = 0.0, .max = 100.0}, kFixed,
+                "of parameters of rank 2 and more, times lr a step"),
+       make_key(SSGPT_MEMBER(optimizer.schedule.kind), schedule, kFixed, "course of the learning rate"),
+       make_key(SSGPT_MEMBER(optimizer.schedule.warmup_steps), integer(0, kMaxSteps), kFixed,
+                "steps in which the rate rises from 0 to lr"),
+       make_key(SSGPT_MEMBER(optimizer.schedule.decay_steps), integer(0, kMaxSteps), kFixed,
+                "wsd: the last steps, in which the rate falls; cosine: the step that reaches min_lr, 0 for "
+                "max_steps"),
+       make_key(SSGPT_MEMBER(optimizer.schedule.min_lr), at_least_zero(), kFixed,
+                "rate at the end of the decay")});
+}
+
+void add_services(std::vector<Key>& keys) {
+  keys.insert(
+      keys.end(),
+      {make_key(SSGPT_MEMBER(evaluate.every), integer(0, kMaxSteps), kMayChange,
+                "steps between validations; 0: none"),
+       make_key(SSGPT_MEMBER(evaluate.batches), integer(1, 1'000'000'000), kMayChange,
+                "micro-batches in a validation"),
+       make_key(SSGPT_MEMBER(checkpoint.every), integer(0, kMaxSteps), kMayChange,
+                "steps between checkpoints; 0: the last step alone"),
+       make_key(SSGPT_MEMBER(checkpoint.keep_last), integer(1, 1'000'000), kMayChange,
+                "newest checkpoints that are kept"),
+       make_key(SSGPT_MEMBER(checkpoint.keep_every), integer(0, kMaxSteps), kMayChange,
+                "checkpoints of steps that this divides are kept for good; 0: none"),
+       make_key(SSGPT_MEMBER(checkpoint.async), Boolean{}, kMayChange, "save while training goes on"),
+       make_key(SSGPT_MEMBER(checkpoint.verify), Boolean{}, kMayChange,
+                "check the checksums of what is loaded"),
+       make_key(SSGPT_MEMBER(log.every), integer(1, kMaxSteps), kMayChange, "steps a line of metrics covers"),
+       make_key(SSGPT_MEMBER(log.tensorboard), Boolean{}, kMayChange, "write TensorBoard's event files too"),
+       make_key(SSGPT_MEMBER(parallel.zero_stage), integer(0, 1), kMayChange,
+                "1: each rank holds a part of the optimizer's state"),
+       make_key(SSGPT_MEMBER(parallel.bucket_mb), above_zero_to(1e6), kMayChange,
+                "MB of gradients that are reduced at once"),
+       make_key(SSGPT_MEMBER(parallel.timeout_s), above_zero_to(1e6), kMayChange,
+                "seconds that a rank waits for the others"),
+       make_key(SSGPT_MEMBER(parallel.check_every), integer(0, kMaxSteps), kMayChange,
+                "steps between checks that all ranks hold equal weights; 0: none")});
+}
+
+std::vector<Key> make_schema() {
+  std::vector<Key> keys;
+  keys.push_back(make_key(SSGPT_MEMBER(run.name), Name{}, kMayChange, "how the run is called in tables"));
+  keys.push_back(make_key(SSGPT_MEMBER(run.seed), Integer<uint64_t>{0, std::numeric_limits<uint64_t>::max()},
+                          kFixed, "of initial weights and the order of the data"));
+  add_model(keys);
+  add_data(keys);
+  add_train(keys);
+  add_optimizer(keys);
+  add_services(keys);
+  return keys;
+}
+
+std::string last_part(std::string_view name) {
+  return std::string(name.substr(name.rfind('.') + 1));
+}  // npos + 1 = 0
+std::string parent(std::string_view name) {
+  const size_t dot = name.rfind('.');
+  return std::string(name.substr(0, dot == std::string_view::npos ? 0 : dot));
+}
+
+}  // namespace
+
+const std::vector<Key>& schema() {
+  static const std::vector<Key> keys = make_schema();
+  return keys;
+}
+
+const Key* find_key(std::string_view name) {
+  const auto found =
+      std::find_if(schema().begin(), schema().end(), [&](const Key& key) { return key.name == name; });
+  return found != schema().end() ? &*found : nullptr;
+}
+
+const std::vector<std::string>& sections() {
+  static const std::vector<std::string> names = [] {
+    std::set<std::string> unique;
+    for (const Key& key : schema()) {
+      for (std::string name = parent(key.name); !name.empty(); name = parent(name)) {
+        unique.insert(name);
+      }
+    }
+    return std::vector<std::string>(unique.begin(), unique.end());
+  }();
+  return names;
+}
+
+bool is_section(std::string_view name) {
+  return std::binary_search(sections().begin(), sections().end(), name);
+}
+
+std::string hint_for_unknown(std::string_view name) {
+  std::vector<std::string> all(sections());
+  for (const Key& key : schema()) {
+    all.push_back(key.name);
+  }
+  const std::string section = parent(name);
+  const std::string word = last_part(name);
+  std::vector<std::string> beside;
+  for (const std::string& candidate : all) {
+    if (parent(candidate) == section) {
+      beside.push_back(last_part(candidate));
+    }
+  }
+  const auto suggestion = [](const std::string& full) {
+    return fmt::format("did you mean {}?", full);
+  };
+  for (const std::string& candidate : all) {  // the right word in the wrong section
+    if (last_part(candidate) == word) {
+      return suggestion(candidate);
+    }
+  }
+  if (const auto near = core::closest_match(word, beside)) {
+    return suggestion(section.empty() ? *near : section + "." + *near);
+  }
+  if (const auto near = core::closest_match(name, all)) {
+    return suggestion(*near);
+  }
+  for (const std::string& candidate : all) {  // a misspelt word in the wrong section
+    if (core::closest_match(word, std::vector{last_part(candidate)})) {
+      return suggestion(candidate);
+    }
+  }
+  return beside.empty()
+             ? ""
+             : fmt::format("{} holds {}", section.empty() ? "a config" : section, fmt::join(beside, ", "));
+}
+
+}  // namespace ssgpt::config

@@ -1,0 +1,238 @@
+#include "config/source.h"
+
+#include "config/codecs.h"
+#include "config/schema.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/text.h"
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <utility>
+
+#include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
+
+namespace ssgpt::config {
+
+namespace {
+
+constexpr std::string_view kOverrideOrigin = "--set";
+constexpr const char* kIncludeKey = "include";
+
+Origin origin_of(const std::string& file, const YAML::Node& node) {
+  return {file, node.Mark().line + 1};
+}
+
+const char* type_name(const YAML::Node& node) {
+  return node.IsMap()        ? "a section"
+         : node.IsSequence() ? "a list"
+         : node.IsScalar()   ? "a single value"
+                             : "empty";
+}
+
+// The code unit of "\uXXXX" at `position`; none where something else stands there.
+std::optional<uint32_t> code_unit(std::string_view text, size_t position) {
+  uint32_t unit = 0;
+  if (text.substr(position, 2) != "\\u" || text.size() < position + 6) {
+    return std::nullopt;
+  }
+  const char* digits = text.data() + position + 2;
+  const auto [end, error] = std::from_chars(digits, digits + 4, unit, 16);
+  return error == std::errc() && end == digits + 4 ? std::optional(unit) : std::nullopt;
+}
+
+// JSON is YAML but for one point: it writes characters beyond U+FFFF as two escapes, where YAML has one of
+// eight digits.
+std::string json_escapes_as_yaml(std::string_view text) {
+  std::string result;
+  for (size_t i = 0; i < text.size();) {
+    size_t length = text[i] == '\\' ? 2 : 1;
+    const auto high = code_unit(text, i);
+    const auto low = high ? code_unit(text, i + 6) : std::nullopt;
+    if (high && low && *high >= 0xD800 && *high < 0xDC00 && *low >= 0xDC00 && *low < 0xE000) {
+      result += fmt::format("\\U{:08X}", 0x10000 + ((*high - 0xD800) << 10) + (*low - 0xDC00));
+      length = 12;
+    } else {
+      result += text.substr(i, length);
+    }
+    i += length;
+  }
+  return result;
+}
+
+// The one document in `text`. Throws core::InputError.
+YAML::Node parse_yaml(std::string_view text, const std::string& file) {
+  if (const auto position = core::find_invalid_utf8(text)) {
+    const auto line =
+        1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(*position), '\n');
+    throw core::InputError("{}:{}: not UTF-8 text (byte {}); a config is a YAML or JSON file", file, line,
+                           *position);
+  }
+  const size_t start = text.find_first_not_of(" \t\r\n");
+  const bool json = start != std::string_view::npos && text[start] == '{';
+  try {
+    const std::vector<YAML::Node> documents =
+        YAML::LoadAll(json ? json_escapes_as_yaml(text) : std::string(text));
+    if (documents.size() > 1) {
+      throw core::InputError("{}:{}: a second YAML document begins; a config is one", file,
+                             documents[1].Mark().line + 1);
+    }
+    return documents.empty() ? YAML::Node() : documents[0];
+  } catch (const YAML::Exception& error) {
+    throw core::InputError("{}:{}: not valid YAML: {} (column {})", file, error.mark.line + 1, error.msg,
+                           error.mark.column + 1);
+  }
+}
+
+}  // namespace
+
+std::string value_text(const YAML::Node& node) {
+  constexpr size_t kLongest = 60;
+  std::string text;
+  if (node.IsScalar()) {
+    text = is_plain_scalar(node) ? node.Scalar() : double_quoted(node.Scalar());
+  } else if (node.IsSequence()) {
+    for (const YAML::Node& element : node) {
+      text += (text.empty() ? "" : ", ") + (element.IsScalar() ? value_text(element) : std::string("..."));
+      if (text.size() > kLongest) {
+        break;
+      }
+    }
+    text = "[" + text + "]";
+  } else {
+    text = node.IsMap() ? "{...}" : "null";
+  }
+  if (text.size() > kLongest) {
+    size_t end = kLongest;
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) {  // not inside a character
+      --end;
+    }
+    text = text.substr(0, end) + "...";
+  }
+  return text;
+}
+
+void Source::fault(const Origin& origin, std::string text) {
+  add_fault(faults_, origin, std::move(text));
+}
+
+void Source::add_file(const std::filesystem::path& path) {
+  std::error_code ignored;
+  std::filesystem::path identity = std::filesystem::weakly_canonical(path, ignored);
+  const std::string text = core::read_text(path);
+  open_files_.push_back(std::move(identity));
+  add_text(text, path.string(), path.parent_path());
+  open_files_.pop_back();
+}
+
+void Source::add_text(std::string_view text, const std::string& origin,
+                      const std::filesystem::path& directory) {
+  const YAML::Node root = parse_yaml(text, origin);
+  if (root.IsNull()) {
+    return;
+  }
+  if (!root.IsMap()) {
+    fault({origin, root.Mark().line + 1},
+          fmt::format("a config is a mapping of sections, this file holds {}", type_name(root)));
+    return;
+  }
+  add_includes(root, origin, directory);
+  add_mapping("", root, origin);
+}
+
+void Source::add_includes(const YAML::Node& root, const std::string& file,
+                          const std::filesystem::path& directory) {
+  const YAML::Node include = root[kIncludeKey];
+  if (!include || include.IsNull()) {
+    return;
+  }
+  std::vector<YAML::Node> names;
+  if (include.IsSequence()) {
+    for (const YAML::Node& name : include) {
+      names.push_back(name);
+    }
+  } else {
+    names.push_back(include);
+  }
+  for (const YAML::Node& name : names) {
+    const Origin origin = origin_of(file, name);
+    if (!name.IsScalar() || name.Scalar().empty()) {
+      fault(origin, fmt::format("include = {}: expected a path or a list of paths", value_text(include)));
+      continue;
+    }
+    const std::filesystem::path path = (directory / name.Scalar()).lexically_normal();
+    std::error_code missing;
+    const std::filesystem::path identity = std::filesystem::weakly_canonical(path, missing);
+    if (std::find(open_files_.begin(), open_files_.end(), identity) != open_files_.end()) {
+      fault(origin, fmt::format("include = {}: leads in a circle, {} is what is being read", name.Scalar(),
+                                path.string()));
+    } else if (!std::filesystem::exists(path, missing)) {
+      throw core::InputError(
+          "{}:{}: include = {}: no such file ({}); it is looked for beside the including file", file,
+          origin.line, name.Scalar(), path.string());
+    } else {
+      add_file(path);
+    }
+  }
+}
+
+void Source::add_mapping(const std::string& section, const YAML::Node& mapping, const std::string& file) {
+  std::map<std::string, int> first_lines;
+  for (const auto& item : mapping) {
+    const Origin origin = origin_of(file, item.first);
+    if (!item.first.IsScalar()) {
+      fault(origin,
+            fmt::format("the key {} is {}, expected a name", value_text(item.first), type_name(item.first)));
+      continue;
+    }
+    const std::string& word = item.first.Scalar();
+    const std::string name = section.empty() ? word : section + "." + word;
+    if (const auto [first, is_new] = first_lines.emplace(word, origin.line); !is_new) {
+      fault(origin, fmt::format("{} stands twice in this file (first in line {})", name, first->second));
+    } else if (!section.empty() || word != kIncludeKey) {
+      add_value(name, item.second, origin);
+    }
+  }
+}
+
+void Source::add_value(const std::string& name, const YAML::Node& value, const Origin& key_origin) {
+  if (find_key(name) != nullptr) {
+    // An empty value has no place of its own.
+    const bool has_line = !value.IsNull() && key_origin.line > 0;
+    // Assigning over a node would also change the nodes that alias it.
+    entries_.erase(name);
+    entries_.emplace(name, Entry{value, has_line ? origin_of(key_origin.file, value) : key_origin});
+  } else if (!is_section(name)) {
+    const std::string hint = hint_for_unknown(name);
+    fault(key_origin,
+          fmt::format("unknown key {} = {}{}", name, value_text(value), hint.empty() ? "" : "; " + hint));
+  } else if (value.IsNull()) {  // takes back what an included file says
+    std::erase_if(entries_, [&](const auto& entry) { return entry.first.starts_with(name + "."); });
+  } else if (!value.IsMap()) {
+    fault(key_origin,
+          fmt::format("{} = {}: expected a section, this is {}", name, value_text(value), type_name(value)));
+  } else {
+    add_mapping(name, value, key_origin.file);
+  }
+}
+
+void Source::add_override(const std::string& text) {
+  const size_t equals = text.find('=');
+  const std::string name = text.substr(0, equals);
+  const Origin origin{std::string(kOverrideOrigin), 0};
+  if (equals == std::string::npos || name.empty()) {
+    fault(origin, fmt::format("{}: expected key=value, such as optimizer.lr=1e-3", text));
+    return;
+  }
+  try {
+    add_value(name, parse_yaml(std::string_view(text).substr(equals + 1), std::string(kOverrideOrigin)),
+              origin);
+  } catch (const core::InputError&) {
+    fault(origin,
+          fmt::format("{}: the value is not valid YAML; quote text that holds special characters", text));
+  }
+}
+
+}  // namespace ssgpt::config

@@ -1,0 +1,56 @@
+// From files and overrides to one value for each key, each with the place it came from.
+#pragma once
+
+#include "config/faults.h"
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <yaml-cpp/node/node.h>
+
+namespace ssgpt::config {
+
+struct Entry {
+  YAML::Node value;
+  Origin origin;
+};
+
+// By the name of the key. Only keys of the schema; what a key holds has not been looked at.
+using Entries = std::map<std::string, Entry, std::less<>>;
+
+// Reads YAML files and overrides one over the other: what comes later wins, key by key.
+class Source {
+ public:
+  // With the files that it includes, which it wins over. Throws core::InputError where a file cannot be read
+  // or parsed.
+  void add_file(const std::filesystem::path& path);
+
+  // `origin` stands for the name of the file; includes are relative to `directory`.
+  void add_text(std::string_view text, const std::string& origin, const std::filesystem::path& directory);
+
+  // "optimizer.lr=1e-3": the value is YAML.
+  void add_override(const std::string& text);
+
+  const Entries& entries() const { return entries_; }
+  const Faults& faults() const {
+    return faults_;
+  }  // unknown and duplicate keys, includes that lead in a circle
+
+ private:
+  void add_includes(const YAML::Node& root, const std::string& file, const std::filesystem::path& directory);
+  void add_mapping(const std::string& section, const YAML::Node& mapping, const std::string& file);
+  void add_value(const std::string& name, const YAML::Node& value, const Origin& key_origin);
+  void fault(const Origin& origin, std::string text);
+
+  Entries entries_;
+  Faults faults_;
+  std::vector<std::filesystem::path> open_files_;  // those being read, from the outermost
+};
+
+// A value on one line, cut where it is long, for messages.
+std::string value_text(const YAML::Node& node);
+
+}  // namespace ssgpt::config

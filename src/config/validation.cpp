@@ -1,0 +1,213 @@
+#include "config/validation.h"
+
+#include "config/schema.h"
+
+#include <algorithm>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <fmt/format.h>
+
+namespace ssgpt::config {
+
+namespace {
+
+class Rules {
+ public:
+  Rules(const Config& config, const Entries& entries, const std::vector<std::string>& faulty,
+        const std::string& file, Faults& faults)
+      : config_(config), entries_(entries), faulty_(faulty), file_(file), faults_(faults) {}
+
+  void model();
+  void data();
+  void batch();
+  void swap();
+  void schedule();
+
+ private:
+  // Whether each of these keys was read without a fault.
+  bool sound(std::initializer_list<std::string_view> keys) const {
+    return std::none_of(keys.begin(), keys.end(), [this](std::string_view key) {
+      return std::find(faulty_.begin(), faulty_.end(), key) != faulty_.end();
+    });
+  }
+
+  bool given(std::string_view key) const {
+    const auto found = entries_.find(key);
+    return found != entries_.end() && !found->second.value.IsNull();
+  }
+
+  // A fault of `key`, named with its value, at the place where it is set.
+  template <typename... Args>
+  void fault(std::string_view key, fmt::format_string<Args...> format, Args&&... args) {
+    const auto found = entries_.find(key);
+    add_fault(faults_, found != entries_.end() ? found->second.origin : Origin{file_, 0},
+              fmt::format("{} = {}: {}", key, find_key(key)->write(config_),
+                          fmt::format(format, std::forward<Args>(args)...)));
+  }
+
+  const Config& config_;
+  const Entries& entries_;
+  const std::vector<std::string>& faulty_;
+  const std::string& file_;
+  Faults& faults_;
+};
+
+// The divisors of `number` nearest to `wish`, at most eight, in order; only those that `allowed` holds for.
+template <typename Predicate>
+std::string divisors_near(int64_t number, int64_t wish, Predicate allowed) {
+  constexpr size_t kShown = 8;
+  std::vector<int64_t> divisors;
+  for (int64_t small = 1; small * small <= number; ++small) {
+    if (number % small == 0) {
+      divisors.push_back(small);
+      if (small * small != number) {
+        divisors.push_back(number / small);
+      }
+    }
+  }
+  std::erase_if(divisors, [&](int64_t divisor) { return !allowed(divisor); });
+  const auto distance = [wish](int64_t divisor) {
+    return std::max(divisor, wish) - std::min(divisor, wish);
+  };
+  std::sort(divisors.begin(), divisors.end(),
+            [&](int64_t a, int64_t b) { return distance(a) < distance(b); });
+  divisors.resize(std::min(divisors.size(), kShown));
+  std::sort(divisors.begin(), divisors.end());
+  return divisors.empty() ? "none" : fmt::format("{}", fmt::join(divisors, ", "));
+}
+
+void Rules::model() {
+  const ModelConfig& model = config_.model;
+  if (sound({"model.hidden_size", "model.num_attention_heads"})) {
+    const int64_t hidden = model.hidden_size;
+    const int64_t heads = model.num_attention_heads;
+    if (hidden % heads != 0 || hidden / heads % 2 != 0) {
+      fault("model.num_attention_heads",
+            "hidden_size {} / {} heads must be a whole, even head dimension, not {:g}; numbers of heads that "
+            "work: {}",
+            hidden, heads, static_cast<double>(hidden) / static_cast<double>(heads),
+            divisors_near(hidden, heads, [hidden](int64_t divisor) { return hidden / divisor % 2 == 0; }));
+    }
+  }
+  if (sound({"model.attention.kind", "model.attention.scale_init", "model.attention.bias_init",
+             "train.swap_attention.kind"})) {
+    const auto needs_scale = [&](AttentionKind kind) {
+      const bool has_bias = kind == AttentionKind::kSsmaxBias || kind == AttentionKind::kLearnedPn;
+      return kind == AttentionKind::kSsmax || (has_bias && model.attention.bias_init == 0.0);
+    };
+    const auto& swap = config_.train.swap_attention;
+    if (model.attention.scale_init == 0.0 &&
+        (needs_scale(model.attention.kind) || (swap && needs_scale(swap->kind)))) {
+      fault("model.attention.scale_init",
+            "must not be 0 without a bias: every score would be 0, and the queries and keys would not learn");
+    }
+  }
+}
+
+void Rules::data() {
+  const DataConfig& data = config_.data;
+  if (sound({"data.reset_at_document", "data.document_token_id", "data.tokenizer"}) &&
+      data.reset_at_document && !data.document_token_id && !data.tokenizer) {
+    fault("data.reset_at_document", "needs data.document_token_id, or data.tokenizer to take it from");
+  }
+  if (sound({"data.document_token_id", "model.vocab_size"}) &&
+      data.document_token_id.value_or(0) >= config_.model.vocab_size) {
+    fault("data.document_token_id", "must be below model.vocab_size = {}", config_.model.vocab_size);
+  }
+  if (sound({"evaluate.every", "data.validation"}) && config_.evaluate.every > 0 && data.validation.empty()) {
+    fault("evaluate.every", "needs data.validation; 0 switches validation off");
+  }
+}
+
+void Rules::batch() {
+  const TrainConfig& train = config_.train;
+  if (!sound({"train.global_batch_size", "train.micro_batch_size"})) {
+    return;
+  }
+  const int64_t global = train.global_batch_size;
+  const int64_t micro = train.micro_batch_size;
+  if (global % micro != 0) {
+    fault("train.micro_batch_size", "must divide train.global_batch_size = {}; sizes that do: {}", global,
+          divisors_near(global, micro, [](int64_t) { return true; }));
+  }
+  if (sound({"train.max_steps", "data.sequence_length"})) {
+    int64_t tokens = 0;
+    if (__builtin_mul_overflow(global * config_.data.sequence_length, train.max_steps, &tokens)) {
+      fault("train.max_steps",
+            "with {} sequences of {} tokens a step, the number of tokens does not fit 63 bits", global,
+            config_.data.sequence_length);
+    }
+  }
+}
+
+void Rules::swap() {
+  constexpr std::string_view kAtStep = "train.swap_attention.at_step";
+  constexpr std::string_view kKind = "train.swap_attention.kind";
+  const auto& swap = config_.train.swap_attention;
+  if (!swap || !sound({kAtStep, kKind})) {
+    return;
+  }
+  if (given(kAtStep) != given(kKind)) {
+    fault(given(kAtStep) ? kAtStep : kKind, "needs {} as well", given(kAtStep) ? kKind : kAtStep);
+    return;
+  }
+  if (sound({"train.max_steps"}) && swap->at_step >= config_.train.max_steps) {
+    fault(kAtStep, "must be below train.max_steps = {}", config_.train.max_steps);
+  }
+  if (sound({"model.attention.kind"}) && swap->kind == config_.model.attention.kind) {
+    fault(kKind, "is what model.attention.kind says already; a swap needs another kind");
+  }
+}
+
+void Rules::schedule() {
+  const ScheduleConfig& schedule = config_.optimizer.schedule;
+  constexpr std::string_view kKind = "optimizer.schedule.kind";
+  constexpr std::string_view kWarmup = "optimizer.schedule.warmup_steps";
+  constexpr std::string_view kDecay = "optimizer.schedule.decay_steps";
+  constexpr std::string_view kMinLr = "optimizer.schedule.min_lr";
+  if (sound({"optimizer.lr", kMinLr}) && schedule.min_lr > config_.optimizer.lr) {
+    fault(kMinLr, "must not be above optimizer.lr = {}", config_.optimizer.lr);
+  }
+  if (!sound({kKind, kWarmup, kDecay, "train.max_steps"})) {
+    return;
+  }
+  const int64_t max_steps = config_.train.max_steps;
+  const bool wsd = schedule.kind == ScheduleKind::kWsd;
+  if (schedule.kind == ScheduleKind::kConstant) {
+    for (const std::string_view key : {kDecay, kMinLr}) {
+      if (sound({key}) && (key == kDecay ? schedule.decay_steps > 0 : schedule.min_lr > 0)) {
+        fault(key, "has no effect with {} = constant; leave it at 0", kKind);
+      }
+    }
+  }
+  if (wsd && schedule.decay_steps == 0) {
+    fault(kDecay, "{} = wsd needs the number of steps in which the rate falls, 1 or more", kKind);
+  }
+  if (schedule.warmup_steps > max_steps) {
+    fault(kWarmup, "must not be above train.max_steps = {}", max_steps);
+  } else if (wsd && schedule.warmup_steps + schedule.decay_steps > max_steps) {
+    fault(kDecay, "with the {} steps of warm-up it is above train.max_steps = {}", schedule.warmup_steps,
+          max_steps);
+  }
+  const int64_t cosine_end = schedule.decay_steps > 0 ? schedule.decay_steps : max_steps;
+  if (schedule.kind == ScheduleKind::kCosine && schedule.warmup_steps >= cosine_end) {
+    fault(kWarmup, "must be below the step at which the cosine ends, {}", cosine_end);
+  }
+}
+
+}  // namespace
+
+void validate(const Config& config, const Entries& entries, const std::vector<std::string>& faulty,
+              const std::string& file, Faults& faults) {
+  Rules rules(config, entries, faulty, file, faults);
+  rules.model();
+  rules.data();
+  rules.batch();
+  rules.swap();
+  rules.schedule();
+}
+
+}  // namespace ssgpt::config
