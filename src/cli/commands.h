@@ -1,13 +1,16 @@
 // The commands of the program: one file each. The only folder that prints to stdout or exits.
 #pragma once
 
+#include <string>
+
 #include <CLI/CLI.hpp>
 
 namespace ssgpt::cli {
 
-// Each adds its subcommand to `app`, with a callback that runs it once the command line is parsed. Failures leave as
-// exceptions: core::Error for the user's, anything else for the program's. A stop that was asked for leaves as Stopped.
-void add_train(CLI::App& app);
+// Each adds its subcommand to `app`, with a callback that runs it once the command line is parsed. Failures
+// leave as exceptions: core::Error for the user's, anything else for the program's. A stop that was asked for
+// leaves as Stopped.
+void add_train(CLI::App& app, const std::string& command_line);  // which goes into run.json
 void add_compare(CLI::App& app);
 void add_evaluate(CLI::App& app);
 void add_tokenizer(CLI::App& app);

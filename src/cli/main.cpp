@@ -1,27 +1,43 @@
-// The program: parses the command line, runs the command, turns every exception into one message and an exit code.
-
-#include <cstdio>
-#include <exception>
-#include <string>
+// The program: parses the command line, runs the command, turns every exception into one message and an exit
+// code.
 
 #include "cli/commands.h"
 #include "cli/version_text.h"
 #include "core/error.h"
 #include "core/log.h"
 
+#include <cstdio>
+#include <exception>
+#include <string>
+
 namespace {
 
 using ssgpt::core::ExitCode;
 
+// As typed, with blanks quoted.
+std::string command_line(int argc, char** argv) {
+  std::string text;
+  for (int i = 0; i < argc; ++i) {
+    const std::string argument = argv[i];
+    const bool quote = argument.empty() || argument.find_first_of(" \t*?[]'\"$&;|<>") != std::string::npos;
+    text += (i > 0 ? " " : "") + (quote ? "'" + argument + "'" : argument);
+  }
+  return text;
+}
+
 int run(int argc, char** argv) {
   namespace cli = ssgpt::cli;
-  CLI::App app{"ssgpt: pretrain decoder-only transformers with Softmax or Scalable-Softmax attention, and compare them",
-               "ssgpt"};
+  CLI::App app{
+      "ssgpt: pretrain decoder-only transformers with Softmax or Scalable-Softmax attention, and compare "
+      "them",
+      "ssgpt"};
   app.set_version_flag("--version", [] { return cli::version_text(); });
   app.require_subcommand(1);
-  app.footer("Each command has its own --help. Exit codes: 0 done; 1 failed while running; 2 wrong usage or config;\n"
-             "3 unreadable or corrupt input; 128 + signal after a stop that was asked for and saved.");
-  cli::add_train(app);
+  app.footer(
+      "Each command has its own --help. Exit codes: 0 done; 1 failed while running; 2 wrong usage or "
+      "config;\n"
+      "3 unreadable or corrupt input; 128 + signal after a stop that was asked for and saved.");
+  cli::add_train(app, command_line(argc, argv));
   cli::add_compare(app);
   cli::add_evaluate(app);
   cli::add_tokenizer(app);

@@ -1,8 +1,11 @@
-// The decoder-only transformer: embedding, blocks, final norm, head with cross-entropy; explicit forward and backward.
-// Llama's mathematics (RMSNorm, RoPE, SwiGLU, no biases, separate embeddings) with a row scale on the query.
-// Knows nothing of files, optimizers and ranks. Shapes: B batch, T time, D hidden, N heads, H head dim, F feed-forward,
-// V vocabulary.
+// The decoder-only transformer: embedding, blocks, final norm, head with cross-entropy; explicit forward and
+// backward. Llama's mathematics (RMSNorm, RoPE, SwiGLU, no biases, separate embeddings) with a row scale on
+// the query. Knows nothing of files, optimizers and ranks. Shapes: B batch, T time, D hidden, N heads, H head
+// dim, F feed-forward, V vocabulary.
 #pragma once
+
+#include "config/config.h"
+#include "model/parameters.h"
 
 #include <cstdint>
 #include <memory>
@@ -11,16 +14,14 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "config/config.h"
-#include "model/parameters.h"
-
 namespace ssgpt::model {
 
 // What defines the function that the model computes.
 struct GPTSpec {
   config::ModelConfig config;
-  int64_t sequence_length = 0;                // longest window; the size of RoPE's tables and of learned p_n
-  std::optional<int64_t> document_token_id;   // set: attention does not cross the end of a document, which this id marks
+  int64_t sequence_length = 0;  // longest window; the size of RoPE's tables and of learned p_n
+  std::optional<int64_t>
+      document_token_id;  // set: attention does not cross the end of a document, which this id marks
 };
 
 // Where and in which precision it is computed.
@@ -29,7 +30,8 @@ struct Execution {
   at::ScalarType dtype = at::kFloat;  // kFloat or kBFloat16
 };
 
-// The parameters of a model in the order of the flat tensor, with Llama's names (interface: README "Checkpoints").
+// The parameters of a model in the order of the flat tensor, with Llama's names (interface: README
+// "Checkpoints").
 std::vector<ParameterSpec> parameter_specs(const config::ModelConfig& config, int64_t sequence_length);
 
 class GPT {
@@ -44,9 +46,9 @@ class GPT {
   ParameterStore& parameters();
   const ParameterStore& parameters() const;
 
-  // One micro-batch of training. tokens, targets: int64 (B, T), T <= sequence_length; a negative target is not
-  // predicted. Adds the sum over tokens of the cross-entropy (nats) to loss_sum, fp64 of one element on the device, and
-  // the gradient of that sum to the flat gradient.
+  // One micro-batch of training. tokens, targets: int64 (B, T), T <= sequence_length; a negative target is
+  // not predicted. Adds the sum over tokens of the cross-entropy (nats) to loss_sum, fp64 of one element on
+  // the device, and the gradient of that sum to the flat gradient.
   void forward_backward(const at::Tensor& tokens, const at::Tensor& targets, const at::Tensor& loss_sum);
 
   // Cross-entropy of each token, fp32 (B, T), 0 where the target is negative. Changes no gradient.
@@ -58,7 +60,8 @@ class GPT {
   // Mean of s over the heads of each layer; empty where the kind has no s. Reads from the device.
   std::vector<double> mean_attention_scales() const;
 
-  // Frees activations and scratch, which the next call allocates again: before a batch of another shape for long.
+  // Frees activations and scratch, which the next call allocates again: before a batch of another shape for
+  // long.
   void release_buffers();
 
  private:

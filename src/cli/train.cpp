@@ -1,0 +1,94 @@
+// ssgpt train
+
+#include "cli/commands.h"
+#include "config/config.h"
+#include "core/error.h"
+#include "parallel/environment.h"
+#include "train/trainer.h"
+
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include <fmt/format.h>
+
+namespace ssgpt::cli {
+namespace {
+
+struct Arguments {
+  train::TrainOptions options;
+  std::string config;
+  std::string run_directory;
+  std::string resume;
+  std::string init_from;
+  std::string swap_attention;
+  bool dry_run = false;
+};
+
+template <typename T>
+std::optional<T> given(const std::string& text) {
+  return text.empty() ? std::nullopt : std::optional<T>(text);
+}
+
+void run(const Arguments& arguments, const std::string& command_line) {
+  const parallel::Environment environment = parallel::read_environment();
+  train::TrainOptions options = arguments.options;
+  options.config = given<std::filesystem::path>(arguments.config);
+  options.run_directory = given<std::filesystem::path>(arguments.run_directory);
+  options.resume = given<std::string>(arguments.resume);
+  options.init_from = given<std::filesystem::path>(arguments.init_from);
+  if (!arguments.swap_attention.empty()) {
+    options.swap_attention = config::parse_attention_kind(arguments.swap_attention);
+  }
+  train::RunPlan plan = train::plan_run(options);
+  if (arguments.dry_run) {
+    fmt::print("{}\n", train::describe_plan(std::move(plan)));
+    return;
+  }
+  const train::TrainResult result = train::train(std::move(plan), command_line);
+  // torchrun would take any other code for a failure and start the workers again.
+  if (result.stop_signal != 0) throw Stopped{environment.elastic_agent ? 0 : 128 + result.stop_signal};
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, const std::string& command_line) {
+  CLI::App* command = app.add_subcommand("train", "Pretrain a model from a config");
+  auto arguments = std::make_shared<Arguments>();
+  command->add_option("--config", arguments->config, "YAML or JSON file; may be left out with --resume DIR");
+  command
+      ->add_option("--set", arguments->options.overrides,
+                   "Override one key: --set optimizer.lr=1e-3 (repeatable)")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+  command->add_option("--run-dir", arguments->run_directory,
+                      "Where the run is written (default: runs/<run.name>)");
+  command
+      ->add_option(
+          "--resume", arguments->resume,
+          "auto: go on from the newest valid checkpoint of the run directory, or begin where there is none. "
+          "A checkpoint or run directory: go on from it")
+      ->type_name("auto|DIR");
+  command->add_option(
+      "--init-from", arguments->init_from,
+      "Start a new run with the weights of this checkpoint (ours, or a Llama directory of Hugging Face)");
+  command
+      ->add_option("--swap-attention", arguments->swap_attention,
+                   "Replace the attention of what is resumed or initialised from, once")
+      ->check(CLI::IsMember(config::attention_kind_names()));
+  command->add_flag(
+      "--dry-run", arguments->dry_run,
+      "Print the resolved config, parameters, memory and token budget, check every input, and stop");
+  command->footer(
+      "Examples:\n"
+      "  ssgpt train --config configs/quickstart/ssmax.yaml --run-dir runs/ssmax\n"
+      "  ssgpt train --config configs/quickstart/ssmax.yaml --run-dir runs/ssmax --resume auto --set "
+      "train.max_steps=2000\n"
+      "  ssgpt train --resume runs/softmax --run-dir runs/swapped --swap-attention ssmax --set "
+      "train.max_steps=2000\n\n"
+      "SIGTERM, SIGINT and SIGUSR1 save and stop; a second one stops at once.\n\nConfig keys:\n" +
+      config::describe_keys());
+  command->callback([arguments, command_line] { run(*arguments, command_line); });
+}
+
+}  // namespace ssgpt::cli

@@ -1,0 +1,11 @@
+// What --version prints.
+#pragma once
+
+#include <string>
+
+namespace ssgpt::cli {
+
+// Version, git revision, and the versions of LibTorch, CUDA, cuDNN and NCCL that this process has loaded.
+std::string version_text();
+
+}  // namespace ssgpt::cli

@@ -1,0 +1,27 @@
+#include "evaluation/loss.h"
+
+#include "core/file.h"
+#include "data/token_source.h"
+#include "evaluation/load_model.h"
+
+#include <algorithm>
+
+namespace ssgpt::evaluation {
+
+LossReport evaluate_loss(const LossOptions& options) {
+  const model::Execution execution{.device = at::kCPU,
+                                   .dtype = options.bfloat16 ? at::kBFloat16 : at::kFloat};
+  const LoadedModel loaded = load_model(options.checkpoint, options.sequence_length, execution);
+  const data::TokenSource source(core::expand_globs(options.data));
+  const model::GPTSpec& spec = loaded.model->spec();
+  const int64_t available = source.num_windows(spec.sequence_length);
+  LossReport report;
+  report.windows = std::min(available, options.max_windows.value_or(available));
+  report.sequence_length = spec.sequence_length;
+  report.attention = to_string(spec.config.attention.kind);
+  if (loaded.trainer) report.step = loaded.trainer->step;
+  report.result = train::mean_window_loss(*loaded.model, source, report.windows, options.batch_size);
+  return report;
+}
+
+}  // namespace ssgpt::evaluation

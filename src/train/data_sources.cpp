@@ -1,0 +1,40 @@
+#include "train/data_sources.h"
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/log.h"
+#include "tokenizer/tokenizer.h"
+
+#include <algorithm>
+
+namespace ssgpt::train {
+
+DataSources open_data(const config::Config& config) {
+  DataSources sources{.training = data::TokenSource(core::expand_globs(config.data.train))};
+  sources.num_windows = sources.training.num_windows(config.data.sequence_length);
+  if (config.evaluate.every > 0 && !config.data.validation.empty()) {
+    sources.validation.emplace(core::expand_globs(config.data.validation));
+    const int64_t wanted = config.evaluate.batches * config.train.micro_batch_size;
+    const int64_t available = sources.validation->num_windows(config.data.sequence_length);
+    sources.validation_windows = std::min(wanted, available);
+    if (available < wanted) {
+      core::log::info(
+          "The validation data hold {} windows; evaluate.batches asks for {}. All of them are used.",
+          available, wanted);
+    }
+  }
+  sources.document_token_id = config.data.document_token_id;
+  if (config.data.tokenizer) {
+    const tokenizer::Tokenizer tokenizer(*config.data.tokenizer);
+    if (tokenizer.vocab_size() > config.model.vocab_size) {
+      throw core::InputError(
+          "The tokenizer {} has {} pieces and model.vocab_size is {}: the model must hold them all.",
+          config.data.tokenizer->string(), tokenizer.vocab_size(), config.model.vocab_size);
+    }
+    if (!sources.document_token_id) sources.document_token_id = tokenizer.eos_id();
+  }
+  if (!config.data.reset_at_document) sources.document_token_id.reset();
+  return sources;
+}
+
+}  // namespace ssgpt::train

@@ -1,0 +1,166 @@
+#include "train/recorder.h"
+
+#include "core/error.h"
+#include "core/log.h"
+#include "metrics/console.h"
+#include "train/run_directory.h"
+
+#include <chrono>
+#include <cmath>
+#include <utility>
+
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
+#include <fmt/format.h>
+
+namespace ssgpt::train {
+namespace {
+
+constexpr int64_t kLossSum = 0;
+constexpr int64_t kLossCount = 1;
+constexpr int64_t kFirstBadStep = 2;
+
+// A logged loss this far above the smoothed one (nats; the perplexity is e times as high) is called a spike,
+// once the smoothed loss stands on enough lines.
+constexpr double kSpikeNats = 1.0;
+constexpr double kSpikeMinimumWeight = 0.3;
+
+double seconds_since_epoch() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+Recorder::Recorder(const config::Config& config, const std::filesystem::path& run_directory,
+                   at::Device device, const checkpoint::TrainerState& state)
+    : config_(config),
+      jsonl_(metrics_path(run_directory)),
+      meters_(at::zeros({3}, at::TensorOptions(device).dtype(at::kDouble))),
+      step_(state.step),
+      tokens_(state.tokens) {
+  if (config.log.tensorboard) {
+    tensorboard_ =
+        std::make_unique<metrics::TensorBoardSink>(run_directory, state.step > 0 ? state.step : -1);
+  }
+  smoothed_.restore({.value = state.smoothed_loss, .weight = state.smoothed_weight});
+  meters_.select(0, kLossSum).fill_(state.loss_sum);
+  meters_.select(0, kLossCount).fill_(static_cast<double>(state.loss_steps));
+}
+
+bool Recorder::line_due(int64_t step) const {
+  return step % config_.log.every == 0 || step == config_.train.max_steps;
+}
+
+void Recorder::record(const StepResult& result, model::GPT& model) {
+  step_ = result.step;
+  tokens_ += result.tokens;
+  const at::Tensor finite = at::isfinite(result.update_factor);
+  const at::Tensor mean_loss = result.loss_sum / static_cast<double>(result.tokens);
+  meters_.slice(0, kLossSum, kLossSum + 1).add_(at::where(finite, mean_loss, 0.0));
+  meters_.slice(0, kLossCount, kLossCount + 1).add_(finite);
+  at::Tensor first_bad = meters_.slice(0, kFirstBadStep, kFirstBadStep + 1);
+  first_bad.copy_(at::where(finite.logical_or(first_bad > 0), first_bad, static_cast<double>(result.step)));
+  throughput_.add(result.tokens);
+  if (line_due(result.step)) add_training_figures(result, model);
+}
+
+void Recorder::add_training_figures(const StepResult& result, model::GPT& model) {
+  check_finite();
+  const auto sum = meters_.select(0, kLossSum).item<double>();
+  const auto count = meters_.select(0, kLossCount).item<double>();
+  has_line_ = true;
+  auto& values = line_.values;
+  if (count > 0) {
+    const double loss = sum / count;
+    warn_of_spike(loss, result.step);
+    smoothed_.add(loss);
+    values.emplace_back("train/loss", loss);
+  }
+  meters_.slice(0, kLossSum, kLossCount + 1).zero_();
+  values.emplace_back("train/lr", result.learning_rate);
+  values.emplace_back("train/grad_norm", result.grad_norm.item<double>());
+  if (const auto speed = throughput_.tokens_per_second())
+    values.emplace_back("train/tokens_per_second", *speed);
+  const std::vector<double> scales = model.mean_attention_scales();
+  for (size_t layer = 0; layer < scales.size(); ++layer) {
+    values.emplace_back(fmt::format("attention/scale/{}", layer), scales[layer]);
+  }
+}
+
+void Recorder::check_finite() {
+  at::Tensor first_bad = meters_.select(0, kFirstBadStep);
+  const auto step = static_cast<int64_t>(first_bad.item<double>());
+  if (step == 0) return;
+  first_bad.zero_();
+  if (config_.train.on_nonfinite == config::OnNonfinite::kSkip) {
+    core::log::warning("Step {}: the loss or the gradient norm is not finite; its update was skipped.", step);
+    return;
+  }
+  throw core::RunError(
+      "Step {}: the loss or the gradient norm is not finite. The weights were not updated by it and nothing "
+      "was saved "
+      "after it; the last good checkpoint is untouched. A lower optimizer.lr or a longer warm-up often "
+      "helps; "
+      "train.on_nonfinite: skip leaves such steps out and goes on.",
+      step);
+}
+
+void Recorder::warn_of_spike(double loss, int64_t step) {
+  const std::optional<double> smoothed = smoothed_.value();
+  if (!smoothed || smoothed_.state().weight < kSpikeMinimumWeight || loss < *smoothed + kSpikeNats) return;
+  const std::string message =
+      fmt::format("Step {}: the loss spiked to {:.4f}, {:.2f} nats above its smoothed value.", step, loss,
+                  loss - *smoothed);
+  if (config_.train.on_spike == config::OnSpike::kStop) {
+    throw core::RunError("{} train.on_spike: stop ends the run here; the last checkpoint is from before.",
+                         message);
+  }
+  core::log::warning("{}", message);
+}
+
+void Recorder::record_validation(const WindowLoss& validation) {
+  has_line_ = true;
+  line_.values.emplace_back("validation/loss", validation.loss);
+}
+
+void Recorder::finish_step() {
+  if (!has_line_) return;
+  line_.step = step_;
+  line_.tokens = tokens_;
+  line_.time = seconds_since_epoch();
+  jsonl_.write(line_);
+  if (tensorboard_) tensorboard_->write(line_);
+  metrics::ConsoleFigures figures;
+  figures.step = step_;
+  figures.max_steps = config_.train.max_steps;
+  figures.smoothed_loss = smoothed_.value();
+  for (const auto& [name, value] : line_.values) {
+    if (name == "train/loss") figures.loss = value;
+    if (name == "train/lr") figures.lr = value;
+    if (name == "train/grad_norm") figures.grad_norm = value;
+    if (name == "train/tokens_per_second") figures.tokens_per_second = value;
+    if (name == "validation/loss") figures.validation_loss = value;
+  }
+  if (const auto seconds = throughput_.seconds_per_step()) {
+    figures.eta_seconds = *seconds * static_cast<double>(config_.train.max_steps - step_);
+  }
+  core::log::info("{}", metrics::format_console_line(figures));
+  line_ = {};
+  has_line_ = false;
+}
+
+void Recorder::save_state(checkpoint::TrainerState& state) {
+  state.step = step_;
+  state.tokens = tokens_;
+  state.loss_sum = meters_.select(0, kLossSum).item<double>();
+  state.loss_steps = static_cast<int64_t>(meters_.select(0, kLossCount).item<double>());
+  state.smoothed_loss = smoothed_.state().value;
+  state.smoothed_weight = smoothed_.state().weight;
+}
+
+void Recorder::flush() {
+  if (tensorboard_) tensorboard_->flush();
+}
+
+}  // namespace ssgpt::train

@@ -1,0 +1,70 @@
+// Turns steps into metrics: means between lines, throughput, ETA, and the sinks they go to. Decides when a
+// line is due; a step without a line is not waited for.
+#pragma once
+
+#include "checkpoint/state.h"
+#include "config/config.h"
+#include "metrics/meters.h"
+#include "metrics/sinks.h"
+#include "train/training_step.h"
+#include "train/validation.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include <ATen/core/Tensor.h>
+
+namespace ssgpt::train {
+
+class Recorder {
+ public:
+  // Opens the sinks in the run directory. `device`: where the steps' results are. `state`: of the checkpoint
+  // that the run goes on from; a new one has step 0.
+  Recorder(const config::Config& config, const std::filesystem::path& run_directory, at::Device device,
+           const checkpoint::TrainerState& state);
+
+  void start() { throughput_.start(); }  // just before the first step
+
+  // Takes the step into the means; at a step with a line reads the device and throws core::RunError where the
+  // loss or the gradient has not been finite since the last check (train.on_nonfinite: stop), naming the
+  // first such step.
+  void record(const StepResult& result, model::GPT& model);
+
+  // Adds the validation loss to the step's line. Between pause() and resume() no time counts as training.
+  void record_validation(const WindowLoss& validation);
+  void pause() { throughput_.pause(); }
+  void resume() { throughput_.resume(); }
+
+  // Writes the step's line, if it has one, to the sinks and the console.
+  void finish_step();
+
+  // Reads the device and throws as record() does: before anything is saved.
+  void check_finite();
+
+  // Fills in the meters' part of the state.
+  void save_state(checkpoint::TrainerState& state);
+  int64_t tokens() const { return tokens_; }
+  void flush();
+
+ private:
+  bool line_due(int64_t step) const;
+  void add_training_figures(const StepResult& result, model::GPT& model);
+  void warn_of_spike(double loss, int64_t step);
+
+  const config::Config config_;
+  metrics::JsonlSink jsonl_;
+  std::unique_ptr<metrics::TensorBoardSink> tensorboard_;
+  metrics::ThroughputMeter throughput_;
+  metrics::SmoothedMean smoothed_;
+  // On the device, fp64 (3): sum of the finite mean losses since the last line, how many they are, and the
+  // number of the first step that was not finite since the last check (0: none).
+  at::Tensor meters_;
+  metrics::Record line_;
+  bool has_line_ = false;
+  int64_t step_ = 0;
+  int64_t tokens_ = 0;
+};
+
+}  // namespace ssgpt::train

@@ -1,0 +1,151 @@
+#include "train/run_directory.h"
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/version.h"
+
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+#include <fcntl.h>
+#include <fstream>
+#include <random>
+#include <string_view>
+#include <sys/file.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <torch/headeronly/version.h>
+
+namespace ssgpt::train {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string cpu_name() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  }
+  return "unknown";
+}
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+Json hardware() {
+  utsname system{};
+  uname(&system);
+  struct sysinfo memory {};
+  sysinfo(&memory);
+  return {{"host", system.nodename},
+          {"system", fmt::format("{} {} {}", system.sysname, system.release, system.machine)},
+          {"cpu", cpu_name()},
+          {"cpu_capability", at::get_cpu_capability()},
+          {"threads", at::get_num_threads()},
+          {"memory_bytes", static_cast<uint64_t>(memory.totalram) * memory.mem_unit}};
+}
+
+std::optional<Json> read_record(const std::filesystem::path& run_directory) {
+  const std::filesystem::path path = record_path(run_directory);
+  if (!std::filesystem::exists(path)) return std::nullopt;
+  Json record = Json::parse(core::read_text(path), nullptr, /*allow_exceptions=*/false);
+  if (!record.is_object() || !record.contains("run_id") || !record["run_id"].is_string()) {
+    throw core::InputError("{} is not a run record: a JSON object with \"run_id\" was expected.",
+                           path.string());
+  }
+  return record;
+}
+
+}  // namespace
+
+std::filesystem::path config_path(const std::filesystem::path& run_directory) {
+  return run_directory / "config.yaml";
+}
+std::filesystem::path record_path(const std::filesystem::path& run_directory) {
+  return run_directory / "run.json";
+}
+std::filesystem::path metrics_path(const std::filesystem::path& run_directory) {
+  return run_directory / "metrics.jsonl";
+}
+std::filesystem::path log_path(const std::filesystem::path& run_directory) {
+  return run_directory / "log.txt";
+}
+
+bool holds_run(const std::filesystem::path& run_directory) {
+  return std::filesystem::exists(record_path(run_directory)) ||
+         std::filesystem::exists(metrics_path(run_directory)) ||
+         std::filesystem::exists(run_directory / "checkpoints");
+}
+
+std::optional<std::string> read_run_id(const std::filesystem::path& run_directory) {
+  const std::optional<Json> record = read_record(run_directory);
+  if (!record) return std::nullopt;
+  return (*record)["run_id"].get<std::string>();
+}
+
+std::string new_run_id() {
+  std::random_device device;
+  return fmt::format("{:08x}{:08x}", device(), device());
+}
+
+void write_run_files(const std::filesystem::path& run_directory, const config::Config& config,
+                     const RunRecord& record) {
+  core::write_text_atomically(config_path(run_directory), config::dump(config));
+  std::optional<Json> earlier = read_record(run_directory);
+  if (earlier && (*earlier)["run_id"] != record.run_id) earlier.reset();
+  Json sessions = earlier && earlier->contains("sessions") ? (*earlier)["sessions"] : Json::array();
+  const Json hardware_now = hardware();
+  sessions.push_back({{"started", utc_now()},
+                      {"command", record.command_line},
+                      {"revision", core::git_revision()},
+                      {"host", hardware_now["host"]},
+                      {"threads", hardware_now["threads"]}});
+  Json json = {{"run_id", record.run_id},
+               {"name", config.run.name},
+               {"command", sessions.front()["command"]},
+               {"revision", core::git_revision()},
+               {"versions",
+                {{"ssgpt", core::version()}, {"libtorch", TORCH_VERSION}, {"compiler", "gcc " __VERSION__}}},
+               {"hardware", hardware_now},
+               {"num_parameters", record.num_parameters},
+               {"data_fingerprint", record.data_fingerprint},
+               {"sessions", sessions}};
+  if (record.parent) {
+    json["parent"] = *record.parent;
+  } else if (earlier && earlier->contains("parent")) {
+    json["parent"] = (*earlier)["parent"];
+  }
+  core::write_text_atomically(record_path(run_directory), json.dump(2) + "\n");
+}
+
+RunLock::RunLock(const std::filesystem::path& run_directory) {
+  const std::filesystem::path path = run_directory / ".lock";
+  descriptor_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (descriptor_ < 0) {
+    throw core::RunError("{} cannot be opened for writing: {}.", path.string(), std::strerror(errno));
+  }
+  // Some network file systems have no locks; there the run goes on without one.
+  if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    close(descriptor_);
+    throw core::UsageError("Another process is training into {}: wait for it, or choose another --run-dir.",
+                           run_directory.string());
+  }
+}
+
+RunLock::~RunLock() {
+  close(descriptor_);
+}
+
+}  // namespace ssgpt::train

@@ -1,0 +1,54 @@
+// The files of a run directory that describe the run, and the lock that keeps a second process out.
+#pragma once
+
+#include "config/config.h"
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace ssgpt::train {
+
+// run.json: what, where and by whom the run was made.
+struct RunRecord {
+  std::string run_id;
+  std::string command_line;
+  std::string data_fingerprint;
+  int64_t num_parameters = 0;
+  std::optional<std::string> parent;  // the checkpoint that a fork or --init-from started from
+};
+
+std::filesystem::path config_path(const std::filesystem::path& run_directory);   // RUN/config.yaml
+std::filesystem::path record_path(const std::filesystem::path& run_directory);   // RUN/run.json
+std::filesystem::path metrics_path(const std::filesystem::path& run_directory);  // RUN/metrics.jsonl
+std::filesystem::path log_path(const std::filesystem::path& run_directory);      // RUN/log.txt
+
+// Whether the directory holds a run, finished or not.
+bool holds_run(const std::filesystem::path& run_directory);
+
+// The run_id in run.json; none where there is no run. Throws core::InputError for a file that is not a run
+// record.
+std::optional<std::string> read_run_id(const std::filesystem::path& run_directory);
+
+std::string new_run_id();  // 16 hexadecimal digits from the system's randomness
+
+// Writes config.yaml and run.json (with revision, library versions and hardware), atomically. The record of a
+// run that is continued keeps its first command line and gains this one.
+void write_run_files(const std::filesystem::path& run_directory, const config::Config& config,
+                     const RunRecord& record);
+
+// Held while a process trains into the directory; released by the system when the process ends, however it
+// ends.
+class RunLock {
+ public:
+  // Throws core::UsageError where another process holds it.
+  explicit RunLock(const std::filesystem::path& run_directory);
+  ~RunLock();
+  RunLock(const RunLock&) = delete;
+  RunLock& operator=(const RunLock&) = delete;
+
+ private:
+  int descriptor_ = -1;
+};
+
+}  // namespace ssgpt::train

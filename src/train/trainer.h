@@ -1,0 +1,24 @@
+// Training from a plan to the last step: data, steps, metrics, validation, checkpoints, the scheduled swap,
+// the stop.
+#pragma once
+
+#include "train/run_plan.h"
+
+#include <string>
+
+namespace ssgpt::train {
+
+struct TrainResult {
+  int64_t step = 0;     // finished updates
+  int stop_signal = 0;  // the signal that ended the run early, after a checkpoint; 0: it came to its end
+};
+
+// Runs the plan; `command_line` goes into run.json. Throws core::RunError where the loss stops being finite
+// (the last good checkpoint stays) or a file cannot be written, and core::InputError for bad data.
+TrainResult train(RunPlan plan, const std::string& command_line);
+
+// What --dry-run prints: the resolved config, parameters, memory, token budget. Opens every input, and throws
+// as train().
+std::string describe_plan(RunPlan plan);
+
+}  // namespace ssgpt::train

@@ -1,0 +1,99 @@
+#include "train/training_step.h"
+
+#include "core/error.h"
+#include "optim/clip.h"
+#include "optim/decay.h"
+#include "optim/schedule.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <ATen/ops/zeros.h>
+#include <fmt/ranges.h>
+
+namespace ssgpt::train {
+namespace {
+
+std::vector<optim::TensorExtent> extents(const model::ParameterStore& parameters) {
+  std::vector<optim::TensorExtent> result;
+  for (const model::Parameter& parameter : parameters.parameters()) {
+    result.push_back({.offset = parameter.offset,
+                      .numel = parameter.numel,
+                      .rank = static_cast<int64_t>(parameter.spec.shape.size())});
+  }
+  return result;
+}
+
+}  // namespace
+
+metrics::PhaseTimers make_phase_timers() {
+  return metrics::PhaseTimers({"fetch", "forward and backward", "clip", "update", "evaluate", "checkpoint"});
+}
+
+TrainingStep::TrainingStep(const config::Config& config, const model::GPTSpec& spec,
+                           const model::Execution& execution)
+    : config_(config),
+      accumulation_steps_(config::accumulation_steps(config.train)),
+      model_(std::make_unique<model::GPT>(spec, execution)),
+      loss_sum_(at::zeros({1}, at::TensorOptions(execution.device).dtype(at::kDouble))) {
+  const model::ParameterStore& parameters = model_->parameters();
+  const config::OptimizerConfig& optimizer = config.optimizer;
+  optimizer_ = std::make_unique<optim::AdamW>(
+      parameters.flat_master(), parameters.flat_grad(),
+      optim::decay_slices(extents(parameters), optimizer.weight_decay),
+      optim::AdamWOptions{.beta1 = optimizer.betas[0], .beta2 = optimizer.betas[1], .eps = optimizer.eps});
+}
+
+StepResult TrainingStep::run(int64_t step, data::BatchLoader& loader, metrics::PhaseTimers& timers) {
+  using Scope = metrics::PhaseTimers::Scope;
+  const auto scope = [&timers](Phase phase) {
+    return Scope(timers, static_cast<size_t>(phase));
+  };
+  StepResult result;
+  result.step = step;
+  result.learning_rate = optim::learning_rate(config_.optimizer, step, config_.train.max_steps);
+  model_->parameters().zero_grad();
+  loss_sum_.zero_();
+  for (int64_t i = 0; i < accumulation_steps_; ++i) {
+    {
+      const Scope timing = scope(Phase::kFetch);
+      const data::MicroBatch& micro_batch = loader.next();
+      fill_batch(micro_batch.tokens, micro_batch.rows, micro_batch.columns, batch_);
+      result.tokens += batch_.targets.numel();
+    }
+    const Scope timing = scope(Phase::kForwardBackward);
+    model_->forward_backward(batch_.inputs, batch_.targets, loss_sum_);
+  }
+  optim::ClippedGradient clipped;
+  {
+    const Scope timing = scope(Phase::kClip);
+    clipped = optim::clip_by_global_norm(model_->parameters().flat_grad(), loss_sum_, result.tokens,
+                                         config_.train.clip_grad_norm);
+  }
+  const Scope timing = scope(Phase::kUpdate);
+  optimizer_->step(step, result.learning_rate, clipped.factor);
+  model_->parameters().refresh_compute();
+  result.loss_sum = loss_sum_;
+  result.grad_norm = clipped.norm;
+  result.update_factor = clipped.factor;
+  return result;
+}
+
+checkpoint::FlatState TrainingStep::flat_state() const {
+  return {.layout = model_->parameters().parameters(),
+          .master = model_->parameters().flat_master(),
+          .exp_avg = optimizer_->exp_avg(),
+          .exp_avg_sq = optimizer_->exp_avg_sq()};
+}
+
+void TrainingStep::load(const checkpoint::FlatState& from) {
+  const std::vector<std::string> missing = checkpoint::copy_by_name(from, flat_state());
+  if (!missing.empty()) {
+    throw core::InputError("The checkpoint lacks {} of the model's tensors: {}.", missing.size(),
+                           fmt::join(missing, ", "));
+  }
+  model_->parameters().refresh_compute();
+}
+
+}  // namespace ssgpt::train

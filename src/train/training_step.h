@@ -1,0 +1,63 @@
+// One update of the weights: micro-batches forward and backward, clip, AdamW. Owns the model and the
+// optimizer. Not responsible for when to log, evaluate, save or stop.
+#pragma once
+
+#include "checkpoint/state.h"
+#include "config/config.h"
+#include "data/loader.h"
+#include "metrics/meters.h"
+#include "model/gpt.h"
+#include "optim/adamw.h"
+#include "train/batch.h"
+
+#include <cstdint>
+#include <memory>
+
+#include <ATen/core/Tensor.h>
+
+namespace ssgpt::train {
+
+// What one step leaves behind. The tensors are on the device, of one element, and valid until the next step:
+// reading them waits for the device, so only a step that logs does.
+struct StepResult {
+  int64_t step = 0;  // number of this update, 1 for the first
+  double learning_rate = 0.0;
+  int64_t tokens = 0;        // predicted in this step
+  at::Tensor loss_sum;       // fp64: cross-entropy summed over those tokens, nats
+  at::Tensor grad_norm;      // fp64: of the mean gradient, before clipping
+  at::Tensor update_factor;  // fp32: not finite where the update was skipped
+};
+
+// The phases of a step and of the loop around it, by which the trainer reports where time went.
+enum class Phase : size_t { kFetch, kForwardBackward, kClip, kUpdate, kEvaluate, kCheckpoint };
+metrics::PhaseTimers make_phase_timers();
+
+class TrainingStep {
+ public:
+  // Builds the model that `spec` describes and an optimizer with fresh moments. Weights are zero until they
+  // are initialised or loaded.
+  TrainingStep(const config::Config& config, const model::GPTSpec& spec, const model::Execution& execution);
+
+  // Update number `step` from the loader's next micro-batches. Throws core::InputError where the data do not
+  // read.
+  StepResult run(int64_t step, data::BatchLoader& loader, metrics::PhaseTimers& timers);
+
+  model::GPT& model() { return *model_; }
+
+  // Views of the live weights and moments: a snapshot that shares their memory.
+  checkpoint::FlatState flat_state() const;
+
+  // Replaces weights and, where `from` has them, moments by those of the same name, then refreshes the
+  // compute copy. Throws core::InputError where a parameter is missing in `from`, or has another shape.
+  void load(const checkpoint::FlatState& from);
+
+ private:
+  const config::Config config_;
+  const int64_t accumulation_steps_;
+  std::unique_ptr<model::GPT> model_;
+  std::unique_ptr<optim::AdamW> optimizer_;
+  TensorBatch batch_;
+  at::Tensor loss_sum_;  // fp64 (1)
+};
+
+}  // namespace ssgpt::train

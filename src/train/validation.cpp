@@ -1,0 +1,57 @@
+#include "train/validation.h"
+
+#include "core/check.h"
+#include "core/error.h"
+#include "train/batch.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+namespace ssgpt::train {
+
+WindowLoss mean_window_loss(model::GPT& model, const data::TokenSource& source, int64_t num_windows,
+                            int64_t batch_size) {
+  const int64_t length = model.spec().sequence_length;
+  const int64_t available = source.num_windows(length);
+  SSGPT_CHECK(num_windows > 0 && batch_size > 0, "{} windows in batches of {}", num_windows, batch_size);
+  if (num_windows > available) {
+    throw core::InputError("{} windows of {} tokens were asked for, and the data hold {}: {} tokens in all.",
+                           num_windows, length, available, source.num_tokens());
+  }
+  std::vector<int32_t> tokens;
+  TensorBatch batch;
+  double sum = 0.0;
+  double sum_of_squares = 0.0;
+  for (int64_t first = 0; first < num_windows; first += batch_size) {
+    const int64_t rows = std::min(batch_size, num_windows - first);
+    tokens.resize(static_cast<size_t>(rows * (length + 1)));
+    for (int64_t row = 0; row < rows; ++row) {
+      const auto offset = static_cast<size_t>(row * (length + 1));
+      source.read((first + row) * length, std::span(tokens).subspan(offset, static_cast<size_t>(length + 1)),
+                  model.spec().config.vocab_size);
+    }
+    fill_batch(tokens, rows, length + 1, batch);
+    const at::Tensor losses = model.token_losses(batch.inputs, batch.targets).cpu();
+    const float* loss = losses.const_data_ptr<float>();
+    for (int64_t row = 0; row < rows; ++row) {
+      double window = 0.0;
+      for (int64_t t = 0; t < length; ++t) window += static_cast<double>(loss[row * length + t]);
+      sum += window;
+      sum_of_squares += window * window;
+    }
+  }
+  WindowLoss result;
+  const auto count = static_cast<double>(num_windows);
+  const auto per_window = static_cast<double>(length);
+  result.tokens = num_windows * length;
+  result.loss = sum / (count * per_window);
+  const double variance =
+      (sum_of_squares - sum * sum / count) / (count - 1.0);  // of a window's sum; 0 / 0 for one window
+  result.stderr_ = num_windows > 1 ? std::sqrt(std::max(0.0, variance) / count) / per_window
+                                   : std::numeric_limits<double>::quiet_NaN();
+  return result;
+}
+
+}  // namespace ssgpt::train

@@ -1,0 +1,24 @@
+// Mean loss over consecutive windows of held-out tokens.
+#pragma once
+
+#include "data/token_source.h"
+#include "model/gpt.h"
+
+#include <cstdint>
+
+namespace ssgpt::train {
+
+struct WindowLoss {
+  double loss = 0.0;     // mean cross-entropy, nats a token
+  double stderr_ = 0.0;  // standard error of that mean over windows; NaN for one window
+  int64_t tokens = 0;    // predicted tokens
+};
+
+// Loss over windows [0, num_windows) of `source`: window w predicts tokens w T + 1 ... (w + 1) T, T =
+// sequence_length of the model. Batches of `batch_size` rows; the sum is in fp64 over windows in order.
+// Changes nothing that training uses. Throws core::InputError where the source holds fewer windows or an id
+// beyond the vocabulary.
+WindowLoss mean_window_loss(model::GPT& model, const data::TokenSource& source, int64_t num_windows,
+                            int64_t batch_size);
+
+}  // namespace ssgpt::train

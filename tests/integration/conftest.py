@@ -1,0 +1,110 @@
+"""What the integration tests share: the binary, tiny shards made by numpy, a tiny config."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = pathlib.Path(os.environ.get("SSGPT_BIN", ROOT / "build" / "release" / "ssgpt")).resolve()
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+VOCAB = 96
+LENGTH = 16
+
+CONFIG = {
+    "run": {"name": "tiny", "seed": 7},
+    "model": {
+        "vocab_size": VOCAB,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 48,
+        "attention": {"kind": "softmax"},
+    },
+    "data": {"sequence_length": LENGTH},
+    "train": {"dtype": "float32", "max_steps": 20, "global_batch_size": 8, "micro_batch_size": 4},
+    "optimizer": {"lr": 0.003, "schedule": {"kind": "constant", "warmup_steps": 3}},
+    "log": {"every": 1, "tensorboard": False},
+}
+
+
+def write_shard(path, tokens):
+    """llm.c's version 1: 256 int32 of header, then uint16."""
+    header = np.zeros(256, dtype="<i4")
+    header[:3] = [20240520, 1, len(tokens)]
+    path.write_bytes(header.tobytes() + np.asarray(tokens, dtype="<u2").tobytes())
+    return path
+
+
+def merged(base, *changes):
+    """`base` with nested dictionaries merged into it."""
+    result = json.loads(json.dumps(base))
+    for change in changes:
+        for key, value in change.items():
+            both = isinstance(value, dict) and isinstance(result.get(key), dict)
+            result[key] = merged(result[key], value) if both else value
+    return result
+
+
+class Program:
+    """Runs the binary in a directory of the test's own; two threads, so that results are repeatable."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "OMPI", "TORCHELASTIC"))}
+        self.environment["OMP_NUM_THREADS"] = "2"
+
+    def start(self, *arguments, **environment):
+        return subprocess.Popen(
+            [str(BINARY), *map(str, arguments)],
+            cwd=self.directory,
+            env={**self.environment, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments, code=0, **environment):
+        """Runs to the end; the exit code must be `code`. Returns stdout and stderr."""
+        process = self.start(*arguments, **environment)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == code, f"exit code {process.returncode}, expected {code}\n{err}\n{out}"
+        return out, err
+
+    def config(self, *changes, name="config.json"):
+        path = self.directory / name
+        path.write_text(json.dumps(merged(CONFIG, {"data": {"train": [str(self.directory / "train.bin")]}}, *changes)))
+        return path
+
+    def train(self, *arguments, changes=(), name="config.json", code=0, **environment):
+        return self.run("train", "--config", self.config(*changes, name=name), *arguments, code=code, **environment)
+
+
+def read_metrics(run_directory):
+    return [json.loads(line) for line in (pathlib.Path(run_directory) / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_timing(records):
+    return [{k: v for k, v in r.items() if k not in ("time", "train/tokens_per_second", "train/mfu")} for r in records]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _binary():
+    if not BINARY.exists():
+        pytest.exit(f"{BINARY} is missing: scripts/build.sh makes it", returncode=3)
+
+
+@pytest.fixture
+def program(tmp_path):
+    """The program, beside train.bin (64 windows) and validation.bin (16 windows) of text-like random tokens."""
+    rng = np.random.default_rng(5)
+    weights = 1.0 / np.arange(1, VOCAB + 1)
+    for name, windows in (("train", 64), ("validation", 16)):
+        tokens = rng.choice(VOCAB, size=windows * LENGTH + 1, p=weights / weights.sum())
+        write_shard(tmp_path / f"{name}.bin", tokens)
+    return Program(tmp_path)

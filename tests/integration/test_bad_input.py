@@ -1,0 +1,227 @@
+"""What a user may get wrong: one clear paragraph, the right exit code, nothing lost or half-written."""
+
+import gzip
+import json
+import os
+import resource
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from conftest import BINARY, LENGTH, VOCAB, read_metrics, write_shard
+
+
+def fails(program, code, *words, changes=(), arguments=()):
+    """The run must fail with `code`, name each of the words, and leave no run directory."""
+    _, err = program.train("--run-dir", "run", *arguments, changes=changes, code=code)
+    message = err.strip()
+    for word in words:
+        assert str(word) in message, message
+    assert "internal error" not in message and "std::" not in message and "Traceback" not in message, message
+    assert not (program.directory / "run").exists(), "something was left behind"
+    return message
+
+
+def test_unknown_and_mistyped_keys_are_all_listed(program):
+    change = {"optimiser": {"lr": 1}, "train": {"max_step": 5, "clip_grad_norm": -1}, "model": {"hidden_size": "wide"}}
+    message = fails(program, 2, "optimiser", "optimizer", "train.max_step", "max_steps", "clip_grad_norm", "-1",
+                    "hidden_size", "wide", changes=[change])
+    assert message.count("config.json:") >= 4
+
+
+@pytest.mark.parametrize("override, word", [("train.max_steps=1.5", "1.5"), ("optimizer.lrr=1", "optimizer.lr"),
+                                            ("optimizer.lr", "="), ("optimizer.lr=nan", "nan"),
+                                            ("model.attention.kind=softermax", "softmax")])
+def test_overrides_are_checked(program, override, word):
+    fails(program, 2, word, arguments=["--set", override])
+
+
+@pytest.mark.parametrize("change, word", [
+    ({"data": {"format": "sft"}}, "data.format"),
+    ({"train": {"device": "cuda"}}, "train.device"),
+    ({"parallel": {"zero_stage": 1}}, "parallel.zero_stage"),
+])
+def test_what_this_build_lacks_is_refused_by_name(program, change, word):
+    fails(program, 2, word, "not available in this build", changes=[change])
+
+
+def test_a_batch_that_does_not_divide(program):
+    fails(program, 2, "global_batch_size", "micro_batch_size", "8", "3", changes=[{"train": {"micro_batch_size": 3}}])
+
+
+def test_config_files_that_are_missing_empty_foreign_or_cyclic(program):
+    program.run("train", "--config", "nowhere.yaml", code=3)
+    (program.directory / "empty.yaml").write_text("")
+    _, err = program.run("train", "--config", "empty.yaml", code=2)
+    assert "model.vocab_size" in err
+    (program.directory / "binary.yaml").write_bytes(bytes(range(256)))
+    program.run("train", "--config", "binary.yaml", code=3)
+    (program.directory / "a.yaml").write_text("include: b.yaml\n")
+    (program.directory / "b.yaml").write_text("include: a.yaml\n")
+    _, err = program.run("train", "--config", "a.yaml", code=2)
+    assert "include" in err
+
+
+@pytest.mark.parametrize("content, word", [
+    (None, "train.bin"),
+    (b"", "empty"),
+    (gzip.compress(b"hello world" * 99), "train.bin"),
+    (b"In the beginning God created the heaven and the earth.\n" * 41, "train.bin"),
+])
+def test_files_that_are_no_shards(program, content, word):
+    path = program.directory / "train.bin"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    fails(program, 3, word)
+
+
+def test_a_truncated_shard(program):
+    path = program.directory / "train.bin"
+    path.write_bytes(path.read_bytes()[:-3])
+    fails(program, 3, "train.bin")
+
+
+def test_data_shorter_than_a_window(program):
+    write_shard(program.directory / "train.bin", np.zeros(LENGTH))
+    fails(program, 3, LENGTH)
+
+
+def test_ids_beyond_the_vocabulary_name_shard_and_position(program):
+    tokens = np.zeros(64 * LENGTH + 1)
+    tokens[77] = VOCAB
+    write_shard(program.directory / "train.bin", tokens)
+    _, err = program.train("--run-dir", "run", code=3)
+    assert "train.bin" in err and "77" in err and str(VOCAB) in err
+
+
+def test_a_tokenizer_that_is_none_or_too_large(program):
+    (program.directory / "t.model").write_text("not a model")
+    fails(program, 3, "t.model", changes=[{"data": {"tokenizer": "t.model"}}])
+    fails(program, 3, "absent.model", changes=[{"data": {"tokenizer": "absent.model"}}])
+
+
+def test_a_directory_that_holds_a_run(program):
+    program.train("--run-dir", "run")
+    before = (program.directory / "run/metrics.jsonl").read_bytes()
+    _, err = program.train("--run-dir", "run", code=2)
+    assert "--resume auto" in err
+    assert (program.directory / "run/metrics.jsonl").read_bytes() == before
+
+
+def test_checkpoints_that_do_not_load(program):
+    program.train("--run-dir", "run")
+    checkpoint = program.directory / "run/checkpoints/step-00000020"
+    evaluate = ["evaluate", "loss", "--data", "validation.bin", "--checkpoint"]
+    for name in ("model.safetensors", "config.json", "trainer/state.json"):
+        path = checkpoint / name
+        good = path.read_bytes()
+        for bad in (good[:-1], good[:-1] + bytes([good[-1] ^ 64]), b""):
+            path.write_bytes(bad)
+            _, err = program.run(*evaluate, checkpoint, code=3)
+            assert name in err and "internal error" not in err
+            program.run("inspect", checkpoint, code=3)
+        path.write_bytes(good)
+    program.run(*evaluate, checkpoint)
+    program.run(*evaluate, "nowhere", code=3)
+    program.run(*evaluate, ".", code=3)
+    program.run("train", "--resume", "nowhere", code=3)
+
+
+def test_a_model_without_its_training_state_is_not_resumed(program):
+    program.train("--run-dir", "run")
+    checkpoint = program.directory / "run/checkpoints/step-00000020"
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    assert "trainer/state.json" in json.dumps(manifest)
+    bare = program.directory / "bare"
+    bare.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(checkpoint / name, bare)
+    _, err = program.run("train", "--config", program.config(), "--resume", "bare", "--run-dir", "new", code=3)
+    assert "--init-from" in err
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(program):
+    """RLIMIT_FSIZE stands in for the disk: files may grow to 64 KiB, the optimizer's file is larger."""
+    program.train("--run-dir", "run", changes=[{"train": {"max_steps": 10}}])
+    before = sorted(p.name for p in (program.directory / "run/checkpoints").iterdir())
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+    result = subprocess.run([str(BINARY), "train", "--config", str(program.config()), "--run-dir", "run", "--resume", "auto"],
+                            cwd=program.directory, preexec_fn=limit, capture_output=True, text=True)
+    assert result.returncode == 1, result.stderr
+    assert "internal error" not in result.stderr
+    assert sorted(p.name for p in (program.directory / "run/checkpoints").iterdir()) == before
+    program.train("--run-dir", "run", "--resume", "auto")
+    assert read_metrics(program.directory / "run")[-1]["step"] == 20
+
+
+@pytest.mark.skipif(os.geteuid() != 0 and not os.access("/", os.W_OK), reason="needs a path that nobody can write")
+def test_an_unwritable_directory(program):
+    (program.directory / "file").write_text("")
+    _, err = program.train("--run-dir", "file/run", code=1)
+    assert "file/run" in err
+    _, err = program.train("--run-dir", "/proc/run", code=1)
+    assert "/proc/run" in err
+
+
+def test_a_loss_that_is_not_finite_stops_and_saves_nothing(program):
+    changes = [{"optimizer": {"lr": 1e30, "schedule": {"warmup_steps": 0}}, "train": {"clip_grad_norm": 0.0},
+                "checkpoint": {"every": 1, "keep_last": 50}}]
+    _, err = program.train("--run-dir", "run", changes=changes, code=1)
+    assert "not finite" in err and "Step" in err
+    steps = [int(p.name.split("-")[1]) for p in (program.directory / "run/checkpoints").iterdir()]
+    named = int(err.split("Step ")[-1].split(":")[0])
+    assert max(steps) < named
+    # Skipping goes on to the end; the lines of skipped steps have no loss to show.
+    program.train("--run-dir", "skip", "--set", "train.on_nonfinite=skip", changes=changes)
+    assert read_metrics(program.directory / "skip")[-1]["step"] == 20
+
+
+@pytest.mark.parametrize("arguments", [[], ["trian"], ["train", "--nonsense"], ["compare"], ["train"], ["evaluate"],
+                                       ["train", "--config", "x.yaml", "--swap-attention", "maximum"]])
+def test_wrong_usage(program, arguments):
+    program.run(*arguments, code=2)
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["compare"], ["evaluate"], ["evaluate", "loss"], ["tokenizer"],
+                                     ["tokenizer", "train"], ["prepare"], ["convert"], ["inspect"]])
+def test_help_is_there_and_gives_an_example(program, command):
+    out, _ = program.run(*command, "--help")
+    assert "ssgpt" in out and len(out) > 100
+    if command and command not in (["evaluate"], ["tokenizer"]):
+        assert "Example" in out
+
+
+def test_version_names_the_libraries(program):
+    out, _ = program.run("--version")
+    assert "LibTorch  2.11.0" in out and "revision" in out
+
+
+def test_dry_run_says_what_would_happen_and_writes_nothing(program):
+    out, _ = program.train("--dry-run", "--run-dir", "run")
+    for word in ("parameters", "memory", "budget", "intermediate_size", "20 steps"):
+        assert word in out
+    assert not (program.directory / "run").exists()
+    (program.directory / "train.bin").unlink()
+    program.train("--dry-run", "--run-dir", "run", code=3)
+
+
+def test_metrics_and_run_files_hold_what_they_promise(program):
+    program.train("--run-dir", "run", changes=[{"model": {"attention": {"kind": "ssmax"}}, "log": {"tensorboard": True},
+                                                "evaluate": {"every": 10, "batches": 2},
+                                                "data": {"validation": [str(program.directory / "validation.bin")]}}])
+    run = program.directory / "run"
+    records = read_metrics(run)
+    assert {"step", "tokens", "train/loss", "train/lr", "train/grad_norm", "train/tokens_per_second", "time",
+            "attention/scale/0", "attention/scale/1"} <= set(records[0])
+    assert [r["step"] for r in records if "validation/loss" in r] == [10, 20]
+    assert records[-1]["tokens"] == 20 * 8 * LENGTH
+    assert list(run.glob("events.out.tfevents.*"))
+    record = json.loads((run / "run.json").read_text())
+    assert record["run_id"] and "ssgpt train" in record["command"].replace(str(BINARY), "ssgpt")
+    assert "Done: 20 steps" in (run / "log.txt").read_text()
+    # The resolved config loads back and is complete.
+    out, _ = program.run("train", "--config", run / "config.yaml", "--dry-run", "--run-dir", "other")
+    assert (run / "config.yaml").read_text().strip() in out

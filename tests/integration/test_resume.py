@@ -1,0 +1,243 @@
+"""Stopping, resuming, forking and swapping the attention, as a user does."""
+
+import json
+import signal
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from conftest import read_metrics, without_timing
+
+LONG = {
+    "train": {"max_steps": 400},
+    "checkpoint": {"every": 20, "keep_last": 3},
+    "evaluate": {"every": 50, "batches": 2},
+    "log": {"every": 3},
+}
+
+
+def long_changes(program):
+    return [LONG, {"data": {"validation": [str(program.directory / "validation.bin")]}}]
+
+
+def checkpoints(run):
+    return sorted(p for p in (run / "checkpoints").iterdir() if p.name.startswith("step-"))
+
+
+def wait_for(condition, process, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+    raise AssertionError("it took too long")
+
+
+def equal_tensors(a, b):
+    assert a.keys() == b.keys()
+    return all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("kill_at", [25, 130, 290])
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(program, kill_at):
+    """Checkpoints every 20 steps, lines every 3: the kill falls between both. Bit for bit, timing apart."""
+    program.train("--run-dir", "whole", changes=long_changes(program))
+    config = program.config(*long_changes(program))
+    killed = program.directory / "killed"
+    process = program.start("train", "--config", config, "--run-dir", "killed")
+    metrics = killed / "metrics.jsonl"
+    wait_for(lambda: metrics.exists() and f'"step":{kill_at // 3 * 3 + 3},' in metrics.read_text().replace(" ", "")
+             and checkpoints(killed), process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    _, err = program.run("train", "--config", config, "--run-dir", "killed", "--resume", "auto")
+    assert "goes on after step" in err
+    whole = read_metrics(program.directory / "whole")
+    assert without_timing(read_metrics(killed)) == without_timing(whole)
+    steps = [r["step"] for r in whole]
+    assert steps == sorted(set(steps)) and steps[-1] == 400
+    final = [load_file(program.directory / run / "checkpoints/step-00000400" / "model.safetensors") for run in ("whole", "killed")]
+    assert equal_tensors(*final)
+    moments = [load_file(program.directory / run / "checkpoints/step-00000400/trainer/optimizer-00000-of-00001.safetensors")
+               for run in ("whole", "killed")]
+    assert equal_tensors(*moments)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_saves_and_stops_with_its_code(program, sent):
+    changes = [LONG, {"train": {"max_steps": 1000000}, "checkpoint": {"every": 0}}]
+    process = program.start("train", "--config", program.config(*changes), "--run-dir", "run")
+    metrics = program.directory / "run/metrics.jsonl"
+    wait_for(lambda: metrics.exists() and metrics.stat().st_size > 0, process)
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + sent, err
+    saved = checkpoints(program.directory / "run")
+    assert len(saved) == 1
+    step = int(saved[0].name.split("-")[1])
+    assert read_metrics(program.directory / "run")[-1]["step"] <= step
+    program.run("inspect", saved[0])
+
+
+def test_under_torchrun_a_stop_is_no_failure(program):
+    changes = [LONG, {"train": {"max_steps": 1000000}}]
+    process = program.start("train", "--config", program.config(*changes), "--run-dir", "run", TORCHELASTIC_RUN_ID="x",
+                            RANK="0", WORLD_SIZE="1")
+    metrics = program.directory / "run/metrics.jsonl"
+    wait_for(lambda: metrics.exists() and metrics.stat().st_size > 0, process)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_several_processes_are_refused(program):
+    _, err = program.train("--run-dir", "run", code=2, RANK="0", WORLD_SIZE="2")
+    assert "2 processes" in err and not (program.directory / "run").exists()
+
+
+def test_resume_auto_begins_where_there_is_nothing(program):
+    program.train("--run-dir", "run", "--resume", "auto")
+    before = (program.directory / "run/metrics.jsonl").read_bytes()
+    _, err = program.train("--run-dir", "run", "--resume", "auto")
+    assert "is complete" in err
+    assert (program.directory / "run/metrics.jsonl").read_bytes() == before
+
+
+def test_max_steps_is_absolute_and_extends_a_run(program):
+    program.train("--run-dir", "short", changes=[{"train": {"max_steps": 12}}])
+    program.train("--run-dir", "short", "--resume", "auto")
+    program.train("--run-dir", "whole")
+    assert without_timing(read_metrics(program.directory / "short")) == without_timing(read_metrics(program.directory / "whole"))
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_and_remade(program):
+    program.train("--run-dir", "run", changes=long_changes(program))
+    before = without_timing(read_metrics(program.directory / "run"))
+    newest = checkpoints(program.directory / "run")[-1] / "model.safetensors"
+    data = bytearray(newest.read_bytes())
+    data[-5] ^= 1
+    newest.write_bytes(data)
+    _, err = program.train("--run-dir", "run", "--resume", "auto", changes=long_changes(program))
+    assert "goes on after step 380" in err
+    assert without_timing(read_metrics(program.directory / "run")) == before
+    program.run("inspect", program.directory / "run/checkpoints/step-00000400")
+
+
+def test_resume_auto_never_starts_over_when_no_checkpoint_loads(program):
+    program.train("--run-dir", "run", changes=long_changes(program))
+    for path in checkpoints(program.directory / "run"):
+        (path / "model.safetensors").write_bytes(b"damaged")
+    before = (program.directory / "run/metrics.jsonl").read_bytes()
+    program.train("--run-dir", "run", "--resume", "auto", changes=long_changes(program), code=3)
+    assert (program.directory / "run/metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_that_never_saved_begins_again(program):
+    changes = [LONG, {"train": {"max_steps": 1000000}, "checkpoint": {"every": 0}}]
+    process = program.start("train", "--config", program.config(*changes), "--run-dir", "run")
+    metrics = program.directory / "run/metrics.jsonl"
+    wait_for(lambda: metrics.exists() and metrics.stat().st_size > 0, process)
+    process.kill()
+    process.wait()
+    program.train("--run-dir", "run", code=2)
+    program.train("--run-dir", "run", "--resume", "auto")
+    assert [r["step"] for r in read_metrics(program.directory / "run")] == list(range(1, 21))
+
+
+def test_fixed_settings_are_refused_with_the_list(program):
+    program.train("--run-dir", "run", changes=[{"train": {"max_steps": 5}}])
+    _, err = program.train("--run-dir", "run", "--resume", "auto", "--set", "optimizer.lr=0.5", "--set", "run.seed=9", code=2)
+    assert "optimizer.lr" in err and "run.seed" in err and "--init-from" in err
+    program.train("--run-dir", "run", "--resume", "auto", "--set", "train.micro_batch_size=2", "--set", "log.every=2")
+
+
+def test_other_training_data_are_refused(program):
+    program.train("--run-dir", "run", changes=[{"train": {"max_steps": 5}}])
+    shard = program.directory / "train.bin"
+    data = bytearray(shard.read_bytes())
+    data[1030] ^= 1
+    shard.write_bytes(data)
+    _, err = program.train("--run-dir", "run", "--resume", "auto", code=3)
+    assert "fingerprint" in err
+
+
+def test_an_older_checkpoint_forks_and_the_finished_curve_stays(program):
+    program.train("--run-dir", "run", changes=long_changes(program))
+    before = (program.directory / "run/metrics.jsonl").read_bytes()
+    older = checkpoints(program.directory / "run")[0]
+    config = program.config(*long_changes(program))
+    _, err = program.run("train", "--config", config, "--resume", older, code=2)
+    assert "--run-dir" in err
+    program.run("train", "--config", config, "--resume", older, "--run-dir", "fork")
+    assert (program.directory / "run/metrics.jsonl").read_bytes() == before
+    step = int(older.name.split("-")[1])
+    fork = without_timing(read_metrics(program.directory / "fork"))
+    assert fork == [r for r in without_timing(read_metrics(program.directory / "run")) if r["step"] > step]
+    record = json.loads((program.directory / "fork/run.json").read_text())
+    assert record["parent"].endswith(older.name)
+
+
+def test_resume_without_config_uses_the_runs_own(program):
+    program.train("--run-dir", "run", changes=[{"train": {"max_steps": 5}}])
+    program.run("train", "--resume", "run", "--set", "train.max_steps=9")
+    assert read_metrics(program.directory / "run")[-1]["step"] == 9
+
+
+@pytest.mark.parametrize("kind", ["ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"])
+def test_a_scheduled_swap_equals_a_manual_one(program, kind):
+    swap = {"train": {"swap_attention": {"at_step": 12, "kind": kind}}, "checkpoint": {"every": 12, "keep_last": 5}}
+    program.train("--run-dir", "scheduled", changes=[swap])
+    program.train("--run-dir", "manual", changes=[{"train": {"max_steps": 12}}])
+    program.train("--run-dir", "manual", "--resume", "auto", "--swap-attention", kind)
+    runs = [program.directory / name for name in ("scheduled", "manual")]
+    assert without_timing(read_metrics(runs[0])) == without_timing(read_metrics(runs[1]))
+    assert equal_tensors(*(load_file(run / "checkpoints/step-00000020/model.safetensors") for run in runs))
+    # The checkpoint at the swap is from before it, and a resume on either side of it just works.
+    at_swap = json.loads((runs[0] / "checkpoints/step-00000012/config.json").read_text())
+    assert at_swap["model_type"] == "llama"
+    program.train("--resume", runs[0] / "checkpoints/step-00000012", "--run-dir", "again", changes=[swap])
+    assert without_timing(read_metrics(program.directory / "again")) == without_timing(read_metrics(runs[0]))[12:]
+    # Once swapped by hand, a restart needs no flag, and the flag does nothing.
+    program.train("--run-dir", "manual", "--resume", "auto", "--set", "train.max_steps=22")
+    program.train("--run-dir", "manual", "--resume", "auto", "--set", "train.max_steps=24", "--swap-attention", kind)
+    assert [r["step"] for r in read_metrics(runs[1])] == list(range(1, 25))
+
+
+def test_a_swap_keeps_every_other_tensor_and_its_moments(program):
+    program.train("--run-dir", "run")
+    source = program.directory / "run/checkpoints/step-00000020"
+    program.run("convert", "--checkpoint", source, "--attention", "ssmax", "--out", "converted")
+    for file in ("model.safetensors", "trainer/optimizer-00000-of-00001.safetensors"):
+        before, after = load_file(source / file), load_file(program.directory / "converted" / file)
+        assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+        new = set(after) - set(before)
+        assert new and all("ssmax_scale" in name for name in new)
+    out, _ = program.run("evaluate", "loss", "--checkpoint", "converted", "--data", "validation.bin", "--json")
+    assert json.loads(out)["attention"] == "ssmax"
+
+
+def test_init_from_takes_weights_alone(program):
+    program.train("--run-dir", "run")
+    source = program.directory / "run/checkpoints/step-00000020"
+    _, err = program.train("--run-dir", "new", "--init-from", source, changes=[{"model": {"attention": {"kind": "ssmax"}}}], code=2)
+    assert "--swap-attention ssmax" in err
+    program.train("--run-dir", "new", "--init-from", source, "--swap-attention", "ssmax",
+                  changes=[{"optimizer": {"lr": 1e-30, "schedule": {"warmup_steps": 0}}}])
+    assert read_metrics(program.directory / "new")[0]["step"] == 1
+    before, after = (load_file(p / "model.safetensors") for p in (source, program.directory / "new/checkpoints/step-00000020"))
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+def test_two_processes_do_not_train_into_one_directory(program):
+    changes = [LONG, {"train": {"max_steps": 1000000}}]
+    config = program.config(*changes)
+    process = program.start("train", "--config", config, "--run-dir", "run")
+    metrics = program.directory / "run/metrics.jsonl"
+    wait_for(lambda: metrics.exists() and metrics.stat().st_size > 0 and checkpoints(program.directory / "run"), process)
+    _, err = program.run("train", "--config", config, "--run-dir", "run", "--resume", "auto", code=2)
+    assert "Another process" in err
+    process.kill()
+    process.wait()

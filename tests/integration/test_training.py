@@ -1,0 +1,105 @@
+"""Training against PyTorch: the same weights, the same data, torch.optim.AdamW."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from conftest import CONFIG, LENGTH, VOCAB, read_metrics, write_shard
+from reference_model import ReferenceModel
+
+STEPS = 20
+KINDS = ["softmax", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"]
+
+
+def train_ours(program, kind):
+    """Eight windows and a batch of eight: each step reads all of them, whatever their order, in two micro-batches. The
+    first run writes the weights after one update with a learning rate of nearly nothing; the second starts from them."""
+    tokens = np.random.default_rng(11).integers(0, VOCAB, 8 * LENGTH + 1)
+    write_shard(program.directory / "train.bin", tokens)
+    change = {"model": {"attention": {"kind": kind}}}
+    program.train("--run-dir", "start", changes=[change, {"train": {"max_steps": 1}, "optimizer": {"lr": 1e-30, "schedule": {"warmup_steps": 0}}}])
+    start = program.directory / "start/checkpoints/step-00000001"
+    program.train("--run-dir", "ours", "--init-from", start, changes=[change])
+    final = program.directory / f"ours/checkpoints/step-{STEPS:08d}"
+    windows = torch.tensor(np.stack([tokens[i * LENGTH : i * LENGTH + LENGTH + 1] for i in range(8)]))
+    return load_file(start / "model.safetensors"), load_file(final / "model.safetensors"), windows
+
+
+def train_reference(start, windows, kind):
+    """The same twenty steps in float64."""
+    model = ReferenceModel({k: v.double() for k, v in start.items()}, heads=2, layers=2, kind=kind)
+    optimizer_config = {"betas": (0.9, 0.95), "eps": 1e-8}
+    groups = [
+        {"params": [w for w in model.weights if w.dim() >= 2], "weight_decay": 0.1},
+        {"params": [w for w in model.weights if w.dim() < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=0.003, **optimizer_config)
+    losses, norms = [], []
+    for step in range(1, STEPS + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.003 * min(1.0, step / 3)
+        loss = model.loss(windows)
+        optimizer.zero_grad()
+        loss.backward()
+        norms.append(torch.nn.utils.clip_grad_norm_(model.weights, 1.0).item())
+        optimizer.step()
+        losses.append(loss.item())
+    return model, losses, norms
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_twenty_steps_equal_pytorch(program, kind):
+    start, final, windows = train_ours(program, kind)
+    model, losses, norms = train_reference(start, windows, kind)
+    records = read_metrics(program.directory / "ours")
+    assert [r["step"] for r in records] == list(range(1, STEPS + 1))
+    # float32 against float64: a loss is a mean of 128 terms with relative errors of a few 2^-24 each; over 20 updates the
+    # weights drift apart by about 1e-6, and the loss has a slope of at most the gradient norm.
+    np.testing.assert_allclose([r["train/loss"] for r in records], losses, rtol=2e-5)
+    np.testing.assert_allclose([r["train/grad_norm"] for r in records], norms, rtol=5e-4)
+    for name, weight in model.named_tensors().items():
+        # An element whose gradient is near zero has an update of +-lr with a sign that rounding decides: hence a bound on
+        # the mean difference, as a share of the distance that the tensor moved.
+        moved = (weight - start[name]).abs().mean().item()
+        apart = (weight - final[name]).abs().mean().item()
+        assert moved > 1e-4, name
+        assert apart < 2e-3 * moved, f"{name}: {apart} of {moved}"
+
+
+def test_shared_tensors_start_equal_whatever_the_attention(program):
+    starts = {}
+    for kind in KINDS:
+        change = {"model": {"attention": {"kind": kind}}, "train": {"max_steps": 1}, "optimizer": {"lr": 1e-30, "schedule": {"warmup_steps": 0}}}
+        program.train("--run-dir", kind, changes=[change])
+        starts[kind] = load_file(program.directory / kind / "checkpoints/step-00000001/model.safetensors")
+    shared = starts["softmax"]
+    assert len(shared) == 3 + 2 * 9
+    for kind in KINDS[1:]:
+        for name, tensor in shared.items():
+            assert torch.equal(tensor, starts[kind][name]), f"{kind}: {name}"
+    extra = set(starts["learned_pn"]) - set(shared)
+    assert extra == {"model.ssmax_position"} | {
+        f"model.layers.{layer}.self_attn.ssmax_{name}" for layer in range(2) for name in ("scale", "bias")
+    }
+
+
+def test_accumulation_does_not_change_the_curve(program):
+    """8 x 1, 4 x 2 and 1 x 8 micro-batches: the same sums in another order, so equal within float32 rounding."""
+    curves = []
+    for micro_batch in (8, 4, 1):
+        program.train("--run-dir", f"m{micro_batch}", changes=[{"train": {"micro_batch_size": micro_batch}}])
+        curves.append([r["train/loss"] for r in read_metrics(program.directory / f"m{micro_batch}")])
+    assert len(curves[0]) == STEPS == CONFIG["train"]["max_steps"]
+    np.testing.assert_allclose(curves[1], curves[0], rtol=2e-5)
+    np.testing.assert_allclose(curves[2], curves[0], rtol=2e-5)
+
+
+def test_training_lowers_the_loss_to_what_the_data_allow(program):
+    """A corpus of one repeated cycle has no entropy: its loss must go to nearly nothing."""
+    tokens = np.tile(np.arange(10, 42), 200)
+    write_shard(program.directory / "train.bin", tokens)
+    program.train("--run-dir", "cycle", changes=[{"train": {"max_steps": 150}, "log": {"every": 10}}])
+    records = read_metrics(program.directory / "cycle")
+    assert records[0]["train/loss"] > 3.0
+    assert records[-1]["train/loss"] < 0.05
