@@ -9,8 +9,9 @@ source "$(dirname "$0")/lib.sh"
 
 ssgpt=build/release/ssgpt
 corpus=data/bible/kjv.jsonl
+tokenizer=data/bible/tokenizer.model
+shards=data/bible/tokens
 out=runs/quickstart
-tokenizer=$out/data/tokenizer.model
 
 # made_from MARK FILE...: whether MARK was written by made for the present contents of the files.
 made_from() { [[ -f $1 && $(<"$1") == "$(sha256sum "${@:2}")" ]]; }
@@ -33,20 +34,19 @@ stage "3/8 Corpus: the King James Bible"
 if [[ -s $corpus ]]; then say "$corpus is there"; else data/bible.py "$corpus"; fi
 
 stage "4/8 Tokenizer"
-mkdir -p "$out/data"
-if [[ -s $tokenizer ]] && made_from "$out/data/tokenizer.made" "$corpus"; then
+if [[ -s $tokenizer ]] && made_from "$tokenizer.made" "$corpus"; then
   say "$tokenizer is there"
 else
   "$ssgpt" tokenizer train --input "$corpus" --output "$tokenizer" --vocab-size 4096
-  made "$out/data/tokenizer.made" "$corpus"
+  made "$tokenizer.made" "$corpus"
 fi
 
 stage "5/8 Token shards"
-if made_from "$out/data/shards.made" "$corpus" "$tokenizer"; then
-  say "the shards in $out/data are there"
+if made_from "$shards/made" "$corpus" "$tokenizer"; then
+  say "the shards in $shards are there"
 else
-  "$ssgpt" prepare --input "$corpus" --tokenizer "$tokenizer" --out "$out/data" --validation-fraction 0.05
-  made "$out/data/shards.made" "$corpus" "$tokenizer"
+  "$ssgpt" prepare --input "$corpus" --tokenizer "$tokenizer" --out "$shards" --validation-fraction 0.05
+  made "$shards/made" "$corpus" "$tokenizer"
 fi
 
 stage "6/8 Train with Softmax attention"
