@@ -1,0 +1,99 @@
+#include "core/log.h"
+
+#include "core/check.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/progress.h"
+#include "core/temporary_directory.h"
+
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::core {
+namespace {
+
+using testing::HasSubstr;
+using testing::MatchesRegex;
+using testing::Not;
+
+TEST(Log, WritesShortLinesToStderrWithoutColoursWhereItIsNoTerminal) {
+  testing::internal::CaptureStderr();
+  log::debug("not shown");
+  log::info("hello {}", 42);
+  log::warning("careful");
+  log::error("broken: {{}}");
+  EXPECT_THAT(
+      testing::internal::GetCapturedStderr(),
+      MatchesRegex("[0-9:]{8} hello 42\n[0-9:]{8} warning: careful\n[0-9:]{8} error: broken: \\{\\}\n"));
+}
+
+TEST(Log, FileHasFullTimestampsAndAllLinesFromInfoOn) {
+  const TemporaryDirectory directory;
+  testing::internal::CaptureStderr();
+  log::info("before the file");
+  log::add_file(directory / "log.txt");
+  log::set_level(log::Level::kError);
+  log::debug("too fine");
+  log::info("quiet on stderr");
+  log::warning("careful");
+  log::set_level(log::Level::kInfo);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), Not(HasSubstr("careful")));
+  const std::string stamp = "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\\.[0-9]{3}[+-][0-9]{2}:[0-9]{2} ";
+  // Complete before shutdown: a killed run keeps its last line.
+  EXPECT_THAT(read_text(directory / "log.txt"),
+              MatchesRegex(stamp + "quiet on stderr\n" + stamp + "warning: careful\n"));
+  log::shutdown();
+  testing::internal::CaptureStderr();
+  log::info("after the file");
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("after the file"));
+  EXPECT_THAT(read_text(directory / "log.txt"), Not(HasSubstr("after the file")));
+}
+
+TEST(Log, AFileThatCannotBeOpenedIsARunErrorThatNamesIt) {
+  const TemporaryDirectory directory;
+  write_text_atomically(directory / "file", "");
+  try {
+    log::add_file(directory / "file" / "log.txt");
+    FAIL();
+  } catch (const RunError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("file/log.txt"));
+  }
+}
+
+TEST(ProgressBar, IsOneSummaryLineWhereStderrIsNoTerminal) {
+  testing::internal::CaptureStderr();
+  {
+    ProgressBar bar("tokenizing", "B", 1000);
+    bar.advance(500);
+    bar.finish("tokenized 500 bytes");
+    bar.advance(500);
+    bar.finish("again");
+  }
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), MatchesRegex("[0-9:]{8} tokenized 500 bytes\n"));
+}
+
+TEST(ProgressBar, SaysHowFarItCameWhereItEndsEarly) {
+  testing::internal::CaptureStderr();
+  {
+    ProgressBar bar("reading", "B", 4096);
+    bar.advance(1024);
+  }
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("reading  25%, 1.0 KiB"));
+}
+
+TEST(Check, NamesTheConditionTheMessageAndThePlace) {
+  const int heads = 3;
+  try {
+    SSGPT_CHECK(heads % 2 == 0, "{} heads", heads);
+    FAIL();
+  } catch (const InternalError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("3 heads"));
+    EXPECT_THAT(error.what(), HasSubstr("heads % 2 == 0"));
+    EXPECT_THAT(error.what(), HasSubstr("log_test.cpp:"));
+  }
+}
+
+}  // namespace
+}  // namespace ssgpt::core

@@ -1,0 +1,44 @@
+#include "core/stop_signal.h"
+
+#include <signal.h>
+
+#include <gtest/gtest.h>
+
+namespace ssgpt::core {
+namespace {
+
+TEST(StopSignal, RemembersTheFirstSignalOfEachKind) {
+  for (const int number : {SIGTERM, SIGINT, SIGUSR1}) {
+    const StopSignal stop;
+    EXPECT_EQ(stop.received(), 0);
+    ::raise(number);
+    EXPECT_EQ(stop.received(), number);
+  }
+}
+
+TEST(StopSignal, RestoresTheEarlierHandlers) {
+  static volatile sig_atomic_t calls = 0;
+  calls = 0;
+  const auto earlier = ::signal(SIGUSR1, [](int) { calls = calls + 1; });
+  {
+    const StopSignal stop;
+    ::raise(SIGUSR1);
+    EXPECT_EQ(stop.received(), SIGUSR1);
+  }
+  EXPECT_EQ(calls, 0);
+  ::raise(SIGUSR1);
+  EXPECT_EQ(calls, 1);
+  ::signal(SIGUSR1, earlier);
+}
+
+TEST(StopSignalDeathTest, ASecondSignalEndsTheProcessAtOnce) {
+  const auto two_signals = [] {
+    const StopSignal stop;
+    ::raise(SIGUSR1);
+    ::raise(SIGTERM);
+  };
+  EXPECT_EXIT(two_signals(), testing::ExitedWithCode(128 + SIGTERM), "");
+}
+
+}  // namespace
+}  // namespace ssgpt::core

@@ -1,0 +1,84 @@
+#include "core/text.h"
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace ssgpt::core {
+namespace {
+
+TEST(HumanText, HasFewDigitsAndAUnit) {
+  EXPECT_EQ(human_bytes(0), "0 B");
+  EXPECT_EQ(human_bytes(1023), "1023 B");
+  EXPECT_EQ(human_bytes(1536), "1.5 KiB");
+  EXPECT_EQ(human_bytes((uint64_t{1} << 30) - 1), "1.0 GiB");
+  EXPECT_EQ(human_bytes(UINT64_MAX), "16.0 EiB");
+  EXPECT_EQ(human_count(950), "950");
+  EXPECT_EQ(human_count(6'800'000), "6.8M");
+  EXPECT_EQ(human_count(1.25e9), "1.25B");
+  EXPECT_EQ(human_count(999'999), "1M");
+  EXPECT_EQ(human_count(162'147'000), "162M");
+  EXPECT_EQ(human_count(12'345), "12.3K");
+  EXPECT_EQ(human_duration(2.44), "2.4 s");
+  EXPECT_EQ(human_duration(45), "45 s");
+  EXPECT_EQ(human_duration(59.7), "1 min 00 s");
+  EXPECT_EQ(human_duration(192), "3 min 12 s");
+  EXPECT_EQ(human_duration(7500), "2 h 05 min");
+  EXPECT_EQ(human_duration(3 * 86400 + 4 * 3600), "3 d 4 h");
+  EXPECT_EQ(human_duration(1.0 / 0.0), "unknown");
+}
+
+TEST(ClosestMatch, FindsTyposAndNothingElse) {
+  const std::vector<std::string> words = {"warmup_steps", "decay_steps", "lr", "betas"};
+  EXPECT_EQ(closest_match("warmup_step", words), "warmup_steps");
+  EXPECT_EQ(closest_match("wramup_steps", words), "warmup_steps");
+  EXPECT_EQ(closest_match("Betas", words), "betas");
+  EXPECT_EQ(closest_match("beta", words), "betas");
+  EXPECT_EQ(closest_match("vocabulary", words), std::nullopt);
+  EXPECT_EQ(closest_match("xy", words), std::nullopt);
+  EXPECT_EQ(closest_match("", words), std::nullopt);
+  EXPECT_EQ(closest_match("word", {}), std::nullopt);
+}
+
+TEST(FindInvalidUtf8, AcceptsTheFirstAndLastCharacterOfEachLength) {
+  for (const std::string text : {"", "\x7F", "\xC2\x80", "\xDF\xBF", "\xE0\xA0\x80", "\xED\x9F\xBF",
+                                 "\xEE\x80\x80", "\xEF\xBF\xBF", "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF",
+                                 "plain text of more than eight bytes", "z\xC3\xBCrich \xE2\x82\xAC"}) {
+    EXPECT_EQ(find_invalid_utf8(text), std::nullopt) << text;
+  }
+  EXPECT_EQ(find_invalid_utf8(std::string(3, '\0')), std::nullopt);
+}
+
+TEST(FindInvalidUtf8, LocatesEveryKindOfFault) {
+  const std::vector<std::pair<std::string, std::string>> faults = {
+      {"\x80", "a continuation byte alone"},
+      {"\xC0\x80", "overlong, 2 bytes"},
+      {"\xC1\xBF", "overlong, 2 bytes"},
+      {"\xE0\x9F\xBF", "overlong, 3 bytes"},
+      {"\xF0\x8F\xBF\xBF", "overlong, 4 bytes"},
+      {"\xED\xA0\x80", "a surrogate"},
+      {"\xED\xBF\xBF", "a surrogate"},
+      {"\xF4\x90\x80\x80", "above U+10FFFF"},
+      {"\xF5\x80\x80\x80", "above U+10FFFF"},
+      {"\xFF", "no lead byte"},
+      {"\xC2", "cut after 1 of 2"},
+      {"\xE2\x82", "cut after 2 of 3"},
+      {"\xF0\x9F\x98", "cut after 3 of 4"},
+      {"\xE2\x41\x82", "a letter inside"},
+      {"\xF0\x9F\x41\x80", "a letter inside"},
+      {"\xF0\x9F\x98\x41", "a letter inside"},
+  };
+  for (const auto& [bytes, name] : faults) {
+    for (size_t before = 0; before < 20; ++before) {
+      std::string text(before, 'x');
+      EXPECT_EQ(find_invalid_utf8(text + bytes), before) << name;
+      EXPECT_EQ(find_invalid_utf8("\xC3\xBC" + text + bytes + "xxxxxxxxxx"), before + 2) << name;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ssgpt::core
