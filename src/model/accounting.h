@@ -1,20 +1,20 @@
 // What a model costs: parameters, floating-point operations, memory. Pure arithmetic on the config.
 #pragma once
 
-#include <cstdint>
-
 #include "config/config.h"
+
+#include <cstdint>
 
 namespace ssgpt::model {
 
 int64_t count_parameters(const config::ModelConfig& config, int64_t sequence_length);
 
-// Floating-point operations of forward and backward for one token at this sequence length: 6 for each parameter of the
-// matrices, the input embedding excepted, and 6 T D a layer for causal attention (half of the T x T products; the
-// backward twice the forward).
+// Floating-point operations of forward and backward for one token at this sequence length: 6 for each
+// parameter of the matrices, the input embedding excepted, and 6 T D a layer for causal attention (half of
+// the T x T products; the backward twice the forward).
 double flops_per_token(const config::ModelConfig& config, int64_t sequence_length);
 
-struct MemoryEstimate {  // bytes
+struct MemoryEstimate {     // bytes
   int64_t parameters = 0;   // fp32 master, gradient, two moments, bf16 shadow
   int64_t activations = 0;  // of one micro-batch, with scratch
   int64_t snapshot = 0;     // of a background checkpoint

@@ -1,5 +1,6 @@
-// All parameters in one flat fp32 tensor, their gradients in a second one at the same offsets, and, when the compute
-// dtype is bf16, a bf16 shadow at the same offsets. Named parameters are views. Knows no layers and no optimizer.
+// All parameters in one flat fp32 tensor, their gradients in a second one at the same offsets, and, when the
+// compute dtype is bf16, a bf16 shadow at the same offsets. Named parameters are views. Knows no layers and
+// no optimizer.
 #pragma once
 
 #include <cstdint>
@@ -23,11 +24,14 @@ struct ParameterSpec {
   std::string name;  // Hugging Face's Llama name
   std::vector<int64_t> shape;
   Initializer initializer;
+  bool adjoins_previous =
+      false;  // starts where the one before ends, so that merged() can view both as one matrix
 };
 
 struct Parameter {
   ParameterSpec spec;
   int64_t offset = 0;  // elements from the start of the flat tensors; a multiple of 32 (128 bytes of fp32)
+                       // unless spec.adjoins_previous
   int64_t numel = 0;
 };
 
@@ -43,7 +47,9 @@ class ParameterStore {
 
   at::Tensor flat_master() const { return master_; }  // fp32 (flat_size)
   at::Tensor flat_grad() const { return grad_; }      // fp32 (flat_size); padding stays zero
-  at::Tensor flat_compute() const { return compute_; }  // compute dtype (flat_size); the master itself in fp32
+  at::Tensor flat_compute() const {
+    return compute_;
+  }  // compute dtype (flat_size); the master itself in fp32
 
   // Views of `name` in its own shape.
   at::Tensor master(std::string_view name) const;
@@ -53,8 +59,8 @@ class ParameterStore {
   // The view of a flat tensor of this layout (a moment, a snapshot) that belongs to `parameter`.
   static at::Tensor view_of(const at::Tensor& flat, const Parameter& parameter);
 
-  // A view of adjacent rank-2 parameters (equal columns) as one matrix: q, k, v; gate, up. Throws core::InternalError
-  // where they are not adjacent.
+  // A view of adjacent rank-2 parameters (equal columns) as one matrix: q, k, v; gate, up. Throws
+  // core::InternalError where they are not adjacent.
   at::Tensor merged(const at::Tensor& flat, const std::vector<std::string>& names) const;
 
   void initialize(uint64_t seed);

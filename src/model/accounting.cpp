@@ -1,0 +1,69 @@
+#include "model/accounting.h"
+
+#include "kernels/ops.h"
+#include "model/attention_kind.h"
+#include "model/gpt.h"
+#include "model/head.h"
+
+#include <algorithm>
+
+namespace ssgpt::model {
+namespace {
+
+constexpr int64_t kFp32Bytes = 4;
+constexpr int64_t kBf16Bytes = 2;
+
+int64_t numel(const ParameterSpec& spec) {
+  int64_t total = 1;
+  for (const int64_t size : spec.shape) total *= size;
+  return total;
+}
+
+// What allocate_buffers and ATen's attention take for `rows` tokens.
+int64_t activation_bytes(const config::ModelConfig& config, int64_t rows, bool bf16) {
+  const int64_t data = bf16 ? kBf16Bytes : kFp32Bytes;
+  const int64_t hidden = config.hidden_size;
+  const int64_t ff = config.intermediate_size;
+  const int64_t heads = config.num_attention_heads;
+  // Two norms' inputs and outputs, q, k and v, attention's output; gate and up, their product. Two rstd,
+  // logsumexp.
+  const int64_t block = rows * (data * (8 * hidden + 3 * ff) + kFp32Bytes * (2 + heads));
+  // The final norm; d_residual, branch, d_normed; d_hidden; d_q, d_k, d_v. rstd and loss.
+  int64_t shared = rows * (data * (8 * hidden + ff) + kFp32Bytes * 2);
+  shared += data * logits_chunk_rows(rows, config.vocab_size) * config.vocab_size;
+  shared += kFp32Bytes * kernels::num_row_chunks(rows) * hidden;
+  if (has_row_scale(config.attention.kind)) shared += kFp32Bytes * rows * heads;
+  if (bf16) shared += data * hidden * std::max({3 * hidden, 2 * ff, config.vocab_size});
+  return config.num_hidden_layers * block + shared;
+}
+
+}  // namespace
+
+int64_t count_parameters(const config::ModelConfig& config, int64_t sequence_length) {
+  int64_t total = 0;
+  for (const ParameterSpec& spec : parameter_specs(config, sequence_length)) total += numel(spec);
+  return total;
+}
+
+double flops_per_token(const config::ModelConfig& config, int64_t sequence_length) {
+  int64_t matrices = 0;
+  for (const ParameterSpec& spec : parameter_specs(config, sequence_length)) {
+    if (spec.shape.size() == 2) matrices += numel(spec);
+  }
+  matrices -= config.vocab_size * config.hidden_size;  // the input embedding is looked up, not multiplied
+  return 6.0 * static_cast<double>(matrices) +
+         6.0 * static_cast<double>(sequence_length * config.hidden_size * config.num_hidden_layers);
+}
+
+MemoryEstimate estimate_memory(const config::Config& config, bool bf16) {
+  const int64_t sequence_length = config.data.sequence_length;
+  const int64_t count = count_parameters(config.model, sequence_length);
+  MemoryEstimate estimate;
+  estimate.parameters = count * (4 * kFp32Bytes + (bf16 ? kBf16Bytes : 0));
+  estimate.activations =
+      activation_bytes(config.model, config.train.micro_batch_size * sequence_length, bf16);
+  estimate.snapshot = count * 3 * kFp32Bytes;
+  return estimate;
+}
+
+}  // namespace ssgpt::model

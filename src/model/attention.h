@@ -1,0 +1,59 @@
+// Causal self-attention with rotary positions and the row scale. Shapes: M = B T rows, D hidden, N heads, H
+// head dim.
+#pragma once
+
+#include "kernels/ops.h"
+#include "model/positions.h"
+#include "model/rope.h"
+
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace ssgpt::model {
+
+struct AttentionWeights {
+  at::Tensor qkv;               // data (3D, D): the rows of q, then k, then v
+  at::Tensor out;               // data (D, D)
+  kernels::RowScale row_scale;  // fp32
+};
+
+// Each is added to. Those of the row scale are undefined where it has no such parameter.
+struct AttentionGradients {
+  at::Tensor qkv, out;               // fp32
+  at::Tensor scale, bias, position;  // fp32 (N), (N), (sequence_length)
+};
+
+// What is the same for all layers of a batch.
+struct AttentionContext {
+  int64_t batch = 0;
+  int64_t time = 0;
+  int64_t num_heads = 0;
+  RopeTables rope;      // of `time` rows
+  Positions positions;  // of this batch
+};
+
+// What the backward needs.
+struct AttentionActivations {
+  at::Tensor qkv;    // data (M, 3D), rotated and scaled; the backward leaves its gradient here
+  at::Tensor heads;  // data (M, D), what attention gives; memory of the library's own
+  std::vector<at::Tensor> logsumexps;  // one a segment
+};
+
+struct AttentionScratch {
+  at::Tensor d_heads;      // data (M, D)
+  at::Tensor d_row_scale;  // fp32 (B, T, N); undefined where the row scale is the identity
+  at::Tensor weight;       // see linear_backward_weight
+};
+
+// x: data (M, D).  out: data (M, D), =.
+void attention_forward(const at::Tensor& x, const AttentionWeights& weights, const AttentionContext& context,
+                       AttentionActivations& activations, const at::Tensor& out);
+
+// d_out, x: data (M, D).  d_x: data (M, D), =; may be scratch.d_heads.
+void attention_backward(const at::Tensor& d_out, const at::Tensor& x, const AttentionWeights& weights,
+                        const AttentionContext& context, AttentionActivations& activations,
+                        const AttentionGradients& gradients, const AttentionScratch& scratch,
+                        const at::Tensor& d_x);
+
+}  // namespace ssgpt::model

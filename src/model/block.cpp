@@ -1,0 +1,44 @@
+#include "model/block.h"
+
+#include "kernels/ops.h"
+
+namespace ssgpt::model {
+
+void norm_forward(const at::Tensor& residual, const at::Tensor& branch, const at::Tensor& weight, double eps,
+                  const NormActivations& activations) {
+  if (branch.defined()) {
+    kernels::add_rms_norm_forward(residual, branch, weight, eps, activations.input, activations.output,
+                                  activations.rstd);
+  } else {
+    kernels::rms_norm_forward(activations.input, weight, eps, activations.output, activations.rstd);
+  }
+}
+
+void block_forward(const at::Tensor& residual, const BlockWeights& weights, const BlockContext& context,
+                   BlockActivations& activations, const Scratch& scratch) {
+  const at::Tensor incoming = residual.defined() ? scratch.branch : at::Tensor();
+  norm_forward(residual, incoming, weights.attention_norm, context.norm_eps, activations.attention_norm);
+  attention_forward(activations.attention_norm.output, weights.attention, context.attention,
+                    activations.attention,
+                    /*out=*/scratch.branch);
+  norm_forward(activations.attention_norm.input, scratch.branch, weights.mlp_norm, context.norm_eps,
+               activations.mlp_norm);
+  mlp_forward(activations.mlp_norm.output, weights.mlp, activations.mlp, /*out=*/scratch.branch);
+}
+
+void block_backward(const at::Tensor& d_residual, const BlockWeights& weights, const BlockContext& context,
+                    BlockActivations& activations, const BlockGradients& gradients, const Scratch& scratch) {
+  // The gradient of a sum is that of both summands: d_residual is also the gradient of each branch.
+  mlp_backward(d_residual, activations.mlp_norm.output, weights.mlp, activations.mlp, gradients.mlp,
+               scratch.mlp,
+               /*d_x=*/scratch.d_normed);
+  kernels::rms_norm_backward(scratch.d_normed, activations.mlp_norm.input, weights.mlp_norm,
+                             activations.mlp_norm.rstd, d_residual, gradients.mlp_norm, scratch.norm);
+  attention_backward(d_residual, activations.attention_norm.output, weights.attention, context.attention,
+                     activations.attention, gradients.attention, scratch.attention, /*d_x=*/scratch.d_normed);
+  kernels::rms_norm_backward(scratch.d_normed, activations.attention_norm.input, weights.attention_norm,
+                             activations.attention_norm.rstd, d_residual, gradients.attention_norm,
+                             scratch.norm);
+}
+
+}  // namespace ssgpt::model

@@ -1,0 +1,68 @@
+// One transformer block: x += attention(norm(x)); x += mlp(norm(x)). The addition of a branch belongs to the
+// norm that reads the sum, so the mlp's branch is handed on to the next block (or the final norm).
+#pragma once
+
+#include "model/attention.h"
+#include "model/mlp.h"
+
+#include <ATen/core/Tensor.h>
+
+namespace ssgpt::model {
+
+struct BlockWeights {
+  at::Tensor attention_norm;  // data (D)
+  AttentionWeights attention;
+  at::Tensor mlp_norm;  // data (D)
+  MlpWeights mlp;
+};
+
+struct BlockGradients {  // fp32, each is added to
+  at::Tensor attention_norm;
+  AttentionGradients attention;
+  at::Tensor mlp_norm;
+  MlpGradients mlp;
+};
+
+// A norm's input and output, for its backward.
+struct NormActivations {
+  at::Tensor input;   // data (M, D): the residual stream
+  at::Tensor output;  // data (M, D)
+  at::Tensor rstd;    // fp32 (M)
+};
+
+struct BlockActivations {
+  NormActivations attention_norm;
+  AttentionActivations attention;
+  NormActivations mlp_norm;
+  MlpActivations mlp;
+};
+
+// Memory that all layers share.
+struct Scratch {
+  at::Tensor branch;    // data (M, D): what a block's last branch leaves for the next norm
+  at::Tensor d_normed;  // data (M, D)
+  at::Tensor norm;      // fp32 (kernels::num_row_chunks(M), D)
+  AttentionScratch attention;
+  MlpScratch mlp;
+};
+
+struct BlockContext {
+  AttentionContext attention;
+  double norm_eps = 0.0;
+};
+
+// norm(residual + branch), or of activations.input as it stands where `branch` is undefined.
+void norm_forward(const at::Tensor& residual, const at::Tensor& branch, const at::Tensor& weight, double eps,
+                  const NormActivations& activations);
+
+// Reads the residual stream from activations.attention_norm.input (where `residual` is undefined), or makes
+// it as residual + scratch.branch. Leaves it in activations.mlp_norm.input, and the mlp's branch in
+// scratch.branch.
+void block_forward(const at::Tensor& residual, const BlockWeights& weights, const BlockContext& context,
+                   BlockActivations& activations, const Scratch& scratch);
+
+// d_residual: data (M, D), the gradient of the stream behind the block; becomes that of the stream before it.
+void block_backward(const at::Tensor& d_residual, const BlockWeights& weights, const BlockContext& context,
+                    BlockActivations& activations, const BlockGradients& gradients, const Scratch& scratch);
+
+}  // namespace ssgpt::model

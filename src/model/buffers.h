@@ -1,0 +1,37 @@
+// All memory of a forward and backward pass, allocated once for a batch shape: fresh memory for every output
+// would cost page faults at each step. The exception is what ATen's attention allocates itself.
+#pragma once
+
+#include "config/config.h"
+#include "model/block.h"
+
+#include <cstdint>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace ssgpt::model {
+
+struct BufferShape {
+  int64_t batch = 0;
+  int64_t time = 0;
+  int64_t num_blocks = 0;  // blocks whose activations are kept: all of them for a backward, 1 without
+  int64_t rows() const { return batch * time; }
+  bool operator==(const BufferShape&) const = default;
+};
+
+struct Buffers {
+  BufferShape shape;
+  std::vector<BlockActivations> blocks;  // shape.num_blocks of them
+  NormActivations final_norm;
+  Scratch scratch;
+  at::Tensor logits;      // data (logits_chunk_rows, V)
+  at::Tensor losses;      // fp32 (M)
+  at::Tensor d_residual;  // data (M, D)
+};
+
+// `dtype` is the compute dtype.
+Buffers allocate_buffers(const BufferShape& shape, const config::ModelConfig& config, at::Device device,
+                         at::ScalarType dtype);
+
+}  // namespace ssgpt::model

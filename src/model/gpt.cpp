@@ -1,0 +1,213 @@
+#include "model/gpt.h"
+
+#include "core/check.h"
+#include "kernels/ops.h"
+#include "model/attention_kind.h"
+#include "model/buffers.h"
+#include "model/head.h"
+#include "model/linear.h"
+
+#include <string>
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mean.h>
+#include <ATen/ops/sum.h>
+#include <fmt/format.h>
+
+namespace ssgpt::model {
+
+struct GPT::Impl {
+  Impl(const GPTSpec& gpt_spec, const Execution& gpt_execution);
+
+  void bind_block(int64_t layer);
+  void prepare(const at::Tensor& tokens, bool keep_activations);
+  // Runs all blocks and the final norm; the result is buffers.final_norm.output (M, D).
+  void forward(const at::Tensor& tokens);
+  void backward(const at::Tensor& tokens);
+  BlockActivations& activations(size_t layer) {
+    return buffers.blocks[buffers.blocks.size() == 1 ? 0 : layer];
+  }
+
+  const GPTSpec spec;
+  const Execution execution;
+  ParameterStore store;
+  std::vector<BlockWeights> weights;
+  std::vector<BlockGradients> gradients;
+  at::Tensor log_table;  // fp32 (sequence_length): log n
+  RopeTables rope;       // of sequence_length rows
+  BlockContext context;  // of the batch at hand
+  Buffers buffers;
+};
+
+GPT::Impl::Impl(const GPTSpec& gpt_spec, const Execution& gpt_execution)
+    : spec(gpt_spec),
+      execution(gpt_execution),
+      store(parameter_specs(spec.config, spec.sequence_length), execution.device, execution.dtype) {
+  const config::ModelConfig& config = spec.config;
+  const int64_t head_dim = config.hidden_size / config.num_attention_heads;
+  rope = make_rope_tables(spec.sequence_length, head_dim, config.rope_theta, execution.device);
+  log_table = make_log_table(spec.sequence_length, execution.device);
+  context.norm_eps = config.rms_norm_eps;
+  context.attention.num_heads = config.num_attention_heads;
+  weights.resize(static_cast<size_t>(config.num_hidden_layers));
+  gradients.resize(weights.size());
+  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) bind_block(layer);
+}
+
+void GPT::Impl::bind_block(int64_t layer) {
+  const std::string prefix = fmt::format("model.layers.{}.", layer);
+  const std::string attention = prefix + "self_attn.";
+  const std::string mlp = prefix + "mlp.";
+  const std::vector<std::string> qkv = {attention + "q_proj.weight", attention + "k_proj.weight",
+                                        attention + "v_proj.weight"};
+  const std::vector<std::string> gate_up = {mlp + "gate_proj.weight", mlp + "up_proj.weight"};
+  const at::Tensor compute = store.flat_compute();
+  const at::Tensor grad = store.flat_grad();
+  BlockWeights& weight = weights[static_cast<size_t>(layer)];
+  BlockGradients& gradient = gradients[static_cast<size_t>(layer)];
+
+  weight.attention_norm = store.compute(prefix + "input_layernorm.weight");
+  gradient.attention_norm = store.grad(prefix + "input_layernorm.weight");
+  weight.attention.qkv = store.merged(compute, qkv);
+  gradient.attention.qkv = store.merged(grad, qkv);
+  weight.attention.out = store.compute(attention + "o_proj.weight");
+  gradient.attention.out = store.grad(attention + "o_proj.weight");
+  weight.mlp_norm = store.compute(prefix + "post_attention_layernorm.weight");
+  gradient.mlp_norm = store.grad(prefix + "post_attention_layernorm.weight");
+  weight.mlp = {store.merged(compute, gate_up), store.compute(mlp + "down_proj.weight")};
+  gradient.mlp = {store.merged(grad, gate_up), store.grad(mlp + "down_proj.weight")};
+
+  // The row scale reads the fp32 master whatever the compute dtype.
+  const config::AttentionKind kind = spec.config.attention.kind;
+  if (has_row_scale(kind)) weight.attention.row_scale.position = log_table;
+  if (has_scale(kind)) {
+    weight.attention.row_scale.scale = store.master(attention + "ssmax_scale");
+    gradient.attention.scale = store.grad(attention + "ssmax_scale");
+  }
+  if (has_bias(kind)) {
+    weight.attention.row_scale.bias = store.master(attention + "ssmax_bias");
+    gradient.attention.bias = store.grad(attention + "ssmax_bias");
+  }
+  if (has_learned_position(kind)) {
+    weight.attention.row_scale.position = store.master("model.ssmax_position");
+    gradient.attention.position = store.grad("model.ssmax_position");
+  }
+}
+
+void GPT::Impl::prepare(const at::Tensor& tokens, bool keep_activations) {
+  SSGPT_CHECK(tokens.dim() == 2 && tokens.numel() > 0 && tokens.size(1) <= spec.sequence_length,
+              "tokens have {} dimensions and {} elements, expected (B, T) with T up to {}", tokens.dim(),
+              tokens.numel(), spec.sequence_length);
+  SSGPT_CHECK(tokens.is_contiguous(), "tokens are not contiguous");
+  const int64_t batch = tokens.size(0);
+  const int64_t time = tokens.size(1);
+  AttentionContext& attention = context.attention;
+  const bool new_shape = attention.batch != batch || attention.time != time;
+  attention.batch = batch;
+  attention.time = time;
+  attention.rope = {rope.cos.narrow(0, 0, time), rope.sin.narrow(0, 0, time)};
+  if (spec.document_token_id) {
+    attention.positions = make_document_positions(tokens, *spec.document_token_id);
+  } else if (new_shape) {
+    attention.positions = make_positions(batch, time, execution.device);
+  }
+
+  const int64_t num_blocks = keep_activations ? spec.config.num_hidden_layers : 1;
+  const bool fits =
+      buffers.shape.batch == batch && buffers.shape.time == time && buffers.shape.num_blocks >= num_blocks;
+  if (!fits) {
+    buffers = Buffers();
+    buffers = allocate_buffers({batch, time, num_blocks}, spec.config, execution.device, execution.dtype);
+  }
+}
+
+void GPT::Impl::forward(const at::Tensor& tokens) {
+  kernels::embedding_forward(tokens.view({-1}), store.compute("model.embed_tokens.weight"),
+                             activations(0).attention_norm.input);
+  at::Tensor residual;  // the embedding stands where the first block reads it
+  for (size_t layer = 0; layer < weights.size(); ++layer) {
+    block_forward(residual, weights[layer], context, activations(layer), buffers.scratch);
+    residual = activations(layer).mlp_norm.input;
+  }
+  norm_forward(residual, buffers.scratch.branch, store.compute("model.norm.weight"), context.norm_eps,
+               buffers.final_norm);
+}
+
+// From the gradient of the final norm's output in scratch.d_normed. Gradients are final in the order of the
+// layers from the last to the first, the embedding's at the end.
+void GPT::Impl::backward(const at::Tensor& tokens) {
+  buffers.d_residual.zero_();
+  kernels::rms_norm_backward(buffers.scratch.d_normed, buffers.final_norm.input,
+                             store.compute("model.norm.weight"), buffers.final_norm.rstd, buffers.d_residual,
+                             store.grad("model.norm.weight"), buffers.scratch.norm);
+  for (size_t layer = weights.size(); layer-- > 0;) {
+    block_backward(buffers.d_residual, weights[layer], context, activations(layer), gradients[layer],
+                   buffers.scratch);
+  }
+  kernels::embedding_backward(tokens.view({-1}), buffers.d_residual, store.grad("model.embed_tokens.weight"));
+}
+
+GPT::GPT(const GPTSpec& spec, const Execution& execution) : impl_(std::make_unique<Impl>(spec, execution)) {}
+GPT::~GPT() = default;
+
+const GPTSpec& GPT::spec() const {
+  return impl_->spec;
+}
+const Execution& GPT::execution() const {
+  return impl_->execution;
+}
+ParameterStore& GPT::parameters() {
+  return impl_->store;
+}
+const ParameterStore& GPT::parameters() const {
+  return impl_->store;
+}
+
+void GPT::forward_backward(const at::Tensor& tokens, const at::Tensor& targets, const at::Tensor& loss_sum) {
+  Impl& impl = *impl_;
+  SSGPT_CHECK(targets.sizes() == tokens.sizes(), "targets have another shape than tokens");
+  impl.prepare(tokens, /*keep_activations=*/true);
+  impl.forward(tokens);
+  Buffers& buffers = impl.buffers;
+  head_forward_backward(buffers.final_norm.output, targets.view({-1}), impl.store.compute("lm_head.weight"),
+                        buffers.losses, /*d_x=*/buffers.scratch.d_normed, impl.store.grad("lm_head.weight"),
+                        buffers.logits, buffers.scratch.mlp.weight);
+  loss_sum.add_(at::sum(buffers.losses, at::kDouble));
+  impl.backward(tokens);
+}
+
+at::Tensor GPT::token_losses(const at::Tensor& tokens, const at::Tensor& targets) {
+  Impl& impl = *impl_;
+  SSGPT_CHECK(targets.sizes() == tokens.sizes(), "targets have another shape than tokens");
+  impl.prepare(tokens, /*keep_activations=*/false);
+  impl.forward(tokens);
+  const at::Tensor losses = at::empty(tokens.sizes(), impl.buffers.losses.options());
+  head_forward(impl.buffers.final_norm.output, targets.view({-1}), impl.store.compute("lm_head.weight"),
+               losses.view({-1}), impl.buffers.logits);
+  return losses;
+}
+
+at::Tensor GPT::logits(const at::Tensor& tokens) {
+  Impl& impl = *impl_;
+  impl.prepare(tokens, /*keep_activations=*/false);
+  impl.forward(tokens);
+  const at::Tensor weight = impl.store.compute("lm_head.weight");
+  const at::Tensor logits = at::empty({tokens.numel(), weight.size(0)}, weight.options());
+  linear_forward(impl.buffers.final_norm.output, weight, logits);
+  return logits.view({tokens.size(0), tokens.size(1), weight.size(0)}).to(at::kFloat);
+}
+
+std::vector<double> GPT::mean_attention_scales() const {
+  std::vector<double> means;
+  for (const BlockWeights& weight : impl_->weights) {
+    const at::Tensor& scale = weight.attention.row_scale.scale;
+    if (scale.defined()) means.push_back(at::mean(scale, at::kDouble).item<double>());
+  }
+  return means;
+}
+
+void GPT::release_buffers() {
+  impl_->buffers = Buffers();
+}
+
+}  // namespace ssgpt::model

@@ -1,0 +1,49 @@
+#include "model/head.h"
+
+#include "kernels/ops.h"
+#include "model/linear.h"
+
+#include <algorithm>
+
+namespace ssgpt::model {
+namespace {
+
+// Calls body(first_row, rows, the logits of these rows) for each chunk.
+template <typename Body>
+void for_chunks(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& logits, const Body& body) {
+  for (int64_t first = 0; first < x.size(0); first += logits.size(0)) {
+    const int64_t rows = std::min(logits.size(0), x.size(0) - first);
+    const at::Tensor chunk = logits.narrow(0, 0, rows);
+    linear_forward(x.narrow(0, first, rows), weight, chunk);
+    body(first, rows, chunk);
+  }
+}
+
+}  // namespace
+
+int64_t logits_chunk_rows(int64_t rows, int64_t vocab_size) {
+  constexpr int64_t kChunkElements = int64_t{1} << 22;
+  constexpr int64_t kLeastRows = 512;
+  return std::min(rows, std::max(kLeastRows, kChunkElements / vocab_size));
+}
+
+void head_forward_backward(const at::Tensor& x, const at::Tensor& targets, const at::Tensor& weight,
+                           const at::Tensor& losses, const at::Tensor& d_x, const at::Tensor& d_weight,
+                           const at::Tensor& logits, const at::Tensor& scratch) {
+  for_chunks(x, weight, logits, [&](int64_t first, int64_t rows, const at::Tensor& chunk) {
+    kernels::cross_entropy_forward_backward(chunk, targets.narrow(0, first, rows), weight.size(0),
+                                            losses.narrow(0, first, rows));
+    linear_backward_input(chunk, weight, d_x.narrow(0, first, rows));
+    linear_backward_weight(chunk, x.narrow(0, first, rows), d_weight, scratch);
+  });
+}
+
+void head_forward(const at::Tensor& x, const at::Tensor& targets, const at::Tensor& weight,
+                  const at::Tensor& losses, const at::Tensor& logits) {
+  for_chunks(x, weight, logits, [&](int64_t first, int64_t rows, const at::Tensor& chunk) {
+    kernels::cross_entropy_forward(chunk, targets.narrow(0, first, rows), weight.size(0),
+                                   losses.narrow(0, first, rows));
+  });
+}
+
+}  // namespace ssgpt::model

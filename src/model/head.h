@@ -1,0 +1,28 @@
+// The output projection with cross-entropy, over chunks of rows: logits are V / D times larger than what they
+// are made from, so they are never held for all rows, and become their own gradient. Shapes: M rows, D
+// hidden, V vocabulary.
+#pragma once
+
+#include <cstdint>
+
+#include <ATen/core/Tensor.h>
+
+namespace ssgpt::model {
+
+// Rows of logits made at a time: a few megabytes, so that they stay in the cache between the product, the
+// softmax and the two products of the backward, but enough rows to make the products efficient.
+int64_t logits_chunk_rows(int64_t rows, int64_t vocab_size);
+
+// Losses in nats and their gradients.
+//   x: data (M, D), normed.  targets: int64 (M), negative: not predicted.  weight: data (V, D).
+//   losses: fp32 (M), =.  d_x: data (M, D), =.  d_weight: fp32 (V, D), +=.
+//   logits: data (rows of a chunk, V), contents lost.  scratch: see linear_backward_weight.
+void head_forward_backward(const at::Tensor& x, const at::Tensor& targets, const at::Tensor& weight,
+                           const at::Tensor& losses, const at::Tensor& d_x, const at::Tensor& d_weight,
+                           const at::Tensor& logits, const at::Tensor& scratch);
+
+// The losses alone.
+void head_forward(const at::Tensor& x, const at::Tensor& targets, const at::Tensor& weight,
+                  const at::Tensor& losses, const at::Tensor& logits);
+
+}  // namespace ssgpt::model

@@ -1,0 +1,25 @@
+#include "model/mlp.h"
+
+#include "kernels/ops.h"
+#include "model/linear.h"
+
+namespace ssgpt::model {
+
+void mlp_forward(const at::Tensor& x, const MlpWeights& weights, const MlpActivations& activations,
+                 const at::Tensor& out) {
+  linear_forward(x, weights.gate_up, activations.gate_up);
+  kernels::swiglu_forward(activations.gate_up, activations.hidden);
+  linear_forward(activations.hidden, weights.down, out);
+}
+
+void mlp_backward(const at::Tensor& d_out, const at::Tensor& x, const MlpWeights& weights,
+                  const MlpActivations& activations, const MlpGradients& gradients, const MlpScratch& scratch,
+                  const at::Tensor& d_x) {
+  linear_backward_weight(d_out, activations.hidden, gradients.down, scratch.weight);
+  linear_backward_input(d_out, weights.down, scratch.d_hidden);
+  kernels::swiglu_backward(scratch.d_hidden, activations.gate_up, /*d_gate_up=*/activations.gate_up);
+  linear_backward_weight(activations.gate_up, x, gradients.gate_up, scratch.weight);
+  linear_backward_input(activations.gate_up, weights.gate_up, d_x);
+}
+
+}  // namespace ssgpt::model
