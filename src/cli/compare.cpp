@@ -1,0 +1,73 @@
+// ssgpt compare: loss curves of several runs, paired step by step.
+
+#include "cli/commands.h"
+#include "report/comparison.h"
+#include "report/output.h"
+
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace ssgpt::cli {
+namespace {
+
+struct CompareOptions {
+  std::vector<std::string> runs;
+  std::string baseline;
+  std::string window;
+  std::string out;
+  bool json = false;
+};
+
+void run_compare(const CompareOptions& options) {
+  report::Options request;
+  request.runs.assign(options.runs.begin(), options.runs.end());
+  if (!options.baseline.empty()) request.baseline = options.baseline;
+  if (!options.window.empty()) request.window = options.window;
+  const report::Comparison comparison = report::compare(request);
+  if (!options.out.empty()) report::write_files(comparison, options.out);
+  const std::string text = options.json ? report::to_json(comparison) : report::to_table(comparison);
+  std::fwrite(text.data(), 1, text.size(), stdout);
+}
+
+}  // namespace
+
+void add_compare(CLI::App& app) {
+  const auto options = std::make_shared<CompareOptions>();
+  CLI::App* command =
+      app.add_subcommand("compare",
+                         "Set the loss curves of runs side by side, paired step by step: the mean difference "
+                         "over a window with its standard\n"
+                         "error, whether that carries a verdict, final and smoothed losses, and the tokens "
+                         "each run needs to reach the\n"
+                         "baseline's final loss. Runs that differ in seed alone are taken together.");
+  command->add_option("RUN", options->runs, "Run directories, two or more")->required();
+  command
+      ->add_option("--baseline", options->baseline,
+                   "The run that the others are compared with [default: the first]")
+      ->type_name("RUN");
+  command
+      ->add_option("--window", options->window,
+                   "Steps that the mean difference is taken over: FIRST:LAST, or a fraction from the end, "
+                   "0.2 or 20% [default: 20%]")
+      ->type_name("W");
+  command
+      ->add_option("--out", options->out,
+                   "Also write comparison.json, comparison.csv and table.txt into this directory")
+      ->type_name("DIR");
+  command->add_flag("--json", options->json, "Print what comparison.json holds in place of the table");
+  command->footer(
+      "Example:\n"
+      "  ssgpt compare runs/softmax runs/ssmax --out runs/report\n"
+      "  scripts/report.py runs/report        # comparison.png and report.html from it\n\n"
+      "The verdict is \"lower\" or \"higher\" where the 95 % interval of the mean difference (candidate "
+      "minus baseline) lies on\n"
+      "one side of zero, and \"no verdict\" otherwise. With one run a side the error is that of batch means "
+      "along the curve;\n"
+      "with several seeds it is the scatter between seeds.");
+  command->callback([options] { run_compare(*options); });
+}
+
+}  // namespace ssgpt::cli

@@ -1,0 +1,99 @@
+// The paired comparison of runs: step by step over what they share, a candidate minus the baseline.
+//
+// The verdict rule. A mean difference is "lower" or "higher" where its 95 % interval lies on one side of
+// zero, else there is no verdict. The verdict of a comparison is that of the training loss over the window,
+// unless the validation loss has the opposite verdict: then there is none.
+#pragma once
+
+#include "report/grid.h"
+#include "report/statistics.h"
+#include "report/variants.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace ssgpt::report {
+
+struct Options {
+  std::vector<std::filesystem::path> runs;        // at least two
+  std::optional<std::filesystem::path> baseline;  // one of them; none: the first
+  std::optional<std::string> window;              // see select_window
+};
+
+// Losses are nats a token; NaN where there is none. Values over the shared stretches are means over their
+// steps.
+struct RunResult {
+  RunData data;
+  std::string label;
+  bool used = true;                // false: it repeats an earlier run
+  std::vector<double> loss;        // on the shared stretches
+  std::vector<double> validation;  // at the shared validation steps
+};
+
+struct VariantResult {
+  Variant variant;
+  // Means over its runs.
+  std::vector<double> loss;
+  std::vector<double> smoothed;
+  std::vector<double> validation;
+  double window_loss = 0.0;
+  std::optional<double>
+      tokens_to_target;  // to bring the smoothed loss to the baseline's final one; none: never
+};
+
+struct SeedDifference {
+  uint64_t seed = 0;
+  double training = 0.0;    // over the window
+  double validation = 0.0;  // likewise; NaN without
+};
+
+// The mean losses over a tenth of the shared steps.
+struct Segment {
+  int64_t first_step = 0;
+  int64_t last_step = 0;
+  double baseline = 0.0;
+  double candidate = 0.0;
+  double difference = 0.0;
+};
+
+struct CandidateResult {
+  size_t variant = 0;
+  std::vector<std::pair<size_t, size_t>>
+      pairs;                          // runs (candidate, baseline) whose difference is taken step by step
+  std::vector<SeedDifference> seeds;  // where the pairs share their seeds
+  std::vector<double> difference;     // on the shared stretches: mean over the pairs
+  std::vector<double> smoothed_difference;
+  std::vector<double> validation_difference;  // at the shared validation steps
+  Estimate training;
+  std::optional<Estimate> validation;  // none without shared validation steps in the window
+  Verdict verdict = Verdict::kNone;
+  std::vector<Segment> segments;
+  std::vector<SettingDifference> settings;
+  bool attention_alone = false;
+  std::vector<std::string> summary;  // plain English, the verdict first
+};
+
+struct Comparison {
+  std::vector<Stretch> grid;
+  Window window;
+  std::vector<int64_t> validation_steps;
+  double smoothing_steps = 0.0;  // the smoothed curves look back over about this many steps
+  double target_loss = 0.0;      // the baseline's final smoothed loss
+  std::vector<RunResult> runs;
+  std::vector<VariantResult> variants;
+  size_t baseline = 0;                      // of variants
+  std::vector<CandidateResult> candidates;  // every other variant, in order
+  std::vector<Note> notes;
+};
+
+// Throws core::InputError for what cannot be read, core::UsageError for fewer than two runs, a baseline that
+// is not among them, a window without points, and runs that make no sense side by side (check_comparable).
+Comparison compare(const Options& options);
+
+// The lines of CandidateResult::summary.
+std::vector<std::string> summarize(const Comparison& comparison, const CandidateResult& candidate);
+
+}  // namespace ssgpt::report

@@ -1,0 +1,47 @@
+// Curves of several runs on the steps that all of them share.
+#pragma once
+
+#include "report/run_data.h"
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace ssgpt::report {
+
+// A stretch of steps first_step..last_step that every run's lines cover exactly.
+struct Stretch {
+  int64_t first_step = 0;
+  int64_t last_step = 0;
+  int64_t tokens = 0;  // seen by the end of last_step, by the first run
+  double steps() const { return static_cast<double>(last_step - first_step + 1); }
+};
+
+// The finest common division of the runs' lines. A line holds the mean over the steps since the one before
+// it, so runs that log every 10 and every 15 steps are compared over stretches of 30. Throws core::UsageError
+// where they share none.
+std::vector<Stretch> shared_stretches(std::span<const RunData> runs);
+
+// The mean loss of `run` over each stretch; NaN where a line in it was not finite.
+std::vector<double> losses_on(const RunData& run, std::span<const Stretch> grid);
+
+// Steps at which every run has a validation loss.
+std::vector<int64_t> shared_validation_steps(std::span<const RunData> runs);
+
+std::vector<double> validation_on(const RunData& run, std::span<const int64_t> steps);
+
+// Indices begin..end (end excluded) of the grid.
+struct Window {
+  size_t begin = 0;
+  size_t end = 0;
+  int64_t first_step = 0;
+  int64_t last_step = 0;
+};
+
+// The stretches that lie in the window that `text` asks for: "FIRST:LAST" in steps, or a fraction of the
+// shared steps counted from their end ("0.2", "20%"); none means the last 20 %. Throws core::UsageError.
+Window select_window(std::span<const Stretch> grid, const std::optional<std::string>& text);
+
+}  // namespace ssgpt::report

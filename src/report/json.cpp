@@ -1,0 +1,166 @@
+#include "report/output.h"
+
+#include <nlohmann/json.hpp>
+
+namespace ssgpt::report {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json optional(const std::optional<double>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+Json estimate_json(const Estimate& estimate) {
+  Json object = {{"mean_difference", estimate.mean},
+                 {"verdict", to_string(estimate.verdict())},
+                 {"method", to_string(estimate.method)}};
+  object["values"] = estimate.values;
+  const bool known = estimate.method != Method::kNone;
+  for (const auto& [name, value] :
+       {std::pair{"standard_error", estimate.standard_error},
+        std::pair{"degrees_of_freedom", estimate.degrees_of_freedom}, std::pair{"low", estimate.low()},
+        std::pair{"high", estimate.high()}, std::pair{"smallest_detectable", estimate.smallest_detectable}}) {
+    object[name] = known ? Json(value) : Json(nullptr);
+  }
+  if (estimate.method == Method::kBatchMeans) {
+    object["batches"] = estimate.batches;
+    object["lag1_autocorrelation"] = estimate.lag1;
+    object["batches_correlated"] = estimate.correlated;
+  }
+  return object;
+}
+
+Json run_json(const RunResult& run, const std::string& variant) {
+  const config::Config& config = run.data.config;
+  Json object = {{"label", run.label},
+                 {"variant", variant},
+                 {"directory", run.data.directory.string()},
+                 {"name", config.run.name},
+                 {"seed", config.run.seed},
+                 {"used", run.used},
+                 {"attention", config::to_string(config.model.attention.kind)},
+                 {"last_step", run.data.train.back().last_step},
+                 {"max_steps", config.train.max_steps},
+                 {"log_every", config.log.every}};
+  object["final_loss"] = run.loss.back();
+  object["final_validation_loss"] = run.validation.empty() ? Json(nullptr) : Json(run.validation.back());
+  object["run"] = Json::parse(run.data.info);
+  object["config"] = config::dump(config);
+  return object;
+}
+
+Json variant_json(const Comparison& comparison, const VariantResult& variant) {
+  Json object = {{"label", variant.variant.label}};
+  object["runs"] = Json::array();
+  object["seeds"] = Json::array();
+  for (const size_t run : variant.variant.runs) {
+    object["runs"].push_back(comparison.runs[run].label);
+    object["seeds"].push_back(comparison.runs[run].data.config.run.seed);
+  }
+  object["window_loss"] = variant.window_loss;
+  object["final_loss"] = variant.loss.back();
+  object["final_smoothed_loss"] = variant.smoothed.back();
+  object["final_validation_loss"] =
+      variant.validation.empty() ? Json(nullptr) : Json(variant.validation.back());
+  object["tokens_to_baseline_final_loss"] = optional(variant.tokens_to_target);
+  return object;
+}
+
+Json candidate_json(const Comparison& comparison, const CandidateResult& candidate) {
+  Json object = {{"candidate", comparison.variants[candidate.variant].variant.label},
+                 {"baseline", comparison.variants[comparison.baseline].variant.label},
+                 {"verdict", to_string(candidate.verdict)},
+                 {"summary", candidate.summary},
+                 {"attention_alone_differs", candidate.attention_alone}};
+  object["training"] = estimate_json(candidate.training);
+  object["validation"] = candidate.validation ? estimate_json(*candidate.validation) : Json(nullptr);
+  object["seeds"] = Json::array();
+  for (const SeedDifference& one : candidate.seeds) {
+    object["seeds"].push_back(
+        {{"seed", one.seed}, {"training", one.training}, {"validation", one.validation}});
+  }
+  object["validation_difference"] = candidate.validation_difference;
+  object["segments"] = Json::array();
+  for (const Segment& one : candidate.segments) {
+    object["segments"].push_back({{"first_step", one.first_step},
+                                  {"last_step", one.last_step},
+                                  {"baseline", one.baseline},
+                                  {"candidate", one.candidate},
+                                  {"difference", one.difference}});
+  }
+  object["settings"] = Json::array();
+  for (const SettingDifference& one : candidate.settings) {
+    object["settings"].push_back({{"key", one.key},
+                                  {"baseline", one.baseline},
+                                  {"candidate", one.candidate},
+                                  {"material", one.material}});
+  }
+  return object;
+}
+
+// The settings that a reader asks for first, of the baseline.
+Json settings_json(const config::Config& config) {
+  return {{"hidden_size", config.model.hidden_size},
+          {"num_hidden_layers", config.model.num_hidden_layers},
+          {"num_attention_heads", config.model.num_attention_heads},
+          {"intermediate_size", config.model.intermediate_size},
+          {"vocab_size", config.model.vocab_size},
+          {"sequence_length", config.data.sequence_length},
+          {"global_batch_size", config.train.global_batch_size},
+          {"tokens_per_step", config.train.global_batch_size * config.data.sequence_length},
+          {"max_steps", config.train.max_steps},
+          {"lr", config.optimizer.lr},
+          {"warmup_steps", config.optimizer.schedule.warmup_steps},
+          {"weight_decay", config.optimizer.weight_decay},
+          {"clip_grad_norm", config.train.clip_grad_norm}};
+}
+
+std::string variant_of(const Comparison& comparison, size_t run) {
+  for (const VariantResult& variant : comparison.variants) {
+    for (const size_t member : variant.variant.runs) {
+      if (member == run) return variant.variant.label;
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string to_json(const Comparison& comparison) {
+  const VariantResult& baseline = comparison.variants[comparison.baseline];
+  Json object = {{"format", "ssgpt-comparison"},
+                 {"version", 1},
+                 {"unit", "nats per token"},
+                 {"baseline", baseline.variant.label}};
+  object["comparisons"] = Json::array();
+  for (const CandidateResult& one : comparison.candidates)
+    object["comparisons"].push_back(candidate_json(comparison, one));
+  object["window"] = {{"first_step", comparison.window.first_step},
+                      {"last_step", comparison.window.last_step},
+                      {"points", comparison.window.end - comparison.window.begin}};
+  object["shared"] = {{"first_step", comparison.grid.front().first_step},
+                      {"last_step", comparison.grid.back().last_step},
+                      {"points", comparison.grid.size()},
+                      {"tokens", comparison.grid.back().tokens}};
+  object["smoothing_steps"] = comparison.smoothing_steps;
+  object["target_loss"] = comparison.target_loss;
+  object["variants"] = Json::array();
+  for (const VariantResult& variant : comparison.variants)
+    object["variants"].push_back(variant_json(comparison, variant));
+  object["validation"] = {{"steps", comparison.validation_steps}, {"losses", Json::object()}};
+  object["runs"] = Json::array();
+  for (size_t i = 0; i < comparison.runs.size(); ++i) {
+    const RunResult& run = comparison.runs[i];
+    object["runs"].push_back(run_json(run, variant_of(comparison, i)));
+    if (run.used) object["validation"]["losses"][run.label] = run.validation;
+  }
+  object["settings"] = settings_json(comparison.runs[baseline.variant.runs.front()].data.config);
+  object["notes"] = Json::array();
+  for (const Note& note : comparison.notes)
+    object["notes"].push_back({{"warning", note.warning}, {"text", note.text}});
+  // A path that is not UTF-8 must not stop the report.
+  return object.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace ssgpt::report

@@ -1,0 +1,28 @@
+// A comparison as text, JSON and CSV.
+#pragma once
+
+#include "report/comparison.h"
+
+#include <filesystem>
+#include <string>
+
+namespace ssgpt::report {
+
+// Verdict, aligned tables and notes, for people.
+std::string to_table(const Comparison& comparison);
+
+// One object, indented, with everything but the curves. Numbers read back to the same double; null where
+// there is none.
+std::string to_json(const Comparison& comparison);
+
+// One row for each shared stretch of steps, by its last step, and for each shared validation step:
+// first_step, step, tokens, loss/RUN..., smoothed/VARIANT..., difference/CANDIDATE...,
+// smoothed_difference/CANDIDATE..., validation/RUN.... Fields without a value are empty. Numbers read back to
+// the same double.
+std::string to_csv(const Comparison& comparison);
+
+// Writes comparison.json, comparison.csv and table.txt into `directory`, which is made where it is missing;
+// each file appears whole or not at all. Throws core::RunError.
+void write_files(const Comparison& comparison, const std::filesystem::path& directory);
+
+}  // namespace ssgpt::report

@@ -1,0 +1,71 @@
+// The statistics of a paired comparison: Student's t, and the error of the mean of an autocorrelated series.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ssgpt::report {
+
+// P(T <= t) for Student's t with `degrees` > 0 degrees of freedom: through the regularised incomplete beta
+// function (Abramowitz and Stegun, 26.7.1 and 26.5.27).
+double student_cdf(double t, double degrees);
+
+// The t with student_cdf(t, degrees) = probability, for 0 < probability < 1.
+double student_quantile(double probability, double degrees);
+
+enum class Method {
+  kNone,           // too few values for an error
+  kBatchMeans,     // of one pair of runs, from the scatter along the curve
+  kSeedsPaired,    // from the scatter of the differences of runs that share a seed
+  kSeedsUnpaired,  // Welch: seeds differ between the two sides
+};
+std::string_view to_string(Method method);  // "none", "batch means", ...
+
+enum class Verdict { kLower, kHigher, kNone };
+std::string_view to_string(Verdict verdict);  // "lower", "higher", "no verdict"
+
+// A mean difference, candidate minus baseline, with what is known about its error.
+struct Estimate {
+  double mean = 0.0;
+  int64_t values = 0;  // points along the curve, or seeds
+  Method method = Method::kNone;
+  double standard_error = 0.0;  // this and the next three: meaningful where method is not kNone
+  double degrees_of_freedom = 0.0;
+  double half_width = 0.0;  // of the 95 % interval: t(0.975) standard errors
+  double smallest_detectable =
+      0.0;                  // true difference that 4 of 5 such experiments would show: see complete()
+  int64_t batches = 0;      // kBatchMeans only
+  double lag1 = 0.0;        // lag-1 autocorrelation of the batch means
+  bool correlated = false;  // the batch means still depend on each other: the error is too small
+
+  double low() const { return mean - half_width; }
+  double high() const { return mean + half_width; }
+
+  // kLower or kHigher where the 95 % interval lies on one side of zero; kNone otherwise, or without an error.
+  Verdict verdict() const;
+};
+
+// Fewest points along a curve for which batch_means gives an error.
+inline constexpr int64_t kFewestPoints = 10;
+
+// The mean of `values` (weights: steps that each stands for, > 0) and its error by non-overlapping batch
+// means: the series is cut into equal stretches long enough for their means to be nearly independent, whose
+// scatter then gives the error, whatever the correlation inside a stretch. 20 batches where there are 80
+// points or more (between 10 and 30 is the range of Schmeiser 1982, "Batch size effects in the analysis of
+// simulation output", Operations Research 30(3)), fewer below, 5 at least; while the lag-1 autocorrelation of
+// the batch means is above 1.645 / sqrt(batches) (one-sided 5 % point under independence; Law, "Simulation
+// Modeling and Analysis", section 9.5.3), the batches are halved, down to 5. Method kNone below
+// kFewestPoints.
+Estimate batch_means(std::span<const double> values, std::span<const double> weights);
+
+// From one mean difference a seed, of runs that share it; method kNone below 2 seeds.
+Estimate paired_seeds(std::span<const double> differences);
+
+// Difference of the two sides' means over seeds (Welch 1947); method kNone below 2 seeds on either side.
+Estimate unpaired_seeds(std::span<const double> candidate, std::span<const double> baseline);
+
+}  // namespace ssgpt::report

@@ -1,0 +1,221 @@
+#include "report/variants.h"
+
+#include "core/checksum.h"
+#include "core/error.h"
+
+#include <algorithm>
+#include <set>
+
+#include <fmt/format.h>
+
+namespace ssgpt::report {
+namespace {
+
+std::string kind_title(config::AttentionKind kind) {
+  switch (kind) {
+    case config::AttentionKind::kSoftmax:
+      return "Softmax";
+    case config::AttentionKind::kSsmax:
+      return "SSMax";
+    case config::AttentionKind::kSsmaxFixed:
+      return "SSMax, s fixed at 1";
+    case config::AttentionKind::kSsmaxBias:
+      return "SSMax with bias";
+    case config::AttentionKind::kLearnedPn:
+      return "SSMax, learned p_n";
+  }
+  return "";
+}
+
+bool same_known_data(const RunData& a, const RunData& b) {
+  return !a.data_fingerprint.empty() && a.data_fingerprint == b.data_fingerprint;
+}
+
+bool is_material(const config::Difference& difference, const RunData& a, const RunData& b) {
+  const std::string& key = difference.key;
+  if (key == "run.name" || key == "run.seed") return false;
+  if (key == "data.train" && same_known_data(a, b)) return false;
+  if (key == "train.max_steps") {  // the last step shapes the learning rate, unless that is constant
+    return a.config.optimizer.schedule.kind != config::ScheduleKind::kConstant;
+  }
+  return difference.rule == config::ResumeRule::kFixed;
+}
+
+bool same_settings(const RunData& a, const RunData& b) {
+  const std::vector<config::Difference> all = config::differences(a.config, b.config);
+  return std::none_of(all.begin(), all.end(),
+                      [&](const config::Difference& d) { return is_material(d, a, b); });
+}
+
+// none: cannot be told.
+std::optional<bool> same_tokenizer(const RunData& a, const RunData& b) {
+  const auto& first = a.config.data.tokenizer;
+  const auto& second = b.config.data.tokenizer;
+  if (first == second) return true;
+  if (!first || !second || !std::filesystem::exists(*first) || !std::filesystem::exists(*second))
+    return std::nullopt;
+  return core::checksum_of_file(*first) == core::checksum_of_file(*second);
+}
+
+int64_t step_tokens(const config::Config& config) {
+  return config.train.global_batch_size * config.data.sequence_length;
+}
+
+}  // namespace
+
+std::string attention_title(const config::Config& config) {
+  std::string title = kind_title(config.model.attention.kind);
+  if (const auto& swap = config.train.swap_attention) {
+    title += fmt::format(", {} from step {}", kind_title(swap->kind), swap->at_step);
+  }
+  return title;
+}
+
+std::vector<Note> check_comparable(const RunData& baseline, const RunData& other) {
+  const std::string a = baseline.directory.string();
+  const std::string b = other.directory.string();
+  const int64_t vocabulary = baseline.config.model.vocab_size;
+  if (vocabulary != other.config.model.vocab_size) {
+    throw core::UsageError(
+        "{} has a vocabulary of {}, {} one of {}. Losses are per token, and another vocabulary cuts the text "
+        "into other tokens: compare runs that share model.vocab_size and data.tokenizer.",
+        a, vocabulary, b, other.config.model.vocab_size);
+  }
+  const std::optional<bool> tokenizer = same_tokenizer(baseline, other);
+  if (tokenizer == false) {
+    throw core::UsageError(
+        "{} and {} were trained with different tokenizers ({}; {}). Losses are per token, so they cannot be "
+        "set "
+        "against each other: compare runs that share data.tokenizer.",
+        a, b, baseline.config.data.tokenizer->string(), other.config.data.tokenizer->string());
+  }
+  if (step_tokens(baseline.config) != step_tokens(other.config)) {
+    throw core::UsageError(
+        "A step of {} is {} tokens, one of {} is {}: at the same step they have learnt from different "
+        "amounts of "
+        "text, so their losses cannot be paired. Compare runs whose train.global_batch_size times "
+        "data.sequence_length agree.",
+        a, step_tokens(baseline.config), b, step_tokens(other.config));
+  }
+  std::vector<Note> notes;
+  if (!tokenizer) {
+    notes.push_back(
+        {true,
+         fmt::format("Whether {} and {} share a tokenizer cannot be told: its files are not here.", a, b)});
+  }
+  const std::string weak =
+      "pairing does not cancel the noise of the data, and differences are less certain than with equal data";
+  if (baseline.config.data.sequence_length != other.config.data.sequence_length) {
+    notes.push_back(
+        {true,
+         fmt::format(
+             "Sequence lengths differ ({}: {}, {}: {}): a longer context alone lowers the loss, and {}.", a,
+             baseline.config.data.sequence_length, b, other.config.data.sequence_length, weak)});
+  }
+  const bool known = !baseline.data_fingerprint.empty() && !other.data_fingerprint.empty();
+  if (known ? !same_known_data(baseline, other) : baseline.config.data.train != other.config.data.train) {
+    notes.push_back({true, fmt::format("{} and {} were trained on different data: {}.", a, b, weak)});
+  }
+  return notes;
+}
+
+std::optional<std::string> validation_mismatch(const RunData& baseline, const RunData& other) {
+  const config::Config& a = baseline.config;
+  const config::Config& b = other.config;
+  if (a.data.validation != b.data.validation) return "data.validation differs";
+  if (a.data.sequence_length != b.data.sequence_length) return "data.sequence_length differs";
+  if (a.evaluate.batches * a.train.micro_batch_size != b.evaluate.batches * b.train.micro_batch_size) {
+    return "evaluate.batches times train.micro_batch_size, the number of windows, differs";
+  }
+  return std::nullopt;
+}
+
+std::vector<Variant> group_by_settings(std::span<const RunData> runs, std::vector<Note>& notes) {
+  std::vector<Variant> variants;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const auto same = std::find_if(variants.begin(), variants.end(), [&](const Variant& v) {
+      return same_settings(runs[v.runs.front()], runs[i]);
+    });
+    if (same == variants.end()) {
+      variants.push_back({"", {i}});
+    } else {
+      same->runs.push_back(i);
+    }
+  }
+  if (variants.size() == 1) {
+    variants.clear();
+    for (size_t i = 0; i < runs.size(); ++i) variants.push_back({"", {i}});
+    notes.push_back(
+        {false,
+         "The runs have the same settings but for the seed: what is compared is run against run, and their "
+         "difference shows how far apart equal settings come out."});
+  }
+  for (Variant& variant : variants) {
+    std::set<uint64_t> seeds;
+    std::vector<size_t> kept;
+    for (const size_t run : variant.runs) {
+      if (seeds.insert(runs[run].config.run.seed).second) {
+        kept.push_back(run);
+      } else {
+        notes.push_back({true, fmt::format("{} repeats settings and seed of an earlier run and is left out.",
+                                           runs[run].directory.string())});
+      }
+    }
+    variant.runs = kept;
+  }
+
+  std::vector<std::string> titles;
+  for (const Variant& variant : variants)
+    titles.push_back(attention_title(runs[variant.runs.front()].config));
+  for (size_t i = 0; i < variants.size(); ++i) {
+    const RunData& run = runs[variants[i].runs.front()];
+    variants[i].label = titles[i];
+    if (std::count(titles.begin(), titles.end(), titles[i]) > 1) variants[i].label = run.config.run.name;
+  }
+  for (size_t i = 0; i < variants.size(); ++i) {  // equal names as well: the directory tells them apart
+    const auto same = [&](const Variant& v) {
+      return v.label == variants[i].label;
+    };
+    if (std::count_if(variants.begin(), variants.end(), same) > 1) {
+      for (Variant& variant : variants) {
+        if (&variant != &variants[i] && same(variant))
+          variant.label = runs[variant.runs.front()].directory.string();
+      }
+      variants[i].label = runs[variants[i].runs.front()].directory.string();
+    }
+  }
+  return variants;
+}
+
+std::vector<std::string> label_runs(std::span<const RunData> runs, std::span<const Variant> variants) {
+  std::vector<std::string> labels(runs.size());
+  for (const Variant& variant : variants) {
+    for (const size_t run : variant.runs) {
+      labels[run] = variant.label;
+      if (variant.runs.size() > 1) labels[run] += fmt::format(" (seed {})", runs[run].config.run.seed);
+    }
+  }
+  return labels;
+}
+
+std::vector<SettingDifference> setting_differences(const RunData& baseline, const RunData& candidate) {
+  std::vector<SettingDifference> result;
+  for (const config::Difference& difference : config::differences(baseline.config, candidate.config)) {
+    result.push_back(
+        {difference.key, difference.before, difference.after, is_material(difference, baseline, candidate)});
+  }
+  return result;
+}
+
+bool attention_alone_differs(std::span<const SettingDifference> differences) {
+  bool any = false;
+  for (const SettingDifference& difference : differences) {
+    if (!difference.material) continue;
+    if (!difference.key.starts_with("model.attention") && !difference.key.starts_with("train.swap_attention"))
+      return false;
+    any = true;
+  }
+  return any;
+}
+
+}  // namespace ssgpt::report

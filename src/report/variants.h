@@ -1,0 +1,57 @@
+// Which runs stand for the same settings, what they are called, and whether they can be compared at all.
+#pragma once
+
+#include "report/run_data.h"
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace ssgpt::report {
+
+struct Note {
+  bool warning = false;  // it limits what the comparison can say
+  std::string text;
+};
+
+// Runs whose settings differ in nothing that changes what is learnt, but the seed.
+struct Variant {
+  std::string
+      label;  // unique: "SSMax", "Softmax", or the run's name where attention does not tell them apart
+  std::vector<size_t> runs;  // indices, in the order given
+};
+
+struct SettingDifference {
+  std::string key;
+  std::string baseline;
+  std::string candidate;
+  bool material = true;  // false: names, logging, checkpoints and the like
+};
+
+// Throws core::UsageError where losses of `other` cannot be set against those of `baseline` at the same step:
+// another vocabulary or tokenizer, or another number of tokens a step. Otherwise returns what weakens the
+// pairing.
+std::vector<Note> check_comparable(const RunData& baseline, const RunData& other);
+
+// Why the validation losses of the two are not of the same text; none where they are.
+std::optional<std::string> validation_mismatch(const RunData& baseline, const RunData& other);
+
+// Groups runs that differ in seed alone, in order of first appearance. Where that leaves a single group, each
+// run is a variant of its own. Runs that repeat settings and seed of an earlier one are left out, with a
+// note.
+std::vector<Variant> group_by_settings(std::span<const RunData> runs, std::vector<Note>& notes);
+
+// A unique short name for each run, in order: its variant's label, with the seed where a variant has several.
+std::vector<std::string> label_runs(std::span<const RunData> runs, std::span<const Variant> variants);
+
+std::vector<SettingDifference> setting_differences(const RunData& baseline, const RunData& candidate);
+
+// True where attention (its kind, its initial values, a scheduled swap) is all that differs.
+bool attention_alone_differs(std::span<const SettingDifference> differences);
+
+std::string attention_title(const config::Config& config);  // "SSMax", "Softmax, SSMax from step 1,000"
+
+}  // namespace ssgpt::report

@@ -1,0 +1,233 @@
+#include "report/comparison.h"
+
+#include "core/error.h"
+#include "core/random.h"
+#include "report/run_files.h"
+
+#include <cmath>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::report {
+namespace {
+
+using testing::Contains;
+using testing::Field;
+using testing::HasSubstr;
+using ComparisonTest = RunFilesTest;
+
+// A falling curve with noise of the text at each step (equal for runs of one seed) and a little noise of the
+// run's own.
+FakeRun curve(config::AttentionKind kind, uint64_t seed, double offset, uint64_t own,
+              double own_noise = 0.005) {
+  FakeRun run;
+  run.config.model.attention.kind = kind;
+  run.config.run.seed = seed;
+  run.config.run.name = "run" + std::to_string(own);
+  run.config.train.max_steps = 400;
+  run.last_step = 400;
+  run.loss = [=](int64_t step) {
+    const uint64_t index = static_cast<uint64_t>(step);
+    return 2.0 + 3.0 * std::exp(-static_cast<double>(step) / 100.0) + 0.2 * core::random_normal(seed, index) +
+           own_noise * core::random_normal(1000 + own, index) + offset;
+  };
+  return run;
+}
+
+constexpr auto kSoftmax = config::AttentionKind::kSoftmax;
+constexpr auto kSsmax = config::AttentionKind::kSsmax;
+
+TEST_F(ComparisonTest, FindsAKnownDifferenceFarBelowTheNoiseOfACurve) {
+  FakeRun softmax = curve(kSoftmax, 1, 0.0, 1);
+  FakeRun ssmax = curve(kSsmax, 1, -0.01, 2);
+  softmax.validation = {{200, 3.0}, {400, 2.5}};
+  ssmax.validation = {{200, 2.99}, {400, 2.48}};
+  const Comparison result = compare({.runs = {write_run(root_ / "a", softmax), write_run(root_ / "b", ssmax)},
+                                     .baseline = {},
+                                     .window = {}});
+  ASSERT_EQ(result.candidates.size(), 1U);
+  const CandidateResult& one = result.candidates[0];
+  EXPECT_EQ(one.verdict, Verdict::kLower);
+  EXPECT_EQ(result.window.first_step, 321);
+  // 80 differences of standard deviation 0.005 sqrt(2): the mean's is 0.0008; 4 of these.
+  EXPECT_NEAR(one.training.mean, -0.01, 0.0032);
+  EXPECT_NEAR(one.training.standard_error, 0.0008, 0.0005);
+  EXPECT_EQ(one.training.method, Method::kBatchMeans);
+  EXPECT_TRUE(one.attention_alone);
+  EXPECT_THAT(one.summary, Contains(HasSubstr("variance between seeds is not in this error")));
+  ASSERT_TRUE(one.validation.has_value());
+  EXPECT_NEAR(one.validation->mean, -0.02, 1e-12);
+  EXPECT_EQ(one.validation->method, Method::kNone);
+  EXPECT_THAT(one.summary, Contains(HasSubstr("too few for an error")));
+  EXPECT_EQ(result.variants[0].variant.label, "Softmax");
+  EXPECT_EQ(result.variants[1].variant.label, "SSMax");
+}
+
+TEST_F(ComparisonTest, ReportsHigherWhenTheBaselineIsTurned) {
+  const auto a = write_run(root_ / "a", curve(kSoftmax, 1, 0.0, 1));
+  const auto b = write_run(root_ / "b", curve(kSsmax, 1, -0.05, 2));
+  const Comparison result = compare({.runs = {a, b}, .baseline = b, .window = {}});
+  EXPECT_EQ(result.candidates[0].verdict, Verdict::kHigher);
+  EXPECT_EQ(result.variants[result.baseline].variant.label, "SSMax");
+}
+
+TEST_F(ComparisonTest, EqualCurvesCarryNoVerdict) {
+  const Comparison result = compare({.runs = {write_run(root_ / "a", curve(kSoftmax, 1, 0.0, 1)),
+                                              write_run(root_ / "b", curve(kSsmax, 1, 0.0, 1))},
+                                     .baseline = {},
+                                     .window = {}});
+  EXPECT_EQ(result.candidates[0].verdict, Verdict::kNone);
+  EXPECT_EQ(result.candidates[0].training.mean, 0.0);
+}
+
+TEST_F(ComparisonTest, OppositeValidationTakesTheVerdictAway) {
+  FakeRun softmax = curve(kSoftmax, 1, 0.0, 1);
+  FakeRun ssmax = curve(kSsmax, 1, -0.05, 2);
+  for (int64_t step = 322; step <= 400; step += 2) {
+    softmax.validation[step] = 3.0;
+    ssmax.validation[step] = 3.1;
+  }
+  const Comparison result = compare({.runs = {write_run(root_ / "a", softmax), write_run(root_ / "b", ssmax)},
+                                     .baseline = {},
+                                     .window = {}});
+  EXPECT_EQ(result.candidates[0].training.verdict(), Verdict::kLower);
+  EXPECT_EQ(result.candidates[0].validation->verdict(), Verdict::kHigher);
+  EXPECT_EQ(result.candidates[0].verdict, Verdict::kNone);
+}
+
+TEST_F(ComparisonTest, GroupsSeedsAndTakesTheErrorBetweenThem) {
+  Options options;
+  std::vector<double> offsets;
+  for (uint64_t seed = 1; seed <= 4; ++seed) {
+    const double offset = -0.02 - 0.002 * static_cast<double>(seed);
+    offsets.push_back(offset);
+    options.runs.push_back(
+        write_run(root_ / ("a" + std::to_string(seed)), curve(kSoftmax, seed, 0.0, seed, 0.0)));
+    options.runs.push_back(
+        write_run(root_ / ("b" + std::to_string(seed)), curve(kSsmax, seed, offset, 10 + seed, 0.0)));
+  }
+  const Comparison result = compare(options);
+  ASSERT_EQ(result.variants.size(), 2U);
+  EXPECT_EQ(result.variants[0].variant.runs.size(), 4U);
+  const CandidateResult& one = result.candidates[0];
+  EXPECT_EQ(one.training.method, Method::kSeedsPaired);
+  EXPECT_EQ(one.training.values, 4);
+  EXPECT_NEAR(one.training.mean, -0.025, 1e-9);
+  // The scatter of -0.022, -0.024, -0.026, -0.028 over the square root of 4.
+  EXPECT_NEAR(one.training.standard_error, 0.002 * std::sqrt(5.0 / 3.0) / 2.0, 1e-9);
+  EXPECT_EQ(one.verdict, Verdict::kLower);
+  EXPECT_EQ(one.seeds.size(), 4U);
+}
+
+TEST_F(ComparisonTest, OtherSeedsAreComparedWithAWarning) {
+  const Comparison result = compare({.runs = {write_run(root_ / "a", curve(kSoftmax, 1, 0.0, 1)),
+                                              write_run(root_ / "b", curve(kSsmax, 2, -0.001, 2))},
+                                     .baseline = {},
+                                     .window = {}});
+  EXPECT_THAT(result.notes, Contains(Field(&Note::text, HasSubstr("share no seed"))));
+  // Unpaired noise of 0.2 on each side: the error is a hundred times that of the paired runs.
+  EXPECT_GT(result.candidates[0].training.standard_error, 0.01);
+}
+
+TEST_F(ComparisonTest, ComparesWhatRunsOfOtherLengthAndLoggingShareAndSaysSo) {
+  FakeRun shorter = curve(kSsmax, 1, -0.02, 2);
+  shorter.last_step = 200;
+  shorter.config.log.every = 4;
+  FakeRun longer = curve(kSoftmax, 1, 0.0, 1);
+  longer.config.log.every = 10;
+  const Comparison result =
+      compare({.runs = {write_run(root_ / "a", longer), write_run(root_ / "b", shorter)},
+               .baseline = {},
+               .window = {}});
+  EXPECT_EQ(result.grid.size(), 10U);
+  EXPECT_EQ(result.grid.back().last_step, 200);
+  EXPECT_THAT(result.notes, Contains(Field(&Note::text, HasSubstr("goes on to step 400"))));
+  EXPECT_THAT(result.notes, Contains(Field(&Note::text, HasSubstr("step 200 of 400"))));
+  EXPECT_THAT(result.notes, Contains(Field(&Note::text, HasSubstr("log every 4 to 10"))));
+}
+
+TEST_F(ComparisonTest, LossesThatAreNotFiniteAreLeftOutWithAWarning) {
+  FakeRun broken = curve(kSsmax, 1, -0.02, 2);
+  const auto whole = broken.loss;
+  broken.loss = [whole](int64_t step) {
+    return step == 390 ? std::numeric_limits<double>::infinity() : whole(step);
+  };
+  const Comparison result =
+      compare({.runs = {write_run(root_ / "a", curve(kSoftmax, 1, 0.0, 1)), write_run(root_ / "b", broken)},
+               .baseline = {},
+               .window = {}});
+  EXPECT_EQ(result.candidates[0].training.values, 79);
+  EXPECT_TRUE(std::isfinite(result.candidates[0].training.mean));
+  EXPECT_THAT(result.notes,
+              Contains(testing::AllOf(Field(&Note::warning, true), Field(&Note::text, HasSubstr("finite")))));
+}
+
+TEST_F(ComparisonTest, CountsTheTokensToTheBaselinesFinalLoss) {
+  FakeRun softmax = curve(kSoftmax, 1, 0.0, 1, 0.0);
+  FakeRun ssmax = curve(kSsmax, 1, 0.0, 2, 0.0);
+  softmax.loss = [](int64_t step) {
+    return 5.0 - 0.01 * static_cast<double>(step);
+  };
+  ssmax.loss = [](int64_t step) {
+    return 4.5 - 0.01 * static_cast<double>(step);
+  };  // 50 steps ahead
+  const Comparison result = compare({.runs = {write_run(root_ / "a", softmax), write_run(root_ / "b", ssmax)},
+                                     .baseline = {},
+                                     .window = {}});
+  EXPECT_DOUBLE_EQ(result.variants[0].tokens_to_target.value(), 400 * 64.0);
+  // The start-up of the smoothing has passed at step 350 but for exp(-350 / 16).
+  EXPECT_NEAR(result.variants[1].tokens_to_target.value(), 350 * 64.0, 0.01);
+}
+
+TEST_F(ComparisonTest, RefusesWhatCannotBePaired) {
+  const auto base = write_run(root_ / "base", curve(kSoftmax, 1, 0.0, 1));
+  FakeRun vocabulary = curve(kSsmax, 1, 0.0, 2);
+  vocabulary.config.model.vocab_size = 128;
+  FakeRun batch = curve(kSsmax, 1, 0.0, 2);
+  batch.config.train.global_batch_size = 8;
+  for (const FakeRun& run : {vocabulary, batch}) {
+    EXPECT_THROW(compare({.runs = {base, write_run(root_ / "other", run)}, .baseline = {}, .window = {}}),
+                 core::UsageError);
+  }
+  EXPECT_THROW(compare({.runs = {base}, .baseline = {}, .window = {}}), core::UsageError);
+  EXPECT_THROW(compare({.runs = {base, base}, .baseline = {}, .window = {}}), core::UsageError);
+  EXPECT_THROW(compare({.runs = {base, root_ / "absent"}, .baseline = {}, .window = {}}), core::InputError);
+  EXPECT_THROW(compare({.runs = {base, write_run(root_ / "b", curve(kSsmax, 1, 0, 2))},
+                        .baseline = root_ / "c",
+                        .window = {}}),
+               core::UsageError);
+}
+
+TEST_F(ComparisonTest, OtherDataWeakensThePairing) {
+  FakeRun other = curve(kSsmax, 1, 0.0, 2);
+  other.fingerprint = "g";
+  const Comparison result =
+      compare({.runs = {write_run(root_ / "a", curve(kSoftmax, 1, 0.0, 1)), write_run(root_ / "b", other)},
+               .baseline = {},
+               .window = {}});
+  EXPECT_THAT(result.notes, Contains(Field(&Note::text, HasSubstr("different data"))));
+}
+
+TEST_F(ComparisonTest, SettingsBesideAttentionAreNamed) {
+  FakeRun other = curve(kSsmax, 1, 0.0, 2);
+  other.config.optimizer.lr = 1e-3;
+  other.config.log.every = 2;
+  const Comparison result =
+      compare({.runs = {write_run(root_ / "a", curve(kSoftmax, 1, 0.0, 1)), write_run(root_ / "b", other)},
+               .baseline = {},
+               .window = {}});
+  EXPECT_FALSE(result.candidates[0].attention_alone);
+  const auto is = [](const char* key, bool material) {
+    return testing::AllOf(Field(&SettingDifference::key, key), Field(&SettingDifference::material, material));
+  };
+  EXPECT_THAT(result.candidates[0].settings, Contains(is("optimizer.lr", true)));
+  EXPECT_THAT(result.candidates[0].settings, Contains(is("log.every", false)));
+}
+
+}  // namespace
+}  // namespace ssgpt::report

@@ -1,0 +1,92 @@
+#include "report/run_data.h"
+
+#include "core/error.h"
+#include "report/run_files.h"
+
+#include <cmath>
+#include <fstream>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::report {
+namespace {
+
+using RunDataTest = RunFilesTest;
+
+std::filesystem::path with_metrics(const std::filesystem::path& directory, const std::string& text,
+                                   int64_t log_every = 10) {
+  FakeRun run;
+  run.config.log.every = log_every;
+  write_run(directory, run);
+  std::ofstream(directory / "metrics.jsonl") << text;
+  return directory;
+}
+
+std::string error_of(const std::filesystem::path& directory) {
+  try {
+    read_run(directory);
+  } catch (const core::InputError& e) {
+    return e.what();
+  }
+  return "no InputError";
+}
+
+TEST_F(RunDataTest, ReadsLossesWithTheStepsThatEachStandsFor) {
+  const RunData run = read_run(
+      with_metrics(root_ / "run",
+                   "{\"step\":10,\"tokens\":640,\"train/loss\":4.5,\"time\":1.0}\n"
+                   "{\"step\":15,\"tokens\":960,\"validation/loss\":4.25,\"time\":1.0}\n"
+                   "{\"step\":20,\"tokens\":1280,\"train/loss\":null,\"validation/loss\":4.0,\"time\":2.0}\n"
+                   "{\"step\":23,\"tokens\":1472,\"train/loss\":3.5,\"time\":3.0}\n"));
+  ASSERT_EQ(run.train.size(), 3U);
+  EXPECT_EQ(run.train[0].first_step, 1);
+  EXPECT_EQ(run.train[0].last_step, 10);
+  EXPECT_EQ(run.train[0].tokens, 640);
+  EXPECT_EQ(run.train[0].loss, 4.5);
+  EXPECT_TRUE(std::isnan(run.train[1].loss));
+  EXPECT_EQ(run.train[2].first_step, 21);
+  ASSERT_EQ(run.validation.size(), 2U);
+  EXPECT_EQ(run.validation[0].step, 15);
+  EXPECT_EQ(run.validation[1].loss, 4.0);
+  EXPECT_EQ(run.data_fingerprint, "f");
+  EXPECT_FALSE(run.torn_last_line);
+}
+
+TEST_F(RunDataTest, AForkBeginsWhereItsFirstLineSays) {
+  const RunData run =
+      read_run(with_metrics(root_ / "run", "{\"step\":60,\"tokens\":1,\"train/loss\":4.5}\n"));
+  EXPECT_EQ(run.train[0].first_step, 51);
+}
+
+TEST_F(RunDataTest, PassesOverATornLastLineOnly) {
+  const std::string whole = "{\"step\":10,\"tokens\":640,\"train/loss\":4.5}\n";
+  const RunData run = read_run(with_metrics(root_ / "torn", whole + "{\"step\":20,\"tok"));
+  EXPECT_EQ(run.train.size(), 1U);
+  EXPECT_TRUE(run.torn_last_line);
+  EXPECT_THAT(error_of(with_metrics(root_ / "damaged", "{\"step\":5,\"tok\n" + whole)),
+              testing::HasSubstr("metrics.jsonl:1"));
+}
+
+TEST_F(RunDataTest, RefusesStepsThatRepeatOrFall) {
+  for (const int second : {10, 9}) {
+    const std::string text =
+        "{\"step\":10,\"tokens\":640,\"train/loss\":4.5}\n{\"step\":" + std::to_string(second) +
+        ",\"tokens\":1,\"train/loss\":4}\n";
+    EXPECT_THAT(error_of(with_metrics(root_ / std::to_string(second), text)),
+                testing::HasSubstr("metrics.jsonl:2"));
+  }
+}
+
+TEST_F(RunDataTest, NamesWhatIsMissing) {
+  EXPECT_THAT(error_of(root_ / "absent"), testing::HasSubstr("no such run directory"));
+  std::filesystem::create_directories(root_ / "empty");
+  EXPECT_THAT(error_of(root_ / "empty"), testing::HasSubstr("config.yaml"));
+  EXPECT_THAT(error_of(with_metrics(root_ / "young", "")), testing::HasSubstr("no training loss yet"));
+  EXPECT_THAT(error_of(with_metrics(root_ / "text", "{\"step\":1,\"tokens\":1,\"train/loss\":\"x\"}\n")),
+              testing::HasSubstr("train/loss"));
+}
+
+}  // namespace
+}  // namespace ssgpt::report

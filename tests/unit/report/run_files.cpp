@@ -1,0 +1,62 @@
+#include "report/run_files.h"
+
+#include <fstream>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+namespace ssgpt::report {
+
+config::Config small_config() {
+  config::Config config;
+  config.model.vocab_size = 64;
+  config.model.hidden_size = 32;
+  config.model.num_hidden_layers = 2;
+  config.model.num_attention_heads = 2;
+  config.model.intermediate_size = 48;
+  config.data.train = {"train.bin"};
+  config.data.sequence_length = 16;
+  config.train.max_steps = 100;
+  config.train.global_batch_size = 4;
+  config.train.micro_batch_size = 4;
+  config.log.every = 1;
+  return config;
+}
+
+std::filesystem::path write_run(const std::filesystem::path& directory, const FakeRun& run) {
+  std::filesystem::create_directories(directory);
+  std::ofstream(directory / "config.yaml") << config::dump(run.config);
+  std::ofstream(directory / "run.json")
+      << nlohmann::json{{"run_id", "id"}, {"revision", "abc"}, {"data_fingerprint", run.fingerprint}};
+  std::ofstream metrics(directory / "metrics.jsonl");
+  const int64_t step_tokens = run.config.train.global_batch_size * run.config.data.sequence_length;
+  double sum = 0.0;
+  int64_t steps = 0;
+  for (int64_t step = 1; step <= run.last_step; ++step) {
+    sum += run.loss(step);
+    ++steps;
+    nlohmann::ordered_json line = {{"step", step}, {"tokens", step * step_tokens}};
+    if (step % run.config.log.every == 0 || step == run.last_step) {
+      line["train/loss"] = sum / static_cast<double>(steps);
+      sum = 0.0;
+      steps = 0;
+    }
+    if (const auto found = run.validation.find(step); found != run.validation.end())
+      line["validation/loss"] = found->second;
+    if (line.size() > 2) metrics << line.dump() << "\n";
+  }
+  return directory;
+}
+
+void RunFilesTest::SetUp() {
+  root_ = std::filesystem::path(testing::TempDir()) /
+          (std::string("ssgpt_report_") + testing::UnitTest::GetInstance()->current_test_info()->name() +
+           "_" + std::to_string(::getpid()));
+  std::filesystem::create_directories(root_);
+}
+
+void RunFilesTest::TearDown() {
+  std::filesystem::remove_all(root_);
+}
+
+}  // namespace ssgpt::report

@@ -1,0 +1,40 @@
+// Run directories with made-up curves, for tests.
+#pragma once
+
+#include "config/config.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+
+#include <gtest/gtest.h>
+
+namespace ssgpt::report {
+
+// A small valid config.
+config::Config small_config();
+
+struct FakeRun {
+  config::Config config = small_config();
+  int64_t last_step = 100;
+  std::function<double(int64_t step)> loss = [](int64_t) {
+    return 3.0;
+  };  // of one step; a line has the mean since the last
+  std::map<int64_t, double> validation;
+  std::string fingerprint = "f";
+};
+
+// Writes RUN/{config.yaml,run.json,metrics.jsonl} as the trainer does.
+std::filesystem::path write_run(const std::filesystem::path& directory, const FakeRun& run);
+
+// A fresh directory for each test.
+class RunFilesTest : public testing::Test {
+ protected:
+  void SetUp() override;
+  void TearDown() override;
+  std::filesystem::path root_;
+};
+
+}  // namespace ssgpt::report
