@@ -1,6 +1,9 @@
-// Training batches, read ahead by a thread of its own so that a step does not wait for the disk. The thread enters no
-// OpenMP region. Hands out plain integers; knows no tensors and no ranks.
+// Training batches, read ahead by a thread of its own so that a step does not wait for the disk. The thread
+// enters no OpenMP region. Hands out plain integers; knows no tensors and no ranks.
 #pragma once
+
+#include "data/sampler.h"
+#include "data/token_source.h"
 
 #include <cstdint>
 #include <exception>
@@ -9,19 +12,16 @@
 #include <thread>
 #include <vector>
 
-#include "data/sampler.h"
-#include "data/token_source.h"
-
 namespace ssgpt::data {
 
 struct LoaderOptions {
   int64_t sequence_length = 0;
   int64_t vocab_size = 0;
-  int64_t samples_per_step = 0;   // the global batch: step k (from 0) reads samples k * samples_per_step + ...
-  int64_t first_row = 0;          // ... + first_row + [0, rows_per_step): the rows of this reader
+  int64_t samples_per_step = 0;  // the global batch: step k (from 0) reads samples k * samples_per_step + ...
+  int64_t first_row = 0;         // ... + first_row + [0, rows_per_step): the rows of this reader
   int64_t rows_per_step = 0;
-  int64_t micro_batch_size = 0;   // divides rows_per_step
-  int64_t first_step = 0;         // where to begin: the number of finished steps of a resumed run
+  int64_t micro_batch_size = 0;  // divides rows_per_step
+  int64_t first_step = 0;        // where to begin: the number of finished steps of a resumed run
 };
 
 // One micro-batch: rows x (sequence_length + 1) tokens, row-major. Inputs are columns [0, T), targets [1, T].
@@ -37,7 +37,8 @@ class BatchLoader {
   BatchLoader(const TokenSource& source, const WindowSampler& sampler, const LoaderOptions& options);
   ~BatchLoader();
 
-  // The next micro-batch in order; valid until the next call. Rethrows what the thread met (core::InputError).
+  // The next micro-batch in order; valid until the next call. Rethrows what the thread met
+  // (core::InputError).
   const MicroBatch& next();
 
  private:

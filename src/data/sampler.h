@@ -5,9 +5,9 @@
 
 namespace ssgpt::data {
 
-// Sample i reads window permutation_e(i mod n) of epoch e = i div n: every window once an epoch, another order each
-// epoch, any position in O(1), no state. The permutation is a keyed Feistel network on the next even power of two,
-// walked until the value is below n.
+// Sample i reads window permutation_e(i mod n) of epoch e = i div n: every window once an epoch, another
+// order each epoch, any position in O(1), no state. The permutation is a keyed Feistel network on the next
+// even power of two, walked until the value is below n.
 class WindowSampler {
  public:
   WindowSampler(uint64_t seed, int64_t num_windows);

@@ -1,14 +1,14 @@
-// Token shards on disk as one long sequence of ids. Reads llm.c's two versions (magic 20240520 version 1, uint16;
-// 20240801 version 7, uint32), nanoGPT's raw uint16 and Megatron's .bin/.idx. Knows no models.
+// Token shards on disk as one long sequence of ids. Reads llm.c's two versions (magic 20240520 version 1,
+// uint16; 20240801 version 7, uint32), nanoGPT's raw uint16 and Megatron's .bin/.idx. Knows no models.
 #pragma once
+
+#include "core/file.h"
 
 #include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
 #include <vector>
-
-#include "core/file.h"
 
 namespace ssgpt::data {
 
@@ -18,15 +18,16 @@ std::string_view to_string(ShardFormat format);
 // One file of tokens, opened for reading. Offsets and counts are 64-bit.
 class TokenShard {
  public:
-  // Recognises the format from the header, the companion .idx, or, for headerless .bin files, nanoGPT's raw uint16.
-  // Throws core::InputError for a file that is missing, empty, truncated or not a shard.
+  // Recognises the format from the header, the companion .idx, or, for headerless .bin files, nanoGPT's raw
+  // uint16. Throws core::InputError for a file that is missing, empty, truncated or not a shard.
   explicit TokenShard(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return file_.path(); }
   ShardFormat format() const { return format_; }
   int64_t num_tokens() const { return num_tokens_; }
 
-  // Fills `out` with the tokens from index `first`. Throws core::InputError where the file has shrunk. Thread-safe.
+  // Fills `out` with the tokens from index `first`. Throws core::InputError where the file has shrunk.
+  // Thread-safe.
   void read(int64_t first, std::span<int32_t> out) const;
 
  private:
@@ -45,15 +46,16 @@ class TokenSource {
   int64_t num_tokens() const { return num_tokens_; }
   const std::vector<TokenShard>& shards() const { return shards_; }
 
-  // Fills `out` from token `first` on, across shards. Thread-safe. Throws core::InputError where a token is negative or
-  // not below vocab_size, naming the shard and the position.
+  // Fills `out` from token `first` on, across shards. Thread-safe. Throws core::InputError where a token is
+  // negative or not below vocab_size, naming the shard and the position.
   void read(int64_t first, std::span<int32_t> out, int64_t vocab_size) const;
 
-  // Windows of sequence_length + 1 tokens, each starting at the last token of the one before. Throws core::InputError
-  // where there is not one.
+  // Windows of sequence_length + 1 tokens, each starting at the last token of the one before. Throws
+  // core::InputError where there is not one.
   int64_t num_windows(int64_t sequence_length) const;
 
-  // Checksum of what the sequence is made of: for each shard its token count and a sample of its bytes (not its path).
+  // Checksum of what the sequence is made of: for each shard its token count and a sample of its bytes (not
+  // its path).
   std::string fingerprint() const;
 
  private:

@@ -1,0 +1,158 @@
+#include "data/encode_pipeline.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+namespace ssgpt::data {
+
+struct EncodePipeline::State {
+  using Numbered = std::pair<uint64_t, EncodeBatch>;
+
+  State(const tokenizer::Tokenizer& the_tokenizer, Source the_source, uint64_t the_max_bytes)
+      : tokenizer(the_tokenizer),
+        eos(the_tokenizer.eos_id()),
+        source(std::move(the_source)),
+        max_bytes(the_max_bytes) {}
+
+  const tokenizer::Tokenizer& tokenizer;
+  const int32_t eos;
+  const Source source;
+  const uint64_t max_bytes;
+
+  std::mutex mutex;
+  std::condition_variable readable;  // todo got a batch, or the end
+  std::condition_variable encoded;   // done got a batch, or the end
+  std::condition_variable room;      // bytes_ahead went down
+  std::deque<Numbered> todo;
+  std::map<uint64_t, EncodeBatch> done;
+  uint64_t bytes_ahead = 0;
+  uint64_t num_read = 0;  // batches
+  uint64_t num_taken = 0;
+  bool read_all = false;
+  bool stop = false;
+  std::exception_ptr failure;
+  std::vector<std::thread> threads;
+
+  void read();
+  void encode();
+  void fail();
+  void wake_all();
+};
+
+void EncodePipeline::State::wake_all() {
+  readable.notify_all();
+  encoded.notify_all();
+  room.notify_all();
+}
+
+void EncodePipeline::State::fail() {
+  const std::lock_guard lock(mutex);
+  failure = failure ? failure : std::current_exception();
+  stop = true;
+  wake_all();
+}
+
+void EncodePipeline::State::read() {
+  try {
+    while (true) {
+      EncodeBatch batch;
+      const bool more = source(batch);
+      std::unique_lock lock(mutex);
+      if (!more) {
+        read_all = true;
+        wake_all();
+        return;
+      }
+      room.wait(lock,
+                [&] { return stop || bytes_ahead == 0 || bytes_ahead + batch.text_bytes <= max_bytes; });
+      if (stop) {
+        return;
+      }
+      bytes_ahead += batch.text_bytes;
+      todo.emplace_back(num_read++, std::move(batch));
+      readable.notify_one();
+    }
+  } catch (...) {
+    fail();
+  }
+}
+
+void EncodePipeline::State::encode() {
+  try {
+    while (true) {
+      Numbered work;
+      {
+        std::unique_lock lock(mutex);
+        readable.wait(lock, [&] { return stop || read_all || !todo.empty(); });
+        if (stop || todo.empty()) {
+          return;
+        }
+        work = std::move(todo.front());
+        todo.pop_front();
+      }
+      for (EncodeDocument& document : work.second.documents) {
+        if (document.encode) {
+          document.tokens = tokenizer.encode(document.text);
+          document.tokens.push_back(eos);
+        }
+        std::string().swap(document.text);
+      }
+      const std::lock_guard lock(mutex);
+      done.emplace(work.first, std::move(work.second));
+      encoded.notify_one();
+    }
+  } catch (...) {
+    fail();
+  }
+}
+
+EncodePipeline::EncodePipeline(const tokenizer::Tokenizer& tokenizer, Source source, int num_threads,
+                               uint64_t max_bytes)
+    : state_(std::make_unique<State>(tokenizer, std::move(source), max_bytes)) {
+  state_->threads.emplace_back([state = state_.get()] { state->read(); });
+  for (int i = 0; i < std::max(1, num_threads); ++i) {
+    state_->threads.emplace_back([state = state_.get()] { state->encode(); });
+  }
+}
+
+EncodePipeline::~EncodePipeline() {
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->stop = true;
+  }
+  state_->wake_all();
+  for (std::thread& thread : state_->threads) {
+    thread.join();
+  }
+}
+
+bool EncodePipeline::next(EncodeBatch& batch) {
+  State& state = *state_;
+  std::unique_lock lock(state.mutex);
+  state.encoded.wait(lock, [&] {
+    return state.failure || state.done.contains(state.num_taken) ||
+           (state.read_all && state.num_taken == state.num_read);
+  });
+  // Batches ahead of a failure still count: shards that they complete need not be made again.
+  const auto found = state.done.find(state.num_taken);
+  if (found == state.done.end()) {
+    if (state.failure) {
+      std::rethrow_exception(state.failure);
+    }
+    return false;
+  }
+  batch = std::move(found->second);
+  state.done.erase(found);
+  ++state.num_taken;
+  state.bytes_ahead -= batch.text_bytes;
+  state.room.notify_one();
+  return true;
+}
+
+}  // namespace ssgpt::data

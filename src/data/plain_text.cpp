@@ -1,0 +1,90 @@
+// .txt files: whole, between separator lines, or cut into parts.
+
+#include "core/text.h"
+#include "data/line_reader.h"
+#include "data/text_file.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+#include <string_view>
+
+#include <fmt/format.h>
+
+namespace ssgpt::data {
+
+namespace {
+
+std::string_view without_line_break(std::string_view line) {
+  if (line.ends_with('\n')) {
+    line.remove_suffix(1);
+  }
+  if (line.ends_with('\r')) {
+    line.remove_suffix(1);
+  }
+  return line;
+}
+
+class PlainText : public TextFile {
+ public:
+  PlainText(const std::filesystem::path& path, const TextOptions& options)
+      : path_(path), separator_(options.document_separator), lines_(path) {
+    if (!separator_ && options.split_documents_at > 0) {
+      part_bytes_ = static_cast<size_t>(
+          std::clamp<uint64_t>(options.split_documents_at, 16, std::numeric_limits<uint32_t>::max()));
+    }
+  }
+
+  Result next(std::string& text, std::string& fault) override {
+    text.clear();
+    // A line of no end is cut up as well, so that memory stays bounded; a part ends behind a blank where it
+    // can.
+    const size_t max_line = part_bytes_ == 0 ? std::numeric_limits<size_t>::max() / 2 : part_bytes_;
+    uint64_t start = 0;
+    bool any = false;
+    std::string_view line;
+    while (!at_boundary(text) && lines_.next(line, max_line)) {
+      start = any ? start : lines_.line_offset();
+      any = true;
+      if (separator_ && without_line_break(line) == *separator_) {
+        break;
+      }
+      text.append(line);
+    }
+    if (!any) {
+      return Result::kEnd;
+    }
+    if (const auto invalid = core::find_invalid_utf8(text)) {
+      fault = fmt::format("{}: not valid UTF-8 at byte {} (0x{:02X})", path_.string(), start + *invalid,
+                          static_cast<unsigned char>(text[*invalid]));
+      return Result::kBad;
+    }
+    return Result::kDocument;
+  }
+
+  uint64_t file_bytes_read() const override { return lines_.file_bytes_read(); }
+
+ private:
+  // Whether a document may end behind `text`: large enough, and the better the place the smaller.
+  bool at_boundary(std::string_view text) const {
+    if (part_bytes_ == 0 || text.size() < part_bytes_) {
+      return false;
+    }
+    const bool blank_line = text.ends_with("\n\n") || text.ends_with("\n\r\n");
+    return blank_line || (text.ends_with('\n') && text.size() >= part_bytes_ + part_bytes_ / 4) ||
+           text.size() >= 2 * part_bytes_;
+  }
+
+  const std::filesystem::path path_;
+  const std::optional<std::string> separator_;
+  LineReader lines_;
+  size_t part_bytes_ = 0;  // 0: not cut
+};
+
+}  // namespace
+
+std::unique_ptr<TextFile> open_plain_text(const std::filesystem::path& path, const TextOptions& options) {
+  return std::make_unique<PlainText>(path, options);
+}
+
+}  // namespace ssgpt::data

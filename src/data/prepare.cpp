@@ -1,0 +1,260 @@
+#include "data/prepare.h"
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/log.h"
+#include "core/progress.h"
+#include "core/random.h"
+#include "core/text.h"
+#include "data/encode_pipeline.h"
+#include "data/llmc_format.h"
+#include "data/prepare_record.h"
+#include "data/shard_writer.h"
+#include "tokenizer/tokenizer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <exception>
+#include <memory>
+#include <span>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace ssgpt::data {
+
+namespace {
+
+constexpr uint64_t kBatchBytes = 256 * 1024;
+constexpr size_t kBatchDocuments = 1024;
+
+void check_options(const PrepareOptions& options) {
+  if (!(options.validation_fraction >= 0.0 && options.validation_fraction < 1.0)) {
+    throw core::UsageError("validation fraction {}: allowed are 0 (no validation split) to below 1",
+                           options.validation_fraction);
+  }
+  if (options.shard_tokens < 1 || options.shard_tokens > llmc::kMaxTokens) {
+    throw core::UsageError("{} tokens a shard: allowed are 1 to {}, which the shard format can count",
+                           options.shard_tokens, llmc::kMaxTokens);
+  }
+  if (options.num_threads < 0 || options.num_threads > 4096) {
+    throw core::UsageError("{} threads: allowed are 1 to 4096, and 0 for one a core", options.num_threads);
+  }
+}
+
+// One split on its way to the disk.
+class Split {
+ public:
+  Split(const PrepareOptions& options, bool validation, int64_t vocab_size, PrepareRecord& record)
+      : folder_(options.output), validation_(validation), record_(record) {
+    int finished = 0;
+    for (const RecordedShard& recorded : record.shards) {
+      if (recorded.validation == validation) {
+        ++finished;
+        tokens_ += recorded.shard.num_tokens;
+        resume_ = recorded.next;
+      }
+    }
+    in_shards_ = tokens_;
+    writer_ = std::make_unique<ShardWriter>(folder_, validation ? "validation" : "train", vocab_size,
+                                            options.shard_tokens, finished,
+                                            [this](const WrittenShard& shard) { record_shard(shard); });
+  }
+
+  // Whether the document's tokens, or some of them, are still to be written.
+  bool needs(int64_t document) const { return document >= resume_.document; }
+
+  void write(const EncodeDocument& document) {
+    ++documents_;
+    document_ = document.index;
+    if (!needs(document.index)) {
+      return;
+    }
+    const int64_t skipped = document.index == resume_.document ? resume_.token : 0;
+    document_tokens_ = static_cast<int64_t>(document.tokens.size());
+    if (skipped > document_tokens_) {
+      throw core::InputError(
+          "document {} is not what it was when the interrupted run began: start over with --overwrite",
+          document.index);
+    }
+    document_start_ = tokens_ - skipped;
+    writer_->write(std::span(document.tokens).subspan(static_cast<size_t>(skipped)));
+    tokens_ += document_tokens_ - skipped;
+  }
+
+  void finish() { writer_->finish(); }
+
+  int64_t documents() const { return documents_; }
+  int64_t encoded_tokens() const { return writer_->num_tokens(); }
+
+  SplitCount count() const {
+    SplitCount count{.documents = documents_, .tokens = tokens_, .shards = 0};
+    count.shards =
+        std::count_if(record_.shards.begin(), record_.shards.end(),
+                      [&](const RecordedShard& recorded) { return recorded.validation == validation_; });
+    return count;
+  }
+
+ private:
+  void record_shard(const WrittenShard& shard) {
+    in_shards_ += shard.num_tokens;
+    const int64_t of_document = in_shards_ - document_start_;
+    const SplitPosition next = of_document == document_tokens_ ? SplitPosition{document_ + 1, 0}
+                                                               : SplitPosition{document_, of_document};
+    record_.shards.push_back({shard, validation_, next});
+    write_record(folder_, record_, nullptr);
+  }
+
+  const std::filesystem::path folder_;
+  const bool validation_;
+  PrepareRecord& record_;
+  SplitPosition resume_;  // where this run goes on
+  int64_t documents_ = 0;
+  int64_t tokens_ = 0;          // of the split's whole stream
+  int64_t in_shards_ = 0;       // of these, in finished shards
+  int64_t document_ = 0;        // the one being written
+  int64_t document_start_ = 0;  // its first token in the split's stream
+  int64_t document_tokens_ = 0;
+  std::unique_ptr<ShardWriter> writer_;
+};
+
+void check_summary(const PrepareOptions& options, const SplitCount& train, const SplitCount& validation) {
+  const int64_t documents = train.documents + validation.documents;
+  if (documents == 0) {
+    throw core::InputError("{}{}: there is no text in the input", options.inputs.front().string(),
+                           options.inputs.size() > 1 ? " and the files after it" : "");
+  }
+  if (train.documents == 0) {
+    throw core::InputError(
+        "validation fraction {}: the split leaves nothing to train on, for the input has {} document(s). Ask "
+        "for a smaller "
+        "fraction, or cut .txt files into smaller documents with --split-documents-at.",
+        options.validation_fraction, documents);
+  }
+  if (validation.documents == 0 && options.validation_fraction > 0.0) {
+    core::log::warning(
+        "no validation shard is written: {} document(s) are too few to hold out {} of them. Ask for a larger "
+        "--validation-fraction, or cut .txt files into smaller documents with --split-documents-at.",
+        documents, options.validation_fraction);
+  }
+}
+
+class Preparation {
+ public:
+  explicit Preparation(const PrepareOptions& options)
+      : options_(options),
+        tokenizer_(options.tokenizer),
+        reader_(options.inputs, options.text),
+        record_(open_output(options, settings_of(options, tokenizer_.vocab_size(), tokenizer_.eos_id()))),
+        train_(options, /*validation=*/false, tokenizer_.vocab_size(), record_),
+        validation_(options, /*validation=*/true, tokenizer_.vocab_size(), record_) {}
+
+  PrepareSummary run() {
+    write_record(options_.output, record_, nullptr);
+    try {
+      return write_shards();
+    } catch (...) {
+      if (record_.shards.empty()) {  // nothing to continue from
+        std::error_code ignored;
+        std::filesystem::remove(options_.output / "prepare.json", ignored);
+      }
+      throw;
+    }
+  }
+
+ private:
+  Split& split_of(int64_t document) {
+    return is_validation_document(options_.seed, document, options_.validation_fraction) ? validation_
+                                                                                         : train_;
+  }
+
+  // On the reading thread.
+  bool read_batch(EncodeBatch& batch) {
+    std::string text;
+    while (batch.text_bytes < kBatchBytes && batch.documents.size() < kBatchDocuments && reader_.next(text)) {
+      EncodeDocument document{
+          .index = documents_read_++, .encode = true, .text_bytes = text.size(), .text = {}, .tokens = {}};
+      document.encode = split_of(document.index).needs(document.index);
+      batch.text_bytes += text.size();
+      if (document.encode) {
+        document.text = std::move(text);
+      }
+      batch.documents.push_back(std::move(document));
+    }
+    batch.file_bytes_read = reader_.bytes_read();
+    return !batch.documents.empty();
+  }
+
+  PrepareSummary write_shards() {
+    const auto start = std::chrono::steady_clock::now();
+    PrepareSummary summary;
+    core::ProgressBar progress("prepare", "B", reader_.bytes_total());
+    uint64_t shown = 0;
+    {
+      const int threads = options_.num_threads > 0
+                              ? options_.num_threads
+                              : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+      EncodePipeline pipeline(
+          tokenizer_, [this](EncodeBatch& batch) { return read_batch(batch); }, threads,
+          options_.max_bytes_ahead);
+      EncodeBatch batch;
+      while (pipeline.next(batch)) {
+        for (const EncodeDocument& document : batch.documents) {
+          split_of(document.index).write(document);
+        }
+        summary.text_bytes += batch.text_bytes;
+        progress.advance(batch.file_bytes_read - shown);
+        shown = batch.file_bytes_read;
+      }
+    }
+    check_summary(options_, train_.count(), validation_.count());
+    train_.finish();
+    validation_.finish();
+    summary.train = train_.count();
+    summary.validation = validation_.count();
+    summary.left_out = reader_.left_out();
+    summary.encoded_tokens = train_.encoded_tokens() + validation_.encoded_tokens();
+    write_record(options_.output, record_, &summary);
+    summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    progress.finish(
+        fmt::format("{} tokens from {} in {}", core::human_count(static_cast<double>(summary.encoded_tokens)),
+                    core::human_bytes(reader_.bytes_total()), core::human_duration(summary.seconds)));
+    return summary;
+  }
+
+  const PrepareOptions& options_;
+  const tokenizer::Tokenizer tokenizer_;
+  TextReader reader_;
+  int64_t documents_read_ = 0;
+  PrepareRecord record_;
+  Split train_;
+  Split validation_;
+};
+
+}  // namespace
+
+bool is_validation_document(uint64_t seed, int64_t index, double fraction) {
+  if (fraction <= 0.0) {
+    return false;
+  }
+  const uint64_t key = core::stream_key(seed, "validation split");
+  const double begin = static_cast<double>(index) * fraction;
+  const double end = static_cast<double>(index + 1) * fraction;
+  for (double k = std::floor(begin); k < end; ++k) {
+    const double place = k + core::random_uniform(key, static_cast<uint64_t>(k)) * (1.0 - fraction);
+    if (place >= begin && place < end) {
+      return true;
+    }
+  }
+  return false;
+}
+
+PrepareSummary prepare(const PrepareOptions& options) {
+  check_options(options);
+  return Preparation(options).run();
+}
+
+}  // namespace ssgpt::data

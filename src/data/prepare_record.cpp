@@ -1,0 +1,224 @@
+#include "data/prepare_record.h"
+
+#include "core/checksum.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/log.h"
+#include "core/version.h"
+#include "data/token_source.h"
+
+#include <chrono>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace ssgpt::data {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+namespace fs = std::filesystem;
+
+constexpr std::string_view kRecordName = "prepare.json";
+
+// File names need not be UTF-8, JSON must be.
+std::string dump(const Json& json, int indent) {
+  return json.dump(indent, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
+}
+
+// Whether `name` is SPLIT_NUMBER.bin.
+bool is_shard_name(std::string_view name) {
+  for (const std::string_view split : {"train_", "validation_"}) {
+    if (name.starts_with(split) && name.ends_with(".bin")) {
+      const std::string_view number = name.substr(split.size(), name.size() - split.size() - 4);
+      return number.size() >= 6 && number.find_first_not_of("0123456789") == std::string_view::npos;
+    }
+  }
+  return false;
+}
+
+// What a killed run left: ".train_000000.bin.tmp-PID-N".
+bool is_leftover(const std::string& name) {
+  if (!core::AtomicDirectory::is_temporary_name(name)) {
+    return false;
+  }
+  const std::string final_name = name.substr(1, name.rfind(".tmp-") - 1);
+  return final_name == kRecordName || is_shard_name(final_name);
+}
+
+template <typename Predicate>
+std::vector<fs::path> files_in(const fs::path& folder, Predicate wanted) {
+  std::vector<fs::path> files;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (wanted(entry.path().filename().string())) {
+      files.push_back(entry.path());
+    }
+  }
+  return files;
+}
+
+void remove_files(const std::vector<fs::path>& files) {
+  for (const fs::path& file : files) {
+    std::error_code error;
+    fs::remove(file, error);
+    if (error) {
+      throw core::RunError("{}: cannot be removed: {}", file.string(), error.message());
+    }
+  }
+}
+
+std::string differing_keys(const Json& before, const Json& after) {
+  std::string keys;
+  for (const auto& [key, value] : after.items()) {
+    if (!before.contains(key) || before[key] != value) {
+      keys += (keys.empty() ? "" : ", ") + key;
+    }
+  }
+  return keys.empty() ? "none" : keys;
+}
+
+PrepareRecord parse_record(const Json& json) {
+  PrepareRecord record{.settings = dump(json.at("settings"), -1), .shards = {}};
+  for (const Json& entry : json.at("shards")) {
+    record.shards.push_back(
+        {.shard = {.file = entry.at("file"),
+                   .num_tokens = entry.at("tokens"),
+                   .checksum = entry.at("checksum")},
+         .validation = entry.at("split") == "validation",
+         .next = {.document = entry.at("next_document"), .token = entry.at("next_token")}});
+  }
+  return record;
+}
+
+Json json_of(const SplitCount& count) {
+  return {{"documents", count.documents}, {"tokens", count.tokens}, {"shards", count.shards}};
+}
+
+void check_recorded_shards(const fs::path& folder, const PrepareRecord& record) {
+  for (const RecordedShard& recorded : record.shards) {
+    const fs::path path = folder / recorded.shard.file;
+    if (!fs::exists(path) || core::checksum_of_file(path) != recorded.shard.checksum) {
+      throw core::InputError(
+          "{}: missing, or not as {} describes it: the interrupted run cannot be continued. Start over with "
+          "--overwrite.",
+          path.string(), (folder / kRecordName).string());
+    }
+  }
+}
+
+}  // namespace
+
+std::string settings_of(const PrepareOptions& options, int64_t vocab_size, int32_t eos_id) {
+  Json inputs = Json::array();
+  for (const fs::path& path : options.inputs) {
+    const auto modified = fs::last_write_time(path).time_since_epoch();
+    inputs.push_back({{"path", path.string()},
+                      {"bytes", core::InputFile(path).size()},
+                      {"modified", std::chrono::duration_cast<std::chrono::seconds>(modified).count()}});
+  }
+  const TextOptions& text = options.text;
+  const Json settings = {
+      {"inputs", inputs},
+      {"tokenizer",
+       {{"path", options.tokenizer.string()},
+        {"checksum", core::checksum_of_file(options.tokenizer)},
+        {"vocab_size", vocab_size},
+        {"eos_id", eos_id}}},
+      {"field", text.field},
+      {"document_separator", text.document_separator ? Json(*text.document_separator) : Json(nullptr)},
+      {"split_documents_at", text.split_documents_at},
+      {"on_bad", text.on_bad == OnBad::kSkip ? "skip" : "refuse"},
+      {"validation_fraction", options.validation_fraction},
+      {"seed", options.seed},
+      {"shard_tokens", options.shard_tokens}};
+  return dump(settings, -1);
+}
+
+void write_record(const fs::path& folder, const PrepareRecord& record, const PrepareSummary* summary) {
+  Json shards = Json::array();
+  for (const RecordedShard& recorded : record.shards) {
+    shards.push_back({{"file", recorded.shard.file},
+                      {"split", recorded.validation ? "validation" : "train"},
+                      {"tokens", recorded.shard.num_tokens},
+                      {"checksum", recorded.shard.checksum},
+                      {"next_document", recorded.next.document},
+                      {"next_token", recorded.next.token}});
+  }
+  Json json = {{"complete", summary != nullptr},
+               {"version", core::version()},
+               {"revision", core::git_revision()},
+               {"settings", Json::parse(record.settings)}};
+  if (summary != nullptr) {
+    json["train"] = json_of(summary->train);
+    json["validation"] = json_of(summary->validation);
+    json["text_bytes"] = summary->text_bytes;
+    json["left_out"] = {{"empty", summary->left_out.empty},
+                        {"bad", summary->left_out.bad},
+                        {"first_bad", summary->left_out.first_bad}};
+  }
+  json["shards"] = shards;
+  core::write_text_atomically(folder / kRecordName, dump(json, 2) + "\n");
+}
+
+PrepareRecord open_output(const PrepareOptions& options, const std::string& settings) {
+  const fs::path& folder = options.output;
+  const std::string name = folder.string();
+  core::create_writable_directory(folder);
+  remove_files(files_in(folder, is_leftover));
+  const std::vector<fs::path> shards = files_in(folder, is_shard_name);
+  const fs::path record_path = folder / kRecordName;
+  const PrepareRecord fresh{.settings = settings, .shards = {}};
+  if (options.overwrite) {
+    // The record goes first: without it no shard that remains would be taken for finished.
+    remove_files(fs::exists(record_path) ? std::vector{record_path} : std::vector<fs::path>());
+    remove_files(shards);
+    return fresh;
+  }
+  Json json;
+  if (fs::exists(record_path)) {
+    json = Json::parse(core::read_text(record_path), nullptr, /*allow_exceptions=*/false);
+  }
+  const bool readable =
+      json.is_object() && json.contains("complete") && json.contains("settings") && json.contains("shards");
+  if (shards.empty() && !(readable && json["complete"] == true)) {
+    return fresh;
+  }
+  if (!readable) {
+    throw core::UsageError(
+        "{}: holds token shards ({} and {} more files) without a {} that says what they are made of. Give "
+        "another --out, "
+        "or --overwrite to remove them.",
+        name, shards.front().filename().string(), shards.size() - 1, kRecordName);
+  }
+  const std::string differing = differing_keys(json["settings"], Json::parse(settings));
+  if (json["complete"] == true) {
+    throw core::UsageError(
+        "{}: holds finished token shards already, {}. Give another --out, or --overwrite to replace them.",
+        name,
+        differing == "none" ? "made with the same settings from the same files"
+                            : fmt::format("made with other settings ({})", differing));
+  }
+  if (differing != "none") {
+    throw core::UsageError(
+        "{}: holds shards of an interrupted run with other settings ({}). Repeat its command to continue it, "
+        "give another "
+        "--out, or --overwrite to start over.",
+        name, differing);
+  }
+  try {
+    PrepareRecord record = parse_record(json);
+    check_recorded_shards(folder, record);
+    record.settings = settings;
+    core::log::info("{}: continuing an interrupted run behind its {} finished shards", name,
+                    record.shards.size());
+    return record;
+  } catch (const Json::exception& error) {
+    throw core::InputError("{}: damaged ({}). Start over with --overwrite.", record_path.string(),
+                           error.what());
+  }
+}
+
+}  // namespace ssgpt::data

@@ -1,0 +1,70 @@
+// Documents of text files, one after the other, with memory that does not grow with the files: .txt, .jsonl,
+// and both with .zst behind. Not responsible for what is done with the text.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ssgpt::data {
+
+enum class OnBad {
+  kRefuse,  // throw
+  kSkip,    // leave the document out, count it, warn of the first few
+};
+
+struct TextOptions {
+  std::string field = "text";  // of each JSON object
+  // A .txt file holds documents between lines that are just this; none: see split_documents_at.
+  std::optional<std::string> document_separator;
+  // Without a separator a .txt file is cut into documents of about this many bytes: behind a blank line,
+  // where there is none soon behind any line, and in a very long line before a blank. 0: each file is one
+  // document.
+  uint64_t split_documents_at = 16 * 1024;
+  OnBad on_bad = OnBad::kRefuse;
+};
+
+// What was left out, and why.
+struct LeftOut {
+  int64_t empty = 0;  // documents without a character that is not white space
+  int64_t bad = 0;
+  std::vector<std::string> first_bad;  // the first few: "file:line: what is wrong"
+};
+
+class TextFile;
+
+class TextReader {
+ public:
+  // Opens every file once to see that it is there and readable. Throws core::InputError, and core::UsageError
+  // for a name that does not end in .txt, .jsonl, .txt.zst or .jsonl.zst.
+  TextReader(std::vector<std::filesystem::path> paths, TextOptions options);
+  ~TextReader();
+
+  // The next document: never empty, always valid UTF-8, exactly as it is in the file. False at the end.
+  // Throws core::InputError for a file that cannot be read and, with OnBad::kRefuse, for a line that is not
+  // JSON, that lacks the field, or text that is not UTF-8, naming file and line or byte.
+  bool next(std::string& text);
+
+  const LeftOut& left_out() const { return left_out_; }
+
+  // Bytes on disk: of all files, and of what was read up to now.
+  uint64_t bytes_total() const { return bytes_total_; }
+  uint64_t bytes_read() const;
+
+ private:
+  void refuse_or_count(const std::string& fault);
+
+  const std::vector<std::filesystem::path> paths_;
+  const TextOptions options_;
+  std::unique_ptr<TextFile> file_;
+  size_t next_path_ = 0;
+  uint64_t bytes_total_ = 0;
+  uint64_t bytes_finished_ = 0;  // of files that were read to the end
+  LeftOut left_out_;
+};
+
+}  // namespace ssgpt::data
