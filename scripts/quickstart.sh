@@ -42,11 +42,11 @@ else
 fi
 
 stage "5/8 Token shards"
-if made_from "$shards/made" "$corpus" "$tokenizer"; then
+if made_from "$shards.made" "$corpus" "$tokenizer"; then
   say "the shards in $shards are there"
 else
-  "$ssgpt" prepare --input "$corpus" --tokenizer "$tokenizer" --out "$shards" --validation-fraction 0.05
-  made "$shards/made" "$corpus" "$tokenizer"
+  "$ssgpt" prepare --input "$corpus" --tokenizer "$tokenizer" --out "$shards" --validation-fraction 0.05 --overwrite
+  made "$shards.made" "$corpus" "$tokenizer"
 fi
 
 stage "6/8 Train with Softmax attention"
