@@ -1,6 +1,8 @@
-// Checkpoints on disk: a Hugging Face model directory with a trainer/ folder, written atomically, with a manifest of
-// checksums that is written last. A directory without manifest.json is no checkpoint.
+// Checkpoints on disk: a Hugging Face model directory with a trainer/ folder, written atomically, with a
+// manifest of checksums that is written last. A directory without manifest.json is no checkpoint.
 #pragma once
+
+#include "checkpoint/state.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -9,16 +11,15 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/state.h"
-
 namespace ssgpt::checkpoint {
 
-// Writes `snapshot` as the new directory `directory`. Throws core::RunError (full disk, not writable, exists already);
-// then nothing is left under that name.
+// Writes `snapshot` as the new directory `directory`. Throws core::RunError (full disk, not writable, exists
+// already); then nothing is left under that name.
 void write(const std::filesystem::path& directory, const Snapshot& snapshot);
 
-// Reads a checkpoint back. Checks the manifest's sizes, and its checksums where `verify` is set. `with_optimizer` also
-// reads the moments where there are any. Throws core::InputError that names the file and what is wrong with it.
+// Reads a checkpoint back. Checks the manifest's sizes, and its checksums where `verify` is set.
+// `with_optimizer` also reads the moments where there are any. Throws core::InputError that names the file
+// and what is wrong with it.
 Snapshot read(const std::filesystem::path& directory, bool with_optimizer, bool verify = true);
 
 // Only what the JSON files say: cheap.
@@ -41,8 +42,9 @@ struct Entry {
 std::vector<Entry> list(const std::filesystem::path& run_directory);
 std::filesystem::path step_directory(const std::filesystem::path& run_directory, int64_t step);
 
-// The newest checkpoint of a run that verifies; a damaged newer one is reported as a warning and passed over. None
-// where the run has no checkpoint directory at all; throws core::InputError where there are some and none verifies.
+// The newest checkpoint of a run that verifies; a damaged newer one is reported as a warning and passed over.
+// None where the run has no checkpoint directory at all; throws core::InputError where there are some and
+// none verifies.
 std::optional<Entry> find_newest_valid(const std::filesystem::path& run_directory);
 
 struct Retention {
@@ -56,9 +58,10 @@ class Writer {
   Writer(std::filesystem::path run_directory, const Retention& retention, bool async, bool verify);
   ~Writer();  // waits; a failure that nobody fetched is logged
 
-  // Copies the flat tensors of `live` (any device) into staging memory, waiting for an earlier save first, and writes
-  // them as step-N of live.trainer->step, verifies it by reading it back where asked, then applies the retention: older
-  // ones go only after a newer one is complete. Rethrows the failure of an earlier save (core::RunError).
+  // Copies the flat tensors of `live` (any device) into staging memory, waiting for an earlier save first,
+  // and writes them as step-N of live.trainer->step, verifies it by reading it back where asked, then applies
+  // the retention: older ones go only after a newer one is complete. Rethrows the failure of an earlier save
+  // (core::RunError).
   void save(const Snapshot& live);
 
   // Waits for the save under way. Rethrows its failure.

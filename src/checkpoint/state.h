@@ -1,6 +1,10 @@
 // What a checkpoint holds, in memory.
 #pragma once
 
+#include "config/config.h"
+#include "model/gpt.h"
+#include "model/parameters.h"
+
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -9,25 +13,21 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "config/config.h"
-#include "model/gpt.h"
-#include "model/parameters.h"
-
 namespace ssgpt::checkpoint {
 
 // What only training needs (trainer/state.json). Doubles are written so that they read back to the same bits.
 struct TrainerState {
-  int64_t step = 0;             // finished updates
-  int64_t tokens = 0;           // predicted tokens seen so far
-  std::string run_id;           // of the run that wrote it
-  std::string dtype;            // compute dtype, "float32" or "bfloat16"
-  std::string data_fingerprint; // data::TokenSource::fingerprint of the training shards
-  std::string config;           // the resolved config, YAML
+  int64_t step = 0;                                  // finished updates
+  int64_t tokens = 0;                                // predicted tokens seen so far
+  std::string run_id;                                // of the run that wrote it
+  std::string dtype;                                 // compute dtype, "float32" or "bfloat16"
+  std::string data_fingerprint;                      // data::TokenSource::fingerprint of the training shards
+  std::string config;                                // the resolved config, YAML
   std::optional<config::SwapAttention> manual_swap;  // the last swap that --swap-attention made
   // The meters between two lines of metrics.jsonl, so that a resumed run writes the next line bit for bit.
-  double loss_sum = 0.0;        // of the mean losses of the steps since the last line
+  double loss_sum = 0.0;  // of the mean losses of the steps since the last line
   int64_t loss_steps = 0;
-  double smoothed_loss = 0.0;   // exponential mean; meaningful where smoothed_weight > 0
+  double smoothed_loss = 0.0;  // exponential mean; meaningful where smoothed_weight > 0
   double smoothed_weight = 0.0;
 };
 
@@ -42,17 +42,22 @@ struct FlatState {
 struct Snapshot {
   model::GPTSpec spec;
   FlatState flat;
-  std::optional<TrainerState> trainer;                // none: a model without trainer/
-  std::optional<std::filesystem::path> tokenizer;     // sentencepiece model to copy beside it
+  std::optional<TrainerState> trainer;             // none: a model without trainer/
+  std::optional<std::filesystem::path> tokenizer;  // sentencepiece model to copy beside it
 };
 
-// Copies every tensor of `from` whose name `to` has into it, moments included where both have them; returns the names
-// that only `to` has, in its order. Throws core::InputError where shapes differ.
+// A state of zeros for these parameters, laid out in the given order as ParameterStore does. The moments are
+// defined where `with_moments` is set.
+FlatState make_flat_state(const std::vector<model::ParameterSpec>& specs, bool with_moments);
+
+// Copies every tensor of `from` whose name `to` has into it, moments included where both have them; returns
+// the names that only `to` has, in its order. Throws core::InputError where shapes differ.
 std::vector<std::string> copy_by_name(const FlatState& from, const FlatState& to);
 
-// `from` with another attention kind: shared tensors and their moments bit for bit, new parameters at their initial
-// values (s from `attention.scale_init`, b from `attention.bias_init`, p_n = log n) with zero moments, parameters that
-// the kind does not have dropped. An s or b that both kinds have is kept. The same kind gives an equal copy.
+// `from` with another attention kind: shared tensors and their moments bit for bit, new parameters at their
+// initial values (s from `attention.scale_init`, b from `attention.bias_init`, p_n = log n) with zero
+// moments, parameters that the kind does not have dropped. An s or b that both kinds have is kept. The same
+// kind gives an equal copy.
 Snapshot with_attention(const Snapshot& from, const config::AttentionConfig& attention);
 
 }  // namespace ssgpt::checkpoint

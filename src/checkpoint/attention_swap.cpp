@@ -1,0 +1,58 @@
+#include "checkpoint/state.h"
+#include "core/check.h"
+#include "core/log.h"
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+
+namespace ssgpt::checkpoint {
+
+namespace {
+
+// Values of a parameter that a swap adds. Only s, b and p_n can be new, and none of these starts random.
+void fill_initial(const FlatState& state, const model::Parameter& parameter) {
+  const std::span<float> values(state.master.mutable_data_ptr<float>() + parameter.offset,
+                                static_cast<size_t>(parameter.numel));
+  switch (parameter.spec.initializer.kind) {
+    case model::Initializer::Kind::kConstant:
+      std::fill(values.begin(), values.end(), static_cast<float>(parameter.spec.initializer.value));
+      return;
+    case model::Initializer::Kind::kLogPosition:
+      for (size_t i = 0; i < values.size(); ++i) {
+        values[i] = static_cast<float>(std::log(static_cast<double>(i + 1)));
+      }
+      return;
+    case model::Initializer::Kind::kNormal:
+      break;
+  }
+  SSGPT_CHECK(false, "a swap of the attention adds {}, which starts random", parameter.spec.name);
+}
+
+}  // namespace
+
+Snapshot with_attention(const Snapshot& from, const config::AttentionConfig& attention) {
+  using config::AttentionKind;
+  const AttentionKind before = from.spec.config.attention.kind;
+  if (attention.kind == AttentionKind::kSsmaxFixed && before != AttentionKind::kSsmaxFixed) {
+    const double mean_log = 1.0 / config::resolved_scale_init({}, from.spec.sequence_length);
+    core::log::warning(
+        "swapping {} to ssmax_fixed: scores are multiplied by log n, {:.1f} on average over {} positions, "
+        "from one step "
+        "to the next; expect the loss to jump and to need steps to recover",
+        config::to_string(before), mean_log, from.spec.sequence_length);
+  }
+  Snapshot to{.spec = from.spec, .flat = {}, .trainer = from.trainer, .tokenizer = from.tokenizer};
+  to.spec.config.attention = attention;
+  to.flat = make_flat_state(model::parameter_specs(to.spec.config, to.spec.sequence_length),
+                            /*with_moments=*/from.flat.exp_avg.defined());
+  const std::vector<std::string> added = copy_by_name(from.flat, to.flat);
+  for (const model::Parameter& parameter : to.flat.layout) {
+    if (std::find(added.begin(), added.end(), parameter.spec.name) != added.end()) {
+      fill_initial(to.flat, parameter);
+    }
+  }
+  return to;
+}
+
+}  // namespace ssgpt::checkpoint

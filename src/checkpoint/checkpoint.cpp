@@ -1,0 +1,121 @@
+#include "checkpoint/checkpoint.h"
+
+#include "checkpoint/directory.h"
+#include "checkpoint/flat_files.h"
+#include "checkpoint/manifest.h"
+#include "checkpoint/model_config.h"
+#include "checkpoint/trainer_state.h"
+#include "core/error.h"
+
+#include <array>
+#include <system_error>
+
+#include <fmt/ranges.h>
+
+namespace ssgpt::checkpoint {
+
+namespace {
+
+bool is_there(const std::filesystem::path& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored);
+}
+
+// Refuses directories that hold no model this program reads, with the reason. A directory without a manifest
+// is either a model of another program (no trainer/) or a checkpoint that lost it.
+void check_is_model(const std::filesystem::path& directory) {
+  const std::string name = directory.string();
+  if (!std::filesystem::is_directory(directory)) {
+    throw core::InputError("{}: no such checkpoint directory", name);
+  }
+  if (!is_there(directory / kConfigName)) {
+    throw core::InputError("{}: not a checkpoint: it has no config.json", name);
+  }
+  if (!is_there(directory / kManifestName) && is_there(directory / "trainer")) {
+    throw core::InputError("{}: manifest.json is missing, so the checkpoint is not known to be complete",
+                           name);
+  }
+  if (is_there(directory / kModelName)) {
+    return;
+  }
+  if (is_there(directory / "model.safetensors.index.json")) {
+    throw core::InputError(
+        "{}: the model is split over several files; load it in transformers and save it with "
+        "save_pretrained(..., max_shard_size=\"1TB\")",
+        name);
+  }
+  if (is_there(directory / "pytorch_model.bin")) {
+    throw core::InputError(
+        "{}: pytorch_model.bin cannot be read; save the model with safe_serialization=True", name);
+  }
+  throw core::InputError("{}: not a checkpoint: it has no model.safetensors", name);
+}
+
+void check_manifest(const std::filesystem::path& directory, bool checksums) {
+  if (!is_there(directory / kManifestName)) {
+    return;
+  }
+  const Manifest manifest = read_manifest(directory);
+  const std::vector<std::string> faults = compare_with_manifest(directory, manifest, checksums);
+  if (!faults.empty()) {
+    throw core::InputError("the checkpoint {} is damaged: {}", directory.string(), fmt::join(faults, "; "));
+  }
+}
+
+}  // namespace
+
+void write(const std::filesystem::path& directory, const Snapshot& snapshot) {
+  write_directory(directory, snapshot, /*verify=*/false, IfExists::kRefuse);
+}
+
+Summary read_summary(const std::filesystem::path& directory) {
+  check_is_model(directory);
+  if (is_there(directory / kManifestName)) {
+    read_manifest(directory);  // an unknown format version is said before anything else goes wrong
+  }
+  Summary summary{
+      .spec = read_model_config(directory / kConfigName), .trainer = std::nullopt, .tokenizer = std::nullopt};
+  if (is_there(directory / kTrainerStateName)) {
+    summary.trainer = read_trainer_state(directory / kTrainerStateName);
+  }
+  if (is_there(directory / kTokenizerName)) {
+    summary.tokenizer = directory / kTokenizerName;
+  }
+  return summary;
+}
+
+Snapshot read(const std::filesystem::path& directory, bool with_optimizer, bool verify) {
+  check_is_model(directory);
+  check_manifest(directory, verify);
+  Summary summary = read_summary(directory);
+  Snapshot snapshot{.spec = summary.spec,
+                    .flat = {},
+                    .trainer = std::move(summary.trainer),
+                    .tokenizer = std::move(summary.tokenizer)};
+  const bool moments = with_optimizer && is_there(directory / kOptimizerName);
+  snapshot.flat =
+      make_flat_state(model::parameter_specs(snapshot.spec.config, snapshot.spec.sequence_length), moments);
+  read_model_file(directory / kModelName, snapshot.flat);
+  if (moments) {
+    read_optimizer_file(directory / kOptimizerName, snapshot.flat);
+  }
+  return snapshot;
+}
+
+std::vector<std::string> verify(const std::filesystem::path& directory) {
+  try {
+    check_is_model(directory);
+    const Manifest manifest = read_manifest(directory);
+    std::vector<std::string> faults = compare_with_manifest(directory, manifest, /*checksums=*/true);
+    for (const char* name : {kConfigName, kModelName}) {
+      if (!manifest.files.contains(name)) {
+        faults.push_back(fmt::format("{}: the manifest does not list {}", directory.string(), name));
+      }
+    }
+    return faults;
+  } catch (const core::InputError& error) {
+    return {error.what()};
+  }
+}
+
+}  // namespace ssgpt::checkpoint

@@ -1,0 +1,133 @@
+#include "checkpoint/directory.h"
+
+#include "checkpoint/flat_files.h"
+#include "checkpoint/manifest.h"
+#include "checkpoint/model_config.h"
+#include "checkpoint/modeling_file.h"
+#include "checkpoint/trainer_state.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/log.h"
+#include "tokenizer/tokenizer.h"
+
+#include <memory>
+#include <optional>
+#include <system_error>
+
+#include <fmt/ranges.h>
+
+namespace ssgpt::checkpoint {
+
+namespace {
+
+// Copies the tokenizer and returns the ids that config.json names. The weights are worth more than the copy:
+// a tokenizer that went away during the run is reported and left out.
+SpecialTokens write_tokenizer(const std::filesystem::path& directory, const Snapshot& snapshot,
+                              Manifest& manifest) {
+  SpecialTokens tokens{.bos = std::nullopt, .eos = snapshot.spec.document_token_id};
+  if (!snapshot.tokenizer) {
+    return tokens;
+  }
+  std::string model;
+  try {
+    model = core::read_text(*snapshot.tokenizer);
+    const tokenizer::Tokenizer tokenizer(*snapshot.tokenizer);
+    if (tokenizer.bos_id() >= 0) {
+      tokens.bos = tokenizer.bos_id();
+    }
+    if (!tokens.eos) {
+      tokens.eos = tokenizer.eos_id();
+    }
+  } catch (const core::InputError& error) {
+    core::log::warning("{}; the checkpoint is written without its tokenizer", error.what());
+    return tokens;
+  }
+  manifest.files[kTokenizerName] = write_digested(directory / kTokenizerName, model);
+  return tokens;
+}
+
+void write_files(const std::filesystem::path& directory, const Snapshot& snapshot) {
+  Manifest manifest;
+  const SpecialTokens tokens = write_tokenizer(directory, snapshot, manifest);
+  manifest.files[kConfigName] =
+      write_digested(directory / kConfigName, model_config_text(snapshot.spec, tokens));
+  if (snapshot.spec.config.attention.kind != config::AttentionKind::kSoftmax) {
+    const std::string name(kModelingFileName);
+    manifest.files[name] = write_digested(directory / name, modeling_file());
+  }
+  manifest.files[kModelName] = write_model_file(directory / kModelName, snapshot.flat);
+  if (snapshot.trainer) {
+    core::create_writable_directory(directory / "trainer");
+    if (snapshot.flat.exp_avg.defined()) {
+      manifest.files[kOptimizerName] = write_optimizer_file(directory / kOptimizerName, snapshot.flat);
+    }
+    manifest.files[kTrainerStateName] =
+        write_digested(directory / kTrainerStateName, trainer_state_text(*snapshot.trainer));
+    core::sync_directory(directory / "trainer");
+  }
+  write_manifest(directory, manifest);
+}
+
+void read_back(const std::filesystem::path& directory) {
+  std::vector<std::string> faults;
+  try {
+    faults = compare_with_manifest(directory, read_manifest(directory), /*checksums=*/true);
+  } catch (const core::InputError& error) {
+    faults.emplace_back(error.what());
+  }
+  if (!faults.empty()) {
+    throw core::RunError("what was written does not read back the same: {}", fmt::join(faults, "; "));
+  }
+}
+
+// Puts `fresh` in the place of what stands under `directory`, which comes back where that fails.
+void replace(core::AtomicDirectory& fresh, const std::filesystem::path& directory) {
+  const core::AtomicDirectory trash(directory);
+  const std::filesystem::path old = trash.temporary() / "old";
+  std::filesystem::rename(directory, old);
+  try {
+    fresh.commit();
+  } catch (...) {
+    std::error_code ignored;
+    std::filesystem::rename(old, directory, ignored);
+    throw;
+  }
+}
+
+}  // namespace
+
+void write_directory(const std::filesystem::path& directory, const Snapshot& snapshot, bool verify,
+                     IfExists if_exists) {
+  std::error_code ignored;
+  const bool exists = std::filesystem::exists(std::filesystem::symlink_status(directory, ignored));
+  if (exists && if_exists == IfExists::kRefuse) {
+    throw core::RunError("{}: exists already; name a new directory for the checkpoint", directory.string());
+  }
+  try {
+    core::AtomicDirectory fresh(directory);
+    write_files(fresh.temporary(), snapshot);
+    if (verify) {
+      read_back(fresh.temporary());
+    }
+    if (exists) {
+      replace(fresh, directory);
+    } else {
+      fresh.commit();
+    }
+  } catch (const core::RunError& error) {
+    throw core::RunError("the checkpoint {} was not written: {}", directory.string(), error.what());
+  } catch (const std::filesystem::filesystem_error& error) {
+    throw core::RunError("the checkpoint {} was not written: {}", directory.string(), error.what());
+  }
+}
+
+void remove_directory(const std::filesystem::path& directory) {
+  try {
+    const core::AtomicDirectory trash(directory);  // its destructor deletes what is moved into it
+    std::filesystem::rename(directory, trash.temporary() / "old");
+  } catch (const std::exception& error) {
+    core::log::warning("the old checkpoint {} could not be deleted: {}", directory.string(), error.what());
+  }
+}
+
+}  // namespace ssgpt::checkpoint

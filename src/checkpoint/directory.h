@@ -1,0 +1,26 @@
+// The files of one checkpoint directory, written complete or not at all.
+#pragma once
+
+#include "checkpoint/state.h"
+
+#include <filesystem>
+
+namespace ssgpt::checkpoint {
+
+inline constexpr const char* kConfigName = "config.json";
+inline constexpr const char* kTokenizerName = "tokenizer.model";
+inline constexpr const char* kTrainerStateName = "trainer/state.json";
+
+enum class IfExists { kRefuse, kReplace };
+
+// Writes the snapshot; with `verify`, reads every file back against the manifest before the directory gets
+// its name. A directory that kReplace finds goes only when the new one is complete. Raw memory only: enters
+// no OpenMP region. Throws core::RunError, with nothing new under the name.
+void write_directory(const std::filesystem::path& directory, const Snapshot& snapshot, bool verify,
+                     IfExists if_exists);
+
+// Deletes a checkpoint; a kill in between leaves no directory under its name that lacks files. Throws
+// nothing: a failure is logged.
+void remove_directory(const std::filesystem::path& directory);
+
+}  // namespace ssgpt::checkpoint

@@ -1,0 +1,111 @@
+#include "checkpoint/json_fields.h"
+
+#include "core/error.h"
+#include "core/file.h"
+
+#include <cmath>
+#include <limits>
+#include <utility>
+
+namespace ssgpt::checkpoint {
+
+JsonFields::JsonFields(const std::filesystem::path& path)
+    : JsonFields(path, "",
+                 nlohmann::json::parse(core::read_text(path), nullptr, /*allow_exceptions=*/false)) {
+  if (!json_.is_object()) {
+    throw core::InputError("{}: not a JSON object: the file is damaged", path.string());
+  }
+}
+
+JsonFields::JsonFields(std::filesystem::path path, std::string prefix, nlohmann::json json)
+    : path_(std::move(path)), prefix_(std::move(prefix)), json_(std::move(json)) {}
+
+const nlohmann::json& JsonFields::required(const std::string& key) const {
+  if (!has(key)) {
+    throw core::InputError("{}: the key '{}{}' is missing", path_.string(), prefix_, key);
+  }
+  return json_.at(key);
+}
+
+void JsonFields::fail(const std::string& key, const char* expected) const {
+  throw core::InputError("{}: '{}{}' is {}, where {} is expected", path_.string(), prefix_, key,
+                         json_.at(key).dump(), expected);
+}
+
+int64_t JsonFields::integer(const std::string& key) const {
+  const nlohmann::json& value = required(key);
+  if (!value.is_number_integer() ||
+      (value.is_number_unsigned() &&
+       value.get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))) {
+    fail(key, "an integer");
+  }
+  return value.get<int64_t>();
+}
+
+double JsonFields::number(const std::string& key) const {
+  const nlohmann::json& value = required(key);
+  if (value.is_number()) {
+    return value.get<double>();
+  }
+  if (value == "nan") {
+    return std::numeric_limits<double>::quiet_NaN();
+  }
+  if (value == "inf") {
+    return std::numeric_limits<double>::infinity();
+  }
+  if (value == "-inf") {
+    return -std::numeric_limits<double>::infinity();
+  }
+  fail(key, "a number");
+}
+
+std::string JsonFields::text(const std::string& key) const {
+  if (!required(key).is_string()) {
+    fail(key, "a text");
+  }
+  return json_.at(key).get<std::string>();
+}
+
+std::optional<int64_t> JsonFields::optional_integer(const std::string& key) const {
+  return has(key) ? std::optional(integer(key)) : std::nullopt;
+}
+
+std::optional<double> JsonFields::optional_number(const std::string& key) const {
+  return has(key) ? std::optional(number(key)) : std::nullopt;
+}
+
+std::optional<bool> JsonFields::optional_flag(const std::string& key) const {
+  if (!has(key)) {
+    return std::nullopt;
+  }
+  if (!json_.at(key).is_boolean()) {
+    fail(key, "true or false");
+  }
+  return json_.at(key).get<bool>();
+}
+
+std::optional<std::string> JsonFields::optional_text(const std::string& key) const {
+  return has(key) ? std::optional(text(key)) : std::nullopt;
+}
+
+JsonFields JsonFields::object(const std::string& key) const {
+  if (!has(key)) {
+    return JsonFields(path_, prefix_ + key + ".", nlohmann::json::object());
+  }
+  if (!json_.at(key).is_object()) {
+    fail(key, "an object");
+  }
+  return JsonFields(path_, prefix_ + key + ".", json_.at(key));
+}
+
+nlohmann::json exact_number(double value) {
+  if (std::isnan(value)) {
+    return "nan";
+  }
+  if (std::isinf(value)) {
+    return value > 0 ? "inf" : "-inf";
+  }
+  return value;
+}
+
+}  // namespace ssgpt::checkpoint

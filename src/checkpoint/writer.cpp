@@ -1,0 +1,123 @@
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/directory.h"
+#include "core/check.h"
+#include "core/file.h"
+#include "core/log.h"
+
+#include <algorithm>
+#include <future>
+#include <memory>
+#include <span>
+#include <system_error>
+#include <utility>
+
+#include <ATen/ops/empty.h>
+
+namespace ssgpt::checkpoint {
+
+namespace {
+
+// Copies `live` into `staged`, whose memory is kept from save to save.
+void stage_tensor(const at::Tensor& live, at::Tensor& staged) {
+  if (!live.defined()) {
+    staged = at::Tensor();
+    return;
+  }
+  if (!staged.defined() || staged.numel() != live.numel()) {
+    staged = at::empty({live.numel()}, at::kFloat);
+  }
+  staged.copy_(live);
+}
+
+// What a killed process of this run left half-written.
+void remove_temporaries(const std::filesystem::path& checkpoints) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(checkpoints, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(".step-") && core::AtomicDirectory::is_temporary_name(name)) {
+      std::filesystem::remove_all(entry.path(), error);
+    }
+  }
+}
+
+}  // namespace
+
+struct Writer::Impl {
+  std::filesystem::path run_directory;
+  Retention retention;
+  bool async = true;
+  bool verify = true;
+  Snapshot staged;
+  std::future<void> pending;
+
+  void stage(const Snapshot& live) {
+    staged.spec = live.spec;
+    staged.trainer = live.trainer;
+    staged.tokenizer = live.tokenizer;
+    staged.flat.layout = live.flat.layout;
+    stage_tensor(live.flat.master, staged.flat.master);
+    stage_tensor(live.flat.exp_avg, staged.flat.exp_avg);
+    stage_tensor(live.flat.exp_avg_sq, staged.flat.exp_avg_sq);
+  }
+
+  void write_staged() const {
+    const int64_t step = staged.trainer->step;
+    const std::filesystem::path directory = step_directory(run_directory, step);
+    // A directory of this step is a damaged one that the resume passed over.
+    write_directory(directory, staged, verify, IfExists::kReplace);
+    core::log::info("checkpoint {} saved", directory.string());
+    apply_retention(step);
+  }
+
+  // Checkpoints of later steps are not counted: they are damaged ones that a resume passed over, and counting
+  // them would let good ones go for their sake.
+  void apply_retention(int64_t newest) const {
+    std::vector<Entry> entries = list(run_directory);
+    std::erase_if(entries, [&](const Entry& entry) { return entry.step > newest; });
+    const auto keep_last = static_cast<size_t>(std::max<int64_t>(retention.keep_last, 1));
+    const size_t surplus = entries.size() - std::min(entries.size(), keep_last);
+    for (const Entry& entry : std::span(entries).first(surplus)) {
+      if (retention.keep_every <= 0 || entry.step % retention.keep_every != 0) {
+        remove_directory(entry.directory);
+      }
+    }
+  }
+};
+
+Writer::Writer(std::filesystem::path run_directory, const Retention& retention, bool async, bool verify)
+    : impl_(std::make_unique<Impl>()) {
+  impl_->run_directory = std::move(run_directory);
+  impl_->retention = retention;
+  impl_->async = async;
+  impl_->verify = verify;
+  const std::filesystem::path checkpoints = impl_->run_directory / "checkpoints";
+  core::create_writable_directory(checkpoints);
+  remove_temporaries(checkpoints);
+}
+
+Writer::~Writer() {
+  try {
+    wait();
+  } catch (const std::exception& error) {
+    core::log::error("{}", error.what());
+  }
+}
+
+void Writer::save(const Snapshot& live) {
+  SSGPT_CHECK(live.trainer.has_value(), "a run's checkpoint without a trainer state");
+  wait();
+  impl_->stage(live);
+  if (impl_->async) {
+    impl_->pending = std::async(std::launch::async, [this] { impl_->write_staged(); });
+  } else {
+    impl_->write_staged();
+  }
+}
+
+void Writer::wait() {
+  if (impl_->pending.valid()) {
+    impl_->pending.get();
+  }
+}
+
+}  // namespace ssgpt::checkpoint

@@ -1,0 +1,129 @@
+// AdamW against its formulas in float64, written out plainly.
+#include "optim/adamw.h"
+
+#include "core/check.h"
+#include "core/random.h"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::optim {
+namespace {
+
+at::Tensor random_tensor(int64_t size, uint64_t key, double deviation) {
+  at::Tensor tensor = at::zeros({size}, at::kFloat);
+  for (int64_t i = 0; i < size; ++i) {
+    tensor.mutable_data_ptr<float>()[i] =
+        static_cast<float>(deviation * core::random_normal(key, static_cast<uint64_t>(i)));
+  }
+  return tensor;
+}
+
+std::vector<float> values(const at::Tensor& tensor) {
+  return {tensor.const_data_ptr<float>(), tensor.const_data_ptr<float>() + tensor.numel()};
+}
+
+at::Tensor factor_of(double value) {
+  return at::full({1}, value, at::kFloat);
+}
+
+struct PlainAdamW {
+  std::vector<double> w, m, v;
+
+  void step(int64_t t, const std::vector<float>& grad, double factor, double lr,
+            const std::vector<double>& decay, const AdamWOptions& o) {
+    for (size_t i = 0; i < w.size(); ++i) {
+      const double g = static_cast<double>(grad[i]) * factor;
+      m[i] = o.beta1 * m[i] + (1.0 - o.beta1) * g;
+      v[i] = o.beta2 * v[i] + (1.0 - o.beta2) * g * g;
+      const double m_hat = m[i] / (1.0 - std::pow(o.beta1, t));
+      const double v_hat = v[i] / (1.0 - std::pow(o.beta2, t));
+      w[i] = w[i] * (1.0 - lr * decay[i]) - lr * m_hat / (std::sqrt(v_hat) + o.eps);
+    }
+  }
+};
+
+class AdamWOfSize : public testing::TestWithParam<int64_t> {};
+
+// Sizes around the vector width and the kernel's chunks. Tolerance: fp32 state rounds at each of the 60
+// steps; an update is at most about lr, so that the weights stay within a few times 60 * 2^-24 of the float64
+// run.
+TEST_P(AdamWOfSize, FollowsTheFloat64FormulasOverManySteps) {
+  const int64_t size = GetParam();
+  const AdamWOptions options{.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8};
+  const at::Tensor master = random_tensor(size, 1, 1.0);
+  const at::Tensor grad = at::zeros({size}, at::kFloat);
+  const int64_t middle = size / 3;
+  const std::vector<DecaySlice> slices = {{0, middle, 0.1}, {middle, size, 0.0}};
+  AdamW optimizer(master, grad, slices, options);
+
+  PlainAdamW plain;
+  const std::vector<float> start = values(master);
+  plain.w.assign(start.begin(), start.end());
+  plain.m.assign(start.size(), 0.0);
+  plain.v.assign(start.size(), 0.0);
+  std::vector<double> decay(start.size(), 0.0);
+  std::fill_n(decay.begin(), middle, 0.1);
+  for (int64_t step = 1; step <= 60; ++step) {
+    const double factor = 1.0 / static_cast<double>(64 + step % 7);
+    const double lr = 1e-2 / static_cast<double>(step);
+    grad.copy_(random_tensor(size, 100 + static_cast<uint64_t>(step), 3.0));
+    plain.step(step, values(grad), static_cast<float>(factor), lr, decay, options);
+    optimizer.step(step, lr, factor_of(factor));
+  }
+  const std::vector<float> w = values(master);
+  const std::vector<float> m = values(optimizer.exp_avg());
+  const std::vector<float> v = values(optimizer.exp_avg_sq());
+  for (size_t i = 0; i < w.size(); ++i) {
+    ASSERT_NEAR(w[i], plain.w[i], 2e-5) << "weight " << i;
+    ASSERT_NEAR(m[i], plain.m[i], 1e-7) << "first moment " << i;
+    ASSERT_NEAR(v[i], plain.v[i], 1e-8 + 1e-5 * plain.v[i]) << "second moment " << i;
+    ASSERT_GT(std::abs(w[i] - start[i]), 1e-4) << "weight " << i << " did not move";
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Sizes, AdamWOfSize, testing::Values(3, 17, 1023, 4099, 70001));
+
+TEST(AdamW, LeavesElementsOutsideOfEverySliceAlone) {
+  const at::Tensor master = random_tensor(64, 1, 1.0);
+  const std::vector<float> before = values(master);
+  AdamW optimizer(master, random_tensor(64, 2, 1.0), {{5, 20, 0.1}, {40, 41, 0.0}}, {});
+  optimizer.step(1, 0.1, factor_of(1.0));
+  const std::vector<float> after = values(master);
+  for (size_t i = 0; i < before.size(); ++i) {
+    const bool inside = (i >= 5 && i < 20) || i == 40;
+    EXPECT_EQ(before[i] != after[i], inside) << i;
+  }
+}
+
+TEST(AdamW, AFactorThatIsNotFiniteChangesNoBit) {
+  const at::Tensor master = random_tensor(1001, 1, 1.0);
+  AdamW optimizer(master, random_tensor(1001, 2, 1.0), {{0, 1001, 0.1}}, {});
+  optimizer.step(1, 0.1, factor_of(1.0));
+  const auto state = [&] {
+    return std::vector{values(master), values(optimizer.exp_avg()), values(optimizer.exp_avg_sq())};
+  };
+  const auto before = state();
+  for (const double factor :
+       {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+    optimizer.step(2, 0.1, factor_of(factor));
+    EXPECT_EQ(state(), before);
+  }
+  optimizer.step(2, 0.1, factor_of(1.0));
+  EXPECT_NE(state(), before);
+}
+
+TEST(AdamW, RefusesSlicesThatOverlapOrLeaveTheTensor) {
+  const at::Tensor master = at::zeros({10}, at::kFloat);
+  const at::Tensor grad = at::zeros({10}, at::kFloat);
+  EXPECT_THROW(AdamW(master, grad, {{0, 5, 0.0}, {4, 10, 0.0}}, {}), core::InternalError);
+  EXPECT_THROW(AdamW(master, grad, {{0, 11, 0.0}}, {}), core::InternalError);
+}
+
+}  // namespace
+}  // namespace ssgpt::optim
