@@ -10,7 +10,9 @@
 namespace ssgpt::train {
 
 DataSources open_data(const config::Config& config) {
-  DataSources sources{.training = data::TokenSource(core::expand_globs(config.data.train))};
+  DataSources sources{.training = data::TokenSource(core::expand_globs(config.data.train)),
+                      .validation = std::nullopt,
+                      .document_token_id = config.data.document_token_id};
   sources.num_windows = sources.training.num_windows(config.data.sequence_length);
   if (config.evaluate.every > 0 && !config.data.validation.empty()) {
     sources.validation.emplace(core::expand_globs(config.data.validation));
@@ -23,7 +25,6 @@ DataSources open_data(const config::Config& config) {
           available, wanted);
     }
   }
-  sources.document_token_id = config.data.document_token_id;
   if (config.data.tokenizer) {
     const tokenizer::Tokenizer tokenizer(*config.data.tokenizer);
     if (tokenizer.vocab_size() > config.model.vocab_size) {
