@@ -6,7 +6,6 @@
 #include <system_error>
 
 #include <fmt/format.h>
-#include <yaml-cpp/yaml.h>
 
 namespace ssgpt::config {
 
@@ -80,10 +79,10 @@ std::string Number::write(double value) const {
 std::string Number::allowed() const {
   std::string text = "a number";
   if (std::isfinite(min)) {
-    text += fmt::format(" {} {}", min_open ? "above" : "of at least", min);
+    text += fmt::format(" {} {:g}", min_open ? "above" : "of at least", min);
   }
   if (std::isfinite(max)) {
-    text += fmt::format("{} {} {}", std::isfinite(min) ? " and" : "", max_open ? "below" : "at most", max);
+    text += fmt::format("{} {} {:g}", std::isfinite(min) ? " and" : "", max_open ? "below" : "at most", max);
   }
   return text;
 }

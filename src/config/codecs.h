@@ -15,11 +15,11 @@
 #include <utility>
 #include <vector>
 
-#include <yaml-cpp/node/node.h>
+#include <yaml-cpp/yaml.h>
 
 namespace ssgpt::config {
 
-// True for a scalar that stands unquoted: only these are numbers, booleans and names of choices.
+// True for a scalar that stands unquoted: only these are numbers and booleans. (JSON quotes names.)
 bool is_plain_scalar(const YAML::Node& node);
 
 // Double-quoted, with escapes that YAML and JSON share.
@@ -97,7 +97,7 @@ struct Choice {
 
   std::optional<E> read(const YAML::Node& node) const {
     for (const auto& [name, value] : names) {
-      if (is_plain_scalar(node) && node.Scalar() == name) {
+      if (node.IsScalar() && node.Scalar() == name) {
         return value;
       }
     }
@@ -128,7 +128,7 @@ struct Optional {
   std::string word;
 
   std::optional<Value> read(const YAML::Node& node) const {
-    if (node.IsNull() ? word == "null" : is_plain_scalar(node) && node.Scalar() == word) {
+    if (node.IsNull() ? word == "null" : node.IsScalar() && node.Scalar() == word) {
       return std::optional<Value>(std::in_place, std::nullopt);
     }
     if (auto value = codec.read(node)) {

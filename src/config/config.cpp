@@ -6,12 +6,14 @@
 #include "config/source.h"
 #include "config/validation.h"
 #include "core/check.h"
+#include "core/text.h"
 
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
 #include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
 
 namespace ssgpt::config {
 
@@ -25,8 +27,15 @@ constexpr std::array<std::pair<std::string_view, AttentionKind>, 5> kAttentionKi
     {"learned_pn", AttentionKind::kLearnedPn},
 }};
 
-std::string with_meaning(const Key& key) {
+std::string expected(const Key& key) {
   return fmt::format("expected {} ({})", key.allowed, key.meaning);
+}
+
+std::string wrong_value(const Key& key, const YAML::Node& value) {
+  const std::string text = value_text(value);
+  const auto near = core::closest_match(value.IsScalar() ? value.Scalar() : "", key.choices);
+  return fmt::format("{} = {}: {}{}", key.name, text, expected(key),
+                     near ? "; did you mean " + *near + "?" : "");
 }
 
 // `file` is what the user named: it stands for keys that are nowhere.
@@ -38,14 +47,14 @@ Config resolve(const Source& source, const std::string& file) {
     const auto entry = source.entries().find(key.name);
     if (entry == source.entries().end()) {
       if (key.required) {
-        add_fault(faults, {file, 0}, fmt::format("{} is missing: {}", key.name, with_meaning(key)));
+        add_fault(faults, {file, 0}, fmt::format("{} is missing: {}", key.name, expected(key)));
         faulty.push_back(key.name);
       }
       continue;
     }
     const auto& [value, origin] = entry->second;
     if (!key.read(value, config)) {
-      add_fault(faults, origin, fmt::format("{} = {}: {}", key.name, value_text(value), with_meaning(key)));
+      add_fault(faults, origin, wrong_value(key, value));
       faulty.push_back(key.name);
     } else if (const auto reason = refusal(key.name, config)) {
       add_fault(faults, origin, fmt::format("{} = {}: {}", key.name, value_text(value), *reason));

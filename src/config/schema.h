@@ -14,9 +14,10 @@
 namespace ssgpt::config {
 
 struct Key {
-  std::string name;     // "optimizer.schedule.kind": the path of the member in Config
-  std::string allowed;  // type and range in words
-  std::string meaning;  // with its unit
+  std::string name;                  // "optimizer.schedule.kind": the path of the member in Config
+  std::string allowed;               // type and range in words
+  std::string meaning;               // with its unit
+  std::vector<std::string> choices;  // the names of an enumeration; empty for other types
   bool required = false;
   ResumeRule resume = ResumeRule::kFixed;
 

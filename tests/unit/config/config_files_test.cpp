@@ -1,0 +1,50 @@
+#include "config/config.h"
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::config {
+namespace {
+
+const std::filesystem::path kConfigs = std::filesystem::path(SSGPT_SOURCE_DIR) / "configs";
+
+TEST(ConfigFiles, AllOfThemLoad) {
+  int count = 0;
+  for (const auto& item : std::filesystem::recursive_directory_iterator(kConfigs)) {
+    const std::string extension = item.path().extension().string();
+    if (extension == ".yaml" || extension == ".json") {
+      ++count;
+      EXPECT_NO_THROW(load(item.path(), {})) << item.path();
+    }
+  }
+  EXPECT_GE(count, 7);  // configs/paper alone
+}
+
+TEST(ConfigFiles, OfThePaperDifferInTheAttentionAlone) {
+  const Config softmax = load(kConfigs / "paper" / "a.yaml", {});
+  const std::map<std::string, AttentionKind> kinds = {{"b", AttentionKind::kSsmax},
+                                                      {"c", AttentionKind::kSsmaxFixed},
+                                                      {"d", AttentionKind::kSsmaxBias},
+                                                      {"e", AttentionKind::kSoftmax},
+                                                      {"f", AttentionKind::kSoftmax}};
+  for (const auto& [name, kind] : kinds) {
+    const Config config = load(kConfigs / "paper" / (name + ".yaml"), {});
+    EXPECT_EQ(config.model.attention.kind, kind) << name;
+    for (const Difference& difference : differences(softmax, config)) {
+      EXPECT_TRUE(difference.key == "run.name" || difference.key == "model.attention.kind" ||
+                  (name == "f" && difference.key.starts_with("train.swap_attention.")))
+          << name << " differs in " << difference.key;
+    }
+  }
+  const Config swapped = load(kConfigs / "paper" / "f.yaml", {});
+  ASSERT_TRUE(swapped.train.swap_attention);
+  EXPECT_EQ(swapped.train.swap_attention->at_step, 175'000);
+  EXPECT_EQ(swapped.train.swap_attention->kind, AttentionKind::kSsmax);
+}
+
+}  // namespace
+}  // namespace ssgpt::config

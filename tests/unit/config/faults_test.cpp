@@ -1,0 +1,162 @@
+#include "config/config.h"
+#include "config/minimal_config.h"
+#include "config/schema.h"
+#include "core/error.h"
+
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <yaml-cpp/yaml.h>
+
+namespace ssgpt::config {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+using testing::StartsWith;
+
+TEST(Faults, AnEmptyConfigNamesEveryRequiredKey) {
+  for (const std::string text : {"", "# nothing\n", "{}", "model:\n"}) {
+    try {
+      parse(text, "c.yaml");
+      FAIL();
+    } catch (const core::UsageError& error) {
+      for (const Key& key : schema()) {
+        const std::string fault = "c.yaml: " + key.name + " is missing";
+        EXPECT_THAT(error.what(),
+                    key.required ? testing::Matcher<std::string>(HasSubstr(fault)) : Not(HasSubstr(fault)));
+      }
+      EXPECT_EQ(error.code(), core::ExitCode::kUsage);
+    }
+  }
+}
+
+TEST(Faults, AreListedAllAtOnceByLine) {
+  const std::string message = message_with(R"(  clip_grad_norm: none
+optimizer:
+  lr: 0
+  betas: [0.9]
+  lr: 1
+log: {every: 0, evry: 1}
+evaluate: often
+)",
+                                           {"run.name=a/b"});
+  EXPECT_THAT(message, StartsWith("8 faults in the config:\n"));
+  size_t last = 0;
+  for (const std::string fault : {"--set: run.name = a/b: expected 1 to 100 letters",
+                                  "c.yaml:13: train.clip_grad_norm = none: expected a number of at least 0",
+                                  "c.yaml:15: optimizer.lr = 0: expected a number above 0",
+                                  "c.yaml:16: optimizer.betas = [0.9]: expected a list of two",
+                                  "c.yaml:17: optimizer.lr stands twice in this file (first in line 15)",
+                                  "c.yaml:18: log.every = 0: expected an integer from 1",
+                                  "c.yaml:18: unknown key log.evry = 1; did you mean log.every?",
+                                  "c.yaml:19: evaluate = often: expected a section"}) {
+    const size_t position = message.find(fault);
+    ASSERT_NE(position, std::string::npos) << fault << "\n" << message;
+    EXPECT_GT(position, last) << fault;
+    last = position;
+  }
+}
+
+TEST(Faults, OneFaultIsOneLine) {
+  EXPECT_EQ(
+      message_with("log: {every: x}\n"),
+      "c.yaml:13: log.every = x: expected an integer from 1 to 1000000000 (steps a line of metrics covers)");
+}
+
+TEST(UnknownKeys, SuggestTheNearestKeyAlsoOfAnotherSection) {
+  EXPECT_THAT(message_with("modle: {hidden_size: 3}\n"),
+              HasSubstr("unknown key modle = {...}; did you mean model?"));
+  EXPECT_THAT(message_with("optimizer: {max_steps: 3}\n"), HasSubstr("did you mean train.max_steps?"));
+  EXPECT_THAT(message_with("lr: 3\n"), HasSubstr("did you mean optimizer.lr?"));
+  EXPECT_THAT(message_with("optimizer: {warmup_step: 3}\n"),
+              HasSubstr("did you mean optimizer.schedule.warmup_steps?"));
+  EXPECT_THAT(message_with("optimizer: {scheduel: {kind: wsd}}\n"),
+              HasSubstr("did you mean optimizer.schedule?"));
+  EXPECT_THAT(message_with("log: {zzzzzz: 3}\n"),
+              HasSubstr("unknown key log.zzzzzz = 3; log holds every, tensorboard"));
+  EXPECT_THAT(message_with("log: {<<: {every: 1}}\n"), HasSubstr("unknown key log.<<"));
+  EXPECT_THAT(message_with("log: {[1, 2]: 1}\n"), HasSubstr("c.yaml:13: the key [1, 2] is a list"));
+}
+
+TEST(Faults, AFileThatHoldsNoMappingIsToldSo) {
+  for (const std::string text : {"- 1", "just text"}) {
+    try {
+      parse(text, "c.yaml");
+      FAIL();
+    } catch (const core::UsageError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("c.yaml:1: a config is a mapping of sections"));
+    }
+  }
+}
+
+TEST(WrongValues, OfAChoiceSuggestTheNearestName) {
+  EXPECT_THAT(message_with("", {"model.attention.kind=ssmx"}),
+              AllOf(HasSubstr("softmax | ssmax | ssmax_fixed | ssmax_bias | learned_pn"),
+                    HasSubstr("did you mean ssmax?")));
+  EXPECT_THAT(message_with("", {"train.dtype=fp8"}), Not(HasSubstr("did you mean")));
+}
+
+TEST(WrongValues, NumbersMustBeWholeFiniteAndInRange) {
+  for (const std::string value : {"1.5", "1.0", "1e3", "0x10", "1_000", "9223372036854775808", "-1", "ten",
+                                  "~", "[1]", "{a: 1}", "'5'", "true", "+-5", "5 "}) {
+    const std::string message = message_with("", {"log.every=" + value});
+    EXPECT_EQ(message.empty(), value == "5 ") << value << message;  // YAML drops blanks at the end
+  }
+  for (const std::string value : {"nan", ".nan", "inf", ".inf", "-.inf", "1e999", "1e-999", "-1", "0", "1,5",
+                                  "0x1p3", "~", "[1]", "'1'", "1e"}) {
+    EXPECT_THAT(message_with("", {"optimizer.lr=" + value}), HasSubstr("optimizer.lr = ")) << value;
+  }
+  for (const std::string value : {"18446744073709551616", "-1", "1.0"}) {
+    EXPECT_THAT(message_with("", {"run.seed=" + value}), HasSubstr("run.seed = ")) << value;
+  }
+  for (const std::string value : {"yes", "on", "1", "True", "~", "'true'"}) {
+    EXPECT_THAT(message_with("", {"train.deterministic=" + value}), HasSubstr("expected true | false"))
+        << value;
+  }
+}
+
+TEST(WrongValues, ARangeIncludesItsClosedEndsOnly) {
+  EXPECT_EQ(message_with("", {"optimizer.betas=[0, 0.999999]"}), "");
+  EXPECT_THAT(message_with("", {"optimizer.betas=[0, 1]"}), HasSubstr("at least 0 and below 1"));
+  EXPECT_EQ(message_with("", {"optimizer.weight_decay=0"}), "");
+  EXPECT_THAT(message_with("", {"optimizer.eps=0"}), HasSubstr("above 0"));
+  EXPECT_EQ(message_with("", {"parallel.zero_stage=0"}), "");
+  EXPECT_THAT(message_with("", {"parallel.zero_stage=2"}), HasSubstr("from 0 to 1"));
+}
+
+TEST(WrongValues, EveryKeyRefusesASectionAndKeepsItsValue) {
+  for (const Key& key : schema()) {
+    Config config;
+    EXPECT_FALSE(key.read(YAML::Load("{a: 1}"), config)) << key.name;
+    EXPECT_FALSE(key.read(YAML::Load("[[1, 2], {a: 1}]"), config)) << key.name;
+    EXPECT_EQ(dump(config), dump(Config{})) << key.name;
+  }
+}
+
+TEST(WrongValues, LongOnesAreCutBetweenCharacters) {
+  std::string value;
+  for (int i = 0; i < 1000; ++i) {
+    value += "\xC3\xA9";
+  }
+  const std::string message = message_with("", {"log.every=" + value});
+  EXPECT_LT(message.size(), 300u);
+  EXPECT_THAT(message, HasSubstr("\xC3\xA9...: expected"));
+}
+
+TEST(Refusals, NameValuesThatThisBuildCannotHonour) {
+  for (const std::string setting :
+       {"data.format=sft", "train.device=cuda", "parallel.zero_stage=1", "parallel.bucket_mb=10",
+        "parallel.timeout_s=30", "parallel.check_every=100"}) {
+    EXPECT_THAT(message_with("", {setting}), HasSubstr("not available in this build")) << setting;
+  }
+  for (const std::string setting : {"data.format=pretrain", "train.device=cpu", "parallel.zero_stage=0",
+                                    "parallel.bucket_mb=25.0", "train.deterministic=true"}) {
+    EXPECT_EQ(message_with("", {setting}), "") << setting;
+  }
+}
+
+}  // namespace
+}  // namespace ssgpt::config

@@ -1,0 +1,135 @@
+// Rules between keys: each is broken once, and kept at its edge.
+#include "config/config.h"
+#include "config/minimal_config.h"
+#include "core/check.h"
+
+#include <cmath>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::config {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+std::string set(const std::vector<std::string>& overrides) {
+  return message_with("", overrides);
+}
+
+TEST(Validation, HeadDimensionIsWholeAndEven) {
+  EXPECT_THAT(set({"model.num_attention_heads=3"}),
+              AllOf(HasSubstr("model.num_attention_heads = 3"), HasSubstr("hidden_size 256 / 3 heads"),
+                    HasSubstr("work: 1, 2, 4, 8, 16, 32, 64, 128")));
+  EXPECT_THAT(set({"model.num_attention_heads=256"}), HasSubstr("not 1; numbers of heads that work: "));
+  EXPECT_THAT(set({"model.hidden_size=257", "model.num_attention_heads=1"}), HasSubstr("that work: none"));
+  EXPECT_EQ(set({"model.num_attention_heads=128"}), "");
+}
+
+TEST(Validation, MicroBatchDividesTheGlobalBatch) {
+  EXPECT_THAT(set({"train.micro_batch_size=5"}),
+              HasSubstr("train.micro_batch_size = 5: must divide train.global_batch_size = 32; sizes that "
+                        "do: 1, 2, 4, 8, 16, 32"));
+  EXPECT_THAT(set({"train.micro_batch_size=64"}), HasSubstr("must divide"));
+  EXPECT_EQ(set({"train.micro_batch_size=32"}), "");
+  EXPECT_EQ(accumulation_steps(minimal_with({}).train), 4);
+}
+
+TEST(Validation, ASwapHasBothKeysComesBeforeTheEndAndChangesTheKind) {
+  EXPECT_EQ(set({"train.swap_attention={at_step: 999, kind: ssmax}"}), "");
+  EXPECT_THAT(set({"train.swap_attention={at_step: 1000, kind: ssmax}"}),
+              HasSubstr("train.swap_attention.at_step = 1000: must be below train.max_steps = 1000"));
+  EXPECT_THAT(set({"train.swap_attention={at_step: 0, kind: ssmax}"}),
+              HasSubstr("expected an integer from 1"));
+  EXPECT_THAT(set({"train.swap_attention={at_step: 5, kind: softmax}"}),
+              HasSubstr("a swap needs another kind"));
+  EXPECT_THAT(set({"train.swap_attention={at_step: 5}"}),
+              HasSubstr("needs train.swap_attention.kind as well"));
+  EXPECT_THAT(set({"train.swap_attention={kind: ssmax}"}),
+              HasSubstr("needs train.swap_attention.at_step as well"));
+}
+
+TEST(Validation, ScheduleFitsTheRun) {
+  const std::string schedule = "optimizer.schedule=";
+  EXPECT_EQ(set({schedule + "{kind: wsd, warmup_steps: 400, decay_steps: 600, min_lr: 6e-4}"}), "");
+  EXPECT_THAT(set({schedule + "{kind: wsd, warmup_steps: 401, decay_steps: 600}"}),
+              HasSubstr("optimizer.schedule.decay_steps = 600: with the 401 steps of warm-up it is above "
+                        "train.max_steps = 1000"));
+  EXPECT_THAT(set({schedule + "{kind: wsd}"}),
+              HasSubstr("needs the number of steps in which the rate falls"));
+  EXPECT_THAT(set({schedule + "{kind: constant, warmup_steps: 1001}"}),
+              HasSubstr("must not be above train.max_steps"));
+  EXPECT_THAT(set({schedule + "{kind: constant, decay_steps: 1}"}), HasSubstr("has no effect"));
+  EXPECT_THAT(set({schedule + "{kind: constant, min_lr: 1e-5}"}), HasSubstr("has no effect"));
+  EXPECT_THAT(set({schedule + "{kind: cosine, min_lr: 7e-4}"}),
+              HasSubstr("must not be above optimizer.lr = 0.0006"));
+  EXPECT_EQ(set({schedule + "{kind: cosine, warmup_steps: 999}"}), "");
+  EXPECT_THAT(set({schedule + "{kind: cosine, warmup_steps: 500, decay_steps: 500}"}),
+              HasSubstr("cosine ends, 500"));
+}
+
+TEST(Validation, AScaleOfZeroNeedsABias) {
+  const auto with = [](const std::string& kind, const std::string& scale, const std::string& bias) {
+    return set({"model.attention.kind=" + kind, "model.attention.scale_init=" + scale,
+                "model.attention.bias_init=" + bias});
+  };
+  EXPECT_THAT(with("ssmax", "0", "1"), HasSubstr("model.attention.scale_init = 0: must not be 0"));
+  EXPECT_THAT(with("ssmax_bias", "0.0", "0"), HasSubstr("must not be 0"));
+  EXPECT_THAT(with("learned_pn", "0", "0"), HasSubstr("must not be 0"));
+  EXPECT_EQ(with("ssmax_bias", "0", "1"), "");
+  EXPECT_EQ(with("ssmax", "auto", "0"), "");
+  EXPECT_EQ(with("ssmax_fixed", "0", "0"), "");
+  EXPECT_THAT(set({"model.attention.scale_init=0", "train.swap_attention={at_step: 5, kind: ssmax}"}),
+              HasSubstr("must not be 0"));
+}
+
+TEST(Validation, DocumentsEndWithAKnownToken) {
+  EXPECT_THAT(set({"data.reset_at_document=true"}),
+              HasSubstr("needs data.document_token_id, or data.tokenizer"));
+  EXPECT_EQ(set({"data.reset_at_document=true", "data.document_token_id=4095"}), "");
+  EXPECT_EQ(set({"data.reset_at_document=true", "data.tokenizer=t.model"}), "");
+  EXPECT_THAT(set({"data.document_token_id=4096"}), HasSubstr("must be below model.vocab_size = 4096"));
+}
+
+TEST(Validation, EvaluationNeedsData) {
+  EXPECT_THAT(set({"evaluate.every=5"}), HasSubstr("needs data.validation"));
+  EXPECT_EQ(set({"evaluate.every=5", "data.validation=v.bin"}), "");
+}
+
+TEST(Validation, TheNumberOfTokensFitsItsType) {
+  EXPECT_THAT(set({"train.max_steps=1000000000", "data.sequence_length=16777216",
+                   "train.global_batch_size=16777216"}),
+              HasSubstr("does not fit"));
+}
+
+TEST(Validation, KeepsSilentAboutKeysThatAreWrongThemselves) {
+  const std::string message = set({"train.micro_batch_size=none", "model.num_attention_heads=0"});
+  EXPECT_THAT(message,
+              AllOf(HasSubstr("2 faults"), Not(HasSubstr("must divide")), Not(HasSubstr("must be a whole"))));
+}
+
+// arXiv 2501.19399, section 4: 0.168 for 1,024; log(n!) = lgamma(n + 1).
+TEST(ResolvedScaleInit, IsTheReciprocalOfTheMeanLogarithm) {
+  EXPECT_NEAR(resolved_scale_init({}, 1024), 0.168, 5e-4);
+  for (const int64_t length : {2, 512, 1024, 100'000}) {
+    const double expected = static_cast<double>(length) / std::lgamma(static_cast<double>(length) + 1);
+    EXPECT_NEAR(resolved_scale_init({}, length), expected,
+                1e-12 * expected);  // rounding of 100,000 additions
+  }
+  EXPECT_EQ(resolved_scale_init({.scale_init = 0.43}, 1024), 0.43);
+}
+
+TEST(AttentionKind, NamesReadBack) {
+  ASSERT_EQ(attention_kind_names().size(), 5u);
+  for (const std::string& name : attention_kind_names()) {
+    EXPECT_EQ(to_string(*parse_attention_kind(name)), name);
+  }
+  EXPECT_EQ(parse_attention_kind("Softmax"), std::nullopt);
+  EXPECT_EQ(to_string(AttentionKind::kSsmaxBias), "ssmax_bias");
+}
+
+}  // namespace
+}  // namespace ssgpt::config
