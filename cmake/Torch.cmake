@@ -24,7 +24,11 @@ endforeach()
 
 add_library(ssgpt_torch INTERFACE)
 add_library(ssgpt::torch ALIAS ssgpt_torch)
-target_include_directories(ssgpt_torch SYSTEM INTERFACE "${TORCH_ROOT}/include")
+# The wheel ships headers of another fmt than the one we link: ours must come first.
+get_target_property(fmt_headers fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
+file(MAKE_DIRECTORY "${PROJECT_BINARY_DIR}/headers")
+file(CREATE_LINK "${fmt_headers}/fmt" "${PROJECT_BINARY_DIR}/headers/fmt" SYMBOLIC)
+target_include_directories(ssgpt_torch SYSTEM INTERFACE "${PROJECT_BINARY_DIR}/headers" "${TORCH_ROOT}/include")
 # at::parallel_for is a header: without -fopenmp it runs on one thread. The OpenMP runtime must be Torch's own,
 # or the process has two thread teams.
 target_compile_options(ssgpt_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
