@@ -1,0 +1,106 @@
+// ssgpt convert: swaps the attention of a checkpoint without training.
+
+#include "checkpoint/checkpoint.h"
+#include "cli/commands.h"
+#include "core/error.h"
+#include "core/log.h"
+
+#include <cmath>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <fmt/ranges.h>
+
+namespace ssgpt::cli {
+namespace {
+
+struct Arguments {
+  std::filesystem::path checkpoint;
+  std::string attention;
+  std::filesystem::path out;
+  std::optional<double> scale_init;
+  std::optional<double> bias_init;
+};
+
+config::AttentionConfig requested_attention(const Arguments& arguments,
+                                            const config::AttentionConfig& before) {
+  const auto kind = config::parse_attention_kind(arguments.attention);
+  if (!kind) {
+    throw core::UsageError("--attention {}: it must be one of {}", arguments.attention,
+                           fmt::join(config::attention_kind_names(), ", "));
+  }
+  for (const auto& value : {arguments.scale_init, arguments.bias_init}) {
+    if (value && !std::isfinite(*value)) {
+      throw core::UsageError("--scale-init and --bias-init must be finite numbers, not {}", *value);
+    }
+  }
+  config::AttentionConfig attention = before;
+  attention.kind = *kind;
+  if (arguments.scale_init) attention.scale_init = arguments.scale_init;
+  if (arguments.bias_init) attention.bias_init = *arguments.bias_init;
+  return attention;
+}
+
+void run(const Arguments& arguments) {
+  std::filesystem::path out = arguments.out;
+  if (!out.has_filename()) out = out.parent_path();
+  if (std::filesystem::exists(out)) {
+    throw core::UsageError("--out {}: exists already; name a new directory", out.string());
+  }
+  const checkpoint::Snapshot before = checkpoint::read(arguments.checkpoint, /*with_optimizer=*/true);
+  const config::AttentionKind old_kind = before.spec.config.attention.kind;
+  const config::AttentionConfig attention = requested_attention(arguments, before.spec.config.attention);
+  if (attention.kind == old_kind) {
+    core::log::warning("{} has attention kind {} already: the result is a copy",
+                       arguments.checkpoint.string(), config::to_string(old_kind));
+  }
+  checkpoint::Snapshot after = checkpoint::with_attention(before, attention);
+  if (after.trainer && attention.kind != old_kind) {
+    // So that a resume takes the new kind for what was asked for, and not for a mistake.
+    after.trainer->manual_swap =
+        config::SwapAttention{.at_step = after.trainer->step, .kind = attention.kind};
+  }
+  checkpoint::write(out, after);
+  fmt::print("{}: {} -> {}\n", out.string(), config::to_string(old_kind), config::to_string(attention.kind));
+}
+
+}  // namespace
+
+void add_convert(CLI::App& app) {
+  CLI::App* command =
+      app.add_subcommand("convert",
+                         "Swap the attention of a checkpoint without training. Every tensor that both kinds "
+                         "have stays bit for bit,\n"
+                         "with its moments; new ones get their initial values and zero moments.");
+  const auto arguments = std::make_shared<Arguments>();
+  command
+      ->add_option("--checkpoint", arguments->checkpoint, "Checkpoint, or a Llama directory of Hugging Face")
+      ->type_name("DIR")
+      ->required();
+  command
+      ->add_option("--attention", arguments->attention,
+                   fmt::format("New kind: {}", fmt::join(config::attention_kind_names(), ", ")))
+      ->type_name("KIND")
+      ->required();
+  command->add_option("--out", arguments->out, "Directory to write; must not exist")
+      ->type_name("DIR")
+      ->required();
+  command
+      ->add_option(
+          "--scale-init", arguments->scale_init,
+          "Where s starts [default: the checkpoint's, else 1 / mean(log n): the average row scale is 1]")
+      ->type_name("X");
+  command
+      ->add_option("--bias-init", arguments->bias_init, "Where b starts [default: the checkpoint's, else 0]")
+      ->type_name("X");
+  command->footer(
+      "Example:\n"
+      "  ssgpt convert --checkpoint runs/softmax/checkpoints/step-00000300 --attention ssmax --out "
+      "ssmax-300\n"
+      "  ssgpt train --resume ssmax-300 --run-dir runs/swapped");
+  command->callback([arguments] { run(*arguments); });
+}
+
+}  // namespace ssgpt::cli

@@ -1,0 +1,77 @@
+// ssgpt inspect: says what a path holds, and whether its checksums hold.
+
+#include "cli/commands.h"
+#include "cli/inspection.h"
+#include "core/error.h"
+
+#include <memory>
+
+#include <fmt/ranges.h>
+
+namespace ssgpt::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Arguments {
+  fs::path path;
+  bool json = false;
+  bool no_verify = false;
+};
+
+Inspection inspect(const fs::path& path, bool verify) {
+  if (!fs::exists(path)) throw core::InputError("{}: no such file or directory", path.string());
+  if (fs::is_directory(path)) {
+    if (fs::exists(path / "config.json")) return inspect_checkpoint(path, verify);
+    if (fs::exists(path / "config.yaml")) return inspect_run(path, verify);
+    if (fs::exists(path / "prepare.json")) return inspect_prepared(path, verify);
+    throw core::InputError(
+        "{}: not a checkpoint (config.json), a run (config.yaml) or prepared data (prepare.json)",
+        path.string());
+  }
+  if (path.extension() == ".bin" || path.extension() == ".idx") return inspect_shard(path, verify);
+  if (path.extension() == ".safetensors" || path.filename() == "config.json") {
+    return inspect_checkpoint(path.parent_path().empty() ? fs::path(".") : path.parent_path(), verify);
+  }
+  try {
+    return inspect_tokenizer(path);
+  } catch (const core::InputError&) {
+    throw core::InputError("{}: neither token shards (.bin) nor a sentencepiece model", path.string());
+  }
+}
+
+void run(const Arguments& arguments) {
+  fs::path path = arguments.path;
+  if (!path.has_filename() && path.has_relative_path()) path = path.parent_path();
+  const Inspection inspection = inspect(path, !arguments.no_verify);
+  if (arguments.json) {
+    fmt::print("{}\n", inspection.json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  } else {
+    fmt::print("{}", inspection.text);
+  }
+  std::fflush(stdout);
+  if (!inspection.faults.empty()) {
+    throw core::InputError("{}: damaged: {}", path.string(), fmt::join(inspection.faults, "; "));
+  }
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app) {
+  CLI::App* command = app.add_subcommand(
+      "inspect",
+      "Say what a checkpoint, a run directory, a token shard, a folder of prepared data or a "
+      "sentencepiece model\nholds, and whether its checksums hold.");
+  const auto arguments = std::make_shared<Arguments>();
+  command->add_option("PATH", arguments->path, "What to look at")->required();
+  command->add_flag("--json", arguments->json, "Print one JSON object");
+  command->add_flag("--no-verify", arguments->no_verify,
+                    "Do not read whole files: no checksums, no largest id");
+  command->footer(
+      "Exit code 3 where a checksum does not hold, or nothing is recognised.\n"
+      "Example:\n"
+      "  ssgpt inspect runs/quickstart/ssmax/checkpoints/step-00000300");
+  command->callback([arguments] { run(*arguments); });
+}
+
+}  // namespace ssgpt::cli
