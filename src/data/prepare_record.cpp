@@ -114,7 +114,7 @@ void check_recorded_shards(const fs::path& folder, const PrepareRecord& record) 
 std::string settings_of(const PrepareOptions& options, int64_t vocab_size, int32_t eos_id) {
   Json inputs = Json::array();
   for (const fs::path& path : options.inputs) {
-    const auto modified = fs::last_write_time(path).time_since_epoch();
+    const auto modified = std::chrono::file_clock::to_sys(fs::last_write_time(path)).time_since_epoch();
     inputs.push_back({{"path", path.string()},
                       {"bytes", core::InputFile(path).size()},
                       {"modified", std::chrono::duration_cast<std::chrono::seconds>(modified).count()}});

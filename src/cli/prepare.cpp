@@ -1,0 +1,160 @@
+// ssgpt prepare
+
+#include "data/prepare.h"
+
+#include "cli/commands.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/text.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace ssgpt::cli {
+
+namespace {
+
+struct Arguments {
+  std::vector<std::string> inputs;
+  std::string tokenizer;
+  std::string output;
+  std::string separator;
+  std::string on_bad = "refuse";
+  data::PrepareOptions options;
+  bool json = false;
+};
+
+double ratio(double numerator, double denominator) {
+  return denominator > 0 ? numerator / denominator : 0.0;
+}
+
+nlohmann::ordered_json json_of(const data::SplitCount& count) {
+  return {{"documents", count.documents}, {"tokens", count.tokens}, {"shards", count.shards}};
+}
+
+std::string line_of(std::string_view name, const data::SplitCount& count) {
+  return fmt::format("{:<12}{} documents, {} tokens, {} shard{}\n", name, count.documents, count.tokens,
+                     count.shards, count.shards == 1 ? "" : "s");
+}
+
+void print_summary(const Arguments& arguments, const data::PrepareSummary& summary) {
+  const auto tokens = static_cast<double>(summary.train.tokens + summary.validation.tokens);
+  const double bytes_per_token = ratio(static_cast<double>(summary.text_bytes), tokens);
+  const double tokens_per_second = ratio(static_cast<double>(summary.encoded_tokens), summary.seconds);
+  std::string text;
+  if (arguments.json) {
+    const nlohmann::ordered_json json = {{"out", arguments.output},
+                                         {"train", json_of(summary.train)},
+                                         {"validation", json_of(summary.validation)},
+                                         {"text_bytes", summary.text_bytes},
+                                         {"bytes_per_token", bytes_per_token},
+                                         {"tokens_per_second", tokens_per_second},
+                                         {"seconds", summary.seconds},
+                                         {"left_out",
+                                          {{"empty", summary.left_out.empty},
+                                           {"bad", summary.left_out.bad},
+                                           {"first_bad", summary.left_out.first_bad}}}};
+    text =
+        json.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  } else {
+    text = line_of("train", summary.train) + line_of("validation", summary.validation);
+    text += fmt::format("{:<12}{} as text, {:.2f} bytes per token; {} tokens/s in {}\n", "in all",
+                        core::human_bytes(summary.text_bytes), bytes_per_token,
+                        core::human_count(tokens_per_second), core::human_duration(summary.seconds));
+    if (summary.left_out.bad > 0 || summary.left_out.empty > 0) {
+      text += fmt::format("{:<12}{} bad and {} empty documents\n", "left out", summary.left_out.bad,
+                          summary.left_out.empty);
+    }
+    for (const std::string& bad : summary.left_out.first_bad) {
+      text += fmt::format("{:<12}{}\n", "", bad);
+    }
+  }
+  std::fwrite(text.data(), 1, text.size(), stdout);
+}
+
+void run(Arguments& arguments) {
+  data::PrepareOptions& options = arguments.options;
+  options.inputs = core::expand_globs(arguments.inputs);
+  options.tokenizer = arguments.tokenizer;
+  options.output = arguments.output;
+  options.text.on_bad = arguments.on_bad == "skip" ? data::OnBad::kSkip : data::OnBad::kRefuse;
+  if (!arguments.separator.empty()) {
+    options.text.document_separator = arguments.separator;
+  }
+  print_summary(arguments, data::prepare(options));
+}
+
+void add_text_options(CLI::App& command, Arguments& arguments) {
+  data::TextOptions& text = arguments.options.text;
+  command.add_option("--field", text.field, "Field of each JSON object that holds the text")
+      ->capture_default_str();
+  CLI::Option* separator =
+      command
+          .add_option("--document-separator", arguments.separator,
+                      "In .txt files, a line that is just this ends a document, for example <|endoftext|>")
+          ->type_name("LINE");
+  command
+      .add_option("--split-documents-at", text.split_documents_at,
+                  "Cut .txt files into documents of about this many bytes, at a blank line or else at a "
+                  "line's end; 0 "
+                  "makes each file one document")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
+      ->type_name("BYTES")
+      ->capture_default_str()
+      ->excludes(separator);
+  command
+      .add_option("--on-bad", arguments.on_bad,
+                  "What to do with a line that is not JSON or lacks the field, and with text that is not "
+                  "UTF-8: refuse, "
+                  "or skip and count")
+      ->check(CLI::IsMember({"refuse", "skip"}))
+      ->capture_default_str();
+}
+
+}  // namespace
+
+void add_prepare(CLI::App& app) {
+  const auto arguments = std::make_shared<Arguments>();
+  data::PrepareOptions& options = arguments->options;
+  CLI::App* command = app.add_subcommand(
+      "prepare",
+      "Turn text into token shards, on all cores. Each document's ids are followed by EOS. The shards "
+      "are the same for any number of threads. An interrupted call is continued by repeating it.");
+  command->add_option("--input", arguments->inputs, "Text: .txt, .jsonl, or either with .zst behind; globs")
+      ->required()
+      ->type_name("FILES");
+  command->add_option("--tokenizer", arguments->tokenizer, "A sentencepiece model")
+      ->required()
+      ->type_name("FILE");
+  command->add_option("--out", arguments->output, "Folder for train_*.bin, validation_*.bin and prepare.json")
+      ->required()
+      ->type_name("FOLDER");
+  command
+      ->add_option("--validation-fraction", options.validation_fraction,
+                   "Of the documents to hold out, spread evenly over the corpus; 0 for none")
+      ->capture_default_str();
+  command->add_option("--seed", options.seed, "Of the choice of validation documents")->capture_default_str();
+  command->add_option("--shard-tokens", options.shard_tokens, "Tokens a shard")->capture_default_str();
+  command->add_option("--threads", options.num_threads, "That encode; 0: one a core")->capture_default_str();
+  add_text_options(*command, *arguments);
+  command->add_flag("--overwrite", options.overwrite,
+                    "Remove the shards that the folder holds, and start over");
+  command->add_flag("--json", arguments->json, "Print the summary as JSON");
+  command->footer(
+      "Examples:\n"
+      "  ssgpt prepare --input book.txt --tokenizer tokenizer.model --out data/book --validation-fraction "
+      "0.05\n"
+      "  ssgpt prepare --input 'slimpajama/train/*/*.jsonl.zst' --tokenizer tokenizer.model --out "
+      "data/slimpajama");
+  command->callback([arguments] { run(*arguments); });
+}
+
+}  // namespace ssgpt::cli
