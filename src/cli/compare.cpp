@@ -61,7 +61,7 @@ void add_compare(CLI::App& app) {
   command->footer(
       "Example:\n"
       "  ssgpt compare runs/softmax runs/ssmax --out runs/report\n"
-      "  scripts/report.py runs/report        # comparison.png and report.html from it\n\n"
+      "  .venv/bin/python scripts/report.py runs/report        # comparison.png and report.html from it\n\n"
       "The verdict is \"lower\" or \"higher\" where the 95 % interval of the mean difference (candidate "
       "minus baseline) lies on\n"
       "one side of zero, and \"no verdict\" otherwise. With one run a side the error is that of batch means "

@@ -215,7 +215,11 @@ class Builder {
     }
   }
 
-  double smoothing_points() const { return std::max(1.0, static_cast<double>(out_.grid.size()) / 25.0); }
+  // The smoothed curves look back over a 50th of the points, and over four where that is less.
+  double smoothing_points() const {
+    const double points = static_cast<double>(out_.grid.size());
+    return std::max({1.0, points / 50.0, std::min(4.0, points / 10.0)});
+  }
 
   VariantResult average(const Variant& variant) const {
     VariantResult result;

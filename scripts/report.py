@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""Draws what `ssgpt compare RUN RUN... --out DIR` wrote: DIR/comparison.png and DIR/report.html.
+
+    .venv/bin/python scripts/report.py runs/quickstart/report
+
+The page is one file: it makes no request, and works without JavaScript.
+"""
+
+import argparse
+import csv
+import json
+import math
+import os
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+# Okabe and Ito's palette, which stays distinct for colour-blind readers.
+COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#4A4A8A"]
+
+
+class Comparison:
+    """comparison.json, and the columns of comparison.csv as lists with NaN for what is absent."""
+
+    def __init__(self, directory):
+        try:
+            self.data = json.loads((directory / "comparison.json").read_text())
+            with open(directory / "comparison.csv", newline="") as file:
+                names, *rows = csv.reader(file)
+        except (OSError, ValueError) as error:
+            raise SystemExit(f"{directory}: not what `ssgpt compare --out` writes: {error}")
+        if self.data.get("format") != "ssgpt-comparison":
+            raise SystemExit(f"{directory / 'comparison.json'}: not a comparison that `ssgpt compare --out` wrote")
+        columns = {n: [float(r[i]) if r[i] else math.nan for r in rows] for i, n in enumerate(names)}
+        trained = [i for i, first in enumerate(columns["first_step"]) if not math.isnan(first)]
+        validation = [n for n in names if n.startswith("validation/")]
+        validated = [i for i in range(len(rows)) if any(not math.isnan(columns[n][i]) for n in validation)]
+        self.curves = {n: [v[i] for i in trained] for n, v in columns.items() if n not in validation}
+        self.steps = self.curves["step"]
+        self.validation = {n: [columns[n][i] for i in validated] for n in validation}
+        self.validation_steps = [columns["step"][i] for i in validated]
+        self.variants = self.data["variants"]
+        self.comparisons = self.data["comparisons"]
+        self.color = {v["label"]: i % len(COLORS) for i, v in enumerate(self.variants)}
+
+    def validation_mean(self, variant):
+        series = [self.validation[f"validation/{run}"] for run in variant["runs"] if f"validation/{run}" in self.validation]
+        return [sum(values) / len(values) for values in zip(*series)]
+
+    def loss_range(self):
+        """Limits that show most of the curves: what they were before a tenth of the steps is cut off."""
+        begin = len(self.steps) // 10
+        raw = [v for n, c in self.curves.items() if n.startswith("loss/") for v in c[begin:] if not math.isnan(v)]
+        top = max((c[begin] for n, c in self.curves.items() if n.startswith("loss/") and not math.isnan(c[begin])), default=max(raw, default=1.0))
+        return padded(min([*raw, *(v for v in self.validation_values() if v <= top)], default=0.0), top)
+
+    def window_curves(self):
+        """(steps, {variant: smoothed loss}) inside the window, for the enlarged view of its end."""
+        window = self.data["window"]
+        inside = [i for i, s in enumerate(self.steps) if window["first_step"] <= s <= window["last_step"]]
+        smoothed = {v["label"]: [self.curves[f"smoothed/{v['label']}"][i] for i in inside] for v in self.variants}
+        return [self.steps[i] for i in inside], smoothed
+
+    def validation_values(self):
+        return [v for c in self.validation.values() for v in c if not math.isnan(v)]
+
+    def difference_range(self):
+        """Limits that hold nearly all of the raw differences, zero and every interval."""
+        begin = len(self.steps) // 25
+        values = [0.0]
+        for one in self.comparisons:
+            raw = sorted(v for v in self.curves[f"difference/{one['candidate']}"][begin:] if not math.isnan(v))
+            if raw:
+                values += [raw[len(raw) // 50], raw[-1 - len(raw) // 50]]
+            values += [v for v in self.curves[f"smoothed_difference/{one['candidate']}"][begin:] if not math.isnan(v)]
+            values += [one["training"][k] for k in ("low", "high", "mean_difference") if one["training"][k] is not None]
+        return padded(min(values), max(values))
+
+
+def padded(low, high):
+    room = 0.06 * (high - low) or 0.01
+    return low - room, high + room
+
+
+def write_atomically(path, write):
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def draw_losses(axes, comparison):
+    for variant in comparison.variants:
+        label = variant["label"]
+        color = COLORS[comparison.color[label]]
+        for run in variant["runs"]:
+            axes.plot(comparison.steps, comparison.curves[f"loss/{run}"], color=color, alpha=0.22, linewidth=0.7)
+        axes.plot(comparison.steps, comparison.curves[f"smoothed/{label}"], color=color, linewidth=1.8, label=label)
+        if comparison.validation:
+            mean = comparison.validation_mean(variant)
+            axes.plot(comparison.validation_steps, mean, "o", color=color, markerfacecolor="white", markersize=4.5, label=f"{label}, validation")
+    axes.set_ylim(*comparison.loss_range())
+    draw_window_inset(axes, comparison)
+    axes.set_ylabel("loss (nats a token)")
+    axes.set_title("Training loss: raw (faint) and smoothed" + (", validation (circles)" if comparison.validation else ""), loc="left")
+    axes.legend(frameon=False, loc="upper right", ncols=min(2, len(comparison.variants)))
+
+
+def draw_window_inset(axes, comparison):
+    steps, smoothed = comparison.window_curves()
+    values = [v for series in smoothed.values() for v in series if not math.isnan(v)]
+    if len(steps) < 2 or not values:
+        return
+    inset = axes.inset_axes([0.47, 0.3, 0.51, 0.42])
+    for label, series in smoothed.items():
+        inset.plot(steps, series, color=COLORS[comparison.color[label]], linewidth=1.6)
+    inset.set_ylim(*padded(min(values), max(values)))
+    inset.set_xlim(steps[0], steps[-1])
+    inset.set_title("the window enlarged, smoothed", fontsize=8.5, fontweight="normal", loc="left")
+    inset.tick_params(labelsize=8)
+
+
+def draw_differences(axes, comparison):
+    window = comparison.data["window"]
+    axes.axvspan(window["first_step"], window["last_step"], color="#808890", alpha=0.13, linewidth=0, label="window")
+    axes.axhline(0, color="black", linewidth=0.9)
+    for one in comparison.comparisons:
+        label = one["candidate"]
+        color = COLORS[comparison.color[label]]
+        estimate = one["training"]
+        axes.plot(comparison.steps, comparison.curves[f"difference/{label}"], color=color, alpha=0.22, linewidth=0.7)
+        axes.plot(comparison.steps, comparison.curves[f"smoothed_difference/{label}"], color=color, linewidth=1.6, label=label)
+        if estimate["low"] is not None:
+            span = [window["first_step"], window["last_step"]]
+            axes.fill_between(span, estimate["low"], estimate["high"], color=color, alpha=0.3, linewidth=0)
+            text = f"mean {estimate['mean_difference']:+.4f}, 95 % {estimate['low']:+.4f} … {estimate['high']:+.4f}"
+            axes.plot(span, [estimate["mean_difference"]] * 2, color=color, linewidth=1.6, linestyle="--", label=text.replace("-", "−"))
+    axes.set_ylim(*comparison.difference_range())
+    axes.set_xlabel("step")
+    axes.set_ylabel("difference (nats a token)")
+    axes.set_title(f"Difference to {comparison.data['baseline']}: below zero the baseline is worse", loc="left")
+    axes.legend(frameon=False, loc="best", fontsize=8.5)
+
+
+def draw_figure(comparison, path):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    style = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#ECEDEA",
+             "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.axisbelow": True, "font.family": "DejaVu Sans"}
+    with plt.rc_context(style):
+        figure, (losses, differences) = plt.subplots(2, 1, figsize=(9, 7.2), sharex=True, height_ratios=[3, 2], layout="constrained")
+        draw_losses(losses, comparison)
+        draw_differences(differences, comparison)
+        differences.set_xlim(comparison.curves["first_step"][0], comparison.steps[-1])
+        write_atomically(path, lambda p: figure.savefig(p, dpi=150, format="png"))
+        plt.close(figure)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", type=pathlib.Path, help="what was given to `ssgpt compare --out`")
+    directory = parser.parse_args().directory
+    comparison = Comparison(directory)
+    from report_page.page import build_page
+
+    page = build_page(comparison)
+    write_atomically(directory / "report.html", lambda p: p.write_text(page, encoding="utf-8"))
+    draw_figure(comparison, directory / "comparison.png")
+    print(f"{directory / 'comparison.png'}\n{directory / 'report.html'}")
+
+
+if __name__ == "__main__":
+    main()

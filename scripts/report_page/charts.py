@@ -1,0 +1,145 @@
+"""SVG charts: one for wide and one for narrow screens, and the figures that hovering shows."""
+
+import html
+import json
+import math
+
+SHAPES = {"wide": (1000, 380), "narrow": (380, 300)}
+MOST_POINTS = 700  # of a line on the screen
+LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 34
+
+
+def ticks(low, high, count):
+    """Round values within [low, high], about `count` of them."""
+    raw = (high - low) / max(1, count)
+    size = 10 ** math.floor(math.log10(raw))
+    step = next(size * m for m in (1, 2, 5, 10) if size * m >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)], step
+
+
+def number(value, step):
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def thin(values, most):
+    """Indices of at most `most` points, the last included."""
+    if len(values) <= most:
+        return list(range(len(values)))
+    return [round(i * (len(values) - 1) / (most - 1)) for i in range(most)]
+
+
+def extremes(values, most):
+    """Indices of the lowest and highest value of each stretch: a thinned line as ragged as the whole one."""
+    if len(values) <= most:
+        return list(range(len(values)))
+    picked = []
+    buckets = most // 2
+    for k in range(buckets):
+        bucket = [i for i in range(len(values) * k // buckets, len(values) * (k + 1) // buckets) if not math.isnan(values[i])]
+        if bucket:
+            picked += sorted({min(bucket, key=values.__getitem__), max(bucket, key=values.__getitem__)})
+    return picked
+
+
+class Chart:
+    """Lines over steps. Draw with the methods, then html(). Series share colours and legend over both shapes."""
+
+    def __init__(self, x_range, y_range, label, signed=False):
+        self.x_range, self.y_range, self.label, self.signed = x_range, y_range, label, signed
+        self.layers = []  # functions of a shape's coordinates that give SVG
+        self.legend = []  # (name, colour)
+        self.hover = []  # (name, colour, steps, values)
+
+    def _path(self, steps, values, css, color, name, pick, stroke="", under=False):
+        def draw(x, y):
+            parts = []
+            pen = "M"
+            for i in pick(values, MOST_POINTS):
+                if math.isnan(values[i]):
+                    pen = "M"
+                    continue
+                parts.append(f"{pen}{x(steps[i]):.1f} {y(values[i]):.1f}")
+                pen = "L"
+            return f'<path class="{css}" data-series="{html.escape(name)}" style="stroke:var(--c{color})" {stroke} d="{"".join(parts)}"/>'
+
+        self.layers.append((not under, draw))
+
+    def raw(self, steps, values, color, name):
+        self._path(steps, values, "raw", color, name, extremes, under=True)
+
+    def smooth(self, steps, values, color, name):
+        self._path(steps, values, "smooth", color, name, thin)
+        self.legend.append((name, color))
+        self.hover.append((name, color, steps, values))
+
+    def dots(self, steps, values, color, name):
+        def draw(x, y):
+            points = zip(steps, values)
+            circles = "".join(f'<circle class="dot" cx="{x(s):.1f}" cy="{y(v):.1f}" r="3.4"/>' for s, v in points if not math.isnan(v))
+            return f'<g data-series="{html.escape(name)}" style="stroke:var(--c{color})">{circles}</g>'
+
+        self.layers.append((True, draw))
+
+    def window(self, first, last):
+        def draw(x, y):
+            top, bottom = y(self.y_range[1]), y(self.y_range[0])
+            return f'<rect class="window" x="{x(first):.1f}" y="{top:.1f}" width="{x(last) - x(first):.1f}" height="{bottom - top:.1f}"/>'
+
+        self.layers.insert(0, (False, draw))
+
+    def zero(self):
+        self.layers.append((False, lambda x, y: f'<line class="zero" x1="{x(self.x_range[0]):.1f}" x2="{x(self.x_range[1]):.1f}" y1="{y(0):.1f}" y2="{y(0):.1f}"/>'))
+
+    def estimate(self, first, last, estimate, color, name):
+        if estimate["mean_difference"] is None:
+            return
+
+        def draw(x, y):
+            mean = y(estimate["mean_difference"])
+            band = ""
+            if estimate["low"] is not None:
+                high, low = y(estimate["high"]), y(estimate["low"])
+                band = f'<rect class="band" x="{x(first):.1f}" y="{high:.1f}" width="{x(last) - x(first):.1f}" height="{max(1, low - high):.1f}" style="fill:var(--c{color})"/>'
+            line = f'<line class="mean" x1="{x(first):.1f}" x2="{x(last):.1f}" y1="{mean:.1f}" y2="{mean:.1f}" style="stroke:var(--c{color})"/>'
+            return f'<g data-series="{html.escape(name)}">{band}{line}</g>'
+
+        self.layers.append((True, draw))
+
+    def _svg(self, shape):
+        width, height = SHAPES[shape]
+        right, bottom = width - RIGHT, height - BOTTOM
+        (x0, x1), (y0, y1) = self.x_range, self.y_range
+        x = lambda step: LEFT + (step - x0) / ((x1 - x0) or 1) * (right - LEFT)
+        y = lambda value: bottom - (value - y0) / (y1 - y0) * (bottom - TOP)
+        parts = []
+        values, step = ticks(y0, y1, 6 if shape == "wide" else 5)
+        for value in values:
+            parts.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>'
+                         f'<text x="{LEFT - 9}" y="{y(value) + 4:.1f}" text-anchor="end">{number(value, step)}</text>')
+        values, step = ticks(x0, x1, 8 if shape == "wide" else 4)
+        for value in values:
+            # A label in the middle of its tick must not leave the picture.
+            anchor = "end" if x(value) > right - 16 else "middle"
+            parts.append(f'<line class="axis" x1="{x(value):.1f}" x2="{x(value):.1f}" y1="{bottom}" y2="{bottom + 5}"/>'
+                         f'<text x="{min(x(value), right):.1f}" y="{bottom + 20}" text-anchor="{anchor}">{number(value, step)}</text>')
+        parts.append(f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
+        clip = f"clip-{self.label.lower().replace(' ', '-')}-{shape}"
+        parts.append(f'<clipPath id="{clip}"><rect x="{LEFT}" y="{TOP}" width="{right - LEFT}" height="{bottom - TOP}"/></clipPath><g clip-path="url(#{clip})">')
+        parts += [draw(x, y) for _, draw in sorted(self.layers, key=lambda layer: layer[0])]
+        parts.append(f'</g><line class="cursor" x1="0" x2="0" y1="{TOP}" y2="{bottom}"/>')
+        return (f'<svg class="{shape}" viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(self.label)}" '
+                f'data-plot="{LEFT},{right},{x0:g},{x1:g}">{"".join(parts)}</svg>')
+
+    def html(self):
+        legend = "".join(
+            f'<button type="button" aria-pressed="true" data-series="{html.escape(name)}"><i style="background:var(--c{color})"></i>{html.escape(name)}</button>'
+            for name, color in self.legend)
+        legend = f'<div class="legend">{legend}</div>' if legend else ""
+        steps = self.hover[0][2]
+        picked = thin(steps, MOST_POINTS)
+        series = [{"name": n, "color": c, "values": [None if math.isnan(v[i]) else round(v[i], 5) for i in picked]} for n, c, _, v in self.hover]
+        data = json.dumps({"signed": self.signed, "steps": [int(steps[i]) for i in picked], "series": series}).replace("</", "<\\/")
+        return (f'<figure data-chart>{legend}{self._svg("wide")}{self._svg("narrow")}'
+                f'<div class="tip" role="status"></div><script type="application/json">{data}</script></figure>')

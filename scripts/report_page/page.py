@@ -1,0 +1,283 @@
+"""The report as one HTML page without external requests."""
+
+import html
+import json
+import math
+import pathlib
+
+from report_page.charts import Chart
+
+HERE = pathlib.Path(__file__).parent
+TITLES = {"lower": "lower", "higher": "higher", "no verdict": "none"}
+
+
+def esc(value):
+    return html.escape(str(value))
+
+
+def signed(value, digits=4):
+    return "–" if value is None or math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def plain(value, digits=4):
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def count(value):
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.0f}"
+
+
+def table(head, rows, css=""):
+    cells = lambda row, tag: "".join(f"<{tag}>{cell}</{tag}>" for cell in row)
+    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
+    heading = f"<thead><tr>{cells(head, 'th')}</tr></thead>" if head else ""
+    return f'<div class="scroll"><table class="{css}">{heading}<tbody>{body}</tbody></table></div>'
+
+
+def section(title, about, body):
+    about = f'<p class="about">{about}</p>' if about else ""
+    return f"<section><h2>{title}</h2>{about}{body}</section>"
+
+
+def basis(estimate):
+    if estimate["method"] == "batch means":
+        return f"from {estimate['batches']} batch means"
+    return f"from {estimate['values']} seeds, {estimate['method'].split(', ')[1]}"
+
+
+def headline(comparison, one):
+    """The verdict of a comparison in a sentence, and the figures it rests on."""
+    candidate, baseline, training = esc(one["candidate"]), esc(one["baseline"]), one["training"]
+    if one["verdict"] == "no verdict":
+        title = f"No verdict between {candidate} and {baseline}"
+    else:
+        title = f"{candidate} has a {one['verdict']} training loss than {baseline}"
+    window = comparison.data["window"]
+    lead = (f"{candidate} minus {baseline}: <b>{signed(training['mean_difference'])}</b> nats a token on average over steps "
+            f"{window['first_step']:,} to {window['last_step']:,}")
+    if training["low"] is None:
+        return title, f"{lead}. {training['values']} points are too few for an error."
+    lead += f", 95 % interval <b>{signed(training['low'])}</b> to <b>{signed(training['high'])}</b>, {basis(training)}."
+    if one["verdict"] == training["verdict"] == "no verdict":
+        lead += " Chance alone could give that."
+    elif one["verdict"] == "no verdict":
+        lead += " The validation loss says the opposite."
+    return title, lead
+
+
+def header(comparison):
+    data = comparison.data
+    first = comparison.comparisons[0]
+    parts = [f'<p class="eyebrow">ssgpt · paired comparison of {len(data["runs"])} runs · {count(data["shared"]["tokens"])} tokens each</p>']
+    for i, one in enumerate(comparison.comparisons):
+        title, lead = headline(comparison, one)
+        css = TITLES[one["verdict"]]
+        tag = "h1" if one is first else "h2"
+        parts.append(f'<span class="badge {css}">{esc(one["verdict"])}</span><{tag}>{title}</{tag}><p class="lead">{lead}</p>')
+    if any(one["training"]["method"] == "batch means" for one in comparison.comparisons):
+        parts.append('<p class="soft">One pair of runs: the variance between seeds is not in this error. Another seed may give another difference.</p>')
+    return f"<header>{''.join(parts)}</header>"
+
+
+def key(name, value, under, css=""):
+    return f'<div class="key"><div class="name">{name}</div><div class="value {css}">{value}</div><div class="under">{under}</div></div>'
+
+
+def estimate_key(name, estimate):
+    if estimate is None:
+        return key(name, "not measured", "no shared validation in the window", "word")
+    css = TITLES[estimate["verdict"]]
+    interval = f"95 %: {signed(estimate['low'])} … {signed(estimate['high'])}" if estimate["low"] is not None else f"too few points for an error ({estimate['values']})"
+    return key(name, f'<span class="{css}">{signed(estimate["mean_difference"])}</span>', f"{interval}<br>{esc(estimate['verdict'])}")
+
+
+def keys(comparison, one):
+    variants = {v["label"]: v for v in comparison.variants}
+    own = variants[one["candidate"]]["tokens_to_baseline_final_loss"]
+    base = variants[one["baseline"]]["tokens_to_baseline_final_loss"]
+    target = f"to reach {esc(one['baseline'])}’s final smoothed loss, {plain(comparison.data['target_loss'], 3)}"
+    if own is None or base is None:
+        tokens = key("Tokens needed", "not reached", target, "word")
+    else:
+        change = 100 * (own / base - 1)
+        tokens = key("Tokens needed", f"{abs(change):.1f} % {'fewer' if change <= 0 else 'more'}", f"{target}: {count(own)} against {count(base)}")
+    detectable = one["training"]["smallest_detectable"]
+    smallest = key("Smallest difference it could show", plain(detectable), "nats a token, found in 4 of 5 repetitions" if detectable is not None else "needs an error")
+    title = f"<h3>{esc(one['candidate'])}</h3>" if len(comparison.comparisons) > 1 else ""
+    return (f'{title}<div class="keys">{estimate_key("Training loss, difference", one["training"])}'
+            f'{estimate_key("Validation loss, difference", one["validation"])}{tokens}{smallest}</div>')
+
+
+def curves(comparison):
+    x_range = (comparison.curves["first_step"][0], comparison.steps[-1])
+    chart = Chart(x_range, comparison.loss_range(), "Training loss by step")
+    for variant in comparison.variants:
+        label = variant["label"]
+        color = comparison.color[label]
+        for run in variant["runs"]:
+            chart.raw(comparison.steps, comparison.curves[f"loss/{run}"], color, label)
+        chart.smooth(comparison.steps, comparison.curves[f"smoothed/{label}"], color, label)
+    about = (f"Nats a token by step. Faint: each line that was logged; bold: smoothed over about {comparison.data['smoothing_steps']:.0f} steps. "
+             "The steep beginning is above the axis.")
+    return section("Training loss", about, chart.html() + window_chart(comparison))
+
+
+def window_chart(comparison):
+    steps, smoothed = comparison.window_curves()
+    values = [v for series in smoothed.values() for v in series if not math.isnan(v)]
+    if len(steps) < 2 or not values:
+        return ""
+    room = 0.06 * (max(values) - min(values)) or 0.01
+    chart = Chart((steps[0], steps[-1]), (min(values) - room, max(values) + room), "Smoothed training loss within the window")
+    for label, series in smoothed.items():
+        chart.smooth(steps, series, comparison.color[label], label)
+    chart.legend = []  # the chart above it has one
+    return f"<h3>The window enlarged, smoothed</h3>{chart.html()}"
+
+
+def difference_panel(comparison):
+    data = comparison.data
+    window = data["window"]
+    x_range = (comparison.curves["first_step"][0], comparison.steps[-1])
+    chart = Chart(x_range, comparison.difference_range(), "Difference of the training losses by step", signed=True)
+    chart.window(window["first_step"], window["last_step"])
+    chart.zero()
+    for one in comparison.comparisons:
+        label = one["candidate"]
+        color = comparison.color[label]
+        name = f"{label} − {one['baseline']}"
+        if len(comparison.comparisons) == 1:
+            chart.raw(comparison.steps, comparison.curves[f"difference/{label}"], color, name)
+        chart.smooth(comparison.steps, comparison.curves[f"smoothed_difference/{label}"], color, name)
+        chart.estimate(window["first_step"], window["last_step"], one["training"], color, name)
+    about = (f"Below zero, {esc(data['baseline'])} has the higher loss at that step. Shaded: the window, steps {window['first_step']:,} to {window['last_step']:,}, "
+             "with its mean (dashed) and 95 % interval.")
+    return section("Difference, step by step", about, chart.html())
+
+
+def validation_panel(comparison):
+    if not comparison.validation:
+        return ""
+    steps = comparison.validation_steps
+    means = {v["label"]: comparison.validation_mean(v) for v in comparison.variants}
+    values = sorted(v for series in means.values() for v in series if not math.isnan(v))
+    top = max((m[len(m) // 8] for m in means.values() if not math.isnan(m[len(m) // 8])), default=values[-1])
+    room = 0.06 * (top - values[0]) or 0.01
+    chart = Chart((comparison.curves["first_step"][0], comparison.steps[-1]), (values[0] - room, top + room), "Validation loss by step")
+    for label, series in means.items():
+        chart.smooth(steps, series, comparison.color[label], label)
+        chart.dots(steps, series, comparison.color[label], label)
+    head = ["step", *(esc(label) for label in means), *(f"{esc(one['candidate'])} − {esc(one['baseline'])}" for one in comparison.comparisons)]
+    rows = []
+    for i, step in enumerate(steps):
+        rows.append([f"{step:,.0f}", *(plain(m[i]) for m in means.values()), *(signed(one["validation_difference"][i]) for one in comparison.comparisons)])
+    shown = [rows[round((k + 1) * len(rows) / min(6, len(rows))) - 1] for k in range(min(6, len(rows)))]
+    body = chart.html() + table(head, shown)
+    if len(shown) < len(rows):
+        body += f"<details><summary>All {len(rows)} validations</summary>{table(head, rows)}</details>"
+    return section("Validation loss", "The same held-out windows each time, for every run.", body)
+
+
+def along_the_curve(comparison):
+    first = comparison.comparisons[0]
+    head = ["steps", esc(first["baseline"])]
+    for one in comparison.comparisons:
+        head += [esc(one["candidate"]), "difference"]
+    rows = []
+    for i, segment in enumerate(first["segments"]):
+        row = [f"{segment['first_step']:,}–{segment['last_step']:,}", plain(segment["baseline"])]
+        for one in comparison.comparisons:
+            row += [plain(one["segments"][i]["candidate"]), signed(one["segments"][i]["difference"])]
+        rows.append(row)
+    body = table(head, rows)
+    for one in comparison.comparisons:
+        if len(one["seeds"]) > 1:
+            seeds = [[s["seed"], signed(s["training"]), signed(s["validation"])] for s in one["seeds"]]
+            body += f"<h3>{esc(one['candidate'])} − {esc(one['baseline'])} by seed, over the window</h3>" + table(["seed", "training", "validation"], seeds)
+    return section("Along the curve", "Mean training loss over each tenth of the steps.", body)
+
+
+SETTING_NAMES = {
+    "hidden_size": "hidden size", "num_hidden_layers": "layers", "num_attention_heads": "attention heads", "intermediate_size": "feed-forward size",
+    "vocab_size": "vocabulary", "sequence_length": "sequence length", "global_batch_size": "sequences a step", "tokens_per_step": "tokens a step",
+    "max_steps": "steps", "lr": "learning rate", "warmup_steps": "warm-up steps", "weight_decay": "weight decay", "clip_grad_norm": "gradient clipping",
+}
+
+
+def settings(comparison):
+    parts = ['<div class="columns">']
+    for one in comparison.comparisons:
+        material = [[esc(s["key"]), esc(s["baseline"]), esc(s["candidate"])] for s in one["settings"] if s["material"]]
+        other = [[esc(s["key"]), esc(s["baseline"]), esc(s["candidate"])] for s in one["settings"] if not s["material"]]
+        head = ["setting", esc(one["baseline"]), esc(one["candidate"])]
+        said = "Attention alone differs." if one["attention_alone_differs"] else "Nothing but the seed differs." if not material else "More than attention differs."
+        parts.append(f"<div><h3>What differs</h3><p>{said}</p>" + (table(head, material, "text keys-table") if material else ""))
+        if other:
+            parts.append(f"<details><summary>Settings without effect on what is learnt that differ: {len(other)}</summary>{table(head, other, 'text keys-table')}</details>")
+        parts.append("</div>")
+    runs = comparison.data["runs"]
+    rows = [["parameters", f"{runs[0]['run']['num_parameters']:,}"]] if isinstance(runs[0]["run"].get("num_parameters"), int) else []
+    rows += [[SETTING_NAMES.get(k, esc(k)), f"{v:,}" if isinstance(v, int) else esc(v)] for k, v in comparison.data["settings"].items()]
+    parts.append(f"<div><h3>Set-up of {esc(comparison.data['baseline'])}</h3>{table([], rows, 'text')}</div></div>")
+    return section("Settings", "", "".join(parts))
+
+
+METHOD = """<ul>
+<li>A run’s log holds the mean training loss since its last line. Losses are compared over the stretches of steps that the lines of all runs share.
+Runs of one seed start from the same weights and read the same text in the same order, so most of the noise of a step is in both, and cancels in their difference.</li>
+<li>The difference is candidate minus baseline, averaged over the window; in nats a token.</li>
+<li>With one pair of runs the standard error comes from non-overlapping batch means: the window is cut into up to 20 stretches, whose means scatter as the mean itself would,
+however much neighbouring steps depend on each other (Schmeiser, Operations Research 30(3), 1982). While neighbouring stretches still correlate, they are joined to fewer.
+With several seeds it is the scatter of the differences between seeds. The 95 % interval is Student’s t.</li>
+<li>“Lower” or “higher” is said where that interval lies on one side of zero and the validation loss does not say the opposite; else there is no verdict.</li>
+<li>The smallest difference that the experiment could show is (t<sub>0.975</sub> + t<sub>0.80</sub>) standard errors: a true difference of that size is found in 80 % of repetitions
+(Bloom, Evaluation Review 19(5), 1995).</li></ul>"""
+
+
+def method(comparison):
+    rows = []
+    for one in comparison.comparisons:
+        for name in ("training", "validation"):
+            e = one[name]
+            if e is None:
+                continue
+            detail = f"{e['batches']} batches, lag-1 {e['lag1_autocorrelation']:+.2f}".replace("-0", "−0") if "batches" in e else f"{e['values']} values"
+            rows.append([f"{esc(one['candidate'])}, {name}", esc(e["method"]), detail, plain(e["standard_error"]), plain(e["degrees_of_freedom"], 1)])
+    return section("How the numbers were made", "", METHOD + table(["", "error from", "of", "std. error", "d.o.f."], rows))
+
+
+def notes(comparison):
+    items = "".join(f'<div class="note{" warning" if n["warning"] else ""}">{esc(n["text"])}</div>' for n in comparison.data["notes"])
+    return section("Notes", "", items) if items else ""
+
+
+def flat(value):
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {flat(v)}" for k, v in value.items())
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def provenance(comparison):
+    parts = []
+    for run in comparison.data["runs"]:
+        info = run["run"]
+        rows = [["directory", esc(run["directory"])], ["seed", run["seed"]], ["steps", f"{run['last_step']:,} of {run['max_steps']:,}"]]
+        rows += [[esc(k), esc(flat(info[k]))] for k in ("run_id", "revision", "versions", "hardware") if k in info]
+        parts.append(f"<h3>{esc(run['label'] or run['directory'])}</h3>{table([], rows, 'text')}")
+        if "command" in info:
+            command = info["command"]
+            parts.append(f"<pre>{esc(command if isinstance(command, str) else ' '.join(map(str, command)))}</pre>")
+        parts.append(f"<details><summary>Config as resolved</summary><pre>{esc(run['config'])}</pre></details>")
+    return section("Where it comes from", "", "".join(parts))
+
+
+def build_page(comparison):
+    title = f"{headline(comparison, comparison.comparisons[0])[0]} · ssgpt"
+    body = [header(comparison), *(keys(comparison, one) for one in comparison.comparisons), curves(comparison), difference_panel(comparison),
+            validation_panel(comparison), along_the_curve(comparison), notes(comparison), settings(comparison), method(comparison), provenance(comparison)]
+    return ('<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+            f'<link rel="icon" href="data:,"><title>{title}</title><style>{(HERE / "style.css").read_text()}</style></head><body><main>{"".join(body)}</main>'
+            f'<script>{(HERE / "script.js").read_text()}</script></body></html>\n')

@@ -1,0 +1,203 @@
+"""ssgpt compare on runs made here, and the figures that scripts/report.py draws from it."""
+
+import csv
+import html.parser
+import json
+import math
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import CONFIG, ROOT, merged
+
+STEPS = 300
+TOKENS = CONFIG["train"]["global_batch_size"] * CONFIG["data"]["sequence_length"]
+
+
+def write_run(directory, kind, seed=1, offset=0.0, own=0, every=1, steps=STEPS, validation_every=50, config={}, noise=0.002):
+    """A curve whose noise of the text is a function of the seed; returns the losses of the steps."""
+    directory.mkdir(parents=True)
+    settings = {"run": {"name": directory.name, "seed": seed}, "model": {"attention": {"kind": kind}}, "log": {"every": every},
+                "train": {"max_steps": STEPS}, "data": {"train": ["train.bin"], "validation": ["validation.bin"]}}
+    (directory / "config.yaml").write_text(json.dumps(merged(CONFIG, settings, config)))
+    (directory / "run.json").write_text(json.dumps({"run_id": "0123", "revision": "abcdef", "command": ["ssgpt", "train", "<&>"],
+                                                    "hardware": {"cpu": "a & b"}, "versions": {}, "num_parameters": 1234}))
+    step = np.arange(1, steps + 1)
+    losses = 2 + 2 * np.exp(-step / 60) + np.random.default_rng(seed).normal(0, 0.1, STEPS)[:steps] + offset
+    losses = losses + np.random.default_rng(100 + own).normal(0, noise, STEPS)[:steps]
+    with open(directory / "metrics.jsonl", "w") as file:
+        for end in step:
+            line = {"step": int(end), "tokens": int(end) * TOKENS}
+            if end % every == 0 or end == steps:
+                line["train/loss"] = float(losses[(end - 1) // every * every : end].mean())
+            if validation_every and end % validation_every == 0:
+                line["validation/loss"] = float(2.5 + offset + 1 / end)
+            if len(line) > 2:
+                file.write(json.dumps({**line, "time": 1.0}) + "\n")
+    return losses
+
+
+@pytest.fixture
+def pair(tmp_path):
+    return write_run(tmp_path / "softmax", "softmax"), write_run(tmp_path / "ssmax", "ssmax", offset=-0.01, own=1)
+
+
+def test_finds_a_known_difference_and_writes_the_same_curves(program, pair):
+    softmax, ssmax = pair
+    out, _ = program.run("compare", "softmax", "ssmax", "--json", "--out", "report")
+    comparison = json.loads(out)
+    assert comparison == json.loads((program.directory / "report" / "comparison.json").read_text())
+    (one,) = comparison["comparisons"]
+    assert one["verdict"] == "lower"
+    assert (one["candidate"], one["baseline"]) == ("SSMax", "Softmax")
+    assert one["attention_alone_differs"]
+    window = slice(240, 300)
+    assert one["training"]["mean_difference"] == pytest.approx((ssmax - softmax)[window].mean(), abs=1e-12)
+    batches = (ssmax - softmax)[window].reshape(15, 4).mean(axis=1)  # 60 points: batches of 4
+    assert one["training"]["batches"] == 15
+    assert one["training"]["standard_error"] == pytest.approx(batches.std(ddof=1) / math.sqrt(15), rel=1e-9)
+    with open(program.directory / "report" / "comparison.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(r["loss/Softmax"]) for r in rows] == softmax.tolist()
+    assert [float(r["loss/SSMax"]) for r in rows] == ssmax.tolist()
+    assert [float(r["difference/SSMax"]) for r in rows] == (ssmax - softmax).tolist()
+
+
+def test_table_says_what_is_not_in_the_error(program, pair):
+    out, _ = program.run("compare", "softmax", "ssmax", "--out", "report")
+    assert "variance between seeds is not in this error" in out
+    assert "smallest difference that this experiment could have shown" in out
+    assert out == (program.directory / "report" / "table.txt").read_text()
+
+
+def test_window_and_baseline_are_options(program, pair):
+    softmax, ssmax = pair
+    out, _ = program.run("compare", "softmax", "ssmax", "--baseline", "ssmax/", "--window", "101:200", "--json")
+    (one,) = json.loads(out)["comparisons"]
+    assert one["baseline"] == "SSMax"
+    assert one["training"]["mean_difference"] == pytest.approx((softmax - ssmax)[100:200].mean(), abs=1e-12)
+
+
+def test_seeds_are_grouped_and_paired(program):
+    differences = []
+    for seed in (1, 2, 3):
+        a = write_run(program.directory / f"softmax{seed}", "softmax", seed=seed, own=seed)
+        b = write_run(program.directory / f"ssmax{seed}", "ssmax", seed=seed, offset=-0.01 - 0.001 * seed, own=10 + seed)
+        differences.append((b - a)[240:].mean())
+    runs = [f"{kind}{seed}" for kind in ("softmax", "ssmax") for seed in (1, 2, 3)]
+    comparison = json.loads(program.run("compare", *runs, "--json")[0])
+    (one,) = comparison["comparisons"]
+    assert one["training"]["method"] == "seeds, paired"
+    assert one["training"]["standard_error"] == pytest.approx(np.std(differences, ddof=1) / math.sqrt(3), rel=1e-9)
+    assert [s["seed"] for s in one["seeds"]] == [1, 2, 3]
+
+
+def test_other_lengths_and_logging_steps_meet_in_what_they_share(program):
+    softmax = write_run(program.directory / "softmax", "softmax", every=10)
+    ssmax = write_run(program.directory / "ssmax", "ssmax", offset=-0.01, own=1, every=4, steps=200)
+    comparison = json.loads(program.run("compare", "softmax", "ssmax", "--json")[0])
+    assert comparison["shared"] == {"first_step": 1, "last_step": 200, "points": 10, "tokens": 200 * TOKENS}
+    text = " ".join(n["text"] for n in comparison["notes"])
+    assert "goes on to step 300" in text and "log every 4 to 10" in text
+    (one,) = comparison["comparisons"]
+    assert one["training"]["mean_difference"] == pytest.approx((ssmax[160:200] - softmax[160:200]).mean(), abs=1e-12)
+
+
+def test_a_torn_last_line_is_passed_over(program, pair):
+    with open(program.directory / "ssmax" / "metrics.jsonl", "a") as file:
+        file.write('{"step": 301, "tok')
+    comparison = json.loads(program.run("compare", "softmax", "ssmax", "--json")[0])
+    assert "torn" in " ".join(n["text"] for n in comparison["notes"])
+
+
+def test_exit_codes(program, pair):
+    assert "two runs" in program.run("compare", "softmax", code=2)[1]
+    program.run("compare", "softmax", "absent", code=3)
+    program.run("compare", "softmax", "ssmax", "--window", "5000:6000", code=2)
+    program.run("compare", "softmax", "ssmax", "--baseline", "train.bin", code=2)
+    write_run(program.directory / "wide", "ssmax", config={"model": {"vocab_size": 128}})
+    assert "vocab_size" in program.run("compare", "softmax", "wide", code=2)[1]
+    with open(program.directory / "ssmax" / "metrics.jsonl", "a") as file:
+        file.write('{"step": 3, "tokens": 1, "train/loss": 1.0}\n')
+    assert "metrics.jsonl:301" in program.run("compare", "softmax", "ssmax", code=3)[1]
+
+
+class References(html.parser.HTMLParser):
+    """What a page would fetch, its visible text, and whether its tags are closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.fetched, self.text, self.open = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.fetched += [v for n, v in attributes if n in ("src", "href", "srcset", "action", "data") and not v.startswith("data:")]
+        if tag not in ("meta", "link", "br", "rect", "line", "circle", "path"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in ("rect", "line", "circle", "path"):
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture
+def report(program, pair):
+    program.run("compare", "softmax", "ssmax", "--out", "report")
+    directory = program.directory / "report"
+    subprocess.run([sys.executable, ROOT / "scripts" / "report.py", directory], check=True)
+    return directory
+
+
+def test_the_page_is_one_file_without_requests(report):
+    page = (report / "report.html").read_text()
+    assert not re.search(r"https?://|@import|url\((?!#clip)|fetch\(|XMLHttpRequest", page)
+    references = References()
+    references.feed(page)
+    assert references.fetched == []
+    assert references.open == []
+    text = " ".join(references.text)
+    assert "SSMax has a lower training loss than Softmax" in text
+    assert "variance between seeds is not in this error" in text
+    assert "ssgpt train <&>" in text  # what runs say is escaped
+
+
+def test_the_page_draws_the_curves(report):
+    page = (report / "report.html").read_text()
+    data = [json.loads(d) for d in re.findall(r'<script type="application/json">(.*?)</script>', page)]
+    training = data[0]
+    assert training["steps"][-1] == STEPS
+    assert [s["name"] for s in training["series"]] == ["Softmax", "SSMax"]
+    assert page.count('class="wide"') == page.count('class="narrow"') == len(data) == 4
+    assert "nan" not in "".join(re.findall(r'd="[^"]*"', page))
+
+
+def test_the_figure_is_an_image(report):
+    import matplotlib.image
+
+    picture = matplotlib.image.imread(report / "comparison.png")
+    assert picture.shape[0] > 800 and picture.shape[1] > 1000
+    assert picture[..., :3].std() > 0.05  # something is drawn
+
+
+def test_a_broken_run_still_gives_a_report(program):
+    write_run(program.directory / "softmax", "softmax", validation_every=0)
+    write_run(program.directory / "ssmax", "ssmax", own=1, validation_every=0)
+    path = program.directory / "ssmax" / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines[120:]:
+        line["train/loss"] = None
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    out, _ = program.run("compare", "softmax", "ssmax", "--out", "report")
+    assert "No verdict" in out and "without a finite training loss" in out
+    subprocess.run([sys.executable, ROOT / "scripts" / "report.py", program.directory / "report"], check=True)
+    assert "No verdict" in (program.directory / "report" / "report.html").read_text()
+
+
+def test_report_refuses_a_foreign_directory(tmp_path):
+    result = subprocess.run([sys.executable, ROOT / "scripts" / "report.py", tmp_path], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "ssgpt compare --out" in result.stderr and "Traceback" not in result.stderr
