@@ -1,0 +1,60 @@
+// Files for the tests, built byte by byte from the formats' definitions and not with the code under test.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ssgpt::data::testing {
+
+// A folder that is removed with the object.
+class TemporaryFolder {
+ public:
+  TemporaryFolder();
+  ~TemporaryFolder();
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+void write_file(const std::filesystem::path& path, std::string_view bytes);
+std::string read_file(const std::filesystem::path& path);
+
+// The value's bytes, least significant first.
+std::string little_endian(uint64_t value, int num_bytes);
+
+// llm.c's format: 256 int32 of header (magic, version, count), then the tokens.
+std::string llmc_file(int32_t magic, int32_t version, int32_t count, const std::vector<uint32_t>& tokens,
+                      int token_bytes);
+
+// `count` tokens of a fixed pattern, each below `limit`.
+std::vector<uint32_t> pattern_tokens(size_t count, uint32_t limit);
+
+std::string zstd_frame(std::string_view text);
+
+// What the exception says that `action` throws; fails the test where it throws none of type E.
+template <typename E>
+std::string message_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const E& error) {
+    return error.what();
+  }
+  return "no such exception was thrown";
+}
+
+// Text made of words from a seed: num_lines lines, a blank line after every fifth.
+std::string make_text(uint64_t seed, int num_lines);
+
+// A tokenizer of 600 pieces trained on make_text, written into the folder; returns its path.
+std::filesystem::path write_tokenizer(const TemporaryFolder& folder);
+
+}  // namespace ssgpt::data::testing
