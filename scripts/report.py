@@ -45,14 +45,19 @@ class Comparison:
         self.color = {v["label"]: i % len(COLORS) for i, v in enumerate(self.variants)}
 
     def validation_mean(self, variant):
-        series = [self.validation[f"validation/{run}"] for run in variant["runs"] if f"validation/{run}" in self.validation]
+        series = [
+            self.validation[f"validation/{run}"] for run in variant["runs"] if f"validation/{run}" in self.validation
+        ]
         return [sum(values) / len(values) for values in zip(*series)]
 
     def loss_range(self):
         """Limits that show most of the curves: what they were before a tenth of the steps is cut off."""
         begin = len(self.steps) // 10
         raw = [v for n, c in self.curves.items() if n.startswith("loss/") for v in c[begin:] if not math.isnan(v)]
-        top = max((c[begin] for n, c in self.curves.items() if n.startswith("loss/") and not math.isnan(c[begin])), default=max(raw, default=1.0))
+        top = max(
+            (c[begin] for n, c in self.curves.items() if n.startswith("loss/") and not math.isnan(c[begin])),
+            default=max(raw, default=1.0),
+        )
         return padded(min([*raw, *(v for v in self.validation_values() if v <= top)], default=0.0), top)
 
     def window_curves(self):
@@ -101,11 +106,22 @@ def draw_losses(axes, comparison):
         axes.plot(comparison.steps, comparison.curves[f"smoothed/{label}"], color=color, linewidth=1.8, label=label)
         if comparison.validation:
             mean = comparison.validation_mean(variant)
-            axes.plot(comparison.validation_steps, mean, "o", color=color, markerfacecolor="white", markersize=4.5, label=f"{label}, validation")
+            axes.plot(
+                comparison.validation_steps,
+                mean,
+                "o",
+                color=color,
+                markerfacecolor="white",
+                markersize=4.5,
+                label=f"{label}, validation",
+            )
     axes.set_ylim(*comparison.loss_range())
     draw_window_inset(axes, comparison)
     axes.set_ylabel("loss (nats a token)")
-    axes.set_title("Training loss: raw (faint) and smoothed" + (", validation (circles)" if comparison.validation else ""), loc="left")
+    axes.set_title(
+        "Training loss: raw (faint) and smoothed" + (", validation (circles)" if comparison.validation else ""),
+        loc="left",
+    )
     axes.legend(frameon=False, loc="upper right", ncols=min(2, len(comparison.variants)))
 
 
@@ -132,12 +148,21 @@ def draw_differences(axes, comparison):
         color = COLORS[comparison.color[label]]
         estimate = one["training"]
         axes.plot(comparison.steps, comparison.curves[f"difference/{label}"], color=color, alpha=0.22, linewidth=0.7)
-        axes.plot(comparison.steps, comparison.curves[f"smoothed_difference/{label}"], color=color, linewidth=1.6, label=label)
+        axes.plot(
+            comparison.steps, comparison.curves[f"smoothed_difference/{label}"], color=color, linewidth=1.6, label=label
+        )
         if estimate["low"] is not None:
             span = [window["first_step"], window["last_step"]]
             axes.fill_between(span, estimate["low"], estimate["high"], color=color, alpha=0.3, linewidth=0)
             text = f"mean {estimate['mean_difference']:+.4f}, 95 % {estimate['low']:+.4f} … {estimate['high']:+.4f}"
-            axes.plot(span, [estimate["mean_difference"]] * 2, color=color, linewidth=1.6, linestyle="--", label=text.replace("-", "−"))
+            axes.plot(
+                span,
+                [estimate["mean_difference"]] * 2,
+                color=color,
+                linewidth=1.6,
+                linestyle="--",
+                label=text.replace("-", "−"),
+            )
     axes.set_ylim(*comparison.difference_range())
     axes.set_xlabel("step")
     axes.set_ylabel("difference (nats a token)")
@@ -151,10 +176,21 @@ def draw_figure(comparison, path):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    style = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#ECEDEA",
-             "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.axisbelow": True, "font.family": "DejaVu Sans"}
+    style = {
+        "font.size": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.color": "#ECEDEA",
+        "axes.titlesize": 10.5,
+        "axes.titleweight": "bold",
+        "axes.axisbelow": True,
+        "font.family": "DejaVu Sans",
+    }
     with plt.rc_context(style):
-        figure, (losses, differences) = plt.subplots(2, 1, figsize=(9, 7.2), sharex=True, height_ratios=[3, 2], layout="constrained")
+        figure, (losses, differences) = plt.subplots(
+            2, 1, figsize=(9, 7.2), sharex=True, height_ratios=[3, 2], layout="constrained"
+        )
         draw_losses(losses, comparison)
         draw_differences(differences, comparison)
         differences.set_xlim(comparison.curves["first_step"][0], comparison.steps[-1])

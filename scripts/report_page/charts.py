@@ -37,7 +37,9 @@ def extremes(values, most):
     picked = []
     buckets = most // 2
     for k in range(buckets):
-        bucket = [i for i in range(len(values) * k // buckets, len(values) * (k + 1) // buckets) if not math.isnan(values[i])]
+        bucket = [
+            i for i in range(len(values) * k // buckets, len(values) * (k + 1) // buckets) if not math.isnan(values[i])
+        ]
         if bucket:
             picked += sorted({min(bucket, key=values.__getitem__), max(bucket, key=values.__getitem__)})
     return picked
@@ -77,7 +79,9 @@ class Chart:
     def dots(self, steps, values, color, name):
         def draw(x, y):
             points = zip(steps, values)
-            circles = "".join(f'<circle class="dot" cx="{x(s):.1f}" cy="{y(v):.1f}" r="3.4"/>' for s, v in points if not math.isnan(v))
+            circles = "".join(
+                f'<circle class="dot" cx="{x(s):.1f}" cy="{y(v):.1f}" r="3.4"/>' for s, v in points if not math.isnan(v)
+            )
             return f'<g data-series="{html.escape(name)}" style="stroke:var(--c{color})">{circles}</g>'
 
         self.layers.append((True, draw))
@@ -90,7 +94,14 @@ class Chart:
         self.layers.insert(0, (False, draw))
 
     def zero(self):
-        self.layers.append((False, lambda x, y: f'<line class="zero" x1="{x(self.x_range[0]):.1f}" x2="{x(self.x_range[1]):.1f}" y1="{y(0):.1f}" y2="{y(0):.1f}"/>'))
+        self.layers.append(
+            (
+                False,
+                lambda x, y: (
+                    f'<line class="zero" x1="{x(self.x_range[0]):.1f}" x2="{x(self.x_range[1]):.1f}" y1="{y(0):.1f}" y2="{y(0):.1f}"/>'
+                ),
+            )
+        )
 
     def estimate(self, first, last, estimate, color, name):
         if estimate["mean_difference"] is None:
@@ -116,30 +127,49 @@ class Chart:
         parts = []
         values, step = ticks(y0, y1, 6 if shape == "wide" else 5)
         for value in values:
-            parts.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>'
-                         f'<text x="{LEFT - 9}" y="{y(value) + 4:.1f}" text-anchor="end">{number(value, step)}</text>')
+            parts.append(
+                f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>'
+                f'<text x="{LEFT - 9}" y="{y(value) + 4:.1f}" text-anchor="end">{number(value, step)}</text>'
+            )
         values, step = ticks(x0, x1, 8 if shape == "wide" else 4)
         for value in values:
             # A label in the middle of its tick must not leave the picture.
             anchor = "end" if x(value) > right - 16 else "middle"
-            parts.append(f'<line class="axis" x1="{x(value):.1f}" x2="{x(value):.1f}" y1="{bottom}" y2="{bottom + 5}"/>'
-                         f'<text x="{min(x(value), right):.1f}" y="{bottom + 20}" text-anchor="{anchor}">{number(value, step)}</text>')
-        parts.append(f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
+            parts.append(
+                f'<line class="axis" x1="{x(value):.1f}" x2="{x(value):.1f}" y1="{bottom}" y2="{bottom + 5}"/>'
+                f'<text x="{min(x(value), right):.1f}" y="{bottom + 20}" text-anchor="{anchor}">{number(value, step)}</text>'
+            )
+        parts.append(
+            f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>'
+            f'<text x="{LEFT - 9}" y="{bottom + 20}" text-anchor="end">step</text>'
+        )
         clip = f"clip-{self.label.lower().replace(' ', '-')}-{shape}"
-        parts.append(f'<clipPath id="{clip}"><rect x="{LEFT}" y="{TOP}" width="{right - LEFT}" height="{bottom - TOP}"/></clipPath><g clip-path="url(#{clip})">')
+        parts.append(
+            f'<clipPath id="{clip}"><rect x="{LEFT}" y="{TOP}" width="{right - LEFT}" height="{bottom - TOP}"/></clipPath><g clip-path="url(#{clip})">'
+        )
         parts += [draw(x, y) for _, draw in sorted(self.layers, key=lambda layer: layer[0])]
         parts.append(f'</g><line class="cursor" x1="0" x2="0" y1="{TOP}" y2="{bottom}"/>')
-        return (f'<svg class="{shape}" viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(self.label)}" '
-                f'data-plot="{LEFT},{right},{x0:g},{x1:g}">{"".join(parts)}</svg>')
+        return (
+            f'<svg class="{shape}" viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(self.label)}" '
+            f'data-plot="{LEFT},{right},{x0:g},{x1:g}">{"".join(parts)}</svg>'
+        )
 
     def html(self):
         legend = "".join(
             f'<button type="button" aria-pressed="true" data-series="{html.escape(name)}"><i style="background:var(--c{color})"></i>{html.escape(name)}</button>'
-            for name, color in self.legend)
+            for name, color in self.legend
+        )
         legend = f'<div class="legend">{legend}</div>' if legend else ""
         steps = self.hover[0][2]
         picked = thin(steps, MOST_POINTS)
-        series = [{"name": n, "color": c, "values": [None if math.isnan(v[i]) else round(v[i], 5) for i in picked]} for n, c, _, v in self.hover]
-        data = json.dumps({"signed": self.signed, "steps": [int(steps[i]) for i in picked], "series": series}).replace("</", "<\\/")
-        return (f'<figure data-chart>{legend}{self._svg("wide")}{self._svg("narrow")}'
-                f'<div class="tip" role="status"></div><script type="application/json">{data}</script></figure>')
+        series = [
+            {"name": n, "color": c, "values": [None if math.isnan(v[i]) else round(v[i], 5) for i in picked]}
+            for n, c, _, v in self.hover
+        ]
+        data = json.dumps({"signed": self.signed, "steps": [int(steps[i]) for i in picked], "series": series}).replace(
+            "</", "<\\/"
+        )
+        return (
+            f"<figure data-chart>{legend}{self._svg('wide')}{self._svg('narrow')}"
+            f'<div class="tip" role="status"></div><script type="application/json">{data}</script></figure>'
+        )

@@ -56,11 +56,13 @@ def headline(comparison, one):
     else:
         title = f"{candidate} has a {one['verdict']} training loss than {baseline}"
     window = comparison.data["window"]
-    lead = (f"{candidate} minus {baseline}: <b>{signed(training['mean_difference'])}</b> nats a token on average over steps "
-            f"{window['first_step']:,} to {window['last_step']:,}")
+    lead = (
+        f"{candidate} minus {baseline}: <b>{signed(training['mean_difference'])}</b> nats a token on average over steps "
+        f"{window['first_step']:,} to {window['last_step']:,}"
+    )
     if training["low"] is None:
         return title, f"{lead}. {training['values']} points are too few for an error."
-    lead += f", 95 % interval <b>{signed(training['low'])}</b> to <b>{signed(training['high'])}</b>, {basis(training)}."
+    lead += f", 95&nbsp;% interval <b>{signed(training['low'])}</b> to <b>{signed(training['high'])}</b>, {basis(training)}."
     if one["verdict"] == training["verdict"] == "no verdict":
         lead += " Chance alone could give that."
     elif one["verdict"] == "no verdict":
@@ -71,14 +73,20 @@ def headline(comparison, one):
 def header(comparison):
     data = comparison.data
     first = comparison.comparisons[0]
-    parts = [f'<p class="eyebrow">ssgpt · paired comparison of {len(data["runs"])} runs · {count(data["shared"]["tokens"])} tokens each</p>']
+    parts = [
+        f'<p class="eyebrow">ssgpt · paired comparison of {len(data["runs"])} runs · {count(data["shared"]["tokens"])} tokens each</p>'
+    ]
     for i, one in enumerate(comparison.comparisons):
         title, lead = headline(comparison, one)
         css = TITLES[one["verdict"]]
         tag = "h1" if one is first else "h2"
-        parts.append(f'<span class="badge {css}">{esc(one["verdict"])}</span><{tag}>{title}</{tag}><p class="lead">{lead}</p>')
+        parts.append(
+            f'<span class="badge {css}">{esc(one["verdict"])}</span><{tag}>{title}</{tag}><p class="lead">{lead}</p>'
+        )
     if any(one["training"]["method"] == "batch means" for one in comparison.comparisons):
-        parts.append('<p class="soft">One pair of runs: the variance between seeds is not in this error. Another seed may give another difference.</p>')
+        parts.append(
+            '<p class="soft">One pair of runs: the variance between seeds is not in this error. Another seed may give another difference.</p>'
+        )
     return f"<header>{''.join(parts)}</header>"
 
 
@@ -90,8 +98,16 @@ def estimate_key(name, estimate):
     if estimate is None:
         return key(name, "not measured", "no shared validation in the window", "word")
     css = TITLES[estimate["verdict"]]
-    interval = f"95 %: {signed(estimate['low'])} … {signed(estimate['high'])}" if estimate["low"] is not None else f"too few points for an error ({estimate['values']})"
-    return key(name, f'<span class="{css}">{signed(estimate["mean_difference"])}</span>', f"{interval}<br>{esc(estimate['verdict'])}")
+    interval = (
+        f"95&nbsp;%: {signed(estimate['low'])} … {signed(estimate['high'])}"
+        if estimate["low"] is not None
+        else f"too few points for an error ({estimate['values']})"
+    )
+    return key(
+        name,
+        f'<span class="{css}">{signed(estimate["mean_difference"])}</span>',
+        f"{interval}<br>{esc(estimate['verdict'])}",
+    )
 
 
 def keys(comparison, one):
@@ -103,12 +119,22 @@ def keys(comparison, one):
         tokens = key("Tokens needed", "not reached", target, "word")
     else:
         change = 100 * (own / base - 1)
-        tokens = key("Tokens needed", f"{abs(change):.1f} % {'fewer' if change <= 0 else 'more'}", f"{target}: {count(own)} against {count(base)}")
+        tokens = key(
+            "Tokens needed",
+            f"{abs(change):.1f} % {'fewer' if change <= 0 else 'more'}",
+            f"{target}: {count(own)} against {count(base)}",
+        )
     detectable = one["training"]["smallest_detectable"]
-    smallest = key("Smallest difference it could show", plain(detectable), "nats a token, found in 4 of 5 repetitions" if detectable is not None else "needs an error")
+    smallest = key(
+        "Smallest difference it could show",
+        plain(detectable),
+        "nats a token, found in 4 of 5 repetitions" if detectable is not None else "needs an error",
+    )
     title = f"<h3>{esc(one['candidate'])}</h3>" if len(comparison.comparisons) > 1 else ""
-    return (f'{title}<div class="keys">{estimate_key("Training loss, difference", one["training"])}'
-            f'{estimate_key("Validation loss, difference", one["validation"])}{tokens}{smallest}</div>')
+    return (
+        f'{title}<div class="keys">{estimate_key("Training loss, difference", one["training"])}'
+        f"{estimate_key('Validation loss, difference', one['validation'])}{tokens}{smallest}</div>"
+    )
 
 
 def curves(comparison):
@@ -120,8 +146,10 @@ def curves(comparison):
         for run in variant["runs"]:
             chart.raw(comparison.steps, comparison.curves[f"loss/{run}"], color, label)
         chart.smooth(comparison.steps, comparison.curves[f"smoothed/{label}"], color, label)
-    about = (f"Nats a token by step. Faint: each line that was logged; bold: smoothed over about {comparison.data['smoothing_steps']:.0f} steps. "
-             "The steep beginning is above the axis.")
+    about = (
+        f"Nats a token by step. Faint: each line that was logged; bold: smoothed over about {comparison.data['smoothing_steps']:.0f} steps. "
+        "The steep beginning is above the axis."
+    )
     return section("Training loss", about, chart.html() + window_chart(comparison))
 
 
@@ -131,7 +159,9 @@ def window_chart(comparison):
     if len(steps) < 2 or not values:
         return ""
     room = 0.06 * (max(values) - min(values)) or 0.01
-    chart = Chart((steps[0], steps[-1]), (min(values) - room, max(values) + room), "Smoothed training loss within the window")
+    chart = Chart(
+        (steps[0], steps[-1]), (min(values) - room, max(values) + room), "Smoothed training loss within the window"
+    )
     for label, series in smoothed.items():
         chart.smooth(steps, series, comparison.color[label], label)
     chart.legend = []  # the chart above it has one
@@ -153,8 +183,10 @@ def difference_panel(comparison):
             chart.raw(comparison.steps, comparison.curves[f"difference/{label}"], color, name)
         chart.smooth(comparison.steps, comparison.curves[f"smoothed_difference/{label}"], color, name)
         chart.estimate(window["first_step"], window["last_step"], one["training"], color, name)
-    about = (f"Below zero, {esc(data['baseline'])} has the higher loss at that step. Shaded: the window, steps {window['first_step']:,} to {window['last_step']:,}, "
-             "with its mean (dashed) and 95 % interval.")
+    about = (
+        f"Below zero, {esc(data['baseline'])} has the higher loss at that step. Shaded: the window, steps {window['first_step']:,} to {window['last_step']:,}, "
+        "with its mean (dashed) and 95&nbsp;% interval."
+    )
     return section("Difference, step by step", about, chart.html())
 
 
@@ -166,14 +198,28 @@ def validation_panel(comparison):
     values = sorted(v for series in means.values() for v in series if not math.isnan(v))
     top = max((m[len(m) // 8] for m in means.values() if not math.isnan(m[len(m) // 8])), default=values[-1])
     room = 0.06 * (top - values[0]) or 0.01
-    chart = Chart((comparison.curves["first_step"][0], comparison.steps[-1]), (values[0] - room, top + room), "Validation loss by step")
+    chart = Chart(
+        (comparison.curves["first_step"][0], comparison.steps[-1]),
+        (values[0] - room, top + room),
+        "Validation loss by step",
+    )
     for label, series in means.items():
         chart.smooth(steps, series, comparison.color[label], label)
         chart.dots(steps, series, comparison.color[label], label)
-    head = ["step", *(esc(label) for label in means), *(f"{esc(one['candidate'])} − {esc(one['baseline'])}" for one in comparison.comparisons)]
+    head = [
+        "step",
+        *(esc(label) for label in means),
+        *(f"{esc(one['candidate'])} − {esc(one['baseline'])}" for one in comparison.comparisons),
+    ]
     rows = []
     for i, step in enumerate(steps):
-        rows.append([f"{step:,.0f}", *(plain(m[i]) for m in means.values()), *(signed(one["validation_difference"][i]) for one in comparison.comparisons)])
+        rows.append(
+            [
+                f"{step:,.0f}",
+                *(plain(m[i]) for m in means.values()),
+                *(signed(one["validation_difference"][i]) for one in comparison.comparisons),
+            ]
+        )
     shown = [rows[round((k + 1) * len(rows) / min(6, len(rows))) - 1] for k in range(min(6, len(rows)))]
     body = chart.html() + table(head, shown)
     if len(shown) < len(rows):
@@ -196,14 +242,26 @@ def along_the_curve(comparison):
     for one in comparison.comparisons:
         if len(one["seeds"]) > 1:
             seeds = [[s["seed"], signed(s["training"]), signed(s["validation"])] for s in one["seeds"]]
-            body += f"<h3>{esc(one['candidate'])} − {esc(one['baseline'])} by seed, over the window</h3>" + table(["seed", "training", "validation"], seeds)
+            body += f"<h3>{esc(one['candidate'])} − {esc(one['baseline'])} by seed, over the window</h3>" + table(
+                ["seed", "training", "validation"], seeds
+            )
     return section("Along the curve", "Mean training loss over each tenth of the steps.", body)
 
 
 SETTING_NAMES = {
-    "hidden_size": "hidden size", "num_hidden_layers": "layers", "num_attention_heads": "attention heads", "intermediate_size": "feed-forward size",
-    "vocab_size": "vocabulary", "sequence_length": "sequence length", "global_batch_size": "sequences a step", "tokens_per_step": "tokens a step",
-    "max_steps": "steps", "lr": "learning rate", "warmup_steps": "warm-up steps", "weight_decay": "weight decay", "clip_grad_norm": "gradient clipping",
+    "hidden_size": "hidden size",
+    "num_hidden_layers": "layers",
+    "num_attention_heads": "attention heads",
+    "intermediate_size": "feed-forward size",
+    "vocab_size": "vocabulary",
+    "sequence_length": "sequence length",
+    "global_batch_size": "sequences a step",
+    "tokens_per_step": "tokens a step",
+    "max_steps": "steps",
+    "lr": "learning rate",
+    "warmup_steps": "warm-up steps",
+    "weight_decay": "weight decay",
+    "clip_grad_norm": "gradient clipping",
 }
 
 
@@ -213,14 +271,32 @@ def settings(comparison):
         material = [[esc(s["key"]), esc(s["baseline"]), esc(s["candidate"])] for s in one["settings"] if s["material"]]
         other = [[esc(s["key"]), esc(s["baseline"]), esc(s["candidate"])] for s in one["settings"] if not s["material"]]
         head = ["setting", esc(one["baseline"]), esc(one["candidate"])]
-        said = "Attention alone differs." if one["attention_alone_differs"] else "Nothing but the seed differs." if not material else "More than attention differs."
-        parts.append(f"<div><h3>What differs</h3><p>{said}</p>" + (table(head, material, "text keys-table") if material else ""))
+        said = (
+            "Attention alone differs."
+            if one["attention_alone_differs"]
+            else "Nothing but the seed differs."
+            if not material
+            else "More than attention differs."
+        )
+        title = "What differs" if len(comparison.comparisons) == 1 else f"What differs: {esc(one['candidate'])}"
+        parts.append(
+            f"<div><h3>{title}</h3><p>{said}</p>" + (table(head, material, "text keys-table") if material else "")
+        )
         if other:
-            parts.append(f"<details><summary>Settings without effect on what is learnt that differ: {len(other)}</summary>{table(head, other, 'text keys-table')}</details>")
+            parts.append(
+                f"<details><summary>Settings without effect on what is learnt that differ: {len(other)}</summary>{table(head, other, 'text keys-table')}</details>"
+            )
         parts.append("</div>")
     runs = comparison.data["runs"]
-    rows = [["parameters", f"{runs[0]['run']['num_parameters']:,}"]] if isinstance(runs[0]["run"].get("num_parameters"), int) else []
-    rows += [[SETTING_NAMES.get(k, esc(k)), f"{v:,}" if isinstance(v, int) else esc(v)] for k, v in comparison.data["settings"].items()]
+    rows = (
+        [["parameters", f"{runs[0]['run']['num_parameters']:,}"]]
+        if isinstance(runs[0]["run"].get("num_parameters"), int)
+        else []
+    )
+    rows += [
+        [SETTING_NAMES.get(k, esc(k)), f"{v:,}" if isinstance(v, int) else esc(v)]
+        for k, v in comparison.data["settings"].items()
+    ]
     parts.append(f"<div><h3>Set-up of {esc(comparison.data['baseline'])}</h3>{table([], rows, 'text')}</div></div>")
     return section("Settings", "", "".join(parts))
 
@@ -231,9 +307,9 @@ Runs of one seed start from the same weights and read the same text in the same 
 <li>The difference is candidate minus baseline, averaged over the window; in nats a token.</li>
 <li>With one pair of runs the standard error comes from non-overlapping batch means: the window is cut into up to 20 stretches, whose means scatter as the mean itself would,
 however much neighbouring steps depend on each other (Schmeiser, Operations Research 30(3), 1982). While neighbouring stretches still correlate, they are joined to fewer.
-With several seeds it is the scatter of the differences between seeds. The 95 % interval is Student’s t.</li>
+With several seeds it is the scatter of the differences between seeds. The 95&nbsp;% interval is Student’s t.</li>
 <li>“Lower” or “higher” is said where that interval lies on one side of zero and the validation loss does not say the opposite; else there is no verdict.</li>
-<li>The smallest difference that the experiment could show is (t<sub>0.975</sub> + t<sub>0.80</sub>) standard errors: a true difference of that size is found in 80 % of repetitions
+<li>The smallest difference that the experiment could show is (t<sub>0.975</sub> + t<sub>0.80</sub>) standard errors: a true difference of that size is found in 80&nbsp;% of repetitions
 (Bloom, Evaluation Review 19(5), 1995).</li></ul>"""
 
 
@@ -244,13 +320,30 @@ def method(comparison):
             e = one[name]
             if e is None:
                 continue
-            detail = f"{e['batches']} batches, lag-1 {e['lag1_autocorrelation']:+.2f}".replace("-0", "−0") if "batches" in e else f"{e['values']} values"
-            rows.append([f"{esc(one['candidate'])}, {name}", esc(e["method"]), detail, plain(e["standard_error"]), plain(e["degrees_of_freedom"], 1)])
-    return section("How the numbers were made", "", METHOD + table(["", "error from", "of", "std. error", "d.o.f."], rows))
+            detail = (
+                f"{e['batches']} batches, lag-1 {e['lag1_autocorrelation']:+.2f}".replace("-0", "−0")
+                if "batches" in e
+                else f"{e['values']} values"
+            )
+            rows.append(
+                [
+                    f"{esc(one['candidate'])}, {name}",
+                    esc(e["method"]),
+                    detail,
+                    plain(e["standard_error"]),
+                    plain(e["degrees_of_freedom"], 1),
+                ]
+            )
+    return section(
+        "How the numbers were made", "", METHOD + table(["", "error from", "of", "std. error", "d.o.f."], rows)
+    )
 
 
 def notes(comparison):
-    items = "".join(f'<div class="note{" warning" if n["warning"] else ""}">{esc(n["text"])}</div>' for n in comparison.data["notes"])
+    items = "".join(
+        f'<div class="note{" warning" if n["warning"] else ""}">{esc(n["text"])}</div>'
+        for n in comparison.data["notes"]
+    )
     return section("Notes", "", items) if items else ""
 
 
@@ -264,7 +357,11 @@ def provenance(comparison):
     parts = []
     for run in comparison.data["runs"]:
         info = run["run"]
-        rows = [["directory", esc(run["directory"])], ["seed", run["seed"]], ["steps", f"{run['last_step']:,} of {run['max_steps']:,}"]]
+        rows = [
+            ["directory", esc(run["directory"])],
+            ["seed", run["seed"]],
+            ["steps", f"{run['last_step']:,} of {run['max_steps']:,}"],
+        ]
         rows += [[esc(k), esc(flat(info[k]))] for k in ("run_id", "revision", "versions", "hardware") if k in info]
         parts.append(f"<h3>{esc(run['label'] or run['directory'])}</h3>{table([], rows, 'text')}")
         if "command" in info:
@@ -276,8 +373,20 @@ def provenance(comparison):
 
 def build_page(comparison):
     title = f"{headline(comparison, comparison.comparisons[0])[0]} · ssgpt"
-    body = [header(comparison), *(keys(comparison, one) for one in comparison.comparisons), curves(comparison), difference_panel(comparison),
-            validation_panel(comparison), along_the_curve(comparison), notes(comparison), settings(comparison), method(comparison), provenance(comparison)]
-    return ('<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<link rel="icon" href="data:,"><title>{title}</title><style>{(HERE / "style.css").read_text()}</style></head><body><main>{"".join(body)}</main>'
-            f'<script>{(HERE / "script.js").read_text()}</script></body></html>\n')
+    body = [
+        header(comparison),
+        *(keys(comparison, one) for one in comparison.comparisons),
+        curves(comparison),
+        difference_panel(comparison),
+        validation_panel(comparison),
+        along_the_curve(comparison),
+        notes(comparison),
+        settings(comparison),
+        method(comparison),
+        provenance(comparison),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<link rel="icon" href="data:,"><title>{title}</title><style>{(HERE / "style.css").read_text()}</style></head><body><main>{"".join(body)}</main>'
+        f"<script>{(HERE / 'script.js').read_text()}</script></body></html>\n"
+    )

@@ -60,7 +60,7 @@ for (const figure of document.querySelectorAll("figure[data-chart]")) {
       const width = tip.offsetWidth;
       const place = pixels + 14 + width > box.width ? pixels - 14 - width : pixels + 14;
       tip.style.left = `${Math.max(0, place)}px`;
-      tip.style.top = `${svg.offsetTop + 8}px`;
+      tip.style.top = `${box.top - figure.getBoundingClientRect().top + 8}px`;
       tip.style.visibility = "visible";
     });
     svg.addEventListener("pointerleave", () => {

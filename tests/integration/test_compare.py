@@ -16,14 +16,31 @@ STEPS = 300
 TOKENS = CONFIG["train"]["global_batch_size"] * CONFIG["data"]["sequence_length"]
 
 
-def write_run(directory, kind, seed=1, offset=0.0, own=0, every=1, steps=STEPS, validation_every=50, config={}, noise=0.002):
+def write_run(
+    directory, kind, seed=1, offset=0.0, own=0, every=1, steps=STEPS, validation_every=50, config={}, noise=0.002
+):
     """A curve whose noise of the text is a function of the seed; returns the losses of the steps."""
     directory.mkdir(parents=True)
-    settings = {"run": {"name": directory.name, "seed": seed}, "model": {"attention": {"kind": kind}}, "log": {"every": every},
-                "train": {"max_steps": STEPS}, "data": {"train": ["train.bin"], "validation": ["validation.bin"]}}
+    settings = {
+        "run": {"name": directory.name, "seed": seed},
+        "model": {"attention": {"kind": kind}},
+        "log": {"every": every},
+        "train": {"max_steps": STEPS},
+        "data": {"train": ["train.bin"], "validation": ["validation.bin"]},
+    }
     (directory / "config.yaml").write_text(json.dumps(merged(CONFIG, settings, config)))
-    (directory / "run.json").write_text(json.dumps({"run_id": "0123", "revision": "abcdef", "command": ["ssgpt", "train", "<&>"],
-                                                    "hardware": {"cpu": "a & b"}, "versions": {}, "num_parameters": 1234}))
+    (directory / "run.json").write_text(
+        json.dumps(
+            {
+                "run_id": "0123",
+                "revision": "abcdef",
+                "command": ["ssgpt", "train", "<&>"],
+                "hardware": {"cpu": "a & b"},
+                "versions": {},
+                "num_parameters": 1234,
+            }
+        )
+    )
     step = np.arange(1, steps + 1)
     losses = 2 + 2 * np.exp(-step / 60) + np.random.default_rng(seed).normal(0, 0.1, STEPS)[:steps] + offset
     losses = losses + np.random.default_rng(100 + own).normal(0, noise, STEPS)[:steps]
@@ -84,7 +101,9 @@ def test_seeds_are_grouped_and_paired(program):
     differences = []
     for seed in (1, 2, 3):
         a = write_run(program.directory / f"softmax{seed}", "softmax", seed=seed, own=seed)
-        b = write_run(program.directory / f"ssmax{seed}", "ssmax", seed=seed, offset=-0.01 - 0.001 * seed, own=10 + seed)
+        b = write_run(
+            program.directory / f"ssmax{seed}", "ssmax", seed=seed, offset=-0.01 - 0.001 * seed, own=10 + seed
+        )
         differences.append((b - a)[240:].mean())
     runs = [f"{kind}{seed}" for kind in ("softmax", "ssmax") for seed in (1, 2, 3)]
     comparison = json.loads(program.run("compare", *runs, "--json")[0])
@@ -132,7 +151,9 @@ class References(html.parser.HTMLParser):
         self.fetched, self.text, self.open = [], [], []
 
     def handle_starttag(self, tag, attributes):
-        self.fetched += [v for n, v in attributes if n in ("src", "href", "srcset", "action", "data") and not v.startswith("data:")]
+        self.fetched += [
+            v for n, v in attributes if n in ("src", "href", "srcset", "action", "data") and not v.startswith("data:")
+        ]
         if tag not in ("meta", "link", "br", "rect", "line", "circle", "path"):
             self.open.append(tag)
 
