@@ -3,9 +3,7 @@
 #include "core/file.h"
 
 #include <atomic>
-#include <cctype>
 #include <cerrno>
-#include <cstdio>
 #include <fcntl.h>
 #include <system_error>
 #include <unistd.h>

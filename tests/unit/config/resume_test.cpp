@@ -2,7 +2,6 @@
 #include "config/minimal_config.h"
 #include "config/schema.h"
 
-#include <map>
 #include <set>
 #include <string>
 

@@ -1,7 +1,6 @@
 // Rules between keys: each is broken once, and kept at its edge.
 #include "config/config.h"
 #include "config/minimal_config.h"
-#include "core/check.h"
 
 #include <cmath>
 #include <string>
