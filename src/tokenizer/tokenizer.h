@@ -51,11 +51,12 @@ struct TrainOptions {
 using DocumentSource = std::function<bool(std::string&)>;
 
 // Trains BPE with byte fallback, split digits, identity normalisation, no dummy prefix and all blanks kept,
-// and writes the model to `output` atomically. Ids 0, 1, 2 are <unk>, <s> (BOS), </s> (EOS), as Llama has
-// them; "\n", "\n\n" and
-// "\t" are pieces of their own. The file is a function of the documents and the options alone, and holds
-// exactly vocab_size pieces. Throws core::InputError where the text is too small for vocab_size, naming the
-// largest possible, and core::UsageError for a vocab_size that cannot hold the bytes.
+// and writes the model to `output` atomically, making its folder where it is missing. Ids 0, 1, 2 are <unk>,
+// <s> (BOS), </s> (EOS), as Llama has them; "\n", "\n\n" and "\t" are pieces of their own. The file is a
+// function of the documents and the options alone, and holds exactly vocab_size pieces.
+// Throws core::InputError where the text is too small for vocab_size, naming the largest possible,
+// core::UsageError for a vocab_size that cannot hold the bytes, and core::RunError where `output` cannot be
+// written.
 void train(const DocumentSource& documents, const std::filesystem::path& output, const TrainOptions& options);
 
 }  // namespace ssgpt::tokenizer

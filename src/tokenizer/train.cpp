@@ -170,6 +170,8 @@ void train(const DocumentSource& documents, const std::filesystem::path& output,
         "breaks)",
         options.vocab_size, kReservedPieces + 1, kMaxVocab, kReservedPieces);
   }
+  // Before the training, which may take long.
+  core::create_writable_directory(output.has_parent_path() ? output.parent_path() : ".");
   Sentences sentences(sample_sentences(documents, options));
   std::string model;
   const auto status =

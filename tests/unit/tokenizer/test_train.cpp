@@ -107,9 +107,17 @@ TEST(Train, LearnsFromEndlessLinesAndTextFullOfReservedNames) {
   EXPECT_EQ(tokenizer.decode(tokenizer.encode(reserved)), reserved);
 }
 
-TEST(Train, UnwritableOutputIsARunError) {
-  EXPECT_THROW(train(source_of(make_documents(1, 20)), "/nonexistent/folder/m.model", {.vocab_size = 400}),
-               core::RunError);
+TEST(Train, MakesTheFolderOfTheOutputOrSaysWhyNot) {
+  const TemporaryFolder folder;
+  train(source_of(make_documents(1, 20)), folder / "new" / "folder" / "m.model", {.vocab_size = 400});
+  EXPECT_EQ(Tokenizer(folder / "new" / "folder" / "m.model").vocab_size(), 400);
+  bool asked = false;
+  const DocumentSource source = [&](std::string&) {
+    asked = true;
+    return false;
+  };
+  EXPECT_THROW(train(source, "/proc/no/such/m.model", {.vocab_size = 400}), core::RunError);
+  EXPECT_FALSE(asked);  // found out before the text is read
 }
 
 }  // namespace
