@@ -1,0 +1,142 @@
+// What Scalable-Softmax is for (arXiv 2501.19399, Figures 1 and 3), through the program's own attention; and
+// positions.
+
+#include "model/attention.h"
+
+#include "model/positions.h"
+#include "model/rope.h"
+
+#include <cmath>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::model {
+namespace {
+
+// The attention that the last of n queries pays to the last key, where the keys score z[0], ..., z[n - 1]:
+// one head of dimension 4 without rotation, whose input (z, 1, is last, 0) is projected to q = (2, 0, 0, 0),
+// so that q k / sqrt(4) is z, k = (z, 0, 0, 0) and v = (is last, 0, 0, 0).
+double weight_of_last(const std::vector<double>& z, const kernels::RowScale& row_scale) {
+  const int64_t n = static_cast<int64_t>(z.size());
+  const at::Tensor x = at::zeros({n, 4}, at::kFloat);
+  for (int64_t i = 0; i < n; ++i) x[i][0].fill_(z[static_cast<size_t>(i)]);
+  x.select(1, 1).fill_(1.0);
+  x[n - 1][2].fill_(1.0);
+  AttentionWeights weights = {at::zeros({12, 4}, at::kFloat), at::eye(4, at::kFloat), row_scale};
+  weights.qkv[0][1].fill_(2.0);
+  weights.qkv[4][0].fill_(1.0);
+  weights.qkv[8][2].fill_(1.0);
+  const AttentionContext context = {.batch = 1,
+                                    .time = n,
+                                    .num_heads = 1,
+                                    .rope = {at::ones({n, 2}, at::kFloat), at::zeros({n, 2}, at::kFloat)},
+                                    .positions = make_positions(1, n, at::kCPU)};
+  AttentionActivations activations;
+  activations.qkv = at::zeros({n, 12}, at::kFloat);
+  const at::Tensor out = at::zeros({n, 4}, at::kFloat);
+  attention_forward(x, weights, context, activations, out);
+  return out[n - 1][0].item<double>();
+}
+
+kernels::RowScale ssmax(double s) {
+  return {make_log_table(4096, at::kCPU), at::zeros({1}, at::kFloat) + s, {}};
+}
+
+// Scores and exponentials are fp32: a score of 25 is known to 2e-6, and so is the logarithm of a weight.
+constexpr double kTolerance = 1e-5;
+
+TEST(ScalableSoftmax, LargestOutputFadesWithSoftmaxAndStaysWithSsmax) {
+  const double s = 0.43;  // as in Figure 1
+  double last_softmax = 1.0;
+  double last_ssmax = 0.0;
+  for (const int64_t n : {2, 8, 64, 512, 4096}) {
+    std::vector<double> z(static_cast<size_t>(n), -2.0);
+    z.back() = 3.0;
+    const double size = static_cast<double>(n);
+    const double softmax = weight_of_last(z, {});
+    EXPECT_NEAR(softmax, 1.0 / (1.0 + (size - 1.0) * std::exp(-5.0)), kTolerance);
+    EXPECT_LT(softmax, last_softmax);
+    last_softmax = softmax;
+    const double scalable = weight_of_last(z, ssmax(s));
+    EXPECT_NEAR(scalable, 1.0 / (1.0 + (size - 1.0) * std::pow(size, -5.0 * s)), kTolerance);
+    EXPECT_GT(scalable, last_ssmax);
+    last_ssmax = scalable;
+  }
+  EXPECT_LT(last_softmax, 0.05);
+  EXPECT_GT(last_ssmax, 0.99);
+}
+
+TEST(ScalableSoftmax, FocusesOnceALeadExceedsTheInverseOfSWhateverN) {
+  const double s = 0.43;
+  for (const int64_t n : {100, 1000, 4096}) {
+    SCOPED_TRACE(n);
+    std::vector<double> z(static_cast<size_t>(n), 1.0);
+    const auto with_lead = [&](double lead, const kernels::RowScale& row_scale) {
+      z.back() = 1.0 + lead;
+      return weight_of_last(z, row_scale);
+    };
+    // n^(s lead) against n - 1: even at a lead of 1/s.
+    EXPECT_NEAR(with_lead(1.0 / s, ssmax(s)), 0.5, 0.5 / static_cast<double>(n) + kTolerance);
+    EXPECT_GT(with_lead(1.5 / s, ssmax(s)), 0.9);
+    EXPECT_LT(with_lead(0.5 / s, ssmax(s)), 0.1);
+    // With the others spread over [0, 1], as in Figure 3, a lead of 1/s over the largest is more than enough.
+    for (int64_t i = 0; i + 1 < n; ++i)
+      z[static_cast<size_t>(i)] = static_cast<double>(i) / static_cast<double>(n - 2);
+    EXPECT_GT(with_lead(1.0 / s, ssmax(s)), 0.5);
+  }
+  // Softmax at the same lead focuses on short inputs alone.
+  std::vector<double> z(4096, 1.0);
+  z.back() = 1.0 + 1.5 / s;
+  EXPECT_LT(weight_of_last(z, {}), 0.01);
+}
+
+TEST(Positions, CountKeysFromTheStartOfTheWindow) {
+  const Positions positions = make_positions(2, 3, at::kCPU);
+  EXPECT_TRUE(positions.segments.empty());
+  for (int64_t b = 0; b < 2; ++b) {
+    for (int64_t t = 0; t < 3; ++t) EXPECT_EQ(positions.num_keys[b][t].item<int>(), t + 1);
+  }
+}
+
+TEST(Positions, RestartBehindTheTokenThatEndsADocument) {
+  const std::vector<std::vector<int64_t>> rows = {{5, 9, 5, 5, 9}, {9, 9, 1, 2, 3}};
+  const std::vector<std::vector<int>> expected = {{1, 2, 1, 2, 3}, {1, 1, 1, 2, 3}};
+  const at::Tensor tokens = at::zeros({2, 5}, at::kLong);
+  for (int64_t i = 0; i < 10; ++i) {
+    tokens[i / 5][i % 5].fill_(rows[static_cast<size_t>(i / 5)][static_cast<size_t>(i % 5)]);
+  }
+  const Positions positions = make_document_positions(tokens, 9);
+  for (int64_t i = 0; i < 10; ++i) {
+    EXPECT_EQ(positions.num_keys[i / 5][i % 5].item<int>(),
+              expected[static_cast<size_t>(i / 5)][static_cast<size_t>(i % 5)]);
+  }
+  std::vector<std::array<int64_t, 3>> segments;
+  for (const Segment& segment : positions.segments)
+    segments.push_back({segment.batch, segment.begin, segment.length});
+  const std::vector<std::array<int64_t, 3>> wanted = {{0, 0, 2}, {0, 2, 3}, {1, 0, 1}, {1, 1, 1}, {1, 2, 3}};
+  EXPECT_EQ(segments, wanted);
+}
+
+TEST(Positions, RowsWithoutAnEndInsideAreOneSegment) {
+  const at::Tensor tokens = at::zeros({2, 4}, at::kLong);
+  tokens[0][3].fill_(9);  // ends at the window's end: nothing to part
+  EXPECT_TRUE(make_document_positions(tokens, 9).segments.empty());
+}
+
+TEST(RopeTables, HoldTheAnglesOfLlama) {
+  const RopeTables rope = make_rope_tables(2048, 8, 10000.0, at::kCPU);
+  for (const int64_t t : {0, 1, 2047}) {
+    for (int64_t i = 0; i < 4; ++i) {
+      const double angle = static_cast<double>(t) / std::pow(10000.0, static_cast<double>(i) / 4.0);
+      EXPECT_NEAR(rope.cos[t][i].item<double>(), std::cos(angle), 1e-7);  // one rounding to fp32
+      EXPECT_NEAR(rope.sin[t][i].item<double>(), std::sin(angle), 1e-7);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ssgpt::model

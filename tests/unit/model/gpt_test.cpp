@@ -1,0 +1,230 @@
+// The whole model against the specification in reference.h.
+
+#include "model/gpt.h"
+
+#include "core/check.h"
+#include "model/reference.h"
+#include "model/support.h"
+
+#include <cstring>
+#include <tuple>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::model {
+namespace {
+
+using Kind = config::AttentionKind;
+
+// fp32 has 24 bits; a path through two layers makes some twenty sums of about 30 products, each off by about
+// 1e-7, and ATen's attention takes an exponential of 20 units in the last place, 1e-6.
+constexpr double kFp32Tolerance = 1e-5;
+// The gradient of a score is a difference of nearly equal numbers where attention has settled on one key: an
+// error of 1e-6 in them is a larger part of it. 2e-5 was the largest seen; a wrong formula is off by far
+// more.
+constexpr double kFp32GradientTolerance = 1e-4;
+
+class WholeModel : public testing::TestWithParam<std::tuple<Kind, bool>> {
+ protected:
+  // Token 3 ends documents; random batches over 7 tokens have several ends in a row of 11.
+  static std::optional<int64_t> document_token(bool documents) {
+    return documents ? std::optional<int64_t>(3) : std::nullopt;
+  }
+  static void compare(const GPTSpec& spec, const Batch& batch) {
+    GPT gpt(spec, {});
+    randomize(gpt.parameters(), 5);
+    const Reference reference(spec, gpt.parameters(), at::kDouble);
+    EXPECT_LT(relative_error(gpt.logits(batch.tokens), reference.logits(batch.tokens)), kFp32Tolerance);
+    const at::Tensor expected = reference.losses(batch.tokens, batch.targets);
+    expected.sum().backward();
+    const at::Tensor loss_sum = zero_loss();
+    gpt.forward_backward(batch.tokens, batch.targets, loss_sum);
+    EXPECT_LT(relative_error(gpt.token_losses(batch.tokens, batch.targets), expected), kFp32Tolerance);
+    EXPECT_NEAR(loss_sum.item<double>(), expected.sum().item<double>(),
+                kFp32Tolerance * expected.sum().item<double>());
+    for (const Parameter& parameter : gpt.parameters().parameters()) {
+      const std::string& name = parameter.spec.name;
+      EXPECT_LT(relative_error(gpt.parameters().grad(name), reference.grad(name)), kFp32GradientTolerance)
+          << name;
+    }
+  }
+};
+
+TEST_P(WholeModel, MatchesTheSpecification) {
+  const auto [kind, documents] = GetParam();
+  const GPTSpec spec = small_spec(kind, document_token(documents));
+  // 7 tokens only, so that documents end often. Odd sizes, and T below the longest window.
+  compare(spec, random_batch(3, 7, 7, 1, /*with_negative_targets=*/true));
+  compare(spec, random_batch(1, 11, 7, 2));
+  compare(spec, random_batch(5, 2, 7, 3));
+}
+
+TEST_P(WholeModel, MatchesWhereNoSizeIsAligned) {
+  const auto [kind, documents] = GetParam();
+  GPTSpec spec = small_spec(kind, document_token(documents));
+  spec.config.hidden_size = 6;  // head dim 2
+  spec.config.intermediate_size = 5;
+  spec.config.vocab_size = 9;
+  compare(spec, random_batch(3, 9, 7, 4, /*with_negative_targets=*/true));
+}
+
+TEST_P(WholeModel, Bfloat16IsAsCloseAsItsRoundingAllows) {
+  const auto [kind, documents] = GetParam();
+  const GPTSpec spec = small_spec(kind, document_token(documents));
+  GPT gpt(spec, {.device = at::kCPU, .dtype = at::kBFloat16});
+  randomize(gpt.parameters(), 5);
+  const Batch batch = random_batch(4, 11, 7, 6, /*with_negative_targets=*/true);
+  // The shadow is what it computes with; s, b and p_n stay fp32. Compared with the exact model of the rounded
+  // weights.
+  ParameterStore rounded(parameter_specs(spec.config, spec.sequence_length), at::kCPU, at::kFloat);
+  rounded.flat_master().copy_(gpt.parameters().flat_master());
+  for (const Parameter& parameter : rounded.parameters()) {
+    const std::string& name = parameter.spec.name;
+    if (name.find("ssmax") == std::string::npos) rounded.master(name).copy_(gpt.parameters().compute(name));
+  }
+  const Reference exact(spec, rounded, at::kDouble);
+  const Reference plain(spec, rounded, at::kBFloat16);
+  exact.losses(batch.tokens, batch.targets).sum().backward();
+  plain.losses(batch.tokens, batch.targets).sum().backward();
+  gpt.forward_backward(batch.tokens, batch.targets, zero_loss());
+
+  // The plain model in bf16 shows what rounding every intermediate to 8 bits costs. The fused ops round less
+  // often, but errors are random: twice the plain one's, and never asked to be below one rounding, 2^-8.
+  const auto bound = [](double plain_error) {
+    return 2.0 * plain_error + 0x1p-8;
+  };
+  const at::Tensor logits = exact.logits(batch.tokens);
+  EXPECT_LT(relative_error(gpt.logits(batch.tokens), logits),
+            bound(relative_error(plain.logits(batch.tokens), logits)));
+  for (const Parameter& parameter : rounded.parameters()) {
+    const std::string& name = parameter.spec.name;
+    const double plain_error = relative_error(plain.grad(name), exact.grad(name));
+    EXPECT_LT(plain_error, 0.5) << name << ": the comparison says nothing";
+    EXPECT_LT(relative_error(gpt.parameters().grad(name), exact.grad(name)), bound(plain_error)) << name;
+  }
+}
+
+TEST_P(WholeModel, TwoMicroBatchesAddUpToOneBatch) {
+  const auto [kind, documents] = GetParam();
+  GPT gpt(small_spec(kind, document_token(documents)), {});
+  randomize(gpt.parameters(), 7);
+  const Batch first = random_batch(2, 9, 7, 8, /*with_negative_targets=*/true);
+  const Batch second = random_batch(2, 9, 7, 9);
+  const at::Tensor both = zero_loss();
+  gpt.forward_backward(at::cat({first.tokens, second.tokens}), at::cat({first.targets, second.targets}),
+                       both);
+  const at::Tensor expected = gpt.parameters().flat_grad().clone();
+  gpt.parameters().zero_grad();
+  const at::Tensor sum = zero_loss();
+  gpt.forward_backward(first.tokens, first.targets, sum);
+  gpt.forward_backward(second.tokens, second.targets, sum);
+  EXPECT_NEAR(sum.item<double>(), both.item<double>(), 1e-6 * both.item<double>());
+  EXPECT_LT(relative_error(gpt.parameters().flat_grad(), expected), 1e-6);  // fp32 sums in another order
+}
+
+TEST_P(WholeModel, RepeatsBitForBitAndKeepsPaddingZero) {
+  const auto [kind, documents] = GetParam();
+  const Batch batch = random_batch(4, 11, 7, 10);
+  const Batch other = random_batch(1, 5, 7, 11);
+  GPT gpt(small_spec(kind, document_token(documents)), {});
+  randomize(gpt.parameters(), 7);
+  gpt.forward_backward(batch.tokens, batch.targets, zero_loss());
+  const at::Tensor first = gpt.parameters().flat_grad().clone();
+  gpt.token_losses(other.tokens, other.targets);  // other shapes and freed buffers in between leave no trace
+  gpt.release_buffers();
+  gpt.parameters().zero_grad();
+  gpt.forward_backward(batch.tokens, batch.targets, zero_loss());
+  const at::Tensor& second = gpt.parameters().flat_grad();
+  EXPECT_EQ(std::memcmp(first.const_data_ptr(), second.const_data_ptr(), first.nbytes()), 0);
+
+  for (const Parameter& parameter : gpt.parameters().parameters()) {
+    ParameterStore::view_of(second, parameter).zero_();
+  }
+  EXPECT_EQ(second.abs().max().item<float>(), 0.0f);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, WholeModel, testing::Combine(testing::ValuesIn(all_kinds()), testing::Bool()),
+                         [](const auto& variant) {
+                           return std::string(config::to_string(std::get<0>(variant.param))) +
+                                  (std::get<1>(variant.param) ? "_documents" : "");
+                         });
+
+TEST(Gpt, GradientsMatchFiniteDifferences) {
+  GPT gpt(small_spec(Kind::kLearnedPn), {});
+  randomize(gpt.parameters(), 12);
+  const Batch batch = random_batch(3, 9, 37, 13);
+  gpt.forward_backward(batch.tokens, batch.targets, zero_loss());
+  const auto loss = [&] {
+    return gpt.token_losses(batch.tokens, batch.targets).sum(at::kDouble).item<double>();
+  };
+  const std::string attention = "model.layers.1.self_attn.";
+  for (const std::string& name :
+       {attention + "ssmax_scale", attention + "ssmax_bias", std::string("model.ssmax_position"),
+        attention + "q_proj.weight", std::string("model.layers.0.mlp.up_proj.weight"),
+        std::string("model.embed_tokens.weight"), std::string("model.norm.weight")}) {
+    const at::Tensor grad = gpt.parameters().grad(name).view({-1});
+    const int64_t index = grad.abs().argmax().item<int64_t>();
+    float& value = gpt.parameters().master(name).view({-1}).mutable_data_ptr<float>()[index];
+    const float start = value;
+    constexpr float kStep = 0.01f;
+    value = start + kStep;
+    const double above = loss();
+    value = start - kStep;
+    const double below = loss();
+    value = start;
+    const double expected = grad[index].item<double>();
+    // Losses near 100 in fp32 leave 1e-5 / 0.02; the third derivative adds about 1e-4 of the gradient.
+    EXPECT_NEAR((above - below) / (2 * kStep), expected, 1e-2 * std::abs(expected) + 2e-3) << name;
+  }
+}
+
+TEST(Gpt, RowScaleOfOneIsSoftmaxBitForBit) {
+  const Batch batch = random_batch(3, 11, 37, 14);
+  GPT softmax(small_spec(Kind::kSoftmax), {});
+  randomize(softmax.parameters(), 15);
+  softmax.forward_backward(batch.tokens, batch.targets, zero_loss());
+  // (s, b, p): 1 * 1 + 0, and 0 * log n + 1.
+  for (const auto& [kind, s, b] :
+       {std::tuple{Kind::kLearnedPn, 1.0, 0.0}, std::tuple{Kind::kSsmaxBias, 0.0, 1.0}}) {
+    GPT gpt(small_spec(kind), {});
+    randomize(gpt.parameters(), 15);
+    for (const char* layer : {"0", "1"}) {
+      const std::string prefix = std::string("model.layers.") + layer + ".self_attn.";
+      gpt.parameters().master(prefix + "ssmax_scale").fill_(s);
+      gpt.parameters().master(prefix + "ssmax_bias").fill_(b);
+    }
+    if (kind == Kind::kLearnedPn) gpt.parameters().master("model.ssmax_position").fill_(1.0);
+    EXPECT_TRUE(gpt.logits(batch.tokens).equal(softmax.logits(batch.tokens)));
+    gpt.forward_backward(batch.tokens, batch.targets, zero_loss());
+    for (const Parameter& parameter : softmax.parameters().parameters()) {
+      const std::string& name = parameter.spec.name;
+      EXPECT_TRUE(gpt.parameters().grad(name).equal(softmax.parameters().grad(name))) << name;
+    }
+  }
+}
+
+TEST(Gpt, MeanScalesAreThoseOfEachLayer) {
+  GPT gpt(small_spec(Kind::kSsmax), {});
+  gpt.parameters().initialize(1);
+  gpt.parameters().master("model.layers.1.self_attn.ssmax_scale").fill_(0.75);
+  const std::vector<double> means = gpt.mean_attention_scales();
+  ASSERT_EQ(means.size(), 2u);
+  EXPECT_NEAR(means[0], config::resolved_scale_init({}, 11), 1e-6);  // fp32
+  EXPECT_EQ(means[1], 0.75);
+  EXPECT_TRUE(GPT(small_spec(Kind::kSsmaxFixed), {}).mean_attention_scales().empty());
+}
+
+TEST(Gpt, RefusesWindowsAndTokensOutOfRange) {
+  GPT gpt(small_spec(Kind::kSsmax), {});
+  gpt.parameters().initialize(1);
+  const Batch too_long = random_batch(1, 12, 37, 1);
+  EXPECT_THROW(gpt.logits(too_long.tokens), core::InternalError);
+  const Batch batch = random_batch(1, 5, 37, 1);
+  batch.tokens.mutable_data_ptr<int64_t>()[4] = 37;
+  EXPECT_THROW(gpt.logits(batch.tokens), core::InternalError);
+}
+
+}  // namespace
+}  // namespace ssgpt::model

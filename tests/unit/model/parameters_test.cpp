@@ -1,0 +1,205 @@
+// The flat store, initial values, counts of parameters and operations, memory.
+
+#include "core/check.h"
+#include "model/accounting.h"
+#include "model/buffers.h"
+#include "model/head.h"
+#include "model/support.h"
+
+#include <cmath>
+#include <string>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::model {
+namespace {
+
+using Kind = config::AttentionKind;
+
+ParameterStore store_of(const GPTSpec& spec, at::ScalarType dtype = at::kFloat) {
+  return {parameter_specs(spec.config, spec.sequence_length), at::kCPU, dtype};
+}
+
+// Table 1 of arXiv 2501.19399.
+config::ModelConfig paper_config(Kind kind) {
+  config::ModelConfig config;
+  config.vocab_size = 50257;
+  config.hidden_size = 768;
+  config.num_hidden_layers = 12;
+  config.num_attention_heads = 12;
+  config.intermediate_size = 2048;
+  config.attention.kind = kind;
+  return config;
+}
+
+TEST(ParameterStore, NamedViewsShareTheFlatTensors) {
+  ParameterStore store = store_of(small_spec(Kind::kSsmax));
+  for (const Parameter& parameter : store.parameters()) {
+    EXPECT_TRUE(parameter.spec.adjoins_previous || parameter.offset % 32 == 0) << parameter.spec.name;
+    store.master(parameter.spec.name).fill_(2.0);
+    EXPECT_EQ(store.flat_master()[parameter.offset + parameter.numel - 1].item<float>(), 2.0f);
+    EXPECT_EQ(store.master(parameter.spec.name).sizes(), at::IntArrayRef(parameter.spec.shape));
+  }
+  EXPECT_EQ(store.flat_master().sum(at::kDouble).item<double>(),
+            2.0 * static_cast<double>(store.num_parameters()));
+  EXPECT_TRUE(store.flat_compute().is_same(store.flat_master()));
+}
+
+TEST(ParameterStore, MergesAdjacentMatricesAlone) {
+  for (const int64_t hidden : {24, 6}) {  // 6 x 6 is no multiple of the alignment
+    GPTSpec spec = small_spec(Kind::kSsmax);
+    spec.config.hidden_size = hidden;
+    ParameterStore store = store_of(spec);
+    randomize(store, 1);
+    const std::string prefix = "model.layers.1.self_attn.";
+    const at::Tensor qkv = store.merged(
+        store.flat_master(), {prefix + "q_proj.weight", prefix + "k_proj.weight", prefix + "v_proj.weight"});
+    EXPECT_EQ(qkv.size(0), 3 * hidden);
+    EXPECT_TRUE(qkv.narrow(0, 2 * hidden, hidden).equal(store.master(prefix + "v_proj.weight")));
+    EXPECT_THROW(store.merged(store.flat_master(), {prefix + "q_proj.weight", prefix + "v_proj.weight"}),
+                 core::InternalError);
+  }
+  EXPECT_THROW(store_of(small_spec(Kind::kSsmax)).find("model.layers.2.input_layernorm.weight"),
+               core::InternalError);
+}
+
+TEST(ParameterStore, ShadowIsTheRoundedMaster) {
+  ParameterStore store = store_of(small_spec(Kind::kSsmax), at::kBFloat16);
+  store.initialize(1);
+  EXPECT_TRUE(store.flat_compute().equal(store.flat_master().to(at::kBFloat16)));
+}
+
+TEST(Initialization, SharedParametersDependOnTheSeedAndNotOnTheKind) {
+  ParameterStore softmax = store_of(small_spec(Kind::kSoftmax));
+  softmax.initialize(7);
+  for (const Kind kind : all_kinds()) {
+    ParameterStore other = store_of(small_spec(kind));
+    other.initialize(7);
+    for (const Parameter& parameter : softmax.parameters()) {
+      EXPECT_TRUE(other.master(parameter.spec.name).equal(softmax.master(parameter.spec.name)));
+    }
+  }
+  ParameterStore reseeded = store_of(small_spec(Kind::kSoftmax));
+  reseeded.initialize(8);
+  EXPECT_FALSE(reseeded.master("lm_head.weight").equal(softmax.master("lm_head.weight")));
+}
+
+TEST(Initialization, HasTheMomentsOfItsDistribution) {
+  GPTSpec spec = small_spec(Kind::kLearnedPn);
+  spec.config.hidden_size = 96;
+  spec.config.intermediate_size = 128;
+  spec.config.vocab_size = 500;
+  spec.config.attention.bias_init = 0.25;
+  ParameterStore store = store_of(spec);
+  store.initialize(3);
+  for (const Parameter& parameter : store.parameters()) {
+    const std::string& name = parameter.spec.name;
+    const at::Tensor values = store.master(name).to(at::kDouble);
+    if (parameter.spec.shape.size() == 2) {
+      const bool residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
+      const double deviation = residual ? 0.02 / std::sqrt(4.0) : 0.02;
+      const double count = static_cast<double>(parameter.numel);
+      // Five standard errors of a mean and of a standard deviation.
+      EXPECT_NEAR(values.mean().item<double>(), 0.0, 5.0 * deviation / std::sqrt(count)) << name;
+      EXPECT_NEAR(values.std().item<double>(), deviation, 5.0 * deviation / std::sqrt(2.0 * count)) << name;
+    } else if (name.ends_with("norm.weight")) {
+      EXPECT_TRUE((values == 1.0).all().item<bool>()) << name;
+    } else if (name.ends_with("ssmax_bias")) {
+      EXPECT_TRUE((values == 0.25).all().item<bool>()) << name;
+    } else if (name.ends_with("ssmax_scale")) {
+      double mean_log = 0.0;
+      for (int n = 1; n <= 11; ++n) mean_log += std::log(n) / 11.0;
+      EXPECT_NEAR(values.max().item<double>(), 1.0 / mean_log, 1e-6);  // fp32
+      EXPECT_EQ(values.max().item<double>(), values.min().item<double>());
+    } else {
+      ASSERT_EQ(name, "model.ssmax_position");
+      for (int64_t i = 0; i < 11; ++i)
+        EXPECT_NEAR(values[i].item<double>(), std::log(static_cast<double>(i + 1)), 2e-7);
+    }
+  }
+}
+
+TEST(Accounting, PaperModelHasItsParametersAndOperations) {
+  const int64_t softmax = count_parameters(paper_config(Kind::kSoftmax), 1024);
+  // Matrices as paper.md counts them, and 25 norms of 768.
+  EXPECT_EQ(softmax, 12 * (4 * 768 * 768 + 3 * 768 * 2048) + 2 * 50257 * 768 + 25 * 768);
+  EXPECT_NEAR(static_cast<double>(softmax), 162.1e6, 0.05e6);
+  EXPECT_EQ(count_parameters(paper_config(Kind::kSsmax), 1024) - softmax, 144);
+  EXPECT_EQ(count_parameters(paper_config(Kind::kSsmaxFixed), 1024), softmax);
+  EXPECT_EQ(count_parameters(paper_config(Kind::kSsmaxBias), 1024) - softmax, 288);
+  EXPECT_EQ(count_parameters(paper_config(Kind::kLearnedPn), 1024) - softmax, 288 + 1024);
+  EXPECT_NEAR(flops_per_token(paper_config(Kind::kSoftmax), 1024) / 1e6, 797.8, 0.05);
+}
+
+void add_bytes(const at::Tensor& tensor, int64_t& total) {
+  if (tensor.defined()) total += static_cast<int64_t>(tensor.nbytes());
+}
+
+int64_t norm_bytes(const NormActivations& norm) {
+  int64_t total = 0;
+  for (const at::Tensor& tensor : {norm.input, norm.output, norm.rstd}) add_bytes(tensor, total);
+  return total;
+}
+
+TEST(Accounting, MemoryEstimateIsWhatIsAllocated) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    config::Config config;
+    config.model = small_spec(Kind::kSsmaxBias).config;
+    config.data.sequence_length = 128;
+    config.train.micro_batch_size = 3;
+    const Buffers buffers = allocate_buffers({3, 128, 2}, config.model, at::kCPU, dtype);
+    int64_t total = norm_bytes(buffers.final_norm);
+    for (const BlockActivations& block : buffers.blocks) {
+      total += norm_bytes(block.attention_norm) + norm_bytes(block.mlp_norm);
+      for (const at::Tensor& tensor : {block.attention.qkv, block.mlp.gate_up, block.mlp.hidden}) {
+        add_bytes(tensor, total);
+      }
+    }
+    const Scratch& scratch = buffers.scratch;
+    for (const at::Tensor& tensor :
+         {buffers.logits, buffers.losses, buffers.d_residual, scratch.branch, scratch.d_normed, scratch.norm,
+          scratch.attention.d_row_scale, scratch.mlp.d_hidden, scratch.mlp.weight}) {
+      add_bytes(tensor, total);
+    }
+    // ATen's attention: an output and a logsumexp a layer, and at one time the gradients of q, k and v.
+    const int64_t rows = 3 * 128;
+    const int64_t data = dtype == at::kFloat ? 4 : 2;
+    total += 2 * rows * (24 * data + 3 * 4) + 3 * rows * 24 * data;
+    EXPECT_EQ(estimate_memory(config, dtype == at::kBFloat16).activations, total);
+  }
+}
+
+TEST(Head, ChunksOfAnyLengthGiveTheSame) {
+  const int64_t rows = 13;
+  const int64_t hidden = 8;
+  const int64_t vocab = 19;
+  ParameterStore store({{"x", {rows, hidden}, {}}, {"w", {vocab, hidden}, {}}}, at::kCPU, at::kFloat);
+  randomize(store, 1);
+  const at::Tensor targets =
+      random_batch(1, rows, vocab, 2, /*with_negative_targets=*/true).targets.view({-1});
+  const auto run = [&](int64_t chunk_rows) {
+    store.zero_grad();
+    const at::Tensor losses = at::empty({rows}, at::kFloat);
+    const at::Tensor only = at::empty({rows}, at::kFloat);
+    const at::Tensor logits = at::empty({chunk_rows, vocab}, at::kFloat);
+    head_forward_backward(store.master("x"), targets, store.master("w"), losses, store.grad("x"),
+                          store.grad("w"), logits, {});
+    head_forward(store.master("x"), targets, store.master("w"), only, logits);
+    EXPECT_TRUE(only.equal(losses));
+    return std::pair{losses, store.flat_grad().clone()};
+  };
+  const auto [losses, grad] = run(rows);
+  for (const int64_t chunk_rows : {1, 5, 12}) {
+    const auto [chunked_losses, chunked_grad] = run(chunk_rows);
+    EXPECT_LT(relative_error(chunked_losses, losses), 1e-6);  // the products' sums may have another order
+    EXPECT_LT(relative_error(chunked_grad, grad), 1e-6);
+  }
+  EXPECT_EQ(logits_chunk_rows(100, 50257), 100);
+  EXPECT_EQ(logits_chunk_rows(100000, 50257), 512);
+  EXPECT_EQ(logits_chunk_rows(100000, 4096), 1024);
+}
+
+}  // namespace
+}  // namespace ssgpt::model

@@ -1,0 +1,132 @@
+#include "model/reference.h"
+
+#include <cmath>
+#include <limits>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/cumsum.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/rsqrt.h>
+#include <ATen/ops/sigmoid.h>
+#include <ATen/ops/softmax.h>
+#include <ATen/ops/zeros_like.h>
+#include <fmt/format.h>
+
+namespace ssgpt::model {
+namespace {
+
+// (B, T, T): whether the query of row i may attend to the key of column j.
+at::Tensor visibility(const at::Tensor& tokens, const std::optional<int64_t>& document_token_id) {
+  const int64_t time = tokens.size(1);
+  at::Tensor visible = at::ones({tokens.size(0), time, time}, at::kBool).tril();
+  if (document_token_id) {
+    // A token's document is the number of document ends before it.
+    const at::Tensor ends = (tokens == *document_token_id).to(at::kLong);
+    const at::Tensor document = at::cumsum(ends, 1) - ends;
+    visible = visible & (document.unsqueeze(2) == document.unsqueeze(1));
+  }
+  return visible;
+}
+
+}  // namespace
+
+Reference::Reference(const GPTSpec& spec, const ParameterStore& store, at::ScalarType dtype)
+    : spec_(spec), dtype_(dtype) {
+  for (const Parameter& parameter : store.parameters()) {
+    const std::string& name = parameter.spec.name;
+    parameters_[name] = store.master(name).to(dtype).clone().requires_grad_();
+  }
+}
+
+at::Tensor Reference::norm(const at::Tensor& x, const std::string& name) const {
+  const at::Tensor mean_square = (x * x).mean(at::IntArrayRef{-1}, /*keepdim=*/true);
+  return x * at::rsqrt(mean_square + spec_.config.rms_norm_eps) * weight(name);
+}
+
+at::Tensor Reference::rotate(const at::Tensor& x) const {  // (B, N, T, H)
+  const int64_t head_dim = x.size(3);
+  const at::Tensor index = at::arange(0, head_dim, 2, at::kDouble) / static_cast<double>(head_dim);
+  const at::Tensor frequency = (index * -std::log(spec_.config.rope_theta)).exp();
+  const at::Tensor half = at::arange(x.size(2), at::kDouble).unsqueeze(1) * frequency;
+  const at::Tensor angle = at::cat({half, half}, 1);
+  const at::Tensor turned =
+      at::cat({-x.narrow(3, head_dim / 2, head_dim / 2), x.narrow(3, 0, head_dim / 2)}, 3);
+  return x * angle.cos().to(dtype_) + turned * angle.sin().to(dtype_);
+}
+
+// (B, N or 1, T): what multiplies each row of scores, for num_keys (B, T).
+at::Tensor Reference::row_scale(const std::string& prefix, const at::Tensor& num_keys) const {
+  using Kind = config::AttentionKind;
+  const Kind kind = spec_.config.attention.kind;
+  const at::Tensor log_n = num_keys.to(at::kDouble).log().to(dtype_).unsqueeze(1);
+  const auto per_head = [&](const char* name) {
+    return weight(prefix + name).view({1, -1, 1});
+  };
+  switch (kind) {
+    case Kind::kSoftmax:
+      return at::ones({1, 1, 1}, dtype_);
+    case Kind::kSsmaxFixed:
+      return log_n;
+    case Kind::kSsmax:
+      return per_head("ssmax_scale") * log_n;
+    case Kind::kSsmaxBias:
+      return per_head("ssmax_scale") * log_n + per_head("ssmax_bias");
+    case Kind::kLearnedPn:
+      break;
+  }
+  const at::Tensor p = weight("model.ssmax_position")
+                           .index_select(0, num_keys.reshape({-1}) - 1)
+                           .view(num_keys.sizes())
+                           .unsqueeze(1);
+  return per_head("ssmax_scale") * p + per_head("ssmax_bias");
+}
+
+at::Tensor Reference::attention(const at::Tensor& x, const std::string& prefix,
+                                const at::Tensor& visible) const {
+  const int64_t batch = x.size(0);
+  const int64_t time = x.size(1);
+  const int64_t heads = spec_.config.num_attention_heads;
+  const int64_t head_dim = spec_.config.hidden_size / heads;
+  const auto project = [&](const char* name) {
+    return at::matmul(x, weight(prefix + name).t()).view({batch, time, heads, head_dim}).transpose(1, 2);
+  };
+  const at::Tensor q = rotate(project("q_proj.weight"));
+  const at::Tensor k = rotate(project("k_proj.weight"));
+  at::Tensor scores = at::matmul(q, k.transpose(2, 3)) / std::sqrt(static_cast<double>(head_dim));
+  scores = scores * row_scale(prefix, visible.sum(at::IntArrayRef{2})).unsqueeze(3);
+  scores = scores.masked_fill(visible.logical_not().unsqueeze(1), -std::numeric_limits<double>::infinity());
+  const at::Tensor mixed = at::matmul(at::softmax(scores, 3), project("v_proj.weight"));
+  return at::matmul(mixed.transpose(1, 2).reshape({batch, time, -1}), weight(prefix + "o_proj.weight").t());
+}
+
+at::Tensor Reference::logits(const at::Tensor& tokens) const {
+  const at::Tensor visible = visibility(tokens, spec_.document_token_id);
+  at::Tensor x = at::embedding(weight("model.embed_tokens.weight"), tokens);
+  for (int64_t layer = 0; layer < spec_.config.num_hidden_layers; ++layer) {
+    const std::string prefix = fmt::format("model.layers.{}.", layer);
+    x = x + attention(norm(x, prefix + "input_layernorm.weight"), prefix + "self_attn.", visible);
+    const at::Tensor h = norm(x, prefix + "post_attention_layernorm.weight");
+    const at::Tensor gate = at::matmul(h, weight(prefix + "mlp.gate_proj.weight").t());
+    const at::Tensor up = at::matmul(h, weight(prefix + "mlp.up_proj.weight").t());
+    x = x + at::matmul(gate * at::sigmoid(gate) * up, weight(prefix + "mlp.down_proj.weight").t());
+  }
+  return at::matmul(norm(x, "model.norm.weight"), weight("lm_head.weight").t());
+}
+
+at::Tensor Reference::losses(const at::Tensor& tokens, const at::Tensor& targets) const {
+  const at::Tensor log_p = at::log_softmax(logits(tokens), 2);
+  const at::Tensor predicted = (targets >= 0).to(dtype_);
+  return -log_p.gather(2, targets.clamp_min(0).unsqueeze(2)).squeeze(2) * predicted;
+}
+
+at::Tensor Reference::grad(const std::string& name) const {
+  const at::Tensor& parameter = parameters_.at(name);
+  return parameter.grad().defined() ? parameter.grad() : at::zeros_like(parameter);
+}
+
+}  // namespace ssgpt::model

@@ -1,0 +1,40 @@
+// The specification of the model: the same function in plain ATen operations with autograd, fp64 or any other
+// dtype, written from the formulas and sharing no code with src/model but the names of the parameters.
+#pragma once
+
+#include "model/gpt.h"
+#include "model/parameters.h"
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include <ATen/core/Tensor.h>
+
+namespace ssgpt::model {
+
+class Reference {
+ public:
+  // Copies the parameters of `store` as leaves of this dtype.
+  Reference(const GPTSpec& spec, const ParameterStore& store, at::ScalarType dtype);
+
+  // (B, T, V)
+  at::Tensor logits(const at::Tensor& tokens) const;
+  // (B, T), 0 where the target is negative.
+  at::Tensor losses(const at::Tensor& tokens, const at::Tensor& targets) const;
+  // The gradient after losses(...).sum().backward(); zeros where nothing flowed.
+  at::Tensor grad(const std::string& name) const;
+
+ private:
+  at::Tensor weight(const std::string& name) const { return parameters_.at(name); }
+  at::Tensor norm(const at::Tensor& x, const std::string& name) const;
+  at::Tensor rotate(const at::Tensor& x) const;
+  at::Tensor attention(const at::Tensor& x, const std::string& prefix, const at::Tensor& visible) const;
+  at::Tensor row_scale(const std::string& prefix, const at::Tensor& num_keys) const;
+
+  GPTSpec spec_;
+  at::ScalarType dtype_;
+  std::map<std::string, at::Tensor> parameters_;
+};
+
+}  // namespace ssgpt::model

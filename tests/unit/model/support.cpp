@@ -1,0 +1,74 @@
+#include "model/support.h"
+
+#include "core/random.h"
+
+#include <limits>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+
+namespace ssgpt::model {
+
+const std::vector<config::AttentionKind>& all_kinds() {
+  using Kind = config::AttentionKind;
+  static const std::vector<Kind> kinds = {Kind::kSoftmax, Kind::kSsmax, Kind::kSsmaxFixed, Kind::kSsmaxBias,
+                                          Kind::kLearnedPn};
+  return kinds;
+}
+
+GPTSpec small_spec(config::AttentionKind kind, std::optional<int64_t> document_token_id) {
+  GPTSpec spec;
+  spec.config.vocab_size = 37;
+  spec.config.hidden_size = 24;
+  spec.config.num_hidden_layers = 2;
+  spec.config.num_attention_heads = 3;
+  spec.config.intermediate_size = 20;
+  spec.config.attention.kind = kind;
+  spec.sequence_length = 11;
+  spec.document_token_id = document_token_id;
+  return spec;
+}
+
+void randomize(ParameterStore& store, uint64_t seed) {
+  for (const Parameter& parameter : store.parameters()) {
+    const at::Tensor master = store.master(parameter.spec.name);
+    const uint64_t key = core::stream_key(seed, parameter.spec.name);
+    const bool is_matrix = parameter.spec.shape.size() == 2;
+    for (int64_t i = 0; i < parameter.numel; ++i) {
+      const double normal = core::random_normal(key, static_cast<uint64_t>(i));
+      master.mutable_data_ptr<float>()[i] = static_cast<float>(is_matrix ? 0.3 * normal : 1.0 + 0.3 * normal);
+    }
+  }
+  store.refresh_compute();
+}
+
+Batch random_batch(int64_t batch, int64_t time, int64_t vocab_size, uint64_t seed,
+                   bool with_negative_targets) {
+  const Batch result = {at::empty({batch, time}, at::kLong), at::empty({batch, time}, at::kLong)};
+  const uint64_t key = core::stream_key(seed, "batch");
+  const auto token = [&](int64_t index) {
+    return static_cast<int64_t>(core::random_bits(key, static_cast<uint64_t>(index)) %
+                                static_cast<uint64_t>(vocab_size));
+  };
+  for (int64_t i = 0; i < batch * time; ++i) {
+    result.tokens.mutable_data_ptr<int64_t>()[i] = token(2 * i);
+    const bool negative = with_negative_targets && token(2 * i + 1) % 5 == 0;
+    result.targets.mutable_data_ptr<int64_t>()[i] = negative ? -1 : token(2 * i + 1);
+  }
+  return result;
+}
+
+at::Tensor zero_loss() {
+  return at::zeros({}, at::kDouble);
+}
+
+double relative_error(const at::Tensor& actual, const at::Tensor& expected) {
+  const at::Tensor e = expected.detach().to(at::kDouble);
+  const double error = (actual.detach().to(at::kDouble) - e).norm().item<double>();
+  const double size = e.norm().item<double>();
+  if (error == 0.0) return 0.0;
+  return size == 0.0 ? std::numeric_limits<double>::infinity() : error / size;
+}
+
+}  // namespace ssgpt::model

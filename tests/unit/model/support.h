@@ -1,0 +1,36 @@
+// Small models and batches for the tests.
+#pragma once
+
+#include "model/gpt.h"
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace ssgpt::model {
+
+const std::vector<config::AttentionKind>& all_kinds();
+
+// 2 layers, hidden 24, 3 heads, feed-forward 20, vocabulary 37, windows up to 11.
+GPTSpec small_spec(config::AttentionKind kind, std::optional<int64_t> document_token_id = {});
+
+// Every parameter random and large enough that each matters to the output, norms, s, b and p_n included.
+void randomize(ParameterStore& store, uint64_t seed);
+
+struct Batch {
+  at::Tensor tokens;   // int64 (B, T)
+  at::Tensor targets;  // likewise; about one in five is negative where asked
+};
+Batch random_batch(int64_t batch, int64_t time, int64_t vocab_size, uint64_t seed,
+                   bool with_negative_targets = false);
+
+// fp64 of one element, zero.
+at::Tensor zero_loss();
+
+// |actual - expected| / |expected| in the Euclidean norm, in fp64; 0 where both are zero, infinite where only
+// expected is.
+double relative_error(const at::Tensor& actual, const at::Tensor& expected);
+
+}  // namespace ssgpt::model
