@@ -37,9 +37,8 @@ Snapshot with_attention(const Snapshot& from, const config::AttentionConfig& att
   if (attention.kind == AttentionKind::kSsmaxFixed && before != AttentionKind::kSsmaxFixed) {
     const double mean_log = 1.0 / config::resolved_scale_init({}, from.spec.sequence_length);
     core::log::warning(
-        "swapping {} to ssmax_fixed: scores are multiplied by log n, {:.1f} on average over {} positions, "
-        "from one step "
-        "to the next; expect the loss to jump and to need steps to recover",
+        "swapping {} to ssmax_fixed, which multiplies scores by log n, {:.1f} on average over {} positions: "
+        "expect the loss to jump and to need steps to recover",
         config::to_string(before), mean_log, from.spec.sequence_length);
   }
   Snapshot to{.spec = from.spec, .flat = {}, .trainer = from.trainer, .tokenizer = from.tokenizer};

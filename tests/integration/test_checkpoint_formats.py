@@ -1,0 +1,225 @@
+"""Checkpoints as others see them: the safetensors package, transformers, and models that transformers wrote."""
+
+import json
+import os
+import shutil
+import tempfile
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_MODULES_CACHE", tempfile.mkdtemp(prefix="ssgpt-modules-"))
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from conftest import LENGTH, VOCAB
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+SCALED_KINDS = ["ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"]
+KINDS = ["softmax", *SCALED_KINDS]
+
+
+@pytest.fixture
+def trained(program):
+    """A Softmax checkpoint after two steps."""
+    program.train("--run-dir", "run", changes=[{"train": {"max_steps": 2}}])
+    return program.directory / "run" / "checkpoints" / "step-00000002"
+
+
+def convert(program, checkpoint, kind):
+    out = program.directory / f"as-{kind}"
+    program.run("convert", "--checkpoint", checkpoint, "--attention", kind, "--out", out,
+                "--scale-init", "0.43", "--bias-init", "0.3")
+    return out
+
+
+def load(directory, kind, **options):
+    """The model as transformers reads it, with row scales that differ from head to head and weights that matter."""
+    return transformers.AutoModelForCausalLM.from_pretrained(directory, trust_remote_code=kind != "softmax", **options)
+
+
+def diversify(directory):
+    """Makes the weights large and the row scales different, so that an attention that is wrong is seen in the logits."""
+    path = directory / "model.safetensors"
+    tensors = load_file(path)
+    generator = torch.Generator().manual_seed(3)
+    for name, tensor in tensors.items():
+        if "ssmax" in name:
+            tensor *= 1 + 0.3 * torch.randn(tensor.shape, generator=generator)
+        elif tensor.dim() == 2:
+            tensor.copy_(0.3 * torch.randn(tensor.shape, generator=generator))
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def test_files_open_with_the_safetensors_package(trained):
+    with safe_open(trained / "model.safetensors", framework="np") as model:
+        assert model.metadata()["format"] == "pt"
+        shapes = {name: model.get_slice(name).get_shape() for name in model.keys()}
+        assert all(model.get_tensor(name).dtype == np.float32 for name in shapes)
+    assert shapes["model.embed_tokens.weight"] == [VOCAB, 32]
+    assert shapes["model.layers.1.mlp.down_proj.weight"] == [32, 48]
+    assert len(shapes) == 3 + 2 * 9
+    with safe_open(trained / "trainer" / "optimizer-00000-of-00001.safetensors", framework="np") as moments:
+        assert {f"{name}.{m}" for name in shapes for m in ("exp_avg", "exp_avg_sq")} == set(moments.keys())
+        ranges = json.loads(moments.metadata()["ranges"])
+        assert ranges == {name: [0, int(np.prod(shape))] for name, shape in shapes.items()}
+        for name, shape in shapes.items():
+            assert moments.get_slice(f"{name}.exp_avg_sq").get_shape() == shape
+            assert (moments.get_tensor(f"{name}.exp_avg_sq") >= 0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_transformers_loads_every_tensor(program, trained, kind):
+    directory = convert(program, trained, kind)
+    model, report = load(directory, kind, output_loading_info=True)
+    assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert type(model).__name__ == ("LlamaForCausalLM" if kind == "softmax" else "SsgptForCausalLM")
+    stored = load_file(directory / "model.safetensors")
+    loaded = dict(model.named_parameters())
+    assert stored.keys() == loaded.keys()
+    for name, tensor in stored.items():
+        assert torch.equal(tensor, loaded[name]), name
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("kind", SCALED_KINDS)
+def test_left_padding_and_caching_change_nothing(program, trained, kind, attention):
+    directory = convert(program, trained, kind)
+    diversify(directory)
+    model = load(directory, kind, attn_implementation=attention).eval()
+    tokens = torch.randint(0, VOCAB, (3, 9), generator=torch.Generator().manual_seed(1))
+    padding = 4
+    padded = torch.cat([torch.zeros(3, padding, dtype=torch.long), tokens], 1)
+    mask = (torch.arange(9 + padding) >= padding).long().expand(3, -1)
+    with torch.no_grad():
+        full = model(tokens, use_cache=False).logits
+        # Other shapes sum in another order: fp32 noise of logits of a size of about 5.
+        close = {"rtol": 0, "atol": 1e-4}
+        assert full.abs().max() > 1
+        torch.testing.assert_close(model(padded, attention_mask=mask).logits[:, padding:], full, **close)
+
+        for inputs, masks, offset in ((tokens, None, 0), (padded, mask, padding)):
+            cache, logits = None, []
+            for part in (slice(0, 3 + offset), slice(3 + offset, 4 + offset), slice(4 + offset, None)):
+                stop = part.stop or inputs.shape[1]
+                out = model(inputs[:, part], attention_mask=None if masks is None else masks[:, :stop],
+                            past_key_values=cache, use_cache=True)
+                cache = out.past_key_values
+                logits.append(out.logits)
+            torch.testing.assert_close(torch.cat(logits, 1)[:, offset:], full, **close)
+
+        continued = tokens
+        for _ in range(6):
+            logits = model(continued, use_cache=False).logits
+            continued = torch.cat([continued, logits[:, -1:].argmax(-1)], 1)
+        assert torch.equal(model.generate(tokens, max_new_tokens=6, do_sample=False), continued)
+        from_padded = model.generate(padded, attention_mask=mask, max_new_tokens=6, do_sample=False)
+        assert torch.equal(from_padded[:, padding:], continued)
+
+
+def test_the_row_scale_matters(program, trained):
+    """The comparisons above could not fail if the kinds computed the same."""
+    tokens = torch.arange(12)[None]
+    logits = []
+    for kind in KINDS:
+        directory = convert(program, trained, kind)
+        diversify(directory)
+        with torch.no_grad():
+            logits.append(load(directory, kind)(tokens).logits)
+    for i, first in enumerate(logits):
+        for second in logits[i + 1 :]:
+            assert (first - second).abs().max() > 0.1
+
+
+def test_packed_documents_count_from_their_start(program, trained):
+    directory = convert(program, trained, "ssmax_bias")
+    diversify(directory)
+    model = load(directory, "ssmax_bias", attn_implementation="eager").eval()
+    tokens = torch.randint(0, VOCAB, (1, 10), generator=torch.Generator().manual_seed(1))
+    positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2, 3, 4, 5]])
+    with torch.no_grad():
+        packed = model(tokens, position_ids=positions, use_cache=False).logits
+        alone = torch.cat([model(tokens[:, :4]).logits, model(tokens[:, 4:]).logits], 1)
+    torch.testing.assert_close(packed, alone, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", SCALED_KINDS)
+def test_half_precision_keeps_the_row_scale_in_fp32(program, trained, kind):
+    directory = convert(program, trained, kind)
+    model = load(directory, kind, dtype=torch.bfloat16)
+    for name, parameter in model.named_parameters():
+        assert parameter.dtype == (torch.float32 if "ssmax" in name else torch.bfloat16), name
+    with torch.no_grad():
+        assert model(torch.arange(8)[None]).logits.isfinite().all()
+
+
+def test_learned_positions_end_where_training_did(program, trained):
+    model = load(convert(program, trained, "learned_pn"), "learned_pn")
+    with torch.no_grad():
+        model(torch.zeros(1, LENGTH, dtype=torch.long))
+        with pytest.raises(ValueError, match=f"{LENGTH + 1} keys"):
+            model(torch.zeros(1, LENGTH + 1, dtype=torch.long))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_llama_of_transformers_is_read(program, dtype):
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=LENGTH, rope_parameters={"rope_type": "default", "rope_theta": 1234.5},
+    )
+    model = transformers.LlamaForCausalLM(config).to(dtype)
+    model.save_pretrained(program.directory / "llama")
+    out, _ = program.run("inspect", program.directory / "llama", "--json")
+    found = json.loads(out)
+    assert found["attention"] == "softmax"
+    assert found["model"]["rope_theta"] == 1234.5
+    assert found["parameters"]["total"] == model.num_parameters()
+    converted = load_file(convert(program, program.directory / "llama", "ssmax") / "model.safetensors")
+    for name, parameter in model.named_parameters():
+        assert torch.equal(converted[name], parameter.detach().float()), name
+
+
+def test_what_transformers_saves_again_is_read(program, trained):
+    model = load(convert(program, trained, "ssmax_bias"), "ssmax_bias")
+    model.save_pretrained(program.directory / "again")
+    found = json.loads(program.run("inspect", program.directory / "again", "--json")[0])
+    assert found["attention"] == "ssmax_bias"
+    assert found["attention_scale"][0]["mean"] == pytest.approx(0.43)
+
+
+def test_grouped_queries_are_refused_with_the_reason(program):
+    config = transformers.LlamaConfig(
+        vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=LENGTH,
+    )
+    transformers.LlamaForCausalLM(config).save_pretrained(program.directory / "grouped")
+    _, err = program.run("inspect", program.directory / "grouped", code=3)
+    assert "grouped-query" in err
+
+
+def test_inspect_and_convert_report_damage(program, trained):
+    copy = program.directory / "copy"
+    shutil.copytree(trained, copy)
+    out, _ = program.run("inspect", copy, "--json")
+    assert json.loads(out)["state"] == "intact"
+    data = bytearray((copy / "model.safetensors").read_bytes())
+    data[-5] ^= 1
+    (copy / "model.safetensors").write_bytes(data)
+    _, err = program.run("inspect", copy, code=3)
+    assert "model.safetensors" in err
+    program.run("inspect", copy, "--no-verify")
+    program.run("convert", "--checkpoint", copy, "--attention", "ssmax", "--out", program.directory / "x", code=3)
+    assert not (program.directory / "x").exists()
+
+
+def test_inspect_recognises_what_the_program_writes(program, trained):
+    kinds = {"run": "run", trained: "checkpoint", "train.bin": "shard"}
+    for path, expected in kinds.items():
+        found = json.loads(program.run("inspect", path, "--json")[0])
+        assert found["type"] == expected
+        assert program.run("inspect", path)[0].strip()
+    (program.directory / "notes.txt").write_text("hello")
+    program.run("inspect", "notes.txt", code=3)
+    program.run("inspect", "nothing", code=3)

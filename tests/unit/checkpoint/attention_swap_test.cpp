@@ -1,0 +1,97 @@
+#include "checkpoint/snapshots.h"
+#include "checkpoint/state.h"
+#include "core/error.h"
+
+#include <cmath>
+#include <tuple>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::checkpoint {
+namespace {
+
+using config::AttentionKind;
+
+config::AttentionConfig attention_of(AttentionKind kind) {
+  config::AttentionConfig attention;
+  attention.kind = kind;
+  return attention;
+}
+
+class Swap : public testing::TestWithParam<std::tuple<AttentionKind, AttentionKind>> {};
+
+TEST_P(Swap, KeepsSharedTensorsBitForBitAndStartsNewOnesAsAskedFor) {
+  const auto [from_kind, to_kind] = GetParam();
+  const Snapshot from = random_snapshot(from_kind);
+  const Snapshot to = with_attention(from, {.kind = to_kind, .scale_init = 0.43, .bias_init = 0.25});
+  EXPECT_EQ(to.spec.config.attention.kind, to_kind);
+  EXPECT_EQ(to.trainer->step, from.trainer->step);
+  const auto expected = model::parameter_specs(to.spec.config, to.spec.sequence_length);
+  ASSERT_EQ(to.flat.layout.size(), expected.size());
+  size_t shared = 0;
+  for (const model::Parameter& parameter : to.flat.layout) {
+    const std::string& name = parameter.spec.name;
+    if (const model::Parameter* old = find(from.flat, name)) {
+      EXPECT_EQ(bits_of(to.flat.master, parameter), bits_of(from.flat.master, *old)) << name;
+      EXPECT_EQ(bits_of(to.flat.exp_avg, parameter), bits_of(from.flat.exp_avg, *old)) << name;
+      EXPECT_EQ(bits_of(to.flat.exp_avg_sq, parameter), bits_of(from.flat.exp_avg_sq, *old)) << name;
+      ++shared;
+      continue;
+    }
+    ASSERT_NE(name.find("ssmax_"), std::string::npos) << name;
+    for (int64_t i = 0; i < parameter.numel; ++i) {
+      const double value = to.flat.master.const_data_ptr<float>()[parameter.offset + i];
+      const double start = name.ends_with("ssmax_scale")  ? 0.43
+                           : name.ends_with("ssmax_bias") ? 0.25
+                                                          : std::log(static_cast<double>(i + 1));
+      EXPECT_EQ(value, static_cast<double>(static_cast<float>(start))) << name << " " << i;
+      EXPECT_EQ(to.flat.exp_avg.const_data_ptr<float>()[parameter.offset + i], 0.0F) << name;
+      EXPECT_EQ(to.flat.exp_avg_sq.const_data_ptr<float>()[parameter.offset + i], 0.0F) << name;
+    }
+  }
+  EXPECT_GE(shared, 3U + 9U * 3U);  // all of Llama's tensors of three layers
+}
+INSTANTIATE_TEST_SUITE_P(Pairs, Swap,
+                         testing::Combine(testing::ValuesIn(all_kinds()), testing::ValuesIn(all_kinds())));
+
+// 1 / mean(log n), n = 1..19, written out.
+TEST(SwapWithoutAScale, StartsWhereTheAverageRowScaleIsOne) {
+  double sum = 0.0;
+  for (int n = 1; n <= 19; ++n) {
+    sum += std::log(n);
+  }
+  const Snapshot to =
+      with_attention(random_snapshot(AttentionKind::kSoftmax), attention_of(AttentionKind::kSsmax));
+  const model::Parameter* scale = find(to.flat, "model.layers.1.self_attn.ssmax_scale");
+  ASSERT_NE(scale, nullptr);
+  EXPECT_NEAR(to.flat.master.const_data_ptr<float>()[scale->offset], 19.0 / sum, 1e-7);
+}
+
+TEST(SwapToFixed, WarnsThatScoresGrow) {
+  testing::internal::CaptureStderr();
+  with_attention(random_snapshot(AttentionKind::kSoftmax), attention_of(AttentionKind::kSsmaxFixed));
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), testing::HasSubstr("multiplies scores by log n, 2.1"));
+}
+
+TEST(SwapWithoutMoments, StaysWithoutMoments) {
+  Snapshot from = random_snapshot(AttentionKind::kSoftmax);
+  from.flat.exp_avg = from.flat.exp_avg_sq = at::Tensor();
+  EXPECT_FALSE(with_attention(from, attention_of(AttentionKind::kSsmax)).flat.exp_avg.defined());
+}
+
+TEST(CopyByName, NamesWhatIsMissingAndRefusesOtherShapes) {
+  const Snapshot from = random_snapshot(AttentionKind::kSoftmax);
+  Snapshot to = random_snapshot(AttentionKind::kSsmax, 7, /*seed=*/2);
+  const std::vector<std::string> missing = copy_by_name(from.flat, to.flat);
+  EXPECT_THAT(missing, testing::ElementsAre("model.layers.0.self_attn.ssmax_scale",
+                                            "model.layers.1.self_attn.ssmax_scale",
+                                            "model.layers.2.self_attn.ssmax_scale"));
+  model::GPTSpec wider = tiny_spec(AttentionKind::kSoftmax);
+  wider.config.vocab_size = 38;
+  const FlatState other = make_flat_state(model::parameter_specs(wider.config, wider.sequence_length), false);
+  EXPECT_THROW(copy_by_name(from.flat, other), core::InputError);
+}
+
+}  // namespace
+}  // namespace ssgpt::checkpoint

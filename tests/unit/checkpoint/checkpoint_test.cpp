@@ -1,0 +1,174 @@
+// Writing and reading back, and finding damage.
+#include "checkpoint/checkpoint.h"
+
+#include "checkpoint/snapshots.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/temporary_directory.h"
+
+#include <bit>
+#include <fstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace ssgpt::checkpoint {
+namespace {
+
+using config::AttentionKind;
+using testing::HasSubstr;
+
+nlohmann::json json_of(const std::filesystem::path& path) {
+  return nlohmann::json::parse(core::read_text(path));
+}
+
+class CheckpointOfKind : public testing::TestWithParam<AttentionKind> {};
+
+TEST_P(CheckpointOfKind, ReadsBackBitForBit) {
+  const TemporaryDirectory directory;
+  const Snapshot written = random_snapshot(GetParam());
+  write(directory / "c", written);
+  EXPECT_TRUE(verify(directory / "c").empty());
+  const Snapshot read_back = read(directory / "c", /*with_optimizer=*/true);
+  expect_equal_tensors(written.flat, read_back.flat, /*moments=*/true);
+
+  const config::ModelConfig& a = written.spec.config;
+  const config::ModelConfig& b = read_back.spec.config;
+  EXPECT_EQ(a.attention.kind, b.attention.kind);
+  EXPECT_EQ(a.attention.scale_init, b.attention.scale_init);
+  EXPECT_EQ(a.attention.bias_init, b.attention.bias_init);
+  EXPECT_EQ(a.rope_theta, b.rope_theta);
+  EXPECT_EQ(a.rms_norm_eps, b.rms_norm_eps);
+  EXPECT_EQ(a.initializer_range, b.initializer_range);
+  EXPECT_EQ(a.vocab_size, b.vocab_size);
+  EXPECT_EQ(a.intermediate_size, b.intermediate_size);
+  EXPECT_EQ(written.spec.sequence_length, read_back.spec.sequence_length);
+  EXPECT_EQ(written.spec.document_token_id, read_back.spec.document_token_id);
+}
+INSTANTIATE_TEST_SUITE_P(Kinds, CheckpointOfKind, testing::ValuesIn(all_kinds()));
+
+TEST(Checkpoint, TheTrainerStateReadsBackBitForBit) {
+  const TemporaryDirectory directory;
+  Snapshot snapshot = random_snapshot(AttentionKind::kSsmax);
+  for (const double odd : {0.1, -0.0, 1e300, std::numeric_limits<double>::infinity(),
+                           std::numeric_limits<double>::quiet_NaN()}) {
+    snapshot.trainer->loss_sum = odd;
+    const auto path = directory / std::to_string(std::bit_cast<uint64_t>(odd));
+    write(path, snapshot);
+    const TrainerState state = *read_summary(path).trainer;
+    EXPECT_EQ(std::bit_cast<uint64_t>(state.loss_sum), std::bit_cast<uint64_t>(odd));
+    EXPECT_EQ(state.step, snapshot.trainer->step);
+    EXPECT_EQ(state.tokens, snapshot.trainer->tokens);
+    EXPECT_EQ(state.run_id, snapshot.trainer->run_id);
+    EXPECT_EQ(state.config, snapshot.trainer->config);
+    EXPECT_EQ(state.loss_steps, 3);
+    EXPECT_EQ(state.smoothed_loss, snapshot.trainer->smoothed_loss);
+    EXPECT_EQ(state.smoothed_weight, snapshot.trainer->smoothed_weight);
+    ASSERT_TRUE(state.manual_swap.has_value());
+    EXPECT_EQ(state.manual_swap->at_step, 5);
+    EXPECT_EQ(state.manual_swap->kind, AttentionKind::kSsmaxBias);
+  }
+}
+
+TEST(Checkpoint, AModelWithoutTrainerHasNoTrainerFolder) {
+  const TemporaryDirectory directory;
+  Snapshot snapshot = random_snapshot(AttentionKind::kSoftmax);
+  snapshot.trainer.reset();
+  write(directory / "c", snapshot);
+  EXPECT_FALSE(std::filesystem::exists(directory / "c" / "trainer"));
+  const Snapshot read_back = read(directory / "c", /*with_optimizer=*/true);
+  EXPECT_FALSE(read_back.trainer.has_value());
+  EXPECT_FALSE(read_back.flat.exp_avg.defined());
+}
+
+TEST(Checkpoint, IsALlamaIfAndOnlyIfItsMathematicsIs) {
+  const TemporaryDirectory directory;
+  for (const AttentionKind kind : all_kinds()) {
+    const auto path = directory / std::string(config::to_string(kind));
+    Snapshot snapshot = random_snapshot(kind);
+    snapshot.spec.document_token_id = 3;
+    write(path, snapshot);
+    const nlohmann::json json = json_of(path / "config.json");
+    const bool softmax = kind == AttentionKind::kSoftmax;
+    EXPECT_EQ(json["model_type"], softmax ? "llama" : "ssgpt");
+    EXPECT_EQ(json["architectures"][0], softmax ? "LlamaForCausalLM" : "SsgptForCausalLM");
+    EXPECT_EQ(json.contains("auto_map"), !softmax);
+    EXPECT_EQ(std::filesystem::exists(path / "modeling_ssgpt.py"), !softmax);
+    EXPECT_EQ(json["eos_token_id"], 3);
+    EXPECT_EQ(json["rope_theta"], json["rope_parameters"]["rope_theta"]);
+    EXPECT_EQ(read_summary(path).spec.document_token_id, 3);
+    if (!softmax) {
+      EXPECT_EQ(json["attention_kind"], std::string(config::to_string(kind)));
+      EXPECT_THAT(core::read_text(path / "modeling_ssgpt.py"), HasSubstr("class SsgptForCausalLM"));
+    }
+  }
+}
+
+// Also the manifest itself: every byte of the small files, samples of the large ones.
+TEST(Checkpoint, AFlippedByteInAnyFileIsFound) {
+  const TemporaryDirectory directory;
+  write(directory / "c", random_snapshot(AttentionKind::kLearnedPn));
+  const auto files = files_below(directory / "c");
+  ASSERT_EQ(files.size(), 6U);
+  for (const auto& file : files) {
+    const uint64_t size = std::filesystem::file_size(file);
+    const uint64_t stride = file.filename() == "manifest.json" ? 1 : size / 7 + 1;
+    for (uint64_t offset = 0; offset < size; offset += stride) {
+      flip_byte(file, offset);
+      EXPECT_FALSE(verify(directory / "c").empty()) << file << " byte " << offset;
+      EXPECT_THROW(read(directory / "c", true), core::InputError) << file << " byte " << offset;
+      flip_byte(file, offset);
+    }
+  }
+  EXPECT_TRUE(verify(directory / "c").empty());
+}
+
+TEST(Checkpoint, AMissingOrTruncatedFileIsNamedEvenWithoutChecksums) {
+  const TemporaryDirectory directory;
+  write(directory / "c", random_snapshot(AttentionKind::kSsmax));
+  for (const auto& file : files_below(directory / "c")) {
+    const std::string bytes = core::read_text(file);
+    const auto expect_named = [&] {
+      try {
+        read(directory / "c", true, /*verify=*/false);
+        ADD_FAILURE() << file;
+      } catch (const core::InputError& error) {
+        EXPECT_THAT(error.what(), HasSubstr(file.filename().string()));
+      }
+    };
+    write_bytes(file, bytes.substr(0, bytes.size() - 1));
+    expect_named();
+    std::filesystem::remove(file);
+    expect_named();
+    write_bytes(file, bytes);
+  }
+  EXPECT_TRUE(verify(directory / "c").empty());
+}
+
+TEST(Checkpoint, AFutureFormatVersionIsSaidClearly) {
+  const TemporaryDirectory directory;
+  write(directory / "c", random_snapshot(AttentionKind::kSsmax));
+  std::string manifest = core::read_text(directory / "c" / "manifest.json");
+  manifest.replace(manifest.find("\"version\": 1"), 12, "\"version\": 9");
+  write_bytes(directory / "c" / "manifest.json", manifest);
+  try {
+    read_summary(directory / "c");
+    FAIL();
+  } catch (const core::InputError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("version 9"));
+    EXPECT_THAT(error.what(), HasSubstr("newer"));
+  }
+}
+
+TEST(Checkpoint, DirectoriesThatAreNoCheckpointAreRefused) {
+  const TemporaryDirectory directory;
+  EXPECT_THROW(read(directory / "missing", false), core::InputError);
+  EXPECT_THROW(read_summary(directory.path()), core::InputError);
+  write_bytes(directory / "config.json", "not json");
+  write_bytes(directory / "model.safetensors", "not safetensors");
+  EXPECT_THROW(read_summary(directory.path()), core::InputError);
+}
+
+}  // namespace
+}  // namespace ssgpt::checkpoint

@@ -1,0 +1,122 @@
+// Kills, full disks and directories that cannot be written: nothing half-written ever stands under a final
+// name.
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/snapshots.h"
+#include "core/error.h"
+#include "core/temporary_directory.h"
+
+#include <csignal>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <gtest/gtest.h>
+
+namespace ssgpt::checkpoint {
+namespace {
+
+using config::AttentionKind;
+
+// Files cannot grow beyond `bytes` in this scope: writing fails as on a full disk (EFBIG).
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{.rlim_cur = bytes, .rlim_max = before_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int);
+};
+
+TEST(WriteFailure, AFullDiskLeavesNothing) {
+  const TemporaryDirectory directory;
+  {
+    const FileSizeLimit limit(4096);  // config.json fits, model.safetensors does not
+    EXPECT_THROW(write(directory / "c", random_snapshot(AttentionKind::kSsmax)), core::RunError);
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
+}
+
+TEST(WriteFailure, InTheBackgroundSurfacesAtTheNextCallAndTheOldOneStays) {
+  const TemporaryDirectory run;
+  Writer writer(run.path(), {.keep_last = 1, .keep_every = 0}, /*async=*/true, /*verify=*/true);
+  writer.save(random_snapshot(AttentionKind::kSsmax, 1));
+  writer.wait();
+  for (const bool by_wait : {true, false}) {
+    const FileSizeLimit limit(4096);
+    EXPECT_NO_THROW(writer.save(random_snapshot(AttentionKind::kSsmax, 2)));
+    if (by_wait) {
+      EXPECT_THROW(writer.wait(), core::RunError);
+    } else {
+      EXPECT_THROW(writer.save(random_snapshot(AttentionKind::kSsmax, 3)), core::RunError);
+    }
+    EXPECT_NO_THROW(writer.wait());  // told once
+  }
+  ASSERT_EQ(list(run.path()).size(), 1U);
+  EXPECT_EQ(find_newest_valid(run.path())->step, 1);
+  writer.save(random_snapshot(AttentionKind::kSsmax, 4));  // there is room again
+  writer.wait();
+  EXPECT_EQ(find_newest_valid(run.path())->step, 4);
+}
+
+TEST(WriteFailure, SynchronousSavingThrowsAtOnce) {
+  const TemporaryDirectory run;
+  Writer writer(run.path(), {}, /*async=*/false, true);
+  const FileSizeLimit limit(4096);
+  EXPECT_THROW(writer.save(random_snapshot(AttentionKind::kSsmax, 1)), core::RunError);
+}
+
+// /proc/self refuses new directories also to root, whom permissions do not stop.
+TEST(WriteFailure, APlaceThatCannotBeWrittenIsARunError) {
+  EXPECT_THROW(write("/proc/self/c", random_snapshot(AttentionKind::kSsmax)), core::RunError);
+  EXPECT_THROW(Writer("/proc/self/run", {}, true, true), core::RunError);
+}
+
+TEST(WriteFailure, AnExistingDirectoryIsNotTouched) {
+  const TemporaryDirectory directory;
+  std::filesystem::create_directory(directory / "empty");
+  EXPECT_THROW(write(directory / "empty", random_snapshot(AttentionKind::kSsmax)), core::RunError);
+  write(directory / "c", random_snapshot(AttentionKind::kSsmax, 1));
+  EXPECT_THROW(write(directory / "c", random_snapshot(AttentionKind::kSsmax, 2)), core::RunError);
+  EXPECT_EQ(read_summary(directory / "c").trainer->step, 1);
+}
+
+// The child writes checkpoint after checkpoint until it is killed, at another moment each time.
+TEST(WriteFailure, AKillLeavesOnlyCompleteCheckpoints) {
+  const TemporaryDirectory run;
+  bool interrupted = false;
+  for (int attempt = 0; attempt < 12; ++attempt) {
+    const Snapshot snapshot = random_snapshot(AttentionKind::kSsmax, 1);
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      for (int64_t step = 100 * attempt;; ++step) {
+        write(step_directory(run.path(), step), snapshot);
+      }
+    }
+    ::usleep(static_cast<useconds_t>(7000 + 3100 * attempt));
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    for (const auto& entry : std::filesystem::directory_iterator(run / "checkpoints")) {
+      const bool temporary = entry.path().filename().string().front() == '.';
+      interrupted = interrupted || temporary;
+      if (!temporary) {
+        EXPECT_TRUE(verify(entry.path()).empty()) << entry.path();
+      }
+    }
+  }
+  EXPECT_TRUE(interrupted) << "no kill hit a write: the test showed nothing";
+  EXPECT_FALSE(list(run.path()).empty());
+}
+
+}  // namespace
+}  // namespace ssgpt::checkpoint
