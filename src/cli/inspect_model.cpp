@@ -63,7 +63,7 @@ std::string describe_heads(const checkpoint::FlatState& flat, std::string_view s
                fmt::format("{:.4f}", *high)});
     json.push_back({{"min", *low}, {"mean", mean}, {"max", *high}});
   }
-  return json.empty() ? "" : "\n" + table.text(/*indent=*/2);
+  return json.empty() ? "" : fmt::format("\n{}", table.text(/*indent=*/2));
 }
 
 uint64_t bytes_of_tree(const fs::path& path) {
@@ -123,7 +123,7 @@ std::string describe_groups(const checkpoint::FlatState& flat, Json& json) {
     json[group.name] = group.parameters;
   }
   table.add({"all parameters", std::to_string(total), core::human_count(static_cast<double>(total))});
-  return "\n" + table.text(/*indent=*/2);
+  return fmt::format("\n{}", table.text(/*indent=*/2));
 }
 
 }  // namespace
@@ -208,7 +208,7 @@ Inspection inspect_run(const fs::path& path, bool verify) {
     result.faults.insert(result.faults.end(), faults.begin(), faults.end());
   }
   result.text = head.text();
-  result.text += result.json["checkpoints"].empty() ? "\nno checkpoints\n" : "\n" + table.text(/*indent=*/2);
+  result.text += result.json["checkpoints"].empty() ? "\nno checkpoints\n" : fmt::format("\n{}", table.text(/*indent=*/2));
   return result;
 }
 

@@ -10,6 +10,8 @@
 #include <exception>
 #include <string>
 
+#include <fmt/format.h>
+
 namespace {
 
 using ssgpt::core::ExitCode;
@@ -20,7 +22,7 @@ std::string command_line(int argc, char** argv) {
   for (int i = 0; i < argc; ++i) {
     const std::string argument = argv[i];
     const bool quote = argument.empty() || argument.find_first_of(" \t*?[]'\"$&;|<>") != std::string::npos;
-    text += (i > 0 ? " " : "") + (quote ? "'" + argument + "'" : argument);
+    text += fmt::format(quote ? "{}'{}'" : "{}{}", i > 0 ? " " : "", argument);
   }
   return text;
 }
