@@ -12,6 +12,8 @@
 #include <span>
 #include <string_view>
 
+#include <fmt/format.h>
+
 namespace ssgpt::cli {
 namespace {
 
@@ -208,7 +210,8 @@ Inspection inspect_run(const fs::path& path, bool verify) {
     result.faults.insert(result.faults.end(), faults.begin(), faults.end());
   }
   result.text = head.text();
-  result.text += result.json["checkpoints"].empty() ? "\nno checkpoints\n" : fmt::format("\n{}", table.text(/*indent=*/2));
+  result.text += result.json["checkpoints"].empty() ? "\nno checkpoints\n"
+                                                    : fmt::format("\n{}", table.text(/*indent=*/2));
   return result;
 }
 
