@@ -52,6 +52,9 @@ if(CUDAToolkit_FOUND)
   # Nothing of ours names a symbol of libtorch_cuda, which registers its operators when it is loaded.
   target_link_options(ssgpt_torch INTERFACE -Wl,--no-as-needed "${TORCH_ROOT}/lib/libtorch_cuda.so" -Wl,--as-needed)
   target_link_libraries(ssgpt_torch INTERFACE c10_cuda)
+  add_library(nccl SHARED IMPORTED GLOBAL)
+  set_target_properties(nccl PROPERTIES IMPORTED_LOCATION "${site_packages}/nvidia/nccl/lib/libnccl.so.2"
+    INTERFACE_INCLUDE_DIRECTORIES "${site_packages}/nvidia/nccl/include")
   list(APPEND CMAKE_BUILD_RPATH "${site_packages}/nvidia/cu13/lib" "${site_packages}/nvidia/nccl/lib"
     "${site_packages}/nvidia/cudnn/lib")
   message(STATUS "LibTorch ${torch_version} with CUDA ${CUDAToolkit_VERSION}: ${TORCH_ROOT}")

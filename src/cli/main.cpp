@@ -10,6 +10,7 @@
 #include <exception>
 #include <string>
 
+#include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
 namespace {
@@ -22,7 +23,8 @@ std::string command_line(int argc, char** argv) {
   for (int i = 0; i < argc; ++i) {
     const std::string argument = argv[i];
     const bool quote = argument.empty() || argument.find_first_of(" \t*?[]'\"$&;|<>") != std::string::npos;
-    text += fmt::format(quote ? "{}'{}'" : "{}{}", i > 0 ? " " : "", argument);
+    if (i > 0) text += ' ';
+    text += quote ? fmt::format("'{}'", argument) : argument;
   }
   return text;
 }
@@ -68,6 +70,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  const at::NoGradGuard no_autograd;  // every backward is our own
   const int code = run(argc, argv);
   std::fflush(stdout);
   ssgpt::core::log::shutdown();

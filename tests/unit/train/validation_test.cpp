@@ -1,0 +1,102 @@
+#include "train/validation.h"
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/temporary_directory.h"
+#include "train/batch.h"
+
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <vector>
+
+#include <ATen/ops/log_softmax.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::train {
+namespace {
+
+constexpr int64_t kVocabulary = 50;
+constexpr int64_t kLength = 12;
+
+model::GPTSpec small_spec() {
+  model::GPTSpec spec;
+  spec.config.vocab_size = kVocabulary;
+  spec.config.hidden_size = 16;
+  spec.config.num_hidden_layers = 2;
+  spec.config.num_attention_heads = 2;
+  spec.config.intermediate_size = 24;
+  spec.config.initializer_range = 0.5;
+  spec.sequence_length = kLength;
+  return spec;
+}
+
+// nanoGPT's format: uint16 and nothing else.
+std::filesystem::path write_tokens(const std::filesystem::path& directory, const std::vector<uint16_t>& tokens) {
+  const std::filesystem::path path = directory / "tokens.bin";
+  core::AtomicFile file(path);
+  file.write(std::as_bytes(std::span(tokens)));
+  file.commit();
+  return path;
+}
+
+std::vector<uint16_t> some_tokens(int64_t count) {
+  std::vector<uint16_t> tokens;
+  for (int64_t i = 0; i < count; ++i) tokens.push_back(static_cast<uint16_t>((i * i + 7 * i) % kVocabulary));
+  return tokens;
+}
+
+TEST(FillBatch, ShiftsTargetsByOne) {
+  const std::vector<int32_t> tokens = {1, 2, 3, 4, 5, 6, 7, 8};
+  TensorBatch batch;
+  fill_batch(tokens, /*rows=*/2, /*columns=*/4, batch);
+  EXPECT_EQ(batch.inputs.size(1), 3);
+  EXPECT_EQ(batch.inputs[1][0].item<int64_t>(), 5);
+  EXPECT_EQ(batch.targets[1][0].item<int64_t>(), 6);
+  EXPECT_EQ(batch.targets[0][2].item<int64_t>(), 4);
+}
+
+TEST(MeanWindowLoss, EqualsThePlainFormulaOverConsecutiveWindows) {
+  const TemporaryDirectory directory;
+  const std::vector<uint16_t> tokens = some_tokens(5 * kLength + 1);
+  const data::TokenSource source({write_tokens(directory.path(), tokens)});
+  model::GPT model(small_spec(), {});
+  model.parameters().initialize(/*seed=*/3);
+
+  std::vector<double> sums;
+  for (size_t window = 0; window < 5; ++window) {
+    std::vector<int32_t> ids(tokens.begin() + static_cast<int64_t>(window) * kLength,
+                             tokens.begin() + static_cast<int64_t>(window + 1) * kLength + 1);
+    TensorBatch batch;
+    fill_batch(ids, /*rows=*/1, kLength + 1, batch);
+    const at::Tensor log_probability = at::log_softmax(model.logits(batch.inputs).to(at::kDouble), -1);
+    double sum = 0.0;
+    for (int64_t t = 0; t < kLength; ++t) {
+      sum -= log_probability[0][t][batch.targets[0][t].item<int64_t>()].item<double>();
+    }
+    sums.push_back(sum);
+  }
+  double mean = 0.0;
+  for (const double sum : sums) mean += sum / (5.0 * kLength);
+  double variance = 0.0;
+  for (const double sum : sums) variance += std::pow(sum / kLength - mean, 2) / 4.0;
+
+  // A batch of two leaves a last batch of one. The losses are fp32, the reference fp64 on fp32 logits.
+  for (const int64_t batch_size : {1, 2, 5, 8}) {
+    const WindowLoss result = mean_window_loss(model, source, /*num_windows=*/5, batch_size);
+    EXPECT_EQ(result.tokens, 5 * kLength);
+    EXPECT_NEAR(result.loss, mean, 1e-5 * mean);
+    EXPECT_NEAR(result.stderr_, std::sqrt(variance / 5.0), 1e-4 * mean);
+  }
+}
+
+TEST(MeanWindowLoss, RefusesMoreWindowsThanThereAre) {
+  const TemporaryDirectory directory;
+  const data::TokenSource source({write_tokens(directory.path(), some_tokens(2 * kLength + 1))});
+  model::GPT model(small_spec(), {});
+  EXPECT_THROW(mean_window_loss(model, source, /*num_windows=*/3, /*batch_size=*/1), core::InputError);
+}
+
+}  // namespace
+}  // namespace ssgpt::train
