@@ -22,9 +22,9 @@ KINDS = ["softmax", *SCALED_KINDS]
 
 @pytest.fixture
 def trained(program):
-    """A Softmax checkpoint after two steps."""
-    program.train("--run-dir", "run", changes=[{"train": {"max_steps": 2}}])
-    return program.directory / "run" / "checkpoints" / "step-00000002"
+    """A Softmax checkpoint after four steps."""
+    program.train("--run-dir", "run", changes=[{"train": {"max_steps": 4}}])
+    return program.directory / "run" / "checkpoints" / "step-00000004"
 
 
 def convert(program, checkpoint, kind):

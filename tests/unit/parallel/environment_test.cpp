@@ -68,7 +68,8 @@ TEST(Environment, RefusesSeveralProcessesOfEachLauncher) {
   EXPECT_THAT(message_of({{"RANK", "1"}, {"WORLD_SIZE", "2"}}), HasSubstr("2 processes"));
   EXPECT_THAT(message_of({{"SLURM_PROCID", "3"}, {"SLURM_NTASKS", "4"}, {"SLURM_STEP_ID", "0"}}),
               HasSubstr("4 processes"));
-  EXPECT_THAT(message_of({{"OMPI_COMM_WORLD_RANK", "0"}, {"OMPI_COMM_WORLD_SIZE", "3"}}), HasSubstr("3 processes"));
+  EXPECT_THAT(message_of({{"OMPI_COMM_WORLD_RANK", "0"}, {"OMPI_COMM_WORLD_SIZE", "3"}}),
+              HasSubstr("3 processes"));
 }
 
 TEST(Environment, NamesWhatIsMissingOrWrong) {

@@ -33,7 +33,8 @@ model::GPTSpec small_spec() {
 }
 
 // nanoGPT's format: uint16 and nothing else.
-std::filesystem::path write_tokens(const std::filesystem::path& directory, const std::vector<uint16_t>& tokens) {
+std::filesystem::path write_tokens(const std::filesystem::path& directory,
+                                   const std::vector<uint16_t>& tokens) {
   const std::filesystem::path path = directory / "tokens.bin";
   core::AtomicFile file(path);
   file.write(std::as_bytes(std::span(tokens)));
