@@ -99,7 +99,7 @@ void add_convert(CLI::App& app) {
       "Example:\n"
       "  ssgpt convert --checkpoint runs/softmax/checkpoints/step-00000300 --attention ssmax --out "
       "ssmax-300\n"
-      "  ssgpt train --resume ssmax-300 --run-dir runs/swapped");
+      "  ssgpt train --config softmax.yaml --resume ssmax-300 --run-dir runs/swapped");
   command->callback([arguments] { run(*arguments); });
 }
 
