@@ -188,14 +188,15 @@ RunPlan plan_init_from(const TrainOptions& options) {
 
 RunPlan plan_resume_from(const TrainOptions& options, const Source& source, bool fork) {
   const checkpoint::TrainerState& state = *source.summary.trainer;
-  const config::Config before =
-      config::parse(state.config, (source.checkpoint / "trainer/state.json").string());
+  const std::string origin = (source.checkpoint / "trainer/state.json").string();
+  const config::Config before = config::parse(state.config, origin);
   RunPlan plan;
   plan.mode = fork ? StartMode::kFork : StartMode::kContinue;
   plan.checkpoint = source.checkpoint;
   plan.first_step = state.step;
   plan.run_id = fork ? new_run_id() : state.run_id;
-  plan.config = config::load(options.config.value_or(config_path(source.run_directory)), options.overrides);
+  plan.config = options.config ? config::load(*options.config, options.overrides)
+                               : config::parse(state.config, origin, options.overrides);
   inherit_auto(before, plan.config);
   refuse_fixed_differences(before, plan.config, source.checkpoint);
   decide_kind(options, source.summary.spec.config.attention.kind, state, plan);

@@ -16,7 +16,7 @@ namespace ssgpt::train {
 
 // The command line of `ssgpt train`.
 struct TrainOptions {
-  std::optional<std::filesystem::path> config;  // may be left out where a run is resumed, which has its own
+  std::optional<std::filesystem::path> config;  // may be left out where a run is resumed: its checkpoints hold it
   std::vector<std::string> overrides;
   std::optional<std::filesystem::path> run_directory;  // default: runs/<run.name>
   std::optional<std::string> resume;                   // "auto", a checkpoint or a run directory
