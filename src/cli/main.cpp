@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/log.h"
 
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <string>
@@ -71,6 +72,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   const at::NoGradGuard no_autograd;  // every backward is our own
+  std::signal(SIGXFSZ, SIG_IGN);      // a limit on file sizes is then an error of write(), as a full disk is
   const int code = run(argc, argv);
   std::fflush(stdout);
   ssgpt::core::log::shutdown();

@@ -52,12 +52,12 @@ def merged(base, *changes):
 
 
 class Program:
-    """Runs the binary in a directory of the test's own; two threads, so that results are repeatable."""
+    """Runs the binary in a directory of the test's own, with one thread: the models are tiny, and results repeatable."""
 
     def __init__(self, directory):
         self.directory = directory
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "OMPI", "TORCHELASTIC"))}
-        self.environment["OMP_NUM_THREADS"] = "2"
+        self.environment["OMP_NUM_THREADS"] = "1"
 
     def start(self, *arguments, **environment):
         return subprocess.Popen(

@@ -3,12 +3,14 @@
 import gzip
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from conftest import BINARY, LENGTH, VOCAB, read_metrics, write_shard
 
@@ -167,16 +169,34 @@ def test_an_unwritable_directory(program):
 
 
 def test_a_loss_that_is_not_finite_stops_and_saves_nothing(program):
-    changes = [{"optimizer": {"lr": 1e30, "schedule": {"warmup_steps": 0}}, "train": {"clip_grad_norm": 0.0},
-                "checkpoint": {"every": 1, "keep_last": 50}}]
-    _, err = program.train("--run-dir", "run", changes=changes, code=1)
-    assert "not finite" in err and "Step" in err
-    steps = [int(p.name.split("-")[1]) for p in (program.directory / "run/checkpoints").iterdir()]
-    named = int(err.split("Step ")[-1].split(":")[0])
-    assert max(steps) < named
-    # Skipping goes on to the end; the lines of skipped steps have no loss to show.
-    program.train("--run-dir", "skip", "--set", "train.on_nonfinite=skip", changes=changes)
-    assert read_metrics(program.directory / "skip")[-1]["step"] == 20
+    """The embedding of one id is NaN, and one window of 64 holds that id: a later step is the first to read it."""
+    tokens = np.arange(64 * LENGTH + 1) % (VOCAB - 1)
+    tokens[40 * LENGTH + 5] = VOCAB - 1
+    write_shard(program.directory / "train.bin", tokens)
+    program.train("--run-dir", "start", changes=[{"train": {"max_steps": 1}}])
+    start = program.directory / "start/checkpoints/step-00000001"
+    weights = load_file(start / "model.safetensors")
+    weights["model.embed_tokens.weight"][VOCAB - 1] = float("nan")
+    bad = program.directory / "bad"
+    bad.mkdir()
+    shutil.copy(start / "config.json", bad)
+    save_file(weights, bad / "model.safetensors", metadata={"format": "pt"})
+
+    changes = [{"checkpoint": {"every": 1, "keep_last": 50}}]
+    _, err = program.train("--run-dir", "run", "--init-from", bad, changes=changes, code=1)
+    named = int(re.search(r"Step (\d+): the loss or the gradient norm is not finite", err)[1])
+    saved = sorted(int(p.name.split("-")[1]) for p in (program.directory / "run/checkpoints").iterdir())
+    assert 1 < named <= 8 and saved == list(range(1, named))
+    assert [r["step"] for r in read_metrics(program.directory / "run")] == saved
+
+    # Skipping leaves the update out, says so, and goes on to the end; a skipped step has no loss to show.
+    _, err = program.train("--run-dir", "skip", "--init-from", bad, "--set", "train.on_nonfinite=skip", changes=changes)
+    assert f"Step {named}: the loss or the gradient norm is not finite; its update was skipped" in err
+    records = {r["step"]: r for r in read_metrics(program.directory / "skip")}
+    assert list(records) == list(range(1, 21)) and "train/loss" not in records[named]
+    before, after = (load_file(program.directory / f"skip/checkpoints/step-{n:08d}/model.safetensors") for n in (named - 1, named))
+    assert all(np.array_equal(tensor, after[name], equal_nan=True) for name, tensor in before.items())
+    assert np.isfinite(records[20]["train/loss"])
 
 
 @pytest.mark.parametrize("arguments", [[], ["trian"], ["train", "--nonsense"], ["compare"], ["train"], ["evaluate"],
