@@ -1,6 +1,7 @@
-"""Llama with Scalable-Softmax attention (SSMax, arXiv 2501.19399), for transformers 5.
+"""Llama with Scalable-Softmax attention (SSMax, arXiv 2501.19399) or documents that do not see each other, for
+transformers 5.
 
-A checkpoint of a Scalable-Softmax model carries this file, so that
+A checkpoint whose mathematics is not exactly Llama's carries this file, so that
 `AutoModelForCausalLM.from_pretrained(directory, trust_remote_code=True)` computes what was trained. Everything is
 Llama's but the row scale of attention, a function of n, the number of keys that a query attends to:
 
@@ -10,6 +11,9 @@ Llama's but the row scale of attention, a function of n, the number of keys that
 It is constant along a row of scores, so it multiplies the query after RoPE. s and b are one value a head; p_n is shared
 by all layers. All three stay in fp32 whatever dtype the model is loaded in.
 
+Where config.ssgpt["document_token_id"] is set, attention does not cross the end of a document: a document ends after
+that token, and the token behind it has n = 1 again.
+
 Shapes: B batch, Q queries of this call, K keys (cached ones included), N heads, H head dim.
 """
 
@@ -17,8 +21,9 @@ import math
 
 import torch
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
+from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, LlamaModel
 from transformers import initialization as init
+from transformers.cache_utils import DynamicLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import (
     LlamaAttention,
@@ -56,6 +61,10 @@ class SsgptConfig(LlamaConfig):
     def initial_bias(self) -> float:
         return (self.ssgpt or {}).get("bias_init") or 0.0
 
+    def document_token(self) -> int | None:
+        """The token after which a document ends; None where attention reaches across documents."""
+        return (self.ssgpt or {}).get("document_token_id")
+
 
 def count_keys(attention_mask, packed_position_ids, past_length, queries, device) -> torch.Tensor:
     """n of each query, int64 (B, Q) or (1, Q), at least 1: how many keys the query attends to.
@@ -68,8 +77,7 @@ def count_keys(attention_mask, packed_position_ids, past_length, queries, device
         index = torch.arange(queries, device=device)[None] + past_length
         if packed_position_ids is None:
             return index + 1
-        jumps = torch.diff(packed_position_ids, prepend=packed_position_ids[:, :1] - 1, dim=-1) != 1
-        starts = torch.where(jumps, index, 0).cummax(dim=-1).values
+        starts = torch.where(find_starts(packed_position_ids), index, 0).cummax(dim=-1).values
         return index - starts + 1
     if not torch.is_tensor(attention_mask) or attention_mask.dim() not in (2, 4):
         raise ValueError("Scalable-Softmax needs an attention mask of shape (B, K) or (B, 1, Q, K)")
@@ -80,6 +88,54 @@ def count_keys(attention_mask, packed_position_ids, past_length, queries, device
     else:
         counts = (attention_mask > torch.finfo(attention_mask.dtype).min / 2).sum(dim=-1)[:, 0]
     return counts.clamp(min=1)
+
+
+def find_starts(packed_position_ids) -> torch.Tensor:
+    """bool (B, Q): the positions that do not follow the one before; the first is none."""
+    return torch.diff(packed_position_ids, prepend=packed_position_ids[:, :1] - 1, dim=-1) != 1
+
+
+def remember_ends(ends, cache, num_layers) -> torch.Tensor:
+    """Adds the ends of documents among the tokens of this call, bool (B, Q), to those of the cached tokens: (B, K).
+
+    They are kept as one more layer of the cache, so that whatever reorders, repeats or crops its rows takes them along.
+    """
+    if not isinstance(cache, DynamicCache):
+        raise ValueError(f"attention that stops at documents needs a DynamicCache or none, not {type(cache).__name__}")
+    past_length = cache.get_seq_length()
+    if past_length and len(cache.layers) <= num_layers:
+        raise ValueError("the cache does not say where its documents end: another model filled it")
+    while past_length == 0 and len(cache.layers) <= num_layers:
+        cache.layers.append(DynamicLayer())
+    ends = ends.to(torch.uint8)[:, None, :, None]
+    known, _ = cache.update(ends, ends, num_layers)
+    if known.shape[2] != past_length + ends.shape[2]:
+        raise ValueError("the cache's tokens and the ends of its documents are of different numbers")
+    return known[:, 0, :, 0].bool()
+
+
+def find_visible(ends, starts, attention_mask, queries) -> torch.Tensor:
+    """Which keys each query attends to, bool (B, 1, Q, K): of its document, not later, not masked.
+
+    ends: bool (B, K), whether a document ends after the token. starts: bool (B, K), whether one starts at it, or None.
+    attention_mask: as in count_keys.
+    """
+    document = ends.long().cumsum(dim=-1) - ends.long()
+    if starts is not None:
+        document = document + starts.long().cumsum(dim=-1)
+    keys = ends.shape[1]
+    index = torch.arange(keys, device=ends.device)
+    visible = document[:, -queries:, None] == document[:, None, :]
+    visible = (visible & (index[None, :] <= index[-queries:, None]))[:, None]
+    if attention_mask is None:
+        return visible
+    if not torch.is_tensor(attention_mask) or attention_mask.dim() not in (2, 4) or attention_mask.shape[-1] != keys:
+        raise ValueError(f"attention that stops at documents needs a mask of shape (B, {keys}) or (B, 1, Q, {keys})")
+    if attention_mask.dim() == 2:
+        return visible & (attention_mask != 0)[:, None, None, :]
+    if attention_mask.dtype == torch.bool:
+        return visible & attention_mask
+    return visible & (attention_mask > torch.finfo(attention_mask.dtype).min / 2)
 
 
 class SsgptAttention(LlamaAttention):
@@ -165,6 +221,20 @@ class SsgptModel(SsgptPreTrainedModel, LlamaModel):
             raise ValueError(f"a query attends to {int(counts.max())} keys, but p_n was learned up to n = {length}")
         return self.ssmax_position.float()[counts - 1][:, None, :, None]
 
+    def document_mask(self, input_ids, attention_mask, packed_position_ids, past_key_values) -> torch.Tensor:
+        """The additive mask, (B, 1, Q, K) in the model's dtype, that keeps documents apart."""
+        if input_ids is None:
+            raise ValueError("attention that stops at documents needs input_ids: inputs_embeds do not say where they end")
+        if self.config._attn_implementation not in ("eager", "sdpa"):
+            raise ValueError("attention that stops at documents needs attn_implementation 'eager' or 'sdpa'")
+        ends = input_ids == self.config.document_token()
+        if past_key_values is not None:
+            ends = remember_ends(ends, past_key_values, self.config.num_hidden_layers)
+        starts = None if packed_position_ids is None else find_starts(packed_position_ids)
+        visible = find_visible(ends, starts, attention_mask, input_ids.shape[1])
+        mask = torch.zeros(visible.shape, dtype=self.dtype, device=visible.device)
+        return mask.masked_fill(~visible, torch.finfo(self.dtype).min)
+
     def forward(self, input_ids=None, attention_mask=None, position_ids=None, past_key_values=None,
                 inputs_embeds=None, use_cache=None, **kwargs):
         tokens = input_ids if input_ids is not None else inputs_embeds
@@ -174,6 +244,10 @@ class SsgptModel(SsgptPreTrainedModel, LlamaModel):
         # Only without a mask and without a cache does transformers keep packed documents apart.
         uses_cache = past_key_values is not None or (self.config.use_cache if use_cache is None else use_cache)
         packed = None if uses_cache else position_ids
+        if self.config.document_token() is not None:
+            if uses_cache and past_key_values is None:
+                past_key_values = DynamicCache(config=self.config)
+            attention_mask = self.document_mask(input_ids, attention_mask, packed, past_key_values)
         counts = count_keys(attention_mask, packed, past_length, tokens.shape[1], tokens.device)
         return super().forward(
             input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids,

@@ -3,33 +3,8 @@
 #include "core/log.h"
 
 #include <algorithm>
-#include <cmath>
-#include <span>
 
 namespace ssgpt::checkpoint {
-
-namespace {
-
-// Values of a parameter that a swap adds. Only s, b and p_n can be new, and none of these starts random.
-void fill_initial(const FlatState& state, const model::Parameter& parameter) {
-  const std::span<float> values(state.master.mutable_data_ptr<float>() + parameter.offset,
-                                static_cast<size_t>(parameter.numel));
-  switch (parameter.spec.initializer.kind) {
-    case model::Initializer::Kind::kConstant:
-      std::fill(values.begin(), values.end(), static_cast<float>(parameter.spec.initializer.value));
-      return;
-    case model::Initializer::Kind::kLogPosition:
-      for (size_t i = 0; i < values.size(); ++i) {
-        values[i] = static_cast<float>(std::log(static_cast<double>(i + 1)));
-      }
-      return;
-    case model::Initializer::Kind::kNormal:
-      break;
-  }
-  SSGPT_CHECK(false, "a swap of the attention adds {}, which starts random", parameter.spec.name);
-}
-
-}  // namespace
 
 Snapshot with_attention(const Snapshot& from, const config::AttentionConfig& attention) {
   using config::AttentionKind;
@@ -48,7 +23,11 @@ Snapshot with_attention(const Snapshot& from, const config::AttentionConfig& att
   const std::vector<std::string> added = copy_by_name(from.flat, to.flat);
   for (const model::Parameter& parameter : to.flat.layout) {
     if (std::find(added.begin(), added.end(), parameter.spec.name) != added.end()) {
-      fill_initial(to.flat, parameter);
+      // Only s, b and p_n can be new, and none of these starts random: the seed does not matter.
+      SSGPT_CHECK(parameter.spec.initializer.kind != model::Initializer::Kind::kNormal,
+                  "a swap of the attention adds {}, which starts random", parameter.spec.name);
+      model::fill_initial(to.flat.master.mutable_data_ptr<float>() + parameter.offset, parameter,
+                          /*seed=*/0);
     }
   }
   return to;

@@ -7,8 +7,8 @@
 #include "checkpoint/trainer_state.h"
 #include "core/error.h"
 
-#include <array>
 #include <system_error>
+#include <utility>
 
 #include <fmt/ranges.h>
 
@@ -51,12 +51,31 @@ void check_is_model(const std::filesystem::path& directory) {
   throw core::InputError("{}: not a checkpoint: it has no model.safetensors", name);
 }
 
+// A file that is there but not listed is not known to be whole, and a trainer state without moments would
+// resume with zeros.
+std::vector<std::string> unlisted_files(const std::filesystem::path& directory, const Manifest& manifest) {
+  std::vector<std::string> expected = {kConfigName, kModelName};
+  if (is_there(directory / "trainer")) {
+    expected.insert(expected.end(), {kTrainerStateName, kOptimizerName});
+  }
+  std::vector<std::string> faults;
+  for (const std::string& name : expected) {
+    if (!manifest.files.contains(name)) {
+      faults.push_back(fmt::format("{}: the manifest does not list {}", directory.string(), name));
+    }
+  }
+  return faults;
+}
+
 void check_manifest(const std::filesystem::path& directory, bool checksums) {
   if (!is_there(directory / kManifestName)) {
     return;
   }
   const Manifest manifest = read_manifest(directory);
-  const std::vector<std::string> faults = compare_with_manifest(directory, manifest, checksums);
+  std::vector<std::string> faults = unlisted_files(directory, manifest);
+  if (faults.empty()) {
+    faults = compare_with_manifest(directory, manifest, checksums);
+  }
   if (!faults.empty()) {
     throw core::InputError("the checkpoint {} is damaged: {}", directory.string(), fmt::join(faults, "; "));
   }
@@ -92,12 +111,18 @@ Snapshot read(const std::filesystem::path& directory, bool with_optimizer, bool 
                     .flat = {},
                     .trainer = std::move(summary.trainer),
                     .tokenizer = std::move(summary.tokenizer)};
-  const bool moments = with_optimizer && is_there(directory / kOptimizerName);
-  snapshot.flat =
-      make_flat_state(model::parameter_specs(snapshot.spec.config, snapshot.spec.sequence_length), moments);
-  read_model_file(directory / kModelName, snapshot.flat);
+  const bool moments = with_optimizer && snapshot.trainer.has_value();
+  const std::vector<model::ParameterSpec> specs =
+      model::parameter_specs(snapshot.spec.config, snapshot.spec.sequence_length);
+  const SafetensorsFile model = open_model_file(directory / kModelName, specs);
+  std::optional<SafetensorsFile> optimizer;
   if (moments) {
-    read_optimizer_file(directory / kOptimizerName, snapshot.flat);
+    optimizer = open_optimizer_file(directory / kOptimizerName, specs);
+  }
+  snapshot.flat = make_flat_state(specs, moments);
+  read_model(model, snapshot.flat);
+  if (optimizer) {
+    read_moments(*optimizer, snapshot.flat);
   }
   return snapshot;
 }
@@ -107,10 +132,8 @@ std::vector<std::string> verify(const std::filesystem::path& directory) {
     check_is_model(directory);
     const Manifest manifest = read_manifest(directory);
     std::vector<std::string> faults = compare_with_manifest(directory, manifest, /*checksums=*/true);
-    for (const char* name : {kConfigName, kModelName}) {
-      if (!manifest.files.contains(name)) {
-        faults.push_back(fmt::format("{}: the manifest does not list {}", directory.string(), name));
-      }
+    for (std::string& fault : unlisted_files(directory, manifest)) {
+      faults.push_back(std::move(fault));
     }
     return faults;
   } catch (const core::InputError& error) {

@@ -18,8 +18,10 @@ namespace ssgpt::checkpoint {
 void write(const std::filesystem::path& directory, const Snapshot& snapshot);
 
 // Reads a checkpoint back. Checks the manifest's sizes, and its checksums where `verify` is set.
-// `with_optimizer` also reads the moments where there are any. Throws core::InputError that names the file
-// and what is wrong with it.
+// `with_optimizer` also reads the moments of a checkpoint that a trainer wrote. Throws core::InputError that
+// names the file and what is wrong with it, before memory is taken for tensors that are not there.
+// `verify` false spares the second hashing of what was hashed just now: a directory out of find_newest_valid,
+// or one without faults by verify().
 Snapshot read(const std::filesystem::path& directory, bool with_optimizer, bool verify = true);
 
 // Only what the JSON files say: cheap.
@@ -44,7 +46,7 @@ std::filesystem::path step_directory(const std::filesystem::path& run_directory,
 
 // The newest checkpoint of a run that verifies; a damaged newer one is reported as a warning and passed over.
 // None where the run has no checkpoint directory at all; throws core::InputError where there are some and
-// none verifies.
+// none verifies. Hashes all files of what it returns: read it with `verify` false.
 std::optional<Entry> find_newest_valid(const std::filesystem::path& run_directory);
 
 struct Retention {

@@ -5,11 +5,15 @@
 #include "checkpoint/model_config.h"
 #include "checkpoint/modeling_file.h"
 #include "checkpoint/trainer_state.h"
+#include "core/check.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "tokenizer/tokenizer.h"
 
+#include <cerrno>
+#include <cstdio>
+#include <fcntl.h>
 #include <memory>
 #include <optional>
 #include <system_error>
@@ -51,16 +55,15 @@ void write_files(const std::filesystem::path& directory, const Snapshot& snapsho
   const SpecialTokens tokens = write_tokenizer(directory, snapshot, manifest);
   manifest.files[kConfigName] =
       write_digested(directory / kConfigName, model_config_text(snapshot.spec, tokens));
-  if (snapshot.spec.config.attention.kind != config::AttentionKind::kSoftmax) {
+  if (!is_llama(snapshot.spec)) {
     const std::string name(kModelingFileName);
     manifest.files[name] = write_digested(directory / name, modeling_file());
   }
   manifest.files[kModelName] = write_model_file(directory / kModelName, snapshot.flat);
   if (snapshot.trainer) {
+    SSGPT_CHECK(snapshot.flat.exp_avg.defined(), "a trainer state without moments");
     core::create_writable_directory(directory / "trainer");
-    if (snapshot.flat.exp_avg.defined()) {
-      manifest.files[kOptimizerName] = write_optimizer_file(directory / kOptimizerName, snapshot.flat);
-    }
+    manifest.files[kOptimizerName] = write_optimizer_file(directory / kOptimizerName, snapshot.flat);
     manifest.files[kTrainerStateName] =
         write_digested(directory / kTrainerStateName, trainer_state_text(*snapshot.trainer));
     core::sync_directory(directory / "trainer");
@@ -80,18 +83,23 @@ void read_back(const std::filesystem::path& directory) {
   }
 }
 
-// Puts `fresh` in the place of what stands under `directory`, which comes back where that fails.
+// Puts `fresh` in the place of what stands under `directory`. The two names are exchanged in one step, so
+// that a kill at any moment leaves a directory under the name; the old one then has the temporary name and
+// goes with `fresh`.
 void replace(core::AtomicDirectory& fresh, const std::filesystem::path& directory) {
-  const core::AtomicDirectory trash(directory);
-  const std::filesystem::path old = trash.temporary() / "old";
-  std::filesystem::rename(directory, old);
-  try {
-    fresh.commit();
-  } catch (...) {
-    std::error_code ignored;
-    std::filesystem::rename(old, directory, ignored);
-    throw;
+  core::sync_directory(fresh.temporary());
+  if (::renameat2(AT_FDCWD, fresh.temporary().c_str(), AT_FDCWD, directory.c_str(), RENAME_EXCHANGE) == 0) {
+    core::sync_directory(std::filesystem::absolute(directory).parent_path());
+    return;
   }
+  if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP) {
+    throw core::RunError("{}: cannot be replaced: {}", directory.string(),
+                         std::generic_category().message(errno));
+  }
+  // A file system without exchange (NFS, some FUSE): what is replaced is a damaged checkpoint, so it may go
+  // first.
+  remove_directory(directory);
+  fresh.commit();
 }
 
 }  // namespace

@@ -3,10 +3,11 @@
 #pragma once
 
 #include "checkpoint/manifest.h"
+#include "checkpoint/safetensors.h"
 #include "checkpoint/state.h"
 
 #include <filesystem>
-#include <string>
+#include <vector>
 
 namespace ssgpt::checkpoint {
 
@@ -22,9 +23,17 @@ FileDigest write_model_file(const std::filesystem::path& path, const FlatState& 
 // elements [first, last) of it that the file holds.
 FileDigest write_optimizer_file(const std::filesystem::path& path, const FlatState& flat);
 
-// Fills the master (the moments) of `flat`, whose layout says what the file must hold; fp32, bf16 or fp16
-// files. Throws core::InputError for a tensor that is missing, of another shape or not expected.
-void read_model_file(const std::filesystem::path& path, const FlatState& flat);
-void read_optimizer_file(const std::filesystem::path& path, const FlatState& flat);
+// Opens a file and compares the names and shapes of its header with the parameters: no memory is taken for
+// tensors that the file does not hold. Throws core::InputError for a tensor that is missing, of another shape
+// or not expected.
+SafetensorsFile open_model_file(const std::filesystem::path& path,
+                                const std::vector<model::ParameterSpec>& specs);
+SafetensorsFile open_optimizer_file(const std::filesystem::path& path,
+                                    const std::vector<model::ParameterSpec>& specs);
+
+// Fills the master (the moments) of `flat`, made for the parameters that the file was opened with; fp32, bf16
+// or fp16 files.
+void read_model(const SafetensorsFile& file, const FlatState& flat);
+void read_moments(const SafetensorsFile& file, const FlatState& flat);
 
 }  // namespace ssgpt::checkpoint

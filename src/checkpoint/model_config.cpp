@@ -4,6 +4,9 @@
 #include "checkpoint/modeling_file.h"
 #include "core/error.h"
 
+#include <cmath>
+#include <utility>
+
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
@@ -92,23 +95,52 @@ void refuse_other_mathematics(const JsonFields& fields, const config::ModelConfi
   }
 }
 
-int64_t positive(const JsonFields& fields, const std::string& key) {
+// Far beyond any model, and small enough that no product of them overflows and that listing the parameters
+// takes moments.
+constexpr int64_t kMaxVocabulary = int64_t{1} << 24;
+constexpr int64_t kMaxWidth = int64_t{1} << 20;
+constexpr int64_t kMaxLayers = 10'000;
+constexpr int64_t kMaxLength = int64_t{1} << 24;
+
+int64_t size_up_to(int64_t most, const JsonFields& fields, const std::string& key) {
   const int64_t value = fields.integer(key);
-  if (value <= 0) {
-    throw core::InputError("{}: '{}' is {}; it must be positive", fields.path().string(), key, value);
+  if (value <= 0 || value > most) {
+    throw core::InputError("{}: '{}' is {}; it must be from 1 to {}", fields.path().string(), key, value,
+                           most);
   }
   return value;
 }
 
+void check_numbers(const JsonFields& fields, const config::ModelConfig& model) {
+  const auto refuse = [&](const char* key, double value, const char* expected) {
+    throw core::InputError("{}: '{}' is {}; it must be {}", fields.path().string(), key, value, expected);
+  };
+  for (const auto& [key, value] :
+       {std::pair("rope_theta", model.rope_theta), {"rms_norm_eps", model.rms_norm_eps}}) {
+    if (!std::isfinite(value) || value <= 0.0) refuse(key, value, "finite and above 0");
+  }
+  if (!std::isfinite(model.initializer_range) || model.initializer_range < 0.0) {
+    refuse("initializer_range", model.initializer_range, "finite and not negative");
+  }
+  for (const auto& [key, value] : {std::pair("ssgpt.scale_init", model.attention.scale_init.value_or(0.0)),
+                                   {"ssgpt.bias_init", model.attention.bias_init}}) {
+    if (!std::isfinite(value)) refuse(key, value, "finite");
+  }
+}
+
 }  // namespace
+
+bool is_llama(const model::GPTSpec& spec) {
+  return spec.config.attention.kind == config::AttentionKind::kSoftmax && !spec.document_token_id;
+}
 
 std::string model_config_text(const model::GPTSpec& spec, const SpecialTokens& tokens) {
   const config::ModelConfig& model = spec.config;
-  const bool softmax = model.attention.kind == config::AttentionKind::kSoftmax;
+  const bool llama = is_llama(spec);
   nlohmann::ordered_json json;
-  json["architectures"] = {softmax ? "LlamaForCausalLM" : "SsgptForCausalLM"};
-  json["model_type"] = softmax ? "llama" : "ssgpt";
-  if (!softmax) {
+  json["architectures"] = {llama ? "LlamaForCausalLM" : "SsgptForCausalLM"};
+  json["model_type"] = llama ? "llama" : "ssgpt";
+  if (!llama) {
     json["attention_kind"] = config::to_string(model.attention.kind);
     json["auto_map"] = {{"AutoConfig", modeling_class("SsgptConfig")},
                         {"AutoModelForCausalLM", modeling_class("SsgptForCausalLM")}};
@@ -146,21 +178,22 @@ model::GPTSpec read_model_config(const std::filesystem::path& path) {
   model.attention.kind = read_kind(fields);
   model.attention.scale_init = own.optional_number("scale_init");
   model.attention.bias_init = own.optional_number("bias_init").value_or(0.0);
-  model.vocab_size = positive(fields, "vocab_size");
-  model.hidden_size = positive(fields, "hidden_size");
-  model.num_hidden_layers = positive(fields, "num_hidden_layers");
-  model.num_attention_heads = positive(fields, "num_attention_heads");
-  model.intermediate_size = positive(fields, "intermediate_size");
+  model.vocab_size = size_up_to(kMaxVocabulary, fields, "vocab_size");
+  model.hidden_size = size_up_to(kMaxWidth, fields, "hidden_size");
+  model.num_hidden_layers = size_up_to(kMaxLayers, fields, "num_hidden_layers");
+  model.num_attention_heads = size_up_to(kMaxWidth, fields, "num_attention_heads");
+  model.intermediate_size = size_up_to(kMaxWidth, fields, "intermediate_size");
   model.rope_theta = read_rope_theta(fields);
   // Where a key may be missing, its value is that of transformers' LlamaConfig.
   model.rms_norm_eps = fields.optional_number("rms_norm_eps").value_or(1e-6);
   model.initializer_range = fields.optional_number("initializer_range").value_or(0.02);
+  check_numbers(fields, model);
   if (model.hidden_size % (2 * model.num_attention_heads) != 0) {
     throw core::InputError("{}: hidden_size {} is not an even multiple of num_attention_heads {}",
                            path.string(), model.hidden_size, model.num_attention_heads);
   }
   refuse_other_mathematics(fields, model);
-  spec.sequence_length = positive(fields, "max_position_embeddings");
+  spec.sequence_length = size_up_to(kMaxLength, fields, "max_position_embeddings");
   spec.document_token_id = own.optional_integer("document_token_id");
   return spec;
 }

@@ -15,8 +15,12 @@ struct SpecialTokens {
   std::optional<int64_t> eos;
 };
 
-// The text of config.json: model_type "llama" for Softmax, "ssgpt" with attention_kind and auto_map for every
-// other kind. What Hugging Face has no name for stands under the key "ssgpt".
+// Whether the mathematics is exactly that of transformers' Llama: Softmax whose attention reaches across the
+// ends of documents. Any other model carries its modelling file.
+bool is_llama(const model::GPTSpec& spec);
+
+// The text of config.json: model_type "llama" where is_llama says so, else "ssgpt" with attention_kind and
+// auto_map. What Hugging Face has no name for stands under the key "ssgpt".
 std::string model_config_text(const model::GPTSpec& spec, const SpecialTokens& tokens);
 
 // Reads what model_config_text wrote, or the config of a Llama model that another program wrote. Throws

@@ -4,6 +4,7 @@
 
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 
 #include <ATen/ops/zeros.h>
 #include <fmt/ranges.h>
@@ -11,12 +12,6 @@
 namespace ssgpt::checkpoint {
 
 namespace {
-
-constexpr int64_t kAlignment = 32;  // elements: 128 bytes of fp32
-
-int64_t align(int64_t offset) {
-  return (offset + kAlignment - 1) / kAlignment * kAlignment;
-}
 
 void copy_tensor(const at::Tensor& from, const model::Parameter& source, const at::Tensor& to,
                  const model::Parameter& target) {
@@ -26,18 +21,10 @@ void copy_tensor(const at::Tensor& from, const model::Parameter& source, const a
 }  // namespace
 
 FlatState make_flat_state(const std::vector<model::ParameterSpec>& specs, bool with_moments) {
+  model::Layout layout = model::lay_out(specs);
+  const int64_t size = layout.size;
   FlatState state;
-  int64_t end = 0;
-  for (const model::ParameterSpec& spec : specs) {
-    int64_t numel = 1;
-    for (const int64_t dimension : spec.shape) {
-      numel *= dimension;
-    }
-    const int64_t offset = spec.adjoins_previous ? end : align(end);
-    state.layout.push_back({.spec = spec, .offset = offset, .numel = numel});
-    end = offset + numel;
-  }
-  const int64_t size = align(end);
+  state.layout = std::move(layout.parameters);
   state.master = at::zeros({size}, at::kFloat);
   if (with_moments) {
     state.exp_avg = at::zeros({size}, at::kFloat);
@@ -71,6 +58,14 @@ std::vector<std::string> copy_by_name(const FlatState& from, const FlatState& to
     }
   }
   return missing;
+}
+
+void load_into(const FlatState& from, const FlatState& to) {
+  const std::vector<std::string> missing = copy_by_name(from, to);
+  if (!missing.empty()) {
+    throw core::InputError("the checkpoint lacks {} of the model's tensors: {}", missing.size(),
+                           fmt::join(missing, ", "));
+  }
 }
 
 }  // namespace ssgpt::checkpoint

@@ -54,6 +54,10 @@ FlatState make_flat_state(const std::vector<model::ParameterSpec>& specs, bool w
 // the names that only `to` has, in its order. Throws core::InputError where shapes differ.
 std::vector<std::string> copy_by_name(const FlatState& from, const FlatState& to);
 
+// Copies every tensor of `to` out of `from` by name, as copy_by_name does. Throws core::InputError that lists
+// what `from` lacks, or where shapes differ.
+void load_into(const FlatState& from, const FlatState& to);
+
 // `from` with another attention kind: shared tensors and their moments bit for bit, new parameters at their
 // initial values (s from `attention.scale_init`, b from `attention.bias_init`, p_n = log n) with zero
 // moments, parameters that the kind does not have dropped. An s or b that both kinds have is kept. The same

@@ -3,31 +3,40 @@
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
 
-#include <string>
-#include <vector>
-
-#include <fmt/ranges.h>
-
 namespace ssgpt::evaluation {
+namespace {
+
+// Leaves the first `length` entries of p_n, which are all that windows of that length read.
+void shorten_learned_position(checkpoint::FlatState& flat, int64_t length) {
+  for (model::Parameter& parameter : flat.layout) {
+    if (parameter.spec.name == "model.ssmax_position") {
+      parameter.spec.shape = {length};
+      parameter.numel = length;
+    }
+  }
+}
+
+}  // namespace
 
 LoadedModel load_model(const std::filesystem::path& checkpoint, std::optional<int64_t> sequence_length,
                        const model::Execution& execution) {
-  const checkpoint::Snapshot snapshot = checkpoint::read(checkpoint, /*with_optimizer=*/false);
+  checkpoint::Snapshot snapshot = checkpoint::read(checkpoint, /*with_optimizer=*/false);
   model::GPTSpec spec = snapshot.spec;
   const bool learned = spec.config.attention.kind == config::AttentionKind::kLearnedPn;
-  if (sequence_length && learned && *sequence_length != spec.sequence_length) {
-    throw core::UsageError("{} has a learned p_n of {} entries: its windows are {} tokens long, not {}.",
-                           checkpoint.string(), spec.sequence_length, spec.sequence_length, *sequence_length);
+  if (sequence_length && learned) {
+    if (*sequence_length > spec.sequence_length) {
+      throw core::UsageError("{} has a learned p_n of {} entries: its windows hold up to {} tokens, not {}.",
+                             checkpoint.string(), spec.sequence_length, spec.sequence_length,
+                             *sequence_length);
+    }
+    shorten_learned_position(snapshot.flat, *sequence_length);
   }
   spec.sequence_length = sequence_length.value_or(spec.sequence_length);
   LoadedModel loaded{.model = std::make_unique<model::GPT>(spec, execution), .trainer = snapshot.trainer};
   model::ParameterStore& parameters = loaded.model->parameters();
   const checkpoint::FlatState target{
       .layout = parameters.parameters(), .master = parameters.flat_master(), .exp_avg = {}, .exp_avg_sq = {}};
-  const std::vector<std::string> missing = checkpoint::copy_by_name(snapshot.flat, target);
-  if (!missing.empty()) {
-    throw core::InputError("{} lacks {}.", checkpoint.string(), fmt::join(missing, ", "));
-  }
+  checkpoint::load_into(snapshot.flat, target);
   parameters.refresh_compute();
   return loaded;
 }

@@ -13,12 +13,6 @@ namespace {
 constexpr int64_t kFp32Bytes = 4;
 constexpr int64_t kBf16Bytes = 2;
 
-int64_t numel(const ParameterSpec& spec) {
-  int64_t total = 1;
-  for (const int64_t size : spec.shape) total *= size;
-  return total;
-}
-
 // What allocate_buffers and ATen's attention take for `rows` tokens.
 int64_t activation_bytes(const config::ModelConfig& config, int64_t rows, bool bf16) {
   const int64_t data = bf16 ? kBf16Bytes : kFp32Bytes;

@@ -206,8 +206,4 @@ std::vector<double> GPT::mean_attention_scales() const {
   return means;
 }
 
-void GPT::release_buffers() {
-  impl_->buffers = Buffers();
-}
-
 }  // namespace ssgpt::model

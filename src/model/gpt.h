@@ -60,10 +60,6 @@ class GPT {
   // Mean of s over the heads of each layer; empty where the kind has no s. Reads from the device.
   std::vector<double> mean_attention_scales() const;
 
-  // Frees activations and scratch, which the next call allocates again: before a batch of another shape for
-  // long.
-  void release_buffers();
-
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;

@@ -4,6 +4,7 @@
 #include "core/random.h"
 
 #include <cmath>
+#include <utility>
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/zeros.h>
@@ -18,16 +19,30 @@ int64_t align(int64_t offset) {
   return (offset + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-int64_t product(const std::vector<int64_t>& shape) {
-  int64_t numel = 1;
-  for (const int64_t size : shape) {
-    SSGPT_CHECK(size > 0, "a parameter has a dimension of {}", size);
-    numel *= size;
+}  // namespace
+
+int64_t numel(const ParameterSpec& spec) {
+  int64_t total = 1;
+  for (const int64_t size : spec.shape) {
+    SSGPT_CHECK(size > 0, "{} has a dimension of {}", spec.name, size);
+    total *= size;
   }
-  return numel;
+  return total;
 }
 
-void fill(float* values, const Parameter& parameter, uint64_t seed) {
+Layout lay_out(const std::vector<ParameterSpec>& specs) {
+  Layout layout;
+  int64_t end = 0;
+  for (const ParameterSpec& spec : specs) {
+    const int64_t offset = spec.adjoins_previous ? end : align(end);
+    layout.parameters.push_back({.spec = spec, .offset = offset, .numel = numel(spec)});
+    end = offset + layout.parameters.back().numel;
+  }
+  layout.size = align(end);
+  return layout;
+}
+
+void fill_initial(float* values, const Parameter& parameter, uint64_t seed) {
   const Initializer& initializer = parameter.spec.initializer;
   const uint64_t key = core::stream_key(seed, parameter.spec.name);
   at::parallel_for(0, parameter.numel, 4096, [&](int64_t begin, int64_t end) {
@@ -48,24 +63,17 @@ void fill(float* values, const Parameter& parameter, uint64_t seed) {
   });
 }
 
-}  // namespace
-
-ParameterStore::ParameterStore(std::vector<ParameterSpec> specs, at::Device device,
+ParameterStore::ParameterStore(const std::vector<ParameterSpec>& specs, at::Device device,
                                at::ScalarType compute_dtype) {
   SSGPT_CHECK(compute_dtype == at::kFloat || compute_dtype == at::kBFloat16, "compute dtype {}",
               c10::toString(compute_dtype));
-  int64_t offset = 0;
-  for (ParameterSpec& spec : specs) {
-    Parameter parameter;
-    parameter.numel = product(spec.shape);
-    parameter.offset = spec.adjoins_previous ? offset : align(offset);
-    parameter.spec = std::move(spec);
-    offset = parameter.offset + parameter.numel;
-    const bool is_new = index_.emplace(parameter.spec.name, parameters_.size()).second;
-    SSGPT_CHECK(is_new, "two parameters are called {}", parameter.spec.name);
-    parameters_.push_back(std::move(parameter));
+  Layout layout = lay_out(specs);
+  const int64_t size = layout.size;
+  parameters_ = std::move(layout.parameters);
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const bool is_new = index_.emplace(parameters_[i].spec.name, i).second;
+    SSGPT_CHECK(is_new, "two parameters are called {}", parameters_[i].spec.name);
   }
-  const int64_t size = align(offset);
   const at::TensorOptions options = at::TensorOptions().device(device);
   master_ = at::zeros({size}, options.dtype(at::kFloat));
   grad_ = at::zeros({size}, options.dtype(at::kFloat));
@@ -120,7 +128,7 @@ void ParameterStore::initialize(uint64_t seed) {
   // On the CPU whatever the device, so that a seed means the same weights everywhere.
   const at::Tensor values = at::zeros_like(master_, at::TensorOptions().device(at::kCPU));
   for (const Parameter& parameter : parameters_) {
-    fill(values.mutable_data_ptr<float>() + parameter.offset, parameter, seed);
+    fill_initial(values.mutable_data_ptr<float>() + parameter.offset, parameter, seed);
   }
   master_.copy_(values);
   refresh_compute();

@@ -35,10 +35,23 @@ struct Parameter {
   int64_t numel = 0;
 };
 
+// The product of the dimensions. Throws core::InternalError for one that is not positive.
+int64_t numel(const ParameterSpec& spec);
+
+// Where each parameter stands in a flat tensor.
+struct Layout {
+  std::vector<Parameter> parameters;  // in the order of the specs
+  int64_t size = 0;                   // elements of the flat tensor, padding included
+};
+Layout lay_out(const std::vector<ParameterSpec>& specs);
+
+// Writes the initial values of `parameter` to its parameter.numel elements at `values`.
+void fill_initial(float* values, const Parameter& parameter, uint64_t seed);
+
 class ParameterStore {
  public:
   // Lays the parameters out in the given order and allocates zeros. compute_dtype: kFloat or kBFloat16.
-  ParameterStore(std::vector<ParameterSpec> specs, at::Device device, at::ScalarType compute_dtype);
+  ParameterStore(const std::vector<ParameterSpec>& specs, at::Device device, at::ScalarType compute_dtype);
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
   const Parameter& find(std::string_view name) const;  // throws core::InternalError where there is none

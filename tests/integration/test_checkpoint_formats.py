@@ -144,6 +144,56 @@ def test_packed_documents_count_from_their_start(program, trained):
     torch.testing.assert_close(packed, alone, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["softmax", "ssmax_bias", "learned_pn"])
+def test_documents_stay_apart_with_a_cache(program, kind):
+    """Documents that end in cached tokens, in padding and in batches: as without a cache, or an error."""
+    end, rows = 7, torch.Generator().manual_seed(1)
+    program.train("--run-dir", "run", changes=[{
+        "model": {"attention": {"kind": kind}}, "train": {"max_steps": 4},
+        "data": {"reset_at_document": True, "document_token_id": end},
+    }])
+    directory = program.directory / "run" / "checkpoints" / "step-00000004"
+    diversify(directory)
+    model = transformers.AutoModelForCausalLM.from_pretrained(directory, trust_remote_code=True).eval()
+    tokens = torch.randint(8, VOCAB, (3, 12), generator=rows)
+    tokens[0, [2, 7]] = end
+    tokens[1, 4] = end
+    padded = torch.cat([torch.full((3, 2), end), tokens], 1)
+    mask = (torch.arange(14) >= 2).long().expand(3, -1)
+    close = {"rtol": 0, "atol": 1e-4}  # other shapes sum in another order: logits of a size of about 5
+    with torch.no_grad():
+        full = model(tokens, use_cache=False).logits
+        torch.testing.assert_close(model(padded, attention_mask=mask).logits[:, 2:], full, **close)
+        cache, logits = None, []
+        for part in (slice(0, 4), slice(4, 5), slice(5, 6), slice(6, 12)):
+            out = model(tokens[:, part], past_key_values=cache, use_cache=True)
+            cache = out.past_key_values
+            logits.append(out.logits)
+        torch.testing.assert_close(torch.cat(logits, 1), full, **close)
+
+        continued = tokens
+        for _ in range(3):
+            following = model(continued, use_cache=False).logits[:, -1:].argmax(-1)
+            continued = torch.cat([continued, following], 1)
+        generated = model.generate(padded, attention_mask=mask, max_new_tokens=3, do_sample=False, eos_token_id=-1,
+                                   pad_token_id=0)
+        assert torch.equal(generated[:, 2:], continued)
+
+        cache = model(tokens[:, :4], use_cache=True).past_key_values
+        order = torch.tensor([1, 2, 0])  # as a beam search does
+        cache.reorder_cache(order)
+        out = model(tokens[order, 4:], past_key_values=cache, use_cache=True)
+        torch.testing.assert_close(out.logits, full[order, 4:], **close)
+
+        foreign = transformers.DynamicCache()
+        for layer in range(2):
+            foreign.update(torch.zeros(3, 2, 4, 16), torch.zeros(3, 2, 4, 16), layer)
+        with pytest.raises(ValueError, match="another model filled it"):
+            model(tokens, past_key_values=foreign, use_cache=True)
+        with pytest.raises(ValueError, match="inputs_embeds"):
+            model(inputs_embeds=model.get_input_embeddings()(tokens))
+
+
 @pytest.mark.parametrize("kind", SCALED_KINDS)
 def test_half_precision_keeps_the_row_scale_in_fp32(program, trained, kind):
     directory = convert(program, trained, kind)

@@ -24,7 +24,7 @@ def our_logits(program, checkpoint, tokens):
     return np.fromfile(out, dtype="<f4").reshape(*np.shape(tokens), -1)
 
 
-def train_shape(program, shape, kind="softmax", theta=10000.0):
+def train_shape(program, shape, kind="softmax", theta=10000.0, data=None):
     """A few steps with a high rate, so that no weight is at its initial value."""
     vocab, hidden, layers, heads, inter, length = shape
     write_shard(program.directory / "train.bin", np.random.default_rng(3).integers(0, vocab, 40 * length + 1))
@@ -33,7 +33,7 @@ def train_shape(program, shape, kind="softmax", theta=10000.0):
         changes=[{
             "model": {"vocab_size": vocab, "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
                       "intermediate_size": inter, "rope_theta": theta, "attention": {"kind": kind}},
-            "data": {"sequence_length": length},
+            "data": {"sequence_length": length, **(data or {})},
             "train": {"max_steps": 8},
             "optimizer": {"lr": 0.02},
         }],
@@ -71,6 +71,45 @@ def test_ssmax_logits_equal_the_specification_and_the_modelling_file(program, ki
     with torch.no_grad():
         assert_logits_equal(ours, reference(torch.tensor(tokens)).numpy())
         assert_logits_equal(ours, modelling_file(torch.tensor(tokens)).logits.numpy())
+
+
+@pytest.mark.parametrize("kind", ["softmax", "ssmax", "learned_pn"])
+def test_documents_do_not_see_each_other(program, kind):
+    """Rows with several documents: our logits, those of the modelling file, and those of each document alone."""
+    shape, end = (96, 32, 2, 2, 48, 16), 7
+    checkpoint = train_shape(program, shape, kind, data={"reset_at_document": True, "document_token_id": end})
+    tokens = np.random.default_rng(4).integers(8, shape[0], (4, shape[-1]))
+    tokens[0, [4, 5, 11]] = end  # a document of one token among them
+    tokens[1, [0, 15]] = end
+    tokens[2, 8] = end  # the last row is one document
+    ours = our_logits(program, checkpoint, tokens)
+    assert json.loads((checkpoint / "config.json").read_text())["model_type"] == "ssgpt"
+    for attention in ("eager", "sdpa"):
+        model = AutoModelForCausalLM.from_pretrained(checkpoint, trust_remote_code=True, attn_implementation=attention,
+                                                     dtype=torch.float32)
+        with torch.no_grad():
+            for use_cache in (False, True):
+                theirs = model(torch.tensor(tokens), use_cache=use_cache).logits.numpy()
+                assert_logits_equal(ours, theirs)
+            alone = [model(torch.tensor(part)[None]).logits[0].numpy() for part in np.split(tokens[0], [5, 6, 12])]
+        assert_logits_equal(ours[0], np.concatenate(alone))
+    plain = json.loads((checkpoint / "config.json").read_text())
+    plain["ssgpt"]["document_token_id"] = None
+    (checkpoint / "config.json").write_text(json.dumps(plain))
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, trust_remote_code=True, dtype=torch.float32)
+    with torch.no_grad():
+        assert np.abs(model(torch.tensor(tokens)).logits.numpy() - ours).max() > 1e-2, "documents make no difference"
+
+
+def test_learned_positions_reach_as_far_as_training_did(program):
+    """Windows shorter than trained read the first entries of p_n; longer ones have none, and are refused."""
+    checkpoint = train_shape(program, (VOCAB, 32, 2, 2, 48, 16), "learned_pn")
+    tokens = np.random.default_rng(4).integers(0, VOCAB, (2, 16))
+    assert_logits_equal(our_logits(program, checkpoint, tokens[:, :5]), our_logits(program, checkpoint, tokens)[:, :5])
+    evaluate = ["evaluate", "loss", "--checkpoint", checkpoint, "--data", "validation.bin", "--json", "--sequence-length"]
+    assert json.loads(program.run(*evaluate, 8)[0])["sequence_length"] == 8
+    _, err = program.run(*evaluate, 17, code=2)
+    assert "up to 16" in err
 
 
 def test_a_transformers_model_is_evaluated_and_trained_on(program):

@@ -1,6 +1,8 @@
 // Writing and reading back, and finding damage.
 #include "checkpoint/checkpoint.h"
 
+#include "checkpoint/flat_files.h"
+#include "checkpoint/manifest.h"
 #include "checkpoint/snapshots.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -8,7 +10,9 @@
 
 #include <bit>
 #include <fstream>
+#include <optional>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -85,22 +89,26 @@ TEST(Checkpoint, AModelWithoutTrainerHasNoTrainerFolder) {
 TEST(Checkpoint, IsALlamaIfAndOnlyIfItsMathematicsIs) {
   const TemporaryDirectory directory;
   for (const AttentionKind kind : all_kinds()) {
-    const auto path = directory / std::string(config::to_string(kind));
-    Snapshot snapshot = random_snapshot(kind);
-    snapshot.spec.document_token_id = 3;
-    write(path, snapshot);
-    const nlohmann::json json = json_of(path / "config.json");
-    const bool softmax = kind == AttentionKind::kSoftmax;
-    EXPECT_EQ(json["model_type"], softmax ? "llama" : "ssgpt");
-    EXPECT_EQ(json["architectures"][0], softmax ? "LlamaForCausalLM" : "SsgptForCausalLM");
-    EXPECT_EQ(json.contains("auto_map"), !softmax);
-    EXPECT_EQ(std::filesystem::exists(path / "modeling_ssgpt.py"), !softmax);
-    EXPECT_EQ(json["eos_token_id"], 3);
-    EXPECT_EQ(json["rope_theta"], json["rope_parameters"]["rope_theta"]);
-    EXPECT_EQ(read_summary(path).spec.document_token_id, 3);
-    if (!softmax) {
-      EXPECT_EQ(json["attention_kind"], std::string(config::to_string(kind)));
-      EXPECT_THAT(core::read_text(path / "modeling_ssgpt.py"), HasSubstr("class SsgptForCausalLM"));
+    for (const std::optional<int64_t> document_token :
+         {std::optional<int64_t>(), std::optional<int64_t>(3)}) {
+      const auto path = directory / fmt::format("{}-{}", config::to_string(kind), document_token.value_or(0));
+      Snapshot snapshot = random_snapshot(kind);
+      snapshot.spec.document_token_id = document_token;
+      write(path, snapshot);
+      const nlohmann::json json = json_of(path / "config.json");
+      const bool llama = kind == AttentionKind::kSoftmax && !document_token;
+      EXPECT_EQ(json["model_type"], llama ? "llama" : "ssgpt");
+      EXPECT_EQ(json["architectures"][0], llama ? "LlamaForCausalLM" : "SsgptForCausalLM");
+      EXPECT_EQ(json.contains("auto_map"), !llama);
+      EXPECT_EQ(std::filesystem::exists(path / "modeling_ssgpt.py"), !llama);
+      EXPECT_EQ(json["eos_token_id"], document_token ? nlohmann::json(3) : nlohmann::json(nullptr));
+      EXPECT_EQ(json["rope_theta"], json["rope_parameters"]["rope_theta"]);
+      EXPECT_EQ(read_summary(path).spec.document_token_id, document_token);
+      EXPECT_EQ(read_summary(path).spec.config.attention.kind, kind);
+      if (!llama) {
+        EXPECT_EQ(json["attention_kind"], std::string(config::to_string(kind)));
+        EXPECT_THAT(core::read_text(path / "modeling_ssgpt.py"), HasSubstr("class SsgptForCausalLM"));
+      }
     }
   }
 }
@@ -144,6 +152,20 @@ TEST(Checkpoint, AMissingOrTruncatedFileIsNamedEvenWithoutChecksums) {
     write_bytes(file, bytes);
   }
   EXPECT_TRUE(verify(directory / "c").empty());
+}
+
+// Removed from the disk and from the manifest: nothing but the trainer state says that it should be there.
+TEST(Checkpoint, ATrainerStateWithoutItsMomentsIsDamage) {
+  const TemporaryDirectory directory;
+  write(directory / "c", random_snapshot(AttentionKind::kSsmax));
+  Manifest manifest = read_manifest(directory / "c");
+  ASSERT_EQ(manifest.files.erase(kOptimizerName), 1U);
+  write_manifest(directory / "c", manifest);
+  for (const bool there : {true, false}) {
+    EXPECT_EQ(verify(directory / "c").size(), 1U);
+    EXPECT_THROW(read(directory / "c", /*with_optimizer=*/true, /*verify=*/false), core::InputError) << there;
+    std::filesystem::remove(directory / "c" / kOptimizerName);
+  }
 }
 
 TEST(Checkpoint, AFutureFormatVersionIsSaidClearly) {

@@ -1,13 +1,17 @@
 // Kills, full disks and directories that cannot be written: nothing half-written ever stands under a final
 // name.
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/directory.h"
 #include "checkpoint/snapshots.h"
 #include "core/error.h"
 #include "core/temporary_directory.h"
 
+#include <atomic>
 #include <csignal>
+#include <iterator>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
@@ -88,6 +92,28 @@ TEST(WriteFailure, AnExistingDirectoryIsNotTouched) {
   write(directory / "c", random_snapshot(AttentionKind::kSsmax, 1));
   EXPECT_THROW(write(directory / "c", random_snapshot(AttentionKind::kSsmax, 2)), core::RunError);
   EXPECT_EQ(read_summary(directory / "c").trainer->step, 1);
+}
+
+// At every moment one of the two stands under the name: a kill in between costs neither.
+TEST(WriteFailure, AReplacedDirectoryNeverLeavesItsName) {
+  const TemporaryDirectory directory;
+  const std::filesystem::path path = directory / "c";
+  write(path, random_snapshot(AttentionKind::kSsmax, 1));
+  std::atomic<bool> done = false;
+  std::atomic<int64_t> absent = 0;
+  std::thread watcher([&] {
+    while (!done) {
+      if (::access((path / "manifest.json").c_str(), F_OK) != 0) ++absent;
+    }
+  });
+  for (int64_t step = 2; step < 60; ++step) {
+    write_directory(path, random_snapshot(AttentionKind::kSsmax, step), /*verify=*/false, IfExists::kReplace);
+  }
+  done = true;
+  watcher.join();
+  EXPECT_EQ(absent, 0);
+  EXPECT_EQ(read_summary(path).trainer->step, 59);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory.path()), {}), 1) << "litter";
 }
 
 // The child writes checkpoint after checkpoint until it is killed, at another moment each time.
