@@ -93,5 +93,23 @@ TEST(CopyByName, NamesWhatIsMissingAndRefusesOtherShapes) {
   EXPECT_THROW(copy_by_name(from.flat, other), core::InputError);
 }
 
+TEST(LoadInto, CopiesEveryTensorOrListsWhatIsMissing) {
+  const Snapshot learned = random_snapshot(AttentionKind::kLearnedPn);
+  const Snapshot softmax = random_snapshot(AttentionKind::kSoftmax, /*step=*/7, /*seed=*/2);
+  load_into(learned.flat, softmax.flat);
+  for (const model::Parameter& parameter : softmax.flat.layout) {
+    EXPECT_EQ(bits_of(softmax.flat.exp_avg_sq, parameter),
+              bits_of(learned.flat.exp_avg_sq, *find(learned.flat, parameter.spec.name)));
+  }
+  try {
+    load_into(softmax.flat, learned.flat);
+    FAIL();
+  } catch (const core::InputError& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("lacks 7 of"));  // s and b of three layers, p_n
+    EXPECT_THAT(error.what(), testing::HasSubstr("model.layers.2.self_attn.ssmax_bias"));
+    EXPECT_THAT(error.what(), testing::HasSubstr("model.ssmax_position"));
+  }
+}
+
 }  // namespace
 }  // namespace ssgpt::checkpoint
