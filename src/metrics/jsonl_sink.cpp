@@ -57,6 +57,13 @@ void JsonlSink::write(const Record& record) {
                        reason);
 }
 
+void JsonlSink::sync() {
+  if (::fdatasync(descriptor_) != 0 &&
+      errno != EINVAL) {  // EINVAL: not a file that can be synced, a pipe for one
+    throw core::RunError("{}: could not be synced: {}", path_.string(), std::strerror(errno));
+  }
+}
+
 void JsonlSink::truncate_after(const std::filesystem::path& path, int64_t last_step) {
   if (!std::filesystem::exists(path)) return;
   const std::string text = core::read_text(path);

@@ -8,22 +8,6 @@
 
 namespace ssgpt::metrics {
 
-void IntervalMean::add(double value) {
-  state_.sum += value;
-  ++state_.count;
-}
-
-std::optional<double> IntervalMean::mean() const {
-  if (state_.count == 0) return std::nullopt;
-  return state_.sum / static_cast<double>(state_.count);
-}
-
-std::optional<double> IntervalMean::take() {
-  const std::optional<double> result = mean();
-  state_ = {};
-  return result;
-}
-
 SmoothedMean::SmoothedMean(double decay) : decay_(decay) {
   SSGPT_CHECK(decay >= 0.0 && decay < 1.0, "the decay of a smoothed mean is {}, outside [0, 1)", decay);
 }
@@ -97,11 +81,6 @@ void PhaseTimers::add(size_t phase, double seconds) {
   SSGPT_CHECK(phase < names_.size(), "phase {} of {}", phase, names_.size());
   seconds_[phase] += seconds;
   ++counts_[phase];
-}
-
-void PhaseTimers::reset() {
-  std::fill(seconds_.begin(), seconds_.end(), 0.0);
-  std::fill(counts_.begin(), counts_.end(), 0);
 }
 
 }  // namespace ssgpt::metrics

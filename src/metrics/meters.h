@@ -1,4 +1,4 @@
-// Meters of the training loop: mean and smoothed loss, throughput, time by phase. Plain arithmetic on the
+// Meters of the training loop: smoothed loss, throughput, time by phase. Plain arithmetic on the
 // host; each object belongs to one thread.
 #pragma once
 
@@ -11,25 +11,6 @@
 #include <vector>
 
 namespace ssgpt::metrics {
-
-// The mean of the values since the last take(). Its state restores it bit for bit.
-class IntervalMean {
- public:
-  struct State {
-    double sum = 0.0;
-    int64_t count = 0;
-  };
-
-  void add(double value);
-  std::optional<double> mean() const;  // none before the first value
-  std::optional<double> take();        // mean(), and starts anew
-
-  State state() const { return state_; }
-  void restore(const State& state) { state_ = state; }
-
- private:
-  State state_;
-};
 
 // Exponential mean corrected for its empty start: after t values it is
 //   sum_i (1 - d) d^(t-i) x_i / (1 - d^t)
@@ -113,12 +94,11 @@ class PhaseTimers {
   };
 
   void add(size_t phase, double seconds);
-  void reset();
 
   size_t size() const { return names_.size(); }
   const std::string& name(size_t phase) const { return names_.at(phase); }
-  double seconds(size_t phase) const { return seconds_.at(phase); }  // since the last reset
-  int64_t count(size_t phase) const { return counts_.at(phase); }    // scopes since the last reset
+  double seconds(size_t phase) const { return seconds_.at(phase); }
+  int64_t count(size_t phase) const { return counts_.at(phase); }  // scopes so far
 
  private:
   std::vector<std::string> names_;

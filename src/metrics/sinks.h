@@ -29,6 +29,8 @@ class JsonlSink {
 
   // One write(2) for the line. Throws core::RunError (full disk); then no part of the line is left.
   void write(const Record& record);
+  // Waits until what was written is on the disk. Throws core::RunError.
+  void sync();
 
   // Drops the lines whose step is above `last_step`, and a torn last line. Atomic; nothing where `path` is
   // missing. Throws core::InputError for a whole line that is no record.

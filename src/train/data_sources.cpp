@@ -6,8 +6,23 @@
 #include "tokenizer/tokenizer.h"
 
 #include <algorithm>
+#include <vector>
 
 namespace ssgpt::train {
+namespace {
+
+// Reads the first tokens once, so that an id beyond the vocabulary is found before training and not in its
+// midst.
+void check_ids(const data::TokenSource& source, int64_t num_tokens, int64_t vocab_size) {
+  constexpr int64_t kChunk = 1 << 20;
+  std::vector<int32_t> tokens;
+  for (int64_t first = 0; first < num_tokens; first += kChunk) {
+    tokens.resize(static_cast<size_t>(std::min(kChunk, num_tokens - first)));
+    source.read(first, tokens, vocab_size);
+  }
+}
+
+}  // namespace
 
 DataSources open_data(const config::Config& config) {
   DataSources sources{.training = data::TokenSource(core::expand_globs(config.data.train)),
@@ -19,6 +34,8 @@ DataSources open_data(const config::Config& config) {
     const int64_t wanted = config.evaluate.batches * config.train.micro_batch_size;
     const int64_t available = sources.validation->num_windows(config.data.sequence_length);
     sources.validation_windows = std::min(wanted, available);
+    check_ids(*sources.validation, sources.validation_windows * config.data.sequence_length + 1,
+              config.model.vocab_size);
     if (available < wanted) {
       core::log::info(
           "The validation data hold {} windows; evaluate.batches asks for {}. All of them are used.",

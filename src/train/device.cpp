@@ -7,6 +7,9 @@
 #include <chrono>
 #include <limits>
 
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/zeros.h>
 
@@ -50,6 +53,22 @@ void resolve_device_and_dtype(config::Config& config) {
   core::log::info(
       "train.dtype auto: {} (one layer forward and backward: float32 {:.0f} tokens/s, bfloat16 {:.0f})",
       choose_bfloat16 ? "bfloat16" : "float32", float32, bfloat16);
+}
+
+double measure_peak_flops(const model::Execution& execution) {
+  constexpr int64_t kSize = 1024;
+  constexpr int kCalls = 4;
+  const auto options = at::TensorOptions(execution.device).dtype(execution.dtype);
+  const at::Tensor a = at::ones({kSize, kSize}, options);
+  at::Tensor product = at::empty({kSize, kSize}, options);
+  double best_seconds = std::numeric_limits<double>::infinity();
+  for (int call = 0; call < kCalls; ++call) {
+    const auto begin = std::chrono::steady_clock::now();
+    at::mm_out(product, a, a);
+    best_seconds = std::min(best_seconds,
+                            std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  }
+  return 2.0 * kSize * kSize * kSize / best_seconds;
 }
 
 model::Execution execution_of(const config::TrainConfig& train) {

@@ -10,6 +10,10 @@ namespace ssgpt::train {
 // this model faster on this machine, which is measured in well under a second and logged.
 void resolve_device_and_dtype(config::Config& config);
 
+// Floating-point operations a second of a large matrix product in the compute dtype, the best of a few: what
+// the MFU is a share of. Takes a few dozen milliseconds.
+double measure_peak_flops(const model::Execution& execution);
+
 // For a config in which neither is auto.
 model::Execution execution_of(const config::TrainConfig& train);
 

@@ -14,6 +14,12 @@
 namespace ssgpt::train {
 namespace {
 
+int64_t num_parameters_of(const RunPlan& plan) {
+  config::ModelConfig model = plan.config.model;
+  model.attention.kind = plan.kind;
+  return model::count_parameters(model, plan.config.data.sequence_length);
+}
+
 std::string start_line(const RunPlan& plan) {
   switch (plan.mode) {
     case StartMode::kFresh:
@@ -48,12 +54,6 @@ std::string schedule_line(const config::OptimizerConfig& optimizer) {
 }
 
 }  // namespace
-
-int64_t num_parameters_of(const RunPlan& plan) {
-  config::ModelConfig model = plan.config.model;
-  model.attention.kind = plan.kind;
-  return model::count_parameters(model, plan.config.data.sequence_length);
-}
 
 std::string start_text(const RunPlan& plan, const DataSources& sources) {
   const config::Config& config = plan.config;

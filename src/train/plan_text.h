@@ -10,9 +10,6 @@
 
 namespace ssgpt::train {
 
-// Parameters of the model that the plan starts with.
-int64_t num_parameters_of(const RunPlan& plan);
-
 // A table of what will run: model, attention, data, batch, optimizer, precision, memory, token budget. Device
 // and dtype are resolved.
 std::string start_text(const RunPlan& plan, const DataSources& sources);

@@ -3,6 +3,8 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "metrics/console.h"
+#include "model/accounting.h"
+#include "train/device.h"
 #include "train/run_directory.h"
 
 #include <chrono>
@@ -33,16 +35,23 @@ double seconds_since_epoch() {
 
 }  // namespace
 
-Recorder::Recorder(const config::Config& config, const std::filesystem::path& run_directory,
-                   at::Device device, const checkpoint::TrainerState& state)
+Recorder::Recorder(const config::Config& config, const model::GPT& model,
+                   const std::filesystem::path& run_directory, const checkpoint::TrainerState& state,
+                   bool has_earlier_points)
     : config_(config),
+      flops_per_token_(model::flops_per_token(config.model, config.data.sequence_length)),
+      peak_flops_(measure_peak_flops(model.execution())),
       jsonl_(metrics_path(run_directory)),
-      meters_(at::zeros({3}, at::TensorOptions(device).dtype(at::kDouble))),
+      meters_(at::zeros({3}, at::TensorOptions(model.execution().device).dtype(at::kDouble))),
       step_(state.step),
       tokens_(state.tokens) {
+  core::log::info(
+      "MFU counts {:.1f} MFLOP a token against {:.0f} GFLOP/s, the speed of a large product just measured.",
+      flops_per_token_ * 1e-6, peak_flops_ * 1e-9);
   if (config.log.tensorboard) {
     tensorboard_ =
-        std::make_unique<metrics::TensorBoardSink>(run_directory, state.step > 0 ? state.step : -1);
+        std::make_unique<metrics::TensorBoardSink>(run_directory, has_earlier_points ? state.step : -1);
+    tensorboard_->write_text(state.step, "config", fmt::format("```yaml\n{}```", config::dump(config)));
   }
   smoothed_.restore({.value = state.smoothed_loss, .weight = state.smoothed_weight});
   meters_.select(0, kLossSum).fill_(state.loss_sum);
@@ -81,8 +90,10 @@ void Recorder::add_training_figures(const StepResult& result, model::GPT& model)
   meters_.slice(0, kLossSum, kLossCount + 1).zero_();
   values.emplace_back("train/lr", result.learning_rate);
   values.emplace_back("train/grad_norm", result.grad_norm.item<double>());
-  if (const auto speed = throughput_.tokens_per_second())
+  if (const auto speed = throughput_.tokens_per_second()) {
     values.emplace_back("train/tokens_per_second", *speed);
+    values.emplace_back("train/mfu", metrics::model_flops_utilization(*speed, flops_per_token_, peak_flops_));
+  }
   const std::vector<double> scales = model.mean_attention_scales();
   for (size_t layer = 0; layer < scales.size(); ++layer) {
     values.emplace_back(fmt::format("attention/scale/{}", layer), scales[layer]);
@@ -131,7 +142,10 @@ void Recorder::finish_step() {
   line_.tokens = tokens_;
   line_.time = seconds_since_epoch();
   jsonl_.write(line_);
-  if (tensorboard_) tensorboard_->write(line_);
+  if (tensorboard_) {
+    tensorboard_->write(line_);
+    tensorboard_->flush();
+  }
   metrics::ConsoleFigures figures;
   figures.step = step_;
   figures.max_steps = config_.train.max_steps;
@@ -141,6 +155,7 @@ void Recorder::finish_step() {
     if (name == "train/lr") figures.lr = value;
     if (name == "train/grad_norm") figures.grad_norm = value;
     if (name == "train/tokens_per_second") figures.tokens_per_second = value;
+    if (name == "train/mfu") figures.mfu = value;
     if (name == "validation/loss") figures.validation_loss = value;
   }
   if (const auto seconds = throughput_.seconds_per_step()) {
@@ -161,6 +176,7 @@ void Recorder::save_state(checkpoint::TrainerState& state) {
 }
 
 void Recorder::flush() {
+  jsonl_.sync();
   if (tensorboard_) tensorboard_->flush();
 }
 

@@ -20,10 +20,12 @@ namespace ssgpt::train {
 
 class Recorder {
  public:
-  // Opens the sinks in the run directory. `device`: where the steps' results are. `state`: of the checkpoint
-  // that the run goes on from; a new one has step 0.
-  Recorder(const config::Config& config, const std::filesystem::path& run_directory, at::Device device,
-           const checkpoint::TrainerState& state);
+  // Opens the sinks in the run directory. `model`: whose steps are recorded; its device's peak speed is
+  // measured for the MFU. `state`: of the checkpoint that the run goes on from; a new one has step 0.
+  // `has_earlier_points`: the directory has event files of TensorBoard with points that may lie beyond that
+  // step.
+  Recorder(const config::Config& config, const model::GPT& model, const std::filesystem::path& run_directory,
+           const checkpoint::TrainerState& state, bool has_earlier_points);
 
   void start() { throughput_.start(); }  // just before the first step
 
@@ -45,8 +47,7 @@ class Recorder {
 
   // Fills in the meters' part of the state.
   void save_state(checkpoint::TrainerState& state);
-  int64_t tokens() const { return tokens_; }
-  void flush();
+  void flush();  // to the disk, metrics.jsonl included
 
  private:
   bool line_due(int64_t step) const;
@@ -54,6 +55,8 @@ class Recorder {
   void warn_of_spike(double loss, int64_t step);
 
   const config::Config config_;
+  const double flops_per_token_;
+  const double peak_flops_;  // per second
   metrics::JsonlSink jsonl_;
   std::unique_ptr<metrics::TensorBoardSink> tensorboard_;
   metrics::ThroughputMeter throughput_;

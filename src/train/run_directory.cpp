@@ -57,14 +57,12 @@ Json hardware() {
           {"memory_bytes", static_cast<uint64_t>(memory.totalram) * memory.mem_unit}};
 }
 
-std::optional<Json> read_record(const std::filesystem::path& run_directory) {
+std::optional<Json> read_json(const std::filesystem::path& run_directory) {
   const std::filesystem::path path = record_path(run_directory);
   if (!std::filesystem::exists(path)) return std::nullopt;
   Json record = Json::parse(core::read_text(path), nullptr, /*allow_exceptions=*/false);
-  if (!record.is_object() || !record.contains("run_id") || !record["run_id"].is_string()) {
-    throw core::InputError("{} is not a run record: a JSON object with \"run_id\" was expected.",
-                           path.string());
-  }
+  if (!record.is_object())
+    throw core::InputError("{} is not a run record: it is no JSON object.", path.string());
   return record;
 }
 
@@ -89,10 +87,25 @@ bool holds_run(const std::filesystem::path& run_directory) {
          std::filesystem::exists(run_directory / "checkpoints");
 }
 
-std::optional<std::string> read_run_id(const std::filesystem::path& run_directory) {
-  const std::optional<Json> record = read_record(run_directory);
-  if (!record) return std::nullopt;
-  return (*record)["run_id"].get<std::string>();
+std::optional<RunRecord> read_run_record(const std::filesystem::path& run_directory) {
+  const std::optional<Json> json = read_json(run_directory);
+  if (!json) return std::nullopt;
+  try {
+    RunRecord record;
+    record.run_id = json->at("run_id").get<std::string>();
+    record.command_line = json->at("command").get<std::string>();
+    record.data_fingerprint = json->at("data_fingerprint").get<std::string>();
+    record.num_parameters = json->at("num_parameters").get<int64_t>();
+    if (json->contains("parent")) record.parent = json->at("parent").get<std::string>();
+    if (json->contains("manual_swap")) {
+      const Json& swap = json->at("manual_swap");
+      const auto kind = config::parse_attention_kind(swap.at("kind").get<std::string>());
+      if (kind) record.manual_swap = {.at_step = swap.at("at_step").get<int64_t>(), .kind = *kind};
+    }
+    return record;
+  } catch (const Json::exception& error) {
+    throw core::InputError("{} is not a run record: {}.", record_path(run_directory).string(), error.what());
+  }
 }
 
 std::string new_run_id() {
@@ -103,7 +116,7 @@ std::string new_run_id() {
 void write_run_files(const std::filesystem::path& run_directory, const config::Config& config,
                      const RunRecord& record) {
   core::write_text_atomically(config_path(run_directory), config::dump(config));
-  std::optional<Json> earlier = read_record(run_directory);
+  std::optional<Json> earlier = read_json(run_directory);
   if (earlier && (*earlier)["run_id"] != record.run_id) earlier.reset();
   Json sessions = earlier && earlier->contains("sessions") ? (*earlier)["sessions"] : Json::array();
   const Json hardware_now = hardware();
@@ -122,6 +135,10 @@ void write_run_files(const std::filesystem::path& run_directory, const config::C
                {"num_parameters", record.num_parameters},
                {"data_fingerprint", record.data_fingerprint},
                {"sessions", sessions}};
+  if (record.manual_swap) {
+    json["manual_swap"] = {{"at_step", record.manual_swap->at_step},
+                           {"kind", to_string(record.manual_swap->kind)}};
+  }
   if (record.parent) {
     json["parent"] = *record.parent;
   } else if (earlier && earlier->contains("parent")) {

@@ -15,7 +15,8 @@ struct RunRecord {
   std::string command_line;
   std::string data_fingerprint;
   int64_t num_parameters = 0;
-  std::optional<std::string> parent;  // the checkpoint that a fork or --init-from started from
+  std::optional<std::string> parent;                 // the checkpoint that a fork or --init-from started from
+  std::optional<config::SwapAttention> manual_swap;  // the last swap by --swap-attention
 };
 
 std::filesystem::path config_path(const std::filesystem::path& run_directory);   // RUN/config.yaml
@@ -26,9 +27,9 @@ std::filesystem::path log_path(const std::filesystem::path& run_directory);     
 // Whether the directory holds a run, finished or not.
 bool holds_run(const std::filesystem::path& run_directory);
 
-// The run_id in run.json; none where there is no run. Throws core::InputError for a file that is not a run
-// record.
-std::optional<std::string> read_run_id(const std::filesystem::path& run_directory);
+// What run.json holds, with the command line that began the run; none where there is no run. Throws
+// core::InputError for a file that is not a run record.
+std::optional<RunRecord> read_run_record(const std::filesystem::path& run_directory);
 
 std::string new_run_id();  // 16 hexadecimal digits from the system's randomness
 

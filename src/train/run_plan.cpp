@@ -60,7 +60,8 @@ Source find_source(const fs::path& path) {
 
 // Whether `source` is the newest checkpoint of the run that wrote it, in that run's own directory.
 bool is_newest_of_its_run(const Source& source) {
-  if (read_run_id(source.run_directory) != source.summary.trainer->run_id) return false;
+  const std::optional<RunRecord> record = read_run_record(source.run_directory);
+  if (!record || record->run_id != source.summary.trainer->run_id) return false;
   const std::vector<checkpoint::Entry> entries = checkpoint::list(source.run_directory);
   return !entries.empty() && entries.back().step == source.summary.trainer->step &&
          fs::equivalent(entries.back().directory, source.checkpoint);
@@ -73,13 +74,18 @@ void refuse_used_directory(const fs::path& run_directory) {
       run_directory.string());
 }
 
-// Differences that a resume must not have. The attention is judged by its kind at the step, not here.
-void refuse_fixed_differences(const config::Config& before, const config::Config& after,
+// Differences that a resume must not have. The attention's kind is judged at its step, not here; how new
+// parameters start matters only where a swap will make some.
+void refuse_fixed_differences(const config::Config& before, const config::Config& after, bool swaps,
                               const fs::path& checkpoint) {
   std::vector<std::string> lines;
   for (const config::Difference& difference : config::differences(before, after)) {
-    if (difference.rule == config::ResumeRule::kMayChange || difference.key.starts_with("model.attention."))
+    const bool of_new_parameters =
+        difference.key == "model.attention.scale_init" || difference.key == "model.attention.bias_init";
+    if (difference.rule == config::ResumeRule::kMayChange || difference.key == "model.attention.kind" ||
+        (swaps && of_new_parameters)) {
       continue;
+    }
     lines.push_back(fmt::format("  {}: {} in the checkpoint, {} now", difference.key, difference.before,
                                 difference.after));
   }
@@ -96,35 +102,38 @@ void inherit_auto(const config::Config& before, config::Config& config) {
   if (config.train.device == config::Device::kAuto) config.train.device = before.train.device;
 }
 
-// The kind that training goes on with after `state`, and the swap that was asked for by hand.
-void decide_kind(const TrainOptions& options, AttentionKind held, const checkpoint::TrainerState& state,
-                 RunPlan& plan) {
-  const std::optional<config::SwapAttention>& scheduled = plan.config.train.swap_attention;
-  plan.manual_swap = state.manual_swap;
-  if (options.swap_attention) {
-    plan.kind = *options.swap_attention;
-    if (plan.kind == held) {
-      core::log::info("--swap-attention {}: the checkpoint already has this kind, nothing to swap.",
-                      to_string(held));
-    } else {
-      plan.manual_swap = config::SwapAttention{.at_step = state.step, .kind = plan.kind};
-    }
-    return;
+std::optional<config::SwapAttention> later(const std::optional<config::SwapAttention>& a,
+                                           const std::optional<config::SwapAttention>& b) {
+  if (!a || !b) return a ? a : b;
+  return b->at_step > a->at_step ? b : a;
+}
+
+// The swap that is in force in update `update`.
+std::optional<config::SwapAttention> swap_before(const config::Config& config,
+                                                 const std::optional<config::SwapAttention>& manual_swap,
+                                                 int64_t update) {
+  const auto due = [update](const std::optional<config::SwapAttention>& swap) {
+    return swap && swap->at_step < update ? swap : std::nullopt;
+  };
+  return later(due(manual_swap), due(config.train.swap_attention));
+}
+
+// The kind that training goes on with after step `step`, where the checkpoint holds `held`, and the swap by
+// hand.
+void decide_kind(const TrainOptions& options, AttentionKind held, int64_t step, RunPlan& plan) {
+  if (options.swap_attention == held) {
+    core::log::info("--swap-attention {}: the checkpoint already has this kind, nothing to swap.",
+                    to_string(held));
+  } else if (options.swap_attention) {
+    plan.manual_swap = config::SwapAttention{.at_step = step, .kind = *options.swap_attention};
   }
-  const bool schedule_is_later = scheduled && scheduled->at_step <= state.step &&
-                                 (!state.manual_swap || state.manual_swap->at_step < scheduled->at_step);
-  if (state.manual_swap && !schedule_is_later) {
-    plan.kind = held;
-    return;
-  }
-  plan.kind = scheduled_kind(plan.config, state.step + 1);
-  const bool swap_is_due =
-      scheduled && plan.kind == scheduled->kind && held == plan.config.model.attention.kind;
-  if (plan.kind == held || swap_is_due) return;
+  plan.kind = kind_of_update(plan.config, plan.manual_swap, step + 1);
+  if (options.swap_attention == held) plan.kind = held;
+  if (plan.kind == held || swap_before(plan.config, plan.manual_swap, step + 1)) return;
   throw core::UsageError(
       "The checkpoint at step {} has attention kind {}, and the config asks for {} there. Set "
       "model.attention.kind={}, or swap it with --swap-attention {}.",
-      state.step, to_string(held), to_string(plan.kind), to_string(held), to_string(plan.kind));
+      step, to_string(held), to_string(plan.kind), to_string(held), to_string(plan.kind));
 }
 
 RunPlan plan_fresh(const TrainOptions& options) {
@@ -137,46 +146,54 @@ RunPlan plan_fresh(const TrainOptions& options) {
   RunPlan plan;
   plan.config = config::load(*options.config, options.overrides);
   plan.run_directory = options.run_directory.value_or(fs::path("runs") / plan.config.run.name);
-  plan.kind = scheduled_kind(plan.config, 1);
+  plan.kind = kind_of_update(plan.config, plan.manual_swap, 1);
   plan.run_id = new_run_id();
   return plan;
 }
 
-void refuse_other_model(const config::ModelConfig& held, const config::ModelConfig& wanted,
+// `wanted`: the run's config, with the kind that it starts with.
+void refuse_other_model(const model::GPTSpec& held, const config::Config& wanted,
                         const fs::path& checkpoint) {
   std::vector<std::string> lines;
   const auto compare = [&lines](const char* key, int64_t a, int64_t b) {
-    if (a != b) lines.push_back(fmt::format("  model.{}: {} in the checkpoint, {} in the config", key, a, b));
+    if (a != b) lines.push_back(fmt::format("  {}: {} in the checkpoint, {} in the config", key, a, b));
   };
-  compare("vocab_size", held.vocab_size, wanted.vocab_size);
-  compare("hidden_size", held.hidden_size, wanted.hidden_size);
-  compare("num_hidden_layers", held.num_hidden_layers, wanted.num_hidden_layers);
-  compare("num_attention_heads", held.num_attention_heads, wanted.num_attention_heads);
-  compare("intermediate_size", held.intermediate_size, wanted.intermediate_size);
+  compare("model.vocab_size", held.config.vocab_size, wanted.model.vocab_size);
+  compare("model.hidden_size", held.config.hidden_size, wanted.model.hidden_size);
+  compare("model.num_hidden_layers", held.config.num_hidden_layers, wanted.model.num_hidden_layers);
+  compare("model.num_attention_heads", held.config.num_attention_heads, wanted.model.num_attention_heads);
+  compare("model.intermediate_size", held.config.intermediate_size, wanted.model.intermediate_size);
+  if (held.config.attention.kind == AttentionKind::kLearnedPn &&
+      wanted.model.attention.kind == AttentionKind::kLearnedPn) {
+    compare("data.sequence_length (entries of the learned p_n)", held.sequence_length,
+            wanted.data.sequence_length);
+  }
   if (!lines.empty()) {
     throw core::UsageError("{} is another model than the config describes:\n{}", checkpoint.string(),
                            fmt::join(lines, "\n"));
   }
-  if (held.rope_theta != wanted.rope_theta || held.rms_norm_eps != wanted.rms_norm_eps) {
+  if (held.config.rope_theta != wanted.model.rope_theta ||
+      held.config.rms_norm_eps != wanted.model.rms_norm_eps) {
     core::log::warning(
         "{} was trained with rope_theta {} and rms_norm_eps {}; this run goes on with {} and {}.",
-        checkpoint.string(), held.rope_theta, held.rms_norm_eps, wanted.rope_theta, wanted.rms_norm_eps);
+        checkpoint.string(), held.config.rope_theta, held.config.rms_norm_eps, wanted.model.rope_theta,
+        wanted.model.rms_norm_eps);
   }
 }
 
 RunPlan plan_init_from(const TrainOptions& options) {
-  TrainOptions without_swap = options;
-  without_swap.swap_attention.reset();
-  RunPlan plan = plan_fresh(without_swap);
+  TrainOptions resolved = options;
+  if (options.swap_attention) {  // the new run has this kind from its start: the config is validated with it
+    resolved.overrides.push_back(fmt::format("model.attention.kind={}", to_string(*options.swap_attention)));
+    resolved.swap_attention.reset();
+  }
+  RunPlan plan = plan_fresh(resolved);
   plan.mode = StartMode::kInitFrom;
   plan.checkpoint = *options.init_from;
   const checkpoint::Summary summary = checkpoint::read_summary(*plan.checkpoint);
-  refuse_other_model(summary.spec.config, plan.config.model, *plan.checkpoint);
+  refuse_other_model(summary.spec, plan.config, *plan.checkpoint);
   const AttentionKind held = summary.spec.config.attention.kind;
-  if (options.swap_attention) {
-    plan.config.model.attention.kind = *options.swap_attention;
-    plan.kind = scheduled_kind(plan.config, 1);
-  } else if (held != plan.kind) {
+  if (!options.swap_attention && held != plan.kind) {
     throw core::UsageError(
         "{} has attention kind {}, and the config asks for {}. To swap it, add --swap-attention {}; to keep "
         "it, set model.attention.kind={}.",
@@ -198,8 +215,22 @@ RunPlan plan_resume_from(const TrainOptions& options, const Source& source, bool
   plan.config = options.config ? config::load(*options.config, options.overrides)
                                : config::parse(state.config, origin, options.overrides);
   inherit_auto(before, plan.config);
-  refuse_fixed_differences(before, plan.config, source.checkpoint);
-  decide_kind(options, source.summary.spec.config.attention.kind, state, plan);
+  plan.manual_swap = state.manual_swap;
+  // A swap by hand that was killed before its first checkpoint stands in the run's record alone.
+  const std::optional<RunRecord> record = read_run_record(source.run_directory);
+  if (!fork && record) plan.manual_swap = later(plan.manual_swap, record->manual_swap);
+  const AttentionKind held = source.summary.spec.config.attention.kind;
+  decide_kind(options, held, state.step, plan);
+  const std::optional<config::SwapAttention>& scheduled = plan.config.train.swap_attention;
+  const bool swaps = plan.kind != held || (scheduled && scheduled->at_step >= state.step);
+  refuse_fixed_differences(before, plan.config, swaps, source.checkpoint);
+  if (!fork && plan.kind != held && state.step >= plan.config.train.max_steps) {
+    throw core::UsageError(
+        "{} is complete at step {}, so there is no step left to train with {}. Raise train.max_steps, or "
+        "swap the "
+        "checkpoint without training: ssgpt convert.",
+        source.run_directory.string(), state.step, to_string(plan.kind));
+  }
   plan.run_directory = fork ? *options.run_directory : source.run_directory;
   return plan;
 }
@@ -223,6 +254,13 @@ RunPlan plan_resume_auto(const TrainOptions& options) {
   }
   const std::optional<checkpoint::Entry> entry = checkpoint::find_newest_valid(run_directory);
   if (entry) return plan_continue(options, run_directory, *entry);
+  const std::optional<RunRecord> record = read_run_record(run_directory);
+  if (record && record->parent && !options.init_from) {
+    throw core::UsageError(
+        "{} was started from {} and was stopped before its first checkpoint. Remove it and start it again as "
+        "before: {}",
+        run_directory.string(), *record->parent, record->command_line);
+  }
   core::log::info("--resume auto: {} holds no checkpoint, so the run starts at its beginning.",
                   run_directory.string());
   RunPlan plan = options.init_from ? plan_init_from(options) : plan_fresh(options);
@@ -254,9 +292,10 @@ RunPlan plan_resume(const TrainOptions& options) {
 
 }  // namespace
 
-AttentionKind scheduled_kind(const config::Config& config, int64_t step) {
-  const std::optional<config::SwapAttention>& swap = config.train.swap_attention;
-  return swap && step > swap->at_step ? swap->kind : config.model.attention.kind;
+AttentionKind kind_of_update(const config::Config& config,
+                             const std::optional<config::SwapAttention>& manual_swap, int64_t update) {
+  const std::optional<config::SwapAttention> swap = swap_before(config, manual_swap, update);
+  return swap ? swap->kind : config.model.attention.kind;
 }
 
 RunPlan plan_run(const TrainOptions& options) {

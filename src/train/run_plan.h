@@ -16,7 +16,8 @@ namespace ssgpt::train {
 
 // The command line of `ssgpt train`.
 struct TrainOptions {
-  std::optional<std::filesystem::path> config;  // may be left out where a run is resumed: its checkpoints hold it
+  std::optional<std::filesystem::path>
+      config;  // may be left out where a run is resumed: its checkpoints hold it
   std::vector<std::string> overrides;
   std::optional<std::filesystem::path> run_directory;  // default: runs/<run.name>
   std::optional<std::string> resume;                   // "auto", a checkpoint or a run directory
@@ -47,7 +48,9 @@ struct RunPlan {
 // differences listed), core::InputError where a checkpoint does not load.
 RunPlan plan_run(const TrainOptions& options);
 
-// The kind that the config asks for in update number `step` (1 for the first).
-config::AttentionKind scheduled_kind(const config::Config& config, int64_t step);
+// The kind of update number `update` (1 for the first): of the later of the two swaps that come before it,
+// the one by hand where both are at the same step, else model.attention.kind.
+config::AttentionKind kind_of_update(const config::Config& config,
+                                     const std::optional<config::SwapAttention>& manual_swap, int64_t update);
 
 }  // namespace ssgpt::train

@@ -2,6 +2,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/log.h"
 #include "core/stop_signal.h"
 #include "data/loader.h"
@@ -10,6 +11,7 @@
 #include "train/plan_text.h"
 #include "train/recorder.h"
 #include "train/run_directory.h"
+#include "train/start.h"
 #include "train/training_step.h"
 #include "train/validation.h"
 
@@ -28,10 +30,8 @@ using Scope = metrics::PhaseTimers::Scope;
 
 class Trainer {
  public:
-  // `start`: what the run goes on from, none for initial values. `state`: as saved, or new with the run's
-  // identity.
-  Trainer(const RunPlan& plan, DataSources sources, checkpoint::TrainerState state,
-          std::optional<checkpoint::Snapshot> start);
+  // The run directory must be there.
+  Trainer(const RunPlan& plan, DataSources sources, Start start);
   TrainResult run();
 
  private:
@@ -39,10 +39,10 @@ class Trainer {
   bool evaluation_due() const;
   bool checkpoint_due() const;
   void swap_if_due();
+  void take_step();
   void evaluate();
   void save();
   checkpoint::Snapshot live_snapshot();
-  void build_step(const model::GPTSpec& spec);
   Scope scope(Phase phase) { return Scope(timers_, static_cast<size_t>(phase)); }
 
   const config::Config config_;
@@ -50,14 +50,16 @@ class Trainer {
   const model::Execution execution_;
   const data::WindowSampler sampler_;
   checkpoint::TrainerState state_;
-  model::GPTSpec spec_;
   std::unique_ptr<TrainingStep> training_step_;
   Recorder recorder_;
   data::BatchLoader loader_;
   checkpoint::Writer writer_;
   core::StopSignal stop_;
   metrics::PhaseTimers timers_ = make_phase_timers();
-  int64_t step_ = 0;  // finished updates
+  const bool saves_first_;  // a run that began from a checkpoint of another has one of its own from the start
+  int64_t step_ = 0;        // finished updates
+  int64_t saved_step_ = 0;  // of the newest checkpoint
+  int stop_signal_ = 0;     // read once a step, so that a step decides on one value
 };
 
 data::LoaderOptions loader_options(const config::Config& config, int64_t first_step) {
@@ -70,53 +72,49 @@ data::LoaderOptions loader_options(const config::Config& config, int64_t first_s
           .first_step = first_step};
 }
 
-Trainer::Trainer(const RunPlan& plan, DataSources sources, checkpoint::TrainerState state,
-                 std::optional<checkpoint::Snapshot> start)
+Trainer::Trainer(const RunPlan& plan, DataSources sources, Start start)
     : config_(plan.config),
       sources_(std::move(sources)),
       execution_(execution_of(plan.config.train)),
       sampler_(plan.config.run.seed, sources_.num_windows),
-      state_(std::move(state)),
-      recorder_(plan.config, plan.run_directory, execution_.device, state_),
+      state_(std::move(start.state)),
+      training_step_(std::move(start.training_step)),
+      recorder_(plan.config, training_step_->model(), plan.run_directory, state_,
+                /*has_earlier_points=*/plan.mode == StartMode::kContinue || plan.restarts),
       loader_(sources_.training, sampler_, loader_options(plan.config, plan.first_step)),
       writer_(plan.run_directory,
               {.keep_last = config_.checkpoint.keep_last, .keep_every = config_.checkpoint.keep_every},
               config_.checkpoint.async, config_.checkpoint.verify),
-      step_(plan.first_step) {
-  model::GPTSpec spec{.config = config_.model,
-                      .sequence_length = config_.data.sequence_length,
-                      .document_token_id = sources_.document_token_id};
-  spec.config.attention.kind = plan.kind;
-  build_step(spec);
-  if (start) {
-    training_step_->load(start->flat);
-  } else {
-    training_step_->model().parameters().initialize(config_.run.seed);
-    training_step_->model().parameters().refresh_compute();
-  }
-}
-
-void Trainer::build_step(const model::GPTSpec& spec) {
-  training_step_.reset();  // before the next is allocated
-  spec_ = spec;
-  training_step_ = std::make_unique<TrainingStep>(config_, spec, execution_);
-}
+      saves_first_(plan.mode == StartMode::kFork || plan.mode == StartMode::kInitFrom),
+      step_(plan.first_step),
+      saved_step_(plan.first_step) {}
 
 TrainResult Trainer::run() {
   recorder_.start();
-  while (!done()) {
+  if (saves_first_) save();
+  while (!done() && stop_signal_ == 0) {
     swap_if_due();
-    recorder_.record(training_step_->run(step_ + 1, loader_, timers_), training_step_->model());
-    ++step_;
+    take_step();
+    stop_signal_ = stop_.received();
     if (evaluation_due()) evaluate();
     recorder_.finish_step();
     if (checkpoint_due()) save();
-    if (stop_.received() != 0) break;
   }
   writer_.wait();
   recorder_.flush();
   log_phase_times(timers_);
-  return {.step = step_, .stop_signal = done() ? 0 : stop_.received()};
+  return {.step = step_, .stop_signal = done() ? 0 : stop_signal_};
+}
+
+void Trainer::take_step() {
+  try {
+    recorder_.record(training_step_->run(step_ + 1, loader_, timers_), training_step_->model());
+  } catch (const core::InputError&) {  // the data are bad from here on; what was learned before is not
+    if (step_ > saved_step_) save();
+    writer_.wait();
+    throw;
+  }
+  ++step_;
 }
 
 bool Trainer::evaluation_due() const {
@@ -125,21 +123,23 @@ bool Trainer::evaluation_due() const {
 
 bool Trainer::checkpoint_due() const {
   const int64_t every = config_.checkpoint.every;
-  return (every > 0 && step_ % every == 0) || done() || stop_.received() != 0;
+  return (every > 0 && step_ % every == 0) || done() || stop_signal_ != 0;
 }
 
-// The swap belongs to the first update after at_step: the checkpoint of at_step itself still has the earlier
+// A swap belongs to the first update after its step: the checkpoint of that step itself still has the earlier
 // kind.
 void Trainer::swap_if_due() {
-  const std::optional<config::SwapAttention>& swap = config_.train.swap_attention;
-  if (!swap || step_ != swap->at_step || spec_.config.attention.kind == swap->kind) return;
+  const config::AttentionKind held = training_step_->model().spec().config.attention.kind;
+  const config::AttentionKind wanted = kind_of_update(config_, state_.manual_swap, step_ + 1);
+  if (wanted == held) return;
   recorder_.pause();
-  core::log::info("Step {}: the attention is swapped from {} to {}.", step_,
-                  to_string(spec_.config.attention.kind), to_string(swap->kind));
+  core::log::info("Step {}: the attention is swapped from {} to {}.", step_, to_string(held),
+                  to_string(wanted));
   config::AttentionConfig attention = config_.model.attention;
-  attention.kind = swap->kind;
+  attention.kind = wanted;
   const checkpoint::Snapshot swapped = checkpoint::with_attention(live_snapshot(), attention);
-  build_step(swapped.spec);
+  training_step_.reset();  // before the next is allocated
+  training_step_ = std::make_unique<TrainingStep>(config_, swapped.spec, execution_);
   training_step_->load(swapped.flat);
   recorder_.resume();
 }
@@ -163,12 +163,13 @@ void Trainer::save() {
     recorder_.flush();
     recorder_.save_state(state_);
     writer_.save(live_snapshot());
+    saved_step_ = step_;
   }
   recorder_.resume();
 }
 
 checkpoint::Snapshot Trainer::live_snapshot() {
-  return {.spec = spec_,
+  return {.spec = training_step_->model().spec(),
           .flat = training_step_->flat_state(),
           .trainer = state_,
           .tokenizer = config_.data.tokenizer};
@@ -179,72 +180,6 @@ checkpoint::Snapshot Trainer::live_snapshot() {
 void keep_freed_memory() {
   mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the largest that glibc takes
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
-}
-
-// A checkpoint beyond the one that a run goes on from did not verify: it is set aside, not deleted.
-void set_aside_later_checkpoints(const fs::path& run_directory, int64_t step) {
-  for (const checkpoint::Entry& entry : checkpoint::list(run_directory)) {
-    if (entry.step <= step) continue;
-    fs::path aside = entry.directory;
-    aside += ".damaged";
-    fs::remove_all(aside);
-    fs::rename(entry.directory, aside);
-    core::log::warning("{} is set aside as {}.", entry.directory.string(), aside.filename().string());
-  }
-}
-
-// Reads what the run goes on from, with the attention that it goes on with.
-std::optional<checkpoint::Snapshot> read_start(const RunPlan& plan) {
-  if (!plan.checkpoint) return std::nullopt;
-  const bool with_optimizer = plan.mode != StartMode::kInitFrom;
-  checkpoint::Snapshot snapshot =
-      checkpoint::read(*plan.checkpoint, with_optimizer, plan.config.checkpoint.verify);
-  config::AttentionConfig attention = plan.config.model.attention;
-  attention.kind = plan.kind;
-  snapshot.spec.sequence_length = plan.config.data.sequence_length;
-  if (snapshot.spec.config.attention.kind == plan.kind) return snapshot;
-  core::log::info("The attention of {} is swapped from {} to {}.", plan.checkpoint->string(),
-                  to_string(snapshot.spec.config.attention.kind), to_string(plan.kind));
-  return checkpoint::with_attention(snapshot, attention);
-}
-
-// The state that training goes on with: the checkpoint's for a resumed run, with this run's identity.
-checkpoint::TrainerState starting_state(const RunPlan& plan, const DataSources& sources,
-                                        const std::optional<checkpoint::Snapshot>& start) {
-  const std::string fingerprint = sources.training.fingerprint();
-  checkpoint::TrainerState state;
-  if (plan.mode == StartMode::kContinue || plan.mode == StartMode::kFork) {
-    state = *start->trainer;
-    if (state.data_fingerprint != fingerprint) {
-      throw core::InputError(
-          "The training shards are not those that {} was trained on (fingerprint {}, now {}): the run "
-          "would read other data. Restore them, or start a new run with its weights: --init-from.",
-          plan.checkpoint->string(), state.data_fingerprint, fingerprint);
-    }
-  }
-  state.run_id = plan.run_id;
-  state.data_fingerprint = fingerprint;
-  state.dtype = plan.config.train.dtype == config::Dtype::kBfloat16 ? "bfloat16" : "float32";
-  state.config = config::dump(plan.config);
-  state.manual_swap = plan.manual_swap;
-  return state;
-}
-
-void prepare_run_directory(const RunPlan& plan, const checkpoint::TrainerState& state, int64_t num_parameters,
-                           const std::string& command_line) {
-  core::log::add_file(log_path(plan.run_directory));
-  if (plan.mode == StartMode::kContinue || plan.restarts) {
-    set_aside_later_checkpoints(plan.run_directory, plan.first_step);
-    metrics::JsonlSink::truncate_after(metrics_path(plan.run_directory), plan.first_step);
-  }
-  RunRecord record{.run_id = state.run_id,
-                   .command_line = command_line,
-                   .data_fingerprint = state.data_fingerprint,
-                   .num_parameters = num_parameters,
-                   .parent = std::nullopt};
-  if (plan.mode == StartMode::kFork || plan.mode == StartMode::kInitFrom)
-    record.parent = plan.checkpoint->string();
-  write_run_files(plan.run_directory, plan.config, record);
 }
 
 }  // namespace
@@ -258,13 +193,12 @@ TrainResult train(RunPlan plan, const std::string& command_line) {
   }
   DataSources sources = open_data(plan.config);
   resolve_device_and_dtype(plan.config);
-  std::optional<checkpoint::Snapshot> start = read_start(plan);
-  const checkpoint::TrainerState state = starting_state(plan, sources, start);
+  Start start = make_start(plan, sources);
   core::create_writable_directory(plan.run_directory);
   const RunLock lock(plan.run_directory);
-  prepare_run_directory(plan, state, num_parameters_of(plan), command_line);
+  prepare_run_directory(plan, start, command_line);
   core::log::info("{}", start_text(plan, sources));
-  Trainer trainer(plan, std::move(sources), state, std::move(start));
+  Trainer trainer(plan, std::move(sources), std::move(start));
   const TrainResult result = trainer.run();
   if (result.stop_signal != 0) {
     core::log::info("Stopped by signal {} after step {}; saved. Continue with --resume auto.",
@@ -278,7 +212,7 @@ TrainResult train(RunPlan plan, const std::string& command_line) {
 std::string describe_plan(RunPlan plan) {
   const DataSources sources = open_data(plan.config);
   resolve_device_and_dtype(plan.config);
-  if (plan.checkpoint) read_start(plan);
+  if (plan.checkpoint) read_start(plan, sources);
   return config::dump(plan.config) + "\n" + start_text(plan, sources);
 }
 

@@ -1,6 +1,8 @@
 """Stopping, resuming, forking and swapping the attention, as a user does."""
 
 import json
+import re
+import shutil
 import signal
 import time
 
@@ -41,12 +43,19 @@ def equal_tensors(a, b):
     return all(torch.equal(a[k], b[k]) for k in a)
 
 
-@pytest.mark.parametrize("kill_at, threads", [(25, 1), (130, 2), (290, 1)])
-def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(program, kill_at, threads):
+@pytest.mark.parametrize("kill_at, threads, kind, dtype, documents", [
+    (25, 1, "softmax", "float32", False),
+    (130, 2, "ssmax", "float32", False),
+    (290, 1, "learned_pn", "bfloat16", True),
+])
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(program, kill_at, threads, kind, dtype, documents):
     """Checkpoints every 20 steps, lines every 3: the kill falls between both. Bit for bit, timing apart."""
     program.environment["OMP_NUM_THREADS"] = str(threads)
-    program.train("--run-dir", "whole", changes=long_changes(program))
-    config = program.config(*long_changes(program))
+    changes = [*long_changes(program), {"model": {"attention": {"kind": kind}}, "train": {"dtype": dtype}}]
+    if documents:
+        changes.append({"data": {"reset_at_document": True, "document_token_id": 3}})
+    program.train("--run-dir", "whole", changes=changes)
+    config = program.config(*changes)
     killed = program.directory / "killed"
     process = program.start("train", "--config", config, "--run-dir", "killed")
     metrics = killed / "metrics.jsonl"
@@ -195,7 +204,8 @@ def test_a_scheduled_swap_equals_a_manual_one(program, kind):
     program.train("--run-dir", "manual", "--resume", "auto", "--swap-attention", kind)
     runs = [program.directory / name for name in ("scheduled", "manual")]
     assert without_timing(read_metrics(runs[0])) == without_timing(read_metrics(runs[1]))
-    assert equal_tensors(*(load_file(run / "checkpoints/step-00000020/model.safetensors") for run in runs))
+    for file in ("model.safetensors", "trainer/optimizer-00000-of-00001.safetensors"):
+        assert equal_tensors(*(load_file(run / "checkpoints/step-00000020" / file) for run in runs))
     # The checkpoint at the swap is from before it, and a resume on either side of it just works.
     at_swap = json.loads((runs[0] / "checkpoints/step-00000012/config.json").read_text())
     assert at_swap["model_type"] == "llama"
@@ -230,6 +240,10 @@ def test_init_from_takes_weights_alone(program):
     assert read_metrics(program.directory / "new")[0]["step"] == 1
     before, after = (load_file(p / "model.safetensors") for p in (source, program.directory / "new/checkpoints/step-00000020"))
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    # The new run has a checkpoint from its start, with fresh moments.
+    program.train("--run-dir", "again", "--init-from", source, changes=[{"checkpoint": {"every": 1, "keep_last": 30}}])
+    moments = load_file(program.directory / "again/checkpoints/step-00000000/trainer/optimizer-00000-of-00001.safetensors")
+    assert moments and all(not tensor.any() for tensor in moments.values())
 
 
 def test_two_processes_do_not_train_into_one_directory(program):
@@ -242,3 +256,84 @@ def test_two_processes_do_not_train_into_one_directory(program):
     assert "Another process" in err
     process.kill()
     process.wait()
+
+
+def test_a_fork_has_a_checkpoint_from_its_start(program):
+    """Forked at the last step there is nothing to train; the swapped model is there all the same, and is gone on from."""
+    program.train("--run-dir", "run")
+    program.run("train", "--resume", "run", "--run-dir", "fork", "--swap-attention", "ssmax")
+    config = json.loads((program.directory / "fork/checkpoints/step-00000020/config.json").read_text())
+    assert config["attention_kind"] == "ssmax"
+    program.train("--run-dir", "fork", "--resume", "auto", "--set", "train.max_steps=22")
+    assert [r["step"] for r in read_metrics(program.directory / "fork")] == [21, 22]
+    # In the run's own directory there is no step left for the swap.
+    _, err = program.train("--run-dir", "run", "--resume", "auto", "--swap-attention", "ssmax", code=2)
+    assert "ssgpt convert" in err
+
+
+def test_a_fork_stopped_before_its_first_checkpoint_is_not_begun_from_nothing(program):
+    program.train("--run-dir", "run")
+    program.run("train", "--resume", "run", "--run-dir", "fork", "--swap-attention", "ssmax")
+    for path in checkpoints(program.directory / "fork"):
+        shutil.rmtree(path)
+    _, err = program.train("--run-dir", "fork", "--resume", "auto", code=2)
+    assert "step-00000020" in err and "Remove it" in err
+
+
+def test_a_swap_by_hand_and_a_scheduled_one_in_one_run(program):
+    """By hand at 8, scheduled at 12: the later one holds, also for a resume from the checkpoint between them."""
+    schedule = {"train": {"swap_attention": {"at_step": 12, "kind": "ssmax"}}, "checkpoint": {"every": 4, "keep_last": 9}}
+    program.train("--run-dir", "run", changes=[schedule, {"train": {"max_steps": 13}}])
+    eight = program.directory / "run/checkpoints/step-00000008"
+    program.train("--resume", eight, "--run-dir", "fork", "--swap-attention", "ssmax_bias", changes=[schedule])
+    kinds = {}
+    for path in checkpoints(program.directory / "fork"):
+        kinds[int(path.name[-2:])] = json.loads((path / "config.json").read_text()).get("attention_kind", "softmax")
+    assert kinds == {8: "ssmax_bias", 12: "ssmax_bias", 16: "ssmax", 20: "ssmax"}
+    twelve = program.directory / "fork/checkpoints/step-00000012"
+    program.train("--resume", twelve, "--run-dir", "again", changes=[schedule])
+    assert without_timing(read_metrics(program.directory / "again")) == without_timing(read_metrics(program.directory / "fork"))[4:]
+
+
+def test_a_swap_killed_before_its_first_checkpoint_is_remembered(program):
+    program.train("--run-dir", "run", changes=[{"train": {"max_steps": 12}}])
+    config = program.config({"train": {"max_steps": 1000000}, "checkpoint": {"every": 0}})
+    process = program.start("train", "--config", config, "--run-dir", "run", "--resume", "auto", "--swap-attention", "ssmax")
+    wait_for(lambda: '"step":15,' in (program.directory / "run/metrics.jsonl").read_text().replace(" ", ""), process)
+    process.kill()
+    process.wait()
+    program.train("--run-dir", "run", "--resume", "auto")
+    final = json.loads((program.directory / "run/checkpoints/step-00000020/config.json").read_text())
+    assert final["attention_kind"] == "ssmax"
+
+
+def test_dtype_auto_is_measured_once_and_kept(program):
+    _, err = program.train("--run-dir", "run", changes=[{"train": {"dtype": "auto", "max_steps": 5}}])
+    chosen = re.search(r"train.dtype auto: (float32|bfloat16)", err)[1]
+    state = json.loads((program.directory / "run/checkpoints/step-00000005/trainer/state.json").read_text())
+    assert state["dtype"] == chosen and f"dtype: {chosen}" in (program.directory / "run/config.yaml").read_text()
+    _, err = program.train("--run-dir", "run", "--resume", "auto", changes=[{"train": {"dtype": "auto", "max_steps": 9}}])
+    assert "train.dtype auto" not in err
+    assert read_metrics(program.directory / "run")[-1]["step"] == 9
+
+
+def test_how_new_parameters_start_may_change_only_where_there_are_some(program):
+    program.train("--run-dir", "run", changes=[{"train": {"max_steps": 5}}])
+    scale = ["--set", "model.attention.scale_init=0.5"]
+    _, err = program.train("--run-dir", "run", "--resume", "auto", *scale, code=2)
+    assert "model.attention.scale_init" in err
+    program.train("--run-dir", "run", "--resume", "auto", "--swap-attention", "ssmax", "--set", "optimizer.lr=0.003", *scale)
+    assert read_metrics(program.directory / "run")[5]["attention/scale/0"] == pytest.approx(0.5, abs=0.01)  # a few small updates
+
+
+def test_bad_data_in_the_midst_of_training_lose_nothing(program):
+    """The id is in one window only; what was learned before it was read is saved."""
+    shard = program.directory / "train.bin"
+    data = bytearray(shard.read_bytes())
+    data[1024 + 2 * 700 : 1024 + 2 * 701] = (999).to_bytes(2, "little")
+    shard.write_bytes(data)
+    _, err = program.train("--run-dir", "run", changes=[{"data": {"sequence_length": 16}}], code=3)
+    assert "999" in err and "train.bin" in err
+    steps = [r["step"] for r in read_metrics(program.directory / "run")]
+    saved = checkpoints(program.directory / "run")
+    assert steps and int(saved[-1].name.split("-")[1]) == steps[-1]

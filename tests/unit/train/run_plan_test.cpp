@@ -2,6 +2,8 @@
 
 #include "core/error.h"
 
+#include <optional>
+
 #include <gtest/gtest.h>
 
 namespace ssgpt::train {
@@ -9,14 +11,31 @@ namespace {
 
 using config::AttentionKind;
 
-TEST(ScheduledKind, ChangesWithTheFirstUpdateAfterTheSwap) {
+using Swap = std::optional<config::SwapAttention>;
+
+TEST(KindOfUpdate, ChangesWithTheFirstUpdateAfterTheSwap) {
   config::Config config;
   config.model.attention.kind = AttentionKind::kSoftmax;
-  EXPECT_EQ(scheduled_kind(config, 1), AttentionKind::kSoftmax);
-  EXPECT_EQ(scheduled_kind(config, 1000), AttentionKind::kSoftmax);
+  EXPECT_EQ(kind_of_update(config, Swap(), 1), AttentionKind::kSoftmax);
+  EXPECT_EQ(kind_of_update(config, Swap(), 1000), AttentionKind::kSoftmax);
   config.train.swap_attention = {.at_step = 10, .kind = AttentionKind::kSsmax};
-  EXPECT_EQ(scheduled_kind(config, 10), AttentionKind::kSoftmax);
-  EXPECT_EQ(scheduled_kind(config, 11), AttentionKind::kSsmax);
+  EXPECT_EQ(kind_of_update(config, Swap(), 10), AttentionKind::kSoftmax);
+  EXPECT_EQ(kind_of_update(config, Swap(), 11), AttentionKind::kSsmax);
+}
+
+TEST(KindOfUpdate, IsThatOfTheLaterSwapAndByHandOnATie) {
+  config::Config config;
+  config.model.attention.kind = AttentionKind::kSoftmax;
+  config.train.swap_attention = {.at_step = 10, .kind = AttentionKind::kSsmax};
+  const auto by_hand = [](int64_t at_step) {
+    return Swap(config::SwapAttention{.at_step = at_step, .kind = AttentionKind::kSsmaxBias});
+  };
+  EXPECT_EQ(kind_of_update(config, by_hand(8), 8), AttentionKind::kSoftmax);
+  EXPECT_EQ(kind_of_update(config, by_hand(8), 9), AttentionKind::kSsmaxBias);
+  EXPECT_EQ(kind_of_update(config, by_hand(8), 11), AttentionKind::kSsmax);
+  EXPECT_EQ(kind_of_update(config, by_hand(10), 11), AttentionKind::kSsmaxBias);
+  EXPECT_EQ(kind_of_update(config, by_hand(15), 15), AttentionKind::kSsmax);
+  EXPECT_EQ(kind_of_update(config, by_hand(15), 16), AttentionKind::kSsmaxBias);
 }
 
 TEST(RunPlan, RefusesOptionsThatContradictEachOther) {

@@ -1,0 +1,111 @@
+#include "train/start.h"
+
+#include "checkpoint/checkpoint.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "metrics/sinks.h"
+#include "train/device.h"
+#include "train/run_directory.h"
+
+#include <utility>
+
+namespace ssgpt::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::optional<checkpoint::Snapshot> read_snapshot(const RunPlan& plan) {
+  if (!plan.checkpoint) return std::nullopt;
+  const bool with_optimizer = plan.mode != StartMode::kInitFrom;
+  checkpoint::Snapshot snapshot =
+      checkpoint::read(*plan.checkpoint, with_optimizer, plan.config.checkpoint.verify);
+  snapshot.spec.sequence_length = plan.config.data.sequence_length;
+  if (snapshot.spec.config.attention.kind == plan.kind) return snapshot;
+  core::log::info("The attention of {} is swapped from {} to {}.", plan.checkpoint->string(),
+                  to_string(snapshot.spec.config.attention.kind), to_string(plan.kind));
+  config::AttentionConfig attention = plan.config.model.attention;
+  attention.kind = plan.kind;
+  return checkpoint::with_attention(snapshot, attention);
+}
+
+[[noreturn]] void refuse_changed_directory(const fs::path& run_directory) {
+  throw core::UsageError("Another process trained into {} while this one was starting: start it again.",
+                         run_directory.string());
+}
+
+// A checkpoint beyond the one that the run goes on from did not verify: it is set aside, not deleted. One
+// that does verify is new since the plan was made.
+void set_aside_later_checkpoints(const fs::path& run_directory, int64_t step) {
+  for (const checkpoint::Entry& entry : checkpoint::list(run_directory)) {
+    if (entry.step <= step) continue;
+    if (checkpoint::verify(entry.directory).empty()) refuse_changed_directory(run_directory);
+    fs::path aside = entry.directory;
+    for (int n = 1; fs::exists(aside); ++n) {
+      aside = entry.directory;
+      aside += n == 1 ? ".damaged" : fmt::format(".damaged-{}", n);
+    }
+    fs::rename(entry.directory, aside);
+    core::log::warning("{} is set aside as {}.", entry.directory.string(), aside.filename().string());
+  }
+}
+
+}  // namespace
+
+StartingPoint read_start(const RunPlan& plan, const DataSources& sources) {
+  StartingPoint start{.snapshot = read_snapshot(plan), .state = {}};
+  const std::string fingerprint = sources.training.fingerprint();
+  if (plan.mode == StartMode::kContinue || plan.mode == StartMode::kFork) {
+    start.state = *start.snapshot->trainer;
+    if (start.state.data_fingerprint != fingerprint) {
+      throw core::InputError(
+          "The training shards are not those that {} was trained on (fingerprint {}, now {}): the run "
+          "would read other data. Restore them, or start a new run with its weights: --init-from.",
+          plan.checkpoint->string(), start.state.data_fingerprint, fingerprint);
+    }
+  }
+  start.state.run_id = plan.run_id;
+  start.state.data_fingerprint = fingerprint;
+  start.state.dtype = plan.config.train.dtype == config::Dtype::kBfloat16 ? "bfloat16" : "float32";
+  start.state.config = config::dump(plan.config);
+  start.state.manual_swap = plan.manual_swap;
+  return start;
+}
+
+Start make_start(const RunPlan& plan, const DataSources& sources) {
+  StartingPoint point = read_start(plan, sources);
+  model::GPTSpec spec{.config = plan.config.model,
+                      .sequence_length = plan.config.data.sequence_length,
+                      .document_token_id = sources.document_token_id};
+  spec.config.attention.kind = plan.kind;
+  auto training_step = std::make_unique<TrainingStep>(plan.config, spec, execution_of(plan.config.train));
+  if (point.snapshot) {
+    training_step->load(point.snapshot->flat);
+  } else {
+    training_step->model().parameters().initialize(plan.config.run.seed);
+    training_step->model().parameters().refresh_compute();
+  }
+  return {.training_step = std::move(training_step), .state = std::move(point.state)};
+}
+
+void prepare_run_directory(const RunPlan& plan, const Start& start, const std::string& command_line) {
+  const fs::path& run_directory = plan.run_directory;
+  const bool expects_run = plan.mode == StartMode::kContinue || plan.restarts;
+  if (!expects_run && holds_run(run_directory)) refuse_changed_directory(run_directory);
+  core::log::add_file(log_path(run_directory));
+  if (expects_run) {
+    set_aside_later_checkpoints(run_directory, plan.first_step);
+    metrics::JsonlSink::truncate_after(metrics_path(run_directory), plan.first_step);
+  }
+  RunRecord record{.run_id = start.state.run_id,
+                   .command_line = command_line,
+                   .data_fingerprint = start.state.data_fingerprint,
+                   .num_parameters = start.training_step->model().parameters().num_parameters(),
+                   .parent = std::nullopt,
+                   .manual_swap = plan.manual_swap};
+  if (plan.mode == StartMode::kFork || plan.mode == StartMode::kInitFrom) {
+    record.parent = plan.checkpoint->string();
+  }
+  write_run_files(run_directory, plan.config, record);
+}
+
+}  // namespace ssgpt::train
