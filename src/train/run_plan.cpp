@@ -21,6 +21,7 @@ using config::AttentionKind;
 struct Source {
   fs::path checkpoint;
   fs::path run_directory;  // two levels up
+  bool is_verified = false;
   checkpoint::Summary summary;
 };
 
@@ -45,6 +46,7 @@ Source find_source(const fs::path& path) {
       throw core::InputError("--resume {}: it holds neither a checkpoint nor a run with checkpoints.",
                              path.string());
     source.checkpoint = entry->directory;
+    source.is_verified = true;
   }
   const fs::path absolute = fs::weakly_canonical(source.checkpoint);
   source.run_directory = absolute.parent_path().parent_path();
@@ -210,6 +212,7 @@ RunPlan plan_resume_from(const TrainOptions& options, const Source& source, bool
   RunPlan plan;
   plan.mode = fork ? StartMode::kFork : StartMode::kContinue;
   plan.checkpoint = source.checkpoint;
+  plan.checkpoint_is_verified = source.is_verified;
   plan.first_step = state.step;
   plan.run_id = fork ? new_run_id() : state.run_id;
   plan.config = options.config ? config::load(*options.config, options.overrides)
@@ -235,11 +238,12 @@ RunPlan plan_resume_from(const TrainOptions& options, const Source& source, bool
   return plan;
 }
 
-// Continues the run in `run_directory` from its newest valid checkpoint.
+// Continues the run in `run_directory` from `entry`, its newest checkpoint that verifies.
 RunPlan plan_continue(const TrainOptions& options, const fs::path& run_directory,
                       const checkpoint::Entry& entry) {
   Source source = find_source(entry.directory);
   source.run_directory = run_directory;
+  source.is_verified = true;
   return plan_resume_from(options, source, /*fork=*/false);
 }
 

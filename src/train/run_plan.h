@@ -37,8 +37,9 @@ struct RunPlan {
   config::Config config;  // resolved but for device and dtype where these are auto
   std::filesystem::path run_directory;
   std::optional<std::filesystem::path> checkpoint;
-  std::string run_id;      // of the run; kept by kContinue, new otherwise
-  int64_t first_step = 0;  // finished updates
+  bool checkpoint_is_verified = false;  // its checksums were checked when it was chosen
+  std::string run_id;                   // of the run; kept by kContinue, new otherwise
+  int64_t first_step = 0;               // finished updates
   config::AttentionKind kind = config::AttentionKind::kSoftmax;  // of the model that training starts with
   std::optional<config::SwapAttention> manual_swap;              // made by --swap-attention, now or before
   bool restarts = false;  // the directory holds a run that never saved: it is begun again

@@ -17,8 +17,8 @@ namespace fs = std::filesystem;
 std::optional<checkpoint::Snapshot> read_snapshot(const RunPlan& plan) {
   if (!plan.checkpoint) return std::nullopt;
   const bool with_optimizer = plan.mode != StartMode::kInitFrom;
-  checkpoint::Snapshot snapshot =
-      checkpoint::read(*plan.checkpoint, with_optimizer, plan.config.checkpoint.verify);
+  const bool verify = plan.config.checkpoint.verify && !plan.checkpoint_is_verified;
+  checkpoint::Snapshot snapshot = checkpoint::read(*plan.checkpoint, with_optimizer, verify);
   snapshot.spec.sequence_length = plan.config.data.sequence_length;
   if (snapshot.spec.config.attention.kind == plan.kind) return snapshot;
   core::log::info("The attention of {} is swapped from {} to {}.", plan.checkpoint->string(),

@@ -1,6 +1,5 @@
 #include "train/training_step.h"
 
-#include "core/error.h"
 #include "optim/clip.h"
 #include "optim/decay.h"
 #include "optim/schedule.h"
@@ -10,7 +9,6 @@
 #include <vector>
 
 #include <ATen/ops/zeros.h>
-#include <fmt/ranges.h>
 
 namespace ssgpt::train {
 namespace {
@@ -88,11 +86,7 @@ checkpoint::FlatState TrainingStep::flat_state() const {
 }
 
 void TrainingStep::load(const checkpoint::FlatState& from) {
-  const std::vector<std::string> missing = checkpoint::copy_by_name(from, flat_state());
-  if (!missing.empty()) {
-    throw core::InputError("The checkpoint lacks {} of the model's tensors: {}.", missing.size(),
-                           fmt::join(missing, ", "));
-  }
+  checkpoint::load_into(from, flat_state());
   model_->parameters().refresh_compute();
 }
 
