@@ -13,15 +13,21 @@ tokenizer=data/bible/tokenizer.model
 shards=data/bible/tokens
 out=runs/quickstart
 
-# made_from MARK FILE...: whether MARK was written by made for the present contents of the files.
-made_from() { [[ -f $1 && $(<"$1") == "$(sha256sum "${@:2}")" ]]; }
-made() { sha256sum "${@:2}" >"$1"; }
+# made_from MARK SETTINGS FILE...: whether MARK was written by made for these settings and the present contents of the
+# files.
+mark() { echo "$1" && sha256sum "${@:2}"; }
+made_from() { [[ -f $1 && $(<"$1") == "$(mark "${@:2}")" ]]; }
+made() { mark "${@:2}" >"$1"; }
 
 train() {
   local status=0
   # The program reads the run's newest checkpoint where there is one; of a finished run nothing is left to do.
   "$ssgpt" train --config "configs/quickstart/$1.yaml" --run-dir "$out/$1" --resume auto || status=$?
-  ((status == 0)) || fail "training $out/$1 ended with exit code $status (see above); this command again goes on from its last checkpoint"
+  case $status in
+    0) ;;
+    2 | 3) fail "the run in $out/$1 does not fit the config or the data any more (see above); move it away and call this again: mv $out/$1 $out/$1.old" ;;
+    *) fail "training $out/$1 ended with exit code $status (see above); this command again goes on from its last checkpoint" ;;
+  esac
 }
 
 stage "1/8 Set-up"
@@ -34,19 +40,24 @@ stage "3/8 Corpus: the King James Bible"
 if [[ -s $corpus ]]; then say "$corpus is there"; else data/bible.py "$corpus"; fi
 
 stage "4/8 Tokenizer"
-if [[ -s $tokenizer ]] && made_from "$tokenizer.made" "$corpus"; then
+settings="--vocab-size 4096"
+if [[ -s $tokenizer ]] && made_from "$tokenizer.made" "$settings" "$corpus"; then
   say "$tokenizer is there"
 else
-  "$ssgpt" tokenizer train --input "$corpus" --output "$tokenizer" --vocab-size 4096
-  made "$tokenizer.made" "$corpus"
+  # shellcheck disable=SC2086  # the settings are words
+  "$ssgpt" tokenizer train --input "$corpus" --output "$tokenizer" $settings
+  made "$tokenizer.made" "$settings" "$corpus"
 fi
 
 stage "5/8 Token shards"
-if made_from "$shards.made" "$corpus" "$tokenizer"; then
+settings="--validation-fraction 0.05"
+if [[ -s $shards/train_000000.bin && -s $shards/validation_000000.bin ]] &&
+  made_from "$shards.made" "$settings" "$corpus" "$tokenizer"; then
   say "the shards in $shards are there"
 else
-  "$ssgpt" prepare --input "$corpus" --tokenizer "$tokenizer" --out "$shards" --validation-fraction 0.05 --overwrite
-  made "$shards.made" "$corpus" "$tokenizer"
+  # shellcheck disable=SC2086  # the settings are words
+  "$ssgpt" prepare --input "$corpus" --tokenizer "$tokenizer" --out "$shards" $settings --overwrite
+  made "$shards.made" "$settings" "$corpus" "$tokenizer"
 fi
 
 stage "6/8 Train with Softmax attention"

@@ -97,7 +97,7 @@ void add_convert(CLI::App& app) {
       ->type_name("X");
   command->footer(
       "Example:\n"
-      "  ssgpt convert --checkpoint runs/softmax/checkpoints/step-00000300 --attention ssmax --out "
+      "  ssgpt convert --checkpoint runs/softmax/checkpoints/step-00000200 --attention ssmax --out "
       "ssmax-300\n"
       "  ssgpt train --config softmax.yaml --resume ssmax-300 --run-dir runs/swapped");
   command->callback([arguments] { run(*arguments); });

@@ -76,7 +76,7 @@ void add_evaluate(CLI::App& app) {
   command->add_flag("--bfloat16", options.bfloat16, "Compute in bfloat16 instead of float32");
   command->add_flag("--json", arguments->json, "Print one JSON object");
   command->footer(
-      "Example:\n  ssgpt evaluate loss --checkpoint runs/quickstart/ssmax/checkpoints/step-00000300 "
+      "Example:\n  ssgpt evaluate loss --checkpoint runs/quickstart/ssmax/checkpoints/step-00000200 "
       "--data 'data/bible/tokens/validation_*.bin'");
   command->callback([arguments] { run(*arguments); });
 }

@@ -6,8 +6,10 @@
 #include "core/error.h"
 #include "core/log.h"
 
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <filesystem>
 #include <new>
@@ -91,8 +93,13 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   const at::NoGradGuard no_autograd;  // every backward is our own
   std::signal(SIGXFSZ, SIG_IGN);      // a limit on file sizes is then an error of write(), as a full disk is
-  const int code = run(argc, argv);
-  std::fflush(stdout);
+  int code = run(argc, argv);
+  const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  if (!written && code == static_cast<int>(ExitCode::kDone)) {
+    ssgpt::core::log::error("The results could not be written to the standard output: {}.",
+                            std::strerror(errno));
+    code = static_cast<int>(ExitCode::kFailed);
+  }
   ssgpt::core::log::shutdown();
   return code;
 }

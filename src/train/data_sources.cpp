@@ -4,21 +4,44 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "tokenizer/tokenizer.h"
+#include "train/validation.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <vector>
+
+#include <nlohmann/json.hpp>
 
 namespace ssgpt::train {
 namespace {
 
-// Reads the first tokens once, so that an id beyond the vocabulary is found before training and not in its
-// midst.
-void check_ids(const data::TokenSource& source, int64_t num_tokens, int64_t vocab_size) {
-  constexpr int64_t kChunk = 1 << 20;
-  std::vector<int32_t> tokens;
-  for (int64_t first = 0; first < num_tokens; first += kChunk) {
-    tokens.resize(static_cast<size_t>(std::min(kChunk, num_tokens - first)));
-    source.read(first, tokens, vocab_size);
+// Reads the windows of validation once, so that an id beyond the vocabulary is found before training, not in
+// its midst.
+void check_ids(const DataSources& sources, const config::Config& config) {
+  const int64_t length = config.data.sequence_length;
+  const int64_t available = sources.validation->num_windows(length);
+  std::vector<int32_t> tokens(static_cast<size_t>(length + 1));
+  for (int64_t i = 0; i < sources.validation_windows; ++i) {
+    const int64_t window = sampled_window(i, sources.validation_windows, available);
+    sources.validation->read(window * length, tokens, config.model.vocab_size);
+  }
+}
+
+// Shards that an interrupted `ssgpt prepare` left are whole, but not all: training on them is refused.
+void refuse_unfinished(const data::TokenSource& source) {
+  std::filesystem::path checked;
+  for (const data::TokenShard& shard : source.shards()) {
+    const std::filesystem::path directory = shard.path().parent_path();
+    if (directory == checked) continue;
+    checked = directory;
+    const std::filesystem::path record = directory / "prepare.json";
+    if (!std::filesystem::exists(record)) continue;
+    const auto json = nlohmann::json::parse(core::read_text(record), nullptr, /*allow_exceptions=*/false);
+    if (json.is_object() && json.value("complete", true)) continue;
+    throw core::InputError(
+        "The shards in {} are not complete: ssgpt prepare was stopped while it wrote them ({}). Repeat "
+        "its command, which goes on where it was.",
+        directory.string(), record.string());
   }
 }
 
@@ -28,14 +51,15 @@ DataSources open_data(const config::Config& config) {
   DataSources sources{.training = data::TokenSource(core::expand_globs(config.data.train)),
                       .validation = std::nullopt,
                       .document_token_id = config.data.document_token_id};
+  refuse_unfinished(sources.training);
   sources.num_windows = sources.training.num_windows(config.data.sequence_length);
   if (config.evaluate.every > 0 && !config.data.validation.empty()) {
     sources.validation.emplace(core::expand_globs(config.data.validation));
     const int64_t wanted = config.evaluate.batches * config.train.micro_batch_size;
     const int64_t available = sources.validation->num_windows(config.data.sequence_length);
     sources.validation_windows = std::min(wanted, available);
-    check_ids(*sources.validation, sources.validation_windows * config.data.sequence_length + 1,
-              config.model.vocab_size);
+    refuse_unfinished(*sources.validation);
+    check_ids(sources, config);
     if (available < wanted) {
       core::log::info(
           "The validation data hold {} windows; evaluate.batches asks for {}. All of them are used.",

@@ -10,6 +10,9 @@
 #include <vector>
 
 namespace ssgpt::train {
+int64_t sampled_window(int64_t i, int64_t num_windows, int64_t available) {
+  return i * (available / num_windows) + i * (available % num_windows) / num_windows;
+}
 
 WindowLoss mean_window_loss(model::GPT& model, const data::TokenSource& source, int64_t num_windows,
                             int64_t batch_size) {
@@ -29,7 +32,8 @@ WindowLoss mean_window_loss(model::GPT& model, const data::TokenSource& source, 
     tokens.resize(static_cast<size_t>(rows * (length + 1)));
     for (int64_t row = 0; row < rows; ++row) {
       const auto offset = static_cast<size_t>(row * (length + 1));
-      source.read((first + row) * length, std::span(tokens).subspan(offset, static_cast<size_t>(length + 1)),
+      source.read(sampled_window(first + row, num_windows, available) * length,
+                  std::span(tokens).subspan(offset, static_cast<size_t>(length + 1)),
                   model.spec().config.vocab_size);
     }
     fill_batch(tokens, rows, length + 1, batch);

@@ -244,6 +244,21 @@ def test_learned_positions_of_another_length_are_refused_before_anything_is_writ
           arguments=["--init-from", "start/checkpoints/step-00000020"])
 
 
+def test_shards_of_an_interrupted_prepare_are_refused(program):
+    (program.directory / "prepare.json").write_text(json.dumps({"complete": False}))
+    fails(program, 3, "prepare.json", "not complete")
+    (program.directory / "prepare.json").write_text(json.dumps({"complete": True}))
+    program.train("--run-dir", "run")
+
+
+def test_results_that_cannot_be_written_are_a_failure(program):
+    program.train("--run-dir", "run")
+    with open("/dev/full", "w") as full:
+        arguments = ["evaluate", "loss", "--checkpoint", "run/checkpoints/step-00000020", "--data", "validation.bin"]
+        result = subprocess.run([str(BINARY), *arguments], cwd=program.directory, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1 and "standard output" in result.stderr
+
+
 def test_metrics_and_run_files_hold_what_they_promise(program):
     program.train("--run-dir", "run", changes=[{"model": {"attention": {"kind": "ssmax"}}, "log": {"tensorboard": True},
                                                 "evaluate": {"every": 10, "batches": 2},
