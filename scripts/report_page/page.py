@@ -306,9 +306,10 @@ METHOD = """<ul>
 Runs of one seed start from the same weights and read the same text in the same order, so most of the noise of a step is in both, and cancels in their difference.</li>
 <li>The difference is candidate minus baseline, averaged over the window; in nats a token.</li>
 <li>With one pair of runs the standard error comes from non-overlapping batch means: the window is cut into up to 20 stretches, whose means scatter as the mean itself would,
-however much neighbouring steps depend on each other (Schmeiser, Operations Research 30(3), 1982). While neighbouring stretches still correlate, they are joined to fewer.
+however much neighbouring steps depend on each other (Schmeiser, Operations Research 30(3), 1982). Each stretch holds three correlation times of the points or more, estimated from their autocorrelations (Sokal’s window; Wolff, Comput. Phys. Commun. 156, 2004);
+where five such stretches do not fit into the window, there is no verdict.
 With several seeds it is the scatter of the differences between seeds. The 95&nbsp;% interval is Student’s t.</li>
-<li>“Lower” or “higher” is said where that interval lies on one side of zero and the validation loss does not say the opposite; else there is no verdict.</li>
+<li>“Lower” or “higher” is said where that interval lies on one side of zero, the window is long enough, and the validation loss does not say the opposite; else there is no verdict.</li>
 <li>The smallest difference that the experiment could show is (t<sub>0.975</sub> + t<sub>0.80</sub>) standard errors: a true difference of that size is found in 80&nbsp;% of repetitions
 (Bloom, Evaluation Review 19(5), 1995).</li></ul>"""
 
@@ -321,7 +322,7 @@ def method(comparison):
             if e is None:
                 continue
             detail = (
-                f"{e['batches']} batches, lag-1 {e['lag1_autocorrelation']:+.2f}".replace("-0", "−0")
+                f"{e['batches']} batches, correlation over {e['correlation_points']:.1f} of {e['values']} points"
                 if "batches" in e
                 else f"{e['values']} values"
             )

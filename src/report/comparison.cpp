@@ -353,10 +353,11 @@ class Builder {
                               candidate.label, baseline.label, result.seeds.size())});
     }
     if (result.training.correlated) {
-      out_.notes.push_back({true, fmt::format("The difference between {} and {} still drifts through the "
-                                              "window (autocorrelation of the batch means {:.2f}): "
-                                              "its error is uncertain.",
-                                              candidate.label, baseline.label, result.training.lag1)});
+      out_.notes.push_back(
+          {true, fmt::format("The difference between {} and {} drifts or is correlated through the window "
+                             "(over about {:.0f} of {} points): its interval is too narrow.",
+                             candidate.label, baseline.label, result.training.correlation_time,
+                             result.training.values)});
     }
   }
 

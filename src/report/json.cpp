@@ -25,8 +25,8 @@ Json estimate_json(const Estimate& estimate) {
   }
   if (estimate.method == Method::kBatchMeans) {
     object["batches"] = estimate.batches;
-    object["lag1_autocorrelation"] = estimate.lag1;
-    object["batches_correlated"] = estimate.correlated;
+    object["correlation_points"] = estimate.correlation_time;
+    object["window_too_short"] = estimate.correlated;
   }
   return object;
 }

@@ -13,6 +13,7 @@ namespace {
 constexpr int64_t kMostBatches = 20;
 constexpr int64_t kFewestBatches = 5;
 constexpr int64_t kSmallestBatch = 4;  // points, where there are enough of them
+constexpr double kBatchTimes = 3.0;    // correlation times that a batch holds
 
 // Continued fraction of the incomplete beta function (Abramowitz and Stegun, 26.5.8), by Lentz's method.
 double beta_fraction(double x, double a, double b) {
@@ -86,15 +87,30 @@ std::vector<double> cut_into_batches(std::span<const double> values, std::span<c
   return means;
 }
 
-double lag1_autocorrelation(std::span<const double> values) {
+double autocovariance(std::span<const double> values, double mean, size_t lag) {
+  double sum = 0.0;
+  for (size_t i = lag; i < values.size(); ++i) sum += (values[i] - mean) * (values[i - lag] - mean);
+  return sum;
+}
+
+// 1 + 2 times the sum of the autocorrelations, in points, 1 at least: see batch_means. 1 where neighbours
+// are less alike than one standard deviation, 1 / sqrt(n), of what independent values give.
+double correlation_time(std::span<const double> values) {
+  // Sokal's window ends at 5 integrated times of 1/2 + the sum, which are 2.5 of those counted here.
+  constexpr double kWindow = 2.5;
+  const double count = static_cast<double>(values.size());
   const double mean = mean_of(values);
-  double square = 0.0;
-  double product = 0.0;
-  for (size_t i = 0; i < values.size(); ++i) {
-    square += (values[i] - mean) * (values[i] - mean);
-    if (i > 0) product += (values[i] - mean) * (values[i - 1] - mean);
+  const double square = autocovariance(values, mean, 0);
+  const double rounding = 4.0 * std::numeric_limits<double>::epsilon() * std::abs(mean);
+  if (square <= count * rounding * rounding) return 1.0;  // equal values but for rounding
+  if (autocovariance(values, mean, 1) / square < 1.0 / std::sqrt(count)) return 1.0;
+  double time = 1.0;
+  size_t lag = 0;
+  while (lag + 1 < values.size() && static_cast<double>(lag) < kWindow * time) {
+    ++lag;
+    time += 2.0 * autocovariance(values, mean, lag) / square;
   }
-  return square > 0.0 ? product / square : 0.0;
+  return std::max(1.0, time) * (1.0 + (2.0 * static_cast<double>(lag) + 1.0) / count);
 }
 
 }  // namespace
@@ -145,7 +161,7 @@ std::string_view to_string(Verdict verdict) {
 }
 
 Verdict Estimate::verdict() const {
-  if (method == Method::kNone) return Verdict::kNone;
+  if (method == Method::kNone || correlated) return Verdict::kNone;
   if (high() < 0.0) return Verdict::kLower;
   if (low() > 0.0) return Verdict::kHigher;
   return Verdict::kNone;
@@ -162,17 +178,20 @@ Estimate batch_means(std::span<const double> values, std::span<const double> wei
   estimate.mean = weighted_mean(values, weights);
   if (estimate.values < kFewestPoints) return estimate;
 
-  int64_t batches = std::clamp(estimate.values / kSmallestBatch, kFewestBatches, kMostBatches);
-  std::vector<double> means;
-  for (;; batches = std::max(kFewestBatches, batches / 2)) {
-    means = cut_into_batches(values, weights, batches);
-    estimate.lag1 = lag1_autocorrelation(means);
-    estimate.correlated = estimate.lag1 > 1.645 / std::sqrt(static_cast<double>(batches));
-    if (!estimate.correlated || batches == kFewestBatches) break;
-  }
-  estimate.batches = batches;
-  const double variance = variance_of(means, mean_of(means)) / static_cast<double>(batches);
-  complete(estimate, Method::kBatchMeans, std::sqrt(variance), static_cast<double>(batches - 1));
+  estimate.correlation_time = correlation_time(values);
+  const double time = estimate.correlation_time;
+  const double count = static_cast<double>(estimate.values);
+  const int64_t independent = static_cast<int64_t>(count / (kBatchTimes * time));
+  estimate.correlated = time > 1.0 && independent < kFewestBatches;
+  const int64_t most = std::clamp(estimate.values / kSmallestBatch, kFewestBatches, kMostBatches);
+  estimate.batches = time > 1.0 ? std::clamp(independent, kFewestBatches, most) : most;
+  const std::vector<double> means = cut_into_batches(values, weights, estimate.batches);
+  const double batches = static_cast<double>(estimate.batches);
+  // Neighbouring batches of b points still share this part of their variance: for an AR(1) of coefficient
+  // phi, time = (1 + phi) / (1 - phi), it is 2 phi / (b (1 - phi^2)).
+  const double shared = std::min(0.5, (time - 1.0 / time) * batches / (2.0 * count));
+  const double variance = variance_of(means, mean_of(means)) / batches / (1.0 - shared);
+  complete(estimate, Method::kBatchMeans, std::sqrt(variance), batches - 1.0);
   return estimate;
 }
 

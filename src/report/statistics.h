@@ -37,15 +37,16 @@ struct Estimate {
   double degrees_of_freedom = 0.0;
   double half_width = 0.0;  // of the 95 % interval: t(0.975) standard errors
   double smallest_detectable =
-      0.0;                  // true difference that 4 of 5 such experiments would show: see complete()
-  int64_t batches = 0;      // kBatchMeans only
-  double lag1 = 0.0;        // lag-1 autocorrelation of the batch means
-  bool correlated = false;  // the batch means still depend on each other: the error is too small
+      0.0;                        // true difference that 4 of 5 such experiments would show: see complete()
+  int64_t batches = 0;            // kBatchMeans only, as the next two
+  double correlation_time = 1.0;  // in points: 1 + 2 times the sum of the autocorrelations
+  bool correlated = false;        // too few correlation times for an error: the interval is too narrow
 
   double low() const { return mean - half_width; }
   double high() const { return mean + half_width; }
 
-  // kLower or kHigher where the 95 % interval lies on one side of zero; kNone otherwise, or without an error.
+  // kLower or kHigher where the 95 % interval lies on one side of zero; kNone otherwise, without an error, or
+  // where the points are too correlated for one.
   Verdict verdict() const;
 };
 
@@ -54,11 +55,13 @@ inline constexpr int64_t kFewestPoints = 10;
 
 // The mean of `values` (weights: steps that each stands for, > 0) and its error by non-overlapping batch
 // means: the series is cut into equal stretches long enough for their means to be nearly independent, whose
-// scatter then gives the error, whatever the correlation inside a stretch. 20 batches where there are 80
-// points or more (between 10 and 30 is the range of Schmeiser 1982, "Batch size effects in the analysis of
-// simulation output", Operations Research 30(3)), fewer below, 5 at least; while the lag-1 autocorrelation of
-// the batch means is above 1.645 / sqrt(batches) (one-sided 5 % point under independence; Law, "Simulation
-// Modeling and Analysis", section 9.5.3), the batches are halved, down to 5. Method kNone below
+// scatter then gives the error. 20 batches where there are 80 points or more (between 10 and 30 is the range
+// of Schmeiser 1982, "Batch size effects in the analysis of simulation output", Operations Research 30(3)),
+// fewer below, 5 at least, and each holds three correlation times of the points or more. These are estimated
+// from the points' own autocorrelations, summed up to Sokal's automatic window (Sokal 1997, "Monte Carlo
+// methods in statistical mechanics", section 3) with the correction for the mean's estimation (Wolff 2004,
+// "Monte Carlo errors with less errors", Comput. Phys. Commun. 156, eq. 49). Where five batches of three
+// correlation times do not fit, `correlated` is set and there is no verdict. Method kNone below
 // kFewestPoints.
 Estimate batch_means(std::span<const double> values, std::span<const double> weights);
 

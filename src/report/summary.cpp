@@ -48,6 +48,14 @@ std::string verdict_line(const Comparison& comparison, const CandidateResult& ca
         loss, name, baseline, estimate.mean, where, estimate.values, estimate.values == 1 ? "" : "s",
         estimate.values == 1 ? "is" : "are", kFewestPoints);
   }
+  if (estimate.correlated) {
+    return fmt::format(
+        "No verdict on the {} loss: {} minus {} is {:+.4f} nats a token {}, but it drifts or is correlated "
+        "over about {:.0f} of the {} points there, too many for an error ({} is too narrow). A longer "
+        "--window or more seeds help.",
+        loss, name, baseline, estimate.mean, where, estimate.correlation_time, estimate.values,
+        interval(estimate));
+  }
   if (estimate.verdict() == Verdict::kNone) {
     return fmt::format(
         "No verdict on the {} loss: {} minus {} is {:+.4f} nats a token {}, which chance alone could give "
@@ -85,7 +93,7 @@ std::vector<std::string> summarize(const Comparison& comparison, const Candidate
     lines.push_back("No verdict: training and validation loss point in opposite directions.");
   }
   lines.push_back(verdict_line(comparison, candidate, candidate.training, "training"));
-  if (candidate.training.method != Method::kNone) {
+  if (candidate.training.method != Method::kNone && !candidate.training.correlated) {
     lines.push_back(
         fmt::format("The smallest difference that this experiment could have shown is about {:.4f} nats (a "
                     "true difference of "

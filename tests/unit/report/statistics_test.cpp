@@ -151,12 +151,44 @@ TEST(BatchMeans, TooFewPointsGiveAMeanWithoutAnErrorOrVerdict) {
   EXPECT_TRUE(std::isnan(batch_means({}, {}).mean));
 }
 
-TEST(BatchMeans, ADriftingSeriesGetsFewerBatches) {
-  std::mt19937_64 random(8);
-  std::vector<double> values = ar1(random, 400, 0.0, 0.0);
-  for (size_t i = 0; i < values.size(); ++i) values[i] += 0.02 * static_cast<double>(i);
-  const Estimate drifting = batch_means(values, ones(400));
-  EXPECT_EQ(drifting.batches, 5);
+// A true difference of zero behind noise whose correlation falls by e over `time` points: 5 % of verdicts are
+// wrong by design, none must be where the window is too short to tell. The estimated correlation time is
+// itself uncertain, which costs up to a point more.
+TEST(BatchMeans, CorrelatedNoiseGivesNoMoreFalseVerdictsThanTheLevel) {
+  for (const size_t count : {size_t{60}, size_t{300}}) {
+    for (const int time : {0, 2, 5, 20}) {
+      const double phi = time == 0 ? 0.0 : std::exp(-1.0 / time);
+      const Tally tally = repeat(count, phi, 0.0, kRepetitions, 100 * count + static_cast<size_t>(time));
+      EXPECT_LE(tally.lower + tally.higher, 0.05 + kBinomial + 0.01) << count << " points, time " << time;
+    }
+  }
+}
+
+TEST(BatchMeans, WhiteNoiseKeepsItsVerdicts) {
+  // 60 points: the error is 0.13, and 1.0 is over seven of these.
+  EXPECT_GT(repeat(60, 0.0, -1.0, 1000, 9).lower, 0.98);
+}
+
+// 60 points of correlation time 20 are three times that.
+TEST(BatchMeans, AWindowOfFewCorrelationTimesMostlySaysSo) {
+  std::mt19937_64 random(10);
+  int correlated = 0;
+  for (int i = 0; i < 500; ++i)
+    correlated += batch_means(ar1(random, 60, std::exp(-1.0 / 20), 0.0), ones(60)).correlated;
+  EXPECT_GT(correlated, 450);
+}
+
+TEST(BatchMeans, ALinearDriftGetsAWarningAndNoVerdict) {
+  for (const size_t count : {size_t{60}, size_t{300}}) {
+    std::mt19937_64 random(8);
+    std::vector<double> values = ar1(random, count, 0.0, 2.0);
+    for (size_t i = 0; i < count; ++i) values[i] += 8.0 * static_cast<double>(i) / static_cast<double>(count);
+    const Estimate drifting = batch_means(values, ones(count));
+    EXPECT_TRUE(drifting.correlated) << count;
+    EXPECT_GT(drifting.low(), 0.0) << count;  // by its interval alone there would be one
+    EXPECT_EQ(drifting.verdict(), Verdict::kNone) << count;
+    EXPECT_EQ(drifting.batches, 5) << count;
+  }
 }
 
 TEST(Seeds, PairedEqualsTheTTestByHand) {
