@@ -146,7 +146,7 @@ void add_prepare(CLI::App& app) {
   command->add_option("--threads", options.num_threads, "That encode; 0: one a core")->capture_default_str();
   add_text_options(*command, *arguments);
   command->add_flag("--overwrite", options.overwrite,
-                    "Remove the shards that the folder holds, and start over");
+                    "Replace the shards that the folder holds, once all new ones are complete");
   command->add_flag("--json", arguments->json, "Print the summary as JSON");
   command->footer(
       "Examples:\n"

@@ -48,10 +48,11 @@ void check_options(const PrepareOptions& options) {
 // One split on its way to the disk.
 class Split {
  public:
-  Split(const PrepareOptions& options, bool validation, int64_t vocab_size, PrepareRecord& record)
-      : folder_(options.output), validation_(validation), record_(record) {
+  // Writes into output.folder, and each finished shard into output.record, which must outlive the split.
+  Split(PrepareOutput& output, bool validation, int64_t vocab_size, int64_t shard_tokens)
+      : folder_(output.folder), validation_(validation), record_(output.record) {
     int finished = 0;
-    for (const RecordedShard& recorded : record.shards) {
+    for (const RecordedShard& recorded : record_.shards) {
       if (recorded.validation == validation) {
         ++finished;
         tokens_ += recorded.shard.num_tokens;
@@ -59,9 +60,9 @@ class Split {
       }
     }
     in_shards_ = tokens_;
-    writer_ = std::make_unique<ShardWriter>(folder_, validation ? "validation" : "train", vocab_size,
-                                            options.shard_tokens, finished,
-                                            [this](const WrittenShard& shard) { record_shard(shard); });
+    writer_ =
+        std::make_unique<ShardWriter>(folder_, validation ? "validation" : "train", vocab_size, shard_tokens,
+                                      finished, [this](const WrittenShard& shard) { record_shard(shard); });
   }
 
   // Whether the document's tokens, or some of them, are still to be written.
@@ -148,24 +149,36 @@ class Preparation {
       : options_(options),
         tokenizer_(options.tokenizer),
         reader_(options.inputs, options.text),
-        record_(open_output(options, settings_of(options, tokenizer_.vocab_size(), tokenizer_.eos_id()))),
-        train_(options, /*validation=*/false, tokenizer_.vocab_size(), record_),
-        validation_(options, /*validation=*/true, tokenizer_.vocab_size(), record_) {}
+        output_(open_output(options, settings_of(options, tokenizer_.vocab_size(), tokenizer_.eos_id()))),
+        train_(output_, /*validation=*/false, tokenizer_.vocab_size(), options.shard_tokens),
+        validation_(output_, /*validation=*/true, tokenizer_.vocab_size(), options.shard_tokens) {}
 
   PrepareSummary run() {
-    write_record(options_.output, record_, nullptr);
+    write_record(output_.folder, output_.record, nullptr);
     try {
-      return write_shards();
+      const PrepareSummary summary = write_shards();
+      publish_output(options_.output);
+      return summary;
+    } catch (const core::InputError&) {
+      clean_up(/*may_continue=*/false);  // the input has to change first
+      throw;
     } catch (...) {
-      if (record_.shards.empty()) {  // nothing to continue from
-        std::error_code ignored;
-        std::filesystem::remove(options_.output / "prepare.json", ignored);
-      }
+      clean_up(/*may_continue=*/!output_.record.shards.empty());
       throw;
     }
   }
 
  private:
+  // After a failure.
+  void clean_up(bool may_continue) {
+    std::error_code ignored;
+    if (output_.folder != options_.output && !may_continue) {
+      std::filesystem::remove_all(output_.folder, ignored);
+    } else if (output_.record.shards.empty()) {  // nothing to continue from
+      std::filesystem::remove(output_.folder / "prepare.json", ignored);
+    }
+  }
+
   Split& split_of(int64_t document) {
     return is_validation_document(options_.seed, document, options_.validation_fraction) ? validation_
                                                                                          : train_;
@@ -217,7 +230,7 @@ class Preparation {
     summary.validation = validation_.count();
     summary.left_out = reader_.left_out();
     summary.encoded_tokens = train_.encoded_tokens() + validation_.encoded_tokens();
-    write_record(options_.output, record_, &summary);
+    write_record(output_.folder, output_.record, &summary);
     summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     progress.finish(
         fmt::format("{} tokens from {} in {}", core::human_count(static_cast<double>(summary.encoded_tokens)),
@@ -229,7 +242,7 @@ class Preparation {
   const tokenizer::Tokenizer tokenizer_;
   TextReader reader_;
   int64_t documents_read_ = 0;
-  PrepareRecord record_;
+  PrepareOutput output_;
   Split train_;
   Split validation_;
 };

@@ -44,8 +44,9 @@ struct PrepareSummary {
 // seed, fraction and shard_tokens alone.
 //
 // Every file appears complete or not at all. A call with equal settings continues where an interrupted one
-// stopped: it keeps the finished shards. A folder with shards is refused otherwise, unless `overwrite`, which
-// removes them first.
+// stopped: it keeps the finished shards. A folder with shards is refused otherwise, unless `overwrite`: then
+// the new shards are made in OUTPUT/.replacement, and take the place of the old ones once all are complete.
+// Until then the old ones stay, whatever happens, and both need room on the disk.
 //
 // Throws core::UsageError for options out of range and for a folder that holds other shards, core::InputError
 // for bad text and where there is none, core::RunError where writing fails.

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <string_view>
 #include <system_error>
+#include <unordered_set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -23,6 +24,8 @@ using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
 constexpr std::string_view kRecordName = "prepare.json";
+// In the output, so that it is on the same file system: shards that will replace those of the output.
+constexpr std::string_view kReplacementName = ".replacement";
 
 // File names need not be UTF-8, JSON must be.
 std::string dump(const Json& json, int indent) {
@@ -109,6 +112,49 @@ void check_recorded_shards(const fs::path& folder, const PrepareRecord& record) 
   }
 }
 
+// What the folder's prepare.json holds; no object where there is none or it is damaged.
+Json read_record(const fs::path& folder) {
+  const fs::path path = folder / kRecordName;
+  return fs::exists(path) ? Json::parse(core::read_text(path), nullptr, /*allow_exceptions=*/false) : Json();
+}
+
+bool is_complete(const Json& json) {
+  return json.is_object() && json.contains("settings") && json.contains("shards") &&
+         json.value("complete", Json()) == true;
+}
+
+// The record of the unfinished shards that stand in the folder.
+PrepareRecord continue_in(const fs::path& folder, const Json& json, const std::string& settings) {
+  try {
+    PrepareRecord record = parse_record(json);
+    check_recorded_shards(folder, record);
+    record.settings = settings;
+    core::log::info("{}: continuing an interrupted run behind its {} finished shards", folder.string(),
+                    record.shards.size());
+    return record;
+  } catch (const Json::exception& error) {
+    throw core::InputError("{}: damaged ({}). Start over with --overwrite.", (folder / kRecordName).string(),
+                           error.what());
+  }
+}
+
+// An interrupted replacement with the same settings goes on; whatever else is there gives way.
+PrepareOutput open_replacement(const fs::path& output, const std::string& settings) {
+  const fs::path folder = output / kReplacementName;
+  const Json json = read_record(folder);
+  if (json.is_object() && json.contains("settings") && json["settings"] == Json::parse(settings)) {
+    try {
+      remove_files(files_in(folder, is_leftover));
+      return {folder, continue_in(folder, json, settings)};
+    } catch (const core::InputError& error) {
+      core::log::warning("{} Starting over.", error.what());
+    }
+  }
+  discard_replacement(output);
+  core::create_writable_directory(folder);
+  return {folder, {.settings = settings, .shards = {}}};
+}
+
 }  // namespace
 
 std::string settings_of(const PrepareOptions& options, int64_t vocab_size, int32_t eos_id) {
@@ -163,38 +209,72 @@ void write_record(const fs::path& folder, const PrepareRecord& record, const Pre
   core::write_text_atomically(folder / kRecordName, dump(json, 2) + "\n");
 }
 
-PrepareRecord open_output(const PrepareOptions& options, const std::string& settings) {
+void publish_output(const fs::path& output) {
+  const fs::path replacement = output / kReplacementName;
+  const Json json = read_record(replacement);
+  if (!is_complete(json)) {
+    return;
+  }
+  // Without the old record nothing takes the mixture for finished shards; the new one comes last, and until
+  // then all of this can be done again.
+  const fs::path record_path = output / kRecordName;
+  remove_files(fs::exists(record_path) ? std::vector{record_path} : std::vector<fs::path>());
+  std::unordered_set<std::string> names;
+  for (const Json& entry : json.at("shards")) {
+    names.insert(entry.at("file"));
+  }
+  remove_files(files_in(
+      output, [&](const std::string& name) { return is_shard_name(name) && !names.contains(name); }));
+  std::error_code error;
+  for (const fs::path& shard : files_in(replacement, is_shard_name)) {
+    fs::rename(shard, output / shard.filename(), error);
+    if (error) {
+      throw core::RunError("{}: cannot be moved to {}: {}", shard.string(), output.string(), error.message());
+    }
+  }
+  core::sync_directory(output);
+  fs::rename(replacement / kRecordName, record_path, error);
+  if (error) {
+    throw core::RunError("{}: cannot be written: {}", record_path.string(), error.message());
+  }
+  core::sync_directory(output);
+  discard_replacement(output);
+}
+
+void discard_replacement(const fs::path& output) {
+  const fs::path replacement = output / kReplacementName;
+  std::error_code error;
+  fs::remove_all(replacement, error);
+  if (error) {
+    throw core::RunError("{}: cannot be removed: {}", replacement.string(), error.message());
+  }
+}
+
+PrepareOutput open_output(const PrepareOptions& options, const std::string& settings) {
   const fs::path& folder = options.output;
   const std::string name = folder.string();
   core::create_writable_directory(folder);
   remove_files(files_in(folder, is_leftover));
+  publish_output(folder);
   const std::vector<fs::path> shards = files_in(folder, is_shard_name);
-  const fs::path record_path = folder / kRecordName;
-  const PrepareRecord fresh{.settings = settings, .shards = {}};
+  const Json json = read_record(folder);
+  const bool complete = is_complete(json);
+  if (shards.empty() && !complete) {
+    discard_replacement(folder);
+    return {folder, {.settings = settings, .shards = {}}};
+  }
   if (options.overwrite) {
-    // The record goes first: without it no shard that remains would be taken for finished.
-    remove_files(fs::exists(record_path) ? std::vector{record_path} : std::vector<fs::path>());
-    remove_files(shards);
-    return fresh;
+    return open_replacement(folder, settings);
   }
-  Json json;
-  if (fs::exists(record_path)) {
-    json = Json::parse(core::read_text(record_path), nullptr, /*allow_exceptions=*/false);
-  }
-  const bool readable =
-      json.is_object() && json.contains("complete") && json.contains("settings") && json.contains("shards");
-  if (shards.empty() && !(readable && json["complete"] == true)) {
-    return fresh;
-  }
-  if (!readable) {
+  if (!(json.is_object() && json.contains("complete") && json.contains("settings") &&
+        json.contains("shards"))) {
     throw core::UsageError(
         "{}: holds token shards ({} and {} more files) without a {} that says what they are made of. Give "
-        "another --out, "
-        "or --overwrite to remove them.",
+        "another --out, or --overwrite to replace them.",
         name, shards.front().filename().string(), shards.size() - 1, kRecordName);
   }
   const std::string differing = differing_keys(json["settings"], Json::parse(settings));
-  if (json["complete"] == true) {
+  if (complete) {
     throw core::UsageError(
         "{}: holds finished token shards already, {}. Give another --out, or --overwrite to replace them.",
         name,
@@ -204,21 +284,10 @@ PrepareRecord open_output(const PrepareOptions& options, const std::string& sett
   if (differing != "none") {
     throw core::UsageError(
         "{}: holds shards of an interrupted run with other settings ({}). Repeat its command to continue it, "
-        "give another "
-        "--out, or --overwrite to start over.",
+        "give another --out, or --overwrite to start over.",
         name, differing);
   }
-  try {
-    PrepareRecord record = parse_record(json);
-    check_recorded_shards(folder, record);
-    record.settings = settings;
-    core::log::info("{}: continuing an interrupted run behind its {} finished shards", name,
-                    record.shards.size());
-    return record;
-  } catch (const Json::exception& error) {
-    throw core::InputError("{}: damaged ({}). Start over with --overwrite.", record_path.string(),
-                           error.what());
-  }
+  return {folder, continue_in(folder, json, settings)};
 }
 
 }  // namespace ssgpt::data

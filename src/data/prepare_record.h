@@ -35,8 +35,21 @@ std::string settings_of(const PrepareOptions& options, int64_t vocab_size, int32
 void write_record(const std::filesystem::path& folder, const PrepareRecord& record,
                   const PrepareSummary* summary);
 
-// Makes `folder` ready to write into, and returns the record to continue from, without shards for a fresh
-// start. Throws as prepare() does for a folder that holds shards.
-PrepareRecord open_output(const PrepareOptions& options, const std::string& settings);
+struct PrepareOutput {
+  // To write into: options.output, or a folder in it while shards that are to be replaced stand there.
+  std::filesystem::path folder;
+  PrepareRecord record;  // to continue from; without shards for a fresh start
+};
+
+// Makes the output ready to write into. Throws as prepare() does for a folder that holds shards.
+PrepareOutput open_output(const PrepareOptions& options, const std::string& settings);
+
+// Puts the complete shards of open_output()'s folder into `output`, in place of those that it holds; does
+// nothing where the folder is `output` itself. A call that is killed in the middle is finished by the next
+// open_output().
+void publish_output(const std::filesystem::path& output);
+
+// Removes what was written in place of shards that stand in `output`, which stay as they are.
+void discard_replacement(const std::filesystem::path& output);
 
 }  // namespace ssgpt::data
