@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
+#include <string>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
@@ -92,6 +94,21 @@ void read_metrics(const std::filesystem::path& path, RunData& run) {
   }
 }
 
+// A swap by hand, which the config does not have.
+std::optional<config::SwapAttention> read_manual_swap(const json& info, const std::filesystem::path& path) {
+  const auto swap = info.find("manual_swap");
+  if (swap == info.end() || swap->is_null()) return std::nullopt;
+  const json step = swap->is_object() ? swap->value("at_step", json()) : json();
+  const json name = swap->is_object() ? swap->value("kind", json()) : json();
+  const auto kind = name.is_string() ? config::parse_attention_kind(name.get<std::string>()) : std::nullopt;
+  if (!kind || !step.is_number_integer()) {
+    throw core::InputError(
+        "{}: `manual_swap` is {}, not a step `at_step` and an attention `kind`; the file was damaged.",
+        path.string(), swap->dump());
+  }
+  return config::SwapAttention{.at_step = step.get<int64_t>(), .kind = *kind};
+}
+
 void read_info(const std::filesystem::path& path, RunData& run) {
   run.info = "{}";
   if (!std::filesystem::exists(path)) return;
@@ -99,6 +116,8 @@ void read_info(const std::filesystem::path& path, RunData& run) {
   if (!info.is_object())
     throw core::InputError("{}: not a JSON object; the file was damaged.", path.string());
   run.info = core::read_text(path);
+  run.manual_swap = read_manual_swap(info, path);
+  run.parent = info.value("parent", json()).is_string() ? info["parent"].get<std::string>() : "";
   run.data_fingerprint =
       info.value("data_fingerprint", json()).is_string() ? info["data_fingerprint"].get<std::string>() : "";
 }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,7 +29,9 @@ struct ValidationPoint {
 struct RunData {
   std::filesystem::path directory;
   config::Config config;
-  std::string info;                         // run.json as it stands, "{}" where there is none
+  std::string info;                                  // run.json as it stands, "{}" where there is none
+  std::optional<config::SwapAttention> manual_swap;  // by --swap-attention, as run.json says
+  std::string parent;                                // checkpoint that a fork began at; empty: none
   std::string data_fingerprint;             // of the training shards; empty where run.json does not say
   std::vector<TrainPoint> train;            // steps rise; each point begins where the one before it ended
   std::vector<ValidationPoint> validation;  // steps rise

@@ -31,10 +31,20 @@ bool same_known_data(const RunData& a, const RunData& b) {
   return !a.data_fingerprint.empty() && a.data_fingerprint == b.data_fingerprint;
 }
 
+bool same_swaps(const RunData& a, const RunData& b) {
+  const auto equal = [](const config::SwapAttention& x, const config::SwapAttention& y) {
+    return x.at_step == y.at_step && x.kind == y.kind;
+  };
+  const std::vector<config::SwapAttention> first = swaps_of(a);
+  const std::vector<config::SwapAttention> second = swaps_of(b);
+  return std::equal(first.begin(), first.end(), second.begin(), second.end(), equal);
+}
+
 bool is_material(const config::Difference& difference, const RunData& a, const RunData& b) {
   const std::string& key = difference.key;
   if (key == "run.name" || key == "run.seed") return false;
   if (key == "data.train" && same_known_data(a, b)) return false;
+  if (key.starts_with("train.swap_attention")) return !same_swaps(a, b);  // may change, yet changes the model
   if (key == "train.max_steps") {  // the last step shapes the learning rate, unless that is constant
     return a.config.optimizer.schedule.kind != config::ScheduleKind::kConstant;
   }
@@ -43,8 +53,13 @@ bool is_material(const config::Difference& difference, const RunData& a, const R
 
 bool same_settings(const RunData& a, const RunData& b) {
   const std::vector<config::Difference> all = config::differences(a.config, b.config);
-  return std::none_of(all.begin(), all.end(),
-                      [&](const config::Difference& d) { return is_material(d, a, b); });
+  return same_swaps(a, b) && std::none_of(all.begin(), all.end(),
+                                          [&](const config::Difference& d) { return is_material(d, a, b); });
+}
+
+std::string manual_swap_text(const RunData& run) {
+  if (!run.manual_swap) return "none";
+  return fmt::format("{} at step {}", config::to_string(run.manual_swap->kind), run.manual_swap->at_step);
 }
 
 // none: cannot be told.
@@ -63,11 +78,19 @@ int64_t step_tokens(const config::Config& config) {
 
 }  // namespace
 
-std::string attention_title(const config::Config& config) {
-  std::string title = kind_title(config.model.attention.kind);
-  if (const auto& swap = config.train.swap_attention) {
-    title += fmt::format(", {} from step {}", kind_title(swap->kind), swap->at_step);
-  }
+std::vector<config::SwapAttention> swaps_of(const RunData& run) {
+  std::vector<config::SwapAttention> swaps;
+  if (run.config.train.swap_attention) swaps.push_back(*run.config.train.swap_attention);
+  if (run.manual_swap) swaps.push_back(*run.manual_swap);
+  std::stable_sort(swaps.begin(), swaps.end(),
+                   [](const auto& a, const auto& b) { return a.at_step < b.at_step; });
+  return swaps;
+}
+
+std::string attention_title(const RunData& run) {
+  std::string title = kind_title(run.config.model.attention.kind);
+  for (const config::SwapAttention& swap : swaps_of(run))
+    title += fmt::format(" -> {} at step {}", kind_title(swap.kind), swap.at_step);
   return title;
 }
 
@@ -165,8 +188,7 @@ std::vector<Variant> group_by_settings(std::span<const RunData> runs, std::vecto
   }
 
   std::vector<std::string> titles;
-  for (const Variant& variant : variants)
-    titles.push_back(attention_title(runs[variant.runs.front()].config));
+  for (const Variant& variant : variants) titles.push_back(attention_title(runs[variant.runs.front()]));
   for (size_t i = 0; i < variants.size(); ++i) {
     const RunData& run = runs[variants[i].runs.front()];
     variants[i].label = titles[i];
@@ -204,6 +226,9 @@ std::vector<SettingDifference> setting_differences(const RunData& baseline, cons
     result.push_back(
         {difference.key, difference.before, difference.after, is_material(difference, baseline, candidate)});
   }
+  const std::string before = manual_swap_text(baseline);
+  const std::string after = manual_swap_text(candidate);
+  if (before != after) result.push_back({"manual_swap", before, after, !same_swaps(baseline, candidate)});
   return result;
 }
 
@@ -211,7 +236,9 @@ bool attention_alone_differs(std::span<const SettingDifference> differences) {
   bool any = false;
   for (const SettingDifference& difference : differences) {
     if (!difference.material) continue;
-    if (!difference.key.starts_with("model.attention") && !difference.key.starts_with("train.swap_attention"))
+    const std::string& key = difference.key;
+    if (!key.starts_with("model.attention") && !key.starts_with("train.swap_attention") &&
+        key != "manual_swap")
       return false;
     any = true;
   }

@@ -25,7 +25,7 @@ struct Variant {
 };
 
 struct SettingDifference {
-  std::string key;
+  std::string key;  // of the config, or "manual_swap": a swap by --swap-attention
   std::string baseline;
   std::string candidate;
   bool material = true;  // false: names, logging, checkpoints and the like
@@ -49,9 +49,12 @@ std::vector<std::string> label_runs(std::span<const RunData> runs, std::span<con
 
 std::vector<SettingDifference> setting_differences(const RunData& baseline, const RunData& candidate);
 
-// True where attention (its kind, its initial values, a scheduled swap) is all that differs.
+// True where attention (its kind, its initial values, a swap) is all that differs.
 bool attention_alone_differs(std::span<const SettingDifference> differences);
 
-std::string attention_title(const config::Config& config);  // "SSMax", "Softmax, SSMax from step 1,000"
+// The swaps of a run, by config or by hand, in the order of their steps: at_step is the last step before one.
+std::vector<config::SwapAttention> swaps_of(const RunData& run);
+
+std::string attention_title(const RunData& run);  // "SSMax", "Softmax -> SSMax at step 1000"
 
 }  // namespace ssgpt::report

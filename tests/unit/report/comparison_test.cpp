@@ -229,5 +229,55 @@ TEST_F(ComparisonTest, SettingsBesideAttentionAreNamed) {
   EXPECT_THAT(result.candidates[0].settings, Contains(is("log.every", false)));
 }
 
+TEST_F(ComparisonTest, AScheduledSwapIsAnotherVariantAndNoRepeat) {
+  FakeRun swapped = curve(kSoftmax, 1, -0.02, 2);
+  swapped.config.train.swap_attention = config::SwapAttention{.at_step = 100, .kind = kSsmax};
+  const Comparison result =
+      compare({.runs = {write_run(root_ / "a", curve(kSoftmax, 1, 0.0, 1)), write_run(root_ / "b", swapped)},
+               .baseline = {},
+               .window = {}});
+  ASSERT_EQ(result.variants.size(), 2U);
+  EXPECT_EQ(result.variants[0].variant.label, "Softmax");
+  EXPECT_EQ(result.variants[1].variant.label, "Softmax -> SSMax at step 100");
+  EXPECT_TRUE(result.candidates[0].attention_alone);
+}
+
+TEST_F(ComparisonTest, SwapsByHandTellThreeRunsOfEqualConfigsApart) {
+  FakeRun early = curve(kSoftmax, 1, -0.02, 2);
+  early.manual_swap = config::SwapAttention{.at_step = 100, .kind = kSsmax};
+  FakeRun late = curve(kSoftmax, 1, -0.01, 3);
+  late.manual_swap = config::SwapAttention{.at_step = 200, .kind = kSsmax};
+  const Comparison result = compare({.runs = {write_run(root_ / "a", curve(kSoftmax, 1, 0.0, 1)),
+                                              write_run(root_ / "b", early), write_run(root_ / "c", late)},
+                                     .baseline = {},
+                                     .window = {}});
+  ASSERT_EQ(result.variants.size(), 3U);
+  EXPECT_TRUE(result.runs[2].used);
+  EXPECT_EQ(result.variants[1].variant.label, "Softmax -> SSMax at step 100");
+  EXPECT_EQ(result.variants[2].variant.label, "Softmax -> SSMax at step 200");
+  EXPECT_TRUE(result.candidates[0].attention_alone);
+  EXPECT_THAT(result.candidates[1].settings,
+              Contains(testing::AllOf(Field(&SettingDifference::key, "manual_swap"),
+                                      Field(&SettingDifference::baseline, "none"),
+                                      Field(&SettingDifference::candidate, HasSubstr("at step 200")),
+                                      Field(&SettingDifference::material, true))));
+  EXPECT_EQ(result.runs[1].data.parent, "runs/trunk/checkpoints/step-00000100");
+}
+
+// A swap at the same step is the same training, whether the config or the command line asked for it.
+TEST_F(ComparisonTest, TheSameSwapByHandAndByConfigIsTheSameVariant) {
+  FakeRun planned = curve(kSoftmax, 1, -0.02, 2);
+  planned.config.train.swap_attention = config::SwapAttention{.at_step = 100, .kind = kSsmax};
+  FakeRun manual = curve(kSoftmax, 2, -0.02, 3);
+  manual.manual_swap = config::SwapAttention{.at_step = 100, .kind = kSsmax};
+  const Comparison result =
+      compare({.runs = {write_run(root_ / "a", curve(kSoftmax, 1, 0.0, 1)), write_run(root_ / "b", planned),
+                        write_run(root_ / "c", manual)},
+               .baseline = {},
+               .window = {}});
+  ASSERT_EQ(result.variants.size(), 2U);
+  EXPECT_EQ(result.variants[1].variant.runs.size(), 2U);
+}
+
 }  // namespace
 }  // namespace ssgpt::report

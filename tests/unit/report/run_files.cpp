@@ -26,8 +26,13 @@ config::Config small_config() {
 std::filesystem::path write_run(const std::filesystem::path& directory, const FakeRun& run) {
   std::filesystem::create_directories(directory);
   std::ofstream(directory / "config.yaml") << config::dump(run.config);
-  std::ofstream(directory / "run.json")
-      << nlohmann::json{{"run_id", "id"}, {"revision", "abc"}, {"data_fingerprint", run.fingerprint}};
+  nlohmann::json info = {{"run_id", "id"}, {"revision", "abc"}, {"data_fingerprint", run.fingerprint}};
+  if (run.manual_swap) {
+    info["manual_swap"] = {{"at_step", run.manual_swap->at_step},
+                           {"kind", config::to_string(run.manual_swap->kind)}};
+    info["parent"] = "runs/trunk/checkpoints/step-00000100";
+  }
+  std::ofstream(directory / "run.json") << info;
   std::ofstream metrics(directory / "metrics.jsonl");
   const int64_t step_tokens = run.config.train.global_batch_size * run.config.data.sequence_length;
   double sum = 0.0;

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -24,6 +25,7 @@ struct FakeRun {
   };  // of one step; a line has the mean since the last
   std::map<int64_t, double> validation;
   std::string fingerprint = "f";
+  std::optional<config::SwapAttention> manual_swap;
 };
 
 // Writes RUN/{config.yaml,run.json,metrics.jsonl} as the trainer does.
