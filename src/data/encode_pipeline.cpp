@@ -1,11 +1,15 @@
 #include "data/encode_pipeline.h"
 
+#include "core/error.h"
+
 #include <algorithm>
 #include <condition_variable>
+#include <cstddef>
 #include <deque>
 #include <exception>
 #include <map>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -43,12 +47,24 @@ struct EncodePipeline::State {
   void encode();
   void fail();
   void wake_all();
+  void join_all();
 };
 
 void EncodePipeline::State::wake_all() {
   readable.notify_all();
   encoded.notify_all();
   room.notify_all();
+}
+
+void EncodePipeline::State::join_all() {
+  {
+    const std::lock_guard lock(mutex);
+    stop = true;
+  }
+  wake_all();
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
 }
 
 void EncodePipeline::State::fail() {
@@ -115,21 +131,26 @@ void EncodePipeline::State::encode() {
 EncodePipeline::EncodePipeline(const tokenizer::Tokenizer& tokenizer, Source source, int num_threads,
                                uint64_t max_bytes)
     : state_(std::make_unique<State>(tokenizer, std::move(source), max_bytes)) {
-  state_->threads.emplace_back([state = state_.get()] { state->read(); });
-  for (int i = 0; i < std::max(1, num_threads); ++i) {
-    state_->threads.emplace_back([state = state_.get()] { state->encode(); });
+  const int encoders = std::max(1, num_threads);
+  state_->threads.reserve(static_cast<size_t>(encoders) + 1);
+  try {
+    state_->threads.emplace_back([state = state_.get()] { state->read(); });
+    for (int i = 0; i < encoders; ++i) {
+      state_->threads.emplace_back([state = state_.get()] { state->encode(); });
+    }
+  } catch (const std::system_error& error) {
+    const size_t started = state_->threads.size();
+    state_->join_all();
+    throw core::RunError(
+        "{} threads to encode with, and one to read: the system started {} of them and refused the next "
+        "({}). "
+        "Ask for fewer with --threads, or raise the limit on processes or memory.",
+        encoders, started, error.code().message());
   }
 }
 
 EncodePipeline::~EncodePipeline() {
-  {
-    const std::lock_guard lock(state_->mutex);
-    state_->stop = true;
-  }
-  state_->wake_all();
-  for (std::thread& thread : state_->threads) {
-    thread.join();
-  }
+  state_->join_all();
 }
 
 bool EncodePipeline::next(EncodeBatch& batch) {

@@ -33,7 +33,7 @@ class EncodePipeline {
   using Source = std::function<bool(EncodeBatch&)>;
 
   // `tokenizer` must outlive the pipeline. At most max_bytes of text are between reading and next(), unless
-  // one batch alone is larger.
+  // one batch alone is larger. Throws core::RunError where the system refuses to start that many threads.
   EncodePipeline(const tokenizer::Tokenizer& tokenizer, Source source, int num_threads, uint64_t max_bytes);
   ~EncodePipeline();  // stops the threads
 

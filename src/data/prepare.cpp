@@ -30,6 +30,7 @@ namespace {
 
 constexpr uint64_t kBatchBytes = 256 * 1024;
 constexpr size_t kBatchDocuments = 1024;
+constexpr int kMaxThreads = 1024;  // more than any machine has cores
 
 void check_options(const PrepareOptions& options) {
   if (!(options.validation_fraction >= 0.0 && options.validation_fraction < 1.0)) {
@@ -40,8 +41,9 @@ void check_options(const PrepareOptions& options) {
     throw core::UsageError("{} tokens a shard: allowed are 1 to {}, which the shard format can count",
                            options.shard_tokens, llmc::kMaxTokens);
   }
-  if (options.num_threads < 0 || options.num_threads > 4096) {
-    throw core::UsageError("{} threads: allowed are 1 to 4096, and 0 for one a core", options.num_threads);
+  if (options.num_threads < 0 || options.num_threads > kMaxThreads) {
+    throw core::UsageError("--threads {}: allowed are 1 to {}, and 0 for one a core", options.num_threads,
+                           kMaxThreads);
   }
 }
 
