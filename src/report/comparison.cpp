@@ -278,22 +278,30 @@ class Builder {
     CandidateResult result;
     result.variant = variant;
     result.pairs = pair_runs(candidate, baseline);
-    std::vector<std::vector<double>> differences;
-    std::vector<std::vector<double>> validations;
     for (const auto& [a, b] : result.pairs) {
-      differences.push_back(subtract(out_.runs[a].loss, out_.runs[b].loss));
-      validations.push_back(subtract(out_.runs[a].validation, out_.runs[b].validation));
-      if (seed(a) == seed(b)) {
-        result.seeds.push_back(
-            {seed(a), window_mean(differences.back()), validation_mean(validations.back())});
+      if (seed(a) != seed(b)) continue;
+      result.seeds.push_back({seed(a), window_mean(subtract(out_.runs[a].loss, out_.runs[b].loss)),
+                              validation_mean(subtract(out_.runs[a].validation, out_.runs[b].validation))});
+    }
+    // Only what is paired where seeds are shared, all runs where none are.
+    Variant above = candidate;
+    Variant below = baseline;
+    if (!result.seeds.empty()) {
+      above.runs.clear();
+      below.runs.clear();
+      for (const auto& [a, b] : result.pairs) {
+        above.runs.push_back(a);
+        below.runs.push_back(b);
       }
     }
-    result.difference = mean_over(differences);
+    const VariantResult left = average(above);
+    const VariantResult right = average(below);
+    result.difference = subtract(left.loss, right.loss);
     result.smoothed_difference = smooth(result.difference, smoothing_points());
-    result.validation_difference = mean_over(validations);
+    result.validation_difference = subtract(left.validation, right.validation);
     estimate(candidate, baseline, result);
     describe_pairing(candidate, baseline, result);
-    result.segments = cut_into_segments(result);
+    result.segments = cut_into_segments(left.loss, right.loss, result.difference);
     result.settings = setting_differences(out_.runs[result.pairs.front().second].data,
                                           out_.runs[result.pairs.front().first].data);
     result.attention_alone = attention_alone_differs(result.settings);
@@ -349,7 +357,9 @@ class Builder {
                                               candidate.label, baseline.label)});
     } else if (result.seeds.size() < candidate.runs.size() || result.seeds.size() < baseline.runs.size()) {
       out_.notes.push_back(
-          {false, fmt::format("Of {} and {}, only the {} seeds that both have are in the difference.",
+          {false, fmt::format("Of {} and {}, only the seeds that both have ({}) are in the difference and in "
+                              "the table of mean losses along the curve; the losses of a variant elsewhere "
+                              "are means over all its runs.",
                               candidate.label, baseline.label, result.seeds.size())});
     }
     if (result.training.correlated) {
@@ -361,9 +371,9 @@ class Builder {
     }
   }
 
-  std::vector<Segment> cut_into_segments(const CandidateResult& result) const {
-    const std::vector<double>& candidate = out_.variants[result.variant].loss;
-    const std::vector<double>& baseline = out_.variants[out_.baseline].loss;
+  std::vector<Segment> cut_into_segments(const std::vector<double>& candidate,
+                                         const std::vector<double>& baseline,
+                                         const std::vector<double>& difference) const {
     std::vector<Segment> segments;
     const size_t points = out_.grid.size();
     const size_t count = std::min(kSegments, points);
@@ -372,7 +382,7 @@ class Builder {
       const size_t end = points * (k + 1) / count;
       segments.push_back({out_.grid[begin].first_step, out_.grid[end - 1].last_step,
                           mean_in(baseline, out_.grid, begin, end), mean_in(candidate, out_.grid, begin, end),
-                          mean_in(result.difference, out_.grid, begin, end)});
+                          mean_in(difference, out_.grid, begin, end)});
     }
     return segments;
   }

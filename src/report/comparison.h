@@ -62,9 +62,10 @@ struct Segment {
 struct CandidateResult {
   size_t variant = 0;
   std::vector<std::pair<size_t, size_t>>
-      pairs;                          // runs (candidate, baseline) whose difference is taken step by step
+      pairs;                          // runs (candidate, baseline) of a seed; the first of each side without
   std::vector<SeedDifference> seeds;  // where the pairs share their seeds
-  std::vector<double> difference;     // on the shared stretches: mean over the pairs
+  // On the shared stretches: of the means over the pairs where seeds are shared, over all runs otherwise.
+  std::vector<double> difference;
   std::vector<double> smoothed_difference;
   std::vector<double> validation_difference;  // at the shared validation steps
   Estimate training;

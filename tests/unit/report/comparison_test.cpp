@@ -279,5 +279,43 @@ TEST_F(ComparisonTest, TheSameSwapByHandAndByConfigIsTheSameVariant) {
   EXPECT_EQ(result.variants[1].variant.runs.size(), 2U);
 }
 
+void expect_segments_agree(const CandidateResult& one) {
+  for (const Segment& segment : one.segments)
+    EXPECT_NEAR(segment.candidate - segment.baseline, segment.difference, 1e-12) << segment.first_step;
+}
+
+TEST_F(ComparisonTest, TablesAgreeWhereSeedsArePartlyShared) {
+  // The third baseline has no partner, and is far above the others.
+  const Comparison result = compare({.runs = {write_run(root_ / "a1", curve(kSoftmax, 1, 0.0, 1, 0.0)),
+                                              write_run(root_ / "a2", curve(kSoftmax, 2, 0.0, 2, 0.0)),
+                                              write_run(root_ / "a3", curve(kSoftmax, 3, 9.0, 3, 0.0)),
+                                              write_run(root_ / "b1", curve(kSsmax, 1, -0.1, 4, 0.0)),
+                                              write_run(root_ / "b2", curve(kSsmax, 2, -0.2, 5, 0.0))},
+                                     .baseline = {},
+                                     .window = {}});
+  const CandidateResult& one = result.candidates.at(0);
+  EXPECT_EQ(one.training.method, Method::kSeedsPaired);
+  EXPECT_NEAR(one.training.mean, -0.15, 1e-9);
+  EXPECT_NEAR(one.difference.front(), -0.15, 1e-9);
+  expect_segments_agree(one);
+}
+
+TEST_F(ComparisonTest, WithoutSharedSeedsEverythingIsTheDifferenceOfTheMeans) {
+  const Comparison result = compare({.runs = {write_run(root_ / "a1", curve(kSoftmax, 1, 0.0, 1)),
+                                              write_run(root_ / "a2", curve(kSoftmax, 2, 0.5, 2)),
+                                              write_run(root_ / "b3", curve(kSsmax, 3, -0.1, 3)),
+                                              write_run(root_ / "b4", curve(kSsmax, 4, -0.8, 4))},
+                                     .baseline = {},
+                                     .window = {}});
+  const CandidateResult& one = result.candidates.at(0);
+  EXPECT_EQ(one.training.method, Method::kSeedsUnpaired);
+  EXPECT_NEAR(one.training.mean, result.variants[1].window_loss - result.variants[0].window_loss, 1e-12);
+  double mean = 0.0;
+  for (size_t i = result.window.begin; i < result.window.end; ++i)
+    mean += one.difference[i] / static_cast<double>(result.window.end - result.window.begin);
+  EXPECT_NEAR(mean, one.training.mean, 1e-12);
+  expect_segments_agree(one);
+}
+
 }  // namespace
 }  // namespace ssgpt::report
