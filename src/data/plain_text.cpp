@@ -1,5 +1,6 @@
 // .txt files: whole, between separator lines, or cut into parts.
 
+#include "core/error.h"
 #include "core/text.h"
 #include "data/line_reader.h"
 #include "data/text_file.h"
@@ -28,7 +29,10 @@ std::string_view without_line_break(std::string_view line) {
 class PlainText : public TextFile {
  public:
   PlainText(const std::filesystem::path& path, const TextOptions& options)
-      : path_(path), separator_(options.document_separator), lines_(path) {
+      : path_(path),
+        separator_(options.document_separator),
+        max_document_bytes_(static_cast<size_t>(options.max_document_bytes)),
+        lines_(path) {
     if (!separator_ && options.split_documents_at > 0) {
       part_bytes_ = static_cast<size_t>(
           std::clamp<uint64_t>(options.split_documents_at, 16, std::numeric_limits<uint32_t>::max()));
@@ -39,15 +43,19 @@ class PlainText : public TextFile {
     text.clear();
     // A line of no end is cut up as well, so that memory stays bounded; a part ends behind a blank where it
     // can.
-    const size_t max_line = part_bytes_ == 0 ? std::numeric_limits<size_t>::max() / 2 : part_bytes_;
+    const size_t max_line = part_bytes_ == 0 ? max_document_bytes_ : part_bytes_;
     uint64_t start = 0;
     bool any = false;
     std::string_view line;
     while (!at_boundary(text) && lines_.next(line, max_line)) {
       start = any ? start : lines_.line_offset();
       any = true;
-      if (separator_ && without_line_break(line) == *separator_) {
+      const bool at_line_start = text.empty() || text.ends_with('\n');
+      if (separator_ && at_line_start && without_line_break(line) == *separator_) {
         break;
+      }
+      if (part_bytes_ == 0 && text.size() + line.size() > max_document_bytes_) {
+        refuse_size(start);
       }
       text.append(line);
     }
@@ -65,6 +73,22 @@ class PlainText : public TextFile {
   uint64_t file_bytes_read() const override { return lines_.file_bytes_read(); }
 
  private:
+  [[noreturn]] void refuse_size(uint64_t start) const {
+    const std::string limit = core::human_bytes(max_document_bytes_);
+    if (separator_) {
+      throw core::InputError(
+          "{}: the document at byte {} is larger than {}, the largest allowed: no line in it is just \"{}\". "
+          "Is "
+          "this the right --document-separator?",
+          path_.string(), start, limit, *separator_);
+    }
+    throw core::InputError(
+        "{}: larger than {}, the largest document allowed. Cut it into documents with --split-documents-at, "
+        "or "
+        "with --document-separator.",
+        path_.string(), limit);
+  }
+
   // Whether a document may end behind `text`: large enough, and the better the place the smaller.
   bool at_boundary(std::string_view text) const {
     if (part_bytes_ == 0 || text.size() < part_bytes_) {
@@ -77,6 +101,7 @@ class PlainText : public TextFile {
 
   const std::filesystem::path path_;
   const std::optional<std::string> separator_;
+  const size_t max_document_bytes_;
   LineReader lines_;
   size_t part_bytes_ = 0;  // 0: not cut
 };

@@ -25,6 +25,8 @@ struct TextOptions {
   // where there is none soon behind any line, and in a very long line before a blank. 0: each file is one
   // document.
   uint64_t split_documents_at = 16 * 1024;
+  // A .txt file with a larger document is refused: a document is in memory as a whole.
+  uint64_t max_document_bytes = uint64_t{1} << 30;
   OnBad on_bad = OnBad::kRefuse;
 };
 
@@ -45,8 +47,9 @@ class TextReader {
   ~TextReader();
 
   // The next document: never empty, always valid UTF-8, exactly as it is in the file. False at the end.
-  // Throws core::InputError for a file that cannot be read and, with OnBad::kRefuse, for a line that is not
-  // JSON, that lacks the field, or text that is not UTF-8, naming file and line or byte.
+  // Throws core::InputError for a file that cannot be read, for a document or line of more than 1 GiB and,
+  // with OnBad::kRefuse, for a line that is not JSON, that lacks the field, or text that is not UTF-8, naming
+  // file and line or byte.
   bool next(std::string& text);
 
   const LeftOut& left_out() const { return left_out_; }

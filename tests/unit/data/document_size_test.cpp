@@ -1,0 +1,82 @@
+// Documents too large for memory, with a limit of 1000 bytes in place of 1 GiB.
+
+#include "core/error.h"
+#include "core/temporary_directory.h"
+#include "data/fixtures.h"
+#include "data/text_reader.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::data {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using testing::message_of;
+
+constexpr uint64_t kLimit = 1000;
+
+class DocumentSize : public ::testing::Test {
+ protected:
+  std::vector<std::string> read(const std::string& bytes, const TextOptions& options) {
+    testing::write_file(folder_ / "a.txt", bytes);
+    TextReader reader({folder_ / "a.txt"}, options);
+    std::vector<std::string> documents;
+    std::string text;
+    while (reader.next(text)) {
+      documents.push_back(text);
+    }
+    return documents;
+  }
+
+  const TemporaryDirectory folder_;
+};
+
+std::string lines_of(size_t bytes) {
+  std::string text;
+  while (text.size() < bytes) {
+    text += "nine byt\n";
+  }
+  text.resize(bytes - 1);
+  return text + "\n";
+}
+
+TEST_F(DocumentSize, TextWithoutItsSeparatorIsRefusedAndTheSeparatorNamed) {
+  TextOptions options{.document_separator = "<|end|>", .max_document_bytes = kLimit};
+  const std::string fits = lines_of(kLimit);
+  EXPECT_THAT(read(fits + "<|end|>\n" + fits, options), ElementsAre(fits, fits));
+  for (const std::string& large : {lines_of(kLimit + 1), std::string(5000, 'x'),
+                                   std::string(600, 'x') + std::string(600, ' ') + "<|end|>\n"}) {
+    EXPECT_THAT(message_of<core::InputError>([&] { read("a\n<|end|>\n" + large, options); }),
+                AllOf(HasSubstr("byte 10"), HasSubstr("\"<|end|>\""), HasSubstr("--document-separator")));
+  }
+}
+
+// The text behind a cut is no line, though it reads like the separator.
+TEST_F(DocumentSize, SeparatorAtTheEndOfALongLineEndsNoDocument) {
+  TextOptions options{.document_separator = " end", .max_document_bytes = kLimit};
+  EXPECT_THAT(message_of<core::InputError>([&] { read(std::string(998, 'x') + " end\n", options); }),
+              HasSubstr("\" end\""));
+}
+
+TEST_F(DocumentSize, FileThatIsOneDocumentIsRefusedAndTheOptionsNamed) {
+  TextOptions options{.document_separator = {}, .split_documents_at = 0, .max_document_bytes = kLimit};
+  const std::string fits = lines_of(kLimit);
+  EXPECT_THAT(read(fits, options), ElementsAre(fits));
+  for (const std::string& large : {lines_of(kLimit + 1), std::string(kLimit + 1, 'x')}) {
+    EXPECT_THAT(message_of<core::InputError>([&] { read(large, options); }),
+                HasSubstr("--split-documents-at"));
+  }
+  options.split_documents_at = 100;
+  EXPECT_GT(read(lines_of(10 * kLimit), options).size(), 40u);
+}
+
+}  // namespace
+}  // namespace ssgpt::data
