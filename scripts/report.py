@@ -20,6 +20,21 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#4A4A8A"]
 
 
+def damaged(directory, error):
+    return SystemExit(
+        f"{directory}: not what `ssgpt compare --out` writes, or damaged ({type(error).__name__}: {error}); "
+        "write it again"
+    )
+
+
+def as_columns(names, rows):
+    """{name: numbers of that column}, NaN for an empty cell."""
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(names):
+            raise ValueError(f"comparison.csv, line {number}: {len(row)} values for {len(names)} columns")
+    return {n: [float(r[i]) if r[i] else math.nan for r in rows] for i, n in enumerate(names)}
+
+
 class Comparison:
     """comparison.json, and the columns of comparison.csv as lists with NaN for what is absent."""
 
@@ -28,11 +43,13 @@ class Comparison:
             self.data = json.loads((directory / "comparison.json").read_text())
             with open(directory / "comparison.csv", newline="") as file:
                 names, *rows = csv.reader(file)
-        except (OSError, ValueError) as error:
-            raise SystemExit(f"{directory}: not what `ssgpt compare --out` writes: {error}")
-        if self.data.get("format") != "ssgpt-comparison":
-            raise SystemExit(f"{directory / 'comparison.json'}: not a comparison that `ssgpt compare --out` wrote")
-        columns = {n: [float(r[i]) if r[i] else math.nan for r in rows] for i, n in enumerate(names)}
+            if not isinstance(self.data, dict) or self.data.get("format") != "ssgpt-comparison":
+                raise ValueError("comparison.json is no comparison")
+            self.read_columns(names, rows, as_columns(names, rows))
+        except (OSError, ValueError, IndexError, KeyError, csv.Error) as error:
+            raise damaged(directory, error)
+
+    def read_columns(self, names, rows, columns):
         trained = [i for i, first in enumerate(columns["first_step"]) if not math.isnan(first)]
         validation = [n for n in names if n.startswith("validation/")]
         validated = [i for i in range(len(rows)) if any(not math.isnan(columns[n][i]) for n in validation)]
@@ -43,6 +60,12 @@ class Comparison:
         self.variants = self.data["variants"]
         self.comparisons = self.data["comparisons"]
         self.color = {v["label"]: i % len(COLORS) for i, v in enumerate(self.variants)}
+        needed = [f"loss/{run}" for v in self.variants for run in v["runs"]]
+        needed += [f"smoothed/{v['label']}" for v in self.variants]
+        needed += [f"{kind}/{one['candidate']}" for one in self.comparisons for kind in ("difference", "smoothed_difference")]
+        missing = [n for n in needed if n not in self.curves]
+        if missing or not self.steps:
+            raise ValueError(f"comparison.csv has no column {missing[0]}" if missing else "comparison.csv has no rows")
 
     def validation_mean(self, variant):
         series = [

@@ -218,6 +218,28 @@ def test_a_broken_run_still_gives_a_report(program):
     assert "No verdict" in (program.directory / "report" / "report.html").read_text()
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2].rsplit(",", 2)[0] + "\n",
+        lambda text: text.replace("0", "x"),
+        lambda text: text.replace("first_step", "other", 1),
+        lambda text: text.replace("difference/SSMax", "other", 1),
+        lambda text: text.splitlines()[0] + "\n",
+        lambda text: "",
+    ],
+    ids=["short line", "no number", "no first_step", "no difference", "no rows", "empty"],
+)
+def test_a_damaged_table_is_one_line(program, pair, damage):
+    program.run("compare", "softmax", "ssmax", "--out", "report")
+    path = program.directory / "report" / "comparison.csv"
+    path.write_text(damage(path.read_text()))
+    command = [sys.executable, ROOT / "scripts" / "report.py", path.parent]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "damaged" in result.stderr and result.stderr.count("\n") == 1, result.stderr
+
+
 def test_report_refuses_a_foreign_directory(tmp_path):
     result = subprocess.run([sys.executable, ROOT / "scripts" / "report.py", tmp_path], capture_output=True, text=True)
     assert result.returncode == 1
