@@ -94,6 +94,10 @@ class Builder {
     for (size_t i = 0; i < out_.variants.size(); ++i) {
       if (i != out_.baseline) out_.candidates.push_back(compare_with_baseline(i));
     }
+    if (!out_.validation_steps.empty())
+      out_.notes.push_back({false,
+                            "Every evaluation reads the same validation text: the choice of validation "
+                            "text is not in the error of the validation loss."});
     for (CandidateResult& candidate : out_.candidates) candidate.summary = summarize(out_, candidate);
     return std::move(out_);
   }

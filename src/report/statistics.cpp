@@ -171,10 +171,7 @@ Estimate batch_means(std::span<const double> values, std::span<const double> wei
   SSGPT_CHECK(values.size() == weights.size(), "{} values, {} weights", values.size(), weights.size());
   Estimate estimate;
   estimate.values = static_cast<int64_t>(values.size());
-  if (values.empty()) {
-    estimate.mean = std::numeric_limits<double>::quiet_NaN();
-    return estimate;
-  }
+  if (values.empty()) return estimate;
   estimate.mean = weighted_mean(values, weights);
   if (estimate.values < kFewestPoints) return estimate;
 
@@ -199,6 +196,7 @@ Estimate paired_seeds(std::span<const double> differences) {
   SSGPT_CHECK(!differences.empty(), "a comparison over no seeds");
   Estimate estimate;
   estimate.values = static_cast<int64_t>(differences.size());
+  estimate.of_seeds = true;
   estimate.mean = mean_of(differences);
   if (estimate.values < 2) return estimate;
   const double count = static_cast<double>(estimate.values);
@@ -211,6 +209,7 @@ Estimate unpaired_seeds(std::span<const double> candidate, std::span<const doubl
   SSGPT_CHECK(!candidate.empty() && !baseline.empty(), "a comparison over no seeds");
   Estimate estimate;
   estimate.values = static_cast<int64_t>(std::min(candidate.size(), baseline.size()));
+  estimate.of_seeds = true;
   const double candidate_mean = mean_of(candidate);
   const double baseline_mean = mean_of(baseline);
   estimate.mean = candidate_mean - baseline_mean;

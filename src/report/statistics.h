@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -30,8 +31,9 @@ std::string_view to_string(Verdict verdict);  // "lower", "higher", "no verdict"
 
 // A mean difference, candidate minus baseline, with what is known about its error.
 struct Estimate {
-  double mean = 0.0;
-  int64_t values = 0;  // points along the curve, or seeds
+  double mean = std::numeric_limits<double>::quiet_NaN();  // NaN: nothing was measured
+  int64_t values = 0;                                      // points along the curve, or seeds
+  bool of_seeds = false;                                   // values counts seeds
   Method method = Method::kNone;
   double standard_error = 0.0;  // this and the next three: meaningful where method is not kNone
   double degrees_of_freedom = 0.0;

@@ -40,6 +40,13 @@ std::string verdict_line(const Comparison& comparison, const CandidateResult& ca
     return fmt::format("No verdict on the {} loss: {} or {} has no finite loss {}.", loss, name, baseline,
                        where);
   }
+  if (estimate.method == Method::kNone && estimate.of_seeds) {
+    return fmt::format(
+        "No verdict on the {} loss: {} minus {} is {:+.4f} nats a token {}, from one seed with a finite "
+        "loss; "
+        "a second seed is missing for an error between seeds.",
+        loss, name, baseline, estimate.mean, where);
+  }
   if (estimate.method == Method::kNone) {
     return fmt::format(
         "No verdict on the {} loss: {} minus {} is {:+.4f} nats a token {}, but {} point{} there {} too few "

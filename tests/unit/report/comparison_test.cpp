@@ -63,6 +63,7 @@ TEST_F(ComparisonTest, FindsAKnownDifferenceFarBelowTheNoiseOfACurve) {
   ASSERT_TRUE(one.validation.has_value());
   EXPECT_NEAR(one.validation->mean, -0.02, 1e-12);
   EXPECT_EQ(one.validation->method, Method::kNone);
+  EXPECT_THAT(result.notes, Contains(Field(&Note::text, HasSubstr("choice of validation text"))));
   EXPECT_THAT(one.summary, Contains(HasSubstr("too few for an error")));
   EXPECT_EQ(result.variants[0].variant.label, "Softmax");
   EXPECT_EQ(result.variants[1].variant.label, "SSMax");
@@ -315,6 +316,27 @@ TEST_F(ComparisonTest, WithoutSharedSeedsEverythingIsTheDifferenceOfTheMeans) {
     mean += one.difference[i] / static_cast<double>(result.window.end - result.window.begin);
   EXPECT_NEAR(mean, one.training.mean, 1e-12);
   expect_segments_agree(one);
+}
+
+TEST_F(ComparisonTest, SeedsWithoutAFiniteLossAreNamedInWords) {
+  const auto broken = [](uint64_t seed, uint64_t own) {
+    FakeRun run = curve(kSsmax, seed, 0.0, own);
+    run.loss = [](int64_t step) {
+      return step > 300 ? std::numeric_limits<double>::infinity() : 3.0;
+    };
+    return run;
+  };
+  const auto a1 = write_run(root_ / "a1", curve(kSoftmax, 1, 0.0, 1));
+  const auto a2 = write_run(root_ / "a2", curve(kSoftmax, 2, 0.0, 2));
+  const auto whole = write_run(root_ / "b1", curve(kSsmax, 1, -0.1, 3));
+  const auto broken1 = write_run(root_ / "c1", broken(1, 4));
+  const auto broken2 = write_run(root_ / "c2", broken(2, 5));
+  const Comparison half = compare({.runs = {a1, a2, whole, broken2}, .baseline = {}, .window = {}});
+  EXPECT_THAT(half.candidates.at(0).summary, Contains(HasSubstr("a second seed is missing")));
+  const Comparison none = compare({.runs = {a1, a2, broken1, broken2}, .baseline = {}, .window = {}});
+  EXPECT_TRUE(std::isnan(none.candidates.at(0).training.mean));
+  EXPECT_THAT(none.candidates.at(0).summary, Contains(HasSubstr("has no finite loss")));
+  EXPECT_THAT(none.candidates.at(0).summary, testing::Not(Contains(HasSubstr("+0.0000"))));
 }
 
 }  // namespace
