@@ -43,8 +43,7 @@ std::string read_head(const core::InputFile& file) {
 
 // What a file that is no shard seems to be; empty where nothing speaks against tokens.
 std::string_view foreign_kind(std::string_view head) {
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kMagics = {{
-      {"\x1F\x8B", "a gzip file"},
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 7> kMagics = {{
       {"\x28\xB5\x2F\xFD", "a zstd file"},
       {"PK\x03\x04", "a zip file"},
       {"\x93NUMPY", "a NumPy .npy file"},
@@ -55,6 +54,10 @@ std::string_view foreign_kind(std::string_view head) {
       {"PAR1", "a Parquet file"},
       {"BZh", "a bzip2 file"},
   }};
+  // RFC 1952: magic, method 8, and flags whose upper three bits are zero. The magic alone is the token 35615.
+  if (head.starts_with("\x1F\x8B\x08") && head.size() >= 10 && (head[3] & 0xE0) == 0) {
+    return "a gzip file";
+  }
   for (const auto& [magic, kind] : kMagics) {
     if (head.starts_with(magic)) {
       return kind;
