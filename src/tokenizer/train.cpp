@@ -170,6 +170,10 @@ void train(const DocumentSource& documents, const std::filesystem::path& output,
         "breaks)",
         options.vocab_size, kReservedPieces + 1, kMaxVocab, kReservedPieces);
   }
+  if (options.max_bytes < kMaxSentenceBytes) {
+    throw core::UsageError("--max-bytes {}: allowed are {}, the longest line that training looks at, or more",
+                           options.max_bytes, kMaxSentenceBytes);
+  }
   // Before the training, which may take long.
   core::create_writable_directory(output.has_parent_path() ? output.parent_path() : ".");
   Sentences sentences(sample_sentences(documents, options));
