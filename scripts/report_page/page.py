@@ -310,6 +310,7 @@ however much neighbouring steps depend on each other (Schmeiser, Operations Rese
 where five such stretches do not fit into the window, there is no verdict.
 With several seeds it is the scatter of the differences between seeds. The 95&nbsp;% interval is Student’s t.</li>
 <li>“Lower” or “higher” is said where that interval lies on one side of zero, the window is long enough, and the validation loss does not say the opposite; else there is no verdict.</li>
+<li>Every evaluation reads the same validation text, so the choice of that text is not in the error of the validation loss.</li>
 <li>The smallest difference that the experiment could show is (t<sub>0.975</sub> + t<sub>0.80</sub>) standard errors: a true difference of that size is found in 80&nbsp;% of repetitions
 (Bloom, Evaluation Review 19(5), 1995).</li></ul>"""
 
