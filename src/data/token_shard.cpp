@@ -54,8 +54,9 @@ std::string_view foreign_kind(std::string_view head) {
       {"PAR1", "a Parquet file"},
       {"BZh", "a bzip2 file"},
   }};
-  // RFC 1952: magic, method 8, and flags whose upper three bits are zero. The magic alone is the token 35615.
-  if (head.starts_with("\x1F\x8B\x08") && head.size() >= 10 && (head[3] & 0xE0) == 0) {
+  // Magic, method 8, and flags without the two bits that gzip's own source reserves. The magic alone is the
+  // token 35615.
+  if (head.starts_with("\x1F\x8B\x08") && head.size() >= 10 && (head[3] & 0xC0) == 0) {
     return "a gzip file";
   }
   for (const auto& [magic, kind] : kMagics) {

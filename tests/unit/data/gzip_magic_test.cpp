@@ -24,7 +24,7 @@ using testing::write_file;
 
 TEST(GzipMagic, TokensThatBeginWithItsTwoBytesAreRead) {
   const TemporaryDirectory folder;
-  // 35615 is the bytes 1F 8B; 0xE008 behind it gives gzip's method, but flags that RFC 1952 reserves.
+  // 35615 is the bytes 1F 8B; 0xE008 behind it gives gzip's method, but flags that are reserved.
   for (const uint64_t second : {uint64_t{11}, uint64_t{50'256}, uint64_t{0xE008}}) {
     std::string bytes;
     for (int i = 0; i < 50; ++i) {
