@@ -1,6 +1,7 @@
 #include "report/comparison.h"
 
 #include "core/error.h"
+#include "report/series.h"
 
 #include <algorithm>
 #include <cmath>
@@ -38,49 +39,6 @@ double mean_in(const std::vector<double>& values, const std::vector<Stretch>& gr
   const FinitePoints points = finite_in(values, grid, begin, end);
   const double weight = std::accumulate(points.weights.begin(), points.weights.end(), 0.0);
   return std::inner_product(points.values.begin(), points.values.end(), points.weights.begin(), 0.0) / weight;
-}
-
-// The bias-corrected exponential mean of metrics::SmoothedMean, over `span` points.
-std::vector<double> smooth(const std::vector<double>& values, double span) {
-  const double decay = 1.0 - 1.0 / std::max(1.0, span);
-  std::vector<double> smoothed;
-  double mean = kNaN;
-  double weight = 0.0;
-  for (const double value : values) {
-    if (std::isfinite(value)) {
-      weight = decay * weight + (1.0 - decay);
-      mean = std::isnan(mean) ? value : mean + (1.0 - decay) / weight * (value - mean);
-    }
-    smoothed.push_back(mean);
-  }
-  return smoothed;
-}
-
-std::vector<double> subtract(const std::vector<double>& a, const std::vector<double>& b) {
-  std::vector<double> result(a.size());
-  std::transform(a.begin(), a.end(), b.begin(), result.begin(), std::minus<>());
-  return result;
-}
-
-std::vector<double> mean_over(const std::vector<std::vector<double>>& series) {
-  std::vector<double> mean(series.front().size(), 0.0);
-  for (const std::vector<double>& one : series) {
-    for (size_t i = 0; i < mean.size(); ++i) mean[i] += one[i] / static_cast<double>(series.size());
-  }
-  return mean;
-}
-
-// Tokens at which `smoothed` first comes down to `target`, on the straight line between two points.
-std::optional<double> tokens_to_reach(const std::vector<double>& smoothed, const std::vector<Stretch>& grid,
-                                      double target) {
-  for (size_t i = 0; i < smoothed.size(); ++i) {
-    if (!(smoothed[i] <= target)) continue;
-    const double tokens = static_cast<double>(grid[i].tokens);
-    if (i == 0 || std::isnan(smoothed[i - 1])) return tokens;
-    const double before = static_cast<double>(grid[i - 1].tokens);
-    return before + (tokens - before) * (smoothed[i - 1] - target) / (smoothed[i - 1] - smoothed[i]);
-  }
-  return std::nullopt;
 }
 
 // Builds a Comparison in the order of its fields.

@@ -1,0 +1,26 @@
+// Plain arithmetic on curves: one value a point of the grid, NaN where a point has none.
+#pragma once
+
+#include "report/grid.h"
+
+#include <optional>
+#include <vector>
+
+namespace ssgpt::report {
+
+// The bias-corrected exponential mean of metrics::SmoothedMean, over `span` points; NaN before the first
+// finite value.
+std::vector<double> smooth(const std::vector<double>& values, double span);
+
+// a - b, point by point; equal lengths.
+std::vector<double> subtract(const std::vector<double>& a, const std::vector<double>& b);
+
+// The mean over curves of equal length; at least one.
+std::vector<double> mean_over(const std::vector<std::vector<double>>& series);
+
+// Tokens at which `smoothed` first comes down to `target`, on the straight line between two points; none
+// where it never does.
+std::optional<double> tokens_to_reach(const std::vector<double>& smoothed, const std::vector<Stretch>& grid,
+                                      double target);
+
+}  // namespace ssgpt::report
