@@ -2,7 +2,6 @@
 
 #include "tokenizer/tokenizer.h"
 
-#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <random>
@@ -12,19 +11,6 @@
 #include <zstd.h>
 
 namespace ssgpt::data::testing {
-
-TemporaryFolder::TemporaryFolder() {
-  std::string name = (std::filesystem::temp_directory_path() / "ssgpt-test-XXXXXX").string();
-  if (::mkdtemp(name.data()) == nullptr) {
-    throw std::runtime_error("cannot create " + name);
-  }
-  path_ = name;
-}
-
-TemporaryFolder::~TemporaryFolder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
 
 void write_file(const std::filesystem::path& path, std::string_view bytes) {
   std::ofstream file(path, std::ios::binary);
@@ -94,7 +80,7 @@ std::string make_text(uint64_t seed, int num_lines) {
   return text;
 }
 
-std::filesystem::path write_tokenizer(const TemporaryFolder& folder) {
+std::filesystem::path write_tokenizer(const TemporaryDirectory& folder) {
   const std::filesystem::path path = folder / "tokenizer.model";
   bool done = false;
   tokenizer::train(

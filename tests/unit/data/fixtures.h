@@ -1,6 +1,8 @@
 // Files for the tests, built byte by byte from the formats' definitions and not with the code under test.
 #pragma once
 
+#include "core/temporary_directory.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -10,20 +12,6 @@
 #include <vector>
 
 namespace ssgpt::data::testing {
-
-// A folder that is removed with the object.
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 void write_file(const std::filesystem::path& path, std::string_view bytes);
 std::string read_file(const std::filesystem::path& path);
@@ -55,6 +43,6 @@ std::string message_of(const std::function<void()>& action) {
 std::string make_text(uint64_t seed, int num_lines);
 
 // A tokenizer of 600 pieces trained on make_text, written into the folder; returns its path.
-std::filesystem::path write_tokenizer(const TemporaryFolder& folder);
+std::filesystem::path write_tokenizer(const TemporaryDirectory& folder);
 
 }  // namespace ssgpt::data::testing

@@ -1,10 +1,9 @@
 #include "tokenizer/corpus.h"
 
+#include "core/temporary_directory.h"
+
 #include <cmath>
-#include <cstdlib>
-#include <memory>
 #include <random>
-#include <stdexcept>
 #include <utility>
 
 namespace ssgpt::tokenizer::testing {
@@ -121,22 +120,9 @@ std::string random_text(uint64_t seed, int length) {
   return text;
 }
 
-TemporaryFolder::TemporaryFolder() {
-  std::string name = (std::filesystem::temp_directory_path() / "ssgpt-test-XXXXXX").string();
-  if (::mkdtemp(name.data()) == nullptr) {
-    throw std::runtime_error("cannot create " + name);
-  }
-  path_ = name;
-}
-
-TemporaryFolder::~TemporaryFolder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
 const Tokenizer& shared_tokenizer() {
   static const Tokenizer tokenizer = [] {
-    const TemporaryFolder folder;
+    const TemporaryDirectory folder;
     train(source_of(make_documents(1, 200)), folder / "m.model", {.vocab_size = 700});
     return Tokenizer(folder / "m.model");
   }();

@@ -5,7 +5,6 @@
 #include "tokenizer/tokenizer.h"
 
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -18,19 +17,6 @@ DocumentSource source_of(std::vector<std::string> documents);
 // Valid UTF-8 of `length` random characters, drawn so that blanks, line breaks, reserved names, letters, and
 // the whole of Unicode are all frequent.
 std::string random_text(uint64_t seed, int length);
-
-// A folder that is removed with the object.
-class TemporaryFolder {
- public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
 
 // A tokenizer of 700 pieces trained once on make_documents(1, 200), for all tests that need one.
 const Tokenizer& shared_tokenizer();

@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/temporary_directory.h"
 #include "tokenizer/corpus.h"
 #include "tokenizer/tokenizer.h"
 
@@ -21,7 +22,6 @@ namespace ssgpt::tokenizer {
 namespace {
 
 using ::testing::HasSubstr;
-using testing::TemporaryFolder;
 
 class Lines : public sentencepiece::SentenceIterator {
  public:
@@ -85,7 +85,7 @@ TEST(ForeignModel, IsEncodedAndDecodedAsSentencepieceDoes) {
        {"remove_extra_whitespaces", "false"},
        {"treat_whitespace_as_suffix", "true"}},
   };
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   for (const auto& kind : kinds) {
     const std::string model = train_foreign(kind);
     core::write_text_atomically(folder / "m.model", model);
@@ -100,7 +100,7 @@ TEST(ForeignModel, IsEncodedAndDecodedAsSentencepieceDoes) {
 
 // Encoding our models chunk by chunk, with a cache, must not change a single id.
 TEST(OurModel, GivesTheIdsOfSentencepieceOnTheWholeText) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   train(testing::source_of(testing::make_documents(1, 200)), folder / "m.model", {.vocab_size = 700});
   const std::string model = core::read_text(folder / "m.model");
   const Tokenizer tokenizer(folder / "m.model");
@@ -119,7 +119,7 @@ TEST(OurModel, GivesTheIdsOfSentencepieceOnTheWholeText) {
 }
 
 TEST(ForeignModel, WithoutEosIsRefusedOnlyWhereEosIsNeeded) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   core::write_text_atomically(folder / "m.model",
                               train_foreign({{"model_type", "bpe"}, {"eos_id", "-1"}, {"bos_id", "-1"}}));
   const Tokenizer tokenizer(folder / "m.model");
@@ -129,7 +129,7 @@ TEST(ForeignModel, WithoutEosIsRefusedOnlyWhereEosIsNeeded) {
 }
 
 TEST(ModelFile, ThatIsNoModelIsRefusedByName) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::string model = train_foreign({{"model_type", "bpe"}});
   const std::vector<std::string> contents = {"", "just text, no model\n", std::string(4096, '\0'),
                                              model.substr(0, model.size() / 2), "{\"model\": {}}"};

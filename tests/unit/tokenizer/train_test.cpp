@@ -1,5 +1,6 @@
 #include "core/error.h"
 #include "core/file.h"
+#include "core/temporary_directory.h"
 #include "tokenizer/corpus.h"
 #include "tokenizer/tokenizer.h"
 
@@ -18,10 +19,9 @@ namespace {
 using ::testing::HasSubstr;
 using testing::make_documents;
 using testing::source_of;
-using testing::TemporaryFolder;
 
 std::string message_of_input_error(const std::vector<std::string>& documents, int64_t vocab_size) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   try {
     train(source_of(documents), folder / "m.model", {.vocab_size = vocab_size});
   } catch (const core::InputError& error) {
@@ -32,7 +32,7 @@ std::string message_of_input_error(const std::vector<std::string>& documents, in
 }
 
 TEST(Train, VocabularyIsExactlyAsAskedAndItsPiecesDiffer) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   for (const int64_t vocab_size : {400, 512, 1001}) {
     train(source_of(make_documents(3, 100)), folder / "m.model", {.vocab_size = vocab_size});
     const Tokenizer tokenizer(folder / "m.model");
@@ -69,7 +69,7 @@ TEST(Train, VocabularyBelowTheAlphabetNamesWhatTheAlphabetTakes) {
 }
 
 TEST(Train, RefusesImpossibleVocabulariesAndEmptyText) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   for (const int64_t vocab_size : {-1, 0, 100, 262}) {
     EXPECT_THROW(train(source_of(make_documents(1, 1)), folder / "m.model", {.vocab_size = vocab_size}),
                  core::UsageError);
@@ -80,7 +80,7 @@ TEST(Train, RefusesImpossibleVocabulariesAndEmptyText) {
 }
 
 TEST(Train, SameTextGivesTheSameFile) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const TrainOptions options{.vocab_size = 500, .max_bytes = 40'000, .seed = 5};
   train(source_of(make_documents(6, 100)), folder / "a.model", options);
   train(source_of(make_documents(6, 100)), folder / "b.model", options);
@@ -93,7 +93,7 @@ TEST(Train, SameTextGivesTheSameFile) {
 
 // sentencepiece would skip a line above its limit, and refuse to save a model with two pieces of one name.
 TEST(Train, LearnsFromEndlessLinesAndTextFullOfReservedNames) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   std::string endless;
   std::string reserved;
   for (int i = 0; i < 20'000; ++i) {
@@ -108,7 +108,7 @@ TEST(Train, LearnsFromEndlessLinesAndTextFullOfReservedNames) {
 }
 
 TEST(Train, MakesTheFolderOfTheOutputOrSaysWhyNot) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   train(source_of(make_documents(1, 20)), folder / "new" / "folder" / "m.model", {.vocab_size = 400});
   EXPECT_EQ(Tokenizer(folder / "new" / "folder" / "m.model").vocab_size(), 400);
   bool asked = false;

@@ -1,6 +1,8 @@
-#include "core/error.h"
-#include "data/fixtures.h"
 #include "data/loader.h"
+
+#include "core/error.h"
+#include "core/temporary_directory.h"
+#include "data/fixtures.h"
 
 #include <chrono>
 #include <cstdint>
@@ -55,7 +57,7 @@ class Loader : public ::testing::Test {
     return result;
   }
 
-  const testing::TemporaryFolder folder_;
+  const TemporaryDirectory folder_;
   const std::filesystem::path path_ = folder_ / "train.bin";
   const WindowSampler sampler_{4, 30};
   std::unique_ptr<TokenSource> source_;

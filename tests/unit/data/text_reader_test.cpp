@@ -1,6 +1,8 @@
-#include "core/error.h"
-#include "data/fixtures.h"
 #include "data/text_reader.h"
+
+#include "core/error.h"
+#include "core/temporary_directory.h"
+#include "data/fixtures.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -19,7 +21,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::make_text;
 using testing::message_of;
-using testing::TemporaryFolder;
 using testing::write_file;
 using testing::zstd_frame;
 
@@ -48,7 +49,7 @@ class Text : public ::testing::Test {
     return message_of<core::InputError>([&] { read(name, bytes, options); });
   }
 
-  const TemporaryFolder folder_;
+  const TemporaryDirectory folder_;
   LeftOut left_out_;
 };
 

@@ -1,6 +1,8 @@
-#include "core/error.h"
-#include "data/fixtures.h"
 #include "data/token_source.h"
+
+#include "core/error.h"
+#include "core/temporary_directory.h"
+#include "data/fixtures.h"
 
 #include <cstdint>
 #include <fcntl.h>
@@ -19,7 +21,6 @@ using ::testing::HasSubstr;
 using testing::llmc_file;
 using testing::message_of;
 using testing::pattern_tokens;
-using testing::TemporaryFolder;
 using testing::write_file;
 
 std::vector<uint32_t> read_all(const TokenShard& shard) {
@@ -29,7 +30,7 @@ std::vector<uint32_t> read_all(const TokenShard& shard) {
 }
 
 TEST(TokenShard, ReadsBothLlmcVersions) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const auto small = pattern_tokens(50'000, 65'536);
   const auto large = pattern_tokens(50'000, 2'000'000'000);
   write_file(folder / "a.bin", llmc_file(20240520, 1, 50'000, small, 2));
@@ -43,7 +44,7 @@ TEST(TokenShard, ReadsBothLlmcVersions) {
 }
 
 TEST(TokenSource, JoinsShardsOfAllFormatsAndReadsAcrossThem) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const auto tokens = pattern_tokens(300, 60'000);
   std::string raw;
   for (size_t i = 100; i < 200; ++i) {
@@ -66,7 +67,7 @@ TEST(TokenSource, JoinsShardsOfAllFormatsAndReadsAcrossThem) {
 }
 
 TEST(TokenSource, CountsWindowsWithTheTokenAfterThem) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   write_file(folder / "a.bin", llmc_file(20240520, 1, 101, pattern_tokens(101, 100), 2));
   const TokenSource source({folder / "a.bin"});
   EXPECT_EQ(source.num_windows(10), 10);
@@ -76,7 +77,7 @@ TEST(TokenSource, CountsWindowsWithTheTokenAfterThem) {
 }
 
 TEST(TokenSource, IdsOutsideTheVocabularyNameShardAndPosition) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   write_file(folder / "a.bin", llmc_file(20240520, 1, 3, {1, 2, 3}, 2));
   write_file(folder / "b.bin", llmc_file(20240801, 7, 4, {1, 2, 100, 3'000'000'000}, 4));
   const TokenSource source({folder / "a.bin", folder / "b.bin"});
@@ -90,7 +91,7 @@ TEST(TokenSource, IdsOutsideTheVocabularyNameShardAndPosition) {
 }
 
 TEST(TokenSource, FingerprintSeesCountsAndTokensButNotPaths) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   auto tokens = pattern_tokens(10'000, 60'000);
   write_file(folder / "a.bin", llmc_file(20240520, 1, 10'000, tokens, 2));
   write_file(folder / "same.bin", llmc_file(20240520, 1, 10'000, tokens, 2));
@@ -111,7 +112,7 @@ TEST(TokenSource, FingerprintSeesCountsAndTokensButNotPaths) {
 
 // A sparse file: takes no space on the disk.
 TEST(TokenSource, ReadsBeyondFourGigabytes) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   constexpr int64_t kTokens = (int64_t{1} << 32) + 5000;  // 8 GiB of uint16
   constexpr int64_t kPlace = (int64_t{1} << 32) + 1234;
   const std::filesystem::path path = folder / "sparse.bin";
@@ -132,7 +133,7 @@ TEST(TokenSource, ReadsBeyondFourGigabytes) {
 }
 
 TEST(TokenSource, ShrunkFileIsAnInputError) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   write_file(folder / "a.bin", llmc_file(20240520, 1, 1000, pattern_tokens(1000, 100), 2));
   const TokenSource source({folder / "a.bin"});
   std::filesystem::resize_file(folder / "a.bin", 1500);
@@ -150,7 +151,7 @@ struct BadFile {
 class BadShard : public ::testing::TestWithParam<BadFile> {};
 
 TEST_P(BadShard, IsRefusedWithAReason) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   write_file(folder / GetParam().name, GetParam().bytes);
   const std::string message =
       message_of<core::InputError>([&] { TokenShard shard(folder / GetParam().name); });
@@ -180,7 +181,7 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& bad) { return std::to_string(bad.index); });
 
 TEST(TokenShard, MissingFilesAndFoldersAreInputErrors) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   EXPECT_THROW(TokenShard(folder / "missing.bin"), core::InputError);
   EXPECT_THROW(TokenShard(folder.path()), core::InputError);
   EXPECT_THROW(TokenSource({}), core::InputError);

@@ -1,6 +1,7 @@
 // Files as other programs make them: written by numpy, and Megatron's pair by its published layout.
 
 #include "core/error.h"
+#include "core/temporary_directory.h"
 #include "data/fixtures.h"
 #include "data/token_source.h"
 
@@ -19,7 +20,6 @@ namespace {
 using ::testing::HasSubstr;
 using testing::little_endian;
 using testing::message_of;
-using testing::TemporaryFolder;
 using testing::write_file;
 
 std::vector<int32_t> read_all(const std::filesystem::path& path) {
@@ -31,7 +31,7 @@ std::vector<int32_t> read_all(const std::filesystem::path& path) {
 
 // As llm.c's dev/data/data_common.py and nanoGPT's prepare.py write their files.
 TEST(NumpyFiles, AreReadInAllThreeFormats) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   write_file(folder / "make.py", R"(
 import sys, numpy as np
 folder = sys.argv[1]
@@ -89,7 +89,7 @@ std::string tokens_as(const std::vector<uint32_t>& tokens, int token_bytes) {
 }
 
 TEST(MegatronFiles, AreReadInBothWidths) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::vector<uint32_t> small = {5, 6, 7, 60'000, 9, 10};
   const std::vector<uint32_t> large = {5, 100'000, 7, 8, 9, 128'255};
   write_file(folder / "s.bin", tokens_as(small, 2));
@@ -102,7 +102,7 @@ TEST(MegatronFiles, AreReadInBothWidths) {
 }
 
 TEST(MegatronFiles, ThatDoNotFitTogetherAreRefused) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const std::string tokens = tokens_as({1, 2, 3, 4}, 2);
   const auto refusal = [&](const std::string& index, const std::string& bin) {
     write_file(folder / "m.idx", index);

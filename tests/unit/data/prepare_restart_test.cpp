@@ -3,13 +3,13 @@
 #include "core/error.h"
 #include "data/fixtures.h"
 #include "data/prepare.h"
+#include "data/prepare_fixture.h"
 #include "data/token_source.h"
 
 #include <chrono>
 #include <csignal>
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <string>
 #include <sys/wait.h>
 #include <thread>
@@ -25,31 +25,17 @@ namespace {
 using ::testing::HasSubstr;
 using testing::message_of;
 using testing::read_file;
-using testing::TemporaryFolder;
 using testing::write_file;
 
-class Restart : public ::testing::Test {
+class Restart : public testing::PrepareFixture {
  protected:
   Restart() { write_file(folder_ / "book.txt", testing::make_text(5, 20'000)); }
 
   PrepareOptions options(const std::string& output) const {
-    PrepareOptions options;
-    options.inputs = {folder_ / "book.txt"};
-    options.tokenizer = tokenizer_;
-    options.output = folder_ / output;
-    options.validation_fraction = 0.1;
-    options.shard_tokens = 6'000;  // shards end inside documents
-    options.num_threads = 2;
+    // Shards end inside documents.
+    PrepareOptions options = options_for("book.txt", output, /*shard_tokens=*/6'000);
     options.text.split_documents_at = 2000;
     return options;
-  }
-
-  std::map<std::string, std::string> files_of(const std::string& output) const {
-    std::map<std::string, std::string> files;
-    for (const auto& entry : std::filesystem::directory_iterator(folder_ / output)) {
-      files[entry.path().filename().string()] = read_file(entry.path());
-    }
-    return files;
   }
 
   size_t shards_in(const std::string& output) const {
@@ -81,9 +67,6 @@ class Restart : public ::testing::Test {
     ::waitpid(child, &status, 0);
     ASSERT_TRUE(WIFSIGNALED(status)) << "it finished before it was killed";
   }
-
-  const TemporaryFolder folder_;
-  const std::filesystem::path tokenizer_ = testing::write_tokenizer(folder_);
 };
 
 TEST_F(Restart, KilledRunLeavesWholeShardsAndIsContinuedToTheSameBytes) {

@@ -1,7 +1,9 @@
+#include "data/shard_writer.h"
+
 #include "core/check.h"
 #include "core/error.h"
+#include "core/temporary_directory.h"
 #include "data/fixtures.h"
-#include "data/shard_writer.h"
 #include "data/token_source.h"
 
 #include <algorithm>
@@ -19,9 +21,8 @@ namespace {
 using testing::llmc_file;
 using testing::pattern_tokens;
 using testing::read_file;
-using testing::TemporaryFolder;
 
-std::vector<WrittenShard> write_shards(const TemporaryFolder& folder, const std::vector<uint32_t>& tokens,
+std::vector<WrittenShard> write_shards(const TemporaryDirectory& folder, const std::vector<uint32_t>& tokens,
                                        int64_t vocab_size, int64_t shard_tokens, size_t tokens_a_write) {
   std::vector<WrittenShard> shards;
   ShardWriter writer(folder.path(), "train", vocab_size, shard_tokens, 0,
@@ -36,7 +37,7 @@ std::vector<WrittenShard> write_shards(const TemporaryFolder& folder, const std:
 }
 
 TEST(ShardWriter, WritesLlmcFilesByteForByte) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const auto small = pattern_tokens(1000, 65'536);
   write_shards(folder, small, 65'536, 5000, 77);
   EXPECT_EQ(read_file(folder / "train_000000.bin"), llmc_file(20240520, 1, 1000, small, 2));
@@ -48,7 +49,7 @@ TEST(ShardWriter, WritesLlmcFilesByteForByte) {
 TEST(ShardWriter, CutsAtExactlyTheShardSizeHoweverItIsFed) {
   const auto tokens = pattern_tokens(1050, 70'000);
   for (const size_t tokens_a_write : {1u, 99u, 100u, 101u, 1050u}) {
-    const TemporaryFolder folder;
+    const TemporaryDirectory folder;
     const auto shards = write_shards(folder, tokens, 70'000, 100, tokens_a_write);
     ASSERT_EQ(shards.size(), 11u);
     std::vector<std::filesystem::path> paths;
@@ -65,13 +66,13 @@ TEST(ShardWriter, CutsAtExactlyTheShardSizeHoweverItIsFed) {
 }
 
 TEST(ShardWriter, ShardThatEndsWithTheTokensLeavesNoEmptyOneBehind) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   EXPECT_EQ(write_shards(folder, pattern_tokens(200, 100), 100, 100, 30).size(), 2u);
   EXPECT_FALSE(std::filesystem::exists(folder / "train_000002.bin"));
 }
 
 TEST(ShardWriter, UnfinishedShardIsNeverUnderItsName) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   {
     ShardWriter writer(folder.path(), "train", 100, 1000, 0, [](const WrittenShard&) {});
     writer.write(std::vector<int32_t>(500, 7));
@@ -81,7 +82,7 @@ TEST(ShardWriter, UnfinishedShardIsNeverUnderItsName) {
 }
 
 TEST(ShardWriter, RefusesIdsOutsideTheVocabularyAndShardsThatCannotBeCounted) {
-  const TemporaryFolder folder;
+  const TemporaryDirectory folder;
   const auto nothing = [](const WrittenShard&) {
   };
   ShardWriter writer(folder.path(), "train", 100, 1000, 0, nothing);

@@ -1,12 +1,13 @@
+#include "data/prepare.h"
+
 #include "core/error.h"
 #include "data/fixtures.h"
-#include "data/prepare.h"
+#include "data/prepare_fixture.h"
 #include "data/token_source.h"
 #include "tokenizer/tokenizer.h"
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -21,10 +22,9 @@ using ::testing::HasSubstr;
 using testing::make_text;
 using testing::message_of;
 using testing::read_file;
-using testing::TemporaryFolder;
 using testing::write_file;
 
-class Prepare : public ::testing::Test {
+class Prepare : public testing::PrepareFixture {
  protected:
   static constexpr int kDocuments = 3000;
 
@@ -38,23 +38,7 @@ class Prepare : public ::testing::Test {
   }
 
   PrepareOptions options(const std::string& output) const {
-    PrepareOptions options;
-    options.inputs = {folder_ / "corpus.jsonl.zst"};
-    options.tokenizer = tokenizer_;
-    options.output = folder_ / output;
-    options.validation_fraction = 0.1;
-    options.shard_tokens = 20'000;
-    options.num_threads = 2;
-    return options;
-  }
-
-  // Name and bytes of each file of a folder.
-  std::map<std::string, std::string> files_of(const std::string& output) const {
-    std::map<std::string, std::string> files;
-    for (const auto& entry : std::filesystem::directory_iterator(folder_ / output)) {
-      files[entry.path().filename().string()] = read_file(entry.path());
-    }
-    return files;
+    return options_for("corpus.jsonl.zst", output, /*shard_tokens=*/20'000);
   }
 
   std::vector<int32_t> tokens_of(const std::string& output, const std::string& split) const {
@@ -70,8 +54,6 @@ class Prepare : public ::testing::Test {
     return tokens;
   }
 
-  const TemporaryFolder folder_;
-  const std::filesystem::path tokenizer_ = testing::write_tokenizer(folder_);
   std::vector<std::string> documents_;
 };
 
