@@ -145,7 +145,7 @@ def draw_losses(axes, comparison):
         "Training loss: raw (faint) and smoothed" + (", validation (circles)" if comparison.validation else ""),
         loc="left",
     )
-    axes.legend(frameon=False, loc="upper right", ncols=min(2, len(comparison.variants)))
+    axes.legend(frameon=False, loc="lower left", fontsize=8.5)
 
 
 def draw_window_inset(axes, comparison):
@@ -153,7 +153,7 @@ def draw_window_inset(axes, comparison):
     values = [v for series in smoothed.values() for v in series if not math.isnan(v)]
     if len(steps) < 2 or not values:
         return
-    inset = axes.inset_axes([0.47, 0.3, 0.51, 0.42])
+    inset = axes.inset_axes([0.5, 0.62, 0.48, 0.31])  # a falling curve leaves this corner free
     for label, series in smoothed.items():
         inset.plot(steps, series, color=COLORS[comparison.color[label]], linewidth=1.6)
     inset.set_ylim(*padded(min(values), max(values)))
