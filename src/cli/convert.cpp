@@ -98,8 +98,8 @@ void add_convert(CLI::App& app) {
   command->footer(
       "Example:\n"
       "  ssgpt convert --checkpoint runs/softmax/checkpoints/step-00000200 --attention ssmax --out "
-      "ssmax-300\n"
-      "  ssgpt train --config softmax.yaml --resume ssmax-300 --run-dir runs/swapped");
+      "ssmax-200\n"
+      "  ssgpt train --config softmax.yaml --resume ssmax-200 --run-dir runs/swapped");
   command->callback([arguments] { run(*arguments); });
 }
 
