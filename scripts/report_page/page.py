@@ -63,7 +63,9 @@ def headline(comparison, one):
     if training["low"] is None:
         return title, f"{lead}. {training['values']} points are too few for an error."
     lead += f", 95&nbsp;% interval <b>{signed(training['low'])}</b> to <b>{signed(training['high'])}</b>, {basis(training)}."
-    if one["verdict"] == training["verdict"] == "no verdict":
+    if training["window_too_short"]:
+        lead += " The difference drifts or is correlated over most of the window: this interval is too narrow to go by."
+    elif one["verdict"] == training["verdict"] == "no verdict":
         lead += " Chance alone could give that."
     elif one["verdict"] == "no verdict":
         lead += " The validation loss says the opposite."
