@@ -1,6 +1,7 @@
 #include "core/check.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/system_message.h"
 
 #include <atomic>
 #include <cerrno>
@@ -17,10 +18,6 @@ namespace {
 
 constexpr size_t kBufferBytes = size_t{1} << 20;
 constexpr std::string_view kTemporaryMark = ".tmp-";
-
-std::string reason(int error) {
-  return std::system_category().message(error);
-}
 
 std::filesystem::path parent_of(const std::filesystem::path& path) {
   const std::filesystem::path parent = path.parent_path();
@@ -43,7 +40,7 @@ void write_fully(int descriptor, uint64_t offset, std::span<const std::byte> byt
       if (errno == EINTR) {
         continue;
       }
-      throw RunError("{}: writing failed: {}", path.string(), reason(errno));
+      throw RunError("{}: writing failed: {}", path.string(), system_message(errno));
     }
     bytes = bytes.subspan(static_cast<size_t>(count));
     offset += static_cast<uint64_t>(count);
@@ -61,7 +58,7 @@ AtomicFile::AtomicFile(std::filesystem::path path)
   // O_TRUNC, not O_EXCL: a killed process of the same number may have left a file of this name.
   descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (descriptor_ < 0) {
-    throw RunError("{}: cannot be created: {}", path_.string(), reason(errno));
+    throw RunError("{}: cannot be created: {}", path_.string(), system_message(errno));
   }
 }
 
@@ -102,10 +99,10 @@ void AtomicFile::commit() {
   SSGPT_CHECK(descriptor_ >= 0, "second commit of {}", path_.string());
   flush();
   if (::fsync(descriptor_) != 0) {
-    throw RunError("{}: writing failed: {}", path_.string(), reason(errno));
+    throw RunError("{}: writing failed: {}", path_.string(), system_message(errno));
   }
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
-    throw RunError("{}: cannot be replaced: {}", path_.string(), reason(errno));
+    throw RunError("{}: cannot be replaced: {}", path_.string(), system_message(errno));
   }
   ::close(std::exchange(descriptor_, -1));
   sync_directory(parent_of(path_));
@@ -144,7 +141,8 @@ void AtomicDirectory::commit() {
   SSGPT_CHECK(!committed_, "second commit of {}", path_.string());
   sync_directory(temporary_);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
-    throw RunError("{}: the complete folder cannot be given its name: {}", path_.string(), reason(errno));
+    throw RunError("{}: the complete folder cannot be given its name: {}", path_.string(),
+                   system_message(errno));
   }
   committed_ = true;
   sync_directory(parent_of(path_));

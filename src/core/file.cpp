@@ -1,6 +1,7 @@
 #include "core/file.h"
 
 #include "core/error.h"
+#include "core/system_message.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -15,14 +16,6 @@
 
 namespace ssgpt::core {
 
-namespace {
-
-std::string reason(int error) {
-  return std::system_category().message(error);
-}
-
-}  // namespace
-
 InputFile::InputFile(std::filesystem::path path) : path_(std::move(path)) {
   // O_NONBLOCK: opening a FIFO would wait for a writer before it could be refused.
   descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -30,12 +23,12 @@ InputFile::InputFile(std::filesystem::path path) : path_(std::move(path)) {
     if (errno == ENOENT) {
       throw InputError("{}: no such file", path_.string());
     }
-    throw InputError("{}: cannot be opened for reading: {}", path_.string(), reason(errno));
+    throw InputError("{}: cannot be opened for reading: {}", path_.string(), system_message(errno));
   }
   struct stat status {};
   std::string fault;
   if (::fstat(descriptor_, &status) != 0) {
-    fault = reason(errno);
+    fault = system_message(errno);
   } else if (S_ISDIR(status.st_mode)) {
     fault = "a directory where a file is expected";
   } else if (!S_ISREG(status.st_mode)) {
@@ -77,7 +70,7 @@ size_t InputFile::read_some(uint64_t offset, std::span<std::byte> out) const {
         continue;
       }
       throw InputError("{}: reading {} bytes at byte {} failed: {}", path_.string(), out.size(), offset,
-                       reason(errno));
+                       system_message(errno));
     }
     done += static_cast<size_t>(count);
   }
@@ -111,12 +104,12 @@ std::string read_text(const std::filesystem::path& path) {
 void sync_directory(const std::filesystem::path& path) {
   const int descriptor = ::open(path.empty() ? "." : path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) {
-    throw RunError("{}: the folder cannot be opened to sync it: {}", path.string(), reason(errno));
+    throw RunError("{}: the folder cannot be opened to sync it: {}", path.string(), system_message(errno));
   }
   const int failure = ::fsync(descriptor) == 0 ? 0 : errno;
   ::close(descriptor);
   if (failure != 0 && failure != EINVAL) {  // EINVAL: a file system that has no such call for folders
-    throw RunError("{}: syncing the folder failed: {}", path.string(), reason(failure));
+    throw RunError("{}: syncing the folder failed: {}", path.string(), system_message(failure));
   }
 }
 
@@ -129,7 +122,7 @@ void create_writable_directory(const std::filesystem::path& path) {
   std::string probe = (path / ".write-test-XXXXXX").string();
   const int descriptor = ::mkostemp(probe.data(), O_CLOEXEC);
   if (descriptor < 0) {
-    throw RunError("{}: no file can be created in this folder: {}", path.string(), reason(errno));
+    throw RunError("{}: no file can be created in this folder: {}", path.string(), system_message(errno));
   }
   ::close(descriptor);
   ::unlink(probe.c_str());
@@ -149,7 +142,7 @@ std::vector<std::filesystem::path> expand_globs(const std::vector<std::string>& 
           pattern.find_first_of("*?[") == std::string::npos ? "" : " (nothing matches the pattern)");
     }
     if (status != 0) {
-      throw InputError("{}: the files that match it cannot be listed: {}", pattern, reason(errno));
+      throw InputError("{}: the files that match it cannot be listed: {}", pattern, system_message(errno));
     }
     std::sort(matches.begin(), matches.end());
     for (const std::string& match : matches) {
