@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
+#include "data/prepare_record.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -36,10 +37,6 @@ double ratio(double numerator, double denominator) {
   return denominator > 0 ? numerator / denominator : 0.0;
 }
 
-nlohmann::ordered_json json_of(const data::SplitCount& count) {
-  return {{"documents", count.documents}, {"tokens", count.tokens}, {"shards", count.shards}};
-}
-
 std::string line_of(std::string_view name, const data::SplitCount& count) {
   return fmt::format("{:<12}{} documents, {} tokens, {} shard{}\n", name, count.documents, count.tokens,
                      count.shards, count.shards == 1 ? "" : "s");
@@ -52,8 +49,8 @@ void print_summary(const Arguments& arguments, const data::PrepareSummary& summa
   std::string text;
   if (arguments.json) {
     const nlohmann::ordered_json json = {{"out", arguments.output},
-                                         {"train", json_of(summary.train)},
-                                         {"validation", json_of(summary.validation)},
+                                         {"train", data::json_of(summary.train)},
+                                         {"validation", data::json_of(summary.validation)},
                                          {"text_bytes", summary.text_bytes},
                                          {"bytes_per_token", bytes_per_token},
                                          {"tokens_per_second", tokens_per_second},

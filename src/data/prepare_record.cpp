@@ -96,10 +96,6 @@ PrepareRecord parse_record(const Json& json) {
   return record;
 }
 
-Json json_of(const SplitCount& count) {
-  return {{"documents", count.documents}, {"tokens", count.tokens}, {"shards", count.shards}};
-}
-
 void check_recorded_shards(const fs::path& folder, const PrepareRecord& record) {
   for (const RecordedShard& recorded : record.shards) {
     const fs::path path = folder / recorded.shard.file;
@@ -209,16 +205,21 @@ void write_record(const fs::path& folder, const PrepareRecord& record, const Pre
   core::write_text_atomically(folder / kRecordName, dump(json, 2) + "\n");
 }
 
+Json json_of(const SplitCount& count) {
+  return {{"documents", count.documents}, {"tokens", count.tokens}, {"shards", count.shards}};
+}
+
 void publish_output(const fs::path& output) {
   const fs::path replacement = output / kReplacementName;
-  const Json json = read_record(replacement);
+  Json json = read_record(replacement);
   if (!is_complete(json)) {
     return;
   }
-  // Without the old record nothing takes the mixture for finished shards; the new one comes last, and until
-  // then all of this can be done again.
+  // A record that says "not complete" keeps everyone from taking the mixture for finished shards; the one
+  // that says "complete" comes last, and until then all of this can be done again.
   const fs::path record_path = output / kRecordName;
-  remove_files(fs::exists(record_path) ? std::vector{record_path} : std::vector<fs::path>());
+  json["complete"] = false;
+  core::write_text_atomically(record_path, dump(json, 2) + "\n");
   std::unordered_set<std::string> names;
   for (const Json& entry : json.at("shards")) {
     names.insert(entry.at("file"));

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 namespace ssgpt::data {
 
 // Where the stream of a split continues behind a shard: this document, without its first `token` tokens.
@@ -51,5 +53,8 @@ void publish_output(const std::filesystem::path& output);
 
 // Removes what was written in place of shards that stand in `output`, which stay as they are.
 void discard_replacement(const std::filesystem::path& output);
+
+// {"documents", "tokens", "shards"}
+nlohmann::ordered_json json_of(const SplitCount& count);
 
 }  // namespace ssgpt::data

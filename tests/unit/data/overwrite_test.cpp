@@ -16,6 +16,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 namespace ssgpt::data {
 namespace {
@@ -118,13 +119,19 @@ TEST_F(Overwrite, KilledReplacementKeepsTheOldShardsAndIsContinued) {
   EXPECT_TRUE(entries("out") == expected);
 }
 
-// A run that was killed between its last shard and the end of the exchange: some new shards are in place.
-TEST_F(Overwrite, ExchangeKilledHalfwayIsFinishedByTheNextCall) {
+// A folder where a shard belongs stops the exchange in its middle, as a kill would: some new shards may be in
+// place, some are not.
+TEST_F(Overwrite, ExchangeStoppedHalfwayIsMarkedIncompleteAndFinishedByTheNextCall) {
   const auto expected = replaced();
   const fs::path out = folder_ / "out";
-  fs::rename(folder_ / "other", out / ".replacement");
-  fs::remove(out / "prepare.json");
-  fs::rename(out / ".replacement" / "train_000000.bin", out / "train_000000.bin");
+  fs::remove(out / "train_000000.bin");
+  fs::create_directories(out / "train_000000.bin" / "in the way");
+  EXPECT_THAT(message_of<core::RunError>([&] { prepare(options("new.txt", "out")); }),
+              HasSubstr("train_000000.bin"));
+  const auto record = nlohmann::json::parse(read_file(out / "prepare.json"));
+  EXPECT_EQ(record.at("complete"), false);  // by which `train` refuses the mixture
+  EXPECT_TRUE(fs::exists(out / ".replacement" / "train_000000.bin"));
+  fs::remove_all(out / "train_000000.bin");
   PrepareOptions again = options("new.txt", "out");
   again.overwrite = false;
   EXPECT_THAT(message_of<core::UsageError>([&] { prepare(again); }), HasSubstr("same settings"));
