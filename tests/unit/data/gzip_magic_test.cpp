@@ -18,44 +18,68 @@ namespace ssgpt::data {
 namespace {
 
 using ::testing::HasSubstr;
-using testing::little_endian;
 using testing::message_of;
 using testing::write_file;
 
-TEST(GzipMagic, TokensThatBeginWithItsTwoBytesAreRead) {
-  const TemporaryDirectory folder;
-  // 35615 is the bytes 1F 8B; 0xE008 behind it gives gzip's method, but flags that are reserved.
-  for (const uint64_t second : {uint64_t{11}, uint64_t{50'256}, uint64_t{0xE008}}) {
-    std::string bytes;
-    for (int i = 0; i < 50; ++i) {
-      bytes += little_endian(35'615, 2) + little_endian(second, 2);
-    }
-    write_file(folder / "tokens.bin", bytes);
-    const TokenShard shard(folder / "tokens.bin");
-    EXPECT_EQ(shard.format(), ShardFormat::kRaw16);
-    std::vector<int32_t> tokens(2);
-    shard.read(0, tokens);
-    EXPECT_EQ(tokens, (std::vector<int32_t>{35'615, static_cast<int32_t>(second)}));
-  }
-}
-
-TEST(GzipMagic, GzipFilesAreRefused) {
-  const TemporaryDirectory folder;
-  write_file(folder / "make.py", R"(
-import gzip, sys
-folder = sys.argv[1]
-data = bytes(range(256)) * 40
-open(f"{folder}/plain.bin", "wb").write(gzip.compress(data, mtime=0))
-with gzip.open(f"{folder}/named.bin", "wb") as f:  # its header holds the file's name
-    f.write(data)
-)");
+void run_python(const TemporaryDirectory& folder, const std::string& script) {
+  write_file(folder / "make.py", script);
   const std::string command =
       std::string(SSGPT_PYTHON) + " " + (folder / "make.py").string() + " " + folder.path().string();
   ASSERT_EQ(std::system(command.c_str()), 0) << command;
-  for (const char* name : {"plain.bin", "named.bin"}) {
-    EXPECT_THAT(message_of<core::InputError>([&] { TokenShard shard(folder / name); }),
-                HasSubstr("a gzip file"));
+}
+
+// 35615 is the bytes 1F 8B, and a token of the form 0x..08 behind it gives gzip's method: all 256 of them,
+// each before other tokens. nanoGPT makes its shards with numpy's tofile, as here.
+TEST(GzipMagic, TokensThatBeginLikeItAreRead) {
+  const TemporaryDirectory folder;
+  run_python(folder, R"(
+import sys
+import numpy as np
+rng = np.random.default_rng(3)
+for second in range(8, 65536, 256):
+    tokens = rng.integers(0, 65536, 1000).astype(np.uint16)
+    tokens[:2] = 35615, second
+    tokens.tofile(f"{sys.argv[1]}/{second}.bin")
+np.full(1000, 35615, np.uint16).tofile(f"{sys.argv[1]}/same.bin")
+)");
+  for (int32_t second = 8; second < 65536; second += 256) {
+    const TokenShard shard(folder / (std::to_string(second) + ".bin"));
+    EXPECT_EQ(shard.format(), ShardFormat::kRaw16);
+    std::vector<int32_t> tokens(2);
+    shard.read(0, tokens);
+    EXPECT_EQ(tokens, (std::vector<int32_t>{35'615, second}));
   }
+  EXPECT_EQ(TokenShard(folder / "same.bin").num_tokens(), 1000);
+}
+
+// All that Python and the command gzip make of some data: levels, stored blocks, names and times in the
+// header.
+TEST(GzipMagic, GzipFilesAreRefused) {
+  const TemporaryDirectory folder;
+  run_python(folder, R"(
+import gzip, os, subprocess, sys, zlib
+folder = sys.argv[1]
+os.mkdir(f"{folder}/gz")
+data = {"text": b"In the beginning " * 999, "noise": os.urandom(4000), "zeros": bytes(9000), "short": b"a", "empty": b""}
+for name, content in data.items():
+    for level in range(10):
+        with open(f"{folder}/gz/{name}{level}.bin", "wb") as f:
+            f.write(gzip.compress(content, level))
+        with gzip.open(f"{folder}/gz/{name}{level}named.bin", "wb", level) as f:
+            f.write(content)
+    open(f"{folder}/{name}", "wb").write(content)
+    for option in ("-1", "-n", "-9"):
+        with open(f"{folder}/gz/{name}{option}.bin", "wb") as f:
+            subprocess.run(["gzip", "-c", option, f"{folder}/{name}"], stdout=f, check=True)
+)");
+  int files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "gz")) {
+    EXPECT_THAT(message_of<core::InputError>([&] { TokenShard shard(entry.path()); }),
+                HasSubstr("a gzip file"))
+        << entry.path();
+    ++files;
+  }
+  EXPECT_EQ(files, 5 * 23);
 }
 
 }  // namespace
