@@ -83,7 +83,9 @@ void add_train_command(CLI::App& parent) {
       ->capture_default_str();
   command
       ->add_option("--max-bytes", arguments->train.max_bytes,
-                   "Text to look at (bytes, or 64MB and the like); larger inputs are sampled evenly")
+                   "Memory for the text to look at, 80 bytes a line included (bytes, or 64MB and the like); "
+                   "larger inputs are "
+                   "sampled evenly")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
       ->type_name("BYTES")
       ->capture_default_str();

@@ -22,15 +22,19 @@ void LineSample::add(std::string_view line) {
   bytes_kept_ += line.size();
   if (was_full) {
     std::push_heap(lines_.begin(), lines_.end(), lower_rank);
-  } else if (bytes_kept_ > max_bytes_) {
+  } else if (memory() > max_bytes_) {
     std::make_heap(lines_.begin(), lines_.end(), lower_rank);
   }
-  while (bytes_kept_ > max_bytes_) {
+  while (memory() > max_bytes_) {
     std::pop_heap(lines_.begin(), lines_.end(), lower_rank);
     bytes_kept_ -= lines_.back().text.size();
     rank_limit_ = lines_.back().rank;
     lines_.pop_back();
   }
+}
+
+uint64_t LineSample::memory() const {
+  return bytes_kept_ + lines_.size() * kLineBytes;
 }
 
 std::vector<std::string> LineSample::take() {
@@ -41,6 +45,7 @@ std::vector<std::string> LineSample::take() {
     texts.push_back(std::move(line.text));
   }
   lines_.clear();
+  bytes_kept_ = 0;
   return texts;
 }
 

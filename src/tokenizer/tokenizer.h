@@ -43,8 +43,10 @@ class Tokenizer {
 
 struct TrainOptions {
   int64_t vocab_size = 4096;
-  uint64_t max_bytes = 256ull << 20;  // of text that training looks at; larger inputs are sampled evenly
-  uint64_t seed = 1;                  // of the sample
+  // Of memory for the text that training looks at, with 80 bytes a line beside it; larger inputs are sampled
+  // evenly.
+  uint64_t max_bytes = 256ull << 20;
+  uint64_t seed = 1;  // of the sample
 };
 
 // Hands out the next document, false at the end.

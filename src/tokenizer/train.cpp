@@ -170,9 +170,11 @@ void train(const DocumentSource& documents, const std::filesystem::path& output,
         "breaks)",
         options.vocab_size, kReservedPieces + 1, kMaxVocab, kReservedPieces);
   }
-  if (options.max_bytes < kMaxSentenceBytes) {
-    throw core::UsageError("--max-bytes {}: allowed are {}, the longest line that training looks at, or more",
-                           options.max_bytes, kMaxSentenceBytes);
+  constexpr uint64_t kMinBytes = kMaxSentenceBytes + LineSample::kLineBytes;
+  if (options.max_bytes < kMinBytes) {
+    throw core::UsageError(
+        "--max-bytes {}: allowed are {}, which hold the longest line that training looks at, or more",
+        options.max_bytes, kMinBytes);
   }
   // Before the training, which may take long.
   core::create_writable_directory(output.has_parent_path() ? output.parent_path() : ".");
