@@ -53,4 +53,12 @@ void for_rows(int64_t rows, int64_t row_elements, const Body& body) {
   at::parallel_for(0, rows, std::max<int64_t>(1, kGrainElements / std::max<int64_t>(1, row_elements)), body);
 }
 
+// The same for [0, count) of which each is `products` multiplications with numbers that are read once: a
+// thread takes at least about a microsecond's, some times what waking it costs.
+template <typename Body>
+void for_products(int64_t count, int64_t products, const Body& body) {
+  constexpr int64_t kGrainProducts = 65536;
+  at::parallel_for(0, count, std::max<int64_t>(1, kGrainProducts / std::max<int64_t>(1, products)), body);
+}
+
 }  // namespace ssgpt::kernels

@@ -81,6 +81,43 @@ void rope_backward(const at::Tensor& d_q, const at::Tensor& d_k, const at::Tenso
 void row_scale_backward(const at::Tensor& d_row_scale, const at::Tensor& num_keys, const RowScale& row_scale,
                         const at::Tensor& d_scale, const at::Tensor& d_bias, const at::Tensor& d_position);
 
+// --- Causal attention
+// ------------------------------------------------------------------------------------------------
+
+// out = softmax(q k^T / sqrt(H)) v, where query t attends to the num_keys[b, t] keys that end with its own.
+//   qkv: data (B, T, 3, N, H).  num_keys: int32 (B, T), in [1, t + 1], so that the first attended key never
+//   falls along a row (checked).  workspace: fp32 of at least attention_workspace(T, H) elements, contents
+//   lost.  out: data (B, T, N, H), =.  logsumexp: fp32 (B, N, T), =, of the scaled scores, for the backward.
+// In blocks, after Dao, "FlashAttention-2" (arXiv 2307.08691); no row of scores is stored for the backward.
+void attention_forward(const at::Tensor& qkv, const at::Tensor& num_keys, const at::Tensor& workspace,
+                       const at::Tensor& out, const at::Tensor& logsumexp);
+
+//   d_out, out: data (B, T, N, H).  d_qkv: data (B, T, 3, N, H), =.
+void attention_backward(const at::Tensor& d_out, const at::Tensor& qkv, const at::Tensor& out,
+                        const at::Tensor& logsumexp, const at::Tensor& num_keys, const at::Tensor& workspace,
+                        const at::Tensor& d_qkv);
+
+// Elements of the workspace with the present number of threads.
+int64_t attention_workspace(int64_t time, int64_t head_dim);
+
+// --- Decoding: few new tokens, many earlier ones
+// ---------------------------------------------------------------
+
+// Appends the keys and values of T new tokens of each sequence to a cache, and attends to it: query t of
+// sequence b sees the num_keys[b, t] keys that end with its own, at position + t. The result of a sequence
+// does not depend on the others of the batch.
+//   qkv: data (B, T, 3, N, H), as rope_forward left it.  num_keys: int32 (B, T), 1 to position + t + 1
+//   (checked). keys, values: data (B, N, C, H), positions [0, position) filled; [position, position + T) are
+//   =, T fits in C. scratch: fp32 (B, N, C + H), contents lost.  out: data (B, T, N, H), =.
+void cached_attention_forward(const at::Tensor& qkv, const at::Tensor& num_keys, int64_t position,
+                              const at::Tensor& keys, const at::Tensor& values, const at::Tensor& scratch,
+                              const at::Tensor& out);
+
+// out = x weight^T for few rows, where reading the weight is what takes the time. A row's bits depend neither
+// on the other rows nor on the number of threads, which a BLAS does not promise.
+//   x: data (M, K).  weight: data (N, K).  out: data or fp32 (M, N), =.
+void thin_linear_forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& out);
+
 // --- SwiGLU (Shazeer, arXiv 2002.05202)
 // ----------------------------------------------------------------------------
 

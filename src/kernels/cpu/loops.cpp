@@ -1,6 +1,8 @@
 // All CPU loops for the instruction set that the compiler flags of this translation unit allow;
 // CMakeLists.txt compiles it once for each, with SSGPT_ISA as the namespace.
 
+#include "kernels/cpu/attention.h"
+#include "kernels/cpu/cached_attention.h"
 #include "kernels/cpu/cross_entropy.h"
 #include "kernels/cpu/embedding.h"
 #include "kernels/cpu/flat.h"
@@ -8,6 +10,7 @@
 #include "kernels/cpu/rope.h"
 #include "kernels/cpu/swiglu.h"
 #include "kernels/cpu/table.h"
+#include "kernels/cpu/thin_linear.h"
 
 #define SSGPT_STRING_OF(name) #name
 #define SSGPT_STRING(name) SSGPT_STRING_OF(name)
@@ -21,11 +24,16 @@ constexpr DataLoops<T> data_loops() {
           .rms_norm_backward = rms_norm_backward<T>,
           .rope_forward = rope_forward<T>,
           .rope_backward = rope_backward<T>,
+          .attention_forward = attention_forward<T>,
+          .attention_backward = attention_backward<T>,
           .swiglu_forward = swiglu_forward<T>,
           .swiglu_backward = swiglu_backward<T>,
           .cross_entropy = cross_entropy<T>,
           .embedding_forward = embedding_forward<T>,
-          .embedding_backward = embedding_backward<T>};
+          .embedding_backward = embedding_backward<T>,
+          .cached_attention = cached_attention<T>,
+          .thin_linear = thin_linear<T, T>,
+          .thin_linear_fp32 = thin_linear<T, float>};
 }
 
 extern const Table kTable;

@@ -41,6 +41,55 @@ struct RopeBackwardArgs {
   int64_t time, heads, head_dim;
 };
 
+template <typename T>
+struct CachedAttentionArgs {
+  const T* qkv;             // (batch, time, 3, heads, head_dim)
+  const int32_t* num_keys;  // (batch, time)
+  T* keys;                  // (batch, heads, capacity, head_dim)
+  T* values;
+  T* out;          // (batch, time, heads, head_dim)
+  float* scratch;  // (batch, heads, capacity + head_dim)
+  float scale;     // of the scores
+  int64_t position, time, heads, head_dim, capacity;
+};
+
+// Attention's blocks of queries and of keys, a whole number of tiles for every instruction set; a head's
+// dimension is rounded up to the alignment.
+constexpr int64_t kAttentionBlock = 96;
+constexpr int64_t kAttentionHeadAlignment = 32;
+constexpr int64_t round_up(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+// Elements of fp32 that the attention of one head needs as workspace.
+constexpr int64_t attention_workspace(int64_t time, int64_t head_dim) {
+  const int64_t padded_dim = round_up(head_dim, kAttentionHeadAlignment);
+  return round_up(time, kAttentionBlock) * (4 * head_dim + 6 * padded_dim + 1) +
+         2 * kAttentionBlock * (kAttentionBlock + padded_dim);
+}
+
+template <typename T>
+struct AttentionForwardArgs {
+  const T* qkv;             // (batch, time, 3, heads, head_dim)
+  const int32_t* num_keys;  // (batch, time)
+  T* out;                   // (batch, time, heads, head_dim)
+  float* logsumexp;         // (batch, heads, time)
+  float softmax_scale;
+  int64_t time, heads, head_dim;
+};
+
+template <typename T>
+struct AttentionBackwardArgs {
+  const T* d_out;  // (batch, time, heads, head_dim)
+  const T* qkv;    // (batch, time, 3, heads, head_dim)
+  const T* out;    // (batch, time, heads, head_dim)
+  const float* logsumexp;
+  const int32_t* num_keys;
+  T* d_qkv;  // (batch, time, 3, heads, head_dim)
+  float softmax_scale;
+  int64_t time, heads, head_dim;
+};
+
 // Each function works on `rows` rows from the pointers given; rows of different calls may run on different
 // threads.
 template <typename T>
@@ -58,6 +107,11 @@ struct DataLoops {
                        RowScaleView row_scale, int64_t time, int64_t heads, int64_t head_dim, int64_t begin,
                        int64_t end);
   void (*rope_backward)(const RopeBackwardArgs<T>& args, int64_t begin, int64_t end);
+  // One head of one sequence; workspace: attention_workspace(time, head_dim) elements.
+  void (*attention_forward)(const AttentionForwardArgs<T>& args, int64_t batch, int64_t head,
+                            float* workspace);
+  void (*attention_backward)(const AttentionBackwardArgs<T>& args, int64_t batch, int64_t head,
+                             float* workspace);
   void (*swiglu_forward)(const T* gate_up, T* out, int64_t rows, int64_t width);
   void (*swiglu_backward)(const T* d_out, const T* gate_up, T* d_gate_up, int64_t rows, int64_t width);
   void (*cross_entropy)(T* logits, const int64_t* targets, float* losses, int64_t rows, int64_t columns,
@@ -66,6 +120,13 @@ struct DataLoops {
   // Columns [begin, end) of all rows.
   void (*embedding_backward)(const int64_t* tokens, const T* d_out, float* d_table, int64_t rows,
                              int64_t width, int64_t begin, int64_t end);
+  // Pairs [begin, end) of (batch, heads) flattened.
+  void (*cached_attention)(const CachedAttentionArgs<T>& args, int64_t begin, int64_t end);
+  // Columns [begin, end) of out; begin is a multiple of 4, and end too unless it is `outputs`.
+  void (*thin_linear)(const T* x, const T* weight, T* out, int64_t rows, int64_t inputs, int64_t outputs,
+                      int64_t begin, int64_t end);
+  void (*thin_linear_fp32)(const T* x, const T* weight, float* out, int64_t rows, int64_t inputs,
+                           int64_t outputs, int64_t begin, int64_t end);
 };
 
 struct AdamWScalars {
