@@ -1,34 +1,13 @@
 #include "config/codecs.h"
 
+#include "core/text.h"
+
 #include <algorithm>
-#include <charconv>
 #include <cmath>
-#include <system_error>
 
 #include <fmt/format.h>
 
 namespace ssgpt::config {
-
-namespace {
-
-// The whole text as a number of type T; none where it is anything else or does not fit.
-template <typename T>
-std::optional<T> parse_number(std::string_view text) {
-  if (text.starts_with('+')) {
-    text.remove_prefix(1);
-    if (text.starts_with('-')) {
-      return std::nullopt;
-    }
-  }
-  T value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) {
-    return std::nullopt;
-  }
-  return value;
-}
-
-}  // namespace
 
 bool is_plain_scalar(const YAML::Node& node) {
   return node.IsScalar() && node.Tag() == "?";
@@ -51,7 +30,7 @@ std::string double_quoted(std::string_view text) {
 
 template <typename T>
 std::optional<T> Integer<T>::read(const YAML::Node& node) const {
-  const auto value = is_plain_scalar(node) ? parse_number<T>(node.Scalar()) : std::nullopt;
+  const auto value = is_plain_scalar(node) ? core::parse_number<T>(node.Scalar()) : std::nullopt;
   return value && *value >= min && *value <= max ? value : std::nullopt;
 }
 template <typename T>
@@ -66,7 +45,7 @@ template struct Integer<int64_t>;
 template struct Integer<uint64_t>;
 
 std::optional<double> Number::read(const YAML::Node& node) const {
-  const auto value = is_plain_scalar(node) ? parse_number<double>(node.Scalar()) : std::nullopt;
+  const auto value = is_plain_scalar(node) ? core::parse_number<double>(node.Scalar()) : std::nullopt;
   if (!value || !std::isfinite(*value) || *value < min || *value > max || (min_open && *value == min) ||
       (max_open && *value == max)) {
     return std::nullopt;

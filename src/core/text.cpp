@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
 #include <cmath>
 #include <cstring>
+#include <system_error>
 #include <vector>
 
 #include <fmt/format.h>
@@ -145,6 +147,25 @@ std::optional<std::string> closest_match(std::string_view word, std::span<const 
   }
   return best;
 }
+
+template <typename T>
+std::optional<T> parse_number(std::string_view text) {
+  if (text.starts_with('+')) {
+    text.remove_prefix(1);
+    if (text.starts_with('-')) {
+      return std::nullopt;
+    }
+  }
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    return std::nullopt;
+  }
+  return value;
+}
+template std::optional<int64_t> parse_number(std::string_view text);
+template std::optional<uint64_t> parse_number(std::string_view text);
+template std::optional<double> parse_number(std::string_view text);
 
 std::optional<size_t> find_invalid_utf8(std::string_view text) {
   size_t position = 0;

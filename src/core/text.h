@@ -17,6 +17,11 @@ std::string human_duration(double seconds);  // "45 s", "3 min 12 s", "2 h 05 mi
 // third).
 std::optional<std::string> closest_match(std::string_view word, std::span<const std::string> candidates);
 
+// The whole text as a decimal number, one leading '+' allowed; none where it is anything else or does not fit
+// T. Floating-point numbers include "inf" and "nan". T: int64_t, uint64_t or double.
+template <typename T>
+std::optional<T> parse_number(std::string_view text);
+
 // Byte position of the first byte that is not valid UTF-8; none where all of `text` is.
 std::optional<size_t> find_invalid_utf8(std::string_view text);
 

@@ -2,9 +2,9 @@
 
 #include "core/check.h"
 #include "core/error.h"
+#include "core/text.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <iterator>
 #include <string_view>
@@ -29,18 +29,10 @@ std::vector<int64_t> intersection(const std::vector<int64_t>& a, const std::vect
   return both;
 }
 
-template <typename Number>
-std::optional<Number> parse_number(std::string_view text) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
 std::optional<double> parse_fraction(std::string_view text) {
   const bool percent = text.ends_with('%');
   if (percent) text.remove_suffix(1);
-  std::optional<double> value = parse_number<double>(text);
+  std::optional<double> value = core::parse_number<double>(text);
   if (value && percent) *value /= 100.0;
   return value && *value > 0.0 && *value <= 1.0 ? value : std::nullopt;
 }
@@ -124,8 +116,8 @@ Window select_window(std::span<const Stretch> grid, const std::optional<std::str
   int64_t to = last;
   if (const size_t colon = text ? text->find(':') : std::string::npos; colon != std::string::npos) {
     const std::string_view view(*text);
-    const auto begin = parse_number<int64_t>(view.substr(0, colon));
-    const auto end = parse_number<int64_t>(view.substr(colon + 1));
+    const auto begin = core::parse_number<int64_t>(view.substr(0, colon));
+    const auto end = core::parse_number<int64_t>(view.substr(colon + 1));
     if (!begin || !end || *begin > *end)
       throw_window(*text, grid, "not two steps, the first not above the last");
     from = *begin;

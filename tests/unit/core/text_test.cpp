@@ -1,5 +1,6 @@
 #include "core/text.h"
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
@@ -41,6 +42,22 @@ TEST(ClosestMatch, FindsTyposAndNothingElse) {
   EXPECT_EQ(closest_match("xy", words), std::nullopt);
   EXPECT_EQ(closest_match("", words), std::nullopt);
   EXPECT_EQ(closest_match("word", {}), std::nullopt);
+}
+
+TEST(ParseNumber, TakesTheWholeTextOrNothing) {
+  EXPECT_EQ(parse_number<int64_t>("-12"), -12);
+  EXPECT_EQ(parse_number<int64_t>("+12"), 12);
+  EXPECT_EQ(parse_number<int64_t>("9223372036854775807"), INT64_MAX);
+  EXPECT_EQ(parse_number<uint64_t>("18446744073709551615"), UINT64_MAX);
+  EXPECT_EQ(parse_number<double>("1e-3"), 0.001);
+  EXPECT_EQ(parse_number<double>("+.5"), 0.5);
+  for (const char* wrong : {"", "+", "+-1", "1 ", " 1", "0x10", "1.5", "1e3", "9223372036854775808"}) {
+    EXPECT_EQ(parse_number<int64_t>(wrong), std::nullopt) << wrong;
+  }
+  EXPECT_EQ(parse_number<uint64_t>("-1"), std::nullopt);
+  for (const char* wrong : {"", "+", "1,5", "1.5x", "1e999", "--1"}) {
+    EXPECT_EQ(parse_number<double>(wrong), std::nullopt) << wrong;
+  }
 }
 
 TEST(FindInvalidUtf8, AcceptsTheFirstAndLastCharacterOfEachLength) {
