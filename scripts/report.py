@@ -52,25 +52,35 @@ class Comparison:
     def read_columns(self, names, rows, columns):
         trained = [i for i, first in enumerate(columns["first_step"]) if not math.isnan(first)]
         validation = [n for n in names if n.startswith("validation/")]
-        validated = [i for i in range(len(rows)) if any(not math.isnan(columns[n][i]) for n in validation)]
+        shared = set(self.data["validation"]["steps"])
+        validated = [i for i, step in enumerate(columns["step"]) if step in shared]
         self.curves = {n: [v[i] for i in trained] for n, v in columns.items() if n not in validation}
         self.steps = self.curves["step"]
         self.validation = {n: [columns[n][i] for i in validated] for n in validation}
         self.validation_steps = [columns["step"][i] for i in validated]
         self.variants = self.data["variants"]
         self.comparisons = self.data["comparisons"]
+        if any("diverged" not in one for one in self.comparisons):
+            raise ValueError("comparison.json is of an older version")
         self.color = {v["label"]: i % len(COLORS) for i, v in enumerate(self.variants)}
         needed = [f"loss/{run}" for v in self.variants for run in v["runs"]]
         needed += [f"smoothed/{v['label']}" for v in self.variants]
         needed += [f"{kind}/{one['candidate']}" for one in self.comparisons for kind in ("difference", "smoothed_difference")]
         missing = [n for n in needed if n not in self.curves]
+        if shared:
+            averaged = [f"validation/{run}" for v in self.variants for run in v["averaged_runs"]]
+            missing += [n for n in averaged if n not in names]
         if missing or not self.steps:
             raise ValueError(f"comparison.csv has no column {missing[0]}" if missing else "comparison.csv has no rows")
 
+    def step_range(self):
+        """Limits of the step axis, around a single step too."""
+        first, last = self.curves["first_step"][0], self.steps[-1]
+        return (first, last) if first < last else (first - 0.5, last + 0.5)
+
     def validation_mean(self, variant):
-        series = [
-            self.validation[f"validation/{run}"] for run in variant["runs"] if f"validation/{run}" in self.validation
-        ]
+        """Over the runs that the comparison is over."""
+        series = [self.validation[f"validation/{run}"] for run in variant["averaged_runs"]]
         return [sum(values) / len(values) for values in zip(*series)]
 
     def loss_range(self):
@@ -216,7 +226,7 @@ def draw_figure(comparison, path):
         )
         draw_losses(losses, comparison)
         draw_differences(differences, comparison)
-        differences.set_xlim(comparison.curves["first_step"][0], comparison.steps[-1])
+        differences.set_xlim(*comparison.step_range())
         write_atomically(path, lambda p: figure.savefig(p, dpi=150, format="png"))
         plt.close(figure)
 

@@ -9,9 +9,9 @@ MOST_POINTS = 700  # of a line on the screen
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 34
 
 
-def ticks(low, high, count):
-    """Round values within [low, high], about `count` of them."""
-    raw = (high - low) / max(1, count)
+def ticks(low, high, count, smallest=0.0):
+    """Round values within [low, high], low < high: about `count` of them, `smallest` or more apart."""
+    raw = max((high - low) / max(1, count), smallest)
     size = 10 ** math.floor(math.log10(raw))
     step = next(size * m for m in (1, 2, 5, 10) if size * m >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
@@ -64,6 +64,8 @@ class Chart:
                     continue
                 parts.append(f"{pen}{x(steps[i]):.1f} {y(values[i]):.1f}")
                 pen = "L"
+            if len(parts) == 1:
+                parts.append("h0")  # with its round caps, a dot
             return f'<path class="{css}" data-series="{html.escape(name)}" style="stroke:var(--c{color})" {stroke} d="{"".join(parts)}"/>'
 
         self.layers.append((not under, draw))
@@ -122,7 +124,7 @@ class Chart:
         width, height = SHAPES[shape]
         right, bottom = width - RIGHT, height - BOTTOM
         (x0, x1), (y0, y1) = self.x_range, self.y_range
-        x = lambda step: LEFT + (step - x0) / ((x1 - x0) or 1) * (right - LEFT)
+        x = lambda step: LEFT + (step - x0) / (x1 - x0) * (right - LEFT)
         y = lambda value: bottom - (value - y0) / (y1 - y0) * (bottom - TOP)
         parts = []
         values, step = ticks(y0, y1, 6 if shape == "wide" else 5)
@@ -131,7 +133,7 @@ class Chart:
                 f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>'
                 f'<text x="{LEFT - 9}" y="{y(value) + 4:.1f}" text-anchor="end">{number(value, step)}</text>'
             )
-        values, step = ticks(x0, x1, 8 if shape == "wide" else 4)
+        values, step = ticks(x0, x1, 8 if shape == "wide" else 4, smallest=1)
         for value in values:
             # A label in the middle of its tick must not leave the picture.
             anchor = "end" if x(value) > right - 16 else "middle"

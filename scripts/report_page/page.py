@@ -51,7 +51,9 @@ def basis(estimate):
 def headline(comparison, one):
     """The verdict of a comparison in a sentence, and the figures it rests on."""
     candidate, baseline, training = esc(one["candidate"]), esc(one["baseline"]), one["training"]
-    if one["verdict"] == "no verdict":
+    if one["diverged"]:
+        title = f"No verdict: {esc(one['diverged'].split(' (')[0])}"
+    elif one["verdict"] == "no verdict":
         title = f"No verdict between {candidate} and {baseline}"
     else:
         title = f"{candidate} has a {one['verdict']} training loss than {baseline}"
@@ -60,6 +62,8 @@ def headline(comparison, one):
         f"{candidate} minus {baseline}: <b>{signed(training['mean_difference'])}</b> nats a token on average over steps "
         f"{window['first_step']:,} to {window['last_step']:,}"
     )
+    if one["diverged"]:
+        return title, f"{esc(one['diverged'])}. Over what is finite, {lead}; that leaves out where a run diverged."
     if training["low"] is None:
         return title, f"{lead}. {training['values']} points are too few for an error."
     lead += f", 95&nbsp;% interval <b>{signed(training['low'])}</b> to <b>{signed(training['high'])}</b>, {basis(training)}."
@@ -117,7 +121,9 @@ def keys(comparison, one):
     own = variants[one["candidate"]]["tokens_to_baseline_final_loss"]
     base = variants[one["baseline"]]["tokens_to_baseline_final_loss"]
     target = f"to reach {esc(one['baseline'])}’s final smoothed loss, {plain(comparison.data['target_loss'], 3)}"
-    if own is None or base is None:
+    if one["diverged"]:
+        tokens = key("Tokens needed", "not compared", "a run diverged", "word")
+    elif own is None or base is None:
         tokens = key("Tokens needed", "not reached", target, "word")
     else:
         change = 100 * (own / base - 1)
@@ -127,11 +133,14 @@ def keys(comparison, one):
             f"{target}: {count(own)} against {count(base)}",
         )
     detectable = one["training"]["smallest_detectable"]
-    smallest = key(
-        "Smallest difference it could show",
-        plain(detectable),
-        "nats a token, found in 4 of 5 repetitions" if detectable is not None else "needs an error",
-    )
+    if one["diverged"]:
+        smallest = key("Smallest difference it could show", "–", "a run diverged", "word")
+    else:
+        smallest = key(
+            "Smallest difference it could show",
+            plain(detectable),
+            "nats a token, found in 4 of 5 repetitions" if detectable is not None else "needs an error",
+        )
     title = f"<h3>{esc(one['candidate'])}</h3>" if len(comparison.comparisons) > 1 else ""
     return (
         f'{title}<div class="keys">{estimate_key("Training loss, difference", one["training"])}'
@@ -140,7 +149,7 @@ def keys(comparison, one):
 
 
 def curves(comparison):
-    x_range = (comparison.curves["first_step"][0], comparison.steps[-1])
+    x_range = comparison.step_range()
     chart = Chart(x_range, comparison.loss_range(), "Training loss by step")
     for variant in comparison.variants:
         label = variant["label"]
@@ -173,7 +182,7 @@ def window_chart(comparison):
 def difference_panel(comparison):
     data = comparison.data
     window = data["window"]
-    x_range = (comparison.curves["first_step"][0], comparison.steps[-1])
+    x_range = comparison.step_range()
     chart = Chart(x_range, comparison.difference_range(), "Difference of the training losses by step", signed=True)
     chart.window(window["first_step"], window["last_step"])
     chart.zero()
@@ -198,10 +207,12 @@ def validation_panel(comparison):
     steps = comparison.validation_steps
     means = {v["label"]: comparison.validation_mean(v) for v in comparison.variants}
     values = sorted(v for series in means.values() for v in series if not math.isnan(v))
+    if not values:
+        return section("Validation loss", "", "<p>No validation loss that the runs share is finite.</p>")
     top = max((m[len(m) // 8] for m in means.values() if not math.isnan(m[len(m) // 8])), default=values[-1])
     room = 0.06 * (top - values[0]) or 0.01
     chart = Chart(
-        (comparison.curves["first_step"][0], comparison.steps[-1]),
+        comparison.step_range(),
         (values[0] - room, top + room),
         "Validation loss by step",
     )
@@ -311,7 +322,7 @@ Runs of one seed start from the same weights and read the same text in the same 
 however much neighbouring steps depend on each other (Schmeiser, Operations Research 30(3), 1982). Each stretch holds three correlation times of the points or more, estimated from their autocorrelations (Sokal’s window; Wolff, Comput. Phys. Commun. 156, 2004);
 where five such stretches do not fit into the window, there is no verdict.
 With several seeds it is the scatter of the differences between seeds. The 95&nbsp;% interval is Student’s t.</li>
-<li>“Lower” or “higher” is said where that interval lies on one side of zero, the window is long enough, and the validation loss does not say the opposite; else there is no verdict.</li>
+<li>“Lower” or “higher” is said where that interval lies on one side of zero, the window is long enough, no run diverged in it, and the validation loss does not say the opposite; else there is no verdict.</li>
 <li>Every evaluation reads the same validation text, so the choice of that text is not in the error of the validation loss.</li>
 <li>The smallest difference that the experiment could show is (t<sub>0.975</sub> + t<sub>0.80</sub>) standard errors: a true difference of that size is found in 80&nbsp;% of repetitions
 (Bloom, Evaluation Review 19(5), 1995).</li></ul>"""

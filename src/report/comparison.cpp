@@ -1,15 +1,18 @@
 #include "report/comparison.h"
 
 #include "core/error.h"
+#include "report/coverage.h"
 #include "report/series.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <set>
 #include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace ssgpt::report {
 namespace {
@@ -17,28 +20,8 @@ namespace {
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr size_t kSegments = 10;
 
-// Values and weights without what is not finite.
-struct FinitePoints {
-  std::vector<double> values;
-  std::vector<double> weights;
-};
-
-FinitePoints finite_in(const std::vector<double>& values, const std::vector<Stretch>& grid, size_t begin,
-                       size_t end) {
-  FinitePoints points;
-  for (size_t i = begin; i < end; ++i) {
-    if (!std::isfinite(values[i])) continue;
-    points.values.push_back(values[i]);
-    points.weights.push_back(grid[i].steps());
-  }
-  return points;
-}
-
-double mean_in(const std::vector<double>& values, const std::vector<Stretch>& grid, size_t begin,
-               size_t end) {
-  const FinitePoints points = finite_in(values, grid, begin, end);
-  const double weight = std::accumulate(points.weights.begin(), points.weights.end(), 0.0);
-  return std::inner_product(points.values.begin(), points.values.end(), points.weights.begin(), 0.0) / weight;
+bool in_window(const Comparison& comparison, int64_t step) {
+  return step >= comparison.window.first_step && step <= comparison.window.last_step;
 }
 
 // Builds a Comparison in the order of its fields.
@@ -47,7 +30,7 @@ class Builder {
   Comparison build(const Options& options) {
     read(options);
     align(options.window);
-    describe_coverage();
+    for (Note& note : coverage_notes(runs_, out_.grid)) out_.notes.push_back(std::move(note));
     make_variants(options);
     for (size_t i = 0; i < out_.variants.size(); ++i) {
       if (i != out_.baseline) out_.candidates.push_back(compare_with_baseline(i));
@@ -56,6 +39,7 @@ class Builder {
       out_.notes.push_back({false,
                             "Every evaluation reads the same validation text: the choice of validation "
                             "text is not in the error of the validation loss."});
+    average_variants();
     for (CandidateResult& candidate : out_.candidates) candidate.summary = summarize(out_, candidate);
     return std::move(out_);
   }
@@ -109,43 +93,6 @@ class Builder {
     }
   }
 
-  void describe_coverage() {
-    const int64_t last = out_.grid.back().last_step;
-    int64_t shortest = std::numeric_limits<int64_t>::max();
-    int64_t longest = 0;
-    for (const RunData& run : runs_) {
-      const std::string name = run.directory.string();
-      const int64_t end = run.train.back().last_step;
-      shortest = std::min(shortest, run.config.log.every);
-      longest = std::max(longest, run.config.log.every);
-      if (end > last)
-        out_.notes.push_back(
-            {false,
-             fmt::format("{} goes on to step {}; only what all runs share, up to step {}, is compared.", name,
-                         end, last)});
-      if (end < run.config.train.max_steps)
-        out_.notes.push_back({false, fmt::format("{} is not finished: step {} of {}.", name, end,
-                                                 run.config.train.max_steps)});
-      if (run.torn_last_line)
-        out_.notes.push_back(
-            {false,
-             fmt::format(
-                 "The last line of {} is torn (a run that was killed or is writing) and was passed over.",
-                 (run.directory / "metrics.jsonl").string())});
-      const auto missing = std::count_if(run.train.begin(), run.train.end(),
-                                         [](const TrainPoint& p) { return std::isnan(p.loss); });
-      if (missing > 0)
-        out_.notes.push_back(
-            {true, fmt::format("{} has {} lines without a finite training loss; they are left out.", name,
-                               missing)});
-    }
-    if (shortest != longest) {
-      out_.notes.push_back({false, fmt::format("The runs log every {} to {} steps; they are compared over "
-                                               "the {} stretches that their lines share.",
-                                               shortest, longest, out_.grid.size())});
-    }
-  }
-
   void make_variants(const Options& options) {
     std::vector<Variant> variants = group_by_settings(runs_, out_.notes);
     const std::vector<std::string> labels = label_runs(runs_, variants);
@@ -165,15 +112,43 @@ class Builder {
     for (size_t i = 0; i < variants.size(); ++i) {
       const std::vector<size_t>& members = variants[i].runs;
       if (std::find(members.begin(), members.end(), baseline_run_) != members.end()) out_.baseline = i;
-      out_.variants.push_back(average(variants[i]));
+      VariantResult& result = out_.variants.emplace_back();
+      result.variant = variants[i];
+      result.diverged = diverged(members);
     }
     if (options.baseline && !out_.runs[baseline_run_].used) {
       throw core::UsageError("--baseline {} repeats the settings and seed of an earlier run; name that one.",
                              options.baseline->string());
     }
-    out_.target_loss = out_.variants[out_.baseline].smoothed.back();
-    for (VariantResult& variant : out_.variants) {
+  }
+
+  // After the candidates: the means of a variant are over the runs that the differences are over.
+  void average_variants() {
+    for (size_t i = 0; i < out_.variants.size(); ++i) {
+      std::set<size_t> compared;
+      for (const CandidateResult& one : out_.candidates) {
+        if (i == one.variant) compared.insert(one.runs.begin(), one.runs.end());
+        if (i == out_.baseline) compared.insert(one.baseline_runs.begin(), one.baseline_runs.end());
+      }
+      VariantResult& variant = out_.variants[i];
+      variant.averaged.assign(compared.begin(), compared.end());
+      const Mean mean = average(variant.averaged);
+      variant.loss = mean.loss;
+      variant.smoothed = mean.smoothed;
+      variant.validation = mean.validation;
+      variant.window_loss = window_mean(mean.loss);
+    }
+    const VariantResult& baseline = out_.variants[out_.baseline];
+    out_.target_loss = baseline.smoothed.back();
+    for (VariantResult& variant : out_.variants)
       variant.tokens_to_target = tokens_to_reach(variant.smoothed, out_.grid, out_.target_loss);
+    for (const CandidateResult& one : out_.candidates) {
+      if (one.baseline_runs.size() == baseline.averaged.size()) continue;
+      out_.notes.push_back(
+          {true, fmt::format("The losses of {} by themselves are means over the seeds {}, but {} is compared "
+                             "with it over the seeds {} alone.",
+                             baseline.variant.label, seeds_of(baseline.averaged),
+                             out_.variants[one.variant].variant.label, seeds_of(one.baseline_runs))});
     }
   }
 
@@ -183,23 +158,42 @@ class Builder {
     return std::max({1.0, points / 50.0, std::min(4.0, points / 10.0)});
   }
 
-  VariantResult average(const Variant& variant) const {
-    VariantResult result;
-    result.variant = variant;
+  struct Mean {
+    std::vector<double> loss;
+    std::vector<double> smoothed;
+    std::vector<double> validation;
+  };
+
+  Mean average(const std::vector<size_t>& runs) const {
     std::vector<std::vector<double>> losses;
     std::vector<std::vector<double>> validations;
-    for (const size_t run : variant.runs) {
+    for (const size_t run : runs) {
       losses.push_back(out_.runs[run].loss);
       validations.push_back(out_.runs[run].validation);
     }
-    result.loss = mean_over(losses);
-    result.validation = mean_over(validations);
-    result.smoothed = smooth(result.loss, smoothing_points());
-    result.window_loss = mean_in(result.loss, out_.grid, out_.window.begin, out_.window.end);
+    Mean mean;
+    mean.loss = mean_over(losses);
+    mean.smoothed = smooth(mean.loss, smoothing_points());
+    mean.validation = mean_over(validations);
+    return mean;
+  }
+
+  // Those of `runs` with a loss in the window that is not finite.
+  std::vector<size_t> diverged(const std::vector<size_t>& runs) const {
+    std::vector<size_t> result;
+    for (const size_t run : runs) {
+      if (nonfinite_losses(out_, out_.runs[run]).any()) result.push_back(run);
+    }
     return result;
   }
 
   uint64_t seed(size_t run) const { return out_.runs[run].data.config.run.seed; }
+
+  std::string seeds_of(const std::vector<size_t>& runs) const {
+    std::vector<uint64_t> seeds;
+    for (const size_t run : runs) seeds.push_back(seed(run));
+    return fmt::format("{}", fmt::join(seeds, ", "));
+  }
 
   // Runs that share a seed; where none do, all against all is no pairing, so the first of each side.
   std::vector<std::pair<size_t, size_t>> pair_runs(const Variant& candidate, const Variant& baseline) const {
@@ -213,10 +207,6 @@ class Builder {
     return pairs;
   }
 
-  bool in_window(int64_t step) const {
-    return step >= out_.window.first_step && step <= out_.window.last_step;
-  }
-
   double window_mean(const std::vector<double>& values) const {
     return mean_in(values, out_.grid, out_.window.begin, out_.window.end);
   }
@@ -224,7 +214,7 @@ class Builder {
   std::vector<double> validation_in_window(const std::vector<double>& values) const {
     std::vector<double> inside;
     for (size_t i = 0; i < values.size(); ++i) {
-      if (in_window(out_.validation_steps[i]) && std::isfinite(values[i])) inside.push_back(values[i]);
+      if (in_window(out_, out_.validation_steps[i]) && std::isfinite(values[i])) inside.push_back(values[i]);
     }
     return inside;
   }
@@ -245,22 +235,22 @@ class Builder {
       result.seeds.push_back({seed(a), window_mean(subtract(out_.runs[a].loss, out_.runs[b].loss)),
                               validation_mean(subtract(out_.runs[a].validation, out_.runs[b].validation))});
     }
-    // Only what is paired where seeds are shared, all runs where none are.
-    Variant above = candidate;
-    Variant below = baseline;
-    if (!result.seeds.empty()) {
-      above.runs.clear();
-      below.runs.clear();
+    if (result.seeds.empty()) {
+      result.runs = candidate.runs;
+      result.baseline_runs = baseline.runs;
+    } else {
       for (const auto& [a, b] : result.pairs) {
-        above.runs.push_back(a);
-        below.runs.push_back(b);
+        result.runs.push_back(a);
+        result.baseline_runs.push_back(b);
       }
     }
-    const VariantResult left = average(above);
-    const VariantResult right = average(below);
+    const Mean left = average(result.runs);
+    const Mean right = average(result.baseline_runs);
     result.difference = subtract(left.loss, right.loss);
     result.smoothed_difference = smooth(result.difference, smoothing_points());
     result.validation_difference = subtract(left.validation, right.validation);
+    result.diverged =
+        !out_.variants[variant].diverged.empty() || !out_.variants[out_.baseline].diverged.empty();
     estimate(candidate, baseline, result);
     describe_pairing(candidate, baseline, result);
     result.segments = cut_into_segments(left.loss, right.loss, result.difference);
@@ -282,9 +272,8 @@ class Builder {
       if (!training.empty()) result.training = paired_seeds(training);
       if (validated && !validation.empty()) result.validation = paired_seeds(validation);
     } else if (result.seeds.empty() && candidate.runs.size() >= 2 && baseline.runs.size() >= 2) {
-      result.training = unpaired_seeds(window_means(candidate), window_means(baseline));
-      if (validated)
-        result.validation = unpaired_seeds(validation_means(candidate), validation_means(baseline));
+      result.training = unpaired(window_means(candidate), window_means(baseline));
+      if (validated) result.validation = unpaired(validation_means(candidate), validation_means(baseline));
     } else {
       const FinitePoints points = finite_in(result.difference, out_.grid, out_.window.begin, out_.window.end);
       result.training = batch_means(points.values, points.weights);
@@ -293,21 +282,29 @@ class Builder {
         result.validation = batch_means(values, std::vector<double>(values.size(), 1.0));
       }
     }
+    result.training.diverged = result.diverged;
+    if (result.validation) result.validation->diverged = result.diverged;
     result.verdict = result.training.verdict();
     const Verdict other = result.validation ? result.validation->verdict() : Verdict::kNone;
     if (other != Verdict::kNone && other != result.verdict && result.verdict != Verdict::kNone)
       result.verdict = Verdict::kNone;
   }
 
+  static Estimate unpaired(const std::vector<double>& candidate, const std::vector<double>& baseline) {
+    return candidate.empty() || baseline.empty() ? Estimate() : unpaired_seeds(candidate, baseline);
+  }
+
   std::vector<double> window_means(const Variant& variant) const {
     std::vector<double> means;
     for (const size_t run : variant.runs) means.push_back(window_mean(out_.runs[run].loss));
+    std::erase_if(means, [](double mean) { return !std::isfinite(mean); });
     return means;
   }
 
   std::vector<double> validation_means(const Variant& variant) const {
     std::vector<double> means;
     for (const size_t run : variant.runs) means.push_back(validation_mean(out_.runs[run].validation));
+    std::erase_if(means, [](double mean) { return !std::isfinite(mean); });
     return means;
   }
 
@@ -319,10 +316,9 @@ class Builder {
                                               candidate.label, baseline.label)});
     } else if (result.seeds.size() < candidate.runs.size() || result.seeds.size() < baseline.runs.size()) {
       out_.notes.push_back(
-          {false, fmt::format("Of {} and {}, only the seeds that both have ({}) are in the difference and in "
-                              "the table of mean losses along the curve; the losses of a variant elsewhere "
-                              "are means over all its runs.",
-                              candidate.label, baseline.label, result.seeds.size())});
+          {false, fmt::format("Of {} and {}, only the seeds that both have ({}) are compared and in the mean "
+                              "losses; the others are left out.",
+                              candidate.label, baseline.label, seeds_of(result.runs))});
     }
     if (result.training.correlated) {
       out_.notes.push_back(
@@ -355,6 +351,16 @@ class Builder {
 };
 
 }  // namespace
+
+NonfiniteLosses nonfinite_losses(const Comparison& comparison, const RunResult& run) {
+  NonfiniteLosses result;
+  for (size_t i = comparison.window.begin; i < comparison.window.end; ++i)
+    result.training += !std::isfinite(run.loss[i]);
+  for (size_t i = 0; i < run.validation.size(); ++i)
+    result.validation +=
+        in_window(comparison, comparison.validation_steps[i]) && !std::isfinite(run.validation[i]);
+  return result;
+}
 
 Comparison compare(const Options& options) {
   return Builder().build(options);

@@ -1,8 +1,10 @@
 // The paired comparison of runs: step by step over what they share, a candidate minus the baseline.
 //
 // The verdict rule. A mean difference is "lower" or "higher" where its 95 % interval lies on one side of
-// zero, else there is no verdict. The verdict of a comparison is that of the training loss over the window,
-// unless the validation loss has the opposite verdict: then there is none.
+// zero, else there is no verdict. There is none where a run of either side has a loss in the window that is
+// not finite: to leave that run out would praise the seeds that survived. The verdict of a comparison is that
+// of the training loss over the window, unless the validation loss has the opposite verdict: then there is
+// none.
 #pragma once
 
 #include "report/grid.h"
@@ -13,6 +15,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace ssgpt::report {
@@ -35,7 +38,9 @@ struct RunResult {
 
 struct VariantResult {
   Variant variant;
-  // Means over its runs.
+  std::vector<size_t> averaged;  // of its runs: those that a difference is over
+  std::vector<size_t> diverged;  // of its runs: those with a loss in the window that is not finite
+  // Means over `averaged`.
   std::vector<double> loss;
   std::vector<double> smoothed;
   std::vector<double> validation;
@@ -64,7 +69,11 @@ struct CandidateResult {
   std::vector<std::pair<size_t, size_t>>
       pairs;                          // runs (candidate, baseline) of a seed; the first of each side without
   std::vector<SeedDifference> seeds;  // where the pairs share their seeds
-  // On the shared stretches: of the means over the pairs where seeds are shared, over all runs otherwise.
+  // What the differences are over: the runs of the pairs where seeds are shared, all runs otherwise.
+  std::vector<size_t> runs;
+  std::vector<size_t> baseline_runs;
+  bool diverged = false;  // a run of either variant diverged, paired or not: there is no verdict
+  // On the shared stretches: of the means over `runs` and `baseline_runs`.
   std::vector<double> difference;
   std::vector<double> smoothed_difference;
   std::vector<double> validation_difference;  // at the shared validation steps
@@ -93,6 +102,18 @@ struct Comparison {
 // Throws core::InputError for what cannot be read, core::UsageError for fewer than two runs, a baseline that
 // is not among them, a window without points, and runs that make no sense side by side (check_comparable).
 Comparison compare(const Options& options);
+
+// Losses of a run in the window that are not finite.
+struct NonfiniteLosses {
+  int64_t training = 0;  // stretches
+  int64_t validation = 0;
+  bool any() const { return training > 0 || validation > 0; }
+};
+NonfiniteLosses nonfinite_losses(const Comparison& comparison, const RunResult& run);
+
+// "SSMax diverged in 1 of 3 seeds (...)": for each variant of the candidate's comparison that did; empty
+// where none did.
+std::string divergence_statement(const Comparison& comparison, const CandidateResult& candidate);
 
 // The lines of CandidateResult::summary.
 std::vector<std::string> summarize(const Comparison& comparison, const CandidateResult& candidate);

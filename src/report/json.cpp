@@ -65,6 +65,11 @@ Json variant_json(const Comparison& comparison, const VariantResult& variant) {
     object["runs"].push_back(comparison.runs[run].label);
     object["seeds"].push_back(comparison.runs[run].data.config.run.seed);
   }
+  object["averaged_runs"] = Json::array();  // those that the means below are over
+  for (const size_t run : variant.averaged) object["averaged_runs"].push_back(comparison.runs[run].label);
+  object["diverged_seeds"] = Json::array();
+  for (const size_t run : variant.diverged)
+    object["diverged_seeds"].push_back(comparison.runs[run].data.config.run.seed);
   object["window_loss"] = variant.window_loss;
   object["final_loss"] = variant.loss.back();
   object["final_smoothed_loss"] = variant.smoothed.back();
@@ -75,11 +80,13 @@ Json variant_json(const Comparison& comparison, const VariantResult& variant) {
 }
 
 Json candidate_json(const Comparison& comparison, const CandidateResult& candidate) {
-  Json object = {{"candidate", comparison.variants[candidate.variant].variant.label},
-                 {"baseline", comparison.variants[comparison.baseline].variant.label},
-                 {"verdict", to_string(candidate.verdict)},
-                 {"summary", candidate.summary},
-                 {"attention_alone_differs", candidate.attention_alone}};
+  Json object = {
+      {"candidate", comparison.variants[candidate.variant].variant.label},
+      {"baseline", comparison.variants[comparison.baseline].variant.label},
+      {"verdict", to_string(candidate.verdict)},
+      {"diverged", candidate.diverged ? Json(divergence_statement(comparison, candidate)) : Json(nullptr)},
+      {"summary", candidate.summary},
+      {"attention_alone_differs", candidate.attention_alone}};
   object["training"] = estimate_json(candidate.training);
   object["validation"] = candidate.validation ? estimate_json(*candidate.validation) : Json(nullptr);
   object["seeds"] = Json::array();

@@ -23,15 +23,16 @@ struct Position {
   int64_t line;
 };
 
-int64_t integer(const json& object, const char* name, const Position& at) {
+int64_t integer(const json& object, const char* name, const Position& at, int64_t least) {
   const auto found = object.find(name);
-  if (found == object.end() || !found->is_number_integer() || found->get<int64_t>() < 0) {
-    throw core::InputError(
-        "{}:{}: `{}` is missing or no whole number of 0 or more. The line is no record of a training; "
-        "the file was damaged or is not a run's metrics.",
-        at.path.string(), at.line, name);
-  }
-  return found->get<int64_t>();
+  // An unsigned value above the largest int64_t reads as a negative one.
+  if (found != object.end() && found->is_number_integer() && found->get<int64_t>() >= least)
+    return found->get<int64_t>();
+  throw core::InputError(
+      "{}:{}: `{}` is {}, not a whole number of {} or more. The line is no record of a training; the file "
+      "was "
+      "damaged or is not a run's metrics.",
+      at.path.string(), at.line, name, found == object.end() ? "missing" : found->dump(), least);
 }
 
 double loss_value(const json& value, const char* name, const Position& at) {
@@ -52,13 +53,18 @@ double loss_value(const json& value, const char* name, const Position& at) {
       at.path.string(), at.line, name, step, before);
 }
 
+// The last step before the first line. What log.every is at present need not be what it was then: a resume
+// may change it.
+int64_t begin_of_first(int64_t step, const RunData& run) {
+  if (run.info != "{}" && run.parent.empty()) return 0;
+  return std::max<int64_t>(0, step - run.config.log.every);
+}
+
 void add_record(const json& object, const Position& at, RunData& run) {
-  const int64_t step = integer(object, "step", at);
-  const int64_t tokens = integer(object, "tokens", at);
+  const int64_t step = integer(object, "step", at, /*least=*/1);
+  const int64_t tokens = integer(object, "tokens", at, /*least=*/0);
   if (const auto found = object.find("train/loss"); found != object.end()) {
-    const int64_t before = run.train.empty()
-                               ? std::max<int64_t>(0, step - std::max<int64_t>(1, run.config.log.every))
-                               : run.train.back().last_step;
+    const int64_t before = run.train.empty() ? begin_of_first(step, run) : run.train.back().last_step;
     if (step <= before) throw_order(at, "train/loss", step, before);
     run.train.push_back({before + 1, step, tokens, loss_value(*found, "train/loss", at)});
   }
@@ -109,6 +115,17 @@ std::optional<config::SwapAttention> read_manual_swap(const json& info, const st
   return config::SwapAttention{.at_step = step.get<int64_t>(), .kind = *kind};
 }
 
+// Empty where the field is absent or null.
+std::string text_of(const json& info, const char* name, const std::filesystem::path& path) {
+  const auto found = info.find(name);
+  if (found == info.end() || found->is_null()) return "";
+  if (!found->is_string()) {
+    throw core::InputError("{}: `{}` is {}, not a string; the file was damaged.", path.string(), name,
+                           found->dump());
+  }
+  return found->get<std::string>();
+}
+
 void read_info(const std::filesystem::path& path, RunData& run) {
   run.info = "{}";
   if (!std::filesystem::exists(path)) return;
@@ -117,9 +134,9 @@ void read_info(const std::filesystem::path& path, RunData& run) {
     throw core::InputError("{}: not a JSON object; the file was damaged.", path.string());
   run.info = core::read_text(path);
   run.manual_swap = read_manual_swap(info, path);
-  run.parent = info.value("parent", json()).is_string() ? info["parent"].get<std::string>() : "";
-  run.data_fingerprint =
-      info.value("data_fingerprint", json()).is_string() ? info["data_fingerprint"].get<std::string>() : "";
+  run.parent = text_of(info, "parent", path);
+  run.data_fingerprint = text_of(info, "data_fingerprint", path);
+  run.validation_fingerprint = text_of(info, "validation_fingerprint", path);
 }
 
 }  // namespace

@@ -1,23 +1,39 @@
 #include "report/series.h"
 
+#include "metrics/meters.h"
+
 #include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <numeric>
 
 namespace ssgpt::report {
 
+FinitePoints finite_in(const std::vector<double>& values, const std::vector<Stretch>& grid, size_t begin,
+                       size_t end) {
+  FinitePoints points;
+  for (size_t i = begin; i < end; ++i) {
+    if (!std::isfinite(values[i])) continue;
+    points.values.push_back(values[i]);
+    points.weights.push_back(grid[i].steps());
+  }
+  return points;
+}
+
+double mean_in(const std::vector<double>& values, const std::vector<Stretch>& grid, size_t begin,
+               size_t end) {
+  const FinitePoints points = finite_in(values, grid, begin, end);
+  const double weight = std::accumulate(points.weights.begin(), points.weights.end(), 0.0);
+  return std::inner_product(points.values.begin(), points.values.end(), points.weights.begin(), 0.0) / weight;
+}
+
 std::vector<double> smooth(const std::vector<double>& values, double span) {
-  const double decay = 1.0 - 1.0 / std::max(1.0, span);
+  metrics::SmoothedMean mean(1.0 - 1.0 / std::max(1.0, span));
   std::vector<double> smoothed;
-  double mean = std::numeric_limits<double>::quiet_NaN();
-  double weight = 0.0;
   for (const double value : values) {
-    if (std::isfinite(value)) {
-      weight = decay * weight + (1.0 - decay);
-      mean = std::isnan(mean) ? value : mean + (1.0 - decay) / weight * (value - mean);
-    }
-    smoothed.push_back(mean);
+    mean.add(value);
+    smoothed.push_back(mean.value().value_or(std::numeric_limits<double>::quiet_NaN()));
   }
   return smoothed;
 }

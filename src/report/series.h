@@ -3,10 +3,22 @@
 
 #include "report/grid.h"
 
+#include <cstddef>
 #include <optional>
 #include <vector>
 
 namespace ssgpt::report {
+
+// Values and weights (steps) without what is not finite.
+struct FinitePoints {
+  std::vector<double> values;
+  std::vector<double> weights;
+};
+FinitePoints finite_in(const std::vector<double>& values, const std::vector<Stretch>& grid, size_t begin,
+                       size_t end);
+
+// The mean a step over the finite values of begin..end (end excluded); NaN where there are none.
+double mean_in(const std::vector<double>& values, const std::vector<Stretch>& grid, size_t begin, size_t end);
 
 // The bias-corrected exponential mean of metrics::SmoothedMean, over `span` points; NaN before the first
 // finite value.

@@ -161,7 +161,7 @@ std::string_view to_string(Verdict verdict) {
 }
 
 Verdict Estimate::verdict() const {
-  if (method == Method::kNone || correlated) return Verdict::kNone;
+  if (method == Method::kNone || correlated || diverged) return Verdict::kNone;
   if (high() < 0.0) return Verdict::kLower;
   if (low() > 0.0) return Verdict::kHigher;
   return Verdict::kNone;

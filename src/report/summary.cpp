@@ -55,6 +55,13 @@ std::string verdict_line(const Comparison& comparison, const CandidateResult& ca
         loss, name, baseline, estimate.mean, where, estimate.values, estimate.values == 1 ? "" : "s",
         estimate.values == 1 ? "is" : "are", kFewestPoints);
   }
+  if (estimate.diverged) {
+    return fmt::format(
+        "No verdict on the {} loss: over what is finite, {} minus {} is {:+.4f} nats a token {} ({}, {}), "
+        "which "
+        "leaves out where a run diverged.",
+        loss, name, baseline, estimate.mean, where, interval(estimate), basis(estimate));
+  }
   if (estimate.correlated) {
     return fmt::format(
         "No verdict on the {} loss: {} minus {} is {:+.4f} nats a token {}, but it drifts or is correlated "
@@ -72,6 +79,17 @@ std::string verdict_line(const Comparison& comparison, const CandidateResult& ca
   return fmt::format("{} has a {} {} loss than {}: {:+.4f} nats a token {} ({}, {}).", name,
                      to_string(estimate.verdict()), loss, baseline, estimate.mean, where, interval(estimate),
                      basis(estimate));
+}
+
+// "the training loss is not finite at 3 of the 80 points of the window"
+std::string nonfinite_text(const Comparison& comparison, const RunResult& run) {
+  const NonfiniteLosses losses = nonfinite_losses(comparison, run);
+  if (losses.training > 0) {
+    return fmt::format("the training loss is not finite at {} of the {} points of the window",
+                       losses.training, comparison.window.end - comparison.window.begin);
+  }
+  return fmt::format("the validation loss is not finite {} time{} in the window", losses.validation,
+                     losses.validation == 1 ? "" : "s");
 }
 
 std::string tokens_line(const Comparison& comparison, const CandidateResult& candidate) {
@@ -94,13 +112,34 @@ std::string tokens_line(const Comparison& comparison, const CandidateResult& can
 
 }  // namespace
 
+std::string divergence_statement(const Comparison& comparison, const CandidateResult& candidate) {
+  std::string text;
+  for (const size_t side : {candidate.variant, comparison.baseline}) {
+    const VariantResult& variant = comparison.variants[side];
+    if (variant.diverged.empty()) continue;
+    const size_t runs = variant.variant.runs.size();
+    text += fmt::format("{}{} diverged", text.empty() ? "" : "; ", variant.variant.label);
+    if (runs > 1) text += fmt::format(" in {} of {} seeds", variant.diverged.size(), runs);
+    std::string details;
+    for (const size_t i : variant.diverged) {
+      const RunResult& run = comparison.runs[i];
+      details += fmt::format("{}seed {}: {}", details.empty() ? "" : "; ", run.data.config.run.seed,
+                             nonfinite_text(comparison, run));
+    }
+    text += fmt::format(" ({})", details);
+  }
+  return text;
+}
+
 std::vector<std::string> summarize(const Comparison& comparison, const CandidateResult& candidate) {
   std::vector<std::string> lines;
+  if (candidate.diverged)
+    lines.push_back(fmt::format("No verdict: {}.", divergence_statement(comparison, candidate)));
   if (candidate.verdict == Verdict::kNone && candidate.training.verdict() != Verdict::kNone) {
     lines.push_back("No verdict: training and validation loss point in opposite directions.");
   }
   lines.push_back(verdict_line(comparison, candidate, candidate.training, "training"));
-  if (candidate.training.method != Method::kNone && !candidate.training.correlated) {
+  if (candidate.training.method != Method::kNone && !candidate.training.correlated && !candidate.diverged) {
     lines.push_back(
         fmt::format("The smallest difference that this experiment could have shown is about {:.4f} nats (a "
                     "true difference of "
@@ -109,12 +148,13 @@ std::vector<std::string> summarize(const Comparison& comparison, const Candidate
   }
   if (candidate.validation)
     lines.push_back(verdict_line(comparison, candidate, *candidate.validation, "validation"));
-  if (!comparison.validation_steps.empty()) {
+  if (!comparison.validation_steps.empty() && std::isfinite(candidate.validation_difference.back())) {
     lines.push_back(
         fmt::format("At the last shared validation, step {}, the validation loss differs by {:+.4f}.",
                     comparison.validation_steps.back(), candidate.validation_difference.back()));
   }
-  if (const std::string line = tokens_line(comparison, candidate); !line.empty()) lines.push_back(line);
+  if (const std::string line = tokens_line(comparison, candidate); !line.empty() && !candidate.diverged)
+    lines.push_back(line);
   if (candidate.training.method == Method::kBatchMeans) {
     lines.push_back(
         "One pair of runs: the variance between seeds is not in this error, so another seed may give another "

@@ -1,8 +1,12 @@
 #include "core/text.h"
 #include "report/output.h"
+#include "report/text_table.h"
 
 #include <algorithm>
 #include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -11,34 +15,16 @@ namespace {
 
 using Row = std::vector<std::string>;
 
-// Columns on a terminal: code points, since labels and signs may be outside ASCII.
-size_t width(const std::string& text) {
-  return static_cast<size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
-}
-
 // The first column to the left, the others to the right; a line under the heading.
 std::string aligned(const std::vector<Row>& rows) {
-  std::vector<size_t> widths(rows.front().size(), 0);
+  std::vector<TextTable::Align> columns(rows.front().size(), TextTable::Align::kRight);
+  columns.front() = TextTable::Align::kLeft;
+  TextTable table(std::move(columns));
   for (const Row& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width(row[i]));
+    table.add(row);
+    if (&row == &rows.front()) table.add_rule();
   }
-  std::string text;
-  for (size_t r = 0; r < rows.size(); ++r) {
-    std::string line;
-    for (size_t i = 0; i < rows[r].size(); ++i) {
-      const std::string padding(widths[i] - width(rows[r][i]), ' ');
-      line.append("  ").append(i == 0 ? rows[r][i] + padding : padding + rows[r][i]);
-    }
-    line.erase(line.find_last_not_of(' ') + 1);
-    text.append(line).append("\n");
-    if (r == 0) {
-      size_t total = 0;
-      for (const size_t w : widths) total += w + 2;
-      text.append("  ").append(total - 2, '-').append("\n");
-    }
-  }
-  return text;
+  return table.text(/*indent=*/2);
 }
 
 std::string loss(double value) {
@@ -77,13 +63,17 @@ std::string variants_table(const Comparison& comparison) {
   std::vector<Row> rows = {{"", "runs", "window", "final", "smoothed", "validation",
                             fmt::format("tokens to {}", loss(comparison.target_loss))}};
   for (const VariantResult& variant : comparison.variants) {
-    rows.push_back({variant.variant.label, fmt::format("{}", variant.variant.runs.size()),
+    const size_t averaged = variant.averaged.size();
+    const size_t all = variant.variant.runs.size();
+    rows.push_back({variant.variant.label,
+                    averaged == all ? fmt::format("{}", all) : fmt::format("{} of {}", averaged, all),
                     loss(variant.window_loss), loss(variant.loss.back()), loss(variant.smoothed.back()),
                     variant.validation.empty() ? "-" : loss(variant.validation.back()),
                     variant.tokens_to_target ? core::human_count(*variant.tokens_to_target) : "not reached"});
   }
   return fmt::format(
-      "Losses: mean over the window, last line, smoothed over about {:.0f} steps, last validation\n{}",
+      "Losses, means over the runs compared: over the window, last line, smoothed over about {:.0f} steps, "
+      "last validation\n{}",
       comparison.smoothing_steps, aligned(rows));
 }
 

@@ -4,6 +4,7 @@
 #include "core/error.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <set>
 
 #include <fmt/format.h>
@@ -40,6 +41,27 @@ bool same_swaps(const RunData& a, const RunData& b) {
   return std::equal(first.begin(), first.end(), second.begin(), second.end(), equal);
 }
 
+// A fork goes on from a checkpoint in the middle of a run; --init-from begins at step 0.
+bool is_fork(const RunData& run) {
+  return !run.parent.empty() && run.train.front().first_step > 1;
+}
+
+bool is_fork_of(const RunData& fork, const RunData& trunk) {
+  const auto inside = [](const std::filesystem::path& path, const std::filesystem::path& directory) {
+    const auto ends = std::mismatch(directory.begin(), directory.end(), path.begin(), path.end());
+    return ends.first == directory.end();
+  };
+  return is_fork(fork) && inside(std::filesystem::weakly_canonical(fork.parent),
+                                 std::filesystem::weakly_canonical(trunk.directory));
+}
+
+// Whether both have trained from the same beginning for as long. Forks keep the seed of their trunk, so those
+// of other seeds have other trunks, and begin alike where they begin at the same step.
+bool same_origin(const RunData& a, const RunData& b) {
+  return a.parent == b.parent || (is_fork(a) && is_fork(b) && a.config.run.seed != b.config.run.seed &&
+                                  a.train.front().first_step == b.train.front().first_step);
+}
+
 bool is_material(const config::Difference& difference, const RunData& a, const RunData& b) {
   const std::string& key = difference.key;
   if (key == "run.name" || key == "run.seed") return false;
@@ -53,8 +75,9 @@ bool is_material(const config::Difference& difference, const RunData& a, const R
 
 bool same_settings(const RunData& a, const RunData& b) {
   const std::vector<config::Difference> all = config::differences(a.config, b.config);
-  return same_swaps(a, b) && std::none_of(all.begin(), all.end(),
-                                          [&](const config::Difference& d) { return is_material(d, a, b); });
+  return same_origin(a, b) && same_swaps(a, b) &&
+         std::none_of(all.begin(), all.end(),
+                      [&](const config::Difference& d) { return is_material(d, a, b); });
 }
 
 std::string manual_swap_text(const RunData& run) {
@@ -145,7 +168,10 @@ std::vector<Note> check_comparable(const RunData& baseline, const RunData& other
 std::optional<std::string> validation_mismatch(const RunData& baseline, const RunData& other) {
   const config::Config& a = baseline.config;
   const config::Config& b = other.config;
-  if (a.data.validation != b.data.validation) return "data.validation differs";
+  const bool known = !baseline.validation_fingerprint.empty() && !other.validation_fingerprint.empty();
+  if (known && baseline.validation_fingerprint != other.validation_fingerprint)
+    return "the validation text differs";
+  if (!known && a.data.validation != b.data.validation) return "data.validation differs";
   if (a.data.sequence_length != b.data.sequence_length) return "data.sequence_length differs";
   if (a.evaluate.batches * a.train.micro_batch_size != b.evaluate.batches * b.train.micro_batch_size) {
     return "evaluate.batches times train.micro_batch_size, the number of windows, differs";
@@ -229,6 +255,12 @@ std::vector<SettingDifference> setting_differences(const RunData& baseline, cons
   const std::string before = manual_swap_text(baseline);
   const std::string after = manual_swap_text(candidate);
   if (before != after) result.push_back({"manual_swap", before, after, !same_swaps(baseline, candidate)});
+  if (baseline.parent != candidate.parent) {
+    const bool material = !same_origin(baseline, candidate) && !is_fork_of(candidate, baseline) &&
+                          !is_fork_of(baseline, candidate);
+    result.push_back({"parent", baseline.parent.empty() ? "none" : baseline.parent,
+                      candidate.parent.empty() ? "none" : candidate.parent, material});
+  }
   return result;
 }
 

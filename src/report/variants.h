@@ -17,7 +17,8 @@ struct Note {
   std::string text;
 };
 
-// Runs whose settings differ in nothing that changes what is learnt, but the seed.
+// Runs whose settings and beginning (RunData::parent) differ in nothing that changes what is learnt, but the
+// seed.
 struct Variant {
   std::string
       label;  // unique: "SSMax", "Softmax", or the run's name where attention does not tell them apart
@@ -25,7 +26,9 @@ struct Variant {
 };
 
 struct SettingDifference {
-  std::string key;  // of the config, or "manual_swap": a swap by --swap-attention
+  // Of the config, or "manual_swap" (a swap by --swap-attention), or "parent": the checkpoint that a run
+  // began at, immaterial where one run is a fork of the other, which shares its steps before.
+  std::string key;
   std::string baseline;
   std::string candidate;
   bool material = true;  // false: names, logging, checkpoints and the like
@@ -36,12 +39,13 @@ struct SettingDifference {
 // pairing.
 std::vector<Note> check_comparable(const RunData& baseline, const RunData& other);
 
-// Why the validation losses of the two are not of the same text; none where they are.
+// Why the validation losses of the two are not of the same text; none where they are. The text is told by
+// its fingerprint, and by its paths where a run has none.
 std::optional<std::string> validation_mismatch(const RunData& baseline, const RunData& other);
 
 // Groups runs that differ in seed alone, in order of first appearance. Where that leaves a single group, each
-// run is a variant of its own. Runs that repeat settings and seed of an earlier one are left out, with a
-// note.
+// run is a variant of its own. Runs that repeat settings, beginning and seed of an earlier one are left out,
+// with a note.
 std::vector<Variant> group_by_settings(std::span<const RunData> runs, std::vector<Note>& notes);
 
 // A unique short name for each run, in order: its variant's label, with the seed where a variant has several.

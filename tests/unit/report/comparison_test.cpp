@@ -1,12 +1,10 @@
 #include "report/comparison.h"
 
 #include "core/error.h"
-#include "core/random.h"
 #include "report/run_files.h"
 
 #include <cmath>
 #include <limits>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -20,27 +18,6 @@ using testing::Contains;
 using testing::Field;
 using testing::HasSubstr;
 using ComparisonTest = RunFilesTest;
-
-// A falling curve with noise of the text at each step (equal for runs of one seed) and a little noise of the
-// run's own.
-FakeRun curve(config::AttentionKind kind, uint64_t seed, double offset, uint64_t own,
-              double own_noise = 0.005) {
-  FakeRun run;
-  run.config.model.attention.kind = kind;
-  run.config.run.seed = seed;
-  run.config.run.name = "run" + std::to_string(own);
-  run.config.train.max_steps = 400;
-  run.last_step = 400;
-  run.loss = [=](int64_t step) {
-    const uint64_t index = static_cast<uint64_t>(step);
-    return 2.0 + 3.0 * std::exp(-static_cast<double>(step) / 100.0) + 0.2 * core::random_normal(seed, index) +
-           own_noise * core::random_normal(1000 + own, index) + offset;
-  };
-  return run;
-}
-
-constexpr auto kSoftmax = config::AttentionKind::kSoftmax;
-constexpr auto kSsmax = config::AttentionKind::kSsmax;
 
 TEST_F(ComparisonTest, FindsAKnownDifferenceFarBelowTheNoiseOfACurve) {
   FakeRun softmax = curve(kSoftmax, 1, 0.0, 1);
@@ -163,6 +140,10 @@ TEST_F(ComparisonTest, LossesThatAreNotFiniteAreLeftOutWithAWarning) {
                .baseline = {},
                .window = {}});
   EXPECT_EQ(result.candidates[0].training.values, 79);
+  EXPECT_EQ(result.candidates[0].verdict, Verdict::kNone);
+  EXPECT_THAT(result.candidates[0].summary.front(),
+              HasSubstr("No verdict: SSMax diverged (seed 1: the training "
+                        "loss is not finite at 1 of the 80 points"));
   EXPECT_TRUE(std::isfinite(result.candidates[0].training.mean));
   EXPECT_THAT(result.notes,
               Contains(testing::AllOf(Field(&Note::warning, true), Field(&Note::text, HasSubstr("finite")))));
@@ -244,9 +225,15 @@ TEST_F(ComparisonTest, AScheduledSwapIsAnotherVariantAndNoRepeat) {
 }
 
 TEST_F(ComparisonTest, SwapsByHandTellThreeRunsOfEqualConfigsApart) {
+  const std::filesystem::path trunk = root_ / "a";
+  const std::string parent = (trunk / "checkpoints/step-00000100").string();
   FakeRun early = curve(kSoftmax, 1, -0.02, 2);
+  early.parent = parent;
+  early.first_step = 101;
   early.manual_swap = config::SwapAttention{.at_step = 100, .kind = kSsmax};
   FakeRun late = curve(kSoftmax, 1, -0.01, 3);
+  late.parent = (trunk / "checkpoints/step-00000200").string();
+  late.first_step = 201;
   late.manual_swap = config::SwapAttention{.at_step = 200, .kind = kSsmax};
   const Comparison result = compare({.runs = {write_run(root_ / "a", curve(kSoftmax, 1, 0.0, 1)),
                                               write_run(root_ / "b", early), write_run(root_ / "c", late)},
@@ -262,15 +249,19 @@ TEST_F(ComparisonTest, SwapsByHandTellThreeRunsOfEqualConfigsApart) {
                                       Field(&SettingDifference::baseline, "none"),
                                       Field(&SettingDifference::candidate, HasSubstr("at step 200")),
                                       Field(&SettingDifference::material, true))));
-  EXPECT_EQ(result.runs[1].data.parent, "runs/trunk/checkpoints/step-00000100");
+  EXPECT_EQ(result.runs[1].data.parent, parent);
 }
 
 // A swap at the same step is the same training, whether the config or the command line asked for it.
 TEST_F(ComparisonTest, TheSameSwapByHandAndByConfigIsTheSameVariant) {
   FakeRun planned = curve(kSoftmax, 1, -0.02, 2);
   planned.config.train.swap_attention = config::SwapAttention{.at_step = 100, .kind = kSsmax};
+  planned.parent = "runs/trunk1/checkpoints/step-00000100";
+  planned.first_step = 101;
   FakeRun manual = curve(kSoftmax, 2, -0.02, 3);
   manual.manual_swap = config::SwapAttention{.at_step = 100, .kind = kSsmax};
+  manual.parent = "runs/trunk2/checkpoints/step-00000100";
+  manual.first_step = 101;
   const Comparison result =
       compare({.runs = {write_run(root_ / "a", curve(kSoftmax, 1, 0.0, 1)), write_run(root_ / "b", planned),
                         write_run(root_ / "c", manual)},
@@ -299,6 +290,30 @@ TEST_F(ComparisonTest, TablesAgreeWhereSeedsArePartlyShared) {
   EXPECT_NEAR(one.training.mean, -0.15, 1e-9);
   EXPECT_NEAR(one.difference.front(), -0.15, 1e-9);
   expect_segments_agree(one);
+  const VariantResult& softmax = result.variants.at(0);
+  const VariantResult& ssmax = result.variants.at(1);
+  EXPECT_EQ(softmax.variant.runs.size(), 3U);
+  EXPECT_EQ(softmax.averaged, (std::vector<size_t>{0, 1}));
+  EXPECT_NEAR(ssmax.window_loss - softmax.window_loss, one.training.mean, 1e-9);
+  EXPECT_NEAR(ssmax.loss.back() - softmax.loss.back(), one.difference.back(), 1e-9);
+  EXPECT_NEAR(ssmax.smoothed.back() - softmax.smoothed.back(), one.smoothed_difference.back(), 1e-9);
+  EXPECT_EQ(result.target_loss, softmax.smoothed.back());
+}
+
+TEST_F(ComparisonTest, AThirdVariantOfFewerSeedsIsSaidToStandAgainstOtherMeans) {
+  const Comparison result =
+      compare({.runs = {write_run(root_ / "a1", curve(kSoftmax, 1, 0.0, 1, 0.0)),
+                        write_run(root_ / "a2", curve(kSoftmax, 2, 0.0, 2, 0.0)),
+                        write_run(root_ / "b1", curve(kSsmax, 1, -0.1, 4, 0.0)),
+                        write_run(root_ / "b2", curve(kSsmax, 2, -0.2, 5, 0.0)),
+                        write_run(root_ / "c1", curve(config::AttentionKind::kSsmaxFixed, 1, -0.1, 6, 0.0))},
+               .baseline = {},
+               .window = {}});
+  EXPECT_EQ(result.variants.at(0).averaged.size(), 2U);
+  EXPECT_EQ(result.candidates.at(0).training.values, 2);
+  EXPECT_THAT(result.notes,
+              Contains(Field(&Note::text, HasSubstr("means over the seeds 1, 2, but SSMax, s fixed at 1 is "
+                                                    "compared with it over the seeds 1 alone"))));
 }
 
 TEST_F(ComparisonTest, WithoutSharedSeedsEverythingIsTheDifferenceOfTheMeans) {

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <fstream>
+#include <map>
 #include <string>
 
 #include <gmock/gmock.h>
@@ -55,9 +56,53 @@ TEST_F(RunDataTest, ReadsLossesWithTheStepsThatEachStandsFor) {
 }
 
 TEST_F(RunDataTest, AForkBeginsWhereItsFirstLineSays) {
-  const RunData run =
-      read_run(with_metrics(root_ / "run", "{\"step\":60,\"tokens\":1,\"train/loss\":4.5}\n"));
-  EXPECT_EQ(run.train[0].first_step, 51);
+  const auto directory = with_metrics(root_ / "run", "{\"step\":60,\"tokens\":1,\"train/loss\":4.5}\n");
+  std::ofstream(directory / "run.json") << R"({"parent": "runs/a/checkpoints/step-00000050"})";
+  EXPECT_EQ(read_run(directory).train[0].first_step, 51);
+  std::filesystem::remove(directory / "run.json");  // whether it is a fork is not known
+  EXPECT_EQ(read_run(directory).train[0].first_step, 51);
+}
+
+// A resume may have changed log.every: the config says what it is at the end.
+TEST_F(RunDataTest, ARunFromTheStartBeginsAtStepOneWhateverItLogsLater) {
+  const std::string text =
+      "{\"step\":50,\"tokens\":1,\"train/loss\":4.5}\n{\"step\":60,\"tokens\":2,\"train/loss\":4}\n";
+  const RunData run = read_run(with_metrics(root_ / "run", text, /*log_every=*/10));
+  EXPECT_EQ(run.train[0].first_step, 1);
+  EXPECT_EQ(run.train[1].first_step, 51);
+}
+
+TEST_F(RunDataTest, ALineWithoutAFieldOrOfAnotherTypeIsNamed) {
+  const std::string whole = "{\"step\":10,\"tokens\":640,\"train/loss\":4.5}\n";
+  const std::map<std::string, std::string> faults = {
+      {"{\"tokens\":1,\"train/loss\":4}", "`step` is missing"},
+      {"{\"step\":\"20\",\"tokens\":1,\"train/loss\":4}", "`step` is \"20\""},
+      {"{\"step\":20.5,\"tokens\":1,\"train/loss\":4}", "`step` is 20.5"},
+      {"{\"step\":0,\"tokens\":1,\"train/loss\":4}", "`step` is 0, not a whole number of 1"},
+      {"{\"step\":18446744073709551615,\"tokens\":1,\"train/loss\":4}", "`step` is 18446744073709551615"},
+      {"{\"step\":20,\"train/loss\":4}", "`tokens` is missing"},
+      {"{\"step\":20,\"tokens\":null,\"train/loss\":4}", "`tokens` is null"},
+      {"{\"step\":20,\"tokens\":-1,\"train/loss\":4}", "`tokens` is -1"},
+      {"{\"step\":20,\"tokens\":1,\"train/loss\":[4]}", "`train/loss` is [4]"},
+      {"{\"step\":20,\"tokens\":1,\"validation/loss\":true}", "`validation/loss` is true"},
+      {"[20]", "not a JSON object"}};
+  int number = 0;
+  for (const auto& [line, message] : faults) {
+    const std::string name = std::to_string(number++);
+    EXPECT_THAT(error_of(with_metrics(root_ / ("first" + name), line + "\n" + whole)),
+                testing::AllOf(testing::HasSubstr("metrics.jsonl:1: "), testing::HasSubstr(message)));
+    EXPECT_THAT(error_of(with_metrics(root_ / ("second" + name), whole + line + "\n")),
+                testing::AllOf(testing::HasSubstr("metrics.jsonl:2: "), testing::HasSubstr(message)));
+  }
+}
+
+TEST_F(RunDataTest, ARecordWithAFieldOfAnotherTypeIsNamed) {
+  const auto directory = write_run(root_ / "run", {});
+  for (const char* name : {"parent", "data_fingerprint", "validation_fingerprint"}) {
+    std::ofstream(directory / "run.json") << "{\"" << name << "\": 1}";
+    EXPECT_THAT(error_of(directory),
+                testing::AllOf(testing::HasSubstr("run.json: "), testing::HasSubstr(name)));
+  }
 }
 
 TEST_F(RunDataTest, PassesOverATornLastLineOnly) {

@@ -1,6 +1,10 @@
 #include "report/run_files.h"
 
+#include "core/random.h"
+
+#include <cmath>
 #include <fstream>
+#include <string>
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
@@ -23,6 +27,23 @@ config::Config small_config() {
   return config;
 }
 
+// A falling curve with noise of the text at each step (equal for runs of one seed) and a little noise of the
+// run's own.
+FakeRun curve(config::AttentionKind kind, uint64_t seed, double offset, uint64_t own, double own_noise) {
+  FakeRun run;
+  run.config.model.attention.kind = kind;
+  run.config.run.seed = seed;
+  run.config.run.name = "run" + std::to_string(own);
+  run.config.train.max_steps = 400;
+  run.last_step = 400;
+  run.loss = [=](int64_t step) {
+    const uint64_t index = static_cast<uint64_t>(step);
+    return 2.0 + 3.0 * std::exp(-static_cast<double>(step) / 100.0) + 0.2 * core::random_normal(seed, index) +
+           own_noise * core::random_normal(1000 + own, index) + offset;
+  };
+  return run;
+}
+
 std::filesystem::path write_run(const std::filesystem::path& directory, const FakeRun& run) {
   std::filesystem::create_directories(directory);
   std::ofstream(directory / "config.yaml") << config::dump(run.config);
@@ -30,14 +51,15 @@ std::filesystem::path write_run(const std::filesystem::path& directory, const Fa
   if (run.manual_swap) {
     info["manual_swap"] = {{"at_step", run.manual_swap->at_step},
                            {"kind", config::to_string(run.manual_swap->kind)}};
-    info["parent"] = "runs/trunk/checkpoints/step-00000100";
   }
+  if (!run.parent.empty()) info["parent"] = run.parent;
+  if (!run.validation_fingerprint.empty()) info["validation_fingerprint"] = run.validation_fingerprint;
   std::ofstream(directory / "run.json") << info;
   std::ofstream metrics(directory / "metrics.jsonl");
   const int64_t step_tokens = run.config.train.global_batch_size * run.config.data.sequence_length;
   double sum = 0.0;
   int64_t steps = 0;
-  for (int64_t step = 1; step <= run.last_step; ++step) {
+  for (int64_t step = run.first_step; step <= run.last_step; ++step) {
     sum += run.loss(step);
     ++steps;
     nlohmann::ordered_json line = {{"step", step}, {"tokens", step * step_tokens}};

@@ -19,14 +19,25 @@ config::Config small_config();
 
 struct FakeRun {
   config::Config config = small_config();
+  int64_t first_step = 1;  // above 1: a fork, whose lines begin there
   int64_t last_step = 100;
   std::function<double(int64_t step)> loss = [](int64_t) {
     return 3.0;
   };  // of one step; a line has the mean since the last
   std::map<int64_t, double> validation;
   std::string fingerprint = "f";
+  std::string validation_fingerprint;  // empty: run.json has none
+  std::string parent;                  // likewise
   std::optional<config::SwapAttention> manual_swap;
 };
+
+// A falling curve of 400 steps with noise of the text at each step (equal for runs of one seed) and a little
+// noise of the run's own.
+FakeRun curve(config::AttentionKind kind, uint64_t seed, double offset, uint64_t own,
+              double own_noise = 0.005);
+
+inline constexpr auto kSoftmax = config::AttentionKind::kSoftmax;
+inline constexpr auto kSsmax = config::AttentionKind::kSsmax;
 
 // Writes RUN/{config.yaml,run.json,metrics.jsonl} as the trainer does.
 std::filesystem::path write_run(const std::filesystem::path& directory, const FakeRun& run);

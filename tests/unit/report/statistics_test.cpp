@@ -71,7 +71,7 @@ constexpr int kRepetitions = 4000;
 const double kBinomial = 3 * std::sqrt(0.95 * 0.05 / kRepetitions);
 
 TEST(BatchMeans, IntervalsCoverTheTruthAtTheNominalRateWithoutCorrelation) {
-  for (const size_t count : {size_t{10}, size_t{40}, size_t{400}}) {
+  for (const size_t count : {size_t{20}, size_t{40}, size_t{400}}) {
     EXPECT_NEAR(repeat(count, 0.0, -0.3, kRepetitions, count).covered, 0.95, kBinomial) << count << " points";
   }
 }
@@ -123,9 +123,11 @@ TEST(BatchMeans, TheSmallestDetectableDifferenceIsFoundInFourOfFiveRepetitions) 
 }
 
 TEST(BatchMeans, EqualsTheFormulaByHand) {
-  // 10 points in 5 batches of 2: means 1.5, 3.5, 2, 6, 4.
-  const std::vector<double> values = {1, 2, 3, 4, 0, 4, 5, 7, 4, 4};
-  const Estimate estimate = batch_means(values, ones(10));
+  // 20 points in 5 batches of 4: means 1.5, 3.5, 2, 6, 4.
+  const std::vector<double> values = {0, 3, 0, 3, 2, 5, 2, 5, 0, 4, 0, 4, 9, 3, 8, 4, 6, 2, 6, 2};
+  const Estimate estimate = batch_means(values, ones(20));
+  // Neighbours are unlike: the sum of their products is below zero.
+  EXPECT_EQ(estimate.correlation_time, 1.0);
   EXPECT_EQ(estimate.method, Method::kBatchMeans);
   EXPECT_EQ(estimate.batches, 5);
   EXPECT_DOUBLE_EQ(estimate.mean, 3.4);
@@ -143,8 +145,8 @@ TEST(BatchMeans, WeighsPointsByTheirSteps) {
 }
 
 TEST(BatchMeans, TooFewPointsGiveAMeanWithoutAnErrorOrVerdict) {
-  const std::vector<double> values(9, -1.0);
-  const Estimate estimate = batch_means(values, ones(9));
+  const std::vector<double> values(19, -1.0);
+  const Estimate estimate = batch_means(values, ones(19));
   EXPECT_EQ(estimate.mean, -1.0);
   EXPECT_EQ(estimate.method, Method::kNone);
   EXPECT_EQ(estimate.verdict(), Verdict::kNone);
@@ -155,12 +157,21 @@ TEST(BatchMeans, TooFewPointsGiveAMeanWithoutAnErrorOrVerdict) {
 // wrong by design, none must be where the window is too short to tell. The estimated correlation time is
 // itself uncertain, which costs up to a point more.
 TEST(BatchMeans, CorrelatedNoiseGivesNoMoreFalseVerdictsThanTheLevel) {
-  for (const size_t count : {size_t{60}, size_t{300}}) {
-    for (const int time : {0, 2, 5, 20}) {
+  for (const size_t count : {size_t{20}, size_t{60}, size_t{300}}) {
+    for (const int time : {0, 1, 2, 5, 20}) {
       const double phi = time == 0 ? 0.0 : std::exp(-1.0 / time);
       const Tally tally = repeat(count, phi, 0.0, kRepetitions, 100 * count + static_cast<size_t>(time));
       EXPECT_LE(tally.lower + tally.higher, 0.05 + kBinomial + 0.01) << count << " points, time " << time;
     }
+  }
+}
+
+// Twelve points of AR(1) noise cannot tell their own correlation time: they would be wrong in up to a quarter
+// of cases.
+TEST(BatchMeans, ADozenPointsNeverGiveAVerdict) {
+  for (const size_t count : {size_t{10}, size_t{12}, size_t{19}}) {
+    const Tally tally = repeat(count, std::exp(-0.5), -100.0, 100, count);
+    EXPECT_EQ(tally.lower + tally.higher, 0.0) << count << " points";
   }
 }
 
