@@ -1,0 +1,257 @@
+#include "model/decoder.h"
+
+#include "core/check.h"
+#include "kernels/ops.h"
+#include "model/attention_kind.h"
+#include "model/block_weights.h"
+#include "model/linear.h"
+
+#include <algorithm>
+#include <vector>
+
+#include <ATen/ops/empty.h>
+
+namespace ssgpt::model {
+namespace {
+
+// Tokens of a prompt at a time: enough to make the products efficient.
+constexpr int64_t kPieceTokens = 256;
+
+// Activations of `batch` x `time` rows, M = batch time.
+struct Workspace {
+  at::Tensor tokens;       // int64 (M)
+  at::Tensor num_keys;     // int32 (batch, time)
+  at::Tensor residual;     // data (M, D)
+  at::Tensor normed;       // data (M, D)
+  at::Tensor rstd;         // fp32 (M)
+  at::Tensor qkv;          // data (M, 3D)
+  at::Tensor qkv_heads;    // (batch, time, 3, N, H): a view of qkv
+  at::Tensor heads;        // data (M, D)
+  at::Tensor heads_split;  // (batch, time, N, H): a view of heads
+  at::Tensor branch;       // data (M, D)
+  at::Tensor gate_up;      // data (M, 2F)
+  at::Tensor hidden;       // data (M, F)
+  bool thin = false;       // few rows: see kernels::thin_linear_forward
+};
+
+struct Cache {
+  at::Tensor keys, values;  // data (B, N, C, H)
+};
+
+}  // namespace
+
+struct Decoder::Impl {
+  Impl(const GPT& model, int64_t sequences, int64_t positions);
+
+  Workspace allocate(int64_t sequences, int64_t time, bool thin) const;
+  void linear(const Workspace& work, const at::Tensor& x, const at::Tensor& weight,
+              const at::Tensor& out) const;
+  void fill(const Workspace& work, std::span<const int64_t> tokens);
+  void attend(const Workspace& work, const BlockWeights& block, const Cache& cache) const;
+  // Runs the rows of `work` through all blocks, on the first sequences of the cache; the normed result is in
+  // work.normed.
+  void forward(const Workspace& work);
+  void share_with_all(int64_t begin, int64_t count);
+
+  const GPT& gpt;
+  const int64_t batch;
+  const int64_t capacity;
+  const int64_t num_heads;
+  const int64_t head_dim;
+  const double norm_eps;
+  RopeTables rope;  // of `capacity` rows
+  std::vector<BlockWeights> blocks;
+  at::Tensor embedding, final_norm, head;  // data (V, D), (D), (V, D)
+  std::vector<Cache> caches;
+  at::Tensor attention_scratch;  // fp32 (B, N, C + H)
+  at::Tensor logits;             // fp32 (B, V)
+  Workspace one_token;           // of all sequences
+  Workspace piece;               // of one sequence; of the last shape that prefill() needed
+  int64_t length = 0;
+  bool equal_sequences = true;
+  std::vector<int32_t> num_keys;    // (B): of the last token
+  std::vector<bool> document_ends;  // (B): whether the last token ended a document
+};
+
+Decoder::Impl::Impl(const GPT& model, int64_t sequences, int64_t positions)
+    : gpt(model),
+      batch(sequences),
+      capacity(positions),
+      num_heads(model.spec().config.num_attention_heads),
+      head_dim(model.spec().config.hidden_size / num_heads),
+      norm_eps(model.spec().config.rms_norm_eps),
+      num_keys(static_cast<size_t>(sequences), 0),
+      document_ends(static_cast<size_t>(sequences), false) {
+  const config::ModelConfig& config = gpt.spec().config;
+  SSGPT_CHECK(batch > 0 && capacity > 0, "a decoder of {} sequences and {} positions", batch, capacity);
+  SSGPT_CHECK(!has_learned_position(config.attention.kind) || capacity <= gpt.spec().sequence_length,
+              "{} positions, but p_n has {} entries", capacity, gpt.spec().sequence_length);
+  const at::Device device = gpt.execution().device;
+  rope = make_rope_tables(capacity, head_dim, config.rope_theta, device);
+  const at::Tensor log_table = make_log_table(capacity, device);
+  const ParameterStore& store = gpt.parameters();
+  embedding = store.compute("model.embed_tokens.weight");
+  final_norm = store.compute("model.norm.weight");
+  head = store.compute("lm_head.weight");
+  const at::TensorOptions data = at::TensorOptions().device(device).dtype(gpt.execution().dtype);
+  const at::TensorOptions fp32 = data.dtype(at::kFloat);
+  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    blocks.push_back(bind_block_weights(store, config, layer, log_table));
+    caches.push_back({at::empty({batch, num_heads, capacity, head_dim}, data),
+                      at::empty({batch, num_heads, capacity, head_dim}, data)});
+  }
+  attention_scratch = at::empty({batch, num_heads, capacity + head_dim}, fp32);
+  logits = at::empty({batch, config.vocab_size}, fp32);
+  one_token = allocate(batch, 1, /*thin=*/true);
+}
+
+Workspace Decoder::Impl::allocate(int64_t sequences, int64_t time, bool thin) const {
+  const config::ModelConfig& config = gpt.spec().config;
+  const int64_t rows = sequences * time;
+  const int64_t hidden = config.hidden_size;
+  const at::TensorOptions data =
+      at::TensorOptions().device(gpt.execution().device).dtype(gpt.execution().dtype);
+  Workspace work;
+  work.tokens = at::empty({rows}, data.dtype(at::kLong));
+  work.num_keys = at::empty({sequences, time}, data.dtype(at::kInt));
+  work.residual = at::empty({rows, hidden}, data);
+  work.normed = at::empty({rows, hidden}, data);
+  work.rstd = at::empty({rows}, data.dtype(at::kFloat));
+  work.qkv = at::empty({rows, 3 * hidden}, data);
+  work.qkv_heads = work.qkv.view({sequences, time, 3, num_heads, head_dim});
+  work.heads = at::empty({rows, hidden}, data);
+  work.heads_split = work.heads.view({sequences, time, num_heads, head_dim});
+  work.branch = at::empty({rows, hidden}, data);
+  work.gate_up = at::empty({rows, 2 * config.intermediate_size}, data);
+  work.hidden = at::empty({rows, config.intermediate_size}, data);
+  work.thin = thin;
+  return work;
+}
+
+void Decoder::Impl::linear(const Workspace& work, const at::Tensor& x, const at::Tensor& weight,
+                           const at::Tensor& out) const {
+  if (work.thin) {
+    kernels::thin_linear_forward(x, weight, out);
+  } else {
+    linear_forward(x, weight, out);
+  }
+}
+
+// The tokens (row-major) and how many keys each sees: one more than the token before it, or 1 behind the end
+// of a document.
+void Decoder::Impl::fill(const Workspace& work, std::span<const int64_t> tokens) {
+  const auto sequences = static_cast<size_t>(work.num_keys.size(0));
+  const auto time = static_cast<size_t>(work.num_keys.size(1));
+  const std::optional<int64_t> document_end = gpt.spec().document_token_id;
+  auto* ids = work.tokens.mutable_data_ptr<int64_t>();
+  auto* keys = work.num_keys.mutable_data_ptr<int32_t>();
+  for (size_t sequence = 0; sequence < sequences; ++sequence) {
+    for (size_t t = 0; t < time; ++t) {
+      const size_t i = sequence * time + t;
+      ids[i] = tokens[i];
+      num_keys[sequence] = document_ends[sequence] ? 1 : num_keys[sequence] + 1;
+      document_ends[sequence] = tokens[i] == document_end;
+      keys[i] = num_keys[sequence];
+    }
+  }
+}
+
+void Decoder::Impl::attend(const Workspace& work, const BlockWeights& block, const Cache& cache) const {
+  const int64_t sequences = work.num_keys.size(0);
+  const int64_t time = work.num_keys.size(1);
+  linear(work, work.normed, block.attention.qkv, work.qkv);
+  kernels::rope_forward(work.qkv_heads, rope.cos.narrow(0, length, time), rope.sin.narrow(0, length, time),
+                        work.num_keys, block.attention.row_scale);
+  kernels::cached_attention_forward(work.qkv_heads, work.num_keys, length, cache.keys.narrow(0, 0, sequences),
+                                    cache.values.narrow(0, 0, sequences),
+                                    attention_scratch.narrow(0, 0, sequences), work.heads_split);
+  linear(work, work.heads, block.attention.out, work.branch);
+}
+
+void Decoder::Impl::forward(const Workspace& work) {
+  kernels::embedding_forward(work.tokens, embedding, work.residual);
+  for (size_t layer = 0; layer < blocks.size(); ++layer) {
+    const BlockWeights& block = blocks[layer];
+    if (layer == 0) {
+      kernels::rms_norm_forward(work.residual, block.attention_norm, norm_eps, work.normed, work.rstd);
+    } else {
+      kernels::add_rms_norm_forward(work.residual, work.branch, block.attention_norm, norm_eps, work.residual,
+                                    work.normed, work.rstd);
+    }
+    attend(work, block, caches[layer]);
+    kernels::add_rms_norm_forward(work.residual, work.branch, block.mlp_norm, norm_eps, work.residual,
+                                  work.normed, work.rstd);
+    linear(work, work.normed, block.mlp.gate_up, work.gate_up);
+    kernels::swiglu_forward(work.gate_up, work.hidden);
+    linear(work, work.hidden, block.mlp.down, work.branch);
+  }
+  kernels::add_rms_norm_forward(work.residual, work.branch, final_norm, norm_eps, work.residual, work.normed,
+                                work.rstd);
+}
+
+// Copies what the first sequence holds at these positions to the others.
+void Decoder::Impl::share_with_all(int64_t begin, int64_t count) {
+  for (const Cache& cache : caches) {
+    for (const at::Tensor& tensor : {cache.keys, cache.values}) {
+      const at::Tensor positions = tensor.narrow(2, begin, count);
+      positions.narrow(0, 1, batch - 1).copy_(positions.narrow(0, 0, 1).expand({batch - 1, -1, -1, -1}));
+    }
+  }
+  std::fill(num_keys.begin() + 1, num_keys.end(), num_keys.front());
+  std::fill(document_ends.begin() + 1, document_ends.end(), document_ends.front());
+}
+
+Decoder::Decoder(const GPT& gpt, int64_t batch, int64_t capacity)
+    : impl_(std::make_unique<Impl>(gpt, batch, capacity)) {}
+Decoder::~Decoder() = default;
+
+int64_t Decoder::batch() const {
+  return impl_->batch;
+}
+int64_t Decoder::capacity() const {
+  return impl_->capacity;
+}
+int64_t Decoder::length() const {
+  return impl_->length;
+}
+
+at::Tensor Decoder::prefill(std::span<const int64_t> tokens) {
+  Impl& impl = *impl_;
+  const auto count = static_cast<int64_t>(tokens.size());
+  SSGPT_CHECK(impl.equal_sequences, "the sequences differ already");
+  SSGPT_CHECK(count > 0 && impl.length + count <= impl.capacity, "{} tokens after {}, room for {}", count,
+              impl.length, impl.capacity);
+  const int64_t begin = impl.length;
+  for (int64_t done = 0; done < count;) {
+    const int64_t time = std::min(kPieceTokens, count - done);
+    const bool fits = impl.piece.num_keys.defined() && impl.piece.num_keys.size(1) == time;
+    if (!fits) impl.piece = impl.allocate(1, time, /*thin=*/false);
+    impl.fill(impl.piece, tokens.subspan(static_cast<size_t>(done), static_cast<size_t>(time)));
+    impl.forward(impl.piece);
+    impl.length += time;
+    done += time;
+  }
+  const at::Tensor& normed = impl.piece.normed;
+  kernels::thin_linear_forward(normed.narrow(0, normed.size(0) - 1, 1), impl.head,
+                               impl.logits.narrow(0, 0, 1));
+  if (impl.batch > 1) {
+    impl.share_with_all(begin, count);
+    impl.logits.narrow(0, 1, impl.batch - 1).copy_(impl.logits.narrow(0, 0, 1).expand({impl.batch - 1, -1}));
+  }
+  return impl.logits;
+}
+
+at::Tensor Decoder::step(std::span<const int64_t> tokens) {
+  Impl& impl = *impl_;
+  SSGPT_CHECK(static_cast<int64_t>(tokens.size()) == impl.batch, "{} tokens for {} sequences", tokens.size(),
+              impl.batch);
+  SSGPT_CHECK(impl.length < impl.capacity, "all {} positions are taken", impl.capacity);
+  impl.fill(impl.one_token, tokens);
+  impl.forward(impl.one_token);
+  kernels::thin_linear_forward(impl.one_token.normed, impl.head, impl.logits);
+  ++impl.length;
+  impl.equal_sequences = impl.batch == 1;
+  return impl.logits;
+}
+
+}  // namespace ssgpt::model

@@ -1,0 +1,44 @@
+// The model one token after the other: keys and values of earlier positions are kept, so that a new token
+// costs the products of one row. Positions are absolute: rotary angles and the n of the row scale are those
+// of the full forward. Shapes: B sequences, T time, C capacity, D hidden, N heads, H head dim, V vocabulary.
+#pragma once
+
+#include "model/gpt.h"
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include <ATen/core/Tensor.h>
+
+namespace ssgpt::model {
+
+class Decoder {
+ public:
+  // Room for `batch` sequences of `capacity` tokens; all memory is allocated here but for that of prefill().
+  // Reads the weights of `gpt`, which must outlive it, at each call. The capacity may exceed the windows that
+  // the model was trained with, except with a learned p_n, which has no entry beyond them.
+  Decoder(const GPT& gpt, int64_t batch, int64_t capacity);
+  ~Decoder();
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
+
+  int64_t batch() const;
+  int64_t capacity() const;
+  int64_t length() const;  // tokens that each sequence holds
+
+  // Appends the same tokens to all sequences, which must be equal so far; computed once. A long prompt is
+  // read in pieces, and may be given in several calls. Returns the logits after the last token, fp32 (B, V):
+  // the decoder's memory, overwritten by the next call.
+  at::Tensor prefill(std::span<const int64_t> tokens);
+
+  // Appends one token to each sequence; tokens has B of them. Returns the logits after it, as prefill() does.
+  // What a sequence gets does not depend, bit for bit, on the others, their number, or the number of threads.
+  at::Tensor step(std::span<const int64_t> tokens);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ssgpt::model

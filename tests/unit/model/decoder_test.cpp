@@ -1,0 +1,159 @@
+// Decoding with a cache against the full forward of the same tokens.
+
+#include "model/decoder.h"
+
+#include "core/check.h"
+#include "model/reference.h"
+#include "model/support.h"
+
+#include <span>
+#include <tuple>
+#include <vector>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/stack.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::model {
+namespace {
+
+using Kind = config::AttentionKind;
+
+// As in gpt_test.cpp: both are fp32 computations of the same function, and their sums have other orders.
+constexpr double kFp32Tolerance = 1e-5;
+
+std::span<const int64_t> row_of(const at::Tensor& tokens, int64_t row) {
+  return {tokens.const_data_ptr<int64_t>() + row * tokens.size(1), static_cast<size_t>(tokens.size(1))};
+}
+
+std::vector<int64_t> column_of(const at::Tensor& tokens, int64_t column) {
+  std::vector<int64_t> result;
+  for (int64_t row = 0; row < tokens.size(0); ++row)
+    result.push_back(row_of(tokens, row)[static_cast<size_t>(column)]);
+  return result;
+}
+
+// Logits after position `prefix` - 1 and all later ones, fp32 (B, T - prefix + 1, V): the first `prefix`
+// tokens, which all rows share, in pieces that end at `ends`, then one token after the other.
+at::Tensor decode(Decoder& decoder, const at::Tensor& tokens, const std::vector<size_t>& ends) {
+  std::vector<at::Tensor> columns;
+  size_t begin = 0;
+  for (const size_t end : ends) {
+    const at::Tensor logits = decoder.prefill(row_of(tokens, 0).subspan(begin, end - begin));
+    if (end == ends.back()) columns.push_back(logits.clone());
+    begin = end;
+  }
+  for (auto t = static_cast<int64_t>(begin); t < tokens.size(1); ++t) {
+    columns.push_back(decoder.step(column_of(tokens, t)).clone());
+  }
+  return at::stack(columns, 1);
+}
+
+class Decoding : public testing::TestWithParam<std::tuple<Kind, bool>> {
+ protected:
+  Kind kind() const { return std::get<0>(GetParam()); }
+  // Token 3 ends documents; random rows over 7 tokens have several ends.
+  GPTSpec spec() const {
+    return small_spec(kind(), std::get<1>(GetParam()) ? std::optional<int64_t>(3) : std::nullopt);
+  }
+};
+
+TEST_P(Decoding, LogitsAreThoseOfTheFullForwardHoweverThePromptIsCut) {
+  GPT gpt(spec(), {});
+  randomize(gpt.parameters(), 5);
+  const at::Tensor tokens = random_batch(1, 11, 7, 6).tokens;
+  const at::Tensor expected = gpt.logits(tokens);
+  for (const std::vector<size_t>& ends : {std::vector<size_t>{1}, {7}, {11}, {2, 3, 8}, {4, 11}}) {
+    Decoder decoder(gpt, 1, 11);
+    const at::Tensor logits = decode(decoder, tokens, ends);
+    const auto first = static_cast<int64_t>(ends.back()) - 1;
+    EXPECT_LT(relative_error(logits, expected.narrow(1, first, 11 - first)), kFp32Tolerance) << ends.back();
+    EXPECT_EQ(decoder.length(), 11);
+  }
+}
+
+TEST_P(Decoding, SequencesOfABatchPartAfterTheirPrompt) {
+  GPT gpt(spec(), {});
+  randomize(gpt.parameters(), 5);
+  const at::Tensor tokens = random_batch(4, 11, 7, 7).tokens;
+  tokens.narrow(1, 0, 5).copy_(tokens.narrow(0, 0, 1).narrow(1, 0, 5).clone().expand({4, 5}));
+  const int64_t spare = kind() == Kind::kLearnedPn ? 0 : 5;  // p_n has no entries beyond its windows
+  Decoder decoder(gpt, 4, 11 + spare);
+  const at::Tensor logits = decode(decoder, tokens, {2, 5});
+  EXPECT_LT(relative_error(logits, gpt.logits(tokens).narrow(1, 4, 7)), kFp32Tolerance);
+  EXPECT_THROW(decoder.prefill(row_of(tokens, 0).first(1)), core::InternalError);
+
+  for (int64_t row = 0; row < 4; ++row) {
+    Decoder alone(gpt, 1, 11);
+    const at::Tensor same = decode(alone, tokens.narrow(0, row, 1), {2, 5});
+    EXPECT_TRUE(same[0].equal(logits[row])) << "row " << row << " has other bits in a batch";
+  }
+}
+
+TEST_P(Decoding, Bfloat16IsAsCloseAsTheFullForward) {
+  GPT gpt(spec(), {.device = at::kCPU, .dtype = at::kBFloat16});
+  randomize(gpt.parameters(), 5);
+  const at::Tensor tokens = random_batch(1, 11, 7, 6).tokens;
+  ParameterStore rounded(parameter_specs(spec().config, 11), at::kCPU, at::kFloat);
+  rounded.flat_master().copy_(gpt.parameters().flat_master());
+  for (const Parameter& parameter : rounded.parameters()) {
+    const std::string& name = parameter.spec.name;
+    if (name.find("ssmax") == std::string::npos) rounded.master(name).copy_(gpt.parameters().compute(name));
+  }
+  const at::Tensor exact = Reference(spec(), rounded, at::kDouble).logits(tokens);
+  Decoder decoder(gpt, 1, 11);
+  const double error = relative_error(decode(decoder, tokens, {3}), exact.narrow(1, 2, 9));
+  // Roundings of 8 bits in the same places; errors are random, so twice those of the full forward.
+  EXPECT_LT(error, 2.0 * relative_error(gpt.logits(tokens), exact) + 0x1p-8);
+}
+
+TEST_P(Decoding, GoesOnBeyondTheTrainedWindowsWhereTheKindAllows) {
+  GPT gpt(spec(), {});
+  randomize(gpt.parameters(), 5);
+  if (kind() == Kind::kLearnedPn) {
+    EXPECT_THROW(Decoder(gpt, 1, 12), core::InternalError);
+    return;
+  }
+  GPTSpec longer = spec();
+  longer.sequence_length = 40;
+  GPT wide(longer, {});
+  wide.parameters().flat_master().copy_(gpt.parameters().flat_master());
+  const at::Tensor tokens = random_batch(1, 40, 7, 8).tokens;
+  Decoder decoder(gpt, 1, 40);
+  EXPECT_LT(relative_error(decode(decoder, tokens, {25}), wide.logits(tokens).narrow(1, 24, 16)),
+            kFp32Tolerance);
+  EXPECT_THROW(decoder.step(column_of(tokens, 0)), core::InternalError) << "a full cache takes no more";
+}
+
+TEST_P(Decoding, APromptOfManyPiecesIsReadWhole) {
+  GPTSpec longer = spec();
+  longer.sequence_length = 600;
+  GPT gpt(longer, {});
+  randomize(gpt.parameters(), 9);
+  const at::Tensor tokens = random_batch(1, 600, 7, 10).tokens;
+  Decoder decoder(gpt, 2, 600);
+  const at::Tensor logits = decoder.prefill(row_of(tokens, 0));
+  const at::Tensor expected = gpt.logits(tokens).select(1, 599);
+  for (const int64_t row : {0, 1}) {
+    EXPECT_LT(relative_error(logits.narrow(0, row, 1), expected), kFp32Tolerance);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, Decoding, testing::Combine(testing::ValuesIn(all_kinds()), testing::Bool()),
+                         [](const auto& variant) {
+                           return std::string(config::to_string(std::get<0>(variant.param))) +
+                                  (std::get<1>(variant.param) ? "_documents" : "");
+                         });
+
+TEST(DecoderWeights, FollowTheModel) {
+  GPT gpt(small_spec(Kind::kSsmaxBias), {});
+  randomize(gpt.parameters(), 5);
+  const at::Tensor tokens = random_batch(1, 6, 7, 6).tokens;
+  Decoder decoder(gpt, 1, 12);
+  randomize(gpt.parameters(), 17);
+  EXPECT_LT(relative_error(decoder.prefill(row_of(tokens, 0)), gpt.logits(tokens).select(1, 5)),
+            kFp32Tolerance);
+}
+
+}  // namespace
+}  // namespace ssgpt::model
