@@ -48,6 +48,11 @@ def basis(estimate):
     return f"from {estimate['values']} seeds, {estimate['method'].split(', ')[1]}"
 
 
+def too_few(estimate):
+    values, kind = estimate["values"], estimate["values_are"]
+    return f"1 {kind[:-1]} is too few" if values == 1 else f"{values} {kind} are too few"
+
+
 def headline(comparison, one):
     """The verdict of a comparison in a sentence, and the figures it rests on."""
     candidate, baseline, training = esc(one["candidate"]), esc(one["baseline"]), one["training"]
@@ -65,9 +70,9 @@ def headline(comparison, one):
     if one["diverged"]:
         return title, f"{esc(one['diverged'])}. Over what is finite, {lead}; that leaves out where a run diverged."
     if training["low"] is None:
-        return title, f"{lead}. {training['values']} points are too few for an error."
+        return title, f"{lead}. {too_few(training)} for an error."
     lead += f", 95&nbsp;% interval <b>{signed(training['low'])}</b> to <b>{signed(training['high'])}</b>, {basis(training)}."
-    if training["window_too_short"]:
+    if training.get("window_too_short"):  # of batch means alone
         lead += " The difference drifts or is correlated over most of the window: this interval is too narrow to go by."
     elif one["verdict"] == training["verdict"] == "no verdict":
         lead += " Chance alone could give that."
@@ -107,7 +112,7 @@ def estimate_key(name, estimate):
     interval = (
         f"95&nbsp;%: {signed(estimate['low'])} … {signed(estimate['high'])}"
         if estimate["low"] is not None
-        else f"too few points for an error ({estimate['values']})"
+        else f"{too_few(estimate)} for an error"
     )
     return key(
         name,
@@ -338,7 +343,7 @@ def method(comparison):
             detail = (
                 f"{e['batches']} batches, correlation over {e['correlation_points']:.1f} of {e['values']} points"
                 if "batches" in e
-                else f"{e['values']} values"
+                else f"{e['values']} {e['values_are']}"
             )
             rows.append(
                 [

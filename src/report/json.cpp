@@ -16,6 +16,7 @@ Json estimate_json(const Estimate& estimate) {
                  {"verdict", to_string(estimate.verdict())},
                  {"method", to_string(estimate.method)}};
   object["values"] = estimate.values;
+  object["values_are"] = estimate.of_seeds ? "seeds" : "points";
   const bool known = estimate.method != Method::kNone;
   for (const auto& [name, value] :
        {std::pair{"standard_error", estimate.standard_error},

@@ -218,6 +218,118 @@ def test_a_broken_run_still_gives_a_report(program):
     assert "No verdict" in (program.directory / "report" / "report.html").read_text()
 
 
+def change_lines(directory, change):
+    path = directory / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(change(line)) + "\n" for line in lines))
+
+
+def draw(program):
+    """Runs scripts/report.py on what compare wrote; returns the page."""
+    directory = program.directory / "report"
+    command = [sys.executable, ROOT / "scripts" / "report.py", directory]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0 and result.stderr == "", result.stderr
+    return (directory / "report.html").read_text()
+
+
+def text_of(page):
+    references = References()
+    references.feed(page)
+    return " ".join(" ".join(references.text).split())
+
+
+def test_a_diverged_seed_leads_text_json_and_page(program):
+    runs = []
+    for seed in (1, 2, 3):
+        write_run(program.directory / f"a{seed}", "softmax", seed=seed, own=seed)
+        write_run(program.directory / f"b{seed}", "ssmax", seed=seed, offset=-0.5, own=10 + seed)
+        runs += [f"a{seed}", f"b{seed}"]
+    change_lines(program.directory / "b2", lambda l: {**l, "train/loss": None if l["step"] > 250 else l["train/loss"]})
+    out, _ = program.run("compare", *runs, "--out", "report")
+    statement = "SSMax diverged in 1 of 3 seeds"
+    assert out.startswith(f"No verdict: {statement} (seed 2: the training loss is not finite at 50 of the 60 points")
+    comparison = json.loads((program.directory / "report" / "comparison.json").read_text())
+    (one,) = comparison["comparisons"]
+    assert one["verdict"] == one["training"]["verdict"] == one["validation"]["verdict"] == "no verdict"
+    assert one["diverged"].startswith(statement) and one["summary"][0] == f"No verdict: {one['diverged']}."
+    assert [v["diverged_seeds"] for v in comparison["variants"]] == [[], [2]]
+    page = draw(program)
+    assert f"<h1>No verdict: {statement}</h1>" in page
+    assert "lower training loss than" not in text_of(page)
+
+
+def test_a_validation_that_is_never_finite_is_said(program, pair):
+    for run in ("softmax", "ssmax"):
+        change_lines(program.directory / run, lambda l: {**l, **({"validation/loss": None} if "validation/loss" in l else {})})
+    program.run("compare", "softmax", "ssmax", "--out", "report")
+    assert "No validation loss that the runs share is finite" in text_of(draw(program))
+
+
+def test_a_validation_that_is_not_finite_at_first_keeps_the_rows_together(program, pair):
+    for run in ("softmax", "ssmax"):
+        change_lines(program.directory / run, lambda l: {**l, **({"validation/loss": None} if l["step"] == 50 else {})})
+    change_lines(
+        program.directory / "ssmax", lambda l: {**l, **({"validation/loss": 9.0} if l["step"] == 300 else {})}
+    )
+    program.run("compare", "softmax", "ssmax", "--out", "report")
+    page = draw(program)
+    assert "<td>50</td><td>–</td><td>–</td><td>–</td>" in page
+    baseline = 2.5 + 1 / 300
+    assert f"<td>300</td><td>{baseline:.4f}</td><td>9.0000</td><td>+{9 - baseline:.4f}</td>" in page
+
+
+@pytest.mark.parametrize("every", [1, 10], ids=["one step", "one line of ten steps"])
+def test_a_single_shared_line_is_drawn(program, every):
+    for own, kind in enumerate(("softmax", "ssmax")):
+        write_run(program.directory / kind, kind, own=own, steps=every, every=every, validation_every=every)
+    out, _ = program.run("compare", "softmax", "ssmax", "--out", "report")
+    assert "too few" in out
+    assert "nan" not in "".join(re.findall(r' (?:d|x|y|cx|cy)="[^"]*"', draw(program)))
+
+
+def test_means_are_over_the_shared_seeds(program):
+    losses = {}
+    for name, kind, seed, offset in (
+        ("a1", "softmax", 1, 0),
+        ("a2", "softmax", 2, 0),
+        ("a3", "softmax", 3, 5.0),
+        ("b1", "ssmax", 1, -0.1),
+        ("b2", "ssmax", 2, -0.2),
+    ):
+        losses[name] = write_run(program.directory / name, kind, seed=seed, offset=offset)
+    out, _ = program.run("compare", *losses, "--out", "report")
+    assert "only the seeds that both have (1, 2) are compared" in " ".join(out.split())
+    assert re.search(r"^  Softmax +2 of 3 ", out, re.MULTILINE) and re.search(r"^  SSMax +2 ", out, re.MULTILINE)
+    comparison = json.loads((program.directory / "report" / "comparison.json").read_text())
+    softmax, ssmax = comparison["variants"]
+    assert softmax["averaged_runs"] == ["Softmax (seed 1)", "Softmax (seed 2)"]
+    assert softmax["window_loss"] == pytest.approx((losses["a1"] + losses["a2"])[240:].mean() / 2, abs=1e-12)
+    difference = comparison["comparisons"][0]["training"]["mean_difference"]
+    assert ssmax["window_loss"] - softmax["window_loss"] == pytest.approx(difference, abs=1e-12)
+    last = 2.5 + 1 / 300
+    row = f"<td>300</td><td>{last:.4f}</td><td>{last - 0.15:.4f}</td><td>−0.1500</td>"
+    assert row in draw(program)
+
+
+def test_a_run_from_other_weights_is_more_than_attention(program, pair):
+    path = program.directory / "ssmax" / "run.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "parent": "elsewhere/checkpoints/step-00000100"}))
+    out, _ = program.run("compare", "softmax", "ssmax", "--out", "report")
+    assert "attention alone" not in out
+    assert re.search(r"^  parent +none +elsewhere/checkpoints/step-00000100$", out, re.MULTILINE)
+    assert "More than attention differs." in draw(program)
+
+
+def test_validation_text_is_told_by_its_fingerprint(program, pair):
+    for run, fingerprint in (("softmax", "v"), ("ssmax", "w")):
+        path = program.directory / run / "run.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "validation_fingerprint": fingerprint}))
+    out, _ = program.run("compare", "softmax", "ssmax")
+    assert "Validation losses are not compared: the validation text differs" in " ".join(out.split())
+
+
 @pytest.mark.parametrize(
     "damage",
     [
