@@ -81,11 +81,20 @@ void for_each_field(std::string_view message, const std::function<void(const Fie
 }  // namespace
 
 ModelSpec read_model_spec(std::string_view serialized) {
-  constexpr uint64_t kTrainerSpec = 2, kNormalizerSpec = 3, kDenormalizerSpec = 5;
+  constexpr uint64_t kPieces = 1, kTrainerSpec = 2, kNormalizerSpec = 3, kDenormalizerSpec = 5;
   constexpr uint64_t kModelType = 3, kBpe = 2, kWhitespaceAsSuffix = 24, kByteFallback = 35;
   constexpr uint64_t kCharsmap = 2, kAddDummyPrefix = 3, kRemoveExtraWhitespaces = 4, kEscapeWhitespaces = 5;
+  constexpr uint64_t kType = 3, kUserDefined = 4;
   ModelSpec spec;
   for_each_field(serialized, [&](const Field& section) {
+    if (section.id == kPieces) {
+      spec.user_defined.push_back(false);
+      for_each_field(section.bytes, [&](const Field& field) {
+        if (field.id == kType) {
+          spec.user_defined.back() = field.number == kUserDefined;
+        }
+      });
+    }
     for_each_field(section.id == kTrainerSpec ? section.bytes : std::string_view(), [&](const Field& field) {
       switch (field.id) {
         case kModelType:

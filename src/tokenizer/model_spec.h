@@ -4,17 +4,19 @@
 #pragma once
 
 #include <string_view>
+#include <vector>
 
 namespace ssgpt::tokenizer {
 
 struct ModelSpec {
   bool bpe = false;
   bool byte_fallback = false;
-  bool blank_ends_piece = false;  // trainer_spec.treat_whitespace_as_suffix
-  bool normalizes = false;        // text is rewritten before it is split, or pieces after they are joined
-  bool adds_blank = true;         // normalizer_spec.add_dummy_prefix
-  bool removes_blanks = true;     // normalizer_spec.remove_extra_whitespaces
-  bool escapes_blanks = true;     // normalizer_spec.escape_whitespaces: a blank is U+2581 in pieces
+  bool blank_ends_piece = false;   // trainer_spec.treat_whitespace_as_suffix
+  bool normalizes = false;         // text is rewritten before it is split, or pieces after they are joined
+  bool adds_blank = true;          // normalizer_spec.add_dummy_prefix
+  bool removes_blanks = true;      // normalizer_spec.remove_extra_whitespaces
+  bool escapes_blanks = true;      // normalizer_spec.escape_whitespaces: a blank is U+2581 in pieces
+  std::vector<bool> user_defined;  // for each piece: taken whole wherever it occurs
 };
 
 // Fields that are not there have sentencepiece's defaults. What follows a malformed field is ignored: whether

@@ -4,13 +4,14 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
+#include "tokenizer/bpe.h"
+#include "tokenizer/chunk_cache.h"
 #include "tokenizer/model_spec.h"
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
-#include <unordered_map>
 #include <utility>
 
 #include <sentencepiece_processor.h>
@@ -23,59 +24,27 @@ constexpr std::string_view kBlankMark = "\xE2\x96\x81";    // U+2581, the blank 
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
 constexpr size_t kMaxChunkBytes = 64 * 1024;
 
-// Ids of short chunks that were met before: words repeat, and sentencepiece takes microseconds for each.
-class ChunkCache {
- public:
-  static constexpr size_t kMaxKeyBytes = 48;
-
-  // The calling thread's cache for the tokenizer with this number.
-  static ChunkCache& of_this_thread(uint64_t tokenizer) {
-    thread_local ChunkCache cache;
-    if (cache.tokenizer_ != tokenizer) {
-      cache.tokenizer_ = tokenizer;
-      cache.ids_.clear();
-    }
-    return cache;
-  }
-
-  const std::vector<int>* find(std::string_view chunk) const {
-    const auto found = ids_.find(chunk);
-    return found == ids_.end() ? nullptr : &found->second;
-  }
-
-  void insert(std::string_view chunk, std::vector<int> ids) {
-    constexpr size_t kMaxEntries = 1 << 16;
-    if (ids_.size() >= kMaxEntries) {
-      ids_.clear();
-    }
-    ids_.emplace(chunk, std::move(ids));
-  }
-
- private:
-  struct Hash {
-    using is_transparent = void;
-    size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
-  };
-  uint64_t tokenizer_ = 0;  // numbers start at 1
-  std::unordered_map<std::string, std::vector<int>, Hash, std::equal_to<>> ids_;
-};
-
 // U+2581 would come back as a blank, and a NUL may end a string inside the library: both go by their bytes.
 size_t special_length(std::string_view text) {
   return text.starts_with('\0') ? 1 : text.starts_with(kBlankMark) ? kBlankMark.size() : 0;
 }
 
+bool may_be_special(char first) {
+  return first == '\0' || first == kBlankMark.front();
+}
+
 // Bytes before the first special character.
 size_t plain_length(std::string_view text) {
   size_t length = 0;
-  while (length < text.size() && special_length(text.substr(length)) == 0) {
+  while (length < text.size() && !(may_be_special(text[length]) && special_length(text.substr(length)) > 0)) {
     ++length;
   }
   return length;
 }
 
 // Length of the chunk at the start of `text`: a run of line breaks, or blanks and the word after them, up to
-// a special character. No piece of a model with `independent_chunks` reaches from one chunk into the next.
+// a special character. No piece of a model that Bpe stands for reaches
+// from one chunk into the next.
 size_t chunk_length(std::string_view text) {
   const size_t limit = std::min(text.size(), kMaxChunkBytes);
   size_t length = 0;
@@ -89,7 +58,7 @@ size_t chunk_length(std::string_view text) {
     ++length;
   }
   while (length < limit && text[length] != ' ' && text[length] != '\n' &&
-         special_length(text.substr(length)) == 0) {
+         !(may_be_special(text[length]) && special_length(text.substr(length)) > 0)) {
     ++length;
   }
   if (length == kMaxChunkBytes) {  // not in the middle of a character
@@ -110,8 +79,10 @@ bool stays_in_chunk(std::string_view piece) {
   while (piece.substr(blanks).starts_with(kBlankMark)) {
     blanks += kBlankMark.size();
   }
+  // A ' ' of its own, which only a user-defined piece has, never meets a text, whose blanks become marks
+  // first.
   return piece.find(kBlankMark, blanks) == std::string_view::npos &&
-         piece.find('\0') == std::string_view::npos;
+         piece.find_first_of(std::string_view("\0 ", 2)) == std::string_view::npos;
 }
 
 // `piece` with its marks as blanks.
@@ -149,13 +120,17 @@ struct Tokenizer::Impl {
   std::vector<std::string> texts;
   std::vector<bool> is_byte;
   std::array<int32_t, 256> byte_ids{};
-  bool lossless = false;            // keeps every blank and every character: ours, or made like ours
-  bool independent_chunks = false;  // chunks of text can be encoded one by one
+  bool lossless = false;    // keeps every blank and every character: ours, or made like ours
+  bool adds_blank = false;  // before the text
+  // Where the model is one that it can stand for, and chunks of text can be encoded one by one.
+  std::unique_ptr<const Bpe> bpe;
 
   void describe(std::string_view serialized);
   bool describe_pieces();
+  std::unique_ptr<const Bpe> make_bpe(const ModelSpec& spec) const;
+  void encode_by_sentencepiece(std::string_view text, std::vector<int32_t>& ids) const;
   void encode_chunk(std::string_view chunk, ChunkCache& cache, std::vector<int32_t>& ids) const;
-  void encode_by_sentencepiece(std::string_view text, std::vector<int>& ids) const;
+  void encode_chunks(std::string_view text, std::vector<int32_t>& ids) const;
 };
 
 void Tokenizer::Impl::describe(std::string_view serialized) {
@@ -163,11 +138,27 @@ void Tokenizer::Impl::describe(std::string_view serialized) {
   const bool all_bytes = describe_pieces();
   lossless = all_bytes && spec.byte_fallback && !spec.normalizes && !spec.adds_blank &&
              !spec.removes_blanks && spec.escapes_blanks;
-  independent_chunks = lossless && spec.bpe && !spec.blank_ends_piece;
-  for (int id = 0; independent_chunks && id < processor.GetPieceSize(); ++id) {
-    independent_chunks = processor.IsByte(id) || processor.IsControl(id) || processor.IsUnknown(id) ||
-                         stays_in_chunk(processor.IdToPiece(id));
+  adds_blank = spec.adds_blank;
+  if (all_bytes && spec.byte_fallback && !spec.normalizes && !spec.removes_blanks && spec.escapes_blanks &&
+      spec.bpe && !spec.blank_ends_piece) {
+    bpe = make_bpe(spec);
   }
+}
+
+// Nothing where a piece could reach from one chunk into the next, or sentencepiece would split it up again.
+std::unique_ptr<const Bpe> Tokenizer::Impl::make_bpe(const ModelSpec& spec) const {
+  std::vector<Bpe::Piece> pieces;
+  for (int id = 0; id < processor.GetPieceSize(); ++id) {
+    if (processor.IsByte(id) || processor.IsControl(id) || processor.IsUnknown(id)) {
+      continue;
+    }
+    const auto index = static_cast<size_t>(id);
+    if (!stays_in_chunk(processor.IdToPiece(id)) || processor.IsUnused(id) || texts[index].empty()) {
+      return nullptr;
+    }
+    pieces.push_back({texts[index], processor.GetScore(id), id, spec.user_defined.at(index)});
+  }
+  return std::make_unique<Bpe>(pieces, byte_ids);
 }
 
 // Fills texts, is_byte and byte_ids; returns whether there is a piece for every byte.
@@ -193,23 +184,43 @@ bool Tokenizer::Impl::describe_pieces() {
   return num_bytes == 256;
 }
 
-void Tokenizer::Impl::encode_by_sentencepiece(std::string_view text, std::vector<int>& ids) const {
-  const auto status = processor.Encode(absl::string_view(text.data(), text.size()), &ids);
+void Tokenizer::Impl::encode_by_sentencepiece(std::string_view text, std::vector<int32_t>& ids) const {
+  std::vector<int> fresh;
+  const auto status = processor.Encode(absl::string_view(text.data(), text.size()), &fresh);
   SSGPT_CHECK(status.ok(), "sentencepiece cannot encode {} bytes of text: {}", text.size(),
               status.ToString());
+  ids.insert(ids.end(), fresh.begin(), fresh.end());
 }
 
 void Tokenizer::Impl::encode_chunk(std::string_view chunk, ChunkCache& cache,
                                    std::vector<int32_t>& ids) const {
-  if (const std::vector<int>* known = cache.find(chunk)) {
-    ids.insert(ids.end(), known->begin(), known->end());
-    return;
+  if (!bpe) {
+    encode_by_sentencepiece(chunk, ids);
+  } else if (!cache.find(chunk, ids)) {
+    const size_t before = ids.size();
+    bpe->encode(chunk, ids);
+    cache.insert(chunk, std::span(ids).subspan(before));
   }
-  std::vector<int> fresh;
-  encode_by_sentencepiece(chunk, fresh);
-  ids.insert(ids.end(), fresh.begin(), fresh.end());
-  if (chunk.size() <= ChunkCache::kMaxKeyBytes) {
-    cache.insert(chunk, std::move(fresh));
+}
+
+void Tokenizer::Impl::encode_chunks(std::string_view text, std::vector<int32_t>& ids) const {
+  ChunkCache& cache = ChunkCache::of_this_thread(number);
+  if (bpe && adds_blank && !text.empty()) {
+    const size_t length = text.front() == '\n' ? 0 : chunk_length(text);
+    encode_chunk(std::string(" ").append(text.substr(0, length)), cache, ids);
+    text.remove_prefix(length);
+  }
+  while (!text.empty()) {
+    size_t length = special_length(text);
+    if (length > 0) {
+      for (const char byte : text.substr(0, length)) {
+        ids.push_back(byte_ids[static_cast<unsigned char>(byte)]);
+      }
+    } else {
+      length = bpe ? chunk_length(text) : plain_length(text);
+      encode_chunk(text.substr(0, length), cache, ids);
+    }
+    text.remove_prefix(length);
   }
 }
 
@@ -266,22 +277,11 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
                            static_cast<unsigned char>(text[*invalid]));
   }
   std::vector<int32_t> ids;
-  if (!impl_->lossless) {
+  // A foreign model knows no special characters, and what it makes of them is for sentencepiece to say.
+  if (impl_->lossless || (impl_->bpe && plain_length(text) == text.size())) {
+    impl_->encode_chunks(text, ids);
+  } else {
     impl_->encode_by_sentencepiece(text, ids);
-    return ids;
-  }
-  ChunkCache& cache = ChunkCache::of_this_thread(impl_->number);
-  while (!text.empty()) {
-    size_t length = special_length(text);
-    if (length > 0) {
-      for (const char byte : text.substr(0, length)) {
-        ids.push_back(impl_->byte_ids[static_cast<unsigned char>(byte)]);
-      }
-    } else {
-      length = impl_->independent_chunks ? chunk_length(text) : plain_length(text);
-      impl_->encode_chunk(text.substr(0, length), cache, ids);
-    }
-    text.remove_prefix(length);
   }
   return ids;
 }

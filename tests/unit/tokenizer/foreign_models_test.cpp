@@ -62,6 +62,17 @@ std::vector<int32_t> ids_of_library(const std::string& model, const std::string&
 
 const std::string kSentence = "badi  kolu;\tna\xC3\xAFve 12 \xF0\x9F\x9A\x80 xyz.";
 
+// The two characters are left out that a lossless model's tokenizer gives otherwise than sentencepiece, on
+// purpose.
+std::string without_special(std::string text) {
+  for (const std::string& mark : {std::string("\xE2\x96\x81"), std::string(1, '\0')}) {
+    for (size_t at = 0; (at = text.find(mark, at)) != std::string::npos;) {
+      text.erase(at, mark.size());
+    }
+  }
+  return text;
+}
+
 TEST(ForeignModel, IsEncodedAndDecodedAsSentencepieceDoes) {
   const std::vector<std::unordered_map<std::string, std::string>> kinds = {
       {{"model_type", "unigram"}},
@@ -109,12 +120,42 @@ TEST(OurModel, GivesTheIdsOfSentencepieceOnTheWholeText) {
   }
   for (uint64_t seed = 1000; seed < 1100; ++seed) {
     std::string text = testing::random_text(seed, 100);
-    for (const std::string& mark : {std::string("\xE2\x96\x81"), std::string(1, '\0')}) {
-      for (size_t at = 0; (at = text.find(mark, at)) != std::string::npos;) {
-        text.erase(at, mark.size());  // the two characters where ours differs on purpose
-      }
-    }
+    text = without_special(text);
     EXPECT_EQ(tokenizer.encode(text), ids_of_library(model, text)) << "seed " << seed;
+  }
+}
+
+// Models that are encoded without sentencepiece: as Llama's, with a blank before the text; with pieces that
+// are taken whole and overlap each other and the merged ones; and with characters that only bytes can give.
+TEST(ForeignModel, BytePairsGiveTheIdsOfSentencepiece) {
+  const std::unordered_map<std::string, std::string> common = {{"model_type", "bpe"},
+                                                               {"byte_fallback", "true"},
+                                                               {"normalization_rule_name", "identity"},
+                                                               {"remove_extra_whitespaces", "false"}};
+  const std::vector<std::unordered_map<std::string, std::string>> kinds = {
+      {},
+      {{"add_dummy_prefix", "false"}, {"user_defined_symbols", "ba,bad,<|end|>,\n,\n\n\n"}},
+      {{"user_defined_symbols", "  ,   ,badi,i,<s"}, {"split_digits", "true"}},
+      {{"user_defined_symbols", "badi,i,<s,lo"}},
+      {{"character_coverage", "0.98"}, {"allow_whitespace_only_pieces", "true"}},
+  };
+  const TemporaryDirectory folder;
+  for (auto kind : kinds) {
+    kind.insert(common.begin(), common.end());
+    const std::string model = train_foreign(kind);
+    core::write_text_atomically(folder / "m.model", model);
+    const Tokenizer tokenizer(folder / "m.model");
+    std::vector<std::string> texts = testing::make_documents(13, 20);
+    texts.insert(texts.end(), {"", " ", "\n", "\n\n\n\n a", "   \n", kSentence,
+                               std::string(300, 'a') + std::string(300, ' '),
+                               "badibabad<|end|>di  <s></s>di   x", "<s>\t<0x41>"});
+    for (uint64_t seed = 2000; seed < 2100; ++seed) {
+      const std::string text = testing::random_text(seed, 200);
+      texts.push_back(kind.contains("add_dummy_prefix") ? without_special(text) : text);
+    }
+    for (const std::string& text : texts) {
+      ASSERT_EQ(tokenizer.encode(text), ids_of_library(model, text)) << text;
+    }
   }
 }
 
