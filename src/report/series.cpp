@@ -33,7 +33,8 @@ std::vector<double> smooth(const std::vector<double>& values, double span) {
   std::vector<double> smoothed;
   for (const double value : values) {
     mean.add(value);
-    smoothed.push_back(mean.value().value_or(std::numeric_limits<double>::quiet_NaN()));
+    smoothed.push_back(std::isfinite(value) ? mean.value().value()
+                                            : std::numeric_limits<double>::quiet_NaN());
   }
   return smoothed;
 }

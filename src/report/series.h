@@ -20,8 +20,8 @@ FinitePoints finite_in(const std::vector<double>& values, const std::vector<Stre
 // The mean a step over the finite values of begin..end (end excluded); NaN where there are none.
 double mean_in(const std::vector<double>& values, const std::vector<Stretch>& grid, size_t begin, size_t end);
 
-// The bias-corrected exponential mean of metrics::SmoothedMean, over `span` points; NaN before the first
-// finite value.
+// The bias-corrected exponential mean of metrics::SmoothedMean, over `span` points; NaN where the value is
+// not finite, so that a curve ends where its run diverged.
 std::vector<double> smooth(const std::vector<double>& values, double span);
 
 // a - b, point by point; equal lengths.

@@ -2,6 +2,7 @@
 #include "report/comparison.h"
 #include "report/run_files.h"
 
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <limits>
@@ -46,6 +47,10 @@ TEST_F(ComparabilityTest, ADivergedSeedTakesTheVerdictAwayAndLeads) {
       "80 points of the window).");
   EXPECT_THAT(one.summary, testing::Not(Contains(HasSubstr("has a lower"))));
   EXPECT_THAT(one.summary, testing::Not(Contains(HasSubstr("tokens, Softmax after"))));
+  // The curve of the mean ends where one of its runs does.
+  EXPECT_TRUE(std::isfinite(result.variants.at(1).smoothed.at(359)));
+  EXPECT_TRUE(std::isnan(result.variants.at(1).smoothed.at(360)));
+  EXPECT_TRUE(std::isnan(one.smoothed_difference.back()));
 }
 
 TEST_F(ComparabilityTest, ADivergedSeedWithoutAPartnerOrOfTheBaselineCountsToo) {
