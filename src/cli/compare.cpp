@@ -66,7 +66,9 @@ void add_compare(CLI::App& app) {
       "minus baseline) lies on\n"
       "one side of zero, and \"no verdict\" otherwise. With one run a side the error is that of batch means "
       "along the curve;\n"
-      "with several seeds it is the scatter between seeds.");
+      "with several seeds it is the scatter between seeds. A run whose loss is not finite in the window "
+      "takes the "
+      "verdict away.");
   command->callback([options] { run_compare(*options); });
 }
 
