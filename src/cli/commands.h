@@ -13,6 +13,7 @@ namespace ssgpt::cli {
 void add_train(CLI::App& app, const std::string& command_line);  // which goes into run.json
 void add_compare(CLI::App& app);
 void add_evaluate(CLI::App& app);
+void add_generate(CLI::App& app);
 void add_tokenizer(CLI::App& app);
 void add_prepare(CLI::App& app);
 void add_convert(CLI::App& app);

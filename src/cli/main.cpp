@@ -54,6 +54,7 @@ int run(int argc, char** argv) {
   cli::add_train(app, command_line(argc, argv));
   cli::add_compare(app);
   cli::add_evaluate(app);
+  cli::add_generate(app);
   cli::add_tokenizer(app);
   cli::add_prepare(app);
   cli::add_convert(app);

@@ -1,0 +1,196 @@
+// ssgpt generate
+
+#include "cli/commands.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "core/text.h"
+#include "evaluation/generation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+namespace ssgpt::cli {
+namespace {
+
+struct Arguments {
+  evaluation::GenerateOptions options;
+  std::optional<std::string> prompt_tokens;
+  bool json = false;
+};
+
+constexpr auto kFooter =
+    "The text that follows the prompt goes to stdout as it comes; several samples follow one another once "
+    "all are\n"
+    "done. A sample ends behind the token that ends a document. The same options give the same text on the "
+    "same\n"
+    "machine, and sample i does not depend on --samples.\n"
+    "\n"
+    "--json prints one object at the end: tokens (the new ids) and text of the first sample (text is null "
+    "without a\n"
+    "tokenizer); finish_reason, \"stop\" where a document ended, else \"length\"; samples, a list of tokens, "
+    "text and\n"
+    "finish_reason of each sample; prompt_tokens, attention, step, seed, tokens_per_second.\n"
+    "\n"
+    "Example:\n"
+    "  ssgpt generate --checkpoint runs/quickstart/ssmax/checkpoints/step-00000200 --prompt 'In the "
+    "beginning'\n"
+    "  ssgpt generate --checkpoint my/llama --prompt-tokens 1,2,3 --max-tokens 50 --temperature 0 --json";
+
+std::vector<int64_t> parse_tokens(const std::string& text) {
+  std::vector<int64_t> tokens;
+  for (size_t begin = 0; begin <= text.size() && !text.empty();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    const std::string item = text.substr(begin, end - begin);
+    const std::optional<int64_t> token = core::parse_number<int64_t>(item);
+    if (!token) {
+      throw core::UsageError(
+          "--prompt-tokens {}: '{}' is not a token id; ids are whole numbers between commas, as in "
+          "1,2,3.",
+          text, item);
+    }
+    tokens.push_back(*token);
+    begin = end + 1;
+  }
+  return tokens;
+}
+
+// The first token of each sample comes with the prompt; none where there are no others.
+std::optional<double> tokens_per_second(const evaluation::GenerateReport& report) {
+  size_t count = 0;
+  for (const auto& sample : report.samples) count += sample.tokens.size() - 1;
+  if (count == 0) return std::nullopt;
+  return static_cast<double>(count) / report.decode_seconds;
+}
+
+nlohmann::ordered_json to_json(const evaluation::TextSample& sample) {
+  nlohmann::ordered_json json = {
+      {"tokens", sample.tokens}, {"text", nullptr}, {"finish_reason", sample.stopped ? "stop" : "length"}};
+  if (sample.text) json["text"] = *sample.text;
+  return json;
+}
+
+void print_json(const evaluation::GenerateReport& report, uint64_t seed) {
+  nlohmann::ordered_json json = to_json(report.samples.front());
+  json["samples"] = nlohmann::ordered_json::array();
+  for (const auto& sample : report.samples) json["samples"].push_back(to_json(sample));
+  json["prompt_tokens"] = report.prompt_tokens;
+  json["attention"] = report.attention;
+  json["step"] = nullptr;
+  if (report.step) json["step"] = *report.step;
+  json["seed"] = seed;
+  json["tokens_per_second"] = nullptr;
+  if (const auto speed = tokens_per_second(report)) json["tokens_per_second"] = *speed;
+  fmt::print("{}\n", json.dump());
+}
+
+void print_samples(const evaluation::GenerateReport& report) {
+  for (size_t i = 0; i < report.samples.size(); ++i) {
+    const evaluation::TextSample& sample = report.samples[i];
+    fmt::print("--- sample {} of {} ---\n{}\n", i + 1, report.samples.size(),
+               sample.text ? *sample.text : fmt::format("{}", fmt::join(sample.tokens, " ")));
+  }
+}
+
+void log_speed(const evaluation::GenerateReport& report) {
+  size_t count = 0;
+  for (const auto& sample : report.samples) count += sample.tokens.size();
+  const auto speed = tokens_per_second(report);
+  core::log::info("{} new tokens after a prompt of {}, which took {:.0f} ms to read{}.", count,
+                  report.prompt_tokens.size(), report.prompt_seconds * 1e3,
+                  speed ? fmt::format("; {:.0f} tokens/s", *speed) : std::string());
+}
+
+void check(const model::SamplingOptions& sampling) {
+  if (!std::isfinite(sampling.temperature) || sampling.temperature < 0.0) {
+    throw core::UsageError("--temperature {}: it must be a number of at least 0 (0: the likeliest token).",
+                           sampling.temperature);
+  }
+  if (!(sampling.top_p > 0.0 && sampling.top_p <= 1.0)) {
+    throw core::UsageError("--top-p {}: it must be above 0 and at most 1 (1: all tokens).", sampling.top_p);
+  }
+}
+
+void run(Arguments arguments) {
+  evaluation::GenerateOptions& options = arguments.options;
+  check(options.sampling);
+  if (arguments.prompt_tokens) options.prompt_tokens = parse_tokens(*arguments.prompt_tokens);
+  const bool streams = !arguments.json && options.num_samples == 1;
+  evaluation::OnText on_text;
+  if (streams) {
+    on_text = [](size_t, std::string_view text) {
+      fmt::print("{}", text);
+      std::fflush(stdout);  // as it comes, into a pipe too
+    };
+  }
+  const evaluation::GenerateReport report = evaluation::generate_text(options, on_text);
+  if (arguments.json) {
+    print_json(report, options.seed);
+  } else if (streams) {
+    fmt::print("\n");
+  } else {
+    print_samples(report);
+  }
+  std::fflush(stdout);
+  log_speed(report);
+}
+
+void add_sampling_options(CLI::App& command, evaluation::GenerateOptions& options) {
+  command
+      .add_option("--temperature", options.sampling.temperature,
+                  "Divides the logits; 0: always the likeliest token")
+      ->type_name("X")
+      ->capture_default_str();
+  command.add_option("--top-k", options.sampling.top_k, "Choose among the K likeliest tokens only; 0: all")
+      ->type_name("K")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      .add_option("--top-p", options.sampling.top_p,
+                  "Of those, the fewest that hold this share of the probability; 1: all")
+      ->type_name("P")
+      ->capture_default_str();
+  command.add_option("--seed", options.seed, "Of the random numbers")->type_name("S")->capture_default_str();
+  command.add_option("--samples", options.num_samples, "Continuations of the prompt, made as one batch")
+      ->type_name("M")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+}
+
+}  // namespace
+
+void add_generate(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("generate", "Continue a prompt with text from a checkpoint");
+  auto arguments = std::make_shared<Arguments>();
+  evaluation::GenerateOptions& options = arguments->options;
+  command->add_option("--checkpoint", options.checkpoint, "Checkpoint, or a Llama directory of Hugging Face")
+      ->type_name("DIR")
+      ->required();
+  auto* prompt = command->add_option("--prompt", options.prompt, "Text to continue; '' begins a document")
+                     ->type_name("TEXT");
+  command->add_option("--prompt-tokens", arguments->prompt_tokens, "Instead: token ids between commas")
+      ->type_name("IDS")
+      ->excludes(prompt);
+  command
+      ->add_option("--max-tokens", options.max_tokens,
+                   fmt::format("New tokens of a sample [{}]", evaluation::kDefaultMaxTokens))
+      ->type_name("N")
+      ->check(CLI::PositiveNumber);
+  add_sampling_options(*command, options);
+  command->add_flag("--ignore-eos", options.ignore_eos, "Go on behind the end of a document");
+  command->add_flag("--bfloat16", options.bfloat16, "Compute in bfloat16 instead of float32");
+  command->add_flag("--json", arguments->json, "Print one JSON object (see below)");
+  command->footer(kFooter);
+  command->callback([arguments] { run(*arguments); });
+}
+
+}  // namespace ssgpt::cli

@@ -1,0 +1,56 @@
+// Text from a checkpoint.
+#pragma once
+
+#include "model/generate.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ssgpt::evaluation {
+
+struct GenerateOptions {
+  std::filesystem::path checkpoint;   // ours, or a Llama model directory of Hugging Face
+  std::optional<std::string> prompt;  // text; one of the two is given
+  std::optional<std::vector<int64_t>> prompt_tokens;
+  std::optional<int64_t> max_tokens;  // of a sample; kDefaultMaxTokens, or what a learned p_n allows
+  model::SamplingOptions sampling;
+  uint64_t seed = 1;
+  int64_t num_samples = 1;
+  bool ignore_eos = false;  // go on behind the end of a document
+  bool bfloat16 = false;
+};
+
+inline constexpr int64_t kDefaultMaxTokens = 200;
+
+struct TextSample {
+  std::vector<int64_t> tokens;      // without the prompt; with the end of the document where it came
+  std::optional<std::string> text;  // of these tokens; none without a tokenizer
+  bool stopped = false;             // at the end of a document
+};
+
+struct GenerateReport {
+  std::vector<TextSample> samples;
+  std::vector<int64_t> prompt_tokens;
+  std::string attention;
+  std::optional<int64_t> step;  // of a checkpoint that a trainer wrote
+  double prompt_seconds = 0.0;
+  double decode_seconds = 0.0;
+};
+
+// Called with each part of a sample's text as soon as it is certain, valid UTF-8; without a tokenizer with
+// each token as a number and a blank.
+using OnText = std::function<void(size_t sample, std::string_view text)>;
+
+// An empty prompt begins a document: the model reads the token that ends one, as in the shards it was trained
+// on. A sample stops behind that token. Warns where more positions are used than the model was trained with.
+// Throws core::UsageError for an id beyond the vocabulary, a text without a tokenizer, an empty prompt where
+// no token ends documents, and a length that a learned p_n does not reach; core::InputError for a checkpoint
+// that does not load.
+GenerateReport generate_text(const GenerateOptions& options, const OnText& on_text = {});
+
+}  // namespace ssgpt::evaluation

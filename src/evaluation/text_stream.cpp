@@ -1,0 +1,82 @@
+#include "evaluation/text_stream.h"
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <string_view>
+
+namespace ssgpt::evaluation {
+namespace {
+
+constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
+
+// The byte that a piece like "<0xE2>" stands for.
+std::optional<unsigned> byte_of(std::string_view piece) {
+  if (piece.size() != 6 || !piece.starts_with("<0x") || !piece.ends_with('>')) return std::nullopt;
+  unsigned byte = 0;
+  const auto [end, error] = std::from_chars(piece.data() + 3, piece.data() + 5, byte, /*base=*/16);
+  if (error != std::errc() || end != piece.data() + 5) return std::nullopt;
+  return byte;
+}
+
+// Bytes of the UTF-8 character that begins with this byte; 1 where none of several bytes does.
+size_t character_length(unsigned first) {
+  if (first >= 0xC2 && first < 0xE0) return 2;
+  if (first >= 0xE0 && first < 0xF0) return 3;
+  if (first >= 0xF0 && first < 0xF5) return 4;
+  return 1;
+}
+
+}  // namespace
+
+TextStream::TextStream(const tokenizer::Tokenizer& tokenizer, std::span<const int64_t> context)
+    : tokenizer_(tokenizer) {
+  // How a piece is shown depends on whether anything stands before it, not on what.
+  constexpr size_t kContext = 4;
+  for (const int64_t token : context.last(std::min(kContext, context.size()))) {
+    if (token >= tokenizer_.vocab_size()) continue;
+    window_.push_back(static_cast<int32_t>(token));
+  }
+  if (num_incomplete() > 0) window_.clear();  // that character began before us
+  shown_ = window_.size();
+}
+
+std::string TextStream::push(int64_t token) {
+  if (token >= tokenizer_.vocab_size()) {
+    std::string text = finish();
+    window_.clear();
+    shown_ = 0;
+    return text.append(kReplacement);
+  }
+  window_.push_back(static_cast<int32_t>(token));
+  return show(window_.size() - num_incomplete());
+}
+
+std::string TextStream::finish() {
+  return show(window_.size());
+}
+
+// Tokens at the end that are the first bytes of a character whose others are still to come.
+size_t TextStream::num_incomplete() const {
+  constexpr size_t kMostBytes = 3;  // without the last of four
+  for (size_t count = 1; count <= std::min(kMostBytes, window_.size() - shown_); ++count) {
+    const std::optional<unsigned> byte = byte_of(tokenizer_.piece(window_[window_.size() - count]));
+    if (!byte) return 0;
+    const bool continues = *byte >= 0x80 && *byte < 0xC0;
+    if (!continues) return character_length(*byte) > count ? count : 0;
+  }
+  return 0;
+}
+
+std::string TextStream::show(size_t end) {
+  if (end == shown_) return {};
+  const std::span<const int32_t> window(window_);
+  const std::string before = tokenizer_.decode(window.first(shown_));
+  const std::string now = tokenizer_.decode(window.first(end));
+  // What was shown last is context enough for what follows.
+  window_.erase(window_.begin(), window_.begin() + static_cast<std::ptrdiff_t>(shown_));
+  shown_ = end - shown_;
+  return now.substr(std::min(before.size(), now.size()));
+}
+
+}  // namespace ssgpt::evaluation

@@ -1,0 +1,34 @@
+// The text of tokens that come one by one.
+#pragma once
+
+#include "tokenizer/tokenizer.h"
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace ssgpt::evaluation {
+
+// Hands out text as soon as it is certain: the bytes of a character that is not complete yet are held back,
+// so each part is valid UTF-8, and all parts together are the tokenizer's decoding. An id beyond the
+// tokenizer's vocabulary, which a model with a larger one may choose, is shown as U+FFFD.
+class TextStream {
+ public:
+  // `context`: the tokens before the first one; the text goes on where theirs ends. `tokenizer` must outlive
+  // it.
+  TextStream(const tokenizer::Tokenizer& tokenizer, std::span<const int64_t> context);
+
+  std::string push(int64_t token);  // what is certain with this token; may be empty
+  std::string finish();             // what was held back
+
+ private:
+  size_t num_incomplete() const;
+  std::string show(size_t end);
+
+  const tokenizer::Tokenizer& tokenizer_;
+  std::vector<int32_t> window_;  // the last tokens that were shown, then those that were not
+  size_t shown_ = 0;             // tokens of the window
+};
+
+}  // namespace ssgpt::evaluation
