@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/text.h"
 
 #include <algorithm>
 #include <array>
@@ -10,6 +11,7 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+#include <zstd_errors.h>
 
 #include <zstd.h>
 
@@ -34,15 +36,16 @@ class PlainStream : public ByteStream {
   uint64_t offset_ = 0;
 };
 
+constexpr int kMaxWindowLog = 27;  // of 2: 128 MiB, as the program zstd has it
+
 // Any number of zstd frames one after the other.
 class ZstdStream : public ByteStream {
  public:
   explicit ZstdStream(core::InputFile file)
       : file_(std::move(file)), context_(ZSTD_createDStream()), compressed_(ZSTD_DStreamInSize()) {
     SSGPT_CHECK(context_ != nullptr, "zstd has no memory for a stream");
-    // Files made with `zstd --long=31` need the largest window.
-    SSGPT_CHECK(!ZSTD_isError(ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax, 31)),
-                "zstd refuses a window of 2 GiB");
+    SSGPT_CHECK(!ZSTD_isError(ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax, kMaxWindowLog)),
+                "zstd refuses a window of 2^{} bytes", kMaxWindowLog);
   }
 
   size_t read(std::span<std::byte> out) override {
@@ -57,6 +60,13 @@ class ZstdStream : public ByteStream {
         break;
       }
       const size_t result = ZSTD_decompressStream(context_.get(), &output, &input_);
+      if (ZSTD_getErrorCode(result) == ZSTD_error_frameParameter_windowTooLarge) {
+        throw core::InputError(
+            "{}: reading this zstd file takes more than the {} of memory allowed for it. Pack it again with "
+            "zstd "
+            "--long={} or less.",
+            file_.path().string(), core::human_bytes(uint64_t{1} << kMaxWindowLog), kMaxWindowLog);
+      }
       if (ZSTD_isError(result)) {
         throw core::InputError("{}: damaged zstd data near byte {}: {}", file_.path().string(),
                                file_bytes_read(), ZSTD_getErrorName(result));

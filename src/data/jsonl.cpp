@@ -1,11 +1,10 @@
 // .jsonl files: one JSON object a line, the text in one of its fields.
 
-#include "core/error.h"
 #include "core/text.h"
 #include "data/line_reader.h"
 #include "data/text_file.h"
 
-#include <cstddef>
+#include <cstdint>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -17,19 +16,22 @@ namespace {
 
 static_assert(LineReader::kPadding >= simdjson::SIMDJSON_PADDING);
 
-constexpr size_t kMaxLineBytes = size_t{1} << 30;
-
 class Jsonl : public TextFile {
  public:
   Jsonl(const std::filesystem::path& path, const TextOptions& options)
-      : path_(path), field_(options.field), lines_(path) {}
+      : path_(path), field_(options.field), max_line_bytes_(options.max_document_bytes), lines_(path) {}
 
   Result next(std::string& text, std::string& fault) override {
     std::string_view line;
-    while (lines_.next(line, kMaxLineBytes)) {
-      if (line.size() > kMaxLineBytes - 8) {
-        throw core::InputError("{}:{}: a line of more than {}: this is no JSONL file", path_.string(),
-                               lines_.line_number(), core::human_bytes(kMaxLineBytes));
+    // One byte more shows that a line is too long.
+    while (lines_.next(line, max_line_bytes_ + 1)) {
+      if (lines_.is_cut()) {
+        const uint64_t number = lines_.line_number();
+        skip_line();
+        fault = fmt::format(
+            "{}:{}: a line of more than {}, the largest document allowed: cut it into several documents",
+            path_.string(), number, core::human_bytes(max_line_bytes_));
+        return Result::kBad;
       }
       if (line.find_first_not_of(" \t\r\n") == std::string_view::npos) {
         continue;
@@ -47,6 +49,13 @@ class Jsonl : public TextFile {
   uint64_t file_bytes_read() const override { return lines_.file_bytes_read(); }
 
  private:
+  // To the end of a line of which a part was read.
+  void skip_line() {
+    std::string_view part;
+    while (lines_.is_cut() && lines_.next(part, max_line_bytes_ + 1)) {
+    }
+  }
+
   // The field's text; returns what is wrong, or nothing.
   std::string extract(std::string_view line, std::string& text) {
     simdjson::dom::element element;
@@ -77,6 +86,7 @@ class Jsonl : public TextFile {
 
   const std::filesystem::path path_;
   const std::string field_;
+  const uint64_t max_line_bytes_;
   LineReader lines_;
   simdjson::dom::parser parser_;
 };

@@ -8,7 +8,7 @@ namespace ssgpt::data {
 
 namespace {
 
-constexpr size_t kInitialBytes = size_t{1} << 20;
+constexpr size_t kInitialBytes = size_t{1} << 18;
 
 // Where to cut `text`, which is longer than max_bytes.
 size_t cut_length(std::string_view text, size_t max_bytes) {
@@ -51,6 +51,7 @@ bool LineReader::fill() {
 bool LineReader::next(std::string_view& line, size_t max_bytes) {
   size_t searched = 0;
   size_t length = 0;
+  cut_ = false;
   while (true) {
     const std::string_view rest = unread();
     const size_t line_break = rest.find('\n', searched);
@@ -60,6 +61,7 @@ bool LineReader::next(std::string_view& line, size_t max_bytes) {
     }
     if (rest.size() > max_bytes) {
       length = cut_length(rest, max_bytes);
+      cut_ = true;
       break;
     }
     searched = rest.size();

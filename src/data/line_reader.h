@@ -25,6 +25,9 @@ class LineReader {
   // is one in the part's second half, else between characters.
   bool next(std::string_view& line, size_t max_bytes);
 
+  // Whether the last line was only a part, and the next call gives more of it.
+  bool is_cut() const { return cut_; }
+
   uint64_t line_number() const { return line_number_; }  // of the last line, from 1
   uint64_t line_offset() const { return line_offset_; }  // its first byte in the (decompressed) file
   uint64_t file_bytes_read() const { return stream_->file_bytes_read(); }
@@ -41,6 +44,7 @@ class LineReader {
   uint64_t line_number_ = 0;
   uint64_t line_offset_ = 0;
   bool line_continues_ = false;
+  bool cut_ = false;
 };
 
 }  // namespace ssgpt::data

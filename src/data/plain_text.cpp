@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <limits>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -34,8 +33,7 @@ class PlainText : public TextFile {
         max_document_bytes_(static_cast<size_t>(options.max_document_bytes)),
         lines_(path) {
     if (!separator_ && options.split_documents_at > 0) {
-      part_bytes_ = static_cast<size_t>(
-          std::clamp<uint64_t>(options.split_documents_at, 16, std::numeric_limits<uint32_t>::max()));
+      part_bytes_ = static_cast<size_t>(std::max<uint64_t>(options.split_documents_at, 16));
     }
   }
 

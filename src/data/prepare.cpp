@@ -16,6 +16,7 @@
 #include <chrono>
 #include <cmath>
 #include <exception>
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <system_error>
@@ -145,6 +146,60 @@ void check_summary(const PrepareOptions& options, const SplitCount& train, const
   }
 }
 
+// What the first part of the input says of all of it; logged once.
+class Forecast {
+ public:
+  explicit Forecast(std::filesystem::path folder) : folder_(std::move(folder)) {}
+
+  // After a batch was written; sizes of the input as it lies on the disk.
+  void add(const EncodeBatch& batch, uint64_t bytes_total, int token_bytes) {
+    text_ += batch.text_bytes;
+    for (const EncodeDocument& document : batch.documents) {
+      if (document.encode) {
+        encoded_text_ += document.text_bytes;
+        tokens_ += document.tokens.size();
+      }
+    }
+    const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
+    if (encoded_text_ == 0) {  // finished shards are passed over
+      start_ = Clock::now();
+    } else if (!said_ && (encoded_text_ >= kEnoughText || seconds >= kEnoughSeconds)) {
+      said_ = true;
+      say(seconds, batch.file_bytes_read, bytes_total, token_bytes);
+    }
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr uint64_t kEnoughText = 4 << 20;
+  static constexpr double kEnoughSeconds = 3.0;
+
+  void say(double seconds, uint64_t bytes_read, uint64_t bytes_total, int token_bytes) const {
+    const double all_text = static_cast<double>(text_) * static_cast<double>(bytes_total) /
+                            static_cast<double>(std::max<uint64_t>(bytes_read, 1));
+    const double tokens = all_text * static_cast<double>(tokens_) / static_cast<double>(encoded_text_);
+    const double left = std::max(0.0, all_text - static_cast<double>(text_));
+    const auto bytes = static_cast<uint64_t>(tokens * token_bytes);
+    core::log::info("estimate after {} of {}: {} tokens in all, {} of shards, {} left",
+                    core::human_bytes(bytes_read), core::human_bytes(bytes_total), core::human_count(tokens),
+                    core::human_bytes(bytes),
+                    core::human_duration(seconds * left / static_cast<double>(encoded_text_)));
+    std::error_code error;
+    const std::filesystem::space_info space = std::filesystem::space(folder_, error);
+    if (!error && bytes > space.available) {
+      core::log::warning("{}: {} are free: the shards will hardly fit", folder_.string(),
+                         core::human_bytes(space.available));
+    }
+  }
+
+  const std::filesystem::path folder_;
+  Clock::time_point start_ = Clock::now();
+  uint64_t text_ = 0;
+  uint64_t encoded_text_ = 0;
+  uint64_t tokens_ = 0;
+  bool said_ = false;
+};
+
 class Preparation {
  public:
   explicit Preparation(const PrepareOptions& options)
@@ -159,7 +214,11 @@ class Preparation {
     write_record(output_.folder, output_.record, nullptr);
     try {
       const PrepareSummary summary = write_shards();
-      publish_output(options_.output);
+      if (summary.stopped) {
+        clean_up(/*may_continue=*/!output_.record.shards.empty());
+      } else {
+        publish_output(options_.output);
+      }
       return summary;
     } catch (const core::InputError&) {
       clean_up(/*may_continue=*/false);  // the input has to change first
@@ -206,6 +265,8 @@ class Preparation {
   PrepareSummary write_shards() {
     const auto start = std::chrono::steady_clock::now();
     PrepareSummary summary;
+    summary.kept_shards = static_cast<int64_t>(output_.record.shards.size());
+    Forecast forecast(output_.folder);
     core::ProgressBar progress("prepare", "B", reader_.bytes_total());
     uint64_t shown = 0;
     {
@@ -223,17 +284,27 @@ class Preparation {
         summary.text_bytes += batch.text_bytes;
         progress.advance(batch.file_bytes_read - shown);
         shown = batch.file_bytes_read;
+        forecast.add(batch, reader_.bytes_total(), token_bytes_for(tokenizer_.vocab_size()));
+        if (options_.stop_asked && options_.stop_asked()) {
+          summary.stopped = true;
+          break;
+        }
       }
     }
-    check_summary(options_, train_.count(), validation_.count());
-    train_.finish();
-    validation_.finish();
+    if (!summary.stopped) {
+      check_summary(options_, train_.count(), validation_.count());
+      train_.finish();
+      validation_.finish();
+    }
     summary.train = train_.count();
     summary.validation = validation_.count();
     summary.left_out = reader_.left_out();
     summary.encoded_tokens = train_.encoded_tokens() + validation_.encoded_tokens();
-    write_record(output_.folder, output_.record, &summary);
     summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (summary.stopped) {
+      return summary;
+    }
+    write_record(output_.folder, output_.record, &summary);
     progress.finish(
         fmt::format("{} tokens from {} in {}", core::human_count(static_cast<double>(summary.encoded_tokens)),
                     core::human_bytes(reader_.bytes_total()), core::human_duration(summary.seconds)));

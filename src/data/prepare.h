@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -19,8 +20,9 @@ struct PrepareOptions {
   uint64_t seed = 1;                       // of the choice of validation documents
   int64_t shard_tokens = 100'000'000;      // at most 2^31 - 1, which the format can count
   int num_threads = 0;                     // that encode; 0: all cores
-  uint64_t max_bytes_ahead = 64ull << 20;  // of text in memory
+  uint64_t max_bytes_ahead = 32ull << 20;  // of text in memory
   bool overwrite = false;
+  std::function<bool()> stop_asked;  // called often, cheap; none: never
 };
 
 struct SplitCount {
@@ -35,7 +37,9 @@ struct PrepareSummary {
   LeftOut left_out;
   uint64_t text_bytes = 0;     // of all documents, as UTF-8
   int64_t encoded_tokens = 0;  // by this call: fewer than all where an interrupted one was continued
+  int64_t kept_shards = 0;     // of an interrupted call that this one continued
   double seconds = 0.0;
+  bool stopped = false;  // as asked, before the end: the other members hold what was done up to then
 };
 
 // Writes OUTPUT/train_000000.bin ..., validation_000000.bin ... and, with the first finished shard and again
@@ -47,6 +51,10 @@ struct PrepareSummary {
 // stopped: it keeps the finished shards. A folder with shards is refused otherwise, unless `overwrite`: then
 // the new shards are made in OUTPUT/.replacement, and take the place of the old ones once all are complete.
 // Until then the old ones stay, whatever happens, and both need room on the disk.
+//
+// Memory stays below 1 GiB whatever the input holds: a document is at most 32 MiB, what is read ahead is
+// bounded, and text goes through in parts. (Not so for a foreign model that only sentencepiece can encode,
+// which takes some hundred bytes for each token of a document.)
 //
 // Throws core::UsageError for options out of range and for a folder that holds other shards, core::InputError
 // for bad text and where there is none, core::RunError where writing fails.

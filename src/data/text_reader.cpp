@@ -34,6 +34,11 @@ TextReader::TextReader(std::vector<std::filesystem::path> paths, TextOptions opt
   if (paths_.empty()) {
     throw core::UsageError("no text files are given");
   }
+  if (!options_.document_separator && options_.split_documents_at > options_.max_document_bytes / 2) {
+    throw core::UsageError(
+        "--split-documents-at {}: allowed are parts of up to {} bytes, and 0 for whole files",
+        options_.split_documents_at, options_.max_document_bytes / 2);
+  }
   for (const std::filesystem::path& path : paths_) {
     if (const std::string format = format_of(path); format != ".txt" && format != ".jsonl") {
       throw core::UsageError(

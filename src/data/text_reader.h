@@ -25,8 +25,9 @@ struct TextOptions {
   // where there is none soon behind any line, and in a very long line before a blank. 0: each file is one
   // document.
   uint64_t split_documents_at = 16 * 1024;
-  // A .txt file with a larger document is refused: a document is in memory as a whole.
-  uint64_t max_document_bytes = uint64_t{1} << 30;
+  // A document, and a line of JSON, is in memory as a whole, and in more than one form. A .txt file with a
+  // larger one is refused; a larger line is a bad document.
+  uint64_t max_document_bytes = uint64_t{32} << 20;
   OnBad on_bad = OnBad::kRefuse;
 };
 
@@ -42,14 +43,15 @@ class TextFile;
 class TextReader {
  public:
   // Opens every file once to see that it is there and readable. Throws core::InputError, and core::UsageError
-  // for a name that does not end in .txt, .jsonl, .txt.zst or .jsonl.zst.
+  // for a name that does not end in .txt, .jsonl, .txt.zst or .jsonl.zst, and for parts larger than half a
+  // document may be.
   TextReader(std::vector<std::filesystem::path> paths, TextOptions options);
   ~TextReader();
 
   // The next document: never empty, always valid UTF-8, exactly as it is in the file. False at the end.
-  // Throws core::InputError for a file that cannot be read, for a document or line of more than 1 GiB and,
-  // with OnBad::kRefuse, for a line that is not JSON, that lacks the field, or text that is not UTF-8, naming
-  // file and line or byte.
+  // Throws core::InputError for a file that cannot be read, for a document of a .txt file that is larger than
+  // max_document_bytes and, with OnBad::kRefuse, for a line that is not JSON or is larger than that, that
+  // lacks the field, or text that is not UTF-8, naming file and line or byte.
   bool next(std::string& text);
 
   const LeftOut& left_out() const { return left_out_; }

@@ -1,4 +1,4 @@
-// Documents too large for memory, with a limit of 1000 bytes in place of 1 GiB.
+// Documents too large for memory, with a limit of 1000 bytes in place of 32 MiB.
 
 #include "core/error.h"
 #include "core/temporary_directory.h"
@@ -25,9 +25,10 @@ constexpr uint64_t kLimit = 1000;
 
 class DocumentSize : public ::testing::Test {
  protected:
-  std::vector<std::string> read(const std::string& bytes, const TextOptions& options) {
-    testing::write_file(folder_ / "a.txt", bytes);
-    TextReader reader({folder_ / "a.txt"}, options);
+  std::vector<std::string> read(const std::string& bytes, const TextOptions& options,
+                                const std::string& name = "a.txt") {
+    testing::write_file(folder_ / name, bytes);
+    TextReader reader({folder_ / name}, options);
     std::vector<std::string> documents;
     std::string text;
     while (reader.next(text)) {
@@ -76,6 +77,38 @@ TEST_F(DocumentSize, FileThatIsOneDocumentIsRefusedAndTheOptionsNamed) {
   }
   options.split_documents_at = 100;
   EXPECT_GT(read(lines_of(10 * kLimit), options).size(), 40u);
+}
+
+std::string json_line(size_t bytes) {
+  const std::string frame = R"({"text": ""})";
+  return R"({"text": ")" + std::string(bytes - frame.size(), 'x') + "\"}";
+}
+
+TEST_F(DocumentSize, LineOfJsonThatIsTooLongIsABadDocumentAndTheNextOneIsRead) {
+  TextOptions options{.document_separator = {}, .split_documents_at = 0, .max_document_bytes = kLimit};
+  const std::string large = json_line(kLimit) + "\n" + json_line(kLimit + 1) + "\n" +
+                            json_line(100 * kLimit) + "\n" + json_line(50) + "\n" + json_line(kLimit);
+  EXPECT_THAT(message_of<core::InputError>([&] { read(large, options, "a.jsonl"); }),
+              AllOf(HasSubstr("a.jsonl:2:"), HasSubstr("cut it"), HasSubstr("--on-bad skip")));
+  options.on_bad = OnBad::kSkip;
+  const std::string longest(kLimit - 12, 'x');
+  EXPECT_THAT(read(large, options, "a.jsonl"), ElementsAre(longest, std::string(38, 'x'), longest));
+  EXPECT_THAT(read(json_line(100 * kLimit), options, "a.jsonl"), ElementsAre());
+}
+
+TEST_F(DocumentSize, PartsLargerThanHalfADocumentAreRefused) {
+  TextOptions options{
+      .document_separator = {}, .split_documents_at = kLimit / 2 + 1, .max_document_bytes = kLimit};
+  EXPECT_THAT(message_of<core::UsageError>([&] { read("text", options); }),
+              AllOf(HasSubstr("--split-documents-at 501"), HasSubstr("500")));
+}
+
+// A frame with the window of `zstd --long=31`: its descriptor says 2^31 bytes, then comes an empty last
+// block.
+TEST_F(DocumentSize, ZstdFileThatTakesTooMuchMemoryIsRefusedAndTheOptionNamed) {
+  const std::string frame("\x28\xB5\x2F\xFD\x00\xA8\x01\x00\x00", 9);
+  EXPECT_THAT(message_of<core::InputError>([&] { read(frame, {}, "a.txt.zst"); }),
+              AllOf(HasSubstr("a.txt.zst"), HasSubstr("128.0 MiB"), HasSubstr("--long=27")));
 }
 
 }  // namespace
