@@ -13,8 +13,9 @@ namespace {
 constexpr int64_t kFp32Bytes = 4;
 constexpr int64_t kBf16Bytes = 2;
 
-// What allocate_buffers and ATen's attention take for `rows` tokens.
-int64_t activation_bytes(const config::ModelConfig& config, int64_t rows, bool bf16) {
+// What allocate_buffers takes.
+int64_t activation_bytes(const config::ModelConfig& config, int64_t batch, int64_t time, bool bf16) {
+  const int64_t rows = batch * time;
   const int64_t data = bf16 ? kBf16Bytes : kFp32Bytes;
   const int64_t hidden = config.hidden_size;
   const int64_t ff = config.intermediate_size;
@@ -22,9 +23,10 @@ int64_t activation_bytes(const config::ModelConfig& config, int64_t rows, bool b
   // Two norms' inputs and outputs, q, k and v, attention's output; gate and up, their product. Two rstd,
   // logsumexp.
   const int64_t block = rows * (data * (8 * hidden + 3 * ff) + kFp32Bytes * (2 + heads));
-  // The final norm; d_residual, branch, d_normed; d_hidden; d_q, d_k, d_v. rstd and loss.
+  // The final norm; d_residual, branch, d_normed; d_hidden; d_qkv. rstd and loss.
   int64_t shared = rows * (data * (8 * hidden + ff) + kFp32Bytes * 2);
   shared += data * logits_chunk_rows(rows, config.vocab_size) * config.vocab_size;
+  shared += kFp32Bytes * kernels::attention_workspace(time, hidden / heads);
   shared += kFp32Bytes * kernels::num_row_chunks(rows) * hidden;
   if (has_row_scale(config.attention.kind)) shared += kFp32Bytes * rows * heads;
   if (bf16) shared += data * hidden * std::max({3 * hidden, 2 * ff, config.vocab_size});
@@ -54,8 +56,7 @@ MemoryEstimate estimate_memory(const config::Config& config, bool bf16) {
   const int64_t count = count_parameters(config.model, sequence_length);
   MemoryEstimate estimate;
   estimate.parameters = count * (4 * kFp32Bytes + (bf16 ? kBf16Bytes : 0));
-  estimate.activations =
-      activation_bytes(config.model, config.train.micro_batch_size * sequence_length, bf16);
+  estimate.activations = activation_bytes(config.model, config.train.micro_batch_size, sequence_length, bf16);
   estimate.snapshot = count * 3 * kFp32Bytes;
   return estimate;
 }

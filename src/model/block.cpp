@@ -15,11 +15,11 @@ void norm_forward(const at::Tensor& residual, const at::Tensor& branch, const at
 }
 
 void block_forward(const at::Tensor& residual, const BlockWeights& weights, const BlockContext& context,
-                   BlockActivations& activations, const Scratch& scratch) {
+                   const BlockActivations& activations, const Scratch& scratch) {
   const at::Tensor incoming = residual.defined() ? scratch.branch : at::Tensor();
   norm_forward(residual, incoming, weights.attention_norm, context.norm_eps, activations.attention_norm);
   attention_forward(activations.attention_norm.output, weights.attention, context.attention,
-                    activations.attention,
+                    activations.attention, scratch.attention,
                     /*out=*/scratch.branch);
   norm_forward(activations.attention_norm.input, scratch.branch, weights.mlp_norm, context.norm_eps,
                activations.mlp_norm);
@@ -27,7 +27,8 @@ void block_forward(const at::Tensor& residual, const BlockWeights& weights, cons
 }
 
 void block_backward(const at::Tensor& d_residual, const BlockWeights& weights, const BlockContext& context,
-                    BlockActivations& activations, const BlockGradients& gradients, const Scratch& scratch) {
+                    const BlockActivations& activations, const BlockGradients& gradients,
+                    const Scratch& scratch) {
   // The gradient of a sum is that of both summands: d_residual is also the gradient of each branch.
   mlp_backward(d_residual, activations.mlp_norm.output, weights.mlp, activations.mlp, gradients.mlp,
                scratch.mlp,

@@ -35,7 +35,8 @@ Buffers allocate_buffers(const BufferShape& shape, const config::ModelConfig& co
   buffers.blocks.resize(static_cast<size_t>(shape.num_blocks));
   for (BlockActivations& block : buffers.blocks) {
     block.attention_norm = allocate_norm(allocator, rows, hidden);
-    block.attention.qkv = allocator.data({rows, 3 * hidden});
+    block.attention = {allocator.data({rows, 3 * hidden}), allocator.data({rows, hidden}),
+                       allocator.fp32({shape.batch, config.num_attention_heads, shape.time})};
     block.mlp_norm = allocate_norm(allocator, rows, hidden);
     block.mlp = {allocator.data({rows, 2 * ff}), allocator.data({rows, ff})};
   }
@@ -50,6 +51,9 @@ Buffers allocate_buffers(const BufferShape& shape, const config::ModelConfig& co
   scratch.norm = allocator.fp32({kernels::num_row_chunks(rows), hidden});
   scratch.mlp.d_hidden = allocator.data({rows, ff});
   scratch.attention.d_heads = scratch.d_normed;
+  scratch.attention.d_qkv = allocator.data({rows, 3 * hidden});
+  scratch.attention.workspace =
+      allocator.fp32({kernels::attention_workspace(shape.time, hidden / config.num_attention_heads)});
   if (has_row_scale(config.attention.kind)) {
     scratch.attention.d_row_scale = allocator.fp32({shape.batch, shape.time, config.num_attention_heads});
   }

@@ -1,5 +1,5 @@
 // All memory of a forward and backward pass, allocated once for a batch shape: fresh memory for every output
-// would cost page faults at each step. The exception is what ATen's attention allocates itself.
+// would cost page faults at each step.
 #pragma once
 
 #include "config/config.h"

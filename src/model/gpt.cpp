@@ -6,6 +6,7 @@
 #include "model/buffers.h"
 #include "model/head.h"
 #include "model/linear.h"
+#include "model/positions.h"
 
 #include <string>
 
@@ -107,9 +108,9 @@ void GPT::Impl::prepare(const at::Tensor& tokens, bool keep_activations) {
   attention.time = time;
   attention.rope = {rope.cos.narrow(0, 0, time), rope.sin.narrow(0, 0, time)};
   if (spec.document_token_id) {
-    attention.positions = make_document_positions(tokens, *spec.document_token_id);
+    attention.num_keys = count_keys_within_documents(tokens, *spec.document_token_id);
   } else if (new_shape) {
-    attention.positions = make_positions(batch, time, execution.device);
+    attention.num_keys = count_keys(batch, time, execution.device);
   }
 
   const int64_t num_blocks = keep_activations ? spec.config.num_hidden_layers : 1;

@@ -34,11 +34,13 @@ double weight_of_last(const std::vector<double>& z, const kernels::RowScale& row
                                     .time = n,
                                     .num_heads = 1,
                                     .rope = {at::ones({n, 2}, at::kFloat), at::zeros({n, 2}, at::kFloat)},
-                                    .positions = make_positions(1, n, at::kCPU)};
-  AttentionActivations activations;
-  activations.qkv = at::zeros({n, 12}, at::kFloat);
+                                    .num_keys = count_keys(1, n, at::kCPU)};
+  const AttentionActivations activations = {at::zeros({n, 12}, at::kFloat), at::zeros({n, 4}, at::kFloat),
+                                            at::zeros({1, 1, n}, at::kFloat)};
+  AttentionScratch scratch;
+  scratch.workspace = at::zeros({kernels::attention_workspace(n, 4)}, at::kFloat);
   const at::Tensor out = at::zeros({n, 4}, at::kFloat);
-  attention_forward(x, weights, context, activations, out);
+  attention_forward(x, weights, context, activations, scratch, out);
   return out[n - 1][0].item<double>();
 }
 
@@ -94,37 +96,25 @@ TEST(ScalableSoftmax, FocusesOnceALeadExceedsTheInverseOfSWhateverN) {
   EXPECT_LT(weight_of_last(z, {}), 0.01);
 }
 
-TEST(Positions, CountKeysFromTheStartOfTheWindow) {
-  const Positions positions = make_positions(2, 3, at::kCPU);
-  EXPECT_TRUE(positions.segments.empty());
+TEST(CountKeys, StartsAtTheWindowOfTheWindow) {
+  const at::Tensor num_keys = count_keys(2, 3, at::kCPU);
   for (int64_t b = 0; b < 2; ++b) {
-    for (int64_t t = 0; t < 3; ++t) EXPECT_EQ(positions.num_keys[b][t].item<int>(), t + 1);
+    for (int64_t t = 0; t < 3; ++t) EXPECT_EQ(num_keys[b][t].item<int>(), t + 1);
   }
 }
 
-TEST(Positions, RestartBehindTheTokenThatEndsADocument) {
+TEST(CountKeys, RestartBehindTheTokenThatEndsADocument) {
   const std::vector<std::vector<int64_t>> rows = {{5, 9, 5, 5, 9}, {9, 9, 1, 2, 3}};
   const std::vector<std::vector<int>> expected = {{1, 2, 1, 2, 3}, {1, 1, 1, 2, 3}};
   const at::Tensor tokens = at::zeros({2, 5}, at::kLong);
   for (int64_t i = 0; i < 10; ++i) {
     tokens[i / 5][i % 5].fill_(rows[static_cast<size_t>(i / 5)][static_cast<size_t>(i % 5)]);
   }
-  const Positions positions = make_document_positions(tokens, 9);
+  const at::Tensor num_keys = count_keys_within_documents(tokens, 9);
   for (int64_t i = 0; i < 10; ++i) {
-    EXPECT_EQ(positions.num_keys[i / 5][i % 5].item<int>(),
+    EXPECT_EQ(num_keys[i / 5][i % 5].item<int>(),
               expected[static_cast<size_t>(i / 5)][static_cast<size_t>(i % 5)]);
   }
-  std::vector<std::array<int64_t, 3>> segments;
-  for (const Segment& segment : positions.segments)
-    segments.push_back({segment.batch, segment.begin, segment.length});
-  const std::vector<std::array<int64_t, 3>> wanted = {{0, 0, 2}, {0, 2, 3}, {1, 0, 1}, {1, 1, 1}, {1, 2, 3}};
-  EXPECT_EQ(segments, wanted);
-}
-
-TEST(Positions, RowsWithoutAnEndInsideAreOneSegment) {
-  const at::Tensor tokens = at::zeros({2, 4}, at::kLong);
-  tokens[0][3].fill_(9);  // ends at the window's end: nothing to part
-  EXPECT_TRUE(make_document_positions(tokens, 9).segments.empty());
 }
 
 TEST(RopeTables, HoldTheAnglesOfLlama) {

@@ -153,20 +153,18 @@ TEST(Accounting, MemoryEstimateIsWhatIsAllocated) {
     int64_t total = norm_bytes(buffers.final_norm);
     for (const BlockActivations& block : buffers.blocks) {
       total += norm_bytes(block.attention_norm) + norm_bytes(block.mlp_norm);
-      for (const at::Tensor& tensor : {block.attention.qkv, block.mlp.gate_up, block.mlp.hidden}) {
+      for (const at::Tensor& tensor : {block.attention.qkv, block.attention.heads, block.attention.logsumexp,
+                                       block.mlp.gate_up, block.mlp.hidden}) {
         add_bytes(tensor, total);
       }
     }
     const Scratch& scratch = buffers.scratch;
     for (const at::Tensor& tensor :
          {buffers.logits, buffers.losses, buffers.d_residual, scratch.branch, scratch.d_normed, scratch.norm,
-          scratch.attention.d_row_scale, scratch.mlp.d_hidden, scratch.mlp.weight}) {
+          scratch.attention.d_row_scale, scratch.attention.d_qkv, scratch.attention.workspace,
+          scratch.mlp.d_hidden, scratch.mlp.weight}) {
       add_bytes(tensor, total);
     }
-    // ATen's attention: an output and a logsumexp a layer, and at one time the gradients of q, k and v.
-    const int64_t rows = 3 * 128;
-    const int64_t data = dtype == at::kFloat ? 4 : 2;
-    total += 2 * rows * (24 * data + 3 * 4) + 3 * rows * 24 * data;
     EXPECT_EQ(estimate_memory(config, dtype == at::kBFloat16).activations, total);
   }
 }

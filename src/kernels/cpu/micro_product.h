@@ -1,0 +1,97 @@
+// The inner loop of blocked matrix products: a tile of kMicroRows x kMicroColumns, held in registers.
+#pragma once
+
+#include <stdint.h>
+
+namespace ssgpt::kernels::cpu::SSGPT_ISA {
+
+// The tile fills the registers: rows x two vectors of sums, two vectors of b, one broadcast of a.
+#if defined(__AVX512F__)
+constexpr int64_t kVectorBytes = 64;
+constexpr int64_t kMicroRows = 12;
+#elif defined(__AVX__)
+constexpr int64_t kVectorBytes = 32;
+constexpr int64_t kMicroRows = 6;
+#else
+constexpr int64_t kVectorBytes = 16;
+constexpr int64_t kMicroRows = 6;
+#endif
+constexpr int64_t kLanes = kVectorBytes / 4;
+constexpr int64_t kMicroColumns = 2 * kLanes;
+
+typedef float Vector __attribute__((vector_size(kVectorBytes)));
+typedef float UnalignedVector __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
+
+inline Vector load_vector(const float* from) {
+  return *reinterpret_cast<const UnalignedVector*>(from);
+}
+inline void store_vector(float* to, Vector value) {
+  *reinterpret_cast<UnalignedVector*>(to) = value;
+}
+
+// Lane i of a stands at 2 i, lane i of b at 2 i + 1: the lower and the upper half of what results.
+#if defined(__AVX512F__)
+inline Vector interleave_low(Vector a, Vector b) {
+  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+inline Vector interleave_high(Vector a, Vector b) {
+  return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}
+#elif defined(__AVX__)
+inline Vector interleave_low(Vector a, Vector b) {
+  return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+}
+inline Vector interleave_high(Vector a, Vector b) {
+  return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+}
+#else
+inline Vector interleave_low(Vector a, Vector b) {
+  return __builtin_shufflevector(a, b, 0, 4, 1, 5);
+}
+inline Vector interleave_high(Vector a, Vector b) {
+  return __builtin_shufflevector(a, b, 2, 6, 3, 7);
+}
+#endif
+
+// Transposes a square of kLanes rows. Interleaving rows i and i + kLanes / 2 rotates the bits of an element's
+// (row, lane) index by one; log2(kLanes) rotations exchange row and lane.
+inline void transpose_square(Vector (&rows)[kLanes]) {
+#pragma GCC unroll 4
+  for (int64_t stage = 1; stage < kLanes; stage *= 2) {
+    Vector next[kLanes];
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < kLanes / 2; ++i) {
+      next[2 * i] = interleave_low(rows[i], rows[i + kLanes / 2]);
+      next[2 * i + 1] = interleave_high(rows[i], rows[i + kLanes / 2]);
+    }
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < kLanes; ++i) rows[i] = next[i];
+  }
+}
+
+// c[r, n] = (or += where `accumulate`) sum over k < depth of a[r * kRowStep + k * kDepthStep] * b[k *
+// b_stride + n] for r < kMicroRows and n < kMicroColumns; row r of c stands at c + r * c_stride.
+template <int64_t kRowStep, int64_t kDepthStep>
+inline void micro_product(int64_t depth, const float* a, const float* b, int64_t b_stride, float* c,
+                          int64_t c_stride, bool accumulate) {
+  Vector sums[kMicroRows][2];
+  for (int64_t r = 0; r < kMicroRows; ++r) sums[r][0] = sums[r][1] = Vector{};
+  for (int64_t k = 0; k < depth; ++k, a += kDepthStep, b += b_stride) {
+    const Vector low = load_vector(b);
+    const Vector high = load_vector(b + kLanes);
+#pragma GCC unroll 12
+    for (int64_t r = 0; r < kMicroRows; ++r) {
+      const float factor = a[r * kRowStep];
+      sums[r][0] += factor * low;
+      sums[r][1] += factor * high;
+    }
+  }
+#pragma GCC unroll 12
+  for (int64_t r = 0; r < kMicroRows; ++r) {
+    float* row = c + r * c_stride;
+    store_vector(row, accumulate ? load_vector(row) + sums[r][0] : sums[r][0]);
+    store_vector(row + kLanes, accumulate ? load_vector(row + kLanes) + sums[r][1] : sums[r][1]);
+  }
+}
+
+}  // namespace ssgpt::kernels::cpu::SSGPT_ISA
