@@ -95,6 +95,7 @@ std::optional<RunRecord> read_run_record(const std::filesystem::path& run_direct
     record.run_id = json->at("run_id").get<std::string>();
     record.command_line = json->at("command").get<std::string>();
     record.data_fingerprint = json->at("data_fingerprint").get<std::string>();
+    record.validation_fingerprint = json->value("validation_fingerprint", std::string());
     record.num_parameters = json->at("num_parameters").get<int64_t>();
     if (json->contains("parent")) record.parent = json->at("parent").get<std::string>();
     if (json->contains("manual_swap")) {
@@ -135,6 +136,7 @@ void write_run_files(const std::filesystem::path& run_directory, const config::C
                {"num_parameters", record.num_parameters},
                {"data_fingerprint", record.data_fingerprint},
                {"sessions", sessions}};
+  if (!record.validation_fingerprint.empty()) json["validation_fingerprint"] = record.validation_fingerprint;
   if (record.manual_swap) {
     json["manual_swap"] = {{"at_step", record.manual_swap->at_step},
                            {"kind", to_string(record.manual_swap->kind)}};

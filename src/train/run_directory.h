@@ -13,7 +13,8 @@ namespace ssgpt::train {
 struct RunRecord {
   std::string run_id;
   std::string command_line;
-  std::string data_fingerprint;
+  std::string data_fingerprint;        // of the training shards
+  std::string validation_fingerprint;  // of the validation shards; empty where there are none
   int64_t num_parameters = 0;
   std::optional<std::string> parent;                 // the checkpoint that a fork or --init-from started from
   std::optional<config::SwapAttention> manual_swap;  // the last swap by --swap-attention

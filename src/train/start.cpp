@@ -87,7 +87,8 @@ Start make_start(const RunPlan& plan, const DataSources& sources) {
   return {.training_step = std::move(training_step), .state = std::move(point.state)};
 }
 
-void prepare_run_directory(const RunPlan& plan, const Start& start, const std::string& command_line) {
+void prepare_run_directory(const RunPlan& plan, const DataSources& sources, const Start& start,
+                           const std::string& command_line) {
   const fs::path& run_directory = plan.run_directory;
   const bool expects_run = plan.mode == StartMode::kContinue || plan.restarts;
   if (!expects_run && holds_run(run_directory)) refuse_changed_directory(run_directory);
@@ -99,11 +100,12 @@ void prepare_run_directory(const RunPlan& plan, const Start& start, const std::s
   RunRecord record{.run_id = start.state.run_id,
                    .command_line = command_line,
                    .data_fingerprint = start.state.data_fingerprint,
+                   .validation_fingerprint = sources.validation ? sources.validation->fingerprint() : "",
                    .num_parameters = start.training_step->model().parameters().num_parameters(),
                    .parent = std::nullopt,
                    .manual_swap = plan.manual_swap};
   if (plan.mode == StartMode::kFork || plan.mode == StartMode::kInitFrom) {
-    record.parent = plan.checkpoint->string();
+    record.parent = fs::absolute(*plan.checkpoint).string();  // whatever the directory of who reads it
   }
   write_run_files(run_directory, plan.config, record);
 }

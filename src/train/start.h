@@ -32,6 +32,7 @@ Start make_start(const RunPlan& plan, const DataSources& sources);
 
 // Log file, config.yaml, run.json; cuts what a resumed run makes again. The caller holds the RunLock. Throws
 // core::UsageError where another process changed the directory since it was planned.
-void prepare_run_directory(const RunPlan& plan, const Start& start, const std::string& command_line);
+void prepare_run_directory(const RunPlan& plan, const DataSources& sources, const Start& start,
+                           const std::string& command_line);
 
 }  // namespace ssgpt::train

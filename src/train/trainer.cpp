@@ -196,7 +196,7 @@ TrainResult train(RunPlan plan, const std::string& command_line) {
   Start start = make_start(plan, sources);
   core::create_writable_directory(plan.run_directory);
   const RunLock lock(plan.run_directory);
-  prepare_run_directory(plan, start, command_line);
+  prepare_run_directory(plan, sources, start, command_line);
   core::log::info("{}", start_text(plan, sources));
   Trainer trainer(plan, std::move(sources), std::move(start));
   const TrainResult result = trainer.run();

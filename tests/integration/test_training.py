@@ -1,5 +1,7 @@
 """Training against PyTorch: the same weights, the same data, torch.optim.AdamW."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -103,3 +105,20 @@ def test_training_lowers_the_loss_to_what_the_data_allow(program):
     records = read_metrics(program.directory / "cycle")
     assert records[0]["train/loss"] > 3.0
     assert records[-1]["train/loss"] < 0.05
+
+
+@pytest.mark.parametrize("on_spike, code", [("warn", 0), ("stop", 1)])
+def test_a_spike_of_the_loss_is_named_and_stops_where_asked(program, on_spike, code):
+    """One window of noise among windows of one token: by the time it is read, the loss of the others is near 0."""
+    tokens = np.full(64 * LENGTH + 1, 5)
+    tokens[6 * LENGTH : 7 * LENGTH] = np.random.default_rng(1).permutation(VOCAB)[:LENGTH]
+    write_shard(program.directory / "train.bin", tokens)
+    changes = {"train": {"on_spike": on_spike, "max_steps": 64, "global_batch_size": 1, "micro_batch_size": 1},
+               "optimizer": {"lr": 0.02}, "checkpoint": {"every": 1, "keep_last": 1}}
+    _, err = program.train("--run-dir", "run", changes=[changes], code=code)
+    spike = int(re.search(r"Step (\d+): the loss spiked", err)[1])
+    saved = [p.name for p in (program.directory / "run/checkpoints").glob("step-*")]
+    if on_spike == "stop":
+        assert saved == [f"step-{spike - 1:08d}"]
+    else:
+        assert saved == ["step-00000064"] and read_metrics(program.directory / "run")[-1]["step"] == 64
