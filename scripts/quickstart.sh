@@ -25,7 +25,10 @@ train() {
   "$ssgpt" train --config "configs/quickstart/$1.yaml" --run-dir "$out/$1" --resume auto || status=$?
   case $status in
     0) ;;
-    2 | 3) fail "the run in $out/$1 does not fit the config or the data any more (see above); move it away and call this again: mv $out/$1 $out/$1.old" ;;
+    2 | 3)
+      [[ -d $out/$1 ]] || fail "training $1 did not begin (see above)"
+      fail "the run in $out/$1 does not fit the config or the data any more (see above); move it away and call this again: mv $out/$1 $out/$1.$(date +%Y%m%d-%H%M%S)"
+      ;;
     *) fail "training $out/$1 ended with exit code $status (see above); this command again goes on from its last checkpoint" ;;
   esac
 }
