@@ -48,6 +48,14 @@ bool LineReader::fill() {
   return count > 0;
 }
 
+uint64_t LineReader::file_bytes_read() const {
+  const uint64_t unpacked = offset_ + (end_ - begin_);
+  const double handed_out =
+      static_cast<double>(offset_) / static_cast<double>(std::max<uint64_t>(unpacked, 1));
+  return begin_ == end_ ? stream_->file_bytes_read()
+                        : static_cast<uint64_t>(static_cast<double>(stream_->file_bytes_read()) * handed_out);
+}
+
 bool LineReader::next(std::string_view& line, size_t max_bytes) {
   size_t searched = 0;
   size_t length = 0;

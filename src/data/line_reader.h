@@ -30,7 +30,9 @@ class LineReader {
 
   uint64_t line_number() const { return line_number_; }  // of the last line, from 1
   uint64_t line_offset() const { return line_offset_; }  // its first byte in the (decompressed) file
-  uint64_t file_bytes_read() const { return stream_->file_bytes_read(); }
+  // Bytes of the file that the lines up to now take; in a compressed one about, for what was unpacked beyond
+  // them is taken to be packed as well as the rest.
+  uint64_t file_bytes_read() const;
 
  private:
   bool fill();

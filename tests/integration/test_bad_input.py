@@ -102,6 +102,9 @@ def test_a_tokenizer_that_is_none_or_too_large(program):
     (program.directory / "t.model").write_text("not a model")
     fails(program, 3, "t.model", changes=[{"data": {"tokenizer": "t.model"}}])
     fails(program, 3, "absent.model", changes=[{"data": {"tokenizer": "absent.model"}}])
+    (program.directory / "text.txt").write_text("In the beginning God created the heaven and the earth. " * 200)
+    program.run("tokenizer", "train", "--input", "text.txt", "--output", "large.model", "--vocab-size", 300)
+    fails(program, 3, "large.model", "300", "model.vocab_size", VOCAB, changes=[{"data": {"tokenizer": "large.model"}}])
 
 
 def test_a_directory_that_holds_a_run(program):
