@@ -1,17 +1,27 @@
 #include "model/block.h"
 
 #include "kernels/ops.h"
+#include "model/work.h"
 
 namespace ssgpt::model {
 
 void norm_forward(const at::Tensor& residual, const at::Tensor& branch, const at::Tensor& weight, double eps,
                   const NormActivations& activations) {
+  const core::ProfileScope scope(
+      "norm", branch.defined() ? traffic(residual, branch, activations.input, activations.output)
+                               : traffic(activations.input, activations.output));
   if (branch.defined()) {
     kernels::add_rms_norm_forward(residual, branch, weight, eps, activations.input, activations.output,
                                   activations.rstd);
   } else {
     kernels::rms_norm_forward(activations.input, weight, eps, activations.output, activations.rstd);
   }
+}
+
+void norm_backward(const at::Tensor& d_out, const at::Tensor& weight, const NormActivations& activations,
+                   const at::Tensor& d_x, const at::Tensor& d_weight, const at::Tensor& scratch) {
+  const core::ProfileScope scope("norm", traffic(d_out, activations.input, d_x, d_x));
+  kernels::rms_norm_backward(d_out, activations.input, weight, activations.rstd, d_x, d_weight, scratch);
 }
 
 void block_forward(const at::Tensor& residual, const BlockWeights& weights, const BlockContext& context,
@@ -33,13 +43,12 @@ void block_backward(const at::Tensor& d_residual, const BlockWeights& weights, c
   mlp_backward(d_residual, activations.mlp_norm.output, weights.mlp, activations.mlp, gradients.mlp,
                scratch.mlp,
                /*d_x=*/scratch.d_normed);
-  kernels::rms_norm_backward(scratch.d_normed, activations.mlp_norm.input, weights.mlp_norm,
-                             activations.mlp_norm.rstd, d_residual, gradients.mlp_norm, scratch.norm);
+  norm_backward(scratch.d_normed, weights.mlp_norm, activations.mlp_norm, d_residual, gradients.mlp_norm,
+                scratch.norm);
   attention_backward(d_residual, activations.attention_norm.output, weights.attention, context.attention,
                      activations.attention, gradients.attention, scratch.attention, /*d_x=*/scratch.d_normed);
-  kernels::rms_norm_backward(scratch.d_normed, activations.attention_norm.input, weights.attention_norm,
-                             activations.attention_norm.rstd, d_residual, gradients.attention_norm,
-                             scratch.norm);
+  norm_backward(scratch.d_normed, weights.attention_norm, activations.attention_norm, d_residual,
+                gradients.attention_norm, scratch.norm);
 }
 
 }  // namespace ssgpt::model

@@ -55,6 +55,11 @@ struct BlockContext {
 void norm_forward(const at::Tensor& residual, const at::Tensor& branch, const at::Tensor& weight, double eps,
                   const NormActivations& activations);
 
+// d_x += the gradient through the norm; d_weight, fp32 (D), +=.   d_out: data (M, D).  scratch: see
+// Scratch::norm.
+void norm_backward(const at::Tensor& d_out, const at::Tensor& weight, const NormActivations& activations,
+                   const at::Tensor& d_x, const at::Tensor& d_weight, const at::Tensor& scratch);
+
 // Reads the residual stream from activations.attention_norm.input (where `residual` is undefined), or makes
 // it as residual + scratch.branch. Leaves it in activations.mlp_norm.input, and the mlp's branch in
 // scratch.branch.

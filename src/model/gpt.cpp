@@ -7,6 +7,7 @@
 #include "model/head.h"
 #include "model/linear.h"
 #include "model/positions.h"
+#include "model/work.h"
 
 #include <string>
 
@@ -123,8 +124,12 @@ void GPT::Impl::prepare(const at::Tensor& tokens, bool keep_activations) {
 }
 
 void GPT::Impl::forward(const at::Tensor& tokens) {
-  kernels::embedding_forward(tokens.view({-1}), store.compute("model.embed_tokens.weight"),
-                             activations(0).attention_norm.input);
+  const core::ProfileScope phase("forward");
+  {
+    const at::Tensor embedded = activations(0).attention_norm.input;
+    const core::ProfileScope scope("embedding", traffic(embedded, embedded));
+    kernels::embedding_forward(tokens.view({-1}), store.compute("model.embed_tokens.weight"), embedded);
+  }
   at::Tensor residual;  // the embedding stands where the first block reads it
   for (size_t layer = 0; layer < weights.size(); ++layer) {
     block_forward(residual, weights[layer], context, activations(layer), buffers.scratch);
@@ -137,14 +142,16 @@ void GPT::Impl::forward(const at::Tensor& tokens) {
 // From the gradient of the final norm's output in scratch.d_normed. Gradients are final in the order of the
 // layers from the last to the first, the embedding's at the end.
 void GPT::Impl::backward(const at::Tensor& tokens) {
+  const core::ProfileScope phase("backward");
   buffers.d_residual.zero_();
-  kernels::rms_norm_backward(buffers.scratch.d_normed, buffers.final_norm.input,
-                             store.compute("model.norm.weight"), buffers.final_norm.rstd, buffers.d_residual,
-                             store.grad("model.norm.weight"), buffers.scratch.norm);
+  norm_backward(buffers.scratch.d_normed, store.compute("model.norm.weight"), buffers.final_norm,
+                buffers.d_residual, store.grad("model.norm.weight"), buffers.scratch.norm);
   for (size_t layer = weights.size(); layer-- > 0;) {
     block_backward(buffers.d_residual, weights[layer], context, activations(layer), gradients[layer],
                    buffers.scratch);
   }
+  const core::ProfileScope scope("embedding",
+                                 traffic(buffers.d_residual, buffers.d_residual, buffers.d_residual));
   kernels::embedding_backward(tokens.view({-1}), buffers.d_residual, store.grad("model.embed_tokens.weight"));
 }
 
@@ -170,10 +177,13 @@ void GPT::forward_backward(const at::Tensor& tokens, const at::Tensor& targets, 
   impl.prepare(tokens, /*keep_activations=*/true);
   impl.forward(tokens);
   Buffers& buffers = impl.buffers;
-  head_forward_backward(buffers.final_norm.output, targets.view({-1}), impl.store.compute("lm_head.weight"),
-                        buffers.losses, /*d_x=*/buffers.scratch.d_normed, impl.store.grad("lm_head.weight"),
-                        buffers.logits, buffers.scratch.mlp.weight);
-  loss_sum.add_(at::sum(buffers.losses, at::kDouble));
+  {
+    const core::ProfileScope phase("head");
+    head_forward_backward(buffers.final_norm.output, targets.view({-1}), impl.store.compute("lm_head.weight"),
+                          buffers.losses, /*d_x=*/buffers.scratch.d_normed, impl.store.grad("lm_head.weight"),
+                          buffers.logits, buffers.scratch.mlp.weight);
+    loss_sum.add_(at::sum(buffers.losses, at::kDouble));
+  }
   impl.backward(tokens);
 }
 

@@ -2,6 +2,7 @@
 
 #include "kernels/ops.h"
 #include "model/linear.h"
+#include "model/work.h"
 
 #include <algorithm>
 
@@ -14,7 +15,7 @@ void for_chunks(const at::Tensor& x, const at::Tensor& weight, const at::Tensor&
   for (int64_t first = 0; first < x.size(0); first += logits.size(0)) {
     const int64_t rows = std::min(logits.size(0), x.size(0) - first);
     const at::Tensor chunk = logits.narrow(0, 0, rows);
-    linear_forward(x.narrow(0, first, rows), weight, chunk);
+    linear_forward(x.narrow(0, first, rows), weight, chunk, "logits product");
     body(first, rows, chunk);
   }
 }
@@ -31,16 +32,20 @@ void head_forward_backward(const at::Tensor& x, const at::Tensor& targets, const
                            const at::Tensor& losses, const at::Tensor& d_x, const at::Tensor& d_weight,
                            const at::Tensor& logits, const at::Tensor& scratch) {
   for_chunks(x, weight, logits, [&](int64_t first, int64_t rows, const at::Tensor& chunk) {
-    kernels::cross_entropy_forward_backward(chunk, targets.narrow(0, first, rows), weight.size(0),
-                                            losses.narrow(0, first, rows));
-    linear_backward_input(chunk, weight, d_x.narrow(0, first, rows));
-    linear_backward_weight(chunk, x.narrow(0, first, rows), d_weight, scratch);
+    {
+      const core::ProfileScope scope("cross-entropy", traffic(chunk, chunk));
+      kernels::cross_entropy_forward_backward(chunk, targets.narrow(0, first, rows), weight.size(0),
+                                              losses.narrow(0, first, rows));
+    }
+    linear_backward_input(chunk, weight, d_x.narrow(0, first, rows), "logits input gradient");
+    linear_backward_weight(chunk, x.narrow(0, first, rows), d_weight, scratch, "logits weight gradient");
   });
 }
 
 void head_forward(const at::Tensor& x, const at::Tensor& targets, const at::Tensor& weight,
                   const at::Tensor& losses, const at::Tensor& logits) {
   for_chunks(x, weight, logits, [&](int64_t first, int64_t rows, const at::Tensor& chunk) {
+    const core::ProfileScope scope("cross-entropy", traffic(chunk));
     kernels::cross_entropy_forward(chunk, targets.narrow(0, first, rows), weight.size(0),
                                    losses.narrow(0, first, rows));
   });

@@ -1,5 +1,6 @@
 #include "train/training_step.h"
 
+#include "core/profile.h"
 #include "optim/clip.h"
 #include "optim/decay.h"
 #include "optim/schedule.h"
@@ -45,31 +46,43 @@ TrainingStep::TrainingStep(const config::Config& config, const model::GPTSpec& s
 
 StepResult TrainingStep::run(int64_t step, data::BatchLoader& loader, metrics::PhaseTimers& timers) {
   using Scope = metrics::PhaseTimers::Scope;
-  const auto scope = [&timers](Phase phase) {
+  const auto phase_timer = [&timers](Phase phase) {
     return Scope(timers, static_cast<size_t>(phase));
   };
+  const at::Tensor master = model_->parameters().flat_master();
+  const at::Tensor compute = model_->parameters().flat_compute();
+  const auto flat_bytes = static_cast<double>(master.nbytes());
+  const double shadow_bytes =
+      compute.is_same(master) ? 0.0 : flat_bytes + static_cast<double>(compute.nbytes());
   StepResult result;
   result.step = step;
   result.learning_rate = optim::learning_rate(config_.optimizer, step, config_.train.max_steps);
-  model_->parameters().zero_grad();
-  loss_sum_.zero_();
+  {
+    const core::ProfileScope scope("zero the gradient", {.flops = 0.0, .bytes = flat_bytes});
+    model_->parameters().zero_grad();
+    loss_sum_.zero_();
+  }
   for (int64_t i = 0; i < accumulation_steps_; ++i) {
     {
-      const Scope timing = scope(Phase::kFetch);
+      const Scope timing = phase_timer(Phase::kFetch);
+      const core::ProfileScope scope("fetch");
       const data::MicroBatch& micro_batch = loader.next();
       fill_batch(micro_batch.tokens, micro_batch.rows, micro_batch.columns, batch_);
       result.tokens += batch_.targets.numel();
     }
-    const Scope timing = scope(Phase::kForwardBackward);
+    const Scope timing = phase_timer(Phase::kForwardBackward);
     model_->forward_backward(batch_.inputs, batch_.targets, loss_sum_);
   }
   optim::ClippedGradient clipped;
   {
-    const Scope timing = scope(Phase::kClip);
+    const Scope timing = phase_timer(Phase::kClip);
+    const core::ProfileScope scope("clip", {.flops = 0.0, .bytes = flat_bytes});
     clipped = optim::clip_by_global_norm(model_->parameters().flat_grad(), loss_sum_, result.tokens,
                                          config_.train.clip_grad_norm);
   }
-  const Scope timing = scope(Phase::kUpdate);
+  const Scope timing = phase_timer(Phase::kUpdate);
+  // Weight, gradient and two moments are read, weight and moments written.
+  const core::ProfileScope scope("update", {.flops = 0.0, .bytes = 7.0 * flat_bytes + shadow_bytes});
   optimizer_->step(step, result.learning_rate, clipped.factor);
   model_->parameters().refresh_compute();
   result.loss_sum = loss_sum_;
