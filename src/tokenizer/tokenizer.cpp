@@ -147,6 +147,9 @@ void Tokenizer::Impl::describe(std::string_view serialized) {
 
 // Nothing where a piece could reach from one chunk into the next, or sentencepiece would split it up again.
 std::unique_ptr<const Bpe> Tokenizer::Impl::make_bpe(const ModelSpec& spec) const {
+  if (spec.user_defined.size() != static_cast<size_t>(processor.GetPieceSize())) {
+    return nullptr;  // a file that the two of us read differently
+  }
   std::vector<Bpe::Piece> pieces;
   for (int id = 0; id < processor.GetPieceSize(); ++id) {
     if (processor.IsByte(id) || processor.IsControl(id) || processor.IsUnknown(id)) {
@@ -156,7 +159,7 @@ std::unique_ptr<const Bpe> Tokenizer::Impl::make_bpe(const ModelSpec& spec) cons
     if (!stays_in_chunk(processor.IdToPiece(id)) || processor.IsUnused(id) || texts[index].empty()) {
       return nullptr;
     }
-    pieces.push_back({texts[index], processor.GetScore(id), id, spec.user_defined.at(index)});
+    pieces.push_back({texts[index], processor.GetScore(id), id, spec.user_defined[index]});
   }
   return std::make_unique<Bpe>(pieces, byte_ids);
 }

@@ -28,9 +28,10 @@ class Tokenizer {
   int32_t bos_id() const;  // -1 where the model has none
   std::string piece(int32_t id) const;
 
-  // Ids of `text`, with no BOS or EOS added: sentencepiece's own, except that a run of more than 64 KiB
-  // without a blank or a line break is cut there, and that U+2581, which sentencepiece takes for a blank, is
-  // given by its bytes. Throws core::InputError where `text` is not valid UTF-8.
+  // Ids of `text`, with no BOS or EOS added: sentencepiece's own, with two exceptions. A model of byte pairs
+  // is given runs of more than 64 KiB without a blank or a line break in parts. In one that keeps all of a
+  // text, as ours do, U+2581, which sentencepiece takes for a blank, is given by its bytes. Throws
+  // core::InputError where `text` is not valid UTF-8.
   std::vector<int32_t> encode(std::string_view text) const;
   // Text of `ids`, always valid UTF-8: a byte piece that is part of no character becomes U+FFFD. BOS and EOS
   // decode to nothing. Throws core::InputError for an id outside the vocabulary.
