@@ -131,8 +131,8 @@ std::string Path::allowed() const {
 
 std::optional<TextList::Value> TextList::read(const YAML::Node& node) const {
   Value list;
-  const auto add = [&list](const YAML::Node& element) {
-    if (!element.IsScalar() || element.Scalar().empty()) {
+  const auto add = [&](const YAML::Node& element) {
+    if (!element.IsScalar() || (element.Scalar().empty() && !may_be_empty)) {
       return false;
     }
     list.push_back(element.Scalar());
@@ -157,7 +157,7 @@ std::string TextList::write(const Value& value) const {
   return fmt::format("[{}]", text);
 }
 std::string TextList::allowed() const {
-  return min_count > 0 ? "a list of paths or patterns, at least one" : "a list of paths or patterns";
+  return fmt::format("a list of {}{}", elements, min_count > 0 ? ", at least one" : "");
 }
 
 }  // namespace ssgpt::config

@@ -80,10 +80,12 @@ struct Path {
   std::string allowed() const;
 };
 
-// A list of texts, or one text. `min_count` is 0 or 1.
+// A list of texts, or one text. `min_count` is 0 or 1; `elements` is what messages call them.
 struct TextList {
   using Value = std::vector<std::string>;
   size_t min_count = 0;
+  bool may_be_empty = false;  // an element
+  std::string elements = "paths or patterns";
   std::optional<Value> read(const YAML::Node& node) const;
   std::string write(const Value& value) const;
   std::string allowed() const;

@@ -97,9 +97,16 @@ struct OptimizerConfig {
   ScheduleConfig schedule;
 };
 
+struct SamplesConfig {
+  std::vector<std::string> prompts;  // none: no samples
+  int64_t max_tokens = 64;
+  double temperature = 0.8;  // 0: the likeliest tokens
+};
+
 struct EvaluateConfig {
   int64_t every = 0;     // steps; 0: never
   int64_t batches = 20;  // micro-batches of validation windows
+  SamplesConfig samples;
 };
 
 struct CheckpointConfig {

@@ -22,6 +22,7 @@ class Rules {
 
   void model();
   void data();
+  void samples();
   void batch();
   void swap();
   void schedule();
@@ -122,6 +123,19 @@ void Rules::data() {
   }
 }
 
+void Rules::samples() {
+  constexpr std::string_view kPrompts = "evaluate.samples.prompts";
+  if (!sound({kPrompts, "evaluate.every", "data.tokenizer"}) || config_.evaluate.samples.prompts.empty()) {
+    return;
+  }
+  if (config_.evaluate.every == 0) {
+    fault(kPrompts, "are continued at each validation: needs evaluate.every");
+  }
+  if (!config_.data.tokenizer) {
+    fault(kPrompts, "need data.tokenizer to be read");
+  }
+}
+
 void Rules::batch() {
   const TrainConfig& train = config_.train;
   if (!sound({"train.global_batch_size", "train.micro_batch_size"})) {
@@ -205,6 +219,7 @@ void validate(const Config& config, const Entries& entries, const std::vector<st
   Rules rules(config, entries, faulty, file, faults);
   rules.model();
   rules.data();
+  rules.samples();
   rules.batch();
   rules.swap();
   rules.schedule();

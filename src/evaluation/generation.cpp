@@ -4,8 +4,9 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "evaluation/load_model.h"
-#include "evaluation/text_stream.h"
+#include "tokenizer/text_stream.h"
 #include "tokenizer/tokenizer.h"
+#include "train/samples.h"
 
 #include <algorithm>
 
@@ -14,18 +15,8 @@
 namespace ssgpt::evaluation {
 namespace {
 
+using tokenizer::TextStream;
 using tokenizer::Tokenizer;
-
-// The token behind which a document ends.
-std::optional<int64_t> end_of_document(const model::GPTSpec& spec,
-                                       const std::optional<Tokenizer>& tokenizer) {
-  if (spec.document_token_id || !tokenizer) return spec.document_token_id;
-  try {
-    return tokenizer->eos_id();
-  } catch (const core::InputError&) {  // it has none
-    return std::nullopt;
-  }
-}
 
 void check_tokens(const std::vector<int64_t>& tokens, int64_t vocab_size) {
   for (const int64_t token : tokens) {
@@ -70,7 +61,7 @@ std::vector<int64_t> read_prompt(const GenerateOptions& options, const model::GP
     tokens = encode(options, vocab_size, tokenizer);
   }
   if (!tokens.empty()) return tokens;
-  const std::optional<int64_t> end = end_of_document(spec, tokenizer);
+  const std::optional<int64_t> end = train::end_of_document(spec, tokenizer ? &*tokenizer : nullptr);
   if (!end) {
     throw core::UsageError(
         "The prompt is empty, and {} does not say which token ends a document, to begin a new one behind it; "
@@ -164,7 +155,8 @@ GenerateReport generate_text(const GenerateOptions& options, const OnText& on_te
       .seed = options.seed,
       .max_tokens = resolve_max_tokens(options, spec, static_cast<int64_t>(report.prompt_tokens.size())),
       .num_samples = options.num_samples,
-      .stop_token = options.ignore_eos ? std::nullopt : end_of_document(spec, tokenizer)};
+      .stop_token = options.ignore_eos ? std::nullopt
+                                       : train::end_of_document(spec, tokenizer ? &*tokenizer : nullptr)};
   Writer writer(tokenizer, report.prompt_tokens, options.num_samples, on_text);
   model::Generation result =
       model::generate(*loaded.model, report.prompt_tokens, generation,

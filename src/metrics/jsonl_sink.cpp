@@ -39,7 +39,16 @@ JsonlSink::~JsonlSink() {
 }
 
 void JsonlSink::write(const Record& record) {
-  const std::string line = to_line(record);
+  write_line(record.step, to_line(record));
+}
+
+void JsonlSink::write(const TextRecord& record) {
+  const nlohmann::ordered_json object = {
+      {"step", record.step}, {"prompt", record.prompt}, {"text", record.text}};
+  write_line(record.step, object.dump() + "\n");
+}
+
+void JsonlSink::write_line(int64_t step, const std::string& line) {
   ssize_t written = 0;
   do {
     written = ::write(descriptor_, line.data(), line.size());
@@ -53,8 +62,7 @@ void JsonlSink::write(const Record& record) {
     // last line.
     [[maybe_unused]] const int ignored = ::ftruncate(descriptor_, status.st_size - written);
   }
-  throw core::RunError("{}: the line of step {} could not be written: {}", path_.string(), record.step,
-                       reason);
+  throw core::RunError("{}: the line of step {} could not be written: {}", path_.string(), step, reason);
 }
 
 void JsonlSink::sync() {

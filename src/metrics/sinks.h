@@ -18,6 +18,13 @@ struct Record {
   double time = 0.0;                                   // seconds since the epoch
 };
 
+// Text that the model wrote after a prompt: one line of samples.jsonl.
+struct TextRecord {
+  int64_t step = 0;
+  std::string prompt;  // valid UTF-8, as is the text
+  std::string text;
+};
+
 // Appends records as JSON lines; numbers read back to the same double. Each line is written whole.
 class JsonlSink {
  public:
@@ -29,6 +36,7 @@ class JsonlSink {
 
   // One write(2) for the line. Throws core::RunError (full disk); then no part of the line is left.
   void write(const Record& record);
+  void write(const TextRecord& record);
   // Waits until what was written is on the disk. Throws core::RunError.
   void sync();
 
@@ -37,6 +45,8 @@ class JsonlSink {
   static void truncate_after(const std::filesystem::path& path, int64_t last_step);
 
  private:
+  void write_line(int64_t step, const std::string& line);
+
   int descriptor_ = -1;
   std::filesystem::path path_;
 };

@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <string_view>
 #include <utility>
 
 #include <ATen/TensorOperators.h>
@@ -28,6 +29,18 @@ constexpr int64_t kFirstBadStep = 2;
 // once the smoothed loss stands on enough lines.
 constexpr double kSpikeNats = 1.0;
 constexpr double kSpikeMinimumWeight = 0.3;
+
+std::string on_one_line(std::string_view text) {
+  std::string line;
+  for (const char character : text) {
+    if (character == '\n') {
+      line += "\\n";
+    } else if (static_cast<unsigned char>(character) >= 0x20) {
+      line += character;
+    }
+  }
+  return line;
+}
 
 double seconds_since_epoch() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -52,6 +65,9 @@ Recorder::Recorder(const config::Config& config, const model::GPT& model,
     tensorboard_ =
         std::make_unique<metrics::TensorBoardSink>(run_directory, has_earlier_points ? state.step : -1);
     tensorboard_->write_text(state.step, "config", fmt::format("```yaml\n{}```", config::dump(config)));
+  }
+  if (!config.evaluate.samples.prompts.empty()) {
+    samples_ = std::make_unique<metrics::JsonlSink>(samples_path(run_directory));
   }
   smoothed_.restore({.value = state.smoothed_loss, .weight = state.smoothed_weight});
   meters_.select(0, kLossSum).fill_(state.loss_sum);
@@ -136,6 +152,20 @@ void Recorder::record_validation(const WindowLoss& validation) {
   line_.values.emplace_back("validation/loss", validation.loss);
 }
 
+void Recorder::record_samples(const std::vector<TextSample>& samples) {
+  for (size_t i = 0; i < samples.size(); ++i) {
+    const TextSample& sample = samples[i];
+    core::log::info("Step {}: \"{}\" ->{}{}", step_, on_one_line(sample.prompt),
+                    sample.text.starts_with(' ') ? "" : " ", on_one_line(sample.text));
+    samples_->write(metrics::TextRecord{.step = step_, .prompt = sample.prompt, .text = sample.text});
+    if (tensorboard_) {
+      // A code block of Markdown keeps blanks and line breaks.
+      tensorboard_->write_text(step_, fmt::format("samples/{}", i),
+                               fmt::format("~~~~~~~~\n{}{}\n~~~~~~~~", sample.prompt, sample.text));
+    }
+  }
+}
+
 void Recorder::finish_step() {
   if (!has_line_) return;
   line_.step = step_;
@@ -177,6 +207,7 @@ void Recorder::save_state(checkpoint::TrainerState& state) {
 
 void Recorder::flush() {
   jsonl_.sync();
+  if (samples_) samples_->sync();
   if (tensorboard_) tensorboard_->flush();
 }
 

@@ -6,6 +6,7 @@
 #include "config/config.h"
 #include "metrics/meters.h"
 #include "metrics/sinks.h"
+#include "train/samples.h"
 #include "train/training_step.h"
 #include "train/validation.h"
 
@@ -36,6 +37,8 @@ class Recorder {
 
   // Adds the validation loss to the step's line. Between pause() and resume() no time counts as training.
   void record_validation(const WindowLoss& validation);
+  // Hands the texts that the model wrote after this step to the log, samples.jsonl and TensorBoard.
+  void record_samples(const std::vector<TextSample>& samples);
   void pause() { throughput_.pause(); }
   void resume() { throughput_.resume(); }
 
@@ -58,6 +61,7 @@ class Recorder {
   const double flops_per_token_;
   const double peak_flops_;  // per second
   metrics::JsonlSink jsonl_;
+  std::unique_ptr<metrics::JsonlSink> samples_;  // where there are prompts
   std::unique_ptr<metrics::TensorBoardSink> tensorboard_;
   metrics::ThroughputMeter throughput_;
   metrics::SmoothedMean smoothed_;

@@ -77,6 +77,9 @@ std::filesystem::path record_path(const std::filesystem::path& run_directory) {
 std::filesystem::path metrics_path(const std::filesystem::path& run_directory) {
   return run_directory / "metrics.jsonl";
 }
+std::filesystem::path samples_path(const std::filesystem::path& run_directory) {
+  return run_directory / "samples.jsonl";
+}
 std::filesystem::path log_path(const std::filesystem::path& run_directory) {
   return run_directory / "log.txt";
 }

@@ -23,6 +23,7 @@ struct RunRecord {
 std::filesystem::path config_path(const std::filesystem::path& run_directory);   // RUN/config.yaml
 std::filesystem::path record_path(const std::filesystem::path& run_directory);   // RUN/run.json
 std::filesystem::path metrics_path(const std::filesystem::path& run_directory);  // RUN/metrics.jsonl
+std::filesystem::path samples_path(const std::filesystem::path& run_directory);  // RUN/samples.jsonl
 std::filesystem::path log_path(const std::filesystem::path& run_directory);      // RUN/log.txt
 
 // Whether the directory holds a run, finished or not.

@@ -96,6 +96,7 @@ void prepare_run_directory(const RunPlan& plan, const DataSources& sources, cons
   if (expects_run) {
     set_aside_later_checkpoints(run_directory, plan.first_step);
     metrics::JsonlSink::truncate_after(metrics_path(run_directory), plan.first_step);
+    metrics::JsonlSink::truncate_after(samples_path(run_directory), plan.first_step);
   }
   RunRecord record{.run_id = start.state.run_id,
                    .command_line = command_line,

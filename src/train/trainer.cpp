@@ -11,6 +11,7 @@
 #include "train/plan_text.h"
 #include "train/recorder.h"
 #include "train/run_directory.h"
+#include "train/samples.h"
 #include "train/start.h"
 #include "train/training_step.h"
 #include "train/validation.h"
@@ -49,6 +50,7 @@ class Trainer {
   const DataSources sources_;
   const model::Execution execution_;
   const data::WindowSampler sampler_;
+  const SampleWriter sample_writer_;
   checkpoint::TrainerState state_;
   std::unique_ptr<TrainingStep> training_step_;
   Recorder recorder_;
@@ -77,6 +79,7 @@ Trainer::Trainer(const RunPlan& plan, DataSources sources, Start start)
       sources_(std::move(sources)),
       execution_(execution_of(plan.config.train)),
       sampler_(plan.config.run.seed, sources_.num_windows),
+      sample_writer_(plan.config),
       state_(std::move(start.state)),
       training_step_(std::move(start.training_step)),
       recorder_(plan.config, training_step_->model(), plan.run_directory, state_,
@@ -151,6 +154,7 @@ void Trainer::evaluate() {
     recorder_.record_validation(mean_window_loss(training_step_->model(), *sources_.validation,
                                                  sources_.validation_windows,
                                                  config_.train.micro_batch_size));
+    recorder_.record_samples(sample_writer_.write(training_step_->model()));
   }
   recorder_.resume();
 }
@@ -193,6 +197,7 @@ TrainResult train(RunPlan plan, const std::string& command_line) {
   }
   DataSources sources = open_data(plan.config);
   resolve_device_and_dtype(plan.config);
+  const SampleWriter checked(plan.config);  // a prompt that cannot be read is told before anything is made
   Start start = make_start(plan, sources);
   core::create_writable_directory(plan.run_directory);
   const RunLock lock(plan.run_directory);
@@ -213,6 +218,7 @@ std::string describe_plan(RunPlan plan) {
   const DataSources sources = open_data(plan.config);
   resolve_device_and_dtype(plan.config);
   if (plan.checkpoint) read_start(plan, sources);
+  const SampleWriter checked(plan.config);
   return config::dump(plan.config) + "\n" + start_text(plan, sources);
 }
 

@@ -28,6 +28,19 @@ TEST(Validation, HeadDimensionIsWholeAndEven) {
   EXPECT_EQ(set({"model.num_attention_heads=128"}), "");
 }
 
+TEST(Validation, SamplesNeedValidationsAndATokenizer) {
+  const std::vector<std::string> sound = {"evaluate.samples.prompts=['In the', '']", "data.tokenizer=t.model",
+                                          "evaluate.every=5", "data.validation=v.bin"};
+  EXPECT_EQ(set(sound), "");
+  EXPECT_EQ(minimal_with(sound).evaluate.samples.prompts, (std::vector<std::string>{"In the", ""}));
+  EXPECT_THAT(set({sound[0], sound[1]}),
+              HasSubstr("evaluate.samples.prompts = [\"In the\", \"\"]: are continued "
+                        "at each validation: needs evaluate.every"));
+  EXPECT_THAT(set({sound[0], sound[2], sound[3]}), HasSubstr("need data.tokenizer"));
+  EXPECT_THAT(set({"evaluate.samples.temperature=-1"}), HasSubstr("evaluate.samples.temperature = -1"));
+  EXPECT_THAT(set({"evaluate.samples.max_tokens=0"}), HasSubstr("evaluate.samples.max_tokens = 0"));
+}
+
 TEST(Validation, MicroBatchDividesTheGlobalBatch) {
   EXPECT_THAT(set({"train.micro_batch_size=5"}),
               HasSubstr("train.micro_batch_size = 5: must divide train.global_batch_size = 32; sizes that "

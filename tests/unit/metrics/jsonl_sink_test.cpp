@@ -80,6 +80,22 @@ TEST_F(JsonlSinkTest, NamesStandFlatInTheirOrder) {
   EXPECT_EQ(text(), "{\"step\":3,\"tokens\":96,\"train/loss\":2.5,\"train/lr\":0.5,\"time\":10.0}\n");
 }
 
+TEST_F(JsonlSinkTest, TextsStandOnOneLineAndAreCutWithTheirStep) {
+  const std::string text_with_breaks = "a \"b\"\n\t\u00e9 \\";
+  {
+    JsonlSink sink(path_);
+    sink.write(TextRecord{.step = 4, .prompt = "", .text = text_with_breaks});
+    sink.write(TextRecord{.step = 8, .prompt = "p", .text = "later"});
+  }
+  JsonlSink::truncate_after(path_, 7);
+  const std::string line = text();
+  EXPECT_EQ(line.find('\n'), line.size() - 1);
+  const auto object = nlohmann::json::parse(line);
+  EXPECT_EQ(object["step"], 4);
+  EXPECT_EQ(object["prompt"], "");
+  EXPECT_EQ(object["text"], text_with_breaks);
+}
+
 TEST_F(JsonlSinkTest, ValuesThatAreNotFiniteBecomeNull) {
   JsonlSink(path_).write({.step = 1,
                           .tokens = 1,

@@ -1,11 +1,11 @@
-#include "evaluation/text_stream.h"
+#include "tokenizer/text_stream.h"
 
 #include <algorithm>
 #include <charconv>
 #include <optional>
 #include <string_view>
 
-namespace ssgpt::evaluation {
+namespace ssgpt::tokenizer {
 namespace {
 
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
@@ -29,8 +29,7 @@ size_t character_length(unsigned first) {
 
 }  // namespace
 
-TextStream::TextStream(const tokenizer::Tokenizer& tokenizer, std::span<const int64_t> context)
-    : tokenizer_(tokenizer) {
+TextStream::TextStream(const Tokenizer& tokenizer, std::span<const int64_t> context) : tokenizer_(tokenizer) {
   // How a piece is shown depends on whether anything stands before it, not on what.
   constexpr size_t kContext = 4;
   for (const int64_t token : context.last(std::min(kContext, context.size()))) {
@@ -79,4 +78,4 @@ std::string TextStream::show(size_t end) {
   return now.substr(std::min(before.size(), now.size()));
 }
 
-}  // namespace ssgpt::evaluation
+}  // namespace ssgpt::tokenizer

@@ -1,4 +1,4 @@
-#include "evaluation/text_stream.h"
+#include "tokenizer/text_stream.h"
 
 #include "core/random.h"
 #include "core/temporary_directory.h"
@@ -12,10 +12,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-namespace ssgpt::evaluation {
+namespace ssgpt::tokenizer {
 namespace {
-
-using tokenizer::Tokenizer;
 
 // A tokenizer of the bytes and a few words: most of the text below falls back to bytes.
 class Stream : public testing::Test {
@@ -28,7 +26,7 @@ class Stream : public testing::Test {
       return documents++ < 50;
     };
     const std::filesystem::path path = directory->path() / "t.model";
-    tokenizer::train(source, path, {.vocab_size = 290});
+    train(source, path, {.vocab_size = 290});
     model = new Tokenizer(path);
   }
   static void TearDownTestSuite() {
@@ -123,4 +121,4 @@ TEST_F(Stream, ShowsIdsBeyondTheVocabulary) {
 }
 
 }  // namespace
-}  // namespace ssgpt::evaluation
+}  // namespace ssgpt::tokenizer

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace ssgpt::evaluation {
+namespace ssgpt::tokenizer {
 
 // Hands out text as soon as it is certain: the bytes of a character that is not complete yet are held back,
 // so each part is valid UTF-8, and all parts together are the tokenizer's decoding. An id beyond the
@@ -17,7 +17,7 @@ class TextStream {
  public:
   // `context`: the tokens before the first one; the text goes on where theirs ends. `tokenizer` must outlive
   // it.
-  TextStream(const tokenizer::Tokenizer& tokenizer, std::span<const int64_t> context);
+  TextStream(const Tokenizer& tokenizer, std::span<const int64_t> context);
 
   std::string push(int64_t token);  // what is certain with this token; may be empty
   std::string finish();             // what was held back
@@ -26,9 +26,9 @@ class TextStream {
   size_t num_incomplete() const;
   std::string show(size_t end);
 
-  const tokenizer::Tokenizer& tokenizer_;
+  const Tokenizer& tokenizer_;
   std::vector<int32_t> window_;  // the last tokens that were shown, then those that were not
   size_t shown_ = 0;             // tokens of the window
 };
 
-}  // namespace ssgpt::evaluation
+}  // namespace ssgpt::tokenizer

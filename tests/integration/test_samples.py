@@ -1,0 +1,92 @@
+"""Texts that the model in training writes: where they land, and that training does not notice them."""
+
+import json
+
+import pytest
+from conftest import LENGTH, read_metrics, without_timing
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+PROMPTS = ["In the beginning", "", "naïve 日\n"]
+VOCABULARY = 300
+
+
+@pytest.fixture
+def config(program):
+    """A config with a tokenizer, validation every 5 of 20 steps, a checkpoint every 10, and no samples yet."""
+    text = "In the beginning was the word — « naïve café » 日本語 and the word was with the others.\n" * 40
+    (program.directory / "text.txt").write_text(text)
+    program.run("tokenizer", "train", "--input", "text.txt", "--output", "t.model", "--vocab-size", VOCABULARY)
+    return {
+        "model": {"vocab_size": VOCABULARY, "attention": {"kind": "ssmax"}},
+        "data": {"sequence_length": 48, "tokenizer": "t.model", "validation": ["validation.bin"]},
+        "evaluate": {"every": 5, "batches": 1},
+        "checkpoint": {"every": 10, "keep_last": 5},
+        "log": {"tensorboard": True},
+    }
+
+
+SAMPLES = {"evaluate": {"samples": {"prompts": PROMPTS, "max_tokens": 20, "temperature": 1.2}}}
+
+
+def read_samples(program, run):
+    return [json.loads(line) for line in (program.directory / run / "samples.jsonl").read_text().splitlines()]
+
+
+def test_samples_land_everywhere_and_change_no_bit_of_the_training(program, config):
+    program.train("--run-dir", "without", changes=[config])
+    program.train("--run-dir", "with", changes=[config, SAMPLES])
+    assert not (program.directory / "without/samples.jsonl").exists()
+    metrics = [without_timing(read_metrics(program.directory / run)) for run in ("without", "with")]
+    assert metrics[0] == metrics[1] and len(metrics[0]) == 20
+    last = "checkpoints/step-00000020"
+    for name in ("model.safetensors", "trainer/optimizer-00000-of-00001.safetensors"):
+        assert (program.directory / "without" / last / name).read_bytes() == (program.directory / "with" / last / name).read_bytes()
+
+    samples = read_samples(program, "with")
+    assert [(s["step"], s["prompt"]) for s in samples] == [(step, p) for step in (5, 10, 15, 20) for p in PROMPTS]
+    assert len({s["text"] for s in samples}) > 6
+    log = (program.directory / "with/log.txt").read_text()
+    assert all(f"Step {step}: \"In the beginning\" ->" in log for step in (5, 10, 15, 20))
+    accumulator = EventAccumulator(str(program.directory / "with"))
+    accumulator.Reload()
+    for i, prompt in enumerate(PROMPTS):
+        assert accumulator.SummaryMetadata(f"samples/{i}").plugin_data.plugin_name == "text"
+        shown = [(e.step, e.tensor_proto.string_val[0].decode()) for e in accumulator.Tensors(f"samples/{i}")]
+        assert shown == [(s["step"], f"~~~~~~~~\n{prompt}{s['text']}\n~~~~~~~~") for s in samples[i::3]]
+
+    # The checkpoint of a step writes the same text after its training.
+    for i, prompt in enumerate(PROMPTS):
+        out, _ = program.run("generate", "--checkpoint", f"with/{last}", "--prompt", prompt, "--max-tokens", 20,
+                             "--temperature", 1.2, "--seed", 7, "--json")
+        assert json.loads(out)["text"] == samples[9 + i]["text"]
+
+
+def test_a_resumed_run_has_the_samples_of_one_that_was_not_stopped(program, config):
+    program.train("--run-dir", "run", changes=[config, SAMPLES])
+    whole = (program.directory / "run/samples.jsonl").read_bytes()
+    (program.directory / "run/checkpoints/step-00000020").rename(program.directory / "lost")
+    program.train("--run-dir", "run", "--resume", "auto", changes=[config, SAMPLES])
+    assert (program.directory / "run/samples.jsonl").read_bytes() == whole
+    # A resume may change the prompts: what was written before stays.
+    program.train("--run-dir", "run", "--resume", "auto", changes=[
+        config, SAMPLES, {"evaluate": {"samples": {"prompts": ["other"], "temperature": 0}}, "train": {"max_steps": 25}}])
+    assert (program.directory / "run/samples.jsonl").read_bytes().startswith(whole)
+    assert [(s["step"], s["prompt"]) for s in read_samples(program, "run")[12:]] == [(25, "other")]
+
+
+def test_a_learned_position_and_a_swap_have_samples_too(program, config):
+    swap = {"train": {"swap_attention": {"at_step": 10, "kind": "softmax"}}, "model": {"attention": {"kind": "learned_pn"}}}
+    program.train("--run-dir", "run", changes=[config, SAMPLES, swap])
+    assert len(read_samples(program, "run")) == 12
+
+
+def test_prompts_that_cannot_be_continued(program, config):
+    long = {"evaluate": {"samples": {"prompts": ["日" * LENGTH]}}}
+    for arguments in ([], ["--dry-run"]):
+        _, err = program.train("--run-dir", "run", *arguments, changes=[config, long], code=2)
+        assert "evaluate.samples" in err and "48" in err and "max_tokens" in err
+        assert not (program.directory / "run").exists()
+    _, err = program.train("--run-dir", "run", changes=[config, SAMPLES, {"evaluate": {"every": 0}}], code=2)
+    assert "evaluate.samples.prompts" in err and "evaluate.every" in err
+    _, err = program.train("--run-dir", "run", changes=[config, SAMPLES, {"data": {"tokenizer": None}}], code=2)
+    assert "evaluate.samples.prompts" in err and "data.tokenizer" in err
