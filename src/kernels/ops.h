@@ -81,6 +81,15 @@ void rope_backward(const at::Tensor& d_q, const at::Tensor& d_k, const at::Tenso
 void row_scale_backward(const at::Tensor& d_row_scale, const at::Tensor& num_keys, const RowScale& row_scale,
                         const at::Tensor& d_scale, const at::Tensor& d_bias, const at::Tensor& d_position);
 
+// --- Matrix products
+// -------------------------------------------------------------------------------------------------
+
+// out = a b, or out += a b where `accumulate`. Each element is a sum in an order that depends neither on the
+// number of threads nor on the other rows and columns.
+//   a: fp32 (M, K).  b: fp32 (K, N).  out: fp32 (M, N).  a and b: each contiguous or the transpose of a
+//   contiguous matrix.
+void matrix_product(const at::Tensor& a, const at::Tensor& b, bool accumulate, const at::Tensor& out);
+
 // --- Causal attention
 // ------------------------------------------------------------------------------------------------
 

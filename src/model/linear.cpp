@@ -1,23 +1,36 @@
 #include "model/linear.h"
 
+#include "kernels/ops.h"
 #include "model/work.h"
 
-#include <ATen/ops/addmm.h>
 #include <ATen/ops/mm.h>
 
 namespace ssgpt::model {
+namespace {
+
+// fp32 goes through our own product, whose bits do not depend on the number of threads; bf16 through the
+// library's, which knows the processor's bf16 instructions.
+void product(const at::Tensor& a, const at::Tensor& b, at::Tensor out) {
+  if (out.scalar_type() == at::kFloat) {
+    kernels::matrix_product(a, b, /*accumulate=*/false, out);
+  } else {
+    at::mm_out(out, a, b);
+  }
+}
+
+}  // namespace
 
 void linear_forward(const at::Tensor& x, const at::Tensor& weight, at::Tensor out, std::string_view name) {
   const core::ProfileScope scope(
       name, product_work(x.size(0), weight.size(0), x.size(1), traffic(x, weight, out).bytes));
-  at::mm_out(out, x, weight.t());
+  product(x, weight.t(), out);
 }
 
 void linear_backward_input(const at::Tensor& d_out, const at::Tensor& weight, at::Tensor d_x,
                            std::string_view name) {
   const core::ProfileScope scope(
       name, product_work(d_out.size(0), weight.size(1), weight.size(0), traffic(d_out, weight, d_x).bytes));
-  at::mm_out(d_x, d_out, weight);
+  product(d_out, weight, d_x);
 }
 
 void linear_backward_weight(const at::Tensor& d_out, const at::Tensor& x, at::Tensor d_weight,
@@ -25,12 +38,12 @@ void linear_backward_weight(const at::Tensor& d_out, const at::Tensor& x, at::Te
   const core::ProfileScope scope(name, product_work(d_weight.size(0), d_weight.size(1), x.size(0),
                                                     traffic(d_out, x, d_weight, d_weight).bytes));
   if (x.scalar_type() == d_weight.scalar_type()) {
-    at::addmm_out(d_weight, d_weight, d_out.t(), x, /*beta=*/1, /*alpha=*/1);
+    kernels::matrix_product(d_out.t(), x, /*accumulate=*/true, d_weight);
     return;
   }
-  at::Tensor product = scratch.narrow(0, 0, d_weight.numel()).view(d_weight.sizes());
-  at::mm_out(product, d_out.t(), x);
-  d_weight.add_(product);
+  const at::Tensor rounded = scratch.narrow(0, 0, d_weight.numel()).view(d_weight.sizes());
+  product(d_out.t(), x, rounded);
+  d_weight.add_(rounded);
 }
 
 }  // namespace ssgpt::model

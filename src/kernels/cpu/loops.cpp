@@ -6,6 +6,7 @@
 #include "kernels/cpu/cross_entropy.h"
 #include "kernels/cpu/embedding.h"
 #include "kernels/cpu/flat.h"
+#include "kernels/cpu/matrix_product.h"
 #include "kernels/cpu/norm.h"
 #include "kernels/cpu/rope.h"
 #include "kernels/cpu/swiglu.h"
@@ -40,6 +41,7 @@ extern const Table kTable;
 const Table kTable = {.name = SSGPT_STRING(SSGPT_ISA),
                       .fp32 = data_loops<float>(),
                       .bf16 = data_loops<Bfloat16>(),
+                      .matrix_product_block = matrix_product_block,
                       .sum_of_squares = sum_of_squares,
                       .adamw = adamw,
                       .exp = exp_array};

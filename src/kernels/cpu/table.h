@@ -129,6 +129,28 @@ struct DataLoops {
                            int64_t outputs, int64_t begin, int64_t end);
 };
 
+// A matrix of a product, (rows or columns, depth): element (r, k) at r * row_stride + k * depth_stride, one
+// of the strides 1.
+struct Operand {
+  const float* data;
+  int64_t row_stride;
+  int64_t depth_stride;
+};
+
+// out[m, n] (or +=) sum over k of a[m, k] b[n, k].
+struct ProductArgs {
+  Operand a;
+  Operand b;
+  float* out;
+  int64_t out_stride;
+  int64_t depth;
+  bool accumulate;
+};
+
+// The largest block of a product that is computed at a time, rows and columns; fp32 elements that it needs.
+constexpr int64_t kProductBlock = 384;
+constexpr int64_t kProductWorkspace = kProductBlock * 528;
+
 struct AdamWScalars {
   float one_minus_beta1, beta2, one_minus_beta2;
   float keep;                // 1 - lr * weight_decay
@@ -142,6 +164,9 @@ struct Table {
   const char* name;  // of the instruction set
   DataLoops<float> fp32;
   DataLoops<Bfloat16> bf16;
+  // workspace: kProductWorkspace elements.
+  void (*matrix_product_block)(const ProductArgs& args, int64_t row, int64_t rows, int64_t column,
+                               int64_t columns, float* workspace);
   double (*sum_of_squares)(const float* values, int64_t count);
   void (*adamw)(float* master, const float* grad, float* exp_avg, float* exp_avg_sq, int64_t count,
                 const AdamWScalars& scalars);

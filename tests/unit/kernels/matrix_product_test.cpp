@@ -1,0 +1,101 @@
+// Matrix products against fp64.
+
+#include "core/check.h"
+#include "kernels/ops.h"
+#include "kernels/support.h"
+
+#include <cmath>
+#include <limits>
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/matmul.h>
+
+namespace ssgpt::kernels {
+namespace {
+
+struct Size {
+  int64_t rows, columns, depth;
+};
+// One number; below, at and beyond a tile, a block of the depth (256) and a block of the product (384).
+const std::vector<Size> kSizes = {{1, 1, 1},     {5, 7, 3},      {12, 32, 16},    {13, 33, 17},
+                                  {96, 64, 256}, {101, 77, 303}, {384, 400, 257}, {400, 48, 520},
+                                  {37, 391, 64}, {1000, 10, 100}};
+
+class MatrixProduct : public OpTest {
+ protected:
+  at::Tensor matrix(int64_t rows, int64_t columns, bool transposed) {
+    return transposed ? fp32({columns, rows}).t() : fp32({rows, columns});
+  }
+};
+
+TEST_P(MatrixProduct, MatchesForEveryLayoutAndSize) {
+  for (const auto& [rows, columns, depth] : kSizes) {
+    for (const int layout : {0, 1, 2, 3}) {
+      SCOPED_TRACE(testing::Message() << rows << " x " << depth << " x " << columns << ", layout " << layout);
+      const at::Tensor a = matrix(rows, depth, layout % 2 == 1);
+      const at::Tensor b = matrix(depth, columns, layout / 2 == 1);
+      const at::Tensor out = at::full({rows, columns}, std::numeric_limits<double>::quiet_NaN(), at::kFloat);
+      matrix_product(a, b, /*accumulate=*/false, out);
+      const at::Tensor expected = at::matmul(fp64(a), fp64(b));
+      // Every addition rounds to 2^-24 of a partial sum; they average out to well below depth times that.
+      const double tolerance = 0x1p-24 * (2.0 + std::sqrt(static_cast<double>(depth)));
+      EXPECT_TRUE(is_close(out, expected, tolerance, tolerance));
+      const at::Tensor start = fp32({rows, columns});
+      out.copy_(start);
+      matrix_product(a, b, /*accumulate=*/true, out);
+      EXPECT_TRUE(is_close(out, expected + fp64(start), tolerance, tolerance));
+    }
+  }
+}
+
+TEST_P(MatrixProduct, NeitherThreadsNorOtherRowsAndColumnsChangeABit) {
+  const at::Tensor a = matrix(500, 300, false);
+  const at::Tensor b = matrix(300, 450, true);
+  const at::Tensor whole = fp32({500, 450});
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  matrix_product(a, b, false, whole);
+  for (const int count : {2, 3, 7}) {
+    at::set_num_threads(count);
+    const at::Tensor again = fp32({500, 450});
+    matrix_product(a, b, false, again);
+    EXPECT_TRUE(again.equal(whole)) << count << " threads";
+  }
+  at::set_num_threads(threads);
+  const at::Tensor part = fp32({31, 67});
+  matrix_product(a.narrow(0, 17, 31), b.narrow(1, 100, 67), false, part);
+  EXPECT_TRUE(part.equal(whole.narrow(0, 17, 31).narrow(1, 100, 67)));
+}
+
+TEST_P(MatrixProduct, NumbersThatAreNotFiniteStayInTheirRowsAndColumns) {
+  const at::Tensor a = matrix(20, 10, false);
+  const at::Tensor b = matrix(10, 40, false);
+  a[3][4].fill_(std::numeric_limits<double>::infinity());
+  b[2][33].fill_(std::numeric_limits<double>::quiet_NaN());
+  const at::Tensor out = fp32({20, 40});
+  matrix_product(a, b, false, out);
+  for (int64_t r = 0; r < 20; ++r) {
+    for (int64_t c = 0; c < 40; ++c) {
+      EXPECT_EQ(std::isfinite(out[r][c].item<float>()), r != 3 && c != 33) << r << ", " << c;
+    }
+  }
+}
+
+TEST_P(MatrixProduct, SizesThatDoNotFitAreDefects) {
+  EXPECT_THROW(matrix_product(fp32({2, 3}), fp32({4, 5}), false, fp32({2, 5})), core::InternalError);
+  EXPECT_THROW(matrix_product(fp32({2, 3}), fp32({3, 5}), false, fp32({2, 4})), core::InternalError);
+}
+
+std::vector<Variant> fp32_variants() {
+  std::vector<Variant> variants;
+  for (const Variant& variant : all_variants()) {
+    if (variant.dtype == at::kFloat) variants.push_back(variant);
+  }
+  return variants;
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, MatrixProduct, testing::ValuesIn(fp32_variants()), variant_name);
+
+}  // namespace
+}  // namespace ssgpt::kernels
