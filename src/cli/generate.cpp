@@ -162,7 +162,7 @@ void add_sampling_options(CLI::App& command, evaluation::GenerateOptions& option
   command.add_option("--seed", options.seed, "Of the random numbers")->type_name("S")->capture_default_str();
   command.add_option("--samples", options.num_samples, "Continuations of the prompt, made as one batch")
       ->type_name("M")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 16))
       ->capture_default_str();
 }
 
@@ -184,7 +184,7 @@ void add_generate(CLI::App& app) {
       ->add_option("--max-tokens", options.max_tokens,
                    fmt::format("New tokens of a sample [{}]", evaluation::kDefaultMaxTokens))
       ->type_name("N")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
   add_sampling_options(*command, options);
   command->add_flag("--ignore-eos", options.ignore_eos, "Go on behind the end of a document");
   command->add_flag("--bfloat16", options.bfloat16, "Compute in bfloat16 instead of float32");

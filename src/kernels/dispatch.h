@@ -53,11 +53,12 @@ void for_rows(int64_t rows, int64_t row_elements, const Body& body) {
   at::parallel_for(0, rows, std::max<int64_t>(1, kGrainElements / std::max<int64_t>(1, row_elements)), body);
 }
 
-// The same for [0, count) of which each is `products` multiplications with numbers that are read once: a
-// thread takes at least about a microsecond's, some times what waking it costs.
+// The same for [0, count) of which each is `products` multiplications with numbers that are read once. A
+// thread takes at least some hundred microseconds' work: a token is a chain of such calls, and where another
+// program has one of the cores, each of them that waits for a second thread waits for the scheduler.
 template <typename Body>
 void for_products(int64_t count, int64_t products, const Body& body) {
-  constexpr int64_t kGrainProducts = 65536;
+  constexpr int64_t kGrainProducts = int64_t{1} << 20;
   at::parallel_for(0, count, std::max<int64_t>(1, kGrainProducts / std::max<int64_t>(1, products)), body);
 }
 
