@@ -33,6 +33,12 @@ int64_t activation_bytes(const config::ModelConfig& config, int64_t batch, int64
   return config.num_hidden_layers * block + shared;
 }
 
+// The loader's ring of four with the ones being written and read, in int32; inputs and targets in int64.
+int64_t batch_bytes(int64_t batch, int64_t time) {
+  constexpr int64_t kLoaderBatches = 6;
+  return batch * (time + 1) * (kLoaderBatches * int64_t{sizeof(int32_t)} + 2 * int64_t{sizeof(int64_t)});
+}
+
 }  // namespace
 
 int64_t count_parameters(const config::ModelConfig& config, int64_t sequence_length) {
@@ -57,7 +63,13 @@ MemoryEstimate estimate_memory(const config::Config& config, bool bf16) {
   MemoryEstimate estimate;
   estimate.parameters = count * (4 * kFp32Bytes + (bf16 ? kBf16Bytes : 0));
   estimate.activations = activation_bytes(config.model, config.train.micro_batch_size, sequence_length, bf16);
+  estimate.activations += batch_bytes(config.train.micro_batch_size, sequence_length);
   estimate.snapshot = count * 3 * kFp32Bytes;
+  // The swapped weights and moments stand beside the live ones, and beside the copy that an earlier
+  // checkpoint left.
+  const auto& swap = config.train.swap_attention;
+  if (swap && config.checkpoint.every > 0 && config.checkpoint.every <= swap->at_step)
+    estimate.swap = estimate.snapshot;
   return estimate;
 }
 

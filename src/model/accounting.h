@@ -14,11 +14,13 @@ int64_t count_parameters(const config::ModelConfig& config, int64_t sequence_len
 // the T x T products; the backward twice the forward).
 double flops_per_token(const config::ModelConfig& config, int64_t sequence_length);
 
-struct MemoryEstimate {     // bytes
+// What training allocates, in bytes; the program itself comes on top.
+struct MemoryEstimate {
   int64_t parameters = 0;   // fp32 master, gradient, two moments, bf16 shadow
-  int64_t activations = 0;  // of one micro-batch, with scratch
-  int64_t snapshot = 0;     // of a background checkpoint
-  int64_t total() const { return parameters + activations + snapshot; }
+  int64_t activations = 0;  // of one micro-batch, with scratch, and its tokens on the way from the disk
+  int64_t snapshot = 0;     // the copy that a checkpoint is written from: weights and moments
+  int64_t swap = 0;         // at a scheduled swap of the attention, a second such copy
+  int64_t total() const { return parameters + activations + snapshot + swap; }
 };
 
 MemoryEstimate estimate_memory(const config::Config& config, bool bf16);

@@ -1,23 +1,70 @@
 #include "train/plan_text.h"
 
 #include "core/log.h"
+#include "core/memory.h"
 #include "core/text.h"
 #include "core/version.h"
 #include "model/accounting.h"
+#include "model/gpt.h"
+#include "train/device.h"
 
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 namespace ssgpt::train {
 namespace {
 
+// Read before main() allocates anything, so that what a run holds already when its plan is printed is not
+// counted twice.
+const uint64_t kBytesAtStart = core::resident_bytes();
+
+config::Config with_kind(config::Config config, config::AttentionKind kind) {
+  config.model.attention.kind = kind;
+  return config;
+}
+
 int64_t num_parameters_of(const RunPlan& plan) {
-  config::ModelConfig model = plan.config.model;
-  model.attention.kind = plan.kind;
-  return model::count_parameters(model, plan.config.data.sequence_length);
+  return model::count_parameters(with_kind(plan.config, plan.kind).model, plan.config.data.sequence_length);
+}
+
+// What the first step adds to the resident set beside its own tensors: pages of code that nothing touched
+// before, threads, the buffers of the matrix products. A model of two small layers takes one step to find
+// out.
+uint64_t first_step_bytes(const config::Config& config) {
+  const uint64_t before = core::resident_bytes();
+  config::Config small = config;
+  constexpr int64_t kHidden = 128;
+  constexpr int64_t kTime = 64;
+  small.model.hidden_size = kHidden;
+  small.model.num_attention_heads = 2;
+  small.model.intermediate_size = 2 * kHidden;
+  small.model.num_hidden_layers = 2;
+  small.model.vocab_size = 512;
+  small.data.sequence_length = kTime;
+  small.train.micro_batch_size = 1;
+  small.train.global_batch_size = 1;
+  int64_t allocated = 0;
+  {
+    const model::GPTSpec spec{
+        .config = small.model, .sequence_length = kTime, .document_token_id = std::nullopt};
+    model::GPT model(spec, execution_of(config.train));
+    model.parameters().initialize(config.run.seed);
+    model.parameters().refresh_compute();
+    const at::Tensor tokens = at::zeros({1, kTime}, at::TensorOptions().dtype(at::kLong));
+    model.forward_backward(tokens, tokens, at::zeros({1}, at::TensorOptions().dtype(at::kDouble)));
+    const model::MemoryEstimate estimate =
+        model::estimate_memory(small, config.train.dtype == config::Dtype::kBfloat16);
+    allocated = estimate.parameters / 2 + estimate.activations;  // no moments here
+  }
+  const uint64_t after = core::resident_bytes();
+  const uint64_t held = before + static_cast<uint64_t>(allocated);
+  return after > held ? after - held : 0;
 }
 
 std::string start_line(const RunPlan& plan) {
@@ -53,13 +100,33 @@ std::string schedule_line(const config::OptimizerConfig& optimizer) {
                      optimizer.weight_decay);
 }
 
+// In MiB throughout: "1.4 GiB" would round by more than the estimate is off.
+std::string memory_line(const MemoryPlan& memory) {
+  const auto mib = [](auto bytes) {
+    return static_cast<double>(bytes) / (1 << 20);
+  };
+  const model::MemoryEstimate& training = memory.training;
+  std::string line = fmt::format(
+      "about {:.0f} MiB: program {:.0f}, parameters and optimizer {:.0f}, activations {:.0f}, checkpoint "
+      "snapshot {:.0f}",
+      mib(memory.total()), mib(memory.program), mib(training.parameters), mib(training.activations),
+      mib(training.snapshot));
+  if (training.swap > 0) line += fmt::format(", swap of the attention {:.0f}", mib(training.swap));
+  return line;
+}
+
 }  // namespace
+
+MemoryPlan plan_memory(const config::Config& config) {
+  return {.program = kBytesAtStart + first_step_bytes(config),
+          .training = model::estimate_memory(config, config.train.dtype == config::Dtype::kBfloat16)};
+}
 
 std::string start_text(const RunPlan& plan, const DataSources& sources) {
   const config::Config& config = plan.config;
   const config::ModelConfig& model = config.model;
   const bool bfloat16 = config.train.dtype == config::Dtype::kBfloat16;
-  const model::MemoryEstimate memory = model::estimate_memory(config, bfloat16);
+  const MemoryPlan memory = plan_memory(with_kind(config, plan.kind));
   const int64_t batch_tokens = config.train.global_batch_size * config.data.sequence_length;
   const double budget = static_cast<double>(batch_tokens) * static_cast<double>(config.train.max_steps);
   const double epoch = static_cast<double>(sources.num_windows * config.data.sequence_length);
@@ -82,11 +149,7 @@ std::string start_text(const RunPlan& plan, const DataSources& sources) {
       {"optimizer", schedule_line(config.optimizer)},
       {"compute",
        fmt::format("cpu, {} threads, {}", at::get_num_threads(), bfloat16 ? "bfloat16" : "float32")},
-      {"memory", fmt::format("about {}: parameters and optimizer {}, activations {}, checkpoint snapshot {}",
-                             core::human_bytes(static_cast<uint64_t>(memory.total())),
-                             core::human_bytes(static_cast<uint64_t>(memory.parameters)),
-                             core::human_bytes(static_cast<uint64_t>(memory.activations)),
-                             core::human_bytes(static_cast<uint64_t>(memory.snapshot)))}};
+      {"memory", memory_line(memory)}};
   std::string text = fmt::format("ssgpt {} ({})", core::version(), core::git_revision());
   for (const auto& [name, value] : rows) text += fmt::format("\n  {:<10} {}", name, value);
   return text;

@@ -1,0 +1,71 @@
+"""What --dry-run says a run will need, against the peak that the system counts for that run."""
+
+import os
+import re
+import subprocess
+
+import numpy as np
+import pytest
+
+from conftest import BINARY, write_shard
+
+TOLERANCE = 0.10  # what README and the interface promise
+
+QUICKSTART = {
+    "model": {"vocab_size": 4096, "hidden_size": 256, "num_hidden_layers": 6, "num_attention_heads": 4, "intermediate_size": 688},
+    "data": {"sequence_length": 512},
+    "train": {"max_steps": 2, "global_batch_size": 4, "micro_batch_size": 4},
+    "optimizer": {"schedule": {"warmup_steps": 1}},
+}
+DEEPER = {
+    "model": {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "intermediate_size": 1376},
+    "train": {"global_batch_size": 2, "micro_batch_size": 1},
+}
+VALIDATION = {"data": {"validation": ["long.bin"]}, "evaluate": {"every": 1, "batches": 2}}
+CASES = {
+    "tiny": [],
+    "quickstart": [QUICKSTART],
+    "quickstart with validation and a checkpoint each step": [QUICKSTART, VALIDATION, {"checkpoint": {"every": 1}}],
+    "quickstart, SSMax in bfloat16": [QUICKSTART, {"model": {"attention": {"kind": "ssmax"}}, "train": {"dtype": "bfloat16"}}],
+    "30M parameters": [QUICKSTART, DEEPER],
+    "30M parameters, bfloat16": [QUICKSTART, DEEPER, {"train": {"dtype": "bfloat16"}}],
+    "a swap after a checkpoint": [QUICKSTART, {"train": {"max_steps": 3, "swap_attention": {"at_step": 2, "kind": "ssmax"}}, "checkpoint": {"every": 1}}],
+}
+
+
+def run(program, *arguments):
+    """Standard output and the largest resident set in MiB."""
+    process = subprocess.Popen([str(BINARY), *map(str, arguments)], cwd=program.directory, env=program.environment,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    out, err = process.stdout.read(), process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, err
+    return out, usage.ru_maxrss / 1024
+
+
+def estimate(text):
+    return float(re.search(r"^  memory +about (\d+) MiB:", text, re.MULTILINE)[1])
+
+
+@pytest.mark.parametrize("changes", CASES.values(), ids=CASES)
+def test_the_estimate_of_a_dry_run_is_within_ten_percent_of_the_peak(program, changes):
+    write_shard(program.directory / "long.bin", np.arange(16_000) % 90)
+    config = program.config({"data": {"train": ["long.bin"]}}, *changes)
+    arguments = ("train", "--config", config, "--run-dir", "run")
+    out, dry_peak = run(program, *arguments, "--dry-run")
+    _, peak = run(program, *arguments)
+    assert estimate(out) == pytest.approx(peak, rel=TOLERANCE)
+    # A dry run allocates nothing of what it counts: it stays near the program's own size.
+    own = float(re.search(r"program (\d+)", out)[1])
+    assert dry_peak < own + 40
+
+
+def test_a_dry_run_of_a_model_that_no_machine_holds_says_what_it_would_need(program):
+    """2^40 parameters of 16 bytes each, twelve more for the checkpoint's copy: 28 TiB."""
+    config = program.config({"model": {"hidden_size": 1 << 16, "intermediate_size": 1 << 18, "num_hidden_layers": 16,
+                                       "num_attention_heads": 512}})
+    out, dry_peak = run(program, "train", "--config", config, "--run-dir", "run", "--dry-run")
+    matrices = 16 * (4 * (1 << 32) + 3 * (1 << 34))
+    assert estimate(out) == pytest.approx(28 * matrices / (1 << 20), rel=0.01)  # norms, embeddings, activations: below 1 %
+    assert dry_peak < 1000
