@@ -7,8 +7,10 @@
 #include "evaluation/generation.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
@@ -101,6 +103,13 @@ void print_samples(const evaluation::GenerateReport& report) {
   }
 }
 
+// At once, into a pipe too.
+void print_part(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+    throw core::RunError("The text could not be written to the standard output: {}.", std::strerror(errno));
+  }
+}
+
 void log_speed(const evaluation::GenerateReport& report) {
   size_t count = 0;
   for (const auto& sample : report.samples) count += sample.tokens.size();
@@ -128,19 +137,17 @@ void run(Arguments arguments) {
   evaluation::OnText on_text;
   if (streams) {
     on_text = [](size_t, std::string_view text) {
-      fmt::print("{}", text);
-      std::fflush(stdout);  // as it comes, into a pipe too
+      print_part(text);
     };
   }
   const evaluation::GenerateReport report = evaluation::generate_text(options, on_text);
   if (arguments.json) {
     print_json(report, options.seed);
   } else if (streams) {
-    fmt::print("\n");
+    print_part("\n");
   } else {
     print_samples(report);
   }
-  std::fflush(stdout);
   log_speed(report);
 }
 

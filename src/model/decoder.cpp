@@ -16,6 +16,8 @@ namespace {
 
 // Tokens of a prompt at a time: enough to make the products efficient.
 constexpr int64_t kPieceTokens = 256;
+// Up to this many rows, reading the weights takes longer than multiplying by them.
+constexpr int64_t kThinRows = 16;
 
 // Activations of `batch` x `time` rows, M = batch time.
 struct Workspace {
@@ -225,7 +227,7 @@ at::Tensor Decoder::prefill(std::span<const int64_t> tokens) {
   for (int64_t done = 0; done < count;) {
     const int64_t time = std::min(kPieceTokens, count - done);
     const bool fits = impl.piece.num_keys.defined() && impl.piece.num_keys.size(1) == time;
-    if (!fits) impl.piece = impl.allocate(1, time, /*thin=*/false);
+    if (!fits) impl.piece = impl.allocate(1, time, /*thin=*/time <= kThinRows);
     impl.fill(impl.piece, tokens.subspan(static_cast<size_t>(done), static_cast<size_t>(time)));
     impl.forward(impl.piece);
     impl.length += time;

@@ -187,6 +187,14 @@ def test_text_is_streamed_as_valid_utf8_and_is_what_json_holds(program, with_tok
     assert b"tokens/s" in process.stderr.read()
 
 
+def test_a_full_disk_ends_the_text_at_once(program, with_tokenizer):
+    with open("/dev/full", "w") as full:
+        process = subprocess.run([BINARY, "generate", "--checkpoint", with_tokenizer, "--prompt", "a", "--max-tokens", "50"],
+                                 env=program.environment, cwd=program.directory, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert process.returncode == 1
+    assert "No space left on device" in process.stderr and "tokens/s" not in process.stderr
+
+
 def test_prompts_with_a_tokenizer(program, with_tokenizer):
     result = generate(program, with_tokenizer, "--prompt", "", "--max-tokens", 3)
     assert result["prompt_tokens"] == [2]  # </s>: a document begins behind the end of another
