@@ -7,8 +7,10 @@
 #include <ATen/ops/empty.h>
 
 namespace ssgpt::kernels {
+namespace {
 
-at::Tensor squared_norm(const at::Tensor& flat) {
+// Adds what `sum` gives for each chunk of a fixed size, in order.
+at::Tensor sum_of_chunks(const at::Tensor& flat, double (*sum)(const float* values, int64_t count)) {
   constexpr int64_t kChunk = 65536;
   const int64_t size = flat.numel();
   check_tensor(flat, "flat", at::kFloat, {size});
@@ -17,8 +19,7 @@ at::Tensor squared_norm(const at::Tensor& flat) {
   for_rows(chunks, kChunk, [&](int64_t begin, int64_t end) {
     for (int64_t chunk = begin; chunk < end; ++chunk) {
       const int64_t first = chunk * kChunk;
-      partial[static_cast<size_t>(chunk)] =
-          cpu::table().sum_of_squares(pointer<float>(flat) + first, std::min(kChunk, size - first));
+      partial[static_cast<size_t>(chunk)] = sum(pointer<float>(flat) + first, std::min(kChunk, size - first));
     }
   });
   double total = 0.0;
@@ -26,6 +27,16 @@ at::Tensor squared_norm(const at::Tensor& flat) {
   const at::Tensor result = at::empty({}, at::kDouble);
   *pointer<double>(result) = total;
   return result;
+}
+
+}  // namespace
+
+at::Tensor flat_sum(const at::Tensor& flat) {
+  return sum_of_chunks(flat, cpu::table().sum);
+}
+
+at::Tensor squared_norm(const at::Tensor& flat) {
+  return sum_of_chunks(flat, cpu::table().sum_of_squares);
 }
 
 void adamw_update(const at::Tensor& master, const at::Tensor& grad, const at::Tensor& exp_avg,

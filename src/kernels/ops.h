@@ -161,8 +161,12 @@ void embedding_forward(const at::Tensor& tokens, const at::Tensor& table, const 
 // d_table[tokens[m]] += d_out[m], in the order of m.   d_out: data (M, D).  d_table: fp32 (V, D).
 void embedding_backward(const at::Tensor& tokens, const at::Tensor& d_out, const at::Tensor& d_table);
 
-// --- The optimizer's operations on flat tensors
+// --- Operations on flat tensors
 // --------------------------------------------------------------------
+
+// Sum, fp64 of one element on flat's device: over fixed chunks, in fp64, combined in order.
+//   flat: fp32 (any size).
+at::Tensor flat_sum(const at::Tensor& flat);
 
 // Sum of squares, fp64 of one element on flat's device: over fixed chunks, in fp64, combined in order.
 //   flat: fp32 (any size).

@@ -13,7 +13,6 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mean.h>
-#include <ATen/ops/sum.h>
 #include <fmt/format.h>
 
 namespace ssgpt::model {
@@ -182,7 +181,7 @@ void GPT::forward_backward(const at::Tensor& tokens, const at::Tensor& targets, 
     head_forward_backward(buffers.final_norm.output, targets.view({-1}), impl.store.compute("lm_head.weight"),
                           buffers.losses, /*d_x=*/buffers.scratch.d_normed, impl.store.grad("lm_head.weight"),
                           buffers.logits, buffers.scratch.mlp.weight);
-    loss_sum.add_(at::sum(buffers.losses, at::kDouble));
+    loss_sum.add_(kernels::flat_sum(buffers.losses));
   }
   impl.backward(tokens);
 }

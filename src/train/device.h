@@ -10,8 +10,8 @@ namespace ssgpt::train {
 // this model faster on this machine, which is measured in well under a second and logged.
 void resolve_device_and_dtype(config::Config& config);
 
-// Floating-point operations a second of a large matrix product in the compute dtype, the best of a few: what
-// the MFU is a share of. Takes a few dozen milliseconds.
+// Floating-point operations a second of a large matrix product in the compute dtype, as the model computes
+// its own, the best in a fifth of a second: what the MFU is a share of.
 double measure_peak_flops(const model::Execution& execution);
 
 // For a config in which neither is auto.

@@ -76,6 +76,20 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(program, kill_at, 
     assert equal_tensors(*moments)
 
 
+@pytest.mark.parametrize("kind", ["softmax", "learned_pn"])
+def test_the_number_of_threads_changes_no_bit(program, kind):
+    """fp32: a run may be continued on a machine with another number of cores. The model is wide enough to be divided."""
+    wide = {"model": {"hidden_size": 192, "intermediate_size": 400, "vocab_size": 500, "attention": {"kind": kind}},
+            "train": {"max_steps": 4}}
+    for threads in (1, 2, 3):
+        program.environment["OMP_NUM_THREADS"] = str(threads)
+        program.train("--run-dir", f"run{threads}", changes=[wide])
+    runs = [program.directory / f"run{threads}" for threads in (1, 2, 3)]
+    assert all(without_timing(read_metrics(run)) == without_timing(read_metrics(runs[0])) for run in runs[1:])
+    weights = [load_file(run / "checkpoints/step-00000004/model.safetensors") for run in runs]
+    assert all(equal_tensors(weights[0], other) for other in weights[1:])
+
+
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_saves_and_stops_with_its_code(program, sent):
     changes = [LONG, {"train": {"max_steps": 1000000}, "checkpoint": {"every": 0}}]

@@ -1,9 +1,16 @@
-// The optimizer's loops over flat fp32 arrays.
+// Loops over flat fp32 arrays.
 #pragma once
 
 #include "kernels/cpu/vector_math.h"
 
 namespace ssgpt::kernels::cpu::SSGPT_ISA {
+
+inline double sum(const float* values, int64_t count) {
+  double total = 0.0;
+#pragma omp simd reduction(+ : total)
+  for (int64_t i = 0; i < count; ++i) total += static_cast<double>(values[i]);
+  return total;
+}
 
 inline double sum_of_squares(const float* values, int64_t count) {
   double sum = 0.0;

@@ -42,6 +42,7 @@ const Table kTable = {.name = SSGPT_STRING(SSGPT_ISA),
                       .fp32 = data_loops<float>(),
                       .bf16 = data_loops<Bfloat16>(),
                       .matrix_product_block = matrix_product_block,
+                      .sum = sum,
                       .sum_of_squares = sum_of_squares,
                       .adamw = adamw,
                       .exp = exp_array};

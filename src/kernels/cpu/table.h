@@ -167,6 +167,7 @@ struct Table {
   // workspace: kProductWorkspace elements.
   void (*matrix_product_block)(const ProductArgs& args, int64_t row, int64_t rows, int64_t column,
                                int64_t columns, float* workspace);
+  double (*sum)(const float* values, int64_t count);
   double (*sum_of_squares)(const float* values, int64_t count);
   void (*adamw)(float* master, const float* grad, float* exp_avg, float* exp_avg_sq, int64_t count,
                 const AdamWScalars& scalars);

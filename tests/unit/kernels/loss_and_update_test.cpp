@@ -98,6 +98,19 @@ TEST_P(Flat, SquaredNormMatchesWhateverTheNumberOfThreads) {
   }
 }
 
+TEST_P(Flat, SumMatchesWhateverTheNumberOfThreads) {
+  for (const int64_t size : {1, 17, 65536, 200003}) {
+    const at::Tensor flat = fp32({size});
+    const double actual = flat_sum(flat).item<double>();
+    // Doubles: 200,003 additions round to 1e-16 of sums below 1,000 each.
+    EXPECT_NEAR(actual, fp64(flat).sum().item<double>(), 1e-10);
+    const int threads = at::get_num_threads();
+    at::set_num_threads(3);
+    EXPECT_EQ(flat_sum(flat).item<double>(), actual);
+    at::set_num_threads(threads);
+  }
+}
+
 TEST_P(Flat, SquaredNormShowsNonFiniteValues) {
   const at::Tensor flat = fp32({70000});
   flat[69999].fill_(std::nanf(""));
