@@ -3,33 +3,72 @@
 #include "model/attention_kind.h"
 
 #include <string>
+#include <vector>
 
 #include <fmt/format.h>
 
 namespace ssgpt::model {
+namespace {
+
+// The names of a layer's parameters, and of those that are merged into one matrix.
+struct Names {
+  explicit Names(int64_t layer)
+      : prefix(fmt::format("model.layers.{}.", layer)),
+        attention(fmt::format("{}self_attn.", prefix)),
+        mlp(fmt::format("{}mlp.", prefix)) {}
+  std::vector<std::string> qkv() const {
+    return {attention + "q_proj.weight", attention + "k_proj.weight", attention + "v_proj.weight"};
+  }
+  std::vector<std::string> gate_up() const { return {mlp + "gate_proj.weight", mlp + "up_proj.weight"}; }
+  std::string attention_norm() const { return prefix + "input_layernorm.weight"; }
+  std::string mlp_norm() const { return prefix + "post_attention_layernorm.weight"; }
+  std::string out() const { return attention + "o_proj.weight"; }
+  std::string down() const { return mlp + "down_proj.weight"; }
+  std::string scale() const { return attention + "ssmax_scale"; }
+  std::string bias() const { return attention + "ssmax_bias"; }
+
+  std::string prefix, attention, mlp;
+};
+
+constexpr const char* kLearnedPosition = "model.ssmax_position";  // all layers share it
+
+}  // namespace
 
 BlockWeights bind_block_weights(const ParameterStore& store, const config::ModelConfig& config, int64_t layer,
                                 const at::Tensor& log_table) {
-  const std::string prefix = fmt::format("model.layers.{}.", layer);
-  const std::string attention = fmt::format("{}self_attn.", prefix);
-  const std::string mlp = fmt::format("{}mlp.", prefix);
+  const Names names(layer);
   const at::Tensor compute = store.flat_compute();
   BlockWeights weights;
-  weights.attention_norm = store.compute(prefix + "input_layernorm.weight");
-  weights.attention.qkv = store.merged(
-      compute, {attention + "q_proj.weight", attention + "k_proj.weight", attention + "v_proj.weight"});
-  weights.attention.out = store.compute(attention + "o_proj.weight");
-  weights.mlp_norm = store.compute(prefix + "post_attention_layernorm.weight");
-  weights.mlp.gate_up = store.merged(compute, {mlp + "gate_proj.weight", mlp + "up_proj.weight"});
-  weights.mlp.down = store.compute(mlp + "down_proj.weight");
+  weights.attention_norm = store.compute(names.attention_norm());
+  weights.attention.qkv = store.merged(compute, names.qkv());
+  weights.attention.out = store.compute(names.out());
+  weights.mlp_norm = store.compute(names.mlp_norm());
+  weights.mlp = {store.merged(compute, names.gate_up()), store.compute(names.down())};
 
   kernels::RowScale& row_scale = weights.attention.row_scale;
   const config::AttentionKind kind = config.attention.kind;
   if (has_row_scale(kind)) row_scale.position = log_table;
-  if (has_scale(kind)) row_scale.scale = store.master(attention + "ssmax_scale");
-  if (has_bias(kind)) row_scale.bias = store.master(attention + "ssmax_bias");
-  if (has_learned_position(kind)) row_scale.position = store.master("model.ssmax_position");
+  if (has_scale(kind)) row_scale.scale = store.master(names.scale());
+  if (has_bias(kind)) row_scale.bias = store.master(names.bias());
+  if (has_learned_position(kind)) row_scale.position = store.master(kLearnedPosition);
   return weights;
+}
+
+BlockGradients bind_block_gradients(const ParameterStore& store, const config::ModelConfig& config,
+                                    int64_t layer) {
+  const Names names(layer);
+  const at::Tensor grad = store.flat_grad();
+  BlockGradients gradients;
+  gradients.attention_norm = store.grad(names.attention_norm());
+  gradients.attention.qkv = store.merged(grad, names.qkv());
+  gradients.attention.out = store.grad(names.out());
+  gradients.mlp_norm = store.grad(names.mlp_norm());
+  gradients.mlp = {store.merged(grad, names.gate_up()), store.grad(names.down())};
+  const config::AttentionKind kind = config.attention.kind;
+  if (has_scale(kind)) gradients.attention.scale = store.grad(names.scale());
+  if (has_bias(kind)) gradients.attention.bias = store.grad(names.bias());
+  if (has_learned_position(kind)) gradients.attention.position = store.grad(kLearnedPosition);
+  return gradients;
 }
 
 }  // namespace ssgpt::model

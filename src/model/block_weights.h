@@ -1,4 +1,4 @@
-// The weights of a block as views of the parameters, for computing with them.
+// The weights of a block and their gradients as views of the flat tensors.
 #pragma once
 
 #include "config/config.h"
@@ -16,5 +16,9 @@ namespace ssgpt::model {
 // reads the fp32 master whatever the compute dtype.
 BlockWeights bind_block_weights(const ParameterStore& store, const config::ModelConfig& config, int64_t layer,
                                 const at::Tensor& log_table);
+
+// Views of the gradients of the same parameters.
+BlockGradients bind_block_gradients(const ParameterStore& store, const config::ModelConfig& config,
+                                    int64_t layer);
 
 }  // namespace ssgpt::model

@@ -2,25 +2,21 @@
 
 #include "core/check.h"
 #include "kernels/ops.h"
-#include "model/attention_kind.h"
+#include "model/block_weights.h"
 #include "model/buffers.h"
 #include "model/head.h"
 #include "model/linear.h"
 #include "model/positions.h"
 #include "model/work.h"
 
-#include <string>
-
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mean.h>
-#include <fmt/format.h>
 
 namespace ssgpt::model {
 
 struct GPT::Impl {
   Impl(const GPTSpec& gpt_spec, const Execution& gpt_execution);
 
-  void bind_block(int64_t layer);
   void prepare(const at::Tensor& tokens, bool keep_activations);
   // Runs all blocks and the final norm; the result is buffers.final_norm.output (M, D).
   void forward(const at::Tensor& tokens);
@@ -50,48 +46,9 @@ GPT::Impl::Impl(const GPTSpec& gpt_spec, const Execution& gpt_execution)
   log_table = make_log_table(spec.sequence_length, execution.device);
   context.norm_eps = config.rms_norm_eps;
   context.attention.num_heads = config.num_attention_heads;
-  weights.resize(static_cast<size_t>(config.num_hidden_layers));
-  gradients.resize(weights.size());
-  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) bind_block(layer);
-}
-
-void GPT::Impl::bind_block(int64_t layer) {
-  const std::string prefix = fmt::format("model.layers.{}.", layer);
-  const std::string attention = prefix + "self_attn.";
-  const std::string mlp = prefix + "mlp.";
-  const std::vector<std::string> qkv = {attention + "q_proj.weight", attention + "k_proj.weight",
-                                        attention + "v_proj.weight"};
-  const std::vector<std::string> gate_up = {mlp + "gate_proj.weight", mlp + "up_proj.weight"};
-  const at::Tensor compute = store.flat_compute();
-  const at::Tensor grad = store.flat_grad();
-  BlockWeights& weight = weights[static_cast<size_t>(layer)];
-  BlockGradients& gradient = gradients[static_cast<size_t>(layer)];
-
-  weight.attention_norm = store.compute(prefix + "input_layernorm.weight");
-  gradient.attention_norm = store.grad(prefix + "input_layernorm.weight");
-  weight.attention.qkv = store.merged(compute, qkv);
-  gradient.attention.qkv = store.merged(grad, qkv);
-  weight.attention.out = store.compute(attention + "o_proj.weight");
-  gradient.attention.out = store.grad(attention + "o_proj.weight");
-  weight.mlp_norm = store.compute(prefix + "post_attention_layernorm.weight");
-  gradient.mlp_norm = store.grad(prefix + "post_attention_layernorm.weight");
-  weight.mlp = {store.merged(compute, gate_up), store.compute(mlp + "down_proj.weight")};
-  gradient.mlp = {store.merged(grad, gate_up), store.grad(mlp + "down_proj.weight")};
-
-  // The row scale reads the fp32 master whatever the compute dtype.
-  const config::AttentionKind kind = spec.config.attention.kind;
-  if (has_row_scale(kind)) weight.attention.row_scale.position = log_table;
-  if (has_scale(kind)) {
-    weight.attention.row_scale.scale = store.master(attention + "ssmax_scale");
-    gradient.attention.scale = store.grad(attention + "ssmax_scale");
-  }
-  if (has_bias(kind)) {
-    weight.attention.row_scale.bias = store.master(attention + "ssmax_bias");
-    gradient.attention.bias = store.grad(attention + "ssmax_bias");
-  }
-  if (has_learned_position(kind)) {
-    weight.attention.row_scale.position = store.master("model.ssmax_position");
-    gradient.attention.position = store.grad("model.ssmax_position");
+  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    weights.push_back(bind_block_weights(store, config, layer, log_table));
+    gradients.push_back(bind_block_gradients(store, config, layer));
   }
 }
 

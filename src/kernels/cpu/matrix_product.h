@@ -31,10 +31,20 @@ inline void pack_rows_of_a(const Operand& a, int64_t row, int64_t rows, int64_t 
   }
 }
 
+// Asks for the rows of the next tile while this one is multiplied. Rows that are not there do no harm.
+inline void prefetch_rows(const Operand& a, int64_t row, int64_t depth_begin, int64_t depth) {
+  for (int64_t r = 0; r < kMicroRows; ++r) {
+    const float* from = a.data + (row + r) * a.row_stride + depth_begin;
+    for (int64_t k = 0; k < depth; k += 16) __builtin_prefetch(from + k);
+  }
+}
+
 // `width` adjacent numbers of each k, of which `count` are there and the others zero: to[k * width + i].
 template <int64_t kWidth>
 void pack_adjacent(const float* from, int64_t depth_stride, int64_t count, int64_t depth, float* to) {
   for (int64_t k = 0; k < depth; ++k, from += depth_stride, to += kWidth) {
+    // The rows are far apart: the processor does not see the next ones coming.
+    for (int64_t i = 0; i < kWidth; i += 16) __builtin_prefetch(from + 16 * depth_stride + i);
     if (count >= kWidth) {
       copy_floats(to, from, kWidth);
     } else {
@@ -107,6 +117,7 @@ inline void matrix_product_block(const ProductArgs& args, int64_t row, int64_t r
         pack_adjacent<kMicroRows>(args.a.data + row + i + begin * args.a.depth_stride, args.a.depth_stride,
                                   rows - i, depth, packed_a);
       }
+      if (a_by_rows) prefetch_rows(args.a, row + i + kMicroRows, begin, depth);
       for (int64_t j = 0; j < columns; j += kMicroColumns) {
         float* c = args.out + (row + i) * args.out_stride + column + j;
         const float* b = packed_b + j * depth;
