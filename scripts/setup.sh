@@ -10,6 +10,7 @@ packages=(
   python3 python3-venv                                                 # LibTorch, figures, tests
   libfmt-dev libspdlog-dev libcli11-dev libyaml-cpp-dev                # libraries of the program
   nlohmann-json3-dev libsimdjson-dev libzstd-dev libxxhash-dev libsentencepiece-dev
+  libbenchmark-dev
   libgtest-dev libgmock-dev clang-format shellcheck                    # tests
   bible-kjv                                                            # text of the quickstart
 )

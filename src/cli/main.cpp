@@ -60,6 +60,7 @@ int run(int argc, char** argv) {
   cli::add_prepare(app);
   cli::add_convert(app);
   cli::add_inspect(app);
+  cli::add_bench(app);
   try {
     app.parse(argc, argv);
     return static_cast<int>(ExitCode::kDone);

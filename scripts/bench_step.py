@@ -1,0 +1,248 @@
+#!/usr/bin/env python3
+"""Our training step beside plain PyTorch, eager and compiled, in the same run.
+
+Three programs hold the same model (Llama's mathematics, fp32, fused AdamW, clipping at 1.0) and take turns: a few
+steps each, in another order every round, so that what the machine does meanwhile meets all of them. Printed are the
+medians, the ratio of the times within a round with its 95 % interval, and the peak of each one's resident memory.
+
+    scripts/build.sh release ssgpt && .venv/bin/python scripts/bench_step.py --shape quickstart --rounds 10
+"""
+
+import argparse
+import json
+import math
+import os
+import pathlib
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SHAPES = {
+    "quickstart": dict(vocab=4096, hidden=256, layers=6, heads=4, feed_forward=688, time=512, batch=8),
+    "paper": dict(vocab=50257, hidden=768, layers=12, heads=12, feed_forward=2048, time=1024, batch=2),
+}
+NAMES = {"ssgpt": "ssgpt", "eager": "PyTorch, eager", "compiled": "PyTorch, compiled"}
+
+
+# --- The other side: run as this script with --worker ---------------------------------------------------------------
+
+
+def build_step(shape, compiled):
+    """A function that takes one training step of a model written as a careful user of PyTorch would."""
+    import torch
+    import torch.nn as nn
+    import torch.nn.functional as F
+
+    vocab, hidden, heads, length, batch = (shape[k] for k in ("vocab", "hidden", "heads", "time", "batch"))
+    head_dim = hidden // heads
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention_norm = nn.RMSNorm(hidden, eps=1e-5)
+            self.qkv = nn.Linear(hidden, 3 * hidden, bias=False)
+            self.out = nn.Linear(hidden, hidden, bias=False)
+            self.mlp_norm = nn.RMSNorm(hidden, eps=1e-5)
+            self.gate_up = nn.Linear(hidden, 2 * shape["feed_forward"], bias=False)
+            self.down = nn.Linear(shape["feed_forward"], hidden, bias=False)
+
+        def forward(self, x, cos, sin):
+            def rotate(z):
+                first, second = z.chunk(2, -1)
+                return z * cos + torch.cat([-second, first], -1) * sin
+
+            q, k, v = self.qkv(self.attention_norm(x)).view(batch, length, 3, heads, head_dim).permute(2, 0, 3, 1, 4).unbind(0)
+            attended = F.scaled_dot_product_attention(rotate(q), rotate(k), v, is_causal=True)
+            x = x + self.out(attended.transpose(1, 2).reshape(batch, length, hidden))
+            gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, -1)
+            return x + self.down(F.silu(gate) * up)
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(vocab, hidden)
+            self.blocks = nn.ModuleList(Block() for _ in range(shape["layers"]))
+            self.norm = nn.RMSNorm(hidden, eps=1e-5)
+            self.head = nn.Linear(hidden, vocab, bias=False)
+            frequencies = 10000.0 ** (-torch.arange(0, head_dim, 2) / head_dim)
+            angles = torch.outer(torch.arange(length, dtype=torch.float32), frequencies).repeat(1, 2)
+            self.register_buffer("cos", angles.cos(), persistent=False)
+            self.register_buffer("sin", angles.sin(), persistent=False)
+            for parameter in self.parameters():
+                if parameter.dim() == 2:
+                    nn.init.normal_(parameter, std=0.02)
+
+        def forward(self, tokens, targets):
+            x = self.embedding(tokens)
+            for block in self.blocks:
+                x = block(x, self.cos, self.sin)
+            return F.cross_entropy(self.head(self.norm(x)).view(-1, vocab), targets.view(-1))
+
+    torch.manual_seed(1)
+    model = Model()
+    parameters = list(model.parameters())
+    groups = [{"params": [p for p in parameters if p.dim() == 2], "weight_decay": 0.1},
+              {"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=6e-4, betas=(0.9, 0.95), eps=1e-8, fused=True)
+    forward = torch.compile(model) if compiled else model
+    generator = torch.Generator().manual_seed(1)
+
+    def step():
+        tokens = torch.randint(vocab, (batch, length + 1), generator=generator)
+        optimizer.zero_grad(set_to_none=True)
+        loss = forward(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous())
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+
+    return step
+
+
+def work(kind, shape, threads, warmup):
+    """Answers each line of the standard input, a number of steps, with their seconds as a line of JSON."""
+    import torch
+
+    torch.set_num_threads(threads)
+    step = build_step(shape, compiled=kind == "compiled")
+    for _ in range(warmup):
+        step()
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        seconds = []
+        for _ in range(int(line)):
+            begin = time.perf_counter()
+            step()
+            seconds.append(time.perf_counter() - begin)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps({"seconds": seconds, "peak_bytes": peak}), flush=True)
+
+
+# --- This side: three programs in turn --------------------------------------------------------------------------------
+
+
+class Contestant:
+    def __init__(self, kind, arguments):
+        self.kind = kind
+        if kind == "ssgpt":
+            command = [arguments.binary, "bench", "step", "--shape", arguments.shape, "--on-request", "--warmup", str(arguments.warmup)]
+        else:
+            command = [sys.executable, __file__, "--worker", kind, "--shape", arguments.shape,
+                       "--threads", str(arguments.threads), "--warmup", str(arguments.warmup)]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self.rounds = []  # mean seconds of a step
+        self.seconds = []
+        self.peak_bytes = 0
+        self.answer()  # ready
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit(f"{NAMES[self.kind]} ended with exit code {self.process.wait()}")
+        return json.loads(line)
+
+    def measure(self, steps):
+        self.process.stdin.write(f"{steps}\n")
+        self.process.stdin.flush()
+        answer = self.answer()
+        self.seconds += answer["seconds"]
+        self.rounds.append(statistics.fmean(answer["seconds"]))
+        self.peak_bytes = answer["peak_bytes"]
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+# Student's t at 97.5 % for 1 to 30 degrees of freedom; beyond, the normal value is within 2 %.
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
+           2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)
+
+
+def paired_ratio(ours, theirs):
+    """Their time over ours, exp of the mean of the logarithms over rounds, with its 95 % interval."""
+    logs = [math.log(b / a) for a, b in zip(ours, theirs)]
+    mean = statistics.fmean(logs)
+    if len(logs) < 2:
+        return {"ratio": math.exp(mean), "low": None, "high": None}
+    degrees = len(logs) - 1
+    t = STUDENT[degrees - 1] if degrees <= len(STUDENT) else 2.0
+    half_width = t * statistics.stdev(logs) / math.sqrt(len(logs))
+    return {"ratio": math.exp(mean), "low": math.exp(mean - half_width), "high": math.exp(mean + half_width)}
+
+
+def run(arguments):
+    shape = SHAPES[arguments.shape]
+    tokens = shape["time"] * shape["batch"]
+    contestants = [Contestant(kind, arguments) for kind in arguments.programs]
+    for round_ in range(arguments.rounds):
+        first = round_ % len(contestants)
+        for contestant in contestants[first:] + contestants[:first]:
+            contestant.measure(arguments.steps)
+    for contestant in contestants:
+        contestant.close()
+    ours = next((c for c in contestants if c.kind == "ssgpt"), None)
+    report = {"shape": arguments.shape, **shape, "threads": arguments.threads, "rounds": arguments.rounds,
+              "steps_per_round": arguments.steps, "load_average": os.getloadavg()[0], "programs": {}}
+    for contestant in contestants:
+        result = {"tokens_per_second": tokens / statistics.median(contestant.seconds),
+                  "slowest_round": tokens / max(contestant.rounds), "fastest_round": tokens / min(contestant.rounds),
+                  "peak_bytes": contestant.peak_bytes, "seconds": contestant.seconds}
+        if ours is not None and contestant is not ours:
+            result["time_over_ssgpt"] = paired_ratio(ours.rounds, contestant.rounds)
+        report["programs"][contestant.kind] = result
+    return report
+
+
+def table(report):
+    lines = [f"{report['shape']}: T = {report['time']}, B = {report['batch']}, fp32, {report['threads']} threads; "
+             f"{report['rounds']} rounds of {report['steps_per_round']} steps",
+             f"  {'':18} {'tokens/s':>9} {'rounds':>15} {'time / ssgpt':>13} {'95 % interval':>16} {'peak MiB':>9}"]
+    for kind, result in report["programs"].items():
+        ratio = result.get("time_over_ssgpt")
+        known = ratio is not None and ratio["low"] is not None
+        rounds = f"{result['slowest_round']:.0f} to {result['fastest_round']:.0f}"
+        lines.append(f"  {NAMES[kind]:18} {result['tokens_per_second']:9.0f} {rounds:>15} "
+                     f"{format(ratio['ratio'], '.3f') if ratio else '':>13} "
+                     f"{format(ratio['low'], '.3f') + ' to ' + format(ratio['high'], '.3f') if known else '':>16} "
+                     f"{result['peak_bytes'] / (1 << 20):9.0f}")
+    return "\n".join(lines)
+
+
+def positive(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return value
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", choices=SHAPES, default="quickstart", help="the model and batch (default: %(default)s)")
+    parser.add_argument("--rounds", type=positive, default=10, help="turns of each program (default: %(default)s)")
+    parser.add_argument("--steps", type=positive, default=5, help="steps of a turn (default: %(default)s)")
+    parser.add_argument("--warmup", type=positive, default=3, help="steps before the first turn (default: %(default)s)")
+    parser.add_argument("--threads", type=positive, default=len(os.sched_getaffinity(0)), help="of each program (default: all cores)")
+    parser.add_argument("--programs", default="ssgpt,eager,compiled", help="which of them, with commas (default: %(default)s)")
+    parser.add_argument("--binary", default=str(ROOT / "build/release/ssgpt"), help="our program (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
+    parser.add_argument("--worker", choices=["eager", "compiled"], help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        work(arguments.worker, SHAPES[arguments.shape], arguments.threads, arguments.warmup)
+        return
+    arguments.programs = arguments.programs.split(",")
+    unknown = [name for name in arguments.programs if name not in NAMES]
+    if unknown:
+        parser.error(f"--programs: {', '.join(unknown)} is none of {', '.join(NAMES)}")
+    if "ssgpt" in arguments.programs and not os.access(arguments.binary, os.X_OK):
+        parser.error(f"{arguments.binary} is missing: scripts/build.sh makes it")
+    report = run(arguments)
+    print(json.dumps(report) if arguments.json else table(report))
+
+
+if __name__ == "__main__":
+    main()

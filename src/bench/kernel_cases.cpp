@@ -1,0 +1,468 @@
+#include "bench/kernel_cases.h"
+
+#include "kernels/ops.h"
+#include "model/head.h"
+#include "model/positions.h"
+#include "model/rope.h"
+#include "model/work.h"
+
+#include <tuple>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Reduction.h>
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/_log_softmax.h>
+#include <ATen/ops/_log_softmax_backward_data.h>
+#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
+#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/dot.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/embedding_dense_backward.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/nll_loss_backward.h>
+#include <ATen/ops/nll_loss_forward.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/rms_norm.h>
+#include <ATen/ops/silu.h>
+#include <ATen/ops/silu_backward.h>
+#include <ATen/ops/zeros.h>
+
+namespace ssgpt::bench {
+namespace {
+
+constexpr double kNormEps = 1e-5;
+
+// Small values, so that repeated in-place updates stay finite.
+at::Tensor random(at::IntArrayRef shape) {
+  return at::randn(shape, at::TensorOptions().dtype(at::kFloat)).mul_(0.1);
+}
+at::Tensor zeros(at::IntArrayRef shape) {
+  return at::zeros(shape, at::TensorOptions().dtype(at::kFloat));
+}
+at::Tensor random_ids(int64_t count, int64_t below) {
+  return at::randint(below, {count}, at::TensorOptions().dtype(at::kLong));
+}
+
+KernelRun rms_norm_forward(const KernelShape& s) {
+  const at::Tensor x = random({s.rows(), s.hidden});
+  const at::Tensor weight = random({s.hidden});
+  const at::Tensor out = zeros({s.rows(), s.hidden});
+  const at::Tensor rstd = zeros({s.rows()});
+  return {model::traffic(x, out),
+          [=] {
+            kernels::rms_norm_forward(x, weight, kNormEps, out, rstd);
+            return out;
+          },
+          [=, hidden = s.hidden] {
+            return at::rms_norm(x, {hidden}, weight, kNormEps);
+          }};
+}
+
+KernelRun add_rms_norm_forward(const KernelShape& s) {
+  const at::Tensor residual = random({s.rows(), s.hidden});
+  const at::Tensor branch = random({s.rows(), s.hidden});
+  const at::Tensor weight = random({s.hidden});
+  const at::Tensor sum = zeros({s.rows(), s.hidden});
+  const at::Tensor out = zeros({s.rows(), s.hidden});
+  const at::Tensor rstd = zeros({s.rows()});
+  return {model::traffic(residual, branch, sum, out),
+          [=] {
+            kernels::add_rms_norm_forward(residual, branch, weight, kNormEps, sum, out, rstd);
+            return out;
+          },
+          [=, hidden = s.hidden] {
+            return at::rms_norm(residual + branch, {hidden}, weight, kNormEps);
+          }};
+}
+
+KernelRun rms_norm_backward(const KernelShape& s) {
+  const at::Tensor x = random({s.rows(), s.hidden});
+  const at::Tensor d_out = random({s.rows(), s.hidden});
+  const at::Tensor weight = random({s.hidden});
+  const at::Tensor d_x = zeros({s.rows(), s.hidden});
+  const at::Tensor d_weight = zeros({s.hidden});
+  const at::Tensor plain_d_x = zeros({s.rows(), s.hidden});
+  const at::Tensor plain_d_weight = zeros({s.hidden});
+
+  const at::Tensor rstd = x.square().mean(-1).add_(kNormEps).rsqrt_();
+  const at::Tensor scratch = zeros({kernels::num_row_chunks(s.rows()), s.hidden});
+  return {model::traffic(d_out, x, d_x, d_x),
+          [=] {
+            kernels::rms_norm_backward(d_out, x, weight, rstd, d_x, d_weight, scratch);
+            return d_x;
+          },
+          [=] {
+            const at::Tensor scale = rstd.unsqueeze(-1);
+            const at::Tensor normed = x * scale;
+            const at::Tensor g = d_out * weight;
+            at::Tensor(plain_d_weight).add_((d_out * normed).sum(0));
+            return at::Tensor(plain_d_x).add_((g - normed * (g * normed).mean(-1, /*keepdim=*/true)) * scale);
+          }};
+}
+
+struct Rotation {
+  explicit Rotation(const KernelShape& s)
+      : tables(model::make_rope_tables(s.time, s.head_dim(), 10000.0, at::kCPU)),
+        num_keys(model::count_keys(s.batch, s.time, at::kCPU)),
+        cos(at::cat({tables.cos, tables.cos}, -1).unsqueeze(1)),
+        sin(at::cat({tables.sin, tables.sin}, -1).unsqueeze(1)),
+        row_scale{.position = model::make_log_table(s.time, at::kCPU),
+                  .scale = at::ones({s.heads}, at::kFloat),
+                  .bias = {}} {}
+  // The angle's sign is that of `sign`: -1 turns back.
+  at::Tensor rotate(const at::Tensor& x, double sign) const {
+    const int64_t half = x.size(-1) / 2;
+    const at::Tensor turned = at::cat({x.narrow(-1, half, half).neg(), x.narrow(-1, 0, half)}, -1);
+    return x * cos + turned * sin * sign;
+  }
+  at::Tensor factor() const {  // (1, T, N, 1)
+    return (row_scale.position.unsqueeze(-1) * row_scale.scale).unsqueeze(-1).unsqueeze(0);
+  }
+
+  model::RopeTables tables;
+  at::Tensor num_keys;
+  at::Tensor cos, sin;  // (T, 1, H)
+  kernels::RowScale row_scale;
+};
+
+KernelRun rope_forward(const KernelShape& s, bool scaled) {
+  const at::Tensor qkv = random({s.batch, s.time, 3, s.heads, s.head_dim()});
+  const Rotation rotation(s);
+  const kernels::RowScale row_scale = scaled ? rotation.row_scale : kernels::RowScale();
+  const at::Tensor q = qkv.select(2, 0);
+  const at::Tensor k = qkv.select(2, 1);
+  return {model::traffic(q, q, k, k),
+          [=] {
+            kernels::rope_forward(qkv, rotation.tables.cos, rotation.tables.sin, rotation.num_keys,
+                                  row_scale);
+            return q;
+          },
+          [=] {
+            rotation.rotate(k, 1.0);
+            const at::Tensor rotated = rotation.rotate(q, 1.0);
+            return scaled ? rotated * rotation.factor() : rotated;
+          }};
+}
+
+KernelRun rope_backward(const KernelShape& s, bool scaled) {
+  const at::Tensor qkv = random({s.batch, s.time, 3, s.heads, s.head_dim()});
+  const at::Tensor d_qkv = random({s.batch, s.time, 3, s.heads, s.head_dim()});
+  const Rotation rotation(s);
+  const kernels::RowScale row_scale = scaled ? rotation.row_scale : kernels::RowScale();
+  const at::Tensor d_row_scale = scaled ? zeros({s.batch, s.time, s.heads}) : at::Tensor();
+  const auto part = [d_qkv](int64_t index) {
+    return d_qkv.select(2, index).transpose(1, 2);
+  };
+  const at::Tensor q = qkv.select(2, 0);
+  return {model::traffic(d_qkv, qkv) += (scaled ? model::traffic(q) : core::Work()),
+          [=] {
+            kernels::rope_backward(part(0), part(1), part(2), rotation.tables.cos, rotation.tables.sin,
+                                   rotation.num_keys, row_scale, qkv, d_row_scale);
+            return qkv;
+          },
+          [=] {
+            at::Tensor d_q = d_qkv.select(2, 0);
+            if (scaled) {
+              (d_q * q).sum(-1).div_(rotation.factor().squeeze(-1).clamp_min(1e-20));
+              d_q = d_q * rotation.factor();
+            }
+            const at::Tensor turned_q = rotation.rotate(d_q, -1.0);
+            return at::cat({turned_q, rotation.rotate(d_qkv.select(2, 1), -1.0), d_qkv.select(2, 2)}, 2);
+          }};
+}
+
+KernelRun row_scale_backward(const KernelShape& s) {
+  const at::Tensor d_row_scale = random({s.batch, s.time, s.heads});
+  const Rotation rotation(s);
+  const at::Tensor d_scale = zeros({s.heads});
+  const at::Tensor plain_d_scale = zeros({s.heads});
+
+  return {model::traffic(d_row_scale, rotation.num_keys),
+          [=] {
+            kernels::row_scale_backward(d_row_scale, rotation.num_keys, rotation.row_scale, d_scale, {}, {});
+            return d_scale;
+          },
+          [=] {
+            return at::Tensor(plain_d_scale)
+                .add_((d_row_scale * rotation.row_scale.position.unsqueeze(-1)).flatten(0, 1).sum(0));
+          }};
+}
+
+// d_out^T x, x W^T and d_out W of the feed-forward's first product.
+KernelRun product(const at::Tensor& a, const at::Tensor& b, bool accumulate) {
+  const at::Tensor out = zeros({a.size(0), b.size(1)});
+  const at::Tensor plain_out = zeros({a.size(0), b.size(1)});
+
+  return {model::product_work(a.size(0), b.size(1), a.size(1), model::traffic(a, b, out).bytes),
+          [=] {
+            kernels::matrix_product(a, b, accumulate, out);
+            return out;
+          },
+          [=] {
+            at::Tensor result = plain_out;
+            return accumulate ? result.addmm_(a, b) : at::mm_out(result, a, b);
+          }};
+}
+KernelRun product_forward(const KernelShape& s) {
+  return product(random({s.rows(), s.hidden}), random({2 * s.ff, s.hidden}).t(), /*accumulate=*/false);
+}
+KernelRun product_input_gradient(const KernelShape& s) {
+  return product(random({s.rows(), 2 * s.ff}), random({2 * s.ff, s.hidden}), /*accumulate=*/false);
+}
+KernelRun product_weight_gradient(const KernelShape& s) {
+  return product(random({s.rows(), 2 * s.ff}).t(), random({s.rows(), s.hidden}), /*accumulate=*/true);
+}
+
+KernelRun attention(const KernelShape& s, bool backward) {
+  const at::Tensor qkv = random({s.batch, s.time, 3, s.heads, s.head_dim()});
+  const at::Tensor num_keys = model::count_keys(s.batch, s.time, at::kCPU);
+  const at::Tensor workspace = zeros({kernels::attention_workspace(s.time, s.head_dim())});
+  const at::Tensor out = zeros({s.batch, s.time, s.heads, s.head_dim()});
+  const at::Tensor d_out = random({s.batch, s.time, s.heads, s.head_dim()});
+  const at::Tensor logsumexp = zeros({s.batch, s.heads, s.time});
+  const auto part = [qkv](int64_t index) {
+    return qkv.select(2, index).transpose(1, 2);
+  };
+  if (!backward) {
+    return {model::attention_work(/*products=*/2, s.batch, s.time, s.heads, s.head_dim(),
+                                  model::traffic(qkv, out).bytes),
+            [=] {
+              kernels::attention_forward(qkv, num_keys, workspace, out, logsumexp);
+              return out;
+            },
+            [=] {
+              return std::get<0>(at::_scaled_dot_product_flash_attention_for_cpu(part(0), part(1), part(2),
+                                                                                 /*dropout_p=*/0.0,
+                                                                                 /*is_causal=*/true))
+                  .transpose(1, 2);
+            }};
+  }
+  kernels::attention_forward(qkv, num_keys, workspace, out, logsumexp);
+  const at::Tensor d_qkv = zeros({s.batch, s.time, 3, s.heads, s.head_dim()});
+  const auto [plain_out, plain_logsumexp] = at::_scaled_dot_product_flash_attention_for_cpu(
+      part(0), part(1), part(2), /*dropout_p=*/0.0, /*is_causal=*/true);
+  const at::Tensor saved_out = plain_out;
+  const at::Tensor saved_logsumexp = plain_logsumexp;
+  return {
+      model::attention_work(/*products=*/5, s.batch, s.time, s.heads, s.head_dim(),
+                            model::traffic(qkv, out, d_out, d_qkv).bytes),
+      [=] {
+        kernels::attention_backward(d_out, qkv, out, logsumexp, num_keys, workspace, d_qkv);
+        return d_qkv.select(2, 0);
+      },
+      [=] {
+        return std::get<0>(at::_scaled_dot_product_flash_attention_for_cpu_backward(
+                               d_out.transpose(1, 2), part(0), part(1), part(2), saved_out, saved_logsumexp,
+                               /*dropout_p=*/0.0, /*is_causal=*/true))
+            .transpose(1, 2);
+      }};
+}
+
+KernelRun swiglu_forward(const KernelShape& s) {
+  const at::Tensor gate_up = random({s.rows(), 2 * s.ff});
+  const at::Tensor out = zeros({s.rows(), s.ff});
+  return {model::traffic(gate_up, out),
+          [=] {
+            kernels::swiglu_forward(gate_up, out);
+            return out;
+          },
+          [=, ff = s.ff] {
+            return at::silu(gate_up.narrow(1, 0, ff)) * gate_up.narrow(1, ff, ff);
+          }};
+}
+
+KernelRun swiglu_backward(const KernelShape& s) {
+  const at::Tensor gate_up = random({s.rows(), 2 * s.ff});
+  const at::Tensor d_out = random({s.rows(), s.ff});
+  const at::Tensor d_gate_up = zeros({s.rows(), 2 * s.ff});
+  return {model::traffic(d_out, gate_up, d_gate_up),
+          [=] {
+            kernels::swiglu_backward(d_out, gate_up, d_gate_up);
+            return d_gate_up;
+          },
+          [=, ff = s.ff] {
+            const at::Tensor gate = gate_up.narrow(1, 0, ff);
+            const at::Tensor up = gate_up.narrow(1, ff, ff);
+            return at::cat({at::silu_backward(d_out * up, gate), d_out * at::silu(gate)}, 1);
+          }};
+}
+
+KernelRun cross_entropy(const KernelShape& s, bool backward) {
+  const int64_t rows = model::logits_chunk_rows(s.rows(), s.vocab);
+  const at::Tensor logits = random({rows, s.vocab});
+  const at::Tensor targets = random_ids(rows, s.vocab);
+  const at::Tensor losses = zeros({rows});
+  const int64_t vocab = s.vocab;
+
+  if (!backward) {
+    return {model::traffic(logits),
+            [=] {
+              kernels::cross_entropy_forward(logits, targets, vocab, losses);
+              return losses;
+            },
+            [=] {
+              return at::cross_entropy_loss(logits, targets, {}, at::Reduction::None);
+            }};
+  }
+  const at::Tensor one = at::ones({}, at::kFloat);
+  return {model::traffic(logits, logits),
+          // The gradient of a gradient takes as long as that of logits: its values do not matter.
+          [=] {
+            kernels::cross_entropy_forward_backward(logits, targets, vocab, losses);
+            return logits;
+          },
+          [=] {
+            const at::Tensor log_probability = at::_log_softmax(logits, 1, /*half_to_float=*/false);
+            const auto [loss, weight] =
+                at::nll_loss_forward(log_probability, targets, {}, at::Reduction::Sum, /*ignore_index=*/-100);
+            const at::Tensor d = at::nll_loss_backward(one, log_probability, targets, {}, at::Reduction::Sum,
+                                                       /*ignore_index=*/-100, weight);
+            return at::_log_softmax_backward_data(d, log_probability, 1, at::kFloat);
+          }};
+}
+
+KernelRun embedding_forward(const KernelShape& s) {
+  const at::Tensor tokens = random_ids(s.rows(), s.vocab);
+  const at::Tensor table = random({s.vocab, s.hidden});
+  const at::Tensor out = zeros({s.rows(), s.hidden});
+  return {model::traffic(out, out),
+          [=] {
+            kernels::embedding_forward(tokens, table, out);
+            return out;
+          },
+          [=] {
+            return at::embedding(table, tokens);
+          }};
+}
+
+KernelRun embedding_backward(const KernelShape& s) {
+  const at::Tensor tokens = random_ids(s.rows(), s.vocab);
+  const at::Tensor d_out = random({s.rows(), s.hidden});
+  const at::Tensor d_table = zeros({s.vocab, s.hidden});
+  const at::Tensor plain_d_table = zeros({s.vocab, s.hidden});
+
+  return {model::traffic(d_out, d_out, d_out),
+          [=] {
+            kernels::embedding_backward(tokens, d_out, d_table);
+            return d_table;
+          },
+          [=, vocab = s.vocab] {
+            return at::Tensor(plain_d_table)
+                .add_(at::embedding_dense_backward(d_out, tokens, vocab, /*padding_idx=*/-1,
+                                                   /*scale_grad_by_freq=*/false));
+          }};
+}
+
+KernelRun squared_norm(const KernelShape& s) {
+  const at::Tensor flat = random({s.flat});
+  return {model::traffic(flat), [=] { return kernels::squared_norm(flat); },
+          [=] {
+            return at::dot(flat, flat);
+          }};
+}
+
+KernelRun adamw_update(const KernelShape& s) {
+  const at::Tensor master = random({s.flat});
+  const at::Tensor grad = random({s.flat});
+  const at::Tensor first = zeros({s.flat});
+  const at::Tensor second = zeros({s.flat});
+  const at::Tensor factor = at::ones({1}, at::kFloat);
+  const at::Tensor steps = at::ones({}, at::kFloat).mul_(10.0);
+  const at::Tensor plain_master = master.clone();
+  const at::Tensor plain_first = first.clone();
+  const at::Tensor plain_second = second.clone();
+
+  return {model::traffic(master, grad, first, second, master, first, second),
+          [=] {
+            kernels::adamw_update(master, grad, first, second, 0, master.numel(), /*lr=*/1e-4, /*beta1=*/0.9,
+                                  /*beta2=*/0.95, /*eps=*/1e-8, /*weight_decay=*/0.1, /*step=*/10, factor);
+            return master;
+          },
+          [=] {
+            at::_fused_adamw_({plain_master}, {grad}, {plain_first}, {plain_second}, {}, {steps}, /*lr=*/1e-4,
+                              /*beta1=*/0.9,
+                              /*beta2=*/0.95, /*weight_decay=*/0.1, /*eps=*/1e-8, /*amsgrad=*/false,
+                              /*maximize=*/false);
+            return plain_master;
+          }};
+}
+
+}  // namespace
+
+const std::vector<KernelShape>& kernel_shapes() {
+  // The paper's parameters would fill 650 MB a flat tensor; 32M elements are as far beyond every cache.
+  static const std::vector<KernelShape> shapes = {{.name = "quickstart",
+                                                   .batch = 8,
+                                                   .time = 512,
+                                                   .hidden = 256,
+                                                   .heads = 4,
+                                                   .ff = 688,
+                                                   .vocab = 4096,
+                                                   .flat = 6'800'000},
+                                                  {.name = "paper",
+                                                   .batch = 2,
+                                                   .time = 1024,
+                                                   .hidden = 768,
+                                                   .heads = 12,
+                                                   .ff = 2048,
+                                                   .vocab = 50257,
+                                                   .flat = 1 << 25}};
+  return shapes;
+}
+
+const std::vector<KernelCase>& kernel_cases() {
+  static const std::vector<KernelCase> cases = {
+      {"rms_norm_forward", rms_norm_forward},
+      {"add_rms_norm_forward", add_rms_norm_forward},
+      {"rms_norm_backward", rms_norm_backward},
+      {"rope_forward",
+       [](const KernelShape& s) {
+         return rope_forward(s, /*scaled=*/false);
+       }},
+      {"rope_forward_scaled",
+       [](const KernelShape& s) {
+         return rope_forward(s, /*scaled=*/true);
+       }},
+      {"rope_backward",
+       [](const KernelShape& s) {
+         return rope_backward(s, /*scaled=*/false);
+       }},
+      {"rope_backward_scaled",
+       [](const KernelShape& s) {
+         return rope_backward(s, /*scaled=*/true);
+       }},
+      {"row_scale_backward", row_scale_backward},
+      {"matrix_product_forward", product_forward},
+      {"matrix_product_input_gradient", product_input_gradient},
+      {"matrix_product_weight_gradient", product_weight_gradient},
+      {"attention_forward",
+       [](const KernelShape& s) {
+         return attention(s, /*backward=*/false);
+       }},
+      {"attention_backward",
+       [](const KernelShape& s) {
+         return attention(s, /*backward=*/true);
+       }},
+      {"swiglu_forward", swiglu_forward},
+      {"swiglu_backward", swiglu_backward},
+      {"cross_entropy_forward",
+       [](const KernelShape& s) {
+         return cross_entropy(s, /*backward=*/false);
+       }},
+      {"cross_entropy_forward_backward",
+       [](const KernelShape& s) {
+         return cross_entropy(s, /*backward=*/true);
+       }},
+      {"embedding_forward", embedding_forward},
+      {"embedding_backward", embedding_backward},
+      {"squared_norm", squared_norm},
+      {"adamw_update", adamw_update},
+  };
+  return cases;
+}
+
+}  // namespace ssgpt::bench

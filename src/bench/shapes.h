@@ -1,0 +1,21 @@
+// The models that the benchmarks measure by default.
+#pragma once
+
+#include "config/config.h"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace ssgpt::bench {
+
+// "quickstart": the model of configs/quickstart, 6.8M parameters, 512 tokens, 8 sequences a step.
+// "paper": that of configs/paper, 162M parameters, 1,024 tokens, 2 sequences a step. Both fp32, Softmax.
+const std::vector<std::string>& shape_names();
+
+// The config of a shape, or of `file` where it is given, with the overrides (--set). Its data, validation
+// and tokenizer are not read: a benchmark makes its tokens. Throws as config::load does.
+config::Config step_config(const std::string& shape, const std::optional<std::string>& file,
+                           const std::vector<std::string>& overrides);
+
+}  // namespace ssgpt::bench

@@ -1,0 +1,88 @@
+// Measures the training step as the trainer runs it: the same TrainingStep and loader, on random tokens.
+#pragma once
+
+#include "config/config.h"
+#include "core/profile.h"
+#include "data/loader.h"
+#include "data/sampler.h"
+#include "data/token_source.h"
+#include "metrics/meters.h"
+#include "train/training_step.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace ssgpt::bench {
+
+// A model in training. Device and dtype of the config are resolved.
+class StepRunner {
+ public:
+  explicit StepRunner(const config::Config& config);
+
+  // Takes the next step; its seconds.
+  double step();
+
+ private:
+  data::TokenSource tokens_;
+  train::TrainingStep training_step_;
+  data::BatchLoader loader_;
+  metrics::PhaseTimers timers_;
+  int64_t step_ = 0;
+};
+
+// What the machine gives at best, measured in the same process.
+struct Ceilings {
+  double product_flops = 0.0;  // a second: a large matrix product in the compute dtype
+  double copy_bytes = 0.0;     // a second, read and written: a copy of tensors far larger than the cache
+};
+Ceilings measure_ceilings(const model::Execution& execution);
+
+struct StepOptions {
+  config::Config config;
+  int64_t steps = 10;  // measured
+  int64_t warmup = 2;  // before, not measured
+};
+
+struct StepReport {
+  config::Config config;  // resolved
+  int threads = 1;
+  int64_t num_parameters = 0;
+  double flops_per_token = 0.0;
+  int64_t tokens_per_step = 0;
+  std::vector<double> seconds;                    // of each measured step
+  std::vector<core::HostProfile::Entry> profile;  // over all measured steps
+  Ceilings ceilings;
+  uint64_t peak_bytes = 0;       // of the process's resident set, ceilings apart
+  uint64_t estimated_bytes = 0;  // by train::plan_memory, without a checkpoint's snapshot
+};
+
+// Throws core::UsageError where the config does not fit.
+StepReport measure_step(const StepOptions& options);
+
+// Seconds a step of several kinds of attention, measured in turn.
+struct AttentionReport {
+  config::Config config;
+  int threads = 1;
+  std::vector<config::AttentionKind> kinds;  // the first is the baseline
+  std::vector<std::vector<double>> seconds;  // [kind][round]
+};
+
+// Each round takes one step of every kind, every second round in the opposite order, so that a drift of the
+// machine meets all alike.
+AttentionReport compare_attention(const StepOptions& options,
+                                  const std::vector<config::AttentionKind>& kinds);
+
+// The ratio of two series that were measured in turn: exp of the mean of log(candidate / baseline) with its
+// 95 % interval by Student's t over rounds. The interval is [0, infinity] for one round.
+struct PairedRatio {
+  double ratio = 1.0;
+  double low = 0.0;
+  double high = 0.0;
+};
+PairedRatio paired_ratio(const std::vector<double>& candidate, const std::vector<double>& baseline);
+
+// The value below which a share of the values lies, interpolated between them; `values` is not empty.
+double quantile(std::vector<double> values, double share);
+
+}  // namespace ssgpt::bench

@@ -1,0 +1,148 @@
+// The measured step and its statistics. A tiny model: what is tested is the bookkeeping, not a speed.
+#include "bench/step.h"
+
+#include "bench/shapes.h"
+#include "bench/step_text.h"
+#include "core/error.h"
+#include "model/accounting.h"
+
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace ssgpt::bench {
+namespace {
+
+StepOptions tiny() {
+  return {.config = step_config(
+              "quickstart", std::nullopt,
+              {"model.vocab_size=96", "model.hidden_size=32", "model.num_hidden_layers=2",
+               "model.num_attention_heads=2", "model.intermediate_size=48", "data.sequence_length=16",
+               "train.global_batch_size=4", "train.micro_batch_size=2"}),
+          .steps = 3,
+          .warmup = 1};
+}
+
+double flops_of(const StepReport& report) {
+  double flops = 0.0;
+  for (const core::HostProfile::Entry& entry : report.profile) flops += entry.work.flops;
+  return flops / static_cast<double>(report.seconds.size());
+}
+
+TEST(MeasureStep, OperationsAddUpToTheModelsArithmetic) {
+  const StepReport report = measure_step(tiny());
+  const config::Config& config = report.config;
+  const auto tokens = static_cast<double>(report.tokens_per_step);
+  // The model's count leaves out that the backward of attention makes its scores again: one product of T x T
+  // / 2.
+  const double scores_again = static_cast<double>(config.data.sequence_length * config.model.hidden_size *
+                                                  config.model.num_hidden_layers);
+  const double expected = model::flops_per_token(config.model, config.data.sequence_length) + scores_again;
+  EXPECT_DOUBLE_EQ(flops_of(report) / tokens, expected);
+}
+
+TEST(MeasureStep, PhasesCoverTheStepAndOperationsTheirPhase) {
+  const StepReport report = measure_step(tiny());
+  ASSERT_EQ(report.seconds.size(), 3u);
+  const double step = std::accumulate(report.seconds.begin(), report.seconds.end(), 0.0);
+  double phases = 0.0;
+  std::vector<std::string> names;
+  std::vector<double> inside(report.profile.size(), 0.0);
+  for (const core::HostProfile::Entry& entry : report.profile) {
+    if (entry.parent < 0) {
+      phases += entry.seconds;
+      names.emplace_back(entry.name);
+    } else {
+      inside[static_cast<size_t>(entry.parent)] += entry.seconds;
+    }
+  }
+  EXPECT_THAT(names, ::testing::UnorderedElementsAre("zero the gradient", "fetch", "forward", "head",
+                                                     "backward", "clip", "update"));
+  EXPECT_LE(phases, step);
+  EXPECT_GT(phases, 0.5 * step);  // the rest is bookkeeping, and the model is tiny
+  for (size_t i = 0; i < report.profile.size(); ++i) EXPECT_LE(inside[i], report.profile[i].seconds);
+}
+
+TEST(MeasureStep, CountsTheCallsOfEachMicroBatchAndLayer) {
+  const StepReport report = measure_step(tiny());
+  for (const core::HostProfile::Entry& entry : report.profile) {
+    if (entry.name == "update") {
+      EXPECT_EQ(entry.calls, 3);  // steps
+    } else if (entry.name == "forward") {
+      EXPECT_EQ(entry.calls, 3 * 2);  // and micro-batches
+    } else if (entry.name == "qkv product") {
+      EXPECT_EQ(entry.calls, 3 * 2 * 2);  // and layers
+    }
+  }
+}
+
+TEST(MeasureStep, JsonHoldsWhatTheTableSays) {
+  const StepReport report = measure_step(tiny());
+  const auto json = nlohmann::json::parse(to_json(report));
+  EXPECT_EQ(json["tokens_per_step"], 64);
+  EXPECT_EQ(json["seconds"].size(), 3u);
+  EXPECT_NEAR(json["tokens_per_second"].get<double>(), 64.0 / quantile(report.seconds, 0.5), 1e-6);
+  EXPECT_NEAR(json["mfu"].get<double>(),
+              json["tokens_per_second"].get<double>() * json["flops_per_token"].get<double>() /
+                  json["ceilings"]["product_flops_per_second"].get<double>(),
+              1e-12);
+  const std::string table = to_table(report);
+  for (const auto& entry : json["profile"]) {
+    EXPECT_THAT(table, ::testing::HasSubstr(entry["name"].get<std::string>()));
+  }
+}
+
+TEST(CompareAttention, MeasuresEachKindInEveryRound) {
+  const std::vector<config::AttentionKind> kinds = {config::AttentionKind::kSoftmax,
+                                                    config::AttentionKind::kSsmax};
+  const AttentionReport report = compare_attention(tiny(), kinds);
+  ASSERT_EQ(report.seconds.size(), 2u);
+  EXPECT_EQ(report.seconds[0].size(), 3u);
+  EXPECT_EQ(report.seconds[1].size(), 3u);
+  EXPECT_THAT(to_table(report), ::testing::HasSubstr("ssmax"));
+}
+
+TEST(PairedRatio, IsTheGeometricMeanWithStudentsInterval) {
+  // Logarithms 0.1 and 0.3: mean 0.2, standard error 0.1, t(0.975, 1) = 12.7062.
+  const PairedRatio ratio = paired_ratio({std::exp(0.1), std::exp(0.3)}, {1.0, 1.0});
+  EXPECT_NEAR(std::log(ratio.ratio), 0.2, 1e-12);
+  EXPECT_NEAR(std::log(ratio.low), 0.2 - 1.27062, 1e-5);
+  EXPECT_NEAR(std::log(ratio.high), 0.2 + 1.27062, 1e-5);
+}
+
+TEST(PairedRatio, ADriftThatMeetsBothSidesLeavesNoError) {
+  const PairedRatio ratio = paired_ratio({1.1, 2.2, 4.4, 8.8}, {1.0, 2.0, 4.0, 8.0});
+  EXPECT_NEAR(ratio.low, 1.1, 1e-9);
+  EXPECT_NEAR(ratio.high, 1.1, 1e-9);
+}
+
+TEST(PairedRatio, OneRoundKnowsNoInterval) {
+  const PairedRatio ratio = paired_ratio({2.0}, {1.0});
+  EXPECT_EQ(ratio.ratio, 2.0);
+  EXPECT_EQ(ratio.low, 0.0);
+  EXPECT_EQ(ratio.high, std::numeric_limits<double>::infinity());
+}
+
+TEST(Quantile, InterpolatesBetweenTheSortedValues) {
+  EXPECT_EQ(quantile({4.0, 1.0, 3.0, 2.0}, 0.5), 2.5);
+  EXPECT_EQ(quantile({3.0, 1.0, 2.0}, 0.5), 2.0);
+  EXPECT_EQ(quantile({3.0, 1.0, 2.0}, 1.0), 3.0);
+  EXPECT_EQ(quantile({7.0}, 0.25), 7.0);
+}
+
+TEST(StepConfig, NeedsNoDataAndTakesOverrides) {
+  const config::Config config = step_config("paper", std::nullopt, {"model.attention.kind=ssmax"});
+  EXPECT_EQ(config.data.sequence_length, 1024);
+  EXPECT_EQ(config.model.attention.kind, config::AttentionKind::kSsmax);
+  EXPECT_EQ(model::count_parameters(step_config("quickstart", std::nullopt, {}).model, 512), 6'843'648);
+  EXPECT_THROW(step_config("quickstart", std::nullopt, {"model.hidden_size=7"}), core::UsageError);
+}
+
+}  // namespace
+}  // namespace ssgpt::bench
