@@ -1,20 +1,15 @@
 #include "bench/kernel_cases.h"
 
+#include "bench/attention_cases.h"
 #include "kernels/ops.h"
 #include "model/head.h"
-#include "model/positions.h"
-#include "model/rope.h"
 #include "model/work.h"
-
-#include <tuple>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Reduction.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_log_softmax.h>
 #include <ATen/ops/_log_softmax_backward_data.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/dot.h>
@@ -25,24 +20,15 @@
 #include <ATen/ops/nll_loss_forward.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randint.h>
-#include <ATen/ops/randn.h>
 #include <ATen/ops/rms_norm.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/silu_backward.h>
-#include <ATen/ops/zeros.h>
 
 namespace ssgpt::bench {
 namespace {
 
 constexpr double kNormEps = 1e-5;
 
-// Small values, so that repeated in-place updates stay finite.
-at::Tensor random(at::IntArrayRef shape) {
-  return at::randn(shape, at::TensorOptions().dtype(at::kFloat)).mul_(0.1);
-}
-at::Tensor zeros(at::IntArrayRef shape) {
-  return at::zeros(shape, at::TensorOptions().dtype(at::kFloat));
-}
 at::Tensor random_ids(int64_t count, int64_t below) {
   return at::randint(below, {count}, at::TensorOptions().dtype(at::kLong));
 }
@@ -104,94 +90,6 @@ KernelRun rms_norm_backward(const KernelShape& s) {
           }};
 }
 
-struct Rotation {
-  explicit Rotation(const KernelShape& s)
-      : tables(model::make_rope_tables(s.time, s.head_dim(), 10000.0, at::kCPU)),
-        num_keys(model::count_keys(s.batch, s.time, at::kCPU)),
-        cos(at::cat({tables.cos, tables.cos}, -1).unsqueeze(1)),
-        sin(at::cat({tables.sin, tables.sin}, -1).unsqueeze(1)),
-        row_scale{.position = model::make_log_table(s.time, at::kCPU),
-                  .scale = at::ones({s.heads}, at::kFloat),
-                  .bias = {}} {}
-  // The angle's sign is that of `sign`: -1 turns back.
-  at::Tensor rotate(const at::Tensor& x, double sign) const {
-    const int64_t half = x.size(-1) / 2;
-    const at::Tensor turned = at::cat({x.narrow(-1, half, half).neg(), x.narrow(-1, 0, half)}, -1);
-    return x * cos + turned * sin * sign;
-  }
-  at::Tensor factor() const {  // (1, T, N, 1)
-    return (row_scale.position.unsqueeze(-1) * row_scale.scale).unsqueeze(-1).unsqueeze(0);
-  }
-
-  model::RopeTables tables;
-  at::Tensor num_keys;
-  at::Tensor cos, sin;  // (T, 1, H)
-  kernels::RowScale row_scale;
-};
-
-KernelRun rope_forward(const KernelShape& s, bool scaled) {
-  const at::Tensor qkv = random({s.batch, s.time, 3, s.heads, s.head_dim()});
-  const Rotation rotation(s);
-  const kernels::RowScale row_scale = scaled ? rotation.row_scale : kernels::RowScale();
-  const at::Tensor q = qkv.select(2, 0);
-  const at::Tensor k = qkv.select(2, 1);
-  return {model::traffic(q, q, k, k),
-          [=] {
-            kernels::rope_forward(qkv, rotation.tables.cos, rotation.tables.sin, rotation.num_keys,
-                                  row_scale);
-            return q;
-          },
-          [=] {
-            rotation.rotate(k, 1.0);
-            const at::Tensor rotated = rotation.rotate(q, 1.0);
-            return scaled ? rotated * rotation.factor() : rotated;
-          }};
-}
-
-KernelRun rope_backward(const KernelShape& s, bool scaled) {
-  const at::Tensor qkv = random({s.batch, s.time, 3, s.heads, s.head_dim()});
-  const at::Tensor d_qkv = random({s.batch, s.time, 3, s.heads, s.head_dim()});
-  const Rotation rotation(s);
-  const kernels::RowScale row_scale = scaled ? rotation.row_scale : kernels::RowScale();
-  const at::Tensor d_row_scale = scaled ? zeros({s.batch, s.time, s.heads}) : at::Tensor();
-  const auto part = [d_qkv](int64_t index) {
-    return d_qkv.select(2, index).transpose(1, 2);
-  };
-  const at::Tensor q = qkv.select(2, 0);
-  return {model::traffic(d_qkv, qkv) += (scaled ? model::traffic(q) : core::Work()),
-          [=] {
-            kernels::rope_backward(part(0), part(1), part(2), rotation.tables.cos, rotation.tables.sin,
-                                   rotation.num_keys, row_scale, qkv, d_row_scale);
-            return qkv;
-          },
-          [=] {
-            at::Tensor d_q = d_qkv.select(2, 0);
-            if (scaled) {
-              (d_q * q).sum(-1).div_(rotation.factor().squeeze(-1).clamp_min(1e-20));
-              d_q = d_q * rotation.factor();
-            }
-            const at::Tensor turned_q = rotation.rotate(d_q, -1.0);
-            return at::cat({turned_q, rotation.rotate(d_qkv.select(2, 1), -1.0), d_qkv.select(2, 2)}, 2);
-          }};
-}
-
-KernelRun row_scale_backward(const KernelShape& s) {
-  const at::Tensor d_row_scale = random({s.batch, s.time, s.heads});
-  const Rotation rotation(s);
-  const at::Tensor d_scale = zeros({s.heads});
-  const at::Tensor plain_d_scale = zeros({s.heads});
-
-  return {model::traffic(d_row_scale, rotation.num_keys),
-          [=] {
-            kernels::row_scale_backward(d_row_scale, rotation.num_keys, rotation.row_scale, d_scale, {}, {});
-            return d_scale;
-          },
-          [=] {
-            return at::Tensor(plain_d_scale)
-                .add_((d_row_scale * rotation.row_scale.position.unsqueeze(-1)).flatten(0, 1).sum(0));
-          }};
-}
-
 // d_out^T x, x W^T and d_out W of the feed-forward's first product.
 KernelRun product(const at::Tensor& a, const at::Tensor& b, bool accumulate) {
   const at::Tensor out = zeros({a.size(0), b.size(1)});
@@ -215,51 +113,6 @@ KernelRun product_input_gradient(const KernelShape& s) {
 }
 KernelRun product_weight_gradient(const KernelShape& s) {
   return product(random({s.rows(), 2 * s.ff}).t(), random({s.rows(), s.hidden}), /*accumulate=*/true);
-}
-
-KernelRun attention(const KernelShape& s, bool backward) {
-  const at::Tensor qkv = random({s.batch, s.time, 3, s.heads, s.head_dim()});
-  const at::Tensor num_keys = model::count_keys(s.batch, s.time, at::kCPU);
-  const at::Tensor workspace = zeros({kernels::attention_workspace(s.time, s.head_dim())});
-  const at::Tensor out = zeros({s.batch, s.time, s.heads, s.head_dim()});
-  const at::Tensor d_out = random({s.batch, s.time, s.heads, s.head_dim()});
-  const at::Tensor logsumexp = zeros({s.batch, s.heads, s.time});
-  const auto part = [qkv](int64_t index) {
-    return qkv.select(2, index).transpose(1, 2);
-  };
-  if (!backward) {
-    return {model::attention_work(/*products=*/2, s.batch, s.time, s.heads, s.head_dim(),
-                                  model::traffic(qkv, out).bytes),
-            [=] {
-              kernels::attention_forward(qkv, num_keys, workspace, out, logsumexp);
-              return out;
-            },
-            [=] {
-              return std::get<0>(at::_scaled_dot_product_flash_attention_for_cpu(part(0), part(1), part(2),
-                                                                                 /*dropout_p=*/0.0,
-                                                                                 /*is_causal=*/true))
-                  .transpose(1, 2);
-            }};
-  }
-  kernels::attention_forward(qkv, num_keys, workspace, out, logsumexp);
-  const at::Tensor d_qkv = zeros({s.batch, s.time, 3, s.heads, s.head_dim()});
-  const auto [plain_out, plain_logsumexp] = at::_scaled_dot_product_flash_attention_for_cpu(
-      part(0), part(1), part(2), /*dropout_p=*/0.0, /*is_causal=*/true);
-  const at::Tensor saved_out = plain_out;
-  const at::Tensor saved_logsumexp = plain_logsumexp;
-  return {
-      model::attention_work(/*products=*/5, s.batch, s.time, s.heads, s.head_dim(),
-                            model::traffic(qkv, out, d_out, d_qkv).bytes),
-      [=] {
-        kernels::attention_backward(d_out, qkv, out, logsumexp, num_keys, workspace, d_qkv);
-        return d_qkv.select(2, 0);
-      },
-      [=] {
-        return std::get<0>(at::_scaled_dot_product_flash_attention_for_cpu_backward(
-                               d_out.transpose(1, 2), part(0), part(1), part(2), saved_out, saved_logsumexp,
-                               /*dropout_p=*/0.0, /*is_causal=*/true))
-            .transpose(1, 2);
-      }};
 }
 
 KernelRun swiglu_forward(const KernelShape& s) {
@@ -415,53 +268,33 @@ const std::vector<KernelShape>& kernel_shapes() {
 }
 
 const std::vector<KernelCase>& kernel_cases() {
-  static const std::vector<KernelCase> cases = {
-      {"rms_norm_forward", rms_norm_forward},
-      {"add_rms_norm_forward", add_rms_norm_forward},
-      {"rms_norm_backward", rms_norm_backward},
-      {"rope_forward",
-       [](const KernelShape& s) {
-         return rope_forward(s, /*scaled=*/false);
-       }},
-      {"rope_forward_scaled",
-       [](const KernelShape& s) {
-         return rope_forward(s, /*scaled=*/true);
-       }},
-      {"rope_backward",
-       [](const KernelShape& s) {
-         return rope_backward(s, /*scaled=*/false);
-       }},
-      {"rope_backward_scaled",
-       [](const KernelShape& s) {
-         return rope_backward(s, /*scaled=*/true);
-       }},
-      {"row_scale_backward", row_scale_backward},
-      {"matrix_product_forward", product_forward},
-      {"matrix_product_input_gradient", product_input_gradient},
-      {"matrix_product_weight_gradient", product_weight_gradient},
-      {"attention_forward",
-       [](const KernelShape& s) {
-         return attention(s, /*backward=*/false);
-       }},
-      {"attention_backward",
-       [](const KernelShape& s) {
-         return attention(s, /*backward=*/true);
-       }},
-      {"swiglu_forward", swiglu_forward},
-      {"swiglu_backward", swiglu_backward},
-      {"cross_entropy_forward",
-       [](const KernelShape& s) {
-         return cross_entropy(s, /*backward=*/false);
-       }},
-      {"cross_entropy_forward_backward",
-       [](const KernelShape& s) {
-         return cross_entropy(s, /*backward=*/true);
-       }},
-      {"embedding_forward", embedding_forward},
-      {"embedding_backward", embedding_backward},
-      {"squared_norm", squared_norm},
-      {"adamw_update", adamw_update},
-  };
+  static const std::vector<KernelCase> cases = [] {
+    std::vector<KernelCase> all = {
+        {"rms_norm_forward", rms_norm_forward},
+        {"add_rms_norm_forward", add_rms_norm_forward},
+        {"rms_norm_backward", rms_norm_backward},
+        {"matrix_product_forward", product_forward},
+        {"matrix_product_input_gradient", product_input_gradient},
+        {"matrix_product_weight_gradient", product_weight_gradient},
+        {"swiglu_forward", swiglu_forward},
+        {"swiglu_backward", swiglu_backward},
+        {"cross_entropy_forward",
+         [](const KernelShape& s) {
+           return cross_entropy(s, /*backward=*/false);
+         }},
+        {"cross_entropy_forward_backward",
+         [](const KernelShape& s) {
+           return cross_entropy(s, /*backward=*/true);
+         }},
+        {"embedding_forward", embedding_forward},
+        {"embedding_backward", embedding_backward},
+        {"squared_norm", squared_norm},
+        {"adamw_update", adamw_update},
+    };
+    const std::vector<KernelCase> attention = attention_cases();
+    all.insert(all.end(), attention.begin(), attention.end());
+    return all;
+  }();
   return cases;
 }
 
