@@ -29,7 +29,11 @@ void check_is_model(const std::filesystem::path& directory) {
     throw core::InputError("{}: no such checkpoint directory", name);
   }
   if (!is_there(directory / kConfigName)) {
-    throw core::InputError("{}: not a checkpoint: it has no config.json", name);
+    const std::vector<Entry> entries = list(directory);
+    const std::string hint = entries.empty() ? ""
+                                             : fmt::format(". It is a run; its newest checkpoint is {}",
+                                                           entries.back().directory.string());
+    throw core::InputError("{}: not a checkpoint: it has no config.json{}", name, hint);
   }
   if (!is_there(directory / kManifestName) && is_there(directory / "trainer")) {
     throw core::InputError("{}: manifest.json is missing, so the checkpoint is not known to be complete",

@@ -273,3 +273,8 @@ def test_inspect_recognises_what_the_program_writes(program, trained):
     (program.directory / "notes.txt").write_text("hello")
     program.run("inspect", "notes.txt", code=3)
     program.run("inspect", "nothing", code=3)
+
+
+def test_a_run_where_a_checkpoint_is_expected_is_told_its_newest(program, trained):
+    _, err = program.run("evaluate", "loss", "--checkpoint", "run", "--data", "validation.bin", code=3)
+    assert f"checkpoints/{trained.name}" in err
