@@ -58,7 +58,7 @@ void resolve_device_and_dtype(config::Config& config) {
 double measure_peak_flops(const model::Execution& execution) {
   constexpr int64_t kSize = 1024;
   constexpr int kLeastCalls = 4;
-  constexpr double kSeconds = 0.2;
+  constexpr double kSeconds = 0.1;
   const auto options = at::TensorOptions(execution.device).dtype(execution.dtype);
   const at::Tensor a = at::ones({kSize, kSize}, options);
   const at::Tensor product = at::empty({kSize, kSize}, options);

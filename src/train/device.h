@@ -11,7 +11,7 @@ namespace ssgpt::train {
 void resolve_device_and_dtype(config::Config& config);
 
 // Floating-point operations a second of a large matrix product in the compute dtype, as the model computes
-// its own, the best in a fifth of a second: what the MFU is a share of.
+// its own, the best in a tenth of a second: what the MFU is a share of.
 double measure_peak_flops(const model::Execution& execution);
 
 // For a config in which neither is auto.
