@@ -1,0 +1,91 @@
+"""ssgpt bench as scripts and people use it. Speeds are not checked, what is printed and how it adds up is."""
+
+import importlib.util
+import json
+import math
+import subprocess
+
+import pytest
+
+from conftest import BINARY, ROOT
+
+TINY = ["--set", "model.hidden_size=32", "--set", "model.num_hidden_layers=2", "--set", "model.num_attention_heads=2",
+        "--set", "model.intermediate_size=48", "--set", "model.vocab_size=96", "--set", "data.sequence_length=32"]
+
+
+def bench_script():
+    spec = importlib.util.spec_from_file_location("bench_step", ROOT / "scripts" / "bench_step.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_step_is_reported_as_a_table_and_as_json(program):
+    out, _ = program.run("bench", "step", *TINY, "--steps", 3)
+    for word in ("tokens/s", "MFU", "GFLOP/s", "GB/s", "peak", "forward", "backward", "update", "qkv weight gradient"):
+        assert word in out
+    out, _ = program.run("bench", "step", *TINY, "--steps", 3, "--json")
+    report = json.loads(out)
+    assert len(report["seconds"]) == 3 and report["tokens_per_step"] == 8 * 32
+    assert report["peak_bytes"] == pytest.approx(report["estimated_bytes"], rel=0.1)
+    phases = sum(e["seconds_per_step"] for e in report["profile"] if e["inside"] is None)
+    assert phases <= sum(report["seconds"]) / 3
+
+
+def test_the_config_of_a_run_is_measured_without_its_data(program):
+    config = program.config({"data": {"train": ["no such file"], "tokenizer": "nor this"}, "train": {"dtype": "bfloat16"}})
+    out, _ = program.run("bench", "step", "--config", config, "--steps", 2, "--json")
+    report = json.loads(out)
+    assert report["dtype"] == "bfloat16" and report["hidden_size"] == 32 and report["micro_batch_size"] == 4
+    program.run("bench", "step", "--config", "missing.yaml", code=3)
+    program.run("bench", "step", "--config", config, "--shape", "paper", code=2)
+
+
+def test_kinds_of_attention_are_measured_in_turn(program):
+    out, _ = program.run("bench", "step", *TINY, "--attention", "softmax,ssmax", "--steps", 4, "--json")
+    softmax, ssmax = json.loads(out)["attention"]
+    assert softmax["time_ratio"] == 1.0
+    logs = [math.log(b / a) for a, b in zip(softmax["seconds"], ssmax["seconds"])]
+    assert len(logs) == 4 and ssmax["time_ratio"] == pytest.approx(math.exp(sum(logs) / 4))
+    assert ssmax["time_ratio_low"] < ssmax["time_ratio"] < ssmax["time_ratio_high"]
+    _, err = program.run("bench", "step", *TINY, "--attention", "softmax,sofmax", code=2)
+    assert "sofmax" in err and "learned_pn" in err
+
+
+def test_operations_are_named_by_a_filter(program):
+    out, _ = program.run("bench", "kernels", "--filter", "^swiglu_forward/quickstart", "--min-time", 0.001, "--json")
+    (result,) = json.loads(out)["operations"]
+    # gate and up in, their product out: 3 F values of fp32 for each of B T rows.
+    assert result["name"] == "swiglu_forward/quickstart" and result["bytes"] == 4 * 8 * 512 * 3 * 688
+    assert result["fused_seconds"] > 0 and result["plain_seconds"] > 0
+    program.run("bench", "kernels", "--filter", "nothing of the kind", code=2)
+
+
+def test_steps_are_taken_on_request(program):
+    process = subprocess.Popen([str(BINARY), "bench", "step", *TINY, "--on-request"], cwd=program.directory, text=True,
+                               env=program.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert json.loads(process.stdout.readline()) == {"ready": True}
+    for steps in (1, 3):
+        process.stdin.write(f"{steps}\n")
+        process.stdin.flush()
+        answer = json.loads(process.stdout.readline())
+        assert len(answer["seconds"]) == steps and answer["peak_bytes"] > 0
+    out, err = process.communicate()
+    assert process.returncode == 0 and out == "" and err == ""
+
+
+def test_the_shapes_of_the_script_are_those_of_the_program(program):
+    script = bench_script()
+    for name, shape in script.SHAPES.items():
+        one_layer = ["--set", "model.num_hidden_layers=1", "--steps", 1, "--warmup", 0, "--json"]
+        report = json.loads(program.run("bench", "step", "--shape", name, *one_layer)[0])
+        ours = [report[k] for k in ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size",
+                                    "sequence_length", "global_batch_size")]
+        assert ours == [shape[k] for k in ("vocab", "hidden", "heads", "feed_forward", "time", "batch")]
+
+
+def test_the_script_pairs_rounds():
+    ratio = bench_script().paired_ratio([1.0, 1.0], [math.exp(0.1), math.exp(0.3)])
+    # Logarithms 0.1 and 0.3: mean 0.2, standard error 0.1, t(0.975, 1) = 12.706.
+    assert math.log(ratio["ratio"]) == pytest.approx(0.2)
+    assert math.log(ratio["low"]) == pytest.approx(0.2 - 1.2706, abs=1e-4)
