@@ -63,8 +63,8 @@ void matrix_product(const at::Tensor& a, const at::Tensor& b, bool accumulate, c
                                  .out_stride = b.size(1),
                                  .depth = a.size(1),
                                  .accumulate = accumulate};
-  SSGPT_CHECK(b.size(0) == args.depth && args.depth > 0, "products of {} and {} numbers", args.depth,
-              b.size(0));
+  SSGPT_CHECK(b.size(0) == args.depth && args.depth > 0 && a.size(0) > 0 && b.size(1) > 0,
+              "a product of {} x {} and {} x {}", a.size(0), args.depth, b.size(0), b.size(1));
   check_tensor(out, "out", at::kFloat, {a.size(0), b.size(1)});
   const int64_t rows = a.size(0);
   const int64_t columns = b.size(1);

@@ -81,10 +81,16 @@ std::string start_line(const RunPlan& plan) {
   return {};
 }
 
+// The scheduled swap, where it is still to come.
+std::optional<config::SwapAttention> coming_swap(const RunPlan& plan) {
+  const auto& swap = plan.config.train.swap_attention;
+  const bool comes = swap && swap->at_step >= plan.first_step && swap->kind != plan.kind;
+  return comes ? swap : std::nullopt;
+}
+
 std::string attention_line(const RunPlan& plan) {
   std::string line(to_string(plan.kind));
-  const auto& swap = plan.config.train.swap_attention;
-  if (swap && swap->at_step >= plan.first_step && swap->kind != plan.kind) {
+  if (const auto swap = coming_swap(plan)) {
     line += fmt::format(", {} after step {}", to_string(swap->kind), swap->at_step);
   }
   return line;
@@ -126,7 +132,9 @@ std::string start_text(const RunPlan& plan, const DataSources& sources) {
   const config::Config& config = plan.config;
   const config::ModelConfig& model = config.model;
   const bool bfloat16 = config.train.dtype == config::Dtype::kBfloat16;
-  const MemoryPlan memory = plan_memory(with_kind(config, plan.kind));
+  config::Config ahead = with_kind(config, plan.kind);
+  ahead.train.swap_attention = coming_swap(plan);
+  const MemoryPlan memory = plan_memory(ahead);
   const int64_t batch_tokens = config.train.global_batch_size * config.data.sequence_length;
   const double budget = static_cast<double>(batch_tokens) * static_cast<double>(config.train.max_steps);
   const double epoch = static_cast<double>(sources.num_windows * config.data.sequence_length);

@@ -61,6 +61,17 @@ def test_the_estimate_of_a_dry_run_is_within_ten_percent_of_the_peak(program, ch
     assert dry_peak < own + 40
 
 
+def test_a_swap_that_lies_behind_costs_nothing(program):
+    write_shard(program.directory / "long.bin", np.arange(16_000) % 90)
+    swap = {"train": {"max_steps": 3, "swap_attention": {"at_step": 1, "kind": "ssmax"}}, "checkpoint": {"every": 1}}
+    changes = [{"data": {"train": ["long.bin"]}}, QUICKSTART, DEEPER, swap]
+    run(program, "train", "--config", program.config(*changes), "--run-dir", "run")
+    arguments = ("train", "--config", program.config(*changes, {"train": {"max_steps": 5}}), "--run-dir", "run", "--resume", "auto")
+    out, _ = run(program, *arguments, "--dry-run")
+    _, peak = run(program, *arguments)
+    assert estimate(out) == pytest.approx(peak, rel=TOLERANCE)
+
+
 def test_a_dry_run_of_a_model_that_no_machine_holds_says_what_it_would_need(program):
     """2^40 parameters of 16 bytes each, twelve more for the checkpoint's copy: 28 TiB."""
     config = program.config({"model": {"hidden_size": 1 << 16, "intermediate_size": 1 << 18, "num_hidden_layers": 16,

@@ -85,6 +85,7 @@ TEST_P(MatrixProduct, NumbersThatAreNotFiniteStayInTheirRowsAndColumns) {
 TEST_P(MatrixProduct, SizesThatDoNotFitAreDefects) {
   EXPECT_THROW(matrix_product(fp32({2, 3}), fp32({4, 5}), false, fp32({2, 5})), core::InternalError);
   EXPECT_THROW(matrix_product(fp32({2, 3}), fp32({3, 5}), false, fp32({2, 4})), core::InternalError);
+  EXPECT_THROW(matrix_product(fp32({0, 3}), fp32({3, 5}), false, fp32({0, 5})), core::InternalError);
 }
 
 std::vector<Variant> fp32_variants() {

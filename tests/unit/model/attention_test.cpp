@@ -96,7 +96,7 @@ TEST(ScalableSoftmax, FocusesOnceALeadExceedsTheInverseOfSWhateverN) {
   EXPECT_LT(weight_of_last(z, {}), 0.01);
 }
 
-TEST(CountKeys, StartsAtTheWindowOfTheWindow) {
+TEST(CountKeys, StartsAtTheWindow) {
   const at::Tensor num_keys = count_keys(2, 3, at::kCPU);
   for (int64_t b = 0; b < 2; ++b) {
     for (int64_t t = 0; t < 3; ++t) EXPECT_EQ(num_keys[b][t].item<int>(), t + 1);
