@@ -1,0 +1,35 @@
+"""Numbers as text, and the pieces of HTML that all parts of the page are made of."""
+
+import html
+import math
+
+
+def esc(value):
+    return html.escape(str(value))
+
+
+def signed(value, digits=4):
+    return "–" if value is None or math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def plain(value, digits=4):
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def count(value):
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.0f}"
+
+
+def table(head, rows, css=""):
+    cells = lambda row, tag: "".join(f"<{tag}>{cell}</{tag}>" for cell in row)
+    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
+    heading = f"<thead><tr>{cells(head, 'th')}</tr></thead>" if head else ""
+    return f'<div class="scroll"><table class="{css}">{heading}<tbody>{body}</tbody></table></div>'
+
+
+def section(title, about, body):
+    about = f'<p class="about">{about}</p>' if about else ""
+    return f"<section><h2>{title}</h2>{about}{body}</section>"
