@@ -38,6 +38,14 @@ std::vector<Note> coverage_notes(std::span<const RunData> runs, std::span<const 
     if (missing > 0)
       notes.push_back({true, fmt::format("{} has {} lines without a finite training loss; they are left out.",
                                          name, missing)});
+    const auto replaced =
+        std::count_if(run.validation.begin(), run.validation.end(),
+                      [&run](const ValidationPoint& p) { return p.step <= run.validation_since; });
+    if (replaced > 0)
+      notes.push_back(
+          {true, fmt::format("{} has read another validation text, or another number of its windows, since "
+                             "step {}: its validation losses up to there ({}) are left out.",
+                             name, run.validation_since, replaced)});
   }
   if (shortest != longest) {
     notes.push_back({false, fmt::format("The runs log every {} to {} steps; they are compared over "

@@ -91,7 +91,9 @@ std::vector<double> losses_on(const RunData& run, std::span<const Stretch> grid)
 std::vector<int64_t> shared_validation_steps(std::span<const RunData> runs) {
   const auto steps_of = [](const RunData& run) {
     std::vector<int64_t> steps;
-    for (const ValidationPoint& point : run.validation) steps.push_back(point.step);
+    for (const ValidationPoint& point : run.validation) {
+      if (point.step > run.validation_since) steps.push_back(point.step);
+    }
     return steps;
   };
   std::vector<int64_t> shared = steps_of(runs.front());

@@ -56,6 +56,7 @@ double loss_value(const json& value, const char* name, const Position& at) {
 // The last step before the first line. What log.every is at present need not be what it was then: a resume
 // may change it.
 int64_t begin_of_first(int64_t step, const RunData& run) {
+  if (run.first_step) return *run.first_step;
   if (run.info != "{}" && run.parent.empty()) return 0;
   return std::max<int64_t>(0, step - run.config.log.every);
 }
@@ -126,6 +127,14 @@ std::string text_of(const json& info, const char* name, const std::filesystem::p
   return found->get<std::string>();
 }
 
+std::optional<int64_t> count_of(const json& info, const char* name, const std::filesystem::path& path) {
+  const auto found = info.find(name);
+  if (found == info.end()) return std::nullopt;
+  if (found->is_number_integer() && found->get<int64_t>() >= 0) return found->get<int64_t>();
+  throw core::InputError("{}: `{}` is {}, not a whole number of 0 or more; the file was damaged.",
+                         path.string(), name, found->dump());
+}
+
 void read_info(const std::filesystem::path& path, RunData& run) {
   run.info = "{}";
   if (!std::filesystem::exists(path)) return;
@@ -137,6 +146,9 @@ void read_info(const std::filesystem::path& path, RunData& run) {
   run.parent = text_of(info, "parent", path);
   run.data_fingerprint = text_of(info, "data_fingerprint", path);
   run.validation_fingerprint = text_of(info, "validation_fingerprint", path);
+  run.first_step = count_of(info, "first_step", path);
+  run.validation_windows = count_of(info, "validation_windows", path);
+  run.validation_since = count_of(info, "validation_since", path).value_or(0);
 }
 
 }  // namespace

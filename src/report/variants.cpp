@@ -43,7 +43,7 @@ bool same_swaps(const RunData& a, const RunData& b) {
 
 // A fork goes on from a checkpoint in the middle of a run; --init-from begins at step 0.
 bool is_fork(const RunData& run) {
-  return !run.parent.empty() && run.train.front().first_step > 1;
+  return !run.parent.empty() && run.first_step.value_or(run.train.front().first_step - 1) > 0;
 }
 
 bool is_fork_of(const RunData& fork, const RunData& trunk) {
@@ -173,7 +173,10 @@ std::optional<std::string> validation_mismatch(const RunData& baseline, const Ru
     return "the validation text differs";
   if (!known && a.data.validation != b.data.validation) return "data.validation differs";
   if (a.data.sequence_length != b.data.sequence_length) return "data.sequence_length differs";
-  if (a.evaluate.batches * a.train.micro_batch_size != b.evaluate.batches * b.train.micro_batch_size) {
+  const bool counted = baseline.validation_windows && other.validation_windows;
+  if (counted
+          ? baseline.validation_windows != other.validation_windows
+          : a.evaluate.batches * a.train.micro_batch_size != b.evaluate.batches * b.train.micro_batch_size) {
     return "evaluate.batches times train.micro_batch_size, the number of windows, differs";
   }
   return std::nullopt;

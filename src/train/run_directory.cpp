@@ -4,6 +4,7 @@
 #include "core/file.h"
 #include "core/version.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <ctime>
@@ -99,7 +100,10 @@ std::optional<RunRecord> read_run_record(const std::filesystem::path& run_direct
     record.command_line = json->at("command").get<std::string>();
     record.data_fingerprint = json->at("data_fingerprint").get<std::string>();
     record.validation_fingerprint = json->value("validation_fingerprint", std::string());
+    record.validation_windows = json->value("validation_windows", int64_t{0});
+    record.validation_since = json->value("validation_since", int64_t{0});
     record.num_parameters = json->at("num_parameters").get<int64_t>();
+    if (json->contains("first_step")) record.first_step = json->at("first_step").get<int64_t>();
     if (json->contains("parent")) record.parent = json->at("parent").get<std::string>();
     if (json->contains("manual_swap")) {
       const Json& swap = json->at("manual_swap");
@@ -110,6 +114,21 @@ std::optional<RunRecord> read_run_record(const std::filesystem::path& run_direct
   } catch (const Json::exception& error) {
     throw core::InputError("{} is not a run record: {}.", record_path(run_directory).string(), error.what());
   }
+}
+
+void inherit(const RunRecord& earlier, int64_t step, RunRecord& record) {
+  record.first_step = earlier.first_step;
+  record.parent = earlier.parent;
+  if (record.validation_fingerprint.empty()) {  // it validates nothing: the losses there are stay as they are
+    record.validation_fingerprint = earlier.validation_fingerprint;
+    record.validation_windows = earlier.validation_windows;
+    record.validation_since = earlier.validation_since;
+    return;
+  }
+  const bool same = record.validation_fingerprint == earlier.validation_fingerprint &&
+                    record.validation_windows == earlier.validation_windows;
+  // What comes after `step` is made again.
+  record.validation_since = same ? std::min(earlier.validation_since, step) : step;
 }
 
 std::string new_run_id() {
@@ -139,16 +158,17 @@ void write_run_files(const std::filesystem::path& run_directory, const config::C
                {"num_parameters", record.num_parameters},
                {"data_fingerprint", record.data_fingerprint},
                {"sessions", sessions}};
-  if (!record.validation_fingerprint.empty()) json["validation_fingerprint"] = record.validation_fingerprint;
+  if (!record.validation_fingerprint.empty()) {
+    json["validation_fingerprint"] = record.validation_fingerprint;
+    json["validation_windows"] = record.validation_windows;
+    if (record.validation_since > 0) json["validation_since"] = record.validation_since;
+  }
+  if (record.first_step) json["first_step"] = *record.first_step;
   if (record.manual_swap) {
     json["manual_swap"] = {{"at_step", record.manual_swap->at_step},
                            {"kind", to_string(record.manual_swap->kind)}};
   }
-  if (record.parent) {
-    json["parent"] = *record.parent;
-  } else if (earlier && earlier->contains("parent")) {
-    json["parent"] = (*earlier)["parent"];
-  }
+  if (record.parent) json["parent"] = *record.parent;
   core::write_text_atomically(record_path(run_directory), json.dump(2) + "\n");
 }
 

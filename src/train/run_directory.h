@@ -15,8 +15,12 @@ struct RunRecord {
   std::string command_line;
   std::string data_fingerprint;        // of the training shards
   std::string validation_fingerprint;  // of the validation shards; empty where there are none
+  int64_t validation_windows = 0;      // that one validation reads
+  // Validation losses of steps up to this one may be of other shards or windows than the two above.
+  int64_t validation_since = 0;
   int64_t num_parameters = 0;
-  std::optional<std::string> parent;                 // the checkpoint that a fork or --init-from started from
+  std::optional<int64_t> first_step;  // finished updates when the run began: above 0 for a fork
+  std::optional<std::string> parent;  // the checkpoint that a fork or --init-from started from
   std::optional<config::SwapAttention> manual_swap;  // the last swap by --swap-attention
 };
 
@@ -32,6 +36,10 @@ bool holds_run(const std::filesystem::path& run_directory);
 // What run.json holds, with the command line that began the run; none where there is no run. Throws
 // core::InputError for a file that is not a run record.
 std::optional<RunRecord> read_run_record(const std::filesystem::path& run_directory);
+
+// Gives `record`, of a run that goes on after step `step`, what `earlier` says about its beginning and its
+// validation losses so far.
+void inherit(const RunRecord& earlier, int64_t step, RunRecord& record);
 
 std::string new_run_id();  // 16 hexadecimal digits from the system's randomness
 

@@ -102,11 +102,22 @@ void prepare_run_directory(const RunPlan& plan, const DataSources& sources, cons
                    .command_line = command_line,
                    .data_fingerprint = start.state.data_fingerprint,
                    .validation_fingerprint = sources.validation ? sources.validation->fingerprint() : "",
+                   .validation_windows = sources.validation_windows,
+                   .validation_since = 0,
                    .num_parameters = start.training_step->model().parameters().num_parameters(),
+                   .first_step = plan.first_step,
                    .parent = std::nullopt,
                    .manual_swap = plan.manual_swap};
   if (plan.mode == StartMode::kFork || plan.mode == StartMode::kInitFrom) {
     record.parent = fs::absolute(*plan.checkpoint).string();  // whatever the directory of who reads it
+  }
+  if (plan.mode == StartMode::kContinue) {
+    if (const std::optional<RunRecord> earlier = read_run_record(run_directory);
+        earlier && earlier->run_id == record.run_id) {
+      inherit(*earlier, plan.first_step, record);
+    } else {
+      record.first_step.reset();  // where the run began is not known
+    }
   }
   write_run_files(run_directory, plan.config, record);
 }

@@ -5,7 +5,9 @@
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
+#include <fstream>
 #include <limits>
+#include <optional>
 #include <string>
 
 #include <gmock/gmock.h>
@@ -142,6 +144,67 @@ TEST_F(ComparabilityTest, ARunFromOtherWeightsRepeatsNone) {
   EXPECT_TRUE(result.runs.at(1).used);
   EXPECT_THAT(result.notes, testing::Not(Contains(Field(&Note::text, HasSubstr("repeats")))));
   EXPECT_FALSE(result.candidates.at(0).attention_alone);
+}
+
+// Lines of ten steps and log.every of two, as after a resume that logs more often: the first line alone looks
+// like that of a fork.
+TEST_F(ComparabilityTest, InitialWeightsOfTheOtherRunAreNoForkWhateverItLogsLater) {
+  const auto a = write_run(root_ / "a", curve(kSoftmax, 1, 0.0, 1));
+  FakeRun tuned = curve(kSsmax, 1, -0.02, 2);
+  tuned.parent = (a / "checkpoints/step-00000100").string();
+  tuned.config.log.every = 10;
+  const auto b = write_run(root_ / "b", tuned);
+  tuned.config.log.every = 2;
+  std::ofstream(b / "config.yaml") << config::dump(tuned.config);
+  const Comparison result = compare({.runs = {a, b}, .baseline = {}, .window = {}});
+  EXPECT_FALSE(result.candidates.at(0).attention_alone);
+  EXPECT_EQ(result.grid.front().first_step, 1);
+}
+
+// Before validation_since the losses are of another text, on either side.
+TEST_F(ComparabilityTest, ValidationLossesOfAReplacedTextAreLeftOut) {
+  const auto compared = [&](const char* name, int64_t since_a, int64_t since_b) {
+    FakeRun softmax = curve(kSoftmax, 1, 0.0, 1);
+    FakeRun ssmax = curve(kSsmax, 1, -0.02, 2);
+    softmax.validation_fingerprint = ssmax.validation_fingerprint = "v";
+    softmax.validation = {{100, 9.0}, {200, 3.0}, {300, 2.75}, {400, 2.5}};
+    ssmax.validation = {{100, 3.5}, {200, 2.99}, {300, 2.74}, {400, 2.49}};
+    softmax.validation_since = since_a;
+    ssmax.validation_since = since_b;
+    const std::filesystem::path directory = root_ / name;
+    return compare({.runs = {write_run(directory / "a", softmax), write_run(directory / "b", ssmax)},
+                    .baseline = {},
+                    .window = {}});
+  };
+  using testing::ElementsAre;
+  EXPECT_THAT(compared("never", 0, 0).validation_steps, ElementsAre(100, 200, 300, 400));
+  const Comparison one = compared("one", 100, 0);
+  EXPECT_THAT(one.validation_steps, ElementsAre(200, 300, 400));
+  EXPECT_THAT(one.notes, Contains(Field(&Note::text, HasSubstr("since step 100: its validation losses up to "
+                                                               "there (1) are left out"))));
+  EXPECT_THAT(compared("both", 100, 250).validation_steps, ElementsAre(300, 400));
+}
+
+// A text shorter than what is asked for is read whole: runs that ask for different amounts read the same.
+TEST_F(ComparabilityTest, ValidationWindowsAreThoseThatWereRead) {
+  const auto steps_of = [&](const char* name, std::optional<int64_t> first, std::optional<int64_t> second,
+                            int64_t batches) {
+    FakeRun softmax = curve(kSoftmax, 1, 0.0, 1);
+    FakeRun ssmax = curve(kSsmax, 1, -0.02, 2);
+    softmax.validation = ssmax.validation = {{400, 2.5}};
+    softmax.validation_windows = first;
+    ssmax.validation_windows = second;
+    ssmax.config.evaluate.batches = batches;
+    const std::filesystem::path directory = root_ / name;
+    return compare({.runs = {write_run(directory / "a", softmax), write_run(directory / "b", ssmax)},
+                    .baseline = {},
+                    .window = {}})
+        .validation_steps.size();
+  };
+  const int64_t batches = small_config().evaluate.batches;
+  EXPECT_EQ(steps_of("short text", 7, 7, 2 * batches), 1U);
+  EXPECT_EQ(steps_of("other windows", 7, 8, batches), 0U);
+  EXPECT_EQ(steps_of("unknown, more asked for", 7, {}, 2 * batches), 0U);
 }
 
 // The paths of the shards say nothing where their fingerprints are known.

@@ -55,7 +55,17 @@ TEST_F(RunDataTest, ReadsLossesWithTheStepsThatEachStandsFor) {
   EXPECT_FALSE(run.torn_last_line);
 }
 
-TEST_F(RunDataTest, AForkBeginsWhereItsFirstLineSays) {
+// Whatever log.every was changed to since.
+TEST_F(RunDataTest, ARunBeginsWhereItsRecordSays) {
+  const auto directory = with_metrics(root_ / "run", "{\"step\":60,\"tokens\":1,\"train/loss\":4.5}\n");
+  for (const int64_t first : {0, 20, 59}) {
+    std::ofstream(directory / "run.json")
+        << R"({"parent": "runs/a/checkpoints/step-00000050", "first_step": )" << first << "}";
+    EXPECT_EQ(read_run(directory).train[0].first_step, first + 1);
+  }
+}
+
+TEST_F(RunDataTest, WithoutThatAForkBeginsWhereItsFirstLineSays) {
   const auto directory = with_metrics(root_ / "run", "{\"step\":60,\"tokens\":1,\"train/loss\":4.5}\n");
   std::ofstream(directory / "run.json") << R"({"parent": "runs/a/checkpoints/step-00000050"})";
   EXPECT_EQ(read_run(directory).train[0].first_step, 51);
@@ -64,10 +74,12 @@ TEST_F(RunDataTest, AForkBeginsWhereItsFirstLineSays) {
 }
 
 // A resume may have changed log.every: the config says what it is at the end.
-TEST_F(RunDataTest, ARunFromTheStartBeginsAtStepOneWhateverItLogsLater) {
+TEST_F(RunDataTest, WithoutThatARunFromTheStartBeginsAtStepOneWhateverItLogsLater) {
   const std::string text =
       "{\"step\":50,\"tokens\":1,\"train/loss\":4.5}\n{\"step\":60,\"tokens\":2,\"train/loss\":4}\n";
-  const RunData run = read_run(with_metrics(root_ / "run", text, /*log_every=*/10));
+  const auto directory = with_metrics(root_ / "run", text, /*log_every=*/10);
+  std::ofstream(directory / "run.json") << "{\"run_id\": \"id\"}";
+  const RunData run = read_run(directory);
   EXPECT_EQ(run.train[0].first_step, 1);
   EXPECT_EQ(run.train[1].first_step, 51);
 }
@@ -102,6 +114,13 @@ TEST_F(RunDataTest, ARecordWithAFieldOfAnotherTypeIsNamed) {
     std::ofstream(directory / "run.json") << "{\"" << name << "\": 1}";
     EXPECT_THAT(error_of(directory),
                 testing::AllOf(testing::HasSubstr("run.json: "), testing::HasSubstr(name)));
+  }
+  for (const char* name : {"first_step", "validation_windows", "validation_since"}) {
+    for (const char* value : {"-1", "\"1\"", "1.5", "null", "18446744073709551615"}) {
+      std::ofstream(directory / "run.json") << "{\"" << name << "\": " << value << "}";
+      EXPECT_THAT(error_of(directory),
+                  testing::AllOf(testing::HasSubstr("run.json: "), testing::HasSubstr(name)));
+    }
   }
 }
 

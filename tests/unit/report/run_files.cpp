@@ -48,12 +48,15 @@ std::filesystem::path write_run(const std::filesystem::path& directory, const Fa
   std::filesystem::create_directories(directory);
   std::ofstream(directory / "config.yaml") << config::dump(run.config);
   nlohmann::json info = {{"run_id", "id"}, {"revision", "abc"}, {"data_fingerprint", run.fingerprint}};
+  info["first_step"] = run.first_step - 1;
   if (run.manual_swap) {
     info["manual_swap"] = {{"at_step", run.manual_swap->at_step},
                            {"kind", config::to_string(run.manual_swap->kind)}};
   }
   if (!run.parent.empty()) info["parent"] = run.parent;
   if (!run.validation_fingerprint.empty()) info["validation_fingerprint"] = run.validation_fingerprint;
+  if (run.validation_windows) info["validation_windows"] = *run.validation_windows;
+  if (run.validation_since > 0) info["validation_since"] = run.validation_since;
   std::ofstream(directory / "run.json") << info;
   std::ofstream metrics(directory / "metrics.jsonl");
   const int64_t step_tokens = run.config.train.global_batch_size * run.config.data.sequence_length;

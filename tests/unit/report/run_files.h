@@ -26,8 +26,10 @@ struct FakeRun {
   };  // of one step; a line has the mean since the last
   std::map<int64_t, double> validation;
   std::string fingerprint = "f";
-  std::string validation_fingerprint;  // empty: run.json has none
-  std::string parent;                  // likewise
+  std::string validation_fingerprint;         // empty: run.json has none
+  std::optional<int64_t> validation_windows;  // likewise
+  int64_t validation_since = 0;
+  std::string parent;  // likewise
   std::optional<config::SwapAttention> manual_swap;
 };
 

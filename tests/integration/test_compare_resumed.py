@@ -1,0 +1,88 @@
+"""ssgpt compare on runs that were trained, and changed by a resume."""
+
+import json
+import shutil
+
+import pytest
+
+
+def compared(program, *runs):
+    return json.loads(program.run("compare", *runs, "--json")[0])
+
+
+def record_of(program, run):
+    return json.loads((program.directory / run / "run.json").read_text())
+
+
+def test_a_run_from_other_weights_that_logs_more_often_after_a_resume_is_no_fork(program):
+    source = program.directory / "trunk" / "checkpoints" / "step-00000006"
+    program.train("--run-dir", "trunk", changes=[{"model": {"attention": {"kind": "ssmax"}}, "train": {"max_steps": 6}}])
+    new = ("--init-from", source, "--swap-attention", "softmax")
+    program.train("--run-dir", "each", *new, "--set", "train.max_steps=6")
+    program.train("--run-dir", "resumed", *new, "--set", "log.every=4", "--set", "train.max_steps=4")
+    program.run("train", "--resume", "resumed", "--set", "log.every=2", "--set", "train.max_steps=6")
+    assert record_of(program, "resumed")["first_step"] == 0
+
+    # The same training twice: its lines agree where they stand for the same steps. They are rounded to float.
+    twins = compared(program, "each", "resumed")
+    assert (twins["shared"]["first_step"], twins["shared"]["points"]) == (1, 2)
+    for segment in twins["comparisons"][0]["segments"]:
+        assert segment["difference"] == pytest.approx(0, abs=1e-6)
+
+    (one,) = compared(program, "trunk", "resumed")["comparisons"]
+    assert not one["attention_alone_differs"]
+    (parent,) = [s for s in one["settings"] if s["key"] == "parent"]
+    assert parent["material"] and parent["candidate"] == str(source)
+
+
+def test_a_fork_keeps_the_step_that_it_began_at(program):
+    program.train("--run-dir", "trunk", "--set", "train.max_steps=6", "--set", "checkpoint.every=2")
+    source = program.directory / "trunk" / "checkpoints" / "step-00000004"
+    program.run("train", "--resume", source, "--run-dir", "fork", "--swap-attention", "ssmax", "--set", "log.every=4",
+                "--set", "train.max_steps=8")  # fmt: skip
+    program.run("train", "--resume", "fork", "--set", "log.every=1", "--set", "train.max_steps=10")
+    assert record_of(program, "trunk")["first_step"] == 0
+    assert record_of(program, "fork")["first_step"] == 4
+    program.run("train", "--resume", "trunk", "--set", "train.max_steps=10")
+    comparison = compared(program, "trunk", "fork")
+    assert comparison["shared"]["first_step"] == 5
+    assert comparison["comparisons"][0]["attention_alone_differs"]
+
+
+def validated(path, **more):
+    return {"data": {"validation": [str(path)]}, "evaluate": {"every": 2, "batches": 1, **more}, "checkpoint": {"every": 2, "keep_last": 9}}
+
+
+def test_validation_losses_of_a_text_that_a_resume_replaced_are_not_paired(program):
+    text, other = program.directory / "validation.bin", program.directory / "train.bin"
+    ssmax = {"model": {"attention": {"kind": "ssmax"}}}
+    go = lambda run, steps, *changes: program.train(
+        "--run-dir", run, "--resume", "auto", "--set", f"train.max_steps={steps}", changes=changes
+    )
+    go("whole", 8, validated(text), ssmax)
+    go("replaced", 4, validated(other))
+    assert "validation_since" not in record_of(program, "replaced")
+    go("replaced", 8, validated(text))
+    assert record_of(program, "replaced")["validation_since"] == 4
+    comparison = compared(program, "whole", "replaced")
+    assert comparison["validation"]["steps"] == [6, 8]
+    assert "since step 4: its validation losses up to there (2) are left out" in " ".join(
+        n["text"] for n in comparison["notes"]
+    )
+
+    # Begun again from a checkpoint before the change: its validations after it are made again.
+    for step in (4, 6, 8):
+        shutil.rmtree(program.directory / "replaced" / "checkpoints" / f"step-{step:08}")
+    go("replaced", 8, validated(text))
+    assert record_of(program, "replaced")["validation_since"] == 2
+    assert compared(program, "whole", "replaced")["validation"]["steps"] == [4, 6, 8]
+
+    # A part without validation changes nothing about the losses that are there.
+    go("replaced", 10, {"evaluate": {"every": 0}})
+    assert record_of(program, "replaced")["validation_since"] == 2
+    assert compared(program, "whole", "replaced")["validation"]["steps"] == [4, 6, 8]
+
+    go("whole", 10, validated(text, batches=2), ssmax)  # another number of windows
+    assert record_of(program, "whole")["validation_since"] == 8
+    assert record_of(program, "whole")["validation_windows"] == 8
+    assert compared(program, "whole", "replaced")["validation"]["steps"] == []
