@@ -30,21 +30,29 @@ size_t character_length(unsigned first) {
 }  // namespace
 
 TextStream::TextStream(const Tokenizer& tokenizer, std::span<const int64_t> context) : tokenizer_(tokenizer) {
-  // How a piece is shown depends on whether anything stands before it, not on what.
-  constexpr size_t kContext = 4;
-  for (const int64_t token : context.last(std::min(kContext, context.size()))) {
-    if (token >= tokenizer_.vocab_size()) continue;
-    window_.push_back(static_cast<int32_t>(token));
+  // How a piece is shown depends on whether any text stands before it, not on which.
+  for (size_t count = 4; context_ == 0; count *= 2) {
+    window_.clear();
+    for (const int64_t token : context.last(std::min(count, context.size()))) {
+      if (token < tokenizer_.vocab_size()) window_.push_back(static_cast<int32_t>(token));
+    }
+    keep_as_context();
+    if (count >= context.size()) break;
   }
-  if (num_incomplete() > 0) window_.clear();  // that character began before us
+}
+
+// Takes all of the window as shown. A character that it begins is not completed by what follows.
+void TextStream::keep_as_context() {
+  shown_ = 0;
+  window_.resize(window_.size() - num_incomplete());
   shown_ = window_.size();
+  context_ = tokenizer_.decode(window_).empty() ? 0 : shown_;
 }
 
 std::string TextStream::push(int64_t token) {
   if (token >= tokenizer_.vocab_size()) {
     std::string text = finish();
-    window_.clear();
-    shown_ = 0;
+    keep_as_context();
     return text.append(kReplacement);
   }
   window_.push_back(static_cast<int32_t>(token));
@@ -72,9 +80,15 @@ std::string TextStream::show(size_t end) {
   const std::span<const int32_t> window(window_);
   const std::string before = tokenizer_.decode(window.first(shown_));
   const std::string now = tokenizer_.decode(window.first(end));
-  // What was shown last is context enough for what follows.
-  window_.erase(window_.begin(), window_.begin() + static_cast<std::ptrdiff_t>(shown_));
-  shown_ = end - shown_;
+  // What was shown last is context enough for what follows, where it has text of its own: before the first
+  // text of all, a blank is left out by some models.
+  const bool has_text = !tokenizer_.decode(window.subspan(shown_, end - shown_)).empty();
+  const size_t kept = has_text ? 0 : context_;
+  const size_t dropped = has_text || context_ > 0 ? shown_ - kept : 0;
+  const auto first = window_.begin() + static_cast<std::ptrdiff_t>(kept);
+  window_.erase(first, first + static_cast<std::ptrdiff_t>(dropped));
+  shown_ = end - dropped;
+  if (has_text) context_ = shown_;
   return now.substr(std::min(before.size(), now.size()));
 }
 

@@ -23,12 +23,15 @@ class TextStream {
   std::string finish();             // what was held back
 
  private:
+  void keep_as_context();
   size_t num_incomplete() const;
   std::string show(size_t end);
 
   const Tokenizer& tokenizer_;
-  std::vector<int32_t> window_;  // the last tokens that were shown, then those that were not
-  size_t shown_ = 0;             // tokens of the window
+  // Tokens that have text, then others that were shown, then those that were not.
+  std::vector<int32_t> window_;
+  size_t context_ = 0;  // tokens of the window that have text; 0: nothing that was shown has
+  size_t shown_ = 0;    // tokens of the window, those of the context among them
 };
 
 }  // namespace ssgpt::tokenizer

@@ -43,8 +43,8 @@ size_t plain_length(std::string_view text) {
 }
 
 // Length of the chunk at the start of `text`: a run of line breaks, or blanks and the word after them, up to
-// a special character. No piece of a model that Bpe stands for reaches
-// from one chunk into the next.
+// a special character; at most kMaxChunkBytes, and only where that cuts does a piece of a model that Bpe
+// stands for reach from one chunk into the next.
 size_t chunk_length(std::string_view text) {
   const size_t limit = std::min(text.size(), kMaxChunkBytes);
   size_t length = 0;
@@ -280,13 +280,18 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
                            static_cast<unsigned char>(text[*invalid]));
   }
   std::vector<int32_t> ids;
-  // A foreign model knows no special characters, and what it makes of them is for sentencepiece to say.
   if (impl_->lossless || (impl_->bpe && plain_length(text) == text.size())) {
     impl_->encode_chunks(text, ids);
+  } else if (impl_->bpe) {  // as sentencepiece, which takes a mark for a blank
+    impl_->encode_chunks(with_blanks(text), ids);
   } else {
     impl_->encode_by_sentencepiece(text, ids);
   }
   return ids;
+}
+
+bool Tokenizer::encodes_in_parts() const {
+  return impl_->bpe != nullptr;
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> ids) const {

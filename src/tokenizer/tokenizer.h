@@ -29,10 +29,14 @@ class Tokenizer {
   std::string piece(int32_t id) const;
 
   // Ids of `text`, with no BOS or EOS added: sentencepiece's own, with two exceptions. A model of byte pairs
-  // is given runs of more than 64 KiB without a blank or a line break in parts. In one that keeps all of a
+  // is given in parts what is longer than 64 KiB: a word with the blanks before it, and a run of line breaks.
+  // In one that keeps all of a
   // text, as ours do, U+2581, which sentencepiece takes for a blank, is given by its bytes. Throws
   // core::InputError where `text` is not valid UTF-8.
   std::vector<int32_t> encode(std::string_view text) const;
+  // Whether encode() takes texts in parts, with little memory beside the ids. Otherwise sentencepiece takes
+  // each as a whole, with some 300 bytes of memory for each byte.
+  bool encodes_in_parts() const;
   // Text of `ids`, always valid UTF-8: a byte piece that is part of no character becomes U+FFFD. BOS and EOS
   // decode to nothing. Throws core::InputError for an id outside the vocabulary.
   std::string decode(std::span<const int32_t> ids) const;

@@ -6,6 +6,9 @@
 #include <random>
 #include <utility>
 
+#include <gtest/gtest.h>
+#include <sentencepiece_trainer.h>
+
 namespace ssgpt::tokenizer::testing {
 
 namespace {
@@ -31,7 +34,37 @@ void append_character(std::string& text, uint32_t code) {
   }
 }
 
+class Lines : public sentencepiece::SentenceIterator {
+ public:
+  explicit Lines(std::vector<std::string> lines) : lines_(std::move(lines)) {}
+  bool done() const override { return next_ == lines_.size(); }
+  void Next() override { ++next_; }
+  const std::string& value() const override { return lines_[next_]; }
+  sentencepiece::util::Status status() const override { return {}; }
+
+ private:
+  std::vector<std::string> lines_;
+  size_t next_ = 0;
+};
+
 }  // namespace
+
+std::string train_foreign(std::unordered_map<std::string, std::string> arguments) {
+  arguments.insert({{"vocab_size", "450"}, {"minloglevel", "2"}, {"hard_vocab_limit", "false"}});
+  std::vector<std::string> lines;
+  for (const std::string& document : make_documents(11, 60)) {
+    for (size_t start = 0; start < document.size();) {
+      const size_t end = document.find('\n', start);
+      lines.push_back(document.substr(start, end - start));
+      start = end + 1;
+    }
+  }
+  Lines iterator(std::move(lines));
+  std::string model;
+  const auto status = sentencepiece::SentencePieceTrainer::Train(arguments, &iterator, &model);
+  EXPECT_TRUE(status.ok()) << status.ToString();
+  return model;
+}
 
 std::vector<std::string> make_documents(uint64_t seed, int num_documents) {
   std::mt19937_64 random(seed);

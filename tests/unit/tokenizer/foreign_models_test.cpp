@@ -16,42 +16,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sentencepiece_processor.h>
-#include <sentencepiece_trainer.h>
 
 namespace ssgpt::tokenizer {
 namespace {
 
 using ::testing::HasSubstr;
-
-class Lines : public sentencepiece::SentenceIterator {
- public:
-  explicit Lines(std::vector<std::string> lines) : lines_(std::move(lines)) {}
-  bool done() const override { return next_ == lines_.size(); }
-  void Next() override { ++next_; }
-  const std::string& value() const override { return lines_[next_]; }
-  sentencepiece::util::Status status() const override { return {}; }
-
- private:
-  std::vector<std::string> lines_;
-  size_t next_ = 0;
-};
-
-std::string train_foreign(std::unordered_map<std::string, std::string> arguments) {
-  arguments.insert({{"vocab_size", "450"}, {"minloglevel", "2"}, {"hard_vocab_limit", "false"}});
-  std::vector<std::string> lines;
-  for (const std::string& document : testing::make_documents(11, 60)) {
-    for (size_t start = 0; start < document.size();) {
-      const size_t end = document.find('\n', start);
-      lines.push_back(document.substr(start, end - start));
-      start = end + 1;
-    }
-  }
-  Lines iterator(std::move(lines));
-  std::string model;
-  const auto status = sentencepiece::SentencePieceTrainer::Train(arguments, &iterator, &model);
-  EXPECT_TRUE(status.ok()) << status.ToString();
-  return model;
-}
+using testing::train_foreign;
 
 std::vector<int32_t> ids_of_library(const std::string& model, const std::string& text) {
   sentencepiece::SentencePieceProcessor processor;

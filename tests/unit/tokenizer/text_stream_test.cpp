@@ -1,10 +1,13 @@
 #include "tokenizer/text_stream.h"
 
+#include "core/file.h"
 #include "core/random.h"
 #include "core/temporary_directory.h"
 #include "core/text.h"
+#include "tokenizer/corpus.h"
 
 #include <algorithm>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,7 +19,7 @@ namespace ssgpt::tokenizer {
 namespace {
 
 // A tokenizer of the bytes and a few words: most of the text below falls back to bytes.
-class Stream : public testing::Test {
+class Stream : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
     directory = new TemporaryDirectory;
@@ -118,6 +121,49 @@ TEST_F(Stream, ShowsIdsBeyondTheVocabulary) {
   EXPECT_EQ(joined(parts({byte(0x41), byte(0xE2), 290, byte(0x42)}, {1000})),
             "A\uFFFD\uFFFD"
             "B");
+}
+
+// Llama 2's kind: a blank stands before the text, and decoding leaves it out.
+TEST(StreamOfModelWithDummyPrefix, AllPartsTogetherAreTheDecoding) {
+  const TemporaryDirectory folder;
+  core::write_text_atomically(
+      folder / "m.model",
+      testing::train_foreign({{"model_type", "bpe"}, {"byte_fallback", "true"}, {"vocab_size", "450"}}));
+  const Tokenizer tokenizer(folder / "m.model");
+  const auto stream = [&](std::span<const int64_t> context, std::span<const int64_t> tokens) {
+    TextStream parts(tokenizer, context);
+    std::string text;
+    for (const int64_t token : tokens) text += parts.push(token);
+    return text + parts.finish();
+  };
+  const auto decode = [&](std::span<const int64_t> tokens) {
+    return tokenizer.decode(std::vector<int32_t>(tokens.begin(), tokens.end()));
+  };
+  const int64_t eos = tokenizer.eos_id();
+  const int64_t bos = tokenizer.bos_id();
+  int64_t word = 0;
+  int64_t blank = 0;
+  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    const std::string piece = tokenizer.piece(id);
+    if (piece == "\u2581") blank = id;
+    if (piece.starts_with("\u2581") && piece.size() > 4) word = id;
+  }
+  ASSERT_TRUE(word > 0 && blank > 0);
+  const std::vector<int64_t> of_interest = {word, blank, eos, bos, word, eos, eos, blank};
+  for (uint64_t seed = 0; seed < 300; ++seed) {
+    std::vector<int64_t> tokens;
+    for (uint64_t i = 0; i < 12; ++i) tokens.push_back(of_interest[core::random_bits(seed, i) % 8]);
+    EXPECT_EQ(stream({}, tokens), decode(tokens)) << "seed " << seed;
+    for (size_t begin = 1; begin < tokens.size(); ++begin) {
+      const std::span<const int64_t> all(tokens);
+      const std::span<const int64_t> context = all.first(begin);
+      EXPECT_EQ(decode(context) + stream(context, all.subspan(begin)), decode(all)) << "seed " << seed;
+    }
+  }
+  const std::vector<int64_t> controls(10, eos);
+  std::vector<int64_t> context = {word};
+  context.insert(context.end(), controls.begin(), controls.end());
+  EXPECT_TRUE(stream(context, std::vector<int64_t>{word}).starts_with(' '));
 }
 
 }  // namespace
