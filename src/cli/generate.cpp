@@ -15,6 +15,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unistd.h>
 #include <vector>
 
 #include <fmt/format.h>
@@ -95,11 +96,24 @@ void print_json(const evaluation::GenerateReport& report, uint64_t seed) {
   fmt::print("{}\n", json.dump());
 }
 
+// What a terminal may be shown: a model may write the bytes of an escape sequence, which a terminal obeys.
+// Into a pipe or a file goes all of the text.
+std::string for_stdout(std::string_view text) {
+  static const bool terminal = ::isatty(STDOUT_FILENO) == 1;
+  std::string shown(text);
+  if (terminal) {
+    std::erase_if(shown, [](char byte) {
+      return (static_cast<unsigned char>(byte) < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7F;
+    });
+  }
+  return shown;
+}
+
 void print_samples(const evaluation::GenerateReport& report) {
   for (size_t i = 0; i < report.samples.size(); ++i) {
     const evaluation::TextSample& sample = report.samples[i];
     fmt::print("--- sample {} of {} ---\n{}\n", i + 1, report.samples.size(),
-               sample.text ? *sample.text : fmt::format("{}", fmt::join(sample.tokens, " ")));
+               sample.text ? for_stdout(*sample.text) : fmt::format("{}", fmt::join(sample.tokens, " ")));
   }
 }
 
@@ -137,7 +151,7 @@ void run(Arguments arguments) {
   evaluation::OnText on_text;
   if (streams) {
     on_text = [](size_t, std::string_view text) {
-      print_part(text);
+      print_part(for_stdout(text));
     };
   }
   const evaluation::GenerateReport report = evaluation::generate_text(options, on_text);

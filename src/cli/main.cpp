@@ -25,8 +25,8 @@ namespace {
 using ssgpt::core::ExitCode;
 
 const std::string kOutOfMemory =
-    "Out of memory. ssgpt train --dry-run estimates what a config needs; a smaller train.micro_batch_size "
-    "needs less.";
+    "Out of memory. Of training, ssgpt train --dry-run estimates what a config needs, and a smaller "
+    "train.micro_batch_size needs less; of ssgpt generate, smaller --samples and --max-tokens.";
 
 // As typed, with blanks quoted.
 std::string command_line(int argc, char** argv) {

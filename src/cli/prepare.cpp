@@ -144,7 +144,9 @@ void add_prepare(CLI::App& app) {
       "Turn text into token shards, on all cores. Each document's ids are followed by EOS. The shards "
       "are the same for any number of threads. An interrupted call is continued by repeating it; SIGINT, "
       "SIGTERM "
-      "and SIGUSR1 stop it cleanly. Memory stays below 1 GiB: a document is at most 32 MiB.");
+      "and SIGUSR1 stop it cleanly. Memory stays below 1 GiB with up to 16 threads: a document is at most 16 "
+      "MiB; "
+      "1 MiB with a tokenizer that only sentencepiece itself can encode (unigram, or with a normaliser).");
   command->add_option("--input", arguments->inputs, "Text: .txt, .jsonl, or either with .zst behind; globs")
       ->required()
       ->type_name("FILES");

@@ -36,7 +36,8 @@ struct EncodePipeline::State {
   std::deque<Numbered> todo;
   std::map<uint64_t, EncodeBatch> done;
   uint64_t bytes_ahead = 0;
-  uint64_t num_read = 0;  // batches
+  uint64_t bytes_taken = 0;  // of these, in the batch that the caller has
+  uint64_t num_read = 0;     // batches
   uint64_t num_taken = 0;
   bool read_all = false;
   bool stop = false;
@@ -155,7 +156,10 @@ EncodePipeline::~EncodePipeline() {
 
 bool EncodePipeline::next(EncodeBatch& batch) {
   State& state = *state_;
+  batch = {};  // its tokens take several times the memory of its text: only then is there room for more
   std::unique_lock lock(state.mutex);
+  state.bytes_ahead -= std::exchange(state.bytes_taken, 0);
+  state.room.notify_one();
   state.encoded.wait(lock, [&] {
     return state.failure || state.done.contains(state.num_taken) ||
            (state.read_all && state.num_taken == state.num_read);
@@ -171,8 +175,7 @@ bool EncodePipeline::next(EncodeBatch& batch) {
   batch = std::move(found->second);
   state.done.erase(found);
   ++state.num_taken;
-  state.bytes_ahead -= batch.text_bytes;
-  state.room.notify_one();
+  state.bytes_taken = batch.text_bytes;
   return true;
 }
 

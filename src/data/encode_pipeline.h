@@ -32,12 +32,14 @@ class EncodePipeline {
   // Fills the next batch; false at the end. Called from the reading thread alone.
   using Source = std::function<bool(EncodeBatch&)>;
 
-  // `tokenizer` must outlive the pipeline. At most max_bytes of text are between reading and next(), unless
-  // one batch alone is larger. Throws core::RunError where the system refuses to start that many threads.
+  // `tokenizer` must outlive the pipeline. At most max_bytes of text are between reading and the next() that
+  // follows the one which hands them out, unless one batch alone is larger; one more batch is being read.
+  // Throws core::RunError where the system refuses to start that many threads.
   EncodePipeline(const tokenizer::Tokenizer& tokenizer, Source source, int num_threads, uint64_t max_bytes);
   ~EncodePipeline();  // stops the threads
 
-  // The next batch in order, false at the end. Rethrows what a thread met.
+  // The next batch in order, false at the end. Frees what `batch` holds: pass the one before. Rethrows what a
+  // thread met.
   bool next(EncodeBatch& batch);
 
  private:

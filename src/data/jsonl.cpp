@@ -23,9 +23,9 @@ class Jsonl : public TextFile {
 
   Result next(std::string& text, std::string& fault) override {
     std::string_view line;
-    // One byte more shows that a line is too long.
+    // One byte more, for the line break or to show that the line is too long.
     while (lines_.next(line, max_line_bytes_ + 1)) {
-      if (lines_.is_cut()) {
+      if (lines_.is_cut() || (line.size() > max_line_bytes_ && !line.ends_with('\n'))) {
         const uint64_t number = lines_.line_number();
         skip_line();
         fault = fmt::format(

@@ -30,6 +30,10 @@ namespace ssgpt::data {
 namespace {
 
 constexpr uint64_t kBatchBytes = 256 * 1024;
+// sentencepiece takes some 300 bytes of memory for each byte of a text: of texts that it encodes as a whole,
+// less is in memory, in smaller batches, so that all threads have some.
+constexpr uint64_t kMaxBytesWhole = 1 << 20;
+constexpr uint64_t kBatchBytesWhole = 32 * 1024;
 constexpr size_t kBatchDocuments = 1024;
 constexpr int kMaxThreads = 1024;  // more than any machine has cores
 
@@ -92,6 +96,7 @@ class Split {
   void finish() { writer_->finish(); }
 
   int64_t documents() const { return documents_; }
+  int64_t tokens() const { return tokens_; }  // those of finished shards among them
   int64_t encoded_tokens() const { return writer_->num_tokens(); }
 
   SplitCount count() const {
@@ -151,8 +156,9 @@ class Forecast {
  public:
   explicit Forecast(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
-  // After a batch was written; sizes of the input as it lies on the disk.
-  void add(const EncodeBatch& batch, uint64_t bytes_total, int token_bytes) {
+  // After a batch was written; sizes of the input as it lies on the disk. `written`: tokens that the shards
+  // hold, with those of a call that this one continues.
+  void add(const EncodeBatch& batch, uint64_t bytes_total, int token_bytes, int64_t written) {
     text_ += batch.text_bytes;
     for (const EncodeDocument& document : batch.documents) {
       if (document.encode) {
@@ -165,7 +171,7 @@ class Forecast {
       start_ = Clock::now();
     } else if (!said_ && (encoded_text_ >= kEnoughText || seconds >= kEnoughSeconds)) {
       said_ = true;
-      say(seconds, batch.file_bytes_read, bytes_total, token_bytes);
+      say(seconds, batch.file_bytes_read, bytes_total, token_bytes, written);
     }
   }
 
@@ -174,7 +180,8 @@ class Forecast {
   static constexpr uint64_t kEnoughText = 4 << 20;
   static constexpr double kEnoughSeconds = 3.0;
 
-  void say(double seconds, uint64_t bytes_read, uint64_t bytes_total, int token_bytes) const {
+  void say(double seconds, uint64_t bytes_read, uint64_t bytes_total, int token_bytes,
+           int64_t written) const {
     const double all_text = static_cast<double>(text_) * static_cast<double>(bytes_total) /
                             static_cast<double>(std::max<uint64_t>(bytes_read, 1));
     const double tokens = all_text * static_cast<double>(tokens_) / static_cast<double>(encoded_text_);
@@ -186,9 +193,11 @@ class Forecast {
                     core::human_duration(seconds * left / static_cast<double>(encoded_text_)));
     std::error_code error;
     const std::filesystem::space_info space = std::filesystem::space(folder_, error);
-    if (!error && bytes > space.available) {
-      core::log::warning("{}: {} are free: the shards will hardly fit", folder_.string(),
-                         core::human_bytes(space.available));
+    const double to_write = std::max(0.0, tokens - static_cast<double>(written)) * token_bytes;
+    if (!error && to_write > static_cast<double>(space.available)) {
+      core::log::warning("{}: {} are free, and {} are still to be written: the shards will hardly fit",
+                         folder_.string(), core::human_bytes(space.available),
+                         core::human_bytes(static_cast<uint64_t>(to_write)));
     }
   }
 
@@ -200,12 +209,19 @@ class Forecast {
   bool said_ = false;
 };
 
+TextOptions text_options(TextOptions options, const tokenizer::Tokenizer& tokenizer) {
+  if (!tokenizer.encodes_in_parts()) {
+    options.max_document_bytes = std::min(options.max_document_bytes, kMaxBytesWhole);
+  }
+  return options;
+}
+
 class Preparation {
  public:
   explicit Preparation(const PrepareOptions& options)
       : options_(options),
         tokenizer_(options.tokenizer),
-        reader_(options.inputs, options.text),
+        reader_(options.inputs, text_options(options.text, tokenizer_)),
         output_(open_output(options, settings_of(options, tokenizer_.vocab_size(), tokenizer_.eos_id()))),
         train_(output_, /*validation=*/false, tokenizer_.vocab_size(), options.shard_tokens),
         validation_(output_, /*validation=*/true, tokenizer_.vocab_size(), options.shard_tokens) {}
@@ -248,7 +264,8 @@ class Preparation {
   // On the reading thread.
   bool read_batch(EncodeBatch& batch) {
     std::string text;
-    while (batch.text_bytes < kBatchBytes && batch.documents.size() < kBatchDocuments && reader_.next(text)) {
+    const uint64_t batch_bytes = tokenizer_.encodes_in_parts() ? kBatchBytes : kBatchBytesWhole;
+    while (batch.text_bytes < batch_bytes && batch.documents.size() < kBatchDocuments && reader_.next(text)) {
       EncodeDocument document{
           .index = documents_read_++, .encode = true, .text_bytes = text.size(), .text = {}, .tokens = {}};
       document.encode = split_of(document.index).needs(document.index);
@@ -275,7 +292,8 @@ class Preparation {
                               : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
       EncodePipeline pipeline(
           tokenizer_, [this](EncodeBatch& batch) { return read_batch(batch); }, threads,
-          options_.max_bytes_ahead);
+          tokenizer_.encodes_in_parts() ? options_.max_bytes_ahead
+                                        : std::min(options_.max_bytes_ahead, kMaxBytesWhole));
       EncodeBatch batch;
       while (pipeline.next(batch)) {
         for (const EncodeDocument& document : batch.documents) {
@@ -284,7 +302,8 @@ class Preparation {
         summary.text_bytes += batch.text_bytes;
         progress.advance(batch.file_bytes_read - shown);
         shown = batch.file_bytes_read;
-        forecast.add(batch, reader_.bytes_total(), token_bytes_for(tokenizer_.vocab_size()));
+        forecast.add(batch, reader_.bytes_total(), token_bytes_for(tokenizer_.vocab_size()),
+                     train_.tokens() + validation_.tokens());
         if (options_.stop_asked && options_.stop_asked()) {
           summary.stopped = true;
           break;

@@ -20,7 +20,7 @@ struct PrepareOptions {
   uint64_t seed = 1;                       // of the choice of validation documents
   int64_t shard_tokens = 100'000'000;      // at most 2^31 - 1, which the format can count
   int num_threads = 0;                     // that encode; 0: all cores
-  uint64_t max_bytes_ahead = 32ull << 20;  // of text in memory
+  uint64_t max_bytes_ahead = 16ull << 20;  // of text in memory
   bool overwrite = false;
   std::function<bool()> stop_asked;  // called often, cheap; none: never
 };
@@ -52,9 +52,10 @@ struct PrepareSummary {
 // the new shards are made in OUTPUT/.replacement, and take the place of the old ones once all are complete.
 // Until then the old ones stay, whatever happens, and both need room on the disk.
 //
-// Memory stays below 1 GiB whatever the input holds: a document is at most 32 MiB, what is read ahead is
-// bounded, and text goes through in parts. (Not so for a foreign model that only sentencepiece can encode,
-// which takes some hundred bytes for each token of a document.)
+// Memory stays below 1 GiB with up to 16 threads, whatever the input holds, and takes some 5 MiB more for
+// each further one: a document is at most 16 MiB, and what is read ahead is bounded. A foreign model that
+// only sentencepiece can encode (Tokenizer::encodes_in_parts) takes some 300 bytes for each of a document:
+// with one a document is at most 1 MiB.
 //
 // Throws core::UsageError for options out of range and for a folder that holds other shards, core::InputError
 // for bad text and where there is none, core::RunError where writing fails.

@@ -27,7 +27,7 @@ struct TextOptions {
   uint64_t split_documents_at = 16 * 1024;
   // A document, and a line of JSON, is in memory as a whole, and in more than one form. A .txt file with a
   // larger one is refused; a larger line is a bad document.
-  uint64_t max_document_bytes = uint64_t{32} << 20;
+  uint64_t max_document_bytes = uint64_t{16} << 20;
   OnBad on_bad = OnBad::kRefuse;
 };
 

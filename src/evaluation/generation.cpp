@@ -61,7 +61,8 @@ std::vector<int64_t> read_prompt(const GenerateOptions& options, const model::GP
     tokens = encode(options, vocab_size, tokenizer);
   }
   if (!tokens.empty()) return tokens;
-  const std::optional<int64_t> end = train::end_of_document(spec, tokenizer ? &*tokenizer : nullptr);
+  const std::optional<int64_t> end =
+      train::end_of_document(spec.document_token_id, tokenizer ? &*tokenizer : nullptr);
   if (!end) {
     throw core::UsageError(
         "The prompt is empty, and {} does not say which token ends a document, to begin a new one behind it; "
@@ -155,8 +156,9 @@ GenerateReport generate_text(const GenerateOptions& options, const OnText& on_te
       .seed = options.seed,
       .max_tokens = resolve_max_tokens(options, spec, static_cast<int64_t>(report.prompt_tokens.size())),
       .num_samples = options.num_samples,
-      .stop_token = options.ignore_eos ? std::nullopt
-                                       : train::end_of_document(spec, tokenizer ? &*tokenizer : nullptr)};
+      .stop_token = options.ignore_eos
+                        ? std::nullopt
+                        : train::end_of_document(spec.document_token_id, tokenizer ? &*tokenizer : nullptr)};
   Writer writer(tokenizer, report.prompt_tokens, options.num_samples, on_text);
   model::Generation result =
       model::generate(*loaded.model, report.prompt_tokens, generation,

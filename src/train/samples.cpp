@@ -6,8 +6,9 @@
 
 namespace ssgpt::train {
 
-std::optional<int64_t> end_of_document(const model::GPTSpec& spec, const tokenizer::Tokenizer* tokenizer) {
-  if (spec.document_token_id || tokenizer == nullptr) return spec.document_token_id;
+std::optional<int64_t> end_of_document(std::optional<int64_t> document_token_id,
+                                       const tokenizer::Tokenizer* tokenizer) {
+  if (document_token_id || tokenizer == nullptr) return document_token_id;
   try {
     return tokenizer->eos_id();
   } catch (const core::InputError&) {  // it has none
@@ -15,15 +16,26 @@ std::optional<int64_t> end_of_document(const model::GPTSpec& spec, const tokeniz
   }
 }
 
-SampleWriter::SampleWriter(const config::Config& config)
+SampleWriter::SampleWriter(const config::Config& config, std::optional<int64_t> document_token_id)
     : samples_(config.evaluate.samples), seed_(config.run.seed) {
   if (samples_.prompts.empty()) return;
   tokenizer_ = std::make_unique<const tokenizer::Tokenizer>(*config.data.tokenizer);
+  document_end_ = end_of_document(document_token_id, tokenizer_.get());
   for (const std::string& prompt : samples_.prompts) {
     const std::vector<int32_t> ids = tokenizer_->encode(prompt);
     std::vector<int64_t> tokens(ids.begin(), ids.end());
-    // A document begins behind the end of another, as in the shards.
-    if (tokens.empty()) tokens.push_back(config.data.document_token_id.value_or(tokenizer_->eos_id()));
+    if (tokens.empty()) {  // a document begins behind the end of another, as in the shards
+      if (!document_end_) {
+        throw core::UsageError(
+            "evaluate.samples.prompts: an empty prompt begins a document behind the end of another, but {} "
+            "has "
+            "no end-of-sequence piece (</s>), and the model no token that ends documents. Leave the empty "
+            "prompt "
+            "out, or set data.document_token_id with data.reset_at_document: true.",
+            config.data.tokenizer->string());
+      }
+      tokens.push_back(*document_end_);
+    }
     const auto length = static_cast<int64_t>(tokens.size());
     if (length + samples_.max_tokens > config.data.sequence_length) {
       throw core::UsageError(
@@ -44,7 +56,7 @@ std::vector<TextSample> SampleWriter::write(const model::GPT& model) const {
     options.sampling.temperature = samples_.temperature;
     options.seed = seed_;
     options.max_tokens = samples_.max_tokens;
-    options.stop_token = end_of_document(model.spec(), tokenizer_.get());
+    options.stop_token = document_end_;
     model::generate(model, tokens_[i], options,
                     [&](size_t, int64_t token) { sample.text += stream.push(token); });
     sample.text += stream.finish();

@@ -42,6 +42,7 @@ class Trainer {
   void swap_if_due();
   void take_step();
   void evaluate();
+  void write_samples();
   void save();
   checkpoint::Snapshot live_snapshot();
   Scope scope(Phase phase) { return Scope(timers_, static_cast<size_t>(phase)); }
@@ -79,7 +80,7 @@ Trainer::Trainer(const RunPlan& plan, DataSources sources, Start start)
       sources_(std::move(sources)),
       execution_(execution_of(plan.config.train)),
       sampler_(plan.config.run.seed, sources_.num_windows),
-      sample_writer_(plan.config),
+      sample_writer_(plan.config, sources_.document_token_id),
       state_(std::move(start.state)),
       training_step_(std::move(start.training_step)),
       recorder_(plan.config, training_step_->model(), plan.run_directory, state_,
@@ -142,6 +143,7 @@ void Trainer::swap_if_due() {
   attention.kind = wanted;
   const checkpoint::Snapshot swapped = checkpoint::with_attention(live_snapshot(), attention);
   training_step_.reset();  // before the next is allocated
+  malloc_trim(0);          // the holes between what lives on would stay resident beside the new one
   training_step_ = std::make_unique<TrainingStep>(config_, swapped.spec, execution_);
   training_step_->load(swapped.flat);
   recorder_.resume();
@@ -154,9 +156,18 @@ void Trainer::evaluate() {
     recorder_.record_validation(mean_window_loss(training_step_->model(), *sources_.validation,
                                                  sources_.validation_windows,
                                                  config_.train.micro_batch_size));
-    recorder_.record_samples(sample_writer_.write(training_step_->model()));
+    write_samples();
   }
   recorder_.resume();
+}
+
+// A model that cannot be sampled from still has its line and its checkpoint.
+void Trainer::write_samples() {
+  try {
+    recorder_.record_samples(sample_writer_.write(training_step_->model()));
+  } catch (const core::RunError& error) {
+    core::log::warning("Step {}: no samples: {}", step_, error.what());
+  }
 }
 
 void Trainer::save() {
@@ -179,6 +190,11 @@ checkpoint::Snapshot Trainer::live_snapshot() {
           .tokenizer = config_.data.tokenizer};
 }
 
+// Throws for a prompt that cannot be continued, before anything is made.
+void check_samples(const config::Config& config, const DataSources& sources) {
+  SampleWriter(config, sources.document_token_id);
+}
+
 // Freed memory stays with the process: the attention kernel allocates its outputs at every call, and fresh
 // pages cost more than the arithmetic on them.
 void keep_freed_memory() {
@@ -197,7 +213,7 @@ TrainResult train(RunPlan plan, const std::string& command_line) {
   }
   DataSources sources = open_data(plan.config);
   resolve_device_and_dtype(plan.config);
-  const SampleWriter checked(plan.config);  // a prompt that cannot be read is told before anything is made
+  check_samples(plan.config, sources);
   Start start = make_start(plan, sources);
   core::create_writable_directory(plan.run_directory);
   const RunLock lock(plan.run_directory);
@@ -218,7 +234,7 @@ std::string describe_plan(RunPlan plan) {
   const DataSources sources = open_data(plan.config);
   resolve_device_and_dtype(plan.config);
   if (plan.checkpoint) read_start(plan, sources);
-  const SampleWriter checked(plan.config);
+  check_samples(plan.config, sources);
   return config::dump(plan.config) + "\n" + start_text(plan, sources);
 }
 

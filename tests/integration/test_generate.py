@@ -256,3 +256,28 @@ def test_checkpoints_that_do_not_load(program):
     _, err = program.run("generate", "--checkpoint", checkpoint, "--prompt-tokens", "1", code=3)
     assert "model.safetensors" in err
     program.run("generate", "--prompt-tokens", "1", code=2)
+
+
+def test_control_bytes_reach_a_pipe_but_no_terminal(program):
+    """Most tokens of this tokenizer are single bytes: 400 random ones hold some below a blank."""
+    (program.directory / "text.txt").write_text("In the beginning was the word.\n" * 40)
+    program.run("tokenizer", "train", "--input", "text.txt", "--output", "t.model", "--vocab-size", 280)
+    checkpoint = trained(program, vocab=280, tokenizer="t.model")
+    command = [str(BINARY), "generate", "--checkpoint", str(checkpoint), "--prompt", "In", "--max-tokens", "400",
+               "--temperature", "50", "--ignore-eos"]
+    for samples in ("1", "2"):
+        whole = subprocess.run([*command, "--samples", samples], capture_output=True, check=True).stdout
+        ours, theirs = os.openpty()
+        with subprocess.Popen([*command, "--samples", samples], stdout=theirs, stderr=subprocess.DEVNULL) as process:
+            os.close(theirs)
+            shown = b""
+            try:
+                while part := os.read(ours, 4096):
+                    shown += part
+            except OSError:  # the other end is closed
+                pass
+        os.close(ours)
+        assert process.returncode == 0
+        control = [byte for byte in range(0x20) if byte not in b"\n\t"] + [0x7F]
+        assert b"\x1b" in whole
+        assert shown.replace(b"\r\n", b"\n") == bytes(byte for byte in whole if byte not in control)

@@ -220,7 +220,7 @@ def peak_memory(*arguments, directory):
 
 @pytest.mark.parametrize("line_break", ["\n", " "])
 def test_memory_does_not_grow_with_the_input_and_an_estimate_comes_early(program, shared, line_break):
-    """200 MB, in lines or as one line. Above the program's libraries it may take what is read ahead, 32 MiB, with its
+    """200 MB, in lines or as one line. Above the program's libraries it may take what is read ahead, 16 MiB, with its
     tokens and buffers: 120 MB. Holding the input would take 200 MB."""
     block = make_text(1, 50_000).replace("\n\n", "\n").replace("\n", line_break).encode()
     with open(program.directory / "large.txt", "wb") as file:
@@ -236,6 +236,18 @@ def test_memory_does_not_grow_with_the_input_and_an_estimate_comes_early(program
     made = sum(len(tokens_of(program.directory / "out", split)) for split in ("train", "validation"))
     # The text repeats, so its first part tells all of it: the estimate is off by its rounding, 3 digits.
     assert float(estimate[0].split(" tokens in all")[0].split()[-1].rstrip("M")) == pytest.approx(made / 1e6, rel=0.02)
+
+
+def test_a_tokenizer_that_takes_texts_whole_has_smaller_documents(program, shared):
+    """Without the limit sentencepiece takes some 300 MB for a document of 1 MiB, and so on for each thread."""
+    (program.directory / "words.txt").write_text(make_text(1, 3000))
+    sentencepiece.SentencePieceTrainer.train(input=str(program.directory / "words.txt"), minloglevel=2, vocab_size=300,
+                                             model_prefix=str(program.directory / "uni"), hard_vocab_limit=False)
+    arguments = ["--split-documents-at", 0, "--tokenizer"]
+    (program.directory / "long.txt").write_text("1 2 " * (1 << 18) + "3")
+    _, err = program.run("prepare", "--input", "long.txt", "--out", "out", *arguments, "uni.model", code=3)
+    assert "1.0 MiB" in err and "--split-documents-at" in err
+    program.run("prepare", "--input", "long.txt", "words.txt", "--out", "ours", *arguments, shared / "t.model")
 
 
 def test_encode_and_decode_are_pipes_that_return_hostile_text(program, shared):

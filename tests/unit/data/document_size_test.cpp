@@ -1,4 +1,4 @@
-// Documents too large for memory, with a limit of 1000 bytes in place of 32 MiB.
+// Documents too large for memory, with a limit of 1000 bytes in place of 16 MiB.
 
 #include "core/error.h"
 #include "core/temporary_directory.h"
@@ -94,6 +94,7 @@ TEST_F(DocumentSize, LineOfJsonThatIsTooLongIsABadDocumentAndTheNextOneIsRead) {
   const std::string longest(kLimit - 12, 'x');
   EXPECT_THAT(read(large, options, "a.jsonl"), ElementsAre(longest, std::string(38, 'x'), longest));
   EXPECT_THAT(read(json_line(100 * kLimit), options, "a.jsonl"), ElementsAre());
+  EXPECT_THAT(read(json_line(kLimit + 1), options, "a.jsonl"), ElementsAre()) << "without a line break";
 }
 
 TEST_F(DocumentSize, PartsLargerThanHalfADocumentAreRefused) {

@@ -6,11 +6,14 @@
 #include "data/prepare.h"
 #include "tokenizer/tokenizer.h"
 
+#include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <string>
 #include <sys/resource.h>
+#include <thread>
 #include <unistd.h>
 
 #include <gmock/gmock.h>
@@ -48,6 +51,28 @@ TEST(EncodePipeline, ThreadsThatTheSystemRefusesAreAnErrorThatNamesTheOption) {
   };
   // In a process of its own, for it has no memory left; one that unwound past running threads would abort.
   EXPECT_EXIT(start_too_many(), ::testing::ExitedWithCode(7), "1000 threads.*refused.*--threads");
+}
+
+// The tokens of a batch take more memory than its text did.
+TEST(EncodePipeline, BatchThatTheCallerHasCountsAsAhead) {
+  const TemporaryDirectory folder;
+  const tokenizer::Tokenizer tokenizer(testing::write_tokenizer(folder));
+  std::atomic<int> num_read = 0;
+  const auto read = [&](EncodeBatch& batch) {
+    batch.documents.push_back(
+        {.index = num_read, .encode = true, .text_bytes = 4, .text = "text", .tokens = {}});
+    batch.text_bytes = 4;
+    return ++num_read <= 5;
+  };
+  EncodePipeline pipeline(tokenizer, read, /*num_threads=*/2, /*max_bytes=*/1);
+  EncodeBatch batch;
+  for (int taken = 1; taken <= 5; ++taken) {
+    ASSERT_TRUE(pipeline.next(batch));
+    EXPECT_EQ(batch.documents.front().index, taken - 1);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // for what must not happen
+    EXPECT_LE(num_read, taken + 1) << "the one that waits for room is read, none behind it";
+  }
+  EXPECT_FALSE(pipeline.next(batch));
 }
 
 TEST(EncodePipeline, PrepareBoundsTheNumberOfThreads) {
