@@ -3,7 +3,9 @@
 import json
 
 import pytest
+import sentencepiece
 from conftest import LENGTH, read_metrics, without_timing
+from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 PROMPTS = ["In the beginning", "", "naïve 日\n"]
@@ -90,3 +92,44 @@ def test_prompts_that_cannot_be_continued(program, config):
     assert "evaluate.samples.prompts" in err and "evaluate.every" in err
     _, err = program.train("--run-dir", "run", changes=[config, SAMPLES, {"data": {"tokenizer": None}}], code=2)
     assert "evaluate.samples.prompts" in err and "data.tokenizer" in err
+
+
+def test_one_token_ends_documents_for_samples_and_for_generate(program, config):
+    """data.document_token_id belongs to the model only where attention is kept within documents; EOS is 2."""
+    for reset, token in ((False, 2), (True, 7)):
+        run = f"run-{token}"
+        program.train("--run-dir", run, changes=[config, SAMPLES, {"data": {"document_token_id": 7, "reset_at_document": reset}}])
+        text = [s["text"] for s in read_samples(program, run) if s["step"] == 20 and s["prompt"] == ""]
+        out, _ = program.run("generate", "--checkpoint", f"{run}/checkpoints/step-00000020", "--prompt", "", "--max-tokens", 20,
+                             "--temperature", 1.2, "--seed", 7, "--json")
+        out = json.loads(out)
+        assert out["prompt_tokens"] == [token] and [out["text"]] == text
+
+
+def test_a_tokenizer_without_eos_needs_another_token_for_an_empty_prompt(program, config):
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(program.directory / "text.txt"), model_prefix=str(program.directory / "none"), vocab_size=VOCABULARY,
+        model_type="bpe", byte_fallback=True, eos_id=-1, bos_id=-1, hard_vocab_limit=False, minloglevel=2)
+    none = {"data": {"tokenizer": "none.model"}}
+    token = {"data": {"document_token_id": 7}}
+    _, err = program.train("--run-dir", "run", "--dry-run", changes=[config, SAMPLES, none, token], code=2)
+    assert "evaluate.samples.prompts" in err and "none.model" in err and "data.reset_at_document" in err
+    program.train("--run-dir", "run", changes=[config, SAMPLES, none, token, {"data": {"reset_at_document": True}}])
+    assert len(read_samples(program, "run")) == 12
+
+
+def test_a_model_that_cannot_be_sampled_from_has_its_line_and_its_checkpoint(program, config):
+    """Weights that are no numbers, taken from a Llama directory: no loss is finite, and no step is one to stop at."""
+    softmax = {"model": {"attention": {"kind": "softmax"}}}
+    program.train("--run-dir", "sound", changes=[config, softmax])
+    sound = program.directory / "sound/checkpoints/step-00000020"
+    damaged = program.directory / "damaged"
+    damaged.mkdir()
+    (damaged / "config.json").write_bytes((sound / "config.json").read_bytes())
+    weights = load_file(sound / "model.safetensors")
+    save_file({name: tensor * float("nan") for name, tensor in weights.items()}, damaged / "model.safetensors", {"format": "pt"})
+    _, err = program.train("--run-dir", "run", "--init-from", damaged, changes=[
+        config, softmax, SAMPLES, {"train": {"on_nonfinite": "skip"}}])
+    assert all(f"Step {step}: no samples" in err for step in (5, 10, 15, 20)), err
+    assert len(read_metrics(program.directory / "run")) == 20
+    assert (program.directory / "run/checkpoints/step-00000020/manifest.json").exists()
