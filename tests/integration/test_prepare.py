@@ -93,7 +93,7 @@ def test_any_number_of_threads_gives_the_same_bytes(program, shared):
     ("in.jsonl", b'{"text": "fine words"}\n{"text": \n{"txt": "x"}\n{"text": "\\ud800"}\n', ["in.jsonl:2", "not JSON"]),
     ("in.txt", b"fine words\n\n\xff\xfe no UTF-8\n", ["in.txt", "not valid UTF-8 at byte 12 (0xFF)"]),
     ("in.jsonl", b'{"text": "fine words"}\n{"text": "\xc3\x28"}\n', ["in.jsonl:2", "not valid UTF-8"]),
-    ("in.jsonl", b'{"text": "fine words"}\n{"text": "' + b"x" * (33 << 20) + b'"}\n', ["in.jsonl:2", "32.0 MiB"]),
+    ("in.jsonl", b'{"text": "fine words"}\n{"text": "' + b"x" * (17 << 20) + b'"}\n', ["in.jsonl:2", "16.0 MiB"]),
 ])
 def test_bad_documents_are_refused_or_skipped_and_counted(program, shared, name, content, words):
     (program.directory / name).write_bytes(content)
