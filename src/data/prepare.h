@@ -52,7 +52,7 @@ struct PrepareSummary {
 // the new shards are made in OUTPUT/.replacement, and take the place of the old ones once all are complete.
 // Until then the old ones stay, whatever happens, and both need room on the disk.
 //
-// Memory stays below 1 GiB with up to 16 threads, whatever the input holds, and takes some 5 MiB more for
+// Memory stays below 1 GiB with up to 16 threads, whatever the input holds, and takes some 20 MiB more for
 // each further one: a document is at most 16 MiB, and what is read ahead is bounded. A foreign model that
 // only sentencepiece can encode (Tokenizer::encodes_in_parts) takes some 300 bytes for each of a document:
 // with one a document is at most 1 MiB.
