@@ -1,7 +1,6 @@
 #include "core/memory.h"
 
 #include <cstdio>
-#include <sys/resource.h>
 #include <unistd.h>
 
 namespace ssgpt::core {
@@ -16,10 +15,16 @@ uint64_t resident_bytes() {
   return read == 2 ? resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) : 0;
 }
 
+// Not getrusage's figure: that counts the pages of the process that started this one.
 uint64_t peak_resident_bytes() {
-  rusage usage{};
-  if (getrusage(RUSAGE_SELF, &usage) != 0) return 0;
-  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;  // Linux counts in KiB
+  std::FILE* file = std::fopen("/proc/self/status", "r");
+  if (file == nullptr) return 0;
+  unsigned long long kibibytes = 0;
+  for (char line[256]; std::fgets(line, sizeof line, file) != nullptr;) {
+    if (std::sscanf(line, "VmHWM: %llu", &kibibytes) == 1) break;
+  }
+  std::fclose(file);
+  return kibibytes * 1024;
 }
 
 }  // namespace ssgpt::core

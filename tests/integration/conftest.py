@@ -51,6 +51,17 @@ def merged(base, *changes):
     return result
 
 
+# A process counts the pages of the one that started it as its own first ones, and pytest holds a large library: so a
+# small process starts the program, and writes what the system counted to the file that it is given.
+STARTER = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[2:])
+_, status, usage = os.wait4(process.pid, 0)
+open(sys.argv[1], "w").write(str(usage.ru_maxrss))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
 class Program:
     """Runs the binary in a directory of the test's own, with one thread: the models are tiny, and results repeatable."""
 
@@ -75,6 +86,14 @@ class Program:
         out, err = process.communicate(timeout=300)
         assert process.returncode == code, f"exit code {process.returncode}, expected {code}\n{err}\n{out}"
         return out, err
+
+    def run_measured(self, *arguments):
+        """Runs to a good end. Returns stdout, stderr and the largest resident set in bytes."""
+        counted = self.directory / "maxrss"
+        command = [sys.executable, "-I", "-S", "-c", STARTER, counted, BINARY, *arguments]
+        process = subprocess.run(list(map(str, command)), cwd=self.directory, env=self.environment, capture_output=True, text=True)
+        assert process.returncode == 0, process.stderr
+        return process.stdout, process.stderr, int(counted.read_text()) * 1024
 
     def config(self, *changes, name="config.json"):
         path = self.directory / name

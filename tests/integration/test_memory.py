@@ -1,13 +1,11 @@
 """What --dry-run says a run will need, against the peak that the system counts for that run."""
 
-import os
 import re
-import subprocess
 
 import numpy as np
 import pytest
 
-from conftest import BINARY, write_shard
+from conftest import write_shard
 
 TOLERANCE = 0.10  # what README and the interface promise
 
@@ -35,13 +33,8 @@ CASES = {
 
 def run(program, *arguments):
     """Standard output and the largest resident set in MiB."""
-    process = subprocess.Popen([str(BINARY), *map(str, arguments)], cwd=program.directory, env=program.environment,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    out, err = process.stdout.read(), process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, err
-    return out, usage.ru_maxrss / 1024
+    out, _, peak = program.run_measured(*arguments)
+    return out, peak / (1 << 20)
 
 
 def estimate(text):

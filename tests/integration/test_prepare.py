@@ -207,17 +207,6 @@ def test_thousands_of_files_are_one_corpus(program, shared):
         assert np.array_equal(tokens_of(program.directory / "out", split), tokens_of(program.directory / "one", split))
 
 
-def peak_memory(*arguments, directory):
-    """Bytes of the process's largest resident set, and what it wrote to stderr."""
-    with open(directory / "stderr", "wb") as err:
-        process = subprocess.Popen([str(BINARY), *map(str, arguments)], cwd=directory, stdout=subprocess.DEVNULL, stderr=err)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    err = (directory / "stderr").read_text()
-    assert process.returncode == 0, err
-    return usage.ru_maxrss * 1024, err
-
-
 @pytest.mark.parametrize("line_break", ["\n", " "])
 def test_memory_does_not_grow_with_the_input_and_an_estimate_comes_early(program, shared, line_break):
     """200 MB, in lines or as one line. Above the program's libraries it may take what is read ahead, 16 MiB, with its
@@ -226,9 +215,8 @@ def test_memory_does_not_grow_with_the_input_and_an_estimate_comes_early(program
     with open(program.directory / "large.txt", "wb") as file:
         while file.tell() < 200_000_000:
             file.write(block)
-    base, _ = peak_memory("--version", directory=program.directory)
-    peak, err = peak_memory("prepare", "--input", "large.txt", "--tokenizer", shared / "t.model", "--out", "out",
-                            directory=program.directory)
+    _, _, base = program.run_measured("--version")
+    _, err, peak = program.run_measured("prepare", "--input", "large.txt", "--tokenizer", shared / "t.model", "--out", "out")
     (program.directory / "large.txt").unlink()
     assert peak - base < 120e6, f"{peak / 1e6:.0f} MB, {base / 1e6:.0f} MB of them before any text"
     estimate = [line for line in err.splitlines() if "estimate after" in line]
