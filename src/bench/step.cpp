@@ -5,6 +5,7 @@
 #include "core/memory.h"
 #include "model/accounting.h"
 #include "report/statistics.h"
+#include "train/data_sources.h"
 #include "train/device.h"
 #include "train/plan_text.h"
 
@@ -33,16 +34,6 @@ int64_t num_windows(const config::Config& config) {
   return std::max<int64_t>(64, 4 * config.train.global_batch_size);
 }
 
-data::LoaderOptions loader_options(const config::Config& config) {
-  return {.sequence_length = config.data.sequence_length,
-          .vocab_size = config.model.vocab_size,
-          .samples_per_step = config.train.global_batch_size,
-          .first_row = 0,
-          .rows_per_step = config.train.global_batch_size,
-          .micro_batch_size = config.train.micro_batch_size,
-          .first_step = 0};
-}
-
 model::GPTSpec spec_of(const config::Config& config) {
   return {.config = config.model, .sequence_length = config.data.sequence_length, .document_token_id = {}};
 }
@@ -52,7 +43,8 @@ model::GPTSpec spec_of(const config::Config& config) {
 StepRunner::StepRunner(const config::Config& config)
     : tokens_(random_tokens(num_windows(config) * config.data.sequence_length + 1, config.model.vocab_size)),
       training_step_(config, spec_of(config), train::execution_of(config.train)),
-      loader_(tokens_, data::WindowSampler(config.run.seed, num_windows(config)), loader_options(config)),
+      loader_(tokens_, data::WindowSampler(config.run.seed, num_windows(config)),
+              train::loader_options(config, /*first_step=*/0)),
       timers_(train::make_phase_timers()) {
   training_step_.model().parameters().initialize(config.run.seed);
   training_step_.model().parameters().refresh_compute();

@@ -2,8 +2,10 @@
 #pragma once
 
 #include "config/config.h"
+#include "data/loader.h"
 #include "data/token_source.h"
 
+#include <cstdint>
 #include <optional>
 
 namespace ssgpt::train {
@@ -19,5 +21,8 @@ struct DataSources {
 // Opens what config.data names. Throws core::InputError for files that are missing or not what they should
 // be, data shorter than a window, or a tokenizer whose vocabulary exceeds the model's.
 DataSources open_data(const config::Config& config);
+
+// What the loader of a run, on one process, hands out from the step behind `first_step` on.
+data::LoaderOptions loader_options(const config::Config& config, int64_t first_step);
 
 }  // namespace ssgpt::train

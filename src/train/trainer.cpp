@@ -65,16 +65,6 @@ class Trainer {
   int stop_signal_ = 0;     // read once a step, so that a step decides on one value
 };
 
-data::LoaderOptions loader_options(const config::Config& config, int64_t first_step) {
-  return {.sequence_length = config.data.sequence_length,
-          .vocab_size = config.model.vocab_size,
-          .samples_per_step = config.train.global_batch_size,
-          .first_row = 0,
-          .rows_per_step = config.train.global_batch_size,
-          .micro_batch_size = config.train.micro_batch_size,
-          .first_step = first_step};
-}
-
 Trainer::Trainer(const RunPlan& plan, DataSources sources, Start start)
     : config_(plan.config),
       sources_(std::move(sources)),
