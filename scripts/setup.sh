@@ -7,11 +7,12 @@ source "$(dirname "$0")/lib.sh"
 
 packages=(
   g++ cmake ninja-build ccache pkg-config git ca-certificates          # build
+  libgloo-dev                                                          # its headers alone: c10d's Gloo header includes them
   python3 python3-venv                                                 # LibTorch, figures, tests
   libfmt-dev libspdlog-dev libcli11-dev libyaml-cpp-dev                # libraries of the program
   nlohmann-json3-dev libsimdjson-dev libzstd-dev libxxhash-dev libsentencepiece-dev
   libbenchmark-dev
-  libgtest-dev libgmock-dev clang-format shellcheck                    # tests
+  libgtest-dev libgmock-dev clang-format shellcheck openmpi-bin        # tests
   bible-kjv                                                            # text of the quickstart
 )
 requirements=scripts/requirements.txt
