@@ -1,9 +1,10 @@
 #include "checkpoint/checkpoint.h"
 
 #include "checkpoint/directory.h"
-#include "checkpoint/flat_files.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/model_config.h"
+#include "checkpoint/model_file.h"
+#include "checkpoint/optimizer_files.h"
 #include "checkpoint/trainer_state.h"
 #include "core/error.h"
 
@@ -59,10 +60,19 @@ void check_is_model(const std::filesystem::path& directory) {
 // resume with zeros.
 std::vector<std::string> unlisted_files(const std::filesystem::path& directory, const Manifest& manifest) {
   std::vector<std::string> expected = {kConfigName, kModelName};
-  if (is_there(directory / "trainer")) {
-    expected.insert(expected.end(), {kTrainerStateName, kOptimizerName});
-  }
   std::vector<std::string> faults;
+  if (is_there(directory / "trainer")) {
+    expected.emplace_back(kTrainerStateName);
+    std::vector<std::string> names = list_optimizer_files(directory);
+    for (const auto& [name, ignored] : manifest.files) {
+      names.push_back(name);
+    }
+    const OptimizerFileSet set = optimizer_file_set(names);
+    if (set.is_mixed()) {
+      faults.push_back(mixed_files_fault(directory, set));
+    }
+    expected.insert(expected.end(), set.names.begin(), set.names.end());
+  }
   for (const std::string& name : expected) {
     if (!manifest.files.contains(name)) {
       faults.push_back(fmt::format("{}: the manifest does not list {}", directory.string(), name));
@@ -100,6 +110,7 @@ Summary read_summary(const std::filesystem::path& directory) {
       .spec = read_model_config(directory / kConfigName), .trainer = std::nullopt, .tokenizer = std::nullopt};
   if (is_there(directory / kTrainerStateName)) {
     summary.trainer = read_trainer_state(directory / kTrainerStateName);
+    summary.num_optimizer_files = static_cast<int64_t>(list_optimizer_files(directory).size());
   }
   if (is_there(directory / kTokenizerName)) {
     summary.tokenizer = directory / kTokenizerName;
@@ -119,14 +130,15 @@ Snapshot read(const std::filesystem::path& directory, bool with_optimizer, bool 
   const std::vector<model::ParameterSpec> specs =
       model::parameter_specs(snapshot.spec.config, snapshot.spec.sequence_length);
   const SafetensorsFile model = open_model_file(directory / kModelName, specs);
-  std::optional<SafetensorsFile> optimizer;
+  std::vector<std::filesystem::path> optimizer;
   if (moments) {
-    optimizer = open_optimizer_file(directory / kOptimizerName, specs);
+    optimizer = find_optimizer_files(directory);
+    check_optimizer_files(optimizer, specs);
   }
   snapshot.flat = make_flat_state(specs, moments);
   read_model(model, snapshot.flat);
-  if (optimizer) {
-    read_moments(*optimizer, snapshot.flat);
+  if (moments) {
+    read_moments(optimizer, snapshot.flat);
   }
   return snapshot;
 }

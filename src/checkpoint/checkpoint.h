@@ -3,6 +3,7 @@
 #pragma once
 
 #include "checkpoint/state.h"
+#include "parallel/board.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -24,10 +25,11 @@ void write(const std::filesystem::path& directory, const Snapshot& snapshot);
 // or one without faults by verify().
 Snapshot read(const std::filesystem::path& directory, bool with_optimizer, bool verify = true);
 
-// Only what the JSON files say: cheap.
+// Only what the JSON files and the names of the others say: cheap.
 struct Summary {
   model::GPTSpec spec;
   std::optional<TrainerState> trainer;
+  int64_t num_optimizer_files = 0;  // one for each rank that held a share of the moments
   std::optional<std::filesystem::path> tokenizer;
 };
 Summary read_summary(const std::filesystem::path& directory);
@@ -54,16 +56,22 @@ struct Retention {
   int64_t keep_every = 0;
 };
 
-// Saves in the background. Owned and called by one thread.
+// Saves in the background. Owned and called by one thread of each rank.
 class Writer {
  public:
-  Writer(std::filesystem::path run_directory, const Retention& retention, bool async, bool verify);
+  // `board`: this Writer's own, of all ranks of the run.
+  Writer(std::filesystem::path run_directory, const Retention& retention, bool async, bool verify,
+         std::unique_ptr<parallel::Board> board = std::make_unique<parallel::Board>());
   ~Writer();  // waits; a failure that nobody fetched is logged
 
   // Copies the flat tensors of `live` (any device) into staging memory, waiting for an earlier save first,
   // and writes them as step-N of live.trainer->step, verifies it by reading it back where asked, then applies
   // the retention: older ones go only after a newer one is complete. Rethrows the failure of an earlier save
-  // (core::RunError).
+  // (core::RunError, or parallel::PeerFailure where another rank failed).
+  //
+  // Called on every rank at the same step. Where the ranks hold whole moments rank 0 writes alone; where each
+  // has its moment_ranges, each writes its own optimizer file, into a directory that all must see. Rank 0
+  // completes the checkpoint: the save of another rank is over before it has its name.
   void save(const Snapshot& live);
 
   // Waits for the save under way. Rethrows its failure.

@@ -1,9 +1,10 @@
 #include "checkpoint/directory.h"
 
-#include "checkpoint/flat_files.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/model_config.h"
+#include "checkpoint/model_file.h"
 #include "checkpoint/modeling_file.h"
+#include "checkpoint/optimizer_files.h"
 #include "checkpoint/trainer_state.h"
 #include "core/check.h"
 #include "core/error.h"
@@ -50,7 +51,13 @@ SpecialTokens write_tokenizer(const std::filesystem::path& directory, const Snap
   return tokens;
 }
 
-void write_files(const std::filesystem::path& directory, const Snapshot& snapshot) {
+void write_files(const std::filesystem::path& directory, const Snapshot& snapshot, SharedSave* shared) {
+  if (snapshot.trainer) {
+    core::create_writable_directory(directory / "trainer");
+  }
+  if (shared != nullptr) {
+    shared->open(directory);  // first, so that all ranks write at the same time
+  }
   Manifest manifest;
   const SpecialTokens tokens = write_tokenizer(directory, snapshot, manifest);
   manifest.files[kConfigName] =
@@ -62,10 +69,15 @@ void write_files(const std::filesystem::path& directory, const Snapshot& snapsho
   manifest.files[kModelName] = write_model_file(directory / kModelName, snapshot.flat);
   if (snapshot.trainer) {
     SSGPT_CHECK(snapshot.flat.exp_avg.defined(), "a trainer state without moments");
-    core::create_writable_directory(directory / "trainer");
-    manifest.files[kOptimizerName] = write_optimizer_file(directory / kOptimizerName, snapshot.flat);
+    const std::string name = optimizer_file_name(0, shared != nullptr ? shared->world_size() : 1);
+    manifest.files[name] = write_optimizer_file(directory / name, snapshot.flat);
     manifest.files[kTrainerStateName] =
         write_digested(directory / kTrainerStateName, trainer_state_text(*snapshot.trainer));
+  }
+  if (shared != nullptr) {
+    shared->collect(manifest);
+  }
+  if (snapshot.trainer) {
     core::sync_directory(directory / "trainer");
   }
   write_manifest(directory, manifest);
@@ -105,7 +117,9 @@ void replace(core::AtomicDirectory& fresh, const std::filesystem::path& director
 }  // namespace
 
 void write_directory(const std::filesystem::path& directory, const Snapshot& snapshot, bool verify,
-                     IfExists if_exists) {
+                     IfExists if_exists, SharedSave* shared) {
+  SSGPT_CHECK(shared != nullptr || snapshot.flat.moment_ranges.empty(),
+              "one rank writes a part of the moments");
   std::error_code ignored;
   const bool exists = std::filesystem::exists(std::filesystem::symlink_status(directory, ignored));
   if (exists && if_exists == IfExists::kRefuse) {
@@ -113,7 +127,7 @@ void write_directory(const std::filesystem::path& directory, const Snapshot& sna
   }
   try {
     core::AtomicDirectory fresh(directory);
-    write_files(fresh.temporary(), snapshot);
+    write_files(fresh.temporary(), snapshot, shared);
     if (verify) {
       read_back(fresh.temporary());
     }
@@ -126,6 +140,20 @@ void write_directory(const std::filesystem::path& directory, const Snapshot& sna
     throw core::RunError("the checkpoint {} was not written: {}", directory.string(), error.what());
   } catch (const std::filesystem::filesystem_error& error) {
     throw core::RunError("the checkpoint {} was not written: {}", directory.string(), error.what());
+  } catch (const parallel::PeerFailure& error) {
+    throw parallel::PeerFailure(
+        fmt::format("the checkpoint {} was not written: {}", directory.string(), error.what()));
+  }
+}
+
+void write_share(const FlatState& flat, SharedSave& shared) {
+  try {
+    const std::filesystem::path path =
+        shared.directory() / optimizer_file_name(shared.rank(), shared.world_size());
+    shared.add(write_optimizer_file(path, flat));
+  } catch (const core::RunError& error) {
+    throw core::RunError("the moments of rank {} were not written, and so the checkpoint was not: {}",
+                         shared.rank(), error.what());
   }
 }
 

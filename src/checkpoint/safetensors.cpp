@@ -214,17 +214,21 @@ const TensorEntry* SafetensorsFile::find(std::string_view name) const {
   return found == entries_.end() ? nullptr : &*found;
 }
 
+void SafetensorsFile::check_readable(const TensorEntry& entry) const {
+  if (entry.dtype != "F32" && entry.dtype != "BF16" && entry.dtype != "F16") {
+    throw core::InputError("{}: tensor '{}' has dtype {}; F32, BF16 and F16 can be read", path().string(),
+                           entry.name, entry.dtype);
+  }
+}
+
 void SafetensorsFile::read(const TensorEntry& entry, std::span<float> out) const {
   SSGPT_CHECK(out.size() == static_cast<size_t>(entry.numel()), "{} values are asked of {}", out.size(),
               entry.name);
+  check_readable(entry);
   const uint64_t start = data_start_ + entry.begin;
   if (entry.dtype == "F32") {
     file_.read(start, std::as_writable_bytes(out));
     return;
-  }
-  if (entry.dtype != "BF16" && entry.dtype != "F16") {
-    throw core::InputError("{}: tensor '{}' has dtype {}; F32, BF16 and F16 can be read", path().string(),
-                           entry.name, entry.dtype);
   }
   std::vector<std::byte> buffer(std::min(kChunkBytes, out.size() * sizeof(uint16_t)));
   for (size_t done = 0; done < out.size();) {

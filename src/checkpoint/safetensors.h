@@ -47,8 +47,10 @@ class SafetensorsFile {
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   const TensorEntry* find(std::string_view name) const;  // null where there is none
 
-  // Fills `out` (entry.numel() values) from an F32, BF16 or F16 tensor. Throws core::InputError for another
-  // dtype.
+  // Throws core::InputError where the dtype is not F32, BF16 or F16.
+  void check_readable(const TensorEntry& entry) const;
+
+  // Fills `out` (entry.numel() values). Throws core::InputError as check_readable does.
   void read(const TensorEntry& entry, std::span<float> out) const;
 
  private:

@@ -1,5 +1,7 @@
 #include "checkpoint/state.h"
 
+#include "checkpoint/moment_pieces.h"
+#include "core/check.h"
 #include "core/error.h"
 
 #include <string_view>
@@ -13,9 +15,17 @@ namespace ssgpt::checkpoint {
 
 namespace {
 
-void copy_tensor(const at::Tensor& from, const model::Parameter& source, const at::Tensor& to,
-                 const model::Parameter& target) {
-  to.narrow(0, target.offset, target.numel).copy_(from.narrow(0, source.offset, source.numel));
+// What `to` holds of the moments of `target`, out of the whole ones of `from`.
+void copy_moments(const FlatState& from, const model::Parameter& source, const FlatState& to,
+                  const model::Parameter& target) {
+  const HeldPieces held = held_pieces(to, target);
+  int64_t position = held.position;
+  for (const core::Range& piece : held.elements) {
+    const int64_t begin = source.offset + piece.begin;
+    to.exp_avg.narrow(0, position, piece.size()).copy_(from.exp_avg.narrow(0, begin, piece.size()));
+    to.exp_avg_sq.narrow(0, position, piece.size()).copy_(from.exp_avg_sq.narrow(0, begin, piece.size()));
+    position += piece.size();
+  }
 }
 
 }  // namespace
@@ -34,6 +44,7 @@ FlatState make_flat_state(const std::vector<model::ParameterSpec>& specs, bool w
 }
 
 std::vector<std::string> copy_by_name(const FlatState& from, const FlatState& to) {
+  SSGPT_CHECK(from.moment_ranges.empty(), "tensors are taken by name out of a part of the moments");
   std::unordered_map<std::string_view, const model::Parameter*> sources;
   for (const model::Parameter& parameter : from.layout) {
     sources.emplace(parameter.spec.name, &parameter);
@@ -51,10 +62,10 @@ std::vector<std::string> copy_by_name(const FlatState& from, const FlatState& to
           "{}: shape [{}] in the checkpoint, [{}] in the model: they are of different sizes",
           target.spec.name, fmt::join(source.spec.shape, ", "), fmt::join(target.spec.shape, ", "));
     }
-    copy_tensor(from.master, source, to.master, target);
+    to.master.narrow(0, target.offset, target.numel)
+        .copy_(from.master.narrow(0, source.offset, source.numel));
     if (from.exp_avg.defined() && to.exp_avg.defined()) {
-      copy_tensor(from.exp_avg, source, to.exp_avg, target);
-      copy_tensor(from.exp_avg_sq, source, to.exp_avg_sq, target);
+      copy_moments(from, source, to, target);
     }
   }
   return missing;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "config/config.h"
+#include "core/range.h"
 #include "model/gpt.h"
 #include "model/parameters.h"
 
@@ -37,6 +38,9 @@ struct FlatState {
   at::Tensor master;
   at::Tensor exp_avg;     // undefined where there is no optimizer state
   at::Tensor exp_avg_sq;  // likewise
+  // The elements of the flat tensor that exp_avg and exp_avg_sq hold, back to back: sorted and disjoint,
+  // without regard to where parameters and their padding begin. Empty: they hold the whole flat tensor.
+  std::vector<core::Range> moment_ranges = {};
 };
 
 struct Snapshot {
@@ -51,17 +55,18 @@ struct Snapshot {
 FlatState make_flat_state(const std::vector<model::ParameterSpec>& specs, bool with_moments);
 
 // Copies every tensor of `from` whose name `to` has into it, moments included where both have them; returns
-// the names that only `to` has, in its order. Throws core::InputError where shapes differ.
+// the names that only `to` has, in its order. `from` holds whole moments; of them `to` takes its
+// moment_ranges. Throws core::InputError where shapes differ.
 std::vector<std::string> copy_by_name(const FlatState& from, const FlatState& to);
 
 // Copies every tensor of `to` out of `from` by name, as copy_by_name does. Throws core::InputError that lists
 // what `from` lacks, or where shapes differ.
 void load_into(const FlatState& from, const FlatState& to);
 
-// `from` with another attention kind: shared tensors and their moments bit for bit, new parameters at their
-// initial values (s from `attention.scale_init`, b from `attention.bias_init`, p_n = log n) with zero
-// moments, parameters that the kind does not have dropped. An s or b that both kinds have is kept. The same
-// kind gives an equal copy.
+// `from`, which holds whole moments, with another attention kind: shared tensors and their moments bit for
+// bit, new parameters at their initial values (s from `attention.scale_init`, b from `attention.bias_init`,
+// p_n = log n) with zero moments, parameters that the kind does not have dropped. An s or b that both kinds
+// have is kept. The same kind gives an equal copy.
 Snapshot with_attention(const Snapshot& from, const config::AttentionConfig& attention);
 
 }  // namespace ssgpt::checkpoint

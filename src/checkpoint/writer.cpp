@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <future>
 #include <memory>
+#include <optional>
 #include <span>
 #include <system_error>
 #include <utility>
@@ -47,24 +48,39 @@ struct Writer::Impl {
   Retention retention;
   bool async = true;
   bool verify = true;
+  std::unique_ptr<parallel::Board> board;
+  int64_t num_shared_saves = 0;
   Snapshot staged;
   std::future<void> pending;
+
+  bool is_rank_zero() const { return board->rank() == 0; }
 
   void stage(const Snapshot& live) {
     staged.spec = live.spec;
     staged.trainer = live.trainer;
     staged.tokenizer = live.tokenizer;
     staged.flat.layout = live.flat.layout;
-    stage_tensor(live.flat.master, staged.flat.master);
+    staged.flat.moment_ranges = live.flat.moment_ranges;
+    if (is_rank_zero()) {
+      stage_tensor(live.flat.master, staged.flat.master);
+    }
     stage_tensor(live.flat.exp_avg, staged.flat.exp_avg);
     stage_tensor(live.flat.exp_avg_sq, staged.flat.exp_avg_sq);
   }
 
   void write_staged() const {
+    std::optional<SharedSave> shared;
+    if (!staged.flat.moment_ranges.empty()) {
+      shared.emplace(*board, num_shared_saves);
+    }
+    if (!is_rank_zero()) {
+      write_share(staged.flat, *shared);
+      return;
+    }
     const int64_t step = staged.trainer->step;
     const std::filesystem::path directory = step_directory(run_directory, step);
     // A directory of this step is a damaged one that the resume passed over.
-    write_directory(directory, staged, verify, IfExists::kReplace);
+    write_directory(directory, staged, verify, IfExists::kReplace, shared ? &*shared : nullptr);
     core::log::info("checkpoint {} saved", directory.string());
     apply_retention(step);
   }
@@ -84,12 +100,18 @@ struct Writer::Impl {
   }
 };
 
-Writer::Writer(std::filesystem::path run_directory, const Retention& retention, bool async, bool verify)
+Writer::Writer(std::filesystem::path run_directory, const Retention& retention, bool async, bool verify,
+               std::unique_ptr<parallel::Board> board)
     : impl_(std::make_unique<Impl>()) {
+  SSGPT_CHECK(board != nullptr, "a writer without a board");
   impl_->run_directory = std::move(run_directory);
   impl_->retention = retention;
   impl_->async = async;
   impl_->verify = verify;
+  impl_->board = std::move(board);
+  if (!impl_->is_rank_zero()) {
+    return;
+  }
   const std::filesystem::path checkpoints = impl_->run_directory / "checkpoints";
   core::create_writable_directory(checkpoints);
   remove_temporaries(checkpoints);
@@ -106,6 +128,11 @@ Writer::~Writer() {
 void Writer::save(const Snapshot& live) {
   SSGPT_CHECK(live.trainer.has_value(), "a run's checkpoint without a trainer state");
   wait();
+  const bool is_shared = !live.flat.moment_ranges.empty();
+  if (!is_shared && !impl_->is_rank_zero()) {
+    return;
+  }
+  impl_->num_shared_saves += is_shared ? 1 : 0;
   impl_->stage(live);
   if (impl_->async) {
     impl_->pending = std::async(std::launch::async, [this] { impl_->write_staged(); });

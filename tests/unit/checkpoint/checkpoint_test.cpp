@@ -1,8 +1,8 @@
 // Writing and reading back, and finding damage.
 #include "checkpoint/checkpoint.h"
 
-#include "checkpoint/flat_files.h"
 #include "checkpoint/manifest.h"
+#include "checkpoint/optimizer_files.h"
 #include "checkpoint/snapshots.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -159,12 +159,12 @@ TEST(Checkpoint, ATrainerStateWithoutItsMomentsIsDamage) {
   const TemporaryDirectory directory;
   write(directory / "c", random_snapshot(AttentionKind::kSsmax));
   Manifest manifest = read_manifest(directory / "c");
-  ASSERT_EQ(manifest.files.erase(kOptimizerName), 1U);
+  ASSERT_EQ(manifest.files.erase(optimizer_file_name(0, 1)), 1U);
   write_manifest(directory / "c", manifest);
   for (const bool there : {true, false}) {
     EXPECT_EQ(verify(directory / "c").size(), 1U);
     EXPECT_THROW(read(directory / "c", /*with_optimizer=*/true, /*verify=*/false), core::InputError) << there;
-    std::filesystem::remove(directory / "c" / kOptimizerName);
+    std::filesystem::remove(directory / "c" / optimizer_file_name(0, 1));
   }
 }
 

@@ -1,0 +1,55 @@
+// trainer/optimizer-RRRRR-of-NNNNN.safetensors: the moments, in one file for each rank that held a share of
+// them (N = 1 where one process held the whole). Together the files hold every element of every parameter
+// once.
+//
+// The metadata key "ranges" maps each parameter that a file holds something of to the elements that it holds,
+// [first, last, first, last, ...]. <parameter>.exp_avg and <parameter>.exp_avg_sq have the parameter's shape
+// where it is held whole; else they are the pieces back to back, in one dimension. Alignment padding is in no
+// file.
+#pragma once
+
+#include "checkpoint/manifest.h"
+#include "checkpoint/state.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace ssgpt::checkpoint {
+
+// Relative to the checkpoint.
+std::string optimizer_file_name(int64_t rank, int64_t world_size);
+
+// The files that there must be if there are those of `names`; other names than of optimizer files do not
+// count.
+struct OptimizerFileSet {
+  std::vector<int64_t> world_sizes;  // that the names speak of, rising
+  std::vector<std::string> names;    // one a rank; empty where the names are of several world sizes
+  bool is_mixed() const { return world_sizes.size() > 1; }
+};
+OptimizerFileSet optimizer_file_set(const std::vector<std::string>& names);
+std::string mixed_files_fault(const std::filesystem::path& directory, const OptimizerFileSet& set);
+
+// The names of the optimizer files that a checkpoint has, whether complete or not. Throws core::InputError
+// where its trainer/ cannot be listed.
+std::vector<std::string> list_optimizer_files(const std::filesystem::path& directory);
+
+// The optimizer files of a checkpoint, by rank. Throws core::InputError that names what is missing, or that
+// files of several world sizes are mixed.
+std::vector<std::filesystem::path> find_optimizer_files(const std::filesystem::path& directory);
+
+// Writes what the moments of `flat` hold. Reads raw memory only: enters no OpenMP region. Throws
+// core::RunError.
+FileDigest write_optimizer_file(const std::filesystem::path& path, const FlatState& flat);
+
+// Checks the headers alone, so that no memory is taken for tensors that are not there: that together the
+// files hold every element of these parameters once. Throws core::InputError that names parameter and
+// elements, or as check_tensors does.
+void check_optimizer_files(const std::vector<std::filesystem::path>& paths,
+                           const std::vector<model::ParameterSpec>& specs);
+
+// Fills the whole moments of `flat` from files that were checked for its parameters.
+void read_moments(const std::vector<std::filesystem::path>& paths, const FlatState& flat);
+
+}  // namespace ssgpt::checkpoint
