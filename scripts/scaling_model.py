@@ -58,12 +58,10 @@ def parameter_groups(config):
     kind = model.get("attention", {}).get("kind", "softmax")
     per_head = {"softmax": 0, "ssmax": 1, "ssmax_fixed": 0, "ssmax_bias": 2, "learned_pn": 2}[kind]
     block = 4 * hidden**2 + 3 * hidden * feed_forward + 2 * hidden + per_head * heads
-    groups = [(vocabulary * hidden, layers)]
-    groups += [(block, layers - layer) for layer in range(layers)]
-    groups += [(hidden, 0), (vocabulary * hidden, 0)]
-    if kind == "learned_pn":
-        groups.append((length, layers))
-    return groups
+    embedding = [(vocabulary * hidden, layers)]
+    positions = [(length, layers)] if kind == "learned_pn" else []
+    blocks = [(block, layers - layer) for layer in range(layers)]
+    return embedding + positions + blocks + [(hidden, 0), (vocabulary * hidden, 0)]
 
 
 def count_parameters(config):
