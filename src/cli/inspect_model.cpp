@@ -164,6 +164,11 @@ Inspection inspect_checkpoint(const fs::path& path, bool verify) {
   result.json["has_tokenizer"] = snapshot.tokenizer.has_value();
   if (snapshot.trainer) {
     add_trainer(*snapshot.trainer, head, result.json);
+    const int64_t files = checkpoint::read_summary(path).num_optimizer_files;
+    if (files > 1) {
+      head.add({"optimizer files", fmt::format("{}: one for each rank that wrote it", files)});
+      result.json["optimizer_files"] = files;
+    }
   } else {
     head.add({"trainer", "none: weights only"});
   }
