@@ -38,13 +38,21 @@ model::GPTSpec spec_of(const config::Config& config) {
   return {.config = config.model, .sequence_length = config.data.sequence_length, .document_token_id = {}};
 }
 
+// Rank 0 chooses what `auto` stands for.
+config::Config resolve_and_open(config::Config config, parallel::Communicator& communicator) {
+  train::resolve_together(config, communicator.board());
+  communicator.open(train::execution_of(config.train).device, config.parallel.timeout_s);
+  return config;
+}
+
 }  // namespace
 
-StepRunner::StepRunner(const config::Config& config)
+StepRunner::StepRunner(const config::Config& config, parallel::Communicator& communicator)
     : tokens_(random_tokens(num_windows(config) * config.data.sequence_length + 1, config.model.vocab_size)),
-      training_step_(config, spec_of(config), train::execution_of(config.train)),
-      loader_(tokens_, data::WindowSampler(config.run.seed, num_windows(config)),
-              train::loader_options(config, /*first_step=*/0)),
+      training_step_(config, spec_of(config), train::execution_of(config.train), communicator),
+      loader_(
+          tokens_, data::WindowSampler(config.run.seed, num_windows(config)),
+          train::loader_options(config, /*first_step=*/0, communicator.rank(), communicator.world_size())),
       timers_(train::make_phase_timers()) {
   training_step_.model().parameters().initialize(config.run.seed);
   training_step_.model().parameters().refresh_compute();
@@ -73,45 +81,51 @@ Ceilings measure_ceilings(const model::Execution& execution) {
   return ceilings;
 }
 
-StepReport measure_step(const StepOptions& options) {
+StepReport measure_step(const StepOptions& options, parallel::Communicator& communicator) {
   StepReport report;
-  report.config = options.config;
-  train::resolve_device_and_dtype(report.config);
+  report.config = resolve_and_open(options.config, communicator);
   const config::Config& config = report.config;
   report.threads = at::get_num_threads();
+  report.num_ranks = communicator.world_size();
   report.num_parameters = model::count_parameters(config.model, config.data.sequence_length);
   report.flops_per_token = model::flops_per_token(config.model, config.data.sequence_length);
   report.tokens_per_step = config.train.global_batch_size * config.data.sequence_length;
-  report.estimated_bytes = train::plan_memory(config).without_snapshot();
+  report.estimated_bytes = train::plan_memory(config, report.num_ranks).without_snapshot();
   // The product before and after the steps: where other work slows one of them down, the other counts.
-  const double product_before = train::measure_peak_flops(train::execution_of(config.train));
+  const double product_before =
+      communicator.sum(train::measure_peak_flops(train::execution_of(config.train)));
   {
-    StepRunner runner(config);
+    StepRunner runner(config, communicator);
     for (int64_t i = 0; i < options.warmup; ++i) runner.step();
+    const parallel::CommunicationTime before = runner.reduction().time();
     core::HostProfile profile;
     const core::ListenToProfile listening(profile);
     for (int64_t i = 0; i < options.steps; ++i) report.seconds.push_back(runner.step());
     report.profile = profile.entries();
+    report.num_buckets = runner.reduction().num_buckets();
+    report.communication = {.exposed = runner.reduction().time().exposed - before.exposed,
+                            .total = runner.reduction().time().total - before.total};
     report.peak_bytes = core::peak_resident_bytes();
   }
   report.ceilings = measure_ceilings(train::execution_of(config.train));
-  report.ceilings.product_flops = std::max(report.ceilings.product_flops, product_before);
+  report.ceilings.copy_bytes = communicator.sum(report.ceilings.copy_bytes);
+  report.ceilings.product_flops = std::max(communicator.sum(report.ceilings.product_flops), product_before);
   return report;
 }
 
-AttentionReport compare_attention(const StepOptions& options,
-                                  const std::vector<config::AttentionKind>& kinds) {
+AttentionReport compare_attention(const StepOptions& options, const std::vector<config::AttentionKind>& kinds,
+                                  parallel::Communicator& communicator) {
   AttentionReport report;
-  report.config = options.config;
-  train::resolve_device_and_dtype(report.config);
+  report.config = resolve_and_open(options.config, communicator);
   report.threads = at::get_num_threads();
+  report.num_ranks = communicator.world_size();
   report.kinds = kinds;
   report.seconds.resize(kinds.size());
   std::vector<std::unique_ptr<StepRunner>> runners;
   for (const config::AttentionKind kind : kinds) {
     config::Config config = report.config;
     config.model.attention.kind = kind;
-    runners.push_back(std::make_unique<StepRunner>(config));
+    runners.push_back(std::make_unique<StepRunner>(config, communicator));
   }
   for (int64_t round = -options.warmup; round < options.steps; ++round) {
     for (size_t turn = 0; turn < kinds.size(); ++turn) {

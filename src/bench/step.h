@@ -7,6 +7,8 @@
 #include "data/sampler.h"
 #include "data/token_source.h"
 #include "metrics/meters.h"
+#include "parallel/communicator.h"
+#include "parallel/gradient_reduction.h"
 #include "train/training_step.h"
 
 #include <cstdint>
@@ -18,10 +20,13 @@ namespace ssgpt::bench {
 // A model in training. Device and dtype of the config are resolved.
 class StepRunner {
  public:
-  explicit StepRunner(const config::Config& config);
+  // All ranks, with the communicator open; it outlives this.
+  StepRunner(const config::Config& config, parallel::Communicator& communicator);
 
   // Takes the next step; its seconds.
   double step();
+
+  const parallel::GradientReduction& reduction() const { return training_step_.reduction(); }
 
  private:
   data::TokenSource tokens_;
@@ -35,7 +40,7 @@ class StepRunner {
 struct Ceilings {
   double product_flops = 0.0;  // a second: a large matrix product in the compute dtype
   double copy_bytes = 0.0;     // a second, read and written: a copy of tensors far larger than the cache
-};
+};                             // of all ranks together, at the same time
 Ceilings measure_ceilings(const model::Execution& execution);
 
 struct StepOptions {
@@ -46,7 +51,10 @@ struct StepOptions {
 
 struct StepReport {
   config::Config config;  // resolved
-  int threads = 1;
+  int threads = 1;        // of each rank
+  int64_t num_ranks = 1;
+  int64_t num_buckets = 0;                    // in which the gradient goes through the ranks
+  parallel::CommunicationTime communication;  // of rank 0, over all measured steps
   int64_t num_parameters = 0;
   double flops_per_token = 0.0;
   int64_t tokens_per_step = 0;
@@ -57,21 +65,22 @@ struct StepReport {
   uint64_t estimated_bytes = 0;  // by train::plan_memory, without a checkpoint's snapshot
 };
 
-// Throws core::UsageError where the config does not fit.
-StepReport measure_step(const StepOptions& options);
+// All ranks; the report is rank 0's. Throws core::UsageError where the config does not fit.
+StepReport measure_step(const StepOptions& options, parallel::Communicator& communicator);
 
 // Seconds a step of several kinds of attention, measured in turn.
 struct AttentionReport {
   config::Config config;
-  int threads = 1;
+  int threads = 1;  // of each rank
+  int64_t num_ranks = 1;
   std::vector<config::AttentionKind> kinds;  // the first is the baseline
   std::vector<std::vector<double>> seconds;  // [kind][round]
 };
 
 // Each round takes one step of every kind, every second round in the opposite order, so that a drift of the
 // machine meets all alike.
-AttentionReport compare_attention(const StepOptions& options,
-                                  const std::vector<config::AttentionKind>& kinds);
+AttentionReport compare_attention(const StepOptions& options, const std::vector<config::AttentionKind>& kinds,
+                                  parallel::Communicator& communicator);
 
 // The ratio of two series that were measured in turn: exp of the mean of log(candidate / baseline) with its
 // 95 % interval by Student's t over rounds. The interval is [0, infinity] for one round.

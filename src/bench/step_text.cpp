@@ -96,17 +96,28 @@ std::string dtype_of(const config::Config& config) {
   return config.train.dtype == config::Dtype::kBfloat16 ? "bfloat16" : "float32";
 }
 
-std::string shape_line(const config::Config& config, int threads) {
-  return fmt::format("T = {}, B = {} in micro-batches of {}, {}, {} threads", config.data.sequence_length,
+std::string shape_line(const config::Config& config, int threads, int64_t num_ranks) {
+  return fmt::format("T = {}, B = {} in micro-batches of {}, {}, {}{} threads", config.data.sequence_length,
                      config.train.global_batch_size, config.train.micro_batch_size, dtype_of(config),
-                     threads);
+                     num_ranks > 1 ? fmt::format("{} ranks of ", num_ranks) : "", threads);
+}
+
+// How long the gradient is on its way through the ranks, and how much of it the step waits for.
+std::string communication_line(const StepReport& report) {
+  const auto steps = static_cast<double>(report.seconds.size());
+  const parallel::CommunicationTime& time = report.communication;
+  return fmt::format(
+      "  ranks      {} buckets, {:.1f} ms of communication a step, {:.1f} ms of it exposed ({:.1f} % of the "
+      "step)\n",
+      report.num_buckets, 1e3 * time.total / steps, 1e3 * time.exposed / steps,
+      100.0 * time.exposed / total(report.seconds));
 }
 
 double mib(uint64_t bytes) {
   return static_cast<double>(bytes) / (1 << 20);
 }
 
-Json shape_json(const config::Config& config, int threads) {
+Json shape_json(const config::Config& config, int threads, int64_t num_ranks) {
   return {{"hidden_size", config.model.hidden_size},
           {"num_hidden_layers", config.model.num_hidden_layers},
           {"num_attention_heads", config.model.num_attention_heads},
@@ -116,6 +127,7 @@ Json shape_json(const config::Config& config, int threads) {
           {"global_batch_size", config.train.global_batch_size},
           {"micro_batch_size", config.train.micro_batch_size},
           {"dtype", dtype_of(config)},
+          {"ranks", num_ranks},
           {"threads", threads}};
 }
 
@@ -123,9 +135,10 @@ Json shape_json(const config::Config& config, int threads) {
 
 std::string to_table(const StepReport& report) {
   const auto tokens = static_cast<double>(report.tokens_per_step);
-  std::string text = fmt::format(
-      "{} parameters, {} attention, {}\n", core::human_count(static_cast<double>(report.num_parameters)),
-      to_string(report.config.model.attention.kind), shape_line(report.config, report.threads));
+  std::string text = fmt::format("{} parameters, {} attention, {}\n",
+                                 core::human_count(static_cast<double>(report.num_parameters)),
+                                 to_string(report.config.model.attention.kind),
+                                 shape_line(report.config, report.threads, report.num_ranks));
   text += fmt::format("  speed      {:.0f} tokens/s (quartiles {:.0f} to {:.0f}; {} steps of {:.1f} ms)\n",
                       tokens / median(report.seconds), tokens / quantile(report.seconds, 0.75),
                       tokens / quantile(report.seconds, 0.25), report.seconds.size(),
@@ -135,6 +148,7 @@ std::string to_table(const StepReport& report) {
                   report.ceilings.product_flops * 1e-9, report.flops_per_token * 1e-6);
   text += fmt::format("  ceilings   product {:.1f} GFLOP/s, copy {:.1f} GB/s (read and written)\n",
                       report.ceilings.product_flops * 1e-9, report.ceilings.copy_bytes * 1e-9);
+  if (report.num_ranks > 1) text += communication_line(report);
   text += fmt::format("  memory     peak {:.0f} MiB, estimate {:.0f} MiB\n\n", mib(report.peak_bytes),
                       mib(report.estimated_bytes));
   return text + profile_table(report);
@@ -143,7 +157,7 @@ std::string to_table(const StepReport& report) {
 std::string to_json(const StepReport& report) {
   const auto tokens = static_cast<double>(report.tokens_per_step);
   const auto steps = static_cast<double>(report.seconds.size());
-  Json json = shape_json(report.config, report.threads);
+  Json json = shape_json(report.config, report.threads, report.num_ranks);
   json["attention"] = to_string(report.config.model.attention.kind);
   json["parameters"] = report.num_parameters;
   json["tokens_per_step"] = report.tokens_per_step;
@@ -153,6 +167,11 @@ std::string to_json(const StepReport& report) {
   json["seconds"] = report.seconds;
   json["ceilings"] = {{"product_flops_per_second", report.ceilings.product_flops},
                       {"copy_bytes_per_second", report.ceilings.copy_bytes}};
+  if (report.num_ranks > 1) {
+    json["communication"] = {{"buckets", report.num_buckets},
+                             {"total_seconds_per_step", report.communication.total / steps},
+                             {"exposed_seconds_per_step", report.communication.exposed / steps}};
+  }
   json["peak_bytes"] = report.peak_bytes;
   json["estimated_bytes"] = report.estimated_bytes;
   json["profile"] = Json::array();
@@ -173,7 +192,7 @@ std::string to_table(const AttentionReport& report) {
   const double tokens =
       static_cast<double>(report.config.train.global_batch_size * report.config.data.sequence_length);
   std::string text = fmt::format("{} rounds, one step of each kind in turn; {}\n", report.seconds[0].size(),
-                                 shape_line(report.config, report.threads));
+                                 shape_line(report.config, report.threads, report.num_ranks));
   report::TextTable table({Align::kLeft, Align::kRight, Align::kRight, Align::kRight});
   table.add({"attention", "tokens/s", "time of a step", "95 % interval"});
   table.add_rule();
@@ -190,7 +209,7 @@ std::string to_table(const AttentionReport& report) {
 std::string to_json(const AttentionReport& report) {
   const double tokens =
       static_cast<double>(report.config.train.global_batch_size * report.config.data.sequence_length);
-  Json json = shape_json(report.config, report.threads);
+  Json json = shape_json(report.config, report.threads, report.num_ranks);
   json["baseline"] = to_string(report.kinds[0]);
   json["attention"] = Json::array();
   for (size_t kind = 0; kind < report.kinds.size(); ++kind) {

@@ -5,9 +5,11 @@
 #include "bench/step.h"
 #include "bench/step_text.h"
 #include "cli/commands.h"
+#include "cli/share_cores.h"
 #include "core/error.h"
 #include "core/memory.h"
 #include "core/text.h"
+#include "parallel/communicator.h"
 #include "train/device.h"
 
 #include <cstdio>
@@ -56,7 +58,8 @@ std::vector<config::AttentionKind> kinds_of(const std::vector<std::string>& name
 // to take, answered by a line of JSON.
 void serve(config::Config config, int64_t warmup) {
   train::resolve_device_and_dtype(config);
-  bench::StepRunner runner(config);
+  parallel::Communicator alone;
+  bench::StepRunner runner(config, alone);
   for (int64_t i = 0; i < warmup; ++i) runner.step();
   print("{\"ready\": true}\n");
   for (std::string line; std::getline(std::cin, line);) {
@@ -73,18 +76,24 @@ void serve(config::Config config, int64_t warmup) {
 
 void run_step(const StepArguments& arguments) {
   const config::Config config = bench::step_config(arguments.shape, arguments.config, arguments.overrides);
+  const parallel::Environment environment = parallel::read_environment();
   if (arguments.on_request) {
+    if (environment.world_size > 1) throw core::UsageError("--on-request measures one process.");
     serve(config, arguments.warmup);
     return;
   }
   const bench::StepOptions options{.config = config, .steps = arguments.steps, .warmup = arguments.warmup};
-  if (arguments.attention.empty()) {
-    const bench::StepReport report = bench::measure_step(options);
-    print(arguments.json ? to_json(report) : to_table(report));
-  } else {
-    const bench::AttentionReport report = bench::compare_attention(options, kinds_of(arguments.attention));
-    print(arguments.json ? to_json(report) : to_table(report));
-  }
+  parallel::run_as_rank(environment, [&](parallel::Communicator& communicator) {
+    share_cores(communicator.environment());
+    if (arguments.attention.empty()) {
+      const bench::StepReport report = bench::measure_step(options, communicator);
+      if (communicator.is_main()) print(arguments.json ? to_json(report) : to_table(report));
+    } else {
+      const bench::AttentionReport report =
+          bench::compare_attention(options, kinds_of(arguments.attention), communicator);
+      if (communicator.is_main()) print(arguments.json ? to_json(report) : to_table(report));
+    }
+  });
 }
 
 void add_step(CLI::App& bench) {
@@ -129,6 +138,7 @@ void add_step(CLI::App& bench) {
       "Examples:\n"
       "  ssgpt bench step --shape paper --steps 5\n"
       "  ssgpt bench step --attention softmax,ssmax --steps 30\n"
+      "  torchrun --no-python --nproc-per-node 2 ssgpt bench step --set train.micro_batch_size=4\n"
       "OMP_NUM_THREADS sets the number of threads.");
   command->callback([arguments] { run_step(*arguments); });
 }

@@ -1,8 +1,10 @@
 // ssgpt train
 
 #include "cli/commands.h"
+#include "cli/share_cores.h"
 #include "config/config.h"
 #include "core/error.h"
+#include "parallel/communicator.h"
 #include "parallel/environment.h"
 #include "train/trainer.h"
 
@@ -32,6 +34,7 @@ std::optional<T> given(const std::string& text) {
 
 void run(const Arguments& arguments, const std::string& command_line) {
   const parallel::Environment environment = parallel::read_environment();
+  if (arguments.dry_run && environment.rank != 0) return;  // nothing is trained, so nobody is needed
   train::TrainOptions options = arguments.options;
   options.config = given<std::filesystem::path>(arguments.config);
   options.run_directory = given<std::filesystem::path>(arguments.run_directory);
@@ -40,12 +43,17 @@ void run(const Arguments& arguments, const std::string& command_line) {
   if (!arguments.swap_attention.empty()) {
     options.swap_attention = config::parse_attention_kind(arguments.swap_attention);
   }
-  train::RunPlan plan = train::plan_run(options);
   if (arguments.dry_run) {
-    fmt::print("{}\n", train::describe_plan(std::move(plan)));
+    parallel::Board alone;
+    fmt::print("{}\n", train::describe_plan(train::plan_run(options, alone), environment.world_size));
     return;
   }
-  const train::TrainResult result = train::train(std::move(plan), command_line);
+  train::TrainResult result;
+  parallel::run_as_rank(environment, [&](parallel::Communicator& communicator) {
+    share_cores(communicator.environment());
+    train::RunPlan plan = train::plan_run(options, communicator.board());
+    result = train::train(std::move(plan), command_line, communicator);
+  });
   // torchrun would take any other code for a failure and start the workers again.
   if (result.stop_signal != 0) throw Stopped{environment.elastic_agent ? 0 : 128 + result.stop_signal};
 }
@@ -85,7 +93,9 @@ void add_train(CLI::App& app, const std::string& command_line) {
       "  ssgpt train --config configs/quickstart/ssmax.yaml --run-dir runs/ssmax --resume auto --set "
       "train.max_steps=2000\n"
       "  ssgpt train --resume runs/softmax --run-dir runs/swapped --swap-attention ssmax --set "
-      "train.max_steps=2000\n\n"
+      "train.max_steps=2000\n"
+      "  torchrun --no-python --nproc-per-node 8 ssgpt train --config configs/paper/ssmax.yaml\n\n"
+      "Under torchrun, srun or mpirun all processes train one model, each on its part of every batch.\n"
       "SIGTERM, SIGINT and SIGUSR1 save and stop; a second one stops at once.\n\nConfig keys:\n" +
       config::describe_keys());
   command->callback([arguments, command_line] { run(*arguments, command_line); });

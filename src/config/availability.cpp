@@ -13,8 +13,6 @@ struct Refusal {
   bool (*is_asked_for)(const Config&);
 };
 
-const ParallelConfig kParallelDefaults;
-
 // A value that would silently have no effect is refused here.
 constexpr Refusal kNotInThisBuild[] = {
     {"data.format",
@@ -24,22 +22,6 @@ constexpr Refusal kNotInThisBuild[] = {
     {"train.device",
      [](const Config& c) {
        return c.train.device == Device::kCuda;
-     }},
-    {"parallel.zero_stage",
-     [](const Config& c) {
-       return c.parallel.zero_stage != kParallelDefaults.zero_stage;
-     }},
-    {"parallel.bucket_mb",
-     [](const Config& c) {
-       return c.parallel.bucket_mb != kParallelDefaults.bucket_mb;
-     }},
-    {"parallel.timeout_s",
-     [](const Config& c) {
-       return c.parallel.timeout_s != kParallelDefaults.timeout_s;
-     }},
-    {"parallel.check_every",
-     [](const Config& c) {
-       return c.parallel.check_every != kParallelDefaults.check_every;
      }},
 };
 

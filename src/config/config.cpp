@@ -6,6 +6,7 @@
 #include "config/source.h"
 #include "config/validation.h"
 #include "core/check.h"
+#include "core/error.h"
 #include "core/text.h"
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <yaml-cpp/yaml.h>
 
 namespace ssgpt::config {
@@ -166,10 +168,30 @@ std::string describe_keys() {
   return text;
 }
 
-int64_t accumulation_steps(const TrainConfig& train) {
-  SSGPT_CHECK(train.micro_batch_size > 0 && train.global_batch_size % train.micro_batch_size == 0,
-              "global batch {} in micro-batches of {}", train.global_batch_size, train.micro_batch_size);
-  return train.global_batch_size / train.micro_batch_size;
+int64_t accumulation_steps(const TrainConfig& train, int64_t num_ranks) {
+  const int64_t global = train.global_batch_size;
+  const int64_t micro = train.micro_batch_size;
+  SSGPT_CHECK(micro > 0 && global % micro == 0 && num_ranks > 0, "global batch {} in micro-batches of {}",
+              global, micro);
+  const int64_t together = micro * num_ranks;
+  if (global % together == 0) return global / together;
+  std::string ways;
+  const int64_t below = global / together * together;
+  if (below > 0) ways += fmt::format("train.global_batch_size {} or {}", below, below + together);
+  if (below == 0) ways += fmt::format("train.global_batch_size {}", together);
+  std::vector<int64_t> micros;
+  for (int64_t size = 1; size <= micro; ++size) {
+    if (global % (size * num_ranks) == 0) micros.push_back(size);
+  }
+  if (!micros.empty()) ways += fmt::format("; train.micro_batch_size {}", fmt::join(micros, ", "));
+  std::vector<int64_t> ranks;
+  for (int64_t count = 1; count <= std::min(2 * num_ranks, global / micro); ++count) {
+    if (global % (micro * count) == 0) ranks.push_back(count);
+  }
+  throw core::UsageError(
+      "train.global_batch_size {} does not divide among {} ranks in micro-batches of {} "
+      "(train.micro_batch_size). What does, one change at a time: {}; {} ranks.",
+      global, num_ranks, micro, ways, fmt::join(ranks, ", "));
 }
 
 double resolved_scale_init(const AttentionConfig& attention, int64_t sequence_length) {

@@ -170,8 +170,9 @@ std::vector<Difference> differences(const Config& before, const Config& after);
 // Where every key stands with its unit, default and range, as text for `ssgpt train --help`.
 std::string describe_keys();
 
-// global_batch_size / micro_batch_size for one rank: micro-batches in a step.
-int64_t accumulation_steps(const TrainConfig& train);
+// Micro-batches in a step of each rank: global_batch_size / (micro_batch_size * num_ranks). Throws
+// core::UsageError, naming numbers that would, where that does not divide.
+int64_t accumulation_steps(const TrainConfig& train, int64_t num_ranks);
 
 // Scale that makes the average row scale 1 at a swap: 1 / mean(log n), n = 1..sequence_length (0.168 for
 // 1,024; arXiv 2501.19399, section 4), unless the config gives a number.

@@ -28,6 +28,8 @@ spdlog::level::level_enum to_spdlog(Level level) {
       return spdlog::level::warn;
     case Level::kError:
       return spdlog::level::err;
+    case Level::kOff:
+      return spdlog::level::off;
   }
   return spdlog::level::info;
 }
@@ -65,6 +67,8 @@ struct State {
   std::mutex mutex;  // the sinks have no lock of their own
   std::shared_ptr<spdlog::sinks::stderr_color_sink_st> console;
   spdlog::logger logger;
+  int64_t rank = 0;
+  std::string prefix;  // of every message
 
   State()
       : console(std::make_shared<spdlog::sinks::stderr_color_sink_st>(
@@ -91,12 +95,20 @@ void set_level(Level level) {
   state().console->set_level(to_spdlog(level));
 }
 
+void set_rank(int64_t rank) {
+  const std::lock_guard lock(state().mutex);
+  state().rank = rank;
+  if (rank == 0) return;
+  state().prefix = fmt::format("[rank {}] ", rank);
+  state().console->set_level(spdlog::level::err);
+}
+
 void add_file(const std::filesystem::path& path) {
   try {
     auto file = std::make_shared<spdlog::sinks::basic_file_sink_st>(path.string());
     file->set_formatter(make_formatter("%Y-%m-%dT%H:%M:%S.%e%z %*%v"));
-    file->set_level(spdlog::level::info);
     const std::lock_guard lock(state().mutex);
+    file->set_level(state().rank == 0 ? spdlog::level::info : spdlog::level::warn);
     state().logger.sinks().push_back(std::move(file));
   } catch (const spdlog::spdlog_ex& failure) {
     throw RunError("{}: the log file cannot be opened: {}", path.string(), failure.what());
@@ -114,7 +126,8 @@ void write(Level level, std::string_view message) {
   if (state().console->should_log(to_spdlog(level))) {
     clear_progress_line();
   }
-  state().logger.log(to_spdlog(level), spdlog::string_view_t(message.data(), message.size()));
+  const std::string text = state().prefix + std::string(message);
+  state().logger.log(to_spdlog(level), spdlog::string_view_t(text.data(), text.size()));
 }
 
 }  // namespace ssgpt::core::log

@@ -2,6 +2,7 @@
 // spdlog. All functions may be called from any thread.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string_view>
 
@@ -9,12 +10,17 @@
 
 namespace ssgpt::core::log {
 
-enum class Level { kDebug, kInfo, kWarning, kError };
+enum class Level { kDebug, kInfo, kWarning, kError, kOff };
 
-// Messages below `level` are dropped from stderr; a log file takes kInfo and above.
+// Messages below `level` are dropped from stderr.
 void set_level(Level level);
 
-// Also appends all later messages to `path` (created if missing). Throws RunError where it cannot be opened.
+// For one of several processes: its messages begin with its rank, and, but for rank 0, only errors reach
+// stderr.
+void set_rank(int64_t rank);
+
+// Also appends all later messages to `path` (created if missing): kInfo and above, of ranks other than 0
+// kWarning and above. Throws RunError where it cannot be opened.
 void add_file(const std::filesystem::path& path);
 
 // Writes out what is buffered, and closes the log file.

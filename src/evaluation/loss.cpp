@@ -20,7 +20,8 @@ LossReport evaluate_loss(const LossOptions& options) {
   report.sequence_length = spec.sequence_length;
   report.attention = to_string(spec.config.attention.kind);
   if (loaded.trainer) report.step = loaded.trainer->step;
-  report.result = train::mean_window_loss(*loaded.model, source, report.windows, options.batch_size);
+  parallel::Communicator alone;
+  report.result = train::mean_window_loss(*loaded.model, source, report.windows, options.batch_size, alone);
   return report;
 }
 

@@ -57,19 +57,20 @@ double flops_per_token(const config::ModelConfig& config, int64_t sequence_lengt
          6.0 * static_cast<double>(sequence_length * config.hidden_size * config.num_hidden_layers);
 }
 
-MemoryEstimate estimate_memory(const config::Config& config, bool bf16) {
+MemoryEstimate estimate_memory(const config::Config& config, bool bf16, int64_t num_ranks) {
   const int64_t sequence_length = config.data.sequence_length;
   const int64_t count = count_parameters(config.model, sequence_length);
   MemoryEstimate estimate;
-  estimate.parameters = count * (4 * kFp32Bytes + (bf16 ? kBf16Bytes : 0));
+  const int64_t moments = 2 * count * kFp32Bytes / (config.parallel.zero_stage == 1 ? num_ranks : 1);
+  estimate.parameters = count * (2 * kFp32Bytes + (bf16 ? kBf16Bytes : 0)) + moments;
   estimate.activations = activation_bytes(config.model, config.train.micro_batch_size, sequence_length, bf16);
   estimate.activations += batch_bytes(config.train.micro_batch_size, sequence_length);
-  estimate.snapshot = count * 3 * kFp32Bytes;
+  estimate.snapshot = count * kFp32Bytes + moments;
   // The swapped weights and moments stand beside the live ones, and beside the copy that an earlier
   // checkpoint left.
   const auto& swap = config.train.swap_attention;
   if (swap && config.checkpoint.every > 0 && config.checkpoint.every <= swap->at_step)
-    estimate.swap = estimate.snapshot;
+    estimate.swap = count * 3 * kFp32Bytes;
   return estimate;
 }
 

@@ -23,6 +23,7 @@ struct MemoryEstimate {
   int64_t total() const { return parameters + activations + snapshot + swap; }
 };
 
-MemoryEstimate estimate_memory(const config::Config& config, bool bf16);
+// Of rank 0 of `num_ranks`, which writes the weights; the others hold less for a checkpoint.
+MemoryEstimate estimate_memory(const config::Config& config, bool bf16, int64_t num_ranks);
 
 }  // namespace ssgpt::model

@@ -11,6 +11,7 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mean.h>
+#include <fmt/format.h>
 
 namespace ssgpt::model {
 
@@ -20,7 +21,7 @@ struct GPT::Impl {
   void prepare(const at::Tensor& tokens, bool keep_activations);
   // Runs all blocks and the final norm; the result is buffers.final_norm.output (M, D).
   void forward(const at::Tensor& tokens);
-  void backward(const at::Tensor& tokens);
+  void backward(const at::Tensor& tokens, const GradientFinal& gradient_final);
   BlockActivations& activations(size_t layer) {
     return buffers.blocks[buffers.blocks.size() == 1 ? 0 : layer];
   }
@@ -39,7 +40,8 @@ struct GPT::Impl {
 GPT::Impl::Impl(const GPTSpec& gpt_spec, const Execution& gpt_execution)
     : spec(gpt_spec),
       execution(gpt_execution),
-      store(parameter_specs(spec.config, spec.sequence_length), execution.device, execution.dtype) {
+      store(parameter_specs(spec.config, spec.sequence_length), execution.device, execution.dtype,
+            execution.flat_granule) {
   const config::ModelConfig& config = spec.config;
   const int64_t head_dim = config.hidden_size / config.num_attention_heads;
   rope = make_rope_tables(spec.sequence_length, head_dim, config.rope_theta, execution.device);
@@ -95,20 +97,30 @@ void GPT::Impl::forward(const at::Tensor& tokens) {
                buffers.final_norm);
 }
 
-// From the gradient of the final norm's output in scratch.d_normed. Gradients are final in the order of the
-// layers from the last to the first, the embedding's at the end.
-void GPT::Impl::backward(const at::Tensor& tokens) {
+// From the gradient of the final norm's output in scratch.d_normed, with the head's own gradient done. The
+// gradient becomes final from the end of the flat tensor to its start, as parameter_specs orders it.
+void GPT::Impl::backward(const at::Tensor& tokens, const GradientFinal& gradient_final) {
   const core::ProfileScope phase("backward");
+  const auto final_from = [&](const std::string& name) {
+    if (gradient_final) gradient_final(store.find(name).offset);
+  };
+  final_from("lm_head.weight");
   buffers.d_residual.zero_();
   norm_backward(buffers.scratch.d_normed, store.compute("model.norm.weight"), buffers.final_norm,
                 buffers.d_residual, store.grad("model.norm.weight"), buffers.scratch.norm);
+  final_from("model.norm.weight");
   for (size_t layer = weights.size(); layer-- > 0;) {
     block_backward(buffers.d_residual, weights[layer], context, activations(layer), gradients[layer],
                    buffers.scratch);
+    final_from(fmt::format("model.layers.{}.input_layernorm.weight", layer));
   }
-  const core::ProfileScope scope("embedding",
-                                 traffic(buffers.d_residual, buffers.d_residual, buffers.d_residual));
-  kernels::embedding_backward(tokens.view({-1}), buffers.d_residual, store.grad("model.embed_tokens.weight"));
+  {
+    const core::ProfileScope scope("embedding",
+                                   traffic(buffers.d_residual, buffers.d_residual, buffers.d_residual));
+    kernels::embedding_backward(tokens.view({-1}), buffers.d_residual,
+                                store.grad("model.embed_tokens.weight"));
+  }
+  if (gradient_final) gradient_final(0);
 }
 
 GPT::GPT(const GPTSpec& spec, const Execution& execution) : impl_(std::make_unique<Impl>(spec, execution)) {}
@@ -127,7 +139,8 @@ const ParameterStore& GPT::parameters() const {
   return impl_->store;
 }
 
-void GPT::forward_backward(const at::Tensor& tokens, const at::Tensor& targets, const at::Tensor& loss_sum) {
+void GPT::forward_backward(const at::Tensor& tokens, const at::Tensor& targets, const at::Tensor& loss_sum,
+                           const GradientFinal& gradient_final) {
   Impl& impl = *impl_;
   SSGPT_CHECK(targets.sizes() == tokens.sizes(), "targets have another shape than tokens");
   impl.prepare(tokens, /*keep_activations=*/true);
@@ -140,7 +153,7 @@ void GPT::forward_backward(const at::Tensor& tokens, const at::Tensor& targets, 
                           buffers.logits, buffers.scratch.mlp.weight);
     loss_sum.add_(kernels::flat_sum(buffers.losses));
   }
-  impl.backward(tokens);
+  impl.backward(tokens, gradient_final);
 }
 
 at::Tensor GPT::token_losses(const at::Tensor& tokens, const at::Tensor& targets) {

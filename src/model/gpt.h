@@ -8,6 +8,7 @@
 #include "model/parameters.h"
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -28,7 +29,12 @@ struct GPTSpec {
 struct Execution {
   at::Device device = at::kCPU;
   at::ScalarType dtype = at::kFloat;  // kFloat or kBFloat16
+  int64_t flat_granule = 1;           // divides the size of the flat tensors, so that they can be shared out
 };
+
+// Told during backward that the flat gradient will not change any more from element `offset` to its end.
+// Offsets fall; the last is 0.
+using GradientFinal = std::function<void(int64_t offset)>;
 
 // The parameters of a model in the order of the flat tensor, with Llama's names (interface: README
 // "Checkpoints").
@@ -48,8 +54,10 @@ class GPT {
 
   // One micro-batch of training. tokens, targets: int64 (B, T), T <= sequence_length; a negative target is
   // not predicted. Adds the sum over tokens of the cross-entropy (nats) to loss_sum, fp64 of one element on
-  // the device, and the gradient of that sum to the flat gradient.
-  void forward_backward(const at::Tensor& tokens, const at::Tensor& targets, const at::Tensor& loss_sum);
+  // the device, and the gradient of that sum to the flat gradient. `gradient_final`, where given, is called
+  // as layers finish; loss_sum is complete by then.
+  void forward_backward(const at::Tensor& tokens, const at::Tensor& targets, const at::Tensor& loss_sum,
+                        const GradientFinal& gradient_final = nullptr);
 
   // Cross-entropy of each token, fp32 (B, T), 0 where the target is negative. Changes no gradient.
   at::Tensor token_losses(const at::Tensor& tokens, const at::Tensor& targets);

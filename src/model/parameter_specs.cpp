@@ -59,17 +59,19 @@ std::vector<ParameterSpec> parameter_specs(const config::ModelConfig& config, in
   SSGPT_CHECK(config.num_attention_heads > 0 && config.hidden_size % (2 * config.num_attention_heads) == 0,
               "hidden_size {} over {} heads is not an even head dimension", config.hidden_size,
               config.num_attention_heads);
+  // In an order whose reverse is that in which backward finishes the gradients: p_n serves every layer, so it
+  // stands before the first.
   std::vector<ParameterSpec> specs;
   const Initializer embedding = normal(config.initializer_range);
   specs.push_back({"model.embed_tokens.weight", {config.vocab_size, config.hidden_size}, embedding});
+  if (has_learned_position(config.attention.kind)) {
+    specs.push_back({"model.ssmax_position", {sequence_length}, {Initializer::Kind::kLogPosition, 0.0}});
+  }
   for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
     add_block(config, sequence_length, layer, specs);
   }
   specs.push_back({"model.norm.weight", {config.hidden_size}, constant(1.0)});
   specs.push_back({"lm_head.weight", {config.vocab_size, config.hidden_size}, embedding});
-  if (has_learned_position(config.attention.kind)) {
-    specs.push_back({"model.ssmax_position", {sequence_length}, {Initializer::Kind::kLogPosition, 0.0}});
-  }
   return specs;
 }
 

@@ -15,8 +15,8 @@ namespace {
 
 constexpr int64_t kAlignment = 32;
 
-int64_t align(int64_t offset) {
-  return (offset + kAlignment - 1) / kAlignment * kAlignment;
+int64_t align(int64_t offset, int64_t alignment = kAlignment) {
+  return (offset + alignment - 1) / alignment * alignment;
 }
 
 }  // namespace
@@ -64,11 +64,11 @@ void fill_initial(float* values, const Parameter& parameter, uint64_t seed) {
 }
 
 ParameterStore::ParameterStore(const std::vector<ParameterSpec>& specs, at::Device device,
-                               at::ScalarType compute_dtype) {
+                               at::ScalarType compute_dtype, int64_t flat_granule) {
   SSGPT_CHECK(compute_dtype == at::kFloat || compute_dtype == at::kBFloat16, "compute dtype {}",
               c10::toString(compute_dtype));
   Layout layout = lay_out(specs);
-  const int64_t size = layout.size;
+  const int64_t size = align(layout.size, flat_granule);
   parameters_ = std::move(layout.parameters);
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const bool is_new = index_.emplace(parameters_[i].spec.name, i).second;

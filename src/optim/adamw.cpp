@@ -3,33 +3,61 @@
 #include "core/check.h"
 #include "kernels/ops.h"
 
+#include <algorithm>
 #include <utility>
 
+#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 namespace ssgpt::optim {
+namespace {
 
-AdamW::AdamW(at::Tensor master, at::Tensor grad, std::vector<DecaySlice> slices, const AdamWOptions& options)
-    : master_(std::move(master)), grad_(std::move(grad)), slices_(std::move(slices)), options_(options) {
-  SSGPT_CHECK(master_.dim() == 1 && master_.is_contiguous() && master_.scalar_type() == at::kFloat,
-              "master is not a flat fp32 tensor");
-  SSGPT_CHECK(grad_.sizes() == master_.sizes() && grad_.is_contiguous() && grad_.scalar_type() == at::kFloat,
-              "grad does not match master");
+// Ranges or slices.
+template <typename Part>
+void check_order(const std::vector<Part>& parts, int64_t size) {
   int64_t previous_end = 0;
-  for (const DecaySlice& slice : slices_) {
-    SSGPT_CHECK(slice.begin >= previous_end && slice.begin <= slice.end && slice.end <= master_.numel(),
-                "slice [{}, {}) is out of order or outside of {} elements", slice.begin, slice.end,
-                master_.numel());
-    previous_end = slice.end;
+  for (const Part& part : parts) {
+    SSGPT_CHECK(part.begin >= previous_end && part.begin <= part.end && part.end <= size,
+                "[{}, {}) is out of order or outside of {} elements", part.begin, part.end, size);
+    previous_end = part.end;
   }
-  exp_avg_ = at::zeros_like(master_);
-  exp_avg_sq_ = at::zeros_like(master_);
+}
+
+}  // namespace
+
+AdamW::AdamW(at::Tensor master, at::Tensor grad, const std::vector<DecaySlice>& slices,
+             std::vector<core::Range> owned, const AdamWOptions& options)
+    : owned_(std::move(owned)), options_(options) {
+  SSGPT_CHECK(master.dim() == 1 && master.is_contiguous() && master.scalar_type() == at::kFloat,
+              "master is not a flat fp32 tensor");
+  SSGPT_CHECK(grad.sizes() == master.sizes() && grad.is_contiguous() && grad.scalar_type() == at::kFloat,
+              "grad does not match master");
+  check_order(slices, master.numel());
+  check_order(owned_, master.numel());
+  exp_avg_ = at::zeros({core::total_size(owned_)}, master.options());
+  exp_avg_sq_ = at::zeros_like(exp_avg_);
+  int64_t first_moment = 0;  // of the owned range at hand
+  for (const core::Range& range : owned_) {
+    for (const DecaySlice& slice : slices) {
+      const int64_t begin = std::max(range.begin, slice.begin);
+      const int64_t size = std::min(range.end, slice.end) - begin;
+      if (size <= 0) continue;
+      const int64_t moment = first_moment + begin - range.begin;
+      pieces_.push_back({.master = master.narrow(0, begin, size),
+                         .grad = grad.narrow(0, begin, size),
+                         .exp_avg = exp_avg_.narrow(0, moment, size),
+                         .exp_avg_sq = exp_avg_sq_.narrow(0, moment, size),
+                         .weight_decay = slice.weight_decay});
+    }
+    first_moment += range.size();
+  }
 }
 
 void AdamW::step(int64_t step, double lr, const at::Tensor& grad_factor) {
-  for (const DecaySlice& slice : slices_) {
-    kernels::adamw_update(master_, grad_, exp_avg_, exp_avg_sq_, slice.begin, slice.end, lr, options_.beta1,
-                          options_.beta2, options_.eps, slice.weight_decay, step, grad_factor);
+  for (const Piece& piece : pieces_) {
+    kernels::adamw_update(piece.master, piece.grad, piece.exp_avg, piece.exp_avg_sq, /*begin=*/0,
+                          piece.master.numel(), lr, options_.beta1, options_.beta2, options_.eps,
+                          piece.weight_decay, step, grad_factor);
   }
 }
 

@@ -1,6 +1,8 @@
 // AdamW (Loshchilov and Hutter, arXiv 1711.05101) over one flat tensor. Knows slices, not models.
 #pragma once
 
+#include "core/range.h"
+
 #include <cstdint>
 #include <vector>
 
@@ -24,8 +26,10 @@ struct DecaySlice {
 
 class AdamW {
  public:
-  // master, grad: fp32 (size), kept by reference. Moments start at zero.
-  AdamW(at::Tensor master, at::Tensor grad, std::vector<DecaySlice> slices, const AdamWOptions& options);
+  // master, grad: fp32 (size), kept by reference. Moments start at zero. Only the elements in `owned`, sorted
+  // and disjoint, are updated and have moments.
+  AdamW(at::Tensor master, at::Tensor grad, const std::vector<DecaySlice>& slices,
+        std::vector<core::Range> owned, const AdamWOptions& options);
 
   // One update number `step` (1 for the first), for g = grad * grad_factor:
   //   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
@@ -34,12 +38,21 @@ class AdamW {
   // changes.
   void step(int64_t step, double lr, const at::Tensor& grad_factor);
 
-  at::Tensor exp_avg() const { return exp_avg_; }        // fp32 (size), m
-  at::Tensor exp_avg_sq() const { return exp_avg_sq_; }  // fp32 (size), v
+  // m and v: fp32 (total_size(owned)), of the owned ranges one behind the other.
+  at::Tensor exp_avg() const { return exp_avg_; }
+  at::Tensor exp_avg_sq() const { return exp_avg_sq_; }
+  const std::vector<core::Range>& owned() const { return owned_; }
 
  private:
-  at::Tensor master_, grad_, exp_avg_, exp_avg_sq_;
-  std::vector<DecaySlice> slices_;
+  // Owned elements that stand together and decay alike, as views.
+  struct Piece {
+    at::Tensor master, grad, exp_avg, exp_avg_sq;
+    double weight_decay = 0.0;
+  };
+
+  at::Tensor exp_avg_, exp_avg_sq_;
+  std::vector<core::Range> owned_;
+  std::vector<Piece> pieces_;
   AdamWOptions options_;
 };
 

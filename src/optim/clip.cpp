@@ -1,7 +1,6 @@
 #include "optim/clip.h"
 
 #include "core/check.h"
-#include "kernels/ops.h"
 
 #include <limits>
 
@@ -14,12 +13,13 @@
 
 namespace ssgpt::optim {
 
-ClippedGradient clip_by_global_norm(const at::Tensor& grad, const at::Tensor& loss_sum, int64_t num_tokens,
-                                    double max_norm) {
+ClippedGradient clip_by_global_norm(const at::Tensor& squared_norm, const at::Tensor& loss_sum,
+                                    int64_t num_tokens, double max_norm) {
   SSGPT_CHECK(num_tokens > 0, "no predicted token in the step");
   SSGPT_CHECK(loss_sum.numel() == 1, "loss_sum has {} elements", loss_sum.numel());
-  const at::Tensor norm =
-      kernels::squared_norm(grad).reshape({1}).sqrt().div_(static_cast<double>(num_tokens));
+  SSGPT_CHECK(squared_norm.numel() == 1 && squared_norm.scalar_type() == at::kDouble,
+              "the squared norm is not one fp64 number");
+  const at::Tensor norm = squared_norm.reshape({1}).sqrt().div_(static_cast<double>(num_tokens));
   at::Tensor factor = at::ones_like(norm);
   if (max_norm > 0.0) {
     factor = norm.add(1e-6).reciprocal_().mul_(max_norm).clamp_max_(1.0);

@@ -14,9 +14,9 @@ struct ClippedGradient {  // tensors of one element on the gradient's device; no
                // where the norm or loss_sum is not finite, so that the update leaves the weights alone
 };
 
-// grad: flat fp32 sums over tokens. num_tokens > 0. max_norm 0: no clipping. loss_sum: fp64 of one element.
-// The sum of squares goes over fixed chunks combined in a fixed order, in fp64.
-ClippedGradient clip_by_global_norm(const at::Tensor& grad, const at::Tensor& loss_sum, int64_t num_tokens,
-                                    double max_norm);
+// squared_norm: fp64 of one element, of the whole gradient as sums over tokens. num_tokens > 0. max_norm 0:
+// no clipping. loss_sum: fp64 of one element.
+ClippedGradient clip_by_global_norm(const at::Tensor& squared_norm, const at::Tensor& loss_sum,
+                                    int64_t num_tokens, double max_norm);
 
 }  // namespace ssgpt::optim

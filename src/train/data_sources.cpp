@@ -79,12 +79,14 @@ DataSources open_data(const config::Config& config) {
   return sources;
 }
 
-data::LoaderOptions loader_options(const config::Config& config, int64_t first_step) {
+data::LoaderOptions loader_options(const config::Config& config, int64_t first_step, int64_t rank,
+                                   int64_t num_ranks) {
+  const int64_t rows = config.train.global_batch_size / num_ranks;
   return {.sequence_length = config.data.sequence_length,
           .vocab_size = config.model.vocab_size,
           .samples_per_step = config.train.global_batch_size,
-          .first_row = 0,
-          .rows_per_step = config.train.global_batch_size,
+          .first_row = rank * rows,
+          .rows_per_step = rows,
           .micro_batch_size = config.train.micro_batch_size,
           .first_step = first_step};
 }

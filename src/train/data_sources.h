@@ -22,7 +22,9 @@ struct DataSources {
 // be, data shorter than a window, or a tokenizer whose vocabulary exceeds the model's.
 DataSources open_data(const config::Config& config);
 
-// What the loader of a run, on one process, hands out from the step behind `first_step` on.
-data::LoaderOptions loader_options(const config::Config& config, int64_t first_step);
+// What the loader of one rank hands out from the step behind `first_step` on: its share of each step's
+// samples, which are those that one process would read. The global batch divides among the ranks.
+data::LoaderOptions loader_options(const config::Config& config, int64_t first_step, int64_t rank,
+                                   int64_t num_ranks);
 
 }  // namespace ssgpt::train

@@ -55,6 +55,16 @@ void resolve_device_and_dtype(config::Config& config) {
       choose_bfloat16 ? "bfloat16" : "float32", float32, bfloat16);
 }
 
+void resolve_together(config::Config& config, parallel::Board& board) {
+  const std::string resolved = board.from_rank_zero("device and dtype", [&] {
+    resolve_device_and_dtype(config);
+    return config::dump(config);
+  });
+  const config::TrainConfig train = config::parse(resolved, "rank 0").train;
+  config.train.device = train.device;
+  config.train.dtype = train.dtype;
+}
+
 double measure_peak_flops(const model::Execution& execution) {
   constexpr int64_t kSize = 1024;
   constexpr int kLeastCalls = 4;

@@ -59,7 +59,7 @@ uint64_t first_step_bytes(const config::Config& config) {
     const at::Tensor tokens = at::zeros({1, kTime}, at::TensorOptions().dtype(at::kLong));
     model.forward_backward(tokens, tokens, at::zeros({1}, at::TensorOptions().dtype(at::kDouble)));
     const model::MemoryEstimate estimate =
-        model::estimate_memory(small, config.train.dtype == config::Dtype::kBfloat16);
+        model::estimate_memory(small, config.train.dtype == config::Dtype::kBfloat16, /*num_ranks=*/1);
     allocated = estimate.parameters / 2 + estimate.activations;  // no moments here
   }
   const uint64_t after = core::resident_bytes();
@@ -123,18 +123,19 @@ std::string memory_line(const MemoryPlan& memory) {
 
 }  // namespace
 
-MemoryPlan plan_memory(const config::Config& config) {
-  return {.program = kBytesAtStart + first_step_bytes(config),
-          .training = model::estimate_memory(config, config.train.dtype == config::Dtype::kBfloat16)};
+MemoryPlan plan_memory(const config::Config& config, int64_t num_ranks) {
+  return {
+      .program = kBytesAtStart + first_step_bytes(config),
+      .training = model::estimate_memory(config, config.train.dtype == config::Dtype::kBfloat16, num_ranks)};
 }
 
-std::string start_text(const RunPlan& plan, const DataSources& sources) {
+std::string start_text(const RunPlan& plan, const DataSources& sources, int64_t num_ranks) {
   const config::Config& config = plan.config;
   const config::ModelConfig& model = config.model;
   const bool bfloat16 = config.train.dtype == config::Dtype::kBfloat16;
   config::Config ahead = with_kind(config, plan.kind);
   ahead.train.swap_attention = coming_swap(plan);
-  const MemoryPlan memory = plan_memory(ahead);
+  const MemoryPlan memory = plan_memory(ahead, num_ranks);
   const int64_t batch_tokens = config.train.global_batch_size * config.data.sequence_length;
   const double budget = static_cast<double>(batch_tokens) * static_cast<double>(config.train.max_steps);
   const double epoch = static_cast<double>(sources.num_windows * config.data.sequence_length);
@@ -150,13 +151,16 @@ std::string start_text(const RunPlan& plan, const DataSources& sources) {
                            core::human_count(static_cast<double>(sources.training.num_tokens())),
                            sources.num_windows, config.data.sequence_length,
                            sources.document_token_id ? ", attention within documents" : "")},
-      {"batch", fmt::format("{} sequences = {} tokens a step, in micro-batches of {}",
-                            config.train.global_batch_size, batch_tokens, config.train.micro_batch_size)},
+      {"batch", fmt::format("{} sequences = {} tokens a step, in micro-batches of {}{}",
+                            config.train.global_batch_size, batch_tokens, config.train.micro_batch_size,
+                            num_ranks > 1 ? fmt::format(" on {} ranks", num_ranks) : "")},
       {"budget", fmt::format("{} steps, {} tokens, {:.2f} epochs", config.train.max_steps,
                              core::human_count(budget), budget / epoch)},
       {"optimizer", schedule_line(config.optimizer)},
       {"compute",
-       fmt::format("cpu, {} threads, {}", at::get_num_threads(), bfloat16 ? "bfloat16" : "float32")},
+       fmt::format("{}cpu, {} threads, {}", num_ranks > 1 ? fmt::format("{} ranks, each ", num_ranks) : "",
+                   at::get_num_threads(), bfloat16 ? "bfloat16" : "float32") +
+           (num_ranks > 1 && config.parallel.zero_stage == 1 ? ", optimizer shared out (ZeRO-1)" : "")},
       {"memory", memory_line(memory)}};
   std::string text = fmt::format("ssgpt {} ({})", core::version(), core::git_revision());
   for (const auto& [name, value] : rows) text += fmt::format("\n  {:<10} {}", name, value);

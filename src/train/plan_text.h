@@ -22,12 +22,13 @@ struct MemoryPlan {
   }
 };
 
-// Device and dtype are resolved. Allocates a few megabytes for a moment, whatever the config.
-MemoryPlan plan_memory(const config::Config& config);
+// Of rank 0, which holds the most, of `num_ranks`. Device and dtype are resolved. Allocates a few megabytes
+// for a moment, whatever the config.
+MemoryPlan plan_memory(const config::Config& config, int64_t num_ranks);
 
 // A table of what will run: model, attention, data, batch, optimizer, precision, memory, token budget. Device
 // and dtype are resolved.
-std::string start_text(const RunPlan& plan, const DataSources& sources);
+std::string start_text(const RunPlan& plan, const DataSources& sources, int64_t num_ranks);
 
 // One line: the share of each phase in the time of the loop.
 void log_phase_times(const metrics::PhaseTimers& timers);

@@ -50,17 +50,19 @@ double seconds_since_epoch() {
 
 Recorder::Recorder(const config::Config& config, const model::GPT& model,
                    const std::filesystem::path& run_directory, const checkpoint::TrainerState& state,
-                   bool has_earlier_points)
+                   bool has_earlier_points, parallel::Communicator& communicator)
     : config_(config),
+      communicator_(communicator),
       flops_per_token_(model::flops_per_token(config.model, config.data.sequence_length)),
-      peak_flops_(measure_peak_flops(model.execution())),
-      jsonl_(metrics_path(run_directory)),
+      peak_flops_(communicator.sum(measure_peak_flops(model.execution()))),
       meters_(at::zeros({3}, at::TensorOptions(model.execution().device).dtype(at::kDouble))),
       step_(state.step),
       tokens_(state.tokens) {
-  core::log::info(
-      "MFU counts {:.1f} MFLOP a token against {:.0f} GFLOP/s, the speed of a large product just measured.",
-      flops_per_token_ * 1e-6, peak_flops_ * 1e-9);
+  smoothed_.restore({.value = state.smoothed_loss, .weight = state.smoothed_weight});
+  meters_.select(0, kLossSum).fill_(communicator.is_main() ? state.loss_sum : 0.0);
+  meters_.select(0, kLossCount).fill_(static_cast<double>(state.loss_steps));
+  if (!communicator.is_main()) return;
+  jsonl_ = std::make_unique<metrics::JsonlSink>(metrics_path(run_directory));
   if (config.log.tensorboard) {
     tensorboard_ =
         std::make_unique<metrics::TensorBoardSink>(run_directory, has_earlier_points ? state.step : -1);
@@ -69,9 +71,10 @@ Recorder::Recorder(const config::Config& config, const model::GPT& model,
   if (!config.evaluate.samples.prompts.empty()) {
     samples_ = std::make_unique<metrics::JsonlSink>(samples_path(run_directory));
   }
-  smoothed_.restore({.value = state.smoothed_loss, .weight = state.smoothed_weight});
-  meters_.select(0, kLossSum).fill_(state.loss_sum);
-  meters_.select(0, kLossCount).fill_(static_cast<double>(state.loss_steps));
+  core::log::info(
+      "MFU counts {:.1f} MFLOP a token against {:.0f} GFLOP/s, the speed of a large product just measured{}.",
+      flops_per_token_ * 1e-6, peak_flops_ * 1e-9,
+      communicator.world_size() > 1 ? fmt::format(" on {} ranks at once", communicator.world_size()) : "");
 }
 
 bool Recorder::line_due(int64_t step) const {
@@ -93,7 +96,7 @@ void Recorder::record(const StepResult& result, model::GPT& model) {
 
 void Recorder::add_training_figures(const StepResult& result, model::GPT& model) {
   check_finite();
-  const auto sum = meters_.select(0, kLossSum).item<double>();
+  const double sum = sum_loss_over_ranks();
   const auto count = meters_.select(0, kLossCount).item<double>();
   has_line_ = true;
   auto& values = line_.values;
@@ -114,6 +117,15 @@ void Recorder::add_training_figures(const StepResult& result, model::GPT& model)
   for (size_t layer = 0; layer < scales.size(); ++layer) {
     values.emplace_back(fmt::format("attention/scale/{}", layer), scales[layer]);
   }
+}
+
+// Leaves the sum with rank 0 and nothing with the others, as a resumed run finds it: so that it adds up in
+// the same order whether a save lay between or not.
+double Recorder::sum_loss_over_ranks() {
+  at::Tensor meter = meters_.select(0, kLossSum);
+  const double sum = communicator_.sum(meter.item<double>());
+  meter.fill_(communicator_.is_main() ? sum : 0.0);
+  return sum;
 }
 
 void Recorder::check_finite() {
@@ -171,7 +183,7 @@ void Recorder::finish_step() {
   line_.step = step_;
   line_.tokens = tokens_;
   line_.time = seconds_since_epoch();
-  jsonl_.write(line_);
+  if (jsonl_) jsonl_->write(line_);
   if (tensorboard_) {
     tensorboard_->write(line_);
     tensorboard_->flush();
@@ -199,14 +211,14 @@ void Recorder::finish_step() {
 void Recorder::save_state(checkpoint::TrainerState& state) {
   state.step = step_;
   state.tokens = tokens_;
-  state.loss_sum = meters_.select(0, kLossSum).item<double>();
+  state.loss_sum = sum_loss_over_ranks();
   state.loss_steps = static_cast<int64_t>(meters_.select(0, kLossCount).item<double>());
   state.smoothed_loss = smoothed_.state().value;
   state.smoothed_weight = smoothed_.state().weight;
 }
 
 void Recorder::flush() {
-  jsonl_.sync();
+  if (jsonl_) jsonl_->sync();
   if (samples_) samples_->sync();
   if (tensorboard_) tensorboard_->flush();
 }

@@ -1,11 +1,12 @@
 // Turns steps into metrics: means between lines, throughput, ETA, and the sinks they go to. Decides when a
-// line is due; a step without a line is not waited for.
+// line is due; a step without a line is not waited for, and nothing of it goes between ranks.
 #pragma once
 
 #include "checkpoint/state.h"
 #include "config/config.h"
 #include "metrics/meters.h"
 #include "metrics/sinks.h"
+#include "parallel/communicator.h"
 #include "train/samples.h"
 #include "train/training_step.h"
 #include "train/validation.h"
@@ -21,12 +22,14 @@ namespace ssgpt::train {
 
 class Recorder {
  public:
-  // Opens the sinks in the run directory. `model`: whose steps are recorded; its device's peak speed is
-  // measured for the MFU. `state`: of the checkpoint that the run goes on from; a new one has step 0.
-  // `has_earlier_points`: the directory has event files of TensorBoard with points that may lie beyond that
-  // step.
+  // Opens the sinks in the run directory, on rank 0. All ranks of the communicator, which outlives this, make
+  // the same calls; they come to the same figures. `model`: whose steps are recorded; its device's peak speed
+  // is measured for the MFU, on all ranks at once. `state`: of the checkpoint that the run goes on from; a
+  // new one has step 0. `has_earlier_points`: the directory has event files of TensorBoard with points that
+  // may lie beyond that step.
   Recorder(const config::Config& config, const model::GPT& model, const std::filesystem::path& run_directory,
-           const checkpoint::TrainerState& state, bool has_earlier_points);
+           const checkpoint::TrainerState& state, bool has_earlier_points,
+           parallel::Communicator& communicator);
 
   void start() { throughput_.start(); }  // just before the first step
 
@@ -54,19 +57,22 @@ class Recorder {
 
  private:
   bool line_due(int64_t step) const;
+  double sum_loss_over_ranks();
   void add_training_figures(const StepResult& result, model::GPT& model);
   void warn_of_spike(double loss, int64_t step);
 
   const config::Config config_;
+  parallel::Communicator& communicator_;
   const double flops_per_token_;
-  const double peak_flops_;  // per second
-  metrics::JsonlSink jsonl_;
+  const double peak_flops_;                      // per second, of all ranks together
+  std::unique_ptr<metrics::JsonlSink> jsonl_;    // on rank 0, as are the others
   std::unique_ptr<metrics::JsonlSink> samples_;  // where there are prompts
   std::unique_ptr<metrics::TensorBoardSink> tensorboard_;
   metrics::ThroughputMeter throughput_;
   metrics::SmoothedMean smoothed_;
-  // On the device, fp64 (3): sum of the finite mean losses since the last line, how many they are, and the
-  // number of the first step that was not finite since the last check (0: none).
+  // On the device, fp64 (3): sum of the finite mean losses since the last line, of which each rank holds its
+  // part; how many they are; and the number of the first step that was not finite since the last check (0:
+  // none).
   at::Tensor meters_;
   metrics::Record line_;
   bool has_line_ = false;

@@ -137,7 +137,7 @@ std::string new_run_id() {
 }
 
 void write_run_files(const std::filesystem::path& run_directory, const config::Config& config,
-                     const RunRecord& record) {
+                     const RunRecord& record, int64_t num_ranks) {
   core::write_text_atomically(config_path(run_directory), config::dump(config));
   std::optional<Json> earlier = read_json(run_directory);
   if (earlier && (*earlier)["run_id"] != record.run_id) earlier.reset();
@@ -147,6 +147,7 @@ void write_run_files(const std::filesystem::path& run_directory, const config::C
                       {"command", record.command_line},
                       {"revision", core::git_revision()},
                       {"host", hardware_now["host"]},
+                      {"ranks", num_ranks},
                       {"threads", hardware_now["threads"]}});
   Json json = {{"run_id", record.run_id},
                {"name", config.run.name},

@@ -44,9 +44,9 @@ void inherit(const RunRecord& earlier, int64_t step, RunRecord& record);
 std::string new_run_id();  // 16 hexadecimal digits from the system's randomness
 
 // Writes config.yaml and run.json (with revision, library versions and hardware), atomically. The record of a
-// run that is continued keeps its first command line and gains this one.
+// run that is continued keeps its first command line and gains this one. num_ranks: of processes that train.
 void write_run_files(const std::filesystem::path& run_directory, const config::Config& config,
-                     const RunRecord& record);
+                     const RunRecord& record, int64_t num_ranks);
 
 // Held while a process trains into the directory; released by the system when the process ends, however it
 // ends.

@@ -29,8 +29,19 @@ bool is_checkpoint(const fs::path& path) {
   return fs::exists(path / "manifest.json") || fs::exists(path / "config.json");
 }
 
+// Rank 0 looks, since every byte of a checkpoint is read for it, and tells the others.
+std::optional<checkpoint::Entry> find_newest(const fs::path& run_directory, parallel::Board& board) {
+  const std::string found = board.from_rank_zero("newest checkpoint", [&]() -> std::string {
+    const std::optional<checkpoint::Entry> entry = checkpoint::find_newest_valid(run_directory);
+    return entry ? fmt::format("{} {}", entry->step, entry->directory.string()) : "none";
+  });
+  if (found == "none") return std::nullopt;
+  const size_t blank = found.find(' ');
+  return checkpoint::Entry{.step = std::stoll(found.substr(0, blank)), .directory = found.substr(blank + 1)};
+}
+
 // --resume DIR: a checkpoint, or a run, of which the newest valid checkpoint is meant.
-Source find_source(const fs::path& path) {
+Source find_source(const fs::path& path, parallel::Board& board) {
   if (!fs::is_directory(path)) {
     throw core::InputError(
         "--resume {}: there is no such directory. Give a checkpoint (RUN/checkpoints/step-...), a run "
@@ -41,7 +52,7 @@ Source find_source(const fs::path& path) {
   if (is_checkpoint(path)) {
     source.checkpoint = path;
   } else {
-    const std::optional<checkpoint::Entry> entry = checkpoint::find_newest_valid(path);
+    const std::optional<checkpoint::Entry> entry = find_newest(path, board);
     if (!entry)
       throw core::InputError("--resume {}: it holds neither a checkpoint nor a run with checkpoints.",
                              path.string());
@@ -240,14 +251,14 @@ RunPlan plan_resume_from(const TrainOptions& options, const Source& source, bool
 
 // Continues the run in `run_directory` from `entry`, its newest checkpoint that verifies.
 RunPlan plan_continue(const TrainOptions& options, const fs::path& run_directory,
-                      const checkpoint::Entry& entry) {
-  Source source = find_source(entry.directory);
+                      const checkpoint::Entry& entry, parallel::Board& board) {
+  Source source = find_source(entry.directory, board);
   source.run_directory = run_directory;
   source.is_verified = true;
   return plan_resume_from(options, source, /*fork=*/false);
 }
 
-RunPlan plan_resume_auto(const TrainOptions& options) {
+RunPlan plan_resume_auto(const TrainOptions& options, parallel::Board& board) {
   fs::path run_directory;
   if (options.run_directory) {
     run_directory = *options.run_directory;
@@ -256,8 +267,8 @@ RunPlan plan_resume_auto(const TrainOptions& options) {
   } else {
     throw core::UsageError("--resume auto needs --config or --run-dir, to know which run is meant.");
   }
-  const std::optional<checkpoint::Entry> entry = checkpoint::find_newest_valid(run_directory);
-  if (entry) return plan_continue(options, run_directory, *entry);
+  const std::optional<checkpoint::Entry> entry = find_newest(run_directory, board);
+  if (entry) return plan_continue(options, run_directory, *entry, board);
   const std::optional<RunRecord> record = read_run_record(run_directory);
   if (record && record->parent && !options.init_from) {
     throw core::UsageError(
@@ -272,15 +283,15 @@ RunPlan plan_resume_auto(const TrainOptions& options) {
   return plan;
 }
 
-RunPlan plan_resume(const TrainOptions& options) {
+RunPlan plan_resume(const TrainOptions& options, parallel::Board& board) {
   const fs::path path = *options.resume;
-  const Source source = find_source(path);
+  const Source source = find_source(path, board);
   const bool same_directory =
       !options.run_directory ||
       (fs::exists(*options.run_directory) && fs::equivalent(*options.run_directory, source.run_directory));
   if (same_directory && !is_checkpoint(path)) {
     return plan_continue(options, path,
-                         {.step = source.summary.trainer->step, .directory = source.checkpoint});
+                         {.step = source.summary.trainer->step, .directory = source.checkpoint}, board);
   }
   const bool fork = !same_directory || !is_newest_of_its_run(source);
   if (fork && same_directory) {
@@ -302,7 +313,7 @@ AttentionKind kind_of_update(const config::Config& config,
   return swap ? swap->kind : config.model.attention.kind;
 }
 
-RunPlan plan_run(const TrainOptions& options) {
+RunPlan plan_run(const TrainOptions& options, parallel::Board& board) {
   const bool automatic = options.resume == "auto";
   if (options.resume && options.init_from && !automatic) {
     throw core::UsageError(
@@ -312,7 +323,7 @@ RunPlan plan_run(const TrainOptions& options) {
   }
   RunPlan plan;
   if (options.resume) {
-    plan = automatic ? plan_resume_auto(options) : plan_resume(options);
+    plan = automatic ? plan_resume_auto(options, board) : plan_resume(options, board);
   } else {
     plan = options.init_from ? plan_init_from(options) : plan_fresh(options);
     refuse_used_directory(plan.run_directory);
@@ -322,6 +333,7 @@ RunPlan plan_run(const TrainOptions& options) {
         "{} is at step {}, beyond train.max_steps {}, which is absolute: raise it to train on.",
         plan.checkpoint->string(), plan.first_step, plan.config.train.max_steps);
   }
+  plan.run_id = board.from_rank_zero("run id", [&] { return plan.run_id; });
   return plan;
 }
 

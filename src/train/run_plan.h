@@ -5,6 +5,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "config/config.h"
+#include "parallel/board.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -45,9 +46,11 @@ struct RunPlan {
   bool restarts = false;  // the directory holds a run that never saved: it is begun again
 };
 
-// Throws core::UsageError where the options, the config and the checkpoint do not fit together (all
-// differences listed), core::InputError where a checkpoint does not load.
-RunPlan plan_run(const TrainOptions& options);
+// All ranks, each with its own board: every rank plans from the same files and comes to the same plan, for
+// which rank 0 alone looks for the newest checkpoint and draws the run's id. Throws core::UsageError where
+// the options, the config and the checkpoint do not fit together (all differences listed), core::InputError
+// where a checkpoint does not load.
+RunPlan plan_run(const TrainOptions& options, parallel::Board& board);
 
 // The kind of update number `update` (1 for the first): of the later of the two swaps that come before it,
 // the one by hand where both are at the same step, else model.attention.kind.

@@ -3,11 +3,15 @@
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/version.h"
 #include "metrics/sinks.h"
+#include "parallel/weights_check.h"
 #include "train/device.h"
 #include "train/run_directory.h"
 
 #include <utility>
+
+#include <fmt/ranges.h>
 
 namespace ssgpt::train {
 namespace {
@@ -71,13 +75,14 @@ StartingPoint read_start(const RunPlan& plan, const DataSources& sources) {
   return start;
 }
 
-Start make_start(const RunPlan& plan, const DataSources& sources) {
+Start make_start(const RunPlan& plan, const DataSources& sources, parallel::Communicator& communicator) {
   StartingPoint point = read_start(plan, sources);
   model::GPTSpec spec{.config = plan.config.model,
                       .sequence_length = plan.config.data.sequence_length,
                       .document_token_id = sources.document_token_id};
   spec.config.attention.kind = plan.kind;
-  auto training_step = std::make_unique<TrainingStep>(plan.config, spec, execution_of(plan.config.train));
+  auto training_step =
+      std::make_unique<TrainingStep>(plan.config, spec, execution_of(plan.config.train), communicator);
   if (point.snapshot) {
     training_step->load(point.snapshot->flat);
   } else {
@@ -87,8 +92,33 @@ Start make_start(const RunPlan& plan, const DataSources& sources) {
   return {.training_step = std::move(training_step), .state = std::move(point.state)};
 }
 
+void require_same_start(const RunPlan& plan, const DataSources& sources, const Start& start,
+                        parallel::Board& board) {
+  const auto different_keys = [](const std::string& of_rank_zero, const std::string& own) {
+    std::vector<std::string> lines;
+    for (const config::Difference& difference :
+         config::differences(config::parse(of_rank_zero, "rank 0"), config::parse(own, "this rank"))) {
+      lines.push_back(
+          fmt::format("{}: {} on rank 0, {} here", difference.key, difference.before, difference.after));
+    }
+    return fmt::format("{}", fmt::join(lines, "; "));
+  };
+  const std::string validation = sources.validation ? sources.validation->fingerprint() : "none";
+  parallel::require_agreement(
+      board, "start",
+      {{.name = "the program's revision", .value = core::git_revision()},
+       {.name = "the config", .value = config::dump(plan.config), .difference = different_keys},
+       {.name = "the training shards' fingerprint", .value = sources.training.fingerprint()},
+       {.name = "the validation shards' fingerprint", .value = validation},
+       {.name = "the run directory", .value = fs::weakly_canonical(plan.run_directory).string()},
+       {.name = "the step to start from", .value = std::to_string(plan.first_step)},
+       {.name = "the attention", .value = std::string(to_string(plan.kind))},
+       {.name = "the initial weights' checksum",
+        .value = parallel::weights_checksum(start.training_step->model().parameters().flat_master())}});
+}
+
 void prepare_run_directory(const RunPlan& plan, const DataSources& sources, const Start& start,
-                           const std::string& command_line) {
+                           const std::string& command_line, int64_t num_ranks) {
   const fs::path& run_directory = plan.run_directory;
   const bool expects_run = plan.mode == StartMode::kContinue || plan.restarts;
   if (!expects_run && holds_run(run_directory)) refuse_changed_directory(run_directory);
@@ -119,7 +149,7 @@ void prepare_run_directory(const RunPlan& plan, const DataSources& sources, cons
       record.first_step.reset();  // where the run began is not known
     }
   }
-  write_run_files(run_directory, plan.config, record);
+  write_run_files(run_directory, plan.config, record, num_ranks);
 }
 
 }  // namespace ssgpt::train

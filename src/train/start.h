@@ -27,12 +27,18 @@ struct Start {
   checkpoint::TrainerState state;
 };
 
-// Builds the model and the optimizer with initial values or those of the checkpoint. Writes nothing.
-Start make_start(const RunPlan& plan, const DataSources& sources);
+// Builds the model and the optimizer with initial values or those of the checkpoint. Writes nothing. The
+// communicator outlives what is returned.
+Start make_start(const RunPlan& plan, const DataSources& sources, parallel::Communicator& communicator);
 
-// Log file, config.yaml, run.json; cuts what a resumed run makes again. The caller holds the RunLock. Throws
-// core::UsageError where another process changed the directory since it was planned.
+// Throws where this rank would not train the same model on the same data by the same program as rank 0
+// (core::UsageError), or another rank would not (parallel::PeerFailure). All ranks.
+void require_same_start(const RunPlan& plan, const DataSources& sources, const Start& start,
+                        parallel::Board& board);
+
+// Log file, config.yaml, run.json; cuts what a resumed run makes again. On rank 0, whose caller holds the
+// RunLock. Throws core::UsageError where another process changed the directory since it was planned.
 void prepare_run_directory(const RunPlan& plan, const DataSources& sources, const Start& start,
-                           const std::string& command_line);
+                           const std::string& command_line, int64_t num_ranks);
 
 }  // namespace ssgpt::train

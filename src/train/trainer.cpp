@@ -6,6 +6,7 @@
 #include "core/log.h"
 #include "core/stop_signal.h"
 #include "data/loader.h"
+#include "parallel/weights_check.h"
 #include "train/data_sources.h"
 #include "train/device.h"
 #include "train/plan_text.h"
@@ -31,8 +32,8 @@ using Scope = metrics::PhaseTimers::Scope;
 
 class Trainer {
  public:
-  // The run directory must be there.
-  Trainer(const RunPlan& plan, DataSources sources, Start start);
+  // The run directory must be there, and the communicator open.
+  Trainer(const RunPlan& plan, DataSources sources, Start start, parallel::Communicator& communicator);
   TrainResult run();
 
  private:
@@ -44,10 +45,12 @@ class Trainer {
   void evaluate();
   void write_samples();
   void save();
-  checkpoint::Snapshot live_snapshot();
+  void check_weights_if_due();
+  checkpoint::Snapshot snapshot_of(checkpoint::FlatState flat) const;
   Scope scope(Phase phase) { return Scope(timers_, static_cast<size_t>(phase)); }
 
   const config::Config config_;
+  parallel::Communicator& communicator_;
   const DataSources sources_;
   const model::Execution execution_;
   const data::WindowSampler sampler_;
@@ -62,11 +65,12 @@ class Trainer {
   const bool saves_first_;  // a run that began from a checkpoint of another has one of its own from the start
   int64_t step_ = 0;        // finished updates
   int64_t saved_step_ = 0;  // of the newest checkpoint
-  int stop_signal_ = 0;     // read once a step, so that a step decides on one value
+  int stop_signal_ = 0;     // that the ranks agreed on
 };
 
-Trainer::Trainer(const RunPlan& plan, DataSources sources, Start start)
+Trainer::Trainer(const RunPlan& plan, DataSources sources, Start start, parallel::Communicator& communicator)
     : config_(plan.config),
+      communicator_(communicator),
       sources_(std::move(sources)),
       execution_(execution_of(plan.config.train)),
       sampler_(plan.config.run.seed, sources_.num_windows),
@@ -74,11 +78,12 @@ Trainer::Trainer(const RunPlan& plan, DataSources sources, Start start)
       state_(std::move(start.state)),
       training_step_(std::move(start.training_step)),
       recorder_(plan.config, training_step_->model(), plan.run_directory, state_,
-                /*has_earlier_points=*/plan.mode == StartMode::kContinue || plan.restarts),
-      loader_(sources_.training, sampler_, loader_options(plan.config, plan.first_step)),
+                /*has_earlier_points=*/plan.mode == StartMode::kContinue || plan.restarts, communicator),
+      loader_(sources_.training, sampler_,
+              loader_options(plan.config, plan.first_step, communicator.rank(), communicator.world_size())),
       writer_(plan.run_directory,
               {.keep_last = config_.checkpoint.keep_last, .keep_every = config_.checkpoint.keep_every},
-              config_.checkpoint.async, config_.checkpoint.verify),
+              config_.checkpoint.async, config_.checkpoint.verify, communicator.make_board()),
       saves_first_(plan.mode == StartMode::kFork || plan.mode == StartMode::kInitFrom),
       step_(plan.first_step),
       saved_step_(plan.first_step) {}
@@ -89,7 +94,8 @@ TrainResult Trainer::run() {
   while (!done() && stop_signal_ == 0) {
     swap_if_due();
     take_step();
-    stop_signal_ = stop_.received();
+    check_weights_if_due();
+    stop_signal_ = communicator_.agree_on_stop(step_, stop_.received());
     if (evaluation_due()) evaluate();
     recorder_.finish_step();
     if (checkpoint_due()) save();
@@ -131,10 +137,11 @@ void Trainer::swap_if_due() {
                   to_string(wanted));
   config::AttentionConfig attention = config_.model.attention;
   attention.kind = wanted;
-  const checkpoint::Snapshot swapped = checkpoint::with_attention(live_snapshot(), attention);
+  const checkpoint::Snapshot swapped =
+      checkpoint::with_attention(snapshot_of(training_step_->whole_state()), attention);
   training_step_.reset();  // before the next is allocated
   malloc_trim(0);          // the holes between what lives on would stay resident beside the new one
-  training_step_ = std::make_unique<TrainingStep>(config_, swapped.spec, execution_);
+  training_step_ = std::make_unique<TrainingStep>(config_, swapped.spec, execution_, communicator_);
   training_step_->load(swapped.flat);
   recorder_.resume();
 }
@@ -144,9 +151,9 @@ void Trainer::evaluate() {
   {
     const Scope timing = scope(Phase::kEvaluate);
     recorder_.record_validation(mean_window_loss(training_step_->model(), *sources_.validation,
-                                                 sources_.validation_windows,
-                                                 config_.train.micro_batch_size));
-    write_samples();
+                                                 sources_.validation_windows, config_.train.micro_batch_size,
+                                                 communicator_));
+    if (communicator_.is_main()) write_samples();
   }
   recorder_.resume();
 }
@@ -167,15 +174,23 @@ void Trainer::save() {
     recorder_.check_finite();
     recorder_.flush();
     recorder_.save_state(state_);
-    writer_.save(live_snapshot());
+    writer_.save(snapshot_of(training_step_->flat_state()));
     saved_step_ = step_;
   }
   recorder_.resume();
 }
 
-checkpoint::Snapshot Trainer::live_snapshot() {
+void Trainer::check_weights_if_due() {
+  const int64_t every = config_.parallel.check_every;
+  if (every == 0 || step_ % every != 0) return;
+  recorder_.pause();
+  parallel::require_equal_weights(communicator_, training_step_->model().parameters().flat_master(), step_);
+  recorder_.resume();
+}
+
+checkpoint::Snapshot Trainer::snapshot_of(checkpoint::FlatState flat) const {
   return {.spec = training_step_->model().spec(),
-          .flat = training_step_->flat_state(),
+          .flat = std::move(flat),
           .trainer = state_,
           .tokenizer = config_.data.tokenizer};
 }
@@ -194,7 +209,7 @@ void keep_freed_memory() {
 
 }  // namespace
 
-TrainResult train(RunPlan plan, const std::string& command_line) {
+TrainResult train(RunPlan plan, const std::string& command_line, parallel::Communicator& communicator) {
   keep_freed_memory();
   if (plan.mode == StartMode::kContinue && plan.first_step == plan.config.train.max_steps) {
     core::log::info("{} is complete: {} of {} steps are done. Raise train.max_steps to train on.",
@@ -202,14 +217,21 @@ TrainResult train(RunPlan plan, const std::string& command_line) {
     return {.step = plan.first_step, .stop_signal = 0};
   }
   DataSources sources = open_data(plan.config);
-  resolve_device_and_dtype(plan.config);
+  resolve_together(plan.config, communicator.board());
   check_samples(plan.config, sources);
-  Start start = make_start(plan, sources);
-  core::create_writable_directory(plan.run_directory);
-  const RunLock lock(plan.run_directory);
-  prepare_run_directory(plan, sources, start, command_line);
-  core::log::info("{}", start_text(plan, sources));
-  Trainer trainer(plan, std::move(sources), std::move(start));
+  Start start = make_start(plan, sources, communicator);
+  require_same_start(plan, sources, start, communicator.board());
+  std::optional<RunLock> lock;
+  communicator.board().from_rank_zero("run directory", [&] {
+    core::create_writable_directory(plan.run_directory);
+    lock.emplace(plan.run_directory);
+    prepare_run_directory(plan, sources, start, command_line, communicator.world_size());
+    return plan.run_directory.string();
+  });
+  if (!communicator.is_main()) core::log::add_file(log_path(plan.run_directory));
+  core::log::info("{}", start_text(plan, sources, communicator.world_size()));
+  communicator.open(execution_of(plan.config.train).device, plan.config.parallel.timeout_s);
+  Trainer trainer(plan, std::move(sources), std::move(start), communicator);
   const TrainResult result = trainer.run();
   if (result.stop_signal != 0) {
     core::log::info("Stopped by signal {} after step {}; saved. Continue with --resume auto.",
@@ -220,12 +242,13 @@ TrainResult train(RunPlan plan, const std::string& command_line) {
   return result;
 }
 
-std::string describe_plan(RunPlan plan) {
+std::string describe_plan(RunPlan plan, int64_t num_ranks) {
   const DataSources sources = open_data(plan.config);
   resolve_device_and_dtype(plan.config);
   if (plan.checkpoint) read_start(plan, sources);
   check_samples(plan.config, sources);
-  return config::dump(plan.config) + "\n" + start_text(plan, sources);
+  config::accumulation_steps(plan.config.train, num_ranks);
+  return config::dump(plan.config) + "\n" + start_text(plan, sources, num_ranks);
 }
 
 }  // namespace ssgpt::train

@@ -2,6 +2,7 @@
 // the stop.
 #pragma once
 
+#include "parallel/communicator.h"
 #include "train/run_plan.h"
 
 #include <string>
@@ -13,12 +14,14 @@ struct TrainResult {
   int stop_signal = 0;  // the signal that ended the run early, after a checkpoint; 0: it came to its end
 };
 
-// Runs the plan; `command_line` goes into run.json. Throws core::RunError where the loss stops being finite
-// (the last good checkpoint stays) or a file cannot be written, and core::InputError for bad data.
-TrainResult train(RunPlan plan, const std::string& command_line);
+// Runs the plan, on every rank of the communicator; rank 0 writes the run's files. `command_line` goes into
+// run.json. Throws core::RunError where the loss stops being finite (the last good checkpoint stays) or a
+// file cannot be written, core::InputError for bad data, core::UsageError where the ranks do not agree on
+// what they train, and parallel::PeerFailure where another rank fails.
+TrainResult train(RunPlan plan, const std::string& command_line, parallel::Communicator& communicator);
 
-// What --dry-run prints: the resolved config, parameters, memory, token budget. Opens every input, and throws
-// as train().
-std::string describe_plan(RunPlan plan);
+// What --dry-run prints: the resolved config, parameters, memory, token budget of each of `num_ranks`
+// processes. Opens every input, and throws as train().
+std::string describe_plan(RunPlan plan, int64_t num_ranks);
 
 }  // namespace ssgpt::train

@@ -9,7 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 namespace ssgpt::train {
 namespace {
@@ -27,20 +29,29 @@ std::vector<optim::TensorExtent> extents(const model::ParameterStore& parameters
 }  // namespace
 
 metrics::PhaseTimers make_phase_timers() {
-  return metrics::PhaseTimers({"fetch", "forward and backward", "clip", "update", "evaluate", "checkpoint"});
+  return metrics::PhaseTimers(
+      {"fetch", "forward and backward", "reduce", "clip", "update", "evaluate", "checkpoint"});
 }
 
 TrainingStep::TrainingStep(const config::Config& config, const model::GPTSpec& spec,
-                           const model::Execution& execution)
+                           const model::Execution& execution, parallel::Communicator& communicator)
     : config_(config),
-      accumulation_steps_(config::accumulation_steps(config.train)),
-      model_(std::make_unique<model::GPT>(spec, execution)),
+      accumulation_steps_(config::accumulation_steps(config.train, communicator.world_size())),
+      communicator_(communicator),
+      model_(std::make_unique<model::GPT>(
+          spec, model::Execution{.device = execution.device,
+                                 .dtype = execution.dtype,
+                                 .flat_granule = parallel::flat_granule(communicator.world_size())})),
+      reduction_(std::make_unique<parallel::GradientReduction>(
+          communicator, model_->parameters().flat_grad(),
+          parallel::GradientReduction::Options{.bucket_mb = config.parallel.bucket_mb,
+                                               .shard = config.parallel.zero_stage == 1})),
       loss_sum_(at::zeros({1}, at::TensorOptions(execution.device).dtype(at::kDouble))) {
   const model::ParameterStore& parameters = model_->parameters();
   const config::OptimizerConfig& optimizer = config.optimizer;
   optimizer_ = std::make_unique<optim::AdamW>(
       parameters.flat_master(), parameters.flat_grad(),
-      optim::decay_slices(extents(parameters), optimizer.weight_decay),
+      optim::decay_slices(extents(parameters), optimizer.weight_decay), reduction_->owned(),
       optim::AdamWOptions{.beta1 = optimizer.betas[0], .beta2 = optimizer.betas[1], .eps = optimizer.eps});
 }
 
@@ -68,22 +79,30 @@ StepResult TrainingStep::run(int64_t step, data::BatchLoader& loader, metrics::P
       const core::ProfileScope scope("fetch");
       const data::MicroBatch& micro_batch = loader.next();
       fill_batch(micro_batch.tokens, micro_batch.rows, micro_batch.columns, batch_);
-      result.tokens += batch_.targets.numel();
+      // Every rank's micro-batches have one shape, and each of their targets is predicted.
+      result.tokens += batch_.targets.numel() * communicator_.world_size();
     }
     const Scope timing = phase_timer(Phase::kForwardBackward);
-    model_->forward_backward(batch_.inputs, batch_.targets, loss_sum_);
+    const bool last = i + 1 == accumulation_steps_;
+    model_->forward_backward(batch_.inputs, batch_.targets, loss_sum_,
+                             last ? [this](int64_t offset) { reduce_from(offset); } : model::GradientFinal());
+  }
+  {
+    const Scope timing = phase_timer(Phase::kReduce);
+    reduction_->finish();
   }
   optim::ClippedGradient clipped;
   {
     const Scope timing = phase_timer(Phase::kClip);
     const core::ProfileScope scope("clip", {.flops = 0.0, .bytes = flat_bytes});
-    clipped = optim::clip_by_global_norm(model_->parameters().flat_grad(), loss_sum_, result.tokens,
+    clipped = optim::clip_by_global_norm(reduction_->squared_norm(), loss_sum_, result.tokens,
                                          config_.train.clip_grad_norm);
   }
   const Scope timing = phase_timer(Phase::kUpdate);
   // Weight, gradient and two moments are read, weight and moments written.
   const core::ProfileScope scope("update", {.flops = 0.0, .bytes = 7.0 * flat_bytes + shadow_bytes});
   optimizer_->step(step, result.learning_rate, clipped.factor);
+  reduction_->gather(master);
   model_->parameters().refresh_compute();
   result.loss_sum = loss_sum_;
   result.grad_norm = clipped.norm;
@@ -91,11 +110,41 @@ StepResult TrainingStep::run(int64_t step, data::BatchLoader& loader, metrics::P
   return result;
 }
 
+// A loss that is not finite on one rank must stop the update on all, and its gradient alone need not say so:
+// it goes into the gradient's last piece as NaN.
+void TrainingStep::reduce_from(int64_t offset) {
+  if (offset == 0 && communicator_.world_size() > 1) {
+    model_->parameters().flat_grad().narrow(0, 0, 1).add_(loss_sum_ * 0.0);
+  }
+  reduction_->final_from(offset);
+}
+
 checkpoint::FlatState TrainingStep::flat_state() const {
+  const bool whole = optimizer_->exp_avg().numel() == model_->parameters().flat_master().numel();
   return {.layout = model_->parameters().parameters(),
           .master = model_->parameters().flat_master(),
           .exp_avg = optimizer_->exp_avg(),
-          .exp_avg_sq = optimizer_->exp_avg_sq()};
+          .exp_avg_sq = optimizer_->exp_avg_sq(),
+          .moment_ranges = whole ? std::vector<core::Range>() : reduction_->owned()};
+}
+
+checkpoint::FlatState TrainingStep::whole_state() {
+  checkpoint::FlatState state = flat_state();
+  if (state.moment_ranges.empty()) return state;
+  const auto gathered = [&](const at::Tensor& own) {
+    const at::Tensor whole = at::zeros_like(state.master);
+    int64_t first = 0;
+    for (const core::Range& range : state.moment_ranges) {
+      whole.narrow(0, range.begin, range.size()).copy_(own.narrow(0, first, range.size()));
+      first += range.size();
+    }
+    reduction_->gather(whole);
+    return whole;
+  };
+  state.exp_avg = gathered(state.exp_avg);
+  state.exp_avg_sq = gathered(state.exp_avg_sq);
+  state.moment_ranges.clear();
+  return state;
 }
 
 void TrainingStep::load(const checkpoint::FlatState& from) {

@@ -1,5 +1,5 @@
-// One update of the weights: micro-batches forward and backward, clip, AdamW. Owns the model and the
-// optimizer. Not responsible for when to log, evaluate, save or stop.
+// One update of the weights: micro-batches forward and backward, the gradient summed over ranks, clip, AdamW.
+// Owns the model and the optimizer. Not responsible for when to log, evaluate, save or stop.
 #pragma once
 
 #include "checkpoint/state.h"
@@ -8,6 +8,8 @@
 #include "metrics/meters.h"
 #include "model/gpt.h"
 #include "optim/adamw.h"
+#include "parallel/communicator.h"
+#include "parallel/gradient_reduction.h"
 #include "train/batch.h"
 
 #include <cstdint>
@@ -22,39 +24,52 @@ namespace ssgpt::train {
 struct StepResult {
   int64_t step = 0;  // number of this update, 1 for the first
   double learning_rate = 0.0;
-  int64_t tokens = 0;        // predicted in this step
-  at::Tensor loss_sum;       // fp64: cross-entropy summed over those tokens, nats
+  int64_t tokens = 0;        // predicted in this step by all ranks
+  at::Tensor loss_sum;       // fp64: cross-entropy summed over those of this rank, nats
   at::Tensor grad_norm;      // fp64: of the mean gradient, before clipping
   at::Tensor update_factor;  // fp32: not finite where the update was skipped
 };
 
 // The phases of a step and of the loop around it, by which the trainer reports where time went.
-enum class Phase : size_t { kFetch, kForwardBackward, kClip, kUpdate, kEvaluate, kCheckpoint };
+enum class Phase : size_t { kFetch, kForwardBackward, kReduce, kClip, kUpdate, kEvaluate, kCheckpoint };
 metrics::PhaseTimers make_phase_timers();
 
 class TrainingStep {
  public:
-  // Builds the model that `spec` describes and an optimizer with fresh moments. Weights are zero until they
-  // are initialised or loaded.
-  TrainingStep(const config::Config& config, const model::GPTSpec& spec, const model::Execution& execution);
+  // Builds the model that `spec` describes and an optimizer with fresh moments: of this rank's share, where
+  // parallel.zero_stage asks for it. Weights are zero until they are initialised or loaded. The communicator
+  // outlives this. Throws core::UsageError where the global batch does not divide among the ranks.
+  TrainingStep(const config::Config& config, const model::GPTSpec& spec, const model::Execution& execution,
+               parallel::Communicator& communicator);
 
-  // Update number `step` from the loader's next micro-batches. Throws core::InputError where the data do not
-  // read.
+  // Update number `step` from the loader's next micro-batches, which are this rank's; all ranks, with the
+  // communicator open. Throws core::InputError where the data do not read, parallel::PeerFailure where a rank
+  // is lost.
   StepResult run(int64_t step, data::BatchLoader& loader, metrics::PhaseTimers& timers);
 
   model::GPT& model() { return *model_; }
 
-  // Views of the live weights and moments: a snapshot that shares their memory.
+  // Views of the live weights and of the moments that this rank holds: a snapshot that shares their memory.
   checkpoint::FlatState flat_state() const;
+
+  // The same with whole moments, gathered from all ranks where these share them out. All ranks.
+  checkpoint::FlatState whole_state();
+
+  // Time and size of the gradient's way through the other ranks.
+  const parallel::GradientReduction& reduction() const { return *reduction_; }
 
   // Replaces weights and, where `from` has them, moments by those of the same name, then refreshes the
   // compute copy. Throws core::InputError where a parameter is missing in `from`, or has another shape.
   void load(const checkpoint::FlatState& from);
 
  private:
+  void reduce_from(int64_t offset);
+
   const config::Config config_;
   const int64_t accumulation_steps_;
+  parallel::Communicator& communicator_;
   std::unique_ptr<model::GPT> model_;
+  std::unique_ptr<parallel::GradientReduction> reduction_;
   std::unique_ptr<optim::AdamW> optimizer_;
   TensorBatch batch_;
   at::Tensor loss_sum_;  // fp64 (1)

@@ -9,13 +9,41 @@
 #include <limits>
 #include <vector>
 
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+
 namespace ssgpt::train {
+namespace {
+
+// sums: fp64 (windows), the loss summed over the `length` tokens of each.
+WindowLoss mean_of_windows(const at::Tensor& sums, int64_t length) {
+  double sum = 0.0;
+  double sum_of_squares = 0.0;
+  const double* windows = sums.const_data_ptr<double>();
+  for (int64_t i = 0; i < sums.numel(); ++i) {
+    sum += windows[i];
+    sum_of_squares += windows[i] * windows[i];
+  }
+  WindowLoss result;
+  const auto count = static_cast<double>(sums.numel());
+  const auto per_window = static_cast<double>(length);
+  result.tokens = sums.numel() * length;
+  result.loss = sum / (count * per_window);
+  const double variance =
+      (sum_of_squares - sum * sum / count) / (count - 1.0);  // of a window's sum; 0 / 0 for one window
+  result.stderr_ = sums.numel() > 1 ? std::sqrt(std::max(0.0, variance) / count) / per_window
+                                    : std::numeric_limits<double>::quiet_NaN();
+  return result;
+}
+
+}  // namespace
+
 int64_t sampled_window(int64_t i, int64_t num_windows, int64_t available) {
   return i * (available / num_windows) + i * (available % num_windows) / num_windows;
 }
 
 WindowLoss mean_window_loss(model::GPT& model, const data::TokenSource& source, int64_t num_windows,
-                            int64_t batch_size) {
+                            int64_t batch_size, parallel::Communicator& communicator) {
   const int64_t length = model.spec().sequence_length;
   const int64_t available = source.num_windows(length);
   SSGPT_CHECK(num_windows > 0 && batch_size > 0, "{} windows in batches of {}", num_windows, batch_size);
@@ -25,9 +53,11 @@ WindowLoss mean_window_loss(model::GPT& model, const data::TokenSource& source, 
   }
   std::vector<int32_t> tokens;
   TensorBatch batch;
-  double sum = 0.0;
-  double sum_of_squares = 0.0;
-  for (int64_t first = 0; first < num_windows; first += batch_size) {
+  // The loss of each window, from whichever rank; adding the zeros of the others rounds nothing.
+  const at::Tensor sums =
+      at::zeros({num_windows}, at::TensorOptions(model.execution().device).dtype(at::kDouble));
+  for (int64_t first = communicator.rank() * batch_size; first < num_windows;
+       first += communicator.world_size() * batch_size) {
     const int64_t rows = std::min(batch_size, num_windows - first);
     tokens.resize(static_cast<size_t>(rows * (length + 1)));
     for (int64_t row = 0; row < rows; ++row) {
@@ -38,24 +68,17 @@ WindowLoss mean_window_loss(model::GPT& model, const data::TokenSource& source, 
     }
     fill_batch(tokens, rows, length + 1, batch);
     const at::Tensor losses = model.token_losses(batch.inputs, batch.targets).cpu();
-    const float* loss = losses.const_data_ptr<float>();
+    const at::Tensor batch_sums = at::empty({rows}, at::kDouble);
     for (int64_t row = 0; row < rows; ++row) {
+      const float* loss = losses.const_data_ptr<float>() + row * length;
       double window = 0.0;
-      for (int64_t t = 0; t < length; ++t) window += static_cast<double>(loss[row * length + t]);
-      sum += window;
-      sum_of_squares += window * window;
+      for (int64_t t = 0; t < length; ++t) window += static_cast<double>(loss[t]);
+      batch_sums.mutable_data_ptr<double>()[row] = window;
     }
+    sums.narrow(0, first, rows).copy_(batch_sums);
   }
-  WindowLoss result;
-  const auto count = static_cast<double>(num_windows);
-  const auto per_window = static_cast<double>(length);
-  result.tokens = num_windows * length;
-  result.loss = sum / (count * per_window);
-  const double variance =
-      (sum_of_squares - sum * sum / count) / (count - 1.0);  // of a window's sum; 0 / 0 for one window
-  result.stderr_ = num_windows > 1 ? std::sqrt(std::max(0.0, variance) / count) / per_window
-                                   : std::numeric_limits<double>::quiet_NaN();
-  return result;
+  communicator.collectives().start_all_reduce(sums).wait();
+  return mean_of_windows(sums.cpu(), length);
 }
 
 }  // namespace ssgpt::train

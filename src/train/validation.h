@@ -3,6 +3,7 @@
 
 #include "data/token_source.h"
 #include "model/gpt.h"
+#include "parallel/communicator.h"
 
 #include <cstdint>
 
@@ -20,9 +21,10 @@ int64_t sampled_window(int64_t i, int64_t num_windows, int64_t available);
 
 // Loss over `num_windows` windows of `source`, spread evenly: window w predicts tokens w T + 1 ... (w + 1) T,
 // T = sequence_length of the model. Batches of `batch_size` rows; the sum is in fp64 over windows in order.
-// Changes nothing that training uses. Throws core::InputError where the source holds fewer windows or an id
-// beyond the vocabulary.
+// All ranks of the communicator, which share the batches out and come to the same result, bit for bit that of
+// one process. Changes nothing that training uses. Throws core::InputError where the source holds fewer
+// windows or an id beyond the vocabulary.
 WindowLoss mean_window_loss(model::GPT& model, const data::TokenSource& source, int64_t num_windows,
-                            int64_t batch_size);
+                            int64_t batch_size, parallel::Communicator& communicator);
 
 }  // namespace ssgpt::train

@@ -42,7 +42,6 @@ def test_overrides_are_checked(program, override, word):
 @pytest.mark.parametrize("change, word", [
     ({"data": {"format": "sft"}}, "data.format"),
     ({"train": {"device": "cuda"}}, "train.device"),
-    ({"parallel": {"zero_stage": 1}}, "parallel.zero_stage"),
 ])
 def test_what_this_build_lacks_is_refused_by_name(program, change, word):
     fails(program, 2, word, "not available in this build", changes=[change])

@@ -1,7 +1,9 @@
 """Checkpoints as others see them: the safetensors package, transformers, and models that transformers wrote."""
 
+import ctypes
 import json
 import os
+import re
 import shutil
 import tempfile
 
@@ -67,6 +69,73 @@ def test_files_open_with_the_safetensors_package(trained):
         for name, shape in shapes.items():
             assert moments.get_slice(f"{name}.exp_avg_sq").get_shape() == shape
             assert (moments.get_tensor(f"{name}.exp_avg_sq") >= 0).all()
+
+
+class Hash128(ctypes.Structure):
+    _fields_ = [("low", ctypes.c_uint64), ("high", ctypes.c_uint64)]
+
+
+def checksum(data):
+    xxhash = ctypes.CDLL("libxxhash.so.0")
+    xxhash.XXH3_128bits.restype = Hash128
+    value = xxhash.XXH3_128bits(data, ctypes.c_size_t(len(data)))
+    return f"{value.high:016x}{value.low:016x}"
+
+
+def list_files(directory):
+    """Writes the manifest of the files as they are."""
+    manifest = json.loads((directory / "manifest.json").read_text())
+    del manifest["self"]
+    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != "manifest.json")
+    manifest["files"] = {str(path.relative_to(directory)): {"size": path.stat().st_size,
+                                                            "checksum": checksum(path.read_bytes())} for path in files}
+    manifest["self"] = checksum(json.dumps(manifest, separators=(",", ":")).encode())
+    (directory / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def spread_moments(directory, ranks, cuts):
+    """Deals the pieces between the cuts of each parameter to the ranks in turn, as the format has it."""
+    whole = directory / "trainer" / "optimizer-00000-of-00001.safetensors"
+    moments = load_file(whole)
+    whole.unlink()
+    names = [name.removesuffix(".exp_avg") for name in moments if name.endswith(".exp_avg")]
+    for rank in range(ranks):
+        ranges, tensors = {}, {}
+        for name in names:
+            flat = {m: moments[f"{name}.{m}"].flatten() for m in ("exp_avg", "exp_avg_sq")}
+            bounds = [0, *(cut for cut in cuts if cut < flat["exp_avg"].numel()), flat["exp_avg"].numel()]
+            pieces = [piece for i, piece in enumerate(zip(bounds, bounds[1:])) if i % ranks == rank]
+            if not pieces:
+                continue
+            ranges[name] = [bound for piece in pieces for bound in piece]
+            shape = moments[f"{name}.exp_avg"].shape if pieces == [(0, bounds[-1])] else (-1,)
+            for m, values in flat.items():
+                tensors[f"{name}.{m}"] = torch.cat([values[a:b] for a, b in pieces]).reshape(shape)
+        save_file(tensors, directory / "trainer" / f"optimizer-{rank:05d}-of-{ranks:05d}.safetensors",
+                  metadata={"format": "pt", "ranges": json.dumps(ranges)})
+    list_files(directory)
+
+
+@pytest.mark.parametrize("ranks, cuts", [(2, [100, 101, 200, 1000]), (4, [100, 101])])
+def test_moments_spread_over_ranks_are_read(program, trained, ranks, cuts):
+    """Files made with the safetensors package alone, by what the format says. Of four ranks the last holds nothing."""
+    before = load_file(trained / "trainer" / "optimizer-00000-of-00001.safetensors")
+    copy = program.directory / "spread"
+    shutil.copytree(trained, copy)
+    spread_moments(copy, ranks, cuts)
+    found = json.loads(program.run("inspect", copy, "--json")[0])
+    assert found["state"] == "intact"
+    assert found["optimizer_files"] == ranks
+    assert re.search(rf"optimizer files +{ranks}", program.run("inspect", copy)[0])
+    assert "optimizer files" not in program.run("inspect", trained)[0]
+    after = load_file(convert(program, copy, "softmax") / "trainer" / "optimizer-00000-of-00001.safetensors")
+    assert before.keys() == after.keys()
+    for name, tensor in before.items():
+        assert torch.equal(tensor, after[name]), name
+
+    (copy / "trainer" / f"optimizer-00001-of-{ranks:05d}.safetensors").unlink()
+    _, err = program.run("convert", "--checkpoint", copy, "--attention", "ssmax", "--out", "x", code=3)
+    assert f"optimizer-00001-of-{ranks:05d}.safetensors" in err
 
 
 @pytest.mark.parametrize("kind", KINDS)

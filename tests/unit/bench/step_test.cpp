@@ -36,7 +36,8 @@ double flops_of(const StepReport& report) {
 }
 
 TEST(MeasureStep, OperationsAddUpToTheModelsArithmetic) {
-  const StepReport report = measure_step(tiny());
+  parallel::Communicator alone;
+  const StepReport report = measure_step(tiny(), alone);
   const config::Config& config = report.config;
   const auto tokens = static_cast<double>(report.tokens_per_step);
   // The model's count leaves out that the backward of attention makes its scores again: one product of T x T
@@ -48,7 +49,8 @@ TEST(MeasureStep, OperationsAddUpToTheModelsArithmetic) {
 }
 
 TEST(MeasureStep, PhasesCoverTheStepAndOperationsTheirPhase) {
-  const StepReport report = measure_step(tiny());
+  parallel::Communicator alone;
+  const StepReport report = measure_step(tiny(), alone);
   ASSERT_EQ(report.seconds.size(), 3u);
   const double step = std::accumulate(report.seconds.begin(), report.seconds.end(), 0.0);
   double phases = 0.0;
@@ -70,7 +72,8 @@ TEST(MeasureStep, PhasesCoverTheStepAndOperationsTheirPhase) {
 }
 
 TEST(MeasureStep, CountsTheCallsOfEachMicroBatchAndLayer) {
-  const StepReport report = measure_step(tiny());
+  parallel::Communicator alone;
+  const StepReport report = measure_step(tiny(), alone);
   for (const core::HostProfile::Entry& entry : report.profile) {
     if (entry.name == "update") {
       EXPECT_EQ(entry.calls, 3);  // steps
@@ -83,7 +86,8 @@ TEST(MeasureStep, CountsTheCallsOfEachMicroBatchAndLayer) {
 }
 
 TEST(MeasureStep, JsonHoldsWhatTheTableSays) {
-  const StepReport report = measure_step(tiny());
+  parallel::Communicator alone;
+  const StepReport report = measure_step(tiny(), alone);
   const auto json = nlohmann::json::parse(to_json(report));
   EXPECT_EQ(json["tokens_per_step"], 64);
   EXPECT_EQ(json["seconds"].size(), 3u);
@@ -99,9 +103,10 @@ TEST(MeasureStep, JsonHoldsWhatTheTableSays) {
 }
 
 TEST(CompareAttention, MeasuresEachKindInEveryRound) {
+  parallel::Communicator alone;
   const std::vector<config::AttentionKind> kinds = {config::AttentionKind::kSoftmax,
                                                     config::AttentionKind::kSsmax};
-  const AttentionReport report = compare_attention(tiny(), kinds);
+  const AttentionReport report = compare_attention(tiny(), kinds, alone);
   ASSERT_EQ(report.seconds.size(), 2u);
   EXPECT_EQ(report.seconds[0].size(), 3u);
   EXPECT_EQ(report.seconds[1].size(), 3u);

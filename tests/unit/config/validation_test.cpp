@@ -47,7 +47,32 @@ TEST(Validation, MicroBatchDividesTheGlobalBatch) {
                         "do: 1, 2, 4, 8, 16, 32"));
   EXPECT_THAT(set({"train.micro_batch_size=64"}), HasSubstr("must divide"));
   EXPECT_EQ(set({"train.micro_batch_size=32"}), "");
-  EXPECT_EQ(accumulation_steps(minimal_with({}).train), 4);
+}
+
+TEST(Validation, AStepDividesAmongRanksOrSaysWhatWould) {
+  const auto train = [](int64_t global, int64_t micro) {
+    TrainConfig config;
+    config.global_batch_size = global;
+    config.micro_batch_size = micro;
+    return config;
+  };
+  EXPECT_EQ(accumulation_steps(train(32, 8), 1), 4);
+  EXPECT_EQ(accumulation_steps(train(32, 8), 4), 1);
+  const auto message = [&](int64_t global, int64_t micro, int64_t ranks) -> std::string {
+    try {
+      accumulation_steps(train(global, micro), ranks);
+    } catch (const core::UsageError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_THAT(message(32, 8, 3), AllOf(HasSubstr("32 does not divide among 3 ranks in micro-batches of 8"),
+                                       HasSubstr("train.global_batch_size 24 or 48; 1, 2, 4 ranks")));
+  EXPECT_THAT(message(48, 8, 4),
+              HasSubstr("train.global_batch_size 32 or 64; train.micro_batch_size 1, 2, 3, "
+                        "4, 6; 1, 2, 3, 6 ranks"));
+  EXPECT_THAT(message(8, 8, 2),
+              HasSubstr("train.global_batch_size 16; train.micro_batch_size 1, 2, 4; 1 ranks"));
 }
 
 TEST(Validation, ASwapHasBothKeysComesBeforeTheEndAndChangesTheKind) {

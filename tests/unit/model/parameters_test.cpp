@@ -166,7 +166,7 @@ TEST(Accounting, MemoryEstimateIsWhatIsAllocated) {
       add_bytes(tensor, total);
     }
     total += 3 * 129 * (6 * 4 + 2 * 8);  // tokens: six batches of int32, inputs and targets of int64
-    EXPECT_EQ(estimate_memory(config, dtype == at::kBFloat16).activations, total);
+    EXPECT_EQ(estimate_memory(config, dtype == at::kBFloat16, /*num_ranks=*/1).activations, total);
   }
 }
 

@@ -63,7 +63,7 @@ TEST_P(AdamWOfSize, FollowsTheFloat64FormulasOverManySteps) {
   const at::Tensor grad = at::zeros({size}, at::kFloat);
   const int64_t middle = size / 3;
   const std::vector<DecaySlice> slices = {{0, middle, 0.1}, {middle, size, 0.0}};
-  AdamW optimizer(master, grad, slices, options);
+  AdamW optimizer(master, grad, slices, {{0, size}}, options);
 
   PlainAdamW plain;
   const std::vector<float> start = values(master);
@@ -96,7 +96,7 @@ INSTANTIATE_TEST_SUITE_P(Sizes, AdamWOfSize, testing::Values(3, 17, 1023, 4099, 
 TEST(AdamW, LeavesElementsOutsideOfEverySliceAlone) {
   const at::Tensor master = random_tensor(64, 1, 1.0);
   const std::vector<float> before = values(master);
-  AdamW optimizer(master, random_tensor(64, 2, 1.0), {{5, 20, 0.1}, {40, 41, 0.0}}, {});
+  AdamW optimizer(master, random_tensor(64, 2, 1.0), {{5, 20, 0.1}, {40, 41, 0.0}}, {{0, 64}}, {});
   optimizer.step(1, 0.1, factor_of(1.0));
   const std::vector<float> after = values(master);
   for (size_t i = 0; i < before.size(); ++i) {
@@ -107,7 +107,7 @@ TEST(AdamW, LeavesElementsOutsideOfEverySliceAlone) {
 
 TEST(AdamW, AFactorThatIsNotFiniteChangesNoBit) {
   const at::Tensor master = random_tensor(1001, 1, 1.0);
-  AdamW optimizer(master, random_tensor(1001, 2, 1.0), {{0, 1001, 0.1}}, {});
+  AdamW optimizer(master, random_tensor(1001, 2, 1.0), {{0, 1001, 0.1}}, {{0, 1001}}, {});
   optimizer.step(1, 0.1, factor_of(1.0));
   const auto state = [&] {
     return std::vector{values(master), values(optimizer.exp_avg()), values(optimizer.exp_avg_sq())};
@@ -122,11 +122,58 @@ TEST(AdamW, AFactorThatIsNotFiniteChangesNoBit) {
   EXPECT_NE(state(), before);
 }
 
+// Shares of three owners that cut through the slices and the vector width: together they do what one owner of
+// all does. The same bits, since every element has its own arithmetic.
+TEST(AdamW, SharesUpdateTheirOwnElementsAsAWholeWould) {
+  constexpr int64_t kSize = 1000;
+  const std::vector<DecaySlice> slices = {{0, 100, 0.1}, {100, 130, 0.0}, {140, 990, 0.1}};
+  const std::vector<std::vector<core::Range>> shares = {
+      {{0, 77}, {500, 613}}, {{77, 333}, {613, 614}}, {{333, 500}, {614, 1000}}};
+  const at::Tensor whole_master = random_tensor(kSize, 1, 1.0);
+  const at::Tensor whole_grad = at::zeros({kSize}, at::kFloat);
+  AdamW whole(whole_master, whole_grad, slices, {{0, kSize}}, {});
+  std::vector<at::Tensor> masters;
+  std::vector<AdamW> owners;
+  for (const auto& share : shares) {
+    masters.push_back(random_tensor(kSize, 1, 1.0));
+    owners.emplace_back(masters.back(), whole_grad, slices, share, AdamWOptions{});
+  }
+  for (int64_t step = 1; step <= 3; ++step) {
+    whole_grad.copy_(random_tensor(kSize, 10 + static_cast<uint32_t>(step), 1.0));
+    whole.step(step, 1e-2, factor_of(0.5));
+    for (AdamW& owner : owners) owner.step(step, 1e-2, factor_of(0.5));
+  }
+  const std::vector<float> untouched = values(random_tensor(kSize, 1, 1.0));
+  const auto at_index = [](const at::Tensor& tensor, int64_t i) {
+    return tensor.const_data_ptr<float>()[i];
+  };
+  for (size_t owner = 0; owner < shares.size(); ++owner) {
+    EXPECT_EQ(owners[owner].exp_avg().numel(), core::total_size(shares[owner]));
+    int64_t moment = 0;
+    for (const core::Range& range : shares[owner]) {
+      for (int64_t i = range.begin; i < range.end; ++i, ++moment) {
+        ASSERT_EQ(at_index(masters[owner], i), at_index(whole_master, i)) << "weight " << i;
+        ASSERT_EQ(at_index(owners[owner].exp_avg(), moment), at_index(whole.exp_avg(), i)) << i;
+        ASSERT_EQ(at_index(owners[owner].exp_avg_sq(), moment), at_index(whole.exp_avg_sq(), i)) << i;
+      }
+    }
+    for (int64_t i = 0; i < kSize; ++i) {
+      const bool owns =
+          std::any_of(shares[owner].begin(), shares[owner].end(),
+                      [i](const core::Range& range) { return i >= range.begin && i < range.end; });
+      if (!owns) {
+        ASSERT_EQ(at_index(masters[owner], i), untouched[static_cast<size_t>(i)]) << i;
+      }
+    }
+  }
+}
+
 TEST(AdamW, RefusesSlicesThatOverlapOrLeaveTheTensor) {
   const at::Tensor master = at::zeros({10}, at::kFloat);
   const at::Tensor grad = at::zeros({10}, at::kFloat);
-  EXPECT_THROW(AdamW(master, grad, {{0, 5, 0.0}, {4, 10, 0.0}}, {}), core::InternalError);
-  EXPECT_THROW(AdamW(master, grad, {{0, 11, 0.0}}, {}), core::InternalError);
+  EXPECT_THROW(AdamW(master, grad, {{0, 5, 0.0}, {4, 10, 0.0}}, {{0, 10}}, {}), core::InternalError);
+  EXPECT_THROW(AdamW(master, grad, {{0, 11, 0.0}}, {{0, 10}}, {}), core::InternalError);
+  EXPECT_THROW(AdamW(master, grad, {{0, 10, 0.0}}, {{0, 6}, {5, 10}}, {}), core::InternalError);
 }
 
 }  // namespace

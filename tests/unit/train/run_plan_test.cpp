@@ -40,13 +40,14 @@ TEST(KindOfUpdate, IsThatOfTheLaterSwapAndByHandOnATie) {
 
 TEST(RunPlan, RefusesOptionsThatContradictEachOther) {
   TrainOptions options;
-  EXPECT_THROW(plan_run(options), core::UsageError);  // neither config nor resume
+  parallel::Board alone;
+  EXPECT_THROW(plan_run(options, alone), core::UsageError);  // neither config nor resume
   options.resume = "somewhere";
   options.init_from = "elsewhere";
-  EXPECT_THROW(plan_run(options), core::UsageError);
+  EXPECT_THROW(plan_run(options, alone), core::UsageError);
   options.init_from.reset();
   options.resume = "auto";  // which run?
-  EXPECT_THROW(plan_run(options), core::UsageError);
+  EXPECT_THROW(plan_run(options, alone), core::UsageError);
 }
 
 }  // namespace

@@ -83,9 +83,10 @@ TEST(MeanWindowLoss, EqualsThePlainFormulaOverConsecutiveWindows) {
   double variance = 0.0;
   for (const double sum : sums) variance += std::pow(sum / kLength - mean, 2) / 4.0;
 
+  parallel::Communicator alone;
   // A batch of two leaves a last batch of one. The losses are fp32, the reference fp64 on fp32 logits.
   for (const int64_t batch_size : {1, 2, 5, 8}) {
-    const WindowLoss result = mean_window_loss(model, source, /*num_windows=*/5, batch_size);
+    const WindowLoss result = mean_window_loss(model, source, /*num_windows=*/5, batch_size, alone);
     EXPECT_EQ(result.tokens, 5 * kLength);
     EXPECT_NEAR(result.loss, mean, 1e-5 * mean);
     EXPECT_NEAR(result.stderr_, std::sqrt(variance / 5.0), 1e-4 * mean);
@@ -105,7 +106,8 @@ TEST(MeanWindowLoss, RefusesMoreWindowsThanThereAre) {
   const TemporaryDirectory directory;
   const data::TokenSource source({write_tokens(directory.path(), some_tokens(2 * kLength + 1))});
   model::GPT model(small_spec(), {});
-  EXPECT_THROW(mean_window_loss(model, source, /*num_windows=*/3, /*batch_size=*/1), core::InputError);
+  parallel::Communicator alone;
+  EXPECT_THROW(mean_window_loss(model, source, /*num_windows=*/3, /*batch_size=*/1, alone), core::InputError);
 }
 
 }  // namespace

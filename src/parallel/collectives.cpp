@@ -1,0 +1,214 @@
+#include "parallel/collectives.h"
+
+#include "core/check.h"
+#include "core/error.h"
+#include "core/system_message.h"
+#include "parallel/board.h"
+
+#include <arpa/inet.h>
+#include <cstdlib>
+#include <exception>
+#include <netdb.h>
+#include <string>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#ifdef USE_C10D_NCCL
+#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
+#endif
+
+namespace ssgpt::parallel {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Seconds = std::chrono::duration<double>;
+
+std::chrono::milliseconds milliseconds(Seconds seconds) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(seconds);
+}
+
+// The address of this machine on the way to rank 0's: the one that the other ranks reach it at. A host name
+// would not do: many resolve it to a loopback address. Connecting a datagram socket sends nothing.
+std::string address_towards(const std::string& host, int64_t port) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_DGRAM;
+  addrinfo* found = nullptr;
+  if (getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found) != 0 || found == nullptr) {
+    throw core::UsageError("MASTER_ADDR={} is not the name or address of a machine.", host);
+  }
+  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> addresses(found, freeaddrinfo);
+  const int socket_fd = socket(found->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  sockaddr_storage own{};
+  socklen_t length = sizeof own;
+  char text[NI_MAXHOST] = "";
+  const bool known = socket_fd >= 0 && connect(socket_fd, found->ai_addr, found->ai_addrlen) == 0 &&
+                     getsockname(socket_fd, reinterpret_cast<sockaddr*>(&own), &length) == 0 &&
+                     getnameinfo(reinterpret_cast<sockaddr*>(&own), length, text, sizeof text, nullptr, 0,
+                                 NI_NUMERICHOST) == 0;
+  if (socket_fd >= 0) close(socket_fd);
+  if (!known) throw core::RunError("This machine has no network route to MASTER_ADDR={}.", host);
+  return text;
+}
+
+c10::intrusive_ptr<c10d::Backend> connect_gloo(c10d::Store& store, const Environment& environment,
+                                               Seconds timeout) {
+  auto options = c10d::ProcessGroupGloo::Options::create(milliseconds(timeout));
+  const char* interface = std::getenv("GLOO_SOCKET_IFNAME");
+  options->devices.push_back(interface != nullptr
+                                 ? c10d::ProcessGroupGloo::createDeviceForInterface(interface)
+                                 : c10d::ProcessGroupGloo::createDeviceForHostname(
+                                       address_towards(environment.master_address, environment.master_port)));
+  return c10::make_intrusive<c10d::ProcessGroupGloo>(c10::intrusive_ptr<c10d::Store>::reclaim_copy(&store),
+                                                     static_cast<int>(environment.rank),
+                                                     static_cast<int>(environment.world_size), options);
+}
+
+#ifdef USE_C10D_NCCL
+c10::intrusive_ptr<c10d::Backend> connect_nccl(c10d::Store& store, const Environment& environment,
+                                               at::Device device, Seconds timeout) {
+  // The watch of this program ends a process whose peers are gone; the engine's own would first spend minutes
+  // on a dump.
+  setenv("TORCH_NCCL_DUMP_ON_TIMEOUT", "0", /*overwrite=*/0);
+  auto options = c10d::ProcessGroupNCCL::Options::create(/*is_high_priority_stream=*/true);
+  options->timeout = milliseconds(timeout);
+  auto backend = c10::make_intrusive<c10d::ProcessGroupNCCL>(
+      c10::intrusive_ptr<c10d::Store>::reclaim_copy(&store), static_cast<int>(environment.rank),
+      static_cast<int>(environment.world_size), options);
+  backend->eagerConnectSingleDevice(device);  // a machine that cannot be reached is found here
+  return backend;
+}
+#endif
+
+c10::intrusive_ptr<c10d::Backend> connect_engine(c10d::Store& store, const Environment& environment,
+                                                 at::Device device, Seconds timeout) {
+  if (device.is_cpu()) return connect_gloo(store, environment, timeout);
+#ifdef USE_C10D_NCCL
+  return connect_nccl(store, environment, device, timeout);
+#else
+  throw core::UsageError("This build has no NCCL: configure it where a CUDA toolkit is found.");
+#endif
+}
+
+std::string first_line(const std::string& text) {
+  return text.substr(0, text.find('\n'));
+}
+
+}  // namespace
+
+struct Pending::State {
+  c10::intrusive_ptr<c10d::Work> work;
+  std::vector<at::Tensor> tensors;  // alive until the engine is done with them
+  Watch* watch = nullptr;
+  Clock::time_point started;
+  std::atomic<Clock::time_point> ended;
+};
+
+void Pending::wait() {
+  if (!state_) return;
+  try {
+    state_->work->wait();
+  } catch (const std::exception& error) {
+    throw PeerFailure(state_->watch->explain(
+        fmt::format("A collective operation failed, and no rank is known to be the reason: {}",
+                    first_line(error.what()))));
+  }
+}
+
+Clock::time_point Pending::started() const {
+  return state_ ? state_->started : Clock::time_point();
+}
+Clock::time_point Pending::ended() const {
+  return state_ ? state_->ended.load() : Clock::time_point();
+}
+
+struct Collectives::Impl {
+  std::unique_ptr<Store> store;
+  c10::intrusive_ptr<c10d::Backend> backend;
+  Watch* watch = nullptr;
+  int64_t rank = 0;
+  int64_t world_size = 1;
+  bool is_cpu = true;
+
+  // Starts `operation`, which takes a vector of one tensor or two, and notes when it ends.
+  template <typename Operation>
+  Pending start(std::vector<at::Tensor> tensors, const Operation& operation) {
+    for (const at::Tensor& tensor : tensors) {
+      SSGPT_CHECK(tensor.is_contiguous(), "a collective over a tensor that is not contiguous");
+    }
+    auto state = std::make_shared<Pending::State>();
+    state->tensors = std::move(tensors);
+    state->watch = watch;
+    state->started = Clock::now();
+    state->ended = state->started;
+    try {
+      state->work = operation(state->tensors);
+    } catch (const std::exception& error) {
+      throw PeerFailure(watch->explain(
+          fmt::format("A collective operation could not be started: {}", first_line(error.what()))));
+    }
+    if (is_cpu) {
+      state->work->getFuture()->addCallback([state = std::weak_ptr(state)](c10::ivalue::Future&) {
+        if (const auto alive = state.lock()) alive->ended = Clock::now();
+      });
+    }
+    return Pending(std::move(state));
+  }
+
+  at::Tensor piece(const at::Tensor& tensor) const {
+    SSGPT_CHECK(tensor.dim() == 1 && tensor.numel() % world_size == 0,
+                "{} elements do not divide into {} pieces", tensor.numel(), world_size);
+    const int64_t size = tensor.numel() / world_size;
+    return tensor.narrow(0, rank * size, size);
+  }
+};
+
+Collectives::Collectives() = default;
+Collectives::~Collectives() = default;
+Collectives::Collectives(Collectives&&) noexcept = default;
+Collectives& Collectives::operator=(Collectives&&) noexcept = default;
+
+Collectives::Collectives(std::unique_ptr<Store> store, const Environment& environment, at::Device device,
+                         std::chrono::duration<double> timeout, Watch& watch)
+    : impl_(std::make_unique<Impl>()) {
+  impl_->store = std::move(store);
+  impl_->watch = &watch;
+  impl_->rank = environment.rank;
+  impl_->world_size = environment.world_size;
+  impl_->is_cpu = device.is_cpu();
+  try {
+    impl_->backend = connect_engine(impl_->store->c10d_store(), environment, device, timeout);
+  } catch (const core::Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw PeerFailure(watch.explain(fmt::format("Rank {} could not connect to the other ranks: {}",
+                                                environment.rank, first_line(error.what()))));
+  }
+}
+
+Pending Collectives::start_all_reduce(const at::Tensor& tensor) {
+  if (!impl_) return {};
+  return impl_->start(
+      {tensor}, [this](std::vector<at::Tensor>& tensors) { return impl_->backend->allreduce(tensors); });
+}
+
+Pending Collectives::start_reduce_scatter(const at::Tensor& tensor) {
+  if (!impl_) return {};
+  // Gloo's own is a copy of the tensor and an all-reduce of it.
+  if (impl_->is_cpu) return start_all_reduce(tensor);
+  return impl_->start({impl_->piece(tensor), tensor}, [this](std::vector<at::Tensor>& tensors) {
+    return impl_->backend->_reduce_scatter_base(tensors[0], tensors[1]);
+  });
+}
+
+Pending Collectives::start_all_gather(const at::Tensor& tensor) {
+  if (!impl_) return {};
+  return impl_->start({impl_->piece(tensor), tensor}, [this](std::vector<at::Tensor>& tensors) {
+    return impl_->backend->_allgather_base(tensors[1], tensors[0]);
+  });
+}
+
+}  // namespace ssgpt::parallel

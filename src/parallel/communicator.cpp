@@ -1,0 +1,251 @@
+#include "parallel/communicator.h"
+
+#include "core/check.h"
+#include "core/error.h"
+#include "core/log.h"
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <thread>
+#include <unistd.h>
+#include <utility>
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace ssgpt::parallel {
+namespace {
+
+using Seconds = std::chrono::duration<double>;
+
+constexpr std::chrono::seconds kConnectTimeout{300};
+constexpr double kTimeoutUntilKnown = 600.0;  // seconds; until the config is read
+constexpr Seconds kSameFailureWait{1.0};
+constexpr std::chrono::milliseconds kPoll{20};
+constexpr const char* kStopKey = "stop";
+
+std::string failure_key(int64_t rank) {
+  return fmt::format("failure/{}", rank);
+}
+
+// Waits by asking, so that a failure elsewhere is noticed meanwhile.
+class StoreLink : public Board::Link {
+ public:
+  StoreLink(std::unique_ptr<Store> store, const Watch& watch, const std::atomic<double>& timeout_s)
+      : store_(std::move(store)), watch_(watch), timeout_s_(timeout_s) {}
+
+  void set(const std::string& key, const std::string& text) override { store_->set("board/" + key, text); }
+
+  std::string wait(const std::string& key, int64_t owner) override {
+    const auto begin = std::chrono::steady_clock::now();
+    while (true) {
+      if (const auto failure = watch_.failure()) throw PeerFailure(*failure);
+      if (const auto text = ask(key)) return *text;
+      if (std::chrono::steady_clock::now() - begin > Seconds(timeout_s_.load())) {
+        throw PeerFailure(fmt::format("Rank {} does not come to '{}': waited {:g} s (parallel.timeout_s).",
+                                      owner, key.substr(0, key.rfind('/')), timeout_s_.load()));
+      }
+      std::this_thread::sleep_for(kPoll);
+    }
+  }
+
+ private:
+  std::optional<std::string> ask(const std::string& key) {
+    try {
+      return store_->get("board/" + key);
+    } catch (const core::RunError& error) {
+      if (const auto failure = watch_.failure()) throw PeerFailure(*failure);
+      throw PeerFailure(error.what());
+    }
+  }
+
+  const std::unique_ptr<Store> store_;
+  const Watch& watch_;
+  const std::atomic<double>& timeout_s_;
+};
+
+std::string host_name() {
+  char name[256] = "";
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
+struct Stop {
+  int64_t after_step = 0;
+  int signal = 0;
+};
+
+Stop parse_stop(const std::string& text) {
+  Stop stop;
+  const char* end = text.data() + text.size();
+  const auto [next, error] = std::from_chars(text.data(), end, stop.after_step);
+  SSGPT_CHECK(error == std::errc() && next != end, "'{}' is no stop", text);
+  std::from_chars(next + 1, end, stop.signal);
+  return stop;
+}
+
+}  // namespace
+
+struct Communicator::Impl {
+  Environment environment;
+  std::atomic<double> timeout_s{kTimeoutUntilKnown};
+  std::unique_ptr<Store> store;  // none in one process
+  std::unique_ptr<Watch> watch;
+  std::unique_ptr<Board> board;
+  Collectives collectives;
+  at::Device device = at::kCPU;
+  std::optional<Stop> stop;
+};
+
+Communicator::Communicator() : impl_(std::make_unique<Impl>()) {
+  impl_->board = std::make_unique<Board>();
+  impl_->environment.local_world_size = 1;
+}
+
+Communicator::Communicator(const Environment& environment) : Communicator() {
+  impl_->environment = environment;
+  if (environment.launcher == Launcher::kNone) {
+    impl_->environment.local_world_size = 1;
+    return;
+  }
+  impl_->store = Store::connect(environment, kConnectTimeout);
+  impl_->watch = std::make_unique<Watch>(impl_->store->reconnect(), environment.rank, environment.world_size);
+  impl_->board = make_board();
+  const std::string host = host_name();
+  const std::vector<std::string> hosts = impl_->board->gather("host", host);
+  if (!environment.local_world_size) {
+    impl_->environment.local_world_size = std::count(hosts.begin(), hosts.end(), host);
+  }
+}
+
+Communicator::~Communicator() = default;
+
+int64_t Communicator::rank() const {
+  return impl_->environment.rank;
+}
+int64_t Communicator::world_size() const {
+  return impl_->environment.world_size;
+}
+const Environment& Communicator::environment() const {
+  return impl_->environment;
+}
+Board& Communicator::board() {
+  return *impl_->board;
+}
+
+std::unique_ptr<Board> Communicator::make_board() {
+  if (!impl_->store) return std::make_unique<Board>();
+  auto link = std::make_unique<StoreLink>(impl_->store->reconnect(), *impl_->watch, impl_->timeout_s);
+  return std::make_unique<Board>(rank(), world_size(), std::move(link));
+}
+
+void Communicator::open(at::Device device, double timeout_s) {
+  if (!impl_->store) return;
+  impl_->timeout_s = timeout_s;
+  impl_->device = device;
+  impl_->watch->set_timeout(Seconds(timeout_s));
+  const auto answer_timeout = std::chrono::duration_cast<std::chrono::seconds>(Seconds(timeout_s));
+  impl_->collectives = Collectives(impl_->store->reconnect(std::max(answer_timeout, std::chrono::seconds(1))),
+                                   impl_->environment, device, Seconds(timeout_s), *impl_->watch);
+}
+
+Collectives& Communicator::collectives() {
+  return impl_->collectives;
+}
+
+double Communicator::sum(double value) {
+  const at::Tensor total = at::full({1}, value, at::TensorOptions().dtype(at::kDouble).device(impl_->device));
+  impl_->collectives.start_all_reduce(total).wait();
+  return total.item<double>();
+}
+
+std::vector<int64_t> Communicator::gather(int64_t value) {
+  const at::Tensor values =
+      at::zeros({world_size()}, at::TensorOptions().dtype(at::kLong).device(impl_->device));
+  values.select(0, rank()).fill_(value);
+  impl_->collectives.start_all_reduce(values).wait();
+  const at::Tensor host = values.cpu();
+  const int64_t* data = host.const_data_ptr<int64_t>();
+  return {data, data + world_size()};
+}
+
+// Who received a signal after step k says: stop after step k + 1. Nobody can be beyond that step, since it
+// takes this rank to complete it; and everybody who completes it asks the store afterwards.
+int Communicator::agree_on_stop(int64_t step, int signal) {
+  if (!impl_->store) return signal;
+  try {
+    if (signal != 0 && !impl_->stop) {
+      impl_->stop = parse_stop(impl_->store->set_once(kStopKey, fmt::format("{} {}", step + 1, signal)));
+    } else if (!impl_->stop) {
+      if (const auto text = impl_->store->get(kStopKey)) impl_->stop = parse_stop(*text);
+    }
+  } catch (const core::RunError& error) {
+    throw PeerFailure(impl_->watch->explain(error.what()));
+  }
+  return impl_->stop && step >= impl_->stop->after_step ? impl_->stop->signal : 0;
+}
+
+void Communicator::finish() {
+  if (impl_->watch) impl_->watch->finish();
+}
+
+bool Communicator::fail(const std::string& message) noexcept {
+  if (!impl_->store) return true;
+  try {
+    impl_->watch->report(message);
+    impl_->store->set(failure_key(rank()), message);
+    bool speaks = true;
+    const auto begin = std::chrono::steady_clock::now();
+    while (speaks && rank() != 0 && std::chrono::steady_clock::now() - begin < kSameFailureWait) {
+      speaks = impl_->store->get(failure_key(0)) != message;
+      std::this_thread::sleep_for(kPoll);
+    }
+    impl_->watch->linger();
+    return speaks;
+  } catch (const std::exception&) {  // the store is gone: nobody is left to tell
+    return true;
+  }
+}
+
+void require_agreement(Board& board, const std::string& occasion, const std::vector<AgreedItem>& items) {
+  std::vector<std::string> differences;
+  for (const AgreedItem& item : items) {
+    const std::string expected =
+        board.from_rank_zero(fmt::format("{}/{}", occasion, item.name), [&] { return item.value; });
+    if (expected == item.value) continue;
+    differences.push_back(
+        item.difference
+            ? fmt::format("{}: {}", item.name, item.difference(expected, item.value))
+            : fmt::format("{}: {} on rank 0, {} on rank {}", item.name, expected, item.value, board.rank()));
+  }
+  if (!differences.empty()) {
+    throw core::UsageError(
+        "Rank {} does not do what rank 0 does: they differ in\n  {}\nAll ranks must run the same program on "
+        "the "
+        "same config and files.",
+        board.rank(), fmt::join(differences, "\n  "));
+  }
+  board.gather(occasion, "agreed");
+}
+
+void run_as_rank(const Environment& environment, const std::function<void(Communicator&)>& body) {
+  if (environment.world_size > 1) core::log::set_rank(environment.rank);
+  std::unique_ptr<Communicator> communicator;
+  try {
+    communicator = std::make_unique<Communicator>(environment);
+    body(*communicator);
+    communicator->finish();
+  } catch (const std::exception& error) {
+    const bool of_peer = dynamic_cast<const PeerFailure*>(&error) != nullptr;
+    if (!of_peer) write_error_file(environment, error.what());  // torchrun shows the reason, not who suffers
+    const bool speaks = !communicator || communicator->fail(error.what());
+    if (of_peer ? !speaks_of_failure(error.what(), environment.rank) : !speaks)
+      core::log::set_level(core::log::Level::kOff);
+    throw;
+  }
+}
+
+}  // namespace ssgpt::parallel

@@ -1,0 +1,80 @@
+// What one rank needs of the others: texts, collectives, the word that a stop was asked for, and to hear of a
+// failure. In one process that no launcher started it does nothing, at no cost.
+#pragma once
+
+#include "parallel/board.h"
+#include "parallel/collectives.h"
+#include "parallel/environment.h"
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace ssgpt::parallel {
+
+class Communicator {
+ public:
+  Communicator();  // of one process
+  // Finds the other ranks; joins them within minutes or throws core::RunError.
+  explicit Communicator(const Environment& environment);
+  ~Communicator();
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  int64_t rank() const;
+  int64_t world_size() const;
+  bool is_main() const { return rank() == 0; }  // the rank that logs and writes
+  const Environment& environment() const;       // local_world_size is known
+
+  // For the main thread.
+  Board& board();
+  // For another thread.
+  std::unique_ptr<Board> make_board();
+
+  // Connects the ranks for collectives on `device`. All ranks. timeout: after which a rank that does not
+  // answer counts as lost, seconds.
+  void open(at::Device device, double timeout_s);
+  Collectives& collectives();
+
+  // Blocking sums and gathers of a few numbers. All ranks, after open().
+  double sum(double value);
+  std::vector<int64_t> gather(int64_t value);  // by rank
+
+  // The signal that any rank received, on all ranks after one and the same step; 0: go on. Called by every
+  // rank after each step with its own signal (0: none). Costs one question to the store a step. A rank's next
+  // step must complete only after all ranks began it, as it does with a collective in it.
+  int agree_on_stop(int64_t step, int signal);
+
+  // The ordinary end, on all ranks.
+  void finish();
+  // The end by an error of this rank; `message` reaches the others. Returns whether this rank should say it
+  // on the terminal: not where rank 0 fails with the same words.
+  bool fail(const std::string& message) noexcept;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// One value on which all ranks must agree, and how to say that two differ.
+struct AgreedItem {
+  std::string name;  // "the config"
+  std::string value;
+  std::function<std::string(const std::string& of_rank_zero, const std::string& own)> difference =
+      {};  // none: both values
+};
+
+// Throws core::UsageError on the ranks whose items differ from those of rank 0, naming rank and items;
+// returns on no rank before all agree (the others throw PeerFailure). All ranks, once for each `occasion`.
+void require_agreement(Board& board, const std::string& occasion, const std::vector<AgreedItem>& items);
+
+// Runs `body` as one of the ranks that the environment says: connects, tells the others where it throws, and
+// waits for them at the end. Rethrows what `body` throws. Only rank 0 logs to the terminal; the others do so
+// where they fail.
+void run_as_rank(const Environment& environment, const std::function<void(Communicator&)>& body);
+
+}  // namespace ssgpt::parallel

@@ -1,0 +1,118 @@
+#include "parallel/gradient_reduction.h"
+
+#include "core/check.h"
+#include "core/profile.h"
+#include "kernels/ops.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <ATen/ops/zeros.h>
+
+namespace ssgpt::parallel {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kAlignment = 32;  // elements of fp32: 128 bytes
+
+double seconds_between(Clock::time_point begin, Clock::time_point end) {
+  return std::chrono::duration<double>(end - begin).count();
+}
+
+}  // namespace
+
+std::vector<core::Range> plan_buckets(int64_t size, int64_t bucket_size, int64_t granule) {
+  SSGPT_CHECK(size > 0 && granule > 0 && size % granule == 0, "{} elements in granules of {}", size, granule);
+  const int64_t step = std::max(granule, bucket_size / granule * granule);
+  std::vector<core::Range> buckets;
+  for (int64_t end = size; end > 0; end -= step) {
+    buckets.push_back({.begin = std::max<int64_t>(0, end - step), .end = end});
+  }
+  return buckets;
+}
+
+std::vector<core::Range> owned_ranges(const std::vector<core::Range>& buckets, int64_t rank,
+                                      int64_t world_size) {
+  std::vector<core::Range> owned;
+  for (const core::Range& bucket : buckets) {
+    SSGPT_CHECK(bucket.size() % world_size == 0, "a bucket of {} elements for {} ranks", bucket.size(),
+                world_size);
+    const int64_t piece = bucket.size() / world_size;
+    owned.push_back({.begin = bucket.begin + rank * piece, .end = bucket.begin + (rank + 1) * piece});
+  }
+  std::sort(owned.begin(), owned.end(),
+            [](const core::Range& a, const core::Range& b) { return a.begin < b.begin; });
+  return owned;
+}
+
+int64_t flat_granule(int64_t world_size) {
+  return kAlignment * world_size;
+}
+
+GradientReduction::GradientReduction(Communicator& communicator, at::Tensor grad, const Options& options)
+    : communicator_(communicator),
+      grad_(std::move(grad)),
+      shard_(options.shard && communicator.world_size() > 1) {
+  const int64_t granule = shard_ ? flat_granule(communicator.world_size()) : kAlignment;
+  const auto bucket_size = static_cast<int64_t>(options.bucket_mb * (1 << 20) / sizeof(float));
+  buckets_ = plan_buckets(grad_.numel(), bucket_size, granule);
+  owned_ = shard_ ? owned_ranges(buckets_, communicator.rank(), communicator.world_size())
+                  : std::vector<core::Range>{{.begin = 0, .end = grad_.numel()}};
+}
+
+void GradientReduction::final_from(int64_t offset) {
+  Collectives& collectives = communicator_.collectives();
+  while (started_.size() < buckets_.size() && buckets_[started_.size()].begin >= offset) {
+    const core::Range& bucket = buckets_[started_.size()];
+    const at::Tensor slice = grad_.narrow(0, bucket.begin, bucket.size());
+    started_.push_back(shard_ ? collectives.start_reduce_scatter(slice)
+                              : collectives.start_all_reduce(slice));
+  }
+}
+
+void GradientReduction::finish() {
+  SSGPT_CHECK(started_.size() == buckets_.size(), "the gradient is not final: {} of {} buckets",
+              started_.size(), buckets_.size());
+  const core::ProfileScope scope("reduce");
+  wait_for(started_);
+}
+
+void GradientReduction::wait_for(std::vector<Pending>& pending) {
+  const Clock::time_point begin = Clock::now();
+  for (Pending& operation : pending) operation.wait();
+  time_.exposed += seconds_between(begin, Clock::now());
+  Clock::time_point busy_until = {};
+  for (const Pending& operation : pending) {  // in the order of their start
+    time_.total +=
+        std::max(0.0, seconds_between(std::max(busy_until, operation.started()), operation.ended()));
+    busy_until = std::max(busy_until, operation.ended());
+  }
+  pending.clear();
+}
+
+at::Tensor GradientReduction::squared_norm() {
+  at::Tensor sum = at::zeros({1}, grad_.options().dtype(at::kDouble));
+  for (const core::Range& range : owned_) {
+    sum.add_(kernels::squared_norm(grad_.narrow(0, range.begin, range.size())));
+  }
+  if (shard_) {
+    std::vector<Pending> pending = {communicator_.collectives().start_all_reduce(sum)};
+    wait_for(pending);
+  }
+  return sum;
+}
+
+void GradientReduction::gather(const at::Tensor& flat) {
+  if (!shard_) return;
+  SSGPT_CHECK(flat.sizes() == grad_.sizes(), "a flat tensor of another size");
+  const core::ProfileScope scope("gather");
+  std::vector<Pending> pending;
+  for (const core::Range& bucket : buckets_) {
+    pending.push_back(
+        communicator_.collectives().start_all_gather(flat.narrow(0, bucket.begin, bucket.size())));
+  }
+  wait_for(pending);
+}
+
+}  // namespace ssgpt::parallel

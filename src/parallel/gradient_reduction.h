@@ -1,0 +1,80 @@
+// The gradient summed over ranks while backward still runs: slices of the flat gradient are reduced as soon
+// as they are final. With ZeRO-1 (arXiv 1910.02054, "optimizer state partitioning") each rank receives the
+// sum of its share alone, updates that share of the weights, and gathers the others'. Knows flat tensors, not
+// models.
+#pragma once
+
+#include "core/range.h"
+#include "parallel/communicator.h"
+
+#include <chrono>
+#include <cstdint>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+namespace ssgpt::parallel {
+
+// Cuts a flat tensor of `size` elements into buckets, from its end to its start, of about `bucket_size`
+// elements; each begins and ends at a multiple of `granule`, which divides `size`.
+std::vector<core::Range> plan_buckets(int64_t size, int64_t bucket_size, int64_t granule);
+
+// The pieces of all buckets that belong to `rank`, sorted: piece r of `world_size` equal ones in each.
+std::vector<core::Range> owned_ranges(const std::vector<core::Range>& buckets, int64_t rank,
+                                      int64_t world_size);
+
+// Flat tensors that are cut for ZeRO-1 have a size that this number divides: every piece of every bucket then
+// starts at a multiple of 128 bytes.
+int64_t flat_granule(int64_t world_size);
+
+// Host time of collectives since the start, seconds.
+struct CommunicationTime {
+  double exposed = 0.0;  // in which the main thread waited
+  double total = 0.0;    // in which at least one was under way
+};
+
+class GradientReduction {
+ public:
+  struct Options {
+    double bucket_mb = 25.0;  // MiB of fp32
+    bool shard = false;       // ZeRO-1
+  };
+
+  // grad: fp32 (size), kept by reference; on the communicator's device. The communicator outlives this.
+  GradientReduction(Communicator& communicator, at::Tensor grad, const Options& options);
+
+  // The elements that this rank updates: all of them, unless they are shared out.
+  const std::vector<core::Range>& owned() const { return owned_; }
+
+  // Within the last backward pass of a step: from element `offset` on the gradient is final on this rank.
+  // Offsets fall; the last is 0. Starts what can be started, and does not wait.
+  void final_from(int64_t offset);
+
+  // Waits for all of it. Then grad is the sum over ranks, in the owned ranges; elsewhere it is undefined.
+  // Throws PeerFailure.
+  void finish();
+
+  // The square of the 2-norm of the whole summed gradient, after finish(): fp64 of one element on the device,
+  // the same on every rank.
+  at::Tensor squared_norm();
+
+  // After an update of the owned ranges: fills the others of `flat`, fp32 (size), with what their ranks hold.
+  // Nothing to do where every rank updates all.
+  void gather(const at::Tensor& flat);
+
+  const CommunicationTime& time() const { return time_; }
+  int64_t num_buckets() const { return static_cast<int64_t>(buckets_.size()); }
+
+ private:
+  void wait_for(std::vector<Pending>& pending);
+
+  Communicator& communicator_;
+  const at::Tensor grad_;
+  const bool shard_;
+  std::vector<core::Range> buckets_;  // in the order in which backward finishes them
+  std::vector<core::Range> owned_;
+  std::vector<Pending> started_;
+  CommunicationTime time_;
+};
+
+}  // namespace ssgpt::parallel

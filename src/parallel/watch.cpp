@@ -1,0 +1,256 @@
+#include "parallel/watch.h"
+
+#include "core/error.h"
+#include "core/log.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+namespace ssgpt::parallel {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Seconds = std::chrono::duration<double>;
+
+constexpr Seconds kBeat{0.5};
+// Once a collective has failed somewhere, whoever is silent for this long is the reason.
+constexpr Seconds kSuspectSilence{3.0};
+constexpr Seconds kLongestExplanation{12.0};
+constexpr Seconds kLongestLinger{3.0};
+constexpr Seconds kLongestGrace{10.0};
+
+constexpr const char* kFailureKey = "failure";
+constexpr const char* kSuspectKey = "suspect";
+constexpr const char* kSeenKey = "failure/seen";
+constexpr const char* kDone = "done";
+
+std::string beat_key(int64_t rank) {
+  return fmt::format("beat/{}", rank);
+}
+
+// What one rank last said, and when it said something new.
+struct Pulse {
+  int64_t rank = 0;
+  std::string beat;
+  Clock::time_point heard = Clock::now();
+};
+
+}  // namespace
+
+bool speaks_of_failure(const std::string& failure, int64_t rank) {
+  return rank == 0 || failure.starts_with("Rank 0 ") || !failure.starts_with("Rank ");
+}
+
+struct Watch::Impl {
+  Impl(std::unique_ptr<Store> connection, int64_t own_rank, int64_t size)
+      : store(std::move(connection)), rank(own_rank), world_size(size) {
+    // Rank 0 listens to all and says who is lost; the others listen to rank 0. So the store answers a number
+    // of questions that grows with the number of ranks, not with its square.
+    for (int64_t other = rank == 0 ? 1 : 0; other < (rank == 0 ? world_size : 1); ++other) {
+      pulses.push_back({.rank = other, .beat = "", .heard = Clock::now()});
+    }
+  }
+
+  void run();
+  void beat_once();
+  void listen();
+  void learn(const std::string& message);
+  void lose_store(const std::string& reason);
+  void end_if_main_hangs();
+  Seconds lost_after() const { return 0.75 * timeout.load(); }
+
+  const std::unique_ptr<Store> store;  // used by the thread; by others only once it has ended
+  const int64_t rank;
+  const int64_t world_size;
+  std::atomic<Seconds> timeout{Seconds(600.0)};
+  std::vector<Pulse> pulses;
+  int64_t count = 0;
+
+  std::mutex mutex;  // of what follows
+  std::condition_variable changed;
+  std::optional<std::string> failure;
+  Clock::time_point failed_at;
+  std::optional<std::string> to_report;
+  bool reported = false;   // the failure is this rank's own
+  bool suspects = false;   // a collective of this rank failed
+  bool ending = false;     // this rank came to the ordinary end,
+  bool said_done = false;  // the store knows it,
+  bool all_done = false;   // and every other rank came there too
+  bool lingering = false;  // this rank ends after a failure,
+  bool all_know = false;   // of which every other one knows
+  bool stop = false;
+  std::thread thread;
+};
+
+void Watch::Impl::run() {
+  std::unique_lock lock(mutex);
+  while (!stop) {
+    lock.unlock();
+    try {
+      beat_once();
+      listen();
+    } catch (const core::RunError& error) {  // the store is gone, and with it whoever serves it
+      lose_store(error.what());
+    }
+    end_if_main_hangs();
+    lock.lock();
+    const Seconds pause = ending || lingering ? kBeat / 10 : std::min<Seconds>(kBeat, lost_after() / 8);
+    changed.wait_for(lock, pause, [this] { return stop || to_report || (ending && !said_done); });
+  }
+}
+
+void Watch::Impl::lose_store(const std::string& reason) {
+  const std::lock_guard guard(mutex);
+  if (!failure && !ending) {
+    failure = reason;
+    failed_at = Clock::now();
+  }
+  said_done = all_done = all_know = true;  // nobody is left to tell
+  changed.notify_all();
+}
+
+void Watch::Impl::beat_once() {
+  std::optional<std::string> report;
+  bool suspect = false;
+  bool at_end = false;
+  {
+    const std::lock_guard guard(mutex);
+    report = to_report;
+    suspect = suspects;
+    at_end = ending;
+  }
+  if (report) {
+    const std::string first = store->set_once(kFailureKey, *report);
+    const std::lock_guard guard(mutex);
+    reported = first == *report;
+    to_report.reset();
+  }
+  if (suspect) store->set_once(kSuspectKey, "1");
+  store->set(beat_key(rank), at_end ? kDone : std::to_string(++count));
+  const std::lock_guard guard(mutex);
+  said_done = at_end;
+  changed.notify_all();
+}
+
+void Watch::Impl::listen() {
+  if (const auto message = store->get(kFailureKey)) learn(*message);
+  const bool suspicious = store->get(kSuspectKey).has_value();
+  const Seconds limit = suspicious ? std::min(kSuspectSilence, lost_after()) : lost_after();
+  bool all = true;
+  for (Pulse& pulse : pulses) {
+    const std::string beat = store->get(beat_key(pulse.rank)).value_or("");
+    if (beat == kDone) continue;
+    all = false;
+    const Seconds silence = Clock::now() - pulse.heard;
+    if (beat != pulse.beat) {
+      pulse.beat = beat;
+      pulse.heard = Clock::now();
+    } else if (silence > limit) {
+      learn(store->set_once(kFailureKey,
+                            fmt::format("Rank {} is lost: nothing was heard of it for {:.1f} s. It was "
+                                        "killed, or it stands still.",
+                                        pulse.rank, silence.count())));
+    }
+  }
+  const std::lock_guard guard(mutex);
+  all_done = all;
+  all_know = lingering && store->add(kSeenKey, 0) >= world_size - 1;
+  changed.notify_all();
+}
+
+// Takes the first failure of the run. Everybody but the rank that reported it counts as told.
+void Watch::Impl::learn(const std::string& message) {
+  {
+    const std::lock_guard guard(mutex);
+    if (failure) return;
+    failure = message;
+    failed_at = Clock::now();
+    changed.notify_all();
+    if (reported) return;
+  }
+  store->add(kSeenKey, 1);
+}
+
+// A collective with a rank that is gone may never return; an engine's own timeout is as long as the run's.
+void Watch::Impl::end_if_main_hangs() {
+  std::string reason;
+  bool own = false;
+  {
+    const std::lock_guard guard(mutex);
+    const Seconds grace = std::min(kLongestGrace, 0.2 * timeout.load());
+    if (!failure || Clock::now() - failed_at < grace) return;
+    reason = *failure;
+    own = reported;
+  }
+  if (!own) {
+    const auto level =
+        speaks_of_failure(reason, rank) ? core::log::Level::kError : core::log::Level::kWarning;
+    core::log::write(level, reason);
+  }
+  core::log::shutdown();
+  std::_Exit(static_cast<int>(core::ExitCode::kFailed));
+}
+
+Watch::Watch(std::unique_ptr<Store> store, int64_t rank, int64_t world_size)
+    : impl_(std::make_unique<Impl>(std::move(store), rank, world_size)) {
+  impl_->thread = std::thread([impl = impl_.get()] { impl->run(); });
+}
+
+Watch::~Watch() {
+  {
+    const std::lock_guard guard(impl_->mutex);
+    impl_->stop = true;
+    impl_->changed.notify_all();
+  }
+  impl_->thread.join();
+}
+
+void Watch::set_timeout(std::chrono::duration<double> timeout) {
+  impl_->timeout = timeout;
+}
+
+std::optional<std::string> Watch::failure() const {
+  const std::lock_guard guard(impl_->mutex);
+  return impl_->failure;
+}
+
+std::string Watch::explain(const std::string& otherwise) {
+  std::unique_lock lock(impl_->mutex);
+  impl_->suspects = true;
+  impl_->changed.wait_for(lock, kLongestExplanation, [this] { return impl_->failure.has_value(); });
+  return impl_->failure.value_or(otherwise);
+}
+
+void Watch::report(const std::string& message) {
+  std::unique_lock lock(impl_->mutex);
+  if (impl_->failure) return;
+  impl_->to_report = fmt::format("Rank {} failed: {}", impl_->rank, message);
+  impl_->changed.notify_all();
+  impl_->changed.wait_for(lock, kLongestLinger, [this] { return impl_->failure.has_value(); });
+}
+
+void Watch::finish() {
+  std::unique_lock lock(impl_->mutex);
+  impl_->ending = true;
+  impl_->changed.notify_all();
+  impl_->changed.wait_for(lock, impl_->timeout.load(),
+                          [this] { return impl_->failure || (impl_->said_done && impl_->all_done); });
+}
+
+void Watch::linger() {
+  std::unique_lock lock(impl_->mutex);
+  if (impl_->rank != 0) return;
+  impl_->lingering = true;
+  impl_->changed.notify_all();
+  impl_->changed.wait_for(lock, kLongestLinger, [this] { return impl_->all_know; });
+}
+
+}  // namespace ssgpt::parallel

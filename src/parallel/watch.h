@@ -1,0 +1,56 @@
+// Knows whether the other ranks are alive. A thread of its own tells the store that this rank is, sees who
+// failed or fell silent, and ends the process where the main thread hangs in a collective that cannot
+// complete. Enters no collective.
+#pragma once
+
+#include "parallel/store.h"
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace ssgpt::parallel {
+
+// Whether this rank tells people on the terminal of a failure of another: rank 0 does, and where rank 0 or
+// the store is what failed, all do.
+bool speaks_of_failure(const std::string& failure, int64_t rank);
+
+class Watch {
+ public:
+  // Starts the thread, on a connection of its own.
+  Watch(std::unique_ptr<Store> store, int64_t rank, int64_t world_size);
+  ~Watch();  // stops the thread
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+
+  // A rank that is silent for three quarters of `timeout` counts as lost; the rest of it is for the others to
+  // end in.
+  void set_timeout(std::chrono::duration<double> timeout);
+
+  // Why the run cannot go on: what another rank reported, or that it is lost. None while all is well.
+  std::optional<std::string> failure() const;
+
+  // For a collective that failed: waits until it is known which rank is the reason, a few seconds at most,
+  // and returns the failure; `otherwise` where none is found.
+  std::string explain(const std::string& otherwise);
+
+  // Tells the others that this rank fails with `message`, unless another failed before. Afterwards the
+  // process ends within seconds, whatever the main thread does.
+  void report(const std::string& message);
+
+  // The ordinary end: rank 0 waits until every rank came to it, since the store goes with it, and the others
+  // until rank 0 did, since a launcher may take the first exit for a reason to end the rest. Returns after
+  // the timeout at the latest.
+  void finish();
+
+  // The end after a failure: rank 0 stays until the others know of it, for some seconds at most.
+  void linger();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ssgpt::parallel
