@@ -134,6 +134,23 @@ OptimizerFile open(const std::filesystem::path& path, const std::vector<model::P
   return opened;
 }
 
+// Reads a tensor that open() has found to the elements of the parameter at `values` that it holds.
+void read_pieces(const SafetensorsFile& file, const std::string& name, const Elements& elements,
+                 float* values) {
+  const TensorEntry& entry = *file.find(name);
+  if (elements.size() == 1) {
+    file.read(entry, {values + elements[0].begin, static_cast<size_t>(elements[0].size())});
+    return;
+  }
+  std::vector<float> pieces(static_cast<size_t>(entry.numel()));
+  file.read(entry, pieces);
+  const float* next = pieces.data();
+  for (const core::Range& piece : elements) {
+    std::copy_n(next, piece.size(), values + piece.begin);
+    next += piece.size();
+  }
+}
+
 struct Holding {
   core::Range piece;
   const std::filesystem::path* path;
@@ -282,7 +299,6 @@ void read_moments(const std::vector<std::filesystem::path>& paths, const FlatSta
     specs.push_back(parameter.spec);
   }
   // One file at a time is open: there may be more ranks than a process may have files.
-  std::vector<float> pieces;
   for (const std::filesystem::path& path : paths) {
     const OptimizerFile opened = open(path, specs);
     for (const model::Parameter& parameter : flat.layout) {
@@ -292,21 +308,8 @@ void read_moments(const std::vector<std::filesystem::path>& paths, const FlatSta
       }
       const std::array<at::Tensor, 2> moments = {flat.exp_avg, flat.exp_avg_sq};
       for (size_t i = 0; i < moments.size(); ++i) {
-        // open() has found the tensor.
-        const TensorEntry& entry = *opened.file.find(parameter.spec.name + kSuffixes[i]);
-        float* values = moments[i].mutable_data_ptr<float>() + parameter.offset;
-        const Elements& elements = held->second;
-        if (elements.size() == 1) {
-          opened.file.read(entry, {values + elements[0].begin, static_cast<size_t>(elements[0].size())});
-          continue;
-        }
-        pieces.resize(static_cast<size_t>(entry.numel()));
-        opened.file.read(entry, pieces);
-        const float* next = pieces.data();
-        for (const core::Range& piece : elements) {
-          std::copy_n(next, piece.size(), values + piece.begin);
-          next += piece.size();
-        }
+        read_pieces(opened.file, parameter.spec.name + kSuffixes[i], held->second,
+                    moments[i].mutable_data_ptr<float>() + parameter.offset);
       }
     }
   }

@@ -38,6 +38,7 @@ TEST_P(SharedSaveOfRanks, HoldsWhatOneProcessWrites) {
     // Padded beyond the padding of the layout.
     const auto ranges = deal(first.flat.master.numel() + 77, world_size, seed);
     const auto texts = std::make_shared<Texts>();
+    testing::internal::CaptureStderr();
     const auto messages =
         run_ranks(world_size, *texts, [&, n = world_size, background = async](int64_t rank) {
           const std::vector<core::Range>& own = ranges[static_cast<size_t>(rank)];
@@ -46,7 +47,10 @@ TEST_P(SharedSaveOfRanks, HoldsWhatOneProcessWrites) {
           writer.save(share_of(second, own));
           writer.wait();
         });
+    const std::string log = testing::internal::GetCapturedStderr();
     EXPECT_THAT(messages, testing::Each(IsEmpty()));
+    EXPECT_THAT(log, HasSubstr("step-00000010 saved"));
+    EXPECT_EQ(log.find("step-00000010 saved"), log.rfind("step-00000010 saved")) << "by one rank";
     for (const Snapshot* written : {&first, &second}) {
       const auto directory = step_directory(run.path(), written->trainer->step);
       EXPECT_THAT(verify(directory), IsEmpty());
