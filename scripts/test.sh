@@ -17,7 +17,7 @@ if clang-format --dry-run -Werror "${sources[@]}"; then
 else
   failed+=("clang-format (repair: clang-format -i FILE)")
 fi
-if shellcheck -x scripts/*.sh .ci/run; then say "shellcheck: no findings"; else failed+=("shellcheck"); fi
+if shellcheck -x scripts/*.sh scripts/slurm/*.sbatch .ci/run; then say "shellcheck: no findings"; else failed+=("shellcheck"); fi
 
 stage "Layering"
 .venv/bin/python tests/layering.py || failed+=("layering")
