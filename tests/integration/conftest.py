@@ -62,12 +62,16 @@ sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
+# Variables by which a process would take itself for one of several ranks.
+OF_LAUNCHERS = ("SLURM", "OMPI", "TORCHELASTIC", "RANK", "WORLD_SIZE", "LOCAL_", "MASTER_")
+
+
 class Program:
     """Runs the binary in a directory of the test's own, with one thread: the models are tiny, and results repeatable."""
 
     def __init__(self, directory):
         self.directory = directory
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "OMPI", "TORCHELASTIC"))}
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(OF_LAUNCHERS)}
         self.environment["OMP_NUM_THREADS"] = "1"
 
     def start(self, *arguments, **environment):

@@ -1,0 +1,192 @@
+"""Starts the program as several ranks, as people do, and leaves no process behind.
+
+    with start_ranks(program, "torchrun", 2, ["train", "--config", config, "--run-dir", "run"]) as ranks:
+        ranks.signal(signal.SIGTERM)
+        codes, errors = ranks.wait(60)
+
+`how` is one of
+
+- "torchrun": `.venv/bin/torchrun --no-python`; one process, the launcher, which exits 1 when a rank fails;
+- "mpirun": Open MPI's; one process, the launcher, whose exit code is that of the first rank that failed;
+- "slurm": a process a rank, with the variables that srun sets;
+- "by_hand": a process a rank, with the variables that torchrun sets, without its agent.
+
+Every start has a port of its own, so that tests may run beside each other, and one thread a rank.
+"""
+
+import contextlib
+import itertools
+import os
+import pathlib
+import random
+import signal
+import socket
+import subprocess
+import time
+import uuid
+
+from conftest import BINARY, ROOT
+
+TORCHRUN = ROOT / ".venv" / "bin" / "torchrun"
+RANK_VARIABLES = {"torchrun": "RANK", "by_hand": "RANK", "mpirun": "OMPI_COMM_WORLD_RANK", "slurm": "SLURM_PROCID"}
+MARK = "SSGPT_TEST_RANKS"  # in the environment of all processes of one start: launchers give ranks process groups of their own
+_numbers = itertools.count()
+
+
+def free_port():
+    """Below the ports that the system gives to connections, so that none of those takes it in the meantime."""
+    while True:
+        port = random.SystemRandom().randrange(20000, 32000)
+        with socket.socket() as taken:
+            try:
+                taken.bind(("", port))
+                return port
+            except OSError:
+                continue
+
+
+def start_ranks(program, how, count, arguments, environment=None, per_rank=None, launcher_options=()):
+    """Starts `count` ranks with these arguments of the binary, in program's directory.
+
+    environment: variables for all ranks, over program's. per_rank, for "slurm" and "by_hand" only: what one rank has of its
+    own, {1: {"arguments": [more of them], "binary": path, "environment": {...}}}. launcher_options: of torchrun or mpirun.
+    Returns Ranks, a context manager."""
+    return Ranks(program, how, count, arguments, environment or {}, per_rank or {}, list(launcher_options))
+
+
+def run_ranks(program, how, count, arguments, code=0, timeout=120, **options):
+    """Runs to the end; every process must exit with `code`, and none may be left. Returns what each wrote to stdout and to
+    stderr."""
+    with start_ranks(program, how, count, arguments, **options) as ranks:
+        codes, errors = ranks.wait(timeout)
+        assert codes == [code] * len(codes), f"exit codes {codes}, expected {code}\n" + "\n".join(errors)
+        assert ranks.alive() == []
+        return ranks.outputs(), errors
+
+
+class Ranks:
+    """The processes of one start.
+
+    processes: Popen, each with a process group of its own: by rank, or the launcher alone. port: of the store."""
+
+    def __init__(self, program, how, count, arguments, environment, per_rank, launcher_options):
+        self.how = how
+        self.port = free_port()
+        self.processes = []
+        self._mark = f"{MARK}={uuid.uuid4()}"
+        self._logs = pathlib.Path(program.directory) / f"ranks-{next(_numbers)}"
+        self._logs.mkdir()
+        launched = how in ("torchrun", "mpirun")
+        assert launched or how in ("slurm", "by_hand"), how
+        assert not (launched and per_rank) and not (launcher_options and not launched)
+        # MASTER_ADDR is mpirun's own default on one machine, and torchrun sets it.
+        common = {**program.environment, "OMP_NUM_THREADS": "1", "MASTER_PORT": str(self.port), **environment}
+        common.update([self._mark.split("=")])
+        commands = {
+            "torchrun": [TORCHRUN, "--no-python", "--nproc-per-node", count, "--master-addr", "127.0.0.1",
+                         "--master-port", self.port, *launcher_options],
+            "mpirun": ["mpirun", "-np", count, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", *launcher_options],
+        }
+        try:
+            if launched:
+                self._start([*commands[how], BINARY, *arguments], common, program.directory)
+            else:
+                for rank in range(count):
+                    own = per_rank.get(rank, {})
+                    variables = {**common, **rank_variables(how, rank, count, self.port), **own.get("environment", {})}
+                    command = [own.get("binary", BINARY), *arguments, *own.get("arguments", [])]
+                    self._start(command, variables, program.directory)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _start(self, command, environment, directory):
+        number = len(self.processes)
+        with open(self._logs / f"{number}.out", "wb") as out, open(self._logs / f"{number}.err", "wb") as err:
+            self.processes.append(subprocess.Popen(
+                list(map(str, command)), cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                start_new_session=True))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.kill()
+
+    def _texts(self, kind):
+        return [(self._logs / f"{i}.{kind}").read_text(errors="replace") for i in range(len(self.processes))]
+
+    def outputs(self):
+        """What each process has written to stdout; the launcher's holds that of all ranks."""
+        return self._texts("out")
+
+    def errors(self):
+        """The same of stderr."""
+        return self._texts("err")
+
+    def wait(self, timeout):
+        """Waits for all processes, `timeout` seconds in all. Returns their exit codes as a shell has them but for signals
+        (-9: killed by SIGKILL), and what each wrote to stderr."""
+        end = time.monotonic() + timeout
+        for process in self.processes:
+            try:
+                process.wait(max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                raise AssertionError(f"still running after {timeout} s: {self.alive()}\n" + "\n".join(self.errors())) from None
+        return [process.returncode for process in self.processes], self.errors()
+
+    def wait_until(self, condition, timeout=60):
+        """Waits until `condition()` holds, while all processes live."""
+        end = time.monotonic() + timeout
+        while not condition():
+            ended = [process.returncode for process in self.processes if process.poll() is not None]
+            assert not ended, f"ended with {ended} too early\n" + "\n".join(self.errors())
+            assert time.monotonic() < end, f"did not come within {timeout} s\n" + "\n".join(self.errors())
+            time.sleep(0.01)
+
+    def alive(self):
+        """Ids of all processes of this start that live, launcher and its children included."""
+        return [int(path.name) for path in pathlib.Path("/proc").iterdir() if path.name.isdigit() and self._is_ours(path)]
+
+    def _is_ours(self, path):
+        try:  # a zombie has no environment any more
+            return self._mark.encode() in (path / "environ").read_bytes().split(b"\0")
+        except OSError:
+            return False
+
+    def pid(self, rank):
+        """The process id of a rank that lives; under a launcher its child."""
+        for candidate in self.alive():
+            with contextlib.suppress(OSError):
+                process = pathlib.Path(f"/proc/{candidate}")
+                variables = (process / "environ").read_bytes().split(b"\0")
+                if f"{RANK_VARIABLES[self.how]}={rank}".encode() in variables:
+                    return candidate
+        raise AssertionError(f"no process of rank {rank}\n" + "\n".join(self.errors()))
+
+    def signal(self, number, rank=None):
+        """To one rank; without it to all of `processes`, so to the launcher where there is one."""
+        if rank is not None:
+            os.kill(self.pid(rank), number)
+        else:
+            for process in self.processes:
+                process.send_signal(number)
+
+    def kill(self):
+        """Ends whatever is left, stopped processes too."""
+        while left := self.alive():
+            for candidate in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(candidate, signal.SIGKILL)
+            time.sleep(0.01)
+        for process in self.processes:
+            process.wait()
+
+
+def rank_variables(how, rank, count, port):
+    """What srun or torchrun tells a rank, all ranks on this machine."""
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    if how == "slurm":
+        return {**address, "SLURM_PROCID": str(rank), "SLURM_NTASKS": str(count), "SLURM_LOCALID": str(rank),
+                "SLURM_JOB_ID": "1", "SLURM_STEP_ID": "0"}
+    return {**address, "RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(count)}
