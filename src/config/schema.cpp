@@ -226,8 +226,9 @@ void add_services(std::vector<Key>& keys) {
        make_key(SSGPT_MEMBER(log.tensorboard), Boolean{}, kMayChange, "write TensorBoard's event files too"),
        make_key(SSGPT_MEMBER(parallel.zero_stage), integer(0, 1), kMayChange,
                 "1: each rank holds its share of the optimizer's state (ZeRO-1), 0: all of it"),
-       make_key(SSGPT_MEMBER(parallel.bucket_mb), above_zero_to(1e6), kMayChange,
-                "MiB of gradients that are reduced at once, while backward goes on"),
+       make_key(
+           SSGPT_MEMBER(parallel.bucket_mb), above_zero_to(1e6), kMayChange,
+           "MiB of gradients, at most an eighth of them, that are reduced at once while backward goes on"),
        make_key(SSGPT_MEMBER(parallel.timeout_s), Number{.min = 1.0, .max = 1e6}, kMayChange,
                 "seconds after which a rank that does not answer counts as lost"),
        make_key(SSGPT_MEMBER(parallel.check_every), integer(0, kMaxSteps), kMayChange,

@@ -15,6 +15,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kAlignment = 32;  // elements of fp32: 128 bytes
+// A small model in one or two buckets would have nothing on its way before backward is all but over.
+constexpr int64_t kFewestBuckets = 8;
 
 double seconds_between(Clock::time_point begin, Clock::time_point end) {
   return std::chrono::duration<double>(end - begin).count();
@@ -55,8 +57,8 @@ GradientReduction::GradientReduction(Communicator& communicator, at::Tensor grad
       grad_(std::move(grad)),
       shard_(options.shard && communicator.world_size() > 1) {
   const int64_t granule = shard_ ? flat_granule(communicator.world_size()) : kAlignment;
-  const auto bucket_size = static_cast<int64_t>(options.bucket_mb * (1 << 20) / sizeof(float));
-  buckets_ = plan_buckets(grad_.numel(), bucket_size, granule);
+  const auto wanted = static_cast<int64_t>(options.bucket_mb * (1 << 20) / sizeof(float));
+  buckets_ = plan_buckets(grad_.numel(), std::min(wanted, grad_.numel() / kFewestBuckets), granule);
   owned_ = shard_ ? owned_ranges(buckets_, communicator.rank(), communicator.world_size())
                   : std::vector<core::Range>{{.begin = 0, .end = grad_.numel()}};
 }

@@ -36,7 +36,7 @@ struct CommunicationTime {
 class GradientReduction {
  public:
   struct Options {
-    double bucket_mb = 25.0;  // MiB of fp32
+    double bucket_mb = 25.0;  // MiB of fp32; less where the gradient would make fewer than eight buckets
     bool shard = false;       // ZeRO-1
   };
 
