@@ -183,10 +183,13 @@ TEST_F(OptimizerFiles, AGapOrAnOverlapNamesParameterAndElements) {
 }
 
 TEST_F(OptimizerFiles, AFileThatDoesNotFitTheModelIsNamed) {
+  const auto specs = model::parameter_specs(whole_.spec.config, whole_.spec.sequence_length);
   const auto expect = [&](const std::string& text, const std::string& by, const std::string& message) {
     write_shares(shares());
     replace_in_file(1, text, by);
     EXPECT_THAT(fault(), AllOf(HasSubstr(optimizer_file_name(1, 3)), HasSubstr(message))) << by;
+    // By its header alone.
+    EXPECT_THROW(check_optimizer_files(find_optimizer_files(path_), specs), core::InputError) << by;
   };
   expect(kCut + ".exp_avg\"", kCut + ".exp_avh\"", "'" + kCut + ".exp_avg' is missing");
   expect("[100,150]", "[100,149]", "has shape [50]; config.json asks for [49]");
