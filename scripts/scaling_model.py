@@ -118,6 +118,9 @@ def pass_bytes(size, gpus):
     return (gpus - 1) / gpus * size
 
 
+FEWEST_BUCKETS = 8  # so that something is on its way before backward is all but over
+
+
 def cut_buckets(groups, bucket_bytes, block_seconds):
     """(bytes, seconds into backward when they are final), cut from the end of the flat tensor."""
     total = BYTES * sum(count for count, _ in groups)
@@ -149,7 +152,8 @@ def predict(config, cluster, tokens_per_second, bucket_mb, micro_batch):
     # Of a block's work two thirds are backward. The output projection's is done before the first block's backward.
     backward = seconds * 2 / 3 * work / (work + head_work)
     groups = parameter_groups(config)
-    buckets = cut_buckets(groups, math.floor(bucket_mb * 2**20), backward / config["model"]["num_hidden_layers"])
+    largest = math.ceil(BYTES * count_parameters(config) / FEWEST_BUCKETS)
+    buckets = cut_buckets(groups, min(math.floor(bucket_mb * 2**20), largest), backward / config["model"]["num_hidden_layers"])
     num_micro_batches = config["train"]["global_batch_size"] // (micro_batch * cluster.gpus)
     compute = num_micro_batches * seconds
 

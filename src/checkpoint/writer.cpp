@@ -5,6 +5,7 @@
 #include "core/log.h"
 
 #include <algorithm>
+#include <chrono>
 #include <future>
 #include <memory>
 #include <optional>
@@ -139,6 +140,12 @@ void Writer::save(const Snapshot& live) {
   } else {
     impl_->write_staged();
   }
+}
+
+void Writer::check() {
+  const bool has_ended =
+      impl_->pending.valid() && impl_->pending.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+  if (has_ended) impl_->pending.get();
 }
 
 void Writer::wait() {

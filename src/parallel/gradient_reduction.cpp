@@ -58,7 +58,8 @@ GradientReduction::GradientReduction(Communicator& communicator, at::Tensor grad
       shard_(options.shard && communicator.world_size() > 1) {
   const int64_t granule = shard_ ? flat_granule(communicator.world_size()) : kAlignment;
   const auto wanted = static_cast<int64_t>(options.bucket_mb * (1 << 20) / sizeof(float));
-  buckets_ = plan_buckets(grad_.numel(), std::min(wanted, grad_.numel() / kFewestBuckets), granule);
+  const int64_t largest = (grad_.numel() / granule + kFewestBuckets - 1) / kFewestBuckets * granule;
+  buckets_ = plan_buckets(grad_.numel(), std::min(wanted, largest), granule);
   owned_ = shard_ ? owned_ranges(buckets_, communicator.rank(), communicator.world_size())
                   : std::vector<core::Range>{{.begin = 0, .end = grad_.numel()}};
 }

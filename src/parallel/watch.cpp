@@ -30,6 +30,7 @@ constexpr Seconds kLongestGrace{10.0};
 constexpr const char* kFailureKey = "failure";
 constexpr const char* kSuspectKey = "suspect";
 constexpr const char* kSeenKey = "failure/seen";
+constexpr const char* kLeftKey = "left";
 constexpr const char* kDone = "done";
 
 std::string beat_key(int64_t rank) {
@@ -64,6 +65,7 @@ struct Watch::Impl {
   void listen();
   void learn(const std::string& message);
   void lose_store(const std::string& reason);
+  void leave_if_done(bool all);
   void end_if_main_hangs();
   Seconds lost_after() const { return 0.75 * timeout.load(); }
 
@@ -83,7 +85,8 @@ struct Watch::Impl {
   bool suspects = false;   // a collective of this rank failed
   bool ending = false;     // this rank came to the ordinary end,
   bool said_done = false;  // the store knows it,
-  bool all_done = false;   // and every other rank came there too
+  bool all_done = false;   // every other rank came there too,
+  bool left = false;       // and this one, on rank 0 all others, have no more questions to the store
   bool lingering = false;  // this rank ends after a failure,
   bool all_know = false;   // of which every other one knows
   bool stop = false;
@@ -92,7 +95,7 @@ struct Watch::Impl {
 
 void Watch::Impl::run() {
   std::unique_lock lock(mutex);
-  while (!stop) {
+  while (!stop && !left) {
     lock.unlock();
     try {
       beat_once();
@@ -113,7 +116,7 @@ void Watch::Impl::lose_store(const std::string& reason) {
     failure = reason;
     failed_at = Clock::now();
   }
-  said_done = all_done = all_know = true;  // nobody is left to tell
+  said_done = all_done = left = all_know = true;  // nobody is left to tell
   changed.notify_all();
 }
 
@@ -160,10 +163,23 @@ void Watch::Impl::listen() {
                                         pulse.rank, silence.count())));
     }
   }
+  leave_if_done(all);
   const std::lock_guard guard(mutex);
-  all_done = all;
   all_know = lingering && store->add(kSeenKey, 0) >= world_size - 1;
   changed.notify_all();
+}
+
+// The store goes with rank 0: it stays until the others need it no more.
+void Watch::Impl::leave_if_done(bool all) {
+  bool leaving = false;
+  {
+    const std::lock_guard guard(mutex);
+    leaving = all && said_done;
+  }
+  if (leaving) leaving = store->add(kLeftKey, rank == 0 ? 0 : 1) >= (rank == 0 ? world_size - 1 : 1);
+  const std::lock_guard guard(mutex);
+  all_done = all;
+  left = leaving;
 }
 
 // Takes the first failure of the run. Everybody but the rank that reported it counts as told.
@@ -243,6 +259,7 @@ void Watch::finish() {
   impl_->changed.notify_all();
   impl_->changed.wait_for(lock, impl_->timeout.load(),
                           [this] { return impl_->failure || (impl_->said_done && impl_->all_done); });
+  impl_->changed.wait_for(lock, kLongestLinger, [this] { return impl_->failure || impl_->left; });
 }
 
 void Watch::linger() {

@@ -98,6 +98,7 @@ TrainResult Trainer::run() {
     stop_signal_ = communicator_.agree_on_stop(step_, stop_.received());
     if (evaluation_due()) evaluate();
     recorder_.finish_step();
+    writer_.check();
     if (checkpoint_due()) save();
   }
   writer_.wait();
