@@ -122,12 +122,16 @@ def _binary():
         pytest.exit(f"{BINARY} is missing: scripts/build.sh makes it", returncode=3)
 
 
-@pytest.fixture
-def program(tmp_path):
+def make_program(directory):
     """The program, beside train.bin (64 windows) and validation.bin (16 windows) of text-like random tokens."""
     rng = np.random.default_rng(5)
     weights = 1.0 / np.arange(1, VOCAB + 1)
     for name, windows in (("train", 64), ("validation", 16)):
         tokens = rng.choice(VOCAB, size=windows * LENGTH + 1, p=weights / weights.sum())
-        write_shard(tmp_path / f"{name}.bin", tokens)
-    return Program(tmp_path)
+        write_shard(directory / f"{name}.bin", tokens)
+    return Program(directory)
+
+
+@pytest.fixture
+def program(tmp_path):
+    return make_program(tmp_path)

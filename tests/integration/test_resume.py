@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import read_metrics, without_timing
+from launchers import free_port, rank_variables
 
 LONG = {
     "train": {"max_steps": 400},
@@ -107,19 +108,26 @@ def test_a_signal_saves_and_stops_with_its_code(program, sent):
 
 
 def test_under_torchrun_a_stop_is_no_failure(program):
+    """In one process, without an agent: its variables alone."""
     changes = [LONG, {"train": {"max_steps": 1000000}}]
-    process = program.start("train", "--config", program.config(*changes), "--run-dir", "run", TORCHELASTIC_RUN_ID="x",
-                            RANK="0", WORLD_SIZE="1")
+    place = {"TORCHELASTIC_RUN_ID": "x", **rank_variables("by_hand", 0, 1, free_port())}
+    process = program.start("train", "--config", program.config(*changes), "--run-dir", "run", **place)
     metrics = program.directory / "run/metrics.jsonl"
     wait_for(lambda: metrics.exists() and metrics.stat().st_size > 0, process)
     process.terminate()
-    process.communicate(timeout=60)
-    assert process.returncode == 0
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and "Stopped by signal 15" in err
+    assert len(checkpoints(program.directory / "run")) >= 1
 
 
-def test_several_processes_are_refused(program):
-    _, err = program.train("--run-dir", "run", code=2, RANK="0", WORLD_SIZE="2")
-    assert "2 processes" in err and not (program.directory / "run").exists()
+@pytest.mark.parametrize("variables, named", [
+    ({"RANK": "0", "WORLD_SIZE": "2"}, "LOCAL_RANK"),
+    ({"SLURM_PROCID": "0", "SLURM_NTASKS": "2", "SLURM_LOCALID": "0", "SLURM_STEP_ID": "0"}, "MASTER_ADDR"),
+])
+def test_a_rank_whose_place_is_told_in_part_is_refused(program, variables, named):
+    """It does not train alone: two such processes would each write the whole run."""
+    _, err = program.train("--run-dir", "run", code=2, **variables)
+    assert named in err and not (program.directory / "run").exists()
 
 
 def test_resume_auto_begins_where_there_is_nothing(program):
