@@ -1,0 +1,208 @@
+// The store and the watch over the other ranks, whose main threads may do anything, or nothing.
+#include "parallel/watch.h"
+
+#include "core/error.h"
+#include "parallel/ranks.h"
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::parallel {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Seconds = std::chrono::duration<double>;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::MatchesRegex;
+
+constexpr std::chrono::seconds kConnectTimeout{10};
+constexpr Seconds kLong{600.0};
+
+double seconds_since(Clock::time_point begin) {
+  return Seconds(Clock::now() - begin).count();
+}
+
+// The stores of all ranks, and their watches.
+class Watches : public testing::Test {
+ protected:
+  void start(int64_t world_size, Seconds timeout) {
+    const int64_t port = free_port();
+    for (int64_t rank = 0; rank < world_size; ++rank) {
+      stores_.push_back(Store::connect(environment_of(rank, world_size, port), kConnectTimeout));
+      watches_.push_back(std::make_unique<Watch>(stores_.back()->reconnect(), rank, world_size));
+      watches_.back()->set_timeout(timeout);
+    }
+  }
+
+  // Waits for the failure that `rank` knows of. Soon after one a process ends whose main thread does not: the
+  // longer timeout gives the test time to look at it.
+  std::optional<std::string> wait_for_failure(size_t rank, double limit_s) {
+    const Clock::time_point begin = Clock::now();
+    while (seconds_since(begin) < limit_s) {
+      if (auto failure = watches_[rank]->failure()) {
+        for (const auto& watch : watches_) {
+          if (watch) watch->set_timeout(kLong);
+        }
+        return failure;
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+    return std::nullopt;
+  }
+
+  std::vector<std::unique_ptr<Store>> stores_;
+  std::vector<std::unique_ptr<Watch>> watches_;  // end before the stores
+};
+
+TEST_F(Watches, ARankThatFallsSilentIsLostAfterThreeQuartersOfTheTimeout) {
+  start(3, Seconds(2.0));
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  for (const auto& watch : watches_) EXPECT_EQ(watch->failure(), std::nullopt);
+  watches_[1].reset();
+  const Clock::time_point silent = Clock::now();
+  const std::optional<std::string> failure = wait_for_failure(0, 10.0);
+  // Ranks speak and listen every 1.5 s / 8: the last word may be as old as that, and be heard as late.
+  EXPECT_GT(seconds_since(silent), 1.5 - 0.2);
+  EXPECT_LT(seconds_since(silent), 1.5 + 1.5);
+  ASSERT_TRUE(failure);
+  EXPECT_THAT(*failure, AllOf(HasSubstr("Rank 1 is lost"), HasSubstr("1.")));
+  EXPECT_EQ(wait_for_failure(2, 2.0), failure);  // who does not listen to rank 1 hears of it as well
+}
+
+TEST_F(Watches, RankZeroIsMissedToo) {
+  start(2, Seconds(1.0));
+  watches_[0].reset();  // its store still answers
+  EXPECT_THAT(wait_for_failure(1, 10.0).value_or("none"), HasSubstr("Rank 0 is lost"));
+}
+
+TEST_F(Watches, RanksThatOnlyComputeAreNotLost) {
+  start(3, Seconds(0.8));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1600));
+  for (const auto& watch : watches_) EXPECT_EQ(watch->failure(), std::nullopt);
+}
+
+TEST_F(Watches, AfterAFailedCollectiveASilentRankIsFoundInSeconds) {
+  start(3, kLong);
+  watches_[1].reset();
+  const Clock::time_point begin = Clock::now();
+  EXPECT_THAT(watches_[2]->explain("no reason"), HasSubstr("Rank 1 is lost"));
+  EXPECT_LT(seconds_since(begin), 6.0);
+}
+
+TEST_F(Watches, TheFirstReportIsTheFailureOfAll) {
+  start(3, kLong);
+  std::thread other([&] { watches_[2]->report("two"); });
+  watches_[1]->report("one");
+  other.join();
+  const std::optional<std::string> failure = wait_for_failure(0, 3.0);
+  ASSERT_TRUE(failure);
+  EXPECT_THAT(*failure, MatchesRegex("Rank (1 failed: one|2 failed: two)"));
+  EXPECT_EQ(watches_[1]->failure(), failure);
+  EXPECT_EQ(watches_[2]->failure(), failure);
+  const Clock::time_point begin = Clock::now();
+  watches_[0]->linger();  // until both know, which they do
+  EXPECT_LT(seconds_since(begin), 2.0);
+}
+
+TEST_F(Watches, WhoLosesTheStoreNamesItsServer) {
+  start(2, kLong);
+  watches_[0].reset();
+  stores_[0].reset();
+  EXPECT_THAT(wait_for_failure(1, 10.0).value_or("none"),
+              AllOf(HasSubstr("Rank 0 with its store at 127.0.0.1:"), HasSubstr("does not answer")));
+}
+
+TEST_F(Watches, TheEndIsWaitedForNoLongerThanTheTimeout) {
+  start(2, Seconds(0.5));
+  const Clock::time_point begin = Clock::now();
+  watches_[0]->finish();  // rank 1 is well, and never comes to its end
+  EXPECT_GT(seconds_since(begin), 0.45);
+  EXPECT_LT(seconds_since(begin), 3.0);
+  EXPECT_EQ(watches_[0]->failure(), std::nullopt);
+}
+
+// The main thread of rank 0 stands in a collective, say, that never returns.
+void hang_beside_a_lost_rank() {
+  const int64_t port = free_port();
+  const auto store = Store::connect(environment_of(0, 2, port), kConnectTimeout);
+  Watch watch(store->reconnect(), 0, 2);
+  watch.set_timeout(Seconds(0.8));
+  std::this_thread::sleep_for(std::chrono::seconds(30));
+}
+
+TEST(WatchDeathTest, EndsAProcessThatHangsWithoutARank) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const Clock::time_point begin = Clock::now();
+  EXPECT_EXIT(hang_beside_a_lost_rank(), testing::ExitedWithCode(1), "Rank 1 is lost");
+  EXPECT_LT(seconds_since(begin), 10.0);
+}
+
+TEST(SpeaksOfFailure, IsRankZeroUnlessItIsWhatFailed) {
+  EXPECT_TRUE(speaks_of_failure("Rank 3 failed: x", 0));
+  EXPECT_FALSE(speaks_of_failure("Rank 3 failed: x", 1));
+  EXPECT_FALSE(speaks_of_failure("Rank 10 is lost", 1));
+  EXPECT_TRUE(speaks_of_failure("Rank 0 failed: x", 1));
+  EXPECT_TRUE(speaks_of_failure("The store of torchrun's agent does not answer", 1));
+}
+
+std::string connect_error(const Environment& environment) {
+  try {
+    Store::connect(environment, std::chrono::seconds(1));
+  } catch (const core::RunError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Store, SetsOnceAddsAndTellsWhatIsNotThere) {
+  const int64_t port = free_port();
+  const auto server = Store::connect(environment_of(0, 2, port), kConnectTimeout);
+  const auto client = Store::connect(environment_of(1, 2, port), kConnectTimeout);
+  EXPECT_EQ(client->get("a"), std::nullopt);
+  EXPECT_EQ(server->set_once("a", "one"), "one");
+  EXPECT_EQ(client->set_once("a", "two"), "one");
+  EXPECT_EQ(client->get("a"), "one");
+  client->set("a", "three");
+  EXPECT_EQ(server->reconnect()->get("a"), "three");
+  EXPECT_EQ(client->add("n", 2), 2);
+  EXPECT_EQ(server->add("n", 0), 2);
+  EXPECT_EQ(server->add("n", -5), -3);
+}
+
+TEST(Store, HidesKeysOfAnEarlierStart) {
+  const int64_t port = free_port();
+  const auto agent = Store::connect(environment_of(0, 1, port), kConnectTimeout);
+  agent->set("a", "old");
+  Environment again = environment_of(0, 1, port);
+  again.agent_serves_store = true;
+  EXPECT_EQ(Store::connect(again, kConnectTimeout)->get("a"), "old");
+  again.restart_count = 1;
+  EXPECT_EQ(Store::connect(again, kConnectTimeout)->get("a"), std::nullopt);
+}
+
+TEST(Store, NamesThePortThatIsTaken) {
+  const int64_t port = free_port();
+  const auto other = Store::connect(environment_of(0, 1, port), kConnectTimeout);
+  EXPECT_THAT(connect_error(environment_of(0, 2, port)),
+              AllOf(HasSubstr(std::to_string(port)), HasSubstr("MASTER_PORT"), HasSubstr("Rank 0")));
+}
+
+TEST(Store, NamesTheAddressWhereNobodyServes) {
+  const int64_t port = free_port();
+  const Clock::time_point begin = Clock::now();
+  EXPECT_THAT(connect_error(environment_of(3, 4, port)),
+              AllOf(HasSubstr("Rank 3"), HasSubstr("127.0.0.1:" + std::to_string(port)),
+                    HasSubstr("MASTER_ADDR:MASTER_PORT")));
+  EXPECT_LT(seconds_since(begin), 8.0);
+}
+
+}  // namespace
+}  // namespace ssgpt::parallel
