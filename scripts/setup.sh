@@ -12,7 +12,7 @@ packages=(
   libfmt-dev libspdlog-dev libcli11-dev libyaml-cpp-dev                # libraries of the program
   nlohmann-json3-dev libsimdjson-dev libzstd-dev libxxhash-dev libsentencepiece-dev
   libbenchmark-dev
-  libgtest-dev libgmock-dev clang-format shellcheck openmpi-bin        # tests
+  libgtest-dev libgmock-dev clang-format shellcheck openmpi-bin iproute2 # tests
   bible-kjv                                                            # text of the quickstart
 )
 requirements=scripts/requirements.txt
