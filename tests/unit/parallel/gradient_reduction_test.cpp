@@ -174,7 +174,7 @@ class Reduction : public testing::TestWithParam<Case> {
       std::vector<std::vector<at::Tensor>>(static_cast<size_t>(GetParam().world_size));
 };
 
-TEST_P(Reduction, SumsTheGradientsOfAllRanksAsTheyBecomeFinal) {
+TEST_P(Reduction, HasTheSumOverRanksAndItsNormOnceAllIsFinal) {
   const auto run = [&](Communicator& communicator) {
     const int64_t rank = communicator.rank();
     const at::Tensor grad = at::zeros({size()}, at::kFloat);
@@ -191,8 +191,15 @@ TEST_P(Reduction, SumsTheGradientsOfAllRanksAsTheyBecomeFinal) {
         return error.le(tolerance).narrow(0, range.begin, range.size()).all().item<bool>();
       };
       for (const Range& range : reduction.owned()) EXPECT_TRUE(is_right(range));
+      const at::Tensor squared_norm = reduction.squared_norm();
       reduction.gather(grad);
       EXPECT_TRUE(is_right({.begin = 0, .end = size()}));
+      EXPECT_EQ(squared_norm.scalar_type(), at::kDouble);
+      EXPECT_EQ(squared_norm.numel(), 1);
+      // Thousands of squares, added in fp64 both times.
+      const double expected = square_in_float64(grad);
+      EXPECT_NEAR(squared_norm.item<double>(), expected, 1e-12 * expected);
+      keep(rank, squared_norm);
       keep(rank, grad);
     }
   };
@@ -200,43 +207,9 @@ TEST_P(Reduction, SumsTheGradientsOfAllRanksAsTheyBecomeFinal) {
   expect_same_on_all_ranks();
 }
 
-TEST_P(Reduction, HasOneNormOnAllRanks) {
-  const auto run = [&](Communicator& communicator) {
-    const int64_t rank = communicator.rank();
-    const at::Tensor grad = at::zeros({size()}, at::kFloat);
-    GradientReduction reduction(communicator, grad, options());
-    for (const uint64_t seed : {21, 22}) {
-      reduce_in_steps(reduction, grad, rank, seed);
-      const at::Tensor norm = reduction.squared_norm();
-      EXPECT_EQ(norm.scalar_type(), at::kDouble);
-      EXPECT_EQ(norm.numel(), 1);
-      keep(rank, norm);
-      reduction.gather(grad);
-      // Thousands of squares, added in fp64 both times.
-      const double expected = square_in_float64(grad);
-      EXPECT_NEAR(norm.item<double>(), expected, 1e-12 * expected);
-    }
-  };
-  EXPECT_EQ(run_ranks(world_size(), run), nothing_thrown(world_size()));
-  expect_same_on_all_ranks();
-}
-
-TEST_P(Reduction, SharesOutTheElements) {
+TEST_P(Reduction, GathersWhatEachRankUpdatedOfItsShare) {
   std::mutex mutex;
   std::vector<int> owners(static_cast<size_t>(size()));
-  const auto run = [&](Communicator& communicator) {
-    const GradientReduction reduction(communicator, at::zeros({size()}, at::kFloat), options());
-    const std::lock_guard guard(mutex);
-    for (const Range& range : reduction.owned()) {
-      for (int64_t i = range.begin; i < range.end; ++i) ++owners[static_cast<size_t>(i)];
-    }
-  };
-  EXPECT_EQ(run_ranks(world_size(), run), nothing_thrown(world_size()));
-  const int expected = GetParam().shard ? 1 : static_cast<int>(world_size());
-  EXPECT_THAT(owners, testing::Each(expected));
-}
-
-TEST_P(Reduction, GathersWhatEachRankUpdated) {
   const auto run = [&](Communicator& communicator) {
     GradientReduction reduction(communicator, at::zeros({size()}, at::kFloat), options());
     const at::Tensor updated = gradient_of(0, size(), 31);
@@ -246,8 +219,14 @@ TEST_P(Reduction, GathersWhatEachRankUpdated) {
     }
     reduction.gather(weights);
     EXPECT_TRUE(same_bits(weights, updated));
+    const std::lock_guard guard(mutex);
+    for (const Range& range : reduction.owned()) {
+      for (int64_t i = range.begin; i < range.end; ++i) ++owners[static_cast<size_t>(i)];
+    }
   };
   EXPECT_EQ(run_ranks(world_size(), run), nothing_thrown(world_size()));
+  const int expected = GetParam().shard ? 1 : static_cast<int>(world_size());
+  EXPECT_THAT(owners, testing::Each(expected));
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, Reduction,

@@ -63,17 +63,18 @@ class Watches : public testing::Test {
 };
 
 TEST_F(Watches, ARankThatFallsSilentIsLostAfterThreeQuartersOfTheTimeout) {
-  start(3, Seconds(2.0));
-  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  start(3, Seconds(1.2));
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
   for (const auto& watch : watches_) EXPECT_EQ(watch->failure(), std::nullopt);
   watches_[1].reset();
   const Clock::time_point silent = Clock::now();
   const std::optional<std::string> failure = wait_for_failure(0, 10.0);
-  // Ranks speak and listen every 1.5 s / 8: the last word may be as old as that, and be heard as late.
-  EXPECT_GT(seconds_since(silent), 1.5 - 0.2);
-  EXPECT_LT(seconds_since(silent), 1.5 + 1.5);
+  // Ranks speak and listen every 0.9 s / 8: the last word may be as old as that, and be heard as late. The
+  // upper limit is for a busy machine.
+  EXPECT_GT(seconds_since(silent), 0.9 - 0.12);
+  EXPECT_LT(seconds_since(silent), 0.9 + 1.5);
   ASSERT_TRUE(failure);
-  EXPECT_THAT(*failure, AllOf(HasSubstr("Rank 1 is lost"), HasSubstr("1.")));
+  EXPECT_THAT(*failure, AllOf(HasSubstr("Rank 1 is lost"), HasSubstr("nothing was heard of it for")));
   EXPECT_EQ(wait_for_failure(2, 2.0), failure);  // who does not listen to rank 1 hears of it as well
 }
 
@@ -85,7 +86,7 @@ TEST_F(Watches, RankZeroIsMissedToo) {
 
 TEST_F(Watches, RanksThatOnlyComputeAreNotLost) {
   start(3, Seconds(0.8));
-  std::this_thread::sleep_for(std::chrono::milliseconds(1600));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1200));
   for (const auto& watch : watches_) EXPECT_EQ(watch->failure(), std::nullopt);
 }
 
@@ -118,15 +119,6 @@ TEST_F(Watches, WhoLosesTheStoreNamesItsServer) {
   stores_[0].reset();
   EXPECT_THAT(wait_for_failure(1, 10.0).value_or("none"),
               AllOf(HasSubstr("Rank 0 with its store at 127.0.0.1:"), HasSubstr("does not answer")));
-}
-
-TEST_F(Watches, TheEndIsWaitedForNoLongerThanTheTimeout) {
-  start(2, Seconds(0.5));
-  const Clock::time_point begin = Clock::now();
-  watches_[0]->finish();  // rank 1 is well, and never comes to its end
-  EXPECT_GT(seconds_since(begin), 0.45);
-  EXPECT_LT(seconds_since(begin), 3.0);
-  EXPECT_EQ(watches_[0]->failure(), std::nullopt);
 }
 
 // The main thread of rank 0 stands in a collective, say, that never returns.
