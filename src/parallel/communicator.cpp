@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <csignal>
 #include <optional>
+#include <random>
 #include <thread>
 #include <unistd.h>
 #include <utility>
@@ -87,6 +89,23 @@ Stop parse_stop(const std::string& text) {
   return stop;
 }
 
+// Two runs of one machine may meet at one port: rank 1 of the second would then speak as rank 1 of the first.
+void take_place(Store& store, const Environment& environment) {
+  const std::string size = std::to_string(environment.world_size);
+  const std::string size_there = store.set_once("world_size", size);
+  std::random_device device;
+  const std::string own = fmt::format("{}, process {} ({:08x})", host_name(), getpid(), device());
+  const std::string there = store.set_once(fmt::format("place/{}", environment.rank), own);
+  if (size_there == size && there == own) return;
+  throw core::RunError(
+      "The store at {}:{} (MASTER_ADDR:MASTER_PORT) is that of another run: {}. Runs on one machine need a "
+      "MASTER_PORT each.",
+      environment.master_address, environment.master_port,
+      size_there != size
+          ? fmt::format("it has {} rank{}, and this one {}", size_there, size_there == "1" ? "" : "s", size)
+          : fmt::format("its rank {} is {}", environment.rank, there));
+}
+
 }  // namespace
 
 struct Communicator::Impl {
@@ -112,6 +131,7 @@ Communicator::Communicator(const Environment& environment) : Communicator() {
     return;
   }
   impl_->store = Store::connect(environment, kConnectTimeout);
+  take_place(*impl_->store, environment);
   impl_->watch = std::make_unique<Watch>(impl_->store->reconnect(), environment.rank, environment.world_size);
   impl_->board = make_board();
   const std::string host = host_name();
@@ -142,11 +162,16 @@ std::unique_ptr<Board> Communicator::make_board() {
   return std::make_unique<Board>(rank(), world_size(), std::move(link));
 }
 
-void Communicator::open(at::Device device, double timeout_s) {
+void Communicator::set_timeout(double timeout_s) {
   if (!impl_->store) return;
   impl_->timeout_s = timeout_s;
-  impl_->device = device;
   impl_->watch->set_timeout(Seconds(timeout_s));
+}
+
+void Communicator::open(at::Device device, double timeout_s) {
+  if (!impl_->store) return;
+  set_timeout(timeout_s);
+  impl_->device = device;
   const auto answer_timeout = std::chrono::duration_cast<std::chrono::seconds>(Seconds(timeout_s));
   impl_->collectives = Collectives(impl_->store->reconnect(std::max(answer_timeout, std::chrono::seconds(1))),
                                    impl_->environment, device, Seconds(timeout_s), *impl_->watch);
@@ -189,7 +214,9 @@ int Communicator::agree_on_stop(int64_t step, int signal) {
 }
 
 void Communicator::finish() {
-  if (impl_->watch) impl_->watch->finish();
+  if (!impl_->watch) return;
+  impl_->watch->finish();
+  if (const auto failure = impl_->watch->failure()) throw PeerFailure(*failure);
 }
 
 bool Communicator::fail(const std::string& message) noexcept {
@@ -233,6 +260,8 @@ void require_agreement(Board& board, const std::string& occasion, const std::vec
 
 void run_as_rank(const Environment& environment, const std::function<void(Communicator&)>& body) {
   if (environment.world_size > 1) core::log::set_rank(environment.rank);
+  // A connection that a peer closed is an error of write(), not a silent death.
+  if (environment.launcher != Launcher::kNone) std::signal(SIGPIPE, SIG_IGN);
   std::unique_ptr<Communicator> communicator;
   try {
     communicator = std::make_unique<Communicator>(environment);

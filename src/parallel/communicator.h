@@ -35,6 +35,9 @@ class Communicator {
   // For another thread.
   std::unique_ptr<Board> make_board();
 
+  // After which a rank that does not answer counts as lost, seconds; a value for the start serves before.
+  void set_timeout(double timeout_s);
+
   // Connects the ranks for collectives on `device`. All ranks. timeout: after which a rank that does not
   // answer counts as lost, seconds.
   void open(at::Device device, double timeout_s);
@@ -49,7 +52,7 @@ class Communicator {
   // step must complete only after all ranks began it, as it does with a collective in it.
   int agree_on_stop(int64_t step, int signal);
 
-  // The ordinary end, on all ranks.
+  // The ordinary end, on all ranks. Throws PeerFailure where another rank fails on its way there.
   void finish();
   // The end by an error of this rank; `message` reaches the others. Returns whether this rank should say it
   // on the terminal: not where rank 0 fails with the same words.

@@ -22,7 +22,8 @@ class Store {
 
   // Serves the store where the environment says that this rank does, and connects to it; waits for a server
   // that is not there yet. Keys of an earlier start by the same agent are out of sight. Throws core::RunError
-  // that names address and port where the port is taken or nobody serves it within the timeout.
+  // that names address and port where the port is taken, where nobody serves it within the timeout, or where
+  // something else listens there (found within 20 s); core::UsageError for an address that is none.
   static std::unique_ptr<Store> connect(const Environment& environment, std::chrono::seconds timeout);
   ~Store();
   Store(const Store&) = delete;

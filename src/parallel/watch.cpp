@@ -21,6 +21,10 @@ using Clock = std::chrono::steady_clock;
 using Seconds = std::chrono::duration<double>;
 
 constexpr Seconds kBeat{0.5};
+// Until the config's timeout is known: the longest silence of a rank that was heard of, and the longest wait
+// for one that was not.
+constexpr Seconds kSilenceAtStart{45.0};
+constexpr Seconds kAbsenceAtStart{450.0};
 // Once a collective has failed somewhere, whoever is silent for this long is the reason.
 constexpr Seconds kSuspectSilence{3.0};
 constexpr Seconds kLongestExplanation{12.0};
@@ -66,20 +70,29 @@ struct Watch::Impl {
   void learn(const std::string& message);
   void lose_store(const std::string& reason);
   void leave_if_done(bool all);
+  void guard();
+  void miss_store(Seconds passed);
   void end_if_main_hangs();
-  Seconds lost_after() const { return 0.75 * timeout.load(); }
+  Seconds lost_after(bool heard) const {
+    return timeout_known ? 0.75 * timeout.load() : heard ? kSilenceAtStart : kAbsenceAtStart;
+  }
+  // Between two rounds of a thread.
+  Seconds pause() const { return std::min<Seconds>(kBeat, lost_after(/*heard=*/true) / 8); }
 
-  const std::unique_ptr<Store> store;  // used by the thread; by others only once it has ended
+  const std::unique_ptr<Store> store;  // used by `talker` alone
   const int64_t rank;
   const int64_t world_size;
   std::atomic<Seconds> timeout{Seconds(600.0)};
+  std::atomic<bool> timeout_known = false;
   std::vector<Pulse> pulses;
   int64_t count = 0;
 
   std::mutex mutex;  // of what follows
   std::condition_variable changed;
+  Seconds unanswered{0.0};  // since the store last answered
   std::optional<std::string> failure;
-  Clock::time_point failed_at;
+  Clock::time_point failed_at;           // of `failure`, or of this rank's own before the store took it
+  std::optional<std::string> own_error;  // this rank fails with it
   std::optional<std::string> to_report;
   bool reported = false;   // the failure is this rank's own
   bool suspects = false;   // a collective of this rank failed
@@ -90,7 +103,9 @@ struct Watch::Impl {
   bool lingering = false;  // this rank ends after a failure,
   bool all_know = false;   // of which every other one knows
   bool stop = false;
-  std::thread thread;
+  bool talker_ended = false;
+  std::thread talker;    // to the store, and may wait for it for ever:
+  std::thread watchman;  // so another keeps the time
 };
 
 void Watch::Impl::run() {
@@ -103,11 +118,43 @@ void Watch::Impl::run() {
     } catch (const core::RunError& error) {  // the store is gone, and with it whoever serves it
       lose_store(error.what());
     }
+    lock.lock();
+    unanswered = Seconds(0.0);
+    changed.wait_for(lock, ending || lingering ? kBeat / 10 : pause(),
+                     [this] { return stop || to_report || (ending && !said_done); });
+  }
+  talker_ended = true;
+  changed.notify_all();
+}
+
+void Watch::Impl::guard() {
+  std::unique_lock lock(mutex);
+  while (!(stop && talker_ended)) {
+    // Time in which this process itself stood still says nothing of others.
+    const Clock::time_point begin = Clock::now();
+    changed.wait_for(lock, pause(), [this] { return stop && talker_ended; });
+    const Seconds passed = std::min<Seconds>(Clock::now() - begin, 2 * pause());
+    lock.unlock();
+    miss_store(passed);
     end_if_main_hangs();
     lock.lock();
-    const Seconds pause = ending || lingering ? kBeat / 10 : std::min<Seconds>(kBeat, lost_after() / 8);
-    changed.wait_for(lock, pause, [this] { return stop || to_report || (ending && !said_done); });
   }
+}
+
+// Whoever serves the store may stand still, too: then nothing is broken, and nothing answers.
+void Watch::Impl::miss_store(Seconds passed) {
+  const std::lock_guard guard(mutex);
+  if (talker_ended || failure) return;
+  unanswered += passed;
+  const Seconds limit = lost_after(/*heard=*/true);
+  if (unanswered <= (suspects ? std::min(kSuspectSilence, limit) : limit)) return;
+  failure = fmt::format(
+      "{} does not answer: nothing was heard of it for {:.1f} s. It stands still, or cannot "
+      "be reached.",
+      store->description(), unanswered.count());
+  failed_at = Clock::now();
+  said_done = all_done = left = all_know = true;  // nobody is left to tell
+  changed.notify_all();
 }
 
 void Watch::Impl::lose_store(const std::string& reason) {
@@ -146,13 +193,14 @@ void Watch::Impl::beat_once() {
 void Watch::Impl::listen() {
   if (const auto message = store->get(kFailureKey)) learn(*message);
   const bool suspicious = store->get(kSuspectKey).has_value();
-  const Seconds limit = suspicious ? std::min(kSuspectSilence, lost_after()) : lost_after();
   bool all = true;
   for (Pulse& pulse : pulses) {
     const std::string beat = store->get(beat_key(pulse.rank)).value_or("");
     if (beat == kDone) continue;
     all = false;
     const Seconds silence = Clock::now() - pulse.heard;
+    const Seconds longest = lost_after(/*heard=*/!pulse.beat.empty());
+    const Seconds limit = suspicious ? std::min(kSuspectSilence, longest) : longest;
     if (beat != pulse.beat) {
       pulse.beat = beat;
       pulse.heard = Clock::now();
@@ -198,26 +246,22 @@ void Watch::Impl::learn(const std::string& message) {
 // A collective with a rank that is gone may never return; an engine's own timeout is as long as the run's.
 void Watch::Impl::end_if_main_hangs() {
   std::string reason;
-  bool own = false;
   {
     const std::lock_guard guard(mutex);
     const Seconds grace = std::min(kLongestGrace, 0.2 * timeout.load());
-    if (!failure || Clock::now() - failed_at < grace) return;
-    reason = *failure;
-    own = reported;
+    if (!(failure || own_error) || Clock::now() - failed_at < grace) return;
+    reason = own_error ? *own_error : *failure;
   }
-  if (!own) {
-    const auto level =
-        speaks_of_failure(reason, rank) ? core::log::Level::kError : core::log::Level::kWarning;
-    core::log::write(level, reason);
-  }
+  const bool speaks = reason == own_error || speaks_of_failure(reason, rank);
+  core::log::write(speaks ? core::log::Level::kError : core::log::Level::kWarning, reason);
   core::log::shutdown();
   std::_Exit(static_cast<int>(core::ExitCode::kFailed));
 }
 
 Watch::Watch(std::unique_ptr<Store> store, int64_t rank, int64_t world_size)
     : impl_(std::make_unique<Impl>(std::move(store), rank, world_size)) {
-  impl_->thread = std::thread([impl = impl_.get()] { impl->run(); });
+  impl_->talker = std::thread([impl = impl_.get()] { impl->run(); });
+  impl_->watchman = std::thread([impl = impl_.get()] { impl->guard(); });
 }
 
 Watch::~Watch() {
@@ -226,11 +270,13 @@ Watch::~Watch() {
     impl_->stop = true;
     impl_->changed.notify_all();
   }
-  impl_->thread.join();
+  impl_->talker.join();
+  impl_->watchman.join();
 }
 
 void Watch::set_timeout(std::chrono::duration<double> timeout) {
   impl_->timeout = timeout;
+  impl_->timeout_known = true;
 }
 
 std::optional<std::string> Watch::failure() const {
@@ -248,6 +294,8 @@ std::string Watch::explain(const std::string& otherwise) {
 void Watch::report(const std::string& message) {
   std::unique_lock lock(impl_->mutex);
   if (impl_->failure) return;
+  impl_->own_error = message;
+  impl_->failed_at = Clock::now();
   impl_->to_report = fmt::format("Rank {} failed: {}", impl_->rank, message);
   impl_->changed.notify_all();
   impl_->changed.wait_for(lock, kLongestLinger, [this] { return impl_->failure.has_value(); });
@@ -257,8 +305,10 @@ void Watch::finish() {
   std::unique_lock lock(impl_->mutex);
   impl_->ending = true;
   impl_->changed.notify_all();
-  impl_->changed.wait_for(lock, impl_->timeout.load(),
-                          [this] { return impl_->failure || (impl_->said_done && impl_->all_done); });
+  const bool all_came = impl_->changed.wait_for(lock, impl_->timeout.load(), [this] {
+    return impl_->failure || (impl_->said_done && impl_->all_done);
+  });
+  if (!all_came) return;
   impl_->changed.wait_for(lock, kLongestLinger, [this] { return impl_->failure || impl_->left; });
 }
 

@@ -1,6 +1,6 @@
-// Knows whether the other ranks are alive. A thread of its own tells the store that this rank is, sees who
-// failed or fell silent, and ends the process where the main thread hangs in a collective that cannot
-// complete. Enters no collective.
+// Knows whether the other ranks are alive. A thread tells the store that this rank is, and sees who failed or
+// fell silent; another notices where the store itself stands still, and ends the process where the main
+// thread hangs in a collective that cannot complete. Enters no collective.
 #pragma once
 
 #include "parallel/store.h"
@@ -19,14 +19,15 @@ bool speaks_of_failure(const std::string& failure, int64_t rank);
 
 class Watch {
  public:
-  // Starts the thread, on a connection of its own.
+  // Starts the threads, on a connection of their own.
   Watch(std::unique_ptr<Store> store, int64_t rank, int64_t world_size);
-  ~Watch();  // stops the thread
+  ~Watch();  // stops the threads
   Watch(const Watch&) = delete;
   Watch& operator=(const Watch&) = delete;
 
-  // A rank that is silent for three quarters of `timeout` counts as lost; the rest of it is for the others to
-  // end in.
+  // A rank, or a store, that is silent for three quarters of `timeout` counts as lost; the rest of it is for
+  // the others to end in. Before the first call it is 45 s for a rank that was heard of, and minutes for one
+  // that was not.
   void set_timeout(std::chrono::duration<double> timeout);
 
   // Why the run cannot go on: what another rank reported, or that it is lost. None while all is well.
