@@ -221,20 +221,23 @@ void Communicator::finish() {
 
 bool Communicator::fail(const std::string& message) noexcept {
   if (!impl_->store) return true;
+  bool speaks = true;
   try {
     impl_->watch->report(message);
+    speaks = rank() == 0 || impl_->watch->failure() != failure_text(/*rank=*/0, message);
     impl_->store->set(failure_key(rank()), message);
-    bool speaks = true;
+    std::optional<std::string> of_rank_zero;
     const auto begin = std::chrono::steady_clock::now();
-    while (speaks && rank() != 0 && std::chrono::steady_clock::now() - begin < kSameFailureWait) {
-      speaks = impl_->store->get(failure_key(0)) != message;
-      std::this_thread::sleep_for(kPoll);
+    while (speaks && rank() != 0 && !of_rank_zero &&
+           std::chrono::steady_clock::now() - begin < kSameFailureWait) {
+      of_rank_zero = impl_->store->get(failure_key(0));
+      speaks = of_rank_zero != message;
+      if (!of_rank_zero) std::this_thread::sleep_for(kPoll);
     }
     impl_->watch->linger();
-    return speaks;
   } catch (const std::exception&) {  // the store is gone: nobody is left to tell
-    return true;
   }
+  return speaks;
 }
 
 void require_agreement(Board& board, const std::string& occasion, const std::vector<AgreedItem>& items) {

@@ -50,6 +50,10 @@ struct Pulse {
 
 }  // namespace
 
+std::string failure_text(int64_t rank, const std::string& message) {
+  return fmt::format("Rank {} failed: {}", rank, message);
+}
+
 bool speaks_of_failure(const std::string& failure, int64_t rank) {
   return rank == 0 || failure.starts_with("Rank 0 ") || !failure.starts_with("Rank ");
 }
@@ -101,7 +105,7 @@ struct Watch::Impl {
   bool all_done = false;   // every other rank came there too,
   bool left = false;       // and this one, on rank 0 all others, have no more questions to the store
   bool lingering = false;  // this rank ends after a failure,
-  bool all_know = false;   // of which every other one knows
+  bool all_know = false;   // of which every other one knows, as far as it is for this rank to tell
   bool stop = false;
   bool talker_ended = false;
   std::thread talker;    // to the store, and may wait for it for ever:
@@ -213,7 +217,10 @@ void Watch::Impl::listen() {
   }
   leave_if_done(all);
   const std::lock_guard guard(mutex);
-  all_know = lingering && store->add(kSeenKey, 0) >= world_size - 1;
+  if (lingering && !all_know) {
+    const int64_t known = store->add(kSeenKey, rank == 0 ? 0 : 1);
+    all_know = rank != 0 || known >= world_size - 1;
+  }
   changed.notify_all();
 }
 
@@ -230,7 +237,8 @@ void Watch::Impl::leave_if_done(bool all) {
   left = leaving;
 }
 
-// Takes the first failure of the run. Everybody but the rank that reported it counts as told.
+// Takes the first failure of the run. A rank that reported it counts as told when it needs rank 0's words no
+// more: once it lingers.
 void Watch::Impl::learn(const std::string& message) {
   {
     const std::lock_guard guard(mutex);
@@ -238,7 +246,7 @@ void Watch::Impl::learn(const std::string& message) {
     failure = message;
     failed_at = Clock::now();
     changed.notify_all();
-    if (reported) return;
+    if (reported || rank == 0) return;
   }
   store->add(kSeenKey, 1);
 }
@@ -296,7 +304,7 @@ void Watch::report(const std::string& message) {
   if (impl_->failure) return;
   impl_->own_error = message;
   impl_->failed_at = Clock::now();
-  impl_->to_report = fmt::format("Rank {} failed: {}", impl_->rank, message);
+  impl_->to_report = failure_text(impl_->rank, message);
   impl_->changed.notify_all();
   impl_->changed.wait_for(lock, kLongestLinger, [this] { return impl_->failure.has_value(); });
 }
@@ -314,7 +322,7 @@ void Watch::finish() {
 
 void Watch::linger() {
   std::unique_lock lock(impl_->mutex);
-  if (impl_->rank != 0) return;
+  if (impl_->rank != 0 && !impl_->reported) return;
   impl_->lingering = true;
   impl_->changed.notify_all();
   impl_->changed.wait_for(lock, kLongestLinger, [this] { return impl_->all_know; });

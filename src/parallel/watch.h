@@ -13,6 +13,9 @@
 
 namespace ssgpt::parallel {
 
+// What the others learn where `rank` fails with `message`.
+std::string failure_text(int64_t rank, const std::string& message);
+
 // Whether this rank tells people on the terminal of a failure of another: rank 0 does, and where rank 0 or
 // the store is what failed, all do.
 bool speaks_of_failure(const std::string& failure, int64_t rank);
@@ -46,7 +49,8 @@ class Watch {
   // the timeout at the latest.
   void finish();
 
-  // The end after a failure: rank 0 stays until the others know of it, for some seconds at most.
+  // The end after a failure: rank 0 stays until the others know of it, and those that reported one until they
+  // have told it that they need it no more; for some seconds at most.
   void linger();
 
  private:
