@@ -28,7 +28,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 // A name may be known only some time after the machines of a job are up.
-constexpr std::chrono::seconds kNameTimeout{30};
+constexpr std::chrono::seconds kNameTimeout{20};
 // From the connection to the first answer: what takes longer is no store.
 constexpr std::chrono::seconds kFirstAnswerTimeout{20};
 constexpr std::chrono::milliseconds kOneConnection{3000};
