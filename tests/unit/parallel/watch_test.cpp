@@ -64,7 +64,8 @@ class Watches : public testing::Test {
 
 TEST_F(Watches, ARankThatFallsSilentIsLostAfterThreeQuartersOfTheTimeout) {
   start(3, Seconds(1.2));
-  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  // Past the first pause, which is half a second where it began before the timeout was set.
+  std::this_thread::sleep_for(std::chrono::milliseconds(700));
   for (const auto& watch : watches_) EXPECT_EQ(watch->failure(), std::nullopt);
   watches_[1].reset();
   const Clock::time_point silent = Clock::now();
