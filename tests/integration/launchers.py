@@ -190,3 +190,26 @@ def rank_variables(how, rank, count, port):
         return {**address, "SLURM_PROCID": str(rank), "SLURM_NTASKS": str(count), "SLURM_LOCALID": str(rank),
                 "SLURM_JOB_ID": "1", "SLURM_STEP_ID": "0"}
     return {**address, "RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(count)}
+
+
+def overwrite_memory(pid, sought, written):
+    """Writes over every place in the writable memory of a process that holds the bytes `sought`. Returns how many."""
+    found = 0
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory:
+        for line in maps:
+            bounds, permissions = line.split()[:2]
+            if not permissions.startswith("rw"):
+                continue
+            begin, end = (int(bound, 16) for bound in bounds.split("-"))
+            memory.seek(begin)
+            try:
+                held = memory.read(end - begin)
+            except OSError:  # pages of the kernel
+                continue
+            at = held.find(sought)
+            while at >= 0:
+                memory.seek(begin + at)
+                memory.write(written)
+                found += 1
+                at = held.find(sought, at + len(sought))
+    return found
