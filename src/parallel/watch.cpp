@@ -74,6 +74,7 @@ struct Watch::Impl {
   void learn(const std::string& message);
   void lose_store(const std::string& reason);
   void leave_if_done(bool all);
+  void tell_that_it_knows();
   void guard();
   void miss_store(Seconds passed);
   void end_if_main_hangs();
@@ -216,11 +217,19 @@ void Watch::Impl::listen() {
     }
   }
   leave_if_done(all);
-  const std::lock_guard guard(mutex);
-  if (lingering && !all_know) {
-    const int64_t known = store->add(kSeenKey, rank == 0 ? 0 : 1);
-    all_know = rank != 0 || known >= world_size - 1;
+  tell_that_it_knows();
+}
+
+// Questions to the store are asked without the mutex: the answer may never come.
+void Watch::Impl::tell_that_it_knows() {
+  {
+    const std::lock_guard guard(mutex);
+    changed.notify_all();
+    if (!lingering || all_know) return;
   }
+  const int64_t known = store->add(kSeenKey, rank == 0 ? 0 : 1);
+  const std::lock_guard guard(mutex);
+  all_know = rank != 0 || known >= world_size - 1;
   changed.notify_all();
 }
 
