@@ -71,7 +71,7 @@ def wait_for_end(ranks, numbers, timeout):
 
 
 def test_ranks_end_within_seconds_when_one_is_killed(program):
-    cases = [(count, victim) for count in (2, 3) for victim in (0, 1)]
+    cases = [(2, 0), (3, 0), (3, 1)]
     with contextlib.ExitStack() as stack:
         started = [stack.enter_context(start_ranks(program, "by_hand", count, arguments_of(program, f"run{i}")))
                    for i, (count, _) in enumerate(cases)]
@@ -81,16 +81,17 @@ def test_ranks_end_within_seconds_when_one_is_killed(program):
             ranks.signal(signal.SIGKILL, rank=victim)
         begin = time.monotonic()
         for (count, victim), ranks in zip(cases, started):
-            codes, errors = ranks.wait(TIMEOUT)
+            codes, errors = ranks.wait(IN_TIME)
             assert codes == [-signal.SIGKILL if rank == victim else 1 for rank in range(count)]
             if victim == 0:
                 assert all(re.search(r"error: \[rank \d\] Rank 0 .*does not answer", error) for error in errors[1:]), errors
             else:
                 assert "error: Rank 1 is lost" in errors[0]
                 assert errors[1:] == [""] * (count - 1)  # rank 0 speaks for the others
-        # Silence of 3 s after a broken connection is enough.
-        assert time.monotonic() - begin < 6
-        assert "[rank 2] Rank 1 is lost" in log_of(program, "run3")
+        # A broken connection makes 3 s of silence enough. Gloo overlooks one now and then, while it sends; then it is silence
+        # alone, as of a rank that stands still.
+        assert time.monotonic() - begin < IN_TIME
+        assert "[rank 2] Rank 1 is lost" in log_of(program, "run2")
         for i, ranks in enumerate(started):
             assert_sound(program, ranks, f"run{i}")
 
@@ -105,13 +106,13 @@ def test_launchers_end_when_a_rank_is_killed(program, how):
             ranks.signal(signal.SIGKILL, rank=victim)
         begin = time.monotonic()
         for victim, ranks in enumerate(started):
-            (code,), (error,) = ranks.wait(TIMEOUT)
+            (code,), (error,) = ranks.wait(IN_TIME + 3)  # Python ends slowly
             assert code != 0
             # The launcher itself names the rank; it ends the other ranks, some before they can speak.
             named = {"torchrun": rf"rank\s*: {victim} \(local_rank: {victim}\)\s+exitcode\s*: -9",
                      "mpirun": rf"process rank {victim} .* exited on signal 9"}[how]
             assert re.search(named, error), error
-        assert time.monotonic() - begin < TIMEOUT
+        assert time.monotonic() - begin < IN_TIME + 3
         for victim, ranks in enumerate(started):
             assert_sound(program, ranks, f"run{victim}")
 
@@ -299,7 +300,7 @@ def test_a_second_run_at_the_same_port_does_not_disturb_the_first(program):
 
 def test_torchrun_starts_again_and_the_curve_goes_on(program):
     changes = {"plain": {}, "zero": ZERO}
-    steps = {"train": {"max_steps": 400}, "log": {"every": 4}, "checkpoint": {"every": 50}}
+    steps = {"train": {"max_steps": 200}, "log": {"every": 2}, "checkpoint": {"every": 25}}
     with contextlib.ExitStack() as stack:
         killed = {name: stack.enter_context(start_ranks(
             program, "torchrun", 2, [*arguments_of(program, name, steps, change), "--resume", "auto"],
