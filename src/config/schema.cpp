@@ -229,7 +229,7 @@ void add_services(std::vector<Key>& keys) {
        make_key(
            SSGPT_MEMBER(parallel.bucket_mb), above_zero_to(1e6), kMayChange,
            "MiB of gradients, at most an eighth of them, that are reduced at once while backward goes on"),
-       make_key(SSGPT_MEMBER(parallel.timeout_s), Number{.min = 1.0, .max = 1e6}, kMayChange,
+       make_key(SSGPT_MEMBER(parallel.timeout_s), Number{.min = 2.0, .max = 1e6}, kMayChange,
                 "seconds after which a rank that does not answer counts as lost"),
        make_key(SSGPT_MEMBER(parallel.check_every), integer(0, kMaxSteps), kMayChange,
                 "steps between checks that all ranks hold equal weights; 0: none")});

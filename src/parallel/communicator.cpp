@@ -254,8 +254,8 @@ void require_agreement(Board& board, const std::string& occasion, const std::vec
   if (!differences.empty()) {
     throw core::UsageError(
         "Rank {} does not do what rank 0 does: they differ in\n  {}\nAll ranks must run the same program on "
-        "the "
-        "same config and files.",
+        "the same "
+        "config and files.",
         board.rank(), fmt::join(differences, "\n  "));
   }
   board.gather(occasion, "agreed");
@@ -271,6 +271,8 @@ void run_as_rank(const Environment& environment, const std::function<void(Commun
     body(*communicator);
     communicator->finish();
   } catch (const std::exception& error) {
+    // A launcher that saw another rank end asks this one to; the reason comes first, and takes seconds.
+    std::signal(SIGTERM, SIG_IGN);
     const bool of_peer = dynamic_cast<const PeerFailure*>(&error) != nullptr;
     if (!of_peer) write_error_file(environment, error.what());  // torchrun shows the reason, not who suffers
     const bool speaks = !communicator || communicator->fail(error.what());

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <dlfcn.h>
 #include <exception>
 #include <fcntl.h>
 #include <future>
@@ -21,6 +22,15 @@
 #include <fmt/format.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+// Takes the place of libc's in this program. The engine's store asks for the name of every address that
+// connects to it, 127.0.0.1 included, only to log it; where a name server does not answer, the thread that
+// serves all ranks would stand still for five seconds each time. Nothing here needs more than the numbers.
+extern "C" int getnameinfo(const sockaddr* address, socklen_t length, char* host, socklen_t host_length,
+                           char* service, socklen_t service_length, int flags) noexcept {
+  static const auto of_libc = reinterpret_cast<decltype(&getnameinfo)>(dlsym(RTLD_NEXT, "getnameinfo"));
+  return of_libc(address, length, host, host_length, service, service_length, flags | NI_NUMERICHOST);
+}
 
 namespace ssgpt::parallel {
 namespace {

@@ -265,7 +265,8 @@ void Watch::Impl::end_if_main_hangs() {
   std::string reason;
   {
     const std::lock_guard guard(mutex);
-    const Seconds grace = std::min(kLongestGrace, 0.2 * timeout.load());
+    // A rank that fails itself is on its way out, and may have something to close.
+    const Seconds grace = own_error ? kLongestGrace : std::min(kLongestGrace, 0.2 * timeout.load());
     if (!(failure || own_error) || Clock::now() - failed_at < grace) return;
     reason = own_error ? *own_error : *failure;
   }

@@ -45,8 +45,8 @@ class Watch {
   void report(const std::string& message);
 
   // The ordinary end: rank 0 waits until every rank came to it, since the store goes with it, and the others
-  // until rank 0 did, since a launcher may take the first exit for a reason to end the rest. Returns after
-  // the timeout at the latest.
+  // until rank 0 did, since a launcher may take the first exit for a reason to end the rest. Returns some
+  // seconds after the timeout at the latest.
   void finish();
 
   // The end after a failure: rank 0 stays until the others know of it, and those that reported one until they

@@ -3,9 +3,7 @@
 #include "core/log.h"
 
 #include <cstring>
-#include <dlfcn.h>
 #include <exception>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <stdexcept>
 #include <sys/socket.h>
@@ -13,15 +11,6 @@
 #include <unistd.h>
 
 #include <ATen/Parallel.h>
-
-// The engine's store asks for the name of each peer's address, 127.0.0.1 included, and a name server that
-// does not answer holds it up for five seconds at a time: these tests measure other times. Takes the place of
-// libc's.
-extern "C" int getnameinfo(const sockaddr* address, socklen_t length, char* host, socklen_t host_length,
-                           char* service, socklen_t service_length, int flags) noexcept {
-  static const auto of_libc = reinterpret_cast<decltype(&getnameinfo)>(dlsym(RTLD_NEXT, "getnameinfo"));
-  return of_libc(address, length, host, host_length, service, service_length, flags | NI_NUMERICHOST);
-}
 
 namespace ssgpt::parallel {
 
