@@ -111,7 +111,8 @@ void Trainer::take_step() {
   try {
     recorder_.record(training_step_->run(step_ + 1, loader_, timers_), training_step_->model());
   } catch (const core::InputError&) {  // the data are bad from here on; what was learned before is not
-    if (step_ > saved_step_) save();
+    // Of several ranks the others are in the middle of the step, and a save takes all.
+    if (communicator_.world_size() == 1 && step_ > saved_step_) save();
     writer_.wait();
     throw;
   }
@@ -217,6 +218,7 @@ TrainResult train(RunPlan plan, const std::string& command_line, parallel::Commu
                     plan.run_directory.string(), plan.first_step, plan.config.train.max_steps);
     return {.step = plan.first_step, .stop_signal = 0};
   }
+  communicator.set_timeout(plan.config.parallel.timeout_s);
   DataSources sources = open_data(plan.config);
   resolve_together(plan.config, communicator.board());
   check_samples(plan.config, sources);

@@ -403,3 +403,24 @@ def test_a_loss_of_one_rank_that_is_not_finite_is_that_of_all(program):
         records = {record["step"]: record for record in read_metrics(program.directory / "skip")}
         assert list(records) == list(range(1, 21)) and "train/loss" not in records[named]
         assert np.isfinite(records[20]["train/loss"])
+
+
+def test_data_that_are_bad_for_one_rank_end_all_and_torchrun_shows_the_reason(program):
+    """One window holds an id beyond the vocabulary: the rank that reads it fails, in the middle of the others' step."""
+    tokens = np.arange(64 * LENGTH + 1) % VOCAB
+    tokens[40 * LENGTH + 5] = 2000
+    write_shard(program.directory / "train.bin", tokens)
+    small = {"train": {"global_batch_size": 4, "micro_batch_size": 1}, "checkpoint": {"every": 0}}
+    # Nothing was saved when it happens, and one rank alone can save nothing.
+    reason = "id 2000, outside the vocabulary"
+    with start_ranks(program, "torchrun", 2, arguments_of(program, "run", small)) as ranks, \
+            start_ranks(program, "by_hand", 2, arguments_of(program, "hand", small)) as others:
+        (code,), (error,) = ranks.wait(60)
+        assert code != 0 and reason in error[error.index("Root Cause"):], error
+        codes, errors = others.wait(60)
+        assert sorted(codes) == [1, 3], errors
+        named = f"Rank {codes.index(3)} failed: " if codes[1] == 3 else ""
+        assert f"{named}{program.directory}/train.bin: " in errors[0] and reason in errors[0]
+        for one, run in ((ranks, "run"), (others, "hand")):
+            assert one.alive() == []
+            assert checkpoints(program, run) == []
