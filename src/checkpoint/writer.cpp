@@ -78,6 +78,8 @@ struct Writer::Impl {
       write_share(staged.flat, *shared);
       return;
     }
+    std::optional<parallel::Board::Hold> alone;
+    if (!shared) alone.emplace(*board);
     const int64_t step = staged.trainer->step;
     const std::filesystem::path directory = step_directory(run_directory, step);
     // A directory of this step is a damaged one that the resume passed over.
@@ -121,6 +123,8 @@ Writer::Writer(std::filesystem::path run_directory, const Retention& retention, 
 Writer::~Writer() {
   try {
     wait();
+  } catch (const parallel::PeerFailure& error) {  // the reason of the end as well, which not every rank tells
+    core::log::warning("the checkpoint under way is not complete: {}", error.what());
   } catch (const std::exception& error) {
     core::log::error("{}", error.what());
   }

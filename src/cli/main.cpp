@@ -5,6 +5,7 @@
 #include "cli/version_text.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "parallel/error_text.h"
 
 #include <cerrno>
 #include <csignal>
@@ -12,21 +13,14 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
-#include <filesystem>
-#include <new>
 #include <string>
 
 #include <ATen/core/grad_mode.h>
-#include <c10/util/Exception.h>
 #include <fmt/format.h>
 
 namespace {
 
 using ssgpt::core::ExitCode;
-
-const std::string kOutOfMemory =
-    "Out of memory. Of training, ssgpt train --dry-run estimates what a config needs, and a smaller "
-    "train.micro_batch_size needs less; of ssgpt generate, smaller --samples and --max-tokens.";
 
 // As typed, with blanks quoted.
 std::string command_line(int argc, char** argv) {
@@ -74,19 +68,8 @@ int run(int argc, char** argv) {
   } catch (const ssgpt::core::Error& e) {
     ssgpt::core::log::error("{}", e.what());
     return static_cast<int>(e.code());
-  } catch (const std::filesystem::filesystem_error& e) {
-    ssgpt::core::log::error("{}: {}.", e.path1().string(), e.code().message());
-    return static_cast<int>(ExitCode::kFailed);
-  } catch (const std::bad_alloc&) {
-    ssgpt::core::log::error("{}", kOutOfMemory);
-    return static_cast<int>(ExitCode::kFailed);
-  } catch (const c10::Error& e) {
-    const std::string message = e.what_without_backtrace();
-    const bool out_of_memory = message.find("allocate memory") != std::string::npos;
-    ssgpt::core::log::error("{}", out_of_memory ? kOutOfMemory : "internal error: " + message);
-    return static_cast<int>(ExitCode::kFailed);
   } catch (const std::exception& e) {
-    ssgpt::core::log::error("internal error: {}", e.what());
+    ssgpt::core::log::error("{}", ssgpt::parallel::error_text(e));
     return static_cast<int>(ExitCode::kFailed);
   }
 }

@@ -4,12 +4,14 @@
 #include "cli/share_cores.h"
 #include "config/config.h"
 #include "core/error.h"
+#include "core/stop_signal.h"
 #include "parallel/communicator.h"
 #include "parallel/environment.h"
 #include "train/trainer.h"
 
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <fmt/format.h>
@@ -48,11 +50,15 @@ void run(const Arguments& arguments, const std::string& command_line) {
     fmt::print("{}\n", train::describe_plan(train::plan_run(options, alone), environment.world_size));
     return;
   }
+  // Set where training begins, and left to the end of the process: launchers pass a signal to ranks that are
+  // done while another still writes the last checkpoint, and its exit code may not be that of a killed
+  // process.
+  static std::optional<core::StopSignal> stop_signal;
   train::TrainResult result;
   parallel::run_as_rank(environment, [&](parallel::Communicator& communicator) {
     share_cores(communicator.environment());
     train::RunPlan plan = train::plan_run(options, communicator.board());
-    result = train::train(std::move(plan), command_line, communicator);
+    result = train::train(std::move(plan), command_line, communicator, stop_signal);
   });
   // torchrun would take any other code for a failure and start the workers again.
   if (result.stop_signal != 0) throw Stopped{environment.elastic_agent ? 0 : 128 + result.stop_signal};

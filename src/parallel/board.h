@@ -31,6 +31,21 @@ class Board {
     // Waits until the key is set. Throws PeerFailure where a rank fails meanwhile, or where `owner`, who
     // should set it, has not within the timeout.
     virtual std::string wait(const std::string& key, int64_t owner) = 0;
+    // This rank begins, or ends, something that it can complete without any other. By any thread.
+    virtual void hold(bool /*begins*/) {}
+  };
+
+  // While it lives, the thread does something that it completes without any other rank: where one fails, this
+  // process stays until it is done, for the timeout at most.
+  class Hold {
+   public:
+    explicit Hold(Board& board) : link_(*board.link_) { link_.hold(/*begins=*/true); }
+    ~Hold() { link_.hold(/*begins=*/false); }
+    Hold(const Hold&) = delete;
+    Hold& operator=(const Hold&) = delete;
+
+   private:
+    Link& link_;
   };
 
   Board();  // of one process alone

@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "parallel/error_text.h"
 
 #include <algorithm>
 #include <charconv>
@@ -28,15 +29,12 @@ constexpr double kTimeoutUntilKnown = 600.0;  // seconds; until the config is re
 constexpr Seconds kSameFailureWait{1.0};
 constexpr std::chrono::milliseconds kPoll{20};
 constexpr const char* kStopKey = "stop";
-
-std::string failure_key(int64_t rank) {
-  return fmt::format("failure/{}", rank);
-}
+constexpr const char* kAnnouncedKey = "announced";
 
 // Waits by asking, so that a failure elsewhere is noticed meanwhile.
 class StoreLink : public Board::Link {
  public:
-  StoreLink(std::unique_ptr<Store> store, const Watch& watch, const std::atomic<double>& timeout_s)
+  StoreLink(std::unique_ptr<Store> store, Watch& watch, const std::atomic<double>& timeout_s)
       : store_(std::move(store)), watch_(watch), timeout_s_(timeout_s) {}
 
   void set(const std::string& key, const std::string& text) override { store_->set("board/" + key, text); }
@@ -54,6 +52,8 @@ class StoreLink : public Board::Link {
     }
   }
 
+  void hold(bool begins) override { watch_.hold(begins); }
+
  private:
   std::optional<std::string> ask(const std::string& key) {
     try {
@@ -65,7 +65,7 @@ class StoreLink : public Board::Link {
   }
 
   const std::unique_ptr<Store> store_;
-  const Watch& watch_;
+  Watch& watch_;
   const std::atomic<double>& timeout_s_;
 };
 
@@ -219,21 +219,39 @@ void Communicator::finish() {
   if (const auto failure = impl_->watch->failure()) throw PeerFailure(*failure);
 }
 
+void Communicator::announce(const std::string& message) noexcept {
+  if (!impl_->store || rank() != 0) return;
+  try {
+    impl_->store->set(kAnnouncedKey, message);
+  } catch (const std::exception&) {  // the store is gone, which fail() will see as well
+  }
+}
+
+// Rank 0 may have a checkpoint to complete, with the others' help, before it ends with the same words. They
+// stay as long, since a launcher takes the first exit for a reason to end the rest.
+void Communicator::wait_for_rank_zero(const std::string& message) {
+  const auto seconds_since = [](auto begin) {
+    return Seconds(std::chrono::steady_clock::now() - begin).count();
+  };
+  const auto begin = std::chrono::steady_clock::now();
+  std::optional<std::string> of_rank_zero;
+  while (!impl_->watch->failure()) {
+    if (!of_rank_zero) of_rank_zero = impl_->store->get(kAnnouncedKey);
+    const bool is_same = of_rank_zero == message;
+    if (of_rank_zero && !is_same) return;
+    if (seconds_since(begin) > (is_same ? impl_->timeout_s.load() : kSameFailureWait.count())) return;
+    std::this_thread::sleep_for(kPoll);
+  }
+}
+
 bool Communicator::fail(const std::string& message) noexcept {
   if (!impl_->store) return true;
   bool speaks = true;
   try {
+    announce(message);
+    if (rank() != 0) wait_for_rank_zero(message);
     impl_->watch->report(message);
     speaks = rank() == 0 || impl_->watch->failure() != failure_text(/*rank=*/0, message);
-    impl_->store->set(failure_key(rank()), message);
-    std::optional<std::string> of_rank_zero;
-    const auto begin = std::chrono::steady_clock::now();
-    while (speaks && rank() != 0 && !of_rank_zero &&
-           std::chrono::steady_clock::now() - begin < kSameFailureWait) {
-      of_rank_zero = impl_->store->get(failure_key(0));
-      speaks = of_rank_zero != message;
-      if (!of_rank_zero) std::this_thread::sleep_for(kPoll);
-    }
     impl_->watch->linger();
   } catch (const std::exception&) {  // the store is gone: nobody is left to tell
   }
@@ -274,9 +292,10 @@ void run_as_rank(const Environment& environment, const std::function<void(Commun
     // A launcher that saw another rank end asks this one to; the reason comes first, and takes seconds.
     std::signal(SIGTERM, SIG_IGN);
     const bool of_peer = dynamic_cast<const PeerFailure*>(&error) != nullptr;
-    if (!of_peer) write_error_file(environment, error.what());  // torchrun shows the reason, not who suffers
-    const bool speaks = !communicator || communicator->fail(error.what());
-    if (of_peer ? !speaks_of_failure(error.what(), environment.rank) : !speaks)
+    const std::string message = error_text(error);
+    if (!of_peer) write_error_file(environment, message);  // torchrun shows the reason, not who suffers
+    const bool speaks = !communicator || communicator->fail(message);
+    if (of_peer ? !speaks_of_failure(message, environment.rank) : !speaks)
       core::log::set_level(core::log::Level::kOff);
     throw;
   }

@@ -54,11 +54,16 @@ class Communicator {
 
   // The ordinary end, on all ranks. Throws PeerFailure where another rank fails on its way there.
   void finish();
+  // Of rank 0: it will fail() with `message` as soon as what is under way is complete: another rank that
+  // fails with the same words leaves them to rank 0, and waits for it.
+  void announce(const std::string& message) noexcept;
   // The end by an error of this rank; `message` reaches the others. Returns whether this rank should say it
   // on the terminal: not where rank 0 fails with the same words.
   bool fail(const std::string& message) noexcept;
 
  private:
+  void wait_for_rank_zero(const std::string& message);
+
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -107,6 +107,8 @@ struct Watch::Impl {
   bool left = false;       // and this one, on rank 0 all others, have no more questions to the store
   bool lingering = false;  // this rank ends after a failure,
   bool all_know = false;   // of which every other one knows, as far as it is for this rank to tell
+  int64_t holds = 0;       // what this rank does without the others
+  Clock::time_point released_at = Clock::time_point::min();  // the last of it ended
   bool stop = false;
   bool talker_ended = false;
   std::thread talker;    // to the store, and may wait for it for ever:
@@ -164,7 +166,7 @@ void Watch::Impl::miss_store(Seconds passed) {
 
 void Watch::Impl::lose_store(const std::string& reason) {
   const std::lock_guard guard(mutex);
-  if (!failure && !ending) {
+  if (!failure && !all_done) {  // once rank 0 is done it may go, and its store with it
     failure = reason;
     failed_at = Clock::now();
   }
@@ -238,11 +240,11 @@ void Watch::Impl::leave_if_done(bool all) {
   bool leaving = false;
   {
     const std::lock_guard guard(mutex);
+    all_done = all;  // before the question, which rank 0 may leave unanswered
     leaving = all && said_done;
   }
   if (leaving) leaving = store->add(kLeftKey, rank == 0 ? 0 : 1) >= (rank == 0 ? world_size - 1 : 1);
   const std::lock_guard guard(mutex);
-  all_done = all;
   left = leaving;
 }
 
@@ -265,9 +267,13 @@ void Watch::Impl::end_if_main_hangs() {
   std::string reason;
   {
     const std::lock_guard guard(mutex);
+    if (!(failure || own_error)) return;
     // A rank that fails itself is on its way out, and may have something to close.
     const Seconds grace = own_error ? kLongestGrace : std::min(kLongestGrace, 0.2 * timeout.load());
-    if (!(failure || own_error) || Clock::now() - failed_at < grace) return;
+    const Clock::time_point time = Clock::now();
+    const bool waits =
+        holds > 0 ? time - failed_at < timeout.load() : time - std::max(failed_at, released_at) < grace;
+    if (waits) return;
     reason = own_error ? *own_error : *failure;
   }
   const bool speaks = reason == own_error || speaks_of_failure(reason, rank);
@@ -319,6 +325,12 @@ void Watch::report(const std::string& message) {
   impl_->changed.wait_for(lock, kLongestLinger, [this] { return impl_->failure.has_value(); });
 }
 
+void Watch::hold(bool begins) {
+  const std::lock_guard guard(impl_->mutex);
+  impl_->holds += begins ? 1 : -1;
+  if (!begins) impl_->released_at = Clock::now();
+}
+
 void Watch::finish() {
   std::unique_lock lock(impl_->mutex);
   impl_->ending = true;
@@ -327,7 +339,7 @@ void Watch::finish() {
     return impl_->failure || (impl_->said_done && impl_->all_done);
   });
   if (!all_came) return;
-  impl_->changed.wait_for(lock, kLongestLinger, [this] { return impl_->failure || impl_->left; });
+  impl_->changed.wait_for(lock, kLongestGrace, [this] { return impl_->failure || impl_->left; });
 }
 
 void Watch::linger() {

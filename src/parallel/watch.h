@@ -44,6 +44,10 @@ class Watch {
   // process ends within seconds, whatever the main thread does.
   void report(const std::string& message);
 
+  // Between begin and end of what this rank completes without the others it outlives a failure, for the
+  // timeout at most. By any thread.
+  void hold(bool begins);
+
   // The ordinary end: rank 0 waits until every rank came to it, since the store goes with it, and the others
   // until rank 0 did, since a launcher may take the first exit for a reason to end the rest. Returns some
   // seconds after the timeout at the latest.

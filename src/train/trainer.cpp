@@ -6,6 +6,7 @@
 #include "core/log.h"
 #include "core/stop_signal.h"
 #include "data/loader.h"
+#include "parallel/error_text.h"
 #include "parallel/weights_check.h"
 #include "train/data_sources.h"
 #include "train/device.h"
@@ -33,10 +34,12 @@ using Scope = metrics::PhaseTimers::Scope;
 class Trainer {
  public:
   // The run directory must be there, and the communicator open.
-  Trainer(const RunPlan& plan, DataSources sources, Start start, parallel::Communicator& communicator);
+  Trainer(const RunPlan& plan, DataSources sources, Start start, parallel::Communicator& communicator,
+          const core::StopSignal& stop);
   TrainResult run();
 
  private:
+  TrainResult train();
   bool done() const { return step_ >= config_.train.max_steps; }
   bool evaluation_due() const;
   bool checkpoint_due() const;
@@ -60,7 +63,7 @@ class Trainer {
   Recorder recorder_;
   data::BatchLoader loader_;
   checkpoint::Writer writer_;
-  core::StopSignal stop_;
+  const core::StopSignal& stop_;
   metrics::PhaseTimers timers_ = make_phase_timers();
   const bool saves_first_;  // a run that began from a checkpoint of another has one of its own from the start
   int64_t step_ = 0;        // finished updates
@@ -68,7 +71,8 @@ class Trainer {
   int stop_signal_ = 0;     // that the ranks agreed on
 };
 
-Trainer::Trainer(const RunPlan& plan, DataSources sources, Start start, parallel::Communicator& communicator)
+Trainer::Trainer(const RunPlan& plan, DataSources sources, Start start, parallel::Communicator& communicator,
+                 const core::StopSignal& stop)
     : config_(plan.config),
       communicator_(communicator),
       sources_(std::move(sources)),
@@ -84,11 +88,23 @@ Trainer::Trainer(const RunPlan& plan, DataSources sources, Start start, parallel
       writer_(plan.run_directory,
               {.keep_last = config_.checkpoint.keep_last, .keep_every = config_.checkpoint.keep_every},
               config_.checkpoint.async, config_.checkpoint.verify, communicator.make_board()),
+      stop_(stop),
       saves_first_(plan.mode == StartMode::kFork || plan.mode == StartMode::kInitFrom),
       step_(plan.first_step),
       saved_step_(plan.first_step) {}
 
 TrainResult Trainer::run() {
+  try {
+    return train();
+  } catch (const parallel::PeerFailure&) {
+    throw;
+  } catch (const std::exception& error) {  // before a checkpoint under way is waited for
+    communicator_.announce(parallel::error_text(error));
+    throw;
+  }
+}
+
+TrainResult Trainer::train() {
   recorder_.start();
   if (saves_first_) save();
   while (!done() && stop_signal_ == 0) {
@@ -211,7 +227,8 @@ void keep_freed_memory() {
 
 }  // namespace
 
-TrainResult train(RunPlan plan, const std::string& command_line, parallel::Communicator& communicator) {
+TrainResult train(RunPlan plan, const std::string& command_line, parallel::Communicator& communicator,
+                  std::optional<core::StopSignal>& stop_signal) {
   keep_freed_memory();
   if (plan.mode == StartMode::kContinue && plan.first_step == plan.config.train.max_steps) {
     core::log::info("{} is complete: {} of {} steps are done. Raise train.max_steps to train on.",
@@ -234,7 +251,7 @@ TrainResult train(RunPlan plan, const std::string& command_line, parallel::Commu
   if (!communicator.is_main()) core::log::add_file(log_path(plan.run_directory));
   core::log::info("{}", start_text(plan, sources, communicator.world_size()));
   communicator.open(execution_of(plan.config.train).device, plan.config.parallel.timeout_s);
-  Trainer trainer(plan, std::move(sources), std::move(start), communicator);
+  Trainer trainer(plan, std::move(sources), std::move(start), communicator, stop_signal.emplace());
   const TrainResult result = trainer.run();
   if (result.stop_signal != 0) {
     core::log::info("Stopped by signal {} after step {}; saved. Continue with --resume auto.",

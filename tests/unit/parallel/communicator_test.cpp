@@ -307,6 +307,34 @@ TEST(RunAsRank, WaitsAtTheEndForTheSlowest) {
   }
 }
 
+// Returns whether each of two ranks should say it, and in `waited` for how long rank 1 stayed.
+std::array<bool, 2> fail_together(const char* of_rank_zero, const char* of_rank_one, double& waited) {
+  using Clock = std::chrono::steady_clock;
+  const int64_t port = free_port();
+  std::array<bool, 2> speaks{};
+  std::thread other([&] {
+    Communicator communicator(environment_of(1, 2, port));
+    communicator.board().read("announced", 0);
+    const Clock::time_point begin = Clock::now();
+    speaks[1] = communicator.fail(of_rank_one);
+    waited = std::chrono::duration<double>(Clock::now() - begin).count();
+  });
+  Communicator communicator(environment_of(0, 2, port));
+  communicator.announce(of_rank_zero);
+  communicator.board().post("announced", "");
+  std::this_thread::sleep_for(std::chrono::seconds(2));  // what is under way
+  speaks[0] = communicator.fail(of_rank_zero);
+  other.join();
+  return speaks;
+}
+
+TEST(Fail, IsLeftToRankZeroWhereItAnnouncedTheSameWords) {
+  double waited = 0.0;
+  EXPECT_THAT(fail_together("not finite", "not finite", waited), ElementsAre(true, false));
+  EXPECT_GT(waited, 1.8);  // rank 0 is busy for 2 s
+  EXPECT_THAT(fail_together("not finite", "the disk is full", waited), ElementsAre(true, true));
+}
+
 TEST(RequireEqualWeights, ComparesBits) {
   const auto run = [](Communicator& communicator) {
     const at::Tensor flat = at::arange(1000, at::kFloat);

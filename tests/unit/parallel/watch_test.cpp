@@ -5,6 +5,7 @@
 #include "parallel/ranks.h"
 
 #include <chrono>
+#include <cstdio>
 #include <memory>
 #include <optional>
 #include <string>
@@ -139,6 +140,48 @@ TEST(WatchDeathTest, EndsAProcessThatHangsWithoutARank) {
   const Clock::time_point begin = Clock::now();
   EXPECT_EXIT(hang_beside_a_lost_rank(), testing::ExitedWithCode(1), "Rank 1 is lost");
   EXPECT_LT(seconds_since(begin), 10.0);
+}
+
+// As above, with `seconds` of something that needs no other rank.
+void hold_beside_a_lost_rank(double seconds) {
+  const int64_t port = free_port();
+  const auto store = Store::connect(environment_of(0, 2, port), kConnectTimeout);
+  Watch watch(store->reconnect(), 0, 2);
+  watch.set_timeout(kTimeout);
+  watch.hold(/*begins=*/true);
+  std::this_thread::sleep_for(Seconds(seconds));
+  std::fputs("it is done; ", stderr);
+  watch.hold(/*begins=*/false);
+  std::this_thread::sleep_for(std::chrono::seconds(30));
+}
+
+TEST(WatchDeathTest, AProcessMayCompleteWhatNeedsNoOtherRankWithinTheTimeout) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  // Rank 1 is lost after 1.5 s, a main thread may hang for 0.4 s, and what is under way go on until 3.5 s.
+  EXPECT_EXIT(hold_beside_a_lost_rank(2.7), testing::ExitedWithCode(1), "it is done; .*Rank 1 is lost");
+  EXPECT_EXIT(hold_beside_a_lost_rank(20.0), testing::ExitedWithCode(1), "^[^;]*Rank 1 is lost");
+}
+
+TEST_F(Watches, WhoWaitsForRankZeroAtTheEndMissesIt) {
+  start(2, kLong);
+  std::thread end([&] { watches_[1]->finish(); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(700));  // it is known that rank 1 is done
+  watches_[0].reset();
+  stores_[0].reset();
+  end.join();
+  EXPECT_THAT(watches_[1]->failure().value_or("none"), HasSubstr("Rank 0 with its store"));
+}
+
+TEST_F(Watches, TheEndInOrderIsNoFailureOfAnybody) {
+  start(3, kLong);
+  std::vector<std::thread> others;
+  for (const size_t rank : {1, 2}) others.emplace_back([&, rank] { watches_[rank]->finish(); });
+  watches_[0]->finish();
+  watches_[0].reset();
+  stores_[0].reset();  // as soon as rank 0 may
+  for (std::thread& other : others) other.join();
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  for (const size_t rank : {1, 2}) EXPECT_EQ(watches_[rank]->failure(), std::nullopt);
 }
 
 TEST(SpeaksOfFailure, IsRankZeroUnlessItIsWhatFailed) {

@@ -1,0 +1,34 @@
+#include "parallel/error_text.h"
+
+#include "core/error.h"
+
+#include <filesystem>
+#include <new>
+
+#include <c10/util/Exception.h>
+#include <fmt/format.h>
+
+namespace ssgpt::parallel {
+namespace {
+
+constexpr const char* kOutOfMemory =
+    "Out of memory. Of training, ssgpt train --dry-run estimates what a config needs, and a smaller "
+    "train.micro_batch_size needs less; of ssgpt generate, smaller --samples and --max-tokens.";
+
+}  // namespace
+
+std::string error_text(const std::exception& error) {
+  if (dynamic_cast<const core::Error*>(&error) != nullptr) return error.what();
+  if (const auto* file = dynamic_cast<const std::filesystem::filesystem_error*>(&error)) {
+    return fmt::format("{}: {}.", file->path1().string(), file->code().message());
+  }
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return kOutOfMemory;
+  if (const auto* torch = dynamic_cast<const c10::Error*>(&error)) {
+    const std::string text = torch->what_without_backtrace();
+    const bool out_of_memory = text.find("allocate memory") != std::string::npos;
+    return out_of_memory ? std::string(kOutOfMemory) : fmt::format("internal error: {}", text);
+  }
+  return fmt::format("internal error: {}", error.what());
+}
+
+}  // namespace ssgpt::parallel

@@ -1,0 +1,13 @@
+// What people read of an error: on the terminal, and of a rank's in the words of another.
+#pragma once
+
+#include <exception>
+#include <string>
+
+namespace ssgpt::parallel {
+
+// One paragraph: a core::Error's own words, the file of a failed system call, what to do where the memory did
+// not suffice; of whatever nobody should see its words without LibTorch's backtrace, as an internal error.
+std::string error_text(const std::exception& error);
+
+}  // namespace ssgpt::parallel
