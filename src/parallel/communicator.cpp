@@ -3,13 +3,13 @@
 #include "core/check.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "parallel/rendezvous.h"
 #include "parallel/error_text.h"
 
 #include <algorithm>
 #include <charconv>
 #include <csignal>
 #include <optional>
-#include <random>
 #include <thread>
 #include <unistd.h>
 #include <utility>
@@ -89,23 +89,6 @@ Stop parse_stop(const std::string& text) {
   return stop;
 }
 
-// Two runs of one machine may meet at one port: rank 1 of the second would then speak as rank 1 of the first.
-void take_place(Store& store, const Environment& environment) {
-  const std::string size = std::to_string(environment.world_size);
-  const std::string size_there = store.set_once("world_size", size);
-  std::random_device device;
-  const std::string own = fmt::format("{}, process {} ({:08x})", host_name(), getpid(), device());
-  const std::string there = store.set_once(fmt::format("place/{}", environment.rank), own);
-  if (size_there == size && there == own) return;
-  throw core::RunError(
-      "The store at {}:{} (MASTER_ADDR:MASTER_PORT) is that of another run: {}. Runs on one machine need a "
-      "MASTER_PORT each.",
-      environment.master_address, environment.master_port,
-      size_there != size
-          ? fmt::format("it has {} rank{}, and this one {}", size_there, size_there == "1" ? "" : "s", size)
-          : fmt::format("its rank {} is {}", environment.rank, there));
-}
-
 }  // namespace
 
 struct Communicator::Impl {
@@ -131,7 +114,7 @@ Communicator::Communicator(const Environment& environment) : Communicator() {
     return;
   }
   impl_->store = Store::connect(environment, kConnectTimeout);
-  take_place(*impl_->store, environment);
+  join_ranks(*impl_->store, environment, kConnectTimeout);
   impl_->watch = std::make_unique<Watch>(impl_->store->reconnect(), environment.rank, environment.world_size);
   impl_->board = make_board();
   const std::string host = host_name();

@@ -176,7 +176,8 @@ std::unique_ptr<Store> Store::connect(const Environment& environment, std::chron
       "{} at {}", environment.agent_serves_store ? "The store of torchrun's agent" : "Rank 0 with its store",
       where);
   c10d::TCPStoreOptions options;
-  options.port = static_cast<uint16_t>(environment.master_port);
+  // Alone, it may stand beside others of its kind: 0 is any port that is free.
+  options.port = static_cast<uint16_t>(serves && environment.world_size == 1 ? 0 : environment.master_port);
   options.isServer = serves;
   options.waitWorkers = false;
   options.timeout = timeout;
@@ -188,8 +189,7 @@ std::unique_ptr<Store> Store::connect(const Environment& environment, std::chron
     impl->server = join_store(environment, options);
   }
   impl->server->setTimeout(kAnswerTimeout);
-  impl->keys = c10::make_intrusive<c10d::PrefixStore>(fmt::format("ssgpt/{}", environment.restart_count),
-                                                      impl->server);
+  impl->keys = c10::make_intrusive<c10d::PrefixStore>("ssgpt", impl->server);
   return std::unique_ptr<Store>(new Store(std::move(impl)));
 }
 
@@ -200,6 +200,10 @@ std::unique_ptr<Store> Store::reconnect(std::chrono::seconds answer_timeout) con
   impl->keys = impl_->ask([&] { return impl_->keys->clone(); });
   impl->keys->setTimeout(answer_timeout);
   return std::unique_ptr<Store>(new Store(std::move(impl)));
+}
+
+void Store::enter(const std::string& space) {
+  impl_->keys = c10::make_intrusive<c10d::PrefixStore>(space, impl_->keys);
 }
 
 void Store::set(const std::string& key, const std::string& text) {

@@ -21,9 +21,10 @@ class Store {
   static constexpr std::chrono::seconds kAnswerTimeout{10};
 
   // Serves the store where the environment says that this rank does, and connects to it; waits for a server
-  // that is not there yet. Keys of an earlier start by the same agent are out of sight. Throws core::RunError
-  // that names address and port where the port is taken, where nobody serves it within the timeout, or where
-  // something else listens there (found within 20 s); core::UsageError for an address that is none.
+  // that is not there yet. A run of one rank takes any free port: nobody else comes to it. Throws
+  // core::RunError that names address and port where the port is taken, where nobody serves it within the
+  // timeout, or where something else listens there (found within 20 s); core::UsageError for an address that
+  // is none.
   static std::unique_ptr<Store> connect(const Environment& environment, std::chrono::seconds timeout);
   ~Store();
   Store(const Store&) = delete;
@@ -32,6 +33,10 @@ class Store {
   // Another connection to the same server, for another thread. `answer_timeout`: how long one answer may
   // take.
   std::unique_ptr<Store> reconnect(std::chrono::seconds answer_timeout = kAnswerTimeout) const;
+
+  // From here on, all keys of this connection, and of those made from it, lie below `space`, apart from
+  // others.
+  void enter(const std::string& space);
 
   void set(const std::string& key, const std::string& text);
   std::optional<std::string> get(const std::string& key);  // none: not set. Does not wait

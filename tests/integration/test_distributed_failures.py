@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from conftest import BINARY, LENGTH, VOCAB, read_metrics, without_timing, write_shard
+from conftest import BINARY, LENGTH, VOCAB, read_metrics, write_shard
 from launchers import start_ranks
 
 TIMEOUT = 8  # parallel.timeout_s
@@ -296,33 +296,6 @@ def test_a_second_run_at_the_same_port_does_not_disturb_the_first(program):
         assert first.wait(30)[0] == [143, 143]
         assert not (program.directory / "second").exists()
         assert_sound(program, first, "run", tidy=True)
-
-
-def test_torchrun_starts_again_and_the_curve_goes_on(program):
-    changes = {"plain": {}, "zero": ZERO}
-    steps = {"train": {"max_steps": 200}, "log": {"every": 2}, "checkpoint": {"every": 25}}
-    with contextlib.ExitStack() as stack:
-        killed = {name: stack.enter_context(start_ranks(
-            program, "torchrun", 2, [*arguments_of(program, name, steps, change), "--resume", "auto"],
-            launcher_options=["--max-restarts", 1])) for name, change in changes.items()}
-        for name, ranks in killed.items():
-            ranks.wait_until(lambda name=name: has_checkpoint(program, name))
-            ranks.signal(signal.SIGKILL, rank=1)
-        for name, ranks in killed.items():
-            codes, errors = ranks.wait(90)
-            assert codes == [0], errors
-            assert ranks.alive() == []
-            sessions = json.loads((program.directory / name / "run.json").read_text())["sessions"]
-            assert len(sessions) == 2
-        whole = {name: stack.enter_context(start_ranks(
-            program, "by_hand", 2, arguments_of(program, f"{name}-whole", steps, change))) for name, change in changes.items()}
-        for name, ranks in whole.items():
-            assert ranks.wait(90)[0] == [0, 0]
-            curves = [without_timing(read_metrics(program.directory / run)) for run in (name, f"{name}-whole")]
-            assert len(curves[1]) == 100
-            assert curves[0] == curves[1]
-        for name, ranks in killed.items():
-            assert_sound(program, ranks, name)
 
 
 def test_a_second_signal_stops_a_rank_at_once(program):

@@ -216,20 +216,32 @@ TEST(Store, SetsOnceAddsAndTellsWhatIsNotThere) {
   EXPECT_EQ(server->add("n", -5), -3);
 }
 
-TEST(Store, HidesKeysOfAnEarlierStart) {
+TEST(Store, EntersASpaceApartFromOthersWithTheConnectionsMadeFromIt) {
   const int64_t port = free_port();
-  const auto agent = Store::connect(environment_of(0, 1, port), kConnectTimeout);
-  agent->set("a", "old");
-  Environment again = environment_of(0, 1, port);
-  again.agent_serves_store = true;
-  EXPECT_EQ(Store::connect(again, kConnectTimeout)->get("a"), "old");
-  again.restart_count = 1;
-  EXPECT_EQ(Store::connect(again, kConnectTimeout)->get("a"), std::nullopt);
+  const auto server = Store::connect(environment_of(0, 2, port), kConnectTimeout);
+  const auto client = Store::connect(environment_of(1, 2, port), kConnectTimeout);
+  server->set("a", "outside");
+  client->enter("b");
+  EXPECT_EQ(client->get("a"), std::nullopt);
+  client->set("a", "inside");
+  EXPECT_EQ(client->reconnect()->get("a"), "inside");
+  EXPECT_EQ(server->get("a"), "outside");
+  server->enter("b");
+  EXPECT_EQ(server->get("a"), "inside");
+}
+
+TEST(Store, OfOneRankStandsBesideOthers) {
+  const int64_t port = free_port();
+  const auto first = Store::connect(environment_of(0, 1, port), kConnectTimeout);
+  const auto second = Store::connect(environment_of(0, 1, port), kConnectTimeout);
+  first->set("a", "first");
+  EXPECT_EQ(second->get("a"), std::nullopt);
+  EXPECT_EQ(first->reconnect()->get("a"), "first");
 }
 
 TEST(Store, NamesThePortThatIsTaken) {
   const int64_t port = free_port();
-  const auto other = Store::connect(environment_of(0, 1, port), kConnectTimeout);
+  const auto other = Store::connect(environment_of(0, 2, port), kConnectTimeout);
   EXPECT_THAT(connect_error(environment_of(0, 2, port)),
               AllOf(HasSubstr(std::to_string(port)), HasSubstr("MASTER_PORT"), HasSubstr("Rank 0")));
 }
