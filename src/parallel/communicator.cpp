@@ -3,8 +3,8 @@
 #include "core/check.h"
 #include "core/error.h"
 #include "core/log.h"
-#include "parallel/rendezvous.h"
 #include "parallel/error_text.h"
+#include "parallel/rendezvous.h"
 
 #include <algorithm>
 #include <charconv>

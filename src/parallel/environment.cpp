@@ -145,7 +145,6 @@ Environment read_torchrun() {
   Environment environment = read_place(kTorchrun);
   read_address(environment);
   environment.agent_serves_store = find("TORCHELASTIC_USE_AGENT_STORE") == "True";
-  environment.restart_count = find_number("TORCHELASTIC_RESTART_COUNT", 0, kMaxCount).value_or(0);
   environment.error_file = find("TORCHELASTIC_ERROR_FILE");
   // srun or mpirun may start torchrun, once a machine: their ranks are then those of the agents.
   if (find("TORCHELASTIC_RUN_ID")) return environment;

@@ -21,7 +21,6 @@ struct Environment {
   int64_t master_port = 29500;
   bool agent_serves_store = false;  // torchrun's agent does: every rank, 0 included, is a client
   bool elastic_agent = false;       // started by torchrun, which takes any non-zero exit for a failure
-  int64_t restart_count = 0;        // how often torchrun started the workers anew
   std::optional<std::filesystem::path> error_file;  // where torchrun looks for the reason of a failure
 };
 

@@ -79,7 +79,6 @@ TEST(Environment, ReadsWhatTorchrunSets) {
   const Environment environment = read(changed(kByHand, {{"LOCAL_WORLD_SIZE", "4"},
                                                          {"TORCHELASTIC_RUN_ID", "none"},
                                                          {"TORCHELASTIC_USE_AGENT_STORE", "True"},
-                                                         {"TORCHELASTIC_RESTART_COUNT", "2"},
                                                          {"TORCHELASTIC_ERROR_FILE", "/tmp/x/error.json"}}));
   EXPECT_EQ(environment.launcher, Launcher::kTorchrun);
   EXPECT_EQ(environment.rank, 5);
@@ -90,7 +89,6 @@ TEST(Environment, ReadsWhatTorchrunSets) {
   EXPECT_EQ(environment.master_port, 12345);
   EXPECT_TRUE(environment.agent_serves_store);
   EXPECT_TRUE(environment.elastic_agent);
-  EXPECT_EQ(environment.restart_count, 2);
   EXPECT_EQ(environment.error_file, "/tmp/x/error.json");
 }
 
@@ -101,7 +99,6 @@ TEST(Environment, ReadsTorchrunsVariablesSetByHand) {
   EXPECT_EQ(environment.local_world_size, std::nullopt);
   EXPECT_FALSE(environment.agent_serves_store);
   EXPECT_FALSE(environment.elastic_agent);
-  EXPECT_EQ(environment.restart_count, 0);
   EXPECT_FALSE(environment.error_file);
   EXPECT_FALSE(read(changed(kByHand, {{"TORCHELASTIC_USE_AGENT_STORE", "False"}})).agent_serves_store);
 }
@@ -198,8 +195,7 @@ TEST(Environment, NamesAllVariablesThatAreMissing) {
 
 TEST(Environment, RefusesWhatIsNoWholeNumberInRange) {
   for (const char* wrong : {"one", "-1", "1.0", "1 ", " 1", "0x1", "2147483648", "99999999999999999999"}) {
-    for (const char* name : {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT",
-                             "TORCHELASTIC_RESTART_COUNT"}) {
+    for (const char* name : {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT"}) {
       EXPECT_THAT(message_of(changed(kByHand, {{name, wrong}})),
                   HasSubstr(std::string(name) + "=" + wrong + " is not a whole number"));
     }
