@@ -41,6 +41,8 @@ model::GPTSpec spec_of(const config::Config& config) {
 // Rank 0 chooses what `auto` stands for.
 config::Config resolve_and_open(config::Config config, parallel::Communicator& communicator) {
   train::resolve_together(config, communicator.board());
+  parallel::require_agreement(communicator.board(), "benchmark",
+                              {{.name = "the config", .value = config::dump(config)}});
   communicator.open(train::execution_of(config.train).device, config.parallel.timeout_s);
   return config;
 }

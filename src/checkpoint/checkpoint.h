@@ -77,8 +77,8 @@ class Writer {
   // Waits for the save under way. Rethrows its failure.
   void wait();
 
-  // Rethrows the failure of a save that has ended; does not wait. Called between steps, so that a full disk is
-  // told of at once, and the ranks that wait for this one do not wait in vain.
+  // Rethrows the failure of a save that has ended; does not wait. Called between steps, so that a full disk
+  // is told of at once, and the ranks that wait for this one do not wait in vain.
   void check();
 
  private:

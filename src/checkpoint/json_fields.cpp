@@ -9,6 +9,19 @@
 
 namespace ssgpt::checkpoint {
 
+namespace {
+
+// The opposite of exact_number; none where the value is something else.
+std::optional<double> exact_double(const nlohmann::json& value) {
+  if (value.is_number()) return value.get<double>();
+  if (value == "nan") return std::numeric_limits<double>::quiet_NaN();
+  if (value == "inf") return std::numeric_limits<double>::infinity();
+  if (value == "-inf") return -std::numeric_limits<double>::infinity();
+  return std::nullopt;
+}
+
+}  // namespace
+
 JsonFields::JsonFields(const std::filesystem::path& path)
     : JsonFields(path, "",
                  nlohmann::json::parse(core::read_text(path), nullptr, /*allow_exceptions=*/false)) {
@@ -43,20 +56,26 @@ int64_t JsonFields::integer(const std::string& key) const {
 }
 
 double JsonFields::number(const std::string& key) const {
-  const nlohmann::json& value = required(key);
-  if (value.is_number()) {
-    return value.get<double>();
+  const std::optional<double> value = exact_double(required(key));
+  if (!value) {
+    fail(key, "a number");
   }
-  if (value == "nan") {
-    return std::numeric_limits<double>::quiet_NaN();
+  return *value;
+}
+
+std::vector<double> JsonFields::numbers(const std::string& key) const {
+  std::vector<double> values;
+  for (const nlohmann::json& element : required(key)) {
+    const std::optional<double> value = exact_double(element);
+    if (!value) {
+      fail(key, "a list of numbers");
+    }
+    values.push_back(*value);
   }
-  if (value == "inf") {
-    return std::numeric_limits<double>::infinity();
+  if (!required(key).is_array() || values.empty()) {
+    fail(key, "a list of numbers");
   }
-  if (value == "-inf") {
-    return -std::numeric_limits<double>::infinity();
-  }
-  fail(key, "a number");
+  return values;
 }
 
 std::string JsonFields::text(const std::string& key) const {

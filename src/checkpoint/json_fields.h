@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -20,6 +21,7 @@ class JsonFields {
   // is missing.
   int64_t integer(const std::string& key) const;
   double number(const std::string& key) const;
+  std::vector<double> numbers(const std::string& key) const;  // a list of at least one
   std::string text(const std::string& key) const;
   std::optional<int64_t> optional_integer(const std::string& key) const;
   std::optional<double> optional_number(const std::string& key) const;

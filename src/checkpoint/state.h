@@ -26,7 +26,8 @@ struct TrainerState {
   std::string config;                                // the resolved config, YAML
   std::optional<config::SwapAttention> manual_swap;  // the last swap that --swap-attention made
   // The meters between two lines of metrics.jsonl, so that a resumed run writes the next line bit for bit.
-  double loss_sum = 0.0;  // of the mean losses of the steps since the last line
+  std::vector<double> loss_sums = {
+      0.0};  // of the mean losses of the steps since the last line: each rank's part
   int64_t loss_steps = 0;
   double smoothed_loss = 0.0;  // exponential mean; meaningful where smoothed_weight > 0
   double smoothed_weight = 0.0;

@@ -15,7 +15,8 @@ std::string trainer_state_text(const TrainerState& state) {
   json["run_id"] = state.run_id;
   json["dtype"] = state.dtype;
   json["data_fingerprint"] = state.data_fingerprint;
-  json["loss_sum"] = exact_number(state.loss_sum);
+  json["loss_sums"] = nlohmann::ordered_json::array();
+  for (const double sum : state.loss_sums) json["loss_sums"].emplace_back(exact_number(sum));
   json["loss_steps"] = state.loss_steps;
   json["smoothed_loss"] = exact_number(state.smoothed_loss);
   json["smoothed_weight"] = exact_number(state.smoothed_weight);
@@ -36,7 +37,8 @@ TrainerState read_trainer_state(const std::filesystem::path& path) {
   state.run_id = fields.text("run_id");
   state.dtype = fields.text("dtype");
   state.data_fingerprint = fields.text("data_fingerprint");
-  state.loss_sum = fields.number("loss_sum");
+  state.loss_sums =
+      fields.has("loss_sums") ? fields.numbers("loss_sums") : std::vector<double>{fields.number("loss_sum")};
   state.loss_steps = fields.integer("loss_steps");
   state.smoothed_loss = fields.number("smoothed_loss");
   state.smoothed_weight = fields.number("smoothed_weight");

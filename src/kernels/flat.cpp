@@ -31,6 +31,10 @@ at::Tensor sum_of_chunks(const at::Tensor& flat, double (*sum)(const float* valu
 
 }  // namespace
 
+std::string_view instruction_set() {
+  return cpu::table().name;
+}
+
 at::Tensor flat_sum(const at::Tensor& flat) {
   return sum_of_chunks(flat, cpu::table().sum);
 }

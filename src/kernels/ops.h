@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include <ATen/core/Tensor.h>
 
@@ -163,6 +164,10 @@ void embedding_backward(const at::Tensor& tokens, const at::Tensor& d_out, const
 
 // --- Operations on flat tensors
 // --------------------------------------------------------------------
+
+// The instruction set that the CPU's loops were chosen for on this machine. Another one rounds some sums
+// otherwise.
+std::string_view instruction_set();
 
 // Sum, fp64 of one element on flat's device: over fixed chunks, in fp64, combined in order.
 //   flat: fp32 (any size).

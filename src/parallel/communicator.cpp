@@ -7,6 +7,7 @@
 #include "parallel/rendezvous.h"
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <csignal>
 #include <optional>
@@ -171,6 +172,7 @@ double Communicator::sum(double value) {
 }
 
 std::vector<int64_t> Communicator::gather(int64_t value) {
+  // The others add zeros, which changes nothing.
   const at::Tensor values =
       at::zeros({world_size()}, at::TensorOptions().dtype(at::kLong).device(impl_->device));
   values.select(0, rank()).fill_(value);
@@ -178,6 +180,13 @@ std::vector<int64_t> Communicator::gather(int64_t value) {
   const at::Tensor host = values.cpu();
   const int64_t* data = host.const_data_ptr<int64_t>();
   return {data, data + world_size()};
+}
+
+std::vector<double> Communicator::gather_double(double value) {
+  std::vector<double> values;
+  for (const int64_t bits : gather(std::bit_cast<int64_t>(value)))
+    values.push_back(std::bit_cast<double>(bits));
+  return values;
 }
 
 // Who received a signal after step k says: stop after step k + 1. Nobody can be beyond that step, since it

@@ -45,7 +45,8 @@ class Communicator {
 
   // Blocking sums and gathers of a few numbers. All ranks, after open().
   double sum(double value);
-  std::vector<int64_t> gather(int64_t value);  // by rank
+  std::vector<int64_t> gather(int64_t value);  // by rank, bit for bit
+  std::vector<double> gather_double(double value);
 
   // The signal that any rank received, on all ranks after one and the same step; 0: go on. Called by every
   // rank after each step with its own signal (0: none). Costs one question to the store a step. A rank's next

@@ -198,6 +198,14 @@ Environment read_place_and_address() {
   if (any_is_set(kTorchrun)) return read_torchrun();
   if (any_is_set(kMpirun)) return read_mpirun();
   if (started_by_srun()) return read_srun();
+  // MPICH, Intel MPI: taken for one process each, all of them would train the same model into one directory.
+  if (const auto size = find_number("PMI_SIZE", 1, kMaxCount); size && *size > 1) {
+    throw core::UsageError(
+        "PMI_SIZE={}: several processes of an MPI whose ranks this program does not read. Start them with "
+        "Open MPI's mpirun, srun or torchrun, or set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and "
+        "MASTER_PORT for each (from PMI_RANK, PMI_SIZE and so on).",
+        *size);
+  }
   return {};
 }
 

@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <numeric>
 #include <string_view>
 #include <utility>
 
@@ -29,6 +30,19 @@ constexpr int64_t kFirstBadStep = 2;
 // once the smoothed loss stands on enough lines.
 constexpr double kSpikeNats = 1.0;
 constexpr double kSpikeMinimumWeight = 0.3;
+
+// In one order on every rank, with a save in between or without.
+double sum_in_order(const std::vector<double>& parts) {
+  return std::accumulate(parts.begin(), parts.end(), 0.0);
+}
+
+// What this rank adds to; where another number of ranks saved, rank 0 goes on from the sum.
+double own_part(const std::vector<double>& parts, const parallel::Communicator& communicator) {
+  if (static_cast<int64_t>(parts.size()) == communicator.world_size()) {
+    return parts[static_cast<size_t>(communicator.rank())];
+  }
+  return communicator.is_main() ? sum_in_order(parts) : 0.0;
+}
 
 std::string on_one_line(std::string_view text) {
   std::string line;
@@ -59,7 +73,7 @@ Recorder::Recorder(const config::Config& config, const model::GPT& model,
       step_(state.step),
       tokens_(state.tokens) {
   smoothed_.restore({.value = state.smoothed_loss, .weight = state.smoothed_weight});
-  meters_.select(0, kLossSum).fill_(communicator.is_main() ? state.loss_sum : 0.0);
+  meters_.select(0, kLossSum).fill_(own_part(state.loss_sums, communicator));
   meters_.select(0, kLossCount).fill_(static_cast<double>(state.loss_steps));
   if (!communicator.is_main()) return;
   jsonl_ = std::make_unique<metrics::JsonlSink>(metrics_path(run_directory));
@@ -96,7 +110,7 @@ void Recorder::record(const StepResult& result, model::GPT& model) {
 
 void Recorder::add_training_figures(const StepResult& result, model::GPT& model) {
   check_finite();
-  const double sum = sum_loss_over_ranks();
+  const double sum = sum_in_order(communicator_.gather_double(meters_.select(0, kLossSum).item<double>()));
   const auto count = meters_.select(0, kLossCount).item<double>();
   has_line_ = true;
   auto& values = line_.values;
@@ -119,22 +133,16 @@ void Recorder::add_training_figures(const StepResult& result, model::GPT& model)
   }
 }
 
-// Leaves the sum with rank 0 and nothing with the others, as a resumed run finds it: so that it adds up in
-// the same order whether a save lay between or not.
-double Recorder::sum_loss_over_ranks() {
-  at::Tensor meter = meters_.select(0, kLossSum);
-  const double sum = communicator_.sum(meter.item<double>());
-  meter.fill_(communicator_.is_main() ? sum : 0.0);
-  return sum;
-}
-
 void Recorder::check_finite() {
   at::Tensor first_bad = meters_.select(0, kFirstBadStep);
   const auto step = static_cast<int64_t>(first_bad.item<double>());
   if (step == 0) return;
   first_bad.zero_();
   if (config_.train.on_nonfinite == config::OnNonfinite::kSkip) {
-    core::log::warning("Step {}: the loss or the gradient norm is not finite; its update was skipped.", step);
+    if (communicator_.is_main()) {  // all ranks find the same
+      core::log::warning("Step {}: the loss or the gradient norm is not finite; its update was skipped.",
+                         step);
+    }
     return;
   }
   throw core::RunError(
@@ -156,7 +164,7 @@ void Recorder::warn_of_spike(double loss, int64_t step) {
     throw core::RunError("{} train.on_spike: stop ends the run here; the last checkpoint is from before.",
                          message);
   }
-  core::log::warning("{}", message);
+  if (communicator_.is_main()) core::log::warning("{}", message);
 }
 
 void Recorder::record_validation(const WindowLoss& validation) {
@@ -211,7 +219,7 @@ void Recorder::finish_step() {
 void Recorder::save_state(checkpoint::TrainerState& state) {
   state.step = step_;
   state.tokens = tokens_;
-  state.loss_sum = sum_loss_over_ranks();
+  state.loss_sums = communicator_.gather_double(meters_.select(0, kLossSum).item<double>());
   state.loss_steps = static_cast<int64_t>(meters_.select(0, kLossCount).item<double>());
   state.smoothed_loss = smoothed_.state().value;
   state.smoothed_weight = smoothed_.state().weight;

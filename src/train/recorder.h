@@ -57,7 +57,6 @@ class Recorder {
 
  private:
   bool line_due(int64_t step) const;
-  double sum_loss_over_ranks();
   void add_training_figures(const StepResult& result, model::GPT& model);
   void warn_of_spike(double loss, int64_t step);
 

@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/version.h"
+#include "kernels/ops.h"
 #include "metrics/sinks.h"
 #include "parallel/weights_check.h"
 #include "train/device.h"
@@ -107,6 +108,7 @@ void require_same_start(const RunPlan& plan, const DataSources& sources, const S
   parallel::require_agreement(
       board, "start",
       {{.name = "the program's revision", .value = core::git_revision()},
+       {.name = "the processor's instruction set", .value = std::string(kernels::instruction_set())},
        {.name = "the config", .value = config::dump(plan.config), .difference = different_keys},
        {.name = "the training shards' fingerprint", .value = sources.training.fingerprint()},
        {.name = "the validation shards' fingerprint", .value = validation},

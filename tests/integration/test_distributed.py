@@ -208,8 +208,9 @@ def test_the_number_of_ranks_and_zero_may_change_at_every_resume(program):
 @pytest.mark.parametrize("changes", [[kind("ssmax")], [ZERO, kind("learned_pn"), {"train": {"dtype": "bfloat16"}}]])
 def test_killed_and_resumed_ranks_equal_uninterrupted_ones(program, changes):
     """Bit for bit, timing apart: two ranks add in one order. The kill falls between the lines and between the checkpoints."""
-    changes = [*changes, {"train": {"max_steps": 150}, "checkpoint": {"every": 20}, "log": {"every": 3},
-                          "data": {"validation": ["validation.bin"]}, "evaluate": {"every": 50, "batches": 2}}]
+    # 192 tokens a step: divided by a power of two, sums would not round, and hide another order of adding them.
+    changes = [*changes, {"train": {"max_steps": 150, "global_batch_size": 12, "micro_batch_size": 3},
+                          "checkpoint": {"every": 20}, "log": {"every": 3}, "data": {"validation": ["validation.bin"]}, "evaluate": {"every": 50, "batches": 2}}]
     train(program, "by_hand", 2, "whole", changes)
     arguments = ["train", "--config", program.config(*changes), "--run-dir", "killed"]
     killed = program.directory / "killed"

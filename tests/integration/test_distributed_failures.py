@@ -370,9 +370,7 @@ def test_a_loss_of_one_rank_that_is_not_finite_is_that_of_all(program):
         assert codes == [0, 0], errors
         said = f"Step {named}: the loss or the gradient norm is not finite; its update was skipped"
         assert said in errors[0] and errors[1] == ""
-        # Rank 1's warning does not reach the terminal, and is in the log with its rank.
-        log = log_of(program, "skip")
-        assert f" warning: {said}" in log and f" warning: [rank 1] {said}" in log
+        assert log_of(program, "skip").count(said) == 1  # all ranks find it, and one says it
         records = {record["step"]: record for record in read_metrics(program.directory / "skip")}
         assert list(records) == list(range(1, 21)) and "train/loss" not in records[named]
         assert np.isfinite(records[20]["train/loss"])

@@ -57,11 +57,11 @@ TEST(Checkpoint, TheTrainerStateReadsBackBitForBit) {
   Snapshot snapshot = random_snapshot(AttentionKind::kSsmax);
   for (const double odd : {0.1, -0.0, 1e300, std::numeric_limits<double>::infinity(),
                            std::numeric_limits<double>::quiet_NaN()}) {
-    snapshot.trainer->loss_sum = odd;
+    snapshot.trainer->loss_sums = {1.0, odd};
     const auto path = directory / std::to_string(std::bit_cast<uint64_t>(odd));
     write(path, snapshot);
     const TrainerState state = *read_summary(path).trainer;
-    EXPECT_EQ(std::bit_cast<uint64_t>(state.loss_sum), std::bit_cast<uint64_t>(odd));
+    EXPECT_EQ(std::bit_cast<uint64_t>(state.loss_sums.at(1)), std::bit_cast<uint64_t>(odd));
     EXPECT_EQ(state.step, snapshot.trainer->step);
     EXPECT_EQ(state.tokens, snapshot.trainer->tokens);
     EXPECT_EQ(state.run_id, snapshot.trainer->run_id);

@@ -56,7 +56,7 @@ Snapshot random_snapshot(config::AttentionKind kind, int64_t step, uint64_t seed
   state.data_fingerprint = "0123abc";
   state.config = "run:\n  name: x\n";
   state.manual_swap = config::SwapAttention{.at_step = 5, .kind = config::AttentionKind::kSsmaxBias};
-  state.loss_sum = 0.1 + 0.2;
+  state.loss_sums = {0.1 + 0.2, 0.3};
   state.loss_steps = 3;
   state.smoothed_loss = std::numeric_limits<double>::denorm_min();
   state.smoothed_weight = 1.0 - std::numeric_limits<double>::epsilon() / 2;
