@@ -65,7 +65,7 @@ TEST(MeasureStep, PhasesCoverTheStepAndOperationsTheirPhase) {
     }
   }
   EXPECT_THAT(names, ::testing::UnorderedElementsAre("zero the gradient", "fetch", "forward", "head",
-                                                     "backward", "clip", "update"));
+                                                     "backward", "reduce", "clip", "update"));
   EXPECT_LE(phases, step);
   EXPECT_GT(phases, 0.5 * step);  // the rest is bookkeeping, and the model is tiny
   for (size_t i = 0; i < report.profile.size(); ++i) EXPECT_LE(inside[i], report.profile[i].seconds);
