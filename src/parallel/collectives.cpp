@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "core/system_message.h"
 #include "parallel/board.h"
+#include "parallel/error_text.h"
 
 #include <arpa/inet.h>
 #include <cstdlib>
@@ -91,10 +92,6 @@ c10::intrusive_ptr<c10d::Backend> connect_engine(c10d::Store& store, const Envir
 #else
   throw core::UsageError("This build has no NCCL: configure it where a CUDA toolkit is found.");
 #endif
-}
-
-std::string first_line(const std::string& text) {
-  return text.substr(0, text.find('\n'));
 }
 
 }  // namespace

@@ -31,4 +31,8 @@ std::string error_text(const std::exception& error) {
   return fmt::format("internal error: {}", error.what());
 }
 
+std::string first_line(const std::string& text) {
+  return text.substr(0, text.find('\n'));
+}
+
 }  // namespace ssgpt::parallel

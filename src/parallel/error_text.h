@@ -10,4 +10,7 @@ namespace ssgpt::parallel {
 // not suffice; of whatever nobody should see its words without LibTorch's backtrace, as an internal error.
 std::string error_text(const std::exception& error);
 
+// Of an engine's message: what follows is its stack.
+std::string first_line(const std::string& text);
+
 }  // namespace ssgpt::parallel

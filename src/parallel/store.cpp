@@ -1,6 +1,7 @@
 #include "parallel/store.h"
 
 #include "core/error.h"
+#include "parallel/error_text.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -49,10 +50,6 @@ std::vector<uint8_t> bytes_of(const std::string& text) {
 }
 std::string text_of(const std::vector<uint8_t>& bytes) {
   return {bytes.begin(), bytes.end()};
-}
-
-std::string first_line(const std::string& text) {
-  return text.substr(0, text.find('\n'));
 }
 
 using Addresses = std::unique_ptr<addrinfo, void (*)(addrinfo*)>;

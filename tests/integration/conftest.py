@@ -3,11 +3,13 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("SSGPT_BIN", ROOT / "build" / "release" / "ssgpt")).resolve()
@@ -106,6 +108,22 @@ class Program:
 
     def train(self, *arguments, changes=(), name="config.json", code=0, **environment):
         return self.run("train", "--config", self.config(*changes, name=name), *arguments, code=code, **environment)
+
+
+def start_that_becomes_nan(program):
+    """A model whose embedding of one id is NaN, which one window of 64 holds. Returns its directory, for --init-from."""
+    tokens = np.arange(64 * LENGTH + 1) % (VOCAB - 1)
+    tokens[40 * LENGTH + 5] = VOCAB - 1
+    write_shard(program.directory / "train.bin", tokens)
+    program.train("--run-dir", "start", changes=[{"train": {"max_steps": 1}, "optimizer": {"schedule": {"warmup_steps": 0}}}])
+    start = program.directory / "start/checkpoints/step-00000001"
+    weights = load_file(start / "model.safetensors")
+    weights["model.embed_tokens.weight"][VOCAB - 1] = float("nan")
+    bad = program.directory / "bad"
+    bad.mkdir()
+    shutil.copy(start / "config.json", bad)
+    save_file(weights, bad / "model.safetensors", metadata={"format": "pt"})
+    return bad
 
 
 def read_metrics(run_directory):

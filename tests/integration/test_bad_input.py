@@ -9,9 +9,9 @@ import subprocess
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
-from conftest import BINARY, LENGTH, VOCAB, read_metrics, write_shard
+from conftest import BINARY, LENGTH, VOCAB, read_metrics, start_that_becomes_nan, write_shard
 
 
 def fails(program, code, *words, changes=(), arguments=()):
@@ -170,17 +170,7 @@ def test_an_unwritable_directory(program):
 
 def test_a_loss_that_is_not_finite_stops_and_saves_nothing(program):
     """The embedding of one id is NaN, and one window of 64 holds that id: a later step is the first to read it."""
-    tokens = np.arange(64 * LENGTH + 1) % (VOCAB - 1)
-    tokens[40 * LENGTH + 5] = VOCAB - 1
-    write_shard(program.directory / "train.bin", tokens)
-    program.train("--run-dir", "start", changes=[{"train": {"max_steps": 1}, "optimizer": {"schedule": {"warmup_steps": 0}}}])
-    start = program.directory / "start/checkpoints/step-00000001"
-    weights = load_file(start / "model.safetensors")
-    weights["model.embed_tokens.weight"][VOCAB - 1] = float("nan")
-    bad = program.directory / "bad"
-    bad.mkdir()
-    shutil.copy(start / "config.json", bad)
-    save_file(weights, bad / "model.safetensors", metadata={"format": "pt"})
+    bad = start_that_becomes_nan(program)
 
     changes = [{"checkpoint": {"every": 1, "keep_last": 50}}]
     _, err = program.train("--run-dir", "run", "--init-from", bad, changes=changes, code=1)

@@ -4,7 +4,6 @@ left, and the checkpoints are sound."""
 import contextlib
 import json
 import re
-import shutil
 import signal
 import socket
 import threading
@@ -12,9 +11,8 @@ import time
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
 
-from conftest import BINARY, LENGTH, VOCAB, read_metrics, write_shard
+from conftest import BINARY, LENGTH, VOCAB, read_metrics, start_that_becomes_nan, write_shard
 from launchers import start_ranks
 
 TIMEOUT = 8  # parallel.timeout_s
@@ -342,17 +340,7 @@ def test_a_second_run_into_the_same_directory_is_refused(program):
 
 def test_a_loss_of_one_rank_that_is_not_finite_is_that_of_all(program):
     """The embedding of one id is NaN, and one window of 64 holds that id: one rank alone reads it, in one step."""
-    tokens = np.arange(64 * LENGTH + 1) % (VOCAB - 1)
-    tokens[40 * LENGTH + 5] = VOCAB - 1
-    write_shard(program.directory / "train.bin", tokens)
-    program.train("--run-dir", "start", changes=[{"train": {"max_steps": 1}, "optimizer": {"schedule": {"warmup_steps": 0}}}])
-    start = program.directory / "start/checkpoints/step-00000001"
-    weights = load_file(start / "model.safetensors")
-    weights["model.embed_tokens.weight"][VOCAB - 1] = float("nan")
-    bad = program.directory / "bad"
-    bad.mkdir()
-    shutil.copy(start / "config.json", bad)
-    save_file(weights, bad / "model.safetensors", metadata={"format": "pt"})
+    bad = start_that_becomes_nan(program)
 
     # Ranks' weights are compared after each step: a rank that skipped alone would differ from then on.
     config = program.config({"checkpoint": {"every": 1, "keep_last": 50}, "parallel": {"check_every": 1}}, name="bad.json")

@@ -6,11 +6,9 @@ import signal
 import subprocess
 import time
 
-import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
 
-from conftest import LENGTH, VOCAB, write_shard
+from conftest import start_that_becomes_nan
 from launchers import start_ranks
 from test_distributed_failures import TIMEOUT, ZERO, arguments_of, assert_sound, checkpoints, wait_for_end
 
@@ -109,22 +107,6 @@ def test_the_death_of_rank_0_in_the_last_checkpoint_is_told_by_who_waits_for_it(
         assert codes == [-signal.SIGKILL, 1]
         assert "Rank 0 " in errors[1] and "does not answer" in errors[1], errors
         assert names(program, "run") == []
-
-
-def start_that_becomes_nan(program):
-    """A model whose embedding of one id is NaN, which one window of 64 holds."""
-    tokens = np.arange(64 * LENGTH + 1) % (VOCAB - 1)
-    tokens[40 * LENGTH + 5] = VOCAB - 1
-    write_shard(program.directory / "train.bin", tokens)
-    program.train("--run-dir", "start", changes=[{"train": {"max_steps": 1}, "optimizer": {"schedule": {"warmup_steps": 0}}}])
-    start = program.directory / "start/checkpoints/step-00000001"
-    weights = load_file(start / "model.safetensors")
-    weights["model.embed_tokens.weight"][VOCAB - 1] = float("nan")
-    bad = program.directory / "bad"
-    bad.mkdir()
-    shutil.copy(start / "config.json", bad)
-    save_file(weights, bad / "model.safetensors", metadata={"format": "pt"})
-    return bad
 
 
 def test_an_error_of_all_ranks_is_said_once_and_after_the_checkpoint_under_way(program):
