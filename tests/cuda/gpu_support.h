@@ -1,0 +1,95 @@
+// What the tests of kernels/ops.h on a GPU share: the GPU, inputs, and the comparison with results of the
+// CPU.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <optional>
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/full_like.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::kernels {
+
+inline constexpr std::array kDataTypes = {at::kFloat, at::kBFloat16};
+
+// Relative rounding error of a number of `dtype`.
+inline double unit_roundoff(at::ScalarType dtype) {
+  if (dtype == at::kDouble) return 0x1p-53;
+  return dtype == at::kFloat ? 0x1p-24 : 0x1p-8;
+}
+
+// actual is expected, rounded once to actual's dtype, but for `roundings` of fp32 on the way, each relative
+// to `magnitudes` (those of the largest intermediate results; |expected| where that is larger or they are
+// undefined). Where expected is NaN or infinite, actual is the same.
+//   actual: on any device.  expected, magnitudes: of its shape, on the CPU, fp64 or fp32.
+inline testing::AssertionResult compare(const at::Tensor& actual, const at::Tensor& expected,
+                                        double roundings, const at::Tensor& magnitudes = {}) {
+  if (actual.sizes() != expected.sizes()) return testing::AssertionFailure() << "shapes differ";
+  const auto fp64 = [](const at::Tensor& x) {
+    return x.detach().cpu().to(at::kDouble).contiguous();
+  };
+  const at::Tensor actual64 = fp64(actual);
+  const at::Tensor expected64 = fp64(expected);
+  const at::Tensor magnitudes64 = fp64(magnitudes.defined() ? magnitudes : expected);
+  if (magnitudes64.sizes() != expected.sizes()) return testing::AssertionFailure() << "shapes differ";
+  const double epsilon = unit_roundoff(actual.scalar_type());
+  constexpr double kSmallest = 1e-37;  // below it, fp32 and bf16 have fewer digits
+  for (int64_t i = 0; i < actual.numel(); ++i) {
+    const double a = actual64.const_data_ptr<double>()[i];
+    const double e = expected64.const_data_ptr<double>()[i];
+    const double magnitude = std::max(std::abs(e), std::abs(magnitudes64.const_data_ptr<double>()[i]));
+    const double tolerance = epsilon * std::abs(e) + roundings * 0x1p-24 * magnitude + kSmallest;
+    const bool same =
+        std::isfinite(e) ? std::abs(a - e) <= tolerance : a == e || (std::isnan(a) && std::isnan(e));
+    if (!same) {
+      return testing::AssertionFailure() << "element " << i << " of " << actual.numel() << " is " << a
+                                         << ", expected " << e << " within " << tolerance;
+    }
+  }
+  return testing::AssertionSuccess();
+}
+// The same, with one magnitude for all elements.
+inline testing::AssertionResult compare(const at::Tensor& actual, const at::Tensor& expected,
+                                        double roundings, double magnitude) {
+  return compare(actual, expected, roundings, at::full_like(expected, magnitude));
+}
+
+// Skips where there is no GPU. The current stream is not the default one, which waits for others: work that
+// is queued on a wrong stream shows.
+class OnGpu : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (c10::cuda::device_count() == 0) GTEST_SKIP() << "This machine has no GPU that CUDA can use.";
+    stream_.emplace(c10::cuda::getStreamFromPool());
+  }
+
+  static at::Device device() { return {at::kCUDA, c10::cuda::current_device()}; }
+
+  // On the CPU, the same in every run: normal numbers, rounded to `dtype`, as fp32 ...
+  at::Tensor normal(at::IntArrayRef shape, double deviation = 1.0, at::ScalarType dtype = at::kFloat) {
+    return at::randn(shape, generator_, at::kFloat).mul_(deviation).to(dtype).to(at::kFloat);
+  }
+  // ... and int64 in [0, below).
+  at::Tensor integers(at::IntArrayRef shape, int64_t below) {
+    return at::randint(below, shape, generator_, at::kLong);
+  }
+  static at::Tensor on_gpu(const at::Tensor& x) { return x.to(device()); }
+  static at::Tensor on_gpu(const at::Tensor& x, at::ScalarType dtype) { return x.to(device(), dtype); }
+
+ private:
+  at::Generator generator_ = at::detail::createCPUGenerator(7);
+  std::optional<c10::cuda::CUDAStreamGuard> stream_;
+};
+
+}  // namespace ssgpt::kernels
