@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Our training step beside plain PyTorch, eager and compiled, in the same run.
 
-Three programs hold the same model (Llama's mathematics, fp32, fused AdamW, clipping at 1.0) and take turns: a few
-steps each, in another order every round, so that what the machine does meanwhile meets all of them. Printed are the
-medians, the ratio of the times within a round with its 95 % interval, and the peak of each one's resident memory.
+Three programs hold the same model (Llama's mathematics, fp32, fused AdamW, clipping at 1.0; PyTorch's is in peer.py)
+and take turns: a few steps each, in another order every round, so that what the machine does meanwhile meets all of
+them. Printed are the medians, the ratio of the times within a round with its 95 % interval, and the peak of each one's
+resident memory.
 
     scripts/build.sh release ssgpt && .venv/bin/python scripts/bench_step.py --shape quickstart --rounds 10
 """
@@ -13,114 +14,17 @@ import json
 import math
 import os
 import pathlib
-import resource
 import statistics
 import subprocess
 import sys
-import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+PEER = pathlib.Path(__file__).resolve().parent / "peer.py"
 SHAPES = {
     "quickstart": dict(vocab=4096, hidden=256, layers=6, heads=4, feed_forward=688, time=512, batch=8),
     "paper": dict(vocab=50257, hidden=768, layers=12, heads=12, feed_forward=2048, time=1024, batch=2),
 }
 NAMES = {"ssgpt": "ssgpt", "eager": "PyTorch, eager", "compiled": "PyTorch, compiled"}
-
-
-# --- The other side: run as this script with --worker ---------------------------------------------------------------
-
-
-def build_step(shape, compiled):
-    """A function that takes one training step of a model written as a careful user of PyTorch would."""
-    import torch
-    import torch.nn as nn
-    import torch.nn.functional as F
-
-    vocab, hidden, heads, length, batch = (shape[k] for k in ("vocab", "hidden", "heads", "time", "batch"))
-    head_dim = hidden // heads
-
-    class Block(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.attention_norm = nn.RMSNorm(hidden, eps=1e-5)
-            self.qkv = nn.Linear(hidden, 3 * hidden, bias=False)
-            self.out = nn.Linear(hidden, hidden, bias=False)
-            self.mlp_norm = nn.RMSNorm(hidden, eps=1e-5)
-            self.gate_up = nn.Linear(hidden, 2 * shape["feed_forward"], bias=False)
-            self.down = nn.Linear(shape["feed_forward"], hidden, bias=False)
-
-        def forward(self, x, cos, sin):
-            def rotate(z):
-                first, second = z.chunk(2, -1)
-                return z * cos + torch.cat([-second, first], -1) * sin
-
-            q, k, v = self.qkv(self.attention_norm(x)).view(batch, length, 3, heads, head_dim).permute(2, 0, 3, 1, 4).unbind(0)
-            attended = F.scaled_dot_product_attention(rotate(q), rotate(k), v, is_causal=True)
-            x = x + self.out(attended.transpose(1, 2).reshape(batch, length, hidden))
-            gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, -1)
-            return x + self.down(F.silu(gate) * up)
-
-    class Model(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.embedding = nn.Embedding(vocab, hidden)
-            self.blocks = nn.ModuleList(Block() for _ in range(shape["layers"]))
-            self.norm = nn.RMSNorm(hidden, eps=1e-5)
-            self.head = nn.Linear(hidden, vocab, bias=False)
-            frequencies = 10000.0 ** (-torch.arange(0, head_dim, 2) / head_dim)
-            angles = torch.outer(torch.arange(length, dtype=torch.float32), frequencies).repeat(1, 2)
-            self.register_buffer("cos", angles.cos(), persistent=False)
-            self.register_buffer("sin", angles.sin(), persistent=False)
-            for parameter in self.parameters():
-                if parameter.dim() == 2:
-                    nn.init.normal_(parameter, std=0.02)
-
-        def forward(self, tokens, targets):
-            x = self.embedding(tokens)
-            for block in self.blocks:
-                x = block(x, self.cos, self.sin)
-            return F.cross_entropy(self.head(self.norm(x)).view(-1, vocab), targets.view(-1))
-
-    torch.manual_seed(1)
-    model = Model()
-    parameters = list(model.parameters())
-    groups = [{"params": [p for p in parameters if p.dim() == 2], "weight_decay": 0.1},
-              {"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=6e-4, betas=(0.9, 0.95), eps=1e-8, fused=True)
-    forward = torch.compile(model) if compiled else model
-    generator = torch.Generator().manual_seed(1)
-
-    def step():
-        tokens = torch.randint(vocab, (batch, length + 1), generator=generator)
-        optimizer.zero_grad(set_to_none=True)
-        loss = forward(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous())
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-
-    return step
-
-
-def work(kind, shape, threads, warmup):
-    """Answers each line of the standard input, a number of steps, with their seconds as a line of JSON."""
-    import torch
-
-    torch.set_num_threads(threads)
-    step = build_step(shape, compiled=kind == "compiled")
-    for _ in range(warmup):
-        step()
-    print(json.dumps({"ready": True}), flush=True)
-    for line in sys.stdin:
-        seconds = []
-        for _ in range(int(line)):
-            begin = time.perf_counter()
-            step()
-            seconds.append(time.perf_counter() - begin)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"seconds": seconds, "peak_bytes": peak}), flush=True)
-
-
-# --- This side: three programs in turn --------------------------------------------------------------------------------
 
 
 class Contestant:
@@ -129,8 +33,11 @@ class Contestant:
         if kind == "ssgpt":
             command = [arguments.binary, "bench", "step", "--shape", arguments.shape, "--on-request", "--warmup", str(arguments.warmup)]
         else:
-            command = [sys.executable, __file__, "--worker", kind, "--shape", arguments.shape,
-                       "--threads", str(arguments.threads), "--warmup", str(arguments.warmup)]
+            shape = SHAPES[arguments.shape]
+            command = [sys.executable, str(PEER), "--compile", "default" if kind == "compiled" else "none",
+                       "--micro-batch", str(shape["batch"]), "--threads", str(arguments.threads), "--warmup", str(arguments.warmup)]
+            for key in ("vocab", "hidden", "layers", "heads", "feed_forward", "time"):
+                command += [f"--{key.replace('_', '-')}", str(shape[key])]
         environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         self.rounds = []  # mean seconds of a step
@@ -229,11 +136,7 @@ def main():
     parser.add_argument("--programs", default="ssgpt,eager,compiled", help="which of them, with commas (default: %(default)s)")
     parser.add_argument("--binary", default=str(ROOT / "build/release/ssgpt"), help="our program (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
-    parser.add_argument("--worker", choices=["eager", "compiled"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.worker:
-        work(arguments.worker, SHAPES[arguments.shape], arguments.threads, arguments.warmup)
-        return
     arguments.programs = arguments.programs.split(",")
     unknown = [name for name in arguments.programs if name not in NAMES]
     if unknown:

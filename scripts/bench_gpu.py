@@ -1,0 +1,390 @@
+#!/usr/bin/env python3
+"""Our training step beside PyTorch's, eager and compiled in several ways, on one GPU in the same run.
+
+scripts/bench_gpu.sh starts it. At each micro-batch our program and those of peer.py, with Softmax and with SSMax, take
+turns: some steps each, in another order every round, so that what the machine does meanwhile meets all of them. As many
+of them are alive at once as the device's memory is estimated to hold; one of them works at a time. Printed are tokens/s
+(median over the rounds), the ratio of PyTorch's time to ours within a round, that of SSMax's time to Softmax's, each
+with its 95 % interval, and the peak of device memory. The fastest compiled PyTorch of a row is marked, and counts.
+
+A program of PyTorch is written MODE[+OPTION...]: MODE is eager or a mode of torch.compile (default, max-autotune,
+max-autotune-no-cudagraphs), OPTION is autocast (in place of bfloat16 copies of float32 masters), or the kernel of
+attention that is preferred: cudnn, flash, efficient.
+
+    scripts/bench_gpu.sh --quick
+"""
+
+import argparse
+import atexit
+import json
+import math
+import os
+import pathlib
+import queue
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+from bench_step import paired_ratio
+
+HERE = pathlib.Path(__file__).resolve().parent
+SHAPES = {
+    "paper": dict(vocab=50257, hidden=768, layers=12, heads=12, feed_forward=2048, time=1024),
+    "tiny": dict(vocab=201, hidden=32, layers=2, heads=2, feed_forward=48, time=32),
+}
+KEYS = {"vocab": "model.vocab_size", "hidden": "model.hidden_size", "layers": "model.num_hidden_layers",
+        "heads": "model.num_attention_heads", "feed_forward": "model.intermediate_size", "time": "data.sequence_length"}
+MODES = ("eager", "default", "max-autotune", "max-autotune-no-cudagraphs")
+KERNELS = ("cudnn", "flash", "efficient")
+OURS = "ssgpt"
+GIB = 1 << 30
+
+
+class Failure(Exception):
+    """A contestant that does not answer; its text is for the table."""
+
+
+class Entry:
+    """One program with one kind of attention at one micro-batch, and all that was measured of it."""
+
+    def __init__(self, program, attention, micro_batch, arguments):
+        self.program, self.attention, self.micro_batch = program, attention, micro_batch
+        self.mode, *self.options = program.split("+")
+        self.arguments, self.shape = arguments, SHAPES[arguments.shape]
+        self.tokens = micro_batch * self.shape["time"]
+        self.rounds = {}  # group of those alive together -> mean seconds of a step in each round
+        self.last = {}  # the last answer: peaks, loss
+        self.failure = None
+        self.seconds_to_ready = None
+
+    @property
+    def compiled(self):
+        return self.mode not in (OURS, "eager")
+
+    @property
+    def autotuned(self):
+        return self.mode.startswith("max-autotune")
+
+    def command(self):
+        arguments = self.arguments
+        dtype = "bfloat16" if arguments.device == "cuda" else "float32"
+        if self.program == OURS:
+            settings = {**{key: self.shape[name] for name, key in KEYS.items()}, "train.device": arguments.device,
+                        "train.dtype": dtype, "train.micro_batch_size": self.micro_batch,
+                        "train.global_batch_size": self.micro_batch, "model.attention.kind": self.attention}
+            sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+            return [arguments.binary, "bench", "step", "--shape", "paper", *sets, "--on-request", "--warmup", str(arguments.warmup)]
+        sizes = [word for name in KEYS for word in (f"--{name.replace('_', '-')}", str(self.shape[name]))]
+        kernel = next((option for option in self.options if option in KERNELS), "auto")
+        return [sys.executable, str(HERE / "peer.py"), *sizes, "--attention", self.attention, "--device", arguments.device,
+                "--dtype", dtype, "--precision", "autocast" if "autocast" in self.options else "copies",
+                "--micro-batch", str(self.micro_batch), "--compile", "none" if self.mode == "eager" else self.mode,
+                "--attention-kernel", kernel, "--pad-vocabulary", "128", "--release", "--warmup", str(arguments.warmup)]
+
+    def memory(self):
+        """Estimated bytes of device memory: held between the turns, and while at work."""
+        s = self.shape
+        parameters = s["layers"] * (4 * s["hidden"] ** 2 + 3 * s["hidden"] * s["feed_forward"]) + 2 * s["vocab"] * s["hidden"]
+        fixed = 20 * parameters + GIB  # weights, gradients, moments, copies; the context
+        layer = 2 * (16 * s["hidden"] + 5 * s["feed_forward"])  # bytes kept of a token for the backward
+        logits = s["vocab"] * (4 if self.program == OURS else 16 if self.mode == "eager" else 8)
+        whole = fixed + self.tokens * (s["layers"] * layer + logits)
+        # Only plain PyTorch gives its cache back between turns: a graph keeps its pool, ours its buffers.
+        return (whole if self.program == OURS or self.mode == "max-autotune" else fixed), whole
+
+    def mean_rounds(self):
+        return [seconds for rounds in self.rounds.values() for seconds in rounds]
+
+    def ratio_over(self, other):
+        """This one's time over the other's, paired by round in the first group that held both; None where none did."""
+        for group, rounds in self.rounds.items():
+            theirs = other.rounds.get(group, [])
+            if rounds and theirs:
+                return paired_ratio(theirs, rounds)
+        return None
+
+
+class Contestant:
+    """An entry's process. Errors go to a file, of which the last line explains a failure."""
+
+    alive = set()
+
+    def __init__(self, entry):
+        self.entry, self.begin = entry, time.monotonic()
+        self.log = tempfile.TemporaryFile("w+", errors="replace")
+        # Its own group: inductor's workers end with it.
+        self.process = subprocess.Popen(entry.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
+                                        text=True, start_new_session=True)
+        self.alive.add(self)
+        self.lines = queue.Queue()
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self):
+        for line in self.process.stdout:
+            self.lines.put(line)
+        self.lines.put("")
+
+    def answer(self, limit):
+        try:
+            line = self.lines.get(timeout=max(limit, 0.0))
+        except queue.Empty:
+            raise Failure(f"no answer within {max(limit, 0):.0f} s") from None
+        if not line:
+            raise Failure(self.reason())
+        found = json.loads(line)
+        if found.get("out_of_memory"):
+            raise Failure("out of memory")
+        return found
+
+    def reason(self):
+        code = self.process.wait()
+        self.log.seek(0)
+        text = self.log.read()
+        if "out of memory" in text.lower():
+            return "out of memory"
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return f"exit code {code}: {lines[-1][:160] if lines else 'no message'}"
+
+    def become_ready(self, limit):
+        self.answer(limit - (time.monotonic() - self.begin))
+        self.entry.seconds_to_ready = time.monotonic() - self.begin
+
+    def measure(self, steps, limit):
+        """Mean seconds of a step."""
+        try:
+            self.process.stdin.write(f"{steps}\n")
+            self.process.stdin.flush()
+        except OSError:
+            raise Failure(self.reason()) from None
+        found = self.answer(limit)
+        if not math.isfinite(found.get("loss", 0.0)):
+            raise Failure(f"the loss is {found['loss']}")
+        self.entry.last = {key: value for key, value in found.items() if key != "seconds"}
+        return statistics.fmean(found["seconds"])
+
+    def close(self):
+        if self not in self.alive:
+            return
+        self.alive.discard(self)
+        try:
+            self.process.stdin.close()
+            self.process.wait(timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            pass
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+        self.log.close()
+
+
+# --- Who is alive together ----------------------------------------------------------------------------------------------
+
+
+def need(entries):
+    """Bytes with all of them alive and the largest at work."""
+    held = sum(entry.memory()[0] for entry in entries)
+    return held + max(whole - kept for kept, whole in (entry.memory() for entry in entries))
+
+
+def plan_groups(entries, capacity):
+    """All together where they fit; else kind by kind, and ours alone for the ratio of the kinds; else in pairs with ours."""
+    if need(entries) <= capacity:
+        return [entries]
+    ours = [entry for entry in entries if entry.program == OURS]
+    groups = [ours] if len(ours) > 1 else []
+    for our in ours:
+        of_kind = [entry for entry in entries if entry.attention == our.attention]
+        if need(of_kind) <= capacity:
+            groups.append(of_kind)
+        else:
+            groups += [[our, entry] for entry in of_kind if entry is not our]
+    return groups
+
+
+def plan_waves(entries, capacity):
+    """Those that start at the same time: all of a wave are at work at once. Autotuning measures, so it is alone."""
+    waves, held = [], 0
+    for entry in sorted(entries, key=lambda entry: entry.autotuned):
+        kept, whole = entry.memory()
+        together = bool(waves) and not entry.autotuned and not waves[-1][-1].autotuned
+        working = sum(other.memory()[1] - other.memory()[0] for other in waves[-1]) if together else 0
+        if together and held + working + whole <= capacity:
+            waves[-1].append(entry)
+        else:
+            waves.append([entry])
+        held += kept
+    return waves
+
+
+# --- Measuring ----------------------------------------------------------------------------------------------------------
+
+
+def start(entries, capacity, limit):
+    """The contestants that became ready."""
+    ready = []
+    for wave in plan_waves(entries, capacity):
+        begun = [Contestant(entry) for entry in wave]
+        for contestant in begun:
+            try:
+                contestant.become_ready(limit())
+                ready.append(contestant)
+            except Failure as failure:
+                contestant.entry.failure = str(failure)
+                contestant.close()
+    return sorted(ready, key=lambda contestant: entries.index(contestant.entry))
+
+
+def take_turns(contestants, name, arguments, deadline):
+    """Rounds in a rotating order, each contestant the same number of steps; one that fails leaves."""
+    contestants = list(contestants)
+
+    def turn(contestant, steps):
+        try:
+            return contestant.measure(steps, min(arguments.turn_limit, deadline - time.monotonic()))
+        except Failure as failure:
+            contestant.entry.failure = str(failure)
+            contestant.close()
+            contestants.remove(contestant)
+            return 0.0
+
+    slowest = max((turn(contestant, 2) for contestant in list(contestants)), default=0.0)
+    steps = min(100, max(2, math.ceil(arguments.turn_seconds / max(slowest, 1e-6))))
+    for round_ in range(arguments.rounds):
+        if not contestants or time.monotonic() + len(contestants) * steps * slowest > deadline:
+            break
+        first = round_ % len(contestants)
+        for contestant in contestants[first:] + contestants[:first]:
+            seconds = turn(contestant, steps)
+            if seconds > 0.0:
+                contestant.entry.rounds.setdefault(name, []).append(seconds)
+    return steps
+
+
+def measure_group(entries, capacity, arguments, deadline):
+    """What the report says of the group."""
+    name = ", ".join(f"{entry.program} {entry.attention}" for entry in entries) + f" at {entries[0].micro_batch}"
+    remaining = deadline - time.monotonic()
+    if remaining < arguments.least_seconds:
+        for entry in entries:
+            entry.failure = entry.failure or (None if entry.rounds else "not measured: the time was over")
+        return {"alive": name, "measured": False}
+    print(f"[{time.monotonic() - arguments.begin:4.0f} s] alive together: {name}", file=sys.stderr, flush=True)
+    contestants = start(entries, capacity, lambda: min(arguments.start_limit, deadline - time.monotonic()))
+    try:
+        steps = take_turns(contestants, name, arguments, deadline)
+    finally:
+        for contestant in contestants:
+            contestant.close()
+    return {"alive": name, "measured": True, "steps_of_a_turn": steps}
+
+
+def benchmark(arguments, device, report_so_far):
+    """All entries, in the order of the table."""
+    capacity = 0.92 * device["free_bytes"]
+    deadline = arguments.begin + arguments.budget
+    entries, groups = [], []
+    for index, micro_batch in enumerate(arguments.micro_batches):
+        programs = [OURS, *(arguments.programs if index == 0 else arguments.other_programs)]
+        stage = [Entry(program, kind, micro_batch, arguments) for kind in arguments.attention for program in programs]
+        entries += stage
+        for group in plan_groups(stage, capacity):
+            groups.append(measure_group(group, capacity, arguments, deadline))
+            report_so_far(entries, groups)
+    return entries, groups
+
+
+# --- Beginning and end --------------------------------------------------------------------------------------------------
+
+
+def find_device(name):
+    """What is said of the device; None where CUDA finds none."""
+    if name == "cpu":
+        return {"name": "CPU", "total_bytes": None, "free_bytes": math.inf}
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    free, total = torch.cuda.mem_get_info()
+    return {"name": torch.cuda.get_device_name(), "total_bytes": total, "free_bytes": free, "torch": torch.__version__,
+            "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+
+
+def names_of(*allowed):
+    def parse(text):
+        names = text.split(",")
+        for name in names:
+            mode, *options = name.split("+")
+            if mode not in allowed or not set(options) <= {"autocast", *KERNELS}:
+                raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(allowed)}" +
+                                                 (" with +autocast, +cudnn, +flash, +efficient" if "eager" in allowed else ""))
+        return names
+
+    return parse
+
+
+def sizes(text):
+    values = [int(word) for word in text.split(",")]
+    if min(values) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: a micro-batch is 1 window or more")
+    return values
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--binary", required=True, help="our program")
+    add("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: to try the script itself, in float32 (default: %(default)s)")
+    add("--shape", choices=SHAPES, default="paper", help="the model (default: %(default)s)")
+    add("--attention", type=names_of("softmax", "ssmax"), default=["softmax", "ssmax"], help="kinds (default: softmax,ssmax)")
+    add("--micro-batches", type=sizes, default=[32, 64, 16, 8], help="windows, in this order (default: 32,64,16,8)")
+    add("--programs", type=names_of(*MODES), default=["eager", "default", "default+autocast", "max-autotune"],
+        help="PyTorch's at the first micro-batch (default: eager,default,default+autocast,max-autotune)")
+    add("--other-programs", type=names_of(*MODES), default=["eager", "default"], help="at the others (default: eager,default)")
+    add("--quick", action="store_true", help="micro-batch 32 alone; eager, default, max-autotune")
+    add("--rounds", type=int, default=8, help="turns of each program (default: %(default)s)")
+    add("--turn-seconds", type=float, default=0.5, help="of the slowest one's turn; all take as many steps (default: %(default)s)")
+    add("--warmup", type=int, default=3, help="steps before the first turn (default: %(default)s)")
+    add("--budget", type=float, default=530, help="seconds in all; what they do not allow is left out (default: %(default)s)")
+    add("--start-limit", type=float, default=200, help="seconds a program may take to compile and warm up (default: %(default)s)")
+    add("--turn-limit", type=float, default=60, help="seconds a turn may take (default: %(default)s)")
+    add("--least-seconds", type=float, default=20, help="no group starts with less left (default: %(default)s)")
+    add("--json", metavar="FILE", help="write all figures there as well, after every group")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.micro_batches, arguments.programs = [32], ["eager", "default", "max-autotune"]
+    if not os.access(arguments.binary, os.X_OK):
+        parser.error(f"{arguments.binary} is missing: scripts/build.sh makes it")
+    arguments.begin = time.monotonic()
+    return arguments
+
+
+def main():
+    from bench_gpu_report import report_of, table
+
+    arguments = parse()
+    device = find_device(arguments.device)
+    if device is None:
+        print("bench_gpu.py: no GPU that CUDA can use; --device cpu --shape tiny tries the script without one", file=sys.stderr)
+        sys.exit(3)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    atexit.register(lambda: [contestant.close() for contestant in list(Contestant.alive)])
+    # Programs that compile the same kernels share them.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"ssgpt-inductor-{os.getuid()}"))
+
+    def keep(entries, groups):
+        report = report_of(entries, groups, arguments, device)
+        if arguments.json:
+            pathlib.Path(arguments.json).write_text(json.dumps(report, indent=1) + "\n")
+        return report
+
+    print(table(keep(*benchmark(arguments, device, keep))))
+
+
+if __name__ == "__main__":
+    main()
