@@ -19,10 +19,6 @@ constexpr Refusal kNotInThisBuild[] = {
      [](const Config& c) {
        return c.data.format == DataFormat::kSft;
      }},
-    {"train.device",
-     [](const Config& c) {
-       return c.train.device == Device::kCuda;
-     }},
 };
 
 }  // namespace

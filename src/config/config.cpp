@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include <fmt/format.h>
@@ -192,6 +193,49 @@ int64_t accumulation_steps(const TrainConfig& train, int64_t num_ranks) {
       "train.global_batch_size {} does not divide among {} ranks in micro-batches of {} "
       "(train.micro_batch_size). What does, one change at a time: {}; {} ranks.",
       global, num_ranks, micro, ways, fmt::join(ranks, ", "));
+}
+
+std::optional<std::string> obstacle(AttentionBackend backend, const Config& config) {
+  struct Limits {
+    int64_t head_dim_multiple;
+    int64_t largest_head_dim;
+    bool float32;
+    bool deterministic;
+    bool documents;
+  };
+  const auto limits_of = [](AttentionBackend of) -> Limits {
+    switch (of) {
+      case AttentionBackend::kCudnn:
+        return {8, 128, false, false, false};
+      case AttentionBackend::kFlash:
+        return {8, 256, false, true, true};
+      case AttentionBackend::kEfficient:
+        return {4, std::numeric_limits<int64_t>::max(), true, true, true};
+      case AttentionBackend::kAuto:
+        break;
+    }
+    SSGPT_CHECK(false, "auto is no backend of attention");
+  };
+  const Limits limits = limits_of(backend);
+  const int64_t hidden = config.model.hidden_size;
+  const int64_t heads = config.model.num_attention_heads;
+  std::vector<std::string> needs;
+  if (!limits.float32 && config.train.dtype == Dtype::kFloat32) needs.emplace_back("train.dtype = bfloat16");
+  if (!limits.deterministic && config.train.deterministic) needs.emplace_back("train.deterministic = false");
+  if (!limits.documents && config.data.reset_at_document) {
+    needs.emplace_back("data.reset_at_document = false");
+  }
+  if (hidden / heads % limits.head_dim_multiple != 0) {
+    needs.push_back(fmt::format(
+        "a head dimension that {} divides, not {} (model.hidden_size {} / model.num_attention_heads {})",
+        limits.head_dim_multiple, hidden / heads, hidden, heads));
+  } else if (hidden / heads > limits.largest_head_dim) {
+    needs.push_back(fmt::format(
+        "a head dimension of at most {}, not {} (model.hidden_size {} / model.num_attention_heads {})",
+        limits.largest_head_dim, hidden / heads, hidden, heads));
+  }
+  if (needs.empty()) return std::nullopt;
+  return fmt::format("on a GPU it needs {}", fmt::join(needs, ", and "));
 }
 
 double resolved_scale_init(const AttentionConfig& attention, int64_t sequence_length) {

@@ -26,6 +26,7 @@ const std::vector<std::string>& attention_kind_names();
 
 enum class Device { kAuto, kCpu, kCuda };
 enum class Dtype { kAuto, kFloat32, kBfloat16 };
+enum class AttentionBackend { kAuto, kCudnn, kFlash, kEfficient };
 enum class ScheduleKind { kConstant, kCosine, kWsd };
 enum class OnNonfinite { kStop, kSkip };
 enum class OnSpike { kWarn, kStop };
@@ -72,7 +73,8 @@ struct SwapAttention {
 struct TrainConfig {
   Device device = Device::kAuto;
   Dtype dtype = Dtype::kAuto;
-  int64_t max_steps = 0;  // required
+  AttentionBackend attention_backend = AttentionBackend::kAuto;  // read on a GPU alone
+  int64_t max_steps = 0;                                         // required
   int64_t global_batch_size = 0;
   int64_t micro_batch_size = 0;
   double clip_grad_norm = 1.0;  // 0: no clipping
@@ -173,6 +175,10 @@ std::string describe_keys();
 // Micro-batches in a step of each rank: global_batch_size / (micro_batch_size * num_ranks). Throws
 // core::UsageError, naming numbers that would, where that does not divide.
 int64_t accumulation_steps(const TrainConfig& train, int64_t num_ranks);
+
+// Why a GPU cannot compute this config's attention with `backend`, which is not auto: "needs train.dtype =
+// bfloat16", naming every other key in the way; none where it can.
+std::optional<std::string> obstacle(AttentionBackend backend, const Config& config);
 
 // Scale that makes the average row scale 1 at a swap: 1 / mean(log n), n = 1..sequence_length (0.168 for
 // 1,024; arXiv 2501.19399, section 4), unless the config gives a number.

@@ -149,30 +149,39 @@ void add_train(std::vector<Key>& keys) {
   const Choice<Device> device{{{"auto", Device::kAuto}, {"cpu", Device::kCpu}, {"cuda", Device::kCuda}}};
   const Choice<Dtype> dtype{
       {{"auto", Dtype::kAuto}, {"float32", Dtype::kFloat32}, {"bfloat16", Dtype::kBfloat16}}};
-  keys.insert(keys.end(),
-              {make_key(SSGPT_MEMBER(train.device), device, kMayChange, "where to compute"),
-               make_key(SSGPT_MEMBER(train.dtype), dtype, kFixed,
-                        "of the computation; auto: the faster one, measured once"),
-               required(SSGPT_MEMBER(train.max_steps), integer(1, kMaxSteps), kMayChange,
-                        "updates in all; a resumed run goes on to it"),
-               required(SSGPT_MEMBER(train.global_batch_size), integer(1, 1 << 24), kFixed,
-                        "sequences a step, over all ranks"),
-               required(SSGPT_MEMBER(train.micro_batch_size), integer(1, 1 << 24), kMayChange,
-                        "sequences at once on a rank; divides global_batch_size"),
-               make_key(SSGPT_MEMBER(train.clip_grad_norm), at_least_zero(), kFixed,
-                        "largest global gradient norm; 0: no clipping"),
-               make_key(SSGPT_MEMBER(train.deterministic), Boolean{}, kMayChange,
-                        "the same bits in each run on a GPU; always so on a CPU"),
-               swap_key("train.swap_attention.at_step", &SwapAttention::at_step, integer(1, kMaxSteps),
-                        kMayChange, "updates before the model changes its attention"),
-               swap_key("train.swap_attention.kind", &SwapAttention::kind, attention_kind(), kMayChange,
-                        "kind of attention from then on"),
-               make_key(SSGPT_MEMBER(train.on_nonfinite),
-                        Choice<OnNonfinite>{{{"stop", OnNonfinite::kStop}, {"skip", OnNonfinite::kSkip}}},
-                        kMayChange, "what a step without a finite loss and gradient norm does"),
-               make_key(SSGPT_MEMBER(train.on_spike),
-                        Choice<OnSpike>{{{"warn", OnSpike::kWarn}, {"stop", OnSpike::kStop}}}, kMayChange,
-                        "what a sudden rise of the loss does")});
+  const Choice<AttentionBackend> backend{{{"auto", AttentionBackend::kAuto},
+                                          {"cudnn", AttentionBackend::kCudnn},
+                                          {"flash", AttentionBackend::kFlash},
+                                          {"efficient", AttentionBackend::kEfficient}}};
+  keys.insert(
+      keys.end(),
+      {make_key(SSGPT_MEMBER(train.device), device, kMayChange,
+                "where to compute; auto: on a GPU where there is one"),
+       make_key(SSGPT_MEMBER(train.dtype), dtype, kFixed,
+                "of the computation; auto: bfloat16 on a GPU, on a CPU the faster one, measured once"),
+       make_key(SSGPT_MEMBER(train.attention_backend), backend, kMayChange,
+                "whose fused attention a GPU runs (a CPU has its own); auto: the fastest that can, "
+                "measured once"),
+       required(SSGPT_MEMBER(train.max_steps), integer(1, kMaxSteps), kMayChange,
+                "updates in all; a resumed run goes on to it"),
+       required(SSGPT_MEMBER(train.global_batch_size), integer(1, 1 << 24), kFixed,
+                "sequences a step, over all ranks"),
+       required(SSGPT_MEMBER(train.micro_batch_size), integer(1, 1 << 24), kMayChange,
+                "sequences at once on a rank; divides global_batch_size"),
+       make_key(SSGPT_MEMBER(train.clip_grad_norm), at_least_zero(), kFixed,
+                "largest global gradient norm; 0: no clipping"),
+       make_key(SSGPT_MEMBER(train.deterministic), Boolean{}, kMayChange,
+                "the same bits in each run on a GPU; always so on a CPU"),
+       swap_key("train.swap_attention.at_step", &SwapAttention::at_step, integer(1, kMaxSteps), kMayChange,
+                "updates before the model changes its attention"),
+       swap_key("train.swap_attention.kind", &SwapAttention::kind, attention_kind(), kMayChange,
+                "kind of attention from then on"),
+       make_key(SSGPT_MEMBER(train.on_nonfinite),
+                Choice<OnNonfinite>{{{"stop", OnNonfinite::kStop}, {"skip", OnNonfinite::kSkip}}}, kMayChange,
+                "what a step without a finite loss and gradient norm does"),
+       make_key(SSGPT_MEMBER(train.on_spike),
+                Choice<OnSpike>{{{"warn", OnSpike::kWarn}, {"stop", OnSpike::kStop}}}, kMayChange,
+                "what a sudden rise of the loss does")});
 }
 
 void add_optimizer(std::vector<Key>& keys) {

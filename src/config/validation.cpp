@@ -26,6 +26,7 @@ class Rules {
   void batch();
   void swap();
   void schedule();
+  void attention_backend();
 
  private:
   // Whether each of these keys was read without a fault.
@@ -212,6 +213,19 @@ void Rules::schedule() {
   }
 }
 
+// Device auto counts as a GPU: the config is to mean the same on every machine.
+void Rules::attention_backend() {
+  constexpr std::string_view kBackend = "train.attention_backend";
+  const TrainConfig& train = config_.train;
+  if (train.attention_backend == AttentionBackend::kAuto || train.device == Device::kCpu ||
+      !sound({kBackend, "train.device", "train.dtype", "train.deterministic", "data.reset_at_document",
+              "model.hidden_size", "model.num_attention_heads"}) ||
+      config_.model.hidden_size % config_.model.num_attention_heads != 0) {
+    return;
+  }
+  if (const auto reason = obstacle(train.attention_backend, config_)) fault(kBackend, "{}", *reason);
+}
+
 }  // namespace
 
 void validate(const Config& config, const Entries& entries, const std::vector<std::string>& faulty,
@@ -223,6 +237,7 @@ void validate(const Config& config, const Entries& entries, const std::vector<st
   rules.batch();
   rules.swap();
   rules.schedule();
+  rules.attention_backend();
 }
 
 }  // namespace ssgpt::config

@@ -168,5 +168,53 @@ TEST(AttentionKind, NamesReadBack) {
   EXPECT_EQ(to_string(AttentionKind::kSsmaxBias), "ssmax_bias");
 }
 
+// What each library's attention can, as its own checks have it; head dimension 64 but where it is set.
+TEST(Validation, AnAttentionBackendCanWhatTheRunAsksForOrNamesTheKeys) {
+  const std::string cudnn = "train.attention_backend=cudnn";
+  const std::string flash = "train.attention_backend=flash";
+  const std::string efficient = "train.attention_backend=efficient";
+  for (const std::string& backend : {cudnn, flash, efficient}) {
+    EXPECT_EQ(set({backend, "train.device=cuda"}), "") << backend;
+    EXPECT_EQ(set({backend, "train.device=cuda", "train.dtype=bfloat16"}), "") << backend;
+  }
+  EXPECT_THAT(set({cudnn, "train.dtype=float32"}),
+              HasSubstr("train.attention_backend = cudnn: on a GPU it needs train.dtype = bfloat16"));
+  EXPECT_THAT(set({flash, "train.dtype=float32"}), HasSubstr("needs train.dtype = bfloat16"));
+  EXPECT_EQ(set({efficient, "train.dtype=float32"}), "");
+
+  EXPECT_THAT(set({cudnn, "train.deterministic=true"}), HasSubstr("needs train.deterministic = false"));
+  EXPECT_EQ(set({flash, "train.deterministic=true"}), "");
+  EXPECT_EQ(set({efficient, "train.deterministic=true"}), "");
+
+  const std::vector<std::string> documents = {"data.reset_at_document=true", "data.document_token_id=2"};
+  EXPECT_THAT(set({cudnn, documents[0], documents[1], "train.dtype=float32"}),
+              HasSubstr("needs train.dtype = bfloat16, and data.reset_at_document = false"));
+  EXPECT_EQ(set({flash, documents[0], documents[1]}), "");
+  EXPECT_EQ(set({efficient, documents[0], documents[1]}), "");
+}
+
+TEST(Validation, AnAttentionBackendTakesHeadDimensionsUpToItsLimits) {
+  const auto with_head_dim = [](const std::string& backend, int64_t head_dim) {
+    return set({"train.attention_backend=" + backend, "model.num_attention_heads=2",
+                "model.hidden_size=" + std::to_string(2 * head_dim)});
+  };
+  EXPECT_EQ(with_head_dim("cudnn", 128), "");
+  EXPECT_THAT(with_head_dim("cudnn", 136), HasSubstr("at most 128, not 136 (model.hidden_size 272 / "));
+  EXPECT_THAT(with_head_dim("cudnn", 60), HasSubstr("that 8 divides, not 60"));
+  EXPECT_EQ(with_head_dim("flash", 256), "");
+  EXPECT_THAT(with_head_dim("flash", 264), HasSubstr("at most 256, not 264"));
+  EXPECT_THAT(with_head_dim("flash", 60), HasSubstr("that 8 divides, not 60"));
+  EXPECT_EQ(with_head_dim("efficient", 60), "");
+  EXPECT_EQ(with_head_dim("efficient", 512), "");
+  EXPECT_THAT(with_head_dim("efficient", 62), HasSubstr("that 4 divides, not 62"));
+}
+
+// So that a run of a GPU goes on there.
+TEST(Validation, AnAttentionBackendDoesNotMatterOnACpu) {
+  EXPECT_EQ(set({"train.attention_backend=cudnn", "train.device=cpu", "train.dtype=float32",
+                 "train.deterministic=true"}),
+            "");
+}
+
 }  // namespace
 }  // namespace ssgpt::config
