@@ -77,7 +77,8 @@ class Entry:
                         "train.dtype": dtype, "train.micro_batch_size": self.micro_batch,
                         "train.global_batch_size": self.micro_batch, "model.attention.kind": self.attention}
             sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-            return [arguments.binary, "bench", "step", "--shape", "paper", *sets, "--on-request", "--warmup", str(arguments.warmup)]
+            return [arguments.binary, "bench", "step", "--shape", "paper", *sets, "--on-request",
+                    "--warmup", str(arguments.warmup)]
         sizes = [word for name in KEYS for word in (f"--{name.replace('_', '-')}", str(self.shape[name]))]
         kernel = next((option for option in self.options if option in KERNELS), "auto")
         return [sys.executable, str(HERE / "peer.py"), *sizes, "--attention", self.attention, "--device", arguments.device,
@@ -125,14 +126,15 @@ class Contestant:
 
     def read(self):
         for line in self.process.stdout:
-            self.lines.put(line)
+            if line.startswith("{"):  # compilers may print there too
+                self.lines.put(line)
         self.lines.put("")
 
     def answer(self, limit):
         try:
             line = self.lines.get(timeout=max(limit, 0.0))
         except queue.Empty:
-            raise Failure(f"no answer within {max(limit, 0):.0f} s") from None
+            raise Failure("no answer in time") from None
         if not line:
             raise Failure(self.reason())
         found = json.loads(line)
@@ -149,8 +151,8 @@ class Contestant:
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return f"exit code {code}: {lines[-1][:160] if lines else 'no message'}"
 
-    def become_ready(self, limit):
-        self.answer(limit - (time.monotonic() - self.begin))
+    def become_ready(self, latest):
+        self.answer(min(self.begin + self.entry.arguments.start_limit, latest) - time.monotonic())
         self.entry.seconds_to_ready = time.monotonic() - self.begin
 
     def measure(self, steps, limit):
@@ -166,13 +168,13 @@ class Contestant:
         self.entry.last = {key: value for key, value in found.items() if key != "seconds"}
         return statistics.fmean(found["seconds"])
 
-    def close(self):
+    def close(self, patience=10.0):
         if self not in self.alive:
             return
         self.alive.discard(self)
         try:
             self.process.stdin.close()
-            self.process.wait(timeout=10)
+            self.process.wait(timeout=patience)
         except (OSError, subprocess.TimeoutExpired):
             pass
         try:
@@ -225,18 +227,18 @@ def plan_waves(entries, capacity):
 # --- Measuring ----------------------------------------------------------------------------------------------------------
 
 
-def start(entries, capacity, limit):
-    """The contestants that became ready."""
+def start(entries, capacity, latest):
+    """The contestants that became ready by then."""
     ready = []
     for wave in plan_waves(entries, capacity):
         begun = [Contestant(entry) for entry in wave]
         for contestant in begun:
             try:
-                contestant.become_ready(limit())
+                contestant.become_ready(latest)
                 ready.append(contestant)
             except Failure as failure:
                 contestant.entry.failure = str(failure)
-                contestant.close()
+                contestant.close(patience=0.0)
     return sorted(ready, key=lambda contestant: entries.index(contestant.entry))
 
 
@@ -249,7 +251,7 @@ def take_turns(contestants, name, arguments, deadline):
             return contestant.measure(steps, min(arguments.turn_limit, deadline - time.monotonic()))
         except Failure as failure:
             contestant.entry.failure = str(failure)
-            contestant.close()
+            contestant.close(patience=0.0)
             contestants.remove(contestant)
             return 0.0
 
@@ -275,7 +277,8 @@ def measure_group(entries, capacity, arguments, deadline):
             entry.failure = entry.failure or (None if entry.rounds else "not measured: the time was over")
         return {"alive": name, "measured": False}
     print(f"[{time.monotonic() - arguments.begin:4.0f} s] alive together: {name}", file=sys.stderr, flush=True)
-    contestants = start(entries, capacity, lambda: min(arguments.start_limit, deadline - time.monotonic()))
+    # Those that are ready must not lose their turns to one that is not.
+    contestants = start(entries, capacity, deadline - len(entries) * arguments.rounds * arguments.turn_seconds)
     try:
         steps = take_turns(contestants, name, arguments, deadline)
     finally:
@@ -339,7 +342,7 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--binary", required=True, help="our program")
-    add("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: to try the script itself, in float32 (default: %(default)s)")
+    add("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: to try the script, in float32 (default: %(default)s)")
     add("--shape", choices=SHAPES, default="paper", help="the model (default: %(default)s)")
     add("--attention", type=names_of("softmax", "ssmax"), default=["softmax", "ssmax"], help="kinds (default: softmax,ssmax)")
     add("--micro-batches", type=sizes, default=[32, 64, 16, 8], help="windows, in this order (default: 32,64,16,8)")
@@ -348,10 +351,10 @@ def parse():
     add("--other-programs", type=names_of(*MODES), default=["eager", "default"], help="at the others (default: eager,default)")
     add("--quick", action="store_true", help="micro-batch 32 alone; eager, default, max-autotune")
     add("--rounds", type=int, default=8, help="turns of each program (default: %(default)s)")
-    add("--turn-seconds", type=float, default=0.5, help="of the slowest one's turn; all take as many steps (default: %(default)s)")
+    add("--turn-seconds", type=float, default=0.5, help="the slowest one's turn; all take as many steps (default: %(default)s)")
     add("--warmup", type=int, default=3, help="steps before the first turn (default: %(default)s)")
     add("--budget", type=float, default=530, help="seconds in all; what they do not allow is left out (default: %(default)s)")
-    add("--start-limit", type=float, default=200, help="seconds a program may take to compile and warm up (default: %(default)s)")
+    add("--start-limit", type=float, default=150, help="seconds a program may take to compile and warm up (default: %(default)s)")
     add("--turn-limit", type=float, default=60, help="seconds a turn may take (default: %(default)s)")
     add("--least-seconds", type=float, default=20, help="no group starts with less left (default: %(default)s)")
     add("--json", metavar="FILE", help="write all figures there as well, after every group")

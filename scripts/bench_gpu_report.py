@@ -17,8 +17,9 @@ def fastest(entries):
 
 
 def result_of(entry, entries):
-    result = {"program": entry.program, "attention": entry.attention, "micro_batch": entry.micro_batch, "compiled": entry.compiled,
-              "failure": entry.failure, "seconds_to_ready": entry.seconds_to_ready, "rounds": entry.rounds, **entry.last}
+    result = {"program": entry.program, "attention": entry.attention, "micro_batch": entry.micro_batch,
+              "compiled": entry.compiled, "failure": entry.failure, "seconds_to_ready": entry.seconds_to_ready,
+              "rounds": entry.rounds, "command": entry.command(), **entry.last}
     seconds = entry.mean_rounds()
     if not seconds:
         result["failure"] = entry.failure or "not measured: the time was over"
@@ -41,8 +42,9 @@ def report_of(entries, groups, arguments, device):
     """All figures; the table needs nothing else. Infinite and absent values are null."""
     results = [result_of(entry, entries) for entry in entries]
     finite = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in device.items()}
-    return {"device": finite, "shape": arguments.shape, **entries[0].shape, "dtype": "bfloat16" if arguments.device == "cuda" else "float32",
-            "rounds": arguments.rounds, "turn_seconds": arguments.turn_seconds, "groups": groups, "results": results}
+    return {"device": finite, "shape": arguments.shape, **entries[0].shape,
+            "dtype": "bfloat16" if arguments.device == "cuda" else "float32", "rounds": arguments.rounds,
+            "turn_seconds": arguments.turn_seconds, "groups": groups, "results": results}
 
 
 def interval(ratio):
@@ -61,8 +63,9 @@ def row(result):
     ours, ours_interval = interval(result.get("time_over_ssgpt"))
     softmax, softmax_interval = interval(result.get("time_over_softmax"))
     peak = result.get("device_peak_bytes", result["peak_bytes"]) / (1 << 30)
-    return (f"{head} {result['tokens_per_second']:9.0f} {rounds:>18} {ours:>8} {ours_interval:>15} {softmax:>9} {softmax_interval:>15} "
-            f"{peak:7.2f}" + (f"  then {result['failure']}" if result["failure"] else ""))
+    later = f"  then {result['failure']}" if result["failure"] else ""
+    return (f"{head} {result['tokens_per_second']:9.0f} {rounds:>18} {ours:>8} {ours_interval:>15} "
+            f"{softmax:>9} {softmax_interval:>15} {peak:7.2f}{later}")
 
 
 def summary(report):
@@ -87,12 +90,14 @@ def table(report):
     versions = f"; PyTorch {device['torch']}, CUDA {device['cuda']}, cuDNN {device['cudnn']}" if "torch" in device else ""
     lines = [f"{device['name']}{memory}{versions}",
              f"{report['shape']}: T = {report['time']}, vocabulary {report['vocab']}, hidden {report['hidden']}, "
-             f"{report['layers']} layers, {report['dtype']}; {report['rounds']} rounds of turns of about {report['turn_seconds']:g} s",
+             f"{report['layers']} layers, {report['dtype']}; {report['rounds']} rounds, turns of about "
+             f"{report['turn_seconds']:g} s",
              f"{'B':>4} {'':8} {'':30} {'tokens/s':>9} {'rounds':>18} {'/ ssgpt':>8} {'95 % interval':>15} {'/ softmax':>9} "
              f"{'95 % interval':>15} {'GiB':>7}"]
     lines += [row(result) for result in report["results"]]
-    lines += ["B: windows of a micro-batch, one a step. / ssgpt, / softmax: time over that of ssgpt, of Softmax, paired by round;",
-              "above 1 is slower. *: the fastest compiled PyTorch of the row's B and attention. GiB: peak of device memory.",
-              *summary(report), "Alive together:"]
-    lines += [f"  {group['alive']}" + ("" if group["measured"] else " (not measured: the time was over)") for group in report["groups"]]
+    lines += ["B: windows of a micro-batch, one micro-batch a step. / ssgpt, / softmax: time over that of ssgpt, of Softmax, paired",
+              "by round; above 1 is slower. *: the fastest compiled PyTorch of the row's B and attention. GiB: peak of device",
+              "memory (of resident memory on a CPU).", *summary(report), "Alive together:"]
+    for group in report["groups"]:
+        lines.append(f"  {group['alive']}" + ("" if group["measured"] else " (not measured: the time was over)"))
     return "\n".join(lines)

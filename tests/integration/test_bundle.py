@@ -1,0 +1,152 @@
+"""scripts/bundle.sh: a bundle, moved elsewhere, runs without the repository's .venv and build folder on any path."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from conftest import LENGTH, ROOT, VOCAB, make_program, read_metrics, without_timing
+
+BUILT = ROOT / "build" / "release" / "ssgpt"
+TINY = ["--set", "model.hidden_size=32", "--set", "model.num_hidden_layers=2", "--set", "model.num_attention_heads=2", "--set",
+        "model.intermediate_size=48", "--set", f"model.vocab_size={VOCAB}", "--set", f"data.sequence_length={LENGTH}"]
+# Of the machine in any case, or PyTorch's.
+NOT_CARRIED = r"lib(c|m|dl|pthread|rt|util|resolv|stdc\+\+|gcc_s)\.so|ld-linux|linux-vdso"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    if not BUILT.exists():
+        pytest.skip(f"{BUILT} is missing, which the script packs")
+    made = tmp_path_factory.mktemp("made") / "bundle"
+    process = subprocess.run([ROOT / "scripts/bundle.sh", made], cwd="/", capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0, process.stderr
+    assert re.search(r"bundle: ssgpt [\d.]+, [\d.]+ MiB\n$", process.stdout)
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "a name with spaces"
+    made.rename(elsewhere)
+    return elsewhere
+
+
+def run(command, directory, python=sys.executable, code=0, path="/usr/bin:/bin"):
+    """With nothing of this process's environment, and a python named as a user would."""
+    environment = {"PATH": path, "HOME": str(directory), "OMP_NUM_THREADS": "1", "SSGPT_PYTHON": str(python)}
+    process = subprocess.run(list(map(str, command)), cwd=directory, env=environment, capture_output=True, text=True, timeout=120)
+    assert process.returncode == code, process.stderr + process.stdout
+    return process.stdout, process.stderr
+
+
+def bare_python(directory):
+    """A python that sees no packages but its own."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory / "bare"], check=True)
+    (packages,) = (directory / "bare/lib").glob("python*/site-packages")
+    return directory / "bare/bin/python", packages
+
+
+def dynamic_sections(bundle):
+    files = [path for folder in ("bin", "lib") for path in (bundle / folder).rglob("*") if path.is_file()]
+    return subprocess.run(["readelf", "-d", *files], check=True, capture_output=True, text=True).stdout
+
+
+def test_it_names_no_path_of_this_machine(bundle):
+    paths = re.findall(r"\((?:RPATH|RUNPATH)\).*\[(.*)\]", dynamic_sections(bundle))
+    programs = len(list((bundle / "bin").iterdir()))
+    assert paths[:programs] == ["$ORIGIN/../lib"] * programs
+    assert all(part.startswith("$ORIGIN") for path in paths for part in path.split(":"))
+    for script in [bundle / "run.sh", *(bundle / "scripts").iterdir()]:
+        assert str(ROOT) not in script.read_text()
+    assert sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file()) < 64 << 20
+
+
+def test_it_carries_what_is_neither_pytorchs_nor_the_systems(bundle):
+    script = f'set -e; source scripts/torch_environment.sh; use_torch "$SSGPT_PYTHON" bin/ssgpt; ldd bin/ssgpt'
+    found = dict(re.findall(r"^\t(\S+) => (.+) \(0x", run(["bash", "-c", script], bundle)[0], flags=re.M))
+    assert "site-packages" in found["libtorch_cpu.so"]
+    others = {name: path for name, path in found.items() if "site-packages" not in path and not re.match(NOT_CARRIED, name)}
+    assert {os.path.realpath(path) for path in others.values()} == {str(path.resolve()) for path in (bundle / "lib").glob("*.so*")}
+
+
+def test_it_says_what_it_is(bundle, tmp_path):
+    out, _ = run([bundle / "run.sh", "--version"], tmp_path)
+    assert out == subprocess.run([BUILT, "--version"], check=True, capture_output=True, text=True).stdout
+    assert (bundle / "VERSION").read_text() == out
+    assert out.splitlines()[0] in (bundle / "README.txt").read_text()
+    # The python as an argument goes before the one of the environment.
+    assert run([bundle / "run.sh", "--python", sys.executable, "--version"], tmp_path, python="/none")[0] == out
+
+
+def test_it_measures_a_step(bundle, tmp_path):
+    report = json.loads(run([bundle / "run.sh", "bench", "step", *TINY, "--steps", 2, "--warmup", 0, "--json"], tmp_path)[0])
+    assert report["hidden_size"] == 32 and len(report["seconds"]) == 2
+
+
+def test_it_trains_as_the_built_program_does(bundle, tmp_path):
+    config = make_program(tmp_path).config({"train": {"max_steps": 3}})
+    for program, name in ((bundle / "run.sh", "packed"), (BUILT, "built")):
+        run([program, "train", "--config", config, "--run-dir", name], tmp_path)
+        assert (tmp_path / name / "checkpoints/step-00000003/model.safetensors").exists()
+    packed, built = (without_timing(read_metrics(tmp_path / name)) for name in ("packed", "built"))
+    assert [r["train/loss"] for r in packed if "train/loss" in r] == [r["train/loss"] for r in built if "train/loss" in r]
+    assert len(packed) >= 3
+
+
+def test_its_configs_are_complete(bundle, tmp_path):
+    for config in sorted((bundle / "configs/paper").glob("[a-f].yaml")):
+        tiny = [word for word in TINY if "sequence_length" not in word and word != "--set"]
+        sets = [word for setting in [*tiny, "data.sequence_length=16", "train.micro_batch_size=1", "train.global_batch_size=1",
+                                     "train.dtype=float32", "train.device=cpu"] for word in ("--set", setting)]
+        run([bundle / "run.sh", "bench", "step", "--config", config, *sets, "--steps", 1, "--warmup", 0], tmp_path)
+
+
+def test_a_python_without_the_right_pytorch_is_refused(bundle, tmp_path):
+    python, packages = bare_python(tmp_path)
+    out, err = run([bundle / "run.sh", "--version"], tmp_path, python=python, code=1)
+    assert out == "" and err.count("\n") == 1 and "no torch package" in err and str(python) in err and "2.11" in err
+    (packages / "torch").mkdir()
+    (packages / "torch/__init__.py").write_text("")
+    (packages / "torch-2.10.0.dist-info").mkdir()
+    (packages / "torch-2.10.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.10.0+cu130\n")
+    out, err = run([bundle / "run.sh", "--version"], tmp_path, python=python, code=1)
+    assert out == "" and err.count("\n") == 1 and "2.10.0+cu130" in err and "2.11" in err
+    _, err = run([bundle / "run.sh", "--version"], tmp_path, python=tmp_path / "none", code=1)
+    assert err.count("\n") == 1 and "is no program" in err
+    # One of the right version without libraries, as a build for another CUDA has others: what is missing is named.
+    (packages / "torch-2.10.0.dist-info").rename(packages / "torch-2.11.0.dist-info")
+    (packages / "torch-2.11.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.11.0\n")
+    _, err = run([bundle / "run.sh", "--version"], tmp_path, python=python, code=1)
+    assert err.count("\n") == 1 and "libtorch_cpu.so" in err and "libc10.so" in err
+
+
+def test_an_old_runtime_of_the_system_is_replaced(bundle, tmp_path):
+    """A loader as on an older system, which lacks a version of libstdc++ unless the carried one comes first."""
+    fake = tmp_path / "fake"
+    fake.mkdir()
+    (fake / "ldd").write_text("#!/bin/sh\ncase \"$LD_LIBRARY_PATH\" in */older-systems:*) exit 0;; esac\n"
+                              "echo \"$1: /lib64/libstdc++.so.6: version \\`GLIBCXX_3.4.30' not found (required by $1)\"\n")
+    (fake / "ldd").chmod(0o755)
+    script = 'source scripts/torch_environment.sh; use_torch "$SSGPT_PYTHON" bin/ssgpt; echo "$LD_LIBRARY_PATH"'
+    first = run(["bash", "-ec", script], bundle, path=f"{fake}:/usr/bin:/bin")[0].split(":")[0]
+    assert sorted(os.listdir(first)) == ["libgcc_s.so.1", "libstdc++.so.6"]
+    assert "older-systems" not in run(["bash", "-ec", script], bundle)[0]
+    shutil.copytree(bundle, tmp_path / "without")
+    shutil.rmtree(tmp_path / "without/lib/older-systems")
+    _, err = run([tmp_path / "without/run.sh", "--version"], tmp_path, path=f"{fake}:/usr/bin:/bin", code=1)
+    assert "GLIBCXX_3.4.30" in err
+
+
+def test_only_a_bundle_is_replaced(bundle, tmp_path):
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "notes.txt").write_text("mine")
+    process = subprocess.run([ROOT / "scripts/bundle.sh", "kept"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 1 and "kept" in process.stderr and (kept / "notes.txt").read_text() == "mine"
+    again = tmp_path / "again"
+    shutil.copytree(bundle, again)
+    (again / "stale").write_text("")
+    process = subprocess.run([ROOT / "scripts/bundle.sh", "again"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0, process.stderr
+    assert not (again / "stale").exists() and (again / "run.sh").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "kept"]
