@@ -386,7 +386,10 @@ def main():
             pathlib.Path(arguments.json).write_text(json.dumps(report, indent=1) + "\n")
         return report
 
-    print(table(keep(*benchmark(arguments, device, keep))))
+    report = keep(*benchmark(arguments, device, keep))
+    print(table(report))
+    if not any("tokens_per_second" in result for result in report["results"]):
+        sys.exit("bench_gpu.py: nothing was measured; the table says why")
 
 
 if __name__ == "__main__":

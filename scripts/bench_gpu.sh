@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tests the program on this machine's GPU and measures its training step beside PyTorch's. Needs a python with
 # PyTorch 2.11 and numpy (python3, or SSGPT_PYTHON), and no network; runs from a bundle (scripts/bundle.sh) or from the
-# repository. Exit code 3: no GPU. 1: a test failed, or there is nothing to measure.
+# repository. Exit code 3: no GPU. 1: a test failed, or nothing was measured.
 # Usage: scripts/bench_gpu.sh [--no-tests] [--sanitize] [options of bench_gpu.py; --help lists them]
 set -euo pipefail
 

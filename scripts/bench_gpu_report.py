@@ -95,9 +95,9 @@ def table(report):
              f"{'B':>4} {'':8} {'':30} {'tokens/s':>9} {'rounds':>18} {'/ ssgpt':>8} {'95 % interval':>15} {'/ softmax':>9} "
              f"{'95 % interval':>15} {'GiB':>7}"]
     lines += [row(result) for result in report["results"]]
-    lines += ["B: windows of a micro-batch, one micro-batch a step. / ssgpt, / softmax: time over that of ssgpt, of Softmax, paired",
-              "by round; above 1 is slower. *: the fastest compiled PyTorch of the row's B and attention. GiB: peak of device",
-              "memory (of resident memory on a CPU).", *summary(report), "Alive together:"]
+    lines += ["B: windows of a micro-batch, one micro-batch a step. / ssgpt, / softmax: time over that of ssgpt, of Softmax,",
+              "paired by round; above 1 is slower. *: the fastest compiled PyTorch of the row's B and attention. GiB: peak of",
+              "device memory (of resident memory on a CPU).", *summary(report), "Alive together:"]
     for group in report["groups"]:
         lines.append(f"  {group['alive']}" + ("" if group["measured"] else " (not measured: the time was over)"))
     return "\n".join(lines)

@@ -1,20 +1,19 @@
 #!/usr/bin/env bash
 # Packs what build/release holds for machines that cannot build: the programs, the shared libraries they need beside
-# PyTorch's, the configs, and the scripts that run there. Such a machine needs x86-64 Linux with glibc 2.34 or newer, a
-# python with PyTorch 2.11 (which supplies LibTorch, CUDA, cuDNN and NCCL), and nothing else. An existing bundle is
-# replaced. Set-up and build come first: scripts/build.sh.
+# PyTorch's, the configs, and the scripts that run there. Such a machine needs x86-64 Linux with a glibc that is not much
+# older than this one's (README.txt of the bundle says), a python with PyTorch 2.11 (which supplies LibTorch, CUDA, cuDNN
+# and NCCL), and nothing else. An existing bundle is replaced. Set-up and build come first: scripts/build.sh.
 # Usage: scripts/bundle.sh [DIRECTORY]      (default: build/bundle)
 #
-# glibc stays behind: a process has one, that of its loader. The C++ runtime is carried, but in a folder of its own that
-# run.sh uses only where the system's lacks a version that we need: a newer one runs our program and the system's
-# libraries alike.
+# glibc stays behind: a process has one, that of its loader. The C++ runtime stays behind too: it is as tied to glibc as
+# this, and a newer one of the system runs our program and the system's libraries alike. Where the system's is older, as
+# that of RHEL 9, run.sh takes the one that conda puts beside its pythons and builds for old systems.
 # shellcheck source=scripts/lib.sh
 start=$PWD
 source "$(dirname "$0")/lib.sh"
 
 readonly largest_megabytes=64
-system_libraries='^(linux-vdso|ld-linux-x86-64|libc|libm|libdl|libpthread|librt|libutil|libresolv)\.so'
-runtime_libraries='^(libstdc\+\+|libgcc_s)\.so'
+system_libraries='^(linux-vdso|ld-linux-x86-64|libc|libm|libdl|libpthread|librt|libutil|libresolv|libstdc\+\+|libgcc_s)\.so'
 programs=(build/release/ssgpt build/release/tests/cuda/ssgpt_cuda_tests)
 
 case ${1:-} in
@@ -32,10 +31,10 @@ if [[ -e $target && ! (-d $target && -f $target/VERSION && -f $target/run.sh) ]]
 fi
 unfinished=$target.unfinished.$$
 trap 'rm -rf "$unfinished"' EXIT
-mkdir -p "$unfinished"/{bin,lib/older-systems,scripts}
+mkdir -p "$unfinished"/{bin,lib,scripts}
 
-# The folder that holds torch/ and nvidia/: the program was linked with torch/lib first in its path.
-packages=$(readelf -d "${programs[0]}" | sed -nE 's/.*R(UN)?PATH.*\[([^]:]*)\/torch\/lib[]:].*/\2/p')
+# The folder that holds torch/ and nvidia/: the program was linked with torch/lib in its path.
+packages=$(readelf -d "${programs[0]}" | sed -nE 's/.*R(UN)?PATH.*\[(.*)\].*/\2/p' | tr : '\n' | sed -n 's|/torch/lib$||p')
 [[ -n $packages ]] || fail "${programs[0]} names no torch/lib in its RUNPATH; build it with scripts/build.sh"
 
 # copy_libraries PROGRAM: what the loader finds for it outside PyTorch's packages.
@@ -45,11 +44,7 @@ copy_libraries() {
   while read -r name arrow path rest; do
     if [[ $path == not ]]; then fail "$1 does not find $name, which it needs; build it again"; fi
     if [[ $arrow != '=>' || $path == "$packages"/* || $name =~ $system_libraries ]]; then continue; fi
-    if [[ $name =~ $runtime_libraries ]]; then
-      cp -L "$path" "$unfinished/lib/older-systems/$name"
-    else
-      cp -L "$path" "$unfinished/lib/$name"
-    fi
+    cp -L "$path" "$unfinished/lib/$name"
   done <<<"$found"
 }
 
@@ -67,18 +62,20 @@ rm "$unfinished/rpath.cmake"
 cp -r configs "$unfinished/configs"
 cp scripts/{bench_gpu.sh,bench_gpu.py,bench_gpu_report.py,bench_step.py,peer.py,torch_environment.sh} "$unfinished/scripts/"
 cp scripts/bundle_run.sh "$unfinished/run.sh"
+glibc=$(find "$unfinished"/{bin,lib} -type f -exec objdump -T {} + | grep -oE 'GLIBC_2[0-9.]+' | sort -V | tail -n 1)
 build/release/ssgpt --version >"$unfinished/VERSION"
 version=$(head -n 1 "$unfinished/VERSION")
 cat >"$unfinished/README.txt" <<TEXT
 $version, packed for machines that cannot build it. VERSION names the revision and the libraries it was built with.
 
-Needs x86-64 Linux with glibc 2.34 or newer (Debian 12, Ubuntu 22.04, RHEL 9), and a python with PyTorch 2.11 for CUDA 13:
+Needs x86-64 Linux with glibc ${glibc#GLIBC_} or newer (ldd --version says), and a python with PyTorch 2.11 for CUDA 13:
   python3 -m pip install torch==2.11.0 numpy
 Start the program with run.sh; python3 on the PATH is asked for PyTorch, or the one that SSGPT_PYTHON names:
   SSGPT_PYTHON=/path/to/venv/bin/python ./run.sh train --help
 Several GPUs:     torchrun --no-python --nproc-per-node 8 ./run.sh train --config configs/paper/b.yaml
 Test and measure: scripts/bench_gpu.sh --quick     (--help says more)
-The folder may be moved or copied as a whole. lib/older-systems is used only where the system's C++ runtime is too old.
+Where the system's C++ runtime is too old, that of a conda environment serves, if its python is the one that is named.
+The folder may be moved or copied as a whole.
 TEXT
 megabytes=$(du -sm "$unfinished" | cut -f 1)
 ((megabytes < largest_megabytes)) || fail "the bundle takes $megabytes MiB; it must stay below $largest_megabytes"

@@ -141,7 +141,8 @@ class Trainer:
         dtype = torch.bfloat16 if self.half else torch.float32
         torch.manual_seed(1)
         # Compiled, RoPE in float32 costs nothing; one operation after the other it would double what is moved.
-        model = Model(shape, options.attention, options.pad_vocabulary, dtype, torch.float32 if compiled else dtype).to(self.device)
+        rotary_dtype = torch.float32 if compiled else dtype
+        model = Model(shape, options.attention, options.pad_vocabulary, dtype, rotary_dtype).to(self.device)
         self.parameters = list(model.parameters())
         if self.copies:
             self.split_masters(model)
@@ -210,7 +211,8 @@ def attention_kernels(name):
         return contextlib.nullcontext()
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    order = {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION, "efficient": SDPBackend.EFFICIENT_ATTENTION}
+    order = {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION,
+             "efficient": SDPBackend.EFFICIENT_ATTENTION}
     others = [backend for key, backend in order.items() if key != name]
     return sdpa_kernel([order[name], *others, SDPBackend.MATH], set_priority=True)
 
@@ -285,7 +287,8 @@ def parse():
     parser.add_argument("--micro-batch", type=int, default=2, help="windows of a micro-batch (default: %(default)s)")
     parser.add_argument("--accumulation", type=int, default=1, help="micro-batches of a step (default: %(default)s)")
     parser.add_argument("--compile", choices=COMPILE_MODES, default="none", help="torch.compile's mode (default: %(default)s)")
-    parser.add_argument("--attention-kernel", choices=ATTENTION_KERNELS, default="auto", help="the preferred one (default: %(default)s)")
+    parser.add_argument("--attention-kernel", choices=ATTENTION_KERNELS, default="auto",
+                        help="the preferred one (default: %(default)s)")
     parser.add_argument("--pad-vocabulary", type=int, default=1, help="round the head's outputs up to a multiple of this")
     parser.add_argument("--release", action="store_true", help="give cached device memory back after each group of steps")
     parser.add_argument("--warmup", type=int, default=3, help="steps before it is ready (default: %(default)s)")

@@ -3,9 +3,10 @@
 # one that built it, never run.
 
 # use_torch PYTHON PROGRAM: sets LD_LIBRARY_PATH so that PROGRAM finds LibTorch and NVIDIA's libraries in the packages
-# of PYTHON. Prints one line on stderr and returns 1 where that does not work.
+# of PYTHON, before them the libraries of its own bundle, and behind all else the C++ runtime of PYTHON's prefix where
+# the system's is too old. Prints one line on stderr and returns 1 where that does not work.
 use_torch() {
-  local python=$1 program=$2 found version folders older missing
+  local python=$1 program=$2 found version folders prefix own missing
   if [[ -z $(type -P "$python") ]]; then
     printf '%s: %s is no program; name a python with PyTorch 2.11 in SSGPT_PYTHON\n' "${0##*/}" "$python" >&2
     return 1
@@ -19,24 +20,24 @@ root = pathlib.Path(torch.submodule_search_locations[0])
 nvidia = importlib.util.find_spec("nvidia")
 beside = [pathlib.Path(p) for p in nvidia.submodule_search_locations] if nvidia else [root.parent / "nvidia"]
 libraries = [p for base in beside for p in sorted(base.glob("*/lib"))]
-print(importlib.metadata.version("torch"), ":".join(map(str, [root / "lib", *libraries])))
+print(importlib.metadata.version("torch"), ":".join(map(str, [root / "lib", *libraries])), sys.base_prefix, sep="|")
 PYTHON
   ) || {
     printf '%s: %s cannot be used: %s; name a python with PyTorch 2.11 in SSGPT_PYTHON\n' "${0##*/}" "$python" "${found##*$'\n'}" >&2
     return 1
   }
-  version=${found%% *} folders=${found#* }
+  IFS='|' read -r version folders prefix <<<"${found##*$'\n'}"
   if [[ $version != 2.11.* ]]; then
     printf '%s: %s has PyTorch %s, and this program needs 2.11; name a python with that in SSGPT_PYTHON\n' \
       "${0##*/}" "$python" "$version" >&2
     return 1
   fi
+  own=$(dirname "$program")/../lib
+  if [[ -d $own ]]; then folders=$(cd "$own" && pwd):$folders; fi
   export LD_LIBRARY_PATH=$folders${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
   missing=$(missing_libraries "$program")
-  # A C++ runtime is compatible with older programs, so the system's is taken, unless it is itself too old.
-  older=$(dirname "$program")/../lib/older-systems
-  if [[ $missing == *GLIBCXX* && -d $older ]]; then
-    LD_LIBRARY_PATH=$(cd "$older" && pwd):$LD_LIBRARY_PATH
+  if [[ $missing == *GLIBCXX* && -e $prefix/lib/libstdc++.so.6 ]]; then
+    LD_LIBRARY_PATH+=:$prefix/lib
     missing=$(missing_libraries "$program")
   fi
   if [[ -n $missing ]]; then

@@ -71,14 +71,14 @@ def test_the_table_follows_from_the_rounds(tmp_path):
 
 
 def test_programs_that_fail_are_named_and_the_others_measured(tmp_path):
-    """In place of our program one whose Softmax lacks memory, and whose SSMax never answers."""
+    """In place of our program one whose Softmax lacks memory, and whose SSMax is ready and then takes no step."""
     binary = tmp_path / "ssgpt"
-    binary.write_text("#!/bin/sh\ncase \"$*\" in *kind=ssmax*) echo $$ > pid; sleep 1000;; esac\n"
+    binary.write_text("#!/bin/sh\ncase \"$*\" in *kind=ssmax*) echo $$ > pid; echo '{\"ready\": true}'; sleep 1000;; esac\n"
                       "echo 'choosing kernels'; echo 'CUDA out of memory. Tried to allocate 99 GiB' >&2; exit 1\n")
     binary.chmod(0o755)
     process = subprocess.run([sys.executable, SCRIPTS / "bench_gpu.py", "--binary", binary, "--device", "cpu", "--shape", "tiny",
                               "--micro-batches", "2", "--programs", "eager", "--rounds", "2", "--turn-seconds", "0.02",
-                              "--start-limit", "6"], cwd=tmp_path, capture_output=True, text=True, timeout=120,
+                              "--turn-limit", "3"], cwd=tmp_path, capture_output=True, text=True, timeout=120,
                              env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert process.returncode == 0, process.stderr
     rows = [line.split(maxsplit=3)[1:] for line in process.stdout.splitlines() if re.match(r" +2 ", line)]
@@ -100,7 +100,7 @@ def test_no_gpu_is_one_sentence(tmp_path):
 
 def test_what_the_time_does_not_allow_is_told(tmp_path):
     out, _ = run_script(tmp_path, "--device", "cpu", "--shape", "tiny", "--micro-batches", "4,2", "--programs", "eager",
-                        "--other-programs", "eager", "--budget", 0)
+                        "--other-programs", "eager", "--budget", 0, code=1)
     rows = [line for line in out.splitlines() if re.match(r" +[24] ", line)]
     assert len(rows) == 8 and all(row.endswith("not measured: the time was over") for row in rows)
 

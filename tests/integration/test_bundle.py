@@ -62,7 +62,7 @@ def test_it_names_no_path_of_this_machine(bundle):
 
 
 def test_it_carries_what_is_neither_pytorchs_nor_the_systems(bundle):
-    script = f'set -e; source scripts/torch_environment.sh; use_torch "$SSGPT_PYTHON" bin/ssgpt; ldd bin/ssgpt'
+    script = 'set -e; source scripts/torch_environment.sh; use_torch "$SSGPT_PYTHON" bin/ssgpt; ldd bin/ssgpt'
     found = dict(re.findall(r"^\t(\S+) => (.+) \(0x", run(["bash", "-c", script], bundle)[0], flags=re.M))
     assert "site-packages" in found["libtorch_cpu.so"]
     others = {name: path for name, path in found.items() if "site-packages" not in path and not re.match(NOT_CARRIED, name)}
@@ -120,21 +120,26 @@ def test_a_python_without_the_right_pytorch_is_refused(bundle, tmp_path):
     assert err.count("\n") == 1 and "libtorch_cpu.so" in err and "libc10.so" in err
 
 
-def test_an_old_runtime_of_the_system_is_replaced(bundle, tmp_path):
-    """A loader as on an older system, which lacks a version of libstdc++ unless the carried one comes first."""
-    fake = tmp_path / "fake"
-    fake.mkdir()
-    (fake / "ldd").write_text("#!/bin/sh\ncase \"$LD_LIBRARY_PATH\" in */older-systems:*) exit 0;; esac\n"
+def test_an_old_runtime_of_the_system_is_replaced_by_that_of_the_python(bundle, tmp_path):
+    """A loader as on an older system, which lacks a version of libstdc++ unless it finds conda's."""
+    prefix, fake = tmp_path / "conda", tmp_path / "fake"
+    for folder in (prefix / "lib", fake):
+        folder.mkdir(parents=True)
+    (fake / "ldd").write_text(f"#!/bin/sh\ncase \"$LD_LIBRARY_PATH\" in *:{prefix}/lib) exit 0;; esac\n"
                               "echo \"$1: /lib64/libstdc++.so.6: version \\`GLIBCXX_3.4.30' not found (required by $1)\"\n")
-    (fake / "ldd").chmod(0o755)
+    python = fake / "python"
+    python.write_text(f"#!/bin/sh\nexec {sys.executable} -c \"import sys; sys.base_prefix = '{prefix}'; exec(sys.stdin.read())\"\n")
+    for program in (fake / "ldd", python):
+        program.chmod(0o755)
+    path = f"{fake}:/usr/bin:/bin"
     script = 'source scripts/torch_environment.sh; use_torch "$SSGPT_PYTHON" bin/ssgpt; echo "$LD_LIBRARY_PATH"'
-    first = run(["bash", "-ec", script], bundle, path=f"{fake}:/usr/bin:/bin")[0].split(":")[0]
-    assert sorted(os.listdir(first)) == ["libgcc_s.so.1", "libstdc++.so.6"]
-    assert "older-systems" not in run(["bash", "-ec", script], bundle)[0]
-    shutil.copytree(bundle, tmp_path / "without")
-    shutil.rmtree(tmp_path / "without/lib/older-systems")
-    _, err = run([tmp_path / "without/run.sh", "--version"], tmp_path, path=f"{fake}:/usr/bin:/bin", code=1)
-    assert "GLIBCXX_3.4.30" in err
+    _, err = run([bundle / "run.sh", "--version"], tmp_path, python=python, path=path, code=1)
+    assert err.count("\n") == 1 and "GLIBCXX_3.4.30" in err
+    (prefix / "lib/libstdc++.so.6").write_text("")
+    folders = run(["bash", "-ec", script], bundle, python=python, path=path)[0].strip().split(":")
+    assert folders[0] == str(bundle / "lib") and folders[-1] == str(prefix / "lib")
+    # Not asked for where the system's serves.
+    assert str(prefix) not in run(["bash", "-ec", script], bundle, python=python)[0]
 
 
 def test_only_a_bundle_is_replaced(bundle, tmp_path):
