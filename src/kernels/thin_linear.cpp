@@ -9,10 +9,15 @@ void thin_linear_forward(const at::Tensor& x, const at::Tensor& weight, const at
   const int64_t rows = x.size(0);
   const int64_t inputs = x.size(1);
   const int64_t outputs = weight.size(0);
-  check_tensor(x, "x", x.scalar_type(), x.sizes());
-  check_tensor(weight, "weight", x.scalar_type(), {outputs, inputs});
+  const at::Device device = x.device();
+  check_tensor(x, "x", x.scalar_type(), x.sizes(), device);
+  check_tensor(weight, "weight", x.scalar_type(), {outputs, inputs}, device);
   const bool widen = out.scalar_type() == at::kFloat;
-  check_tensor(out, "out", widen ? at::kFloat : x.scalar_type(), {rows, outputs});
+  check_tensor(out, "out", widen ? at::kFloat : x.scalar_type(), {rows, outputs}, device);
+  if (device.is_cuda()) {
+    matrix_product(x, weight.t(), /*accumulate=*/false, out);
+    return;
+  }
   with_loops(x.scalar_type(), [&](const auto& loops) {
     using T = DataOf<decltype(loops)>;
     // Threads take whole groups of four outputs: which loop makes an output does not depend on their number.
