@@ -26,12 +26,15 @@ void check_order(const std::vector<Part>& parts, int64_t size) {
 }  // namespace
 
 AdamW::AdamW(at::Tensor master, at::Tensor grad, const std::vector<DecaySlice>& slices,
-             std::vector<core::Range> owned, const AdamWOptions& options)
+             std::vector<core::Range> owned, const AdamWOptions& options, const at::Tensor& shadow)
     : owned_(std::move(owned)), options_(options) {
   SSGPT_CHECK(master.dim() == 1 && master.is_contiguous() && master.scalar_type() == at::kFloat,
               "master is not a flat fp32 tensor");
   SSGPT_CHECK(grad.sizes() == master.sizes() && grad.is_contiguous() && grad.scalar_type() == at::kFloat,
               "grad does not match master");
+  SSGPT_CHECK(!shadow.defined() || (shadow.sizes() == master.sizes() && shadow.is_contiguous() &&
+                                    shadow.scalar_type() == at::kBFloat16),
+              "the shadow is no flat bf16 tensor of the master's size");
   check_order(slices, master.numel());
   check_order(owned_, master.numel());
   exp_avg_ = at::zeros({core::total_size(owned_)}, master.options());
@@ -47,6 +50,7 @@ AdamW::AdamW(at::Tensor master, at::Tensor grad, const std::vector<DecaySlice>& 
                          .grad = grad.narrow(0, begin, size),
                          .exp_avg = exp_avg_.narrow(0, moment, size),
                          .exp_avg_sq = exp_avg_sq_.narrow(0, moment, size),
+                         .shadow = shadow.defined() ? shadow.narrow(0, begin, size) : at::Tensor(),
                          .weight_decay = slice.weight_decay});
     }
     first_moment += range.size();
@@ -55,9 +59,9 @@ AdamW::AdamW(at::Tensor master, at::Tensor grad, const std::vector<DecaySlice>& 
 
 void AdamW::step(int64_t step, double lr, const at::Tensor& grad_factor) {
   for (const Piece& piece : pieces_) {
-    kernels::adamw_update(piece.master, piece.grad, piece.exp_avg, piece.exp_avg_sq, /*begin=*/0,
-                          piece.master.numel(), lr, options_.beta1, options_.beta2, options_.eps,
-                          piece.weight_decay, step, grad_factor);
+    kernels::adamw_update(piece.master, piece.grad, piece.exp_avg, piece.exp_avg_sq, piece.shadow, lr,
+                          options_.beta1, options_.beta2, options_.eps, piece.weight_decay, step,
+                          grad_factor);
   }
 }
 

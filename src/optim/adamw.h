@@ -27,9 +27,10 @@ struct DecaySlice {
 class AdamW {
  public:
   // master, grad: fp32 (size), kept by reference. Moments start at zero. Only the elements in `owned`, sorted
-  // and disjoint, are updated and have moments.
+  // and disjoint, are updated and have moments. shadow: bf16 (size), kept by reference; an update writes what
+  // it makes of the master there as well, rounded. Undefined: none.
   AdamW(at::Tensor master, at::Tensor grad, const std::vector<DecaySlice>& slices,
-        std::vector<core::Range> owned, const AdamWOptions& options);
+        std::vector<core::Range> owned, const AdamWOptions& options, const at::Tensor& shadow = {});
 
   // One update number `step` (1 for the first), for g = grad * grad_factor:
   //   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
@@ -47,6 +48,7 @@ class AdamW {
   // Owned elements that stand together and decay alike, as views.
   struct Piece {
     at::Tensor master, grad, exp_avg, exp_avg_sq;
+    at::Tensor shadow;  // or undefined
     double weight_decay = 0.0;
   };
 
