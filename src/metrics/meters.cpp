@@ -31,18 +31,21 @@ void ThroughputMeter::start(Clock::time_point now) {
   steps_.clear();
   seconds_ = 0.0;
   tokens_ = 0;
+  count_ = 0;
 }
 
-void ThroughputMeter::add(int64_t tokens, Clock::time_point now) {
+void ThroughputMeter::add(int64_t tokens, Clock::time_point now, int64_t num_steps) {
   SSGPT_CHECK(!paused_, "a training step ended while the throughput meter was paused");
   const double seconds = std::max(0.0, std::chrono::duration<double>(now - last_).count());
   last_ = now;
-  steps_.push_back({tokens, seconds});
+  steps_.push_back({.count = num_steps, .tokens = tokens, .seconds = seconds});
   seconds_ += seconds;
   tokens_ += tokens;
+  count_ += num_steps;
   while (steps_.size() > 1 && seconds_ - steps_.front().seconds >= window_seconds_) {
     seconds_ -= steps_.front().seconds;
     tokens_ -= steps_.front().tokens;
+    count_ -= steps_.front().count;
     steps_.pop_front();
   }
 }
@@ -66,7 +69,7 @@ std::optional<double> ThroughputMeter::tokens_per_second() const {
 
 std::optional<double> ThroughputMeter::seconds_per_step() const {
   if (steps_.empty()) return std::nullopt;
-  return seconds_ / static_cast<double>(steps_.size());
+  return seconds_ / static_cast<double>(count_);
 }
 
 double model_flops_utilization(double tokens_per_second, double flops_per_token, double peak_flops) {

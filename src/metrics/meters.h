@@ -43,11 +43,12 @@ class ThroughputMeter {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // The window: as many of the last steps as took `window_seconds`, and always the last one.
+  // The window: as many of the last steps as took `window_seconds`, and always those of the last call.
   explicit ThroughputMeter(double window_seconds = 30.0);
 
   void start(Clock::time_point now = Clock::now());  // before the first step; forgets everything earlier
-  void add(int64_t tokens, Clock::time_point now = Clock::now());  // a step ended
+  // Steps ended: the last one, or as many as were not told of since the last call.
+  void add(int64_t tokens, Clock::time_point now = Clock::now(), int64_t num_steps = 1);
   void pause(Clock::time_point now = Clock::now());
   void resume(Clock::time_point now = Clock::now());
 
@@ -55,7 +56,8 @@ class ThroughputMeter {
   std::optional<double> seconds_per_step() const;
 
  private:
-  struct Step {
+  struct Steps {
+    int64_t count;
     int64_t tokens;
     double seconds;
   };
@@ -63,9 +65,10 @@ class ThroughputMeter {
   Clock::time_point last_{};
   Clock::time_point paused_at_{};
   bool paused_ = false;
-  std::deque<Step> steps_;
+  std::deque<Steps> steps_;  // in the window
   double seconds_ = 0.0;
   int64_t tokens_ = 0;
+  int64_t count_ = 0;
 };
 
 // The share of the device's peak that training reaches: model FLOPs only, recomputation and padding not

@@ -1,5 +1,6 @@
 #include "model/accounting.h"
 
+#include "kernels/cuda/product.h"
 #include "kernels/ops.h"
 #include "model/attention_kind.h"
 #include "model/gpt.h"
@@ -13,24 +14,48 @@ namespace {
 constexpr int64_t kFp32Bytes = 4;
 constexpr int64_t kBf16Bytes = 2;
 
-// What allocate_buffers takes.
-int64_t activation_bytes(const config::ModelConfig& config, int64_t batch, int64_t time, bool bf16) {
-  const int64_t rows = batch * time;
+at::Device device_of(const config::Config& config) {
+  return config.train.device == config::Device::kCuda ? at::kCUDA : at::kCPU;
+}
+
+// What allocate_buffers takes, and on a GPU what attention allocates of itself for its backward.
+int64_t activation_bytes(const config::Config& config, bool bf16) {
+  const config::ModelConfig& model = config.model;
+  const at::Device device = device_of(config);
+  const int64_t time = config.data.sequence_length;
+  const int64_t rows = config.train.micro_batch_size * time;
   const int64_t data = bf16 ? kBf16Bytes : kFp32Bytes;
-  const int64_t hidden = config.hidden_size;
-  const int64_t ff = config.intermediate_size;
-  const int64_t heads = config.num_attention_heads;
+  const int64_t hidden = model.hidden_size;
+  const int64_t ff = model.intermediate_size;
+  const int64_t heads = model.num_attention_heads;
+  const int64_t vocab_size = padded_vocab_size(device, model.vocab_size);
   // Two norms' inputs and outputs, q, k and v, attention's output; gate and up, their product. Two rstd,
   // logsumexp.
   const int64_t block = rows * (data * (8 * hidden + 3 * ff) + kFp32Bytes * (2 + heads));
-  // The final norm; d_residual, branch, d_normed; d_hidden; d_qkv. rstd and loss.
+  // The final norm; d_residual, branch, d_normed; d_hidden; d_q, d_k, d_v. rstd and loss.
   int64_t shared = rows * (data * (8 * hidden + ff) + kFp32Bytes * 2);
-  shared += data * logits_chunk_rows(rows, config.vocab_size) * config.vocab_size;
-  shared += kFp32Bytes * kernels::attention_workspace(time, hidden / heads);
+  shared += data * logits_chunk_rows(device, rows, vocab_size) * vocab_size;
+  shared += kFp32Bytes * kernels::attention_workspace(device, time, hidden / heads);
   shared += kFp32Bytes * kernels::num_row_chunks(rows) * hidden;
-  if (has_row_scale(config.attention.kind)) shared += kFp32Bytes * rows * heads;
-  if (bf16) shared += data * hidden * std::max({3 * hidden, 2 * ff, config.vocab_size});
-  return config.num_hidden_layers * block + shared;
+  if (has_row_scale(model.attention.kind)) {
+    shared += kFp32Bytes * (rows * heads + kernels::row_scale_scratch(device, heads, time));
+  }
+  if (bf16 && device.is_cpu()) shared += data * hidden * std::max({3 * hidden, 2 * ff, model.vocab_size});
+  return model.num_hidden_layers * block + shared;
+}
+
+// What a GPU's kernels hold for the length of a call: the backward of attention the sum of d_out * out for
+// each row and head, and for bf16 the gradient of the queries in fp32; the products their workspace.
+int64_t gpu_workspace_bytes(const config::Config& config, bool bf16) {
+  const int64_t rows = config.train.micro_batch_size * config.data.sequence_length;
+  const int64_t attention =
+      rows * (config.model.num_attention_heads + (bf16 ? config.model.hidden_size : 0)) * kFp32Bytes;
+  return attention + static_cast<int64_t>(kernels::cuda::kProductWorkspaceBytes);
+}
+
+// Tokens and targets in int64, the number of keys in int32.
+int64_t gpu_batch_bytes(int64_t batch, int64_t time) {
+  return batch * time * (2 * int64_t{sizeof(int64_t)} + int64_t{sizeof(int32_t)});
 }
 
 // The loader's ring of four with the ones being written and read, in int32; inputs and targets in int64.
@@ -59,12 +84,18 @@ double flops_per_token(const config::ModelConfig& config, int64_t sequence_lengt
 
 MemoryEstimate estimate_memory(const config::Config& config, bool bf16, int64_t num_ranks) {
   const int64_t sequence_length = config.data.sequence_length;
-  const int64_t count = count_parameters(config.model, sequence_length);
+  const int64_t batch = config.train.micro_batch_size;
+  const at::Device device = device_of(config);
+  const int64_t padding = (padded_vocab_size(device, config.model.vocab_size) - config.model.vocab_size) *
+                          config.model.hidden_size;
+  const int64_t count = count_parameters(config.model, sequence_length) + padding;
   MemoryEstimate estimate;
   const int64_t moments = 2 * count * kFp32Bytes / (config.parallel.zero_stage == 1 ? num_ranks : 1);
   estimate.parameters = count * (2 * kFp32Bytes + (bf16 ? kBf16Bytes : 0)) + moments;
-  estimate.activations = activation_bytes(config.model, config.train.micro_batch_size, sequence_length, bf16);
-  estimate.activations += batch_bytes(config.train.micro_batch_size, sequence_length);
+  estimate.activations = activation_bytes(config, bf16);
+  estimate.activations += device.is_cpu()
+                              ? batch_bytes(batch, sequence_length)
+                              : gpu_batch_bytes(batch, sequence_length) + gpu_workspace_bytes(config, bf16);
   estimate.snapshot = count * kFp32Bytes + moments;
   // The swapped weights and moments stand beside the live ones, and beside the copy that an earlier
   // checkpoint left.

@@ -14,7 +14,8 @@ int64_t count_parameters(const config::ModelConfig& config, int64_t sequence_len
 // the T x T products; the backward twice the forward).
 double flops_per_token(const config::ModelConfig& config, int64_t sequence_length);
 
-// What training allocates, in bytes; the program itself comes on top.
+// What training allocates, in bytes. On a CPU the program itself comes on top; on a GPU snapshot and swap are
+// in the memory of the host, and the context of CUDA and NCCL's buffers come on top of the rest.
 struct MemoryEstimate {
   int64_t parameters = 0;   // fp32 master, gradient, two moments, bf16 shadow
   int64_t activations = 0;  // of one micro-batch, with scratch, and its tokens on the way from the disk
@@ -23,7 +24,8 @@ struct MemoryEstimate {
   int64_t total() const { return parameters + activations + snapshot + swap; }
 };
 
-// Of rank 0 of `num_ranks`, which writes the weights; the others hold less for a checkpoint.
+// Of rank 0 of `num_ranks`, which writes the weights; the others hold less for a checkpoint. For train.device
+// cuda of a GPU, else of a CPU.
 MemoryEstimate estimate_memory(const config::Config& config, bool bf16, int64_t num_ranks);
 
 }  // namespace ssgpt::model

@@ -23,6 +23,9 @@ std::string error_text(const std::exception& error) {
     return fmt::format("{}: {}.", file->path1().string(), file->code().message());
   }
   if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return kOutOfMemory;
+  if (const auto* gpu = dynamic_cast<const c10::OutOfMemoryError*>(&error)) {
+    return fmt::format("{} {}", first_line(gpu->what_without_backtrace()), kOutOfMemory);
+  }
   if (const auto* torch = dynamic_cast<const c10::Error*>(&error)) {
     const std::string text = torch->what_without_backtrace();
     const bool out_of_memory = text.find("allocate memory") != std::string::npos;

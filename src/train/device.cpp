@@ -1,53 +1,69 @@
 #include "train/device.h"
 
 #include "core/check.h"
+#include "core/error.h"
 #include "core/log.h"
+#include "kernels/ops.h"
+#include "model/device_timing.h"
 #include "model/linear.h"
+#include "parallel/error_text.h"
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <exception>
 #include <limits>
+#include <string>
+#include <string_view>
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace ssgpt::train {
 namespace {
 
-// Tokens a second of forward and backward through one layer and a small head, the best of a few calls.
-double measure_speed(const config::Config& config, at::ScalarType dtype) {
+using config::AttentionBackend;
+
+// The seconds of forward and backward through one layer of `spec` and its head, the best of a few calls.
+double measure_layer(const config::Config& config, const model::GPTSpec& spec, int64_t rows,
+                     const model::Execution& execution) {
   constexpr int kCalls = 3;
-  model::GPTSpec spec;
-  spec.config = config.model;
-  spec.config.num_hidden_layers = 1;
-  spec.config.vocab_size = std::min<int64_t>(config.model.vocab_size, 2048);
-  spec.sequence_length = std::min<int64_t>(config.data.sequence_length, 256);
-  model::GPT model(spec, {.device = at::kCPU, .dtype = dtype});
+  model::GPT model(spec, execution);
   model.parameters().initialize(config.run.seed);
   model.parameters().refresh_compute();
-  const int64_t rows = std::clamp<int64_t>(512 / spec.sequence_length, 1, config.train.micro_batch_size);
   const at::Tensor tokens =
       at::randint(spec.config.vocab_size, {rows, spec.sequence_length}, at::TensorOptions().dtype(at::kLong));
-  const at::Tensor loss_sum = at::zeros({1}, at::TensorOptions().dtype(at::kDouble));
-  double best_seconds = std::numeric_limits<double>::infinity();
-  for (int call = 0; call <= kCalls; ++call) {  // call 0 allocates buffers and starts threads
-    const auto begin = std::chrono::steady_clock::now();
+  const at::Tensor loss_sum = at::zeros({1}, at::TensorOptions(execution.device).dtype(at::kDouble));
+  const auto run = [&] {
     model.forward_backward(tokens, tokens, loss_sum);
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    if (call > 0) best_seconds = std::min(best_seconds, seconds);
-  }
-  return static_cast<double>(tokens.numel()) / best_seconds;
+  };
+  run();  // allocates buffers, starts threads, loads kernels
+  return model::fastest_call(execution.device, kCalls, run);
 }
 
-}  // namespace
+model::GPTSpec one_layer(const config::Config& config, int64_t sequence_length) {
+  constexpr int64_t kSmallVocabulary = 2048;  // the head is the same whatever is compared
+  model::GPTSpec spec{.config = config.model, .sequence_length = sequence_length, .document_token_id = {}};
+  spec.config.num_hidden_layers = 1;
+  spec.config.vocab_size = std::min(config.model.vocab_size, kSmallVocabulary);
+  return spec;
+}
 
-void resolve_device_and_dtype(config::Config& config) {
-  if (config.train.device == config::Device::kAuto) config.train.device = config::Device::kCpu;
-  if (config.train.dtype != config::Dtype::kAuto) return;
-  const double float32 = measure_speed(config, at::kFloat);
-  const double bfloat16 = measure_speed(config, at::kBFloat16);
+void measure_dtype(config::Config& config) {
+  const model::GPTSpec spec = one_layer(config, std::min<int64_t>(config.data.sequence_length, 256));
+  const int64_t rows = std::clamp<int64_t>(512 / spec.sequence_length, 1, config.train.micro_batch_size);
+  const auto tokens_per_second = [&](at::ScalarType dtype) {
+    const double seconds = measure_layer(config, spec, rows, {.device = at::kCPU, .dtype = dtype});
+    return static_cast<double>(rows * spec.sequence_length) / seconds;
+  };
+  const double float32 = tokens_per_second(at::kFloat);
+  const double bfloat16 = tokens_per_second(at::kBFloat16);
   const bool choose_bfloat16 = bfloat16 > float32;
   config.train.dtype = choose_bfloat16 ? config::Dtype::kBfloat16 : config::Dtype::kFloat32;
   core::log::info(
@@ -55,41 +71,177 @@ void resolve_device_and_dtype(config::Config& config) {
       choose_bfloat16 ? "bfloat16" : "float32", float32, bfloat16);
 }
 
-void resolve_together(config::Config& config, parallel::Board& board) {
-  const std::string resolved = board.from_rank_zero("device and dtype", [&] {
-    resolve_device_and_dtype(config);
+// In the shape of the run, since which one is faster depends on it.
+void measure_attention_backend(config::Config& config) {
+  const model::GPTSpec spec = one_layer(config, config.data.sequence_length);
+  const auto seconds = [&](AttentionBackend backend) {
+    config::TrainConfig train = config.train;
+    train.attention_backend = backend;
+    return measure_layer(config, spec, train.micro_batch_size, execution_of(train));
+  };
+  config.train.attention_backend =
+      fastest_backend({AttentionBackend::kCudnn, AttentionBackend::kFlash}, seconds);
+  release_cached_memory(execution_of(config.train).device);
+}
+
+std::string_view name_of(AttentionBackend backend) {
+  switch (backend) {
+    case AttentionBackend::kAuto:
+      return "auto";
+    case AttentionBackend::kCudnn:
+      return "cudnn";
+    case AttentionBackend::kFlash:
+      return "flash";
+    case AttentionBackend::kEfficient:
+      return "efficient";
+  }
+  return {};
+}
+
+// The backend that rules choose on a GPU; auto where cuDNN's and flash both can.
+AttentionBackend backend_by_rules(const config::Config& config) {
+  const auto can = [&config](AttentionBackend backend) {
+    return !config::obstacle(backend, config);
+  };
+  const bool flash = can(AttentionBackend::kFlash);
+  if (can(AttentionBackend::kCudnn)) return flash ? AttentionBackend::kAuto : AttentionBackend::kCudnn;
+  if (flash) return AttentionBackend::kFlash;
+  if (const auto reason = config::obstacle(AttentionBackend::kEfficient, config)) {
+    throw core::UsageError(
+        "No fused attention computes this model on a GPU; of the least demanding one, efficient: {}. Change "
+        "the model, or set train.device=cpu.",
+        *reason);
+  }
+  return AttentionBackend::kEfficient;
+}
+
+void measure_the_rest(config::Config& config) {
+  if (config.train.dtype == config::Dtype::kAuto) measure_dtype(config);
+  if (config.train.device == config::Device::kCuda &&
+      config.train.attention_backend == AttentionBackend::kAuto) {
+    measure_attention_backend(config);
+  }
+}
+
+}  // namespace
+
+config::TrainConfig choose_by_rules(const config::Config& config, bool has_gpu) {
+  config::Config chosen = config;
+  config::TrainConfig& train = chosen.train;
+  if (train.device == config::Device::kAuto) {
+    train.device = has_gpu ? config::Device::kCuda : config::Device::kCpu;
+  }
+  if (train.device != config::Device::kCuda) return train;
+  if (train.dtype == config::Dtype::kAuto) train.dtype = config::Dtype::kBfloat16;
+  if (train.attention_backend == AttentionBackend::kAuto) {
+    train.attention_backend = backend_by_rules(chosen);
+  } else if (const auto reason = config::obstacle(train.attention_backend, chosen)) {
+    throw core::UsageError("train.attention_backend = {}: {}.", name_of(train.attention_backend), *reason);
+  }
+  return train;
+}
+
+AttentionBackend fastest_backend(const std::vector<AttentionBackend>& candidates,
+                                 const std::function<double(AttentionBackend)>& seconds) {
+  AttentionBackend fastest = AttentionBackend::kAuto;
+  double least = std::numeric_limits<double>::infinity();
+  std::vector<std::string> figures;
+  for (const AttentionBackend candidate : candidates) {
+    try {
+      const double taken = seconds(candidate);
+      figures.push_back(fmt::format("{} {:.2f} ms", name_of(candidate), 1e3 * taken));
+      if (taken < least) {
+        least = taken;
+        fastest = candidate;
+      }
+    } catch (const std::exception& error) {
+      core::log::warning("train.attention_backend auto: {} is left out: {}", name_of(candidate),
+                         parallel::first_line(error.what()));
+    }
+  }
+  if (fastest == AttentionBackend::kAuto) {
+    throw core::RunError(
+        "No attention backend computes one layer of this model on this GPU; the warnings above say why. "
+        "train.attention_backend=efficient needs the least of it, a smaller train.micro_batch_size less "
+        "memory.");
+  }
+  core::log::info("train.attention_backend auto: {} (one layer forward and backward: {})", name_of(fastest),
+                  fmt::join(figures, ", "));
+  return fastest;
+}
+
+void resolve_device_and_dtype(config::Config& config, const parallel::Environment& environment) {
+  const bool asks_for_gpu = config.train.device == config::Device::kAuto;  // else the driver stays asleep
+  config.train = choose_by_rules(config, asks_for_gpu && count_gpus().count > 0);
+  if (config.train.device == config::Device::kCuda) take_gpu(environment, config.train.deterministic);
+  measure_the_rest(config);
+}
+
+void resolve_together(config::Config& config, parallel::Communicator& communicator) {
+  const std::string resolved = communicator.board().from_rank_zero("device and dtype", [&] {
+    resolve_device_and_dtype(config, communicator.environment());
     return config::dump(config);
   });
+  if (communicator.is_main()) return;
   const config::TrainConfig train = config::parse(resolved, "rank 0").train;
   config.train.device = train.device;
   config.train.dtype = train.dtype;
+  config.train.attention_backend = train.attention_backend;
+  if (train.device == config::Device::kCuda) take_gpu(communicator.environment(), train.deterministic);
 }
 
 double measure_peak_flops(const model::Execution& execution) {
-  constexpr int64_t kSize = 1024;
+  const bool cpu = execution.device.is_cpu();
+  const int64_t size = cpu ? 1024 : 8192;  // what fills all of a GPU
+  const int calls_at_once = cpu ? 1 : 5;   // between waits
   constexpr int kLeastCalls = 4;
   constexpr double kSeconds = 0.1;
   const auto options = at::TensorOptions(execution.device).dtype(execution.dtype);
-  const at::Tensor a = at::ones({kSize, kSize}, options);
-  const at::Tensor product = at::empty({kSize, kSize}, options);
-  using Clock = std::chrono::steady_clock;
-  const auto seconds_since = [](Clock::time_point begin) {
-    return std::chrono::duration<double>(Clock::now() - begin).count();
-  };
   double best_seconds = std::numeric_limits<double>::infinity();
-  const auto start = Clock::now();
-  for (int call = 0; call < kLeastCalls || seconds_since(start) < kSeconds; ++call) {
-    const auto begin = Clock::now();
-    model::linear_forward(a, a, product);
-    best_seconds = std::min(best_seconds, seconds_since(begin));
+  {
+    // A GPU's clock depends on how many bits change: it multiplies random numbers, as in training.
+    const at::Tensor a = cpu ? at::ones({size, size}, options) : at::randn({size, size}, options);
+    const at::Tensor product = at::empty({size, size}, options);
+    using Clock = std::chrono::steady_clock;
+    const auto seconds_since = [](Clock::time_point begin) {
+      return std::chrono::duration<double>(Clock::now() - begin).count();
+    };
+    const auto start = Clock::now();
+    for (int calls = 0; calls < kLeastCalls || seconds_since(start) < kSeconds; calls += calls_at_once) {
+      const double seconds =
+          model::fastest_call(execution.device, calls_at_once, [&] { model::linear_forward(a, a, product); });
+      best_seconds = std::min(best_seconds, seconds);
+    }
   }
-  return 2.0 * kSize * kSize * kSize / best_seconds;
+  release_cached_memory(execution.device);  // what the model allocates has other sizes
+  return 2.0 * std::pow(static_cast<double>(size), 3) / best_seconds;
+}
+
+std::optional<GpuDescription> gpu_of(const config::TrainConfig& train) {
+  return train.device == config::Device::kCuda ? std::optional(current_gpu()) : std::nullopt;
 }
 
 model::Execution execution_of(const config::TrainConfig& train) {
-  SSGPT_CHECK(train.device == config::Device::kCpu, "the device must be resolved");
+  SSGPT_CHECK(train.device != config::Device::kAuto, "the device must be resolved");
   SSGPT_CHECK(train.dtype != config::Dtype::kAuto, "the dtype must be resolved");
-  return {.device = at::kCPU, .dtype = train.dtype == config::Dtype::kBfloat16 ? at::kBFloat16 : at::kFloat};
+  model::Execution execution;
+  execution.dtype = train.dtype == config::Dtype::kBfloat16 ? at::kBFloat16 : at::kFloat;
+  if (train.device == config::Device::kCpu) return execution;
+  execution.device = c10::impl::VirtualGuardImpl(at::kCUDA).getDevice();
+  switch (train.attention_backend) {
+    case AttentionBackend::kAuto:
+      SSGPT_CHECK(false, "the attention backend must be resolved");
+    case AttentionBackend::kCudnn:
+      execution.attention_backend = kernels::AttentionBackend::kCudnn;
+      break;
+    case AttentionBackend::kFlash:
+      execution.attention_backend = kernels::AttentionBackend::kFlash;
+      break;
+    case AttentionBackend::kEfficient:
+      execution.attention_backend = kernels::AttentionBackend::kEfficient;
+      break;
+  }
+  return execution;
 }
 
 }  // namespace ssgpt::train

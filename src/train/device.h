@@ -1,24 +1,44 @@
-// Where and in which precision a run computes, chosen once and stored with the run.
+// Where, in which precision and with whose attention a run computes, chosen once and stored with the run.
 #pragma once
 
 #include "config/config.h"
 #include "model/gpt.h"
-#include "parallel/board.h"
+#include "parallel/communicator.h"
+#include "parallel/environment.h"
+#include "train/gpu.h"
+
+#include <functional>
+#include <optional>
+#include <vector>
 
 namespace ssgpt::train {
 
-// Sets train.device and train.dtype where they are auto: the CPU; fp32 or bf16, whichever trains one layer of
-// this model faster on this machine, which is measured in well under a second and logged.
-void resolve_device_and_dtype(config::Config& config);
+// What rules alone make of train.device, train.dtype and train.attention_backend where they are auto. What is
+// auto still must be measured: the dtype on a CPU; on a GPU the backend, which is then cuDNN's or flash. On a
+// CPU the backend stays as it is. Throws core::UsageError where no backend can compute the config on a GPU.
+config::TrainConfig choose_by_rules(const config::Config& config, bool has_gpu);
 
-// The same on all ranks: rank 0 measures, and all do as it says.
-void resolve_together(config::Config& config, parallel::Board& board);
+// Runs `seconds` for each candidate and returns the one that took the least, with a log line that has all
+// figures; one that throws is left out, with a warning that says why. Throws core::RunError where all do.
+config::AttentionBackend fastest_backend(const std::vector<config::AttentionBackend>& candidates,
+                                         const std::function<double(config::AttentionBackend)>& seconds);
+
+// Sets train.device, train.dtype and train.attention_backend where they are auto, for one process; on a GPU
+// takes that of `environment` (train/gpu.h) first. What no rule decides is measured on one layer of this
+// model, in well under two seconds, and logged.
+void resolve_device_and_dtype(config::Config& config, const parallel::Environment& environment = {});
+
+// The same on all ranks: rank 0 measures, and all do as it says. Each takes its own GPU.
+void resolve_together(config::Config& config, parallel::Communicator& communicator);
 
 // Floating-point operations a second of a large matrix product in the compute dtype, as the model computes
-// its own, the best in a tenth of a second: what the MFU is a share of.
+// its own, the best of some: what the MFU is a share of.
 double measure_peak_flops(const model::Execution& execution);
 
-// For a config in which neither is auto.
+// That the run computes on: the current one of this thread; none on a CPU.
+std::optional<GpuDescription> gpu_of(const config::TrainConfig& train);
+
+// For a config whose device and dtype are not auto. A GPU is the current one of this thread.
 model::Execution execution_of(const config::TrainConfig& train);
 
 }  // namespace ssgpt::train

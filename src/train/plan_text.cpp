@@ -7,6 +7,7 @@
 #include "model/accounting.h"
 #include "model/gpt.h"
 #include "train/device.h"
+#include "train/training_step.h"
 
 #include <optional>
 #include <utility>
@@ -106,36 +107,85 @@ std::string schedule_line(const config::OptimizerConfig& optimizer) {
                      optimizer.weight_decay);
 }
 
-// In MiB throughout: "1.4 GiB" would round by more than the estimate is off.
-std::string memory_line(const MemoryPlan& memory) {
-  const auto mib = [](auto bytes) {
-    return static_cast<double>(bytes) / (1 << 20);
-  };
-  const model::MemoryEstimate& training = memory.training;
-  std::string line = fmt::format(
-      "about {:.0f} MiB: program {:.0f}, parameters and optimizer {:.0f}, activations {:.0f}, checkpoint "
-      "snapshot {:.0f}",
-      mib(memory.total()), mib(memory.program), mib(training.parameters), mib(training.activations),
-      mib(training.snapshot));
-  if (training.swap > 0) line += fmt::format(", swap of the attention {:.0f}", mib(training.swap));
-  return line;
+config::Config ahead_of(const RunPlan& plan) {
+  config::Config ahead = with_kind(plan.config, plan.kind);
+  ahead.train.swap_attention = coming_swap(plan);
+  return ahead;
+}
+
+double mib(uint64_t bytes) {
+  return static_cast<double>(bytes) / (1 << 20);
+}
+double mib(int64_t bytes) {
+  return mib(static_cast<uint64_t>(bytes));
+}
+
+std::string name_of(config::AttentionBackend backend) {
+  switch (backend) {
+    case config::AttentionBackend::kAuto:
+      break;
+    case config::AttentionBackend::kCudnn:
+      return "cuDNN's";
+    case config::AttentionBackend::kFlash:
+      return "flash";
+    case config::AttentionBackend::kEfficient:
+      return "memory-efficient";
+  }
+  return "unresolved";
 }
 
 }  // namespace
 
 MemoryPlan plan_memory(const config::Config& config, int64_t num_ranks) {
+  const bool on_gpu = config.train.device == config::Device::kCuda;
   return {
-      .program = kBytesAtStart + first_step_bytes(config),
+      .on_gpu = on_gpu,
+      .program = on_gpu ? 0 : kBytesAtStart + first_step_bytes(config),
       .training = model::estimate_memory(config, config.train.dtype == config::Dtype::kBfloat16, num_ranks)};
 }
 
-std::string start_text(const RunPlan& plan, const DataSources& sources, int64_t num_ranks) {
+MemoryPlan plan_memory(const RunPlan& plan, int64_t num_ranks) {
+  return plan_memory(ahead_of(plan), num_ranks);
+}
+
+// In MiB throughout: "1.4 GiB" would round by more than the estimate is off.
+std::string memory_text(const MemoryPlan& memory) {
+  const model::MemoryEstimate& training = memory.training;
+  const std::string steps = fmt::format("parameters and optimizer {:.0f}, activations {:.0f}",
+                                        mib(training.parameters), mib(training.activations));
+  std::string copies = fmt::format("checkpoint snapshot {:.0f}", mib(training.snapshot));
+  if (training.swap > 0) copies += fmt::format(", swap of the attention {:.0f}", mib(training.swap));
+  if (memory.on_gpu) {
+    return fmt::format("about {:.0f} MiB of the GPU: {}; of the host, {}", mib(memory.total()), steps,
+                       copies);
+  }
+  return fmt::format("about {:.0f} MiB: program {:.0f}, {}, {}", mib(memory.total()), mib(memory.program),
+                     steps, copies);
+}
+
+std::optional<std::string> memory_warning(const MemoryPlan& memory, uint64_t free_bytes) {
+  if (!memory.on_gpu || free_bytes >= memory.total()) return std::nullopt;
+  return fmt::format(
+      "The GPU has {:.0f} MiB left, and training is estimated to need {:.0f}: it may run out of memory. A "
+      "smaller train.micro_batch_size needs less; another program on this GPU may hold some.",
+      mib(free_bytes), mib(memory.total()));
+}
+
+std::string compute_text(const config::Config& config, int64_t num_ranks,
+                         const std::optional<GpuDescription>& gpu) {
+  std::string text = num_ranks > 1 ? fmt::format("{} ranks, each ", num_ranks) : "";
+  text += gpu ? to_string(*gpu) : fmt::format("cpu, {} threads", at::get_num_threads());
+  text += config.train.dtype == config::Dtype::kBfloat16 ? ", bfloat16" : ", float32";
+  if (gpu) text += fmt::format(", {} attention", name_of(config.train.attention_backend));
+  if (gpu && config.train.deterministic) text += ", deterministic";
+  if (num_ranks > 1 && config.parallel.zero_stage == 1) text += ", optimizer shared out (ZeRO-1)";
+  return text;
+}
+
+std::string start_text(const RunPlan& plan, const DataSources& sources, int64_t num_ranks,
+                       const std::optional<GpuDescription>& gpu, const MemoryPlan& memory) {
   const config::Config& config = plan.config;
   const config::ModelConfig& model = config.model;
-  const bool bfloat16 = config.train.dtype == config::Dtype::kBfloat16;
-  config::Config ahead = with_kind(config, plan.kind);
-  ahead.train.swap_attention = coming_swap(plan);
-  const MemoryPlan memory = plan_memory(ahead, num_ranks);
   const int64_t batch_tokens = config.train.global_batch_size * config.data.sequence_length;
   const double budget = static_cast<double>(batch_tokens) * static_cast<double>(config.train.max_steps);
   const double epoch = static_cast<double>(sources.num_windows * config.data.sequence_length);
@@ -157,20 +207,25 @@ std::string start_text(const RunPlan& plan, const DataSources& sources, int64_t 
       {"budget", fmt::format("{} steps, {} tokens, {:.2f} epochs", config.train.max_steps,
                              core::human_count(budget), budget / epoch)},
       {"optimizer", schedule_line(config.optimizer)},
-      {"compute",
-       fmt::format("{}cpu, {} threads, {}", num_ranks > 1 ? fmt::format("{} ranks, each ", num_ranks) : "",
-                   at::get_num_threads(), bfloat16 ? "bfloat16" : "float32") +
-           (num_ranks > 1 && config.parallel.zero_stage == 1 ? ", optimizer shared out (ZeRO-1)" : "")},
-      {"memory", memory_line(memory)}};
+      {"compute", compute_text(config, num_ranks, gpu)},
+      {"memory", memory_text(memory)}};
   std::string text = fmt::format("ssgpt {} ({})", core::version(), core::git_revision());
   for (const auto& [name, value] : rows) text += fmt::format("\n  {:<10} {}", name, value);
   return text;
 }
 
-void log_phase_times(const metrics::PhaseTimers& timers) {
+void log_phase_times(const metrics::PhaseTimers& timers, bool on_gpu) {
   double total = 0.0;
   for (size_t phase = 0; phase < timers.size(); ++phase) total += timers.seconds(phase);
   if (total == 0.0) return;
+  if (on_gpu) {
+    const auto time_of = [&timers](Phase phase) {
+      return core::human_duration(timers.seconds(static_cast<size_t>(phase)));
+    };
+    core::log::info("Time beside the steps: validation and samples {}, checkpoints {}.",
+                    time_of(Phase::kEvaluate), time_of(Phase::kCheckpoint));
+    return;
+  }
   std::vector<std::string> parts;
   for (size_t phase = 0; phase < timers.size(); ++phase) {
     parts.push_back(fmt::format("{} {:.1f} %", timers.name(phase), 100.0 * timers.seconds(phase) / total));

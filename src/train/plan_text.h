@@ -5,32 +5,53 @@
 #include "metrics/meters.h"
 #include "model/accounting.h"
 #include "train/data_sources.h"
+#include "train/gpu.h"
 #include "train/run_plan.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace ssgpt::train {
 
-// Bytes of the process's resident set at its largest.
+// Bytes of the memory that training fills, at its largest: on a CPU the process's resident set, on a GPU what
+// ATen's allocator holds there.
 struct MemoryPlan {
-  uint64_t program = 0;  // libraries, threads, the buffers of the matrix products: measured in this process
+  bool on_gpu = false;
+  // Libraries, threads, the buffers of the matrix products: measured in this process. Of a GPU's run not
+  // counted: it is in the memory of the host, as are a checkpoint's snapshot and a swap.
+  uint64_t program = 0;
   model::MemoryEstimate training;
-  uint64_t total() const { return program + static_cast<uint64_t>(training.total()); }
   uint64_t without_snapshot() const {
-    return total() - static_cast<uint64_t>(training.snapshot + training.swap);
+    return program + static_cast<uint64_t>(training.parameters + training.activations);
+  }
+  uint64_t total() const {
+    return without_snapshot() + (on_gpu ? 0 : static_cast<uint64_t>(training.snapshot + training.swap));
   }
 };
 
-// Of rank 0, which holds the most, of `num_ranks`. Device and dtype are resolved. Allocates a few megabytes
-// for a moment, whatever the config.
+// Of rank 0, which holds the most, of `num_ranks`. Device, dtype and attention backend are resolved. On a CPU
+// it allocates a few megabytes for a moment, whatever the config.
 MemoryPlan plan_memory(const config::Config& config, int64_t num_ranks);
+// Of what the plan has still to do.
+MemoryPlan plan_memory(const RunPlan& plan, int64_t num_ranks);
+
+std::string memory_text(const MemoryPlan& memory);
+
+// What to tell where a GPU has fewer bytes left than the plan needs; none where they suffice.
+std::optional<std::string> memory_warning(const MemoryPlan& memory, uint64_t free_bytes);
 
 // A table of what will run: model, attention, data, batch, optimizer, precision, memory, token budget. Device
-// and dtype are resolved.
-std::string start_text(const RunPlan& plan, const DataSources& sources, int64_t num_ranks);
+// and dtype are resolved. gpu: that rank 0 computes on, if any.
+std::string start_text(const RunPlan& plan, const DataSources& sources, int64_t num_ranks,
+                       const std::optional<GpuDescription>& gpu, const MemoryPlan& memory);
 
-// One line: the share of each phase in the time of the loop.
-void log_phase_times(const metrics::PhaseTimers& timers);
+// "8 ranks, each cpu, 2 threads, float32".
+std::string compute_text(const config::Config& config, int64_t num_ranks,
+                         const std::optional<GpuDescription>& gpu);
+
+// One line: the share of each phase in the time of the loop. On a GPU, where the host's time says how long
+// work took to be queued, what the phases took that wait for the device.
+void log_phase_times(const metrics::PhaseTimers& timers, bool on_gpu);
 
 }  // namespace ssgpt::train

@@ -4,6 +4,7 @@
 #include "core/log.h"
 #include "metrics/console.h"
 #include "model/accounting.h"
+#include "model/device_timing.h"
 #include "train/device.h"
 #include "train/run_directory.h"
 
@@ -104,8 +105,25 @@ void Recorder::record(const StepResult& result, model::GPT& model) {
   meters_.slice(0, kLossCount, kLossCount + 1).add_(finite);
   at::Tensor first_bad = meters_.slice(0, kFirstBadStep, kFirstBadStep + 1);
   first_bad.copy_(at::where(finite.logical_or(first_bad > 0), first_bad, static_cast<double>(result.step)));
-  throughput_.add(result.tokens);
+  ++uncounted_steps_;
+  uncounted_tokens_ += result.tokens;
+  if (meters_.is_cpu() || line_due(result.step)) count_finished_steps();
   if (line_due(result.step)) add_training_figures(result, model);
+}
+
+// Waits for the device before it reads the clock.
+void Recorder::count_finished_steps() {
+  if (uncounted_steps_ == 0) return;
+  model::synchronize(meters_.device());
+  throughput_.add(uncounted_tokens_, metrics::ThroughputMeter::Clock::now(), uncounted_steps_);
+  uncounted_steps_ = 0;
+  uncounted_tokens_ = 0;
+}
+
+// What the device has still to do of the last steps is training.
+void Recorder::pause() {
+  count_finished_steps();
+  throughput_.pause();
 }
 
 void Recorder::add_training_figures(const StepResult& result, model::GPT& model) {

@@ -42,7 +42,7 @@ class Recorder {
   void record_validation(const WindowLoss& validation);
   // Hands the texts that the model wrote after this step to the log, samples.jsonl and TensorBoard.
   void record_samples(const std::vector<TextSample>& samples);
-  void pause() { throughput_.pause(); }
+  void pause();
   void resume() { throughput_.resume(); }
 
   // Writes the step's line, if it has one, to the sinks and the console.
@@ -57,6 +57,7 @@ class Recorder {
 
  private:
   bool line_due(int64_t step) const;
+  void count_finished_steps();
   void add_training_figures(const StepResult& result, model::GPT& model);
   void warn_of_spike(double loss, int64_t step);
 
@@ -68,6 +69,10 @@ class Recorder {
   std::unique_ptr<metrics::JsonlSink> samples_;  // where there are prompts
   std::unique_ptr<metrics::TensorBoardSink> tensorboard_;
   metrics::ThroughputMeter throughput_;
+  // On a GPU a step that was recorded need not be done. Its time is taken with that of the next step that is
+  // waited for.
+  int64_t uncounted_steps_ = 0;
+  int64_t uncounted_tokens_ = 0;
   metrics::SmoothedMean smoothed_;
   // On the device, fp64 (3): sum of the finite mean losses since the last line, of which each rank holds its
   // part; how many they are; and the number of the first step that was not finite since the last check (0:

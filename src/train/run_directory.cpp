@@ -45,17 +45,23 @@ std::string utc_now() {
   return text;
 }
 
-Json hardware() {
+Json hardware(const std::optional<GpuDescription>& gpu) {
   utsname system{};
   uname(&system);
   struct sysinfo memory {};
   sysinfo(&memory);
-  return {{"host", system.nodename},
-          {"system", fmt::format("{} {} {}", system.sysname, system.release, system.machine)},
-          {"cpu", cpu_name()},
-          {"cpu_capability", at::get_cpu_capability()},
-          {"threads", at::get_num_threads()},
-          {"memory_bytes", static_cast<uint64_t>(memory.totalram) * memory.mem_unit}};
+  Json json = {{"host", system.nodename},
+               {"system", fmt::format("{} {} {}", system.sysname, system.release, system.machine)},
+               {"cpu", cpu_name()},
+               {"cpu_capability", at::get_cpu_capability()},
+               {"threads", at::get_num_threads()},
+               {"memory_bytes", static_cast<uint64_t>(memory.totalram) * memory.mem_unit}};
+  if (gpu) {
+    json["gpu"] = {{"name", gpu->name},
+                   {"compute_capability", fmt::format("{}.{}", gpu->compute_major, gpu->compute_minor)},
+                   {"memory_bytes", gpu->memory_bytes}};
+  }
+  return json;
 }
 
 std::optional<Json> read_json(const std::filesystem::path& run_directory) {
@@ -137,18 +143,19 @@ std::string new_run_id() {
 }
 
 void write_run_files(const std::filesystem::path& run_directory, const config::Config& config,
-                     const RunRecord& record, int64_t num_ranks) {
+                     const RunRecord& record, int64_t num_ranks, const std::optional<GpuDescription>& gpu) {
   core::write_text_atomically(config_path(run_directory), config::dump(config));
   std::optional<Json> earlier = read_json(run_directory);
   if (earlier && (*earlier)["run_id"] != record.run_id) earlier.reset();
   Json sessions = earlier && earlier->contains("sessions") ? (*earlier)["sessions"] : Json::array();
-  const Json hardware_now = hardware();
+  const Json hardware_now = hardware(gpu);
   sessions.push_back({{"started", utc_now()},
                       {"command", record.command_line},
                       {"revision", core::git_revision()},
                       {"host", hardware_now["host"]},
                       {"ranks", num_ranks},
                       {"threads", hardware_now["threads"]}});
+  if (gpu) sessions.back()["gpu"] = gpu->name;
   Json json = {{"run_id", record.run_id},
                {"name", config.run.name},
                {"command", sessions.front()["command"]},

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "config/config.h"
+#include "train/gpu.h"
 
 #include <filesystem>
 #include <optional>
@@ -45,8 +46,9 @@ std::string new_run_id();  // 16 hexadecimal digits from the system's randomness
 
 // Writes config.yaml and run.json (with revision, library versions and hardware), atomically. The record of a
 // run that is continued keeps its first command line and gains this one. num_ranks: of processes that train.
+// gpu: that rank 0 computes on, if any.
 void write_run_files(const std::filesystem::path& run_directory, const config::Config& config,
-                     const RunRecord& record, int64_t num_ranks);
+                     const RunRecord& record, int64_t num_ranks, const std::optional<GpuDescription>& gpu);
 
 // Held while a process trains into the directory; released by the system when the process ends, however it
 // ends.

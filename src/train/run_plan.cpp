@@ -109,10 +109,15 @@ void refuse_fixed_differences(const config::Config& before, const config::Config
       checkpoint.string(), fmt::join(lines, "\n"));
 }
 
-// What `auto` stood for when the run began stays.
+// What `auto` stood for when the run began stays; a backend only where it can what the run asks for now.
 void inherit_auto(const config::Config& before, config::Config& config) {
   if (config.train.dtype == config::Dtype::kAuto) config.train.dtype = before.train.dtype;
   if (config.train.device == config::Device::kAuto) config.train.device = before.train.device;
+  const config::AttentionBackend backend = before.train.attention_backend;
+  if (config.train.attention_backend == config::AttentionBackend::kAuto &&
+      backend != config::AttentionBackend::kAuto && !config::obstacle(backend, config)) {
+    config.train.attention_backend = backend;
+  }
 }
 
 std::optional<config::SwapAttention> later(const std::optional<config::SwapAttention>& a,

@@ -54,6 +54,15 @@ void set_aside_later_checkpoints(const fs::path& run_directory, int64_t step) {
   }
 }
 
+// What computes alike on all ranks has the same name on all.
+parallel::AgreedItem what_rounds(const config::TrainConfig& train) {
+  if (const std::optional<GpuDescription> gpu = gpu_of(train)) {
+    return {.name = "the GPU's compute capability",
+            .value = fmt::format("{}.{}", gpu->compute_major, gpu->compute_minor)};
+  }
+  return {.name = "the processor's instruction set", .value = std::string(kernels::instruction_set())};
+}
+
 }  // namespace
 
 StartingPoint read_start(const RunPlan& plan, const DataSources& sources) {
@@ -109,7 +118,7 @@ void require_same_start(const RunPlan& plan, const DataSources& sources, const S
   parallel::require_agreement(
       board, "start",
       {{.name = "the program's revision", .value = core::git_revision()},
-       {.name = "the processor's instruction set", .value = std::string(kernels::instruction_set())},
+       what_rounds(plan.config.train),
        {.name = "the config", .value = config::dump(plan.config), .difference = different_keys},
        {.name = "the training shards' fingerprint", .value = sources.training.fingerprint()},
        {.name = "the validation shards' fingerprint", .value = validation},
@@ -152,7 +161,7 @@ void prepare_run_directory(const RunPlan& plan, const DataSources& sources, cons
       record.first_step.reset();  // where the run began is not known
     }
   }
-  write_run_files(run_directory, plan.config, record, num_ranks);
+  write_run_files(run_directory, plan.config, record, num_ranks, gpu_of(plan.config.train));
 }
 
 }  // namespace ssgpt::train

@@ -4,12 +4,15 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
+#include "core/profile.h"
 #include "core/stop_signal.h"
 #include "data/loader.h"
+#include "kernels/cuda/nvtx.h"
 #include "parallel/error_text.h"
 #include "parallel/weights_check.h"
 #include "train/data_sources.h"
 #include "train/device.h"
+#include "train/gpu.h"
 #include "train/plan_text.h"
 #include "train/recorder.h"
 #include "train/run_directory.h"
@@ -64,6 +67,7 @@ class Trainer {
   data::BatchLoader loader_;
   checkpoint::Writer writer_;
   const core::StopSignal& stop_;
+  StepPacer pacer_;
   metrics::PhaseTimers timers_ = make_phase_timers();
   const bool saves_first_;  // a run that began from a checkpoint of another has one of its own from the start
   int64_t step_ = 0;        // finished updates
@@ -89,6 +93,7 @@ Trainer::Trainer(const RunPlan& plan, DataSources sources, Start start, parallel
               {.keep_last = config_.checkpoint.keep_last, .keep_every = config_.checkpoint.keep_every},
               config_.checkpoint.async, config_.checkpoint.verify, communicator.make_board()),
       stop_(stop),
+      pacer_(execution_.device),
       saves_first_(plan.mode == StartMode::kFork || plan.mode == StartMode::kInitFrom),
       step_(plan.first_step),
       saved_step_(plan.first_step) {}
@@ -105,6 +110,9 @@ TrainResult Trainer::run() {
 }
 
 TrainResult Trainer::train() {
+  kernels::cuda::NvtxRanges ranges;  // what a profiler of NVIDIA's shows
+  std::optional<core::ListenToProfile> listening;
+  if (!execution_.device.is_cpu()) listening.emplace(ranges);
   recorder_.start();
   if (saves_first_) save();
   while (!done() && stop_signal_ == 0) {
@@ -119,7 +127,7 @@ TrainResult Trainer::train() {
   }
   writer_.wait();
   recorder_.flush();
-  log_phase_times(timers_);
+  log_phase_times(timers_, !execution_.device.is_cpu());
   return {.step = step_, .stop_signal = done() ? 0 : stop_signal_};
 }
 
@@ -133,6 +141,7 @@ void Trainer::take_step() {
     throw;
   }
   ++step_;
+  pacer_.end_step();
 }
 
 bool Trainer::evaluation_due() const {
@@ -159,6 +168,7 @@ void Trainer::swap_if_due() {
       checkpoint::with_attention(snapshot_of(training_step_->whole_state()), attention);
   training_step_.reset();  // before the next is allocated
   malloc_trim(0);          // the holes between what lives on would stay resident beside the new one
+  release_cached_memory(execution_.device);
   training_step_ = std::make_unique<TrainingStep>(config_, swapped.spec, execution_, communicator_);
   training_step_->load(swapped.flat);
   recorder_.resume();
@@ -218,6 +228,10 @@ void check_samples(const config::Config& config, const DataSources& sources) {
   SampleWriter(config, sources.document_token_id);
 }
 
+void warn_of_memory(const MemoryPlan& memory) {
+  if (const auto warning = memory_warning(memory, free_gpu_memory())) core::log::warning("{}", *warning);
+}
+
 // Freed memory stays with the process: the attention kernel allocates its outputs at every call, and fresh
 // pages cost more than the arithmetic on them.
 void keep_freed_memory() {
@@ -237,8 +251,10 @@ TrainResult train(RunPlan plan, const std::string& command_line, parallel::Commu
   }
   communicator.set_timeout(plan.config.parallel.timeout_s);
   DataSources sources = open_data(plan.config);
-  resolve_together(plan.config, communicator.board());
+  resolve_together(plan.config, communicator);
   check_samples(plan.config, sources);
+  const std::optional<GpuDescription> gpu = gpu_of(plan.config.train);
+  if (gpu) warn_of_memory(plan_memory(plan, communicator.world_size()));
   Start start = make_start(plan, sources, communicator);
   require_same_start(plan, sources, start, communicator.board());
   std::optional<RunLock> lock;
@@ -249,7 +265,8 @@ TrainResult train(RunPlan plan, const std::string& command_line, parallel::Commu
     return plan.run_directory.string();
   });
   if (!communicator.is_main()) core::log::add_file(log_path(plan.run_directory));
-  core::log::info("{}", start_text(plan, sources, communicator.world_size()));
+  core::log::info("{}", start_text(plan, sources, communicator.world_size(), gpu,
+                                   plan_memory(plan, communicator.world_size())));
   communicator.open(execution_of(plan.config.train).device, plan.config.parallel.timeout_s);
   Trainer trainer(plan, std::move(sources), std::move(start), communicator, stop_signal.emplace());
   const TrainResult result = trainer.run();
@@ -268,7 +285,8 @@ std::string describe_plan(RunPlan plan, int64_t num_ranks) {
   if (plan.checkpoint) read_start(plan, sources);
   check_samples(plan.config, sources);
   config::accumulation_steps(plan.config.train, num_ranks);
-  return config::dump(plan.config) + "\n" + start_text(plan, sources, num_ranks);
+  return config::dump(plan.config) + "\n" +
+         start_text(plan, sources, num_ranks, gpu_of(plan.config.train), plan_memory(plan, num_ranks));
 }
 
 }  // namespace ssgpt::train

@@ -26,6 +26,11 @@ std::vector<optim::TensorExtent> extents(const model::ParameterStore& parameters
   return result;
 }
 
+model::Execution with_granule(model::Execution execution, int64_t world_size) {
+  execution.flat_granule = parallel::flat_granule(world_size);
+  return execution;
+}
+
 }  // namespace
 
 metrics::PhaseTimers make_phase_timers() {
@@ -38,10 +43,7 @@ TrainingStep::TrainingStep(const config::Config& config, const model::GPTSpec& s
     : config_(config),
       accumulation_steps_(config::accumulation_steps(config.train, communicator.world_size())),
       communicator_(communicator),
-      model_(std::make_unique<model::GPT>(
-          spec, model::Execution{.device = execution.device,
-                                 .dtype = execution.dtype,
-                                 .flat_granule = parallel::flat_granule(communicator.world_size())})),
+      model_(std::make_unique<model::GPT>(spec, with_granule(execution, communicator.world_size()))),
       reduction_(std::make_unique<parallel::GradientReduction>(
           communicator, model_->parameters().flat_grad(),
           parallel::GradientReduction::Options{.bucket_mb = config.parallel.bucket_mb,
@@ -52,7 +54,16 @@ TrainingStep::TrainingStep(const config::Config& config, const model::GPTSpec& s
   optimizer_ = std::make_unique<optim::AdamW>(
       parameters.flat_master(), parameters.flat_grad(),
       optim::decay_slices(extents(parameters), optimizer.weight_decay), reduction_->owned(),
-      optim::AdamWOptions{.beta1 = optimizer.betas[0], .beta2 = optimizer.betas[1], .eps = optimizer.eps});
+      optim::AdamWOptions{.beta1 = optimizer.betas[0], .beta2 = optimizer.betas[1], .eps = optimizer.eps},
+      has_shadow() && !is_sharded() ? parameters.flat_compute() : at::Tensor());
+}
+
+bool TrainingStep::has_shadow() const {
+  return !model_->parameters().flat_compute().is_same(model_->parameters().flat_master());
+}
+
+bool TrainingStep::is_sharded() const {
+  return core::total_size(reduction_->owned()) < model_->parameters().flat_master().numel();
 }
 
 StepResult TrainingStep::run(int64_t step, data::BatchLoader& loader, metrics::PhaseTimers& timers) {
@@ -61,10 +72,9 @@ StepResult TrainingStep::run(int64_t step, data::BatchLoader& loader, metrics::P
     return Scope(timers, static_cast<size_t>(phase));
   };
   const at::Tensor master = model_->parameters().flat_master();
-  const at::Tensor compute = model_->parameters().flat_compute();
   const auto flat_bytes = static_cast<double>(master.nbytes());
   const double shadow_bytes =
-      compute.is_same(master) ? 0.0 : flat_bytes + static_cast<double>(compute.nbytes());
+      has_shadow() ? static_cast<double>(model_->parameters().flat_compute().nbytes()) : 0.0;
   StepResult result;
   result.step = step;
   result.learning_rate = optim::learning_rate(config_.optimizer, step, config_.train.max_steps);
@@ -102,8 +112,10 @@ StepResult TrainingStep::run(int64_t step, data::BatchLoader& loader, metrics::P
   // Weight, gradient and two moments are read, weight and moments written.
   const core::ProfileScope scope("update", {.flops = 0.0, .bytes = 7.0 * flat_bytes + shadow_bytes});
   optimizer_->step(step, result.learning_rate, clipped.factor);
-  reduction_->gather(master);
-  model_->parameters().refresh_compute();
+  if (is_sharded()) {
+    reduction_->gather(master);
+    model_->parameters().refresh_compute();
+  }
   result.loss_sum = loss_sum_;
   result.grad_norm = clipped.norm;
   result.update_factor = clipped.factor;
@@ -120,12 +132,11 @@ void TrainingStep::reduce_from(int64_t offset) {
 }
 
 checkpoint::FlatState TrainingStep::flat_state() const {
-  const bool whole = optimizer_->exp_avg().numel() == model_->parameters().flat_master().numel();
   return {.layout = model_->parameters().parameters(),
           .master = model_->parameters().flat_master(),
           .exp_avg = optimizer_->exp_avg(),
           .exp_avg_sq = optimizer_->exp_avg_sq(),
-          .moment_ranges = whole ? std::vector<core::Range>() : reduction_->owned()};
+          .moment_ranges = is_sharded() ? reduction_->owned() : std::vector<core::Range>()};
 }
 
 checkpoint::FlatState TrainingStep::whole_state() {

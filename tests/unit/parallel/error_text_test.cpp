@@ -44,6 +44,16 @@ TEST(ErrorText, SaysWhatHelpsWhereTheMemoryDoesNotSuffice) {
             error_text(std::bad_alloc()));
 }
 
+TEST(ErrorText, OfAGpuNamesItsMemoryFirst) {
+  try {
+    TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory. GPU 0 has 3 MiB free.\nAnd a hint.");
+  } catch (const c10::Error& error) {
+    EXPECT_THAT(error_text(error),
+                AllOf(StartsWith("CUDA out of memory. GPU 0 has 3 MiB free. Out of memory."),
+                      HasSubstr("train.micro_batch_size"), Not(HasSubstr("raised from"))));
+  }
+}
+
 TEST(ErrorText, HasNoBacktrace) {
   EXPECT_THAT(torch_error("shapes differ"), AllOf(StartsWith("internal error: shapes differ"),
                                                   Not(HasSubstr("raised from")), Not(HasSubstr("frame #"))));

@@ -1,0 +1,16 @@
+// In the place of gpu_cuda.cpp where the program is built without a CUDA toolkit.
+
+#include "core/check.h"
+#include "train/gpu.h"
+
+namespace ssgpt::train {
+
+GpuCount count_gpus() {
+  return {.count = 0, .why_no_more = "this program was built without CUDA"};
+}
+
+GpuDescription current_gpu() {
+  SSGPT_CHECK(false, "this program was built without CUDA");
+}
+
+}  // namespace ssgpt::train
