@@ -39,12 +39,13 @@ def test_overrides_are_checked(program, override, word):
     fails(program, 2, word, arguments=["--set", override])
 
 
-@pytest.mark.parametrize("change, word", [
-    ({"data": {"format": "sft"}}, "data.format"),
-    ({"train": {"device": "cuda"}}, "train.device"),
-])
-def test_what_this_build_lacks_is_refused_by_name(program, change, word):
-    fails(program, 2, word, "not available in this build", changes=[change])
+def test_what_this_build_lacks_is_refused_by_name(program):
+    fails(program, 2, "data.format", "not available in this build", changes=[{"data": {"format": "sft"}}])
+
+
+def test_a_gpu_where_none_can_be_used(program):
+    program.environment["CUDA_VISIBLE_DEVICES"] = ""
+    fails(program, 2, "train.device is cuda", "no GPU", "train.device=cpu", changes=[{"train": {"device": "cuda"}}])
 
 
 def test_a_batch_that_does_not_divide(program):
