@@ -68,34 +68,66 @@ class ProfileScope {
   ProfileListener* listener_;
 };
 
-// Host time of every scope, added up by where it stands: scopes of one name inside different ones are kept
-// apart.
-class HostProfile : public ProfileListener {
+// Tells two listeners of every scope: `outer` hears of its beginning first and of its end last. Both outlive
+// it.
+class BothListen : public ProfileListener {
  public:
-  struct Entry {
-    std::string_view name;
-    int64_t parent = -1;  // index of the entry that it stands in; -1: in none
-    int64_t calls = 0;
-    double seconds = 0.0;  // with those of the entries inside
-    Work work;             // of the scope itself, not of those inside
-  };
+  BothListen(ProfileListener& outer, ProfileListener& inner) : outer_(outer), inner_(inner) {}
+  void begin(std::string_view name, const Work& work) override {
+    outer_.begin(name, work);
+    inner_.begin(name, work);
+  }
+  void end() override {
+    inner_.end();
+    outer_.end();
+  }
 
-  void begin(std::string_view name, const Work& work) override;
-  void end() override;
+ private:
+  ProfileListener& outer_;
+  ProfileListener& inner_;
+};
+
+// All scopes of one name that stand in the same place.
+struct ProfileEntry {
+  std::string_view name;
+  int64_t parent = -1;  // index of the entry that it stands in; -1: in none
+  int64_t calls = 0;
+  double seconds = 0.0;  // with those of the entries inside
+  Work work;             // of the scope itself, not of those inside
+};
+
+// Which entry a scope belongs to: scopes of one name inside different ones are kept apart.
+class ProfileEntries {
+ public:
+  size_t enter(std::string_view name, const Work& work);  // a scope begins; the index of its entry
+  size_t leave();                                         // the newest scope that is open ends; that of its
+  void add_seconds(size_t entry, double seconds) { entries_[entry].seconds += seconds; }
 
   // In the order of their first begin; a parent stands before what is inside it.
-  const std::vector<Entry>& entries() const { return entries_; }
+  const std::vector<ProfileEntry>& all() const { return entries_; }
   // Zeroes calls, seconds and work. No scope may be open.
   void reset();
 
  private:
+  std::vector<ProfileEntry> entries_;
+  std::vector<size_t> open_;
+};
+
+// Host time of every scope.
+class HostProfile : public ProfileListener {
+ public:
+  using Entry = ProfileEntry;
+
+  void begin(std::string_view name, const Work& work) override;
+  void end() override;
+
+  const std::vector<Entry>& entries() const { return entries_.all(); }
+  void reset() { entries_.reset(); }  // as that of ProfileEntries
+
+ private:
   using Clock = std::chrono::steady_clock;
-  struct Open {
-    size_t entry;
-    Clock::time_point begin;
-  };
-  std::vector<Entry> entries_;
-  std::vector<Open> open_;
+  ProfileEntries entries_;
+  std::vector<Clock::time_point> begins_;  // of the open scopes
 };
 
 }  // namespace ssgpt::core
