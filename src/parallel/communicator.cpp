@@ -29,6 +29,8 @@ constexpr std::chrono::seconds kConnectTimeout{300};
 constexpr double kTimeoutUntilKnown = 600.0;  // seconds; until the config is read
 constexpr Seconds kSameFailureWait{1.0};
 constexpr std::chrono::milliseconds kPoll{20};
+// By which the host may be ahead of its GPU when it comes to agree_on_stop().
+constexpr int64_t kStepsAhead = 2;
 constexpr const char* kStopKey = "stop";
 constexpr const char* kAnnouncedKey = "announced";
 
@@ -190,12 +192,15 @@ std::vector<double> Communicator::gather_double(double value) {
 }
 
 // Who received a signal after step k says: stop after step k + 1. Nobody can be beyond that step, since it
-// takes this rank to complete it; and everybody who completes it asks the store afterwards.
+// takes this rank to complete it; and everybody who completes it asks the store afterwards. On a GPU a rank
+// that asks after step n knows only that step n - kStepsAhead is complete, and may have asked too early as
+// late as after step k + kStepsAhead: the stop is one step later.
 int Communicator::agree_on_stop(int64_t step, int signal) {
   if (!impl_->store) return signal;
+  const int64_t last_step = step + 1 + (impl_->device.is_cpu() ? 0 : kStepsAhead);
   try {
     if (signal != 0 && !impl_->stop) {
-      impl_->stop = parse_stop(impl_->store->set_once(kStopKey, fmt::format("{} {}", step + 1, signal)));
+      impl_->stop = parse_stop(impl_->store->set_once(kStopKey, fmt::format("{} {}", last_step, signal)));
     } else if (!impl_->stop) {
       if (const auto text = impl_->store->get(kStopKey)) impl_->stop = parse_stop(*text);
     }

@@ -50,7 +50,8 @@ class Communicator {
 
   // The signal that any rank received, on all ranks after one and the same step; 0: go on. Called by every
   // rank after each step with its own signal (0: none). Costs one question to the store a step. A rank's next
-  // step must complete only after all ranks began it, as it does with a collective in it.
+  // step must complete only after all ranks began it, as it does with a collective in it. On a GPU, whose
+  // steps are queued, the caller has waited for the one two steps before; the stop comes two steps later.
   int agree_on_stop(int64_t step, int signal);
 
   // The ordinary end, on all ranks. Throws PeerFailure where another rank fails on its way there.

@@ -5,6 +5,7 @@
 #include "kernels/ops.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include <ATen/ops/zeros.h>
@@ -62,15 +63,24 @@ GradientReduction::GradientReduction(Communicator& communicator, at::Tensor grad
   buckets_ = plan_buckets(grad_.numel(), std::min(wanted, largest), granule);
   owned_ = shard_ ? owned_ranges(buckets_, communicator.rank(), communicator.world_size())
                   : std::vector<core::Range>{{.begin = 0, .end = grad_.numel()}};
+  if (!grad_.is_cpu() && communicator.environment().launcher != Launcher::kNone) {
+    clock_ = std::make_unique<StreamClock>(grad_.device());
+  }
+}
+
+Pending GradientReduction::start(const std::function<Pending(Collectives&)>& operation) {
+  Collectives& collectives = communicator_.collectives();
+  if (!clock_) return operation(collectives);
+  return clock_->follow([&] { return operation(collectives); });
 }
 
 void GradientReduction::final_from(int64_t offset) {
-  Collectives& collectives = communicator_.collectives();
   while (started_.size() < buckets_.size() && buckets_[started_.size()].begin >= offset) {
     const core::Range& bucket = buckets_[started_.size()];
     const at::Tensor slice = grad_.narrow(0, bucket.begin, bucket.size());
-    started_.push_back(shard_ ? collectives.start_reduce_scatter(slice)
-                              : collectives.start_all_reduce(slice));
+    started_.push_back(start([&](Collectives& collectives) {
+      return shard_ ? collectives.start_reduce_scatter(slice) : collectives.start_all_reduce(slice);
+    }));
   }
 }
 
@@ -82,15 +92,23 @@ void GradientReduction::finish() {
 }
 
 void GradientReduction::wait_for(std::vector<Pending>& pending) {
-  const Clock::time_point begin = Clock::now();
-  for (Pending& operation : pending) operation.wait();
-  time_.exposed += seconds_between(begin, Clock::now());
-  Clock::time_point busy_until = {};
-  for (const Pending& operation : pending) {  // in the order of their start
-    time_.total +=
-        std::max(0.0, seconds_between(std::max(busy_until, operation.started()), operation.ended()));
-    busy_until = std::max(busy_until, operation.ended());
+  const auto wait_for_all = [&] {
+    for (Pending& operation : pending) operation.wait();
+  };
+  if (clock_) {
+    clock_->wait(wait_for_all);
+    pending.clear();
+    return;
   }
+  const Clock::time_point begin = Clock::now();
+  wait_for_all();
+  host_time_.exposed += seconds_between(begin, Clock::now());
+  std::vector<Interval> intervals;
+  for (const Pending& operation : pending) {  // in the order of their start
+    intervals.push_back({.begin = seconds_between(begin, operation.started()),
+                         .end = seconds_between(begin, operation.ended())});
+  }
+  host_time_.total += covered(intervals);
   pending.clear();
 }
 
@@ -100,7 +118,8 @@ at::Tensor GradientReduction::squared_norm() {
     sum.add_(kernels::squared_norm(grad_.narrow(0, range.begin, range.size())));
   }
   if (shard_) {
-    std::vector<Pending> pending = {communicator_.collectives().start_all_reduce(sum)};
+    std::vector<Pending> pending;
+    pending.push_back(start([&](Collectives& collectives) { return collectives.start_all_reduce(sum); }));
     wait_for(pending);
   }
   return sum;
@@ -112,8 +131,9 @@ void GradientReduction::gather(const at::Tensor& flat) {
   const core::ProfileScope scope("gather");
   std::vector<Pending> pending;
   for (const core::Range& bucket : buckets_) {
-    pending.push_back(
-        communicator_.collectives().start_all_gather(flat.narrow(0, bucket.begin, bucket.size())));
+    pending.push_back(start([&](Collectives& collectives) {
+      return collectives.start_all_gather(flat.narrow(0, bucket.begin, bucket.size()));
+    }));
   }
   wait_for(pending);
 }

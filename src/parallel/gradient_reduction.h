@@ -5,10 +5,12 @@
 #pragma once
 
 #include "core/range.h"
+#include "parallel/communication_clock.h"
 #include "parallel/communicator.h"
 
-#include <chrono>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -27,12 +29,6 @@ std::vector<core::Range> owned_ranges(const std::vector<core::Range>& buckets, i
 // starts at a multiple of 128 bytes.
 int64_t flat_granule(int64_t world_size);
 
-// Host time of collectives since the start, seconds.
-struct CommunicationTime {
-  double exposed = 0.0;  // in which the main thread waited
-  double total = 0.0;    // in which at least one was under way
-};
-
 class GradientReduction {
  public:
   struct Options {
@@ -50,8 +46,8 @@ class GradientReduction {
   // Offsets fall; the last is 0. Starts what can be started, and does not wait.
   void final_from(int64_t offset);
 
-  // Waits for all of it. Then grad is the sum over ranks, in the owned ranges; elsewhere it is undefined.
-  // Throws PeerFailure.
+  // Waits for all of it; on a GPU, only its current stream does. Then grad is the sum over ranks, in the
+  // owned ranges; elsewhere it is undefined. Throws PeerFailure.
   void finish();
 
   // The square of the 2-norm of the whole summed gradient, after finish(): fp64 of one element on the device,
@@ -62,10 +58,12 @@ class GradientReduction {
   // Nothing to do where every rank updates all.
   void gather(const at::Tensor& flat);
 
-  const CommunicationTime& time() const { return time_; }
+  // Since the start; on a GPU, of what it has come through by now.
+  CommunicationTime time() const { return clock_ ? clock_->time() : host_time_; }
   int64_t num_buckets() const { return static_cast<int64_t>(buckets_.size()); }
 
  private:
+  Pending start(const std::function<Pending(Collectives&)>& operation);
   void wait_for(std::vector<Pending>& pending);
 
   Communicator& communicator_;
@@ -74,7 +72,8 @@ class GradientReduction {
   std::vector<core::Range> buckets_;  // in the order in which backward finishes them
   std::vector<core::Range> owned_;
   std::vector<Pending> started_;
-  CommunicationTime time_;
+  CommunicationTime host_time_;
+  std::unique_ptr<StreamClock> clock_;  // where ranks have GPUs
 };
 
 }  // namespace ssgpt::parallel
