@@ -33,7 +33,8 @@ struct TrainerState {
   double smoothed_weight = 0.0;
 };
 
-// Flat fp32 tensors on the CPU with the layout that they follow.
+// Flat fp32 tensors with the layout that they follow: of what is read or written on the CPU, of what trains
+// where it trains.
 struct FlatState {
   std::vector<model::Parameter> layout;
   at::Tensor master;

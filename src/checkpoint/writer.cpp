@@ -19,14 +19,15 @@ namespace ssgpt::checkpoint {
 
 namespace {
 
-// Copies `live` into `staged`, whose memory is kept from save to save.
+// Copies `live` into `staged`, whose memory is kept from save to save. A GPU copies into pinned memory
+// several times as fast.
 void stage_tensor(const at::Tensor& live, at::Tensor& staged) {
   if (!live.defined()) {
     staged = at::Tensor();
     return;
   }
   if (!staged.defined() || staged.numel() != live.numel()) {
-    staged = at::empty({live.numel()}, at::kFloat);
+    staged = at::empty({live.numel()}, at::TensorOptions(at::kFloat).pinned_memory(live.is_cuda()));
   }
   staged.copy_(live);
 }

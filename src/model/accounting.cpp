@@ -7,6 +7,7 @@
 #include "model/head.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace ssgpt::model {
 namespace {
@@ -53,6 +54,12 @@ int64_t gpu_workspace_bytes(const config::Config& config, bool bf16) {
   return attention + static_cast<int64_t>(kernels::cuda::kProductWorkspaceBytes);
 }
 
+// Of the copy of a tensor in the memory of the host. That of a GPU's is pinned, which ATen's allocator rounds
+// up to powers of two.
+int64_t copied_bytes(at::Device device, int64_t bytes) {
+  return device.is_cpu() ? bytes : static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(bytes)));
+}
+
 // Tokens and targets in int64, the number of keys in int32.
 int64_t gpu_batch_bytes(int64_t batch, int64_t time) {
   return batch * time * (2 * int64_t{sizeof(int64_t)} + int64_t{sizeof(int32_t)});
@@ -96,7 +103,7 @@ MemoryEstimate estimate_memory(const config::Config& config, bool bf16, int64_t 
   estimate.activations += device.is_cpu()
                               ? batch_bytes(batch, sequence_length)
                               : gpu_batch_bytes(batch, sequence_length) + gpu_workspace_bytes(config, bf16);
-  estimate.snapshot = count * kFp32Bytes + moments;
+  estimate.snapshot = copied_bytes(device, count * kFp32Bytes) + 2 * copied_bytes(device, moments / 2);
   // The swapped weights and moments stand beside the live ones, and beside the copy that an earlier
   // checkpoint left.
   const auto& swap = config.train.swap_attention;

@@ -75,6 +75,20 @@ TEST(ThroughputMeter, LeavesOutPausesAndOldSteps) {
   EXPECT_DOUBLE_EQ(meter.tokens_per_second().value(), 2.0);
 }
 
+// As on a GPU, where the time is known only when the device was waited for.
+TEST(ThroughputMeter, TakesSeveralStepsAtOnce) {
+  ThroughputMeter meter(/*window_seconds=*/10.0);
+  meter.start(at(0.0));
+  meter.add(400, at(8.0), /*num_steps=*/4);
+  EXPECT_DOUBLE_EQ(meter.tokens_per_second().value(), 50.0);
+  EXPECT_DOUBLE_EQ(meter.seconds_per_step().value(), 2.0);
+  meter.add(600, at(14.0), /*num_steps=*/6);
+  EXPECT_DOUBLE_EQ(meter.seconds_per_step().value(), 1.4);
+  meter.add(500, at(19.0), /*num_steps=*/5);  // the first four fell out of the window, together
+  EXPECT_DOUBLE_EQ(meter.tokens_per_second().value(), 100.0);
+  EXPECT_DOUBLE_EQ(meter.seconds_per_step().value(), 1.0);
+}
+
 TEST(ThroughputMeter, RefusesAStepWhilePaused) {
   ThroughputMeter meter;
   meter.start(at(0.0));

@@ -1,0 +1,98 @@
+// The estimate of a GPU's memory against the tensors that the model would allocate there. They are made on
+// the meta device, which has sizes and no memory, and which the model treats as it does every device that is
+// not a CPU.
+#include "kernels/cuda/product.h"
+#include "model/accounting.h"
+#include "model/buffers.h"
+#include "model/head.h"
+#include "model/support.h"
+
+#include <bit>
+#include <cstdint>
+#include <initializer_list>
+
+#include <gtest/gtest.h>
+
+namespace ssgpt::model {
+namespace {
+
+using Kind = config::AttentionKind;
+
+int64_t bytes(std::initializer_list<at::Tensor> tensors) {
+  int64_t total = 0;
+  for (const at::Tensor& tensor : tensors) {
+    if (tensor.defined()) total += static_cast<int64_t>(tensor.nbytes());
+  }
+  return total;
+}
+
+int64_t bytes_of(const NormActivations& norm) {
+  return bytes({norm.input, norm.output, norm.rstd});
+}
+
+int64_t bytes_of(const Buffers& buffers) {
+  int64_t total = bytes_of(buffers.final_norm);
+  for (const BlockActivations& block : buffers.blocks) {
+    total += bytes_of(block.attention_norm) + bytes_of(block.mlp_norm);
+    total += bytes({block.attention.qkv, block.attention.result.out, block.attention.result.logsumexp,
+                    block.mlp.gate_up, block.mlp.hidden});
+  }
+  const Scratch& scratch = buffers.scratch;
+  return total + bytes({buffers.logits, buffers.losses, buffers.d_residual, scratch.branch, scratch.d_normed,
+                        scratch.norm, scratch.attention.d_row_scale, scratch.attention.row_scale,
+                        scratch.attention.d_qkv, scratch.attention.workspace, scratch.mlp.d_hidden,
+                        scratch.mlp.weight});
+}
+
+TEST(GpuMemory, IsTheBuffersAndWhatAttentionAllocatesOfItself) {
+  constexpr int64_t kBatch = 3;
+  constexpr int64_t kTime = 128;
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    for (const Kind kind : {Kind::kSoftmax, Kind::kLearnedPn}) {
+      config::Config config;
+      config.model = small_spec(kind).config;
+      config.data.sequence_length = kTime;
+      config.train.device = config::Device::kCuda;
+      config.train.micro_batch_size = kBatch;
+      const int64_t layers = config.model.num_hidden_layers;
+      const int64_t hidden = config.model.hidden_size;
+      const int64_t heads = config.model.num_attention_heads;
+      const int64_t rows = kBatch * kTime;
+      const int64_t data = dtype == at::kFloat ? 4 : 2;
+
+      int64_t expected =
+          bytes_of(allocate_buffers({kBatch, kTime, layers}, config.model, kTime, at::kMeta, dtype));
+      expected += layers * rows * (hidden * data + heads * 4);  // output and logsumexp of each layer
+      expected += 3 * rows * hidden * data;                     // gradients of q, k and v
+      expected += rows * (heads + (dtype == at::kFloat ? 0 : hidden)) * 4;  // workspace of the backward
+      expected += static_cast<int64_t>(kernels::cuda::kProductWorkspaceBytes);
+      expected += rows * (8 + 8 + 4);  // tokens, targets, numbers of keys
+      EXPECT_EQ(estimate_memory(config, dtype == at::kBFloat16, /*num_ranks=*/1).activations, expected)
+          << to_string(kind) << " " << dtype;
+    }
+  }
+}
+
+TEST(GpuMemory, HoldsTheParametersWithThePaddedVocabulary) {
+  config::Config config;
+  config.model = small_spec(Kind::kSsmax).config;
+  config.data.sequence_length = 16;
+  config.train.device = config::Device::kCuda;
+  config.train.micro_batch_size = 1;
+  const int64_t padded = padded_vocab_size(at::kCUDA, config.model.vocab_size);
+  ASSERT_GT(padded, config.model.vocab_size);
+  const int64_t count =
+      count_parameters(config.model, 16) + (padded - config.model.vocab_size) * config.model.hidden_size;
+  EXPECT_EQ(estimate_memory(config, /*bf16=*/false, /*num_ranks=*/1).parameters, count * 16);
+  EXPECT_EQ(estimate_memory(config, /*bf16=*/true, /*num_ranks=*/1).parameters, count * 18);
+  const int64_t snapshot = estimate_memory(config, /*bf16=*/true, /*num_ranks=*/1).snapshot;
+  EXPECT_GE(snapshot, count * 12);  // three tensors, each rounded up to a power of two
+  EXPECT_LT(snapshot, count * 24);
+  EXPECT_EQ(snapshot % 3, 0);
+  EXPECT_TRUE(std::has_single_bit(static_cast<uint64_t>(snapshot / 3)));
+  config.parallel.zero_stage = 1;
+  EXPECT_EQ(estimate_memory(config, /*bf16=*/true, /*num_ranks=*/4).parameters, count * 12);
+}
+
+}  // namespace
+}  // namespace ssgpt::model
