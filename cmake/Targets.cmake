@@ -3,14 +3,17 @@
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM)
   set(CMAKE_CXX_COMPILER_LAUNCHER "${CCACHE_PROGRAM}")
+  set(CMAKE_CUDA_COMPILER_LAUNCHER "${CCACHE_PROGRAM}")
 endif()
 
 add_library(ssgpt_options INTERFACE)
 target_compile_options(ssgpt_options INTERFACE
-  -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wconversion
-  $<$<BOOL:${SSGPT_WARNINGS_AS_ERRORS}>:-Werror>)
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wconversion
+    $<$<BOOL:${SSGPT_WARNINGS_AS_ERRORS}>:-Werror>>
+  $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra $<$<BOOL:${SSGPT_WARNINGS_AS_ERRORS}>:-Werror=all-warnings>>)
 if(SSGPT_SANITIZE)
-  target_compile_options(ssgpt_options INTERFACE -fsanitize=address,undefined -fno-omit-frame-pointer)
+  target_compile_options(ssgpt_options INTERFACE
+    $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=address,undefined -fno-omit-frame-pointer>)
   target_link_options(ssgpt_options INTERFACE -fsanitize=address,undefined)
 endif()
 

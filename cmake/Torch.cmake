@@ -57,6 +57,18 @@ if(CUDAToolkit_FOUND)
     INTERFACE_INCLUDE_DIRECTORIES "${site_packages}/nvidia/nccl/include")
   list(APPEND CMAKE_BUILD_RPATH "${site_packages}/nvidia/cu13/lib" "${site_packages}/nvidia/nccl/lib"
     "${site_packages}/nvidia/cudnn/lib")
+  # Both as the wheel has them: the toolkit's own copies would be loaded beside Torch's.
+  foreach(library IN ITEMS cudart cublasLt)
+    add_library(${library} SHARED IMPORTED GLOBAL)
+    set_target_properties(${library} PROPERTIES IMPORTED_LOCATION "${site_packages}/nvidia/cu13/lib/lib${library}.so.13")
+  endforeach()
+  # The kernels of src/kernels/cuda: machine code for these, and PTX for what comes after the last.
+  set(SSGPT_CUDA_ARCHITECTURES 80-real 90-real 100 CACHE STRING "GPUs that the CUDA kernels are compiled for")
+  set(CMAKE_CUDA_ARCHITECTURES ${SSGPT_CUDA_ARCHITECTURES})
+  set(CMAKE_CUDA_COMPILER "${CUDAToolkit_NVCC_EXECUTABLE}")
+  enable_language(CUDA)
+  set(CMAKE_CUDA_RUNTIME_LIBRARY None)  # the target cudart above is linked by name
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")  # CMake 3.25 does not know that nvcc has it
   message(STATUS "LibTorch ${torch_version} with CUDA ${CUDAToolkit_VERSION}: ${TORCH_ROOT}")
 else()
   message(STATUS "LibTorch ${torch_version}, CPU only: ${TORCH_ROOT}")

@@ -5,31 +5,41 @@
 #include "model/rope.h"
 #include "model/work.h"
 
+#include <array>
+#include <memory>
+#include <optional>
 #include <tuple>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/_scaled_dot_product_efficient_attention.h>
+#include <ATen/ops/_scaled_dot_product_efficient_attention_backward.h>
+#include <ATen/ops/_scaled_dot_product_flash_attention.h>
+#include <ATen/ops/_scaled_dot_product_flash_attention_backward.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/zeros_like.h>
 
 namespace ssgpt::bench {
 namespace {
 
+constexpr double kNoDropout = 0.0;
+
 struct Rotation {
-  explicit Rotation(const KernelShape& s)
-      : tables(model::make_rope_tables(s.time, s.head_dim(), 10000.0, at::kCPU)),
-        num_keys(model::count_keys(s.batch, s.time, at::kCPU)),
+  Rotation(const KernelShape& s, at::Device device)
+      : tables(model::make_rope_tables(s.time, s.head_dim(), 10000.0, device)),
+        num_keys(model::count_keys(s.batch, s.time).to(device)),
         cos(at::cat({tables.cos, tables.cos}, -1).unsqueeze(1)),
         sin(at::cat({tables.sin, tables.sin}, -1).unsqueeze(1)),
-        row_scale{.position = model::make_log_table(s.time, at::kCPU),
-                  .scale = at::ones({s.heads}, at::kFloat),
+        row_scale{.position = model::make_log_table(s.time, device),
+                  .scale = at::ones({s.heads}, at::TensorOptions(device).dtype(at::kFloat)),
                   .bias = {}} {}
-  // The angle's sign is that of `sign`: -1 turns back.
+  // The angle's sign is that of `sign`: -1 turns back. In fp32, rounded to the dtype of x.
   at::Tensor rotate(const at::Tensor& x, double sign) const {
     const int64_t half = x.size(-1) / 2;
     const at::Tensor turned = at::cat({x.narrow(-1, half, half).neg(), x.narrow(-1, 0, half)}, -1);
-    return x * cos + turned * sin * sign;
+    return (x * cos + turned * sin * sign).to(x.scalar_type());
   }
   at::Tensor factor() const {  // (1, T, N, 1)
     return (row_scale.position.unsqueeze(-1) * row_scale.scale).unsqueeze(-1).unsqueeze(0);
@@ -41,9 +51,10 @@ struct Rotation {
   kernels::RowScale row_scale;
 };
 
-KernelRun rope_forward(const KernelShape& s, bool scaled) {
-  const at::Tensor qkv = random({s.batch, s.time, 3, s.heads, s.head_dim()});
-  const Rotation rotation(s);
+KernelRun rope_forward(const KernelShape& s, const model::Execution& execution, bool scaled) {
+  const TensorMaker make(execution);
+  const at::Tensor qkv = make.random({s.batch, s.time, 3, s.heads, s.head_dim()});
+  const Rotation rotation(s, execution.device);
   const kernels::RowScale row_scale = scaled ? rotation.row_scale : kernels::RowScale();
   const at::Tensor q = qkv.select(2, 0);
   const at::Tensor k = qkv.select(2, 1);
@@ -56,16 +67,17 @@ KernelRun rope_forward(const KernelShape& s, bool scaled) {
           [=] {
             rotation.rotate(k, 1.0);
             const at::Tensor rotated = rotation.rotate(q, 1.0);
-            return scaled ? rotated * rotation.factor() : rotated;
+            return scaled ? (rotated * rotation.factor()).to(q.scalar_type()) : rotated;
           }};
 }
 
-KernelRun rope_backward(const KernelShape& s, bool scaled) {
-  const at::Tensor qkv = random({s.batch, s.time, 3, s.heads, s.head_dim()});
-  const at::Tensor d_qkv = random({s.batch, s.time, 3, s.heads, s.head_dim()});
-  const Rotation rotation(s);
+KernelRun rope_backward(const KernelShape& s, const model::Execution& execution, bool scaled) {
+  const TensorMaker make(execution);
+  const at::Tensor qkv = make.random({s.batch, s.time, 3, s.heads, s.head_dim()});
+  const at::Tensor d_qkv = make.random({s.batch, s.time, 3, s.heads, s.head_dim()});
+  const Rotation rotation(s, execution.device);
   const kernels::RowScale row_scale = scaled ? rotation.row_scale : kernels::RowScale();
-  const at::Tensor d_row_scale = scaled ? zeros({s.batch, s.time, s.heads}) : at::Tensor();
+  const at::Tensor d_row_scale = scaled ? make.zeros_fp32({s.batch, s.time, s.heads}) : at::Tensor();
   const auto part = [d_qkv](int64_t index) {
     return d_qkv.select(2, index).transpose(1, 2);
   };
@@ -80,22 +92,25 @@ KernelRun rope_backward(const KernelShape& s, bool scaled) {
             at::Tensor d_q = d_qkv.select(2, 0);
             if (scaled) {
               (d_q * q).sum(-1).div_(rotation.factor().squeeze(-1).clamp_min(1e-20));
-              d_q = d_q * rotation.factor();
+              d_q = (d_q * rotation.factor()).to(q.scalar_type());
             }
             const at::Tensor turned_q = rotation.rotate(d_q, -1.0);
             return at::cat({turned_q, rotation.rotate(d_qkv.select(2, 1), -1.0), d_qkv.select(2, 2)}, 2);
           }};
 }
 
-KernelRun row_scale_backward(const KernelShape& s) {
-  const at::Tensor d_row_scale = random({s.batch, s.time, s.heads});
-  const Rotation rotation(s);
-  const at::Tensor d_scale = zeros({s.heads});
-  const at::Tensor plain_d_scale = zeros({s.heads});
+KernelRun row_scale_backward(const KernelShape& s, const model::Execution& execution) {
+  const TensorMaker make(execution);
+  const at::Tensor d_row_scale = make.random_fp32({s.batch, s.time, s.heads});
+  const Rotation rotation(s, execution.device);
+  const at::Tensor d_scale = make.zeros_fp32({s.heads});
+  const at::Tensor plain_d_scale = make.zeros_fp32({s.heads});
+  const at::Tensor scratch = make.zeros_fp32({kernels::row_scale_scratch(execution.device, s.heads, s.time)});
 
   return {model::traffic(d_row_scale, rotation.num_keys),
           [=] {
-            kernels::row_scale_backward(d_row_scale, rotation.num_keys, rotation.row_scale, d_scale, {}, {});
+            kernels::row_scale_backward(d_row_scale, rotation.num_keys, rotation.row_scale, d_scale, {}, {},
+                                        scratch);
             return d_scale;
           },
           [=] {
@@ -104,49 +119,91 @@ KernelRun row_scale_backward(const KernelShape& s) {
           }};
 }
 
-KernelRun attention(const KernelShape& s, bool backward) {
-  const at::Tensor qkv = random({s.batch, s.time, 3, s.heads, s.head_dim()});
-  const at::Tensor num_keys = model::count_keys(s.batch, s.time, at::kCPU);
-  const at::Tensor workspace = zeros({kernels::attention_workspace(s.time, s.head_dim())});
-  const at::Tensor out = zeros({s.batch, s.time, s.heads, s.head_dim()});
-  const at::Tensor d_out = random({s.batch, s.time, s.heads, s.head_dim()});
-  const at::Tensor logsumexp = zeros({s.batch, s.heads, s.time});
-  const auto part = [qkv](int64_t index) {
-    return qkv.select(2, index).transpose(1, 2);
-  };
+// What ATen has for a CPU, and for each dtype of a GPU.
+struct PlainAttention {
+  at::Tensor q, k, v;  // (B, N, T, H)
+  bool cpu, flash;
+
+  explicit PlainAttention(const at::Tensor& qkv)
+      : q(qkv.select(2, 0).transpose(1, 2)),
+        k(qkv.select(2, 1).transpose(1, 2)),
+        v(qkv.select(2, 2).transpose(1, 2)),
+        cpu(qkv.device().is_cpu()),
+        flash(qkv.scalar_type() == at::kBFloat16) {}
+
+  // out (B, N, T, H), log-sum-exp, and on a GPU the two states of a dropout that is none.
+  std::array<at::Tensor, 4> forward() const {
+    if (cpu) {
+      const auto [out, logsumexp] =
+          at::_scaled_dot_product_flash_attention_for_cpu(q, k, v, kNoDropout, /*is_causal=*/true);
+      return {out, logsumexp};
+    }
+    if (flash) {
+      const auto [out, logsumexp, starts_q, starts_k, time_q, time_k, seed, offset, mask] =
+          at::_scaled_dot_product_flash_attention(q, k, v, kNoDropout, /*is_causal=*/true);
+      return {out, logsumexp, seed, offset};
+    }
+    const auto [out, logsumexp, seed, offset] = at::_scaled_dot_product_efficient_attention(
+        q, k, v, /*attn_bias=*/std::nullopt, /*compute_log_sumexp=*/true, kNoDropout, /*is_causal=*/true);
+    return {out, logsumexp, seed, offset};
+  }
+
+  at::Tensor d_q(const at::Tensor& d_out, const std::array<at::Tensor, 4>& saved) const {
+    const auto& [out, logsumexp, seed, offset] = saved;
+    if (cpu) {
+      return std::get<0>(at::_scaled_dot_product_flash_attention_for_cpu_backward(
+          d_out, q, k, v, out, logsumexp, kNoDropout, /*is_causal=*/true));
+    }
+    if (flash) {
+      return std::get<0>(at::_scaled_dot_product_flash_attention_backward(
+          d_out, q, k, v, out, logsumexp, /*cum_seq_q=*/at::Tensor(), /*cum_seq_k=*/at::Tensor(), q.size(2),
+          k.size(2), kNoDropout, /*is_causal=*/true, seed, offset));
+    }
+    return std::get<0>(at::_scaled_dot_product_efficient_attention_backward(
+        d_out, q, k, v, /*attn_bias=*/at::Tensor(), out, logsumexp, seed, offset, kNoDropout,
+        {true, true, true, false}, /*is_causal=*/true));
+  }
+};
+
+KernelRun attention(const KernelShape& s, const model::Execution& execution, bool backward) {
+  const TensorMaker make(execution);
+  const bool cpu = execution.device.is_cpu();
+  const auto backend = execution.attention_backend;
+  const at::Tensor qkv = make.random({s.batch, s.time, 3, s.heads, s.head_dim()});
+  const kernels::Spans spans = {
+      .num_keys = model::count_keys(s.batch, s.time).to(execution.device), .starts = {}, .longest = 0};
+  const at::Tensor workspace =
+      make.zeros_fp32({kernels::attention_workspace(execution.device, s.time, s.head_dim())});
+  const at::Tensor d_out = make.random({s.batch, s.time, s.heads, s.head_dim()});
+  const auto result = std::make_shared<kernels::AttentionResult>();
+  if (cpu) {
+    result->out = make.zeros({s.batch, s.time, s.heads, s.head_dim()});
+    result->logsumexp = make.zeros_fp32({s.batch, s.heads, s.time});
+  }
+  const PlainAttention plain(qkv);
+  const double bytes_forward = model::traffic(qkv, d_out).bytes;  // the output is as large as its gradient
   if (!backward) {
-    return {model::attention_work(/*products=*/2, s.batch, s.time, s.heads, s.head_dim(),
-                                  model::traffic(qkv, out).bytes),
+    return {model::attention_work(/*products=*/2, s.batch, s.time, s.heads, s.head_dim(), bytes_forward),
             [=] {
-              kernels::attention_forward(qkv, num_keys, workspace, out, logsumexp);
-              return out;
+              kernels::attention_forward(qkv, spans, backend, workspace, *result);
+              return result->out;
             },
             [=] {
-              return std::get<0>(at::_scaled_dot_product_flash_attention_for_cpu(part(0), part(1), part(2),
-                                                                                 /*dropout_p=*/0.0,
-                                                                                 /*is_causal=*/true))
-                  .transpose(1, 2);
+              return plain.forward()[0].transpose(1, 2);
             }};
   }
-  kernels::attention_forward(qkv, num_keys, workspace, out, logsumexp);
-  const at::Tensor d_qkv = zeros({s.batch, s.time, 3, s.heads, s.head_dim()});
-  const auto [plain_out, plain_logsumexp] = at::_scaled_dot_product_flash_attention_for_cpu(
-      part(0), part(1), part(2), /*dropout_p=*/0.0, /*is_causal=*/true);
-  const at::Tensor saved_out = plain_out;
-  const at::Tensor saved_logsumexp = plain_logsumexp;
-  return {
-      model::attention_work(/*products=*/5, s.batch, s.time, s.heads, s.head_dim(),
-                            model::traffic(qkv, out, d_out, d_qkv).bytes),
-      [=] {
-        kernels::attention_backward(d_out, qkv, out, logsumexp, num_keys, workspace, d_qkv);
-        return d_qkv.select(2, 0);
-      },
-      [=] {
-        return std::get<0>(at::_scaled_dot_product_flash_attention_for_cpu_backward(
-                               d_out.transpose(1, 2), part(0), part(1), part(2), saved_out, saved_logsumexp,
-                               /*dropout_p=*/0.0, /*is_causal=*/true))
-            .transpose(1, 2);
-      }};
+  kernels::attention_forward(qkv, spans, backend, workspace, *result);
+  const at::Tensor d_qkv = cpu ? at::zeros_like(qkv) : at::Tensor();
+  const std::array<at::Tensor, 4> saved = plain.forward();
+  return {model::attention_work(/*products=*/5, s.batch, s.time, s.heads, s.head_dim(),
+                                bytes_forward + model::traffic(d_out, qkv).bytes),
+          [=] {
+            const auto d = kernels::attention_backward(d_out, qkv, *result, spans, backend, workspace, d_qkv);
+            return d.d_q.transpose(1, 2);
+          },
+          [=] {
+            return plain.d_q(d_out.transpose(1, 2), saved).transpose(1, 2);
+          }};
 }
 
 }  // namespace
@@ -154,29 +211,29 @@ KernelRun attention(const KernelShape& s, bool backward) {
 std::vector<KernelCase> attention_cases() {
   return {
       {"rope_forward",
-       [](const KernelShape& s) {
-         return rope_forward(s, /*scaled=*/false);
+       [](const KernelShape& s, const model::Execution& execution) {
+         return rope_forward(s, execution, /*scaled=*/false);
        }},
       {"rope_forward_scaled",
-       [](const KernelShape& s) {
-         return rope_forward(s, /*scaled=*/true);
+       [](const KernelShape& s, const model::Execution& execution) {
+         return rope_forward(s, execution, /*scaled=*/true);
        }},
       {"rope_backward",
-       [](const KernelShape& s) {
-         return rope_backward(s, /*scaled=*/false);
+       [](const KernelShape& s, const model::Execution& execution) {
+         return rope_backward(s, execution, /*scaled=*/false);
        }},
       {"rope_backward_scaled",
-       [](const KernelShape& s) {
-         return rope_backward(s, /*scaled=*/true);
+       [](const KernelShape& s, const model::Execution& execution) {
+         return rope_backward(s, execution, /*scaled=*/true);
        }},
       {"row_scale_backward", row_scale_backward},
       {"attention_forward",
-       [](const KernelShape& s) {
-         return attention(s, /*backward=*/false);
+       [](const KernelShape& s, const model::Execution& execution) {
+         return attention(s, execution, /*backward=*/false);
        }},
       {"attention_backward",
-       [](const KernelShape& s) {
-         return attention(s, /*backward=*/true);
+       [](const KernelShape& s, const model::Execution& execution) {
+         return attention(s, execution, /*backward=*/true);
        }},
   };
 }

@@ -10,34 +10,34 @@
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_log_softmax.h>
 #include <ATen/ops/_log_softmax_backward_data.h>
+#include <ATen/ops/addmm.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/dot.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/embedding_dense_backward.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/nll_loss_backward.h>
 #include <ATen/ops/nll_loss_forward.h>
-#include <ATen/ops/ones.h>
 #include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
 #include <ATen/ops/rms_norm.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/silu_backward.h>
+#include <ATen/ops/zeros.h>
 
 namespace ssgpt::bench {
 namespace {
 
 constexpr double kNormEps = 1e-5;
 
-at::Tensor random_ids(int64_t count, int64_t below) {
-  return at::randint(below, {count}, at::TensorOptions().dtype(at::kLong));
-}
-
-KernelRun rms_norm_forward(const KernelShape& s) {
-  const at::Tensor x = random({s.rows(), s.hidden});
-  const at::Tensor weight = random({s.hidden});
-  const at::Tensor out = zeros({s.rows(), s.hidden});
-  const at::Tensor rstd = zeros({s.rows()});
+KernelRun rms_norm_forward(const KernelShape& s, const model::Execution& execution) {
+  const TensorMaker make(execution);
+  const at::Tensor x = make.random({s.rows(), s.hidden});
+  const at::Tensor weight = make.random({s.hidden});
+  const at::Tensor out = make.zeros({s.rows(), s.hidden});
+  const at::Tensor rstd = make.zeros_fp32({s.rows()});
   return {model::traffic(x, out),
           [=] {
             kernels::rms_norm_forward(x, weight, kNormEps, out, rstd);
@@ -48,13 +48,14 @@ KernelRun rms_norm_forward(const KernelShape& s) {
           }};
 }
 
-KernelRun add_rms_norm_forward(const KernelShape& s) {
-  const at::Tensor residual = random({s.rows(), s.hidden});
-  const at::Tensor branch = random({s.rows(), s.hidden});
-  const at::Tensor weight = random({s.hidden});
-  const at::Tensor sum = zeros({s.rows(), s.hidden});
-  const at::Tensor out = zeros({s.rows(), s.hidden});
-  const at::Tensor rstd = zeros({s.rows()});
+KernelRun add_rms_norm_forward(const KernelShape& s, const model::Execution& execution) {
+  const TensorMaker make(execution);
+  const at::Tensor residual = make.random({s.rows(), s.hidden});
+  const at::Tensor branch = make.random({s.rows(), s.hidden});
+  const at::Tensor weight = make.random({s.hidden});
+  const at::Tensor sum = make.zeros({s.rows(), s.hidden});
+  const at::Tensor out = make.zeros({s.rows(), s.hidden});
+  const at::Tensor rstd = make.zeros_fp32({s.rows()});
   return {model::traffic(residual, branch, sum, out),
           [=] {
             kernels::add_rms_norm_forward(residual, branch, weight, kNormEps, sum, out, rstd);
@@ -65,17 +66,18 @@ KernelRun add_rms_norm_forward(const KernelShape& s) {
           }};
 }
 
-KernelRun rms_norm_backward(const KernelShape& s) {
-  const at::Tensor x = random({s.rows(), s.hidden});
-  const at::Tensor d_out = random({s.rows(), s.hidden});
-  const at::Tensor weight = random({s.hidden});
-  const at::Tensor d_x = zeros({s.rows(), s.hidden});
-  const at::Tensor d_weight = zeros({s.hidden});
-  const at::Tensor plain_d_x = zeros({s.rows(), s.hidden});
-  const at::Tensor plain_d_weight = zeros({s.hidden});
+KernelRun rms_norm_backward(const KernelShape& s, const model::Execution& execution) {
+  const TensorMaker make(execution);
+  const at::Tensor x = make.random({s.rows(), s.hidden});
+  const at::Tensor d_out = make.random({s.rows(), s.hidden});
+  const at::Tensor weight = make.random({s.hidden});
+  const at::Tensor d_x = make.zeros({s.rows(), s.hidden});
+  const at::Tensor d_weight = make.zeros_fp32({s.hidden});
+  const at::Tensor plain_d_x = make.zeros({s.rows(), s.hidden});
+  const at::Tensor plain_d_weight = make.zeros_fp32({s.hidden});
 
-  const at::Tensor rstd = x.square().mean(-1).add_(kNormEps).rsqrt_();
-  const at::Tensor scratch = zeros({kernels::num_row_chunks(s.rows()), s.hidden});
+  const at::Tensor rstd = x.to(at::kFloat).square().mean(-1).add_(kNormEps).rsqrt_();
+  const at::Tensor scratch = make.zeros_fp32({kernels::num_row_chunks(s.rows()), s.hidden});
   return {model::traffic(d_out, x, d_x, d_x),
           [=] {
             kernels::rms_norm_backward(d_out, x, weight, rstd, d_x, d_weight, scratch);
@@ -90,11 +92,12 @@ KernelRun rms_norm_backward(const KernelShape& s) {
           }};
 }
 
-// d_out^T x, x W^T and d_out W of the feed-forward's first product.
+// d_out^T x, x W^T and d_out W of the feed-forward's first product. What is accumulated is fp32.
 KernelRun product(const at::Tensor& a, const at::Tensor& b, bool accumulate) {
-  const at::Tensor out = zeros({a.size(0), b.size(1)});
-  const at::Tensor plain_out = zeros({a.size(0), b.size(1)});
-
+  const at::TensorOptions options = accumulate ? a.options().dtype(at::kFloat) : a.options();
+  const at::Tensor out = at::zeros({a.size(0), b.size(1)}, options);
+  const at::Tensor plain_out = at::zeros({a.size(0), b.size(1)}, options);
+  const bool widens = out.scalar_type() != a.scalar_type();
   return {model::product_work(a.size(0), b.size(1), a.size(1), model::traffic(a, b, out).bytes),
           [=] {
             kernels::matrix_product(a, b, accumulate, out);
@@ -102,22 +105,29 @@ KernelRun product(const at::Tensor& a, const at::Tensor& b, bool accumulate) {
           },
           [=] {
             at::Tensor result = plain_out;
-            return accumulate ? result.addmm_(a, b) : at::mm_out(result, a, b);
+            if (!accumulate) return at::mm_out(result, a, b);
+            return widens ? at::addmm_out(result, result, a, b, at::kFloat) : result.addmm_(a, b);
           }};
 }
-KernelRun product_forward(const KernelShape& s) {
-  return product(random({s.rows(), s.hidden}), random({2 * s.ff, s.hidden}).t(), /*accumulate=*/false);
+KernelRun product_forward(const KernelShape& s, const model::Execution& execution) {
+  const TensorMaker make(execution);
+  return product(make.random({s.rows(), s.hidden}), make.random({2 * s.ff, s.hidden}).t(),
+                 /*accumulate=*/false);
 }
-KernelRun product_input_gradient(const KernelShape& s) {
-  return product(random({s.rows(), 2 * s.ff}), random({2 * s.ff, s.hidden}), /*accumulate=*/false);
+KernelRun product_input_gradient(const KernelShape& s, const model::Execution& execution) {
+  const TensorMaker make(execution);
+  return product(make.random({s.rows(), 2 * s.ff}), make.random({2 * s.ff, s.hidden}), /*accumulate=*/false);
 }
-KernelRun product_weight_gradient(const KernelShape& s) {
-  return product(random({s.rows(), 2 * s.ff}).t(), random({s.rows(), s.hidden}), /*accumulate=*/true);
+KernelRun product_weight_gradient(const KernelShape& s, const model::Execution& execution) {
+  const TensorMaker make(execution);
+  return product(make.random({s.rows(), 2 * s.ff}).t(), make.random({s.rows(), s.hidden}),
+                 /*accumulate=*/true);
 }
 
-KernelRun swiglu_forward(const KernelShape& s) {
-  const at::Tensor gate_up = random({s.rows(), 2 * s.ff});
-  const at::Tensor out = zeros({s.rows(), s.ff});
+KernelRun swiglu_forward(const KernelShape& s, const model::Execution& execution) {
+  const TensorMaker make(execution);
+  const at::Tensor gate_up = make.random({s.rows(), 2 * s.ff});
+  const at::Tensor out = make.zeros({s.rows(), s.ff});
   return {model::traffic(gate_up, out),
           [=] {
             kernels::swiglu_forward(gate_up, out);
@@ -128,10 +138,11 @@ KernelRun swiglu_forward(const KernelShape& s) {
           }};
 }
 
-KernelRun swiglu_backward(const KernelShape& s) {
-  const at::Tensor gate_up = random({s.rows(), 2 * s.ff});
-  const at::Tensor d_out = random({s.rows(), s.ff});
-  const at::Tensor d_gate_up = zeros({s.rows(), 2 * s.ff});
+KernelRun swiglu_backward(const KernelShape& s, const model::Execution& execution) {
+  const TensorMaker make(execution);
+  const at::Tensor gate_up = make.random({s.rows(), 2 * s.ff});
+  const at::Tensor d_out = make.random({s.rows(), s.ff});
+  const at::Tensor d_gate_up = make.zeros({s.rows(), 2 * s.ff});
   return {model::traffic(d_out, gate_up, d_gate_up),
           [=] {
             kernels::swiglu_backward(d_out, gate_up, d_gate_up);
@@ -144,11 +155,13 @@ KernelRun swiglu_backward(const KernelShape& s) {
           }};
 }
 
-KernelRun cross_entropy(const KernelShape& s, bool backward) {
-  const int64_t rows = model::logits_chunk_rows(s.rows(), s.vocab);
-  const at::Tensor logits = random({rows, s.vocab});
-  const at::Tensor targets = random_ids(rows, s.vocab);
-  const at::Tensor losses = zeros({rows});
+// The logits of one chunk of the head. ATen's softmax of bf16 is that of fp32 copies, as under autocast.
+KernelRun cross_entropy(const KernelShape& s, const model::Execution& execution, bool backward) {
+  const TensorMaker make(execution);
+  const int64_t rows = model::logits_chunk_rows(execution.device, s.rows(), s.vocab);
+  const at::Tensor logits = make.random({rows, model::padded_vocab_size(execution.device, s.vocab)});
+  const at::Tensor targets = make.ids(rows, s.vocab);
+  const at::Tensor losses = make.zeros_fp32({rows});
   const int64_t vocab = s.vocab;
 
   if (!backward) {
@@ -158,30 +171,33 @@ KernelRun cross_entropy(const KernelShape& s, bool backward) {
               return losses;
             },
             [=] {
-              return at::cross_entropy_loss(logits, targets, {}, at::Reduction::None);
+              const at::Tensor predicted = logits.narrow(1, 0, vocab).to(at::kFloat);
+              return at::cross_entropy_loss(predicted, targets, {}, at::Reduction::None);
             }};
   }
-  const at::Tensor one = at::ones({}, at::kFloat);
+  const at::Tensor one = make.constant(1.0, {});
   return {model::traffic(logits, logits),
           // The gradient of a gradient takes as long as that of logits: its values do not matter.
           [=] {
             kernels::cross_entropy_forward_backward(logits, targets, vocab, losses);
-            return logits;
+            return logits.narrow(1, 0, vocab);
           },
           [=] {
-            const at::Tensor log_probability = at::_log_softmax(logits, 1, /*half_to_float=*/false);
+            const at::Tensor predicted = logits.narrow(1, 0, vocab).to(at::kFloat);
+            const at::Tensor log_probability = at::_log_softmax(predicted, 1, /*half_to_float=*/false);
             const auto [loss, weight] =
                 at::nll_loss_forward(log_probability, targets, {}, at::Reduction::Sum, /*ignore_index=*/-100);
             const at::Tensor d = at::nll_loss_backward(one, log_probability, targets, {}, at::Reduction::Sum,
                                                        /*ignore_index=*/-100, weight);
-            return at::_log_softmax_backward_data(d, log_probability, 1, at::kFloat);
+            return at::_log_softmax_backward_data(d, log_probability, 1, at::kFloat).to(logits.scalar_type());
           }};
 }
 
-KernelRun embedding_forward(const KernelShape& s) {
-  const at::Tensor tokens = random_ids(s.rows(), s.vocab);
-  const at::Tensor table = random({s.vocab, s.hidden});
-  const at::Tensor out = zeros({s.rows(), s.hidden});
+KernelRun embedding_forward(const KernelShape& s, const model::Execution& execution) {
+  const TensorMaker make(execution);
+  const at::Tensor tokens = make.ids(s.rows(), s.vocab);
+  const at::Tensor table = make.random({s.vocab, s.hidden});
+  const at::Tensor out = make.zeros({s.rows(), s.hidden});
   return {model::traffic(out, out),
           [=] {
             kernels::embedding_forward(tokens, table, out);
@@ -192,11 +208,12 @@ KernelRun embedding_forward(const KernelShape& s) {
           }};
 }
 
-KernelRun embedding_backward(const KernelShape& s) {
-  const at::Tensor tokens = random_ids(s.rows(), s.vocab);
-  const at::Tensor d_out = random({s.rows(), s.hidden});
-  const at::Tensor d_table = zeros({s.vocab, s.hidden});
-  const at::Tensor plain_d_table = zeros({s.vocab, s.hidden});
+KernelRun embedding_backward(const KernelShape& s, const model::Execution& execution) {
+  const TensorMaker make(execution);
+  const at::Tensor tokens = make.ids(s.rows(), s.vocab);
+  const at::Tensor d_out = make.random({s.rows(), s.hidden});
+  const at::Tensor d_table = make.zeros_fp32({s.vocab, s.hidden});
+  const at::Tensor plain_d_table = make.zeros_fp32({s.vocab, s.hidden});
 
   return {model::traffic(d_out, d_out, d_out),
           [=] {
@@ -210,28 +227,34 @@ KernelRun embedding_backward(const KernelShape& s) {
           }};
 }
 
-KernelRun squared_norm(const KernelShape& s) {
-  const at::Tensor flat = random({s.flat});
+KernelRun squared_norm(const KernelShape& s, const model::Execution& execution) {
+  const TensorMaker make(execution);
+  const at::Tensor flat = make.random_fp32({s.flat});
   return {model::traffic(flat), [=] { return kernels::squared_norm(flat); },
           [=] {
             return at::dot(flat, flat);
           }};
 }
 
-KernelRun adamw_update(const KernelShape& s) {
-  const at::Tensor master = random({s.flat});
-  const at::Tensor grad = random({s.flat});
-  const at::Tensor first = zeros({s.flat});
-  const at::Tensor second = zeros({s.flat});
-  const at::Tensor factor = at::ones({1}, at::kFloat);
-  const at::Tensor steps = at::ones({}, at::kFloat).mul_(10.0);
+KernelRun adamw_update(const KernelShape& s, const model::Execution& execution) {
+  const TensorMaker make(execution);
+  const at::Tensor master = make.random_fp32({s.flat});
+  const at::Tensor grad = make.random_fp32({s.flat});
+  const at::Tensor first = make.zeros_fp32({s.flat});
+  const at::Tensor second = make.zeros_fp32({s.flat});
+  const at::Tensor factor = make.constant(1.0, {1});
+  const at::Tensor steps = make.constant(10.0, {});
   const at::Tensor plain_master = master.clone();
   const at::Tensor plain_first = first.clone();
   const at::Tensor plain_second = second.clone();
 
-  return {model::traffic(master, grad, first, second, master, first, second),
+  const bool has_shadow = execution.dtype == at::kBFloat16;
+  const at::Tensor shadow = has_shadow ? make.zeros({s.flat}) : at::Tensor();
+  const at::Tensor plain_shadow = has_shadow ? make.zeros({s.flat}) : at::Tensor();
+
+  return {model::traffic(master, grad, first, second, master, first, second, shadow),
           [=] {
-            kernels::adamw_update(master, grad, first, second, 0, master.numel(), /*lr=*/1e-4, /*beta1=*/0.9,
+            kernels::adamw_update(master, grad, first, second, shadow, /*lr=*/1e-4, /*beta1=*/0.9,
                                   /*beta2=*/0.95, /*eps=*/1e-8, /*weight_decay=*/0.1, /*step=*/10, factor);
             return master;
           },
@@ -240,15 +263,44 @@ KernelRun adamw_update(const KernelShape& s) {
                               /*beta1=*/0.9,
                               /*beta2=*/0.95, /*weight_decay=*/0.1, /*eps=*/1e-8, /*amsgrad=*/false,
                               /*maximize=*/false);
+            if (plain_shadow.defined()) plain_shadow.copy_(plain_master);
             return plain_master;
           }};
 }
 
 }  // namespace
 
-const std::vector<KernelShape>& kernel_shapes() {
-  // The paper's parameters would fill 650 MB a flat tensor; 32M elements are as far beyond every cache.
-  static const std::vector<KernelShape> shapes = {{.name = "quickstart",
+at::Tensor TensorMaker::random(at::IntArrayRef shape) const {
+  return at::randn(shape, data_).mul_(0.1);
+}
+at::Tensor TensorMaker::random_fp32(at::IntArrayRef shape) const {
+  return at::randn(shape, fp32_).mul_(0.1);
+}
+at::Tensor TensorMaker::zeros(at::IntArrayRef shape) const {
+  return at::zeros(shape, data_);
+}
+at::Tensor TensorMaker::zeros_fp32(at::IntArrayRef shape) const {
+  return at::zeros(shape, fp32_);
+}
+at::Tensor TensorMaker::ids(int64_t count, int64_t below) const {
+  return at::randint(below, {count}, data_.dtype(at::kLong));
+}
+at::Tensor TensorMaker::constant(double value, at::IntArrayRef shape) const {
+  return at::full(shape, value, fp32_);
+}
+
+const std::vector<KernelShape>& kernel_shapes(at::Device device) {
+  static const KernelShape kPaper = {.name = "paper",
+                                     .batch = 2,
+                                     .time = 1024,
+                                     .hidden = 768,
+                                     .heads = 12,
+                                     .ff = 2048,
+                                     .vocab = 50257,
+                                     .flat = 1 << 25};
+  // The paper's parameters would fill 650 MB a flat tensor; 32M elements are as far beyond every cache of a
+  // CPU. A GPU has room for them, and takes the micro-batch that it is trained with.
+  static const std::vector<KernelShape> of_cpu = {{.name = "quickstart",
                                                    .batch = 8,
                                                    .time = 512,
                                                    .hidden = 256,
@@ -256,15 +308,14 @@ const std::vector<KernelShape>& kernel_shapes() {
                                                    .ff = 688,
                                                    .vocab = 4096,
                                                    .flat = 6'800'000},
-                                                  {.name = "paper",
-                                                   .batch = 2,
-                                                   .time = 1024,
-                                                   .hidden = 768,
-                                                   .heads = 12,
-                                                   .ff = 2048,
-                                                   .vocab = 50257,
-                                                   .flat = 1 << 25}};
-  return shapes;
+                                                  kPaper};
+  static const std::vector<KernelShape> of_gpu = [] {
+    KernelShape paper = kPaper;
+    paper.batch = 32;
+    paper.flat = 162'000'000;
+    return std::vector<KernelShape>{paper};
+  }();
+  return device.is_cpu() ? of_cpu : of_gpu;
 }
 
 const std::vector<KernelCase>& kernel_cases() {
@@ -273,18 +324,18 @@ const std::vector<KernelCase>& kernel_cases() {
         {"rms_norm_forward", rms_norm_forward},
         {"add_rms_norm_forward", add_rms_norm_forward},
         {"rms_norm_backward", rms_norm_backward},
-        {"matrix_product_forward", product_forward},
-        {"matrix_product_input_gradient", product_input_gradient},
-        {"matrix_product_weight_gradient", product_weight_gradient},
+        {"matrix_product_forward", product_forward, /*only_fp32_on_cpu=*/true},
+        {"matrix_product_input_gradient", product_input_gradient, /*only_fp32_on_cpu=*/true},
+        {"matrix_product_weight_gradient", product_weight_gradient, /*only_fp32_on_cpu=*/true},
         {"swiglu_forward", swiglu_forward},
         {"swiglu_backward", swiglu_backward},
         {"cross_entropy_forward",
-         [](const KernelShape& s) {
-           return cross_entropy(s, /*backward=*/false);
+         [](const KernelShape& s, const model::Execution& execution) {
+           return cross_entropy(s, execution, /*backward=*/false);
          }},
         {"cross_entropy_forward_backward",
-         [](const KernelShape& s) {
-           return cross_entropy(s, /*backward=*/true);
+         [](const KernelShape& s, const model::Execution& execution) {
+           return cross_entropy(s, execution, /*backward=*/true);
          }},
         {"embedding_forward", embedding_forward},
         {"embedding_backward", embedding_backward},
@@ -296,6 +347,10 @@ const std::vector<KernelCase>& kernel_cases() {
     return all;
   }();
   return cases;
+}
+
+bool can_run(const KernelCase& one, const model::Execution& execution) {
+  return !(one.only_fp32_on_cpu && execution.device.is_cpu() && execution.dtype != at::kFloat);
 }
 
 }  // namespace ssgpt::bench

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/profile.h"
+#include "model/gpt.h"
 
 #include <cstdint>
 #include <functional>
@@ -19,10 +20,11 @@ struct KernelShape {
   int64_t rows() const { return batch * time; }
   int64_t head_dim() const { return hidden / heads; }
 };
-const std::vector<KernelShape>& kernel_shapes();
+const std::vector<KernelShape>& kernel_shapes(at::Device device);
 
-// An operation on tensors of its own. Both sides return the result, or one of them, which the next call may
-// overwrite. The fused side may work in place on what the plain side reads.
+// An operation on tensors of its own, on the device and of the dtype that it was prepared for. On a GPU a
+// call queues the work and does not wait for it. Both sides return the result, or one of them, which the next
+// call may overwrite. The fused side may work in place on what the plain side reads.
 struct KernelRun {
   core::Work work;                    // of one call
   std::function<at::Tensor()> fused;  // of kernels/ops.h
@@ -32,8 +34,10 @@ struct KernelRun {
 
 struct KernelCase {
   std::string name;
-  std::function<KernelRun(const KernelShape&)> prepare;
+  std::function<KernelRun(const KernelShape&, const model::Execution&)> prepare;
+  bool only_fp32_on_cpu = false;
 };
 const std::vector<KernelCase>& kernel_cases();
+bool can_run(const KernelCase& one, const model::Execution& execution);
 
 }  // namespace ssgpt::bench

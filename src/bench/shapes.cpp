@@ -18,12 +18,12 @@ struct Shape {
 constexpr std::array<Shape, 2> kShapes = {{{"quickstart", R"(
 model: {vocab_size: 4096, hidden_size: 256, num_hidden_layers: 6, num_attention_heads: 4, intermediate_size: 688}
 data: {sequence_length: 512}
-train: {dtype: float32, max_steps: 1000000, global_batch_size: 8, micro_batch_size: 8}
+train: {device: cpu, dtype: float32, max_steps: 1000000, global_batch_size: 8, micro_batch_size: 8}
 )"},
                                            {"paper", R"(
 model: {vocab_size: 50257, hidden_size: 768, num_hidden_layers: 12, num_attention_heads: 12, intermediate_size: 2048}
 data: {sequence_length: 1024}
-train: {dtype: float32, max_steps: 1000000, global_batch_size: 2, micro_batch_size: 2}
+train: {device: cpu, dtype: float32, max_steps: 1000000, global_batch_size: 2, micro_batch_size: 2}
 )"}}};
 
 }  // namespace

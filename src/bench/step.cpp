@@ -1,9 +1,12 @@
 #include "bench/step.h"
 
+#include "bench/device_profile.h"
 #include "bench/random_tokens.h"
 #include "core/check.h"
 #include "core/memory.h"
+#include "kernels/cuda/nvtx.h"
 #include "model/accounting.h"
+#include "model/device_timing.h"
 #include "report/statistics.h"
 #include "train/data_sources.h"
 #include "train/device.h"
@@ -14,16 +17,19 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <numeric>
 #include <utility>
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/ones.h>
 
 namespace ssgpt::bench {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+// Steps that a GPU takes between two waits: what its queue runs dry of at the end of a group does not count.
+constexpr int64_t kGroup = 10;
+constexpr int64_t kProfiledSteps = 5;
 
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
@@ -40,7 +46,7 @@ model::GPTSpec spec_of(const config::Config& config) {
 
 // Rank 0 chooses what `auto` stands for.
 config::Config resolve_and_open(config::Config config, parallel::Communicator& communicator) {
-  train::resolve_together(config, communicator.board());
+  train::resolve_together(config, communicator);
   parallel::require_agreement(communicator.board(), "benchmark",
                               {{.name = "the config", .value = config::dump(config)}});
   communicator.open(train::execution_of(config.train).device, config.parallel.timeout_s);
@@ -50,7 +56,8 @@ config::Config resolve_and_open(config::Config config, parallel::Communicator& c
 }  // namespace
 
 StepRunner::StepRunner(const config::Config& config, parallel::Communicator& communicator)
-    : tokens_(random_tokens(num_windows(config) * config.data.sequence_length + 1, config.model.vocab_size)),
+    : device_(train::execution_of(config.train).device),
+      tokens_(random_tokens(num_windows(config) * config.data.sequence_length + 1, config.model.vocab_size)),
       training_step_(config, spec_of(config), train::execution_of(config.train), communicator),
       loader_(
           tokens_, data::WindowSampler(config.run.seed, num_windows(config)),
@@ -66,22 +73,62 @@ double StepRunner::step() {
   return seconds_since(begin);
 }
 
-Ceilings measure_ceilings(const model::Execution& execution) {
-  constexpr int kCopies = 5;                       // the best of these counts
-  constexpr int64_t kElements = int64_t{1} << 25;  // 128 MiB of fp32
-  Ceilings ceilings;
-  ceilings.product_flops = train::measure_peak_flops(execution);
-  const auto options = at::TensorOptions(execution.device).dtype(at::kFloat);
-  const at::Tensor from = at::ones({kElements}, options);
-  const at::Tensor to = at::ones({kElements}, options);
-  for (int call = 0; call < kCopies; ++call) {
-    const Clock::time_point begin = Clock::now();
-    to.copy_(from);
-    const double bytes = static_cast<double>(from.nbytes() + to.nbytes());
-    ceilings.copy_bytes = std::max(ceilings.copy_bytes, bytes / seconds_since(begin));
+std::vector<double> StepRunner::steps(int64_t count) {
+  std::vector<double> seconds;
+  if (device_.is_cpu()) {
+    for (int64_t i = 0; i < count; ++i) seconds.push_back(step());
+    return seconds;
   }
-  return ceilings;
+  model::synchronize(device_);
+  const Clock::time_point begin = Clock::now();
+  for (int64_t i = 0; i < count; ++i) step();
+  model::synchronize(device_);
+  seconds.assign(static_cast<size_t>(count), seconds_since(begin) / static_cast<double>(count));
+  return seconds;
 }
+
+namespace {
+
+// On a CPU the profile listens to the measured steps themselves.
+void measure_on_cpu(StepRunner& runner, const StepOptions& options, StepReport& report) {
+  core::HostProfile profile;
+  const core::ListenToProfile listening(profile);
+  report.seconds = runner.steps(options.steps);
+  report.profile = profile.entries();
+  report.profiled_steps = options.steps;
+  report.profiled_seconds = std::accumulate(report.seconds.begin(), report.seconds.end(), 0.0);
+}
+
+// On a GPU its events would be in the way of the steps that count.
+void profile_on_gpu(StepRunner& runner, StepReport& report) {
+  report.profiled_steps = kProfiledSteps;
+  std::vector<double> queueing;
+  for (int64_t i = 0; i < kProfiledSteps; ++i) {
+    model::synchronize(runner.device());  // a full queue would hold the host up
+    queueing.push_back(runner.step());
+  }
+  report.queue_seconds = quantile(queueing, 0.5);
+  model::synchronize(runner.device());
+  kernels::cuda::NvtxRanges ranges;
+  DeviceProfile profile(model::make_marks(runner.device()));
+  core::BothListen both(ranges, profile);
+  const core::ListenToProfile listening(both);
+  for (int64_t i = 0; i < kProfiledSteps; ++i) {
+    runner.step();
+    report.profiled_seconds += profile.collect();
+  }
+  report.profile = profile.entries();
+}
+
+void measure_on_gpu(StepRunner& runner, const StepOptions& options, StepReport& report) {
+  while (static_cast<int64_t>(report.seconds.size()) < options.steps) {
+    const int64_t left = options.steps - static_cast<int64_t>(report.seconds.size());
+    const std::vector<double> group = runner.steps(std::min(kGroup, left));
+    report.seconds.insert(report.seconds.end(), group.begin(), group.end());
+  }
+}
+
+}  // namespace
 
 StepReport measure_step(const StepOptions& options, parallel::Communicator& communicator) {
   StepReport report;
@@ -93,23 +140,23 @@ StepReport measure_step(const StepOptions& options, parallel::Communicator& comm
   report.flops_per_token = model::flops_per_token(config.model, config.data.sequence_length);
   report.tokens_per_step = config.train.global_batch_size * config.data.sequence_length;
   report.estimated_bytes = train::plan_memory(config, report.num_ranks).without_snapshot();
+  const model::Execution execution = train::execution_of(config.train);
   // The product before and after the steps: where other work slows one of them down, the other counts.
-  const double product_before =
-      communicator.sum(train::measure_peak_flops(train::execution_of(config.train)));
+  const double product_before = communicator.sum(train::measure_peak_flops(execution));
+  release_device_memory(execution.device);
   {
     StepRunner runner(config, communicator);
-    for (int64_t i = 0; i < options.warmup; ++i) runner.step();
+    runner.steps(options.warmup);
     const parallel::CommunicationTime before = runner.reduction().time();
-    core::HostProfile profile;
-    const core::ListenToProfile listening(profile);
-    for (int64_t i = 0; i < options.steps; ++i) report.seconds.push_back(runner.step());
-    report.profile = profile.entries();
+    on_gpu(config) ? measure_on_gpu(runner, options, report) : measure_on_cpu(runner, options, report);
+    const parallel::CommunicationTime after = runner.reduction().time();
     report.num_buckets = runner.reduction().num_buckets();
-    report.communication = {.exposed = runner.reduction().time().exposed - before.exposed,
-                            .total = runner.reduction().time().total - before.total};
+    report.communication = {.exposed = after.exposed - before.exposed, .total = after.total - before.total};
     report.peak_bytes = core::peak_resident_bytes();
+    report.device_memory = peak_device_memory(execution.device);
+    if (on_gpu(config)) profile_on_gpu(runner, report);
   }
-  report.ceilings = measure_ceilings(train::execution_of(config.train));
+  report.ceilings = measure_ceilings(execution);
   report.ceilings.copy_bytes = communicator.sum(report.ceilings.copy_bytes);
   report.ceilings.product_flops = std::max(communicator.sum(report.ceilings.product_flops), product_before);
   return report;
@@ -129,14 +176,27 @@ AttentionReport compare_attention(const StepOptions& options, const std::vector<
     config.model.attention.kind = kind;
     runners.push_back(std::make_unique<StepRunner>(config, communicator));
   }
+  if (on_gpu(report.config)) report.steps_in_turn = kGroup;
   for (int64_t round = -options.warmup; round < options.steps; ++round) {
     for (size_t turn = 0; turn < kinds.size(); ++turn) {
       const size_t kind = round % 2 == 0 ? turn : kinds.size() - 1 - turn;
-      const double seconds = runners[kind]->step();
-      if (round >= 0) report.seconds[kind].push_back(seconds);
+      const std::vector<double> seconds = runners[kind]->steps(round < 0 ? 1 : report.steps_in_turn);
+      if (round >= 0) report.seconds[kind].push_back(seconds.front());  // on a GPU all shares are equal
     }
   }
   return report;
+}
+
+bool on_gpu(const config::Config& config) {
+  return config.train.device == config::Device::kCuda;
+}
+
+double roofline_ratio(const StepReport& report) {
+  double least = 0.0;
+  for (const core::ProfileEntry& entry : report.profile) least += least_seconds(entry.work, report.ceilings);
+  const double step = std::accumulate(report.seconds.begin(), report.seconds.end(), 0.0) /
+                      static_cast<double>(report.seconds.size());
+  return least / static_cast<double>(report.profiled_steps) / step;
 }
 
 PairedRatio paired_ratio(const std::vector<double>& candidate, const std::vector<double>& baseline) {

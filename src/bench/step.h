@@ -1,6 +1,9 @@
-// Measures the training step as the trainer runs it: the same TrainingStep and loader, on random tokens.
+// Measures the training step as the trainer runs it: the same TrainingStep and loader, on random tokens. A
+// GPU is waited for behind a group of steps, so that it has the next step queued as in training.
 #pragma once
 
+#include "bench/ceilings.h"
+#include "bench/device_memory.h"
 #include "config/config.h"
 #include "core/profile.h"
 #include "data/loader.h"
@@ -23,25 +26,24 @@ class StepRunner {
   // All ranks, with the communicator open; it outlives this.
   StepRunner(const config::Config& config, parallel::Communicator& communicator);
 
-  // Takes the next step; its seconds.
+  // Takes the next step; its seconds on the host, which on a GPU are those of queueing it.
   double step();
 
+  // Takes some steps; the seconds of each. On a GPU, which is idle before and after, equal shares of the
+  // whole.
+  std::vector<double> steps(int64_t count);
+
+  at::Device device() const { return device_; }
   const parallel::GradientReduction& reduction() const { return training_step_.reduction(); }
 
  private:
+  const at::Device device_;
   data::TokenSource tokens_;
   train::TrainingStep training_step_;
   data::BatchLoader loader_;
   metrics::PhaseTimers timers_;
   int64_t step_ = 0;
 };
-
-// What the machine gives at best, measured in the same process.
-struct Ceilings {
-  double product_flops = 0.0;  // a second: a large matrix product in the compute dtype
-  double copy_bytes = 0.0;     // a second, read and written: a copy of tensors far larger than the cache
-};                             // of all ranks together, at the same time
-Ceilings measure_ceilings(const model::Execution& execution);
 
 struct StepOptions {
   config::Config config;
@@ -58,12 +60,24 @@ struct StepReport {
   int64_t num_parameters = 0;
   double flops_per_token = 0.0;
   int64_t tokens_per_step = 0;
-  std::vector<double> seconds;                    // of each measured step
-  std::vector<core::HostProfile::Entry> profile;  // over all measured steps
+  std::vector<double> seconds;              // of each measured step; on a GPU by StepRunner::steps
+  std::vector<core::ProfileEntry> profile;  // over all profiled steps
+  // On a CPU the measured ones; on a GPU others, whose operations are timed by its own events.
+  int64_t profiled_steps = 0;
+  double profiled_seconds = 0.0;
+  double queue_seconds = 0.0;  // on a GPU: of the host, until it has queued a step
   Ceilings ceilings;
   uint64_t peak_bytes = 0;       // of the process's resident set, ceilings apart
-  uint64_t estimated_bytes = 0;  // by train::plan_memory, without a checkpoint's snapshot
+  DeviceMemory device_memory;    // on a GPU, ceilings apart
+  uint64_t estimated_bytes = 0;  // of the one that training fills, by train::plan_memory, without a
+                                 // checkpoint's snapshot
 };
+bool on_gpu(const config::Config& config);  // resolved
+
+// The least time that the operations of a step could take, each by the ceiling that bounds it, over the time
+// of the step: 1 where nothing but the machine's best is in the way. An operation's traffic is counted once,
+// so that data which stay in a cache can carry one beyond its ceiling.
+double roofline_ratio(const StepReport& report);
 
 // All ranks; the report is rank 0's. Throws core::UsageError where the config does not fit.
 StepReport measure_step(const StepOptions& options, parallel::Communicator& communicator);
@@ -73,12 +87,13 @@ struct AttentionReport {
   config::Config config;
   int threads = 1;  // of each rank
   int64_t num_ranks = 1;
+  int64_t steps_in_turn = 1;                 // of each kind in a round
   std::vector<config::AttentionKind> kinds;  // the first is the baseline
-  std::vector<std::vector<double>> seconds;  // [kind][round]
+  std::vector<std::vector<double>> seconds;  // [kind][round], of a step
 };
 
-// Each round takes one step of every kind, every second round in the opposite order, so that a drift of the
-// machine meets all alike.
+// Each round takes one step of every kind, on a GPU a group of them, every second round in the opposite
+// order, so that a drift of the machine meets all alike.
 AttentionReport compare_attention(const StepOptions& options, const std::vector<config::AttentionKind>& kinds,
                                   parallel::Communicator& communicator);
 

@@ -16,7 +16,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 using Align = report::TextTable::Align;
-using Entry = core::HostProfile::Entry;
+using Entry = core::ProfileEntry;
 
 double median(const std::vector<double>& seconds) {
   return quantile(seconds, 0.5);
@@ -62,32 +62,44 @@ size_t depth(const std::vector<Entry>& profile, size_t index) {
   return result;
 }
 
-std::string rate(double work, double seconds) {
-  return work > 0.0 && seconds > 0.0 ? fmt::format("{:.1f}", work / seconds * 1e-9) : "";
+std::string rate(double work, double seconds, double unit) {
+  return work > 0.0 && seconds > 0.0 ? fmt::format("{:.1f}", work / seconds / unit) : "";
 }
 
-// The larger of the shares of the two ceilings: what bounds the operation.
-std::string share_of_ceiling(const Entry& entry, const Ceilings& ceilings) {
-  if (entry.seconds <= 0.0 || (entry.work.flops <= 0.0 && entry.work.bytes <= 0.0)) return "";
-  const double product = entry.work.flops / entry.seconds / ceilings.product_flops;
-  const double copy = entry.work.bytes / entry.seconds / ceilings.copy_bytes;
-  return fmt::format("{:.0f} % {}", 100.0 * std::max(product, copy), product > copy ? "product" : "copy");
+// Of arithmetic: GFLOP/s of a CPU, TFLOP/s of a GPU.
+struct FlopsUnit {
+  double size;
+  std::string_view name;
+};
+FlopsUnit flops_unit(const config::Config& config) {
+  return on_gpu(config) ? FlopsUnit{.size = 1e12, .name = "TFLOP/s"}
+                        : FlopsUnit{.size = 1e9, .name = "GFLOP/s"};
+}
+
+// A GPU's operations reach from microseconds to many milliseconds; on a CPU all are of one size.
+std::string time_of(double seconds, bool gpu) {
+  if (!gpu) return fmt::format("{:.2f}", 1e3 * seconds);
+  return seconds < 1e-3 ? fmt::format("{:.0f} \u00b5s", 1e6 * seconds)
+                        : fmt::format("{:.2f} ms", 1e3 * seconds);
 }
 
 std::string profile_table(const StepReport& report) {
-  const auto steps = static_cast<double>(report.seconds.size());
+  const auto steps = static_cast<double>(report.profiled_steps);
+  const bool gpu = on_gpu(report.config);
+  const FlopsUnit unit = flops_unit(report.config);
   report::TextTable table({Align::kLeft, Align::kRight, Align::kRight, Align::kRight, Align::kRight,
                            Align::kRight, Align::kRight});
-  table.add({"phase and operation", "calls", "ms", "of step", "GFLOP/s", "GB/s", "of ceiling"});
+  table.add({"phase and operation", "calls", gpu ? "time" : "ms", "of step", std::string(unit.name), "GB/s",
+             "of ceiling"});
   table.add_rule();
   for (const size_t i : reading_order(report.profile)) {
     const Entry& entry = report.profile[i];
     table.add({std::string(2 * depth(report.profile, i), ' ') + std::string(entry.name),
                fmt::format("{:g}", static_cast<double>(entry.calls) / steps),
-               fmt::format("{:.2f}", 1e3 * entry.seconds / steps),
-               fmt::format("{:.1f} %", 100.0 * entry.seconds / total(report.seconds)),
-               rate(entry.work.flops, entry.seconds), rate(entry.work.bytes, entry.seconds),
-               share_of_ceiling(entry, report.ceilings)});
+               time_of(entry.seconds / steps, gpu),
+               fmt::format("{:.1f} %", 100.0 * entry.seconds / report.profiled_seconds),
+               rate(entry.work.flops, entry.seconds, unit.size), rate(entry.work.bytes, entry.seconds, 1e9),
+               share_of_ceiling(entry.work, entry.seconds, report.ceilings)});
   }
   return table.text(/*indent=*/2);
 }
@@ -117,8 +129,35 @@ double mib(uint64_t bytes) {
   return static_cast<double>(bytes) / (1 << 20);
 }
 
+std::string memory_line(const StepReport& report) {
+  if (!on_gpu(report.config)) {
+    return fmt::format("  memory     peak {:.0f} MiB, estimate {:.0f} MiB\n", mib(report.peak_bytes),
+                       mib(report.estimated_bytes));
+  }
+  return fmt::format(
+      "  memory     GPU: peak {:.0f} MiB in tensors ({:.0f} MiB reserved), estimate {:.0f} MiB; host: peak "
+      "{:.0f} MiB\n",
+      mib(report.device_memory.allocated), mib(report.device_memory.reserved), mib(report.estimated_bytes),
+      mib(report.peak_bytes));
+}
+
+// What the host's share is, and that the table below is of other steps.
+std::string gpu_lines(const StepReport& report) {
+  constexpr double kHostIsTheBottleneck = 0.9;
+  const double step = total(report.seconds) / static_cast<double>(report.seconds.size());
+  const double share = report.queue_seconds / step;
+  return fmt::format(
+             "  host       {:.2f} ms to queue a step, {:.0f} % of its time{}\n", 1e3 * report.queue_seconds,
+             100.0 * share,
+             share > kHostIsTheBottleneck ? ": the GPU waits for the host" : ", while the GPU computes") +
+         fmt::format("  profile    operations by the GPU's events, in {} other steps of {:.1f} ms each\n",
+                     report.profiled_steps,
+                     1e3 * report.profiled_seconds / static_cast<double>(report.profiled_steps));
+}
+
 Json shape_json(const config::Config& config, int threads, int64_t num_ranks) {
-  return {{"hidden_size", config.model.hidden_size},
+  return {{"device", on_gpu(config) ? "cuda" : "cpu"},
+          {"hidden_size", config.model.hidden_size},
           {"num_hidden_layers", config.model.num_hidden_layers},
           {"num_attention_heads", config.model.num_attention_heads},
           {"intermediate_size", config.model.intermediate_size},
@@ -143,20 +182,25 @@ std::string to_table(const StepReport& report) {
                       tokens / median(report.seconds), tokens / quantile(report.seconds, 0.75),
                       tokens / quantile(report.seconds, 0.25), report.seconds.size(),
                       1e3 * median(report.seconds));
+  const FlopsUnit unit = flops_unit(report.config);
+  text += fmt::format("  MFU        {:.1f} % of {:.1f} {}, at {:.1f} MFLOP a token\n", 100.0 * mfu(report),
+                      report.ceilings.product_flops / unit.size, unit.name, report.flops_per_token * 1e-6);
   text +=
-      fmt::format("  MFU        {:.1f} % of {:.1f} GFLOP/s, at {:.1f} MFLOP a token\n", 100.0 * mfu(report),
-                  report.ceilings.product_flops * 1e-9, report.flops_per_token * 1e-6);
-  text += fmt::format("  ceilings   product {:.1f} GFLOP/s, copy {:.1f} GB/s (read and written)\n",
-                      report.ceilings.product_flops * 1e-9, report.ceilings.copy_bytes * 1e-9);
+      fmt::format("  ceilings   product {:.1f} {}, copy {:.1f} GB/s (read and written)\n",
+                  report.ceilings.product_flops / unit.size, unit.name, report.ceilings.copy_bytes * 1e-9);
+  text += fmt::format("  roofline   {:.0f} % of a step is what its operations need at these ceilings\n",
+                      100.0 * roofline_ratio(report));
   if (report.num_ranks > 1) text += communication_line(report);
-  text += fmt::format("  memory     peak {:.0f} MiB, estimate {:.0f} MiB\n\n", mib(report.peak_bytes),
-                      mib(report.estimated_bytes));
+  text += memory_line(report);
+  if (on_gpu(report.config)) text += gpu_lines(report);
+  text += "\n";
   return text + profile_table(report);
 }
 
 std::string to_json(const StepReport& report) {
   const auto tokens = static_cast<double>(report.tokens_per_step);
   const auto steps = static_cast<double>(report.seconds.size());
+  const auto profiled_steps = static_cast<double>(report.profiled_steps);
   Json json = shape_json(report.config, report.threads, report.num_ranks);
   json["attention"] = to_string(report.config.model.attention.kind);
   json["parameters"] = report.num_parameters;
@@ -167,12 +211,20 @@ std::string to_json(const StepReport& report) {
   json["seconds"] = report.seconds;
   json["ceilings"] = {{"product_flops_per_second", report.ceilings.product_flops},
                       {"copy_bytes_per_second", report.ceilings.copy_bytes}};
+  json["roofline_ratio"] = roofline_ratio(report);
   if (report.num_ranks > 1) {
     json["communication"] = {{"buckets", report.num_buckets},
                              {"total_seconds_per_step", report.communication.total / steps},
                              {"exposed_seconds_per_step", report.communication.exposed / steps}};
   }
   json["peak_bytes"] = report.peak_bytes;
+  if (on_gpu(report.config)) {
+    json["device_peak_bytes"] = report.device_memory.allocated;
+    json["device_reserved_bytes"] = report.device_memory.reserved;
+    json["queue_seconds_per_step"] = report.queue_seconds;
+    json["profiled_steps"] = report.profiled_steps;
+    json["profiled_seconds_per_step"] = report.profiled_seconds / profiled_steps;
+  }
   json["estimated_bytes"] = report.estimated_bytes;
   json["profile"] = Json::array();
   for (const Entry& entry : report.profile) {
@@ -180,10 +232,10 @@ std::string to_json(const StepReport& report) {
     json["profile"].push_back(
         {{"name", entry.name},
          {"inside", inside ? Json(report.profile[static_cast<size_t>(entry.parent)].name) : Json(nullptr)},
-         {"calls_per_step", static_cast<double>(entry.calls) / steps},
-         {"seconds_per_step", entry.seconds / steps},
-         {"flops_per_step", entry.work.flops / steps},
-         {"bytes_per_step", entry.work.bytes / steps}});
+         {"calls_per_step", static_cast<double>(entry.calls) / profiled_steps},
+         {"seconds_per_step", entry.seconds / profiled_steps},
+         {"flops_per_step", entry.work.flops / profiled_steps},
+         {"bytes_per_step", entry.work.bytes / profiled_steps}});
   }
   return json.dump() + "\n";
 }
@@ -191,8 +243,10 @@ std::string to_json(const StepReport& report) {
 std::string to_table(const AttentionReport& report) {
   const double tokens =
       static_cast<double>(report.config.train.global_batch_size * report.config.data.sequence_length);
-  std::string text = fmt::format("{} rounds, one step of each kind in turn; {}\n", report.seconds[0].size(),
-                                 shape_line(report.config, report.threads, report.num_ranks));
+  std::string text = fmt::format(
+      "{} rounds, {} of each kind in turn; {}\n", report.seconds[0].size(),
+      report.steps_in_turn == 1 ? std::string("one step") : fmt::format("{} steps", report.steps_in_turn),
+      shape_line(report.config, report.threads, report.num_ranks));
   report::TextTable table({Align::kLeft, Align::kRight, Align::kRight, Align::kRight});
   table.add({"attention", "tokens/s", "time of a step", "95 % interval"});
   table.add_rule();
@@ -210,6 +264,7 @@ std::string to_json(const AttentionReport& report) {
   const double tokens =
       static_cast<double>(report.config.train.global_batch_size * report.config.data.sequence_length);
   Json json = shape_json(report.config, report.threads, report.num_ranks);
+  json["steps_in_turn"] = report.steps_in_turn;
   json["baseline"] = to_string(report.kinds[0]);
   json["attention"] = Json::array();
   for (size_t kind = 0; kind < report.kinds.size(); ++kind) {

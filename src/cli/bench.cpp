@@ -1,5 +1,6 @@
 // ssgpt bench step, kernels
 
+#include "bench/device_memory.h"
 #include "bench/kernels.h"
 #include "bench/shapes.h"
 #include "bench/step.h"
@@ -11,14 +12,17 @@
 #include "core/text.h"
 #include "parallel/communicator.h"
 #include "train/device.h"
+#include "train/gpu.h"
 
 #include <cstdio>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -60,17 +64,22 @@ void serve(config::Config config, int64_t warmup) {
   train::resolve_device_and_dtype(config);
   parallel::Communicator alone;
   bench::StepRunner runner(config, alone);
-  for (int64_t i = 0; i < warmup; ++i) runner.step();
+  runner.steps(warmup);
   print("{\"ready\": true}\n");
   for (std::string line; std::getline(std::cin, line);) {
     const auto steps = core::parse_number<int64_t>(line);
     if (!steps || *steps < 1) {
       throw core::UsageError("--on-request: the line '{}' is not a number of steps.", line);
     }
-    std::vector<double> seconds;
-    for (int64_t i = 0; i < *steps; ++i) seconds.push_back(runner.step());
-    print(fmt::format("{{\"seconds\": [{}], \"peak_bytes\": {}}}\n", fmt::join(seconds, ", "),
-                      core::peak_resident_bytes()));
+    const std::vector<double> seconds = runner.steps(*steps);
+    std::string device;
+    if (bench::on_gpu(config)) {
+      const bench::DeviceMemory memory = bench::peak_device_memory(runner.device());
+      device = fmt::format(", \"device_peak_bytes\": {}, \"device_reserved_bytes\": {}", memory.allocated,
+                           memory.reserved);
+    }
+    print(fmt::format("{{\"seconds\": [{}], \"peak_bytes\": {}{}}}\n", fmt::join(seconds, ", "),
+                      core::peak_resident_bytes(), device));
   }
 }
 
@@ -100,12 +109,13 @@ void add_step(CLI::App& bench) {
   CLI::App* command = bench.add_subcommand(
       "step",
       "The training step on random tokens: tokens/s, MFU, memory, and time by phase and operation beside "
-      "what "
-      "the\nmachine gives at best, a large matrix product and a large copy, measured in the same run");
+      "what the\nmachine gives at best, a large matrix product and a large copy, measured in the same run");
   const auto arguments = std::make_shared<StepArguments>();
   command
-      ->add_option("--shape", arguments->shape,
-                   "quickstart: 6.8M parameters, T = 512, B = 8; paper: 162M, T = 1,024, B = 2")
+      ->add_option(
+          "--shape", arguments->shape,
+          "quickstart: 6.8M parameters, T = 512, B = 8; paper: 162M, T = 1,024, B = 2; both on the CPU in "
+          "float32 unless --set says otherwise")
       ->check(CLI::IsMember(bench::shape_names()))
       ->capture_default_str();
   command->add_option("--config", arguments->config, "Measure the model and batch of this config instead")
@@ -114,7 +124,9 @@ void add_step(CLI::App& bench) {
       ->add_option("--set", arguments->overrides, "Override one key: --set train.dtype=bfloat16 (repeatable)")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
-  command->add_option("--steps", arguments->steps, "Steps to measure; with --attention, of each kind")
+  command
+      ->add_option("--steps", arguments->steps,
+                   "Steps to measure; with --attention, of each kind (on a GPU, groups of ten)")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_option("--warmup", arguments->warmup, "Steps before, not measured")
@@ -138,37 +150,89 @@ void add_step(CLI::App& bench) {
       "Examples:\n"
       "  ssgpt bench step --shape paper --steps 5\n"
       "  ssgpt bench step --attention softmax,ssmax --steps 30\n"
+      "  ssgpt bench step --shape paper --set train.device=cuda --set train.dtype=bfloat16\n"
+      "    --set train.global_batch_size=32 --set train.micro_batch_size=32\n"
       "  torchrun --no-python --nproc-per-node 2 ssgpt bench step --set train.micro_batch_size=4\n"
       "OMP_NUM_THREADS sets the number of threads.");
   command->callback([arguments] { run_step(*arguments); });
 }
 
+struct KernelArguments {
+  std::string device = "cpu";
+  std::string dtype;
+  std::string attention_backend;
+  std::string filter = bench::KernelOptions().filter;
+  double min_seconds = bench::KernelOptions().min_seconds;
+  bool json = false;
+};
+
+// Takes the GPU that it names.
+model::Execution kernel_execution(const KernelArguments& arguments) {
+  const bool gpu = arguments.device == "cuda";
+  const bool bfloat16 = arguments.dtype.empty() ? gpu : arguments.dtype == "bfloat16";
+  model::Execution execution;
+  execution.dtype = bfloat16 ? at::kBFloat16 : at::kFloat;
+  if (!gpu) {
+    if (!arguments.attention_backend.empty()) {
+      throw core::UsageError("--attention-backend {}: a CPU has attention of its own; add --device cuda.",
+                             arguments.attention_backend);
+    }
+    return execution;
+  }
+  using Backend = kernels::AttentionBackend;
+  const std::map<std::string, Backend> backends = {
+      {"cudnn", Backend::kCudnn}, {"flash", Backend::kFlash}, {"efficient", Backend::kEfficient}};
+  const std::string fastest = bfloat16 ? "cudnn" : "efficient";
+  execution.attention_backend =
+      backends.at(arguments.attention_backend.empty() ? fastest : arguments.attention_backend);
+  if (!bfloat16 && execution.attention_backend != Backend::kEfficient) {
+    throw core::UsageError("--attention-backend {}: computes in bfloat16 alone, --dtype is float32.",
+                           arguments.attention_backend);
+  }
+  if (const train::GpuCount gpus = train::count_gpus(); gpus.count == 0) {
+    throw core::UsageError("--device cuda: this process can use no GPU: {}.", gpus.why_no_more);
+  }
+  train::take_gpu(parallel::Environment(), /*deterministic=*/false);
+  execution.device = c10::impl::VirtualGuardImpl(at::kCUDA).getDevice();
+  return execution;
+}
+
 void add_kernels(CLI::App& bench) {
-  CLI::App* command = bench.add_subcommand(
-      "kernels",
-      "Each fused operation beside the same composed of plain ATen operations: time, GB/s or GFLOP/s");
-  struct KernelArguments {
-    bench::KernelOptions options;
-    bool json = false;
-  };
+  CLI::App* command =
+      bench.add_subcommand("kernels",
+                           "Each fused operation beside the same composed of plain ATen operations: time, "
+                           "GB/s, GFLOP/s or\nTFLOP/s, and the share of what the machine gives at best");
   const auto arguments = std::make_shared<KernelArguments>();
-  command
-      ->add_option("--filter", arguments->options.filter,
-                   "Only operations whose name matches this regular expression")
+  command->add_option("--device", arguments->device, "Where; a GPU takes the paper's shape at B = 32")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
   command
-      ->add_option("--min-time", arguments->options.min_seconds,
-                   "Seconds that each one is repeated for, at least")
+      ->add_option("--dtype", arguments->dtype,
+                   "float32 or bfloat16; by default float32 on a CPU, bfloat16 on a GPU")
+      ->check(CLI::IsMember({"float32", "bfloat16"}));
+  command
+      ->add_option("--attention-backend", arguments->attention_backend,
+                   "Whose attention counts as ours on a GPU: cudnn, flash or efficient; by default cudnn, in "
+                   "float32 efficient")
+      ->check(CLI::IsMember({"cudnn", "flash", "efficient"}));
+  command
+      ->add_option("--filter", arguments->filter,
+                   "Only operations whose name matches this regular expression")
+      ->capture_default_str();
+  command->add_option("--min-time", arguments->min_seconds, "Seconds that each one is repeated for, at least")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_flag("--json", arguments->json, "Print one JSON object");
   command->footer(
-      "Example:\n"
+      "Examples:\n"
       "  ssgpt bench kernels --filter 'swiglu.*quickstart'\n"
+      "  ssgpt bench kernels --device cuda --filter attention --attention-backend flash\n"
       "OMP_NUM_THREADS sets the number of threads.");
   command->callback([arguments] {
-    const auto results = bench::measure_kernels(arguments->options);
-    print(arguments->json ? to_json(results) : to_table(results));
+    const bench::KernelReport report = bench::measure_kernels({.execution = kernel_execution(*arguments),
+                                                               .filter = arguments->filter,
+                                                               .min_seconds = arguments->min_seconds});
+    print(arguments->json ? to_json(report) : to_table(report));
   });
 }
 

@@ -1,3 +1,4 @@
+#include "kernels/cuda/library_attention.h"
 #include "kernels/dispatch.h"
 #include "kernels/ops.h"
 
@@ -10,17 +11,22 @@ struct Shape {
   int64_t batch, time, heads, head_dim;
 };
 
-Shape check_attention(const at::Tensor& qkv, const at::Tensor& out, const at::Tensor& logsumexp,
-                      const at::Tensor& num_keys, const at::Tensor& workspace) {
+Shape check_attention(const at::Tensor& qkv, const at::Tensor& num_keys) {
   SSGPT_CHECK(qkv.dim() == 5 && qkv.size(2) == 3, "qkv has shape [{}], expected (B, T, 3, N, H)",
               fmt::join(qkv.sizes(), ", "));
   const Shape shape = {qkv.size(0), qkv.size(1), qkv.size(3), qkv.size(4)};
-  check_tensor(qkv, "qkv", qkv.scalar_type(), qkv.sizes());
-  check_tensor(out, "out", qkv.scalar_type(), {shape.batch, shape.time, shape.heads, shape.head_dim});
-  check_tensor(logsumexp, "logsumexp", at::kFloat, {shape.batch, shape.heads, shape.time});
-  check_tensor(num_keys, "num_keys", at::kInt, {shape.batch, shape.time});
+  check_tensor(qkv, "qkv", qkv.scalar_type(), qkv.sizes(), qkv.device());
+  check_tensor(num_keys, "num_keys", at::kInt, {shape.batch, shape.time}, qkv.device());
+  return shape;
+}
+
+// What only the CPU's loops need.
+void check_loops(const Shape& shape, const at::Tensor& qkv, const AttentionResult& result,
+                 const at::Tensor& num_keys, const at::Tensor& workspace) {
+  check_tensor(result.out, "out", qkv.scalar_type(), {shape.batch, shape.time, shape.heads, shape.head_dim});
+  check_tensor(result.logsumexp, "logsumexp", at::kFloat, {shape.batch, shape.heads, shape.time});
   check_tensor(workspace, "workspace", at::kFloat, {workspace.numel()});
-  const int64_t needed = attention_workspace(shape.time, shape.head_dim);
+  const int64_t needed = attention_workspace(at::kCPU, shape.time, shape.head_dim);
   SSGPT_CHECK(workspace.numel() >= needed, "a workspace of {} elements, {} are needed", workspace.numel(),
               needed);
   const int32_t* n = pointer<int32_t>(num_keys);
@@ -32,7 +38,6 @@ Shape check_attention(const at::Tensor& qkv, const at::Tensor& out, const at::Te
       first = next;
     }
   }
-  return shape;
 }
 
 // Calls body(batch, head, workspace of the thread) for each head of each sequence.
@@ -51,19 +56,24 @@ float softmax_scale(const Shape& shape) {
 
 }  // namespace
 
-int64_t attention_workspace(int64_t time, int64_t head_dim) {
-  return at::get_num_threads() * cpu::attention_workspace(time, head_dim);
+int64_t attention_workspace(at::Device device, int64_t time, int64_t head_dim) {
+  return device.is_cpu() ? at::get_num_threads() * cpu::attention_workspace(time, head_dim) : 0;
 }
 
-void attention_forward(const at::Tensor& qkv, const at::Tensor& num_keys, const at::Tensor& workspace,
-                       const at::Tensor& out, const at::Tensor& logsumexp) {
-  const Shape shape = check_attention(qkv, out, logsumexp, num_keys, workspace);
+void attention_forward(const at::Tensor& qkv, const Spans& spans, AttentionBackend backend,
+                       const at::Tensor& workspace, AttentionResult& result) {
+  const Shape shape = check_attention(qkv, spans.num_keys);
+  if (qkv.is_cuda()) {
+    result = cuda::library_attention_forward(qkv, spans, backend);
+    return;
+  }
+  check_loops(shape, qkv, result, spans.num_keys, workspace);
   with_loops(qkv.scalar_type(), [&](const auto& loops) {
     using T = DataOf<decltype(loops)>;
     const cpu::AttentionForwardArgs<T> args = {.qkv = pointer<T>(qkv),
-                                               .num_keys = pointer<int32_t>(num_keys),
-                                               .out = pointer<T>(out),
-                                               .logsumexp = pointer<float>(logsumexp),
+                                               .num_keys = pointer<int32_t>(spans.num_keys),
+                                               .out = pointer<T>(result.out),
+                                               .logsumexp = pointer<float>(result.logsumexp),
                                                .softmax_scale = softmax_scale(shape),
                                                .time = shape.time,
                                                .heads = shape.heads,
@@ -74,19 +84,22 @@ void attention_forward(const at::Tensor& qkv, const at::Tensor& num_keys, const 
   });
 }
 
-void attention_backward(const at::Tensor& d_out, const at::Tensor& qkv, const at::Tensor& out,
-                        const at::Tensor& logsumexp, const at::Tensor& num_keys, const at::Tensor& workspace,
-                        const at::Tensor& d_qkv) {
-  const Shape shape = check_attention(qkv, out, logsumexp, num_keys, workspace);
-  check_tensor(d_out, "d_out", qkv.scalar_type(), out.sizes());
+AttentionInputGradients attention_backward(const at::Tensor& d_out, const at::Tensor& qkv,
+                                           const AttentionResult& result, const Spans& spans,
+                                           AttentionBackend backend, const at::Tensor& workspace,
+                                           const at::Tensor& d_qkv) {
+  const Shape shape = check_attention(qkv, spans.num_keys);
+  check_tensor(d_out, "d_out", qkv.scalar_type(), result.out.sizes(), qkv.device());
+  if (qkv.is_cuda()) return cuda::library_attention_backward(d_out, qkv, result, spans, backend);
+  check_loops(shape, qkv, result, spans.num_keys, workspace);
   check_tensor(d_qkv, "d_qkv", qkv.scalar_type(), qkv.sizes());
   with_loops(qkv.scalar_type(), [&](const auto& loops) {
     using T = DataOf<decltype(loops)>;
     const cpu::AttentionBackwardArgs<T> args = {.d_out = pointer<T>(d_out),
                                                 .qkv = pointer<T>(qkv),
-                                                .out = pointer<T>(out),
-                                                .logsumexp = pointer<float>(logsumexp),
-                                                .num_keys = pointer<int32_t>(num_keys),
+                                                .out = pointer<T>(result.out),
+                                                .logsumexp = pointer<float>(result.logsumexp),
+                                                .num_keys = pointer<int32_t>(spans.num_keys),
                                                 .d_qkv = pointer<T>(d_qkv),
                                                 .softmax_scale = softmax_scale(shape),
                                                 .time = shape.time,
@@ -96,6 +109,10 @@ void attention_backward(const at::Tensor& d_out, const at::Tensor& qkv, const at
       loops.attention_backward(args, batch, head, own);
     });
   });
+  const auto part = [&d_qkv](int64_t index) {
+    return d_qkv.select(2, index).transpose(1, 2);
+  };
+  return {part(0), part(1), part(2)};
 }
 
 }  // namespace ssgpt::kernels

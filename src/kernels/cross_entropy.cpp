@@ -9,11 +9,20 @@ void cross_entropy(const at::Tensor& logits, const at::Tensor& targets, int64_t 
   SSGPT_CHECK(logits.dim() == 2, "logits have {} dimensions, expected (R, C)", logits.dim());
   const int64_t rows = logits.size(0);
   const int64_t columns = logits.size(1);
-  check_tensor(logits, "logits", logits.scalar_type(), logits.sizes());
-  check_tensor(targets, "targets", at::kLong, {rows});
-  check_tensor(losses, "losses", at::kFloat, {rows});
+  const at::Device device = logits.device();
+  check_tensor(logits, "logits", logits.scalar_type(), logits.sizes(), device);
+  check_tensor(targets, "targets", at::kLong, {rows}, device);
+  check_tensor(losses, "losses", at::kFloat, {rows}, device);
   SSGPT_CHECK(vocab_size > 0 && vocab_size <= columns, "vocab_size {} with {} columns", vocab_size, columns);
   const int64_t* target = pointer<int64_t>(targets);
+  if (device.is_cuda()) {
+    with_kernels(logits.scalar_type(), [&](const auto& kernels, cuda::Stream stream) {
+      using T = DataOf<decltype(kernels)>;
+      kernels.cross_entropy(pointer<T>(logits), target, pointer<float>(losses), rows, columns, vocab_size,
+                            leave_gradient, stream);
+    });
+    return;
+  }
   for (int64_t row = 0; row < rows; ++row) {
     SSGPT_CHECK(target[row] < vocab_size, "target {} at row {} of a vocabulary of {}", target[row], row,
                 vocab_size);

@@ -1,9 +1,10 @@
-// From the tensors of ops.h to the loops: checks of the contract, the data type, and the split of rows over
-// threads.
+// From the tensors of ops.h to the loops of a CPU and the kernels of a GPU: checks of the contract, the data
+// type, and the split of rows over threads.
 #pragma once
 
 #include "core/check.h"
 #include "kernels/cpu/table.h"
+#include "kernels/cuda/table.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -15,11 +16,12 @@
 
 namespace ssgpt::kernels {
 
-// `tensor` is dense, on the CPU, and has this dtype and shape.
+// `tensor` is dense, on this device, and has this dtype and shape.
 inline void check_tensor(const at::Tensor& tensor, const char* name, at::ScalarType dtype,
-                         at::IntArrayRef shape) {
+                         at::IntArrayRef shape, at::Device device = at::kCPU) {
   SSGPT_CHECK(tensor.defined(), "{} is undefined", name);
-  SSGPT_CHECK(tensor.device().is_cpu(), "{} is on {}", name, tensor.device().str());
+  SSGPT_CHECK(tensor.device() == device, "{} is on {}, expected {}", name, tensor.device().str(),
+              device.str());
   SSGPT_CHECK(tensor.scalar_type() == dtype, "{} has dtype {}, expected {}", name,
               c10::toString(tensor.scalar_type()), c10::toString(dtype));
   SSGPT_CHECK(tensor.sizes() == shape, "{} has shape [{}], expected [{}]", name,
@@ -42,6 +44,19 @@ void with_loops(at::ScalarType data_type, const Body& body) {
     body(cpu::table().bf16);
   }
 }
+
+// Calls body(kernels, stream) with the CUDA kernels of the data type, and the current stream.
+template <typename Body>
+void with_kernels(at::ScalarType data_type, const Body& body) {
+  if (data_type == at::kFloat) {
+    body(cuda::table().fp32, cuda::current_stream());
+  } else {
+    SSGPT_CHECK(data_type == at::kBFloat16, "data of dtype {}", c10::toString(data_type));
+    body(cuda::table().bf16, cuda::current_stream());
+  }
+}
+
+// The element type of loops or kernels.
 template <typename Loops>
 using DataOf = typename std::decay_t<Loops>::Data;
 

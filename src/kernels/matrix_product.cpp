@@ -1,9 +1,12 @@
+#include "kernels/cuda/product.h"
 #include "kernels/dispatch.h"
 #include "kernels/ops.h"
 
 #include <array>
 #include <atomic>
 #include <memory>
+
+#include <ATen/ops/empty.h>
 
 namespace ssgpt::kernels {
 namespace {
@@ -54,9 +57,43 @@ cpu::Operand operand(const at::Tensor& x, const char* name, int64_t row_dimensio
   return {.data = pointer<float>(x), .row_stride = row_stride, .depth_stride = depth_stride};
 }
 
+cuda::ProductOperand gpu_operand(const at::Tensor& x, const char* name) {
+  const bool transposed = !x.is_contiguous();
+  SSGPT_CHECK(x.dim() == 2 && (!transposed || x.t().is_contiguous()),
+              "{} is neither contiguous nor the transpose of a contiguous matrix", name);
+  return {.data = x.data_ptr(), .transposed = transposed};
+}
+
+void product_on_gpu(const at::Tensor& a, const at::Tensor& b, bool accumulate, const at::Tensor& out) {
+  const at::ScalarType data = a.scalar_type();
+  SSGPT_CHECK(
+      (data == at::kFloat || data == at::kBFloat16) && b.scalar_type() == data && b.device() == a.device(),
+      "a is {} on {}, b {} on {}", c10::toString(data), a.device().str(), c10::toString(b.scalar_type()),
+      b.device().str());
+  const cuda::Product product = {.a = gpu_operand(a, "a"),
+                                 .b = gpu_operand(b, "b"),
+                                 .out = out.data_ptr(),
+                                 .m = a.size(0),
+                                 .n = b.size(1),
+                                 .k = a.size(1),
+                                 .bf16_inputs = data == at::kBFloat16,
+                                 .bf16_out = out.scalar_type() == at::kBFloat16,
+                                 .accumulate = accumulate};
+  SSGPT_CHECK(b.size(0) == product.k && product.k > 0 && product.m > 0 && product.n > 0,
+              "a product of {} x {} and {} x {}", product.m, product.k, b.size(0), product.n);
+  check_tensor(out, "out", product.bf16_out ? data : at::kFloat, {product.m, product.n}, a.device());
+  const at::Tensor workspace =
+      at::empty({static_cast<int64_t>(cuda::kProductWorkspaceBytes)}, a.options().dtype(at::kByte));
+  cuda::multiply(product, workspace.data_ptr(), cuda::current_stream());
+}
+
 }  // namespace
 
 void matrix_product(const at::Tensor& a, const at::Tensor& b, bool accumulate, const at::Tensor& out) {
+  if (a.is_cuda()) {
+    product_on_gpu(a, b, accumulate, out);
+    return;
+  }
   const cpu::ProductArgs args = {.a = operand(a, "a", 0),
                                  .b = operand(b, "b", 1),
                                  .out = pointer<float>(out),

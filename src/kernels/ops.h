@@ -2,17 +2,22 @@
 // no layers.
 //
 // Contract of all functions here: tensors are dense (row-major, contiguous) unless a comment says "strided",
-// and all on one device. "data" is the compute dtype, fp32 or bf16, the same for all data tensors of a call;
+// and all on one device: the CPU, or the current GPU, where the work is queued on the current stream and
+// nothing waits. "data" is the compute dtype, fp32 or bf16, the same for all data tensors of a call;
 // arithmetic inside is fp32 whatever it is. Outputs belong to the caller, who allocates them; nothing is
-// allocated here but where a function returns a tensor. "=" overwrites an output, "+=" adds to it. Sums have
-// an order that does not depend on the number of threads. Values that are not finite go through, as IEEE
-// arithmetic has them. A tensor that breaks the contract is a defect of the program: core::InternalError.
+// allocated here but where a function returns a tensor or a comment says so. "=" overwrites an output, "+="
+// adds to it. Sums have an order that does not depend on the number of threads, and on a GPU not on how
+// blocks are scheduled. Values that are not finite go through, as IEEE arithmetic has them. A tensor that
+// breaks the contract is a defect of the program: core::InternalError. Values in tensors of integers are
+// checked where a comment says "checked" on a CPU; on a GPU, where looking at them would be a wait, what they
+// are used for becomes NaN.
 //
 // Shapes: M rows (B T tokens), B batch, T time, D hidden, N heads, H head dim, F feed-forward, V vocabulary.
 #pragma once
 
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -78,37 +83,73 @@ void rope_backward(const at::Tensor& d_q, const at::Tensor& d_k, const at::Tenso
 
 // Sums the gradient of c into those of its parameters; an undefined output is left out.
 //   d_row_scale: fp32 (B, T, N).  d_scale, d_bias: fp32 (N), +=.  d_position: fp32 (as row_scale.position),
-//   +=.
+//   +=. scratch: fp32 of at least row_scale_scratch(device, N, elements of row_scale.position), contents
+//   lost.
 void row_scale_backward(const at::Tensor& d_row_scale, const at::Tensor& num_keys, const RowScale& row_scale,
-                        const at::Tensor& d_scale, const at::Tensor& d_bias, const at::Tensor& d_position);
+                        const at::Tensor& d_scale, const at::Tensor& d_bias, const at::Tensor& d_position,
+                        const at::Tensor& scratch);
+int64_t row_scale_scratch(at::Device device, int64_t heads, int64_t positions);
 
 // --- Matrix products
 // -------------------------------------------------------------------------------------------------
 
-// out = a b, or out += a b where `accumulate`. Each element is a sum in an order that depends neither on the
-// number of threads nor on the other rows and columns.
-//   a: fp32 (M, K).  b: fp32 (K, N).  out: fp32 (M, N).  a and b: each contiguous or the transpose of a
-//   contiguous matrix.
+// out = a b, or out += a b where `accumulate`, summed in fp32.
+//   a: data (M, K).  b: data (K, N).  out: data or fp32 (M, N).  a and b: each contiguous or the transpose of
+//   a contiguous matrix.
+// On a CPU: fp32 alone; each element is a sum in an order that depends neither on the number of threads nor
+// on the other rows and columns. On a GPU, where it
+// allocates: cuBLASLt, with the algorithm that it proposes first for the shape.
 void matrix_product(const at::Tensor& a, const at::Tensor& b, bool accumulate, const at::Tensor& out);
 
 // --- Causal attention
 // ------------------------------------------------------------------------------------------------
 
-// out = softmax(q k^T / sqrt(H)) v, where query t attends to the num_keys[b, t] keys that end with its own.
-//   qkv: data (B, T, 3, N, H).  num_keys: int32 (B, T), in [1, t + 1], so that the first attended key never
-//   falls along a row (checked).  workspace: fp32 of at least attention_workspace(T, H) elements, contents
-//   lost.  out: data (B, T, N, H), =.  logsumexp: fp32 (B, N, T), =, of the scaled scores, for the backward.
+// Which keys the queries attend to: each its own and those before it back to the start of its span. A span is
+// a window, or a document within it.
+struct Spans {
+  at::Tensor num_keys;  // int32 (B, T): the keys of each query, 1 + its offset from the start of its span; in
+                        // [1, t + 1]
+  // Where windows hold several documents, on a GPU: int32 (spans + 1), the first row of each span among the B
+  // T, and B T. Spans may be empty. Undefined elsewhere.
+  at::Tensor starts;
+  int64_t longest = 0;  // rows of the longest span, or more; with `starts`
+};
+
+// Whose kernels compute attention on a GPU; a CPU has one of its own.
+enum class AttentionBackend {
+  kCudnn,      // bf16; spans that are windows
+  kFlash,      // bf16
+  kEfficient,  // fp32 and bf16
+};
+
+// What the backward needs of the forward.
+struct AttentionResult {
+  at::Tensor out;        // data (B, T, N, H)
+  at::Tensor logsumexp;  // fp32, of the scaled scores: (B, N, T) on a CPU, on a GPU as its kernel has it
+  std::vector<at::Tensor> extra;  // what else the GPU's kernel wants back
+};
+
+// out = softmax(q k^T / sqrt(H)) v over the keys of each query's span.
+//   qkv: data (B, T, 3, N, H).  spans.num_keys is checked.  workspace: fp32 of at least
+//   attention_workspace(device, T, H) elements, contents lost.  result: on a CPU its tensors are given, =; on
+//   a GPU they are allocated.
 // In blocks, after Dao, "FlashAttention-2" (arXiv 2307.08691); no row of scores is stored for the backward.
-void attention_forward(const at::Tensor& qkv, const at::Tensor& num_keys, const at::Tensor& workspace,
-                       const at::Tensor& out, const at::Tensor& logsumexp);
+void attention_forward(const at::Tensor& qkv, const Spans& spans, AttentionBackend backend,
+                       const at::Tensor& workspace, AttentionResult& result);
 
-//   d_out, out: data (B, T, N, H).  d_qkv: data (B, T, 3, N, H), =.
-void attention_backward(const at::Tensor& d_out, const at::Tensor& qkv, const at::Tensor& out,
-                        const at::Tensor& logsumexp, const at::Tensor& num_keys, const at::Tensor& workspace,
-                        const at::Tensor& d_qkv);
+struct AttentionInputGradients {
+  at::Tensor d_q, d_k, d_v;  // data (B, N, T, H), strided, last stride 1
+};
 
-// Elements of the workspace with the present number of threads.
-int64_t attention_workspace(int64_t time, int64_t head_dim);
+//   d_out: data (B, T, N, H).  d_qkv: data (B, T, 3, N, H), =, what is returned are its views; undefined on a
+//   GPU, where the gradients are allocated.
+AttentionInputGradients attention_backward(const at::Tensor& d_out, const at::Tensor& qkv,
+                                           const AttentionResult& result, const Spans& spans,
+                                           AttentionBackend backend, const at::Tensor& workspace,
+                                           const at::Tensor& d_qkv);
+
+// Elements of the workspace with the present number of threads; 0 on a GPU.
+int64_t attention_workspace(at::Device device, int64_t time, int64_t head_dim);
 
 // --- Decoding: few new tokens, many earlier ones
 // ---------------------------------------------------------------
@@ -159,7 +200,8 @@ void cross_entropy_forward_backward(const at::Tensor& logits, const at::Tensor& 
 // D), =.
 void embedding_forward(const at::Tensor& tokens, const at::Tensor& table, const at::Tensor& out);
 
-// d_table[tokens[m]] += d_out[m], in the order of m.   d_out: data (M, D).  d_table: fp32 (V, D).
+// d_table[tokens[m]] += d_out[m], in an order that the tokens alone decide: on a CPU that of m.   d_out: data
+// (M, D). d_table: fp32 (V, D).  Allocates on a GPU, where the tokens are sorted first.
 void embedding_backward(const at::Tensor& tokens, const at::Tensor& d_out, const at::Tensor& d_table);
 
 // --- Operations on flat tensors
@@ -177,13 +219,14 @@ at::Tensor flat_sum(const at::Tensor& flat);
 //   flat: fp32 (any size).
 at::Tensor squared_norm(const at::Tensor& flat);
 
-// One AdamW update (Loshchilov and Hutter, arXiv 1711.05101) of elements [begin, end), as torch.optim.AdamW:
+// One AdamW update (Loshchilov and Hutter, arXiv 1711.05101), as torch.optim.AdamW:
 //   g = grad * grad_factor;  m = m + (1 - beta1) (g - m);  v = beta2 v + (1 - beta2) g^2
 //   w = w (1 - lr weight_decay) - lr / (1 - beta1^step) * m / (sqrt(v) / sqrt(1 - beta2^step) + eps)
-//   master, grad, exp_avg, exp_avg_sq: fp32 of equal size; grad is only read.  step: 1 for the first.
-//   grad_factor: fp32 of one element; where it is not finite, nothing changes.
+//   master, grad, exp_avg, exp_avg_sq: fp32 of equal size; grad is only read.  shadow: bf16 of the same size,
+//   =, the new master rounded; undefined: none.  step: 1 for the first. grad_factor: fp32 of one element;
+//   where it is not finite, nothing changes.
 void adamw_update(const at::Tensor& master, const at::Tensor& grad, const at::Tensor& exp_avg,
-                  const at::Tensor& exp_avg_sq, int64_t begin, int64_t end, double lr, double beta1,
+                  const at::Tensor& exp_avg_sq, const at::Tensor& shadow, double lr, double beta1,
                   double beta2, double eps, double weight_decay, int64_t step, const at::Tensor& grad_factor);
 
 }  // namespace ssgpt::kernels

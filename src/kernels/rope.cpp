@@ -10,20 +10,22 @@ struct Shape {
   int64_t batch, time, heads, head_dim;
 };
 
-cpu::RowScaleView view_of(const RowScale& row_scale) {
+RowScaleView view_of(const RowScale& row_scale) {
   return {.position = pointer<float>(row_scale.position),
           .scale = pointer<float>(row_scale.scale),
-          .bias = pointer<float>(row_scale.bias)};
+          .bias = pointer<float>(row_scale.bias),
+          .num_positions = row_scale.identity() ? 0 : row_scale.position.numel()};
 }
 
-// Checks num_keys (its values too: each indexes `position`) and the row scale.
+// Checks num_keys (on a CPU its values too: each indexes `position`) and the row scale.
 void check_row_scale(const at::Tensor& num_keys, const RowScale& row_scale, int64_t batch, int64_t time,
-                     int64_t heads) {
-  check_tensor(num_keys, "num_keys", at::kInt, {batch, time});
+                     int64_t heads, at::Device device) {
+  check_tensor(num_keys, "num_keys", at::kInt, {batch, time}, device);
   if (row_scale.identity()) return;
-  check_tensor(row_scale.position, "position", at::kFloat, {row_scale.position.numel()});
-  if (row_scale.scale.defined()) check_tensor(row_scale.scale, "scale", at::kFloat, {heads});
-  if (row_scale.bias.defined()) check_tensor(row_scale.bias, "bias", at::kFloat, {heads});
+  check_tensor(row_scale.position, "position", at::kFloat, {row_scale.position.numel()}, device);
+  if (row_scale.scale.defined()) check_tensor(row_scale.scale, "scale", at::kFloat, {heads}, device);
+  if (row_scale.bias.defined()) check_tensor(row_scale.bias, "bias", at::kFloat, {heads}, device);
+  if (!device.is_cpu()) return;
   const int32_t* n = pointer<int32_t>(num_keys);
   int32_t least = 1;
   int32_t most = 1;
@@ -39,19 +41,19 @@ Shape check_rope(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor&
                  const at::Tensor& num_keys, const RowScale& row_scale) {
   SSGPT_CHECK(qkv.dim() == 5 && qkv.size(2) == 3 && qkv.size(4) % 2 == 0,
               "qkv has shape [{}], expected (B, T, 3, N, H)", fmt::join(qkv.sizes(), ", "));
-  check_tensor(qkv, "qkv", qkv.scalar_type(), qkv.sizes());
+  const at::Device device = qkv.device();
+  check_tensor(qkv, "qkv", qkv.scalar_type(), qkv.sizes(), device);
   const Shape shape = {qkv.size(0), qkv.size(1), qkv.size(3), qkv.size(4)};
-  check_tensor(cos, "cos", at::kFloat, {shape.time, shape.head_dim / 2});
-  check_tensor(sin, "sin", at::kFloat, {shape.time, shape.head_dim / 2});
-  check_row_scale(num_keys, row_scale, shape.batch, shape.time, shape.heads);
+  check_tensor(cos, "cos", at::kFloat, {shape.time, shape.head_dim / 2}, device);
+  check_tensor(sin, "sin", at::kFloat, {shape.time, shape.head_dim / 2}, device);
+  check_row_scale(num_keys, row_scale, shape.batch, shape.time, shape.heads, device);
   return shape;
 }
 
 template <typename T>
-cpu::HeadsView<T> heads_view(const at::Tensor& d, const char* name, at::ScalarType dtype,
-                             const Shape& shape) {
-  SSGPT_CHECK(d.scalar_type() == dtype && d.device().is_cpu(), "{} has dtype {} on {}", name,
-              c10::toString(d.scalar_type()), d.device().str());
+HeadsView<T> heads_view(const at::Tensor& d, const char* name, const at::Tensor& qkv, const Shape& shape) {
+  SSGPT_CHECK(d.scalar_type() == qkv.scalar_type() && d.device() == qkv.device(), "{} has dtype {} on {}",
+              name, c10::toString(d.scalar_type()), d.device().str());
   const std::array<int64_t, 4> expected = {shape.batch, shape.heads, shape.time, shape.head_dim};
   SSGPT_CHECK(d.sizes() == at::IntArrayRef(expected) && (d.stride(3) == 1 || d.size(3) == 1),
               "{} has shape [{}], expected (B, N, T, H) with last stride 1", name,
@@ -64,6 +66,15 @@ cpu::HeadsView<T> heads_view(const at::Tensor& d, const char* name, at::ScalarTy
 void rope_forward(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin,
                   const at::Tensor& num_keys, const RowScale& row_scale) {
   const Shape shape = check_rope(qkv, cos, sin, num_keys, row_scale);
+  if (qkv.is_cuda()) {
+    with_kernels(qkv.scalar_type(), [&](const auto& kernels, cuda::Stream stream) {
+      using T = DataOf<decltype(kernels)>;
+      kernels.rope_forward(pointer<T>(qkv), pointer<float>(cos), pointer<float>(sin),
+                           pointer<int32_t>(num_keys), view_of(row_scale), shape.batch, shape.time,
+                           shape.heads, shape.head_dim, stream);
+    });
+    return;
+  }
   with_loops(qkv.scalar_type(), [&](const auto& loops) {
     using T = DataOf<decltype(loops)>;
     for_rows(shape.batch * shape.time, 2 * shape.heads * shape.head_dim, [&](int64_t begin, int64_t end) {
@@ -81,42 +92,71 @@ void rope_backward(const at::Tensor& d_q, const at::Tensor& d_k, const at::Tenso
   SSGPT_CHECK(d_row_scale.defined() != row_scale.identity(),
               "d_row_scale is given if and only if there is a row scale");
   if (d_row_scale.defined()) {
-    check_tensor(d_row_scale, "d_row_scale", at::kFloat, {shape.batch, shape.time, shape.heads});
+    check_tensor(d_row_scale, "d_row_scale", at::kFloat, {shape.batch, shape.time, shape.heads},
+                 qkv.device());
+  }
+  const auto arguments = [&]<typename T>(const T* /*element*/) {
+    return RopeBackwardArgs<T>{.d_q = heads_view<T>(d_q, "d_q", qkv, shape),
+                               .d_k = heads_view<T>(d_k, "d_k", qkv, shape),
+                               .d_v = heads_view<T>(d_v, "d_v", qkv, shape),
+                               .cos = pointer<float>(cos),
+                               .sin = pointer<float>(sin),
+                               .num_keys = pointer<int32_t>(num_keys),
+                               .row_scale = view_of(row_scale),
+                               .qkv = pointer<T>(qkv),
+                               .d_row_scale = pointer<float>(d_row_scale),
+                               .time = shape.time,
+                               .heads = shape.heads,
+                               .head_dim = shape.head_dim};
+  };
+  if (qkv.is_cuda()) {
+    with_kernels(qkv.scalar_type(), [&](const auto& kernels, cuda::Stream stream) {
+      using T = DataOf<decltype(kernels)>;
+      kernels.rope_backward(arguments(pointer<T>(qkv)), shape.batch, stream);
+    });
+    return;
   }
   with_loops(qkv.scalar_type(), [&](const auto& loops) {
     using T = DataOf<decltype(loops)>;
-    const cpu::RopeBackwardArgs<T> args = {.d_q = heads_view<T>(d_q, "d_q", qkv.scalar_type(), shape),
-                                           .d_k = heads_view<T>(d_k, "d_k", qkv.scalar_type(), shape),
-                                           .d_v = heads_view<T>(d_v, "d_v", qkv.scalar_type(), shape),
-                                           .cos = pointer<float>(cos),
-                                           .sin = pointer<float>(sin),
-                                           .num_keys = pointer<int32_t>(num_keys),
-                                           .row_scale = view_of(row_scale),
-                                           .qkv = pointer<T>(qkv),
-                                           .d_row_scale = pointer<float>(d_row_scale),
-                                           .time = shape.time,
-                                           .heads = shape.heads,
-                                           .head_dim = shape.head_dim};
+    const RopeBackwardArgs<T> args = arguments(pointer<T>(qkv));
     for_rows(shape.batch * shape.time, 3 * shape.heads * shape.head_dim,
              [&](int64_t begin, int64_t end) { loops.rope_backward(args, begin, end); });
   });
 }
 
+int64_t row_scale_scratch(at::Device device, int64_t heads, int64_t positions) {
+  return device.is_cpu() ? 0 : cuda::kRowScaleParts * (2 * heads + positions);
+}
+
 void row_scale_backward(const at::Tensor& d_row_scale, const at::Tensor& num_keys, const RowScale& row_scale,
-                        const at::Tensor& d_scale, const at::Tensor& d_bias, const at::Tensor& d_position) {
+                        const at::Tensor& d_scale, const at::Tensor& d_bias, const at::Tensor& d_position,
+                        const at::Tensor& scratch) {
   SSGPT_CHECK(d_row_scale.dim() == 3 && !row_scale.identity(),
               "d_row_scale (B, T, N) of a row scale is needed");
+  const at::Device device = d_row_scale.device();
   const int64_t rows = d_row_scale.size(0) * d_row_scale.size(1);
   const int64_t heads = d_row_scale.size(2);
-  check_tensor(d_row_scale, "d_row_scale", at::kFloat, d_row_scale.sizes());
-  check_row_scale(num_keys, row_scale, d_row_scale.size(0), d_row_scale.size(1), heads);
-  if (d_scale.defined()) check_tensor(d_scale, "d_scale", at::kFloat, {heads});
-  if (d_bias.defined()) check_tensor(d_bias, "d_bias", at::kFloat, {heads});
-  if (d_position.defined()) check_tensor(d_position, "d_position", at::kFloat, row_scale.position.sizes());
+  check_tensor(d_row_scale, "d_row_scale", at::kFloat, d_row_scale.sizes(), device);
+  check_row_scale(num_keys, row_scale, d_row_scale.size(0), d_row_scale.size(1), heads, device);
+  if (d_scale.defined()) check_tensor(d_scale, "d_scale", at::kFloat, {heads}, device);
+  if (d_bias.defined()) check_tensor(d_bias, "d_bias", at::kFloat, {heads}, device);
+  if (d_position.defined()) {
+    check_tensor(d_position, "d_position", at::kFloat, row_scale.position.sizes(), device);
+  }
+  SSGPT_CHECK(scratch.defined(), "there is no scratch");
+  check_tensor(scratch, "scratch", at::kFloat, scratch.sizes(), device);
+  const int64_t needed = row_scale_scratch(device, heads, row_scale.position.numel());
+  SSGPT_CHECK(scratch.numel() >= needed, "scratch of {} elements, expected {}", scratch.numel(), needed);
 
-  const cpu::RowScaleView view = view_of(row_scale);
+  const RowScaleView view = view_of(row_scale);
   const float* d_c = pointer<float>(d_row_scale);
   const int32_t* n = pointer<int32_t>(num_keys);
+  if (device.is_cuda()) {
+    cuda::table().row_scale_backward(d_c, n, view, pointer<float>(d_scale), pointer<float>(d_bias),
+                                     pointer<float>(d_position), pointer<float>(scratch), rows, heads,
+                                     cuda::current_stream());
+    return;
+  }
   // One thread a head: few numbers, each sum in the order of the rows.
   at::parallel_for(0, heads, std::max<int64_t>(1, 65536 / std::max<int64_t>(1, rows)),
                    [&](int64_t begin, int64_t end) {

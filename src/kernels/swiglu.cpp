@@ -8,9 +8,9 @@ namespace {
 int64_t check_swiglu(const at::Tensor& gate_up, const at::Tensor& half, const char* half_name) {
   SSGPT_CHECK(gate_up.dim() == 2 && gate_up.size(1) % 2 == 0, "gate_up has shape [{}], expected (M, 2F)",
               fmt::join(gate_up.sizes(), ", "));
-  check_tensor(gate_up, "gate_up", gate_up.scalar_type(), gate_up.sizes());
+  check_tensor(gate_up, "gate_up", gate_up.scalar_type(), gate_up.sizes(), gate_up.device());
   const int64_t width = gate_up.size(1) / 2;
-  check_tensor(half, half_name, gate_up.scalar_type(), {gate_up.size(0), width});
+  check_tensor(half, half_name, gate_up.scalar_type(), {gate_up.size(0), width}, gate_up.device());
   return width;
 }
 
@@ -18,6 +18,13 @@ int64_t check_swiglu(const at::Tensor& gate_up, const at::Tensor& half, const ch
 
 void swiglu_forward(const at::Tensor& gate_up, const at::Tensor& out) {
   const int64_t width = check_swiglu(gate_up, out, "out");
+  if (gate_up.is_cuda()) {
+    with_kernels(gate_up.scalar_type(), [&](const auto& kernels, cuda::Stream stream) {
+      using T = DataOf<decltype(kernels)>;
+      kernels.swiglu_forward(pointer<T>(gate_up), pointer<T>(out), gate_up.size(0), width, stream);
+    });
+    return;
+  }
   with_loops(gate_up.scalar_type(), [&](const auto& loops) {
     using T = DataOf<decltype(loops)>;
     for_rows(gate_up.size(0), width, [&](int64_t begin, int64_t end) {
@@ -29,7 +36,15 @@ void swiglu_forward(const at::Tensor& gate_up, const at::Tensor& out) {
 
 void swiglu_backward(const at::Tensor& d_out, const at::Tensor& gate_up, const at::Tensor& d_gate_up) {
   const int64_t width = check_swiglu(gate_up, d_out, "d_out");
-  check_tensor(d_gate_up, "d_gate_up", gate_up.scalar_type(), gate_up.sizes());
+  check_tensor(d_gate_up, "d_gate_up", gate_up.scalar_type(), gate_up.sizes(), gate_up.device());
+  if (gate_up.is_cuda()) {
+    with_kernels(gate_up.scalar_type(), [&](const auto& kernels, cuda::Stream stream) {
+      using T = DataOf<decltype(kernels)>;
+      kernels.swiglu_backward(pointer<T>(d_out), pointer<T>(gate_up), pointer<T>(d_gate_up), gate_up.size(0),
+                              width, stream);
+    });
+    return;
+  }
   with_loops(gate_up.scalar_type(), [&](const auto& loops) {
     using T = DataOf<decltype(loops)>;
     for_rows(gate_up.size(0), width, [&](int64_t begin, int64_t end) {

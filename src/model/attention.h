@@ -26,33 +26,35 @@ struct AttentionContext {
   int64_t batch = 0;
   int64_t time = 0;
   int64_t num_heads = 0;
-  RopeTables rope;      // of `time` rows
-  at::Tensor num_keys;  // int32 (B, T): n, keys that the query attends to
+  RopeTables rope;  // of `time` rows
+  kernels::Spans spans;
+  kernels::AttentionBackend backend = kernels::AttentionBackend::kFlash;  // on a GPU
 };
 
 // What the backward needs.
 struct AttentionActivations {
-  at::Tensor qkv;        // data (M, 3D), rotated and scaled; the backward leaves its gradient here
-  at::Tensor heads;      // data (M, D), what attention gives
-  at::Tensor logsumexp;  // fp32 (B, N, T)
+  at::Tensor qkv;  // data (M, 3D), rotated and scaled; the backward leaves its gradient here
+  // Allocated by the kernel on a GPU, and let go of behind the backward.
+  kernels::AttentionResult result;
 };
 
 struct AttentionScratch {
   at::Tensor workspace;    // fp32 (kernels::attention_workspace)
   at::Tensor d_heads;      // data (M, D)
-  at::Tensor d_qkv;        // data (M, 3D): gradients of the rotated and scaled q, k, v
+  at::Tensor d_qkv;        // data (M, 3D): gradients of the rotated and scaled q, k, v; undefined on a GPU
   at::Tensor d_row_scale;  // fp32 (B, T, N); undefined where the row scale is the identity
+  at::Tensor row_scale;    // fp32 (kernels::row_scale_scratch); undefined where the row scale is the identity
   at::Tensor weight;       // see linear_backward_weight
 };
 
 // x: data (M, D).  out: data (M, D), =.
 void attention_forward(const at::Tensor& x, const AttentionWeights& weights, const AttentionContext& context,
-                       const AttentionActivations& activations, const AttentionScratch& scratch,
+                       AttentionActivations& activations, const AttentionScratch& scratch,
                        const at::Tensor& out);
 
 // d_out, x: data (M, D).  d_x: data (M, D), =; may be scratch.d_heads.
 void attention_backward(const at::Tensor& d_out, const at::Tensor& x, const AttentionWeights& weights,
-                        const AttentionContext& context, const AttentionActivations& activations,
+                        const AttentionContext& context, AttentionActivations& activations,
                         const AttentionGradients& gradients, const AttentionScratch& scratch,
                         const at::Tensor& d_x);
 

@@ -25,7 +25,7 @@ void norm_backward(const at::Tensor& d_out, const at::Tensor& weight, const Norm
 }
 
 void block_forward(const at::Tensor& residual, const BlockWeights& weights, const BlockContext& context,
-                   const BlockActivations& activations, const Scratch& scratch) {
+                   BlockActivations& activations, const Scratch& scratch) {
   const at::Tensor incoming = residual.defined() ? scratch.branch : at::Tensor();
   norm_forward(residual, incoming, weights.attention_norm, context.norm_eps, activations.attention_norm);
   attention_forward(activations.attention_norm.output, weights.attention, context.attention,
@@ -37,8 +37,7 @@ void block_forward(const at::Tensor& residual, const BlockWeights& weights, cons
 }
 
 void block_backward(const at::Tensor& d_residual, const BlockWeights& weights, const BlockContext& context,
-                    const BlockActivations& activations, const BlockGradients& gradients,
-                    const Scratch& scratch) {
+                    BlockActivations& activations, const BlockGradients& gradients, const Scratch& scratch) {
   // The gradient of a sum is that of both summands: d_residual is also the gradient of each branch.
   mlp_backward(d_residual, activations.mlp_norm.output, weights.mlp, activations.mlp, gradients.mlp,
                scratch.mlp,

@@ -64,11 +64,10 @@ void norm_backward(const at::Tensor& d_out, const at::Tensor& weight, const Norm
 // it as residual + scratch.branch. Leaves it in activations.mlp_norm.input, and the mlp's branch in
 // scratch.branch.
 void block_forward(const at::Tensor& residual, const BlockWeights& weights, const BlockContext& context,
-                   const BlockActivations& activations, const Scratch& scratch);
+                   BlockActivations& activations, const Scratch& scratch);
 
 // d_residual: data (M, D), the gradient of the stream behind the block; becomes that of the stream before it.
 void block_backward(const at::Tensor& d_residual, const BlockWeights& weights, const BlockContext& context,
-                    const BlockActivations& activations, const BlockGradients& gradients,
-                    const Scratch& scratch);
+                    BlockActivations& activations, const BlockGradients& gradients, const Scratch& scratch);
 
 }  // namespace ssgpt::model

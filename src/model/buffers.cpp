@@ -24,24 +24,29 @@ NormActivations allocate_norm(const Allocator& allocator, int64_t rows, int64_t 
 
 }  // namespace
 
-Buffers allocate_buffers(const BufferShape& shape, const config::ModelConfig& config, at::Device device,
-                         at::ScalarType dtype) {
+Buffers allocate_buffers(const BufferShape& shape, const config::ModelConfig& config, int64_t sequence_length,
+                         at::Device device, at::ScalarType dtype) {
   const Allocator allocator = {at::TensorOptions().device(device), dtype};
   const int64_t rows = shape.rows();
   const int64_t hidden = config.hidden_size;
   const int64_t ff = config.intermediate_size;
+  const int64_t heads = config.num_attention_heads;
+  const int64_t vocab_size = padded_vocab_size(device, config.vocab_size);
   Buffers buffers;
   buffers.shape = shape;
   buffers.blocks.resize(static_cast<size_t>(shape.num_blocks));
   for (BlockActivations& block : buffers.blocks) {
     block.attention_norm = allocate_norm(allocator, rows, hidden);
-    block.attention = {allocator.data({rows, 3 * hidden}), allocator.data({rows, hidden}),
-                       allocator.fp32({shape.batch, config.num_attention_heads, shape.time})};
+    block.attention.qkv = allocator.data({rows, 3 * hidden});
+    if (device.is_cpu()) {
+      block.attention.result.out = allocator.data({shape.batch, shape.time, heads, hidden / heads});
+      block.attention.result.logsumexp = allocator.fp32({shape.batch, heads, shape.time});
+    }
     block.mlp_norm = allocate_norm(allocator, rows, hidden);
     block.mlp = {allocator.data({rows, 2 * ff}), allocator.data({rows, ff})};
   }
   buffers.final_norm = allocate_norm(allocator, rows, hidden);
-  buffers.logits = allocator.data({logits_chunk_rows(rows, config.vocab_size), config.vocab_size});
+  buffers.logits = allocator.data({logits_chunk_rows(device, rows, vocab_size), vocab_size});
   buffers.losses = allocator.fp32({rows});
   buffers.d_residual = allocator.data({rows, hidden});
 
@@ -51,13 +56,15 @@ Buffers allocate_buffers(const BufferShape& shape, const config::ModelConfig& co
   scratch.norm = allocator.fp32({kernels::num_row_chunks(rows), hidden});
   scratch.mlp.d_hidden = allocator.data({rows, ff});
   scratch.attention.d_heads = scratch.d_normed;
-  scratch.attention.d_qkv = allocator.data({rows, 3 * hidden});
+  if (device.is_cpu()) scratch.attention.d_qkv = allocator.data({rows, 3 * hidden});
   scratch.attention.workspace =
-      allocator.fp32({kernels::attention_workspace(shape.time, hidden / config.num_attention_heads)});
+      allocator.fp32({kernels::attention_workspace(device, shape.time, hidden / heads)});
   if (has_row_scale(config.attention.kind)) {
-    scratch.attention.d_row_scale = allocator.fp32({shape.batch, shape.time, config.num_attention_heads});
+    scratch.attention.d_row_scale = allocator.fp32({shape.batch, shape.time, heads});
+    scratch.attention.row_scale =
+        allocator.fp32({kernels::row_scale_scratch(device, heads, sequence_length)});
   }
-  if (dtype != at::kFloat) {
+  if (dtype != at::kFloat && device.is_cpu()) {
     const int64_t largest = hidden * std::max({3 * hidden, 2 * ff, config.vocab_size});
     scratch.attention.weight = allocator.data({largest});
     scratch.mlp.weight = scratch.attention.weight;

@@ -25,13 +25,13 @@ struct Buffers {
   std::vector<BlockActivations> blocks;  // shape.num_blocks of them
   NormActivations final_norm;
   Scratch scratch;
-  at::Tensor logits;      // data (logits_chunk_rows, V)
+  at::Tensor logits;      // data (logits_chunk_rows, V with padding)
   at::Tensor losses;      // fp32 (M)
   at::Tensor d_residual;  // data (M, D)
 };
 
-// `dtype` is the compute dtype.
-Buffers allocate_buffers(const BufferShape& shape, const config::ModelConfig& config, at::Device device,
-                         at::ScalarType dtype);
+// `dtype` is the compute dtype; sequence_length counts the positions of the row scale.
+Buffers allocate_buffers(const BufferShape& shape, const config::ModelConfig& config, int64_t sequence_length,
+                         at::Device device, at::ScalarType dtype);
 
 }  // namespace ssgpt::model

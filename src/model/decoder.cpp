@@ -145,8 +145,11 @@ void Decoder::Impl::fill(const Workspace& work, std::span<const int64_t> tokens)
   const auto sequences = static_cast<size_t>(work.num_keys.size(0));
   const auto time = static_cast<size_t>(work.num_keys.size(1));
   const std::optional<int64_t> document_end = gpt.spec().document_token_id;
-  auto* ids = work.tokens.mutable_data_ptr<int64_t>();
-  auto* keys = work.num_keys.mutable_data_ptr<int32_t>();
+  const bool on_cpu = work.tokens.device().is_cpu();
+  const at::Tensor host_tokens = on_cpu ? work.tokens : at::empty(work.tokens.sizes(), at::kLong);
+  const at::Tensor host_keys = on_cpu ? work.num_keys : at::empty(work.num_keys.sizes(), at::kInt);
+  auto* ids = host_tokens.mutable_data_ptr<int64_t>();
+  auto* keys = host_keys.mutable_data_ptr<int32_t>();
   for (size_t sequence = 0; sequence < sequences; ++sequence) {
     for (size_t t = 0; t < time; ++t) {
       const size_t i = sequence * time + t;
@@ -156,6 +159,9 @@ void Decoder::Impl::fill(const Workspace& work, std::span<const int64_t> tokens)
       keys[i] = num_keys[sequence];
     }
   }
+  if (on_cpu) return;
+  work.tokens.copy_(host_tokens);
+  work.num_keys.copy_(host_keys);
 }
 
 void Decoder::Impl::attend(const Workspace& work, const BlockWeights& block, const Cache& cache) const {

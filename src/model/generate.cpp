@@ -33,8 +33,9 @@ class Batch {
     }
   }
 
-  // logits: fp32 (B, V).
-  void choose(const at::Tensor& logits) {
+  // on_device: fp32 (B, V).
+  void choose(const at::Tensor& on_device) {
+    const at::Tensor logits = on_device.cpu();
     const auto width = static_cast<size_t>(logits.size(1));
     for (size_t i = 0; i < samples_.size(); ++i) {
       GeneratedSample& sample = samples_[i];

@@ -5,8 +5,8 @@
 #include "model/block_weights.h"
 #include "model/buffers.h"
 #include "model/head.h"
+#include "model/inputs.h"
 #include "model/linear.h"
-#include "model/positions.h"
 #include "model/work.h"
 
 #include <ATen/ops/empty.h>
@@ -14,11 +14,22 @@
 #include <fmt/format.h>
 
 namespace ssgpt::model {
+namespace {
+
+// With the padding behind lm_head.weight, the last.
+std::vector<ParameterSpec> specs_in_memory(const GPTSpec& spec, at::Device device) {
+  std::vector<ParameterSpec> specs = parameter_specs(spec.config, spec.sequence_length);
+  specs.back().row_multiple = vocabulary_multiple(device);
+  return specs;
+}
+
+}  // namespace
 
 struct GPT::Impl {
   Impl(const GPTSpec& gpt_spec, const Execution& gpt_execution);
 
-  void prepare(const at::Tensor& tokens, bool keep_activations);
+  // Brings the batch to the device and makes room for it. targets may be undefined.
+  Inputs prepare(const at::Tensor& tokens, const at::Tensor& targets, bool keep_activations);
   // Runs all blocks and the final norm; the result is buffers.final_norm.output (M, D).
   void forward(const at::Tensor& tokens);
   void backward(const at::Tensor& tokens, const GradientFinal& gradient_final);
@@ -31,8 +42,10 @@ struct GPT::Impl {
   ParameterStore store;
   std::vector<BlockWeights> weights;
   std::vector<BlockGradients> gradients;
-  at::Tensor log_table;  // fp32 (sequence_length): log n
-  RopeTables rope;       // of sequence_length rows
+  at::Tensor log_table;     // fp32 (sequence_length): log n
+  RopeTables rope;          // of sequence_length rows
+  at::Tensor head, d_head;  // data and fp32 (padded V, D): views
+  InputStager inputs;
   BlockContext context;  // of the batch at hand
   Buffers buffers;
 };
@@ -40,45 +53,45 @@ struct GPT::Impl {
 GPT::Impl::Impl(const GPTSpec& gpt_spec, const Execution& gpt_execution)
     : spec(gpt_spec),
       execution(gpt_execution),
-      store(parameter_specs(spec.config, spec.sequence_length), execution.device, execution.dtype,
-            execution.flat_granule) {
+      store(specs_in_memory(spec, execution.device), execution.device, execution.dtype,
+            execution.flat_granule),
+      inputs(execution.device, spec.document_token_id) {
   const config::ModelConfig& config = spec.config;
   const int64_t head_dim = config.hidden_size / config.num_attention_heads;
   rope = make_rope_tables(spec.sequence_length, head_dim, config.rope_theta, execution.device);
   log_table = make_log_table(spec.sequence_length, execution.device);
   context.norm_eps = config.rms_norm_eps;
   context.attention.num_heads = config.num_attention_heads;
+  context.attention.backend = execution.attention_backend;
+  head = store.padded(store.flat_compute(), "lm_head.weight");
+  d_head = store.padded(store.flat_grad(), "lm_head.weight");
   for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
     weights.push_back(bind_block_weights(store, config, layer, log_table));
     gradients.push_back(bind_block_gradients(store, config, layer));
   }
 }
 
-void GPT::Impl::prepare(const at::Tensor& tokens, bool keep_activations) {
-  SSGPT_CHECK(tokens.dim() == 2 && tokens.numel() > 0 && tokens.size(1) <= spec.sequence_length,
-              "tokens have {} dimensions and {} elements, expected (B, T) with T up to {}", tokens.dim(),
-              tokens.numel(), spec.sequence_length);
-  SSGPT_CHECK(tokens.is_contiguous(), "tokens are not contiguous");
+Inputs GPT::Impl::prepare(const at::Tensor& tokens, const at::Tensor& targets, bool keep_activations) {
+  const Inputs staged = inputs.stage(tokens, targets);
   const int64_t batch = tokens.size(0);
   const int64_t time = tokens.size(1);
+  SSGPT_CHECK(time <= spec.sequence_length, "windows of {} tokens, expected up to {}", time,
+              spec.sequence_length);
   AttentionContext& attention = context.attention;
-  const bool new_shape = attention.batch != batch || attention.time != time;
   attention.batch = batch;
   attention.time = time;
   attention.rope = {rope.cos.narrow(0, 0, time), rope.sin.narrow(0, 0, time)};
-  if (spec.document_token_id) {
-    attention.num_keys = count_keys_within_documents(tokens, *spec.document_token_id);
-  } else if (new_shape) {
-    attention.num_keys = count_keys(batch, time, execution.device);
-  }
+  attention.spans = staged.spans;
 
   const int64_t num_blocks = keep_activations ? spec.config.num_hidden_layers : 1;
   const bool fits =
       buffers.shape.batch == batch && buffers.shape.time == time && buffers.shape.num_blocks >= num_blocks;
   if (!fits) {
     buffers = Buffers();
-    buffers = allocate_buffers({batch, time, num_blocks}, spec.config, execution.device, execution.dtype);
+    buffers = allocate_buffers({batch, time, num_blocks}, spec.config, spec.sequence_length, execution.device,
+                               execution.dtype);
   }
+  return staged;
 }
 
 void GPT::Impl::forward(const at::Tensor& tokens) {
@@ -142,39 +155,42 @@ const ParameterStore& GPT::parameters() const {
 void GPT::forward_backward(const at::Tensor& tokens, const at::Tensor& targets, const at::Tensor& loss_sum,
                            const GradientFinal& gradient_final) {
   Impl& impl = *impl_;
-  SSGPT_CHECK(targets.sizes() == tokens.sizes(), "targets have another shape than tokens");
-  impl.prepare(tokens, /*keep_activations=*/true);
-  impl.forward(tokens);
+  SSGPT_CHECK(targets.defined(), "there are no targets");
+  const Inputs inputs = impl.prepare(tokens, targets, /*keep_activations=*/true);
+  impl.forward(inputs.tokens);
   Buffers& buffers = impl.buffers;
   {
     const core::ProfileScope phase("head");
-    head_forward_backward(buffers.final_norm.output, targets.view({-1}), impl.store.compute("lm_head.weight"),
-                          buffers.losses, /*d_x=*/buffers.scratch.d_normed, impl.store.grad("lm_head.weight"),
-                          buffers.logits, buffers.scratch.mlp.weight);
+    head_forward_backward(buffers.final_norm.output, inputs.targets.view({-1}), impl.head,
+                          impl.spec.config.vocab_size, buffers.losses, /*d_x=*/buffers.scratch.d_normed,
+                          impl.d_head, buffers.logits, buffers.scratch.mlp.weight);
     loss_sum.add_(kernels::flat_sum(buffers.losses));
   }
-  impl.backward(tokens, gradient_final);
+  impl.backward(inputs.tokens, gradient_final);
 }
 
 at::Tensor GPT::token_losses(const at::Tensor& tokens, const at::Tensor& targets) {
   Impl& impl = *impl_;
-  SSGPT_CHECK(targets.sizes() == tokens.sizes(), "targets have another shape than tokens");
-  impl.prepare(tokens, /*keep_activations=*/false);
-  impl.forward(tokens);
+  SSGPT_CHECK(targets.defined(), "there are no targets");
+  const Inputs inputs = impl.prepare(tokens, targets, /*keep_activations=*/false);
+  impl.forward(inputs.tokens);
   const at::Tensor losses = at::empty(tokens.sizes(), impl.buffers.losses.options());
-  head_forward(impl.buffers.final_norm.output, targets.view({-1}), impl.store.compute("lm_head.weight"),
-               losses.view({-1}), impl.buffers.logits);
+  head_forward(impl.buffers.final_norm.output, inputs.targets.view({-1}), impl.head,
+               impl.spec.config.vocab_size, losses.view({-1}), impl.buffers.logits);
   return losses;
 }
 
 at::Tensor GPT::logits(const at::Tensor& tokens) {
   Impl& impl = *impl_;
-  impl.prepare(tokens, /*keep_activations=*/false);
-  impl.forward(tokens);
-  const at::Tensor weight = impl.store.compute("lm_head.weight");
-  const at::Tensor logits = at::empty({tokens.numel(), weight.size(0)}, weight.options());
-  linear_forward(impl.buffers.final_norm.output, weight, logits);
-  return logits.view({tokens.size(0), tokens.size(1), weight.size(0)}).to(at::kFloat);
+  const Inputs inputs = impl.prepare(tokens, /*targets=*/at::Tensor(), /*keep_activations=*/false);
+  impl.forward(inputs.tokens);
+  const at::Tensor logits = at::empty({tokens.numel(), impl.head.size(0)}, impl.head.options());
+  linear_forward(impl.buffers.final_norm.output, impl.head, logits);
+  const int64_t vocab_size = impl.spec.config.vocab_size;
+  return logits.narrow(1, 0, vocab_size)
+      .to(at::kFloat)
+      .contiguous()
+      .view({tokens.size(0), tokens.size(1), vocab_size});
 }
 
 std::vector<double> GPT::mean_attention_scales() const {

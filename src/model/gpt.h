@@ -5,6 +5,7 @@
 #pragma once
 
 #include "config/config.h"
+#include "kernels/ops.h"
 #include "model/parameters.h"
 
 #include <cstdint>
@@ -28,8 +29,9 @@ struct GPTSpec {
 // Where and in which precision it is computed.
 struct Execution {
   at::Device device = at::kCPU;
-  at::ScalarType dtype = at::kFloat;  // kFloat or kBFloat16
-  int64_t flat_granule = 1;           // divides the size of the flat tensors, so that they can be shared out
+  at::ScalarType dtype = at::kFloat;                                                // kFloat or kBFloat16
+  kernels::AttentionBackend attention_backend = kernels::AttentionBackend::kFlash;  // read on a GPU
+  int64_t flat_granule = 1;  // divides the size of the flat tensors, so that they can be shared out
 };
 
 // Told during backward that the flat gradient will not change any more from element `offset` to its end.
@@ -52,17 +54,18 @@ class GPT {
   ParameterStore& parameters();
   const ParameterStore& parameters() const;
 
-  // One micro-batch of training. tokens, targets: int64 (B, T), T <= sequence_length; a negative target is
-  // not predicted. Adds the sum over tokens of the cross-entropy (nats) to loss_sum, fp64 of one element on
-  // the device, and the gradient of that sum to the flat gradient. `gradient_final`, where given, is called
-  // as layers finish; loss_sum is complete by then.
+  // One micro-batch of training. tokens, targets: int64 (B, T) on the CPU whatever the model's device,
+  // T <= sequence_length; a negative target is not predicted. Adds the sum over tokens of the cross-entropy
+  // (nats) to loss_sum, fp64 of one element on the device, and the gradient of that sum to the flat gradient.
+  // `gradient_final`, where given, is called as layers finish; loss_sum is complete by then.
   void forward_backward(const at::Tensor& tokens, const at::Tensor& targets, const at::Tensor& loss_sum,
                         const GradientFinal& gradient_final = nullptr);
 
-  // Cross-entropy of each token, fp32 (B, T), 0 where the target is negative. Changes no gradient.
+  // Cross-entropy of each token, fp32 (B, T) on the model's device, 0 where the target is negative. Changes
+  // no gradient.
   at::Tensor token_losses(const at::Tensor& tokens, const at::Tensor& targets);
 
-  // Logits, fp32 (B, T, V).
+  // Logits, fp32 (B, T, V) on the model's device.
   at::Tensor logits(const at::Tensor& tokens);
 
   // Mean of s over the heads of each layer; empty where the kind has no s. Reads from the device.

@@ -22,19 +22,31 @@ void for_chunks(const at::Tensor& x, const at::Tensor& weight, const at::Tensor&
 
 }  // namespace
 
-int64_t logits_chunk_rows(int64_t rows, int64_t vocab_size) {
-  constexpr int64_t kChunkElements = int64_t{1} << 22;
+int64_t vocabulary_multiple(at::Device device) {
+  return device.is_cpu() ? 1 : 128;
+}
+
+int64_t padded_vocab_size(at::Device device, int64_t vocab_size) {
+  const int64_t multiple = vocabulary_multiple(device);
+  return (vocab_size + multiple - 1) / multiple * multiple;
+}
+
+int64_t logits_chunk_rows(at::Device device, int64_t rows, int64_t vocab_size) {
   constexpr int64_t kLeastRows = 512;
-  return std::min(rows, std::max(kLeastRows, kChunkElements / vocab_size));
+  const int64_t chunk_elements = int64_t{1} << (device.is_cpu() ? 22 : 29);
+  const int64_t most = std::min(rows, std::max(kLeastRows, chunk_elements / vocab_size));
+  if (device.is_cpu()) return most;
+  const int64_t chunks = (rows + most - 1) / most;  // of equal size
+  return (rows + chunks - 1) / chunks;
 }
 
 void head_forward_backward(const at::Tensor& x, const at::Tensor& targets, const at::Tensor& weight,
-                           const at::Tensor& losses, const at::Tensor& d_x, const at::Tensor& d_weight,
-                           const at::Tensor& logits, const at::Tensor& scratch) {
+                           int64_t vocab_size, const at::Tensor& losses, const at::Tensor& d_x,
+                           const at::Tensor& d_weight, const at::Tensor& logits, const at::Tensor& scratch) {
   for_chunks(x, weight, logits, [&](int64_t first, int64_t rows, const at::Tensor& chunk) {
     {
       const core::ProfileScope scope("cross-entropy", traffic(chunk, chunk));
-      kernels::cross_entropy_forward_backward(chunk, targets.narrow(0, first, rows), weight.size(0),
+      kernels::cross_entropy_forward_backward(chunk, targets.narrow(0, first, rows), vocab_size,
                                               losses.narrow(0, first, rows));
     }
     linear_backward_input(chunk, weight, d_x.narrow(0, first, rows), "logits input gradient");
@@ -43,10 +55,10 @@ void head_forward_backward(const at::Tensor& x, const at::Tensor& targets, const
 }
 
 void head_forward(const at::Tensor& x, const at::Tensor& targets, const at::Tensor& weight,
-                  const at::Tensor& losses, const at::Tensor& logits) {
+                  int64_t vocab_size, const at::Tensor& losses, const at::Tensor& logits) {
   for_chunks(x, weight, logits, [&](int64_t first, int64_t rows, const at::Tensor& chunk) {
     const core::ProfileScope scope("cross-entropy", traffic(chunk));
-    kernels::cross_entropy_forward(chunk, targets.narrow(0, first, rows), weight.size(0),
+    kernels::cross_entropy_forward(chunk, targets.narrow(0, first, rows), vocab_size,
                                    losses.narrow(0, first, rows));
   });
 }

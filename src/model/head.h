@@ -9,20 +9,27 @@
 
 namespace ssgpt::model {
 
-// Rows of logits made at a time: a few megabytes, so that they stay in the cache between the product, the
-// softmax and the two products of the backward, but enough rows to make the products efficient.
-int64_t logits_chunk_rows(int64_t rows, int64_t vocab_size);
+// Rows of the head's weight in memory: on a GPU a multiple of what its tensor cores want. Those beyond the
+// vocabulary are zero and never predicted.
+int64_t vocabulary_multiple(at::Device device);
+int64_t padded_vocab_size(at::Device device, int64_t vocab_size);
+
+// Rows of logits made at a time. On a CPU a few megabytes, so that they stay in the cache between the
+// product, the softmax and the two products of the backward, but enough rows to make the products efficient;
+// on a GPU, where no cache holds them, about a gigabyte, so that the gradient of the weight is added to few
+// times.
+int64_t logits_chunk_rows(at::Device device, int64_t rows, int64_t vocab_size);
 
 // Losses in nats and their gradients.
-//   x: data (M, D), normed.  targets: int64 (M), negative: not predicted.  weight: data (V, D).
-//   losses: fp32 (M), =.  d_x: data (M, D), =.  d_weight: fp32 (V, D), +=.
-//   logits: data (rows of a chunk, V), contents lost.  scratch: see linear_backward_weight.
+//   x: data (M, D), normed.  targets: int64 (M), negative: not predicted.  weight: data (C, D), C >=
+//   vocab_size; the rows beyond are padding.  losses: fp32 (M), =.  d_x: data (M, D), =.  d_weight: fp32 (C,
+//   D), +=. logits: data (rows of a chunk, C), contents lost.  scratch: see linear_backward_weight.
 void head_forward_backward(const at::Tensor& x, const at::Tensor& targets, const at::Tensor& weight,
-                           const at::Tensor& losses, const at::Tensor& d_x, const at::Tensor& d_weight,
-                           const at::Tensor& logits, const at::Tensor& scratch);
+                           int64_t vocab_size, const at::Tensor& losses, const at::Tensor& d_x,
+                           const at::Tensor& d_weight, const at::Tensor& logits, const at::Tensor& scratch);
 
 // The losses alone.
 void head_forward(const at::Tensor& x, const at::Tensor& targets, const at::Tensor& weight,
-                  const at::Tensor& losses, const at::Tensor& logits);
+                  int64_t vocab_size, const at::Tensor& losses, const at::Tensor& logits);
 
 }  // namespace ssgpt::model

@@ -8,10 +8,14 @@
 namespace ssgpt::model {
 namespace {
 
-// fp32 goes through our own product, whose bits do not depend on the number of threads; bf16 through the
-// library's, which knows the processor's bf16 instructions.
+// On a CPU fp32 goes through our own product, whose bits do not depend on the number of threads; bf16 through
+// the library's, which knows the processor's bf16 instructions.
+bool is_ours(const at::Tensor& a) {
+  return a.scalar_type() == at::kFloat || !a.device().is_cpu();
+}
+
 void product(const at::Tensor& a, const at::Tensor& b, at::Tensor out) {
-  if (out.scalar_type() == at::kFloat) {
+  if (is_ours(a)) {
     kernels::matrix_product(a, b, /*accumulate=*/false, out);
   } else {
     at::mm_out(out, a, b);
@@ -37,7 +41,7 @@ void linear_backward_weight(const at::Tensor& d_out, const at::Tensor& x, at::Te
                             const at::Tensor& scratch, std::string_view name) {
   const core::ProfileScope scope(name, product_work(d_weight.size(0), d_weight.size(1), x.size(0),
                                                     traffic(d_out, x, d_weight, d_weight).bytes));
-  if (x.scalar_type() == d_weight.scalar_type()) {
+  if (is_ours(x)) {
     kernels::matrix_product(d_out.t(), x, /*accumulate=*/true, d_weight);
     return;
   }

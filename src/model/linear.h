@@ -17,8 +17,8 @@ void linear_backward_input(const at::Tensor& d_out, const at::Tensor& weight, at
                            std::string_view name = "product, input gradient");
 
 // d_weight += d_out^T x.   d_out: data (M, N).  x: data (M, K).  d_weight: fp32 (N, K).
-// scratch: bf16 of at least N K elements where the data are bf16 (the product is rounded to bf16 and then
-// added, as under PyTorch's autocast); not read otherwise.
+// scratch: bf16 of at least N K elements where the data are bf16 on a CPU (the product is rounded to bf16 and
+// then added, as under PyTorch's autocast); not read otherwise, as there the sum itself goes on in fp32.
 void linear_backward_weight(const at::Tensor& d_out, const at::Tensor& x, at::Tensor d_weight,
                             const at::Tensor& scratch, std::string_view name = "product, weight gradient");
 

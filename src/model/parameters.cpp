@@ -30,13 +30,18 @@ int64_t numel(const ParameterSpec& spec) {
   return total;
 }
 
+int64_t padded_numel(const ParameterSpec& spec) {
+  if (spec.row_multiple == 1) return numel(spec);
+  return align(spec.shape.front(), spec.row_multiple) * (numel(spec) / spec.shape.front());
+}
+
 Layout lay_out(const std::vector<ParameterSpec>& specs) {
   Layout layout;
   int64_t end = 0;
   for (const ParameterSpec& spec : specs) {
     const int64_t offset = spec.adjoins_previous ? end : align(end);
     layout.parameters.push_back({.spec = spec, .offset = offset, .numel = numel(spec)});
-    end = offset + layout.parameters.back().numel;
+    end = offset + padded_numel(spec);
   }
   layout.size = align(end);
   return layout;
@@ -122,6 +127,12 @@ at::Tensor ParameterStore::merged(const at::Tensor& flat, const std::vector<std:
     end += parameter.numel;
   }
   return flat.narrow(0, first.offset, end - first.offset).view({-1, first.spec.shape[1]});
+}
+
+at::Tensor ParameterStore::padded(const at::Tensor& flat, std::string_view name) const {
+  const Parameter& parameter = find(name);
+  const int64_t columns = parameter.numel / parameter.spec.shape.front();
+  return flat.narrow(0, parameter.offset, padded_numel(parameter.spec)).view({-1, columns});
 }
 
 void ParameterStore::initialize(uint64_t seed) {

@@ -25,7 +25,8 @@ struct ParameterSpec {
   std::vector<int64_t> shape;
   Initializer initializer;
   bool adjoins_previous =
-      false;  // starts where the one before ends, so that merged() can view both as one matrix
+      false;                 // starts where the one before ends, so that merged() can view both as one matrix
+  int64_t row_multiple = 1;  // a matrix: rows of zeros stand behind it up to a multiple of this, for padded()
 };
 
 struct Parameter {
@@ -37,6 +38,8 @@ struct Parameter {
 
 // The product of the dimensions. Throws core::InternalError for one that is not positive.
 int64_t numel(const ParameterSpec& spec);
+// The same with the rows that pad it.
+int64_t padded_numel(const ParameterSpec& spec);
 
 // Where each parameter stands in a flat tensor.
 struct Layout {
@@ -77,6 +80,9 @@ class ParameterStore {
   // A view of adjacent rank-2 parameters (equal columns) as one matrix: q, k, v; gate, up. Throws
   // core::InternalError where they are not adjacent.
   at::Tensor merged(const at::Tensor& flat, const std::vector<std::string>& names) const;
+
+  // A view of a matrix with the rows of zeros behind it, which no update and no gradient changes.
+  at::Tensor padded(const at::Tensor& flat, std::string_view name) const;
 
   void initialize(uint64_t seed);
   void zero_grad();

@@ -1,21 +1,24 @@
 #include "model/positions.h"
 
+#include <algorithm>
+#include <vector>
+
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
 
 namespace ssgpt::model {
 
-at::Tensor count_keys(int64_t batch, int64_t time, at::Device device) {
+at::Tensor count_keys(int64_t batch, int64_t time) {
   const at::Tensor num_keys = at::empty({batch, time}, at::kInt);
   int32_t* n = num_keys.mutable_data_ptr<int32_t>();
   for (int64_t i = 0; i < batch * time; ++i) n[i] = static_cast<int32_t>(i % time + 1);
-  return num_keys.to(device);
+  return num_keys;
 }
 
 at::Tensor count_keys_within_documents(const at::Tensor& tokens, int64_t document_token_id) {
-  const at::Tensor host = tokens.to(at::kCPU).contiguous();
-  const int64_t batch = host.size(0);
-  const int64_t time = host.size(1);
-  const int64_t* token = host.const_data_ptr<int64_t>();
+  const int64_t batch = tokens.size(0);
+  const int64_t time = tokens.size(1);
+  const int64_t* token = tokens.const_data_ptr<int64_t>();
   const at::Tensor num_keys = at::empty({batch, time}, at::kInt);
   int32_t* n = num_keys.mutable_data_ptr<int32_t>();
   for (int64_t b = 0; b < batch; ++b) {
@@ -24,7 +27,26 @@ at::Tensor count_keys_within_documents(const at::Tensor& tokens, int64_t documen
       if (token[b * time + t] == document_token_id) begin = t + 1;
     }
   }
-  return num_keys.to(tokens.device());
+  return num_keys;
+}
+
+at::Tensor span_starts(const at::Tensor& num_keys) {
+  constexpr int64_t kSpansAtATime = 256;
+  const int32_t* n = num_keys.const_data_ptr<int32_t>();
+  std::vector<int32_t> starts;
+  for (int64_t row = 0; row < num_keys.numel(); ++row) {
+    if (n[row] == 1) starts.push_back(static_cast<int32_t>(row));
+  }
+  const auto count = static_cast<int64_t>(starts.size());
+  const int64_t size = (count / kSpansAtATime + 1) * kSpansAtATime + 1;
+  const at::Tensor result = at::full({size}, num_keys.numel(), at::kInt);
+  std::copy(starts.begin(), starts.end(), result.mutable_data_ptr<int32_t>());
+  return result;
+}
+
+int64_t longest_span(const at::Tensor& num_keys) {
+  const int32_t* n = num_keys.const_data_ptr<int32_t>();
+  return *std::max_element(n, n + num_keys.numel());
 }
 
 }  // namespace ssgpt::model

@@ -45,6 +45,7 @@ const Table kTable = {.name = SSGPT_STRING(SSGPT_ISA),
                       .sum = sum,
                       .sum_of_squares = sum_of_squares,
                       .adamw = adamw,
+                      .round_to_bf16 = round_to_bf16,
                       .exp = exp_array};
 
 }  // namespace ssgpt::kernels::cpu::SSGPT_ISA

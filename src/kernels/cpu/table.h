@@ -3,55 +3,12 @@
 // threads: ops.h's functions check, and split rows over threads. Sizes and strides count elements.
 #pragma once
 
+#include "kernels/views.h"
+
 #include <cstdint>
 #include <vector>
 
 namespace ssgpt::kernels::cpu {
-
-// Storage of a bf16 number: the upper half of an fp32.
-struct Bfloat16 {
-  uint16_t bits;
-};
-
-// RowScale of ops.h; a null pointer stands for an undefined tensor.
-struct RowScaleView {
-  const float* position;
-  const float* scale;
-  const float* bias;
-};
-
-// One of d_q, d_k, d_v: element (b, n, t, h) stands at b * batch + n * head + t * time + h.
-template <typename T>
-struct HeadsView {
-  const T* data;
-  int64_t batch;
-  int64_t head;
-  int64_t time;
-};
-
-template <typename T>
-struct RopeBackwardArgs {
-  HeadsView<T> d_q, d_k, d_v;
-  const float* cos;  // (time, head_dim / 2)
-  const float* sin;
-  const int32_t* num_keys;  // (batch, time)
-  RowScaleView row_scale;
-  T* qkv;              // (batch, time, 3, heads, head_dim)
-  float* d_row_scale;  // (batch, time, heads) or null
-  int64_t time, heads, head_dim;
-};
-
-template <typename T>
-struct CachedAttentionArgs {
-  const T* qkv;             // (batch, time, 3, heads, head_dim)
-  const int32_t* num_keys;  // (batch, time)
-  T* keys;                  // (batch, heads, capacity, head_dim)
-  T* values;
-  T* out;          // (batch, time, heads, head_dim)
-  float* scratch;  // (batch, heads, capacity + head_dim)
-  float scale;     // of the scores
-  int64_t position, time, heads, head_dim, capacity;
-};
 
 // Attention's blocks of queries and of keys, a whole number of tiles for every instruction set; a head's
 // dimension is rounded up to the alignment.
@@ -151,15 +108,6 @@ struct ProductArgs {
 constexpr int64_t kProductBlock = 384;
 constexpr int64_t kProductWorkspace = kProductBlock * 528;
 
-struct AdamWScalars {
-  float one_minus_beta1, beta2, one_minus_beta2;
-  float keep;                // 1 - lr * weight_decay
-  float step_size;           // lr / (1 - beta1^step)
-  float inverse_sqrt_bias2;  // 1 / sqrt(1 - beta2^step)
-  float eps;
-  float grad_factor;
-};
-
 struct Table {
   const char* name;  // of the instruction set
   DataLoops<float> fp32;
@@ -170,7 +118,8 @@ struct Table {
   double (*sum)(const float* values, int64_t count);
   double (*sum_of_squares)(const float* values, int64_t count);
   void (*adamw)(float* master, const float* grad, float* exp_avg, float* exp_avg_sq, int64_t count,
-                const AdamWScalars& scalars);
+                const AdamWScalars& scalars, float grad_factor);
+  void (*round_to_bf16)(const float* values, Bfloat16* rounded, int64_t count);
   void (*exp)(const float* x, float* out, int64_t count);
 };
 

@@ -31,7 +31,7 @@ StepOptions tiny() {
 
 double flops_of(const StepReport& report) {
   double flops = 0.0;
-  for (const core::HostProfile::Entry& entry : report.profile) flops += entry.work.flops;
+  for (const core::ProfileEntry& entry : report.profile) flops += entry.work.flops;
   return flops / static_cast<double>(report.seconds.size());
 }
 
@@ -56,7 +56,7 @@ TEST(MeasureStep, PhasesCoverTheStepAndOperationsTheirPhase) {
   double phases = 0.0;
   std::vector<std::string> names;
   std::vector<double> inside(report.profile.size(), 0.0);
-  for (const core::HostProfile::Entry& entry : report.profile) {
+  for (const core::ProfileEntry& entry : report.profile) {
     if (entry.parent < 0) {
       phases += entry.seconds;
       names.emplace_back(entry.name);
@@ -74,7 +74,7 @@ TEST(MeasureStep, PhasesCoverTheStepAndOperationsTheirPhase) {
 TEST(MeasureStep, CountsTheCallsOfEachMicroBatchAndLayer) {
   parallel::Communicator alone;
   const StepReport report = measure_step(tiny(), alone);
-  for (const core::HostProfile::Entry& entry : report.profile) {
+  for (const core::ProfileEntry& entry : report.profile) {
     if (entry.name == "update") {
       EXPECT_EQ(entry.calls, 3);  // steps
     } else if (entry.name == "forward") {
@@ -100,6 +100,93 @@ TEST(MeasureStep, JsonHoldsWhatTheTableSays) {
   for (const auto& entry : json["profile"]) {
     EXPECT_THAT(table, ::testing::HasSubstr(entry["name"].get<std::string>()));
   }
+}
+
+// Two operations, whose ceilings are arithmetic and traffic, in a phase without work of its own.
+StepReport made_up(config::Device device) {
+  StepReport report;
+  report.config = step_config("quickstart", std::nullopt, {});
+  report.config.train.device = device;
+  report.config.train.dtype = config::Dtype::kBfloat16;
+  report.tokens_per_step = 4096;
+  report.flops_per_token = 1e6;
+  report.ceilings = {.product_flops = 1e12, .copy_bytes = 1e11};
+  report.seconds = {0.010, 0.030};  // mean 20 ms
+  report.profiled_steps = 5;
+  report.profiled_seconds = 0.125;  // 25 ms each
+  report.profile = {{.name = "forward", .parent = -1, .calls = 5, .seconds = 0.100, .work = {}},
+                    // 6 ms a step at the ceiling of products; its traffic would take 1 ms.
+                    {.name = "product",
+                     .parent = 0,
+                     .calls = 60,
+                     .seconds = 0.050,
+                     .work = {.flops = 5 * 6e9, .bytes = 5 * 1e8}},
+                    // 4 ms a step at the ceiling of copies, 20 us taken: it found its data in a cache.
+                    {.name = "norm",
+                     .parent = 0,
+                     .calls = 60,
+                     .seconds = 0.0001,
+                     .work = {.flops = 0.0, .bytes = 5 * 4e8}}};
+  report.queue_seconds = 0.005;
+  report.device_memory = {.allocated = uint64_t{3} << 30, .reserved = uint64_t{4} << 30};
+  return report;
+}
+
+TEST(RooflineRatio, AddsUpWhatEachOperationNeedsByTheCeilingThatBoundsIt) {
+  EXPECT_NEAR(roofline_ratio(made_up(config::Device::kCpu)), (6e-3 + 4e-3) / 20e-3, 1e-12);
+}
+
+TEST(StepTable, HasUnitsOfAGpuAndSaysThatOperationsWereProfiledApart) {
+  const std::string table = to_table(made_up(config::Device::kCuda));
+  for (const char* part :
+       {"1.0 TFLOP/s, copy 100.0 GB/s", "roofline   50 % of a step", "in 5 other steps of 25.0 ms each",
+        "5.00 ms to queue a step, 25 % of its time, while the GPU computes",
+        "peak 3072 MiB in tensors (4096 MiB", "10.00 ms", "20 \u00b5s", "80.0 %", "60 % product",
+        "20000 % copy"}) {
+    EXPECT_THAT(table, ::testing::HasSubstr(part)) << table;
+  }
+}
+
+TEST(StepTable, NamesTheHostWhereTheGpuWaitsForIt) {
+  StepReport report = made_up(config::Device::kCuda);
+  report.queue_seconds = 0.0195;
+  EXPECT_THAT(to_table(report), ::testing::HasSubstr("98 % of its time: the GPU waits for the host"));
+}
+
+TEST(StepTable, OfACpuKnowsNoGpu) {
+  const std::string table = to_table(made_up(config::Device::kCpu));
+  for (const char* part : {"GFLOP/s", "10.00", "roofline   50 %"}) {
+    EXPECT_THAT(table, ::testing::HasSubstr(part)) << table;
+  }
+  for (const char* part : {"GPU", "queue", "TFLOP", "\u00b5s"}) {
+    EXPECT_THAT(table, ::testing::Not(::testing::HasSubstr(part))) << table;
+  }
+}
+
+TEST(StepJson, HasWhatAGpuAddsOnAGpuAlone) {
+  const auto gpu = nlohmann::json::parse(to_json(made_up(config::Device::kCuda)));
+  EXPECT_EQ(gpu["device"], "cuda");
+  EXPECT_EQ(gpu["device_peak_bytes"], uint64_t{3} << 30);
+  EXPECT_EQ(gpu["device_reserved_bytes"], uint64_t{4} << 30);
+  EXPECT_NEAR(gpu["queue_seconds_per_step"].get<double>(), 0.005, 1e-12);
+  EXPECT_NEAR(gpu["profiled_seconds_per_step"].get<double>(), 0.025, 1e-12);
+  EXPECT_NEAR(gpu["roofline_ratio"].get<double>(), 0.5, 1e-12);
+  EXPECT_NEAR(gpu["profile"][1]["seconds_per_step"].get<double>(), 0.010, 1e-12);
+  EXPECT_EQ(gpu["profile"][1]["calls_per_step"], 12.0);
+  const auto cpu = nlohmann::json::parse(to_json(made_up(config::Device::kCpu)));
+  EXPECT_EQ(cpu["device"], "cpu");
+  EXPECT_FALSE(cpu.contains("device_peak_bytes"));
+  EXPECT_FALSE(cpu.contains("queue_seconds_per_step"));
+}
+
+TEST(CompareAttention, SaysHowManyStepsAreTakenInTurn) {
+  AttentionReport report;
+  report.config = step_config("quickstart", std::nullopt, {});
+  report.kinds = {config::AttentionKind::kSoftmax};
+  report.seconds = {{0.1, 0.1}};
+  EXPECT_THAT(to_table(report), ::testing::HasSubstr("2 rounds, one step of each kind in turn"));
+  report.steps_in_turn = 10;
+  EXPECT_THAT(to_table(report), ::testing::HasSubstr("2 rounds, 10 steps of each kind in turn"));
 }
 
 TEST(CompareAttention, MeasuresEachKindInEveryRound) {

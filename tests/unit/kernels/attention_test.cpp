@@ -30,22 +30,26 @@ const std::vector<Shape> kShapes = {{1, 1, 1, 2},   {2, 5, 3, 6},   {1, 12, 2, 3
                                     {1, 95, 1, 96}, {1, 96, 2, 64}, {2, 97, 1, 128}, {1, 250, 2, 80}};
 
 struct Result {
-  at::Tensor out, logsumexp, d_qkv;
+  AttentionResult forward;
+  at::Tensor d_qkv;
 };
+constexpr auto kBackend = AttentionBackend::kFlash;  // not read on a CPU
 
 class Attention : public OpTest {
  protected:
   static Result run(const at::Tensor& qkv, const at::Tensor& num_keys, const at::Tensor& d_out) {
-    const at::Tensor workspace = at::full({attention_workspace(qkv.size(1), qkv.size(4))},
+    const at::Tensor workspace = at::full({attention_workspace(at::kCPU, qkv.size(1), qkv.size(4))},
                                           std::numeric_limits<double>::quiet_NaN(), at::kFloat);
-    Result result = {
-        at::empty_like(d_out),
-        at::empty({qkv.size(0), qkv.size(3), qkv.size(1)}, at::kFloat),
-        at::empty_like(qkv),
-    };
-    attention_forward(qkv, num_keys, workspace, result.out, result.logsumexp);
+    const Spans spans = {.num_keys = num_keys, .starts = {}};
+    Result result = {.forward = {.out = at::empty_like(d_out),
+                                 .logsumexp = at::empty({qkv.size(0), qkv.size(3), qkv.size(1)}, at::kFloat),
+                                 .extra = {}},
+                     .d_qkv = at::empty_like(qkv)};
+    attention_forward(qkv, spans, kBackend, workspace, result.forward);
     workspace.fill_(std::numeric_limits<double>::quiet_NaN());
-    attention_backward(d_out, qkv, result.out, result.logsumexp, num_keys, workspace, result.d_qkv);
+    const AttentionInputGradients gradients =
+        attention_backward(d_out, qkv, result.forward, spans, kBackend, workspace, result.d_qkv);
+    EXPECT_TRUE(gradients.d_k.is_alias_of(result.d_qkv));
     return result;
   }
 
@@ -78,8 +82,8 @@ class Attention : public OpTest {
     // relative one. bf16: the stored result is rounded; the backward reads that rounded result in <d_out,
     // out>.
     const double relative = unit() + 4e-6 * std::max(1.0, scale);
-    EXPECT_TRUE(is_close(result.out, expected, relative, 4e-6 * scale));
-    EXPECT_TRUE(is_close(result.logsumexp, at::logsumexp(scores, 3), 1e-6, 2e-6));
+    EXPECT_TRUE(is_close(result.forward.out, expected, relative, 4e-6 * scale));
+    EXPECT_TRUE(is_close(result.forward.logsumexp, at::logsumexp(scores, 3), 1e-6, 2e-6));
     const double backward = dtype() == at::kFloat ? 1e-5 * scale : 0x1p-7;
     EXPECT_TRUE(is_close(result.d_qkv, qkv64.grad(), unit() + 1e-5, backward));
   }
@@ -111,7 +115,7 @@ TEST_P(Attention, TheNumberOfThreadsChangesNoBit) {
   at::set_num_threads(4);
   const Result four = run(qkv, num_keys, d_out);
   at::set_num_threads(threads);
-  EXPECT_TRUE(one.out.equal(four.out));
+  EXPECT_TRUE(one.forward.out.equal(four.forward.out));
   EXPECT_TRUE(one.d_qkv.equal(four.d_qkv));
 }
 

@@ -30,6 +30,8 @@ const std::vector<Shape> kShapes = {{1, 1, 1, 2},  {2, 5, 3, 6},  {3, 7, 2, 32},
 
 class Rope : public OpTest {
  protected:
+  // A CPU needs none.
+  static at::Tensor no_scratch() { return at::empty({row_scale_scratch(at::kCPU, 1, 1)}, at::kFloat); }
   // fp64 (T, H): the angle of each component, in Hugging Face's order (both halves alike).
   static at::Tensor angles(int64_t time, int64_t head_dim) {
     const at::Tensor index = at::arange(0, head_dim, 2, at::kDouble) / static_cast<double>(head_dim);
@@ -94,7 +96,7 @@ void Rope::compare(const Shape& shape, const at::Tensor& position, const at::Ten
   const at::Tensor d_s = s.defined() ? at::zeros_like(s) : at::Tensor();
   const at::Tensor d_b = b.defined() ? at::zeros_like(b) : at::Tensor();
   const at::Tensor d_position = at::zeros_like(position);
-  row_scale_backward(d_c, n.to(at::kInt), row_scale, d_s, d_b, d_position);
+  row_scale_backward(d_c, n.to(at::kInt), row_scale, d_s, d_b, d_position, no_scratch());
   // The op reads q' as it was stored: with bf16 each of its H components is off by up to 2^-8, at random.
   const double tolerance = 4 * unit() + 3e-6;
   if (time == 1) return;  // n = 1 alone: the gradients are exactly 0, which the last test looks at
@@ -144,7 +146,7 @@ TEST_P(Rope, GradientOfAScaleOfZeroIsNotLost) {
   const at::Tensor d_c = at::empty({1, 4, 2}, at::kFloat);
   rope_backward(d_q, d_q, d_q, cos, sin, n, row_scale, qkv, d_c);
   const at::Tensor d_s = at::zeros({2}, at::kFloat);
-  row_scale_backward(d_c, n, row_scale, d_s, {}, {});
+  row_scale_backward(d_c, n, row_scale, d_s, {}, {}, no_scratch());
   EXPECT_TRUE(is_close(d_s, expected, 4 * unit() + 3e-6, 4 * unit() + 3e-6));
 }
 

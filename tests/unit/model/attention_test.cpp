@@ -6,6 +6,7 @@
 #include "model/positions.h"
 #include "model/rope.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <ATen/TensorOperators.h>
@@ -34,11 +35,13 @@ double weight_of_last(const std::vector<double>& z, const kernels::RowScale& row
                                     .time = n,
                                     .num_heads = 1,
                                     .rope = {at::ones({n, 2}, at::kFloat), at::zeros({n, 2}, at::kFloat)},
-                                    .num_keys = count_keys(1, n, at::kCPU)};
-  const AttentionActivations activations = {at::zeros({n, 12}, at::kFloat), at::zeros({n, 4}, at::kFloat),
-                                            at::zeros({1, 1, n}, at::kFloat)};
+                                    .spans = {.num_keys = count_keys(1, n), .starts = {}}};
+  AttentionActivations activations = {.qkv = at::zeros({n, 12}, at::kFloat),
+                                      .result = {.out = at::zeros({1, n, 1, 4}, at::kFloat),
+                                                 .logsumexp = at::zeros({1, 1, n}, at::kFloat),
+                                                 .extra = {}}};
   AttentionScratch scratch;
-  scratch.workspace = at::zeros({kernels::attention_workspace(n, 4)}, at::kFloat);
+  scratch.workspace = at::zeros({kernels::attention_workspace(at::kCPU, n, 4)}, at::kFloat);
   const at::Tensor out = at::zeros({n, 4}, at::kFloat);
   attention_forward(x, weights, context, activations, scratch, out);
   return out[n - 1][0].item<double>();
@@ -97,7 +100,7 @@ TEST(ScalableSoftmax, FocusesOnceALeadExceedsTheInverseOfSWhateverN) {
 }
 
 TEST(CountKeys, StartsAtTheWindow) {
-  const at::Tensor num_keys = count_keys(2, 3, at::kCPU);
+  const at::Tensor num_keys = count_keys(2, 3);
   for (int64_t b = 0; b < 2; ++b) {
     for (int64_t t = 0; t < 3; ++t) EXPECT_EQ(num_keys[b][t].item<int>(), t + 1);
   }
@@ -115,6 +118,27 @@ TEST(CountKeys, RestartBehindTheTokenThatEndsADocument) {
     EXPECT_EQ(num_keys[i / 5][i % 5].item<int>(),
               expected[static_cast<size_t>(i / 5)][static_cast<size_t>(i % 5)]);
   }
+}
+
+TEST(SpanStarts, AreTheRowsWhereCountingBeginsAnew) {
+  const at::Tensor num_keys = at::empty({2, 5}, at::kInt);
+  const std::vector<int> n = {1, 2, 1, 2, 3, 1, 1, 1, 2, 3};
+  std::copy(n.begin(), n.end(), num_keys.mutable_data_ptr<int>());
+  const at::Tensor starts = span_starts(num_keys);
+  const std::vector<int> expected = {0, 2, 5, 6, 7};
+  for (size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_EQ(starts[static_cast<int64_t>(i)].item<int>(), expected[i]);
+  }
+  // Empty spans behind them: the size is the same whatever the number of documents, up to a point.
+  EXPECT_EQ(starts.narrow(0, 5, starts.numel() - 5).eq(10).sum().item<int64_t>(), starts.numel() - 5);
+  EXPECT_GT(starts.numel(), 5);
+  EXPECT_EQ(starts.numel(), span_starts(count_keys(3, 7)).numel());
+  EXPECT_EQ(longest_span(num_keys), 3);
+  // More spans than fit the first size; the last number is always that of the rows.
+  const at::Tensor ones = at::ones({1000, 1}, at::kInt);
+  EXPECT_GT(span_starts(ones).numel(), 1000);
+  EXPECT_EQ(span_starts(ones)[-1].item<int>(), 1000);
+  EXPECT_EQ(span_starts(ones)[999].item<int>(), 999);
 }
 
 TEST(RopeTables, HoldTheAnglesOfLlama) {

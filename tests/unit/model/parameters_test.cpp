@@ -6,8 +6,10 @@
 #include "model/head.h"
 #include "model/support.h"
 
+#include <array>
 #include <cmath>
 #include <string>
+#include <vector>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
@@ -149,12 +151,14 @@ TEST(Accounting, MemoryEstimateIsWhatIsAllocated) {
     config.model = small_spec(Kind::kSsmaxBias).config;
     config.data.sequence_length = 128;
     config.train.micro_batch_size = 3;
-    const Buffers buffers = allocate_buffers({3, 128, 2}, config.model, at::kCPU, dtype);
+    const Buffers buffers =
+        allocate_buffers({3, 128, 2}, config.model, /*sequence_length=*/128, at::kCPU, dtype);
     int64_t total = norm_bytes(buffers.final_norm);
     for (const BlockActivations& block : buffers.blocks) {
       total += norm_bytes(block.attention_norm) + norm_bytes(block.mlp_norm);
-      for (const at::Tensor& tensor : {block.attention.qkv, block.attention.heads, block.attention.logsumexp,
-                                       block.mlp.gate_up, block.mlp.hidden}) {
+      for (const at::Tensor& tensor :
+           {block.attention.qkv, block.attention.result.out, block.attention.result.logsumexp,
+            block.mlp.gate_up, block.mlp.hidden}) {
         add_bytes(tensor, total);
       }
     }
@@ -183,9 +187,9 @@ TEST(Head, ChunksOfAnyLengthGiveTheSame) {
     const at::Tensor losses = at::empty({rows}, at::kFloat);
     const at::Tensor only = at::empty({rows}, at::kFloat);
     const at::Tensor logits = at::empty({chunk_rows, vocab}, at::kFloat);
-    head_forward_backward(store.master("x"), targets, store.master("w"), losses, store.grad("x"),
+    head_forward_backward(store.master("x"), targets, store.master("w"), vocab, losses, store.grad("x"),
                           store.grad("w"), logits, {});
-    head_forward(store.master("x"), targets, store.master("w"), only, logits);
+    head_forward(store.master("x"), targets, store.master("w"), vocab, only, logits);
     EXPECT_TRUE(only.equal(losses));
     return std::pair{losses, store.flat_grad().clone()};
   };
@@ -195,9 +199,46 @@ TEST(Head, ChunksOfAnyLengthGiveTheSame) {
     EXPECT_LT(relative_error(chunked_losses, losses), 1e-6);  // the products' sums may have another order
     EXPECT_LT(relative_error(chunked_grad, grad), 1e-6);
   }
-  EXPECT_EQ(logits_chunk_rows(100, 50257), 100);
-  EXPECT_EQ(logits_chunk_rows(100000, 50257), 512);
-  EXPECT_EQ(logits_chunk_rows(100000, 4096), 1024);
+  EXPECT_EQ(logits_chunk_rows(at::kCPU, 100, 50257), 100);
+  EXPECT_EQ(logits_chunk_rows(at::kCPU, 100000, 50257), 512);
+  EXPECT_EQ(logits_chunk_rows(at::kCPU, 100000, 4096), 1024);
+}
+
+// What a GPU does to the vocabulary, with the operations of a CPU: the rows of zeros behind the weight change
+// neither losses nor gradients, and nothing changes them.
+TEST(Head, PaddingOfTheVocabularyIsNeverPredicted) {
+  const int64_t rows = 13;
+  const int64_t hidden = 8;
+  const int64_t vocab = 19;
+  const std::vector<ParameterSpec> plain = {{"x", {rows, hidden}, {}}, {"w", {vocab, hidden}, {}}};
+  std::vector<ParameterSpec> padded = plain;
+  padded.back().row_multiple = 16;
+  const at::Tensor targets =
+      random_batch(1, rows, vocab, 2, /*with_negative_targets=*/true).targets.view({-1});
+  const auto run = [&](const std::vector<ParameterSpec>& specs) {
+    ParameterStore store(specs, at::kCPU, at::kFloat);
+    randomize(store, 1);
+    const at::Tensor weight = store.padded(store.flat_master(), "w");
+    const at::Tensor d_weight = store.padded(store.flat_grad(), "w");
+    EXPECT_EQ(store.num_parameters(), (rows + vocab) * hidden);
+    EXPECT_EQ(weight.size(0), specs.back().row_multiple == 1 ? 19 : 32);
+    const at::Tensor losses = at::empty({rows}, at::kFloat);
+    const at::Tensor logits = at::empty({rows, weight.size(0)}, at::kFloat);
+    head_forward_backward(store.master("x"), targets, weight, vocab, losses, store.grad("x"), d_weight,
+                          logits, {});
+    EXPECT_TRUE(d_weight.narrow(0, vocab, weight.size(0) - vocab).ne(0).sum().item<int64_t>() == 0);
+    return std::array{losses, store.grad("x").clone(), store.grad("w").clone()};
+  };
+  const auto expected = run(plain);
+  const auto actual = run(padded);
+  // Each element of the products is a sum in an order that other columns do not change; that of the gradient
+  // of x has thirteen terms of zero more.
+  for (size_t i = 0; i < expected.size(); ++i) EXPECT_TRUE(actual[i].equal(expected[i])) << i;
+  EXPECT_EQ(padded_vocab_size(at::kCPU, 50257), 50257);
+  EXPECT_EQ(padded_vocab_size(at::kCUDA, 50257), 50304);
+  EXPECT_EQ(padded_vocab_size(at::kCUDA, 50304), 50304);
+  EXPECT_EQ(logits_chunk_rows(at::kCUDA, 32768, 50304), 8192);  // four of a gigabyte at most
+  EXPECT_EQ(logits_chunk_rows(at::kCUDA, 1, 200064), 1);
 }
 
 }  // namespace

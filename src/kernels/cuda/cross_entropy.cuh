@@ -1,0 +1,145 @@
+// Softmax cross-entropy: a block for each row of logits. One pass finds the maximum and the sum of
+// exponentials together (Milakov and Gimelshein, "Online normalizer calculation for softmax", arXiv
+// 1805.02867); a second one, in place, leaves the gradient.
+#pragma once
+
+#include "kernels/cuda/launch.cuh"
+
+#include <cfloat>
+#include <cmath>
+#include <cstdint>
+#include <type_traits>
+
+namespace ssgpt::kernels::cuda {
+
+constexpr int kCrossEntropyThreads = 512;
+constexpr int kCrossEntropyLoads = 4;  // of a thread, under way together
+
+// e^x from the hardware's 2^x: relative error about |x| 2^-24.
+__device__ inline float fast_exp(float x) {
+  constexpr float kLog2E = 1.44269504088896341f;
+  return exp2f(x * kLog2E);
+}
+
+// sum = sum of e^(x - largest). The largest begins with a finite number: a thread that has seen nothing but
+// -inf adds 0 to the row's sum, and no NaN.
+struct RunningSum {
+  float largest = -FLT_MAX;
+  float sum = 0.0f;
+};
+
+template <typename T, int kWidth>
+__device__ inline void add(const Pack<T, kWidth>& pack, RunningSum& running) {
+  float largest = running.largest;
+  for (int i = 0; i < kWidth; ++i) largest = fmaxf(largest, to_float(pack.values[i]));
+  float sum = running.sum * fast_exp(running.largest - largest);
+  // fmaxf passes over a NaN, which comes back here; +inf makes inf - inf, NaN as well.
+  for (int i = 0; i < kWidth; ++i) sum += fast_exp(to_float(pack.values[i]) - largest);
+  running = {largest, sum};
+}
+
+// Of all threads of the block, on each of them.
+__device__ inline float block_max(float value) {
+  __shared__ float shared[kCrossEntropyThreads / kWarp];
+  for (int distance = kWarp / 2; distance > 0; distance /= 2) {
+    value = fmaxf(value, __shfl_xor_sync(kFullMask, value, distance));
+  }
+  if (threadIdx.x % kWarp == 0) shared[threadIdx.x / kWarp] = value;
+  __syncthreads();
+  for (const float other : shared) value = fmaxf(value, other);
+  return value;
+}
+
+// log(sum of e^logits[i], i < count), on each thread of the block.
+template <typename T, int kWidth>
+__device__ inline float log_sum_exp(const T* logits, int64_t count) {
+  RunningSum running;
+  const int64_t vectors = count / kWidth;
+  for (int64_t begin = threadIdx.x; begin < vectors; begin += kCrossEntropyThreads * kCrossEntropyLoads) {
+    Pack<T, kWidth> packs[kCrossEntropyLoads];
+    for (int i = 0; i < kCrossEntropyLoads; ++i) {
+      const int64_t vector = begin + i * kCrossEntropyThreads;
+      if (vector < vectors) packs[i] = load_pack<kWidth>(logits + vector * kWidth);
+    }
+    for (int i = 0; i < kCrossEntropyLoads; ++i) {
+      if (begin + i * kCrossEntropyThreads < vectors) add(packs[i], running);
+    }
+  }
+  const int64_t rest = vectors * kWidth + threadIdx.x;
+  if (rest < count) add(load_pack<1>(logits + rest), running);
+  __shared__ float shared[kCrossEntropyThreads / kWarp];
+  const float largest = block_max(running.largest);
+  const float sum =
+      warps_sum(running.sum * fast_exp(running.largest - largest), kCrossEntropyThreads / kWarp, shared);
+  return largest + logf(sum);
+}
+
+// logits = e^(logits - normalizer) below vocab_size, 0 from there on.
+template <typename T, int kWidth>
+__device__ inline void write_softmax(T* logits, float normalizer, int64_t columns, int64_t vocab_size) {
+  const int64_t vectors = columns / kWidth;
+  for (int64_t begin = threadIdx.x; begin < vectors; begin += kCrossEntropyThreads * kCrossEntropyLoads) {
+    Pack<T, kWidth> packs[kCrossEntropyLoads];
+    for (int i = 0; i < kCrossEntropyLoads; ++i) {
+      const int64_t vector = begin + i * kCrossEntropyThreads;
+      if (vector < vectors) packs[i] = load_pack<kWidth>(logits + vector * kWidth);
+    }
+    for (int i = 0; i < kCrossEntropyLoads; ++i) {
+      const int64_t vector = begin + i * kCrossEntropyThreads;
+      if (vector >= vectors) continue;
+      const int64_t predicted = vocab_size - vector * kWidth;  // columns from here on that are no padding
+      for (int j = 0; j < kWidth; ++j) {
+        const float p = fast_exp(to_float(packs[i].values[j]) - normalizer);
+        from_float(j < predicted ? p : 0.0f, packs[i].values[j]);
+      }
+      store_pack(packs[i], logits + vector * kWidth);
+    }
+  }
+}
+
+template <typename T, int kWidth>
+__device__ inline void write_zeros(T* logits, int64_t columns) {
+  for (int64_t vector = threadIdx.x; vector < columns / kWidth; vector += kCrossEntropyThreads) {
+    store_pack(Pack<T, kWidth>(), logits + vector * kWidth);
+  }
+}
+
+// kWidth divides the columns.
+template <typename T, int kWidth>
+__global__ void __launch_bounds__(kCrossEntropyThreads)
+    cross_entropy_kernel(T* logits, const int64_t* targets, float* losses, int64_t columns,
+                         int64_t vocab_size, bool leave_gradient) {
+  T* row = logits + int64_t{blockIdx.x} * columns;
+  const int64_t target = targets[blockIdx.x];
+  if (target < 0) {
+    if (threadIdx.x == 0) losses[blockIdx.x] = 0.0f;
+    if (leave_gradient) write_zeros<T, kWidth>(row, columns);
+    return;
+  }
+  // A target beyond the vocabulary makes everything NaN.
+  const bool is_target = target < vocab_size;
+  const float logit = is_target ? to_float(row[target]) : kNan;
+  const float normalizer = is_target ? log_sum_exp<T, kWidth>(row, vocab_size) : logit;
+  if (threadIdx.x == 0) losses[blockIdx.x] = normalizer - logit;
+  if (!leave_gradient) return;
+  write_softmax<T, kWidth>(row, normalizer, columns, vocab_size);
+  __syncthreads();  // the target's column has been written
+  if (threadIdx.x == 0 && is_target) from_float(fast_exp(logit - normalizer) - 1.0f, row[target]);
+}
+
+template <typename T>
+void cross_entropy(T* logits, const int64_t* targets, float* losses, int64_t rows, int64_t columns,
+                   int64_t vocab_size, bool leave_gradient, Stream stream) {
+  if (rows == 0) return;
+  const auto with = [&]<int kWidth>(std::integral_constant<int, kWidth>) {
+    launch("cross_entropy", cross_entropy_kernel<T, kWidth>, dim3(static_cast<unsigned>(rows)),
+           dim3(kCrossEntropyThreads), stream, logits, targets, losses, columns, vocab_size, leave_gradient);
+  };
+  if (columns % kVector<T> == 0) {
+    with(std::integral_constant<int, kVector<T>>());
+  } else {
+    with(std::integral_constant<int, 1>());
+  }
+}
+
+}  // namespace ssgpt::kernels::cuda

@@ -1,0 +1,151 @@
+// How a kernel is launched, and what kernels are made of: vectors of 16 bytes, and sums over a warp or a
+// block. Kernels are written so that a C++ compiler takes them as well, which finds the names of CUDA in a
+// header of the tests: they run the same source on a CPU.
+#pragma once
+
+#include "kernels/cuda/table.h"
+
+#include <cstdint>
+#include <cuda_bf16.h>
+#include <limits>
+#include <type_traits>
+
+#ifndef __CUDACC__
+#include "kernels/emulation.h"
+#endif
+
+namespace ssgpt::kernels::cuda {
+
+constexpr int kWarp = 32;
+constexpr unsigned kFullMask = 0xffffffffu;
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+#ifdef __CUDACC__
+// Queues `kernel` on `stream`.
+template <typename... Parameters, typename... Arguments>
+void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, Stream stream,
+            const Arguments&... arguments) {
+  kernel<<<grid, block, 0, stream>>>(static_cast<Parameters>(arguments)...);
+  const cudaError_t error = cudaGetLastError();
+  if (error != cudaSuccess) fail_launch(name, cudaGetErrorString(error));
+}
+#endif
+
+constexpr int64_t divide_up(int64_t value, int64_t divisor) {
+  return (value + divisor - 1) / divisor;
+}
+
+// Elements of T in the widest access that there is.
+template <typename T>
+inline constexpr int kVector = 16 / static_cast<int>(sizeof(T));
+
+// kWidth elements that are read and written at once: 16 bytes where kWidth is kVector<T>, or a single element
+// where rows do not begin at a multiple of 16 bytes.
+template <typename T, int kWidth>
+struct alignas(sizeof(T) * kWidth) Pack {
+  T values[kWidth];
+};
+
+__host__ __device__ inline float to_float(float x) {
+  return x;
+}
+__host__ __device__ inline float to_float(Bfloat16 x) {
+  __nv_bfloat16_raw raw;
+  raw.x = x.bits;
+  return __bfloat162float(__nv_bfloat16(raw));
+}
+__host__ __device__ inline void from_float(float x, float& to) {
+  to = x;
+}
+// Rounds to the nearest, ties to even.
+__host__ __device__ inline void from_float(float x, Bfloat16& to) {
+  to.bits = static_cast<__nv_bfloat16_raw>(__float2bfloat16_rn(x)).x;
+}
+// x as it is after a store.
+template <typename T>
+__host__ __device__ inline float rounded(float x) {
+  T stored;
+  from_float(x, stored);
+  return to_float(stored);
+}
+
+template <int kWidth, typename T>
+__device__ inline Pack<T, kWidth> load_pack(const T* from) {
+  return *reinterpret_cast<const Pack<T, kWidth>*>(from);
+}
+template <int kWidth, typename T>
+__device__ inline void store_pack(const Pack<T, kWidth>& pack, T* to) {
+  *reinterpret_cast<Pack<T, kWidth>*>(to) = pack;
+}
+
+template <int kWidth>
+struct Floats {
+  float values[kWidth];
+};
+
+// A pack as whole words. What is read under a condition should be one: merged with what it is otherwise, each
+// bf16 number of a Pack takes a register of its own.
+template <typename T, int kWidth>
+struct alignas(sizeof(T) * kWidth) Words {
+  static_assert(kWidth == 1 || kWidth == kVector<T>);
+  std::conditional_t<kWidth == 1, T, uint32_t> words[kWidth == 1 ? 1 : 4];
+
+  __host__ __device__ Floats<kWidth> floats() const {
+    Pack<T, kWidth> pack;
+    __builtin_memcpy(&pack, words, sizeof pack);
+    Floats<kWidth> result;
+    for (int i = 0; i < kWidth; ++i) result.values[i] = to_float(pack.values[i]);
+    return result;
+  }
+};
+template <int kWidth, typename T>
+__device__ inline Words<T, kWidth> load_words(const T* from) {
+  return *reinterpret_cast<const Words<T, kWidth>*>(from);
+}
+// Rounds.
+template <typename T, int kWidth>
+__host__ __device__ inline Words<T, kWidth> to_words(const Floats<kWidth>& floats) {
+  Pack<T, kWidth> pack;
+  for (int i = 0; i < kWidth; ++i) from_float(floats.values[i], pack.values[i]);
+  Words<T, kWidth> result;
+  __builtin_memcpy(result.words, &pack, sizeof pack);
+  return result;
+}
+// To global memory. In a long loop nvcc makes four stores of the assignment of a struct, and leaves it so.
+template <typename T, int kWidth>
+__device__ inline void store_words(const Words<T, kWidth>& words, T* to) {
+  if constexpr (kWidth == 1) {
+    *to = words.words[0];
+  } else {
+    __stwb(reinterpret_cast<uint4*>(to),
+           make_uint4(words.words[0], words.words[1], words.words[2], words.words[3]));
+  }
+}
+
+// The sum over groups of `lanes` neighbouring lanes (a power of two) on each of them. All lanes of the warp
+// call it.
+template <typename Number>
+__device__ inline Number warp_sum(Number value, int lanes = kWarp) {
+  for (int distance = lanes / 2; distance > 0; distance /= 2) {
+    value += __shfl_xor_sync(kFullMask, value, distance);
+  }
+  return value;
+}
+
+// The sum over the `warps` warps from the multiple of `warps` on that hold this thread, on each of their
+// threads. shared: an element for each warp of the block; all threads of the block call it.
+template <typename Number>
+__device__ inline Number warps_sum(Number value, int warps, Number* shared) {
+  value = warp_sum(value);
+  if (warps == 1) return value;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int first = warp / warps * warps;
+  __syncthreads();  // the sum before this one has been read
+  if (static_cast<int>(threadIdx.x) % kWarp == 0) shared[warp] = value;
+  __syncthreads();
+  Number sum = shared[first];
+  for (int i = 1; i < warps; ++i) sum += shared[first + i];
+  return sum;
+}
+
+}  // namespace ssgpt::kernels::cuda

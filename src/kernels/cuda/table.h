@@ -1,0 +1,86 @@
+// The CUDA kernels behind kernels/ops.h, as tables of functions that launch them. Raw pointers to the memory
+// of the current device, no checks of arguments, no waiting: a function returns as soon as its kernels are
+// queued on `stream`. A launch that the driver refuses throws core::RunError. Knows no tensors. Sizes and
+// strides count elements.
+#pragma once
+
+#include "kernels/views.h"
+
+#include <cstdint>
+
+struct CUstream_st;  // what a cudaStream_t points to
+
+namespace ssgpt::kernels::cuda {
+
+using Stream = CUstream_st*;
+
+// Rows of which the gradient of a norm's weight is summed apart: the same as on a CPU.
+constexpr int64_t kNormChunkRows = 64;
+// Elements of a flat tensor that are summed apart, and the most threads of a block.
+constexpr int64_t kFlatChunk = 65536;
+// Parts into which row_scale_backward cuts the rows.
+constexpr int64_t kRowScaleParts = 64;
+
+// Arguments as the tensors of ops.h.
+template <typename T>
+struct DataKernels {
+  using Data = T;
+  void (*rms_norm_forward)(const T* x, const T* weight, float eps, T* out, float* rstd, int64_t rows,
+                           int64_t width, Stream stream);
+  void (*add_rms_norm_forward)(const T* residual, const T* branch, const T* weight, float eps, T* sum, T* out,
+                               float* rstd, int64_t rows, int64_t width, Stream stream);
+  // scratch: fp32 (chunks of kNormChunkRows rows, width)
+  void (*rms_norm_backward)(const T* d_out, const T* x, const T* weight, const float* rstd, T* d_x,
+                            float* d_weight, float* scratch, int64_t rows, int64_t width, Stream stream);
+  void (*rope_forward)(T* qkv, const float* cos, const float* sin, const int32_t* num_keys,
+                       RowScaleView row_scale, int64_t batch, int64_t time, int64_t heads, int64_t head_dim,
+                       Stream stream);
+  void (*rope_backward)(const RopeBackwardArgs<T>& args, int64_t batch, Stream stream);
+  void (*swiglu_forward)(const T* gate_up, T* out, int64_t rows, int64_t width, Stream stream);
+  void (*swiglu_backward)(const T* d_out, const T* gate_up, T* d_gate_up, int64_t rows, int64_t width,
+                          Stream stream);
+  // A target that is not below vocab_size makes the loss of its row NaN, and its gradient too.
+  void (*cross_entropy)(T* logits, const int64_t* targets, float* losses, int64_t rows, int64_t columns,
+                        int64_t vocab_size, bool leave_gradient, Stream stream);
+  // A token that is not in [0, vocab_size) makes its row NaN.
+  void (*embedding_forward)(const int64_t* tokens, const T* table, T* out, int64_t rows, int64_t width,
+                            int64_t vocab_size, Stream stream);
+  // tokens: the rows' tokens, sorted; order: the row of each, rising among equal tokens. Tokens that are not
+  // in [0, vocab_size) are left out.
+  void (*embedding_backward)(const int32_t* tokens, const int64_t* order, const T* d_out, float* d_table,
+                             int64_t rows, int64_t width, int64_t vocab_size, Stream stream);
+  void (*cached_attention)(const CachedAttentionArgs<T>& args, int64_t batch, Stream stream);
+};
+
+struct Table {
+  DataKernels<float> fp32;
+  DataKernels<Bfloat16> bf16;
+  // scratch: fp32, kRowScaleParts * (2 * heads + num_positions) elements. An output may be null.
+  void (*row_scale_backward)(const float* d_row_scale, const int32_t* num_keys, RowScaleView row_scale,
+                             float* d_scale, float* d_bias, float* d_position, float* scratch, int64_t rows,
+                             int64_t heads, Stream stream);
+  // partial: fp64, an element for each chunk of kFlatChunk. result: one element.
+  void (*flat_sum)(const float* flat, double* partial, double* result, int64_t size, Stream stream);
+  void (*squared_norm)(const float* flat, double* partial, double* result, int64_t size, Stream stream);
+  // shadow: may be null. grad_factor: on the device.
+  void (*adamw)(float* master, const float* grad, float* exp_avg, float* exp_avg_sq, Bfloat16* shadow,
+                int64_t count, const AdamWScalars& scalars, const float* grad_factor, Stream stream);
+};
+
+// Throw core::InternalError where the program was built without CUDA.
+const Table& table();
+Stream current_stream();
+
+// Throws core::RunError: the driver refused a launch.
+[[noreturn]] void fail_launch(const char* kernel, const char* reason);
+
+// The parts of the table, one for each file of kernels.
+void fill_norm(Table& table);
+void fill_rope(Table& table);
+void fill_swiglu(Table& table);
+void fill_cross_entropy(Table& table);
+void fill_embedding(Table& table);
+void fill_flat(Table& table);
+void fill_cached_attention(Table& table);
+
+}  // namespace ssgpt::kernels::cuda

@@ -1,0 +1,25 @@
+// In the place of this folder's other files where the program is built without a CUDA toolkit.
+
+#include "core/check.h"
+#include "kernels/cuda/nvtx.h"
+#include "kernels/cuda/product.h"
+#include "kernels/cuda/table.h"
+
+namespace ssgpt::kernels::cuda {
+
+const Table& table() {
+  SSGPT_CHECK(false, "this program was built without CUDA");
+}
+
+Stream current_stream() {
+  SSGPT_CHECK(false, "this program was built without CUDA");
+}
+
+void multiply(const Product& /*product*/, void* /*workspace*/, Stream /*stream*/) {
+  SSGPT_CHECK(false, "this program was built without CUDA");
+}
+
+void NvtxRanges::begin(std::string_view, const core::Work&) {}
+void NvtxRanges::end() {}
+
+}  // namespace ssgpt::kernels::cuda

@@ -1,0 +1,63 @@
+// What the functions of ops.h hand to the loops of a CPU and to the kernels of a GPU: raw pointers, and the
+// numbers of an operation. Knows no tensors. Sizes and strides count elements.
+#pragma once
+
+#include <cstdint>
+
+namespace ssgpt::kernels {
+
+// Storage of a bf16 number: the upper half of an fp32.
+struct Bfloat16 {
+  uint16_t bits;
+};
+
+// RowScale of ops.h; a null pointer stands for an undefined tensor.
+struct RowScaleView {
+  const float* position;
+  const float* scale;
+  const float* bias;
+  int64_t num_positions;  // elements of position
+};
+
+// One of d_q, d_k, d_v: element (b, n, t, h) stands at b * batch + n * head + t * time + h.
+template <typename T>
+struct HeadsView {
+  const T* data;
+  int64_t batch;
+  int64_t head;
+  int64_t time;
+};
+
+template <typename T>
+struct RopeBackwardArgs {
+  HeadsView<T> d_q, d_k, d_v;
+  const float* cos;  // (time, head_dim / 2)
+  const float* sin;
+  const int32_t* num_keys;  // (batch, time)
+  RowScaleView row_scale;
+  T* qkv;              // (batch, time, 3, heads, head_dim)
+  float* d_row_scale;  // (batch, time, heads) or null
+  int64_t time, heads, head_dim;
+};
+
+template <typename T>
+struct CachedAttentionArgs {
+  const T* qkv;             // (batch, time, 3, heads, head_dim)
+  const int32_t* num_keys;  // (batch, time)
+  T* keys;                  // (batch, heads, capacity, head_dim)
+  T* values;
+  T* out;          // (batch, time, heads, head_dim)
+  float* scratch;  // (batch, heads, capacity + head_dim)
+  float scale;     // of the scores
+  int64_t position, time, heads, head_dim, capacity;
+};
+
+struct AdamWScalars {
+  float one_minus_beta1, beta2, one_minus_beta2;
+  float keep;                // 1 - lr * weight_decay
+  float step_size;           // lr / (1 - beta1^step)
+  float inverse_sqrt_bias2;  // 1 / sqrt(1 - beta2^step)
+  float eps;
+};
+
+}  // namespace ssgpt::kernels

@@ -1,0 +1,55 @@
+#include "model/inputs.h"
+
+#include "core/check.h"
+#include "model/positions.h"
+
+#include <ATen/ops/empty.h>
+
+namespace ssgpt::model {
+namespace {
+
+// Copies `from`, of the CPU, to `to`, which is made where it does not fit.
+void upload(const at::Tensor& from, at::Device device, at::Tensor& to) {
+  if (!to.defined() || to.sizes() != from.sizes())
+    to = at::empty(from.sizes(), from.options().device(device));
+  // The allocator of pinned memory keeps this block until the copy is done.
+  const at::Tensor pinned = at::empty(from.sizes(), from.options().pinned_memory(true));
+  pinned.copy_(from);
+  to.copy_(pinned, /*non_blocking=*/true);
+}
+
+}  // namespace
+
+Inputs InputStager::stage(const at::Tensor& tokens, const at::Tensor& targets) {
+  SSGPT_CHECK(tokens.dim() == 2 && tokens.numel() > 0 && tokens.device().is_cpu() &&
+                  tokens.scalar_type() == at::kLong && tokens.is_contiguous(),
+              "tokens are no contiguous int64 (B, T) on the CPU");
+  SSGPT_CHECK(!targets.defined() || (targets.sizes() == tokens.sizes() && targets.device().is_cpu() &&
+                                     targets.scalar_type() == at::kLong && targets.is_contiguous()),
+              "targets are not as the tokens are");
+  const bool same_shape = staged_.tokens.defined() && staged_.tokens.sizes() == tokens.sizes();
+  const bool on_cpu = device_.is_cpu();
+  if (!document_token_id_ && !same_shape) {
+    staged_.spans = {.num_keys = count_keys(tokens.size(0), tokens.size(1)).to(device_), .starts = {}};
+  }
+  if (document_token_id_) {
+    const at::Tensor num_keys = count_keys_within_documents(tokens, *document_token_id_);
+    if (on_cpu) {
+      staged_.spans.num_keys = num_keys;
+    } else {
+      upload(num_keys, device_, staged_.spans.num_keys);
+      upload(span_starts(num_keys), device_, staged_.spans.starts);
+      staged_.spans.longest = longest_span(num_keys);
+    }
+  }
+  if (on_cpu) {
+    staged_.tokens = tokens;
+    staged_.targets = targets;
+  } else {
+    upload(tokens, device_, staged_.tokens);
+    if (targets.defined()) upload(targets, device_, staged_.targets);
+  }
+  return staged_;
+}
+
+}  // namespace ssgpt::model

@@ -1,0 +1,90 @@
+// Runs the kernels of src/kernels/cuda on a CPU, from the same source that nvcc compiles: one fiber for each
+// thread of a block, blocks one after the other. src/kernels/cuda/launch.cuh includes it where the compiler
+// is not nvcc.
+//
+// A launch fails the test where threads would wait for each other forever, where a warp's operation misses
+// lanes, or where a block is larger than a GPU takes. Between two barriers the threads run in an order that
+// OrderOfThreads chooses: a kernel without races gives the same bits in all of them. Not emulated: the memory
+// model within a warp without barriers, atomics, dynamic shared memory.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cuda_bf16.h>
+#include <functional>
+#include <vector_functions.h>
+
+#undef __shared__
+#undef __launch_bounds__
+#define __shared__ static
+#define __launch_bounds__(...)
+
+namespace ssgpt::emulation {
+
+// What CUDA calls threadIdx and so on: of the fiber that runs.
+struct Indices {
+  uint3 thread;
+  uint3 block;
+  dim3 block_size;
+  dim3 grid_size;
+};
+extern Indices current;
+
+enum class OrderOfThreads { kRising, kFalling, kShuffled };
+extern OrderOfThreads order_of_threads;
+
+// Runs `body` in every thread of every block. Throws std::logic_error as described above.
+void run(const char* name, dim3 grid, dim3 block, const std::function<void()>& body);
+
+void wait_for_block();
+
+// Hands `bits` to the other lanes of the warp; returns those of lane `source` of it.
+uint64_t exchange_in_warp(uint64_t bits, int source);
+int lane();
+
+template <typename Number>
+Number exchange(Number value, int source) {
+  static_assert(sizeof(Number) <= sizeof(uint64_t));
+  uint64_t bits = 0;
+  __builtin_memcpy(&bits, &value, sizeof value);
+  bits = exchange_in_warp(bits, source);
+  __builtin_memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+}  // namespace ssgpt::emulation
+
+#define threadIdx (::ssgpt::emulation::current.thread)
+#define blockIdx (::ssgpt::emulation::current.block)
+#define blockDim (::ssgpt::emulation::current.block_size)
+#define gridDim (::ssgpt::emulation::current.grid_size)
+
+struct CUstream_st;
+
+inline void __syncthreads() {
+  ::ssgpt::emulation::wait_for_block();
+}
+
+inline void __stwb(uint4* to, uint4 value) {
+  *to = value;
+}
+
+template <typename Number>
+Number __shfl_xor_sync(unsigned /*mask*/, Number value, int distance) {
+  return ::ssgpt::emulation::exchange(value, ::ssgpt::emulation::lane() ^ distance);
+}
+template <typename Number>
+Number __shfl_sync(unsigned /*mask*/, Number value, int source) {
+  return ::ssgpt::emulation::exchange(value, source);
+}
+
+namespace ssgpt::kernels::cuda {
+
+// As launch.cuh has it for nvcc.
+template <typename... Parameters, typename... Arguments>
+void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, CUstream_st* /*stream*/,
+            const Arguments&... arguments) {
+  emulation::run(name, grid, block, [&] { kernel(static_cast<Parameters>(arguments)...); });
+}
+
+}  // namespace ssgpt::kernels::cuda
