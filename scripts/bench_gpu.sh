@@ -2,7 +2,10 @@
 # Tests the program on this machine's GPU and measures its training step beside PyTorch's. Needs a python with
 # PyTorch 2.11 and numpy (python3, or SSGPT_PYTHON), and no network; runs from a bundle (scripts/bundle.sh) or from the
 # repository. Exit code 3: no GPU. 1: a test failed, or nothing was measured.
-# Usage: scripts/bench_gpu.sh [--no-tests] [--sanitize] [options of bench_gpu.py; --help lists them]
+# Usage: scripts/bench_gpu.sh [--no-tests] [--sanitize] [--curves] [--profile] [options of bench_gpu.py; --help lists them]
+#   --no-tests  the benchmark alone   --sanitize  the tests under compute-sanitizer too
+#   --curves    also whether losses in bfloat16 follow float32 as closely as PyTorch's do (loss_curves.py)
+#   --profile   also where the time of our step goes, what SSMax costs, and each operation beside plain ATen
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -18,13 +21,15 @@ else
 fi
 python=${SSGPT_PYTHON:-$python}
 
-run_tests=1 sanitize=0 on_gpu=1 arguments=()
+run_tests=1 sanitize=0 curves=0 profile=0 on_gpu=1 arguments=()
 while (($# > 0)); do
   case $1 in
     --no-tests) run_tests=0 ;;
     --sanitize) sanitize=1 ;;
+    --curves) curves=1 ;;
+    --profile) profile=1 ;;
     --help | -h)
-      sed -n '2,5s/^# //p' "${BASH_SOURCE[0]}"
+      sed -n '2,8s/^# //p' "${BASH_SOURCE[0]}"
       exec "$python" "$here/bench_gpu.py" --help
       ;;
     --device)
@@ -78,6 +83,18 @@ if ((on_gpu && run_tests)); then
   else
     echo "$tests is not there: no GPU tests are run"
   fi
+fi
+
+if ((on_gpu && curves)); then
+  check "Loss curves" 400 "$python" "$here/loss_curves.py" --binary "$binary"
+fi
+
+if ((on_gpu && profile)); then
+  step=("$binary" bench step --shape paper --set train.device=cuda --set train.dtype=bfloat16
+    --set train.global_batch_size=32 --set train.micro_batch_size=32)
+  check "Time of a step" 120 "${step[@]}" --steps 50
+  check "SSMax beside Softmax" 120 "${step[@]}" --steps 20 --attention softmax,ssmax
+  check "Operations" 240 "$binary" bench kernels --device cuda
 fi
 
 "$python" "$here/bench_gpu.py" --binary "$binary" "${arguments[@]}" || failed=1

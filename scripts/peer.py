@@ -110,6 +110,26 @@ class Model(nn.Module):
         return F.cross_entropy(logits.float(), targets.view(-1))
 
 
+def load_llama(model, tensors, padding=0.0):
+    """Fills the model with tensors under Llama's names, as a checkpoint of ours has them; rows of the head beyond the
+    vocabulary get `padding`."""
+    def joined(layer, names):
+        return torch.cat([tensors[f"model.layers.{layer}.{name}.weight"] for name in names])
+
+    head = tensors["lm_head.weight"]
+    beyond = torch.full((model.padded_vocab - model.vocab, head.shape[1]), padding)
+    state = {"embedding.weight": tensors["model.embed_tokens.weight"], "norm.weight": tensors["model.norm.weight"],
+             "head.weight": torch.cat([head, beyond])}
+    parts = {"attention_norm": ["input_layernorm"], "qkv": [f"self_attn.{x}_proj" for x in "qkv"], "out": ["self_attn.o_proj"],
+             "mlp_norm": ["post_attention_layernorm"], "gate_up": ["mlp.gate_proj", "mlp.up_proj"], "down": ["mlp.down_proj"]}
+    for layer, block in enumerate(model.blocks):
+        for name, sources in parts.items():
+            state[f"blocks.{layer}.{name}.weight"] = joined(layer, sources)
+        if block.scale is not None:
+            state[f"blocks.{layer}.scale"] = tensors[f"model.layers.{layer}.self_attn.ssmax_scale"]
+    model.load_state_dict(state)
+
+
 class Tokens:
     """Random micro-batches, the same in every process: pinned once, so that each upload is asynchronous."""
 
@@ -128,9 +148,11 @@ class Tokens:
 
 
 class Trainer:
-    """step() is one training step; it waits for nothing on the device and returns the last micro-batch's loss there."""
+    """step() is one training step; it waits for nothing on the device and returns the last micro-batch's loss there.
 
-    def __init__(self, shape, options):
+    It begins with `tensors` under Llama's names where given, else with normal numbers."""
+
+    def __init__(self, shape, options, tensors=None):
         self.device = torch.device(options.device)
         self.accumulation = options.accumulation
         self.half = options.dtype == "bfloat16"
@@ -142,7 +164,10 @@ class Trainer:
         torch.manual_seed(1)
         # Compiled, RoPE in float32 costs nothing; one operation after the other it would double what is moved.
         rotary_dtype = torch.float32 if compiled else dtype
-        model = Model(shape, options.attention, options.pad_vocabulary, dtype, rotary_dtype).to(self.device)
+        model = Model(shape, options.attention, options.pad_vocabulary, dtype, rotary_dtype)
+        if tensors is not None:
+            load_llama(model, tensors)
+        model = model.to(self.device)
         self.parameters = list(model.parameters())
         if self.copies:
             self.split_masters(model)

@@ -144,29 +144,10 @@ def test_two_gibibytes_of_logits_are_in_the_estimate():
 # --- The peer -------------------------------------------------------------------------------------------------------------
 
 
-def load_llama(model, tensors):
-    """The program's tensors, with Llama's names, into the peer's; what is padding gets logits that would win by far."""
-    def joined(layer, *names):
-        return torch.cat([tensors[f"model.layers.{layer}.{name}.weight"] for name in names])
-
-    state = {"embedding.weight": tensors["model.embed_tokens.weight"], "norm.weight": tensors["model.norm.weight"]}
-    final_norm = tensors["model.norm.weight"]
-    assert (final_norm > 0).all()
-    padding = torch.full((model.padded_vocab - model.vocab, final_norm.numel()), 50.0)
-    state["head.weight"] = torch.cat([tensors["lm_head.weight"], padding])
-    for layer in range(SHAPE["layers"]):
-        parts = {"attention_norm": ["input_layernorm"], "qkv": [f"self_attn.{x}_proj" for x in "qkv"], "out": ["self_attn.o_proj"],
-                 "mlp_norm": ["post_attention_layernorm"], "gate_up": ["mlp.gate_proj", "mlp.up_proj"], "down": ["mlp.down_proj"]}
-        for name, sources in parts.items():
-            state[f"blocks.{layer}.{name}.weight"] = joined(layer, *sources)
-        if model.blocks[layer].scale is not None:
-            state[f"blocks.{layer}.scale"] = tensors[f"model.layers.{layer}.self_attn.ssmax_scale"]
-    model.load_state_dict(state)
-
-
 def peer_loss(tensors, kind, windows, pad):
+    assert (tensors["model.norm.weight"] > 0).all()
     model = peer.Model(SHAPE, kind, pad)
-    load_llama(model, tensors)
+    peer.load_llama(model, tensors, padding=50.0)  # logits that would win by far
     with torch.no_grad():
         return model(windows[:, :-1].contiguous(), windows[:, 1:].contiguous()).item()
 
