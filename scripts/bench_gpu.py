@@ -66,8 +66,9 @@ class Entry:
         return self.mode not in (OURS, "eager")
 
     @property
-    def autotuned(self):
-        return self.mode.startswith("max-autotune")
+    def measures(self):
+        """Whether it chooses by time while it starts: its kernels, or ours its attention."""
+        return self.program == OURS or self.mode.startswith("max-autotune")
 
     def command(self):
         arguments = self.arguments
@@ -210,11 +211,11 @@ def plan_groups(entries, capacity):
 
 
 def plan_waves(entries, capacity):
-    """Those that start at the same time: all of a wave are at work at once. Autotuning measures, so it is alone."""
+    """Those that start at the same time: all of a wave are at work at once. Who measures is alone."""
     waves, held = [], 0
-    for entry in sorted(entries, key=lambda entry: entry.autotuned):
+    for entry in sorted(entries, key=lambda entry: entry.measures):
         kept, whole = entry.memory()
-        together = bool(waves) and not entry.autotuned and not waves[-1][-1].autotuned
+        together = bool(waves) and not entry.measures and not waves[-1][-1].measures
         working = sum(other.memory()[1] - other.memory()[0] for other in waves[-1]) if together else 0
         if together and held + working + whole <= capacity:
             waves[-1].append(entry)

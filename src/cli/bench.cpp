@@ -10,6 +10,8 @@
 #include "core/error.h"
 #include "core/memory.h"
 #include "core/text.h"
+#include "kernels/device.h"
+#include "kernels/device.h"
 #include "parallel/communicator.h"
 #include "train/device.h"
 #include "train/gpu.h"
@@ -22,7 +24,6 @@
 #include <string>
 #include <vector>
 
-#include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -193,7 +194,7 @@ model::Execution kernel_execution(const KernelArguments& arguments) {
     throw core::UsageError("--device cuda: this process can use no GPU: {}.", gpus.why_no_more);
   }
   train::take_gpu(parallel::Environment(), /*deterministic=*/false);
-  execution.device = c10::impl::VirtualGuardImpl(at::kCUDA).getDevice();
+  execution.device = kernels::with_index(at::kCUDA);
   return execution;
 }
 

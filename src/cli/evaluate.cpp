@@ -1,6 +1,7 @@
 // ssgpt evaluate loss
 
 #include "cli/commands.h"
+#include "cli/placement_options.h"
 #include "evaluation/loss.h"
 
 #include <cmath>
@@ -73,7 +74,7 @@ void add_evaluate(CLI::App& app) {
   command->add_option("--batch-size", options.batch_size, "Windows at a time")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  command->add_flag("--bfloat16", options.bfloat16, "Compute in bfloat16 instead of float32");
+  add_placement_options(*command, options.placement);
   command->add_flag("--json", arguments->json, "Print one JSON object");
   command->footer(
       "Example:\n  ssgpt evaluate loss --checkpoint runs/quickstart/ssmax/checkpoints/step-00000200 "

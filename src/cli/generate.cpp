@@ -1,6 +1,7 @@
 // ssgpt generate
 
 #include "cli/commands.h"
+#include "cli/placement_options.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/text.h"
@@ -36,7 +37,7 @@ constexpr auto kFooter =
     "all are\n"
     "done. A sample ends behind the token that ends a document. The same options give the same text on the "
     "same\n"
-    "machine, and sample i does not depend on --samples.\n"
+    "machine, and on a CPU sample i does not depend on --samples.\n"
     "\n"
     "--json prints one object at the end: tokens (the new ids) and text of the first sample (text is null "
     "without a\n"
@@ -208,7 +209,7 @@ void add_generate(CLI::App& app) {
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
   add_sampling_options(*command, options);
   command->add_flag("--ignore-eos", options.ignore_eos, "Go on behind the end of a document");
-  command->add_flag("--bfloat16", options.bfloat16, "Compute in bfloat16 instead of float32");
+  add_placement_options(*command, options.placement);
   command->add_flag("--json", arguments->json, "Print one JSON object (see below)");
   command->footer(kFooter);
   command->callback([arguments] { run(*arguments); });

@@ -81,6 +81,20 @@ std::vector<std::string> parts_of(const std::string& name) {
 
 }  // namespace
 
+std::string_view to_string(AttentionBackend backend) {
+  switch (backend) {
+    case AttentionBackend::kAuto:
+      return "auto";
+    case AttentionBackend::kCudnn:
+      return "cudnn";
+    case AttentionBackend::kFlash:
+      return "flash";
+    case AttentionBackend::kEfficient:
+      return "efficient";
+  }
+  SSGPT_CHECK(false, "attention backend {} has no name", static_cast<int>(backend));
+}
+
 std::string_view to_string(AttentionKind kind) {
   for (const auto& [name, value] : kAttentionKinds) {
     if (value == kind) {

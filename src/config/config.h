@@ -27,6 +27,7 @@ const std::vector<std::string>& attention_kind_names();
 enum class Device { kAuto, kCpu, kCuda };
 enum class Dtype { kAuto, kFloat32, kBfloat16 };
 enum class AttentionBackend { kAuto, kCudnn, kFlash, kEfficient };
+std::string_view to_string(AttentionBackend backend);  // "auto", "cudnn", ...
 enum class ScheduleKind { kConstant, kCosine, kWsd };
 enum class OnNonfinite { kStop, kSkip };
 enum class OnSpike { kWarn, kStop };

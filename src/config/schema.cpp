@@ -149,10 +149,11 @@ void add_train(std::vector<Key>& keys) {
   const Choice<Device> device{{{"auto", Device::kAuto}, {"cpu", Device::kCpu}, {"cuda", Device::kCuda}}};
   const Choice<Dtype> dtype{
       {{"auto", Dtype::kAuto}, {"float32", Dtype::kFloat32}, {"bfloat16", Dtype::kBfloat16}}};
-  const Choice<AttentionBackend> backend{{{"auto", AttentionBackend::kAuto},
-                                          {"cudnn", AttentionBackend::kCudnn},
-                                          {"flash", AttentionBackend::kFlash},
-                                          {"efficient", AttentionBackend::kEfficient}}};
+  Choice<AttentionBackend> backend;
+  for (const AttentionBackend one : {AttentionBackend::kAuto, AttentionBackend::kCudnn,
+                                     AttentionBackend::kFlash, AttentionBackend::kEfficient}) {
+    backend.names.emplace_back(to_string(one), one);
+  }
   keys.insert(
       keys.end(),
       {make_key(SSGPT_MEMBER(train.device), device, kMayChange,

@@ -140,9 +140,8 @@ class Writer {
 GenerateReport generate_text(const GenerateOptions& options, const OnText& on_text) {
   const std::optional<std::filesystem::path> tokenizer_path =
       checkpoint::read_summary(options.checkpoint).tokenizer;
-  const model::Execution execution{.device = at::kCPU,
-                                   .dtype = options.bfloat16 ? at::kBFloat16 : at::kFloat};
-  const LoadedModel loaded = load_model(options.checkpoint, /*sequence_length=*/std::nullopt, execution);
+  const LoadedModel loaded =
+      load_model(options.checkpoint, /*sequence_length=*/std::nullopt, options.placement);
   const model::GPTSpec& spec = loaded.model->spec();
   std::optional<Tokenizer> tokenizer;
   if (tokenizer_path) tokenizer.emplace(*tokenizer_path);

@@ -1,6 +1,7 @@
 // Text from a checkpoint.
 #pragma once
 
+#include "evaluation/load_model.h"
 #include "model/generate.h"
 
 #include <cstdint>
@@ -22,7 +23,7 @@ struct GenerateOptions {
   uint64_t seed = 1;
   int64_t num_samples = 1;
   bool ignore_eos = false;  // go on behind the end of a document
-  bool bfloat16 = false;
+  Placement placement;
 };
 
 inline constexpr int64_t kDefaultMaxTokens = 200;

@@ -2,6 +2,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
+#include "train/device.h"
 
 namespace ssgpt::evaluation {
 namespace {
@@ -16,10 +17,23 @@ void shorten_learned_position(checkpoint::FlatState& flat, int64_t length) {
   }
 }
 
+model::Execution execution_of(const model::GPTSpec& spec, const Placement& placement) {
+  config::Config config;
+  config.model = spec.config;
+  config.data.sequence_length = spec.sequence_length;
+  config.data.reset_at_document = spec.document_token_id.has_value();
+  config.train.device = placement.device;
+  config.train.dtype = placement.bfloat16 ? config::Dtype::kBfloat16 : config::Dtype::kFloat32;
+  train::resolve_by_rules(config);
+  config::AttentionBackend& backend = config.train.attention_backend;
+  if (backend == config::AttentionBackend::kAuto) backend = config::AttentionBackend::kFlash;  // unmeasured
+  return train::execution_of(config.train);
+}
+
 }  // namespace
 
 LoadedModel load_model(const std::filesystem::path& checkpoint, std::optional<int64_t> sequence_length,
-                       const model::Execution& execution) {
+                       const Placement& placement) {
   checkpoint::Snapshot snapshot = checkpoint::read(checkpoint, /*with_optimizer=*/false);
   model::GPTSpec spec = snapshot.spec;
   const bool learned = spec.config.attention.kind == config::AttentionKind::kLearnedPn;
@@ -32,7 +46,8 @@ LoadedModel load_model(const std::filesystem::path& checkpoint, std::optional<in
     shorten_learned_position(snapshot.flat, *sequence_length);
   }
   spec.sequence_length = sequence_length.value_or(spec.sequence_length);
-  LoadedModel loaded{.model = std::make_unique<model::GPT>(spec, execution), .trainer = snapshot.trainer};
+  LoadedModel loaded{.model = std::make_unique<model::GPT>(spec, execution_of(spec, placement)),
+                     .trainer = snapshot.trainer};
   model::ParameterStore& parameters = loaded.model->parameters();
   const checkpoint::FlatState target{
       .layout = parameters.parameters(), .master = parameters.flat_master(), .exp_avg = {}, .exp_avg_sq = {}};

@@ -2,16 +2,13 @@
 
 #include "core/file.h"
 #include "data/token_source.h"
-#include "evaluation/load_model.h"
 
 #include <algorithm>
 
 namespace ssgpt::evaluation {
 
 LossReport evaluate_loss(const LossOptions& options) {
-  const model::Execution execution{.device = at::kCPU,
-                                   .dtype = options.bfloat16 ? at::kBFloat16 : at::kFloat};
-  const LoadedModel loaded = load_model(options.checkpoint, options.sequence_length, execution);
+  const LoadedModel loaded = load_model(options.checkpoint, options.sequence_length, options.placement);
   const data::TokenSource source(core::expand_globs(options.data));
   const model::GPTSpec& spec = loaded.model->spec();
   const int64_t available = source.num_windows(spec.sequence_length);

@@ -1,7 +1,7 @@
 // Loss of a checkpoint on token shards.
 #pragma once
 
-#include "model/gpt.h"
+#include "evaluation/load_model.h"
 #include "train/validation.h"
 
 #include <cstdint>
@@ -19,7 +19,7 @@ struct LossOptions {
   std::optional<int64_t> sequence_length;  // of a window; the checkpoint's own where it is left out
   std::optional<int64_t> max_windows;      // all windows where it is left out
   int64_t batch_size = 8;
-  bool bfloat16 = false;
+  Placement placement = {.device = config::Device::kAuto, .bfloat16 = false};
 };
 
 struct LossReport {

@@ -60,6 +60,7 @@ void cached_attention_forward(const at::Tensor& qkv, const at::Tensor& num_keys,
   check_tensor(scratch, "scratch", at::kFloat, {batch, heads, capacity + head_dim}, device);
   check_tensor(out, "out", qkv.scalar_type(), {batch, time, heads, head_dim}, device);
   if (device.is_cuda()) {
+    check_vectors(qkv, keys, values, out);
     with_kernels(qkv.scalar_type(), [&](const auto& kernels, cuda::Stream stream) {
       using T = DataOf<decltype(kernels)>;
       kernels.cached_attention(arguments<T>(qkv, num_keys, position, keys, values, scratch, out), batch,

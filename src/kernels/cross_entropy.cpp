@@ -16,6 +16,7 @@ void cross_entropy(const at::Tensor& logits, const at::Tensor& targets, int64_t 
   SSGPT_CHECK(vocab_size > 0 && vocab_size <= columns, "vocab_size {} with {} columns", vocab_size, columns);
   const int64_t* target = pointer<int64_t>(targets);
   if (device.is_cuda()) {
+    check_vectors(logits);
     with_kernels(logits.scalar_type(), [&](const auto& kernels, cuda::Stream stream) {
       using T = DataOf<decltype(kernels)>;
       kernels.cross_entropy(pointer<T>(logits), target, pointer<float>(losses), rows, columns, vocab_size,

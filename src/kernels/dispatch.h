@@ -29,6 +29,18 @@ inline void check_tensor(const at::Tensor& tensor, const char* name, at::ScalarT
   SSGPT_CHECK(tensor.is_contiguous(), "{} is not contiguous", name);
 }
 
+// The tensors begin at multiples of 16 bytes, as the vectors of a GPU's kernels do.
+template <typename... Tensors>
+void check_vectors(const Tensors&... tensors) {
+  const auto check = [](const at::Tensor& tensor) {
+    constexpr uintptr_t kVectorBytes = 16;
+    SSGPT_CHECK(reinterpret_cast<uintptr_t>(tensor.data_ptr()) % kVectorBytes == 0,
+                "a tensor of shape [{}] does not begin at a multiple of {} bytes",
+                fmt::join(tensor.sizes(), ", "), kVectorBytes);
+  };
+  (check(tensors), ...);
+}
+
 template <typename T>
 T* pointer(const at::Tensor& tensor) {
   return tensor.defined() ? static_cast<T*>(tensor.data_ptr()) : nullptr;

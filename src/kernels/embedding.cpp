@@ -1,6 +1,7 @@
 #include "kernels/dispatch.h"
 #include "kernels/ops.h"
 
+#include <ATen/ops/clamp.h>
 #include <ATen/ops/sort.h>
 
 namespace ssgpt::kernels {
@@ -20,8 +21,9 @@ void check_tokens(const at::Tensor& tokens, int64_t rows, int64_t vocab_size, at
 // The stable sort puts the rows of a token in the order that they have: sums then have one order as well. 32
 // bits hold every token of a vocabulary, and are sorted in half the time of 64.
 void embedding_backward_on_gpu(const at::Tensor& tokens, const at::Tensor& d_out, const at::Tensor& d_table) {
-  const auto [sorted, order] =
-      at::sort(tokens.to(at::kInt), /*stable=*/true, /*dim=*/0, /*descending=*/false);
+  // What is no token becomes one that the kernels leave out.
+  const at::Tensor narrow = at::clamp(tokens, -1, d_table.size(0)).to(at::kInt);
+  const auto [sorted, order] = at::sort(narrow, /*stable=*/true, /*dim=*/0, /*descending=*/false);
   with_kernels(d_out.scalar_type(), [&](const auto& kernels, cuda::Stream stream) {
     using T = DataOf<decltype(kernels)>;
     kernels.embedding_backward(pointer<int32_t>(sorted), pointer<int64_t>(order), pointer<T>(d_out),
@@ -41,6 +43,7 @@ void embedding_forward(const at::Tensor& tokens, const at::Tensor& table, const 
   check_tensor(table, "table", table.scalar_type(), table.sizes(), device);
   check_tensor(out, "out", table.scalar_type(), {rows, width}, device);
   if (device.is_cuda()) {
+    check_vectors(table, out);
     with_kernels(table.scalar_type(), [&](const auto& kernels, cuda::Stream stream) {
       using T = DataOf<decltype(kernels)>;
       kernels.embedding_forward(pointer<int64_t>(tokens), pointer<T>(table), pointer<T>(out), rows, width,
@@ -66,6 +69,7 @@ void embedding_backward(const at::Tensor& tokens, const at::Tensor& d_out, const
   check_tensor(d_out, "d_out", d_out.scalar_type(), {rows, width}, device);
   check_tensor(d_table, "d_table", at::kFloat, d_table.sizes(), device);
   if (device.is_cuda()) {
+    check_vectors(d_out, d_table);
     embedding_backward_on_gpu(tokens, d_out, d_table);
     return;
   }

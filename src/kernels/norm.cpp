@@ -37,6 +37,7 @@ void rms_norm_forward(const at::Tensor& x, const at::Tensor& weight, double eps,
   check_like(out, "out", x);
   const int64_t width = x.size(1);
   if (x.is_cuda()) {
+    check_vectors(x, weight, out);
     with_kernels(x.scalar_type(), [&](const auto& kernels, cuda::Stream stream) {
       using T = DataOf<decltype(kernels)>;
       kernels.rms_norm_forward(pointer<T>(x), pointer<T>(weight), static_cast<float>(eps), pointer<T>(out),
@@ -62,6 +63,7 @@ void add_rms_norm_forward(const at::Tensor& residual, const at::Tensor& branch, 
   check_like(out, "out", residual);
   const int64_t width = residual.size(1);
   if (residual.is_cuda()) {
+    check_vectors(residual, branch, weight, sum, out);
     with_kernels(residual.scalar_type(), [&](const auto& kernels, cuda::Stream stream) {
       using T = DataOf<decltype(kernels)>;
       kernels.add_rms_norm_forward(pointer<T>(residual), pointer<T>(branch), pointer<T>(weight),
@@ -93,6 +95,7 @@ void rms_norm_backward(const at::Tensor& d_out, const at::Tensor& x, const at::T
   check_tensor(d_weight, "d_weight", at::kFloat, {width}, x.device());
   check_tensor(scratch, "scratch", at::kFloat, {chunks, width}, x.device());
   if (x.is_cuda()) {
+    check_vectors(d_out, x, weight, d_x, scratch);
     with_kernels(x.scalar_type(), [&](const auto& kernels, cuda::Stream stream) {
       using T = DataOf<decltype(kernels)>;
       kernels.rms_norm_backward(pointer<T>(d_out), pointer<T>(x), pointer<T>(weight), pointer<float>(rstd),

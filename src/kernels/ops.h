@@ -10,7 +10,7 @@
 // blocks are scheduled. Values that are not finite go through, as IEEE arithmetic has them. A tensor that
 // breaks the contract is a defect of the program: core::InternalError. Values in tensors of integers are
 // checked where a comment says "checked" on a CPU; on a GPU, where looking at them would be a wait, what they
-// are used for becomes NaN.
+// are used for becomes NaN. On a GPU data tensors begin at multiples of 16 bytes.
 //
 // Shapes: M rows (B T tokens), B batch, T time, D hidden, N heads, H head dim, F feed-forward, V vocabulary.
 #pragma once
@@ -164,8 +164,9 @@ void cached_attention_forward(const at::Tensor& qkv, const at::Tensor& num_keys,
                               const at::Tensor& keys, const at::Tensor& values, const at::Tensor& scratch,
                               const at::Tensor& out);
 
-// out = x weight^T for few rows, where reading the weight is what takes the time. A row's bits depend neither
-// on the other rows nor on the number of threads, which a BLAS does not promise.
+// out = x weight^T for few rows, where reading the weight is what takes the time. On a CPU a row's bits
+// depend neither on the other rows nor on the number of threads, which a BLAS does not promise; on a GPU it
+// is matrix_product.
 //   x: data (M, K).  weight: data (N, K).  out: data or fp32 (M, N), =.
 void thin_linear_forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& out);
 
@@ -201,7 +202,8 @@ void cross_entropy_forward_backward(const at::Tensor& logits, const at::Tensor& 
 void embedding_forward(const at::Tensor& tokens, const at::Tensor& table, const at::Tensor& out);
 
 // d_table[tokens[m]] += d_out[m], in an order that the tokens alone decide: on a CPU that of m.   d_out: data
-// (M, D). d_table: fp32 (V, D).  Allocates on a GPU, where the tokens are sorted first.
+// (M, D). d_table: fp32 (V, D).  On a GPU it allocates, for the tokens are sorted first, and leaves out what
+// is no token.
 void embedding_backward(const at::Tensor& tokens, const at::Tensor& d_out, const at::Tensor& d_table);
 
 // --- Operations on flat tensors

@@ -5,6 +5,7 @@
 #include "model/attention_kind.h"
 #include "model/gpt.h"
 #include "model/head.h"
+#include "model/positions.h"
 
 #include <algorithm>
 #include <bit>
@@ -19,6 +20,56 @@ at::Device device_of(const config::Config& config) {
   return config.train.device == config::Device::kCuda ? at::kCUDA : at::kCPU;
 }
 
+int64_t round_up(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+// What attention on a GPU makes of a batch: windows, or spans where documents are apart. How many documents
+// there are is not known before they are read: two a window are assumed.
+struct GpuAttention {
+  GpuAttention(const config::Config& of, bool bf16)
+      : backend(of.train.attention_backend),
+        deterministic(of.train.deterministic),
+        documents(of.data.reset_at_document),
+        rows(of.train.micro_batch_size * of.data.sequence_length),
+        time(of.data.sequence_length),
+        spans(documents ? padded_spans(2 * of.train.micro_batch_size) : of.train.micro_batch_size),
+        heads(of.model.num_attention_heads),
+        head_dim(of.model.hidden_size / heads) {
+    using config::AttentionBackend;
+    if (backend == AttentionBackend::kAuto)
+      backend = bf16 ? AttentionBackend::kFlash : AttentionBackend::kEfficient;
+  }
+
+  // Of the logsumexp that each layer keeps.
+  int64_t logsumexp_elements() const {
+    constexpr int64_t kRows = 32;
+    const bool by_span = backend == config::AttentionBackend::kEfficient;
+    return heads * (by_span ? spans * round_up(time, kRows) : rows);
+  }
+
+  // What the backward holds for the length of a call, in fp32: the sum of d_out * out for each row and head,
+  // and the gradient of the queries.
+  int64_t workspace_elements(bool bf16) const {
+    const int64_t hidden = heads * head_dim;
+    if (backend == config::AttentionBackend::kEfficient) {
+      constexpr int64_t kBlock = 64;
+      const int64_t product = bf16 ? 0 : rows * hidden;  // d_out * out before its sum
+      return rows * heads + spans * round_up(time, kBlock) * hidden + product;
+    }
+    if (backend == config::AttentionBackend::kCudnn) return rows * (heads + hidden);
+    constexpr int64_t kBlock = 128;
+    constexpr int64_t kMultiprocessors = 132;  // Hopper's; deterministic, each sums for itself
+    const int64_t padded_rows = documents ? rows + kBlock * spans : spans * round_up(time, kBlock);
+    const int64_t copies = deterministic ? (kMultiprocessors + spans * heads - 1) / (spans * heads) : 1;
+    return padded_rows * heads * (1 + copies * round_up(head_dim, head_dim <= 128 ? 32 : 64));
+  }
+
+  config::AttentionBackend backend;
+  bool deterministic, documents;
+  int64_t rows, time, spans, heads, head_dim;
+};
+
 // What allocate_buffers takes, and on a GPU what attention allocates of itself for its backward.
 int64_t activation_bytes(const config::Config& config, bool bf16) {
   const config::ModelConfig& model = config.model;
@@ -30,9 +81,9 @@ int64_t activation_bytes(const config::Config& config, bool bf16) {
   const int64_t ff = model.intermediate_size;
   const int64_t heads = model.num_attention_heads;
   const int64_t vocab_size = padded_vocab_size(device, model.vocab_size);
-  // Two norms' inputs and outputs, q, k and v, attention's output; gate and up, their product. Two rstd,
-  // logsumexp.
-  const int64_t block = rows * (data * (8 * hidden + 3 * ff) + kFp32Bytes * (2 + heads));
+  const int64_t logsumexp = device.is_cpu() ? rows * heads : GpuAttention(config, bf16).logsumexp_elements();
+  // Two norms' inputs and outputs, q, k and v, attention's output; gate and up, their product. Two rstd.
+  const int64_t block = rows * (data * (8 * hidden + 3 * ff) + kFp32Bytes * 2) + kFp32Bytes * logsumexp;
   // The final norm; d_residual, branch, d_normed; d_hidden; d_q, d_k, d_v. rstd and loss.
   int64_t shared = rows * (data * (8 * hidden + ff) + kFp32Bytes * 2);
   shared += data * logits_chunk_rows(device, rows, vocab_size) * vocab_size;
@@ -45,13 +96,10 @@ int64_t activation_bytes(const config::Config& config, bool bf16) {
   return model.num_hidden_layers * block + shared;
 }
 
-// What a GPU's kernels hold for the length of a call: the backward of attention the sum of d_out * out for
-// each row and head, and for bf16 the gradient of the queries in fp32; the products their workspace.
+// What a GPU's kernels hold for the length of a call: attention's backward, and the products their workspace.
 int64_t gpu_workspace_bytes(const config::Config& config, bool bf16) {
-  const int64_t rows = config.train.micro_batch_size * config.data.sequence_length;
-  const int64_t attention =
-      rows * (config.model.num_attention_heads + (bf16 ? config.model.hidden_size : 0)) * kFp32Bytes;
-  return attention + static_cast<int64_t>(kernels::cuda::kProductWorkspaceBytes);
+  return kFp32Bytes * GpuAttention(config, bf16).workspace_elements(bf16) +
+         static_cast<int64_t>(kernels::cuda::kProductWorkspaceBytes);
 }
 
 // Of the copy of a tensor in the memory of the host. That of a GPU's is pinned, which ATen's allocator rounds

@@ -68,7 +68,10 @@ void attention_backward(const at::Tensor& d_out, const at::Tensor& x, const Atte
   }
   if (qkv.is_cuda()) activations.result = {};
   {
-    const core::ProfileScope scope("rope", traffic(activations.qkv, activations.qkv));
+    // Read are d_q, d_k and d_v, written those of qkv; the scaled query is read for the gradient of its
+    // scale.
+    const double parts = weights.row_scale.identity() ? 2.0 : 2.0 + 1.0 / 3.0;
+    const core::ProfileScope scope("rope", core::Work{.flops = 0.0, .bytes = parts * traffic(qkv).bytes});
     kernels::rope_backward(d.d_q, d.d_k, d.d_v, context.rope.cos, context.rope.sin, context.spans.num_keys,
                            weights.row_scale, qkv, scratch.d_row_scale);
   }

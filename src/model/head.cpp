@@ -36,8 +36,10 @@ int64_t logits_chunk_rows(at::Device device, int64_t rows, int64_t vocab_size) {
   const int64_t chunk_elements = int64_t{1} << (device.is_cpu() ? 22 : 29);
   const int64_t most = std::min(rows, std::max(kLeastRows, chunk_elements / vocab_size));
   if (device.is_cpu()) return most;
-  const int64_t chunks = (rows + most - 1) / most;  // of equal size
-  return (rows + chunks - 1) / chunks;
+  const int64_t chunks = (rows + most - 1) / most;
+  constexpr int64_t kTile = 128;  // of a product, so that its blocks are full
+  const int64_t equal = (rows + chunks - 1) / chunks;
+  return std::min(rows, (equal + kTile - 1) / kTile * kTile);
 }
 
 void head_forward_backward(const at::Tensor& x, const at::Tensor& targets, const at::Tensor& weight,

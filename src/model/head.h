@@ -16,8 +16,8 @@ int64_t padded_vocab_size(at::Device device, int64_t vocab_size);
 
 // Rows of logits made at a time. On a CPU a few megabytes, so that they stay in the cache between the
 // product, the softmax and the two products of the backward, but enough rows to make the products efficient;
-// on a GPU, where no cache holds them, about a gigabyte, so that the gradient of the weight is added to few
-// times.
+// on a GPU, where no cache holds them, about 2^29 elements, so that the gradient of the weight is added to
+// few times, in chunks of about equal size.
 int64_t logits_chunk_rows(at::Device device, int64_t rows, int64_t vocab_size);
 
 // Losses in nats and their gradients.

@@ -30,15 +30,18 @@ at::Tensor count_keys_within_documents(const at::Tensor& tokens, int64_t documen
   return num_keys;
 }
 
+int64_t padded_spans(int64_t spans) {
+  constexpr int64_t kSpansAtATime = 16;  // the kernels' workspaces grow by some 100 rows for each
+  return (spans / kSpansAtATime + 1) * kSpansAtATime;
+}
+
 at::Tensor span_starts(const at::Tensor& num_keys) {
-  constexpr int64_t kSpansAtATime = 256;
   const int32_t* n = num_keys.const_data_ptr<int32_t>();
   std::vector<int32_t> starts;
   for (int64_t row = 0; row < num_keys.numel(); ++row) {
     if (n[row] == 1) starts.push_back(static_cast<int32_t>(row));
   }
-  const auto count = static_cast<int64_t>(starts.size());
-  const int64_t size = (count / kSpansAtATime + 1) * kSpansAtATime + 1;
+  const int64_t size = padded_spans(static_cast<int64_t>(starts.size())) + 1;
   const at::Tensor result = at::full({size}, num_keys.numel(), at::kInt);
   std::copy(starts.begin(), starts.end(), result.mutable_data_ptr<int32_t>());
   return result;

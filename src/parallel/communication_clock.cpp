@@ -1,5 +1,7 @@
 #include "parallel/communication_clock.h"
 
+#include "kernels/device.h"
+
 #include <algorithm>
 #include <limits>
 
@@ -24,7 +26,7 @@ double covered(const std::vector<Interval>& intervals) {
 
 StreamClock::StreamClock(at::Device device)
     : driver_(device.type()),
-      device_(device.has_index() ? device : driver_.getDevice()),
+      device_(kernels::with_index(device)),
       watching_(driver_.getStreamFromGlobalPool(device_)) {}
 
 c10::Event StreamClock::event() {

@@ -29,8 +29,6 @@ constexpr std::chrono::seconds kConnectTimeout{300};
 constexpr double kTimeoutUntilKnown = 600.0;  // seconds; until the config is read
 constexpr Seconds kSameFailureWait{1.0};
 constexpr std::chrono::milliseconds kPoll{20};
-// By which the host may be ahead of its GPU when it comes to agree_on_stop().
-constexpr int64_t kStepsAhead = 2;
 constexpr const char* kStopKey = "stop";
 constexpr const char* kAnnouncedKey = "announced";
 

@@ -48,10 +48,13 @@ class Communicator {
   std::vector<int64_t> gather(int64_t value);  // by rank, bit for bit
   std::vector<double> gather_double(double value);
 
+  // By how many steps the host may be ahead of its GPU when it comes to agree_on_stop().
+  static constexpr int64_t kStepsAhead = 2;
+
   // The signal that any rank received, on all ranks after one and the same step; 0: go on. Called by every
   // rank after each step with its own signal (0: none). Costs one question to the store a step. A rank's next
   // step must complete only after all ranks began it, as it does with a collective in it. On a GPU, whose
-  // steps are queued, the caller has waited for the one two steps before; the stop comes two steps later.
+  // steps are queued, the caller has waited for the one kStepsAhead before; the stop comes as many later.
   int agree_on_stop(int64_t step, int signal);
 
   // The ordinary end, on all ranks. Throws PeerFailure where another rank fails on its way there.

@@ -28,7 +28,12 @@ std::string error_text(const std::exception& error) {
   }
   if (const auto* torch = dynamic_cast<const c10::Error*>(&error)) {
     const std::string text = torch->what_without_backtrace();
-    const bool out_of_memory = text.find("allocate memory") != std::string::npos;
+    const auto says = [&text](const char* words) {
+      return text.find(words) != std::string::npos;
+    };
+    // Of the CPU's allocator; of CUDA's for pinned memory, and of its libraries.
+    const bool out_of_memory =
+        says("allocate memory") || says("out of memory") || says("CUBLAS_STATUS_ALLOC_FAILED");
     return out_of_memory ? std::string(kOutOfMemory) : fmt::format("internal error: {}", text);
   }
   return fmt::format("internal error: {}", error.what());

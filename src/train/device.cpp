@@ -3,6 +3,8 @@
 #include "core/check.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "kernels/cuda/norm.h"
+#include "kernels/device.h"
 #include "kernels/ops.h"
 #include "model/device_timing.h"
 #include "model/linear.h"
@@ -14,14 +16,12 @@
 #include <exception>
 #include <limits>
 #include <string>
-#include <string_view>
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -84,18 +84,15 @@ void measure_attention_backend(config::Config& config) {
   release_cached_memory(execution_of(config.train).device);
 }
 
-std::string_view name_of(AttentionBackend backend) {
-  switch (backend) {
-    case AttentionBackend::kAuto:
-      return "auto";
-    case AttentionBackend::kCudnn:
-      return "cudnn";
-    case AttentionBackend::kFlash:
-      return "flash";
-    case AttentionBackend::kEfficient:
-      return "efficient";
-  }
-  return {};
+// What the kernels of a GPU do not take, whatever the backend.
+void require_kernels(const config::ModelConfig& model, config::Dtype dtype) {
+  const int64_t bytes = model.hidden_size * (dtype == config::Dtype::kBfloat16 ? 2 : 4);
+  const bool aligned = bytes % 16 == 0;
+  const int64_t widest = aligned ? kernels::cuda::kWidestNorm : kernels::cuda::kWidestUnalignedNorm;
+  if (model.hidden_size <= widest) return;
+  throw core::UsageError(
+      "model.hidden_size = {}: a GPU takes at most {}{}. Change it, or set train.device=cpu.",
+      model.hidden_size, widest, aligned ? "" : " where a row of activations is not a multiple of 16 bytes");
 }
 
 // The backend that rules choose on a GPU; auto where cuDNN's and flash both can.
@@ -133,10 +130,11 @@ config::TrainConfig choose_by_rules(const config::Config& config, bool has_gpu) 
   }
   if (train.device != config::Device::kCuda) return train;
   if (train.dtype == config::Dtype::kAuto) train.dtype = config::Dtype::kBfloat16;
+  require_kernels(config.model, train.dtype);
   if (train.attention_backend == AttentionBackend::kAuto) {
     train.attention_backend = backend_by_rules(chosen);
   } else if (const auto reason = config::obstacle(train.attention_backend, chosen)) {
-    throw core::UsageError("train.attention_backend = {}: {}.", name_of(train.attention_backend), *reason);
+    throw core::UsageError("train.attention_backend = {}: {}.", to_string(train.attention_backend), *reason);
   }
   return train;
 }
@@ -149,13 +147,13 @@ AttentionBackend fastest_backend(const std::vector<AttentionBackend>& candidates
   for (const AttentionBackend candidate : candidates) {
     try {
       const double taken = seconds(candidate);
-      figures.push_back(fmt::format("{} {:.2f} ms", name_of(candidate), 1e3 * taken));
+      figures.push_back(fmt::format("{} {:.2f} ms", to_string(candidate), 1e3 * taken));
       if (taken < least) {
         least = taken;
         fastest = candidate;
       }
     } catch (const std::exception& error) {
-      core::log::warning("train.attention_backend auto: {} is left out: {}", name_of(candidate),
+      core::log::warning("train.attention_backend auto: {} is left out: {}", to_string(candidate),
                          parallel::first_line(error.what()));
     }
   }
@@ -165,15 +163,19 @@ AttentionBackend fastest_backend(const std::vector<AttentionBackend>& candidates
         "train.attention_backend=efficient needs the least of it, a smaller train.micro_batch_size less "
         "memory.");
   }
-  core::log::info("train.attention_backend auto: {} (one layer forward and backward: {})", name_of(fastest),
+  core::log::info("train.attention_backend auto: {} (one layer forward and backward: {})", to_string(fastest),
                   fmt::join(figures, ", "));
   return fastest;
 }
 
-void resolve_device_and_dtype(config::Config& config, const parallel::Environment& environment) {
+void resolve_by_rules(config::Config& config, const parallel::Environment& environment) {
   const bool asks_for_gpu = config.train.device == config::Device::kAuto;  // else the driver stays asleep
-  config.train = choose_by_rules(config, asks_for_gpu && count_gpus().count > 0);
+  config.train = choose_by_rules(config, asks_for_gpu && has_usable_gpu());
   if (config.train.device == config::Device::kCuda) take_gpu(environment, config.train.deterministic);
+}
+
+void resolve_device_and_dtype(config::Config& config, const parallel::Environment& environment) {
+  resolve_by_rules(config, environment);
   measure_the_rest(config);
 }
 
@@ -227,7 +229,7 @@ model::Execution execution_of(const config::TrainConfig& train) {
   model::Execution execution;
   execution.dtype = train.dtype == config::Dtype::kBfloat16 ? at::kBFloat16 : at::kFloat;
   if (train.device == config::Device::kCpu) return execution;
-  execution.device = c10::impl::VirtualGuardImpl(at::kCUDA).getDevice();
+  execution.device = kernels::with_index(at::kCUDA);
   switch (train.attention_backend) {
     case AttentionBackend::kAuto:
       SSGPT_CHECK(false, "the attention backend must be resolved");

@@ -23,9 +23,12 @@ config::TrainConfig choose_by_rules(const config::Config& config, bool has_gpu);
 config::AttentionBackend fastest_backend(const std::vector<config::AttentionBackend>& candidates,
                                          const std::function<double(config::AttentionBackend)>& seconds);
 
-// Sets train.device, train.dtype and train.attention_backend where they are auto, for one process; on a GPU
-// takes that of `environment` (train/gpu.h) first. What no rule decides is measured on one layer of this
-// model, in well under two seconds, and logged.
+// Does to `config` what choose_by_rules says, for one process; on a GPU takes that of `environment`
+// (train/gpu.h).
+void resolve_by_rules(config::Config& config, const parallel::Environment& environment = {});
+
+// The same, and what no rule decides is measured on one layer of this model, in well under two seconds, and
+// logged.
 void resolve_device_and_dtype(config::Config& config, const parallel::Environment& environment = {});
 
 // The same on all ranks: rank 0 measures, and all do as it says. Each takes its own GPU.

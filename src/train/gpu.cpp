@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "kernels/device.h"
 
 #include <array>
 #include <cstdlib>
@@ -40,13 +41,30 @@ std::string to_string(const GpuDescription& gpu) {
                      gpu.compute_major, gpu.compute_minor);
 }
 
+bool has_usable_gpu() {
+  const GpuCount gpus = count_gpus();
+  std::string too_old;
+  for (int64_t index = 0; index < gpus.count; ++index) {
+    const GpuDescription gpu = describe_gpu(index);
+    if (gpu.compute_major >= kOldestComputeMajor) return true;
+    too_old = to_string(gpu);
+  }
+  if (gpus.count > 0) {
+    core::log::info("{}: this program needs compute capability {}.0 or newer, so the CPU computes.", too_old,
+                    kOldestComputeMajor);
+  }
+  return false;
+}
+
 void take_gpu(const parallel::Environment& environment, bool deterministic) {
   const GpuCount gpus = count_gpus();
   if (gpus.count == 0) {
     throw core::UsageError(
-        "train.device is cuda, and this process can use no GPU: {}. Set train.device=cpu to train on the CPU "
-        "(a run that began on a GPU can go on there), or check the driver (nvidia-smi) and "
-        "CUDA_VISIBLE_DEVICES.",
+        "The device is cuda, and this process can use no GPU: {}. The CPU computes with train.device=cpu (a "
+        "run "
+        "that began on a GPU can go on there), of evaluate and generate with --device cpu; or check the "
+        "driver "
+        "(nvidia-smi) and CUDA_VISIBLE_DEVICES.",
         gpus.why_no_more);
   }
   const auto index = static_cast<c10::DeviceIndex>(parallel::choose_gpu(environment, gpus.count));
@@ -74,7 +92,9 @@ uint64_t free_gpu_memory() {
 }
 
 void release_cached_memory(at::Device device) {
-  if (!device.is_cpu()) c10::getDeviceAllocator(device.type())->emptyCache();
+  if (device.is_cpu()) return;
+  c10::DeviceAllocator* allocator = c10::getDeviceAllocator(device.type());
+  if (allocator->initialized()) allocator->emptyCache();
 }
 
 struct StepPacer::Impl {
@@ -88,7 +108,7 @@ struct StepPacer::Impl {
 
 StepPacer::StepPacer(at::Device device) {
   if (device.is_cpu()) return;
-  impl_ = std::make_unique<Impl>(device.has_index() ? device : driver().getDevice());
+  impl_ = std::make_unique<Impl>(kernels::with_index(device));
 }
 StepPacer::~StepPacer() = default;
 

@@ -18,6 +18,10 @@ struct GpuCount {
 };
 GpuCount count_gpus();
 
+// Whether one of these GPUs is new enough for the kernels of this program; logs where there are only older
+// ones.
+bool has_usable_gpu();
+
 struct GpuDescription {
   int64_t index = 0;
   std::string name;  // "NVIDIA H100 80GB HBM3"
@@ -25,6 +29,7 @@ struct GpuDescription {
   uint64_t memory_bytes = 0;
 };
 
+GpuDescription describe_gpu(int64_t index);
 // The current GPU of this thread.
 GpuDescription current_gpu();
 

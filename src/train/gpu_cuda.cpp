@@ -25,8 +25,12 @@ GpuCount count_gpus() {
 GpuDescription current_gpu() {
   int index = 0;
   check(cudaGetDevice(&index), "which GPU is the current one");
+  return describe_gpu(index);
+}
+
+GpuDescription describe_gpu(int64_t index) {
   cudaDeviceProp properties{};
-  check(cudaGetDeviceProperties(&properties, index), "the properties of the GPU");
+  check(cudaGetDeviceProperties(&properties, static_cast<int>(index)), "the properties of the GPU");
   return {.index = index,
           .name = properties.name,
           .compute_major = properties.major,

@@ -9,6 +9,10 @@ GpuCount count_gpus() {
   return {.count = 0, .why_no_more = "this program was built without CUDA"};
 }
 
+GpuDescription describe_gpu(int64_t /*index*/) {
+  SSGPT_CHECK(false, "this program was built without CUDA");
+}
+
 GpuDescription current_gpu() {
   SSGPT_CHECK(false, "this program was built without CUDA");
 }

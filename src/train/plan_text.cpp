@@ -120,20 +120,6 @@ double mib(int64_t bytes) {
   return mib(static_cast<uint64_t>(bytes));
 }
 
-std::string name_of(config::AttentionBackend backend) {
-  switch (backend) {
-    case config::AttentionBackend::kAuto:
-      break;
-    case config::AttentionBackend::kCudnn:
-      return "cuDNN's";
-    case config::AttentionBackend::kFlash:
-      return "flash";
-    case config::AttentionBackend::kEfficient:
-      return "memory-efficient";
-  }
-  return "unresolved";
-}
-
 }  // namespace
 
 MemoryPlan plan_memory(const config::Config& config, int64_t num_ranks) {
@@ -176,7 +162,7 @@ std::string compute_text(const config::Config& config, int64_t num_ranks,
   std::string text = num_ranks > 1 ? fmt::format("{} ranks, each ", num_ranks) : "";
   text += gpu ? to_string(*gpu) : fmt::format("cpu, {} threads", at::get_num_threads());
   text += config.train.dtype == config::Dtype::kBfloat16 ? ", bfloat16" : ", float32";
-  if (gpu) text += fmt::format(", {} attention", name_of(config.train.attention_backend));
+  if (gpu) text += fmt::format(", {} attention", to_string(config.train.attention_backend));
   if (gpu && config.train.deterministic) text += ", deterministic";
   if (num_ranks > 1 && config.parallel.zero_stage == 1) text += ", optimizer shared out (ZeRO-1)";
   return text;

@@ -34,6 +34,8 @@ namespace {
 namespace fs = std::filesystem;
 using Scope = metrics::PhaseTimers::Scope;
 
+static_assert(parallel::Communicator::kStepsAhead == static_cast<int64_t>(StepPacer::kLead));
+
 class Trainer {
  public:
   // The run directory must be there, and the communicator open.

@@ -150,7 +150,7 @@ checkpoint::FlatState TrainingStep::whole_state() {
       first += range.size();
     }
     reduction_->gather(whole);
-    return whole;
+    return whole.cpu();  // a GPU has no room set aside for both
   };
   state.exp_avg = gathered(state.exp_avg);
   state.exp_avg_sq = gathered(state.exp_avg_sq);

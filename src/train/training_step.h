@@ -52,7 +52,7 @@ class TrainingStep {
   // Views of the live weights and of the moments that this rank holds: a snapshot that shares their memory.
   checkpoint::FlatState flat_state() const;
 
-  // The same with whole moments, gathered from all ranks where these share them out. All ranks.
+  // The same with whole moments, where the ranks share them out gathered from all, on the CPU. All ranks.
   checkpoint::FlatState whole_state();
 
   // Time and size of the gradient's way through the other ranks.

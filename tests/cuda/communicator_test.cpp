@@ -1,5 +1,5 @@
 // Ranks on GPUs: NCCL under the communicator and the reduction of the gradient. One rank a process: alone, or
-// as many as a launcher starts. Clipping and the update are not here: their operations have no CUDA form.
+// as many as a launcher starts.
 #include "parallel/communicator.h"
 
 #include "core/error.h"

@@ -108,7 +108,8 @@ class Loop {
         step_(config_,
               {.config = config_.model,
                .sequence_length = config_.data.sequence_length,
-               .document_token_id = std::nullopt},
+               .document_token_id =
+                   config_.data.reset_at_document ? config_.data.document_token_id : std::nullopt},
               execution_of(config_.train), alone_),
         loader_(sources_.training, sampler_, loader_options(config_, /*first_step=*/0, 0, 1)),
         pacer_(execution_of(config_.train).device) {
@@ -228,14 +229,25 @@ TEST_F(TrainerOnGpu, HoldsWhatThePlanSaysAndNoMoreAfterTheFirstStep) {
   struct Case {
     Dtype dtype;
     AttentionBackend backend;
+    bool documents = false;
+    bool deterministic = false;
   };
-  for (const Case& of :
-       {Case{Dtype::kBfloat16, AttentionBackend::kCudnn}, Case{Dtype::kBfloat16, AttentionBackend::kFlash},
-        Case{Dtype::kFloat32, AttentionBackend::kEfficient}}) {
-    SCOPED_TRACE(static_cast<int>(of.backend));
+  constexpr auto kBf16 = Dtype::kBfloat16;
+  for (const Case& of : {Case{kBf16, AttentionBackend::kCudnn}, Case{kBf16, AttentionBackend::kFlash},
+                         Case{kBf16, AttentionBackend::kFlash, /*documents=*/true},
+                         Case{kBf16, AttentionBackend::kFlash, /*documents=*/false, /*deterministic=*/true},
+                         Case{kBf16, AttentionBackend::kEfficient},
+                         Case{kBf16, AttentionBackend::kEfficient, /*documents=*/true},
+                         Case{Dtype::kFloat32, AttentionBackend::kEfficient}}) {
+    SCOPED_TRACE(testing::Message() << to_string(of.backend) << of.documents << of.deterministic);
     release_cached_memory(device());
     const int64_t before = memory().allocated_bytes[0].current;
-    Loop loop(config_of_memory(tokens(), of.dtype, of.backend), directory_ / "memory");
+    config::Config config = config_of_memory(tokens(), of.dtype, of.backend);
+    config.train.deterministic = of.deterministic;
+    config.data.reset_at_document = of.documents;
+    if (of.documents)
+      config.data.document_token_id = kVocabulary;  // which the text lacks: a document a window
+    Loop loop(config, directory_ / "memory");
     // The measurement of the peak speed is over and let go of.
     c10::getDeviceAllocator(at::kCUDA)->resetPeakStats(device().index());
     loop.run(1);

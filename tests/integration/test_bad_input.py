@@ -45,7 +45,20 @@ def test_what_this_build_lacks_is_refused_by_name(program):
 
 def test_a_gpu_where_none_can_be_used(program):
     program.environment["CUDA_VISIBLE_DEVICES"] = ""
-    fails(program, 2, "train.device is cuda", "no GPU", "train.device=cpu", changes=[{"train": {"device": "cuda"}}])
+    fails(program, 2, "device is cuda", "no GPU", "train.device=cpu", changes=[{"train": {"device": "cuda"}}])
+    program.train("--run-dir", "run", changes=[{"train": {"device": "auto"}}])
+    checkpoint = program.directory / "run/checkpoints/step-00000020"
+    for command in (["evaluate", "loss", "--data", "validation.bin"], ["generate", "--prompt-tokens", "1"]):
+        outputs = {}
+        for device in ("auto", "cpu"):
+            extra = ["--json", "--device", device, "--checkpoint", checkpoint]
+            outputs[device] = json.loads(program.run(*command, *extra)[0])
+            outputs[device].pop("tokens_per_second", None)
+        assert outputs["auto"] == outputs["cpu"]
+        _, err = program.run(*command, "--checkpoint", checkpoint, "--device", "cuda", code=2)
+        assert "no GPU" in err and "--device cpu" in err
+        _, err = program.run(*command, "--checkpoint", checkpoint, "--device", "gpu", code=2)
+        assert "auto" in err and "cuda" in err
 
 
 def test_a_batch_that_does_not_divide(program):

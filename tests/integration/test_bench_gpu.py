@@ -125,11 +125,12 @@ def test_those_alive_together_fit_and_every_one_meets_ours():
         assert any({entry.attention for entry in group if entry.program == "ssgpt"} == {"softmax", "ssmax"} for group in groups)
 
 
-def test_programs_that_autotune_start_alone():
-    entries = entries_of(["eager", "max-autotune", "max-autotune-no-cudagraphs"])
+def test_programs_that_measure_start_alone():
+    """Ours measures whose attention is the fastest."""
+    entries = entries_of(["eager", "default", "max-autotune", "max-autotune-no-cudagraphs"])
     waves = bench_gpu.plan_waves(entries, math.inf)
-    assert sorted(map(len, waves)) == [1, 1, 1, 1, 4]
-    assert all(not entry.autotuned for wave in waves if len(wave) > 1 for entry in wave)
+    assert sorted(map(len, waves)) == [1, 1, 1, 1, 1, 1, 4]
+    assert {entry.program for wave in waves if len(wave) > 1 for entry in wave} == {"eager", "default"}
     total = sum(entry.memory()[1] for entry in waves[0])
     assert len(bench_gpu.plan_waves(entries, total - 1)) > len(waves)
 

@@ -21,7 +21,7 @@ int main(int argc, char** argv) {
   const int64_t rows = std::atoll(argv[3]);
   const int64_t columns = static_cast<int64_t>(bytes.size() / sizeof(int32_t)) / rows;
   const auto loaded =
-      ssgpt::evaluation::load_model(argv[1], columns, {.device = at::kCPU, .dtype = at::kFloat});
+      ssgpt::evaluation::load_model(argv[1], columns, {.device = ssgpt::config::Device::kCpu});
   const at::Tensor tokens = at::from_blob(bytes.data(), {rows, columns}, at::kInt).to(at::kLong);
   const at::Tensor logits = loaded.model->logits(tokens).contiguous();
   core::AtomicFile out(argv[4]);

@@ -15,6 +15,7 @@ constexpr int kEmbeddingRows = 4;  // of a thread of the forward
 constexpr int kShortRun = 16;      // rows of the longest run that is one warp's
 constexpr int kRowsAtOnce = 8;     // in flight, of a thread of the backward
 constexpr int kLongRunWarps = 16;
+constexpr int kLongRunBlocks = 2;  // on an SM: leaves registers for all the rows in flight
 
 template <typename T, int kWidth>
 __global__ void embedding_forward_kernel(const int64_t* tokens, const T* table, T* out, int64_t rows,
@@ -111,7 +112,7 @@ __device__ inline int64_t first_not_below(const int32_t* tokens, int64_t begin, 
 // kWarp * kWidth columns. The first of a run's blocks sums it: its warps take kRowsAtOnce rows in turn, and
 // are added in their order.
 template <typename T, int kWidth>
-__global__ void __launch_bounds__(kLongRunWarps* kWarp)
+__global__ void __launch_bounds__(kLongRunWarps* kWarp, kLongRunBlocks)
     add_long_runs_kernel(const int32_t* tokens, const int64_t* order, const T* d_out, float* d_table,
                          int64_t rows, int64_t width, int64_t vocab_size) {
   __shared__ float sums[kLongRunWarps][kWarp * kWidth];

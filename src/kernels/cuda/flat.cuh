@@ -123,7 +123,7 @@ __global__ void __launch_bounds__(kAdamWThreads)
       float& mean = m[pack].values[i];
       float& square = v[pack].values[i];
       float& weight = w[pack].values[i];
-      const float g = grad[pack].values[i] * factor;
+      const float g = __fmul_rn(grad[pack].values[i], factor);  // used twice: never part of an fma
       mean = fmaf(s.one_minus_beta1, g - mean, mean);
       square = fmaf(s.beta2, square, s.one_minus_beta2 * g * g);
       const float update = mean / fmaf(sqrtf(square), s.inverse_sqrt_bias2, s.eps);

@@ -29,6 +29,14 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
   const cudaError_t error = cudaGetLastError();
   if (error != cudaSuccess) fail_launch(name, cudaGetErrorString(error));
 }
+
+// Stores 16 bytes in global memory at once. Of the assignment of a struct nvcc makes four stores in a long
+// loop, and leaves it so.
+__device__ inline void store_16_bytes(uint4 bytes, void* to) {
+  asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(bytes.x), "r"(bytes.y), "r"(bytes.z),
+               "r"(bytes.w)
+               : "memory");
+}
 #endif
 
 constexpr int64_t divide_up(int64_t value, int64_t divisor) {
@@ -78,6 +86,30 @@ __device__ inline void store_pack(const Pack<T, kWidth>& pack, T* to) {
   *reinterpret_cast<Pack<T, kWidth>*>(to) = pack;
 }
 
+// The same for memory that is not used again soon: it is the first to leave the cache, and what is still
+// needed stays there.
+template <int kWidth, typename T>
+__device__ inline Pack<T, kWidth> load_pack_last(const T* from) {
+  if constexpr (sizeof(Pack<T, kWidth>) == sizeof(uint4)) {
+    const uint4 bytes = __ldcs(reinterpret_cast<const uint4*>(from));
+    Pack<T, kWidth> pack;
+    __builtin_memcpy(&pack, &bytes, sizeof pack);
+    return pack;
+  } else {
+    return load_pack<kWidth>(from);
+  }
+}
+template <int kWidth, typename T>
+__device__ inline void store_pack_last(const Pack<T, kWidth>& pack, T* to) {
+  if constexpr (sizeof pack == sizeof(uint4)) {
+    uint4 bytes;
+    __builtin_memcpy(&bytes, &pack, sizeof pack);
+    __stcs(reinterpret_cast<uint4*>(to), bytes);
+  } else {
+    store_pack(pack, to);
+  }
+}
+
 template <int kWidth>
 struct Floats {
   float values[kWidth];
@@ -111,14 +143,13 @@ __host__ __device__ inline Words<T, kWidth> to_words(const Floats<kWidth>& float
   __builtin_memcpy(result.words, &pack, sizeof pack);
   return result;
 }
-// To global memory. In a long loop nvcc makes four stores of the assignment of a struct, and leaves it so.
+// To global memory.
 template <typename T, int kWidth>
 __device__ inline void store_words(const Words<T, kWidth>& words, T* to) {
   if constexpr (kWidth == 1) {
     *to = words.words[0];
   } else {
-    __stwb(reinterpret_cast<uint4*>(to),
-           make_uint4(words.words[0], words.words[1], words.words[2], words.words[3]));
+    store_16_bytes(make_uint4(words.words[0], words.words[1], words.words[2], words.words[3]), to);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <tuple>
 #include <vector>
 
+#include <ATen/Context.h>
 #include <ATen/ops/_efficient_attention_backward.h>
 #include <ATen/ops/_efficient_attention_forward.h>
 #include <ATen/ops/_flash_attention_backward.h>
@@ -124,13 +125,16 @@ AttentionInputGradients library_attention_backward(const at::Tensor& d_out, cons
         d, q, k, v, out, result.logsumexp, or_undefined(problem.starts), or_undefined(problem.starts),
         problem.longest, problem.longest, kNoDropout, /*is_causal=*/true, result.extra[0], result.extra[1]);
   } else {
-    // With the keys in one part no two blocks add to the same gradient, whose bits would be another's each
-    // time.
+    // With the keys in one part no two blocks add to the same gradient, whose bits would be other ones each
+    // time; else as many parts as fill the GPU.
+    const std::optional<int64_t> parts = at::globalContext().deterministicAlgorithms()
+                                             ? std::optional<int64_t>(1)
+                                             : std::nullopt;
     at::Tensor d_bias;
     std::tie(gradients.d_q, gradients.d_k, gradients.d_v, d_bias) = at::_efficient_attention_backward(
         d, q, k, v, /*bias=*/std::nullopt, out, problem.starts, problem.starts, problem.longest,
         problem.longest, result.logsumexp, kNoDropout, result.extra[0], result.extra[1], kCausalMask,
-        /*bias_requires_grad=*/false, /*scale=*/std::nullopt, /*num_splits_key=*/1);
+        /*bias_requires_grad=*/false, /*scale=*/std::nullopt, parts);
   }
   for (at::Tensor* gradient : {&gradients.d_q, &gradients.d_k, &gradients.d_v}) {
     *gradient = problem.by_batch(*gradient).transpose(1, 2);

@@ -10,7 +10,7 @@
 #include <memory>
 #include <tuple>
 
-#include <ATen/cuda/CUDAContextLight.h>
+#include <c10/cuda/CUDAFunctions.h>
 
 namespace ssgpt::kernels::cuda {
 namespace {
@@ -123,10 +123,21 @@ Plan make_plan(const Product& product, cublasLtHandle_t handle) {
   return plan;
 }
 
+// Of this thread and the current device, for as long as the process lives, as the plans. Not ATen's: that one
+// comes with a workspace of its own, and is set up anew at every call.
+cublasLtHandle_t handle_of(int device, const Product& product) {
+  thread_local auto& handles = *new std::map<int, cublasLtHandle_t>;
+  const auto found = handles.find(device);
+  if (found != handles.end()) return found->second;
+  cublasLtHandle_t handle = nullptr;
+  check(cublasLtCreate(&handle), "handle", product);
+  return handles.emplace(device, handle).first->second;
+}
+
 // Plans of this thread, for as long as the process lives: at its end the library may be gone before them.
-const Plan& plan_of(const Product& product, cublasLtHandle_t handle) {
+const Plan& plan_of(const Product& product, int device, cublasLtHandle_t handle) {
   thread_local auto& plans = *new std::map<Key, Plan>;
-  const Key key = key_of(product, at::cuda::current_device());
+  const Key key = key_of(product, device);
   const auto found = plans.find(key);
   if (found != plans.end()) return found->second;
   return plans.emplace(key, make_plan(product, handle)).first->second;
@@ -135,8 +146,9 @@ const Plan& plan_of(const Product& product, cublasLtHandle_t handle) {
 }  // namespace
 
 void multiply(const Product& product, void* workspace, Stream stream) {
-  const cublasLtHandle_t handle = at::cuda::getCurrentCUDABlasLtHandle();
-  const Plan& plan = plan_of(product, handle);
+  const int device = c10::cuda::current_device();
+  const cublasLtHandle_t handle = handle_of(device, product);
+  const Plan& plan = plan_of(product, device, handle);
   const float one = 1.0f;
   const float beta = product.accumulate ? 1.0f : 0.0f;
   check(cublasLtMatmul(handle, plan.operation.get(), &one, product.b.data, plan.left.get(), product.a.data,

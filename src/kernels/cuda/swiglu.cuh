@@ -55,6 +55,7 @@ __global__ void swiglu_backward_kernel(const T* d_out, const T* gate_up, T* d_ga
 // Calls body(width of a vector as a constant, blocks, threads of a block) for rows of `width` elements of T.
 template <typename T, typename Body>
 void with_swiglu_grid(int64_t rows, int64_t width, const Body& body) {
+  if (rows == 0 || width == 0) return;
   const auto with = [&]<int kWidth>(std::integral_constant<int, kWidth> constant) {
     const int64_t threads = divide_up(width, kWidth);
     const int64_t block = std::min<int64_t>(kSwigluThreads, divide_up(threads, kWarp) * kWarp);

@@ -16,7 +16,7 @@ using Stream = CUstream_st*;
 
 // Rows of which the gradient of a norm's weight is summed apart: the same as on a CPU.
 constexpr int64_t kNormChunkRows = 64;
-// Elements of a flat tensor that are summed apart, and the most threads of a block.
+// Elements of a flat tensor that are summed apart.
 constexpr int64_t kFlatChunk = 65536;
 // Parts into which row_scale_backward cuts the rows.
 constexpr int64_t kRowScaleParts = 64;
@@ -71,7 +71,7 @@ struct Table {
 const Table& table();
 Stream current_stream();
 
-// Throws core::RunError: the driver refused a launch.
+// Throws core::RunError: the driver refused a launch, or says at one that earlier work has failed.
 [[noreturn]] void fail_launch(const char* kernel, const char* reason);
 
 // The parts of the table, one for each file of kernels.

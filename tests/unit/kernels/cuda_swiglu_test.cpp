@@ -53,5 +53,12 @@ TYPED_TEST(CudaSwiglu, FollowsTheFormulaAtEveryWidth) {
   }
 }
 
+TYPED_TEST(CudaSwiglu, NothingIsLaunchedForNoRows) {
+  for (const Size& size : {Size{0, 8}, Size{3, 0}}) {
+    swiglu_forward<TypeParam>(nullptr, nullptr, size.rows, size.width, nullptr);
+    swiglu_backward<TypeParam>(nullptr, nullptr, nullptr, size.rows, size.width, nullptr);
+  }
+}
+
 }  // namespace
 }  // namespace ssgpt::kernels::cuda

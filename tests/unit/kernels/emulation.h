@@ -65,8 +65,14 @@ inline void __syncthreads() {
   ::ssgpt::emulation::wait_for_block();
 }
 
-inline void __stwb(uint4* to, uint4 value) {
+inline uint4 __ldcs(const uint4* from) {
+  return *from;
+}
+inline void __stcs(uint4* to, uint4 value) {
   *to = value;
+}
+inline float __fmul_rn(float a, float b) {
+  return a * b;
 }
 
 template <typename Number>
@@ -85,6 +91,10 @@ template <typename... Parameters, typename... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, CUstream_st* /*stream*/,
             const Arguments&... arguments) {
   emulation::run(name, grid, block, [&] { kernel(static_cast<Parameters>(arguments)...); });
+}
+
+inline void store_16_bytes(uint4 bytes, void* to) {
+  *static_cast<uint4*>(to) = bytes;
 }
 
 }  // namespace ssgpt::kernels::cuda

@@ -44,31 +44,68 @@ int64_t bytes_of(const Buffers& buffers) {
                         scratch.mlp.weight});
 }
 
+// 3 windows of 100 tokens; 4 heads of 8. By hand from what LibTorch's kernels allocate, in elements of fp32.
+struct AttentionCase {
+  const char* name;
+  config::AttentionBackend backend;
+  at::ScalarType dtype;
+  bool documents, deterministic;
+  int64_t logsumexp;  // of a layer
+  int64_t workspace;
+};
+const AttentionCase kAttentionCases[] = {
+    // A number for each row and head, and for each of the 32 elements of a query.
+    {"cudnn", config::AttentionBackend::kCudnn, at::kBFloat16, false, false, 300 * 4, 300 * (4 + 32)},
+    // Windows of 128 rows, heads of 32 elements.
+    {"flash", config::AttentionBackend::kFlash, at::kBFloat16, false, false, 300 * 4, 3 * 128 * 4 * (1 + 32)},
+    {"auto", config::AttentionBackend::kAuto, at::kBFloat16, false, false, 300 * 4, 3 * 128 * 4 * (1 + 32)},
+    // 12 blocks at a time in 11 rounds would fill 132 multiprocessors: 11 sums.
+    {"flash_deterministic", config::AttentionBackend::kFlash, at::kBFloat16, false, true, 300 * 4,
+     3 * 128 * 4 * (1 + 11 * 32)},
+    // Two documents a window are 6 spans, padded to 16; 128 rows more for each.
+    {"flash_documents", config::AttentionBackend::kFlash, at::kBFloat16, true, false, 300 * 4,
+     (300 + 16 * 128) * 4 * (1 + 32)},
+    // Windows of 128 rows in blocks of 64; logsumexp in blocks of 32.
+    {"efficient", config::AttentionBackend::kEfficient, at::kBFloat16, false, false, 3 * 4 * 128,
+     300 * 4 + 3 * 128 * 32},
+    {"efficient_fp32", config::AttentionBackend::kEfficient, at::kFloat, false, false, 3 * 4 * 128,
+     300 * 4 + 3 * 128 * 32 + 300 * 32},
+    {"auto_fp32", config::AttentionBackend::kAuto, at::kFloat, false, false, 3 * 4 * 128,
+     300 * 4 + 3 * 128 * 32 + 300 * 32},
+    {"efficient_documents", config::AttentionBackend::kEfficient, at::kBFloat16, true, false, 16 * 4 * 128,
+     300 * 4 + 16 * 128 * 32},
+};
+
 TEST(GpuMemory, IsTheBuffersAndWhatAttentionAllocatesOfItself) {
   constexpr int64_t kBatch = 3;
-  constexpr int64_t kTime = 128;
-  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+  constexpr int64_t kTime = 100;
+  constexpr int64_t kRows = kBatch * kTime;
+  for (const AttentionCase& attention : kAttentionCases) {
     for (const Kind kind : {Kind::kSoftmax, Kind::kLearnedPn}) {
       config::Config config;
       config.model = small_spec(kind).config;
+      config.model.hidden_size = 32;
+      config.model.num_attention_heads = 4;
       config.data.sequence_length = kTime;
+      config.data.reset_at_document = attention.documents;
       config.train.device = config::Device::kCuda;
       config.train.micro_batch_size = kBatch;
+      config.train.attention_backend = attention.backend;
+      config.train.deterministic = attention.deterministic;
       const int64_t layers = config.model.num_hidden_layers;
       const int64_t hidden = config.model.hidden_size;
-      const int64_t heads = config.model.num_attention_heads;
-      const int64_t rows = kBatch * kTime;
-      const int64_t data = dtype == at::kFloat ? 4 : 2;
+      const int64_t data = attention.dtype == at::kFloat ? 4 : 2;
 
-      int64_t expected =
-          bytes_of(allocate_buffers({kBatch, kTime, layers}, config.model, kTime, at::kMeta, dtype));
-      expected += layers * rows * (hidden * data + heads * 4);  // output and logsumexp of each layer
-      expected += 3 * rows * hidden * data;                     // gradients of q, k and v
-      expected += rows * (heads + (dtype == at::kFloat ? 0 : hidden)) * 4;  // workspace of the backward
+      int64_t expected = bytes_of(
+          allocate_buffers({kBatch, kTime, layers}, config.model, kTime, at::kMeta, attention.dtype));
+      expected += layers * (kRows * hidden * data + attention.logsumexp * 4);  // kept by each layer
+      expected += 3 * kRows * hidden * data;                                   // gradients of q, k and v
+      expected += attention.workspace * 4;
       expected += static_cast<int64_t>(kernels::cuda::kProductWorkspaceBytes);
-      expected += rows * (8 + 8 + 4);  // tokens, targets, numbers of keys
-      EXPECT_EQ(estimate_memory(config, dtype == at::kBFloat16, /*num_ranks=*/1).activations, expected)
-          << to_string(kind) << " " << dtype;
+      expected += kRows * (8 + 8 + 4);  // tokens, targets, numbers of keys
+      EXPECT_EQ(estimate_memory(config, attention.dtype == at::kBFloat16, /*num_ranks=*/1).activations,
+                expected)
+          << attention.name << " " << to_string(kind);
     }
   }
 }

@@ -115,6 +115,28 @@ TEST(ChooseByRules, RefusesWhatNoBackendOrNotTheOneAskedForCan) {
   EXPECT_EQ(message(config), "");
 }
 
+TEST(ChooseByRules, NamesAHiddenSizeThatIsTooLargeForTheKernels) {
+  const auto message = [](int64_t head_dim, int64_t heads, Dtype dtype) -> std::string {
+    config::Config config = with_head_dim(head_dim);
+    config.model.num_attention_heads = heads;
+    config.model.hidden_size = heads * head_dim;
+    config.train.dtype = dtype;
+    try {
+      choose_by_rules(config, /*has_gpu=*/true);
+    } catch (const core::UsageError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(message(128, 64, Dtype::kAuto), "");
+  EXPECT_THAT(message(128, 65, Dtype::kAuto),
+              AllOf(HasSubstr("model.hidden_size = 8320"), HasSubstr("8192")));
+  EXPECT_EQ(message(4, 1024, Dtype::kBfloat16), "");
+  // 4,100 elements of bfloat16 are no multiple of 16 bytes, of float32 they are.
+  EXPECT_THAT(message(4, 1025, Dtype::kBfloat16), AllOf(HasSubstr("4096"), HasSubstr("16 bytes")));
+  EXPECT_EQ(message(4, 1025, Dtype::kFloat32), "");
+}
+
 TEST(FastestBackend, IsTheOneThatTakesLeastOfThoseThatWork) {
   const std::vector<AttentionBackend> both = {AttentionBackend::kCudnn, AttentionBackend::kFlash};
   const auto times = [](double cudnn, double flash) {

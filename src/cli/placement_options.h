@@ -1,0 +1,13 @@
+// Options of the commands that compute with a checkpoint.
+#pragma once
+
+#include "evaluation/load_model.h"
+
+#include <CLI/CLI.hpp>
+
+namespace ssgpt::cli {
+
+// --device and --bfloat16, with the values in `placement` as defaults; it outlives the command.
+void add_placement_options(CLI::App& command, evaluation::Placement& placement);
+
+}  // namespace ssgpt::cli
