@@ -11,7 +11,6 @@
 #include "core/memory.h"
 #include "core/text.h"
 #include "kernels/device.h"
-#include "kernels/device.h"
 #include "parallel/communicator.h"
 #include "train/device.h"
 #include "train/gpu.h"

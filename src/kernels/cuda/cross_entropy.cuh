@@ -12,8 +12,8 @@
 
 namespace ssgpt::kernels::cuda {
 
-// Two blocks fill an SM's registers: the rows that all SMs have read once and will read again, 100 KB each for
-// a vocabulary of 50,257, are then no more than the cache of an H100 holds.
+// Two blocks fill an SM's registers: the rows that all SMs have read once and will read again, 100 KB each
+// for a vocabulary of 50,257, are then no more than the cache of an H100 holds.
 constexpr int kCrossEntropyThreads = 768;
 constexpr int kCrossEntropyLoads = 4;  // of a thread, under way together
 
