@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 
+#include <array>
 #include <optional>
 #include <tuple>
 #include <vector>
@@ -28,24 +29,25 @@ AttentionBackend usable(AttentionBackend backend, int64_t time) {
 struct Problem {
   Problem(const at::Tensor& qkv, const Spans& spans, AttentionBackend backend)
       : batch(qkv.size(0)), time(qkv.size(1)), heads(qkv.size(3)), head_dim(qkv.size(4)) {
-    if (!spans.starts.defined()) {
-      shape = {batch, time, heads, head_dim};
+    if (spans.starts.defined()) {
+      starts = spans.starts;
+      longest = spans.longest;
+      shape = {batch * time, heads, head_dim};
+      if (backend == AttentionBackend::kEfficient) shape.insert(shape.begin(), 1);
+    } else {
       longest = time;
-      return;
+      shape = {batch, time, heads, head_dim};
     }
-    starts = spans.starts;
-    longest = spans.longest;
-    shape = {batch * time, heads, head_dim};
-    if (backend == AttentionBackend::kEfficient) shape.insert(shape.begin(), 1);
-  }
-  // q, k or v as the kernel takes it.
-  at::Tensor part(const at::Tensor& qkv, int64_t index) const {
-    return qkv.view({batch * time, 3, heads, head_dim}).select(1, index).view(shape);
+    const at::Tensor rows = qkv.view({batch * time, 3, heads, head_dim});
+    for (size_t i = 0; i < parts.size(); ++i) {
+      parts[i] = rows.select(1, static_cast<int64_t>(i)).view(shape);
+    }
   }
   at::Tensor by_batch(const at::Tensor& x) const { return x.view({batch, time, heads, head_dim}); }
 
   int64_t batch, time, heads, head_dim;
-  std::vector<int64_t> shape;        // of q, k, v and out
+  std::vector<int64_t> shape;        // of q, k, v and out, as the kernel takes them
+  std::array<at::Tensor, 3> parts;   // q, k, v: views
   std::optional<at::Tensor> starts;  // of the spans
   int64_t longest;
 };
@@ -78,9 +80,7 @@ AttentionResult library_attention_forward(const at::Tensor& qkv, const Spans& sp
                                           AttentionBackend asked_for) {
   const AttentionBackend backend = usable(asked_for, qkv.size(1));
   const Problem problem(qkv, spans, backend);
-  const at::Tensor q = problem.part(qkv, 0);
-  const at::Tensor k = problem.part(qkv, 1);
-  const at::Tensor v = problem.part(qkv, 2);
+  const auto& [q, k, v] = problem.parts;
   AttentionResult result;
   switch (backend) {
     case AttentionBackend::kCudnn:
@@ -112,9 +112,7 @@ AttentionInputGradients library_attention_backward(const at::Tensor& d_out, cons
                                                    AttentionBackend asked_for) {
   const AttentionBackend backend = usable(asked_for, qkv.size(1));
   const Problem problem(qkv, spans, backend);
-  const at::Tensor q = problem.part(qkv, 0);
-  const at::Tensor k = problem.part(qkv, 1);
-  const at::Tensor v = problem.part(qkv, 2);
+  const auto& [q, k, v] = problem.parts;
   if (backend == AttentionBackend::kCudnn) return cudnn_backward(d_out, q, k, v, result);
 
   const at::Tensor out = result.out.view(problem.shape);
@@ -127,9 +125,8 @@ AttentionInputGradients library_attention_backward(const at::Tensor& d_out, cons
   } else {
     // With the keys in one part no two blocks add to the same gradient, whose bits would be other ones each
     // time; else as many parts as fill the GPU.
-    const std::optional<int64_t> parts = at::globalContext().deterministicAlgorithms()
-                                             ? std::optional<int64_t>(1)
-                                             : std::nullopt;
+    const std::optional<int64_t> parts =
+        at::globalContext().deterministicAlgorithms() ? std::optional<int64_t>(1) : std::nullopt;
     at::Tensor d_bias;
     std::tie(gradients.d_q, gradients.d_k, gradients.d_v, d_bias) = at::_efficient_attention_backward(
         d, q, k, v, /*bias=*/std::nullopt, out, problem.starts, problem.starts, problem.longest,

@@ -26,8 +26,8 @@ Stream current_stream() {
 }
 
 void fail_launch(const char* kernel, const char* reason) {
-  throw core::RunError("CUDA, at the launch of the kernel {}: {}. It may be the fault of earlier work.", kernel,
-                       reason);
+  throw core::RunError("CUDA, at the launch of the kernel {}: {}. It may be the fault of earlier work.",
+                       kernel, reason);
 }
 
 }  // namespace ssgpt::kernels::cuda
