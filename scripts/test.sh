@@ -26,7 +26,7 @@ stage "Build"
 scripts/build.sh ci
 
 stage "Unit tests"
-ctest --test-dir build/release --parallel 2 --output-on-failure --no-tests=error || failed+=("unit tests")
+ctest --test-dir build/release --output-on-failure --no-tests=error || failed+=("unit tests")
 
 stage "Integration tests"
 SSGPT_BIN=$PWD/build/release/ssgpt .venv/bin/python -m pytest -p no:cacheprovider tests/integration ||
