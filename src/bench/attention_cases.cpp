@@ -1,5 +1,6 @@
 #include "bench/attention_cases.h"
 
+#include "bench/tensor_maker.h"
 #include "kernels/ops.h"
 #include "model/positions.h"
 #include "model/rope.h"

@@ -1,33 +1,12 @@
-// The cases of kernel_cases.h that belong to attention: rotation, row scale, attention itself. And what all
-// cases fill their tensors with.
+// The cases of kernel_cases.h that belong to attention: rotation, row scale, attention itself.
 #pragma once
 
 #include "bench/kernel_cases.h"
 
 #include <vector>
 
-#include <ATen/core/Tensor.h>
-
 namespace ssgpt::bench {
 
 std::vector<KernelCase> attention_cases();
-
-// Makes tensors where an operation runs. "data" is the dtype that it computes in, as in kernels/ops.h.
-class TensorMaker {
- public:
-  explicit TensorMaker(const model::Execution& execution)
-      : data_(at::TensorOptions(execution.device).dtype(execution.dtype)), fp32_(data_.dtype(at::kFloat)) {}
-
-  // Small values, so that repeated in-place updates stay finite.
-  at::Tensor random(at::IntArrayRef shape) const;
-  at::Tensor random_fp32(at::IntArrayRef shape) const;
-  at::Tensor zeros(at::IntArrayRef shape) const;
-  at::Tensor zeros_fp32(at::IntArrayRef shape) const;
-  at::Tensor ids(int64_t count, int64_t below) const;              // int64
-  at::Tensor constant(double value, at::IntArrayRef shape) const;  // fp32
-
- private:
-  at::TensorOptions data_, fp32_;
-};
 
 }  // namespace ssgpt::bench

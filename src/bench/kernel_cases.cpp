@@ -1,6 +1,7 @@
 #include "bench/kernel_cases.h"
 
 #include "bench/attention_cases.h"
+#include "bench/tensor_maker.h"
 #include "kernels/ops.h"
 #include "model/head.h"
 #include "model/work.h"
@@ -16,12 +17,9 @@
 #include <ATen/ops/dot.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/embedding_dense_backward.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/nll_loss_backward.h>
 #include <ATen/ops/nll_loss_forward.h>
-#include <ATen/ops/randint.h>
-#include <ATen/ops/randn.h>
 #include <ATen/ops/rms_norm.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/silu_backward.h>
@@ -269,25 +267,6 @@ KernelRun adamw_update(const KernelShape& s, const model::Execution& execution) 
 }
 
 }  // namespace
-
-at::Tensor TensorMaker::random(at::IntArrayRef shape) const {
-  return at::randn(shape, data_).mul_(0.1);
-}
-at::Tensor TensorMaker::random_fp32(at::IntArrayRef shape) const {
-  return at::randn(shape, fp32_).mul_(0.1);
-}
-at::Tensor TensorMaker::zeros(at::IntArrayRef shape) const {
-  return at::zeros(shape, data_);
-}
-at::Tensor TensorMaker::zeros_fp32(at::IntArrayRef shape) const {
-  return at::zeros(shape, fp32_);
-}
-at::Tensor TensorMaker::ids(int64_t count, int64_t below) const {
-  return at::randint(below, {count}, data_.dtype(at::kLong));
-}
-at::Tensor TensorMaker::constant(double value, at::IntArrayRef shape) const {
-  return at::full(shape, value, fp32_);
-}
 
 const std::vector<KernelShape>& kernel_shapes(at::Device device) {
   static const KernelShape kPaper = {.name = "paper",

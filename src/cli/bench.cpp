@@ -10,14 +10,12 @@
 #include "core/error.h"
 #include "core/memory.h"
 #include "core/text.h"
-#include "kernels/device.h"
 #include "parallel/communicator.h"
 #include "train/device.h"
 #include "train/gpu.h"
 
 #include <cstdio>
 #include <iostream>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -168,33 +166,26 @@ struct KernelArguments {
 
 // Takes the GPU that it names.
 model::Execution kernel_execution(const KernelArguments& arguments) {
+  using Backend = config::AttentionBackend;
   const bool gpu = arguments.device == "cuda";
   const bool bfloat16 = arguments.dtype.empty() ? gpu : arguments.dtype == "bfloat16";
-  model::Execution execution;
-  execution.dtype = bfloat16 ? at::kBFloat16 : at::kFloat;
-  if (!gpu) {
-    if (!arguments.attention_backend.empty()) {
-      throw core::UsageError("--attention-backend {}: a CPU has attention of its own; add --device cuda.",
-                             arguments.attention_backend);
-    }
-    return execution;
+  if (!gpu && !arguments.attention_backend.empty()) {
+    throw core::UsageError("--attention-backend {}: a CPU has attention of its own; add --device cuda.",
+                           arguments.attention_backend);
   }
-  using Backend = kernels::AttentionBackend;
-  const std::map<std::string, Backend> backends = {
-      {"cudnn", Backend::kCudnn}, {"flash", Backend::kFlash}, {"efficient", Backend::kEfficient}};
-  const std::string fastest = bfloat16 ? "cudnn" : "efficient";
-  execution.attention_backend =
-      backends.at(arguments.attention_backend.empty() ? fastest : arguments.attention_backend);
-  if (!bfloat16 && execution.attention_backend != Backend::kEfficient) {
+  config::TrainConfig train;
+  train.device = gpu ? config::Device::kCuda : config::Device::kCpu;
+  train.dtype = bfloat16 ? config::Dtype::kBfloat16 : config::Dtype::kFloat32;
+  train.attention_backend = bfloat16 ? Backend::kCudnn : Backend::kEfficient;
+  for (const Backend backend : {Backend::kCudnn, Backend::kFlash, Backend::kEfficient}) {
+    if (arguments.attention_backend == to_string(backend)) train.attention_backend = backend;
+  }
+  if (!bfloat16 && train.attention_backend != Backend::kEfficient) {
     throw core::UsageError("--attention-backend {}: computes in bfloat16 alone, --dtype is float32.",
                            arguments.attention_backend);
   }
-  if (const train::GpuCount gpus = train::count_gpus(); gpus.count == 0) {
-    throw core::UsageError("--device cuda: this process can use no GPU: {}.", gpus.why_no_more);
-  }
-  train::take_gpu(parallel::Environment(), /*deterministic=*/false);
-  execution.device = kernels::with_index(at::kCUDA);
-  return execution;
+  if (gpu) train::take_gpu(parallel::Environment(), /*deterministic=*/false);
+  return train::execution_of(train);
 }
 
 void add_kernels(CLI::App& bench) {

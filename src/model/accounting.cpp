@@ -1,5 +1,6 @@
 #include "model/accounting.h"
 
+#include "core/round_up.h"
 #include "kernels/cuda/product.h"
 #include "kernels/ops.h"
 #include "model/attention_kind.h"
@@ -13,15 +14,13 @@
 namespace ssgpt::model {
 namespace {
 
+using core::round_up;
+
 constexpr int64_t kFp32Bytes = 4;
 constexpr int64_t kBf16Bytes = 2;
 
 at::Device device_of(const config::Config& config) {
   return config.train.device == config::Device::kCuda ? at::kCUDA : at::kCPU;
-}
-
-int64_t round_up(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
 }
 
 // What attention on a GPU makes of a batch: windows, or spans where documents are apart. How many documents

@@ -1,5 +1,6 @@
 #include "model/head.h"
 
+#include "core/round_up.h"
 #include "kernels/ops.h"
 #include "model/linear.h"
 #include "model/work.h"
@@ -27,8 +28,7 @@ int64_t vocabulary_multiple(at::Device device) {
 }
 
 int64_t padded_vocab_size(at::Device device, int64_t vocab_size) {
-  const int64_t multiple = vocabulary_multiple(device);
-  return (vocab_size + multiple - 1) / multiple * multiple;
+  return core::round_up(vocab_size, vocabulary_multiple(device));
 }
 
 int64_t logits_chunk_rows(at::Device device, int64_t rows, int64_t vocab_size) {
@@ -39,7 +39,7 @@ int64_t logits_chunk_rows(at::Device device, int64_t rows, int64_t vocab_size) {
   const int64_t chunks = (rows + most - 1) / most;
   constexpr int64_t kTile = 128;  // of a product, so that its blocks are full
   const int64_t equal = (rows + chunks - 1) / chunks;
-  return std::min(rows, (equal + kTile - 1) / kTile * kTile);
+  return std::min(rows, core::round_up(equal, kTile));
 }
 
 void head_forward_backward(const at::Tensor& x, const at::Tensor& targets, const at::Tensor& weight,

@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "core/random.h"
+#include "core/round_up.h"
 
 #include <cmath>
 #include <utility>
@@ -14,10 +15,6 @@ namespace ssgpt::model {
 namespace {
 
 constexpr int64_t kAlignment = 32;
-
-int64_t align(int64_t offset, int64_t alignment = kAlignment) {
-  return (offset + alignment - 1) / alignment * alignment;
-}
 
 }  // namespace
 
@@ -32,18 +29,18 @@ int64_t numel(const ParameterSpec& spec) {
 
 int64_t padded_numel(const ParameterSpec& spec) {
   if (spec.row_multiple == 1) return numel(spec);
-  return align(spec.shape.front(), spec.row_multiple) * (numel(spec) / spec.shape.front());
+  return core::round_up(spec.shape.front(), spec.row_multiple) * (numel(spec) / spec.shape.front());
 }
 
 Layout lay_out(const std::vector<ParameterSpec>& specs) {
   Layout layout;
   int64_t end = 0;
   for (const ParameterSpec& spec : specs) {
-    const int64_t offset = spec.adjoins_previous ? end : align(end);
+    const int64_t offset = spec.adjoins_previous ? end : core::round_up(end, kAlignment);
     layout.parameters.push_back({.spec = spec, .offset = offset, .numel = numel(spec)});
     end = offset + padded_numel(spec);
   }
-  layout.size = align(end);
+  layout.size = core::round_up(end, kAlignment);
   return layout;
 }
 
@@ -73,7 +70,7 @@ ParameterStore::ParameterStore(const std::vector<ParameterSpec>& specs, at::Devi
   SSGPT_CHECK(compute_dtype == at::kFloat || compute_dtype == at::kBFloat16, "compute dtype {}",
               c10::toString(compute_dtype));
   Layout layout = lay_out(specs);
-  const int64_t size = align(layout.size, flat_granule);
+  const int64_t size = core::round_up(layout.size, flat_granule);
   parameters_ = std::move(layout.parameters);
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const bool is_new = index_.emplace(parameters_[i].spec.name, i).second;

@@ -1,5 +1,7 @@
 #include "model/positions.h"
 
+#include "core/round_up.h"
+
 #include <algorithm>
 #include <vector>
 
@@ -32,7 +34,7 @@ at::Tensor count_keys_within_documents(const at::Tensor& tokens, int64_t documen
 
 int64_t padded_spans(int64_t spans) {
   constexpr int64_t kSpansAtATime = 16;  // the kernels' workspaces grow by some 100 rows for each
-  return (spans / kSpansAtATime + 1) * kSpansAtATime;
+  return core::round_up(spans + 1, kSpansAtATime);
 }
 
 at::Tensor span_starts(const at::Tensor& num_keys) {

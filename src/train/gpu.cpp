@@ -61,10 +61,8 @@ void take_gpu(const parallel::Environment& environment, bool deterministic) {
   if (gpus.count == 0) {
     throw core::UsageError(
         "The device is cuda, and this process can use no GPU: {}. The CPU computes with train.device=cpu (a "
-        "run "
-        "that began on a GPU can go on there), of evaluate and generate with --device cpu; or check the "
-        "driver "
-        "(nvidia-smi) and CUDA_VISIBLE_DEVICES.",
+        "run that began on a GPU can go on there), elsewhere with --device cpu; or check "
+        "the driver (nvidia-smi) and CUDA_VISIBLE_DEVICES.",
         gpus.why_no_more);
   }
   const auto index = static_cast<c10::DeviceIndex>(parallel::choose_gpu(environment, gpus.count));
