@@ -72,7 +72,7 @@ Needs x86-64 Linux with glibc ${glibc#GLIBC_} or newer (ldd --version says), and
   python3 -m pip install torch==2.11.0 numpy
 Start the program with run.sh; python3 on the PATH is asked for PyTorch, or the one that SSGPT_PYTHON names:
   SSGPT_PYTHON=/path/to/venv/bin/python ./run.sh train --help
-Several GPUs:     torchrun --no-python --nproc-per-node 8 ./run.sh train --config configs/paper/b.yaml
+Several GPUs:     torchrun --no-python --nproc-per-node 8 ./run.sh train --config configs/paper/b-ssmax.yaml
 Test and measure: scripts/bench_gpu.sh --quick     (--help says more)
 Where the system's C++ runtime is too old, that of a conda environment serves, if its python is the one that is named.
 The folder may be moved or copied as a whole.

@@ -253,7 +253,7 @@ def parse_arguments(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     real, count = number(float), number(int)
     add = parser.add_argument
-    add("--config", default=ROOT / "configs" / "paper" / "b.yaml", help="a training config; default: the paper's SSMax model")
+    add("--config", default=ROOT / "configs" / "paper" / "b-ssmax.yaml", help="a training config; default: the paper's SSMax model")
     add("--gpus", type=count, nargs="+", default=[8, 16, 32, 64, 128, 256, 512])
     add("--gpus-per-node", type=count, default=8)
     add("--tokens-per-second", type=real, default=450_000, help="of one GPU, in forward and backward; default 450,000: an assumption")

@@ -100,7 +100,7 @@ void add_train(CLI::App& app, const std::string& command_line) {
       "train.max_steps=2000\n"
       "  ssgpt train --resume runs/softmax --run-dir runs/swapped --swap-attention ssmax --set "
       "train.max_steps=2000\n"
-      "  torchrun --no-python --nproc-per-node 8 ssgpt train --config configs/paper/ssmax.yaml\n\n"
+      "  torchrun --no-python --nproc-per-node 8 ssgpt train --config configs/paper/b-ssmax.yaml\n\n"
       "Under torchrun, srun or mpirun all processes train one model, each on its part of every batch.\n"
       "SIGTERM, SIGINT and SIGUSR1 save and stop; a second one stops at once.\n\nConfig keys:\n" +
       config::describe_keys());

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 SCRIPT = ROOT / "scripts" / "scaling_model.py"
-PAPER = ROOT / "configs" / "paper" / "b.yaml"
+PAPER = ROOT / "configs" / "paper" / "b-ssmax.yaml"
 PARAMETERS = 12 * (4 * 768**2 + 3 * 768 * 2048 + 2 * 768 + 12) + 2 * 50257 * 768 + 768
 MIB = 2**20
 

@@ -25,22 +25,22 @@ TEST(ConfigFiles, AllOfThemLoad) {
 }
 
 TEST(ConfigFiles, OfThePaperDifferInTheAttentionAlone) {
-  const Config softmax = load(kConfigs / "paper" / "a.yaml", {});
-  const std::map<std::string, AttentionKind> kinds = {{"b", AttentionKind::kSsmax},
-                                                      {"c", AttentionKind::kSsmaxFixed},
-                                                      {"d", AttentionKind::kSsmaxBias},
-                                                      {"e", AttentionKind::kSoftmax},
-                                                      {"f", AttentionKind::kSoftmax}};
+  const Config softmax = load(kConfigs / "paper" / "a-softmax.yaml", {});
+  const std::map<std::string, AttentionKind> kinds = {{"b-ssmax", AttentionKind::kSsmax},
+                                                      {"c-ssmax-fixed", AttentionKind::kSsmaxFixed},
+                                                      {"d-ssmax-bias", AttentionKind::kSsmaxBias},
+                                                      {"e-softmax-then-ssmax", AttentionKind::kSoftmax},
+                                                      {"f-swap-to-ssmax", AttentionKind::kSoftmax}};
   for (const auto& [name, kind] : kinds) {
     const Config config = load(kConfigs / "paper" / (name + ".yaml"), {});
     EXPECT_EQ(config.model.attention.kind, kind) << name;
     for (const Difference& difference : differences(softmax, config)) {
       EXPECT_TRUE(difference.key == "run.name" || difference.key == "model.attention.kind" ||
-                  (name == "f" && difference.key.starts_with("train.swap_attention.")))
+                  (name == "f-swap-to-ssmax" && difference.key.starts_with("train.swap_attention.")))
           << name << " differs in " << difference.key;
     }
   }
-  const Config swapped = load(kConfigs / "paper" / "f.yaml", {});
+  const Config swapped = load(kConfigs / "paper" / "f-swap-to-ssmax.yaml", {});
   ASSERT_TRUE(swapped.train.swap_attention);
   EXPECT_EQ(swapped.train.swap_attention->at_step, 175'000);
   EXPECT_EQ(swapped.train.swap_attention->kind, AttentionKind::kSsmax);
