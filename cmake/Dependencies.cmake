@@ -1,4 +1,4 @@
-# Libraries from Debian's packages, as imported targets; scripts/setup.sh installs them.
+# Libraries from Debian's packages, as imported targets; scripts/setup.sh installs them. Sentencepiece.cmake has one more.
 
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
@@ -11,7 +11,6 @@ find_package(benchmark REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
-pkg_check_modules(sentencepiece REQUIRED IMPORTED_TARGET sentencepiece)
 if(SSGPT_TESTS)
   find_package(GTest REQUIRED)
 endif()
