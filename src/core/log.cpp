@@ -123,11 +123,19 @@ void shutdown() {
 
 void write(Level level, std::string_view message) {
   const std::lock_guard lock(state().mutex);
-  if (state().console->should_log(to_spdlog(level))) {
-    clear_progress_line();
-  }
+  std::optional<ProgressLineOff> line_off;
+  if (state().console->should_log(to_spdlog(level))) line_off.emplace(/*foreign=*/state().rank != 0);
   const std::string text = state().prefix + std::string(message);
   state().logger.log(to_spdlog(level), spdlog::string_view_t(text.data(), text.size()));
+}
+
+void write_to_file(std::string_view message) {
+  const std::lock_guard lock(state().mutex);
+  const spdlog::level::level_enum console_level = state().console->level();
+  state().console->set_level(spdlog::level::off);
+  const std::string text = state().prefix + std::string(message);
+  state().logger.log(spdlog::level::info, spdlog::string_view_t(text.data(), text.size()));
+  state().console->set_level(console_level);
 }
 
 }  // namespace ssgpt::core::log

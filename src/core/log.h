@@ -28,6 +28,9 @@ void shutdown();
 
 void write(Level level, std::string_view message);
 
+// Writes to the log file alone, where there is one: kInfo.
+void write_to_file(std::string_view message);
+
 template <typename... Args>
 void debug(fmt::format_string<Args...> format, Args&&... args) {
   write(Level::kDebug, fmt::format(format, std::forward<Args>(args)...));

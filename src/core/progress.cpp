@@ -4,8 +4,8 @@
 #include "core/text.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstdio>
+#include <sys/ioctl.h>
 #include <unistd.h>
 #include <utility>
 
@@ -17,11 +17,32 @@ namespace {
 
 using std::chrono::steady_clock;
 
-constexpr auto kTerminalPeriod = std::chrono::milliseconds(100);
 constexpr auto kLinePeriod = std::chrono::seconds(10);
 constexpr int kBarCells = 24;
 
-std::atomic<bool> bar_on_terminal{false};
+struct Terminal {
+  std::mutex mutex;
+  bool has_line = false;
+};
+
+// Never destroyed: destructors of static objects may still log.
+Terminal& terminal() {
+  static Terminal* const instance = new Terminal;
+  return *instance;
+}
+
+// The mutex is held.
+void erase_line() {
+  std::fputs("\r\x1b[K", stderr);
+  std::fflush(stderr);
+  terminal().has_line = false;
+}
+
+size_t terminal_columns() {
+  constexpr size_t kUsual = 80;  // where the terminal does not say
+  winsize size{};
+  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : kUsual;
+}
 
 std::string amount_text(double amount, const std::string& unit) {
   return unit == "B" ? human_bytes(static_cast<uint64_t>(amount)) : human_count(amount) + " " + unit;
@@ -29,17 +50,48 @@ std::string amount_text(double amount, const std::string& unit) {
 
 }  // namespace
 
-void clear_progress_line() {
-  if (bar_on_terminal.exchange(false)) {
-    std::fputs("\r\x1b[K", stderr);
+bool stderr_is_terminal() {
+  return ::isatty(STDERR_FILENO) == 1;
+}
+
+std::string_view first_columns(std::string_view text, size_t columns) {
+  const auto begins_character = [](char byte) {
+    return (static_cast<unsigned char>(byte) & 0xC0) != 0x80;
+  };
+  size_t end = 0;
+  for (size_t seen = 0; end < text.size(); ++end) {
+    if (begins_character(text[end]) && ++seen > columns) break;
   }
+  return text.substr(0, end);
+}
+
+void show_progress_line(std::string_view text) {
+  const std::lock_guard lock(terminal().mutex);
+  // A character in the last column would make some terminals begin a new line, which "\r" does not undo.
+  fmt::print(stderr, "\r{}\x1b[K", first_columns(text, terminal_columns() - 1));
+  std::fflush(stderr);
+  terminal().has_line = true;
+}
+
+void clear_progress_line() {
+  const std::lock_guard lock(terminal().mutex);
+  if (terminal().has_line) erase_line();
+}
+
+ProgressLineOff::ProgressLineOff(bool foreign) {
+  terminal().mutex.lock();
+  if (terminal().has_line || (foreign && stderr_is_terminal())) erase_line();
+}
+
+ProgressLineOff::~ProgressLineOff() {
+  terminal().mutex.unlock();
 }
 
 ProgressBar::ProgressBar(std::string label, std::string unit, uint64_t total)
     : label_(std::move(label)),
       unit_(std::move(unit)),
       total_(total),
-      terminal_(::isatty(STDERR_FILENO) == 1),
+      terminal_(stderr_is_terminal()),
       start_(steady_clock::now()),
       last_draw_(start_) {}
 
@@ -54,7 +106,7 @@ void ProgressBar::advance(uint64_t amount) {
   const std::lock_guard lock(mutex_);
   done_ += amount;
   const auto now = steady_clock::now();
-  if (!finished_ && now - last_draw_ >= (terminal_ ? steady_clock::duration(kTerminalPeriod) : kLinePeriod)) {
+  if (!finished_ && now - last_draw_ >= (terminal_ ? steady_clock::duration(kRedrawPeriod) : kLinePeriod)) {
     last_draw_ = now;
     draw(/*last=*/false);
   }
@@ -85,9 +137,7 @@ void ProgressBar::draw(bool last) {
     text += ", " + human_duration(static_cast<double>(total_ - done_) / rate) + " left";
   }
   if (terminal_ && !last) {
-    fmt::print(stderr, "\r{}\x1b[K", text);
-    std::fflush(stderr);
-    bar_on_terminal = true;
+    show_progress_line(text);
   } else {
     log::info("{}", text);
   }

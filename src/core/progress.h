@@ -1,12 +1,39 @@
-// A progress bar on stderr: redrawn in place on a terminal, one line every ten seconds elsewhere.
+// The last line of a terminal, redrawn in place, and a progress bar that stands there; where stderr is no
+// terminal, the bar is one line every ten seconds.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <mutex>
 #include <string>
+#include <string_view>
 
 namespace ssgpt::core {
+
+// How often a line is redrawn at most.
+inline constexpr std::chrono::milliseconds kRedrawPeriod{100};
+
+bool stderr_is_terminal();
+
+// Puts one line of text on the terminal in place of the one that stands there, cut to the terminal's width.
+// For a process whose stderr is a terminal; any thread.
+void show_progress_line(std::string_view text);
+
+// Takes the line off the terminal, until show_progress_line() is called again.
+void clear_progress_line();
+
+// The log holds one while it writes: takes the line off, and keeps other threads from putting it back between
+// the parts of what is written. `foreign`: the line may be another process's on the same terminal.
+class ProgressLineOff {
+ public:
+  explicit ProgressLineOff(bool foreign);
+  ~ProgressLineOff();
+  ProgressLineOff(const ProgressLineOff&) = delete;
+  ProgressLineOff& operator=(const ProgressLineOff&) = delete;
+};
+
+// The first `columns` characters of a text in UTF-8, each taken to be one column wide.
+std::string_view first_columns(std::string_view text, size_t columns);
 
 class ProgressBar {
  public:
@@ -32,8 +59,5 @@ class ProgressBar {
   bool finished_ = false;
   std::mutex mutex_;
 };
-
-// Takes a bar that stands on the terminal off it, until its next redraw. The log calls this before each line.
-void clear_progress_line();
 
 }  // namespace ssgpt::core

@@ -62,6 +62,27 @@ TEST(Log, AFileThatCannotBeOpenedIsARunErrorThatNamesIt) {
   }
 }
 
+TEST(Log, AMessageForTheFileAloneDoesNotReachStderr) {
+  const TemporaryDirectory directory;
+  testing::internal::CaptureStderr();
+  log::write_to_file("no file yet");
+  log::add_file(directory / "log.txt");
+  log::write_to_file("for the file");
+  log::info("for both");
+  log::shutdown();
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), MatchesRegex("[0-9:]{8} for both\n"));
+  EXPECT_THAT(read_text(directory / "log.txt"), MatchesRegex("[^\n]* for the file\n[^\n]* for both\n"));
+}
+
+TEST(FirstColumns, CutsBetweenCharacters) {
+  EXPECT_EQ(first_columns("step 12", 4), "step");
+  EXPECT_EQ(first_columns("step 12", 7), "step 12");
+  EXPECT_EQ(first_columns("step 12", 80), "step 12");
+  EXPECT_EQ(first_columns("step 12", 0), "");
+  EXPECT_EQ(first_columns("\u00b5\u00b5s", 2), "\u00b5\u00b5");  // two bytes each
+  EXPECT_EQ(first_columns("a\u20acb", 2), "a\u20ac");            // three
+}
+
 TEST(ProgressBar, IsOneSummaryLineWhereStderrIsNoTerminal) {
   testing::internal::CaptureStderr();
   {
