@@ -141,7 +141,8 @@ StepReport measure_step(const StepOptions& options, parallel::Communicator& comm
   report.tokens_per_step = config.train.global_batch_size * config.data.sequence_length;
   report.estimated_bytes = train::plan_memory(config, report.num_ranks).without_snapshot();
   const model::Execution execution = train::execution_of(config.train);
-  // The product before and after the steps: where other work slows one of them down, the other counts.
+  // The product before and after the steps: where other work slows one of them down, the other counts, and
+  // where it slows down both, the steps themselves.
   const double product_before = communicator.sum(train::measure_peak_flops(execution));
   release_device_memory(execution.device);
   {
@@ -158,7 +159,9 @@ StepReport measure_step(const StepOptions& options, parallel::Communicator& comm
   }
   report.ceilings = measure_ceilings(execution);
   report.ceilings.copy_bytes = communicator.sum(report.ceilings.copy_bytes);
-  report.ceilings.product_flops = std::max(communicator.sum(report.ceilings.product_flops), product_before);
+  report.ceilings.product_flops = std::max({communicator.sum(report.ceilings.product_flops), product_before,
+                                            tokens_per_second(report) * report.flops_per_token});
+  report.spec_sheet_flops = train::spec_sheet_flops(config.train, communicator);
   return report;
 }
 
@@ -189,6 +192,10 @@ AttentionReport compare_attention(const StepOptions& options, const std::vector<
 
 bool on_gpu(const config::Config& config) {
   return config.train.device == config::Device::kCuda;
+}
+
+double tokens_per_second(const StepReport& report) {
+  return static_cast<double>(report.tokens_per_step) / quantile(report.seconds, 0.5);
 }
 
 double roofline_ratio(const StepReport& report) {

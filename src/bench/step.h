@@ -15,6 +15,7 @@
 #include "train/training_step.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -67,12 +68,16 @@ struct StepReport {
   double profiled_seconds = 0.0;
   double queue_seconds = 0.0;  // on a GPU: of the host, until it has queued a step
   Ceilings ceilings;
-  uint64_t peak_bytes = 0;       // of the process's resident set, ceilings apart
-  DeviceMemory device_memory;    // on a GPU, ceilings apart
-  uint64_t estimated_bytes = 0;  // of the one that training fills, by train::plan_memory, without a
-                                 // checkpoint's snapshot
+  std::optional<double> spec_sheet_flops;  // per second, of the GPUs of all ranks together
+  uint64_t peak_bytes = 0;                 // of the process's resident set, ceilings apart
+  DeviceMemory device_memory;              // on a GPU, ceilings apart
+  uint64_t estimated_bytes = 0;            // of the one that training fills, by train::plan_memory, without a
+                                           // checkpoint's snapshot
 };
 bool on_gpu(const config::Config& config);  // resolved
+
+// At the median of the steps.
+double tokens_per_second(const StepReport& report);
 
 // The least time that the operations of a step could take, each by the ceiling that bounds it, over the time
 // of the step: 1 where nothing but the machine's best is in the way. An operation's traffic is counted once,

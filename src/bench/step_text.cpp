@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -22,10 +23,14 @@ double median(const std::vector<double>& seconds) {
   return quantile(seconds, 0.5);
 }
 
-double mfu(const StepReport& report) {
-  const double tokens_per_second = static_cast<double>(report.tokens_per_step) / median(report.seconds);
-  return metrics::model_flops_utilization(tokens_per_second, report.flops_per_token,
-                                          report.ceilings.product_flops);
+double gemm_share(const StepReport& report) {
+  return tokens_per_second(report) * report.flops_per_token / report.ceilings.product_flops;
+}
+
+std::optional<double> mfu(const StepReport& report) {
+  if (!report.spec_sheet_flops) return std::nullopt;
+  return metrics::model_flops_utilization(tokens_per_second(report), report.flops_per_token,
+                                          *report.spec_sheet_flops);
 }
 
 double total(const std::vector<double>& seconds) {
@@ -179,12 +184,17 @@ std::string to_table(const StepReport& report) {
                                  to_string(report.config.model.attention.kind),
                                  shape_line(report.config, report.threads, report.num_ranks));
   text += fmt::format("  speed      {:.0f} tokens/s (quartiles {:.0f} to {:.0f}; {} steps of {:.1f} ms)\n",
-                      tokens / median(report.seconds), tokens / quantile(report.seconds, 0.75),
+                      tokens_per_second(report), tokens / quantile(report.seconds, 0.75),
                       tokens / quantile(report.seconds, 0.25), report.seconds.size(),
                       1e3 * median(report.seconds));
   const FlopsUnit unit = flops_unit(report.config);
-  text += fmt::format("  MFU        {:.1f} % of {:.1f} {}, at {:.1f} MFLOP a token\n", 100.0 * mfu(report),
-                      report.ceilings.product_flops / unit.size, unit.name, report.flops_per_token * 1e-6);
+  text +=
+      fmt::format("  GEMM share {:.1f} % of {:.1f} {}, at {:.1f} MFLOP a token\n", 100.0 * gemm_share(report),
+                  report.ceilings.product_flops / unit.size, unit.name, report.flops_per_token * 1e-6);
+  if (const auto share = mfu(report)) {
+    text += fmt::format("  MFU        {:.1f} % of {:.1f} {}, the peak of the spec sheet\n", 100.0 * *share,
+                        *report.spec_sheet_flops / unit.size, unit.name);
+  }
   text +=
       fmt::format("  ceilings   product {:.1f} {}, copy {:.1f} GB/s (read and written)\n",
                   report.ceilings.product_flops / unit.size, unit.name, report.ceilings.copy_bytes * 1e-9);
@@ -198,15 +208,18 @@ std::string to_table(const StepReport& report) {
 }
 
 std::string to_json(const StepReport& report) {
-  const auto tokens = static_cast<double>(report.tokens_per_step);
   const auto steps = static_cast<double>(report.seconds.size());
   const auto profiled_steps = static_cast<double>(report.profiled_steps);
   Json json = shape_json(report.config, report.threads, report.num_ranks);
   json["attention"] = to_string(report.config.model.attention.kind);
   json["parameters"] = report.num_parameters;
   json["tokens_per_step"] = report.tokens_per_step;
-  json["tokens_per_second"] = tokens / median(report.seconds);
-  json["mfu"] = mfu(report);
+  json["tokens_per_second"] = tokens_per_second(report);
+  json["gemm_share"] = gemm_share(report);
+  if (const auto share = mfu(report)) {
+    json["mfu"] = *share;
+    json["spec_sheet_flops_per_second"] = *report.spec_sheet_flops;
+  }
   json["flops_per_token"] = report.flops_per_token;
   json["seconds"] = report.seconds;
   json["ceilings"] = {{"product_flops_per_second", report.ceilings.product_flops},

@@ -106,8 +106,10 @@ void run_step(const StepArguments& arguments) {
 void add_step(CLI::App& bench) {
   CLI::App* command = bench.add_subcommand(
       "step",
-      "The training step on random tokens: tokens/s, MFU, memory, and time by phase and operation beside "
-      "what the\nmachine gives at best, a large matrix product and a large copy, measured in the same run");
+      "The training step on random tokens: tokens/s, memory, and time by phase and operation beside what "
+      "the\n"
+      "machine gives at best, a large matrix product (the GEMM share) and a large copy, measured in the same "
+      "run;\non a GPU whose spec sheet is known, MFU");
   const auto arguments = std::make_shared<StepArguments>();
   command
       ->add_option(

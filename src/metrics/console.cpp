@@ -20,6 +20,7 @@ std::string format_console_line(const ConsoleFigures& figures) {
   if (figures.tokens_per_second) {
     add(fmt::format("{:>6} tok/s", core::human_count(*figures.tokens_per_second)));
   }
+  if (figures.gemm_share) add(fmt::format("GEMM share {:4.1f} %", 100.0 * *figures.gemm_share));
   if (figures.mfu) add(fmt::format("MFU {:4.1f} %", 100.0 * *figures.mfu));
   if (figures.eta_seconds) add("ETA " + core::human_duration(*figures.eta_seconds));
   return line;

@@ -17,12 +17,13 @@ struct ConsoleFigures {
   std::optional<double> lr = std::nullopt;
   std::optional<double> grad_norm = std::nullopt;
   std::optional<double> tokens_per_second = std::nullopt;
-  std::optional<double> mfu = std::nullopt;          // 0 to 1
+  std::optional<double> gemm_share = std::nullopt;  // 0 to 1, as is the MFU
+  std::optional<double> mfu = std::nullopt;
   std::optional<double> eta_seconds = std::nullopt;  // until max_steps
 };
 
-// "step   120/2000   loss 4.1234   smooth 4.2011   lr 3.00e-04   grad  0.82    12.3k tok/s   MFU 41.2 %   ETA
-// 3 min 12 s"
+// "step  120/2000   loss  4.1234   smooth  4.2011   lr 3.00e-04   grad  0.821    12.3K tok/s   ETA 20 s"; the
+// GEMM share and the MFU stand before the ETA where they are known.
 std::string format_console_line(const ConsoleFigures& figures);
 
 }  // namespace ssgpt::metrics

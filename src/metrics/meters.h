@@ -71,7 +71,7 @@ class ThroughputMeter {
   int64_t count_ = 0;
 };
 
-// The share of the device's peak that training reaches: model FLOPs only, recomputation and padding not
+// MFU, the share of the device's peak that training reaches: model FLOPs only, recomputation and padding not
 // counted (Chowdhery et al. 2022, PaLM, appendix B). `peak_flops` is per second, over all devices.
 double model_flops_utilization(double tokens_per_second, double flops_per_token, double peak_flops);
 

@@ -6,6 +6,7 @@
 #include "kernels/cuda/norm.h"
 #include "kernels/device.h"
 #include "kernels/ops.h"
+#include "metrics/spec_sheet.h"
 #include "model/device_timing.h"
 #include "model/linear.h"
 #include "parallel/error_text.h"
@@ -22,6 +23,7 @@
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -82,6 +84,19 @@ void measure_attention_backend(config::Config& config) {
   config.train.attention_backend =
       fastest_backend({AttentionBackend::kCudnn, AttentionBackend::kFlash}, seconds);
   release_cached_memory(execution_of(config.train).device);
+}
+
+// A square matrix product that fills all of a device.
+struct Product {
+  int64_t size;
+  int calls_at_once;  // between waits
+  int least_calls;
+  double flops() const { return 2.0 * std::pow(static_cast<double>(size), 3); }
+};
+
+Product product_of(at::Device device) {
+  return device.is_cpu() ? Product{.size = 1024, .calls_at_once = 1, .least_calls = 4}
+                         : Product{.size = 8192, .calls_at_once = 5, .least_calls = 5};
 }
 
 // What the kernels of a GPU do not take, whatever the backend.
@@ -193,30 +208,60 @@ void resolve_together(config::Config& config, parallel::Communicator& communicat
 }
 
 double measure_peak_flops(const model::Execution& execution) {
-  const bool cpu = execution.device.is_cpu();
-  const int64_t size = cpu ? 1024 : 8192;  // what fills all of a GPU
-  const int calls_at_once = cpu ? 1 : 5;   // between waits
-  constexpr int kLeastCalls = 4;
+  const Product how = product_of(execution.device);
   constexpr double kSeconds = 0.1;
   const auto options = at::TensorOptions(execution.device).dtype(execution.dtype);
   double best_seconds = std::numeric_limits<double>::infinity();
   {
     // A GPU's clock depends on how many bits change: it multiplies random numbers, as in training.
-    const at::Tensor a = cpu ? at::ones({size, size}, options) : at::randn({size, size}, options);
-    const at::Tensor product = at::empty({size, size}, options);
+    const at::Tensor a = execution.device.is_cpu() ? at::ones({how.size, how.size}, options)
+                                                   : at::randn({how.size, how.size}, options);
+    const at::Tensor product = at::empty({how.size, how.size}, options);
     using Clock = std::chrono::steady_clock;
     const auto seconds_since = [](Clock::time_point begin) {
       return std::chrono::duration<double>(Clock::now() - begin).count();
     };
     const auto start = Clock::now();
-    for (int calls = 0; calls < kLeastCalls || seconds_since(start) < kSeconds; calls += calls_at_once) {
-      const double seconds =
-          model::fastest_call(execution.device, calls_at_once, [&] { model::linear_forward(a, a, product); });
+    for (int calls = 0; calls < how.least_calls || seconds_since(start) < kSeconds;
+         calls += how.calls_at_once) {
+      const double seconds = model::fastest_call(execution.device, how.calls_at_once,
+                                                 [&] { model::linear_forward(a, a, product); });
       best_seconds = std::min(best_seconds, seconds);
     }
   }
   release_cached_memory(execution.device);  // what the model allocates has other sizes
-  return 2.0 * std::pow(static_cast<double>(size), 3) / best_seconds;
+  return how.flops() / best_seconds;
+}
+
+double measure_peak_flops_if_room(const model::Execution& execution) {
+  try {
+    return measure_peak_flops(execution);
+  } catch (const c10::OutOfMemoryError&) {
+    release_cached_memory(execution.device);
+    return 0.0;
+  }
+}
+
+// Decided by the work alone, so that what a run records does not depend on how busy the machine was. The
+// least that is measured is a hundredth of the work at most; on a device that is much faster it takes 0.1 s,
+// beside a training of a second.
+bool is_worth_measuring(double flops, at::Device device) {
+  constexpr double kWorth = 100.0;
+  const Product how = product_of(device);
+  return flops >= kWorth * how.least_calls * how.flops();
+}
+
+std::optional<double> spec_sheet_flops(const config::TrainConfig& train,
+                                       parallel::Communicator& communicator) {
+  const std::optional<GpuDescription> gpu = gpu_of(train);
+  if (!gpu) return std::nullopt;
+  const std::optional<double> own = metrics::dense_peak_flops(gpu->name, train.dtype);
+  double sum = 0.0;
+  for (const double flops : communicator.gather_double(own.value_or(0.0))) {
+    if (flops == 0.0) return std::nullopt;
+    sum += flops;
+  }
+  return sum;
 }
 
 std::optional<GpuDescription> gpu_of(const config::TrainConfig& train) {

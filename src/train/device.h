@@ -35,8 +35,18 @@ void resolve_device_and_dtype(config::Config& config, const parallel::Environmen
 void resolve_together(config::Config& config, parallel::Communicator& communicator);
 
 // Floating-point operations a second of a large matrix product in the compute dtype, as the model computes
-// its own, the best of some: what the MFU is a share of.
+// its own, the best of some.
 double measure_peak_flops(const model::Execution& execution);
+// The same, or 0 where a GPU that a training fills has no memory left for the product.
+double measure_peak_flops_if_room(const model::Execution& execution);
+
+// Whether a training of so many floating-point operations is worth the time that a measurement takes.
+bool is_worth_measuring(double flops, at::Device device);
+
+// What the spec sheets promise of the GPUs of all ranks together, FLOP/s; none on a CPU, or where a rank has
+// a GPU that is not known. Device and dtype are resolved. All ranks, with the communicator open.
+std::optional<double> spec_sheet_flops(const config::TrainConfig& train,
+                                       parallel::Communicator& communicator);
 
 // That the run computes on: the current one of this thread; none on a CPU.
 std::optional<GpuDescription> gpu_of(const config::TrainConfig& train);

@@ -8,6 +8,7 @@
 #include "train/device.h"
 #include "train/run_directory.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <numeric>
@@ -45,6 +46,18 @@ double own_part(const std::vector<double>& parts, const parallel::Communicator& 
   return communicator.is_main() ? sum_in_order(parts) : 0.0;
 }
 
+// Of the steps from `first_step` to the last.
+double flops_to_come(const config::Config& config, int64_t first_step) {
+  const auto steps = static_cast<double>(config.train.max_steps - first_step);
+  const auto step_tokens = static_cast<double>(config.train.global_batch_size * config.data.sequence_length);
+  return steps * step_tokens * model::flops_per_token(config.model, config.data.sequence_length);
+}
+
+std::string of_ranks(const parallel::Communicator& communicator) {
+  const int64_t count = communicator.world_size();
+  return count > 1 ? fmt::format(" on {} ranks together", count) : "";
+}
+
 std::string on_one_line(std::string_view text) {
   std::string line;
   for (const char character : text) {
@@ -68,8 +81,11 @@ Recorder::Recorder(const config::Config& config, const model::GPT& model,
                    bool has_earlier_points, parallel::Communicator& communicator)
     : config_(config),
       communicator_(communicator),
+      execution_(model.execution()),
       flops_per_token_(model::flops_per_token(config.model, config.data.sequence_length)),
-      peak_flops_(communicator.sum(measure_peak_flops(model.execution()))),
+      measures_product_(is_worth_measuring(flops_to_come(config, state.step), execution_.device)),
+      gemm_share_([this] { return measure_product(); }),
+      spec_sheet_flops_(spec_sheet_flops(config.train, communicator)),
       meters_(at::zeros({3}, at::TensorOptions(model.execution().device).dtype(at::kDouble))),
       step_(state.step),
       tokens_(state.tokens) {
@@ -86,10 +102,10 @@ Recorder::Recorder(const config::Config& config, const model::GPT& model,
   if (!config.evaluate.samples.prompts.empty()) {
     samples_ = std::make_unique<metrics::JsonlSink>(samples_path(run_directory));
   }
-  core::log::info(
-      "MFU counts {:.1f} MFLOP a token against {:.0f} GFLOP/s, the speed of a large product just measured{}.",
-      flops_per_token_ * 1e-6, peak_flops_ * 1e-9,
-      communicator.world_size() > 1 ? fmt::format(" on {} ranks at once", communicator.world_size()) : "");
+  if (spec_sheet_flops_) {
+    core::log::info("MFU counts {:.1f} MFLOP a token against {:.0f} TFLOP/s, the peak of the spec sheet{}.",
+                    flops_per_token_ * 1e-6, *spec_sheet_flops_ * 1e-12, of_ranks(communicator));
+  }
 }
 
 bool Recorder::line_due(int64_t step) const {
@@ -141,14 +157,42 @@ void Recorder::add_training_figures(const StepResult& result, model::GPT& model)
   meters_.slice(0, kLossSum, kLossCount + 1).zero_();
   values.emplace_back("train/lr", result.learning_rate);
   values.emplace_back("train/grad_norm", result.grad_norm.item<double>());
-  if (const auto speed = throughput_.tokens_per_second()) {
-    values.emplace_back("train/tokens_per_second", *speed);
-    values.emplace_back("train/mfu", metrics::model_flops_utilization(*speed, flops_per_token_, peak_flops_));
-  }
+  add_speed();
   const std::vector<double> scales = model.mean_attention_scales();
   for (size_t layer = 0; layer < scales.size(); ++layer) {
     values.emplace_back(fmt::format("attention/scale/{}", layer), scales[layer]);
   }
+}
+
+// The clocks of the ranks differ, and whether to measure is one decision: that of rank 0.
+void Recorder::add_speed() {
+  const double speed = communicator_.gather_double(throughput_.tokens_per_second().value_or(0.0)).front();
+  if (speed <= 0.0) return;
+  line_.values.emplace_back("train/tokens_per_second", speed);
+  if (measures_product_) {
+    if (const double share = gemm_share_.of(speed * flops_per_token_); share > 0.0) {
+      line_.values.emplace_back("train/gemm_share", share);
+    }
+  }
+  if (spec_sheet_flops_) {
+    line_.values.emplace_back("train/mfu",
+                              metrics::model_flops_utilization(speed, flops_per_token_, *spec_sheet_flops_));
+  }
+}
+
+// On all ranks at once. The time is none of the training's.
+double Recorder::measure_product() {
+  pause();
+  const std::vector<double> flops = communicator_.gather_double(measure_peak_flops_if_room(execution_));
+  resume();
+  const bool everywhere = std::find(flops.begin(), flops.end(), 0.0) == flops.end();
+  const double sum = everywhere ? sum_in_order(flops) : 0.0;
+  if (communicator_.is_main() && everywhere) {
+    core::log::info(
+        "Step {}: a large matrix product reaches {:.0f} GFLOP/s{}; training does {:.1f} MFLOP a token.",
+        step_, sum * 1e-9, of_ranks(communicator_), flops_per_token_ * 1e-6);
+  }
+  return sum;
 }
 
 void Recorder::check_finite() {
@@ -214,15 +258,14 @@ void Recorder::finish_step() {
     tensorboard_->write(line_);
     tensorboard_->flush();
   }
-  metrics::ConsoleFigures figures;
-  figures.step = step_;
-  figures.max_steps = config_.train.max_steps;
+  metrics::ConsoleFigures figures{.step = step_, .max_steps = config_.train.max_steps};
   figures.smoothed_loss = smoothed_.value();
   for (const auto& [name, value] : line_.values) {
     if (name == "train/loss") figures.loss = value;
     if (name == "train/lr") figures.lr = value;
     if (name == "train/grad_norm") figures.grad_norm = value;
     if (name == "train/tokens_per_second") figures.tokens_per_second = value;
+    if (name == "train/gemm_share") figures.gemm_share = value;
     if (name == "train/mfu") figures.mfu = value;
     if (name == "validation/loss") figures.validation_loss = value;
   }

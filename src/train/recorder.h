@@ -4,6 +4,7 @@
 
 #include "checkpoint/state.h"
 #include "config/config.h"
+#include "metrics/gemm_share.h"
 #include "metrics/meters.h"
 #include "metrics/sinks.h"
 #include "parallel/communicator.h"
@@ -23,10 +24,10 @@ namespace ssgpt::train {
 class Recorder {
  public:
   // Opens the sinks in the run directory, on rank 0. All ranks of the communicator, which outlives this, make
-  // the same calls; they come to the same figures. `model`: whose steps are recorded; its device's peak speed
-  // is measured for the MFU, on all ranks at once. `state`: of the checkpoint that the run goes on from; a
-  // new one has step 0. `has_earlier_points`: the directory has event files of TensorBoard with points that
-  // may lie beyond that step.
+  // the same calls; they come to the same figures. `model`: whose steps are recorded, and on whose device
+  // products are measured. `state`: of the checkpoint that the run goes on from; a new one has step 0.
+  // `has_earlier_points`: the directory has event files of TensorBoard with points that may lie beyond that
+  // step.
   Recorder(const config::Config& config, const model::GPT& model, const std::filesystem::path& run_directory,
            const checkpoint::TrainerState& state, bool has_earlier_points,
            parallel::Communicator& communicator);
@@ -59,14 +60,19 @@ class Recorder {
   bool line_due(int64_t step) const;
   void count_finished_steps();
   void add_training_figures(const StepResult& result, model::GPT& model);
+  void add_speed();
+  double measure_product();
   void warn_of_spike(double loss, int64_t step);
 
   const config::Config config_;
   parallel::Communicator& communicator_;
+  const model::Execution execution_;
   const double flops_per_token_;
-  const double peak_flops_;                      // per second, of all ranks together
-  std::unique_ptr<metrics::JsonlSink> jsonl_;    // on rank 0, as are the others
-  std::unique_ptr<metrics::JsonlSink> samples_;  // where there are prompts
+  const bool measures_product_;
+  metrics::GemmShare gemm_share_;
+  const std::optional<double> spec_sheet_flops_;  // per second, of all ranks together
+  std::unique_ptr<metrics::JsonlSink> jsonl_;     // on rank 0, as are the others
+  std::unique_ptr<metrics::JsonlSink> samples_;   // where there are prompts
   std::unique_ptr<metrics::TensorBoardSink> tensorboard_;
   metrics::ThroughputMeter throughput_;
   // On a GPU a step that was recorded need not be done. Its time is taken with that of the next step that is

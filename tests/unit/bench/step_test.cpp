@@ -92,10 +92,12 @@ TEST(MeasureStep, JsonHoldsWhatTheTableSays) {
   EXPECT_EQ(json["tokens_per_step"], 64);
   EXPECT_EQ(json["seconds"].size(), 3u);
   EXPECT_NEAR(json["tokens_per_second"].get<double>(), 64.0 / quantile(report.seconds, 0.5), 1e-6);
-  EXPECT_NEAR(json["mfu"].get<double>(),
+  EXPECT_NEAR(json["gemm_share"].get<double>(),
               json["tokens_per_second"].get<double>() * json["flops_per_token"].get<double>() /
                   json["ceilings"]["product_flops_per_second"].get<double>(),
               1e-12);
+  EXPECT_LE(json["gemm_share"].get<double>(), 1.0);
+  EXPECT_FALSE(json.contains("mfu"));  // a CPU has no spec sheet
   const std::string table = to_table(report);
   for (const auto& entry : json["profile"]) {
     EXPECT_THAT(table, ::testing::HasSubstr(entry["name"].get<std::string>()));
@@ -151,6 +153,22 @@ TEST(StepTable, NamesTheHostWhereTheGpuWaitsForIt) {
   StepReport report = made_up(config::Device::kCuda);
   report.queue_seconds = 0.0195;
   EXPECT_THAT(to_table(report), ::testing::HasSubstr("98 % of its time: the GPU waits for the host"));
+}
+
+// 4,096 tokens of 1 MFLOP in 20 ms are 0.2048 TFLOP/s.
+TEST(StepTable, HasTheMfuOfAGpuWhoseSpecSheetIsKnown) {
+  StepReport report = made_up(config::Device::kCuda);
+  report.ceilings.product_flops = 0.8e12;
+  EXPECT_THAT(to_table(report), ::testing::AllOf(::testing::HasSubstr("GEMM share 25.6 % of 0.8 TFLOP/s"),
+                                                 ::testing::Not(::testing::HasSubstr("MFU"))));
+  EXPECT_FALSE(nlohmann::json::parse(to_json(report)).contains("mfu"));
+  report.spec_sheet_flops = 1.6e12;
+  EXPECT_THAT(to_table(report), ::testing::AllOf(::testing::HasSubstr("GEMM share 25.6 % of 0.8 TFLOP/s"),
+                                                 ::testing::HasSubstr("MFU        12.8 % of 1.6 TFLOP/s")));
+  const auto json = nlohmann::json::parse(to_json(report));
+  EXPECT_NEAR(json["gemm_share"].get<double>(), 0.256, 1e-12);
+  EXPECT_NEAR(json["mfu"].get<double>(), 0.128, 1e-12);
+  EXPECT_EQ(json["spec_sheet_flops_per_second"], 1.6e12);
 }
 
 TEST(StepTable, OfACpuKnowsNoGpu) {

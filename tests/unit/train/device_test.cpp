@@ -137,6 +137,15 @@ TEST(ChooseByRules, NamesAHiddenSizeThatIsTooLargeForTheKernels) {
   EXPECT_EQ(message(4, 1025, Dtype::kFloat32), "");
 }
 
+// The quickstart: 0.4 million tokens of 39.5 MFLOP, two minutes of two cores and a moment of a GPU.
+TEST(IsWorthMeasuring, WhereTrainingTakesFarLongerThanTheMeasurement) {
+  const double quickstart = 0.4e6 * 39.5e6;
+  EXPECT_TRUE(is_worth_measuring(quickstart, at::kCPU));
+  EXPECT_FALSE(is_worth_measuring(quickstart, at::kCUDA));
+  EXPECT_FALSE(is_worth_measuring(1e9, at::kCPU));
+  EXPECT_TRUE(is_worth_measuring(1e18, at::kCUDA));  // twenty minutes
+}
+
 TEST(FastestBackend, IsTheOneThatTakesLeastOfThoseThatWork) {
   const std::vector<AttentionBackend> both = {AttentionBackend::kCudnn, AttentionBackend::kFlash};
   const auto times = [](double cudnn, double flash) {
