@@ -267,8 +267,10 @@ TrainResult train(RunPlan plan, const std::string& command_line, parallel::Commu
     return plan.run_directory.string();
   });
   if (!communicator.is_main()) core::log::add_file(log_path(plan.run_directory));
-  core::log::info("{}", start_text(plan, sources, communicator.world_size(), gpu,
-                                   plan_memory(plan, communicator.world_size())));
+  if (communicator.is_main()) {
+    core::log::info("{}", start_text(plan, sources, communicator.world_size(), gpu,
+                                     plan_memory(plan, communicator.world_size())));
+  }
   communicator.open(execution_of(plan.config.train).device, plan.config.parallel.timeout_s);
   Trainer trainer(plan, std::move(sources), std::move(start), communicator, stop_signal.emplace());
   const TrainResult result = trainer.run();
