@@ -26,4 +26,8 @@ struct ConsoleFigures {
 // GEMM share and the MFU stand before the ETA where they are known.
 std::string format_console_line(const ConsoleFigures& figures);
 
+// The same figures for the line that is redrawn on a terminal: what changes at each redraw comes first, since
+// the end is cut off where the terminal is narrow.
+std::string format_live_line(const ConsoleFigures& figures);
+
 }  // namespace ssgpt::metrics

@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "core/progress.h"
 #include "metrics/console.h"
 #include "model/accounting.h"
 #include "model/device_timing.h"
@@ -86,6 +87,8 @@ Recorder::Recorder(const config::Config& config, const model::GPT& model,
       measures_product_(is_worth_measuring(flops_to_come(config, state.step), execution_.device)),
       gemm_share_([this] { return measure_product(); }),
       spec_sheet_flops_(spec_sheet_flops(config.train, communicator)),
+      live_(communicator.is_main() && core::stderr_is_terminal()),
+      figures_({.max_steps = config.train.max_steps}),
       meters_(at::zeros({3}, at::TensorOptions(model.execution().device).dtype(at::kDouble))),
       step_(state.step),
       tokens_(state.tokens) {
@@ -108,6 +111,11 @@ Recorder::Recorder(const config::Config& config, const model::GPT& model,
   }
 }
 
+void Recorder::start() {
+  throughput_.start();
+  live_.start();
+}
+
 bool Recorder::line_due(int64_t step) const {
   return step % config_.log.every == 0 || step == config_.train.max_steps;
 }
@@ -123,6 +131,7 @@ void Recorder::record(const StepResult& result, model::GPT& model) {
   first_bad.copy_(at::where(finite.logical_or(first_bad > 0), first_bad, static_cast<double>(result.step)));
   ++uncounted_steps_;
   uncounted_tokens_ += result.tokens;
+  live_.add(result.tokens);
   if (meters_.is_cpu() || line_due(result.step)) count_finished_steps();
   if (line_due(result.step)) add_training_figures(result, model);
 }
@@ -140,6 +149,12 @@ void Recorder::count_finished_steps() {
 void Recorder::pause() {
   count_finished_steps();
   throughput_.pause();
+  live_.pause();
+}
+
+void Recorder::resume() {
+  throughput_.resume();
+  live_.resume();
 }
 
 void Recorder::add_training_figures(const StepResult& result, model::GPT& model) {
@@ -248,8 +263,12 @@ void Recorder::record_samples(const std::vector<TextSample>& samples) {
   }
 }
 
-void Recorder::finish_step() {
-  if (!has_line_) return;
+void Recorder::finish_step(bool notable) {
+  if (has_line_) write_line(notable);
+  live_.draw(figures_, step_);
+}
+
+void Recorder::write_line(bool notable) {
   line_.step = step_;
   line_.tokens = tokens_;
   line_.time = seconds_since_epoch();
@@ -272,7 +291,13 @@ void Recorder::finish_step() {
   if (const auto seconds = throughput_.seconds_per_step()) {
     figures.eta_seconds = *seconds * static_cast<double>(config_.train.max_steps - step_);
   }
-  core::log::info("{}", metrics::format_console_line(figures));
+  const std::string text = metrics::format_console_line(figures);
+  if (live_.line_stays(notable || figures.validation_loss.has_value())) {
+    core::log::info("{}", text);
+  } else {
+    core::log::write_to_file(text);
+  }
+  figures_ = figures;
   line_ = {};
   has_line_ = false;
 }

@@ -5,6 +5,7 @@
 #include "checkpoint/state.h"
 #include "config/config.h"
 #include "metrics/gemm_share.h"
+#include "metrics/live_line.h"
 #include "metrics/meters.h"
 #include "metrics/sinks.h"
 #include "parallel/communicator.h"
@@ -32,7 +33,7 @@ class Recorder {
            const checkpoint::TrainerState& state, bool has_earlier_points,
            parallel::Communicator& communicator);
 
-  void start() { throughput_.start(); }  // just before the first step
+  void start();  // just before the first step
 
   // Takes the step into the means; at a step with a line reads the device and throws core::RunError where the
   // loss or the gradient has not been finite since the last check (train.on_nonfinite: stop), naming the
@@ -44,10 +45,11 @@ class Recorder {
   // Hands the texts that the model wrote after this step to the log, samples.jsonl and TensorBoard.
   void record_samples(const std::vector<TextSample>& samples);
   void pause();
-  void resume() { throughput_.resume(); }
+  void resume();
 
-  // Writes the step's line, if it has one, to the sinks and the console.
-  void finish_step();
+  // Writes the step's line, if it has one, to the sinks and the log, and redraws that of a terminal, where a
+  // line of the log that is `notable` always stays.
+  void finish_step(bool notable);
 
   // Reads the device and throws as record() does: before anything is saved.
   void check_finite();
@@ -62,6 +64,7 @@ class Recorder {
   void add_training_figures(const StepResult& result, model::GPT& model);
   void add_speed();
   double measure_product();
+  void write_line(bool notable);
   void warn_of_spike(double loss, int64_t step);
 
   const config::Config config_;
@@ -75,6 +78,8 @@ class Recorder {
   std::unique_ptr<metrics::JsonlSink> samples_;   // where there are prompts
   std::unique_ptr<metrics::TensorBoardSink> tensorboard_;
   metrics::ThroughputMeter throughput_;
+  metrics::LiveLine live_;
+  metrics::ConsoleFigures figures_;  // of the last line
   // On a GPU a step that was recorded need not be done. Its time is taken with that of the next step that is
   // waited for.
   int64_t uncounted_steps_ = 0;

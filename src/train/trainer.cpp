@@ -123,7 +123,7 @@ TrainResult Trainer::train() {
     check_weights_if_due();
     stop_signal_ = communicator_.agree_on_stop(step_, stop_.received());
     if (evaluation_due()) evaluate();
-    recorder_.finish_step();
+    recorder_.finish_step(/*notable=*/checkpoint_due());
     writer_.check();
     if (checkpoint_due()) save();
   }

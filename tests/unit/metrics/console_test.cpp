@@ -48,5 +48,25 @@ TEST(ConsoleLine, KeepsItsColumnsFromLineToLine) {
   }
 }
 
+// Eighty columns are what a terminal has at least.
+TEST(LiveLine, HasWhatChangesAtEachStepWithinEightyColumns) {
+  ConsoleFigures figures{.step = 123456, .max_steps = 200000};
+  figures.loss = 4.1234;
+  figures.smoothed_loss = 4.2;
+  figures.lr = 3e-4;
+  figures.grad_norm = 0.8214;
+  figures.tokens_per_second = 12300;
+  figures.gemm_share = 0.793;
+  figures.eta_seconds = 86000;
+  const std::string line = format_live_line(figures);
+  const std::string cut = line.substr(0, 80);
+  for (const char* part : {"step 123456/200000", "loss  4.1234", "12.3K tok/s", "ETA 23 h"}) {
+    EXPECT_THAT(cut, HasSubstr(part)) << line;
+  }
+  for (const char* part : {"smooth  4.2000", "lr 3.00e-04", "grad  0.821", "GEMM share 79.3 %"}) {
+    EXPECT_THAT(line, HasSubstr(part)) << line;
+  }
+}
+
 }  // namespace
 }  // namespace ssgpt::metrics
