@@ -2,7 +2,7 @@
 
 #include "bench/device_memory.h"
 #include "model/device_timing.h"
-#include "train/device.h"
+#include "start/choose_device.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -17,7 +17,7 @@ Ceilings measure_ceilings(const model::Execution& execution) {
   // fp32: 128 MiB, or 1 GiB for a GPU.
   const int64_t elements = int64_t{1} << (execution.device.is_cpu() ? 25 : 28);
   Ceilings ceilings;
-  ceilings.product_flops = train::measure_peak_flops(execution);
+  ceilings.product_flops = start::measure_peak_flops(execution);
   {
     const auto options = at::TensorOptions(execution.device).dtype(at::kFloat);
     const at::Tensor from = at::ones({elements}, options);

@@ -1,7 +1,7 @@
 #include "bench/device_memory.h"
 
-#include "kernels/device.h"
-#include "train/gpu.h"
+#include "device/gpu.h"
+#include "device/index.h"
 
 #include <c10/core/CachingDeviceAllocator.h>
 
@@ -10,7 +10,7 @@ namespace ssgpt::bench {
 DeviceMemory peak_device_memory(at::Device device) {
   if (device.is_cpu()) return {};
   const auto stats =
-      c10::getDeviceAllocator(device.type())->getDeviceStats(kernels::with_index(device).index());
+      c10::getDeviceAllocator(device.type())->getDeviceStats(device::with_index(device).index());
   constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
   return {.allocated = static_cast<uint64_t>(stats.allocated_bytes[kAll].peak),
           .reserved = static_cast<uint64_t>(stats.reserved_bytes[kAll].peak)};
@@ -18,9 +18,9 @@ DeviceMemory peak_device_memory(at::Device device) {
 
 void release_device_memory(at::Device device) {
   if (device.is_cpu()) return;
-  train::release_cached_memory(device);
+  device::release_cached_memory(device);
   c10::DeviceAllocator* allocator = c10::getDeviceAllocator(device.type());
-  if (allocator->initialized()) allocator->resetPeakStats(kernels::with_index(device).index());
+  if (allocator->initialized()) allocator->resetPeakStats(device::with_index(device).index());
 }
 
 }  // namespace ssgpt::bench

@@ -8,9 +8,10 @@
 #include "model/accounting.h"
 #include "model/device_timing.h"
 #include "report/statistics.h"
-#include "train/data_sources.h"
-#include "train/device.h"
-#include "train/plan_text.h"
+#include "start/choose_device.h"
+#include "start/data_sources.h"
+#include "start/describe.h"
+#include "start/terms.h"
 
 #include <algorithm>
 #include <chrono>
@@ -46,22 +47,31 @@ model::GPTSpec spec_of(const config::Config& config) {
 
 // Rank 0 chooses what `auto` stands for.
 config::Config resolve_and_open(config::Config config, parallel::Communicator& communicator) {
-  train::resolve_together(config, communicator);
-  parallel::require_agreement(communicator.board(), "benchmark",
-                              {{.name = "the config", .value = config::dump(config)}});
-  communicator.open(train::execution_of(config.train).device, config.parallel.timeout_s);
+  const parallel::Environment& environment = communicator.environment();
+  const std::string of_rank_zero = communicator.board().from_rank_zero("benchmark", [&] {
+    start::choose_device(config, environment);
+    return config::dump(config);
+  });
+  std::vector<std::string> differences;
+  if (!communicator.is_main()) {
+    const config::Config chosen = config::parse(of_rank_zero, "the config of rank 0");
+    start::take_choices(config, chosen.train, environment);
+    differences = start::config_differences(chosen, config);
+  }
+  parallel::agree(communicator.board(), "benchmark", differences);
+  communicator.open(start::execution_of(config.train).device, config.parallel.timeout_s);
   return config;
 }
 
 }  // namespace
 
 StepRunner::StepRunner(const config::Config& config, parallel::Communicator& communicator)
-    : device_(train::execution_of(config.train).device),
+    : device_(start::execution_of(config.train).device),
       tokens_(random_tokens(num_windows(config) * config.data.sequence_length + 1, config.model.vocab_size)),
-      training_step_(config, spec_of(config), train::execution_of(config.train), communicator),
+      training_step_(config, spec_of(config), start::execution_of(config.train), communicator),
       loader_(
           tokens_, data::WindowSampler(config.run.seed, num_windows(config)),
-          train::loader_options(config, /*first_step=*/0, communicator.rank(), communicator.world_size())),
+          start::loader_options(config, /*first_step=*/0, communicator.rank(), communicator.world_size())),
       timers_(train::make_phase_timers()) {
   training_step_.model().parameters().initialize(config.run.seed);
   training_step_.model().parameters().refresh_compute();
@@ -139,11 +149,11 @@ StepReport measure_step(const StepOptions& options, parallel::Communicator& comm
   report.num_parameters = model::count_parameters(config.model, config.data.sequence_length);
   report.flops_per_token = model::flops_per_token(config.model, config.data.sequence_length);
   report.tokens_per_step = config.train.global_batch_size * config.data.sequence_length;
-  report.estimated_bytes = train::plan_memory(config, report.num_ranks).without_snapshot();
-  const model::Execution execution = train::execution_of(config.train);
+  report.estimated_bytes = start::plan_memory(config, report.num_ranks).without_snapshot();
+  const model::Execution execution = start::execution_of(config.train);
   // The product before and after the steps: where other work slows one of them down, the other counts, and
   // where it slows down both, the steps themselves.
-  const double product_before = communicator.sum(train::measure_peak_flops(execution));
+  const double product_before = communicator.sum(start::measure_peak_flops(execution));
   release_device_memory(execution.device);
   {
     StepRunner runner(config, communicator);
@@ -161,7 +171,7 @@ StepReport measure_step(const StepOptions& options, parallel::Communicator& comm
   report.ceilings.copy_bytes = communicator.sum(report.ceilings.copy_bytes);
   report.ceilings.product_flops = std::max({communicator.sum(report.ceilings.product_flops), product_before,
                                             tokens_per_second(report) * report.flops_per_token});
-  report.spec_sheet_flops = train::spec_sheet_flops(config.train, communicator);
+  report.spec_sheet_flops = start::spec_sheet_flops(config.train, communicator);
   return report;
 }
 

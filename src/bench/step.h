@@ -71,7 +71,7 @@ struct StepReport {
   std::optional<double> spec_sheet_flops;  // per second, of the GPUs of all ranks together
   uint64_t peak_bytes = 0;                 // of the process's resident set, ceilings apart
   DeviceMemory device_memory;              // on a GPU, ceilings apart
-  uint64_t estimated_bytes = 0;            // of the one that training fills, by train::plan_memory, without a
+  uint64_t estimated_bytes = 0;            // of the one that training fills, by start::plan_memory, without a
                                            // checkpoint's snapshot
 };
 bool on_gpu(const config::Config& config);  // resolved

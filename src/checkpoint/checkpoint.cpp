@@ -30,10 +30,10 @@ void check_is_model(const std::filesystem::path& directory) {
     throw core::InputError("{}: no such checkpoint directory", name);
   }
   if (!is_there(directory / kConfigName)) {
-    const std::vector<Entry> entries = list(directory);
-    const std::string hint = entries.empty() ? ""
-                                             : fmt::format(". It is a run; its newest checkpoint is {}",
-                                                           entries.back().directory.string());
+    const std::vector<run::Checkpoint> saved = run::RunDirectory(directory).complete_checkpoints();
+    const std::string hint = saved.empty() ? ""
+                                           : fmt::format(". It is a run; its newest checkpoint is {}",
+                                                         saved.back().directory.string());
     throw core::InputError("{}: not a checkpoint: it has no config.json{}", name, hint);
   }
   if (!is_there(directory / kManifestName) && is_there(directory / "trainer")) {

@@ -4,6 +4,7 @@
 
 #include "checkpoint/state.h"
 #include "parallel/board.h"
+#include "run/directory.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -37,19 +38,10 @@ Summary read_summary(const std::filesystem::path& directory);
 // Checks every file against the manifest; returns what is wrong, one line a fault, none where all is well.
 std::vector<std::string> verify(const std::filesystem::path& directory);
 
-struct Entry {
-  int64_t step = 0;
-  std::filesystem::path directory;
-};
-
-// RUN/checkpoints/step-XXXXXXXX that have a manifest, by rising step.
-std::vector<Entry> list(const std::filesystem::path& run_directory);
-std::filesystem::path step_directory(const std::filesystem::path& run_directory, int64_t step);
-
 // The newest checkpoint of a run that verifies; a damaged newer one is reported as a warning and passed over.
 // None where the run has no checkpoint directory at all; throws core::InputError where there are some and
 // none verifies. Hashes all files of what it returns: read it with `verify` false.
-std::optional<Entry> find_newest_valid(const std::filesystem::path& run_directory);
+std::optional<run::Checkpoint> find_newest_valid(const run::RunDirectory& directory);
 
 struct Retention {
   int64_t keep_last = 2;
@@ -60,7 +52,7 @@ struct Retention {
 class Writer {
  public:
   // `board`: this Writer's own, of all ranks of the run.
-  Writer(std::filesystem::path run_directory, const Retention& retention, bool async, bool verify,
+  Writer(run::RunDirectory run_directory, const Retention& retention, bool async, bool verify,
          std::unique_ptr<parallel::Board> board = std::make_unique<parallel::Board>());
   ~Writer();  // waits; a failure that nobody fetched is logged
 

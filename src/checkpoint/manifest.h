@@ -4,6 +4,7 @@
 
 #include "core/checksum.h"
 #include "core/file.h"
+#include "run/directory.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -16,7 +17,7 @@
 namespace ssgpt::checkpoint {
 
 inline constexpr int64_t kFormatVersion = 1;
-inline constexpr const char* kManifestName = "manifest.json";
+using run::kManifestName;
 
 struct FileDigest {
   uint64_t size = 0;     // bytes

@@ -1,8 +1,8 @@
 #include "checkpoint/model_config.h"
 
-#include "checkpoint/json_fields.h"
 #include "checkpoint/modeling_file.h"
 #include "core/error.h"
+#include "core/json_fields.h"
 
 #include <cmath>
 #include <utility>
@@ -23,7 +23,7 @@ std::string modeling_class(std::string_view name) {
   return fmt::format("{}.{}", kModelingFileName.substr(0, kModelingFileName.rfind('.')), name);
 }
 
-config::AttentionKind read_kind(const JsonFields& fields) {
+config::AttentionKind read_kind(const core::JsonFields& fields) {
   const std::string type = fields.text("model_type");
   if (type == "llama") {
     return config::AttentionKind::kSoftmax;
@@ -41,8 +41,8 @@ config::AttentionKind read_kind(const JsonFields& fields) {
   return *kind;
 }
 
-double read_rope_theta(const JsonFields& fields) {
-  const JsonFields parameters = fields.object("rope_parameters");
+double read_rope_theta(const core::JsonFields& fields) {
+  const core::JsonFields parameters = fields.object("rope_parameters");
   const auto plain = fields.optional_number("rope_theta");
   const auto nested = parameters.optional_number("rope_theta");
   if (plain && nested && *plain != *nested) {
@@ -62,7 +62,7 @@ double read_rope_theta(const JsonFields& fields) {
   return nested.value_or(plain.value_or(10000.0));
 }
 
-void refuse_other_mathematics(const JsonFields& fields, const config::ModelConfig& model) {
+void refuse_other_mathematics(const core::JsonFields& fields, const config::ModelConfig& model) {
   const auto refuse = [&](std::string_view what) {
     throw core::InputError("{}: {}, which this program does not have: the model cannot be read",
                            fields.path().string(), what);
@@ -102,7 +102,7 @@ constexpr int64_t kMaxWidth = int64_t{1} << 20;
 constexpr int64_t kMaxLayers = 10'000;
 constexpr int64_t kMaxLength = int64_t{1} << 24;
 
-int64_t size_up_to(int64_t most, const JsonFields& fields, const std::string& key) {
+int64_t size_up_to(int64_t most, const core::JsonFields& fields, const std::string& key) {
   const int64_t value = fields.integer(key);
   if (value <= 0 || value > most) {
     throw core::InputError("{}: '{}' is {}; it must be from 1 to {}", fields.path().string(), key, value,
@@ -111,7 +111,7 @@ int64_t size_up_to(int64_t most, const JsonFields& fields, const std::string& ke
   return value;
 }
 
-void check_numbers(const JsonFields& fields, const config::ModelConfig& model) {
+void check_numbers(const core::JsonFields& fields, const config::ModelConfig& model) {
   const auto refuse = [&](const char* key, double value, const char* expected) {
     throw core::InputError("{}: '{}' is {}; it must be {}", fields.path().string(), key, value, expected);
   };
@@ -171,8 +171,8 @@ std::string model_config_text(const model::GPTSpec& spec, const SpecialTokens& t
 }
 
 model::GPTSpec read_model_config(const std::filesystem::path& path) {
-  const JsonFields fields(path);
-  const JsonFields own = fields.object("ssgpt");
+  const core::JsonFields fields(path);
+  const core::JsonFields own = fields.object("ssgpt");
   model::GPTSpec spec;
   config::ModelConfig& model = spec.config;
   model.attention.kind = read_kind(fields);

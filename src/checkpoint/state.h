@@ -18,18 +18,17 @@ namespace ssgpt::checkpoint {
 
 // What only training needs (trainer/state.json). Doubles are written so that they read back to the same bits.
 struct TrainerState {
-  int64_t step = 0;                                  // finished updates
-  int64_t tokens = 0;                                // predicted tokens seen so far
-  std::string run_id;                                // of the run that wrote it
-  std::string dtype;                                 // compute dtype, "float32" or "bfloat16"
-  std::string data_fingerprint;                      // data::TokenSource::fingerprint of the training shards
-  std::string config;                                // the resolved config, YAML
-  std::optional<config::SwapAttention> manual_swap;  // the last swap that --swap-attention made
+  int64_t step = 0;              // finished updates
+  int64_t tokens = 0;            // predicted tokens seen so far
+  std::string run_id;            // of the run that wrote it
+  std::string dtype;             // compute dtype, "float32" or "bfloat16"
+  std::string data_fingerprint;  // data::TokenSource::fingerprint of the training shards
+  std::string config;            // the resolved config, YAML
   // The meters between two lines of metrics.jsonl, so that a resumed run writes the next line bit for bit.
-  std::vector<double> loss_sums = {
-      0.0};  // of the mean losses of the steps since the last line: each rank's part
-  int64_t loss_steps = 0;
-  double smoothed_loss = 0.0;  // exponential mean; meaningful where smoothed_weight > 0
+  int64_t last_line_step = 0;             // of the last line with a training loss, or where the run began
+  std::vector<double> loss_sums = {0.0};  // of the mean losses of the steps since then: each rank's part
+  int64_t loss_steps = 0;                 // how many of them were finite
+  double smoothed_loss = 0.0;             // exponential mean; meaningful where smoothed_weight > 0
   double smoothed_weight = 0.0;
 };
 

@@ -1,12 +1,24 @@
 #include "checkpoint/trainer_state.h"
 
-#include "checkpoint/json_fields.h"
-#include "core/error.h"
+#include "core/json_fields.h"
 
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 namespace ssgpt::checkpoint {
+namespace {
+
+std::string with_swap(const std::string& config_text, const core::JsonFields& swap) {
+  const auto kind = config::parse_attention_kind(swap.text("kind"));
+  if (!kind) {
+    swap.fail("kind", fmt::format("one of {}", fmt::join(config::attention_kind_names(), ", ")));
+  }
+  config::Config config = config::parse(config_text, swap.path().string());
+  config::add_swap(config, {.at_step = swap.count("at_step"), .kind = *kind});
+  return config::dump(config);
+}
+
+}  // namespace
 
 std::string trainer_state_text(const TrainerState& state) {
   nlohmann::ordered_json json;
@@ -15,22 +27,18 @@ std::string trainer_state_text(const TrainerState& state) {
   json["run_id"] = state.run_id;
   json["dtype"] = state.dtype;
   json["data_fingerprint"] = state.data_fingerprint;
+  json["last_line_step"] = state.last_line_step;
   json["loss_sums"] = nlohmann::ordered_json::array();
-  for (const double sum : state.loss_sums) json["loss_sums"].emplace_back(exact_number(sum));
+  for (const double sum : state.loss_sums) json["loss_sums"].emplace_back(core::exact_number(sum));
   json["loss_steps"] = state.loss_steps;
-  json["smoothed_loss"] = exact_number(state.smoothed_loss);
-  json["smoothed_weight"] = exact_number(state.smoothed_weight);
-  json["manual_swap"] = nullptr;
-  if (state.manual_swap) {
-    json["manual_swap"] = {{"at_step", state.manual_swap->at_step},
-                           {"kind", config::to_string(state.manual_swap->kind)}};
-  }
+  json["smoothed_loss"] = core::exact_number(state.smoothed_loss);
+  json["smoothed_weight"] = core::exact_number(state.smoothed_weight);
   json["config"] = state.config;
   return json.dump(2) + "\n";
 }
 
 TrainerState read_trainer_state(const std::filesystem::path& path) {
-  const JsonFields fields(path);
+  const core::JsonFields fields(path);
   TrainerState state;
   state.step = fields.integer("step");
   state.tokens = fields.integer("tokens");
@@ -43,16 +51,9 @@ TrainerState read_trainer_state(const std::filesystem::path& path) {
   state.smoothed_loss = fields.number("smoothed_loss");
   state.smoothed_weight = fields.number("smoothed_weight");
   state.config = fields.text("config");
-  if (fields.has("manual_swap")) {
-    const JsonFields swap = fields.object("manual_swap");
-    const std::string name = swap.text("kind");
-    const auto kind = config::parse_attention_kind(name);
-    if (!kind) {
-      throw core::InputError("{}: manual_swap.kind '{}' is not one of {}", path.string(), name,
-                             fmt::join(config::attention_kind_names(), ", "));
-    }
-    state.manual_swap = config::SwapAttention{.at_step = swap.integer("at_step"), .kind = *kind};
-  }
+  // Earlier versions cleared their meters at each line, and kept a swap by hand beside the config.
+  state.last_line_step = fields.optional_count("last_line_step").value_or(state.step - state.loss_steps);
+  if (fields.has("manual_swap")) state.config = with_swap(state.config, fields.object("manual_swap"));
   return state;
 }
 

@@ -46,7 +46,7 @@ void remove_temporaries(const std::filesystem::path& checkpoints) {
 }  // namespace
 
 struct Writer::Impl {
-  std::filesystem::path run_directory;
+  run::RunDirectory run_directory;
   Retention retention;
   bool async = true;
   bool verify = true;
@@ -82,7 +82,7 @@ struct Writer::Impl {
     std::optional<parallel::Board::Hold> alone;
     if (!shared) alone.emplace(*board);
     const int64_t step = staged.trainer->step;
-    const std::filesystem::path directory = step_directory(run_directory, step);
+    const std::filesystem::path directory = run_directory.checkpoint(step);
     // A directory of this step is a damaged one that the resume passed over.
     write_directory(directory, staged, verify, IfExists::kReplace, shared ? &*shared : nullptr);
     core::log::info("checkpoint {} saved", directory.string());
@@ -92,19 +92,19 @@ struct Writer::Impl {
   // Checkpoints of later steps are not counted: they are damaged ones that a resume passed over, and counting
   // them would let good ones go for their sake.
   void apply_retention(int64_t newest) const {
-    std::vector<Entry> entries = list(run_directory);
-    std::erase_if(entries, [&](const Entry& entry) { return entry.step > newest; });
+    std::vector<run::Checkpoint> saved = run_directory.complete_checkpoints();
+    std::erase_if(saved, [&](const run::Checkpoint& one) { return one.step > newest; });
     const auto keep_last = static_cast<size_t>(std::max<int64_t>(retention.keep_last, 1));
-    const size_t surplus = entries.size() - std::min(entries.size(), keep_last);
-    for (const Entry& entry : std::span(entries).first(surplus)) {
-      if (retention.keep_every <= 0 || entry.step % retention.keep_every != 0) {
-        remove_directory(entry.directory);
+    const size_t surplus = saved.size() - std::min(saved.size(), keep_last);
+    for (const run::Checkpoint& one : std::span(saved).first(surplus)) {
+      if (retention.keep_every <= 0 || one.step % retention.keep_every != 0) {
+        remove_directory(one.directory);
       }
     }
   }
 };
 
-Writer::Writer(std::filesystem::path run_directory, const Retention& retention, bool async, bool verify,
+Writer::Writer(run::RunDirectory run_directory, const Retention& retention, bool async, bool verify,
                std::unique_ptr<parallel::Board> board)
     : impl_(std::make_unique<Impl>()) {
   SSGPT_CHECK(board != nullptr, "a writer without a board");
@@ -116,7 +116,7 @@ Writer::Writer(std::filesystem::path run_directory, const Retention& retention, 
   if (!impl_->is_rank_zero()) {
     return;
   }
-  const std::filesystem::path checkpoints = impl_->run_directory / "checkpoints";
+  const std::filesystem::path checkpoints = impl_->run_directory.checkpoints();
   core::create_writable_directory(checkpoints);
   remove_temporaries(checkpoints);
 }

@@ -11,8 +11,7 @@
 #include "core/memory.h"
 #include "core/text.h"
 #include "parallel/communicator.h"
-#include "train/device.h"
-#include "train/gpu.h"
+#include "start/choose_device.h"
 
 #include <cstdio>
 #include <iostream>
@@ -59,7 +58,7 @@ std::vector<config::AttentionKind> kinds_of(const std::vector<std::string>& name
 // For a script that measures several programs in turn: each line of the standard input is a number of steps
 // to take, answered by a line of JSON.
 void serve(config::Config config, int64_t warmup) {
-  train::resolve_device_and_dtype(config);
+  start::choose_device(config);
   parallel::Communicator alone;
   bench::StepRunner runner(config, alone);
   runner.steps(warmup);
@@ -186,8 +185,8 @@ model::Execution kernel_execution(const KernelArguments& arguments) {
     throw core::UsageError("--attention-backend {}: computes in bfloat16 alone, --dtype is float32.",
                            arguments.attention_backend);
   }
-  if (gpu) train::take_gpu(parallel::Environment(), /*deterministic=*/false);
-  return train::execution_of(train);
+  if (gpu) start::take_own_gpu(parallel::Environment(), /*deterministic=*/false);
+  return start::execution_of(train);
 }
 
 void add_kernels(CLI::App& bench) {

@@ -59,8 +59,9 @@ void run(const Arguments& arguments) {
   checkpoint::Snapshot after = checkpoint::with_attention(before, attention);
   if (after.trainer && attention.kind != old_kind) {
     // So that a resume takes the new kind for what was asked for, and not for a mistake.
-    after.trainer->manual_swap =
-        config::SwapAttention{.at_step = after.trainer->step, .kind = attention.kind};
+    config::Config config = config::parse(after.trainer->config, "the checkpoint's config");
+    config::add_swap(config, {.at_step = after.trainer->step, .kind = attention.kind});
+    after.trainer->config = config::dump(config);
   }
   checkpoint::write(out, after);
   fmt::print("{}: {} -> {}\n", out.string(), config::to_string(old_kind), config::to_string(attention.kind));

@@ -3,6 +3,7 @@
 #include "cli/commands.h"
 #include "cli/inspection.h"
 #include "core/error.h"
+#include "run/directory.h"
 
 #include <memory>
 
@@ -23,7 +24,7 @@ Inspection inspect(const fs::path& path, bool verify) {
   if (!fs::exists(path)) throw core::InputError("{}: no such file or directory", path.string());
   if (fs::is_directory(path)) {
     if (fs::exists(path / "config.json")) return inspect_checkpoint(path, verify);
-    if (fs::exists(path / "config.yaml")) return inspect_run(path, verify);
+    if (fs::exists(run::RunDirectory(path).config())) return inspect_run(path, verify);
     if (fs::exists(path / "prepare.json")) return inspect_prepared(path, verify);
     throw core::InputError(
         "{}: not a checkpoint (config.json), a run (config.yaml) or prepared data (prepare.json)",

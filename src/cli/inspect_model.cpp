@@ -7,6 +7,7 @@
 #include "core/file.h"
 #include "core/text.h"
 #include "report/run_data.h"
+#include "run/directory.h"
 
 #include <algorithm>
 #include <span>
@@ -88,6 +89,15 @@ Json model_json(const model::GPTSpec& spec) {
           {"rms_norm_eps", config.rms_norm_eps}};
 }
 
+void add_swaps(const config::Config& config, Table& table, Json& json) {
+  json["swaps"] = Json::array();
+  for (const config::SwapAttention& swap : config.train.swap_attention) {
+    const auto kind = config::to_string(swap.kind);
+    table.add({"attention swap", fmt::format("to {} after step {}", kind, swap.at_step)});
+    json["swaps"].push_back({{"at_step", swap.at_step}, {"kind", kind}});
+  }
+}
+
 void add_trainer(const checkpoint::TrainerState& state, Table& table, Json& json) {
   table.add({"step", std::to_string(state.step)});
   table.add(
@@ -98,11 +108,7 @@ void add_trainer(const checkpoint::TrainerState& state, Table& table, Json& json
   json["tokens"] = state.tokens;
   json["run_id"] = state.run_id;
   json["dtype"] = state.dtype;
-  if (state.manual_swap) {
-    const auto kind = config::to_string(state.manual_swap->kind);
-    table.add({"swapped to", fmt::format("{} at step {}", kind, state.manual_swap->at_step)});
-    json["manual_swap"] = {{"at_step", state.manual_swap->at_step}, {"kind", kind}};
-  }
+  add_swaps(config::parse(state.config, "the checkpoint's config"), table, json);
 }
 
 // "intact", "not checked" or "damaged"; a directory of another program has nothing to check.
@@ -193,6 +199,7 @@ Inspection inspect_run(const fs::path& path, bool verify) {
                  {"step", step},
                  {"max_steps", run.config.train.max_steps}};
   head.add({"attention", std::string(config::to_string(run.config.model.attention.kind))});
+  add_swaps(run.config, head, result.json);
   if (!run.train.empty()) {
     head.add({"tokens", core::human_count(static_cast<double>(run.train.back().tokens))});
     head.add({"last train loss", fmt::format("{:.4f} at step {}", run.train.back().loss, step)});
@@ -206,7 +213,7 @@ Inspection inspect_run(const fs::path& path, bool verify) {
   }
   Table table({Align::kLeft, Align::kRight, Align::kLeft});
   result.json["checkpoints"] = Json::array();
-  for (const checkpoint::Entry& entry : checkpoint::list(path)) {
+  for (const run::Checkpoint& entry : run::RunDirectory(path).complete_checkpoints()) {
     std::vector<std::string> faults;
     const std::string state = check(entry.directory, verify, faults);
     const uint64_t bytes = bytes_of_tree(entry.directory);

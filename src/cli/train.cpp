@@ -7,6 +7,8 @@
 #include "core/stop_signal.h"
 #include "parallel/communicator.h"
 #include "parallel/environment.h"
+#include "start/describe.h"
+#include "start/start.h"
 #include "train/trainer.h"
 
 #include <cstdio>
@@ -20,7 +22,7 @@ namespace ssgpt::cli {
 namespace {
 
 struct Arguments {
-  train::TrainOptions options;
+  start::Options options;
   std::string config;
   std::string run_directory;
   std::string resume;
@@ -37,7 +39,7 @@ std::optional<T> given(const std::string& text) {
 void run(const Arguments& arguments, const std::string& command_line) {
   const parallel::Environment environment = parallel::read_environment();
   if (arguments.dry_run && environment.rank != 0) return;  // nothing is trained, so nobody is needed
-  train::TrainOptions options = arguments.options;
+  start::Options options = arguments.options;
   options.config = given<std::filesystem::path>(arguments.config);
   options.run_directory = given<std::filesystem::path>(arguments.run_directory);
   options.resume = given<std::string>(arguments.resume);
@@ -46,8 +48,7 @@ void run(const Arguments& arguments, const std::string& command_line) {
     options.swap_attention = config::parse_attention_kind(arguments.swap_attention);
   }
   if (arguments.dry_run) {
-    parallel::Board alone;
-    fmt::print("{}\n", train::describe_plan(train::plan_run(options, alone), environment.world_size));
+    fmt::print("{}\n", start::describe(start::begin_alone(options), environment.world_size));
     return;
   }
   // Set where training begins, and left to the end of the process: launchers pass a signal to ranks that are
@@ -57,8 +58,7 @@ void run(const Arguments& arguments, const std::string& command_line) {
   train::TrainResult result;
   parallel::run_as_rank(environment, [&](parallel::Communicator& communicator) {
     share_cores(communicator.environment());
-    train::RunPlan plan = train::plan_run(options, communicator.board());
-    result = train::train(std::move(plan), command_line, communicator, stop_signal);
+    result = train::train(start::begin(options, communicator), command_line, communicator, stop_signal);
   });
   // torchrun would take any other code for a failure and start the workers again.
   if (result.stop_signal != 0) throw Stopped{environment.elastic_agent ? 0 : 128 + result.stop_signal};

@@ -160,4 +160,53 @@ std::string TextList::allowed() const {
   return fmt::format("a list of {}{}", elements, min_count > 0 ? ", at least one" : "");
 }
 
+// Each of the two keys once, and no other.
+std::optional<SwapAttention> SwapList::read_one(const YAML::Node& node) const {
+  std::optional<int64_t> step;
+  std::optional<AttentionKind> to;
+  for (const auto& item : node) {
+    if (!item.first.IsScalar()) return std::nullopt;
+    if (item.first.Scalar() == "at_step" && !step) {
+      step = at_step.read(item.second);
+    } else if (item.first.Scalar() == "kind" && !to) {
+      to = kind.read(item.second);
+    } else {
+      return std::nullopt;
+    }
+  }
+  if (!step || !to) return std::nullopt;
+  return SwapAttention{.at_step = *step, .kind = *to};
+}
+
+std::optional<SwapList::Value> SwapList::read(const YAML::Node& node) const {
+  Value list;
+  const bool of_nulls = node.IsMap() && std::all_of(node.begin(), node.end(),
+                                                    [](const auto& item) { return item.second.IsNull(); });
+  if (node.IsNull() || of_nulls) return list;
+  const auto add = [&](const YAML::Node& element) {
+    const auto swap = element.IsMap() ? read_one(element) : std::nullopt;
+    if (swap) list.push_back(*swap);
+    return swap.has_value();
+  };
+  if (!node.IsSequence()) return add(node) ? std::optional(std::move(list)) : std::nullopt;
+  for (const YAML::Node& element : node) {
+    if (!add(element)) return std::nullopt;
+  }
+  std::stable_sort(list.begin(), list.end(),
+                   [](const SwapAttention& a, const SwapAttention& b) { return a.at_step < b.at_step; });
+  return list;
+}
+std::string SwapList::write(const Value& value) const {
+  std::string text;
+  for (const SwapAttention& swap : value) {
+    text += fmt::format("{}{{at_step: {}, kind: {}}}", text.empty() ? "" : ", ", at_step.write(swap.at_step),
+                        kind.write(swap.kind));
+  }
+  return fmt::format("[{}]", text);
+}
+std::string SwapList::allowed() const {
+  return fmt::format("a list of {{at_step: {}, kind: {}}}, or one of them", at_step.allowed(),
+                     kind.allowed());
+}
+
 }  // namespace ssgpt::config

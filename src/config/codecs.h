@@ -5,6 +5,8 @@
 //   string allowed()                 "a number above 0"
 #pragma once
 
+#include "config/config.h"
+
 #include <array>
 #include <cstdint>
 #include <filesystem>
@@ -120,6 +122,20 @@ struct Choice {
     }
     return text;
   }
+};
+
+// A list of mappings {at_step, kind}, in any order; one mapping is a list of one. Null, and a mapping of
+// nulls as earlier versions wrote it, is an empty list.
+struct SwapList {
+  using Value = std::vector<SwapAttention>;
+  Integer<int64_t> at_step;
+  Choice<AttentionKind> kind;
+  std::optional<Value> read(const YAML::Node& node) const;
+  std::string write(const Value& value) const;
+  std::string allowed() const;
+
+ private:
+  std::optional<SwapAttention> read_one(const YAML::Node& node) const;
 };
 
 // A value, or a word that stands for none: "null" or "auto".

@@ -81,6 +81,18 @@ std::vector<std::string> parts_of(const std::string& name) {
 
 }  // namespace
 
+std::string_view to_string(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::kAuto:
+      return "auto";
+    case Dtype::kFloat32:
+      return "float32";
+    case Dtype::kBfloat16:
+      return "bfloat16";
+  }
+  SSGPT_CHECK(false, "dtype {} has no name", static_cast<int>(dtype));
+}
+
 std::string_view to_string(AttentionBackend backend) {
   switch (backend) {
     case AttentionBackend::kAuto:
@@ -181,6 +193,28 @@ std::string describe_keys() {
                         key.resume == ResumeRule::kMayChange ? "; a resume may change it" : "");
   }
   return text;
+}
+
+void add_swap(Config& config, const SwapAttention& swap) {
+  std::vector<SwapAttention>& swaps = config.train.swap_attention;
+  std::erase_if(swaps, [&](const SwapAttention& other) { return other.at_step == swap.at_step; });
+  const auto after = std::find_if(swaps.begin(), swaps.end(),
+                                  [&](const SwapAttention& other) { return other.at_step > swap.at_step; });
+  swaps.insert(after, swap);
+  AttentionKind kind = config.model.attention.kind;
+  std::erase_if(swaps, [&kind](const SwapAttention& other) {
+    const bool idle = other.kind == kind;
+    kind = other.kind;
+    return idle;
+  });
+}
+
+AttentionKind attention_kind(const Config& config, int64_t update) {
+  AttentionKind kind = config.model.attention.kind;
+  for (const SwapAttention& swap : config.train.swap_attention) {
+    if (swap.at_step < update) kind = swap.kind;
+  }
+  return kind;
 }
 
 int64_t accumulation_steps(const TrainConfig& train, int64_t num_ranks) {

@@ -26,6 +26,7 @@ const std::vector<std::string>& attention_kind_names();
 
 enum class Device { kAuto, kCpu, kCuda };
 enum class Dtype { kAuto, kFloat32, kBfloat16 };
+std::string_view to_string(Dtype dtype);  // "auto", "float32", "bfloat16"
 enum class AttentionBackend { kAuto, kCudnn, kFlash, kEfficient };
 std::string_view to_string(AttentionBackend backend);  // "auto", "cudnn", ...
 enum class ScheduleKind { kConstant, kCosine, kWsd };
@@ -66,9 +67,11 @@ struct DataConfig {
   DataFormat format = DataFormat::kPretrain;
 };
 
+// From the first update after step `at_step` on the model has this kind of attention.
 struct SwapAttention {
   int64_t at_step = 0;
   AttentionKind kind = AttentionKind::kSsmax;
+  bool operator==(const SwapAttention&) const = default;
 };
 
 struct TrainConfig {
@@ -80,7 +83,7 @@ struct TrainConfig {
   int64_t micro_batch_size = 0;
   double clip_grad_norm = 1.0;  // 0: no clipping
   bool deterministic = false;
-  std::optional<SwapAttention> swap_attention;
+  std::vector<SwapAttention> swap_attention;  // at rising steps
   OnNonfinite on_nonfinite = OnNonfinite::kStop;
   OnSpike on_spike = OnSpike::kWarn;
 };
@@ -172,6 +175,14 @@ std::vector<Difference> differences(const Config& before, const Config& after);
 
 // Where every key stands with its unit, default and range, as text for `ssgpt train --help`.
 std::string describe_keys();
+
+// Adds a swap to train.swap_attention, in its place by at_step. One at the same step gives way to it, and so
+// do those that change nothing any more.
+void add_swap(Config& config, const SwapAttention& swap);
+
+// The attention's kind in update number `update` (1 for the first): that of the last swap before it, else
+// model.attention.kind.
+AttentionKind attention_kind(const Config& config, int64_t update);
 
 // Micro-batches in a step of each rank: global_batch_size / (micro_batch_size * num_ranks). Throws
 // core::UsageError, naming numbers that would, where that does not divide.

@@ -19,7 +19,7 @@ constexpr ResumeRule kFixed = ResumeRule::kFixed;
 constexpr ResumeRule kMayChange = ResumeRule::kMayChange;
 constexpr int64_t kMaxSteps = 1'000'000'000;
 
-// `member(config)` points to the value; it is null in a const Config whose optional section is not set.
+// `member(config)` points to the value.
 template <typename Member, typename Codec>
 Key make_key(std::string name, Member member, Codec codec, ResumeRule resume, std::string meaning,
              bool required = false) {
@@ -42,8 +42,7 @@ Key make_key(std::string name, Member member, Codec codec, ResumeRule resume, st
     return value.has_value();
   };
   key.write = [member, codec](const Config& config) {
-    const auto* value = member(config);
-    return value != nullptr ? codec.write(*value) : std::string("null");
+    return codec.write(*member(config));
   };
   return key;
 }
@@ -51,31 +50,6 @@ Key make_key(std::string name, Member member, Codec codec, ResumeRule resume, st
 template <typename... Args>
 Key required(Args&&... args) {
   return make_key(std::forward<Args>(args)..., /*required=*/true);
-}
-
-template <typename T>
-struct SwapMember {
-  T SwapAttention::*field;
-  const T* operator()(const Config& config) const {
-    return config.train.swap_attention ? &((*config.train.swap_attention).*field) : nullptr;
-  }
-  T* operator()(Config& config) const {
-    if (!config.train.swap_attention) {
-      config.train.swap_attention.emplace();
-    }
-    return &((*config.train.swap_attention).*field);
-  }
-};
-
-// A member of train.swap_attention, which exists from its first key on; null leaves it as it is.
-template <typename T, typename Codec>
-Key swap_key(std::string name, T SwapAttention::*field, Codec codec, ResumeRule resume, std::string meaning) {
-  Key key = make_key(std::move(name), SwapMember<T>{field}, codec, resume, std::move(meaning));
-  key.allowed += " (null: no swap)";
-  key.read = [read = key.read](const YAML::Node& node, Config& config) {
-    return node.IsNull() || read(node, config);
-  };
-  return key;
 }
 
 Integer<int64_t> integer(int64_t min, int64_t max) {
@@ -147,8 +121,10 @@ void add_data(std::vector<Key>& keys) {
 
 void add_train(std::vector<Key>& keys) {
   const Choice<Device> device{{{"auto", Device::kAuto}, {"cpu", Device::kCpu}, {"cuda", Device::kCuda}}};
-  const Choice<Dtype> dtype{
-      {{"auto", Dtype::kAuto}, {"float32", Dtype::kFloat32}, {"bfloat16", Dtype::kBfloat16}}};
+  Choice<Dtype> dtype;
+  for (const Dtype one : {Dtype::kAuto, Dtype::kFloat32, Dtype::kBfloat16}) {
+    dtype.names.emplace_back(to_string(one), one);
+  }
   Choice<AttentionBackend> backend;
   for (const AttentionBackend one : {AttentionBackend::kAuto, AttentionBackend::kCudnn,
                                      AttentionBackend::kFlash, AttentionBackend::kEfficient}) {
@@ -173,10 +149,9 @@ void add_train(std::vector<Key>& keys) {
                 "largest global gradient norm; 0: no clipping"),
        make_key(SSGPT_MEMBER(train.deterministic), Boolean{}, kMayChange,
                 "the same bits in each run on a GPU; always so on a CPU"),
-       swap_key("train.swap_attention.at_step", &SwapAttention::at_step, integer(1, kMaxSteps), kMayChange,
-                "updates before the model changes its attention"),
-       swap_key("train.swap_attention.kind", &SwapAttention::kind, attention_kind(), kMayChange,
-                "kind of attention from then on"),
+       make_key(
+           SSGPT_MEMBER(train.swap_attention), SwapList{integer(0, kMaxSteps), attention_kind()}, kMayChange,
+           "updates after which the model changes its attention, and to what; --swap-attention adds one"),
        make_key(SSGPT_MEMBER(train.on_nonfinite),
                 Choice<OnNonfinite>{{{"stop", OnNonfinite::kStop}, {"skip", OnNonfinite::kSkip}}}, kMayChange,
                 "what a step without a finite loss and gradient norm does"),
@@ -303,6 +278,9 @@ std::string hint_for_unknown(std::string_view name) {
   }
   const std::string section = parent(name);
   const std::string word = last_part(name);
+  if (const Key* whole = find_key(section)) {
+    return fmt::format("{} is set as a whole, to {}", section, whole->allowed);
+  }
   std::vector<std::string> beside;
   for (const std::string& candidate : all) {
     if (parent(candidate) == section) {

@@ -36,11 +36,6 @@ class Rules {
     });
   }
 
-  bool given(std::string_view key) const {
-    const auto found = entries_.find(key);
-    return found != entries_.end() && !found->second.value.IsNull();
-  }
-
   // A fault of `key`, named with its value, at the place where it is set.
   template <typename... Args>
   void fault(std::string_view key, fmt::format_string<Args...> format, Args&&... args) {
@@ -95,14 +90,15 @@ void Rules::model() {
     }
   }
   if (sound({"model.attention.kind", "model.attention.scale_init", "model.attention.bias_init",
-             "train.swap_attention.kind"})) {
+             "train.swap_attention"})) {
     const auto needs_scale = [&](AttentionKind kind) {
       const bool has_bias = kind == AttentionKind::kSsmaxBias || kind == AttentionKind::kLearnedPn;
       return kind == AttentionKind::kSsmax || (has_bias && model.attention.bias_init == 0.0);
     };
-    const auto& swap = config_.train.swap_attention;
-    if (model.attention.scale_init == 0.0 &&
-        (needs_scale(model.attention.kind) || (swap && needs_scale(swap->kind)))) {
+    const std::vector<SwapAttention>& swaps = config_.train.swap_attention;
+    const bool swaps_need_scale =
+        std::any_of(swaps.begin(), swaps.end(), [&](const auto& swap) { return needs_scale(swap.kind); });
+    if (model.attention.scale_init == 0.0 && (needs_scale(model.attention.kind) || swaps_need_scale)) {
       fault("model.attention.scale_init",
             "must not be 0 without a bias: every score would be 0, and the queries and keys would not learn");
     }
@@ -158,22 +154,23 @@ void Rules::batch() {
   }
 }
 
+// A swap behind the last step is allowed: that is what a finished run has whose attention was swapped then.
 void Rules::swap() {
-  constexpr std::string_view kAtStep = "train.swap_attention.at_step";
-  constexpr std::string_view kKind = "train.swap_attention.kind";
-  const auto& swap = config_.train.swap_attention;
-  if (!swap || !sound({kAtStep, kKind})) {
-    return;
-  }
-  if (given(kAtStep) != given(kKind)) {
-    fault(given(kAtStep) ? kAtStep : kKind, "needs {} as well", given(kAtStep) ? kKind : kAtStep);
-    return;
-  }
-  if (sound({"train.max_steps"}) && swap->at_step >= config_.train.max_steps) {
-    fault(kAtStep, "must be below train.max_steps = {}", config_.train.max_steps);
-  }
-  if (sound({"model.attention.kind"}) && swap->kind == config_.model.attention.kind) {
-    fault(kKind, "is what model.attention.kind says already; a swap needs another kind");
+  constexpr std::string_view kSwaps = "train.swap_attention";
+  if (!sound({kSwaps, "model.attention.kind", "train.max_steps"})) return;
+  AttentionKind before = config_.model.attention.kind;
+  int64_t last_step = -1;
+  for (const SwapAttention& swap : config_.train.swap_attention) {
+    if (swap.at_step == last_step) {
+      fault(kSwaps, "two swaps at step {}; one step has one", swap.at_step);
+    } else if (swap.at_step > config_.train.max_steps) {
+      fault(kSwaps, "at_step {} is above train.max_steps = {}", swap.at_step, config_.train.max_steps);
+    } else if (swap.kind == before) {
+      fault(kSwaps, "at step {} the kind is {} already; a swap needs another kind", swap.at_step,
+            to_string(before));
+    }
+    last_step = swap.at_step;
+    before = swap.kind;
   }
 }
 

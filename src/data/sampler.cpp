@@ -45,4 +45,8 @@ int64_t WindowSampler::window(int64_t sample) const {
   return static_cast<int64_t>(value);
 }
 
+int64_t sampled_window(int64_t i, int64_t num_windows, int64_t available) {
+  return i * (available / num_windows) + i * (available % num_windows) / num_windows;
+}
+
 }  // namespace ssgpt::data

@@ -21,4 +21,8 @@ class WindowSampler {
   int half_bits_;
 };
 
+// Which of `available` windows is window i of a sample of `num_windows` (not more): they are spread evenly,
+// so that a small sample speaks for all of the text; where the sample is all of it, window i is i.
+int64_t sampled_window(int64_t i, int64_t num_windows, int64_t available);
+
 }  // namespace ssgpt::data

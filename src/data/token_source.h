@@ -41,6 +41,7 @@ class TokenShard {
 // Shards in the given order as one sequence.
 class TokenSource {
  public:
+  TokenSource() = default;  // of no shards
   explicit TokenSource(const std::vector<std::filesystem::path>& paths);
 
   int64_t num_tokens() const { return num_tokens_; }

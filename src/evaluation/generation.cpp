@@ -4,9 +4,9 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "evaluation/load_model.h"
+#include "start/data_sources.h"
 #include "tokenizer/text_stream.h"
 #include "tokenizer/tokenizer.h"
-#include "train/samples.h"
 
 #include <algorithm>
 
@@ -62,7 +62,7 @@ std::vector<int64_t> read_prompt(const GenerateOptions& options, const model::GP
   }
   if (!tokens.empty()) return tokens;
   const std::optional<int64_t> end =
-      train::end_of_document(spec.document_token_id, tokenizer ? &*tokenizer : nullptr);
+      start::end_of_document(spec.document_token_id, tokenizer ? &*tokenizer : nullptr);
   if (!end) {
     throw core::UsageError(
         "The prompt is empty, and {} does not say which token ends a document, to begin a new one behind it; "
@@ -157,7 +157,7 @@ GenerateReport generate_text(const GenerateOptions& options, const OnText& on_te
       .num_samples = options.num_samples,
       .stop_token = options.ignore_eos
                         ? std::nullopt
-                        : train::end_of_document(spec.document_token_id, tokenizer ? &*tokenizer : nullptr)};
+                        : start::end_of_document(spec.document_token_id, tokenizer ? &*tokenizer : nullptr)};
   Writer writer(tokenizer, report.prompt_tokens, options.num_samples, on_text);
   model::Generation result =
       model::generate(*loaded.model, report.prompt_tokens, generation,

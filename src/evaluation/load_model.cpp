@@ -2,7 +2,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
-#include "train/device.h"
+#include "start/choose_device.h"
 
 namespace ssgpt::evaluation {
 namespace {
@@ -24,10 +24,10 @@ model::Execution execution_of(const model::GPTSpec& spec, const Placement& place
   config.data.reset_at_document = spec.document_token_id.has_value();
   config.train.device = placement.device;
   config.train.dtype = placement.bfloat16 ? config::Dtype::kBfloat16 : config::Dtype::kFloat32;
-  train::resolve_by_rules(config);
+  start::resolve_by_rules(config);
   config::AttentionBackend& backend = config.train.attention_backend;
   if (backend == config::AttentionBackend::kAuto) backend = config::AttentionBackend::kFlash;  // unmeasured
-  return train::execution_of(config.train);
+  return start::execution_of(config.train);
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
 // Event messages are encoded by hand: field numbers are those of
 // tensorboard/compat/proto/{event,summary,tensor, tensor_shape}.proto.
+#include "metrics/tensorboard_sink.h"
+
 #include "core/error.h"
-#include "metrics/sinks.h"
 #include "metrics/tfrecord.h"
 
 #include <atomic>
@@ -156,10 +157,10 @@ TensorBoardSink::~TensorBoardSink() {
   ::close(impl_->descriptor);
 }
 
-void TensorBoardSink::write(const Record& record) {
+void TensorBoardSink::write(const run::MetricsLine& line) {
   Message summary;
-  for (const auto& [name, value] : record.values) summary.message(1, scalar_value(name, value));
-  impl_->append(event(record.time, record.step).message(5, summary));
+  for (const auto& [name, value] : line.values) summary.message(1, scalar_value(name, value));
+  impl_->append(event(line.time, line.step).message(5, summary));
 }
 
 void TensorBoardSink::write_text(int64_t step, const std::string& tag, const std::string& text) {

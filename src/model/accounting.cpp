@@ -153,9 +153,11 @@ MemoryEstimate estimate_memory(const config::Config& config, bool bf16, int64_t 
   estimate.snapshot = copied_bytes(device, count * kFp32Bytes) + 2 * copied_bytes(device, moments / 2);
   // The swapped weights and moments stand beside the live ones, and beside the copy that an earlier
   // checkpoint left.
-  const auto& swap = config.train.swap_attention;
-  if (swap && config.checkpoint.every > 0 && config.checkpoint.every <= swap->at_step)
-    estimate.swap = count * 3 * kFp32Bytes;
+  const auto follows_a_checkpoint = [&](const config::SwapAttention& swap) {
+    return config.checkpoint.every > 0 && config.checkpoint.every <= swap.at_step;
+  };
+  const std::vector<config::SwapAttention>& swaps = config.train.swap_attention;
+  if (std::any_of(swaps.begin(), swaps.end(), follows_a_checkpoint)) estimate.swap = count * 3 * kFp32Bytes;
   return estimate;
 }
 

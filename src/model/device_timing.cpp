@@ -1,7 +1,7 @@
 #include "model/device_timing.h"
 
 #include "core/check.h"
-#include "kernels/device.h"
+#include "device/index.h"
 
 #include <algorithm>
 #include <chrono>
@@ -33,7 +33,7 @@ class HostMarks : public DeviceMarks {
 
 class EventMarks : public DeviceMarks {
  public:
-  explicit EventMarks(at::Device device) : driver_(device.type()), device_(kernels::with_index(device)) {}
+  explicit EventMarks(at::Device device) : driver_(device.type()), device_(device::with_index(device)) {}
 
   size_t set() override {
     // Events of the default kind do not keep time.
@@ -62,7 +62,7 @@ class EventMarks : public DeviceMarks {
 void synchronize(at::Device device) {
   if (device.is_cpu()) return;
   const c10::impl::VirtualGuardImpl driver(device.type());
-  driver.synchronizeDevice(kernels::with_index(device).index());
+  driver.synchronizeDevice(device::with_index(device).index());
 }
 
 std::unique_ptr<DeviceMarks> make_marks(at::Device device) {

@@ -1,6 +1,6 @@
 #include "parallel/communication_clock.h"
 
-#include "kernels/device.h"
+#include "device/index.h"
 
 #include <algorithm>
 #include <limits>
@@ -26,7 +26,7 @@ double covered(const std::vector<Interval>& intervals) {
 
 StreamClock::StreamClock(at::Device device)
     : driver_(device.type()),
-      device_(kernels::with_index(device)),
+      device_(device::with_index(device)),
       watching_(driver_.getStreamFromGlobalPool(device_)) {}
 
 c10::Event StreamClock::event() {

@@ -253,25 +253,15 @@ bool Communicator::fail(const std::string& message) noexcept {
   return speaks;
 }
 
-void require_agreement(Board& board, const std::string& occasion, const std::vector<AgreedItem>& items) {
-  std::vector<std::string> differences;
-  for (const AgreedItem& item : items) {
-    const std::string expected =
-        board.from_rank_zero(fmt::format("{}/{}", occasion, item.name), [&] { return item.value; });
-    if (expected == item.value) continue;
-    differences.push_back(
-        item.difference
-            ? fmt::format("{}: {}", item.name, item.difference(expected, item.value))
-            : fmt::format("{}: {} on rank 0, {} on rank {}", item.name, expected, item.value, board.rank()));
-  }
+void agree(Board& board, std::string_view occasion, const std::vector<std::string>& differences) {
   if (!differences.empty()) {
     throw core::UsageError(
         "Rank {} does not do what rank 0 does: they differ in\n  {}\nAll ranks must run the same program on "
-        "the same "
-        "config and files.",
+        "the "
+        "same config and files.",
         board.rank(), fmt::join(differences, "\n  "));
   }
-  board.gather(occasion, "agreed");
+  board.gather(fmt::format("{} agreed", occasion), "yes");
 }
 
 void run_as_rank(const Environment& environment, const std::function<void(Communicator&)>& body) {

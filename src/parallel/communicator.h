@@ -73,17 +73,9 @@ class Communicator {
   std::unique_ptr<Impl> impl_;
 };
 
-// One value on which all ranks must agree, and how to say that two differ.
-struct AgreedItem {
-  std::string name;  // "the config"
-  std::string value;
-  std::function<std::string(const std::string& of_rank_zero, const std::string& own)> difference =
-      {};  // none: both values
-};
-
-// Throws core::UsageError on the ranks whose items differ from those of rank 0, naming rank and items;
-// returns on no rank before all agree (the others throw PeerFailure). All ranks, once for each `occasion`.
-void require_agreement(Board& board, const std::string& occasion, const std::vector<AgreedItem>& items);
+// Throws core::UsageError on a rank that has `differences` from rank 0, naming the rank and them; returns on
+// no rank before all have none (the others throw PeerFailure). All ranks, once for each `occasion`.
+void agree(Board& board, std::string_view occasion, const std::vector<std::string>& differences);
 
 // Runs `body` as one of the ranks that the environment says: connects, tells the others where it throws, and
 // waits for them at the end. Rethrows what `body` throws. Only rank 0 logs to the terminal; the others do so

@@ -17,14 +17,19 @@ std::string weights_checksum(const at::Tensor& flat) {
   return core::checksum_of({static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes()});
 }
 
-void require_equal_weights(Communicator& communicator, const at::Tensor& flat, int64_t step) {
+std::vector<int64_t> ranks_with_other_weights(Communicator& communicator, const at::Tensor& flat) {
   // Half of the digits: 64 bits fit the integers that ranks exchange.
   const auto checksum = static_cast<int64_t>(std::stoull(weights_checksum(flat).substr(0, 16), nullptr, 16));
   const std::vector<int64_t> checksums = communicator.gather(checksum);
-  std::vector<size_t> others;
+  std::vector<int64_t> others;
   for (size_t rank = 1; rank < checksums.size(); ++rank) {
-    if (checksums[rank] != checksums[0]) others.push_back(rank);
+    if (checksums[rank] != checksums[0]) others.push_back(static_cast<int64_t>(rank));
   }
+  return others;
+}
+
+void require_equal_weights(Communicator& communicator, const at::Tensor& flat, int64_t step) {
+  const std::vector<int64_t> others = ranks_with_other_weights(communicator, flat);
   if (others.empty()) return;
   throw core::RunError(
       "After step {} the weights of rank {} are not those of rank 0, bit for bit: the ranks no longer train "

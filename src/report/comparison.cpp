@@ -81,16 +81,26 @@ class Builder {
   void align(const std::optional<std::string>& window) {
     out_.grid = shared_stretches(runs_);
     out_.window = select_window(out_.grid, window);
-    out_.validation_steps = shared_validation_steps(runs_);
-    for (size_t i = 0; i < runs_.size(); ++i) {
-      const std::optional<std::string> mismatch = validation_mismatch(runs_[baseline_run_], runs_[i]);
-      if (!mismatch) continue;
-      out_.validation_steps.clear();
+    align_validations();
+  }
+
+  void align_validations() {
+    for (const RunData& run : runs_) {
+      if (run.config.data.sequence_length == runs_[baseline_run_].config.data.sequence_length) continue;
       out_.notes.push_back(
-          {true, fmt::format("Validation losses are not compared: {} between {} and {}.", *mismatch,
-                             runs_[baseline_run_].directory.string(), runs_[i].directory.string())});
-      break;
+          {true,
+           fmt::format("Validation losses are not compared: data.sequence_length differs between {} and {}.",
+                       runs_[baseline_run_].directory.string(), run.directory.string())});
+      return;
     }
+    SharedValidations shared = shared_validations(runs_);
+    out_.validation_steps = std::move(shared.steps);
+    if (shared.left_out == 0) return;
+    out_.notes.push_back(
+        {true, out_.validation_steps.empty()
+                   ? fmt::format("Validation losses are not compared: {}.", shared.reason)
+                   : fmt::format("Validation losses at {} of the shared steps are left out: {}.",
+                                 shared.left_out, shared.reason)});
   }
 
   void make_variants(const Options& options) {

@@ -32,20 +32,12 @@ std::vector<Note> coverage_notes(std::span<const RunData> runs, std::span<const 
           {false,
            fmt::format(
                "The last line of {} is torn (a run that was killed or is writing) and was passed over.",
-               (run.directory / "metrics.jsonl").string())});
+               run::RunDirectory(run.directory).metrics().string())});
     const auto missing = std::count_if(run.train.begin(), run.train.end(),
                                        [](const TrainPoint& p) { return std::isnan(p.loss); });
     if (missing > 0)
       notes.push_back({true, fmt::format("{} has {} lines without a finite training loss; they are left out.",
                                          name, missing)});
-    const auto replaced =
-        std::count_if(run.validation.begin(), run.validation.end(),
-                      [&run](const ValidationPoint& p) { return p.step <= run.validation_since; });
-    if (replaced > 0)
-      notes.push_back(
-          {true, fmt::format("{} has read another validation text, or another number of its windows, since "
-                             "step {}: its validation losses up to there ({}) are left out.",
-                             name, run.validation_since, replaced)});
   }
   if (shortest != longest) {
     notes.push_back({false, fmt::format("The runs log every {} to {} steps; they are compared over "

@@ -11,7 +11,7 @@
 namespace ssgpt::report {
 
 // Runs that go on beyond the shared steps, are not finished, have a torn last line, have losses that are not
-// finite, validated on something else before, or log at other steps. `grid`: the runs' shared_stretches, not
+// finite, or log at other steps. `grid`: the runs' shared_stretches, not
 // empty.
 std::vector<Note> coverage_notes(std::span<const RunData> runs, std::span<const Stretch> grid);
 

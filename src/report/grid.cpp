@@ -29,6 +29,23 @@ std::vector<int64_t> intersection(const std::vector<int64_t>& a, const std::vect
   return both;
 }
 
+// What the validation loss of `run` at `step`, which it has, is over.
+const std::string& data_at(const RunData& run, int64_t step) {
+  const auto point = std::lower_bound(run.validation.begin(), run.validation.end(), step,
+                                      [](const ValidationPoint& p, int64_t s) { return p.step < s; });
+  return point->data;
+}
+
+// Why two validation losses, over "<fingerprint>/<windows>", are not of the same text; none where they are.
+std::optional<std::string> validation_mismatch(const std::string& a, const std::string& b) {
+  if (a.empty() || b.empty()) return "an earlier version wrote losses that do not say what they are over";
+  if (a == b) return std::nullopt;
+  const auto fingerprint = [](const std::string& data) {
+    return data.substr(0, data.find('/'));
+  };
+  return fingerprint(a) == fingerprint(b) ? "the number of windows differs" : "the validation text differs";
+}
+
 std::optional<double> parse_fraction(std::string_view text) {
   const bool percent = text.ends_with('%');
   if (percent) text.remove_suffix(1);
@@ -88,16 +105,28 @@ std::vector<double> losses_on(const RunData& run, std::span<const Stretch> grid)
   return losses;
 }
 
-std::vector<int64_t> shared_validation_steps(std::span<const RunData> runs) {
+SharedValidations shared_validations(std::span<const RunData> runs) {
   const auto steps_of = [](const RunData& run) {
     std::vector<int64_t> steps;
-    for (const ValidationPoint& point : run.validation) {
-      if (point.step > run.validation_since) steps.push_back(point.step);
-    }
+    for (const ValidationPoint& point : run.validation) steps.push_back(point.step);
     return steps;
   };
-  std::vector<int64_t> shared = steps_of(runs.front());
-  for (const RunData& run : runs.subspan(1)) shared = intersection(shared, steps_of(run));
+  std::vector<int64_t> all = steps_of(runs.front());
+  for (const RunData& run : runs.subspan(1)) all = intersection(all, steps_of(run));
+  SharedValidations shared;
+  for (const int64_t step : all) {
+    const std::string& first = data_at(runs.front(), step);
+    std::optional<std::string> reason;
+    for (const RunData& run : runs) {
+      if (!reason) reason = validation_mismatch(first, data_at(run, step));
+    }
+    if (reason) {
+      ++shared.left_out;
+      shared.reason = *reason;
+    } else {
+      shared.steps.push_back(step);
+    }
+  }
   return shared;
 }
 

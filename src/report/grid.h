@@ -27,9 +27,13 @@ std::vector<Stretch> shared_stretches(std::span<const RunData> runs);
 // The mean loss of `run` over each stretch; NaN where a line in it was not finite.
 std::vector<double> losses_on(const RunData& run, std::span<const Stretch> grid);
 
-// Steps at which every run has a validation loss on what it validates on to its end: those after each run's
-// validation_since.
-std::vector<int64_t> shared_validation_steps(std::span<const RunData> runs);
+// Steps at which every run has a validation loss, and why some of them cannot be paired.
+struct SharedValidations {
+  std::vector<int64_t> steps;  // at which all losses are over the same windows of the same text
+  size_t left_out = 0;         // further steps at which all have one
+  std::string reason;          // why the last of these was left out
+};
+SharedValidations shared_validations(std::span<const RunData> runs);
 
 std::vector<double> validation_on(const RunData& run, std::span<const int64_t> steps);
 

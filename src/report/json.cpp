@@ -45,11 +45,8 @@ Json run_json(const RunResult& run, const std::string& variant) {
                  {"max_steps", config.train.max_steps},
                  {"log_every", config.log.every}};
   object["swaps"] = Json::array();
-  for (const config::SwapAttention& swap : swaps_of(run.data))
+  for (const config::SwapAttention& swap : config.train.swap_attention)
     object["swaps"].push_back({{"at_step", swap.at_step}, {"kind", config::to_string(swap.kind)}});
-  object["manual_swap"] = run.data.manual_swap ? Json{{"at_step", run.data.manual_swap->at_step},
-                                                      {"kind", config::to_string(run.data.manual_swap->kind)}}
-                                               : Json(nullptr);
   object["parent"] = run.data.parent.empty() ? Json(nullptr) : Json(run.data.parent);
   object["final_loss"] = run.loss.back();
   object["final_validation_loss"] = run.validation.empty() ? Json(nullptr) : Json(run.validation.back());

@@ -32,15 +32,6 @@ bool same_known_data(const RunData& a, const RunData& b) {
   return !a.data_fingerprint.empty() && a.data_fingerprint == b.data_fingerprint;
 }
 
-bool same_swaps(const RunData& a, const RunData& b) {
-  const auto equal = [](const config::SwapAttention& x, const config::SwapAttention& y) {
-    return x.at_step == y.at_step && x.kind == y.kind;
-  };
-  const std::vector<config::SwapAttention> first = swaps_of(a);
-  const std::vector<config::SwapAttention> second = swaps_of(b);
-  return std::equal(first.begin(), first.end(), second.begin(), second.end(), equal);
-}
-
 // A fork goes on from a checkpoint in the middle of a run; --init-from begins at step 0.
 bool is_fork(const RunData& run) {
   return !run.parent.empty() && run.first_step.value_or(run.train.front().first_step - 1) > 0;
@@ -66,7 +57,7 @@ bool is_material(const config::Difference& difference, const RunData& a, const R
   const std::string& key = difference.key;
   if (key == "run.name" || key == "run.seed") return false;
   if (key == "data.train" && same_known_data(a, b)) return false;
-  if (key.starts_with("train.swap_attention")) return !same_swaps(a, b);  // may change, yet changes the model
+  if (key == "train.swap_attention") return true;  // may change, yet changes the model
   if (key == "train.max_steps") {  // the last step shapes the learning rate, unless that is constant
     return a.config.optimizer.schedule.kind != config::ScheduleKind::kConstant;
   }
@@ -75,14 +66,8 @@ bool is_material(const config::Difference& difference, const RunData& a, const R
 
 bool same_settings(const RunData& a, const RunData& b) {
   const std::vector<config::Difference> all = config::differences(a.config, b.config);
-  return same_origin(a, b) && same_swaps(a, b) &&
-         std::none_of(all.begin(), all.end(),
-                      [&](const config::Difference& d) { return is_material(d, a, b); });
-}
-
-std::string manual_swap_text(const RunData& run) {
-  if (!run.manual_swap) return "none";
-  return fmt::format("{} at step {}", config::to_string(run.manual_swap->kind), run.manual_swap->at_step);
+  return same_origin(a, b) && std::none_of(all.begin(), all.end(),
+                                           [&](const config::Difference& d) { return is_material(d, a, b); });
 }
 
 // none: cannot be told.
@@ -101,18 +86,9 @@ int64_t step_tokens(const config::Config& config) {
 
 }  // namespace
 
-std::vector<config::SwapAttention> swaps_of(const RunData& run) {
-  std::vector<config::SwapAttention> swaps;
-  if (run.config.train.swap_attention) swaps.push_back(*run.config.train.swap_attention);
-  if (run.manual_swap) swaps.push_back(*run.manual_swap);
-  std::stable_sort(swaps.begin(), swaps.end(),
-                   [](const auto& a, const auto& b) { return a.at_step < b.at_step; });
-  return swaps;
-}
-
 std::string attention_title(const RunData& run) {
   std::string title = kind_title(run.config.model.attention.kind);
-  for (const config::SwapAttention& swap : swaps_of(run))
+  for (const config::SwapAttention& swap : run.config.train.swap_attention)
     title += fmt::format(" -> {} at step {}", kind_title(swap.kind), swap.at_step);
   return title;
 }
@@ -163,23 +139,6 @@ std::vector<Note> check_comparable(const RunData& baseline, const RunData& other
     notes.push_back({true, fmt::format("{} and {} were trained on different data: {}.", a, b, weak)});
   }
   return notes;
-}
-
-std::optional<std::string> validation_mismatch(const RunData& baseline, const RunData& other) {
-  const config::Config& a = baseline.config;
-  const config::Config& b = other.config;
-  const bool known = !baseline.validation_fingerprint.empty() && !other.validation_fingerprint.empty();
-  if (known && baseline.validation_fingerprint != other.validation_fingerprint)
-    return "the validation text differs";
-  if (!known && a.data.validation != b.data.validation) return "data.validation differs";
-  if (a.data.sequence_length != b.data.sequence_length) return "data.sequence_length differs";
-  const bool counted = baseline.validation_windows && other.validation_windows;
-  if (counted
-          ? baseline.validation_windows != other.validation_windows
-          : a.evaluate.batches * a.train.micro_batch_size != b.evaluate.batches * b.train.micro_batch_size) {
-    return "evaluate.batches times train.micro_batch_size, the number of windows, differs";
-  }
-  return std::nullopt;
 }
 
 std::vector<Variant> group_by_settings(std::span<const RunData> runs, std::vector<Note>& notes) {
@@ -255,9 +214,6 @@ std::vector<SettingDifference> setting_differences(const RunData& baseline, cons
     result.push_back(
         {difference.key, difference.before, difference.after, is_material(difference, baseline, candidate)});
   }
-  const std::string before = manual_swap_text(baseline);
-  const std::string after = manual_swap_text(candidate);
-  if (before != after) result.push_back({"manual_swap", before, after, !same_swaps(baseline, candidate)});
   if (baseline.parent != candidate.parent) {
     const bool material = !same_origin(baseline, candidate) && !is_fork_of(candidate, baseline) &&
                           !is_fork_of(baseline, candidate);
@@ -272,9 +228,7 @@ bool attention_alone_differs(std::span<const SettingDifference> differences) {
   for (const SettingDifference& difference : differences) {
     if (!difference.material) continue;
     const std::string& key = difference.key;
-    if (!key.starts_with("model.attention") && !key.starts_with("train.swap_attention") &&
-        key != "manual_swap")
-      return false;
+    if (!key.starts_with("model.attention") && key != "train.swap_attention") return false;
     any = true;
   }
   return any;

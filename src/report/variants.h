@@ -26,8 +26,8 @@ struct Variant {
 };
 
 struct SettingDifference {
-  // Of the config, or "manual_swap" (a swap by --swap-attention), or "parent": the checkpoint that a run
-  // began at, immaterial where one run is a fork of the other, which shares its steps before.
+  // Of the config, or "parent": the checkpoint that a run began at, immaterial where one run is a fork of the
+  // other, which shares its steps before.
   std::string key;
   std::string baseline;
   std::string candidate;
@@ -38,10 +38,6 @@ struct SettingDifference {
 // another vocabulary or tokenizer, or another number of tokens a step. Otherwise returns what weakens the
 // pairing.
 std::vector<Note> check_comparable(const RunData& baseline, const RunData& other);
-
-// Why the validation losses of the two are not of the same text; none where they are. The text is told by
-// its fingerprint, and by its paths where a run has none.
-std::optional<std::string> validation_mismatch(const RunData& baseline, const RunData& other);
 
 // Groups runs that differ in seed alone, in order of first appearance. Where that leaves a single group, each
 // run is a variant of its own. Runs that repeat settings, beginning and seed of an earlier one are left out,
@@ -55,9 +51,6 @@ std::vector<SettingDifference> setting_differences(const RunData& baseline, cons
 
 // True where attention (its kind, its initial values, a swap) is all that differs.
 bool attention_alone_differs(std::span<const SettingDifference> differences);
-
-// The swaps of a run, by config or by hand, in the order of their steps: at_step is the last step before one.
-std::vector<config::SwapAttention> swaps_of(const RunData& run);
 
 std::string attention_title(const RunData& run);  // "SSMax", "Softmax -> SSMax at step 1000"
 

@@ -6,8 +6,7 @@
 #include "metrics/console.h"
 #include "model/accounting.h"
 #include "model/device_timing.h"
-#include "train/device.h"
-#include "train/run_directory.h"
+#include "start/choose_device.h"
 
 #include <algorithm>
 #include <chrono>
@@ -77,33 +76,34 @@ double seconds_since_epoch() {
 
 }  // namespace
 
-Recorder::Recorder(const config::Config& config, const model::GPT& model,
-                   const std::filesystem::path& run_directory, const checkpoint::TrainerState& state,
-                   bool has_earlier_points, parallel::Communicator& communicator)
+Recorder::Recorder(const config::Config& config, const model::GPT& model, const run::RunDirectory& directory,
+                   const checkpoint::TrainerState& state, bool has_earlier_points,
+                   parallel::Communicator& communicator)
     : config_(config),
       communicator_(communicator),
       execution_(model.execution()),
       flops_per_token_(model::flops_per_token(config.model, config.data.sequence_length)),
-      measures_product_(is_worth_measuring(flops_to_come(config, state.step), execution_.device)),
+      measures_product_(start::is_worth_measuring(flops_to_come(config, state.step), execution_.device)),
       gemm_share_([this] { return measure_product(); }),
-      spec_sheet_flops_(spec_sheet_flops(config.train, communicator)),
+      spec_sheet_flops_(start::spec_sheet_flops(config.train, communicator)),
       live_(communicator.is_main() && core::stderr_is_terminal()),
       figures_({.max_steps = config.train.max_steps}),
       meters_(at::zeros({3}, at::TensorOptions(model.execution().device).dtype(at::kDouble))),
       step_(state.step),
-      tokens_(state.tokens) {
+      tokens_(state.tokens),
+      last_line_step_(state.last_line_step) {
   smoothed_.restore({.value = state.smoothed_loss, .weight = state.smoothed_weight});
   meters_.select(0, kLossSum).fill_(own_part(state.loss_sums, communicator));
   meters_.select(0, kLossCount).fill_(static_cast<double>(state.loss_steps));
   if (!communicator.is_main()) return;
-  jsonl_ = std::make_unique<metrics::JsonlSink>(metrics_path(run_directory));
+  metrics_ = std::make_unique<run::LineWriter>(directory.metrics());
   if (config.log.tensorboard) {
     tensorboard_ =
-        std::make_unique<metrics::TensorBoardSink>(run_directory, has_earlier_points ? state.step : -1);
+        std::make_unique<metrics::TensorBoardSink>(directory.path(), has_earlier_points ? state.step : -1);
     tensorboard_->write_text(state.step, "config", fmt::format("```yaml\n{}```", config::dump(config)));
   }
   if (!config.evaluate.samples.prompts.empty()) {
-    samples_ = std::make_unique<metrics::JsonlSink>(samples_path(run_directory));
+    samples_ = std::make_unique<run::LineWriter>(directory.samples());
   }
   if (spec_sheet_flops_) {
     core::log::info("MFU counts {:.1f} MFLOP a token against {:.0f} TFLOP/s, the peak of the spec sheet{}.",
@@ -168,6 +168,8 @@ void Recorder::add_training_figures(const StepResult& result, model::GPT& model)
     warn_of_spike(loss, result.step);
     smoothed_.add(loss);
     values.emplace_back("train/loss", loss);
+    line_.steps = run::StepRange{.first = last_line_step_ + 1, .last = result.step};
+    last_line_step_ = result.step;
   }
   meters_.slice(0, kLossSum, kLossCount + 1).zero_();
   values.emplace_back("train/lr", result.learning_rate);
@@ -198,7 +200,7 @@ void Recorder::add_speed() {
 // On all ranks at once. The time is none of the training's.
 double Recorder::measure_product() {
   pause();
-  const std::vector<double> flops = communicator_.gather_double(measure_peak_flops_if_room(execution_));
+  const std::vector<double> flops = communicator_.gather_double(start::measure_peak_flops_if_room(execution_));
   resume();
   const bool everywhere = std::find(flops.begin(), flops.end(), 0.0) == flops.end();
   const double sum = everywhere ? sum_in_order(flops) : 0.0;
@@ -244,8 +246,9 @@ void Recorder::warn_of_spike(double loss, int64_t step) {
   if (communicator_.is_main()) core::log::warning("{}", message);
 }
 
-void Recorder::record_validation(const WindowLoss& validation) {
+void Recorder::record_validation(const WindowLoss& validation, const std::string& data) {
   has_line_ = true;
+  line_.validation_data = data;
   line_.values.emplace_back("validation/loss", validation.loss);
 }
 
@@ -254,7 +257,7 @@ void Recorder::record_samples(const std::vector<TextSample>& samples) {
     const TextSample& sample = samples[i];
     core::log::info("Step {}: \"{}\" ->{}{}", step_, on_one_line(sample.prompt),
                     sample.text.starts_with(' ') ? "" : " ", on_one_line(sample.text));
-    samples_->write(metrics::TextRecord{.step = step_, .prompt = sample.prompt, .text = sample.text});
+    samples_->write(run::SampleLine{.step = step_, .prompt = sample.prompt, .text = sample.text});
     if (tensorboard_) {
       // A code block of Markdown keeps blanks and line breaks.
       tensorboard_->write_text(step_, fmt::format("samples/{}", i),
@@ -272,7 +275,7 @@ void Recorder::write_line(bool notable) {
   line_.step = step_;
   line_.tokens = tokens_;
   line_.time = seconds_since_epoch();
-  if (jsonl_) jsonl_->write(line_);
+  if (metrics_) metrics_->write(line_);
   if (tensorboard_) {
     tensorboard_->write(line_);
     tensorboard_->flush();
@@ -305,6 +308,7 @@ void Recorder::write_line(bool notable) {
 void Recorder::save_state(checkpoint::TrainerState& state) {
   state.step = step_;
   state.tokens = tokens_;
+  state.last_line_step = last_line_step_;
   state.loss_sums = communicator_.gather_double(meters_.select(0, kLossSum).item<double>());
   state.loss_steps = static_cast<int64_t>(meters_.select(0, kLossCount).item<double>());
   state.smoothed_loss = smoothed_.state().value;
@@ -312,7 +316,7 @@ void Recorder::save_state(checkpoint::TrainerState& state) {
 }
 
 void Recorder::flush() {
-  if (jsonl_) jsonl_->sync();
+  if (metrics_) metrics_->sync();
   if (samples_) samples_->sync();
   if (tensorboard_) tensorboard_->flush();
 }

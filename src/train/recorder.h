@@ -7,14 +7,15 @@
 #include "metrics/gemm_share.h"
 #include "metrics/live_line.h"
 #include "metrics/meters.h"
-#include "metrics/sinks.h"
+#include "metrics/tensorboard_sink.h"
 #include "parallel/communicator.h"
+#include "run/directory.h"
+#include "run/metrics_line.h"
 #include "train/samples.h"
 #include "train/training_step.h"
 #include "train/validation.h"
 
 #include <cstdint>
-#include <filesystem>
 #include <memory>
 #include <optional>
 
@@ -29,7 +30,7 @@ class Recorder {
   // products are measured. `state`: of the checkpoint that the run goes on from; a new one has step 0.
   // `has_earlier_points`: the directory has event files of TensorBoard with points that may lie beyond that
   // step.
-  Recorder(const config::Config& config, const model::GPT& model, const std::filesystem::path& run_directory,
+  Recorder(const config::Config& config, const model::GPT& model, const run::RunDirectory& directory,
            const checkpoint::TrainerState& state, bool has_earlier_points,
            parallel::Communicator& communicator);
 
@@ -40,8 +41,9 @@ class Recorder {
   // first such step.
   void record(const StepResult& result, model::GPT& model);
 
-  // Adds the validation loss to the step's line. Between pause() and resume() no time counts as training.
-  void record_validation(const WindowLoss& validation);
+  // Adds the validation loss, over `data` (DataSources::validation_label), to the step's line. Between
+  // pause() and resume() no time counts as training.
+  void record_validation(const WindowLoss& validation, const std::string& data);
   // Hands the texts that the model wrote after this step to the log, samples.jsonl and TensorBoard.
   void record_samples(const std::vector<TextSample>& samples);
   void pause();
@@ -74,8 +76,8 @@ class Recorder {
   const bool measures_product_;
   metrics::GemmShare gemm_share_;
   const std::optional<double> spec_sheet_flops_;  // per second, of all ranks together
-  std::unique_ptr<metrics::JsonlSink> jsonl_;     // on rank 0, as are the others
-  std::unique_ptr<metrics::JsonlSink> samples_;   // where there are prompts
+  std::unique_ptr<run::LineWriter> metrics_;    // on rank 0, as are the others
+  std::unique_ptr<run::LineWriter> samples_;  // where there are prompts
   std::unique_ptr<metrics::TensorBoardSink> tensorboard_;
   metrics::ThroughputMeter throughput_;
   metrics::LiveLine live_;
@@ -89,10 +91,11 @@ class Recorder {
   // part; how many they are; and the number of the first step that was not finite since the last check (0:
   // none).
   at::Tensor meters_;
-  metrics::Record line_;
+  run::MetricsLine line_;
   bool has_line_ = false;
   int64_t step_ = 0;
   int64_t tokens_ = 0;
+  int64_t last_line_step_ = 0;  // of the last line with a training loss
 };
 
 }  // namespace ssgpt::train

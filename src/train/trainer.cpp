@@ -7,17 +7,16 @@
 #include "core/profile.h"
 #include "core/stop_signal.h"
 #include "data/loader.h"
+#include "device/gpu.h"
 #include "kernels/cuda/nvtx.h"
 #include "parallel/error_text.h"
 #include "parallel/weights_check.h"
-#include "train/data_sources.h"
-#include "train/device.h"
-#include "train/gpu.h"
-#include "train/plan_text.h"
+#include "start/choose_device.h"
+#include "start/describe.h"
+#include "start/run_files.h"
+#include "train/phases.h"
 #include "train/recorder.h"
-#include "train/run_directory.h"
 #include "train/samples.h"
-#include "train/start.h"
 #include "train/training_step.h"
 #include "train/validation.h"
 
@@ -26,21 +25,20 @@
 #include <optional>
 #include <utility>
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace ssgpt::train {
 namespace {
 
-namespace fs = std::filesystem;
 using Scope = metrics::PhaseTimers::Scope;
 
-static_assert(parallel::Communicator::kStepsAhead == static_cast<int64_t>(StepPacer::kLead));
+static_assert(parallel::Communicator::kStepsAhead == static_cast<int64_t>(device::StepPacer::kLead));
 
 class Trainer {
  public:
-  // The run directory must be there, and the communicator open.
-  Trainer(const RunPlan& plan, DataSources sources, Start start, parallel::Communicator& communicator,
-          const core::StopSignal& stop);
+  // The run directory must be there, and the communicator open. `training_step` holds the weights of `start`.
+  Trainer(start::Start start, std::unique_ptr<TrainingStep> training_step,
+          parallel::Communicator& communicator, const core::StopSignal& stop);
   TrainResult run();
 
  private:
@@ -59,17 +57,18 @@ class Trainer {
 
   const config::Config config_;
   parallel::Communicator& communicator_;
-  const DataSources sources_;
+  const start::DataSources data_;
   const model::Execution execution_;
   const data::WindowSampler sampler_;
   const SampleWriter sample_writer_;
+  const std::string validation_label_;
   checkpoint::TrainerState state_;
   std::unique_ptr<TrainingStep> training_step_;
   Recorder recorder_;
   data::BatchLoader loader_;
   checkpoint::Writer writer_;
   const core::StopSignal& stop_;
-  StepPacer pacer_;
+  device::StepPacer pacer_;
   metrics::PhaseTimers timers_ = make_phase_timers();
   const bool saves_first_;  // a run that began from a checkpoint of another has one of its own from the start
   int64_t step_ = 0;        // finished updates
@@ -77,28 +76,29 @@ class Trainer {
   int stop_signal_ = 0;     // that the ranks agreed on
 };
 
-Trainer::Trainer(const RunPlan& plan, DataSources sources, Start start, parallel::Communicator& communicator,
-                 const core::StopSignal& stop)
-    : config_(plan.config),
+Trainer::Trainer(start::Start start, std::unique_ptr<TrainingStep> training_step,
+                 parallel::Communicator& communicator, const core::StopSignal& stop)
+    : config_(start.config),
       communicator_(communicator),
-      sources_(std::move(sources)),
-      execution_(execution_of(plan.config.train)),
-      sampler_(plan.config.run.seed, sources_.num_windows),
-      sample_writer_(plan.config, sources_.document_token_id),
+      data_(std::move(start.data)),
+      execution_(start::execution_of(config_.train)),
+      sampler_(config_.run.seed, data_.num_windows),
+      sample_writer_(config_, data_),
+      validation_label_(data_.validation ? data_.validation_label() : ""),
       state_(std::move(start.state)),
-      training_step_(std::move(start.training_step)),
-      recorder_(plan.config, training_step_->model(), plan.run_directory, state_,
-                /*has_earlier_points=*/plan.mode == StartMode::kContinue || plan.restarts, communicator),
-      loader_(sources_.training, sampler_,
-              loader_options(plan.config, plan.first_step, communicator.rank(), communicator.world_size())),
-      writer_(plan.run_directory,
+      training_step_(std::move(training_step)),
+      recorder_(config_, training_step_->model(), start.directory, state_,
+                /*has_earlier_points=*/!start.is_new_run() || start.restarts, communicator),
+      loader_(data_.training, sampler_,
+              start::loader_options(config_, state_.step, communicator.rank(), communicator.world_size())),
+      writer_(start.directory,
               {.keep_last = config_.checkpoint.keep_last, .keep_every = config_.checkpoint.keep_every},
               config_.checkpoint.async, config_.checkpoint.verify, communicator.make_board()),
       stop_(stop),
       pacer_(execution_.device),
-      saves_first_(plan.mode == StartMode::kFork || plan.mode == StartMode::kInitFrom),
-      step_(plan.first_step),
-      saved_step_(plan.first_step) {}
+      saves_first_(start.mode == start::Mode::kFork || start.mode == start::Mode::kInitFrom),
+      step_(state_.step),
+      saved_step_(state_.step) {}
 
 TrainResult Trainer::run() {
   try {
@@ -147,7 +147,7 @@ void Trainer::take_step() {
 }
 
 bool Trainer::evaluation_due() const {
-  return sources_.validation && (step_ % config_.evaluate.every == 0 || done());
+  return data_.validation && (step_ % config_.evaluate.every == 0 || done());
 }
 
 bool Trainer::checkpoint_due() const {
@@ -159,7 +159,7 @@ bool Trainer::checkpoint_due() const {
 // kind.
 void Trainer::swap_if_due() {
   const config::AttentionKind held = training_step_->model().spec().config.attention.kind;
-  const config::AttentionKind wanted = kind_of_update(config_, state_.manual_swap, step_ + 1);
+  const config::AttentionKind wanted = config::attention_kind(config_, step_ + 1);
   if (wanted == held) return;
   recorder_.pause();
   core::log::info("Step {}: the attention is swapped from {} to {}.", step_, to_string(held),
@@ -170,7 +170,7 @@ void Trainer::swap_if_due() {
       checkpoint::with_attention(snapshot_of(training_step_->whole_state()), attention);
   training_step_.reset();  // before the next is allocated
   malloc_trim(0);          // the holes between what lives on would stay resident beside the new one
-  release_cached_memory(execution_.device);
+  device::release_cached_memory(execution_.device);
   training_step_ = std::make_unique<TrainingStep>(config_, swapped.spec, execution_, communicator_);
   training_step_->load(swapped.flat);
   recorder_.resume();
@@ -180,9 +180,10 @@ void Trainer::evaluate() {
   recorder_.pause();
   {
     const Scope timing = scope(Phase::kEvaluate);
-    recorder_.record_validation(mean_window_loss(training_step_->model(), *sources_.validation,
-                                                 sources_.validation_windows, config_.train.micro_batch_size,
-                                                 communicator_));
+    recorder_.record_validation(
+        mean_window_loss(training_step_->model(), *data_.validation, data_.validation_windows,
+                         config_.train.micro_batch_size, communicator_),
+        validation_label_);
     if (communicator_.is_main()) write_samples();
   }
   recorder_.resume();
@@ -225,13 +226,37 @@ checkpoint::Snapshot Trainer::snapshot_of(checkpoint::FlatState flat) const {
           .tokenizer = config_.data.tokenizer};
 }
 
-// Throws for a prompt that cannot be continued, before anything is made.
-void check_samples(const config::Config& config, const DataSources& sources) {
-  SampleWriter(config, sources.document_token_id);
+void warn_of_memory(const start::Start& start, int64_t num_ranks) {
+  if (start.config.train.device != config::Device::kCuda) return;
+  const auto warning = start::memory_warning(start::plan_memory(start, num_ranks), device::free_gpu_memory());
+  if (warning) core::log::warning("{}", *warning);
 }
 
-void warn_of_memory(const MemoryPlan& memory) {
-  if (const auto warning = memory_warning(memory, free_gpu_memory())) core::log::warning("{}", *warning);
+// Moves the weights of `start` into the model that trains, or gives it its initial values.
+std::unique_ptr<TrainingStep> make_training_step(start::Start& start, parallel::Communicator& communicator) {
+  auto training_step = std::make_unique<TrainingStep>(start.config, start.spec(),
+                                                      start::execution_of(start.config.train), communicator);
+  if (start.weights) {
+    training_step->load(*start.weights);
+    start.weights.reset();
+  } else {
+    training_step->model().parameters().initialize(start.config.run.seed);
+    training_step->model().parameters().refresh_compute();
+  }
+  return training_step;
+}
+
+// Where ranks have disks of their own, a checkpoint of one name need not be one checkpoint.
+void require_equal_start(const start::Start& start, model::GPT& model, parallel::Communicator& communicator) {
+  if (communicator.world_size() == 1) return;  // spares the checksum of all weights
+  const std::vector<int64_t> others =
+      parallel::ranks_with_other_weights(communicator, model.parameters().flat_master());
+  if (others.empty()) return;
+  throw core::UsageError(
+      "Rank {} does not do what rank 0 does: its initial weights differ, bit for bit{}. All ranks must run "
+      "the "
+      "same program on the same config and files.",
+      fmt::join(others, ", "), start.checkpoint ? ", in " + start.checkpoint->string() : "");
 }
 
 // Freed memory stays with the process: the attention kernel allocates its outputs at every call, and fresh
@@ -243,54 +268,38 @@ void keep_freed_memory() {
 
 }  // namespace
 
-TrainResult train(RunPlan plan, const std::string& command_line, parallel::Communicator& communicator,
+TrainResult train(start::Start start, const std::string& command_line, parallel::Communicator& communicator,
                   std::optional<core::StopSignal>& stop_signal) {
-  keep_freed_memory();
-  if (plan.mode == StartMode::kContinue && plan.first_step == plan.config.train.max_steps) {
+  const run::RunDirectory directory = start.directory;
+  if (start.is_complete()) {
     core::log::info("{} is complete: {} of {} steps are done. Raise train.max_steps to train on.",
-                    plan.run_directory.string(), plan.first_step, plan.config.train.max_steps);
-    return {.step = plan.first_step, .stop_signal = 0};
+                    directory.path().string(), start.state.step, start.config.train.max_steps);
+    return {.step = start.state.step, .stop_signal = 0};
   }
-  communicator.set_timeout(plan.config.parallel.timeout_s);
-  DataSources sources = open_data(plan.config);
-  resolve_together(plan.config, communicator);
-  check_samples(plan.config, sources);
-  const std::optional<GpuDescription> gpu = gpu_of(plan.config.train);
-  if (gpu) warn_of_memory(plan_memory(plan, communicator.world_size()));
-  Start start = make_start(plan, sources, communicator);
-  require_same_start(plan, sources, start, communicator.board());
-  std::optional<RunLock> lock;
+  keep_freed_memory();
+  const int64_t num_ranks = communicator.world_size();
+  warn_of_memory(start, num_ranks);
+  std::unique_ptr<TrainingStep> training_step = make_training_step(start, communicator);
+  communicator.open(start::execution_of(start.config.train).device, start.config.parallel.timeout_s);
+  require_equal_start(start, training_step->model(), communicator);
+  std::optional<run::Lock> lock;
   communicator.board().from_rank_zero("run directory", [&] {
-    core::create_writable_directory(plan.run_directory);
-    lock.emplace(plan.run_directory);
-    prepare_run_directory(plan, sources, start, command_line, communicator.world_size());
-    return plan.run_directory.string();
+    core::create_writable_directory(directory.path());
+    lock.emplace(directory);
+    start::prepare_run_files(start, command_line, num_ranks);
+    return directory.path().string();
   });
-  if (!communicator.is_main()) core::log::add_file(log_path(plan.run_directory));
-  if (communicator.is_main()) {
-    core::log::info("{}", start_text(plan, sources, communicator.world_size(), gpu,
-                                     plan_memory(plan, communicator.world_size())));
-  }
-  communicator.open(execution_of(plan.config.train).device, plan.config.parallel.timeout_s);
-  Trainer trainer(plan, std::move(sources), std::move(start), communicator, stop_signal.emplace());
+  if (!communicator.is_main()) core::log::add_file(directory.log());
+  if (communicator.is_main()) core::log::info("{}", start::start_text(start, num_ranks));
+  Trainer trainer(std::move(start), std::move(training_step), communicator, stop_signal.emplace());
   const TrainResult result = trainer.run();
   if (result.stop_signal != 0) {
     core::log::info("Stopped by signal {} after step {}; saved. Continue with --resume auto.",
                     result.stop_signal, result.step);
   } else {
-    core::log::info("Done: {} steps. Results are in {}.", result.step, plan.run_directory.string());
+    core::log::info("Done: {} steps. Results are in {}.", result.step, directory.path().string());
   }
   return result;
-}
-
-std::string describe_plan(RunPlan plan, int64_t num_ranks) {
-  const DataSources sources = open_data(plan.config);
-  resolve_device_and_dtype(plan.config);
-  if (plan.checkpoint) read_start(plan, sources);
-  check_samples(plan.config, sources);
-  config::accumulation_steps(plan.config.train, num_ranks);
-  return config::dump(plan.config) + "\n" +
-         start_text(plan, sources, num_ranks, gpu_of(plan.config.train), plan_memory(plan, num_ranks));
 }
 
 }  // namespace ssgpt::train

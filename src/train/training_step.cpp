@@ -33,11 +33,6 @@ model::Execution with_granule(model::Execution execution, int64_t world_size) {
 
 }  // namespace
 
-metrics::PhaseTimers make_phase_timers() {
-  return metrics::PhaseTimers(
-      {"fetch", "forward and backward", "reduce", "clip", "update", "evaluate", "checkpoint"});
-}
-
 TrainingStep::TrainingStep(const config::Config& config, const model::GPTSpec& spec,
                            const model::Execution& execution, parallel::Communicator& communicator)
     : config_(config),

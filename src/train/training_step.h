@@ -11,6 +11,7 @@
 #include "parallel/communicator.h"
 #include "parallel/gradient_reduction.h"
 #include "train/batch.h"
+#include "train/phases.h"
 
 #include <cstdint>
 #include <memory>
@@ -29,10 +30,6 @@ struct StepResult {
   at::Tensor grad_norm;      // fp64: of the mean gradient, before clipping
   at::Tensor update_factor;  // fp32: not finite where the update was skipped
 };
-
-// The phases of a step and of the loop around it, by which the trainer reports where time went.
-enum class Phase : size_t { kFetch, kForwardBackward, kReduce, kClip, kUpdate, kEvaluate, kCheckpoint };
-metrics::PhaseTimers make_phase_timers();
 
 class TrainingStep {
  public:

@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "core/error.h"
+#include "data/sampler.h"
 #include "train/batch.h"
 
 #include <algorithm>
@@ -38,10 +39,6 @@ WindowLoss mean_of_windows(const at::Tensor& sums, int64_t length) {
 
 }  // namespace
 
-int64_t sampled_window(int64_t i, int64_t num_windows, int64_t available) {
-  return i * (available / num_windows) + i * (available % num_windows) / num_windows;
-}
-
 WindowLoss mean_window_loss(model::GPT& model, const data::TokenSource& source, int64_t num_windows,
                             int64_t batch_size, parallel::Communicator& communicator) {
   const int64_t length = model.spec().sequence_length;
@@ -62,7 +59,7 @@ WindowLoss mean_window_loss(model::GPT& model, const data::TokenSource& source, 
     tokens.resize(static_cast<size_t>(rows * (length + 1)));
     for (int64_t row = 0; row < rows; ++row) {
       const auto offset = static_cast<size_t>(row * (length + 1));
-      source.read(sampled_window(first + row, num_windows, available) * length,
+      source.read(data::sampled_window(first + row, num_windows, available) * length,
                   std::span(tokens).subspan(offset, static_cast<size_t>(length + 1)),
                   model.spec().config.vocab_size);
     }

@@ -15,10 +15,6 @@ struct WindowLoss {
   int64_t tokens = 0;    // predicted tokens
 };
 
-// Which of `available` windows is window i of a sample of `num_windows` (not more): they are spread evenly,
-// so that a small sample speaks for all of the text; where the sample is all of it, window i is i.
-int64_t sampled_window(int64_t i, int64_t num_windows, int64_t available);
-
 // Loss over `num_windows` windows of `source`, spread evenly: window w predicts tokens w T + 1 ... (w + 1) T,
 // T = sequence_length of the model. Batches of `batch_size` rows; the sum is in fp64 over windows in order.
 // All ranks of the communicator, which share the batches out and come to the same result, bit for bit that of

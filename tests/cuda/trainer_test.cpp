@@ -2,14 +2,17 @@
 // to, and that it goes on where a CPU or a GPU saved.
 #include "train/trainer.h"
 
+#include "checkpoint/checkpoint.h"
 #include "core/file.h"
 #include "core/temporary_directory.h"
+#include "device/gpu.h"
 #include "gpu_support.h"
 #include "model/device_timing.h"
-#include "train/data_sources.h"
-#include "train/device.h"
-#include "train/gpu.h"
-#include "train/plan_text.h"
+#include "run/metrics_line.h"
+#include "start/choose_device.h"
+#include "start/data_sources.h"
+#include "start/describe.h"
+#include "start/start.h"
 #include "train/recorder.h"
 #include "train/training_step.h"
 
@@ -29,7 +32,6 @@
 #include <c10/cuda/CUDAStream.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 namespace ssgpt::train {
 namespace {
@@ -103,19 +105,20 @@ class Loop {
  public:
   Loop(config::Config config, const fs::path& run_directory)
       : config_(resolved(std::move(config))),
-        sources_(open_data(config_)),
+        sources_(start::open_data(config_)),
         sampler_(config_.run.seed, sources_.num_windows),
         step_(config_,
               {.config = config_.model,
                .sequence_length = config_.data.sequence_length,
                .document_token_id =
                    config_.data.reset_at_document ? config_.data.document_token_id : std::nullopt},
-              execution_of(config_.train), alone_),
-        loader_(sources_.training, sampler_, loader_options(config_, /*first_step=*/0, 0, 1)),
-        pacer_(execution_of(config_.train).device) {
+              start::execution_of(config_.train), alone_),
+        loader_(sources_.training, sampler_, start::loader_options(config_, /*first_step=*/0, 0, 1)),
+        pacer_(start::execution_of(config_.train).device) {
     step_.model().parameters().initialize(config_.run.seed);
     fs::create_directories(run_directory);
-    recorder_ = std::make_unique<Recorder>(config_, step_.model(), run_directory, checkpoint::TrainerState(),
+    recorder_ = std::make_unique<Recorder>(config_, step_.model(), run::RunDirectory(run_directory),
+                                           checkpoint::TrainerState(),
                                            /*has_earlier_points=*/false, alone_);
     recorder_->start();
   }
@@ -123,7 +126,7 @@ class Loop {
   void run(int64_t num_steps) {
     for (int64_t i = 0; i < num_steps; ++i) {
       recorder_->record(step_.run(++number_, loader_, timers_), step_.model());
-      recorder_->finish_step();
+      recorder_->finish_step(/*notable=*/false);
       pacer_.end_step();
     }
   }
@@ -132,17 +135,17 @@ class Loop {
 
  private:
   static config::Config resolved(config::Config config) {
-    resolve_device_and_dtype(config);
+    start::choose_device(config);
     return config;
   }
 
   const config::Config config_;
   parallel::Communicator alone_;
-  const DataSources sources_;
+  const start::DataSources sources_;
   const data::WindowSampler sampler_;
   TrainingStep step_;
   data::BatchLoader loader_;
-  StepPacer pacer_;
+  device::StepPacer pacer_;
   std::unique_ptr<Recorder> recorder_;
   metrics::PhaseTimers timers_ = make_phase_timers();
   int64_t number_ = 0;
@@ -175,24 +178,21 @@ class TrainerOnGpu : public kernels::OnGpu {
     config.train.max_steps = max_steps;
     const fs::path file = directory_ / (name + ".yaml");
     core::write_text_atomically(file, config::dump(config));
-    TrainOptions options;
+    start::Options options;
     options.config = file;
     options.run_directory = directory_ / name;
     if (resume) options.resume = "auto";
     parallel::Communicator alone;
     std::optional<core::StopSignal> stop_signal;
-    const TrainResult result = train(plan_run(options, alone.board()), "test", alone, stop_signal);
+    const TrainResult result = train(start::begin(options, alone), "test", alone, stop_signal);
     ASSERT_EQ(result.step, max_steps);
   }
 
   std::vector<double> losses(const std::string& name, const std::string& figure = "train/loss") const {
     std::vector<double> values;
-    const std::string text = core::read_text(directory_ / name / "metrics.jsonl");
-    for (size_t begin = 0; begin < text.size();) {
-      const size_t end = text.find('\n', begin);
-      const auto line = nlohmann::json::parse(text.substr(begin, end - begin));
-      if (line.contains(figure)) values.push_back(line[figure].get<double>());
-      begin = end + 1;
+    for (const run::MetricsLine& line :
+         run::read_metrics(run::RunDirectory(directory_ / name).metrics(), /*first_step=*/0).lines) {
+      if (const auto value = line.value(figure)) values.push_back(*value);
     }
     return values;
   }
@@ -200,7 +200,7 @@ class TrainerOnGpu : public kernels::OnGpu {
   // Weights and moments of the checkpoint at `step`, as they stand in its files.
   std::vector<std::string> state(const std::string& name, int64_t step) const {
     const checkpoint::Snapshot snapshot = checkpoint::read(
-        checkpoint::step_directory(directory_ / name, step), /*with_optimizer=*/true, /*verify=*/true);
+        run::RunDirectory(directory_ / name).checkpoint(step), /*with_optimizer=*/true, /*verify=*/true);
     std::vector<std::string> bytes;
     for (const at::Tensor& flat : {snapshot.flat.master, snapshot.flat.exp_avg, snapshot.flat.exp_avg_sq}) {
       bytes.emplace_back(static_cast<const char*>(flat.const_data_ptr()), flat.nbytes());
@@ -214,15 +214,15 @@ class TrainerOnGpu : public kernels::OnGpu {
 TEST_F(TrainerOnGpu, ChoosesItBfloat16AndTheFasterAttentionWhereTheConfigLeavesItOpen) {
   config::Config config = config_of_memory(tokens(), Dtype::kAuto, AttentionBackend::kAuto);
   config.train.device = Device::kAuto;
-  resolve_device_and_dtype(config);
+  start::choose_device(config);
   EXPECT_EQ(config.train.device, Device::kCuda);
   EXPECT_EQ(config.train.dtype, Dtype::kBfloat16);
   EXPECT_TRUE(config.train.attention_backend == AttentionBackend::kCudnn ||
               config.train.attention_backend == AttentionBackend::kFlash);
-  const GpuDescription gpu = gpu_of(config.train).value();
+  const device::GpuDescription gpu = start::gpu_of(config.train).value();
   EXPECT_EQ(gpu.index, device().index());
   EXPECT_FALSE(gpu.name.empty());
-  EXPECT_LE(free_gpu_memory(), gpu.memory_bytes);
+  EXPECT_LE(device::free_gpu_memory(), gpu.memory_bytes);
 }
 
 TEST_F(TrainerOnGpu, HoldsWhatThePlanSaysAndNoMoreAfterTheFirstStep) {
@@ -240,7 +240,7 @@ TEST_F(TrainerOnGpu, HoldsWhatThePlanSaysAndNoMoreAfterTheFirstStep) {
                          Case{kBf16, AttentionBackend::kEfficient, /*documents=*/true},
                          Case{Dtype::kFloat32, AttentionBackend::kEfficient}}) {
     SCOPED_TRACE(testing::Message() << to_string(of.backend) << of.documents << of.deterministic);
-    release_cached_memory(device());
+    device::release_cached_memory(device());
     const int64_t before = memory().allocated_bytes[0].current;
     config::Config config = config_of_memory(tokens(), of.dtype, of.backend);
     config.train.deterministic = of.deterministic;
@@ -259,7 +259,7 @@ TEST_F(TrainerOnGpu, HoldsWhatThePlanSaysAndNoMoreAfterTheFirstStep) {
     EXPECT_EQ(later.num_alloc_retries, 0);
 
     const auto peak = static_cast<double>(later.allocated_bytes[0].peak - before);
-    const auto estimate = static_cast<double>(plan_memory(loop.config(), /*num_ranks=*/1).total());
+    const auto estimate = static_cast<double>(start::plan_memory(loop.config(), /*num_ranks=*/1).total());
     EXPECT_NEAR(peak / estimate, 1.0, 0.1) << peak << " bytes, estimated " << estimate;
   }
 }
@@ -279,7 +279,7 @@ TEST_F(TrainerOnGpu, DoesNotWaitInAStepWithoutALine) {
 }
 
 TEST_F(TrainerOnGpu, IsNotMoreThanTwoStepsBehindTheHost) {
-  StepPacer pacer(device());
+  device::StepPacer pacer(device());
   const at::Tensor a = at::ones({4096, 4096}, at::TensorOptions(device()).dtype(at::kFloat));
   std::vector<c10::Event> done;
   for (size_t step = 0; step < 8; ++step) {
@@ -287,8 +287,8 @@ TEST_F(TrainerOnGpu, IsNotMoreThanTwoStepsBehindTheHost) {
     done.emplace_back(at::kCUDA);
     done.back().record(c10::cuda::getCurrentCUDAStream());
     pacer.end_step();
-    if (step < StepPacer::kLead) continue;
-    EXPECT_TRUE(done[step - StepPacer::kLead].query()) << step;
+    if (step < device::StepPacer::kLead) continue;
+    EXPECT_TRUE(done[step - device::StepPacer::kLead].query()) << step;
   }
 }
 
@@ -354,7 +354,7 @@ TEST_F(TrainerOnGpu, GoesOnFromACheckpointOfACpuAndBack) {
 
 TEST_F(TrainerOnGpu, SwapsItsAttentionAtAStep) {
   config::Config config = small_config(tokens());
-  config.train.swap_attention = {.at_step = 3, .kind = config::AttentionKind::kSsmax};
+  config.train.swap_attention = {{.at_step = 3, .kind = config::AttentionKind::kSsmax}};
   train_to(6, config, "gpu-swap");
   config.train.device = Device::kCpu;
   train_to(6, config, "cpu-swap");

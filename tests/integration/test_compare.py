@@ -34,7 +34,7 @@ def write_run(
             {
                 "run_id": "0123",
                 "revision": "abcdef",
-                "command": ["ssgpt", "train", "<&>"],
+                "command": "ssgpt train <&>",
                 "hardware": {"cpu": "a & b"},
                 "versions": {},
                 "num_parameters": 1234,
@@ -48,9 +48,12 @@ def write_run(
         for end in step:
             line = {"step": int(end), "tokens": int(end) * TOKENS}
             if end % every == 0 or end == steps:
-                line["train/loss"] = float(losses[(end - 1) // every * every : end].mean())
+                first = (end - 1) // every * every
+                line["steps"] = [int(first) + 1, int(end)]
+                line["train/loss"] = float(losses[first:end].mean())
             if validation_every and end % validation_every == 0:
                 line["validation/loss"] = float(2.5 + offset + 1 / end)
+                line["validation/data"] = "v/8"
             if len(line) > 2:
                 file.write(json.dumps({**line, "time": 1.0}) + "\n")
     return losses
@@ -323,9 +326,8 @@ def test_a_run_from_other_weights_is_more_than_attention(program, pair):
 
 
 def test_validation_text_is_told_by_its_fingerprint(program, pair):
-    for run, fingerprint in (("softmax", "v"), ("ssmax", "w")):
-        path = program.directory / run / "run.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), "validation_fingerprint": fingerprint}))
+    path = program.directory / "ssmax" / "metrics.jsonl"
+    path.write_text(path.read_text().replace('"v/8"', '"w/8"'))
     out, _ = program.run("compare", "softmax", "ssmax")
     assert "Validation losses are not compared: the validation text differs" in " ".join(out.split())
 

@@ -198,8 +198,7 @@ def test_a_rank_with_another_config_is_named(program):
     second = program.config(LONG, {"optimizer": {"lr": 0.004}, "run": {"seed": 8}}, name="second.json")
     per_rank = {0: {"arguments": ["--config", first]}, 1: {"arguments": ["--config", second]}}
     with start_ranks(program, "by_hand", 2, ["train", "--run-dir", "run"], per_rank=per_rank) as ranks:
-        assert_refused(program, ranks, "optimizer.lr: 0.003 on rank 0, 0.004 here", "run.seed: 7 on rank 0, 8 here",
-                       "initial weights")
+        assert_refused(program, ranks, "optimizer.lr: 0.003 on rank 0, 0.004 here", "run.seed: 7 on rank 0, 8 here")
 
 
 def test_a_rank_with_other_shards_is_named(program):
@@ -213,6 +212,17 @@ def test_a_rank_with_other_shards_is_named(program):
         assert_refused(program, ranks, "the training shards' fingerprint", "train.bin", "other.bin")
 
 
+def in_folders(program, names):
+    """Each rank in a folder of its own, in which a relative path means another file."""
+    per_rank = {}
+    for rank, name in enumerate(names):
+        script = program.directory / f"in_{name}"
+        script.write_text(f'#!/bin/sh\ncd {name}\nexec "{BINARY}" "$@"\n')
+        script.chmod(0o755)
+        per_rank[rank] = {"binary": script}
+    return per_rank
+
+
 def test_a_rank_with_other_bytes_under_the_same_name_is_named(program):
     for name, seed in (("a", 1), ("b", 2)):
         (program.directory / name).mkdir()
@@ -220,14 +230,17 @@ def test_a_rank_with_other_bytes_under_the_same_name_is_named(program):
         write_shard(program.directory / name / "train.bin", tokens)
     config = program.config(LONG, {"data": {"train": ["train.bin"]}})
     run = program.directory / "run"
-    per_rank = {}
-    for rank, name in enumerate("ab"):
-        script = program.directory / f"in_{name}"
-        script.write_text(f'#!/bin/sh\ncd {name}\nexec "{BINARY}" "$@"\n')
-        script.chmod(0o755)
-        per_rank[rank] = {"binary": script}
-    with start_ranks(program, "by_hand", 2, ["train", "--config", config, "--run-dir", run], per_rank=per_rank) as ranks:
+    with start_ranks(program, "by_hand", 2, ["train", "--config", config, "--run-dir", run], per_rank=in_folders(program, "ab")) as ranks:
         assert_refused(program, ranks, "the training shards' fingerprint")
+
+
+def test_a_rank_with_other_weights_under_the_same_name_is_named(program):
+    for name, seed in (("a", 1), ("b", 2)):
+        program.train("--run-dir", f"{name}/start", changes=[{"train": {"max_steps": 3}, "run": {"seed": seed}}])
+    arguments = ["train", "--config", program.config(LONG), "--run-dir", program.directory / "run",
+                 "--init-from", "start/checkpoints/step-00000003"]
+    with start_ranks(program, "by_hand", 2, arguments, per_rank=in_folders(program, "ab")) as ranks:
+        assert_refused(program, ranks, "initial weights", "start/checkpoints/step-00000003")
 
 
 def test_a_rank_of_another_build_is_named(program):

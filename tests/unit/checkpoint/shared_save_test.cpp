@@ -42,7 +42,8 @@ TEST_P(SharedSaveOfRanks, HoldsWhatOneProcessWrites) {
     const auto messages =
         run_ranks(world_size, *texts, [&, n = world_size, background = async](int64_t rank) {
           const std::vector<core::Range>& own = ranges[static_cast<size_t>(rank)];
-          Writer writer(run.path(), kKeepTwo, background, /*verify=*/true, make_board(texts, rank, n));
+          Writer writer(run::RunDirectory(run.path()), kKeepTwo, background, /*verify=*/true,
+                        make_board(texts, rank, n));
           writer.save(share_of(first, own));
           writer.save(share_of(second, own));
           writer.wait();
@@ -52,7 +53,7 @@ TEST_P(SharedSaveOfRanks, HoldsWhatOneProcessWrites) {
     EXPECT_THAT(log, HasSubstr("step-00000010 saved"));
     EXPECT_EQ(log.find("step-00000010 saved"), log.rfind("step-00000010 saved")) << "by one rank";
     for (const Snapshot* written : {&first, &second}) {
-      const auto directory = step_directory(run.path(), written->trainer->step);
+      const auto directory = run::RunDirectory(run.path()).checkpoint(written->trainer->step);
       EXPECT_THAT(verify(directory), IsEmpty());
       const Snapshot read_back = read(directory, /*with_optimizer=*/true);
       EXPECT_THAT(read_back.flat.moment_ranges, IsEmpty());
@@ -80,16 +81,16 @@ TEST(SharedSave, WholeMomentsAreWrittenByRankZeroAlone) {
   const Snapshot snapshot = random_snapshot(AttentionKind::kSsmax, 10);
   const auto texts = std::make_shared<Texts>();
   {
-    Writer writer(run.path(), kKeepTwo, /*async=*/false, true, make_board(texts, 1, 2));
+    Writer writer(run::RunDirectory(run.path()), kKeepTwo, /*async=*/false, true, make_board(texts, 1, 2));
     writer.save(snapshot);
     writer.wait();
   }
   EXPECT_TRUE(std::filesystem::is_empty(run.path()));
-  Writer writer(run.path(), kKeepTwo, /*async=*/false, true, make_board(texts, 0, 2));
+  Writer writer(run::RunDirectory(run.path()), kKeepTwo, /*async=*/false, true, make_board(texts, 0, 2));
   writer.save(snapshot);
   EXPECT_EQ(texts->size(), 0U);
   write(run / "alone", snapshot);
-  const auto directory = step_directory(run.path(), 10);
+  const auto directory = run::RunDirectory(run.path()).checkpoint(10);
   for (const auto& path : files_below(run / "alone")) {
     const auto name = path.lexically_relative(run / "alone");
     EXPECT_EQ(core::read_text(directory / name), core::read_text(path)) << name;
@@ -102,9 +103,9 @@ TEST(SharedSave, OnlyRankZeroRemovesWhatAKilledProcessLeft) {
   const auto left = checkpoints_of(run) / ".step-00000300.tmp-999999-4";
   std::filesystem::create_directories(left);
   const auto texts = std::make_shared<Texts>();
-  const Writer other(run.path(), kKeepTwo, true, true, make_board(texts, 1, 2));
+  const Writer other(run::RunDirectory(run.path()), kKeepTwo, true, true, make_board(texts, 1, 2));
   EXPECT_TRUE(std::filesystem::exists(left));
-  const Writer first(run.path(), kKeepTwo, true, true, make_board(texts, 0, 2));
+  const Writer first(run::RunDirectory(run.path()), kKeepTwo, true, true, make_board(texts, 0, 2));
   EXPECT_FALSE(std::filesystem::exists(left));
 }
 
@@ -122,7 +123,7 @@ std::vector<std::string> save_with_a_failure(const TemporaryDirectory& run, bool
       texts->wait("checkpoint/2/digest/2", /*owner=*/2);
       on_read(text);
     };
-    Writer writer(run.path(), kKeepTwo, async, true,
+    Writer writer(run::RunDirectory(run.path()), kKeepTwo, async, true,
                   make_board(texts, rank, 3, rank == 1 ? OnRead(second_read) : nullptr));
     Snapshot share = share_of(whole, ranges[static_cast<size_t>(rank)]);
     writer.save(share);
@@ -138,7 +139,7 @@ void expect_only_the_first_save(const TemporaryDirectory& run) {
     names.push_back(entry.path().filename().string());
   }
   EXPECT_THAT(names, ElementsAre("step-00000010"));
-  EXPECT_EQ(find_newest_valid(run.path())->step, 10);
+  EXPECT_EQ(find_newest_valid(run::RunDirectory(run.path()))->step, 10);
 }
 
 TEST(SharedSave, ARankThatCannotWriteLeavesNothing) {
@@ -179,7 +180,7 @@ TEST(SharedSave, TheOthersEndWhereRankZeroDoesNotCome) {
   const Snapshot whole = random_snapshot(AttentionKind::kSsmax, 10);
   const auto ranges = deal(whole.flat.master.numel(), 2, /*seed=*/1);
   const auto texts = std::make_shared<Texts>();
-  Writer writer(run.path(), kKeepTwo, /*async=*/true, true, make_board(texts, 1, 2));
+  Writer writer(run::RunDirectory(run.path()), kKeepTwo, /*async=*/true, true, make_board(texts, 1, 2));
   writer.save(share_of(whole, ranges[1]));
   texts->fail(0);
   EXPECT_THROW(writer.wait(), parallel::PeerFailure);

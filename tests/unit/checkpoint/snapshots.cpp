@@ -55,7 +55,7 @@ Snapshot random_snapshot(config::AttentionKind kind, int64_t step, uint64_t seed
   state.dtype = "bfloat16";
   state.data_fingerprint = "0123abc";
   state.config = "run:\n  name: x\n";
-  state.manual_swap = config::SwapAttention{.at_step = 5, .kind = config::AttentionKind::kSsmaxBias};
+  state.last_line_step = 3;
   state.loss_sums = {0.1 + 0.2, 0.3};
   state.loss_steps = 3;
   state.smoothed_loss = std::numeric_limits<double>::denorm_min();

@@ -52,7 +52,8 @@ TEST(WriteFailure, AFullDiskLeavesNothing) {
 
 TEST(WriteFailure, InTheBackgroundSurfacesAtTheNextCallAndTheOldOneStays) {
   const TemporaryDirectory run;
-  Writer writer(run.path(), {.keep_last = 1, .keep_every = 0}, /*async=*/true, /*verify=*/true);
+  Writer writer(run::RunDirectory(run.path()), {.keep_last = 1, .keep_every = 0}, /*async=*/true,
+                /*verify=*/true);
   writer.save(random_snapshot(AttentionKind::kSsmax, 1));
   writer.wait();
   for (const bool by_wait : {true, false}) {
@@ -65,16 +66,16 @@ TEST(WriteFailure, InTheBackgroundSurfacesAtTheNextCallAndTheOldOneStays) {
     }
     EXPECT_NO_THROW(writer.wait());  // told once
   }
-  ASSERT_EQ(list(run.path()).size(), 1U);
-  EXPECT_EQ(find_newest_valid(run.path())->step, 1);
+  ASSERT_EQ(run::RunDirectory(run.path()).complete_checkpoints().size(), 1U);
+  EXPECT_EQ(find_newest_valid(run::RunDirectory(run.path()))->step, 1);
   writer.save(random_snapshot(AttentionKind::kSsmax, 4));  // there is room again
   writer.wait();
-  EXPECT_EQ(find_newest_valid(run.path())->step, 4);
+  EXPECT_EQ(find_newest_valid(run::RunDirectory(run.path()))->step, 4);
 }
 
 TEST(WriteFailure, SynchronousSavingThrowsAtOnce) {
   const TemporaryDirectory run;
-  Writer writer(run.path(), {}, /*async=*/false, true);
+  Writer writer(run::RunDirectory(run.path()), {}, /*async=*/false, true);
   const FileSizeLimit limit(4096);
   EXPECT_THROW(writer.save(random_snapshot(AttentionKind::kSsmax, 1)), core::RunError);
 }
@@ -82,7 +83,7 @@ TEST(WriteFailure, SynchronousSavingThrowsAtOnce) {
 // /proc/self refuses new directories also to root, whom permissions do not stop.
 TEST(WriteFailure, APlaceThatCannotBeWrittenIsARunError) {
   EXPECT_THROW(write("/proc/self/c", random_snapshot(AttentionKind::kSsmax)), core::RunError);
-  EXPECT_THROW(Writer("/proc/self/run", {}, true, true), core::RunError);
+  EXPECT_THROW(Writer(run::RunDirectory("/proc/self/run"), {}, true, true), core::RunError);
 }
 
 TEST(WriteFailure, AnExistingDirectoryIsNotTouched) {
@@ -121,13 +122,15 @@ TEST(WriteFailure, AReplacedDirectoryNeverLeavesItsName) {
 TEST(WriteFailure, AKillLeavesOnlyCompleteCheckpoints) {
   const TemporaryDirectory run;
   bool interrupted = false;
-  for (int attempt = 0; attempt < 12 || (list(run.path()).empty() && attempt < 100); ++attempt) {
+  for (int attempt = 0;
+       attempt < 12 || (run::RunDirectory(run.path()).complete_checkpoints().empty() && attempt < 100);
+       ++attempt) {
     const Snapshot snapshot = random_snapshot(AttentionKind::kSsmax, 1);
     const pid_t child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
       for (int64_t step = 100 * attempt;; ++step) {
-        write(step_directory(run.path(), step), snapshot);
+        write(run::RunDirectory(run.path()).checkpoint(step), snapshot);
       }
     }
     ::usleep(static_cast<useconds_t>(7000 + 3100 * attempt));
@@ -142,7 +145,7 @@ TEST(WriteFailure, AKillLeavesOnlyCompleteCheckpoints) {
     }
   }
   EXPECT_TRUE(interrupted) << "no kill hit a write: the test showed nothing";
-  EXPECT_FALSE(list(run.path()).empty());
+  EXPECT_FALSE(run::RunDirectory(run.path()).complete_checkpoints().empty());
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ using testing::ElementsAre;
 
 std::vector<int64_t> steps_of(const std::filesystem::path& run) {
   std::vector<int64_t> steps;
-  for (const Entry& entry : list(run)) {
+  for (const run::Checkpoint& entry : run::RunDirectory(run).complete_checkpoints()) {
     steps.push_back(entry.step);
   }
   return steps;
@@ -30,7 +30,8 @@ class WriterMode : public testing::TestWithParam<bool> {};
 
 TEST_P(WriterMode, SavesWhatTheTensorsWereAtTheCall) {
   const TemporaryDirectory run;
-  Writer writer(run.path(), {.keep_last = 5, .keep_every = 0}, /*async=*/GetParam(), /*verify=*/true);
+  Writer writer(run::RunDirectory(run.path()), {.keep_last = 5, .keep_every = 0}, /*async=*/GetParam(),
+                /*verify=*/true);
   Snapshot live = random_snapshot(AttentionKind::kSsmaxBias, 1);
   const Snapshot before = random_snapshot(AttentionKind::kSsmaxBias, 1);
   writer.save(live);
@@ -39,19 +40,21 @@ TEST_P(WriterMode, SavesWhatTheTensorsWereAtTheCall) {
   live.trainer->step = 2;
   writer.save(live);
   writer.wait();
-  expect_equal_tensors(before.flat, read(step_directory(run.path(), 1), true).flat, /*moments=*/true);
-  expect_equal_tensors(live.flat, read(step_directory(run.path(), 2), true).flat, /*moments=*/true);
+  expect_equal_tensors(before.flat, read(run::RunDirectory(run.path()).checkpoint(1), true).flat,
+                       /*moments=*/true);
+  expect_equal_tensors(live.flat, read(run::RunDirectory(run.path()).checkpoint(2), true).flat,
+                       /*moments=*/true);
 }
 
 TEST_P(WriterMode, TheStagingFollowsASwapOfTheAttention) {
   const TemporaryDirectory run;
-  Writer writer(run.path(), {.keep_last = 5, .keep_every = 0}, GetParam(), true);
+  Writer writer(run::RunDirectory(run.path()), {.keep_last = 5, .keep_every = 0}, GetParam(), true);
   for (const AttentionKind kind :
        {AttentionKind::kSoftmax, AttentionKind::kLearnedPn, AttentionKind::kSoftmax}) {
     const Snapshot live = random_snapshot(kind, 10 + static_cast<int64_t>(kind));
     writer.save(live);
     writer.wait();
-    const Snapshot saved = read(step_directory(run.path(), live.trainer->step), true);
+    const Snapshot saved = read(run::RunDirectory(run.path()).checkpoint(live.trainer->step), true);
     EXPECT_EQ(saved.spec.config.attention.kind, kind);
     expect_equal_tensors(live.flat, saved.flat, /*moments=*/true);
   }
@@ -59,7 +62,7 @@ TEST_P(WriterMode, TheStagingFollowsASwapOfTheAttention) {
 
 TEST_P(WriterMode, KeepsTheLastAndEachThatIsDueToStay) {
   const TemporaryDirectory run;
-  Writer writer(run.path(), {.keep_last = 2, .keep_every = 40}, GetParam(), true);
+  Writer writer(run::RunDirectory(run.path()), {.keep_last = 2, .keep_every = 40}, GetParam(), true);
   save_steps(writer, {10, 20, 30, 40, 50, 60, 70});
   EXPECT_THAT(steps_of(run.path()), ElementsAre(40, 60, 70));
 }
@@ -67,7 +70,7 @@ INSTANTIATE_TEST_SUITE_P(Async, WriterMode, testing::Bool());
 
 TEST(Writer, KeepsOneEvenWhereNoneIsAskedFor) {
   const TemporaryDirectory run;
-  Writer writer(run.path(), {.keep_last = 0, .keep_every = 0}, true, false);
+  Writer writer(run::RunDirectory(run.path()), {.keep_last = 0, .keep_every = 0}, true, false);
   save_steps(writer, {1, 2});
   EXPECT_THAT(steps_of(run.path()), ElementsAre(2));
 }
@@ -75,15 +78,16 @@ TEST(Writer, KeepsOneEvenWhereNoneIsAskedFor) {
 TEST(Writer, DamagedLaterCheckpointsCostNoGoodOne) {
   const TemporaryDirectory run;
   for (const int64_t step : {100, 200, 300}) {
-    write(step_directory(run.path(), step), random_snapshot(AttentionKind::kSsmax, step));
+    write(run::RunDirectory(run.path()).checkpoint(step), random_snapshot(AttentionKind::kSsmax, step));
   }
-  flip_byte(step_directory(run.path(), 200) / "config.json", 5);
-  flip_byte(step_directory(run.path(), 300) / "config.json", 5);
-  Writer writer(run.path(), {.keep_last = 2, .keep_every = 0}, true, true);  // the run resumed from step 100
+  flip_byte(run::RunDirectory(run.path()).checkpoint(200) / "config.json", 5);
+  flip_byte(run::RunDirectory(run.path()).checkpoint(300) / "config.json", 5);
+  Writer writer(run::RunDirectory(run.path()), {.keep_last = 2, .keep_every = 0}, true,
+                true);  // the run resumed from step 100
   save_steps(writer, {150});
   EXPECT_THAT(steps_of(run.path()), ElementsAre(100, 150, 200, 300));
   save_steps(writer, {200});  // takes the place of the damaged one
-  EXPECT_TRUE(verify(step_directory(run.path(), 200)).empty());
+  EXPECT_TRUE(verify(run::RunDirectory(run.path()).checkpoint(200)).empty());
   EXPECT_THAT(steps_of(run.path()), ElementsAre(150, 200, 300));
 }
 
@@ -97,7 +101,7 @@ TEST(Writer, RemovesWhatAKilledProcessLeftAndNothingElse) {
     std::filesystem::create_directories(parent / name);
     write_bytes(parent / name / "mine.txt", "x");
   }
-  Writer writer(run.path(), {.keep_last = 1, .keep_every = 0}, true, true);
+  Writer writer(run::RunDirectory(run.path()), {.keep_last = 1, .keep_every = 0}, true, true);
   save_steps(writer, {2, 3});
   EXPECT_FALSE(std::filesystem::exists(parent / ".step-00000300.tmp-999999-4"));
   for (const std::string& name : foreign) {
@@ -108,12 +112,12 @@ TEST(Writer, RemovesWhatAKilledProcessLeftAndNothingElse) {
 
 TEST(Writer, AMissingTokenizerDoesNotCostTheWeights) {
   const TemporaryDirectory run;
-  Writer writer(run.path(), {}, false, true);
+  Writer writer(run::RunDirectory(run.path()), {}, false, true);
   Snapshot live = random_snapshot(AttentionKind::kSsmax, 1);
   live.tokenizer = run / "gone.model";
   writer.save(live);
   EXPECT_THAT(steps_of(run.path()), ElementsAre(1));
-  EXPECT_FALSE(read_summary(step_directory(run.path(), 1)).tokenizer.has_value());
+  EXPECT_FALSE(read_summary(run::RunDirectory(run.path()).checkpoint(1)).tokenizer.has_value());
 }
 
 }  // namespace

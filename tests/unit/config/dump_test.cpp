@@ -33,7 +33,8 @@ bool make_unusual(const Key& key, Config& config) {
       "1",
       "true",
       "false",
-      "_1.5-e3"};
+      "_1.5-e3",
+      "[{at_step: 3, kind: ssmax}, {at_step: 5, kind: learned_pn}]"};
   samples.insert(samples.end(), key.choices.begin(), key.choices.end());
   const std::string standard = key.write(Config{});
   for (const std::string& sample : samples) {
@@ -87,13 +88,14 @@ TEST(Dump, EachKeyAloneReadsBackWhileTheOthersKeepTheirDefaults) {
 }
 
 TEST(Dump, OfALoadedConfigLoadsToTheSame) {
-  const Config config = parse(kMinimal + R"(  swap_attention: {at_step: 100, kind: learned_pn}
+  const Config config =
+      parse(kMinimal + R"(  swap_attention: [{at_step: 100, kind: learned_pn}, {at_step: 200, kind: ssmax}]
   dtype: bfloat16
 run: {name: _7, seed: 9223372036854775809}
 optimizer: {lr: 0.1, betas: [0.7, 0.99], schedule: {kind: wsd, warmup_steps: 3, decay_steps: 4, min_lr: 0.01}}
 evaluate: {every: 3}
 )",
-                              "c.yaml", {"data.validation=['a \"b\".bin', \"\\u00e9\\n\"]"});
+            "c.yaml", {"data.validation=['a \"b\".bin', \"\\u00e9\\n\"]"});
   EXPECT_EQ(dump(parse(dump(config), "dump")), dump(config));
   const Config plain = minimal_with({});
   EXPECT_EQ(dump(parse(dump(plain), "dump")), dump(plain));

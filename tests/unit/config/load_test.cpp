@@ -47,7 +47,7 @@ checkpoint:
   EXPECT_FALSE(config.log.tensorboard);
   EXPECT_EQ(config.checkpoint.keep_last, CheckpointConfig{}.keep_last);
   EXPECT_EQ(config.data.tokenizer, std::nullopt);
-  EXPECT_EQ(config.train.swap_attention, std::nullopt);
+  EXPECT_THAT(config.train.swap_attention, ElementsAre());
   EXPECT_THAT(config.data.train, ElementsAre("train.bin"));
 }
 
@@ -72,16 +72,17 @@ TEST(Parse, TakesQuotedChoicesButNoQuotedNumbers) {
 TEST(Overrides, WinInOrderAndMayBeAnyYaml) {
   const Config config =
       minimal_with({"optimizer.lr=1e-3", "optimizer.lr=2e-3", "data.validation=[a.bin, 'b=c.bin']",
-                    "train.swap_attention={at_step: 5, kind: ssmax}", "train.swap_attention.at_step=7",
-                    "model.attention.scale_init=0.25"});
+                    "train.swap_attention={at_step: 5, kind: ssmax}",
+                    "train.swap_attention=[{at_step: 7, kind: ssmax}]", "model.attention.scale_init=0.25"});
   EXPECT_EQ(config.optimizer.lr, 2e-3);
   EXPECT_THAT(config.data.validation, ElementsAre("a.bin", "b=c.bin"));
-  EXPECT_EQ(config.train.swap_attention->at_step, 7);
+  EXPECT_THAT(config.train.swap_attention,
+              ElementsAre(SwapAttention{.at_step = 7, .kind = AttentionKind::kSsmax}));
   EXPECT_EQ(config.model.attention.scale_init, 0.25);
   const Config reset =
       minimal_with({"train.swap_attention={at_step: 5, kind: ssmax}", "train.swap_attention=null",
                     "model.attention.scale_init=0.25", "model.attention.scale_init=auto"});
-  EXPECT_EQ(reset.train.swap_attention, std::nullopt);
+  EXPECT_THAT(reset.train.swap_attention, ElementsAre());
   EXPECT_EQ(reset.model.attention.scale_init, std::nullopt);
 }
 
@@ -124,8 +125,8 @@ TEST(Includes, ASectionThatIsNullTakesBackWhatTheBaseSays) {
   const TemporaryDirectory directory;
   write_text_atomically(directory / "base.yaml", kMinimal + "  swap_attention: {at_step: 5, kind: ssmax}\n");
   write_text_atomically(directory / "run.yaml", "include: base.yaml\ntrain: {swap_attention: null}\n");
-  EXPECT_TRUE(load(directory / "base.yaml", {}).train.swap_attention);
-  EXPECT_FALSE(load(directory / "run.yaml", {}).train.swap_attention);
+  EXPECT_EQ(load(directory / "base.yaml", {}).train.swap_attention.size(), 1U);
+  EXPECT_THAT(load(directory / "run.yaml", {}).train.swap_attention, ElementsAre());
 }
 
 TEST(Includes, FaultsNameTheFileAndLineOfTheValue) {

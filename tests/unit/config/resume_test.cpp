@@ -23,8 +23,8 @@ TEST(Differences, NameTheKeysTheirValuesAndWhetherAResumeMayChangeThem) {
                     (each.rule == ResumeRule::kFixed ? " fixed" : ""));
   }
   EXPECT_THAT(lines, ElementsAre("data.tokenizer null \"t.model\" fixed", "train.max_steps 1000 2000",
-                                 "train.swap_attention.at_step null 5",
-                                 "train.swap_attention.kind null ssmax", "optimizer.lr 0.0006 0.001 fixed"));
+                                 "train.swap_attention [] [{at_step: 5, kind: ssmax}]",
+                                 "optimizer.lr 0.0006 0.001 fixed"));
   EXPECT_THAT(differences(after, after), ElementsAre());
 }
 

@@ -75,18 +75,69 @@ TEST(Validation, AStepDividesAmongRanksOrSaysWhatWould) {
               HasSubstr("train.global_batch_size 16; train.micro_batch_size 1, 2, 4; 1 ranks"));
 }
 
-TEST(Validation, ASwapHasBothKeysComesBeforeTheEndAndChangesTheKind) {
-  EXPECT_EQ(set({"train.swap_attention={at_step: 999, kind: ssmax}"}), "");
-  EXPECT_THAT(set({"train.swap_attention={at_step: 1000, kind: ssmax}"}),
-              HasSubstr("train.swap_attention.at_step = 1000: must be below train.max_steps = 1000"));
-  EXPECT_THAT(set({"train.swap_attention={at_step: 0, kind: ssmax}"}),
-              HasSubstr("expected an integer from 1"));
-  EXPECT_THAT(set({"train.swap_attention={at_step: 5, kind: softmax}"}),
-              HasSubstr("a swap needs another kind"));
-  EXPECT_THAT(set({"train.swap_attention={at_step: 5}"}),
-              HasSubstr("needs train.swap_attention.kind as well"));
-  EXPECT_THAT(set({"train.swap_attention={kind: ssmax}"}),
-              HasSubstr("needs train.swap_attention.at_step as well"));
+TEST(Validation, SwapsHaveBothKeysStepsOfTheirOwnAndChangeTheKind) {
+  const std::string swaps = "train.swap_attention=";
+  EXPECT_EQ(set({swaps + "{at_step: 999, kind: ssmax}"}), "");
+  EXPECT_EQ(set({swaps + "[{at_step: 7, kind: softmax}, {at_step: 5, kind: ssmax}]"}), "");
+  EXPECT_THAT(set({swaps + "{at_step: 1001, kind: ssmax}"}),
+              HasSubstr("train.swap_attention = [{at_step: 1001, kind: ssmax}]: at_step 1001 is above "
+                        "train.max_steps = 1000"));
+  EXPECT_THAT(set({swaps + "{at_step: 5, kind: softmax}"}), HasSubstr("a swap needs another kind"));
+  EXPECT_THAT(set({swaps + "[{at_step: 5, kind: ssmax}, {at_step: 9, kind: ssmax}]"}),
+              HasSubstr("at step 9 the kind is ssmax already"));
+  EXPECT_THAT(set({swaps + "[{at_step: 5, kind: ssmax}, {at_step: 5, kind: ssmax_bias}]"}),
+              HasSubstr("two swaps at step 5"));
+  for (const char* value :
+       {"{at_step: -1, kind: ssmax}", "{at_step: 5}", "{kind: ssmax}", "{at_step: 5, kind: max}",
+        "{at_step: 5, kind: ssmax, at: 3}", "[5]", "5", "[[]]", "{at_step: null, kind: ssmax}"}) {
+    EXPECT_THAT(
+        set({swaps + value}),
+        AllOf(
+            HasSubstr("train.swap_attention = "),
+            HasSubstr("expected a list of {at_step: an integer from 0 to 1000000000, kind: softmax | ssmax")))
+        << value;
+  }
+  EXPECT_THAT(
+      set({"train.swap_attention.at_step=5"}),
+      HasSubstr("unknown key train.swap_attention.at_step = 5; train.swap_attention is set as a whole"));
+}
+
+// Earlier versions had one swap, and wrote nulls where there was none.
+TEST(Validation, ASwapIsReadAsEarlierVersionsWroteIt) {
+  EXPECT_EQ(minimal_with({"train.swap_attention={at_step: null, kind: null}"}).train.swap_attention.size(),
+            0U);
+  const std::vector<SwapAttention> one = {{.at_step = 5, .kind = AttentionKind::kSsmax}};
+  EXPECT_EQ(minimal_with({"train.swap_attention={at_step: 5, kind: ssmax}"}).train.swap_attention, one);
+}
+
+TEST(AddSwap, KeepsTheListInOrderAndWithoutWhatChangesNothing) {
+  using enum AttentionKind;
+  Config config = minimal_with({});
+  const auto swaps_after = [&config](int64_t at_step, AttentionKind kind) {
+    add_swap(config, {.at_step = at_step, .kind = kind});
+    return config.train.swap_attention;
+  };
+  using Swaps = std::vector<SwapAttention>;
+  EXPECT_EQ(swaps_after(10, kSsmax), (Swaps{{10, kSsmax}}));
+  EXPECT_EQ(swaps_after(5, kSsmaxBias), (Swaps{{5, kSsmaxBias}, {10, kSsmax}}));
+  EXPECT_EQ(swaps_after(20, kLearnedPn), (Swaps{{5, kSsmaxBias}, {10, kSsmax}, {20, kLearnedPn}}));
+  EXPECT_EQ(swaps_after(10, kSsmaxFixed), (Swaps{{5, kSsmaxBias}, {10, kSsmaxFixed}, {20, kLearnedPn}}));
+  EXPECT_EQ(swaps_after(10, kLearnedPn), (Swaps{{5, kSsmaxBias}, {10, kLearnedPn}}));
+  EXPECT_EQ(swaps_after(5, kSoftmax), (Swaps{{10, kLearnedPn}}));
+}
+
+TEST(KindOfAttention, ChangesWithTheFirstUpdateAfterASwap) {
+  using enum AttentionKind;
+  Config config = minimal_with({});
+  EXPECT_EQ(attention_kind(config, 1), kSoftmax);
+  EXPECT_EQ(attention_kind(config, 1000), kSoftmax);
+  config.train.swap_attention = {{8, kSsmaxBias}, {10, kSsmax}, {15, kSsmaxBias}};
+  EXPECT_EQ(attention_kind(config, 8), kSoftmax);
+  EXPECT_EQ(attention_kind(config, 9), kSsmaxBias);
+  EXPECT_EQ(attention_kind(config, 10), kSsmaxBias);
+  EXPECT_EQ(attention_kind(config, 11), kSsmax);
+  EXPECT_EQ(attention_kind(config, 15), kSsmax);
+  EXPECT_EQ(attention_kind(config, 16), kSsmaxBias);
 }
 
 TEST(Validation, ScheduleFitsTheRun) {

@@ -185,7 +185,7 @@ TEST(TokenShard, MissingFilesAndFoldersAreInputErrors) {
   const TemporaryDirectory folder;
   EXPECT_THROW(TokenShard(folder / "missing.bin"), core::InputError);
   EXPECT_THROW(TokenShard(folder.path()), core::InputError);
-  EXPECT_THROW(TokenSource({}), core::InputError);
+  EXPECT_THROW(TokenSource(std::vector<std::filesystem::path>()), core::InputError);
 }
 
 }  // namespace

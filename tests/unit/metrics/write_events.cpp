@@ -1,7 +1,7 @@
 // write_events DIRECTORY: event files of a run of ten steps that was killed after step 8 and resumed from
 // step 5.
 
-#include "metrics/sinks.h"
+#include "metrics/tensorboard_sink.h"
 
 #include <cstdio>
 

@@ -161,16 +161,19 @@ TEST_F(ComparabilityTest, InitialWeightsOfTheOtherRunAreNoForkWhateverItLogsLate
   EXPECT_EQ(result.grid.front().first_step, 1);
 }
 
-// Before validation_since the losses are of another text, on either side.
+// What a loss is over stands beside it: a resume may have given a run another text, on either side.
 TEST_F(ComparabilityTest, ValidationLossesOfAReplacedTextAreLeftOut) {
   const auto compared = [&](const char* name, int64_t since_a, int64_t since_b) {
     FakeRun softmax = curve(kSoftmax, 1, 0.0, 1);
     FakeRun ssmax = curve(kSsmax, 1, -0.02, 2);
-    softmax.validation_fingerprint = ssmax.validation_fingerprint = "v";
     softmax.validation = {{100, 9.0}, {200, 3.0}, {300, 2.75}, {400, 2.5}};
     ssmax.validation = {{100, 3.5}, {200, 2.99}, {300, 2.74}, {400, 2.49}};
-    softmax.validation_since = since_a;
-    ssmax.validation_since = since_b;
+    softmax.validation_data = [=](int64_t step) {
+      return step <= since_a ? "a/8" : "v/8";
+    };
+    ssmax.validation_data = [=](int64_t step) {
+      return step <= since_b ? "b/8" : "v/8";
+    };
     const std::filesystem::path directory = root_ / name;
     return compare({.runs = {write_run(directory / "a", softmax), write_run(directory / "b", ssmax)},
                     .baseline = {},
@@ -180,54 +183,49 @@ TEST_F(ComparabilityTest, ValidationLossesOfAReplacedTextAreLeftOut) {
   EXPECT_THAT(compared("never", 0, 0).validation_steps, ElementsAre(100, 200, 300, 400));
   const Comparison one = compared("one", 100, 0);
   EXPECT_THAT(one.validation_steps, ElementsAre(200, 300, 400));
-  EXPECT_THAT(one.notes, Contains(Field(&Note::text, HasSubstr("since step 100: its validation losses up to "
-                                                               "there (1) are left out"))));
+  EXPECT_THAT(one.notes,
+              Contains(Field(&Note::text, HasSubstr("Validation losses at 1 of the shared steps are "
+                                                    "left out: the validation text differs"))));
   EXPECT_THAT(compared("both", 100, 250).validation_steps, ElementsAre(300, 400));
 }
 
-// A text shorter than what is asked for is read whole: runs that ask for different amounts read the same.
-TEST_F(ComparabilityTest, ValidationWindowsAreThoseThatWereRead) {
-  const auto steps_of = [&](const char* name, std::optional<int64_t> first, std::optional<int64_t> second,
-                            int64_t batches) {
+TEST_F(ComparabilityTest, ValidationTextIsToldByItsFingerprintAndItsWindows) {
+  const auto compared = [&](const char* name, const std::string& first, const std::string& second) {
     FakeRun softmax = curve(kSoftmax, 1, 0.0, 1);
     FakeRun ssmax = curve(kSsmax, 1, -0.02, 2);
     softmax.validation = ssmax.validation = {{400, 2.5}};
-    softmax.validation_windows = first;
-    ssmax.validation_windows = second;
-    ssmax.config.evaluate.batches = batches;
-    const std::filesystem::path directory = root_ / name;
-    return compare({.runs = {write_run(directory / "a", softmax), write_run(directory / "b", ssmax)},
-                    .baseline = {},
-                    .window = {}})
-        .validation_steps.size();
-  };
-  const int64_t batches = small_config().evaluate.batches;
-  EXPECT_EQ(steps_of("short text", 7, 7, 2 * batches), 1U);
-  EXPECT_EQ(steps_of("other windows", 7, 8, batches), 0U);
-  EXPECT_EQ(steps_of("unknown, more asked for", 7, {}, 2 * batches), 0U);
-}
-
-// The paths of the shards say nothing where their fingerprints are known.
-TEST_F(ComparabilityTest, ValidationTextIsToldByItsFingerprint) {
-  const auto steps_of = [&](const char* name, const std::string& first, const std::string& second,
-                            bool same_path) {
-    FakeRun softmax = curve(kSoftmax, 1, 0.0, 1);
-    FakeRun ssmax = curve(kSsmax, 1, -0.02, 2);
-    softmax.validation = ssmax.validation = {{400, 2.5}};
+    // The paths of the shards, and how much of them was asked for, say nothing of what was read.
     softmax.config.data.validation = {"validation.bin"};
-    ssmax.config.data.validation = {same_path ? "validation.bin" : "elsewhere/validation.bin"};
-    softmax.validation_fingerprint = first;
-    ssmax.validation_fingerprint = second;
+    ssmax.config.data.validation = {"elsewhere/validation.bin"};
+    ssmax.config.evaluate.batches = 2 * softmax.config.evaluate.batches;
+    softmax.validation_data = [=](int64_t) {
+      return first;
+    };
+    ssmax.validation_data = [=](int64_t) {
+      return second;
+    };
     const std::filesystem::path directory = root_ / name;
     return compare({.runs = {write_run(directory / "a", softmax), write_run(directory / "b", ssmax)},
                     .baseline = {},
-                    .window = {}})
-        .validation_steps.size();
+                    .window = {}});
   };
-  EXPECT_EQ(steps_of("moved", "v", "v", false), 1U);
-  EXPECT_EQ(steps_of("rewritten", "v", "w", true), 0U);
-  EXPECT_EQ(steps_of("unknown, other path", "v", "", false), 0U);
-  EXPECT_EQ(steps_of("unknown, same path", "", "w", true), 1U);
+  const auto refusal = [](const char* reason) {
+    return Contains(
+        Field(&Note::text, HasSubstr(std::string("Validation losses are not compared: ") + reason)));
+  };
+  EXPECT_EQ(compared("moved, or shorter than asked for", "v/7", "v/7").validation_steps.size(), 1U);
+  const Comparison rewritten = compared("rewritten", "v/7", "w/7");
+  EXPECT_EQ(rewritten.validation_steps.size(), 0U);
+  EXPECT_THAT(rewritten.notes, refusal("the validation text differs"));
+  const Comparison windows = compared("other windows", "v/7", "v/8");
+  EXPECT_EQ(windows.validation_steps.size(), 0U);
+  EXPECT_THAT(windows.notes, refusal("the number of windows differs"));
+  for (const auto& [first, second] : {std::pair{"v/7", ""}, std::pair{"", "v/7"}, std::pair{"", ""}}) {
+    const Comparison unknown =
+        compared((std::string("unknown") + first + "," + second).c_str(), first, second);
+    EXPECT_EQ(unknown.validation_steps.size(), 0U);
+    EXPECT_THAT(unknown.notes, refusal("an earlier version wrote losses that do not say"));
+  }
 }
 
 }  // namespace

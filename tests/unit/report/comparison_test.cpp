@@ -213,7 +213,7 @@ TEST_F(ComparisonTest, SettingsBesideAttentionAreNamed) {
 
 TEST_F(ComparisonTest, AScheduledSwapIsAnotherVariantAndNoRepeat) {
   FakeRun swapped = curve(kSoftmax, 1, -0.02, 2);
-  swapped.config.train.swap_attention = config::SwapAttention{.at_step = 100, .kind = kSsmax};
+  swapped.config.train.swap_attention = {{.at_step = 100, .kind = kSsmax}};
   const Comparison result =
       compare({.runs = {write_run(root_ / "a", curve(kSoftmax, 1, 0.0, 1)), write_run(root_ / "b", swapped)},
                .baseline = {},
@@ -224,17 +224,17 @@ TEST_F(ComparisonTest, AScheduledSwapIsAnotherVariantAndNoRepeat) {
   EXPECT_TRUE(result.candidates[0].attention_alone);
 }
 
-TEST_F(ComparisonTest, SwapsByHandTellThreeRunsOfEqualConfigsApart) {
+TEST_F(ComparisonTest, SwapsTellThreeRunsApart) {
   const std::filesystem::path trunk = root_ / "a";
   const std::string parent = (trunk / "checkpoints/step-00000100").string();
   FakeRun early = curve(kSoftmax, 1, -0.02, 2);
   early.parent = parent;
   early.first_step = 101;
-  early.manual_swap = config::SwapAttention{.at_step = 100, .kind = kSsmax};
+  early.config.train.swap_attention = {{.at_step = 100, .kind = kSsmax}};
   FakeRun late = curve(kSoftmax, 1, -0.01, 3);
   late.parent = (trunk / "checkpoints/step-00000200").string();
   late.first_step = 201;
-  late.manual_swap = config::SwapAttention{.at_step = 200, .kind = kSsmax};
+  late.config.train.swap_attention = {{.at_step = 200, .kind = kSsmax}};
   const Comparison result = compare({.runs = {write_run(root_ / "a", curve(kSoftmax, 1, 0.0, 1)),
                                               write_run(root_ / "b", early), write_run(root_ / "c", late)},
                                      .baseline = {},
@@ -245,21 +245,21 @@ TEST_F(ComparisonTest, SwapsByHandTellThreeRunsOfEqualConfigsApart) {
   EXPECT_EQ(result.variants[2].variant.label, "Softmax -> SSMax at step 200");
   EXPECT_TRUE(result.candidates[0].attention_alone);
   EXPECT_THAT(result.candidates[1].settings,
-              Contains(testing::AllOf(Field(&SettingDifference::key, "manual_swap"),
-                                      Field(&SettingDifference::baseline, "none"),
-                                      Field(&SettingDifference::candidate, HasSubstr("at step 200")),
+              Contains(testing::AllOf(Field(&SettingDifference::key, "train.swap_attention"),
+                                      Field(&SettingDifference::baseline, "[]"),
+                                      Field(&SettingDifference::candidate, HasSubstr("at_step: 200")),
                                       Field(&SettingDifference::material, true))));
   EXPECT_EQ(result.runs[1].data.parent, parent);
 }
 
-// A swap at the same step is the same training, whether the config or the command line asked for it.
-TEST_F(ComparisonTest, TheSameSwapByHandAndByConfigIsTheSameVariant) {
+// A swap at the same step is the same training, wherever the version that made it kept it.
+TEST_F(ComparisonTest, ASwapThatAnEarlierVersionKeptInTheRecordIsTheSameVariant) {
   FakeRun planned = curve(kSoftmax, 1, -0.02, 2);
-  planned.config.train.swap_attention = config::SwapAttention{.at_step = 100, .kind = kSsmax};
+  planned.config.train.swap_attention = {{.at_step = 100, .kind = kSsmax}};
   planned.parent = "runs/trunk1/checkpoints/step-00000100";
   planned.first_step = 101;
   FakeRun manual = curve(kSoftmax, 2, -0.02, 3);
-  manual.manual_swap = config::SwapAttention{.at_step = 100, .kind = kSsmax};
+  manual.swap_in_record = config::SwapAttention{.at_step = 100, .kind = kSsmax};
   manual.parent = "runs/trunk2/checkpoints/step-00000100";
   manual.first_step = 101;
   const Comparison result =

@@ -49,14 +49,11 @@ std::filesystem::path write_run(const std::filesystem::path& directory, const Fa
   std::ofstream(directory / "config.yaml") << config::dump(run.config);
   nlohmann::json info = {{"run_id", "id"}, {"revision", "abc"}, {"data_fingerprint", run.fingerprint}};
   info["first_step"] = run.first_step - 1;
-  if (run.manual_swap) {
-    info["manual_swap"] = {{"at_step", run.manual_swap->at_step},
-                           {"kind", config::to_string(run.manual_swap->kind)}};
+  if (run.swap_in_record) {
+    info["manual_swap"] = {{"at_step", run.swap_in_record->at_step},
+                           {"kind", config::to_string(run.swap_in_record->kind)}};
   }
   if (!run.parent.empty()) info["parent"] = run.parent;
-  if (!run.validation_fingerprint.empty()) info["validation_fingerprint"] = run.validation_fingerprint;
-  if (run.validation_windows) info["validation_windows"] = *run.validation_windows;
-  if (run.validation_since > 0) info["validation_since"] = run.validation_since;
   std::ofstream(directory / "run.json") << info;
   std::ofstream metrics(directory / "metrics.jsonl");
   const int64_t step_tokens = run.config.train.global_batch_size * run.config.data.sequence_length;
@@ -67,12 +64,15 @@ std::filesystem::path write_run(const std::filesystem::path& directory, const Fa
     ++steps;
     nlohmann::ordered_json line = {{"step", step}, {"tokens", step * step_tokens}};
     if (step % run.config.log.every == 0 || step == run.last_step) {
+      line["steps"] = {step - steps + 1, step};
       line["train/loss"] = sum / static_cast<double>(steps);
       sum = 0.0;
       steps = 0;
     }
-    if (const auto found = run.validation.find(step); found != run.validation.end())
+    if (const auto found = run.validation.find(step); found != run.validation.end()) {
       line["validation/loss"] = found->second;
+      if (const std::string data = run.validation_data(step); !data.empty()) line["validation/data"] = data;
+    }
     if (line.size() > 2) metrics << line.dump() << "\n";
   }
   return directory;

@@ -25,12 +25,13 @@ struct FakeRun {
     return 3.0;
   };  // of one step; a line has the mean since the last
   std::map<int64_t, double> validation;
+  // What the validation loss of a step is over; empty: its line does not say, as of an earlier version.
+  std::function<std::string(int64_t step)> validation_data = [](int64_t) {
+    return "v/8";
+  };
   std::string fingerprint = "f";
-  std::string validation_fingerprint;         // empty: run.json has none
-  std::optional<int64_t> validation_windows;  // likewise
-  int64_t validation_since = 0;
-  std::string parent;  // likewise
-  std::optional<config::SwapAttention> manual_swap;
+  std::string parent;                                   // empty: run.json has none
+  std::optional<config::SwapAttention> swap_in_record;  // a swap by hand, where an earlier version kept it
 };
 
 // A falling curve of 400 steps with noise of the text at each step (equal for runs of one seed) and a little

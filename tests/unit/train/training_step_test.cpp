@@ -4,7 +4,7 @@
 #include "core/file.h"
 #include "core/temporary_directory.h"
 #include "parallel/ranks.h"
-#include "train/data_sources.h"
+#include "start/data_sources.h"
 
 #include <algorithm>
 #include <cmath>
@@ -110,7 +110,8 @@ std::vector<Outcome> train(const Experiment& experiment) {
     if (experiment.before) experiment.before(rank, step);
     const data::WindowSampler sampler(/*seed=*/4, source.num_windows(config.data.sequence_length));
     data::BatchLoader loader(
-        source, sampler, loader_options(config, experiment.first_step - 1, rank, communicator.world_size()));
+        source, sampler,
+        start::loader_options(config, experiment.first_step - 1, rank, communicator.world_size()));
     metrics::PhaseTimers timers = make_phase_timers();
     Outcome outcome;
     for (int64_t i = experiment.first_step; i <= experiment.last_step; ++i) {

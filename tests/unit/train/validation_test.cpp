@@ -93,15 +93,6 @@ TEST(MeanWindowLoss, EqualsThePlainFormulaOverConsecutiveWindows) {
   }
 }
 
-TEST(SampledWindow, SpreadsASampleEvenlyAndIsEachWindowOnceWhereItIsAll) {
-  for (int64_t i = 0; i < 7; ++i) EXPECT_EQ(sampled_window(i, 7, 7), i);
-  std::vector<int64_t> windows;
-  for (int64_t i = 0; i < 4; ++i) windows.push_back(sampled_window(i, 4, 110));
-  EXPECT_EQ(windows, (std::vector<int64_t>{0, 27, 55, 82}));  // floor(i * 110 / 4)
-  const int64_t many = int64_t{1} << 61;                      // i * available would overflow
-  EXPECT_EQ(sampled_window(3, 4, many), 3 * (many / 4));
-}
-
 TEST(MeanWindowLoss, RefusesMoreWindowsThanThereAre) {
   const TemporaryDirectory directory;
   const data::TokenSource source({write_tokens(directory.path(), some_tokens(2 * kLength + 1))});

@@ -1,0 +1,121 @@
+#include "device/gpu.h"
+
+#include "core/error.h"
+#include "core/log.h"
+#include "device/index.h"
+
+#include <array>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+
+#include <ATen/Context.h>
+#include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/Event.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <fmt/format.h>
+
+namespace ssgpt::device {
+namespace {
+
+constexpr int64_t kOldestComputeMajor = 8;
+
+c10::impl::VirtualGuardImpl driver() {
+  return c10::impl::VirtualGuardImpl(at::kCUDA);
+}
+
+void set_precision(bool deterministic) {
+  at::Context& context = at::globalContext();
+  context.setFloat32MatmulPrecision("highest");
+  // ATen's own products refuse to run in deterministic mode without it.
+  if (deterministic) setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  context.setDeterministicAlgorithms(deterministic, /*warn_only=*/false);
+  // Else every allocation is filled: a kernel more for each, to find reads that no kernel of ours makes.
+  context.setDeterministicFillUninitializedMemory(false);
+}
+
+}  // namespace
+
+std::string to_string(const GpuDescription& gpu) {
+  return fmt::format("{} ({} MiB, compute capability {}.{})", gpu.name, gpu.memory_bytes >> 20,
+                     gpu.compute_major, gpu.compute_minor);
+}
+
+bool has_usable_gpu() {
+  const GpuCount gpus = count_gpus();
+  std::string too_old;
+  for (int64_t index = 0; index < gpus.count; ++index) {
+    const GpuDescription gpu = describe_gpu(index);
+    if (gpu.compute_major >= kOldestComputeMajor) return true;
+    too_old = to_string(gpu);
+  }
+  if (gpus.count > 0) {
+    core::log::info("{}: this program needs compute capability {}.0 or newer, so the CPU computes.", too_old,
+                    kOldestComputeMajor);
+  }
+  return false;
+}
+
+int64_t require_gpus() {
+  const GpuCount gpus = count_gpus();
+  if (gpus.count == 0) {
+    throw core::UsageError(
+        "The device is cuda, and this process can use no GPU: {}. The CPU computes with train.device=cpu (a "
+        "run that began on a GPU can go on there), elsewhere with --device cpu; or check "
+        "the driver (nvidia-smi) and CUDA_VISIBLE_DEVICES.",
+        gpus.why_no_more);
+  }
+  return gpus.count;
+}
+
+void take_gpu(int64_t index, bool deterministic) {
+  driver().setDevice(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index)));
+  const GpuDescription gpu = current_gpu();
+  if (gpu.compute_major < kOldestComputeMajor) {
+    throw core::UsageError(
+        "{}: this program needs compute capability {}.0 or newer. Choose another GPU with "
+        "CUDA_VISIBLE_DEVICES, or set train.device=cpu.",
+        to_string(gpu), kOldestComputeMajor);
+  }
+  set_precision(deterministic);
+}
+
+uint64_t free_gpu_memory() {
+  const c10::DeviceIndex index = driver().getDevice().index();
+  at::globalContext().lazyInitDevice(at::kCUDA);
+  c10::DeviceAllocator& allocator = *c10::getDeviceAllocator(at::kCUDA);
+  const c10::CachingDeviceAllocator::DeviceStats stats = allocator.getDeviceStats(index);
+  const auto cached = stats.reserved_bytes[0].current - stats.allocated_bytes[0].current;
+  return allocator.getMemoryInfo(index).first + static_cast<uint64_t>(cached);
+}
+
+void release_cached_memory(at::Device device) {
+  if (device.is_cpu()) return;
+  c10::DeviceAllocator* allocator = c10::getDeviceAllocator(device.type());
+  if (allocator->initialized()) allocator->emptyCache();
+}
+
+struct StepPacer::Impl {
+  explicit Impl(at::Device of) : device(of) {
+    for (std::optional<c10::Event>& event : events) event.emplace(device.type());
+  }
+  const at::Device device;
+  std::array<std::optional<c10::Event>, kLead> events;  // of the newest steps, in turn
+  size_t next = 0;
+};
+
+StepPacer::StepPacer(at::Device device) {
+  if (device.is_cpu()) return;
+  impl_ = std::make_unique<Impl>(with_index(device));
+}
+StepPacer::~StepPacer() = default;
+
+void StepPacer::end_step() {
+  if (!impl_) return;
+  c10::Event& event = *impl_->events[impl_->next];
+  event.synchronize();  // at once where it was not recorded yet
+  event.record(driver().getStream(impl_->device));
+  impl_->next = (impl_->next + 1) % impl_->events.size();
+}
+
+}  // namespace ssgpt::device

@@ -1,0 +1,64 @@
+// A run on disk: where its files stand, which checkpoints it has, and who trains into it. Knows names, not
+// contents: the record and the metrics have files of their own here, checkpoints a folder (src/checkpoint).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <utility>
+#include <vector>
+
+namespace ssgpt::run {
+
+// The file that makes a directory a complete checkpoint: it is written last.
+inline constexpr const char* kManifestName = "manifest.json";
+
+// RUN/checkpoints/step-XXXXXXXX.
+struct Checkpoint {
+  int64_t step = 0;
+  std::filesystem::path directory;
+};
+
+class RunDirectory {
+ public:
+  RunDirectory() = default;
+  explicit RunDirectory(std::filesystem::path path) : path_(std::move(path)) {}
+
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path config() const { return path_ / "config.yaml"; }
+  std::filesystem::path record() const { return path_ / "run.json"; }
+  std::filesystem::path metrics() const { return path_ / "metrics.jsonl"; }
+  std::filesystem::path samples() const { return path_ / "samples.jsonl"; }
+  std::filesystem::path log() const { return path_ / "log.txt"; }
+  std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
+  std::filesystem::path checkpoint(int64_t step) const;
+
+  // Whether a training wrote here, finished or not.
+  bool holds_run() const;
+
+  // Every directory that is named as a checkpoint, with a manifest or without, by rising step. Throws
+  // core::InputError where the folder of the checkpoints cannot be listed.
+  std::vector<Checkpoint> named_checkpoints() const;
+
+  // Those of them that have a manifest.
+  std::vector<Checkpoint> complete_checkpoints() const;
+
+ private:
+  std::filesystem::path path_;
+};
+
+// Held while a process trains into the directory; released by the system when the process ends, however it
+// ends.
+class Lock {
+ public:
+  // Throws core::UsageError where another process holds it, core::RunError where the directory cannot be
+  // written.
+  explicit Lock(const RunDirectory& directory);
+  ~Lock();
+  Lock(const Lock&) = delete;
+  Lock& operator=(const Lock&) = delete;
+
+ private:
+  int descriptor_ = -1;
+};
+
+}  // namespace ssgpt::run

@@ -1,0 +1,271 @@
+#include "run/metrics_line.h"
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/system_message.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <fcntl.h>
+#include <functional>
+#include <limits>
+#include <string_view>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+namespace ssgpt::run {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kTrainLoss = "train/loss";
+constexpr const char* kValidationLoss = "validation/loss";
+constexpr const char* kValidationData = "validation/data";
+
+std::string to_text(const MetricsLine& line) {
+  Json object;
+  object["step"] = line.step;
+  object["tokens"] = line.tokens;
+  if (line.steps) object["steps"] = {line.steps->first, line.steps->last};
+  // The library writes the shortest digits that read back to the same double, and null for what is not
+  // finite.
+  for (const auto& [name, value] : line.values) object[name] = value;
+  if (!line.validation_data.empty()) object[kValidationData] = line.validation_data;
+  object["time"] = line.time;
+  return object.dump() + "\n";
+}
+
+std::string to_text(const SampleLine& line) {
+  const Json object = {{"step", line.step}, {"prompt", line.prompt}, {"text", line.text}};
+  return object.dump() + "\n";
+}
+
+// Where a line stands, for messages.
+struct Position {
+  const std::filesystem::path& path;
+  int64_t line;
+};
+
+bool is_whole_number(const Json& value, int64_t least) {
+  // An unsigned value above the largest int64_t reads as a negative one.
+  return value.is_number_integer() && value.get<int64_t>() >= least;
+}
+
+int64_t integer(const Json& object, const char* name, const Position& at, int64_t least) {
+  const auto found = object.find(name);
+  if (found != object.end() && is_whole_number(*found, least)) return found->get<int64_t>();
+  throw core::InputError(
+      "{}:{}: `{}` is {}, not a whole number of {} or more. The line is no record of a training; the file "
+      "was damaged or is not a run's metrics.",
+      at.path.string(), at.line, name, found == object.end() ? "missing" : found->dump(), least);
+}
+
+double number(const Json& value, const std::string& name, const Position& at) {
+  if (value.is_null()) return std::numeric_limits<double>::quiet_NaN();
+  if (!value.is_number()) {
+    throw core::InputError(
+        "{}:{}: `{}` is {}, neither a number nor null. The file was damaged or is not a run's metrics.",
+        at.path.string(), at.line, name, value.dump());
+  }
+  const double read = value.get<double>();
+  return std::isfinite(read) ? read : std::numeric_limits<double>::quiet_NaN();
+}
+
+StepRange step_range(const Json& value, int64_t step, const Position& at) {
+  const bool two = value.is_array() && value.size() == 2;
+  if (two && is_whole_number(value[0], 1) && is_whole_number(value[1], value[0].get<int64_t>()) &&
+      value[1].get<int64_t>() == step) {
+    return {.first = value[0].get<int64_t>(), .last = step};
+  }
+  throw core::InputError(
+      "{}:{}: `steps` is {}, not the first and the last of the steps up to step {}. The file was damaged.",
+      at.path.string(), at.line, value.dump(), step);
+}
+
+std::string text(const Json& value, const char* name, const Position& at) {
+  if (value.is_string()) return value.get<std::string>();
+  throw core::InputError("{}:{}: `{}` is {}, not a text. The file was damaged.", at.path.string(), at.line,
+                         name, value.dump());
+}
+
+MetricsLine to_line(const Json& object, const Position& at) {
+  MetricsLine line;
+  line.step = integer(object, "step", at, /*least=*/1);
+  line.tokens = integer(object, "tokens", at, /*least=*/0);
+  for (const auto& [name, value] : object.items()) {
+    if (name == "step" || name == "tokens") continue;
+    if (name == "steps") {
+      line.steps = step_range(value, line.step, at);
+    } else if (name == kValidationData) {
+      line.validation_data = text(value, kValidationData, at);
+    } else if (name == "time") {
+      line.time = number(value, name, at);
+    } else {
+      line.values.emplace_back(name, number(value, name, at));
+    }
+  }
+  return line;
+}
+
+// Calls `take` with each line that has its end, and its number, from 1. Returns what stands behind the last.
+std::string_view for_each_line(std::string_view text,
+                               const std::function<void(std::string_view, int64_t)>& take) {
+  int64_t number = 0;
+  size_t begin = 0;
+  for (size_t end = text.find('\n'); end != std::string_view::npos; end = text.find('\n', begin)) {
+    take(text.substr(begin, end - begin), ++number);
+    begin = end + 1;
+  }
+  return text.substr(begin);
+}
+
+// The steps of each curve rise, and each line knows its own.
+class Curves {
+ public:
+  explicit Curves(std::optional<int64_t> first_step) : trained_(first_step) {}
+
+  void check(MetricsLine& line, const Position& at) {
+    if (line.value(kTrainLoss)) {
+      if (!line.steps && !trained_) throw_unknown_begin(at);
+      if (!line.steps) line.steps = StepRange{.first = *trained_ + 1, .last = line.step};
+      if (line.step < line.steps->first || line.steps->first <= last_trained_) {
+        throw_order(at, kTrainLoss, line.step, std::max(last_trained_, line.steps->first - 1));
+      }
+      if (last_trained_ > 0 && line.steps->first > last_trained_ + 1) throw_gap(at, line.steps->first);
+      last_trained_ = line.step;
+      trained_ = line.step;
+    }
+    if (line.value(kValidationLoss)) {
+      if (line.step <= last_validated_) throw_order(at, kValidationLoss, line.step, last_validated_);
+      last_validated_ = line.step;
+    }
+  }
+
+ private:
+  [[noreturn]] static void throw_unknown_begin(const Position& at) {
+    throw core::InputError(
+        "{}:{}: the line does not say which steps its loss is over: it was written by an earlier version, "
+        "and run.json beside it does not say where the run began. Read it with the version that wrote it.",
+        at.path.string(), at.line);
+  }
+
+  [[noreturn]] void throw_gap(const Position& at, int64_t first) const {
+    throw core::InputError(
+        "{}:{}: the losses of steps {} to {} are missing: this line begins at step {}, and the one before it "
+        "ends at step {}. Lines were taken out of the file.",
+        at.path.string(), at.line, last_trained_ + 1, first - 1, first, last_trained_);
+  }
+
+  [[noreturn]] static void throw_order(const Position& at, const char* name, int64_t step, int64_t before) {
+    throw core::InputError(
+        "{}:{}: a `{}` of step {} after one of step {}. The steps of a curve must rise: two trainings may "
+        "have written to this file. Compare another run, or remove the lines of one of them.",
+        at.path.string(), at.line, name, step, before);
+  }
+
+  std::optional<int64_t> trained_;  // the last step that the lines so far cover
+  int64_t last_trained_ = 0;
+  int64_t last_validated_ = 0;
+};
+
+}  // namespace
+
+std::optional<double> MetricsLine::value(const std::string& name) const {
+  const auto found =
+      std::find_if(values.begin(), values.end(), [&](const auto& v) { return v.first == name; });
+  return found == values.end() ? std::nullopt : std::optional(found->second);
+}
+
+LineWriter::LineWriter(const std::filesystem::path& path) : path_(path) {
+  descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) {
+    throw core::RunError("{}: cannot be opened for appending: {}", path.string(),
+                         core::system_message(errno));
+  }
+}
+
+LineWriter::~LineWriter() {
+  ::close(descriptor_);
+}
+
+void LineWriter::write(const MetricsLine& line) {
+  write_text(line.step, to_text(line));
+}
+
+void LineWriter::write(const SampleLine& line) {
+  write_text(line.step, to_text(line));
+}
+
+void LineWriter::write_text(int64_t step, const std::string& text) {
+  ssize_t written = 0;
+  do {
+    written = ::write(descriptor_, text.data(), text.size());
+  } while (written < 0 && errno == EINTR);
+  if (written == static_cast<ssize_t>(text.size())) return;
+
+  const std::string reason = written < 0 ? core::system_message(errno) : "the disk is full";
+  struct stat status {};
+  if (written > 0 && ::fstat(descriptor_, &status) == 0) {
+    // A torn line would be glued to the next one; where taking it back fails too, readers pass over a torn
+    // last line.
+    [[maybe_unused]] const int ignored = ::ftruncate(descriptor_, status.st_size - written);
+  }
+  throw core::RunError("{}: the line of step {} could not be written: {}", path_.string(), step, reason);
+}
+
+void LineWriter::sync() {
+  if (::fdatasync(descriptor_) != 0 &&
+      errno != EINVAL) {  // EINVAL: not a file that can be synced, a pipe for one
+    throw core::RunError("{}: could not be synced: {}", path_.string(), core::system_message(errno));
+  }
+}
+
+Metrics read_metrics(const std::filesystem::path& path, std::optional<int64_t> first_step) {
+  Metrics metrics;
+  Curves curves(first_step);
+  const std::string text = core::read_text(path);
+  int64_t lines = 0;
+  const auto take = [&](std::string_view line, int64_t number) {
+    lines = number;
+    const Position at{path, number};
+    const Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!object.is_object()) {
+      throw core::InputError(
+          "{}:{}: not a JSON object. Only the last line may be torn; the file was damaged or is not a "
+          "run's metrics.",
+          path.string(), number);
+    }
+    metrics.lines.push_back(to_line(object, at));
+    curves.check(metrics.lines.back(), at);
+  };
+  const std::string_view rest = for_each_line(text, take);
+  if (rest.empty()) return metrics;
+  if (Json::accept(rest)) {  // whole but for its line end
+    take(rest, lines + 1);
+  } else {
+    metrics.torn_last_line = true;
+  }
+  return metrics;
+}
+
+void cut_lines_after(const std::filesystem::path& path, int64_t last_step) {
+  if (!std::filesystem::exists(path)) return;
+  const std::string text = core::read_text(path);
+  std::string kept;
+  for_each_line(text, [&](std::string_view line, int64_t number) {
+    const Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!object.is_object() || !object.contains("step") || !object["step"].is_number_integer()) {
+      throw core::InputError(
+          "{}:{}: not a JSON object with an integer `step`. The file is not a run's metrics, or it was "
+          "damaged; remove that line to go on.",
+          path.string(), number);
+    }
+    if (object["step"].get<int64_t>() <= last_step) kept.append(line).push_back('\n');
+  });
+  if (kept.size() != text.size()) core::write_text_atomically(path, kept);
+}
+
+}  // namespace ssgpt::run

@@ -1,0 +1,121 @@
+#include "run/record.h"
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/json_fields.h"
+#include "core/version.h"
+
+#include <ctime>
+#include <random>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <torch/headeronly/version.h>
+
+namespace ssgpt::run {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+Json to_json(const device::Machine& machine) {
+  Json json = {{"host", machine.host},       {"system", machine.system},
+               {"cpu", machine.cpu},         {"cpu_capability", machine.cpu_capability},
+               {"threads", machine.threads}, {"memory_bytes", machine.memory_bytes}};
+  if (machine.gpu) {
+    json["gpu"] = {
+        {"name", machine.gpu->name},
+        {"compute_capability", fmt::format("{}.{}", machine.gpu->compute_major, machine.gpu->compute_minor)},
+        {"memory_bytes", machine.gpu->memory_bytes}};
+  }
+  return json;
+}
+
+Json to_json(const Session& session) {
+  Json json = {{"started", session.started}, {"command", session.command}, {"revision", session.revision},
+               {"host", session.host},       {"ranks", session.ranks},     {"threads", session.threads}};
+  if (!session.gpu.empty()) json["gpu"] = session.gpu;
+  return json;
+}
+
+Session to_session(const core::JsonFields& fields) {
+  return {.started = fields.optional_text("started").value_or(""),
+          .command = fields.optional_text("command").value_or(""),
+          .revision = fields.optional_text("revision").value_or(""),
+          .host = fields.optional_text("host").value_or(""),
+          .ranks = fields.optional_count("ranks").value_or(1),
+          .threads = fields.optional_count("threads").value_or(0),
+          .gpu = fields.optional_text("gpu").value_or("")};
+}
+
+}  // namespace
+
+std::string new_run_id() {
+  std::random_device device;
+  return fmt::format("{:08x}{:08x}", device(), device());
+}
+
+Session new_session(const std::string& command, int64_t ranks, const device::Machine& machine) {
+  return {.started = utc_now(),
+          .command = command,
+          .revision = std::string(core::git_revision()),
+          .host = machine.host,
+          .ranks = ranks,
+          .threads = machine.threads,
+          .gpu = machine.gpu ? machine.gpu->name : ""};
+}
+
+std::optional<Record> read_record(const RunDirectory& directory) {
+  if (!std::filesystem::exists(directory.record())) return std::nullopt;
+  const core::JsonFields fields(directory.record());
+  Record record;
+  record.run_id = fields.optional_text("run_id").value_or("");
+  record.name = fields.optional_text("name").value_or("");
+  record.num_parameters = fields.optional_count("num_parameters").value_or(0);
+  record.data_fingerprint = fields.optional_text("data_fingerprint").value_or("");
+  record.first_step = fields.optional_count("first_step");
+  record.parent = fields.optional_text("parent").value_or("");
+  for (const core::JsonFields& session : fields.objects("sessions")) {
+    record.sessions.push_back(to_session(session));
+  }
+  return record;
+}
+
+void write_record(const RunDirectory& directory, const Record& record, const device::Machine& machine) {
+  Json json = {{"run_id", record.run_id},
+               {"name", record.name},
+               {"command", record.sessions.front().command},
+               {"revision", core::git_revision()},
+               {"versions",
+                {{"ssgpt", core::version()}, {"libtorch", TORCH_VERSION}, {"compiler", "gcc " __VERSION__}}},
+               {"hardware", to_json(machine)},
+               {"num_parameters", record.num_parameters},
+               {"data_fingerprint", record.data_fingerprint},
+               {"sessions", Json::array()}};
+  for (const Session& session : record.sessions) json["sessions"].push_back(to_json(session));
+  if (record.first_step) json["first_step"] = *record.first_step;
+  if (!record.parent.empty()) json["parent"] = record.parent;
+  core::write_text_atomically(directory.record(), json.dump(2) + "\n");
+}
+
+config::Config read_config(const RunDirectory& directory) {
+  config::Config config = config::load(directory.config(), {});
+  if (!std::filesystem::exists(directory.record())) return config;
+  const core::JsonFields fields(directory.record());
+  if (!fields.has("manual_swap")) return config;
+  const core::JsonFields swap = fields.object("manual_swap");
+  const auto kind = config::parse_attention_kind(swap.text("kind"));
+  if (!kind) swap.fail("kind", "a kind of attention");
+  config::add_swap(config, {.at_step = swap.count("at_step"), .kind = *kind});
+  return config;
+}
+
+}  // namespace ssgpt::run

@@ -1,0 +1,54 @@
+// run.json: what a run is, where it began, and by which program on which machine it was made. One reader and
+// one writer.
+#pragma once
+
+#include "config/config.h"
+#include "device/machine.h"
+#include "run/directory.h"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace ssgpt::run {
+
+// A process that trained into the directory, from its start to its end.
+struct Session {
+  std::string started;  // UTC, "2026-01-31T12:00:00Z"
+  std::string command;  // its command line
+  std::string revision;
+  std::string host;
+  int64_t ranks = 1;
+  int64_t threads = 0;  // of each rank
+  std::string gpu;      // name of that of rank 0; empty: none
+};
+
+struct Record {
+  std::string run_id;
+  std::string name;
+  int64_t num_parameters = 0;
+  std::string data_fingerprint;       // of the training shards
+  std::optional<int64_t> first_step;  // finished updates when the run began: above 0 for a fork
+  std::string parent;                 // the checkpoint that a fork or --init-from started from; empty: none
+  std::vector<Session> sessions;      // in the order of their starts
+};
+
+std::string new_run_id();  // 16 hexadecimal digits from the system's randomness
+
+// A session of this program that starts now.
+Session new_session(const std::string& command, int64_t ranks, const device::Machine& machine);
+
+// What run.json holds; a field that an earlier version did not write is empty. None where there is no
+// run.json. Throws core::InputError that names file and field where it is not a run's record.
+std::optional<Record> read_record(const RunDirectory& directory);
+
+// Writes run.json atomically, with the versions of this program and the machine. `record` has a session.
+// Throws core::RunError.
+void write_record(const RunDirectory& directory, const Record& record, const device::Machine& machine);
+
+// The resolved config of the run, config.yaml. A swap by --swap-attention that an earlier version kept in
+// run.json is in its list of swaps. Throws core::InputError.
+config::Config read_config(const RunDirectory& directory);
+
+}  // namespace ssgpt::run

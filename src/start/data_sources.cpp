@@ -1,0 +1,138 @@
+#include "start/data_sources.h"
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/log.h"
+#include "data/sampler.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace ssgpt::start {
+namespace {
+
+// Reads the windows of validation once, so that an id beyond the vocabulary is found before training, not in
+// its midst.
+void check_ids(const DataSources& sources, const config::Config& config) {
+  const int64_t length = config.data.sequence_length;
+  const int64_t available = sources.validation->num_windows(length);
+  std::vector<int32_t> tokens(static_cast<size_t>(length + 1));
+  for (int64_t i = 0; i < sources.validation_windows; ++i) {
+    const int64_t window = data::sampled_window(i, sources.validation_windows, available);
+    sources.validation->read(window * length, tokens, config.model.vocab_size);
+  }
+}
+
+// Shards that an interrupted `ssgpt prepare` left are whole, but not all: training on them is refused.
+void refuse_unfinished(const data::TokenSource& source) {
+  std::filesystem::path checked;
+  for (const data::TokenShard& shard : source.shards()) {
+    const std::filesystem::path directory = shard.path().parent_path();
+    if (directory == checked) continue;
+    checked = directory;
+    const std::filesystem::path record = directory / "prepare.json";
+    if (!std::filesystem::exists(record)) continue;
+    const auto json = nlohmann::json::parse(core::read_text(record), nullptr, /*allow_exceptions=*/false);
+    if (json.is_object() && json.value("complete", true)) continue;
+    throw core::InputError(
+        "The shards in {} are not complete: ssgpt prepare was stopped while it wrote them ({}). Repeat "
+        "its command, which goes on where it was.",
+        directory.string(), record.string());
+  }
+}
+
+void read_prompts(const config::Config& config, DataSources& sources) {
+  const config::SamplesConfig& samples = config.evaluate.samples;
+  if (samples.prompts.empty()) return;
+  sources.document_end = end_of_document(sources.document_token_id, sources.tokenizer.get());
+  for (const std::string& prompt : samples.prompts) {
+    const std::vector<int32_t> ids = sources.tokenizer->encode(prompt);
+    std::vector<int64_t> tokens(ids.begin(), ids.end());
+    if (tokens.empty()) {  // a document begins behind the end of another, as in the shards
+      if (!sources.document_end) {
+        throw core::UsageError(
+            "evaluate.samples.prompts: an empty prompt begins a document behind the end of another, but {} "
+            "has "
+            "no end-of-sequence piece (</s>), and the model no token that ends documents. Leave the empty "
+            "prompt out, or set data.document_token_id with data.reset_at_document: true.",
+            config.data.tokenizer->string());
+      }
+      tokens.push_back(*sources.document_end);
+    }
+    const auto length = static_cast<int64_t>(tokens.size());
+    if (length + samples.max_tokens > config.data.sequence_length) {
+      throw core::UsageError(
+          "evaluate.samples: the prompt \"{}\" of {} tokens and max_tokens = {} new ones do not fit into "
+          "data.sequence_length = {}. Shorten the prompt, or lower evaluate.samples.max_tokens.",
+          prompt, length, samples.max_tokens, config.data.sequence_length);
+    }
+    sources.prompts.push_back(std::move(tokens));
+  }
+}
+
+}  // namespace
+
+std::string DataSources::validation_label() const {
+  return fmt::format("{}/{}", validation->fingerprint(), validation_windows);
+}
+
+std::optional<int64_t> end_of_document(std::optional<int64_t> document_token_id,
+                                       const tokenizer::Tokenizer* tokenizer) {
+  if (document_token_id || tokenizer == nullptr) return document_token_id;
+  try {
+    return tokenizer->eos_id();
+  } catch (const core::InputError&) {  // it has none
+    return std::nullopt;
+  }
+}
+
+DataSources open_data(const config::Config& config) {
+  DataSources sources;
+  sources.training = data::TokenSource(core::expand_globs(config.data.train));
+  sources.document_token_id = config.data.document_token_id;
+  refuse_unfinished(sources.training);
+  sources.num_windows = sources.training.num_windows(config.data.sequence_length);
+  if (config.evaluate.every > 0 && !config.data.validation.empty()) {
+    sources.validation.emplace(core::expand_globs(config.data.validation));
+    const int64_t wanted = config.evaluate.batches * config.train.micro_batch_size;
+    const int64_t available = sources.validation->num_windows(config.data.sequence_length);
+    sources.validation_windows = std::min(wanted, available);
+    refuse_unfinished(*sources.validation);
+    check_ids(sources, config);
+    if (available < wanted) {
+      core::log::info(
+          "The validation data hold {} windows; evaluate.batches asks for {}. All of them are used.",
+          available, wanted);
+    }
+  }
+  if (config.data.tokenizer) {
+    sources.tokenizer = std::make_shared<const tokenizer::Tokenizer>(*config.data.tokenizer);
+    if (sources.tokenizer->vocab_size() > config.model.vocab_size) {
+      throw core::InputError(
+          "The tokenizer {} has {} pieces and model.vocab_size is {}: the model must hold them all.",
+          config.data.tokenizer->string(), sources.tokenizer->vocab_size(), config.model.vocab_size);
+    }
+    if (!sources.document_token_id) sources.document_token_id = sources.tokenizer->eos_id();
+  }
+  if (!config.data.reset_at_document) sources.document_token_id.reset();
+  read_prompts(config, sources);
+  return sources;
+}
+
+data::LoaderOptions loader_options(const config::Config& config, int64_t first_step, int64_t rank,
+                                   int64_t num_ranks) {
+  const int64_t rows = config.train.global_batch_size / num_ranks;
+  return {.sequence_length = config.data.sequence_length,
+          .vocab_size = config.model.vocab_size,
+          .samples_per_step = config.train.global_batch_size,
+          .first_row = rank * rows,
+          .rows_per_step = rows,
+          .micro_batch_size = config.train.micro_batch_size,
+          .first_step = first_step};
+}
+
+}  // namespace ssgpt::start

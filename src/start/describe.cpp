@@ -1,0 +1,200 @@
+#include "start/describe.h"
+
+#include "core/memory.h"
+#include "core/text.h"
+#include "core/version.h"
+#include "model/accounting.h"
+#include "model/gpt.h"
+#include "start/choose_device.h"
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/zeros.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace ssgpt::start {
+namespace {
+
+// Read before main() allocates anything, so that what a run holds already when its plan is printed is not
+// counted twice.
+const uint64_t kBytesAtStart = core::resident_bytes();
+
+config::Config with_kind(config::Config config, config::AttentionKind kind) {
+  config.model.attention.kind = kind;
+  return config;
+}
+
+// What the first step adds to the resident set beside its own tensors: pages of code that nothing touched
+// before, threads, the buffers of the matrix products. A model of two small layers takes one step to find
+// out.
+uint64_t first_step_bytes(const config::Config& config) {
+  const uint64_t before = core::resident_bytes();
+  config::Config small = config;
+  constexpr int64_t kHidden = 128;
+  constexpr int64_t kTime = 64;
+  small.model.hidden_size = kHidden;
+  small.model.num_attention_heads = 2;
+  small.model.intermediate_size = 2 * kHidden;
+  small.model.num_hidden_layers = 2;
+  small.model.vocab_size = 512;
+  small.data.sequence_length = kTime;
+  small.train.micro_batch_size = 1;
+  small.train.global_batch_size = 1;
+  int64_t allocated = 0;
+  {
+    const model::GPTSpec spec{
+        .config = small.model, .sequence_length = kTime, .document_token_id = std::nullopt};
+    model::GPT model(spec, execution_of(config.train));
+    model.parameters().flat_master().fill_(0.01);  // any values will do, and random ones take longer
+    model.parameters().refresh_compute();
+    const at::Tensor tokens = at::zeros({1, kTime}, at::TensorOptions().dtype(at::kLong));
+    model.forward_backward(tokens, tokens, at::zeros({1}, at::TensorOptions().dtype(at::kDouble)));
+    const model::MemoryEstimate estimate =
+        model::estimate_memory(small, config.train.dtype == config::Dtype::kBfloat16, /*num_ranks=*/1);
+    allocated = estimate.parameters / 2 + estimate.activations;  // no moments here
+  }
+  const uint64_t after = core::resident_bytes();
+  const uint64_t held = before + static_cast<uint64_t>(allocated);
+  return after > held ? after - held : 0;
+}
+
+std::string start_line(const Start& start) {
+  const std::string checkpoint = start.checkpoint ? start.checkpoint->string() : "";
+  switch (start.mode) {
+    case Mode::kFresh:
+      return "a new run";
+    case Mode::kInitFrom:
+      return fmt::format("a new run with the weights of {}", checkpoint);
+    case Mode::kContinue:
+      return fmt::format("goes on after step {} from {}", start.state.step, checkpoint);
+    case Mode::kFork:
+      return fmt::format("forks after step {} from {}", start.state.step, checkpoint);
+  }
+  return {};
+}
+
+// Of what is still to come: a kind from the first update on, and swaps after it.
+config::Config ahead_of(const Start& start) {
+  config::Config ahead = with_kind(start.config, start.attention_kind());
+  std::erase_if(ahead.train.swap_attention,
+                [&start](const config::SwapAttention& swap) { return swap.at_step <= start.state.step; });
+  return ahead;
+}
+
+std::string attention_line(const config::Config& ahead) {
+  std::string line(to_string(ahead.model.attention.kind));
+  for (const config::SwapAttention& swap : ahead.train.swap_attention) {
+    line += fmt::format(", {} after step {}", to_string(swap.kind), swap.at_step);
+  }
+  return line;
+}
+
+std::string schedule_line(const config::OptimizerConfig& optimizer) {
+  const config::ScheduleConfig& schedule = optimizer.schedule;
+  const char* kind = schedule.kind == config::ScheduleKind::kCosine ? "cosine"
+                     : schedule.kind == config::ScheduleKind::kWsd  ? "warm-up, stable, decay"
+                                                                    : "constant";
+  return fmt::format("AdamW, lr {:g}, {}, {} warm-up steps, betas ({:g}, {:g}), weight decay {:g}",
+                     optimizer.lr, kind, schedule.warmup_steps, optimizer.betas[0], optimizer.betas[1],
+                     optimizer.weight_decay);
+}
+
+double mib(uint64_t bytes) {
+  return static_cast<double>(bytes) / (1 << 20);
+}
+double mib(int64_t bytes) {
+  return mib(static_cast<uint64_t>(bytes));
+}
+
+}  // namespace
+
+MemoryPlan plan_memory(const config::Config& config, int64_t num_ranks) {
+  const bool on_gpu = config.train.device == config::Device::kCuda;
+  return {
+      .on_gpu = on_gpu,
+      .program = on_gpu ? 0 : kBytesAtStart + first_step_bytes(config),
+      .training = model::estimate_memory(config, config.train.dtype == config::Dtype::kBfloat16, num_ranks)};
+}
+
+MemoryPlan plan_memory(const Start& start, int64_t num_ranks) {
+  return plan_memory(ahead_of(start), num_ranks);
+}
+
+// In MiB throughout: "1.4 GiB" would round by more than the estimate is off.
+std::string memory_text(const MemoryPlan& memory) {
+  const model::MemoryEstimate& training = memory.training;
+  const std::string steps = fmt::format("parameters and optimizer {:.0f}, activations {:.0f}",
+                                        mib(training.parameters), mib(training.activations));
+  std::string copies = fmt::format("checkpoint snapshot {:.0f}", mib(training.snapshot));
+  if (training.swap > 0) copies += fmt::format(", swap of the attention {:.0f}", mib(training.swap));
+  if (memory.on_gpu) {
+    return fmt::format("about {:.0f} MiB of the GPU: {}; of the host, {}", mib(memory.total()), steps,
+                       copies);
+  }
+  return fmt::format("about {:.0f} MiB: program {:.0f}, {}, {}", mib(memory.total()), mib(memory.program),
+                     steps, copies);
+}
+
+std::optional<std::string> memory_warning(const MemoryPlan& memory, uint64_t free_bytes) {
+  if (!memory.on_gpu || free_bytes >= memory.total()) return std::nullopt;
+  return fmt::format(
+      "The GPU has {:.0f} MiB left, and training is estimated to need {:.0f}: it may run out of memory. A "
+      "smaller train.micro_batch_size needs less; another program on this GPU may hold some.",
+      mib(free_bytes), mib(memory.total()));
+}
+
+std::string compute_text(const config::Config& config, int64_t num_ranks,
+                         const std::optional<device::GpuDescription>& gpu) {
+  std::string text = num_ranks > 1 ? fmt::format("{} ranks, each ", num_ranks) : "";
+  text += gpu ? to_string(*gpu) : fmt::format("cpu, {} threads", at::get_num_threads());
+  text += fmt::format(", {}", to_string(config.train.dtype));
+  if (gpu) text += fmt::format(", {} attention", to_string(config.train.attention_backend));
+  if (gpu && config.train.deterministic) text += ", deterministic";
+  if (num_ranks > 1 && config.parallel.zero_stage == 1) text += ", optimizer shared out (ZeRO-1)";
+  return text;
+}
+
+std::string start_text(const Start& start, int64_t num_ranks) {
+  const config::Config ahead = ahead_of(start);
+  const config::Config& config = start.config;
+  const config::ModelConfig& model = ahead.model;
+  const DataSources& data = start.data;
+  const int64_t num_parameters = model::count_parameters(model, config.data.sequence_length);
+  const int64_t batch_tokens = config.train.global_batch_size * config.data.sequence_length;
+  const double budget = static_cast<double>(batch_tokens) * static_cast<double>(config.train.max_steps);
+  const double epoch = static_cast<double>(data.num_windows * config.data.sequence_length);
+  std::vector<std::pair<const char*, std::string>> rows = {
+      {"run",
+       fmt::format("{} ({}), seed {}", start.directory.path().string(), start_line(start), config.run.seed)},
+      {"model",
+       fmt::format("{} parameters: {} layers, {} heads, hidden {}, feed-forward {}, vocabulary {}",
+                   core::human_count(static_cast<double>(num_parameters)), model.num_hidden_layers,
+                   model.num_attention_heads, model.hidden_size, model.intermediate_size, model.vocab_size)},
+      {"attention", attention_line(ahead)},
+      {"data", fmt::format("{} tokens, {} windows of {}{}",
+                           core::human_count(static_cast<double>(data.training.num_tokens())),
+                           data.num_windows, config.data.sequence_length,
+                           data.document_token_id ? ", attention within documents" : "")},
+      {"batch", fmt::format("{} sequences = {} tokens a step, in micro-batches of {}{}",
+                            config.train.global_batch_size, batch_tokens, config.train.micro_batch_size,
+                            num_ranks > 1 ? fmt::format(" on {} ranks", num_ranks) : "")},
+      {"budget", fmt::format("{} steps, {} tokens, {:.2f} epochs", config.train.max_steps,
+                             core::human_count(budget), budget / epoch)},
+      {"optimizer", schedule_line(config.optimizer)},
+      {"compute", compute_text(config, num_ranks, gpu_of(config.train))},
+      {"memory", memory_text(plan_memory(ahead, num_ranks))}};
+  std::string text = fmt::format("ssgpt {} ({})", core::version(), core::git_revision());
+  for (const auto& [name, value] : rows) text += fmt::format("\n  {:<10} {}", name, value);
+  return text;
+}
+
+std::string describe(const Start& start, int64_t num_ranks) {
+  config::accumulation_steps(start.config.train, num_ranks);
+  return config::dump(start.config) + "\n" + start_text(start, num_ranks);
+}
+
+}  // namespace ssgpt::start

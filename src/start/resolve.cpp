@@ -1,0 +1,237 @@
+#include "start/resolve.h"
+
+#include "checkpoint/checkpoint.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "run/record.h"
+#include "start/rules.h"
+
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace ssgpt::start {
+namespace {
+
+namespace fs = std::filesystem;
+using config::AttentionKind;
+using run::RunDirectory;
+
+bool is_checkpoint(const fs::path& path) {
+  return fs::exists(path / run::kManifestName) || fs::exists(path / "config.json");
+}
+
+// The run that a checkpoint belongs to, two levels up.
+RunDirectory run_of(const fs::path& checkpoint) {
+  return RunDirectory(fs::weakly_canonical(checkpoint).parent_path().parent_path());
+}
+
+void refuse_used_directory(const RunDirectory& directory) {
+  if (!directory.holds_run()) return;
+  throw core::UsageError(
+      "{} already holds a run. Continue it with --resume auto, or choose another --run-dir or run.name.",
+      directory.path().string());
+}
+
+// `named`: what the user gave for it.
+checkpoint::Summary read_trained(const fs::path& checkpoint, const fs::path& named) {
+  checkpoint::Summary summary = checkpoint::read_summary(checkpoint);
+  if (!summary.trainer) {
+    throw core::InputError(
+        "{} holds a model without trainer/, so a run cannot be resumed from it. Start a new run with its "
+        "weights: --init-from {}.",
+        named.string(), named.string());
+  }
+  return summary;
+}
+
+// Whether `checkpoint` is the newest of the run that wrote it, in that run's own directory.
+bool is_newest_of_its_run(const fs::path& checkpoint, const checkpoint::TrainerState& state) {
+  const RunDirectory directory = run_of(checkpoint);
+  const std::optional<run::Record> record = run::read_record(directory);
+  if (!record || record->run_id != state.run_id) return false;
+  const std::vector<run::Checkpoint> saved = directory.complete_checkpoints();
+  return !saved.empty() && saved.back().step == state.step &&
+         fs::equivalent(saved.back().directory, checkpoint);
+}
+
+Start fresh(const Options& options) {
+  if (!options.config) throw core::UsageError("--config is missing: a new run needs one (see configs/).");
+  if (options.swap_attention) {
+    throw core::UsageError(
+        "--swap-attention goes with --resume or --init-from. A new run takes its kind from "
+        "model.attention.kind; train.swap_attention swaps it at a step.");
+  }
+  Start start;
+  start.config = config::load(*options.config, options.overrides);
+  refuse_idle_swaps(start.config, /*first_step=*/0);
+  start.directory = RunDirectory(options.run_directory.value_or(fs::path("runs") / start.config.run.name));
+  start.state.run_id = run::new_run_id();
+  return start;
+}
+
+Start from_weights(const Options& options) {
+  Options resolved = options;
+  if (options.swap_attention) {  // the new run has this kind from its start: the config is validated with it
+    resolved.overrides.push_back(fmt::format("model.attention.kind={}", to_string(*options.swap_attention)));
+    resolved.swap_attention.reset();
+  }
+  Start start = fresh(resolved);
+  start.mode = Mode::kInitFrom;
+  start.checkpoint = *options.init_from;
+  const checkpoint::Summary summary = checkpoint::read_summary(*start.checkpoint);
+  refuse_other_model(summary.spec, start.config, *start.checkpoint);
+  const AttentionKind held = summary.spec.config.attention.kind;
+  const AttentionKind asked = start.attention_kind();
+  if (!options.swap_attention && held != asked) {
+    throw core::UsageError(
+        "{} has attention kind {}, and the config asks for {}. To swap it, add --swap-attention {}; to keep "
+        "it, set model.attention.kind={}.",
+        start.checkpoint->string(), to_string(held), to_string(asked), to_string(asked), to_string(held));
+  }
+  return start;
+}
+
+Start new_run(const Options& options) {
+  return options.init_from ? from_weights(options) : fresh(options);
+}
+
+// What of the run in `directory` its config says, where that run is the one that the checkpoint is of.
+std::optional<config::Config> config_in(const RunDirectory& directory, const std::string& run_id) {
+  const std::optional<run::Record> record = run::read_record(directory);
+  if (!record || record->run_id != run_id || !fs::exists(directory.config())) return std::nullopt;
+  return run::read_config(directory);
+}
+
+// Goes on after `checkpoint` in `directory`: that of its run, or a new one.
+Start go_on(const Options& options, const fs::path& checkpoint, checkpoint::Summary summary,
+            const RunDirectory& directory, bool is_fork) {
+  Start start;
+  start.mode = is_fork ? Mode::kFork : Mode::kContinue;
+  start.directory = directory;
+  start.checkpoint = checkpoint;
+  start.state = std::move(*summary.trainer);
+  const std::string origin = (checkpoint / "trainer/state.json").string();
+  Past past{.checkpoint = checkpoint,
+            .step = start.state.step,
+            .config = config::parse(start.state.config, origin),
+            .held = summary.spec.config.attention.kind,
+            .in_directory = std::nullopt};
+  if (!is_fork) past.in_directory = config_in(directory, start.state.run_id);
+  if (is_fork) start.state.run_id = run::new_run_id();
+  start.config = options.config ? config::load(*options.config, options.overrides)
+                                : config::parse(start.state.config, origin, options.overrides);
+  keep_choices(start.config, past.config);
+  refuse_idle_swaps(start.config, start.state.step + 1);
+  settle_swaps(start.config, past, options.swap_attention);
+  refuse_fixed_differences(start.config, past);
+  if (!is_fork && start.attention_kind() != past.held && start.state.step >= start.config.train.max_steps) {
+    throw core::UsageError(
+        "{} is complete at step {}, so there is no step left to train with {}. Raise train.max_steps, or "
+        "swap "
+        "the checkpoint without training: ssgpt convert.",
+        directory.path().string(), start.state.step, to_string(start.attention_kind()));
+  }
+  return start;
+}
+
+// Continues the run in `directory` from its newest checkpoint, which was verified.
+Start go_on_in(const Options& options, const RunDirectory& directory, const run::Checkpoint& newest) {
+  Start start = go_on(options, newest.directory, read_trained(newest.directory, newest.directory), directory,
+                      /*is_fork=*/false);
+  start.checkpoint_is_verified = true;
+  return start;
+}
+
+RunDirectory directory_of_auto(const Options& options) {
+  if (options.run_directory) return RunDirectory(*options.run_directory);
+  if (!options.config)
+    throw core::UsageError("--resume auto needs --config or --run-dir, to know which run is meant.");
+  return RunDirectory(fs::path("runs") / config::load(*options.config, options.overrides).run.name);
+}
+
+Start resume_auto(const Options& options, const FindNewest& find_newest) {
+  const RunDirectory directory = directory_of_auto(options);
+  const std::optional<run::Checkpoint> newest = find_newest(directory);
+  if (newest) return go_on_in(options, directory, *newest);
+  const std::optional<run::Record> record = run::read_record(directory);
+  if (record && !record->parent.empty() && !options.init_from) {
+    throw core::UsageError(
+        "{} was started from {} and was stopped before its first checkpoint. Remove it and start it again as "
+        "before: {}",
+        directory.path().string(), record->parent, record->sessions.front().command);
+  }
+  core::log::info("--resume auto: {} holds no checkpoint, so the run starts at its beginning.",
+                  directory.path().string());
+  Start start = new_run(options);
+  start.restarts = directory.holds_run();
+  return start;
+}
+
+// --resume DIR: a run, of which the newest valid checkpoint is meant, or a checkpoint.
+Start resume_named(const Options& options, const FindNewest& find_newest) {
+  const fs::path named = *options.resume;
+  if (!fs::is_directory(named)) {
+    throw core::InputError(
+        "--resume {}: there is no such directory. Give a checkpoint (RUN/checkpoints/step-...), a run "
+        "directory, or auto.",
+        named.string());
+  }
+  const auto is_own = [&options](const RunDirectory& directory) {
+    return !options.run_directory || (fs::exists(*options.run_directory) && fs::exists(directory.path()) &&
+                                      fs::equivalent(*options.run_directory, directory.path()));
+  };
+  if (!is_checkpoint(named)) {
+    const RunDirectory directory(named);
+    const std::optional<run::Checkpoint> newest = find_newest(directory);
+    if (!newest) {
+      throw core::InputError("--resume {}: it holds neither a checkpoint nor a run with checkpoints.",
+                             named.string());
+    }
+    if (is_own(directory)) return go_on_in(options, directory, *newest);
+    const RunDirectory fork(*options.run_directory);
+    refuse_used_directory(fork);
+    Start start = go_on(options, newest->directory, read_trained(newest->directory, named), fork,
+                        /*is_fork=*/true);
+    start.checkpoint_is_verified = true;
+    return start;
+  }
+  checkpoint::Summary summary = read_trained(named, named);
+  const RunDirectory own = run_of(named);
+  const bool is_fork = !is_own(own) || !is_newest_of_its_run(named, *summary.trainer);
+  if (is_fork && is_own(own)) {
+    throw core::UsageError(
+        "{} is not the newest checkpoint of the run in {}. Resuming from it forks a new run: name its "
+        "directory with --run-dir.",
+        named.string(), own.path().string());
+  }
+  if (is_fork) refuse_used_directory(RunDirectory(*options.run_directory));
+  return go_on(options, named, std::move(summary), is_fork ? RunDirectory(*options.run_directory) : own,
+               is_fork);
+}
+
+}  // namespace
+
+Start resolve(const Options& options, const FindNewest& find_newest) {
+  const bool automatic = options.resume == "auto";
+  if (options.resume && options.init_from && !automatic) {
+    throw core::UsageError(
+        "--resume continues a run with all its state and --init-from takes weights alone: give one of them. "
+        "(With --resume auto, --init-from is where a run without checkpoints begins.)");
+  }
+  Start start;
+  if (options.resume) {
+    start = automatic ? resume_auto(options, find_newest) : resume_named(options, find_newest);
+  } else {
+    start = new_run(options);
+    refuse_used_directory(start.directory);
+  }
+  if (start.state.step > start.config.train.max_steps) {
+    throw core::UsageError(
+        "{} is at step {}, beyond train.max_steps {}, which is absolute: raise it to train on.",
+        start.checkpoint->string(), start.state.step, start.config.train.max_steps);
+  }
+  return start;
+}
+
+}  // namespace ssgpt::start

@@ -1,0 +1,162 @@
+#include "start/rules.h"
+
+#include "core/error.h"
+#include "core/log.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace ssgpt::start {
+namespace {
+
+using config::AttentionKind;
+using config::SwapAttention;
+using Swaps = std::vector<SwapAttention>;
+
+bool contains(const Swaps& swaps, const SwapAttention& swap) {
+  return std::find(swaps.begin(), swaps.end(), swap) != swaps.end();
+}
+
+// Whether the checkpoint was made by the swap at its own step: by a conversion, or as the first of a fork.
+// Otherwise that swap belongs to the update that comes next.
+bool is_swapped_at_its_step(const Past& past) {
+  return past.held != config::attention_kind(past.config, past.step) &&
+         past.held == config::attention_kind(past.config, past.step + 1);
+}
+
+// `config`: the user's, whose swaps and kind may be from before the run was swapped by hand.
+void refuse_another_past(const config::Config& config, const Past& past, const Swaps& behind) {
+  const Swaps& asked = config.train.swap_attention;
+  const auto ahead = std::find_if(asked.begin(), asked.end(),
+                                  [&](const SwapAttention& s) { return s.at_step >= past.step; });
+  if (ahead != asked.begin()) {
+    const SwapAttention& last = *(ahead - 1);
+    if (last.kind == past.held || contains(behind, last)) return;
+    throw core::UsageError(
+        "train.swap_attention asks for {} after step {}, which lies behind: {} is at step {}, and its "
+        "attention "
+        "is {}. Swap it now, with --swap-attention {}, or name a later step.",
+        to_string(last.kind), last.at_step, past.checkpoint.string(), past.step, to_string(past.held),
+        to_string(last.kind));
+  }
+  const bool swaps_now = ahead != asked.end() && ahead->at_step == past.step;
+  const AttentionKind kind = config.model.attention.kind;
+  if (kind == past.held || swaps_now || !behind.empty()) return;
+  throw core::UsageError(
+      "The checkpoint at step {} has attention kind {}, and the config asks for {} there. Set "
+      "model.attention.kind={}, or swap it with --swap-attention {}.",
+      past.step, to_string(past.held), to_string(kind), to_string(past.held), to_string(kind));
+}
+
+}  // namespace
+
+void settle_swaps(config::Config& config, const Past& past, std::optional<AttentionKind> by_hand) {
+  const bool swapped = is_swapped_at_its_step(past);
+  Swaps behind;
+  for (const SwapAttention& swap : past.config.train.swap_attention) {
+    if (swap.at_step < past.step || (swap.at_step == past.step && swapped)) behind.push_back(swap);
+  }
+  if (!by_hand || by_hand == past.held) refuse_another_past(config, past, behind);
+  const Swaps asked = config.train.swap_attention;
+  config.model.attention.kind = past.config.model.attention.kind;
+  config.train.swap_attention = behind;
+  for (const SwapAttention& swap : asked) {
+    if (swap.at_step >= past.step) config::add_swap(config, swap);
+  }
+  if (past.in_directory) {
+    for (const SwapAttention& swap : past.in_directory->train.swap_attention) {
+      const bool is_lost = swap.at_step == past.step && !contains(past.config.train.swap_attention, swap);
+      if (is_lost) config::add_swap(config, swap);
+    }
+  }
+  if (by_hand == past.held) {
+    core::log::info("--swap-attention {}: the checkpoint already has this kind, nothing to swap.",
+                    to_string(past.held));
+  } else if (by_hand) {
+    config::add_swap(config, {.at_step = past.step, .kind = *by_hand});
+  }
+}
+
+void keep_choices(config::Config& config, const config::Config& before) {
+  if (config.train.dtype == config::Dtype::kAuto) config.train.dtype = before.train.dtype;
+  if (config.train.device == config::Device::kAuto) config.train.device = before.train.device;
+  const config::AttentionBackend backend = before.train.attention_backend;
+  if (config.train.attention_backend == config::AttentionBackend::kAuto &&
+      backend != config::AttentionBackend::kAuto && !config::obstacle(backend, config)) {
+    config.train.attention_backend = backend;
+  }
+}
+
+// How new parameters start matters only where a swap will make some.
+void refuse_fixed_differences(const config::Config& config, const Past& past) {
+  const Swaps& swaps = config.train.swap_attention;
+  const bool makes_parameters = config::attention_kind(config, past.step + 1) != past.held ||
+                                (!swaps.empty() && swaps.back().at_step > past.step);
+  std::vector<std::string> lines;
+  for (const config::Difference& difference : config::differences(past.config, config)) {
+    const bool of_new_parameters =
+        difference.key == "model.attention.scale_init" || difference.key == "model.attention.bias_init";
+    if (difference.rule == config::ResumeRule::kMayChange || (makes_parameters && of_new_parameters))
+      continue;
+    lines.push_back(fmt::format("  {}: {} in the checkpoint, {} now", difference.key, difference.before,
+                                difference.after));
+  }
+  if (lines.empty()) return;
+  throw core::UsageError(
+      "These settings differ from those that {} was trained with, and would change what the run computes:\n"
+      "{}\nSet them back to resume, or start a new run with its weights: --init-from.",
+      past.checkpoint.string(), fmt::join(lines, "\n"));
+}
+
+void refuse_idle_swaps(const config::Config& config, int64_t first_step) {
+  for (const SwapAttention& swap : config.train.swap_attention) {
+    if (swap.at_step < first_step) continue;
+    if (swap.at_step == 0) {
+      throw core::UsageError(
+          "train.swap_attention: at_step 0 comes before the first update. Set model.attention.kind={} "
+          "instead.",
+          to_string(swap.kind));
+    }
+    if (swap.at_step >= config.train.max_steps) {
+      throw core::UsageError(
+          "train.swap_attention: at_step {} must be below train.max_steps = {}: no update would come after "
+          "it.",
+          swap.at_step, config.train.max_steps);
+    }
+  }
+}
+
+void refuse_other_model(const model::GPTSpec& held, const config::Config& wanted,
+                        const std::filesystem::path& checkpoint) {
+  std::vector<std::string> lines;
+  const auto compare = [&lines](const char* key, int64_t a, int64_t b) {
+    if (a != b) lines.push_back(fmt::format("  {}: {} in the checkpoint, {} in the config", key, a, b));
+  };
+  compare("model.vocab_size", held.config.vocab_size, wanted.model.vocab_size);
+  compare("model.hidden_size", held.config.hidden_size, wanted.model.hidden_size);
+  compare("model.num_hidden_layers", held.config.num_hidden_layers, wanted.model.num_hidden_layers);
+  compare("model.num_attention_heads", held.config.num_attention_heads, wanted.model.num_attention_heads);
+  compare("model.intermediate_size", held.config.intermediate_size, wanted.model.intermediate_size);
+  if (held.config.attention.kind == AttentionKind::kLearnedPn &&
+      wanted.model.attention.kind == AttentionKind::kLearnedPn) {
+    compare("data.sequence_length (entries of the learned p_n)", held.sequence_length,
+            wanted.data.sequence_length);
+  }
+  if (!lines.empty()) {
+    throw core::UsageError("{} is another model than the config describes:\n{}", checkpoint.string(),
+                           fmt::join(lines, "\n"));
+  }
+  if (held.config.rope_theta != wanted.model.rope_theta ||
+      held.config.rms_norm_eps != wanted.model.rms_norm_eps) {
+    core::log::warning(
+        "{} was trained with rope_theta {} and rms_norm_eps {}; this run goes on with {} and {}.",
+        checkpoint.string(), held.config.rope_theta, held.config.rms_norm_eps, wanted.model.rope_theta,
+        wanted.model.rms_norm_eps);
+  }
+}
+
+}  // namespace ssgpt::start

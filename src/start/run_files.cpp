@@ -1,0 +1,86 @@
+#include "start/run_files.h"
+
+#include "checkpoint/checkpoint.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/log.h"
+#include "model/accounting.h"
+#include "run/metrics_line.h"
+#include "run/record.h"
+#include "start/choose_device.h"
+
+#include <filesystem>
+
+#include <fmt/format.h>
+
+namespace ssgpt::start {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void refuse_changed_directory(const run::RunDirectory& directory) {
+  throw core::UsageError("Another process trained into {} while this one was starting: start it again.",
+                         directory.path().string());
+}
+
+// A checkpoint beyond the one that the run goes on from did not verify: it is set aside, not deleted. One
+// that does verify is new since the run was resolved.
+void set_aside_later_checkpoints(const run::RunDirectory& directory, int64_t step) {
+  for (const run::Checkpoint& one : directory.complete_checkpoints()) {
+    if (one.step <= step) continue;
+    if (checkpoint::verify(one.directory).empty()) refuse_changed_directory(directory);
+    fs::path aside = one.directory;
+    for (int n = 1; fs::exists(aside); ++n) {
+      aside = one.directory;
+      aside += n == 1 ? ".damaged" : fmt::format(".damaged-{}", n);
+    }
+    fs::rename(one.directory, aside);
+    core::log::warning("{} is set aside as {}.", one.directory.string(), aside.filename().string());
+  }
+}
+
+// With the sessions before this one, and where the run began, where the directory holds the same run.
+run::Record record_of(const Start& start) {
+  run::Record record{
+      .run_id = start.state.run_id,
+      .name = start.config.run.name,
+      .num_parameters = model::count_parameters(start.spec().config, start.config.data.sequence_length),
+      .data_fingerprint = start.state.data_fingerprint,
+      .first_step = start.state.step,
+      .parent = {},
+      .sessions = {}};
+  if (start.mode == Mode::kFork || start.mode == Mode::kInitFrom) {
+    record.parent = fs::absolute(*start.checkpoint).string();  // whatever the directory of who reads it
+  }
+  if (start.mode != Mode::kContinue) return record;
+  const std::optional<run::Record> earlier = run::read_record(start.directory);
+  if (earlier && earlier->run_id == record.run_id) {
+    record.first_step = earlier->first_step;
+    record.parent = earlier->parent;
+    record.sessions = earlier->sessions;
+  } else {
+    record.first_step.reset();  // where the run began is not known
+  }
+  return record;
+}
+
+}  // namespace
+
+void prepare_run_files(const Start& start, const std::string& command_line, int64_t num_ranks) {
+  const run::RunDirectory& directory = start.directory;
+  const bool expects_run = start.mode == Mode::kContinue || start.restarts;
+  if (!expects_run && directory.holds_run()) refuse_changed_directory(directory);
+  core::log::add_file(directory.log());
+  if (expects_run) {
+    set_aside_later_checkpoints(directory, start.state.step);
+    run::cut_lines_after(directory.metrics(), start.state.step);
+    run::cut_lines_after(directory.samples(), start.state.step);
+  }
+  const device::Machine machine = device::this_machine(gpu_of(start.config.train));
+  run::Record record = record_of(start);
+  record.sessions.push_back(run::new_session(command_line, num_ranks, machine));
+  core::write_text_atomically(directory.config(), config::dump(start.config));
+  run::write_record(directory, record, machine);
+}
+
+}  // namespace ssgpt::start

@@ -1,0 +1,108 @@
+#include "start/terms.h"
+
+#include "core/version.h"
+#include "kernels/ops.h"
+#include "parallel/communicator.h"
+#include "start/choose_device.h"
+#include "start/start.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace ssgpt::start {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::string_view kName = "terms";
+
+std::string arithmetic_of(const config::TrainConfig& train) {
+  const std::optional<device::GpuDescription> gpu = gpu_of(train);
+  return gpu ? fmt::format("GPU {}.{}", gpu->compute_major, gpu->compute_minor)
+             : std::string(kernels::instruction_set());
+}
+
+std::string difference(const char* what, const std::string& of_rank_zero, const std::string& own) {
+  const auto shown = [](const std::string& text) {
+    return text.empty() ? "none" : text;
+  };
+  return fmt::format("{}: {} on rank 0, {} here", what, shown(of_rank_zero), shown(own));
+}
+
+}  // namespace
+
+Terms terms_of(const Start& start) {
+  Terms terms{.revision = std::string(core::git_revision()),
+              .arithmetic = arithmetic_of(start.config.train),
+              .config = start.config,
+              .newest = std::nullopt,
+              .step = start.state.step,
+              .run_id = start.state.run_id,
+              .run_directory = std::filesystem::weakly_canonical(start.directory.path()).string(),
+              .training_fingerprint = {},
+              .validation_fingerprint = {}};
+  if (start.checkpoint_is_verified) terms.newest = {.step = start.state.step, .directory = *start.checkpoint};
+  if (start.is_complete()) return terms;
+  terms.training_fingerprint = start.data.training.fingerprint();
+  if (start.data.validation) terms.validation_fingerprint = start.data.validation->fingerprint();
+  return terms;
+}
+
+void post_terms(parallel::Board& board, const Terms& terms) {
+  Json json = {{"revision", terms.revision},
+               {"arithmetic", terms.arithmetic},
+               {"config", config::dump(terms.config)},
+               {"step", terms.step},
+               {"run_id", terms.run_id},
+               {"run_directory", terms.run_directory},
+               {"training_fingerprint", terms.training_fingerprint},
+               {"validation_fingerprint", terms.validation_fingerprint}};
+  if (terms.newest) json["newest"] = terms.newest->directory.string();
+  board.post(kName, json.dump());
+}
+
+Terms read_terms(parallel::Board& board) {
+  const Json json = Json::parse(board.read(kName, /*rank=*/0));
+  Terms terms;
+  terms.revision = json.at("revision");
+  if (terms.revision != core::git_revision()) {
+    parallel::agree(
+        board, kName,
+        {difference("the program's revision", terms.revision, std::string(core::git_revision()))});
+  }
+  terms.arithmetic = json.at("arithmetic");
+  terms.config = config::parse(json.at("config").get<std::string>(), "the config of rank 0");
+  terms.step = json.at("step");
+  terms.run_id = json.at("run_id");
+  terms.run_directory = json.at("run_directory");
+  terms.training_fingerprint = json.at("training_fingerprint");
+  terms.validation_fingerprint = json.at("validation_fingerprint");
+  if (const auto newest = json.find("newest"); newest != json.end()) {
+    terms.newest = run::Checkpoint{.step = terms.step, .directory = newest->get<std::string>()};
+  }
+  return terms;
+}
+
+std::vector<std::string> config_differences(const config::Config& of_rank_zero, const config::Config& own) {
+  std::vector<std::string> lines;
+  for (const config::Difference& one : config::differences(of_rank_zero, own)) {
+    lines.push_back(difference(one.key.c_str(), one.before, one.after));
+  }
+  return lines;
+}
+
+std::vector<std::string> differences(const Terms& of_rank_zero, const Terms& own) {
+  std::vector<std::string> lines = config_differences(of_rank_zero.config, own.config);
+  const auto compare = [&lines](const char* what, const std::string& first, const std::string& second) {
+    if (first != second) lines.push_back(difference(what, first, second));
+  };
+  compare("what the processor or GPU computes with", of_rank_zero.arithmetic, own.arithmetic);
+  compare("the training shards' fingerprint", of_rank_zero.training_fingerprint, own.training_fingerprint);
+  compare("the validation shards' fingerprint", of_rank_zero.validation_fingerprint,
+          own.validation_fingerprint);
+  compare("the run directory", of_rank_zero.run_directory, own.run_directory);
+  compare("the step to start from", std::to_string(of_rank_zero.step), std::to_string(own.step));
+  return lines;
+}
+
+}  // namespace ssgpt::start

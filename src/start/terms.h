@@ -1,0 +1,45 @@
+// What all ranks must have alike before they train together, and how they find out: one round, in which rank
+// 0 says its terms and every other rank begins by them.
+#pragma once
+
+#include "config/config.h"
+#include "parallel/board.h"
+#include "run/directory.h"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace ssgpt::start {
+
+struct Start;
+
+struct Terms {
+  std::string revision;                   // of the program
+  std::string arithmetic;                 // what the same operations round alike on: "AVX512", "GPU 9.0"
+  config::Config config;                  // resolved
+  std::optional<run::Checkpoint> newest;  // that the run begins from, where rank 0 had to look for it
+  int64_t step = 0;                       // that it begins after
+  std::string run_id;
+  std::string run_directory;  // canonical
+  std::string training_fingerprint;
+  std::string validation_fingerprint;  // empty: no validation
+};
+
+Terms terms_of(const Start& start);
+
+// Of rank 0: to the others.
+void post_terms(parallel::Board& board, const Terms& terms);
+
+// Of the others: what rank 0 posted; waits for it. Throws core::UsageError where rank 0 is another build,
+// whose terms need not mean the same here.
+Terms read_terms(parallel::Board& board);
+
+// How two configs differ, a line for each key: "optimizer.lr: 0.003 on rank 0, 0.004 here".
+std::vector<std::string> config_differences(const config::Config& of_rank_zero, const config::Config& own);
+
+// How this rank's terms differ from those of rank 0, a line for each.
+std::vector<std::string> differences(const Terms& of_rank_zero, const Terms& own);
+
+}  // namespace ssgpt::start

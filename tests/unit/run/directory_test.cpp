@@ -1,0 +1,61 @@
+#include "run/directory.h"
+
+#include "core/error.h"
+#include "core/temporary_directory.h"
+
+#include <fstream>
+#include <optional>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::run {
+namespace {
+
+std::vector<int64_t> steps_of(const std::vector<Checkpoint>& checkpoints) {
+  std::vector<int64_t> steps;
+  for (const Checkpoint& one : checkpoints) steps.push_back(one.step);
+  return steps;
+}
+
+TEST(RunDirectory, ListsCheckpointsByStepAndNoForeignDirectories) {
+  const TemporaryDirectory root;
+  const RunDirectory run(root.path());
+  EXPECT_TRUE(run.named_checkpoints().empty());
+  for (const int64_t step : {300, 20, 100}) {
+    std::filesystem::create_directories(run.checkpoint(step));
+    std::ofstream(run.checkpoint(step) / kManifestName) << "{}";
+  }
+  for (const char* name :
+       {"step-100", "step-00000100-copy", "best", "step-00000400"}) {  // the last: no manifest
+    std::filesystem::create_directory(run.checkpoints() / name);
+  }
+  std::ofstream(run.checkpoints() / "step-00000500") << "a file";
+  EXPECT_EQ(run.checkpoint(300).filename(), "step-00000300");
+  EXPECT_THAT(steps_of(run.complete_checkpoints()), testing::ElementsAre(20, 100, 300));
+  EXPECT_THAT(steps_of(run.named_checkpoints()), testing::ElementsAre(20, 100, 300, 400));
+  EXPECT_EQ(run.complete_checkpoints().back().directory, run.checkpoint(300));
+}
+
+TEST(RunDirectory, HoldsARunOnceAnyOfItsFilesIsThere) {
+  for (const char* name : {"run.json", "metrics.jsonl", "checkpoints"}) {
+    const TemporaryDirectory root;
+    const RunDirectory run(root.path());
+    EXPECT_FALSE(run.holds_run());
+    std::ofstream(root / name) << "";
+    EXPECT_TRUE(run.holds_run()) << name;
+  }
+}
+
+TEST(Lock, KeepsASecondOwnerOutUntilTheFirstIsGone) {
+  const TemporaryDirectory root;
+  const RunDirectory run(root.path());
+  std::optional<Lock> first(std::in_place, run);
+  EXPECT_THROW(Lock{run}, core::UsageError);
+  first.reset();
+  EXPECT_NO_THROW(Lock{run});
+  EXPECT_THROW(Lock{RunDirectory(root / "absent")}, core::RunError);
+}
+
+}  // namespace
+}  // namespace ssgpt::run

@@ -1,0 +1,137 @@
+#include "run/record.h"
+
+#include "core/error.h"
+#include "core/temporary_directory.h"
+
+#include <fstream>
+#include <set>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace ssgpt::run {
+namespace {
+
+device::Machine small_machine() {
+  return {.host = "host",
+          .system = "Linux 1 x86_64",
+          .cpu = "a processor",
+          .cpu_capability = "AVX2",
+          .threads = 3,
+          .memory_bytes = 1 << 20,
+          .gpu = device::GpuDescription{
+              .index = 1, .name = "a GPU", .compute_major = 9, .compute_minor = 0, .memory_bytes = 1 << 10}};
+}
+
+TEST(Record, ReadsBackWhatWasWritten) {
+  const TemporaryDirectory root;
+  const RunDirectory run(root.path());
+  EXPECT_FALSE(read_record(run).has_value());
+  Record record{.run_id = "0123456789abcdef",
+                .name = "a name",
+                .num_parameters = 1234,
+                .data_fingerprint = "f",
+                .first_step = 20,
+                .parent = "runs/a/checkpoints/step-00000020",
+                .sessions = {new_session("ssgpt train --resume a", 2, small_machine())}};
+  record.sessions.push_back(new_session("ssgpt train --resume b", 1, small_machine()));
+  write_record(run, record, small_machine());
+  const std::optional<Record> read = read_record(run);
+  ASSERT_TRUE(read.has_value());
+  EXPECT_EQ(read->run_id, record.run_id);
+  EXPECT_EQ(read->name, "a name");
+  EXPECT_EQ(read->num_parameters, 1234);
+  EXPECT_EQ(read->data_fingerprint, "f");
+  EXPECT_EQ(read->first_step, 20);
+  EXPECT_EQ(read->parent, record.parent);
+  ASSERT_EQ(read->sessions.size(), 2U);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(read->sessions[i].started, record.sessions[i].started);
+    EXPECT_EQ(read->sessions[i].command, record.sessions[i].command);
+    EXPECT_EQ(read->sessions[i].revision, record.sessions[i].revision);
+    EXPECT_EQ(read->sessions[i].host, "host");
+    EXPECT_EQ(read->sessions[i].ranks, record.sessions[i].ranks);
+    EXPECT_EQ(read->sessions[i].threads, 3);
+    EXPECT_EQ(read->sessions[i].gpu, "a GPU");
+  }
+  // What people and other programs look for.
+  const auto json = nlohmann::json::parse(std::ifstream(run.record()));
+  EXPECT_EQ(json["command"], "ssgpt train --resume a");
+  EXPECT_EQ(json["hardware"]["cpu"], "a processor");
+  EXPECT_EQ(json["hardware"]["gpu"]["compute_capability"], "9.0");
+  EXPECT_TRUE(json["versions"].contains("libtorch"));
+}
+
+TEST(Record, WithoutWhatAnEarlierVersionDidNotWriteIsEmptyThere) {
+  const TemporaryDirectory root;
+  const RunDirectory run(root.path());
+  std::ofstream(run.record()) << R"({"run_id": "id"})";
+  const std::optional<Record> read = read_record(run);
+  ASSERT_TRUE(read.has_value());
+  EXPECT_EQ(read->run_id, "id");
+  EXPECT_FALSE(read->first_step.has_value());
+  EXPECT_TRUE(read->parent.empty() && read->data_fingerprint.empty() && read->sessions.empty());
+}
+
+TEST(Record, AFieldOfAnotherTypeIsNamed) {
+  const TemporaryDirectory root;
+  const RunDirectory run(root.path());
+  const auto expect_named = [&](const std::string& name, const std::string& value) {
+    std::ofstream(run.record()) << "{\"" << name << "\": " << value << "}";
+    try {
+      read_record(run);
+      ADD_FAILURE() << name << " = " << value << " was taken";
+    } catch (const core::InputError& error) {
+      EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("run.json"), testing::HasSubstr(name)));
+    }
+  };
+  for (const char* name : {"run_id", "name", "parent", "data_fingerprint"}) expect_named(name, "1");
+  for (const char* name : {"first_step", "num_parameters"}) {
+    for (const char* value : {"-1", "\"1\"", "1.5", "18446744073709551615"}) expect_named(name, value);
+  }
+  for (const char* value : {"{}", "[1]", "\"x\"", "[{\"ranks\": \"2\"}]"}) expect_named("sessions", value);
+  std::ofstream(run.record()) << "[1]";
+  EXPECT_THROW(read_record(run), core::InputError);
+}
+
+TEST(ReadConfig, HasTheSwapThatAnEarlierVersionKeptInTheRecord) {
+  const TemporaryDirectory root;
+  const RunDirectory run(root.path());
+  config::Config config;
+  config.model = {.vocab_size = 64,
+                  .hidden_size = 32,
+                  .num_hidden_layers = 1,
+                  .num_attention_heads = 2,
+                  .intermediate_size = 48,
+                  .attention = {}};
+  config.data.train = {"train.bin"};
+  config.train.max_steps = config.train.global_batch_size = config.train.micro_batch_size = 20;
+  config.train.swap_attention = {{.at_step = 5, .kind = config::AttentionKind::kSsmax}};
+  std::ofstream(run.config()) << config::dump(config);
+  EXPECT_EQ(read_config(run).train.swap_attention, config.train.swap_attention);
+  std::ofstream(run.record()) << R"({"manual_swap": {"at_step": 12, "kind": "ssmax_bias"}})";
+  const std::vector<config::SwapAttention> both = {
+      {.at_step = 5, .kind = config::AttentionKind::kSsmax},
+      {.at_step = 12, .kind = config::AttentionKind::kSsmaxBias}};
+  EXPECT_EQ(read_config(run).train.swap_attention, both);
+  for (const char* swap : {R"({"at_step": 12, "kind": "max"})", R"({"at_step": -1, "kind": "ssmax"})",
+                           R"({"kind": "ssmax"})", "[12]"}) {
+    std::ofstream(run.record()) << "{\"manual_swap\": " << swap << "}";
+    EXPECT_THROW(read_config(run), core::InputError) << swap;
+  }
+}
+
+TEST(NewRunId, IsAnotherEachTime) {
+  std::set<std::string> ids;
+  for (int i = 0; i < 100; ++i) {
+    const std::string id = new_run_id();
+    EXPECT_EQ(id.size(), 16U);
+    EXPECT_EQ(id.find_first_not_of("0123456789abcdef"), std::string::npos);
+    ids.insert(id);
+  }
+  EXPECT_EQ(ids.size(), 100U);
+}
+
+}  // namespace
+}  // namespace ssgpt::run

@@ -1,0 +1,145 @@
+#include "start/rules.h"
+
+#include "core/error.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::start {
+namespace {
+
+using enum config::AttentionKind;
+using config::AttentionKind;
+using Swaps = std::vector<config::SwapAttention>;
+
+config::Config config_of(AttentionKind kind, Swaps swaps) {
+  config::Config config;
+  config.model.attention.kind = kind;
+  config.train.swap_attention = std::move(swaps);
+  config.train.max_steps = 100;
+  return config;
+}
+
+// A run of softmax, with these swaps, at step 20.
+Past past_of(Swaps swaps, AttentionKind held) {
+  return {.checkpoint = "run/checkpoints/step-00000020",
+          .step = 20,
+          .config = config_of(kSoftmax, std::move(swaps)),
+          .held = held,
+          .in_directory = std::nullopt};
+}
+
+Swaps settled(config::Config config, const Past& past, std::optional<AttentionKind> by_hand = std::nullopt) {
+  settle_swaps(config, past, by_hand);
+  EXPECT_EQ(config.model.attention.kind, past.config.model.attention.kind);
+  EXPECT_EQ(config::attention_kind(config, past.step), config::attention_kind(past.config, past.step));
+  return config.train.swap_attention;
+}
+
+std::string refusal(const config::Config& config, const Past& past,
+                    std::optional<AttentionKind> by_hand = std::nullopt) {
+  config::Config copy = config;
+  try {
+    settle_swaps(copy, past, by_hand);
+  } catch (const core::UsageError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(SettleSwaps, WhatLiesAheadIsAsTheConfigAsksNow) {
+  const config::Config asked = config_of(kSoftmax, {{30, kSsmax}, {40, kSsmaxBias}});
+  EXPECT_EQ(settled(asked, past_of({{25, kLearnedPn}}, kSoftmax)), asked.train.swap_attention);
+  EXPECT_EQ(settled(config_of(kSoftmax, {}), past_of({{25, kLearnedPn}}, kSoftmax)), Swaps());
+  EXPECT_EQ(settled(config_of(kSoftmax, {{20, kSsmax}}), past_of({}, kSoftmax)), (Swaps{{20, kSsmax}}));
+}
+
+// The checkpoint's config has a swap by hand that the user's file does not know of.
+TEST(SettleSwaps, WhatLiesBehindStaysAsItHappened) {
+  const Past past = past_of({{10, kSsmax}, {15, kSsmaxBias}}, kSsmaxBias);
+  EXPECT_EQ(settled(config_of(kSoftmax, {}), past), past.config.train.swap_attention);
+  EXPECT_EQ(settled(config_of(kSoftmax, {{10, kSsmax}}), past), past.config.train.swap_attention);
+  EXPECT_EQ(settled(config_of(kSoftmax, {{10, kSsmax}, {30, kSsmaxFixed}}), past),
+            (Swaps{{10, kSsmax}, {15, kSsmaxBias}, {30, kSsmaxFixed}}));
+  EXPECT_EQ(settled(config_of(kSsmaxBias, {}), past), past.config.train.swap_attention);
+}
+
+TEST(SettleSwaps, ASwapByHandComesNowAndGoesBeforeOneThatIsScheduledThere) {
+  EXPECT_EQ(settled(config_of(kSoftmax, {{30, kSsmax}}), past_of({}, kSoftmax), kSsmaxBias),
+            (Swaps{{20, kSsmaxBias}, {30, kSsmax}}));
+  EXPECT_EQ(settled(config_of(kSoftmax, {{20, kSsmax}}), past_of({}, kSoftmax), kSsmaxBias),
+            (Swaps{{20, kSsmaxBias}}));
+  // What is scheduled then changes nothing any more.
+  EXPECT_EQ(settled(config_of(kSoftmax, {{30, kSsmax}}), past_of({}, kSoftmax), kSsmax),
+            (Swaps{{20, kSsmax}}));
+  // The user's file already asks for what the flag brings about.
+  EXPECT_EQ(settled(config_of(kSsmax, {}), past_of({}, kSoftmax), kSsmax), (Swaps{{20, kSsmax}}));
+  EXPECT_EQ(settled(config_of(kSoftmax, {}), past_of({{15, kSsmax}}, kSsmax), kSsmax), (Swaps{{15, kSsmax}}));
+}
+
+// A conversion, and the first checkpoint of a fork, hold the kind of the swap at their own step.
+TEST(SettleSwaps, ASwapAtTheStepOfTheCheckpointIsBehindItWhereItHoldsThatKind) {
+  const Swaps swaps = {{20, kSsmax}};
+  EXPECT_EQ(settled(config_of(kSoftmax, {}), past_of(swaps, kSsmax)), swaps);
+  EXPECT_EQ(settled(config_of(kSoftmax, {}), past_of(swaps, kSoftmax)), Swaps());
+  EXPECT_EQ(settled(config_of(kSoftmax, swaps), past_of(swaps, kSoftmax)), swaps);
+}
+
+TEST(SettleSwaps, ASwapWhoseProcessWasKilledBeforeItSavedIsInTheDirectoryAlone) {
+  Past past = past_of({}, kSoftmax);
+  past.in_directory = config_of(kSoftmax, {{20, kSsmax}, {30, kSsmaxBias}});
+  EXPECT_EQ(settled(config_of(kSoftmax, {}), past), (Swaps{{20, kSsmax}}));
+  EXPECT_EQ(settled(config_of(kSoftmax, {}), past, kSsmaxFixed), (Swaps{{20, kSsmaxFixed}}));
+  // That of the schedule, which the checkpoint knows, may be taken back.
+  past.config.train.swap_attention = {{20, kSsmax}};
+  EXPECT_EQ(settled(config_of(kSoftmax, {}), past), Swaps());
+}
+
+TEST(SettleSwaps, AnotherKindForWhatLiesBehindIsRefused) {
+  EXPECT_THAT(
+      refusal(config_of(kSsmax, {}), past_of({}, kSoftmax)),
+      testing::HasSubstr("The checkpoint at step 20 has attention kind softmax, and the config asks for "
+                         "ssmax there"));
+  EXPECT_THAT(refusal(config_of(kSoftmax, {{10, kSsmax}}), past_of({}, kSoftmax)),
+              testing::AllOf(testing::HasSubstr("asks for ssmax after step 10, which lies behind"),
+                             testing::HasSubstr("--swap-attention ssmax")));
+  EXPECT_THAT(refusal(config_of(kSsmax, {}), past_of({}, kSoftmax), kSoftmax), testing::HasSubstr("step 20"));
+}
+
+TEST(RefuseIdleSwaps, NamesThoseThatWouldNeverCome) {
+  const auto message = [](const Swaps& swaps, int64_t first_step) -> std::string {
+    try {
+      refuse_idle_swaps(config_of(kSoftmax, swaps), first_step);
+    } catch (const core::UsageError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(message({{1, kSsmax}, {99, kSoftmax}}, 0), "");
+  EXPECT_THAT(message({{100, kSsmax}}, 0),
+              testing::HasSubstr("at_step 100 must be below train.max_steps = 100"));
+  EXPECT_THAT(message({{0, kSsmax}}, 0), testing::HasSubstr("model.attention.kind=ssmax"));
+  EXPECT_EQ(message({{100, kSsmax}}, 101), "");  // it lies behind
+}
+
+TEST(RefuseFixedDifferences, HowNewParametersStartMayChangeWhereASwapMakesSome) {
+  const auto refused = [](const Swaps& swaps, const char* key) {
+    config::Config config = config_of(kSoftmax, swaps);
+    if (std::string(key) == "scale") config.model.attention.scale_init = 0.5;
+    if (std::string(key) == "lr") config.optimizer.lr = 1.0;
+    try {
+      refuse_fixed_differences(config, past_of({}, kSoftmax));
+    } catch (const core::UsageError&) {
+      return true;
+    }
+    return false;
+  };
+  EXPECT_TRUE(refused({}, "scale"));
+  EXPECT_FALSE(refused({{20, kSsmax}}, "scale"));
+  EXPECT_FALSE(refused({{30, kSsmax}}, "scale"));
+  EXPECT_TRUE(refused({{30, kSsmax}}, "lr"));
+  EXPECT_FALSE(refused({{30, kSsmax}}, ""));
+}
+
+}  // namespace
+}  // namespace ssgpt::start

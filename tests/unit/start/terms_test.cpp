@@ -1,0 +1,99 @@
+#include "start/terms.h"
+
+#include "core/error.h"
+#include "core/version.h"
+#include "parallel/ranks.h"
+
+#include <mutex>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::start {
+namespace {
+
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+Terms some_terms() {
+  Terms terms;
+  terms.revision = core::git_revision();
+  terms.arithmetic = "AVX2";
+  terms.config.model = {.vocab_size = 64,
+                        .hidden_size = 32,
+                        .num_hidden_layers = 1,
+                        .num_attention_heads = 2,
+                        .intermediate_size = 48,
+                        .attention = {}};
+  terms.config.data.train = {"train.bin"};
+  terms.config.train.max_steps = terms.config.train.global_batch_size = terms.config.train.micro_batch_size =
+      8;
+  terms.newest = run::Checkpoint{.step = 5, .directory = "a run/checkpoints/step-00000005"};
+  terms.step = 5;
+  terms.run_id = "0123456789abcdef";
+  terms.run_directory = "/some where/\"run\"";
+  terms.training_fingerprint = "t";
+  terms.validation_fingerprint = "v";
+  return terms;
+}
+
+TEST(Terms, ReachTheOtherRanksAsTheyAre) {
+  std::mutex mutex;
+  std::vector<Terms> received;
+  const auto thrown = parallel::run_unopened_ranks(3, [&](parallel::Communicator& communicator) {
+    if (communicator.is_main()) {
+      post_terms(communicator.board(), some_terms());
+    } else {
+      const Terms terms = read_terms(communicator.board());
+      const std::lock_guard guard(mutex);
+      received.push_back(terms);
+    }
+  });
+  EXPECT_EQ(thrown, parallel::nothing_thrown(3));
+  ASSERT_EQ(received.size(), 2U);
+  for (const Terms& terms : received) {
+    EXPECT_THAT(differences(some_terms(), terms), ElementsAre());
+    EXPECT_EQ(terms.run_id, some_terms().run_id);
+    EXPECT_EQ(terms.revision, some_terms().revision);
+    ASSERT_TRUE(terms.newest.has_value());
+    EXPECT_EQ(terms.newest->directory, some_terms().newest->directory);
+    EXPECT_EQ(terms.newest->step, 5);
+  }
+}
+
+TEST(Terms, ThatDifferAreNamedOneByOne) {
+  Terms other = some_terms();
+  other.config.optimizer.lr = 0.5;
+  other.arithmetic = "AVX512";
+  other.training_fingerprint = "u";
+  other.validation_fingerprint = "";
+  other.run_directory = "/else";
+  other.step = 6;
+  EXPECT_THAT(differences(some_terms(), other),
+              ElementsAre("optimizer.lr: 0.0006 on rank 0, 0.5 here",
+                          "what the processor or GPU computes with: AVX2 on rank 0, AVX512 here",
+                          "the training shards' fingerprint: t on rank 0, u here",
+                          "the validation shards' fingerprint: v on rank 0, none here",
+                          "the run directory: /some where/\"run\" on rank 0, /else here",
+                          "the step to start from: 5 on rank 0, 6 here"));
+}
+
+// The words of another build need not mean the same here: nothing but its revision is read.
+TEST(Terms, OfAnotherBuildAreNotRead) {
+  const auto thrown = parallel::run_unopened_ranks(2, [](parallel::Communicator& communicator) {
+    if (communicator.is_main()) {
+      communicator.board().post("terms", R"({"revision": "fedcba", "something": "else"})");
+      parallel::agree(communicator.board(), "start", {});
+    } else {
+      read_terms(communicator.board());
+    }
+  });
+  for (const std::string& message : thrown) {
+    EXPECT_THAT(message,
+                AllOf(HasSubstr("Rank 1 does not do what rank 0 does"), HasSubstr("fedcba on rank 0")));
+  }
+}
+
+}  // namespace
+}  // namespace ssgpt::start
