@@ -28,8 +28,11 @@ scripts/build.sh ci
 stage "Unit tests"
 ctest --test-dir build/release --output-on-failure --no-tests=error || failed+=("unit tests")
 
+# One more worker than there are cores: tests of failing ranks spend most of their time waiting.
 stage "Integration tests"
-SSGPT_BIN=$PWD/build/release/ssgpt .venv/bin/python -m pytest -p no:cacheprovider tests/integration ||
+workers=$(($(nproc) < 8 ? $(nproc) + 1 : 8))
+SSGPT_BIN=$PWD/build/release/ssgpt \
+  .venv/bin/python -m pytest -p no:cacheprovider -n "$workers" --dist worksteal tests/integration ||
   failed+=("integration tests")
 
 if ((${#failed[@]} > 0)); then

@@ -7,6 +7,10 @@ import shutil
 import subprocess
 import sys
 
+# Set before PyTorch is loaded: the threads of a model this small mostly wait for each other, and other workers need the
+# cores.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -75,6 +79,8 @@ class Program:
         self.directory = directory
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(OF_LAUNCHERS)}
         self.environment["OMP_NUM_THREADS"] = "1"
+        # A test may ask for more threads than there are free cores: those that wait must not keep the others from working.
+        self.environment["OMP_WAIT_POLICY"] = "passive"
 
     def start(self, *arguments, **environment):
         return subprocess.Popen(
@@ -137,8 +143,7 @@ def without_timing(records):
     return [{k: v for k, v in r.items() if k not in TIMING} for r in records]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _binary():
+def pytest_sessionstart():
     if not BINARY.exists():
         pytest.exit(f"{BINARY} is missing: scripts/build.sh makes it", returncode=3)
 
@@ -156,3 +161,18 @@ def make_program(directory):
 @pytest.fixture
 def program(tmp_path):
     return make_program(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def _finished_run(tmp_path_factory):
+    made = make_program(tmp_path_factory.mktemp("finished"))
+    made.train("--run-dir", "run")
+    return made.directory / "run"
+
+
+@pytest.fixture
+def finished_run(program, _finished_run):
+    """The directory "run" beside the program, as `program.train("--run-dir", "run")` leaves it: a copy of one that was
+    trained once, for tests of what comes after training. Its config names the shards that it was trained on: a config
+    of `program` does not resume it."""
+    return pathlib.Path(shutil.copytree(_finished_run, program.directory / "run"))

@@ -19,6 +19,7 @@ import itertools
 import os
 import pathlib
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -31,18 +32,25 @@ TORCHRUN = ROOT / ".venv" / "bin" / "torchrun"
 RANK_VARIABLES = {"torchrun": "RANK", "by_hand": "RANK", "mpirun": "OMPI_COMM_WORLD_RANK", "slurm": "SLURM_PROCID"}
 MARK = "SSGPT_TEST_RANKS"  # in the environment of all processes of one start: launchers give ranks process groups of their own
 _numbers = itertools.count()
+_reservations = []  # kept until this process ends
 
 
 def free_port():
-    """Below the ports that the system gives to connections, so that none of those takes it in the meantime."""
+    """Below the ports that the system gives to connections, so that none of those takes it in the meantime. Before a rank
+    uses it, a test in another process may look for a port as well: an abstract socket, whose name only one process can
+    hold, reserves it for this one."""
     while True:
         port = random.SystemRandom().randrange(20000, 32000)
-        with socket.socket() as taken:
-            try:
+        reservation = socket.socket(socket.AF_UNIX)
+        try:
+            reservation.bind(f"\0ssgpt-test-port-{port}")
+            with socket.socket() as taken:
                 taken.bind(("", port))
-                return port
-            except OSError:
-                continue
+        except OSError:
+            reservation.close()
+            continue
+        _reservations.append(reservation)
+        return port
 
 
 def start_ranks(program, how, count, arguments, environment=None, per_rank=None, launcher_options=()):
@@ -171,6 +179,11 @@ class Ranks:
         else:
             for process in self.processes:
                 process.send_signal(number)
+
+    def has_taken_signals(self, rank):
+        """Whether no signal to the rank is pending any more. The system keeps one of two equal signals that are pending."""
+        status = pathlib.Path(f"/proc/{self.pid(rank)}/status").read_text()
+        return all(int(mask, 16) == 0 for mask in re.findall(r"^(?:SigPnd|ShdPnd):\s*(\S+)$", status, re.M))
 
     def kill(self):
         """Ends whatever is left, stopped processes too."""

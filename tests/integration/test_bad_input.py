@@ -83,7 +83,7 @@ def test_config_files_that_are_missing_empty_foreign_or_cyclic(program):
     (b"", "empty"),
     (gzip.compress(b"hello world" * 99), "train.bin"),
     (b"In the beginning God created the heaven and the earth.\n" * 41, "train.bin"),
-])
+], ids=["missing", "empty", "gzip", "text"])  # a file of gzip holds the time, and workers must agree on names
 def test_files_that_are_no_shards(program, content, word):
     path = program.directory / "train.bin"
     path.unlink()
@@ -120,17 +120,15 @@ def test_a_tokenizer_that_is_none_or_too_large(program):
     fails(program, 3, "large.model", "300", "model.vocab_size", VOCAB, changes=[{"data": {"tokenizer": "large.model"}}])
 
 
-def test_a_directory_that_holds_a_run(program):
-    program.train("--run-dir", "run")
-    before = (program.directory / "run/metrics.jsonl").read_bytes()
+def test_a_directory_that_holds_a_run(program, finished_run):
+    before = (finished_run / "metrics.jsonl").read_bytes()
     _, err = program.train("--run-dir", "run", code=2)
     assert "--resume auto" in err
-    assert (program.directory / "run/metrics.jsonl").read_bytes() == before
+    assert (finished_run / "metrics.jsonl").read_bytes() == before
 
 
-def test_checkpoints_that_do_not_load(program):
-    program.train("--run-dir", "run")
-    checkpoint = program.directory / "run/checkpoints/step-00000020"
+def test_checkpoints_that_do_not_load(program, finished_run):
+    checkpoint = finished_run / "checkpoints/step-00000020"
     evaluate = ["evaluate", "loss", "--data", "validation.bin", "--checkpoint"]
     for name in ("model.safetensors", "config.json", "trainer/state.json"):
         path = checkpoint / name
@@ -147,9 +145,8 @@ def test_checkpoints_that_do_not_load(program):
     program.run("train", "--resume", "nowhere", code=3)
 
 
-def test_a_model_without_its_training_state_is_not_resumed(program):
-    program.train("--run-dir", "run")
-    checkpoint = program.directory / "run/checkpoints/step-00000020"
+def test_a_model_without_its_training_state_is_not_resumed(program, finished_run):
+    checkpoint = finished_run / "checkpoints/step-00000020"
     manifest = json.loads((checkpoint / "manifest.json").read_text())
     assert "trainer/state.json" in json.dumps(manifest)
     bare = program.directory / "bare"
@@ -257,8 +254,7 @@ def test_shards_of_an_interrupted_prepare_are_refused(program):
     program.train("--run-dir", "run")
 
 
-def test_results_that_cannot_be_written_are_a_failure(program):
-    program.train("--run-dir", "run")
+def test_results_that_cannot_be_written_are_a_failure(program, finished_run):
     with open("/dev/full", "w") as full:
         arguments = ["evaluate", "loss", "--checkpoint", "run/checkpoints/step-00000020", "--data", "validation.bin"]
         result = subprocess.run([str(BINARY), *arguments], cwd=program.directory, stdout=full, stderr=subprocess.PIPE, text=True)

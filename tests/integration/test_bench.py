@@ -76,13 +76,20 @@ def test_steps_are_taken_on_request(program):
 
 
 def test_the_shapes_of_the_script_are_those_of_the_program(program):
-    script = bench_script()
-    for name, shape in script.SHAPES.items():
-        one_layer = ["--set", "model.num_hidden_layers=1", "--steps", 1, "--warmup", 0, "--json"]
-        report = json.loads(program.run("bench", "step", "--shape", name, *one_layer)[0])
-        ours = [report[k] for k in ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size",
-                                    "sequence_length", "global_batch_size")]
-        assert ours == [shape[k] for k in ("vocab", "hidden", "heads", "feed_forward", "time", "batch")]
+    """Each shape once with a small vocabulary and once with all else small: a step at full size takes seconds."""
+    keys = {"vocab_size": "vocab", "hidden_size": "hidden", "num_attention_heads": "heads", "intermediate_size": "feed_forward",
+            "sequence_length": "time", "global_batch_size": "batch"}
+    small_vocabulary = {"model.num_hidden_layers": 1, "model.vocab_size": 96}
+    full_vocabulary = {"model.num_hidden_layers": 1, "model.hidden_size": 32, "model.num_attention_heads": 2,
+                       "model.intermediate_size": 48, "data.sequence_length": 8}
+    for name, shape in bench_script().SHAPES.items():
+        for settings in (small_vocabulary, full_vocabulary):
+            sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+            out, _ = program.run("bench", "step", "--shape", name, *sets, "--steps", 1, "--warmup", 0, "--json")
+            report = json.loads(out)
+            kept = [key for key in keys if not any(changed.endswith(f".{key}") for changed in settings)]
+            assert len(kept) in (2, 5)
+            assert [report[key] for key in kept] == [shape[keys[key]] for key in kept]
 
 
 def test_the_script_pairs_rounds():

@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import CONFIG, ROOT, merged
+from conftest import CONFIG, ROOT, Program, merged
 
 STEPS = 300
 TOKENS = CONFIG["train"]["global_batch_size"] * CONFIG["data"]["sequence_length"]
@@ -59,9 +59,13 @@ def write_run(
     return losses
 
 
+def write_pair(directory):
+    return write_run(directory / "softmax", "softmax"), write_run(directory / "ssmax", "ssmax", offset=-0.01, own=1)
+
+
 @pytest.fixture
 def pair(tmp_path):
-    return write_run(tmp_path / "softmax", "softmax"), write_run(tmp_path / "ssmax", "ssmax", offset=-0.01, own=1)
+    return write_pair(tmp_path)
 
 
 def test_finds_a_known_difference_and_writes_the_same_curves(program, pair):
@@ -168,8 +172,11 @@ class References(html.parser.HTMLParser):
         self.text.append(data)
 
 
-@pytest.fixture
-def report(program, pair):
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """Several tests read the same report, and change nothing in it."""
+    program = Program(tmp_path_factory.mktemp("report"))
+    write_pair(program.directory)
     program.run("compare", "softmax", "ssmax", "--out", "report")
     directory = program.directory / "report"
     subprocess.run([sys.executable, ROOT / "scripts" / "report.py", directory], check=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 
 import numpy as np
@@ -175,11 +176,15 @@ def with_tokenizer(program):
 def test_text_is_streamed_as_valid_utf8_and_is_what_json_holds(program, with_tokenizer):
     arguments = ["--checkpoint", with_tokenizer, "--prompt", "naïve 日", "--max-tokens", 400, "--temperature", 1.5]
     whole = generate(program, *arguments[1:])
-    process = subprocess.Popen([BINARY, "generate", *map(str, arguments)], env=program.environment, cwd=program.directory,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    parts = []
-    while part := os.read(process.stdout.fileno(), 65536):
-        parts.append(part.decode())  # raises where a character is torn
+    # Such a socket keeps the writes apart, however late they are read; a pipe would join them.
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        process = subprocess.Popen([BINARY, "generate", *map(str, arguments)], env=program.environment, cwd=program.directory,
+                                   stdout=theirs, stderr=subprocess.PIPE)
+        theirs.close()
+        parts = []
+        while part := ours.recv(65536):
+            parts.append(part.decode())  # raises where a character is torn
     assert process.wait() == 0
     assert "".join(parts) == whole["text"] + "\n"
     assert len(parts) > 20, "it does not come as it is made"

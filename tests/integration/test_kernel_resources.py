@@ -1,5 +1,6 @@
 """The CUDA kernels as built, read by scripts/kernel_resources.py: what only the machine code shows."""
 
+import functools
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ BUILD = BINARY.parent
 SPILLED = {"80": 8, "90": 0, "100": 8}
 
 
+@functools.cache  # a disassembly takes seconds
 def table_of(arch, *arguments):
     """Kernel to (registers, spilled bytes, loads, stores), the last two by bits."""
     process = subprocess.run([sys.executable, ROOT / "scripts/kernel_resources.py", "--build", BUILD, "--arch", arch, *arguments],
@@ -50,7 +52,7 @@ def test_what_is_streamed_is_stored_whole(arch):
         "embedding_forward_kernel<Bfloat16, 8>": {},
         "adamw_kernel<4, 1>": {64: 1},  # the bfloat16 shadow of four fp32
     }.items():
-        stores = kernels[name][3]
+        stores = dict(kernels[name][3])
         assert stores.pop(128) > 0 and stores == narrow, name
 
 
