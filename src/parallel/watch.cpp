@@ -5,9 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <cstdlib>
-#include <mutex>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -45,7 +43,7 @@ std::string beat_key(int64_t rank) {
 struct Pulse {
   int64_t rank = 0;
   std::string beat;
-  Clock::time_point heard = Clock::now();
+  Clock::time_point heard;
 };
 
 }  // namespace
@@ -58,13 +56,22 @@ bool speaks_of_failure(const std::string& failure, int64_t rank) {
   return rank == 0 || failure.starts_with("Rank 0 ") || !failure.starts_with("Rank ");
 }
 
+Clock::time_point WatchClock::now() {
+  return Clock::now();
+}
+
+bool WatchClock::wait_for(std::condition_variable& changed, std::unique_lock<std::mutex>& lock,
+                          Seconds longest, const std::function<bool()>& done) {
+  return changed.wait_for(lock, longest, done);
+}
+
 struct Watch::Impl {
-  Impl(std::unique_ptr<Store> connection, int64_t own_rank, int64_t size)
-      : store(std::move(connection)), rank(own_rank), world_size(size) {
+  Impl(std::unique_ptr<Store> connection, int64_t own_rank, int64_t size, std::shared_ptr<WatchClock> kept)
+      : clock(std::move(kept)), store(std::move(connection)), rank(own_rank), world_size(size) {
     // Rank 0 listens to all and says who is lost; the others listen to rank 0. So the store answers a number
     // of questions that grows with the number of ranks, not with its square.
     for (int64_t other = rank == 0 ? 1 : 0; other < (rank == 0 ? world_size : 1); ++other) {
-      pulses.push_back({.rank = other, .beat = "", .heard = Clock::now()});
+      pulses.push_back({.rank = other, .beat = "", .heard = clock->now()});
     }
   }
 
@@ -84,6 +91,7 @@ struct Watch::Impl {
   // Between two rounds of a thread.
   Seconds pause() const { return std::min<Seconds>(kBeat, lost_after(/*heard=*/true) / 8); }
 
+  const std::shared_ptr<WatchClock> clock;
   const std::unique_ptr<Store> store;  // used by `talker` alone
   const int64_t rank;
   const int64_t world_size;
@@ -127,8 +135,8 @@ void Watch::Impl::run() {
     }
     lock.lock();
     unanswered = Seconds(0.0);
-    changed.wait_for(lock, ending || lingering ? kBeat / 10 : pause(),
-                     [this] { return stop || to_report || (ending && !said_done); });
+    clock->wait_for(changed, lock, ending || lingering ? kBeat / 10 : pause(),
+                    [this] { return stop || to_report || (ending && !said_done); });
   }
   talker_ended = true;
   changed.notify_all();
@@ -138,9 +146,9 @@ void Watch::Impl::guard() {
   std::unique_lock lock(mutex);
   while (!(stop && talker_ended)) {
     // Time in which this process itself stood still says nothing of others.
-    const Clock::time_point begin = Clock::now();
-    changed.wait_for(lock, pause(), [this] { return stop && talker_ended; });
-    const Seconds passed = std::min<Seconds>(Clock::now() - begin, 2 * pause());
+    const Clock::time_point begin = clock->now();
+    clock->wait_for(changed, lock, pause(), [this] { return stop && talker_ended; });
+    const Seconds passed = std::min<Seconds>(clock->now() - begin, 2 * pause());
     lock.unlock();
     miss_store(passed);
     end_if_main_hangs();
@@ -159,7 +167,7 @@ void Watch::Impl::miss_store(Seconds passed) {
       "{} does not answer: nothing was heard of it for {:.1f} s. It stands still, or cannot "
       "be reached.",
       store->description(), unanswered.count());
-  failed_at = Clock::now();
+  failed_at = clock->now();
   said_done = all_done = left = all_know = true;  // nobody is left to tell
   changed.notify_all();
 }
@@ -168,7 +176,7 @@ void Watch::Impl::lose_store(const std::string& reason) {
   const std::lock_guard guard(mutex);
   if (!failure && !all_done) {  // once rank 0 is done it may go, and its store with it
     failure = reason;
-    failed_at = Clock::now();
+    failed_at = clock->now();
   }
   said_done = all_done = left = all_know = true;  // nobody is left to tell
   changed.notify_all();
@@ -205,12 +213,12 @@ void Watch::Impl::listen() {
     const std::string beat = store->get(beat_key(pulse.rank)).value_or("");
     if (beat == kDone) continue;
     all = false;
-    const Seconds silence = Clock::now() - pulse.heard;
+    const Seconds silence = clock->now() - pulse.heard;
     const Seconds longest = lost_after(/*heard=*/!pulse.beat.empty());
     const Seconds limit = suspicious ? std::min(kSuspectSilence, longest) : longest;
     if (beat != pulse.beat) {
       pulse.beat = beat;
-      pulse.heard = Clock::now();
+      pulse.heard = clock->now();
     } else if (silence > limit) {
       learn(store->set_once(kFailureKey,
                             fmt::format("Rank {} is lost: nothing was heard of it for {:.1f} s. It was "
@@ -255,7 +263,7 @@ void Watch::Impl::learn(const std::string& message) {
     const std::lock_guard guard(mutex);
     if (failure) return;
     failure = message;
-    failed_at = Clock::now();
+    failed_at = clock->now();
     changed.notify_all();
     if (reported || rank == 0) return;
   }
@@ -270,7 +278,7 @@ void Watch::Impl::end_if_main_hangs() {
     if (!(failure || own_error)) return;
     // A rank that fails itself is on its way out, and may have something to close.
     const Seconds grace = own_error ? kLongestGrace : std::min(kLongestGrace, 0.2 * timeout.load());
-    const Clock::time_point time = Clock::now();
+    const Clock::time_point time = clock->now();
     const bool waits =
         holds > 0 ? time - failed_at < timeout.load() : time - std::max(failed_at, released_at) < grace;
     if (waits) return;
@@ -282,8 +290,9 @@ void Watch::Impl::end_if_main_hangs() {
   std::_Exit(static_cast<int>(core::ExitCode::kFailed));
 }
 
-Watch::Watch(std::unique_ptr<Store> store, int64_t rank, int64_t world_size)
-    : impl_(std::make_unique<Impl>(std::move(store), rank, world_size)) {
+Watch::Watch(std::unique_ptr<Store> store, int64_t rank, int64_t world_size,
+             std::shared_ptr<WatchClock> clock)
+    : impl_(std::make_unique<Impl>(std::move(store), rank, world_size, std::move(clock))) {
   impl_->talker = std::thread([impl = impl_.get()] { impl->run(); });
   impl_->watchman = std::thread([impl = impl_.get()] { impl->guard(); });
 }
@@ -311,7 +320,8 @@ std::optional<std::string> Watch::failure() const {
 std::string Watch::explain(const std::string& otherwise) {
   std::unique_lock lock(impl_->mutex);
   impl_->suspects = true;
-  impl_->changed.wait_for(lock, kLongestExplanation, [this] { return impl_->failure.has_value(); });
+  impl_->clock->wait_for(impl_->changed, lock, kLongestExplanation,
+                         [this] { return impl_->failure.has_value(); });
   return impl_->failure.value_or(otherwise);
 }
 
@@ -319,27 +329,28 @@ void Watch::report(const std::string& message) {
   std::unique_lock lock(impl_->mutex);
   if (impl_->failure) return;
   impl_->own_error = message;
-  impl_->failed_at = Clock::now();
+  impl_->failed_at = impl_->clock->now();
   impl_->to_report = failure_text(impl_->rank, message);
   impl_->changed.notify_all();
-  impl_->changed.wait_for(lock, kLongestLinger, [this] { return impl_->failure.has_value(); });
+  impl_->clock->wait_for(impl_->changed, lock, kLongestLinger, [this] { return impl_->failure.has_value(); });
 }
 
 void Watch::hold(bool begins) {
   const std::lock_guard guard(impl_->mutex);
   impl_->holds += begins ? 1 : -1;
-  if (!begins) impl_->released_at = Clock::now();
+  if (!begins) impl_->released_at = impl_->clock->now();
 }
 
 void Watch::finish() {
   std::unique_lock lock(impl_->mutex);
   impl_->ending = true;
   impl_->changed.notify_all();
-  const bool all_came = impl_->changed.wait_for(lock, impl_->timeout.load(), [this] {
+  const bool all_came = impl_->clock->wait_for(impl_->changed, lock, impl_->timeout.load(), [this] {
     return impl_->failure || (impl_->said_done && impl_->all_done);
   });
   if (!all_came) return;
-  impl_->changed.wait_for(lock, kLongestGrace, [this] { return impl_->failure || impl_->left; });
+  impl_->clock->wait_for(impl_->changed, lock, kLongestGrace,
+                         [this] { return impl_->failure || impl_->left; });
 }
 
 void Watch::linger() {
@@ -347,7 +358,7 @@ void Watch::linger() {
   if (impl_->rank != 0 && !impl_->reported) return;
   impl_->lingering = true;
   impl_->changed.notify_all();
-  impl_->changed.wait_for(lock, kLongestLinger, [this] { return impl_->all_know; });
+  impl_->clock->wait_for(impl_->changed, lock, kLongestLinger, [this] { return impl_->all_know; });
 }
 
 }  // namespace ssgpt::parallel

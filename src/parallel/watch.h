@@ -6,8 +6,11 @@
 #include "parallel/store.h"
 
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -20,10 +23,22 @@ std::string failure_text(int64_t rank, const std::string& message);
 // the store is what failed, all do.
 bool speaks_of_failure(const std::string& failure, int64_t rank);
 
+// The time that a watch keeps: that of the machine, unless a test lets another one pass. By any thread.
+class WatchClock {
+ public:
+  virtual ~WatchClock() = default;
+  virtual std::chrono::steady_clock::time_point now();
+  // As std::condition_variable::wait_for: whether `done` holds after `longest` at the latest. Whoever calls
+  // `done` holds the mutex of `lock`.
+  virtual bool wait_for(std::condition_variable& changed, std::unique_lock<std::mutex>& lock,
+                        std::chrono::duration<double> longest, const std::function<bool()>& done);
+};
+
 class Watch {
  public:
   // Starts the threads, on a connection of their own.
-  Watch(std::unique_ptr<Store> store, int64_t rank, int64_t world_size);
+  Watch(std::unique_ptr<Store> store, int64_t rank, int64_t world_size,
+        std::shared_ptr<WatchClock> clock = std::make_shared<WatchClock>());
   ~Watch();  // stops the threads
   Watch(const Watch&) = delete;
   Watch& operator=(const Watch&) = delete;

@@ -301,32 +301,42 @@ TEST(RunAsRank, WaitsAtTheEndForTheSlowest) {
   }
 }
 
-// Returns whether each of two ranks should say it, and in `waited` for how long rank 1 stayed.
-std::array<bool, 2> fail_together(const char* of_rank_zero, const char* of_rank_one, double& waited) {
+// Whether each of two ranks should say it, and whether rank 1 stayed until rank 0, which announced its
+// failure and has something to complete before, came to it.
+struct FailedTogether {
+  std::array<bool, 2> speaks{};
+  bool one_stayed = false;
+};
+FailedTogether fail_together(const char* of_rank_zero, const char* of_rank_one,
+                             std::chrono::milliseconds to_complete) {
   using Clock = std::chrono::steady_clock;
   const int64_t port = free_port();
-  std::array<bool, 2> speaks{};
+  FailedTogether result;
+  Clock::time_point one_returned;
   std::thread other([&] {
     Communicator communicator(environment_of(1, 2, port));
     communicator.board().read("announced", 0);
-    const Clock::time_point begin = Clock::now();
-    speaks[1] = communicator.fail(of_rank_one);
-    waited = std::chrono::duration<double>(Clock::now() - begin).count();
+    result.speaks[1] = communicator.fail(of_rank_one);
+    one_returned = Clock::now();
   });
   Communicator communicator(environment_of(0, 2, port));
   communicator.announce(of_rank_zero);
   communicator.board().post("announced", "");
-  std::this_thread::sleep_for(std::chrono::seconds(2));  // what is under way
-  speaks[0] = communicator.fail(of_rank_zero);
+  std::this_thread::sleep_for(to_complete);
+  const Clock::time_point zero_fails = Clock::now();
+  result.speaks[0] = communicator.fail(of_rank_zero);
   other.join();
-  return speaks;
+  result.one_stayed = one_returned >= zero_fails;
+  return result;
 }
 
 TEST(Fail, IsLeftToRankZeroWhereItAnnouncedTheSameWords) {
-  double waited = 0.0;
-  EXPECT_THAT(fail_together("not finite", "not finite", waited), ElementsAre(true, false));
-  EXPECT_GT(waited, 1.8);  // rank 0 is busy for 2 s
-  EXPECT_THAT(fail_together("not finite", "the disk is full", waited), ElementsAre(true, true));
+  // Longer than the second for which a rank waits to hear whether rank 0 fails as well.
+  const FailedTogether same = fail_together("not finite", "not finite", std::chrono::milliseconds(1500));
+  EXPECT_THAT(same.speaks, ElementsAre(true, false));
+  EXPECT_TRUE(same.one_stayed);
+  const FailedTogether other = fail_together("not finite", "the disk is full", std::chrono::milliseconds(0));
+  EXPECT_THAT(other.speaks, ElementsAre(true, true));
 }
 
 TEST(RequireEqualWeights, ComparesBits) {

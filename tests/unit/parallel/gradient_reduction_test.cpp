@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <future>
 #include <limits>
 #include <mutex>
 #include <random>
@@ -256,33 +257,52 @@ TEST(GradientReduction, ShardedSumsAreThePlainOnes) {
   EXPECT_EQ(run_ranks(kRanks, run), nothing_thrown(kRanks));
 }
 
+// Of two ranks that wait for each other's words, so that a busy machine moves none of the limits: what is
+// under way from one word to another takes at least what the other rank sleeps between them.
 TEST(GradientReduction, StartsABucketWhenItIsFinalAndCountsItsTime) {
-  using std::chrono::milliseconds;
-  const int64_t size = 8 * flat_granule(2);
-  // The upper buckets are final on rank 0 long before they are on rank 1: where they start at once, they are
-  // under way meanwhile.
+  const double kPause = 0.3;  // s
+  const int64_t granule = flat_granule(2);
+  std::promise<void> upper_on_zero, all_on_one;
+  const auto hear = [](std::promise<void>& word) {
+    word.get_future().wait_for(std::chrono::seconds(30));
+  };
   const auto run = [&](Communicator& communicator) {
-    const at::Tensor grad = at::full({size}, 1.0, at::kFloat);
-    GradientReduction reduction(communicator, grad, {.bucket_mb = mib_of(flat_granule(2)), .shard = false});
+    const at::Tensor grad = at::full({8 * granule}, 1.0, at::kFloat);
+    GradientReduction reduction(communicator, grad, {.bucket_mb = mib_of(granule), .shard = false});
     ASSERT_EQ(reduction.num_buckets(), 8);
-    communicator.sum(0.0);  // both begin now
+    const auto pause = [&] {
+      std::this_thread::sleep_for(std::chrono::duration<double>(kPause));
+    };
     const auto begin = std::chrono::steady_clock::now();
-    if (communicator.rank() == 1) std::this_thread::sleep_for(milliseconds(300));
-    reduction.final_from(6 * flat_granule(2));
-    if (communicator.rank() == 0) std::this_thread::sleep_for(milliseconds(500));
-    reduction.final_from(0);
+    // The upper buckets are final on rank 0 before they are on rank 1: where they start at once, they are
+    // under way meanwhile. The lower ones are final on rank 1 first.
+    if (communicator.rank() == 0) {
+      reduction.final_from(6 * granule);
+      upper_on_zero.set_value();
+      hear(all_on_one);
+      pause();
+      reduction.final_from(0);
+    } else {
+      hear(upper_on_zero);
+      pause();
+      reduction.final_from(0);
+      all_on_one.set_value();
+    }
+    const auto before_finish = std::chrono::steady_clock::now();
     reduction.finish();
-    const double wall = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    const auto end = std::chrono::steady_clock::now();
+    const auto seconds = [](auto duration) {
+      return std::chrono::duration<double>(duration).count();
+    };
     const CommunicationTime& time = reduction.time();
     EXPECT_GE(time.exposed, 0.0);
-    EXPECT_GE(time.total, 0.0);
-    EXPECT_LE(time.exposed, wall);
-    EXPECT_LE(time.total, wall);  // two at a time count once
+    EXPECT_LE(time.exposed, seconds(end - before_finish));  // not what passed while this rank was busy
+    EXPECT_LE(time.total, seconds(end - begin));            // two at a time count once
     if (communicator.rank() == 0) {
-      EXPECT_GT(time.total, 0.25);    // waited for rank 1,
-      EXPECT_LT(time.exposed, 0.25);  // while this one was busy
+      EXPECT_GE(time.total, kPause);  // waited for rank 1
     } else {
-      EXPECT_GT(time.exposed, 0.1);  // rank 0 came 0.2 s later
+      EXPECT_GT(time.exposed,
+                kPause / 3);  // rank 0 came that much later, but for what finish() takes to begin
     }
     EXPECT_TRUE(grad.eq(2.0).all().item<bool>());
   };
@@ -307,17 +327,21 @@ TEST(GradientReduction, LeavesTheGradientOfOneProcessAlone) {
     const at::Tensor grad = before.clone();
     GradientReduction reduction(alone, grad, {.bucket_mb = mib_of(320), .shard = shard});
     EXPECT_THAT(reduction.owned(), testing::ElementsAre(Range{0, 3200}));
+    double exposed = 0.0;
+    double least_exposed = 1.0;  // of any repetition: the machine may take its core away in others
     for (int repetition = 0; repetition < 100; ++repetition) {
       reduction.final_from(1600);
       reduction.final_from(0);
       reduction.finish();
       reduction.gather(grad);
+      least_exposed = std::min(least_exposed, reduction.time().exposed - exposed);
+      exposed = reduction.time().exposed;
     }
     EXPECT_TRUE(same_bits(grad, before));
     const double expected = square_in_float64(before);
     EXPECT_NEAR(reduction.squared_norm().item<double>(), expected, 1e-12 * expected);
     EXPECT_EQ(reduction.time().total, 0.0);
-    EXPECT_LT(reduction.time().exposed, 1e-2);  // 100 times ten waits for nothing
+    EXPECT_LT(least_exposed, 1e-4);  // ten waits for nothing
   }
 }
 

@@ -2,10 +2,13 @@
 #include "parallel/watch.h"
 
 #include "core/error.h"
+#include "parallel/manual_clock.h"
 #include "parallel/ranks.h"
 
+#include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,7 +21,6 @@
 namespace ssgpt::parallel {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using Seconds = std::chrono::duration<double>;
 using testing::AllOf;
 using testing::HasSubstr;
@@ -26,107 +28,151 @@ using testing::MatchesRegex;
 
 constexpr std::chrono::seconds kConnectTimeout{10};
 constexpr Seconds kLong{600.0};
-// Shorter ones would take the pauses of a busy machine for silence.
 constexpr Seconds kTimeout{2.0};
 
-double seconds_since(Clock::time_point begin) {
-  return Seconds(Clock::now() - begin).count();
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return Seconds(std::chrono::steady_clock::now() - begin).count();
 }
 
-// The stores of all ranks, and their watches.
+// The stores of all ranks, and their watches, on one clock that the test moves.
 class Watches : public testing::Test {
  protected:
   void start(int64_t world_size, Seconds timeout) {
     const int64_t port = free_port();
     for (int64_t rank = 0; rank < world_size; ++rank) {
       stores_.push_back(Store::connect(environment_of(rank, world_size, port), kConnectTimeout));
-      watches_.push_back(std::make_unique<Watch>(stores_.back()->reconnect(), rank, world_size));
+      clock_->expect_threads(2);
+      watches_.push_back(std::make_unique<Watch>(stores_.back()->reconnect(), rank, world_size, clock_));
       watches_.back()->set_timeout(timeout);
     }
+    // Past the first pause, which is half a second where it began before the timeout was set.
+    clock_->pass(Seconds(0.5));
+  }
+
+  // Lets time pass until `done`, for `longest` at most; returns how much did.
+  Seconds pass_until(const std::function<bool()>& done, Seconds longest) {
+    const ManualClock::Time begin = clock_->now();
+    while (!done() && clock_->now() - begin < longest) clock_->pass(Seconds(0.02));
+    return clock_->now() - begin;
+  }
+
+  // Starts the main thread of a rank: time passes only while it waits.
+  void begin(const std::function<void()>& body) {
+    clock_->expect_threads(1);
+    ++running_;
+    threads_.emplace_back([this, body] {
+      clock_->know_this_thread();
+      body();
+      --running_;
+    });
+  }
+
+  // Until all of these have ended.
+  Seconds pass_until_they_end(Seconds longest) {
+    const Seconds passed = pass_until([this] { return running_ == 0; }, longest);
+    for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
+    return passed;
   }
 
   // Waits for the failure that `rank` knows of. Soon after one a process ends whose main thread does not: the
   // longer timeout gives the test time to look at it.
-  std::optional<std::string> wait_for_failure(size_t rank, double limit_s) {
-    const Clock::time_point begin = Clock::now();
-    while (seconds_since(begin) < limit_s) {
-      if (auto failure = watches_[rank]->failure()) {
-        for (const auto& watch : watches_) {
-          if (watch) watch->set_timeout(kLong);
-        }
-        return failure;
-      }
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  std::optional<std::string> wait_for_failure(size_t rank, Seconds longest) {
+    pass_until([&] { return watches_[rank]->failure().has_value(); }, longest);
+    for (const auto& watch : watches_) {
+      if (watch) watch->set_timeout(kLong);
     }
-    return std::nullopt;
+    return watches_[rank]->failure();
   }
 
+  const std::shared_ptr<ManualClock> clock_ = std::make_shared<ManualClock>();
   std::vector<std::unique_ptr<Store>> stores_;
   std::vector<std::unique_ptr<Watch>> watches_;  // end before the stores
+  std::vector<std::thread> threads_;
+  std::atomic<int> running_ = 0;  // of these
 };
 
 TEST_F(Watches, ARankThatFallsSilentIsLostAfterThreeQuartersOfTheTimeout) {
   start(3, kTimeout);
-  // Past the first pause, which is half a second where it began before the timeout was set.
-  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  clock_->pass(Seconds(0.7));
   for (const auto& watch : watches_) EXPECT_EQ(watch->failure(), std::nullopt);
   watches_[1].reset();
-  const Clock::time_point silent = Clock::now();
-  const std::optional<std::string> failure = wait_for_failure(0, 10.0);
-  // Ranks speak and listen every 1.5 s / 8: the last word may be as old as that, and be heard as late. The
-  // upper limit is for a busy machine.
-  EXPECT_GT(seconds_since(silent), 1.5 - 0.2);
-  EXPECT_LT(seconds_since(silent), 1.5 + 1.5);
+  const ManualClock::Time silent = clock_->now();
+  const std::optional<std::string> failure = wait_for_failure(0, Seconds(10.0));
+  // Ranks speak and listen every 1.5 s / 8: the last word may be as old as that, be heard as late, and be
+  // missed as late.
+  const double lost_after = Seconds(clock_->now() - silent).count();
+  EXPECT_GT(lost_after, 1.5 - 0.19);
+  EXPECT_LT(lost_after, 1.5 + 2 * 0.19 + 0.02);
   ASSERT_TRUE(failure);
-  EXPECT_THAT(*failure, AllOf(HasSubstr("Rank 1 is lost"), HasSubstr("nothing was heard of it for")));
-  EXPECT_EQ(wait_for_failure(2, 2.0), failure);  // who does not listen to rank 1 hears of it as well
+  EXPECT_THAT(*failure, AllOf(HasSubstr("Rank 1 is lost"), HasSubstr("nothing was heard of it for 1.")));
+  EXPECT_EQ(wait_for_failure(2, Seconds(0.4)), failure);  // who does not listen to rank 1 hears of it as well
 }
 
 TEST_F(Watches, RankZeroIsMissedToo) {
   start(2, kTimeout);
   watches_[0].reset();  // its store still answers
-  EXPECT_THAT(wait_for_failure(1, 10.0).value_or("none"), HasSubstr("Rank 0 is lost"));
+  EXPECT_THAT(wait_for_failure(1, Seconds(10.0)).value_or("none"), HasSubstr("Rank 0 is lost"));
 }
 
 TEST_F(Watches, RanksThatOnlyComputeAreNotLost) {
   start(3, kTimeout);
-  std::this_thread::sleep_for(std::chrono::milliseconds(2000));
+  clock_->pass(Seconds(20.0));
   for (const auto& watch : watches_) EXPECT_EQ(watch->failure(), std::nullopt);
+}
+
+TEST_F(Watches, BeforeTheTimeoutIsKnownARankMayBeSilentFor45Seconds) {
+  const int64_t port = free_port();
+  const auto zero = Store::connect(environment_of(0, 2, port), kConnectTimeout);
+  const auto one = Store::connect(environment_of(1, 2, port), kConnectTimeout);
+  clock_->expect_threads(4);
+  Watch listener(zero->reconnect(), 0, 2, clock_);
+  auto speaker = std::make_unique<Watch>(one->reconnect(), 1, 2, clock_);
+  clock_->pass(Seconds(1.0));
+  speaker.reset();
+  clock_->pass(Seconds(43.0));
+  EXPECT_EQ(listener.failure(), std::nullopt);
+  clock_->pass(Seconds(4.0));
+  EXPECT_THAT(listener.failure().value_or("none"), HasSubstr("Rank 1 is lost"));
 }
 
 TEST_F(Watches, AfterAFailedCollectiveASilentRankIsFoundInSeconds) {
   start(3, kLong);
   watches_[1].reset();
-  const Clock::time_point begin = Clock::now();
-  EXPECT_THAT(watches_[2]->explain("no reason"), HasSubstr("Rank 1 is lost"));
-  EXPECT_LT(seconds_since(begin), 6.0);
+  std::string reason;
+  begin([&] { reason = watches_[2]->explain("no reason"); });
+  const Seconds passed = pass_until_they_end(Seconds(15.0));
+  EXPECT_THAT(reason, HasSubstr("Rank 1 is lost"));
+  EXPECT_LT(passed, Seconds(6.0));
 }
 
 TEST_F(Watches, TheFirstReportIsTheFailureOfAll) {
   start(3, kLong);
-  std::thread other([&] { watches_[2]->report("two"); });
-  watches_[1]->report("one");
-  other.join();
-  const std::optional<std::string> failure = wait_for_failure(0, 3.0);
+  begin([&] { watches_[2]->report("two"); });
+  begin([&] { watches_[1]->report("one"); });
+  pass_until_they_end(Seconds(3.0));
+  const std::optional<std::string> failure = wait_for_failure(0, Seconds(3.0));
   ASSERT_TRUE(failure);
   EXPECT_THAT(*failure, MatchesRegex("Rank (1 failed: one|2 failed: two)"));
   EXPECT_EQ(watches_[1]->failure(), failure);
   EXPECT_EQ(watches_[2]->failure(), failure);
-  const Clock::time_point begin = Clock::now();
-  for (const size_t rank : {1, 2}) watches_[rank]->linger();
-  watches_[0]->linger();  // until both know, which they do
-  EXPECT_LT(seconds_since(begin), 2.0);
+  begin([&] {
+    for (const size_t rank : {1, 2}) watches_[rank]->linger();
+    watches_[0]->linger();  // until both know, which they do
+  });
+  const Seconds passed = pass_until_they_end(Seconds(9.0));
+  EXPECT_LT(passed, Seconds(2.0));
 }
 
 TEST_F(Watches, WhoLosesTheStoreNamesItsServer) {
   start(2, kLong);
   watches_[0].reset();
   stores_[0].reset();
-  EXPECT_THAT(wait_for_failure(1, 10.0).value_or("none"),
+  EXPECT_THAT(wait_for_failure(1, Seconds(10.0)).value_or("none"),
               AllOf(HasSubstr("Rank 0 with its store at 127.0.0.1:"), HasSubstr("does not answer")));
 }
 
-// The main thread of rank 0 stands in a collective, say, that never returns.
+// The main thread of rank 0 stands in a collective, say, that never returns; in the time of this machine.
 void hang_beside_a_lost_rank() {
   const int64_t port = free_port();
   const auto store = Store::connect(environment_of(0, 2, port), kConnectTimeout);
@@ -137,7 +183,7 @@ void hang_beside_a_lost_rank() {
 
 TEST(WatchDeathTest, EndsAProcessThatHangsWithoutARank) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  const Clock::time_point begin = Clock::now();
+  const auto begin = std::chrono::steady_clock::now();
   EXPECT_EXIT(hang_beside_a_lost_rank(), testing::ExitedWithCode(1), "Rank 1 is lost");
   EXPECT_LT(seconds_since(begin), 10.0);
 }
@@ -146,13 +192,15 @@ TEST(WatchDeathTest, EndsAProcessThatHangsWithoutARank) {
 void hold_beside_a_lost_rank(double seconds) {
   const int64_t port = free_port();
   const auto store = Store::connect(environment_of(0, 2, port), kConnectTimeout);
-  Watch watch(store->reconnect(), 0, 2);
+  const auto clock = std::make_shared<ManualClock>();
+  clock->expect_threads(2);
+  Watch watch(store->reconnect(), 0, 2, clock);
   watch.set_timeout(kTimeout);
   watch.hold(/*begins=*/true);
-  std::this_thread::sleep_for(Seconds(seconds));
+  clock->pass(Seconds(seconds));
   std::fputs("it is done; ", stderr);
   watch.hold(/*begins=*/false);
-  std::this_thread::sleep_for(std::chrono::seconds(30));
+  clock->pass(Seconds(30.0));
 }
 
 TEST(WatchDeathTest, AProcessMayCompleteWhatNeedsNoOtherRankWithinTheTimeout) {
@@ -164,23 +212,27 @@ TEST(WatchDeathTest, AProcessMayCompleteWhatNeedsNoOtherRankWithinTheTimeout) {
 
 TEST_F(Watches, WhoWaitsForRankZeroAtTheEndMissesIt) {
   start(2, kLong);
-  std::thread end([&] { watches_[1]->finish(); });
-  std::this_thread::sleep_for(std::chrono::milliseconds(700));  // it is known that rank 1 is done
+  begin([&] { watches_[1]->finish(); });
+  clock_->pass(Seconds(0.7));  // it is known that rank 1 is done
   watches_[0].reset();
   stores_[0].reset();
-  end.join();
+  pass_until_they_end(Seconds(30.0));
   EXPECT_THAT(watches_[1]->failure().value_or("none"), HasSubstr("Rank 0 with its store"));
 }
 
 TEST_F(Watches, TheEndInOrderIsNoFailureOfAnybody) {
   start(3, kLong);
-  std::vector<std::thread> others;
-  for (const size_t rank : {1, 2}) others.emplace_back([&, rank] { watches_[rank]->finish(); });
-  watches_[0]->finish();
+  for (const size_t rank : {1, 2}) begin([&, rank] { watches_[rank]->finish(); });
+  std::atomic<bool> zero_may_go = false;
+  begin([&] {
+    watches_[0]->finish();
+    zero_may_go = true;
+  });
+  EXPECT_LT(pass_until([&] { return zero_may_go.load(); }, kLong), Seconds(10.0));
   watches_[0].reset();
-  stores_[0].reset();  // as soon as rank 0 may
-  for (std::thread& other : others) other.join();
-  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  stores_[0].reset();
+  EXPECT_LT(pass_until_they_end(kLong), Seconds(10.0));
+  clock_->pass(Seconds(0.5));
   for (const size_t rank : {1, 2}) EXPECT_EQ(watches_[rank]->failure(), std::nullopt);
 }
 
@@ -248,7 +300,7 @@ TEST(Store, NamesThePortThatIsTaken) {
 
 TEST(Store, NamesTheAddressWhereNobodyServes) {
   const int64_t port = free_port();
-  const Clock::time_point begin = Clock::now();
+  const auto begin = std::chrono::steady_clock::now();
   EXPECT_THAT(connect_error(environment_of(3, 4, port)),
               AllOf(HasSubstr("Rank 3"), HasSubstr("127.0.0.1:" + std::to_string(port)),
                     HasSubstr("MASTER_ADDR:MASTER_PORT")));
