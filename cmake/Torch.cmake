@@ -24,6 +24,7 @@ endforeach()
 
 add_library(ssgpt_torch INTERFACE)
 add_library(ssgpt::torch ALIAS ssgpt_torch)
+set_target_properties(ssgpt_torch PROPERTIES SSGPT_USES_TORCH TORCH)
 # The wheel ships headers of another fmt than the one we link: ours must come first.
 get_target_property(fmt_headers fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
 file(MAKE_DIRECTORY "${PROJECT_BINARY_DIR}/headers")

@@ -26,7 +26,7 @@ stage "Build"
 scripts/build.sh ci
 
 stage "Unit tests"
-ctest --test-dir build/release --output-on-failure --no-tests=error || failed+=("unit tests")
+ctest --test-dir build/release --parallel 2 --output-on-failure --no-tests=error || failed+=("unit tests")
 
 # One more worker than there are cores: tests of failing ranks spend most of their time waiting.
 stage "Integration tests"

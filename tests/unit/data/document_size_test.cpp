@@ -63,8 +63,9 @@ TEST_F(DocumentSize, TextWithoutItsSeparatorIsRefusedAndTheSeparatorNamed) {
 // The text behind a cut is no line, though it reads like the separator.
 TEST_F(DocumentSize, SeparatorAtTheEndOfALongLineEndsNoDocument) {
   TextOptions options{.document_separator = " end", .max_document_bytes = kLimit};
-  EXPECT_THAT(message_of<core::InputError>([&] { read(std::string(998, 'x') + " end\n", options); }),
-              HasSubstr("\" end\""));
+  std::string text(998, 'x');
+  text += " end\n";
+  EXPECT_THAT(message_of<core::InputError>([&] { read(text, options); }), HasSubstr("\" end\""));
 }
 
 TEST_F(DocumentSize, FileThatIsOneDocumentIsRefusedAndTheOptionsNamed) {

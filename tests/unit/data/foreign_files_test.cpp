@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -46,7 +47,7 @@ llmc("llama3.bin", 20240801, 7, (i * 26713 % 128256).astype(np.uint32))
 (i * 7 % 50257).astype(np.uint16).tofile(f"{folder}/nano.bin")
 )");
   const std::string command =
-      std::string(SSGPT_PYTHON) + " " + (folder / "make.py").string() + " " + folder.path().string();
+      fmt::format("{} {} {}", SSGPT_PYTHON, (folder / "make.py").string(), folder.path().string());
   ASSERT_EQ(std::system(command.c_str()), 0) << command;
   const auto gpt2 = read_all(folder / "gpt2.bin");
   const auto llama3 = read_all(folder / "llama3.bin");

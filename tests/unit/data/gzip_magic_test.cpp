@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -24,7 +25,7 @@ using testing::write_file;
 void run_python(const TemporaryDirectory& folder, const std::string& script) {
   write_file(folder / "make.py", script);
   const std::string command =
-      std::string(SSGPT_PYTHON) + " " + (folder / "make.py").string() + " " + folder.path().string();
+      fmt::format("{} {} {}", SSGPT_PYTHON, (folder / "make.py").string(), folder.path().string());
   ASSERT_EQ(std::system(command.c_str()), 0) << command;
 }
 
