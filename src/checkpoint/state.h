@@ -25,7 +25,8 @@ struct TrainerState {
   std::string data_fingerprint;  // data::TokenSource::fingerprint of the training shards
   std::string config;            // the resolved config, YAML
   // The meters between two lines of metrics.jsonl, so that a resumed run writes the next line bit for bit.
-  int64_t last_line_step = 0;             // of the last line with a training loss, or where the run began
+  // Of the last line with a training loss, or where the run began; none: an earlier version did not say.
+  std::optional<int64_t> last_line_step = 0;
   std::vector<double> loss_sums = {0.0};  // of the mean losses of the steps since then: each rank's part
   int64_t loss_steps = 0;                 // how many of them were finite
   double smoothed_loss = 0.0;             // exponential mean; meaningful where smoothed_weight > 0

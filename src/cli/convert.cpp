@@ -59,9 +59,11 @@ void run(const Arguments& arguments) {
   checkpoint::Snapshot after = checkpoint::with_attention(before, attention);
   if (after.trainer && attention.kind != old_kind) {
     // So that a resume takes the new kind for what was asked for, and not for a mistake.
-    config::Config config = config::parse(after.trainer->config, "the checkpoint's config");
+    const std::string origin = (arguments.checkpoint / "trainer/state.json").string();
+    config::Config config = config::parse(after.trainer->config, origin);
     config::add_swap(config, {.at_step = after.trainer->step, .kind = attention.kind});
     after.trainer->config = config::dump(config);
+    config::parse(after.trainer->config, origin);  // the swap may ask for what the rest does not allow
   }
   checkpoint::write(out, after);
   fmt::print("{}: {} -> {}\n", out.string(), config::to_string(old_kind), config::to_string(attention.kind));

@@ -98,7 +98,7 @@ void add_swaps(const config::Config& config, Table& table, Json& json) {
   }
 }
 
-void add_trainer(const checkpoint::TrainerState& state, Table& table, Json& json) {
+void add_trainer(const fs::path& path, const checkpoint::TrainerState& state, Table& table, Json& json) {
   table.add({"step", std::to_string(state.step)});
   table.add(
       {"tokens", fmt::format("{} ({})", state.tokens, core::human_count(static_cast<double>(state.tokens)))});
@@ -108,12 +108,17 @@ void add_trainer(const checkpoint::TrainerState& state, Table& table, Json& json
   json["tokens"] = state.tokens;
   json["run_id"] = state.run_id;
   json["dtype"] = state.dtype;
-  add_swaps(config::parse(state.config, "the checkpoint's config"), table, json);
+  try {
+    add_swaps(config::parse(state.config, (path / "trainer/state.json").string()), table, json);
+  } catch (const core::Error& error) {  // what it holds is intact; this program would not train by it
+    table.add({"config", error.what()});
+    json["config_fault"] = error.what();
+  }
 }
 
 // "intact", "not checked" or "damaged"; a directory of another program has nothing to check.
 std::string check(const fs::path& path, bool verify, std::vector<std::string>& faults) {
-  if (!fs::exists(path / "manifest.json")) return "no manifest: not written by this program";
+  if (!fs::exists(path / run::kManifestName)) return "no manifest: not written by this program";
   if (!verify) return "not checked";
   faults = checkpoint::verify(path);
   return faults.empty() ? "intact" : "damaged";
@@ -169,7 +174,7 @@ Inspection inspect_checkpoint(const fs::path& path, bool verify) {
   head.add({"tokenizer", snapshot.tokenizer ? "carried along" : "none"});
   result.json["has_tokenizer"] = snapshot.tokenizer.has_value();
   if (snapshot.trainer) {
-    add_trainer(*snapshot.trainer, head, result.json);
+    add_trainer(path, *snapshot.trainer, head, result.json);
     const int64_t files = checkpoint::read_summary(path).num_optimizer_files;
     if (files > 1) {
       head.add({"optimizer files", fmt::format("{}: one for each rank that wrote it", files)});

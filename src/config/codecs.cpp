@@ -180,8 +180,11 @@ std::optional<SwapAttention> SwapList::read_one(const YAML::Node& node) const {
 
 std::optional<SwapList::Value> SwapList::read(const YAML::Node& node) const {
   Value list;
-  const bool of_nulls = node.IsMap() && std::all_of(node.begin(), node.end(),
-                                                    [](const auto& item) { return item.second.IsNull(); });
+  const auto is_null = [](const auto& item) {
+    const std::string name = item.first.IsScalar() ? item.first.Scalar() : "";
+    return item.second.IsNull() && (name == "at_step" || name == "kind");
+  };
+  const bool of_nulls = node.IsMap() && node.size() == 2 && std::all_of(node.begin(), node.end(), is_null);
   if (node.IsNull() || of_nulls) return list;
   const auto add = [&](const YAML::Node& element) {
     const auto swap = element.IsMap() ? read_one(element) : std::nullopt;

@@ -38,7 +38,8 @@ const std::string& data_at(const RunData& run, int64_t step) {
 
 // Why two validation losses, over "<fingerprint>/<windows>", are not of the same text; none where they are.
 std::optional<std::string> validation_mismatch(const std::string& a, const std::string& b) {
-  if (a.empty() || b.empty()) return "an earlier version wrote losses that do not say what they are over";
+  if (a.empty() || b.empty())
+    return "what they are over, which an earlier version did not write, is not known";
   if (a == b) return std::nullopt;
   const auto fingerprint = [](const std::string& data) {
     return data.substr(0, data.find('/'));
@@ -118,11 +119,15 @@ SharedValidations shared_validations(std::span<const RunData> runs) {
     const std::string& first = data_at(runs.front(), step);
     std::optional<std::string> reason;
     for (const RunData& run : runs) {
-      if (!reason) reason = validation_mismatch(first, data_at(run, step));
+      if (reason) break;
+      reason = validation_mismatch(first, data_at(run, step));
+      if (reason) {
+        shared.reason = fmt::format("{} between {} and {}", *reason, runs.front().directory.string(),
+                                    run.directory.string());
+      }
     }
     if (reason) {
       ++shared.left_out;
-      shared.reason = *reason;
     } else {
       shared.steps.push_back(step);
     }

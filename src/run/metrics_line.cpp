@@ -103,9 +103,9 @@ MetricsLine to_line(const Json& object, const Position& at) {
       line.validation_data = text(value, kValidationData, at);
     } else if (name == "time") {
       line.time = number(value, name, at);
-    } else {
+    } else if (value.is_number() || value.is_null() || name == kTrainLoss || name == kValidationLoss) {
       line.values.emplace_back(name, number(value, name, at));
-    }
+    }  // what else somebody noted there is not ours
   }
   return line;
 }

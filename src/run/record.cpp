@@ -2,13 +2,12 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "core/json_fields.h"
 #include "core/version.h"
 
 #include <ctime>
 #include <random>
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 #include <torch/headeronly/version.h>
 
@@ -79,6 +78,7 @@ std::optional<Record> read_record(const RunDirectory& directory) {
   Record record;
   record.run_id = fields.optional_text("run_id").value_or("");
   record.name = fields.optional_text("name").value_or("");
+  record.command = fields.optional_text("command").value_or("");
   record.num_parameters = fields.optional_count("num_parameters").value_or(0);
   record.data_fingerprint = fields.optional_text("data_fingerprint").value_or("");
   record.first_step = fields.optional_count("first_step");
@@ -92,7 +92,7 @@ std::optional<Record> read_record(const RunDirectory& directory) {
 void write_record(const RunDirectory& directory, const Record& record, const device::Machine& machine) {
   Json json = {{"run_id", record.run_id},
                {"name", record.name},
-               {"command", record.sessions.front().command},
+               {"command", record.command},
                {"revision", core::git_revision()},
                {"versions",
                 {{"ssgpt", core::version()}, {"libtorch", TORCH_VERSION}, {"compiler", "gcc " __VERSION__}}},
@@ -106,15 +106,19 @@ void write_record(const RunDirectory& directory, const Record& record, const dev
   core::write_text_atomically(directory.record(), json.dump(2) + "\n");
 }
 
+std::optional<config::SwapAttention> earlier_swap(const core::JsonFields& fields) {
+  if (!fields.has("manual_swap")) return std::nullopt;
+  const core::JsonFields swap = fields.object("manual_swap");
+  const auto kind = config::parse_attention_kind(swap.text("kind"));
+  if (!kind) swap.fail("kind", fmt::format("one of {}", fmt::join(config::attention_kind_names(), ", ")));
+  return config::SwapAttention{.at_step = swap.count("at_step"), .kind = *kind};
+}
+
 config::Config read_config(const RunDirectory& directory) {
   config::Config config = config::load(directory.config(), {});
   if (!std::filesystem::exists(directory.record())) return config;
-  const core::JsonFields fields(directory.record());
-  if (!fields.has("manual_swap")) return config;
-  const core::JsonFields swap = fields.object("manual_swap");
-  const auto kind = config::parse_attention_kind(swap.text("kind"));
-  if (!kind) swap.fail("kind", "a kind of attention");
-  config::add_swap(config, {.at_step = swap.count("at_step"), .kind = *kind});
+  const auto swap = earlier_swap(core::JsonFields(directory.record()));
+  if (swap) config::add_swap(config, *swap);
   return config;
 }
 

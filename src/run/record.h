@@ -3,6 +3,7 @@
 #pragma once
 
 #include "config/config.h"
+#include "core/json_fields.h"
 #include "device/machine.h"
 #include "run/directory.h"
 
@@ -27,6 +28,7 @@ struct Session {
 struct Record {
   std::string run_id;
   std::string name;
+  std::string command;  // the command line that began it
   int64_t num_parameters = 0;
   std::string data_fingerprint;       // of the training shards
   std::optional<int64_t> first_step;  // finished updates when the run began: above 0 for a fork
@@ -43,9 +45,13 @@ Session new_session(const std::string& command, int64_t ranks, const device::Mac
 // run.json. Throws core::InputError that names file and field where it is not a run's record.
 std::optional<Record> read_record(const RunDirectory& directory);
 
-// Writes run.json atomically, with the versions of this program and the machine. `record` has a session.
+// Writes run.json atomically, with the versions of this program and the machine.
 // Throws core::RunError.
 void write_record(const RunDirectory& directory, const Record& record, const device::Machine& machine);
+
+// The swap by --swap-attention that an earlier version kept beside the config, as "manual_swap" of run.json
+// or of a checkpoint's state; none where there is none. Throws core::InputError.
+std::optional<config::SwapAttention> earlier_swap(const core::JsonFields& fields);
 
 // The resolved config of the run, config.yaml. A swap by --swap-attention that an earlier version kept in
 // run.json is in its list of swaps. Throws core::InputError.

@@ -6,6 +6,7 @@
 #include "run/record.h"
 #include "start/rules.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
@@ -96,11 +97,30 @@ Start new_run(const Options& options) {
   return options.init_from ? from_weights(options) : fresh(options);
 }
 
-// What of the run in `directory` its config says, where that run is the one that the checkpoint is of.
-std::optional<config::Config> config_in(const RunDirectory& directory, const std::string& run_id) {
+// The swaps from `step` on that the run in `directory` made before it was stopped: its config has them, and
+// it came as far. Where that config does not read, they are not known.
+std::vector<config::SwapAttention> lost_swaps(const RunDirectory& directory, const std::string& run_id,
+                                              int64_t step, const config::Config& in_checkpoint) {
+  std::vector<config::SwapAttention> lost;
   const std::optional<run::Record> record = run::read_record(directory);
-  if (!record || record->run_id != run_id || !fs::exists(directory.config())) return std::nullopt;
-  return run::read_config(directory);
+  if (!record || record->run_id != run_id || !fs::exists(directory.config())) return lost;
+  const std::vector<run::Checkpoint> saved = directory.named_checkpoints();
+  const int64_t reached = saved.empty() ? step : std::max(step, saved.back().step);
+  try {
+    const std::vector<config::SwapAttention>& known = in_checkpoint.train.swap_attention;
+    for (const config::SwapAttention& swap : run::read_config(directory).train.swap_attention) {
+      const bool was_made = swap.at_step >= step && swap.at_step <= reached;
+      if (was_made && std::find(known.begin(), known.end(), swap) == known.end()) lost.push_back(swap);
+    }
+  } catch (const core::Error& error) {
+    core::log::warning("{}; the run goes on by what its checkpoint says.", error.what());
+  }
+  return lost;
+}
+
+// A config that is written must read back: a swap may ask for what the rest of it does not allow.
+void require_readable(const config::Config& config) {
+  config::parse(config::dump(config), "the config of the run that goes on");
 }
 
 // Goes on after `checkpoint` in `directory`: that of its run, or a new one.
@@ -115,9 +135,8 @@ Start go_on(const Options& options, const fs::path& checkpoint, checkpoint::Summ
   Past past{.checkpoint = checkpoint,
             .step = start.state.step,
             .config = config::parse(start.state.config, origin),
-            .held = summary.spec.config.attention.kind,
-            .in_directory = std::nullopt};
-  if (!is_fork) past.in_directory = config_in(directory, start.state.run_id);
+            .held = summary.spec.config.attention.kind};
+  if (!is_fork) past.lost = lost_swaps(directory, start.state.run_id, past.step, past.config);
   if (is_fork) start.state.run_id = run::new_run_id();
   start.config = options.config ? config::load(*options.config, options.overrides)
                                 : config::parse(start.state.config, origin, options.overrides);
@@ -125,6 +144,7 @@ Start go_on(const Options& options, const fs::path& checkpoint, checkpoint::Summ
   refuse_idle_swaps(start.config, start.state.step + 1);
   settle_swaps(start.config, past, options.swap_attention);
   refuse_fixed_differences(start.config, past);
+  require_readable(start.config);
   if (!is_fork && start.attention_kind() != past.held && start.state.step >= start.config.train.max_steps) {
     throw core::UsageError(
         "{} is complete at step {}, so there is no step left to train with {}. Raise train.max_steps, or "
@@ -159,7 +179,7 @@ Start resume_auto(const Options& options, const FindNewest& find_newest) {
     throw core::UsageError(
         "{} was started from {} and was stopped before its first checkpoint. Remove it and start it again as "
         "before: {}",
-        directory.path().string(), record->parent, record->sessions.front().command);
+        directory.path().string(), record->parent, record->command);
   }
   core::log::info("--resume auto: {} holds no checkpoint, so the run starts at its beginning.",
                   directory.path().string());

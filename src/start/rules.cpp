@@ -45,7 +45,8 @@ void refuse_another_past(const config::Config& config, const Past& past, const S
   }
   const bool swaps_now = ahead != asked.end() && ahead->at_step == past.step;
   const AttentionKind kind = config.model.attention.kind;
-  if (kind == past.held || swaps_now || !behind.empty()) return;
+  const bool is_from_before_the_swaps = !behind.empty() && kind == past.config.model.attention.kind;
+  if (kind == past.held || swaps_now || is_from_before_the_swaps) return;
   throw core::UsageError(
       "The checkpoint at step {} has attention kind {}, and the config asks for {} there. Set "
       "model.attention.kind={}, or swap it with --swap-attention {}.",
@@ -65,19 +66,21 @@ void settle_swaps(config::Config& config, const Past& past, std::optional<Attent
   config.model.attention.kind = past.config.model.attention.kind;
   config.train.swap_attention = behind;
   for (const SwapAttention& swap : asked) {
-    if (swap.at_step >= past.step) config::add_swap(config, swap);
+    if (swap.at_step > past.step || (swap.at_step == past.step && !swapped)) config::add_swap(config, swap);
   }
-  if (past.in_directory) {
-    for (const SwapAttention& swap : past.in_directory->train.swap_attention) {
-      const bool is_lost = swap.at_step == past.step && !contains(past.config.train.swap_attention, swap);
-      if (is_lost) config::add_swap(config, swap);
-    }
-  }
+  for (const SwapAttention& swap : past.lost) config::add_swap(config, swap);
   if (by_hand == past.held) {
     core::log::info("--swap-attention {}: the checkpoint already has this kind, nothing to swap.",
                     to_string(past.held));
-  } else if (by_hand) {
+  }
+  if (by_hand && by_hand != config::attention_kind(config, past.step + 1)) {
     config::add_swap(config, {.at_step = past.step, .kind = *by_hand});
+  }
+  for (const SwapAttention& swap : asked) {
+    if (swap.at_step > past.step && !contains(config.train.swap_attention, swap)) {
+      core::log::info("The swap to {} after step {} would change nothing any more, and is left out.",
+                      to_string(swap.kind), swap.at_step);
+    }
   }
 }
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <vector>
 
 namespace ssgpt::start {
 
@@ -17,14 +18,15 @@ struct Past {
   int64_t step = 0;            // finished updates
   config::Config config;       // that the checkpoint was trained with
   config::AttentionKind held;  // of the checkpoint's model
-  // The config in the run's own directory, where it goes on there: a process that was killed before it saved
-  // left its last swap in it alone.
-  std::optional<config::Config> in_directory;
+  // Swaps from `step` on that the run had made already, and that its newest sound checkpoint does not know
+  // of: a process was killed before it saved, or what it saved is damaged.
+  std::vector<config::SwapAttention> lost = {};
 };
 
 // Makes train.swap_attention of `config`, as the user asks for it now, that of the whole run: what lies
-// behind `past.step` stays as it happened, what lies ahead is as asked, and `by_hand` comes now. Throws
-// core::UsageError where `config` takes another kind for what lies behind.
+// behind `past.step` stays as it happened, what lies ahead is as asked, and `by_hand` comes now; where it is
+// the kind that is held, no other swap comes now. Throws core::UsageError where `config` takes another kind
+// for what lies behind.
 void settle_swaps(config::Config& config, const Past& past, std::optional<config::AttentionKind> by_hand);
 
 // What `auto` stood for when the run began stays; a backend only where it can what the run asks for now.

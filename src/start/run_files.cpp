@@ -40,10 +40,11 @@ void set_aside_later_checkpoints(const run::RunDirectory& directory, int64_t ste
 }
 
 // With the sessions before this one, and where the run began, where the directory holds the same run.
-run::Record record_of(const Start& start) {
+run::Record record_of(const Start& start, const std::string& command_line) {
   run::Record record{
       .run_id = start.state.run_id,
       .name = start.config.run.name,
+      .command = command_line,
       .num_parameters = model::count_parameters(start.spec().config, start.config.data.sequence_length),
       .data_fingerprint = start.state.data_fingerprint,
       .first_step = start.state.step,
@@ -55,6 +56,7 @@ run::Record record_of(const Start& start) {
   if (start.mode != Mode::kContinue) return record;
   const std::optional<run::Record> earlier = run::read_record(start.directory);
   if (earlier && earlier->run_id == record.run_id) {
+    record.command = earlier->command;
     record.first_step = earlier->first_step;
     record.parent = earlier->parent;
     record.sessions = earlier->sessions;
@@ -77,7 +79,7 @@ void prepare_run_files(const Start& start, const std::string& command_line, int6
     run::cut_lines_after(directory.samples(), start.state.step);
   }
   const device::Machine machine = device::this_machine(gpu_of(start.config.train));
-  run::Record record = record_of(start);
+  run::Record record = record_of(start, command_line);
   record.sessions.push_back(run::new_session(command_line, num_ranks, machine));
   core::write_text_atomically(directory.config(), config::dump(start.config));
   run::write_record(directory, record, machine);

@@ -7,7 +7,6 @@
 #include "start/resolve.h"
 #include "start/terms.h"
 
-#include <functional>
 #include <utility>
 
 namespace ssgpt::start {
@@ -41,32 +40,31 @@ void load_weights(Start& start) {
   start.weights = std::move(snapshot.flat);
 }
 
-// What rank 0 says; empty on rank 0 itself. Waits for it, so it is asked as late as can be: what is wrong
-// with the command line, the config or the files each rank finds by itself, and the words of all are told
-// once.
-using OfRankZero = std::function<const Terms&()>;
-
-Start make(const Options& options, parallel::Communicator& communicator, const OfRankZero& of_rank_zero) {
-  // Every byte of a checkpoint is read for it.
-  const auto find_newest = [&](const run::RunDirectory& directory) {
-    return of_rank_zero ? of_rank_zero().newest : checkpoint::find_newest_valid(directory);
-  };
-  Start start = resolve(options, find_newest);
-  communicator.set_timeout(start.config.parallel.timeout_s);
-  if (start.is_complete()) return start;
-  start.data = open_data(start.config);
-  if (of_rank_zero) {
-    take_choices(start.config, of_rank_zero().config.train, communicator.environment());
-  } else {
-    choose_device(start.config, communicator.environment());
+// Opens the data; chooses the device on rank 0, whose terms the others take and compare with their own.
+void settle_terms(Start& start, parallel::Communicator& communicator) {
+  parallel::Board& board = communicator.board();
+  const parallel::Environment& environment = communicator.environment();
+  if (communicator.is_main()) {
+    if (!start.is_complete()) choose_device(start.config, environment);
+    if (communicator.world_size() == 1) return;
+    post_terms(board, terms_of(start));
+    parallel::agree(board, "start", {});
+    return;
   }
+  const Terms of_rank_zero = read_terms(board);
+  if (!start.is_complete()) take_choices(start.config, of_rank_zero.config.train, environment);
+  start.state.run_id = of_rank_zero.run_id;
+  parallel::agree(board, "start", differences(of_rank_zero, terms_of(start)));
+}
+
+// What each rank reads for itself once the config is settled.
+void load(Start& start) {
   const std::string fingerprint = start.data.training.fingerprint();
   require_same_data(start, fingerprint);
   load_weights(start);
   start.state.data_fingerprint = fingerprint;
   start.state.dtype = to_string(start.config.train.dtype);
   start.state.config = config::dump(start.config);
-  return start;
 }
 
 }  // namespace
@@ -79,30 +77,26 @@ model::GPTSpec Start::spec() const {
   return spec;
 }
 
+// A rank waits for the others late and for little: what is wrong with the command line, the config or the
+// files each finds by itself, in the words of all, which are told once; and all read the checkpoint at the
+// same time.
 Start begin(const Options& options, parallel::Communicator& communicator) {
-  parallel::Board& board = communicator.board();
-  if (communicator.is_main()) {
-    Start start = make(options, communicator, {});
-    if (communicator.world_size() > 1) {
-      post_terms(board, terms_of(start));
-      parallel::agree(board, "start", {});
-    }
-    return start;
-  }
-  std::optional<Terms> received;
-  const auto of_rank_zero = [&]() -> const Terms& {
-    if (!received) received = read_terms(board);
-    return *received;
-  };
-  Start start = make(options, communicator, of_rank_zero);
-  start.state.run_id = of_rank_zero().run_id;
-  parallel::agree(board, "start", differences(of_rank_zero(), terms_of(start)));
+  Start start = resolve(options, [&communicator](const run::RunDirectory& directory) {
+    return find_newest_together(communicator.board(), directory);
+  });
+  if (!start.is_complete()) start.data = open_data(start.config);
+  settle_terms(start, communicator);
+  communicator.set_timeout(start.config.parallel.timeout_s);
+  if (!start.is_complete()) load(start);
   return start;
 }
 
 Start begin_alone(const Options& options) {
-  parallel::Communicator alone;
-  return make(options, alone, {});
+  Start start = resolve(options, checkpoint::find_newest_valid);
+  start.data = open_data(start.config);
+  choose_device(start.config);
+  load(start);
+  return start;
 }
 
 }  // namespace ssgpt::start

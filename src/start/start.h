@@ -51,7 +51,7 @@ struct Start {
   DataSources data;
 
   bool is_new_run() const { return mode != Mode::kContinue; }
-  // The run has no step left; then neither data nor weights were opened.
+  // The run has no step left; then begin() opens neither data nor weights.
   bool is_complete() const { return mode == Mode::kContinue && state.step == config.train.max_steps; }
   // Of the model in the first update.
   config::AttentionKind attention_kind() const { return config::attention_kind(config, state.step + 1); }

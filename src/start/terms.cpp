@@ -1,5 +1,6 @@
 #include "start/terms.h"
 
+#include "checkpoint/checkpoint.h"
 #include "core/version.h"
 #include "kernels/ops.h"
 #include "parallel/communicator.h"
@@ -31,18 +32,27 @@ std::string difference(const char* what, const std::string& of_rank_zero, const 
 
 }  // namespace
 
+std::optional<run::Checkpoint> find_newest_together(parallel::Board& board,
+                                                    const run::RunDirectory& directory) {
+  const Json found = Json::parse(board.from_rank_zero("newest checkpoint", [&] {
+    const std::optional<run::Checkpoint> newest = checkpoint::find_newest_valid(directory);
+    return newest ? Json{{"step", newest->step}, {"directory", newest->directory.string()}}.dump() : "null";
+  }));
+  if (found.is_null()) return std::nullopt;
+  return run::Checkpoint{.step = found.at("step"), .directory = found.at("directory").get<std::string>()};
+}
+
 Terms terms_of(const Start& start) {
   Terms terms{.revision = std::string(core::git_revision()),
-              .arithmetic = arithmetic_of(start.config.train),
+              .arithmetic = {},
               .config = start.config,
-              .newest = std::nullopt,
               .step = start.state.step,
               .run_id = start.state.run_id,
               .run_directory = std::filesystem::weakly_canonical(start.directory.path()).string(),
               .training_fingerprint = {},
               .validation_fingerprint = {}};
-  if (start.checkpoint_is_verified) terms.newest = {.step = start.state.step, .directory = *start.checkpoint};
-  if (start.is_complete()) return terms;
+  if (start.is_complete()) return terms;  // nothing was opened, nor the device chosen
+  terms.arithmetic = arithmetic_of(start.config.train);
   terms.training_fingerprint = start.data.training.fingerprint();
   if (start.data.validation) terms.validation_fingerprint = start.data.validation->fingerprint();
   return terms;
@@ -57,7 +67,6 @@ void post_terms(parallel::Board& board, const Terms& terms) {
                {"run_directory", terms.run_directory},
                {"training_fingerprint", terms.training_fingerprint},
                {"validation_fingerprint", terms.validation_fingerprint}};
-  if (terms.newest) json["newest"] = terms.newest->directory.string();
   board.post(kName, json.dump());
 }
 
@@ -77,9 +86,6 @@ Terms read_terms(parallel::Board& board) {
   terms.run_directory = json.at("run_directory");
   terms.training_fingerprint = json.at("training_fingerprint");
   terms.validation_fingerprint = json.at("validation_fingerprint");
-  if (const auto newest = json.find("newest"); newest != json.end()) {
-    terms.newest = run::Checkpoint{.step = terms.step, .directory = newest->get<std::string>()};
-  }
   return terms;
 }
 

@@ -16,16 +16,21 @@ namespace ssgpt::start {
 struct Start;
 
 struct Terms {
-  std::string revision;                   // of the program
-  std::string arithmetic;                 // what the same operations round alike on: "AVX512", "GPU 9.0"
-  config::Config config;                  // resolved
-  std::optional<run::Checkpoint> newest;  // that the run begins from, where rank 0 had to look for it
-  int64_t step = 0;                       // that it begins after
+  std::string revision;    // of the program
+  std::string arithmetic;  // what the same operations round alike on: "AVX512", "GPU 9.0"
+  config::Config config;   // resolved
+  int64_t step = 0;        // that the run begins after
   std::string run_id;
   std::string run_directory;  // canonical
   std::string training_fingerprint;
   std::string validation_fingerprint;  // empty: no validation
 };
+
+// The newest sound checkpoint of the run in `directory`, none where it has none at all, on every rank: rank 0
+// alone looks, since every byte of a checkpoint is read for it. All ranks. Throws as
+// checkpoint::find_newest_valid does, on rank 0.
+std::optional<run::Checkpoint> find_newest_together(parallel::Board& board,
+                                                    const run::RunDirectory& directory);
 
 Terms terms_of(const Start& start);
 

@@ -168,7 +168,7 @@ void Recorder::add_training_figures(const StepResult& result, model::GPT& model)
     warn_of_spike(loss, result.step);
     smoothed_.add(loss);
     values.emplace_back("train/loss", loss);
-    line_.steps = run::StepRange{.first = last_line_step_ + 1, .last = result.step};
+    if (last_line_step_) line_.steps = run::StepRange{.first = *last_line_step_ + 1, .last = result.step};
     last_line_step_ = result.step;
   }
   meters_.slice(0, kLossSum, kLossCount + 1).zero_();
@@ -200,7 +200,8 @@ void Recorder::add_speed() {
 // On all ranks at once. The time is none of the training's.
 double Recorder::measure_product() {
   pause();
-  const std::vector<double> flops = communicator_.gather_double(start::measure_peak_flops_if_room(execution_));
+  const std::vector<double> flops =
+      communicator_.gather_double(start::measure_peak_flops_if_room(execution_));
   resume();
   const bool everywhere = std::find(flops.begin(), flops.end(), 0.0) == flops.end();
   const double sum = everywhere ? sum_in_order(flops) : 0.0;

@@ -76,8 +76,8 @@ class Recorder {
   const bool measures_product_;
   metrics::GemmShare gemm_share_;
   const std::optional<double> spec_sheet_flops_;  // per second, of all ranks together
-  std::unique_ptr<run::LineWriter> metrics_;    // on rank 0, as are the others
-  std::unique_ptr<run::LineWriter> samples_;  // where there are prompts
+  std::unique_ptr<run::LineWriter> metrics_;      // on rank 0, as are the others
+  std::unique_ptr<run::LineWriter> samples_;      // where there are prompts
   std::unique_ptr<metrics::TensorBoardSink> tensorboard_;
   metrics::ThroughputMeter throughput_;
   metrics::LiveLine live_;
@@ -95,7 +95,7 @@ class Recorder {
   bool has_line_ = false;
   int64_t step_ = 0;
   int64_t tokens_ = 0;
-  int64_t last_line_step_ = 0;  // of the last line with a training loss
+  std::optional<int64_t> last_line_step_;  // of the last line with a training loss; none: not known
 };
 
 }  // namespace ssgpt::train

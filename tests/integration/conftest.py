@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 
 # Set before PyTorch is loaded: the threads of a model this small mostly wait for each other, and other workers need the
 # cores.
@@ -130,6 +131,25 @@ def start_that_becomes_nan(program):
     shutil.copy(start / "config.json", bad)
     save_file(weights, bad / "model.safetensors", metadata={"format": "pt"})
     return bad
+
+
+def checkpoints(run):
+    return sorted(p for p in (run / "checkpoints").iterdir() if p.name.startswith("step-"))
+
+
+def wait_for(condition, process, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+    raise AssertionError("it took too long")
+
+
+def equal_tensors(a, b):
+    assert a.keys() == b.keys()
+    return all(a[k].shape == b[k].shape and bool((a[k] == b[k]).all()) for k in a)
 
 
 def read_metrics(run_directory):

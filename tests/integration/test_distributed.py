@@ -13,7 +13,6 @@ import signal
 import numpy as np
 import pytest
 import safetensors
-import sentencepiece
 from safetensors.numpy import load_file
 
 from conftest import make_program, read_metrics, without_timing

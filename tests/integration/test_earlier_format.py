@@ -62,7 +62,7 @@ def make_earlier(run, by_hand=None):
         def earlier_state(state):
             state.pop("last_line_step")
             state["config"] = without_swap(state["config"])
-            state["manual_swap"] = swap if swap and state["step"] > swap["at_step"] else None
+            state["manual_swap"] = swap if swap and state["step"] >= swap["at_step"] else None
 
         rewrite(checkpoint / "trainer/state.json", earlier_state)
         sign(checkpoint)
@@ -88,7 +88,7 @@ def test_earlier_runs_are_compared_but_for_their_validation(program, runs):
     assert [c["segments"] for c in after["comparisons"]] == [c["segments"] for c in before["comparisons"]]
     assert after["runs"][1]["swaps"] == before["runs"][1]["swaps"] == [{"at_step": 6, "kind": "ssmax"}]
     assert after["validation"]["steps"] == []
-    assert any("an earlier version wrote losses that do not say what they are over" in n["text"] for n in after["notes"])
+    assert any("what they are over, which an earlier version did not write, is not known between softmax and" in n["text"] for n in after["notes"])
     out, _ = program.run("inspect", "swapped")
     assert "14 of 14" in out and "to ssmax after step 6" in out
 
@@ -115,4 +115,6 @@ def test_an_earlier_run_goes_on_bit_for_bit(program, runs):
     for line in without_timing(read_metrics(program.directory / "whole")):
         if line["step"] > 15:
             assert lines[line["step"]] == line
-    assert lines[15]["steps"] == [15, 15]  # its run had ended with a line at 14
+    # Where the line before stood, the earlier version did not say: the first line goes without, and is read by the others.
+    assert "steps" not in lines[15] and lines[18]["steps"] == [16, 18]
+    assert "20 of 20" in program.run("inspect", "swapped")[0]

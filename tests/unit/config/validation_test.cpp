@@ -89,7 +89,8 @@ TEST(Validation, SwapsHaveBothKeysStepsOfTheirOwnAndChangeTheKind) {
               HasSubstr("two swaps at step 5"));
   for (const char* value :
        {"{at_step: -1, kind: ssmax}", "{at_step: 5}", "{kind: ssmax}", "{at_step: 5, kind: max}",
-        "{at_step: 5, kind: ssmax, at: 3}", "[5]", "5", "[[]]", "{at_step: null, kind: ssmax}"}) {
+        "{at_step: 5, kind: ssmax, at: 3}", "[5]", "5", "[[]]", "{at_step: null, kind: ssmax}",
+        "{at_stp: null, kind: null}", "{at_step: null}"}) {
     EXPECT_THAT(
         set({swaps + value}),
         AllOf(

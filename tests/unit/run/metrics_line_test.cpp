@@ -117,6 +117,13 @@ TEST_F(MetricsLineTest, ALineSaysWhichStepsAndWhichDataItIsOver) {
   EXPECT_FALSE(read.torn_last_line);
 }
 
+TEST_F(MetricsLineTest, WhatElseSomebodyNotedIsPassedOver) {
+  append("{\"step\":1,\"tokens\":1,\"steps\":[1,1],\"train/loss\":4.5,\"note\":\"x\",\"more\":[1]}\n");
+  const Metrics read = read_metrics(path_, std::nullopt);
+  ASSERT_EQ(read.lines.size(), 1U);
+  EXPECT_EQ(read.lines[0].values.size(), 1U);
+}
+
 // Those of an earlier version: the steps since the line before.
 TEST_F(MetricsLineTest, LinesThatDoNotSayTheirStepsCoverThoseSinceTheOneBefore) {
   append(

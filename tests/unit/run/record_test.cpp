@@ -1,5 +1,6 @@
 #include "run/record.h"
 
+#include "config/minimal_config.h"
 #include "core/error.h"
 #include "core/temporary_directory.h"
 
@@ -30,6 +31,7 @@ TEST(Record, ReadsBackWhatWasWritten) {
   EXPECT_FALSE(read_record(run).has_value());
   Record record{.run_id = "0123456789abcdef",
                 .name = "a name",
+                .command = "ssgpt train --resume a",
                 .num_parameters = 1234,
                 .data_fingerprint = "f",
                 .first_step = 20,
@@ -41,6 +43,7 @@ TEST(Record, ReadsBackWhatWasWritten) {
   ASSERT_TRUE(read.has_value());
   EXPECT_EQ(read->run_id, record.run_id);
   EXPECT_EQ(read->name, "a name");
+  EXPECT_EQ(read->command, "ssgpt train --resume a");
   EXPECT_EQ(read->num_parameters, 1234);
   EXPECT_EQ(read->data_fingerprint, "f");
   EXPECT_EQ(read->first_step, 20);
@@ -86,7 +89,8 @@ TEST(Record, AFieldOfAnotherTypeIsNamed) {
       EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("run.json"), testing::HasSubstr(name)));
     }
   };
-  for (const char* name : {"run_id", "name", "parent", "data_fingerprint"}) expect_named(name, "1");
+  for (const char* name : {"run_id", "name", "command", "parent", "data_fingerprint"})
+    expect_named(name, "1");
   for (const char* name : {"first_step", "num_parameters"}) {
     for (const char* value : {"-1", "\"1\"", "1.5", "18446744073709551615"}) expect_named(name, value);
   }
@@ -98,16 +102,7 @@ TEST(Record, AFieldOfAnotherTypeIsNamed) {
 TEST(ReadConfig, HasTheSwapThatAnEarlierVersionKeptInTheRecord) {
   const TemporaryDirectory root;
   const RunDirectory run(root.path());
-  config::Config config;
-  config.model = {.vocab_size = 64,
-                  .hidden_size = 32,
-                  .num_hidden_layers = 1,
-                  .num_attention_heads = 2,
-                  .intermediate_size = 48,
-                  .attention = {}};
-  config.data.train = {"train.bin"};
-  config.train.max_steps = config.train.global_batch_size = config.train.micro_batch_size = 20;
-  config.train.swap_attention = {{.at_step = 5, .kind = config::AttentionKind::kSsmax}};
+  const config::Config config = config::minimal_with({"train.swap_attention={at_step: 5, kind: ssmax}"});
   std::ofstream(run.config()) << config::dump(config);
   EXPECT_EQ(read_config(run).train.swap_attention, config.train.swap_attention);
   std::ofstream(run.record()) << R"({"manual_swap": {"at_step": 12, "kind": "ssmax_bias"}})";

@@ -25,8 +25,7 @@ Past past_of(Swaps swaps, AttentionKind held) {
   return {.checkpoint = "run/checkpoints/step-00000020",
           .step = 20,
           .config = config_of(kSoftmax, std::move(swaps)),
-          .held = held,
-          .in_directory = std::nullopt};
+          .held = held};
 }
 
 Swaps settled(config::Config config, const Past& past, std::optional<AttentionKind> by_hand = std::nullopt) {
@@ -62,6 +61,7 @@ TEST(SettleSwaps, WhatLiesBehindStaysAsItHappened) {
   EXPECT_EQ(settled(config_of(kSoftmax, {{10, kSsmax}, {30, kSsmaxFixed}}), past),
             (Swaps{{10, kSsmax}, {15, kSsmaxBias}, {30, kSsmaxFixed}}));
   EXPECT_EQ(settled(config_of(kSsmaxBias, {}), past), past.config.train.swap_attention);
+  EXPECT_THAT(refusal(config_of(kSsmaxFixed, {}), past), testing::HasSubstr("asks for ssmax_fixed there"));
 }
 
 TEST(SettleSwaps, ASwapByHandComesNowAndGoesBeforeOneThatIsScheduledThere) {
@@ -83,16 +83,19 @@ TEST(SettleSwaps, ASwapAtTheStepOfTheCheckpointIsBehindItWhereItHoldsThatKind) {
   EXPECT_EQ(settled(config_of(kSoftmax, {}), past_of(swaps, kSsmax)), swaps);
   EXPECT_EQ(settled(config_of(kSoftmax, {}), past_of(swaps, kSoftmax)), Swaps());
   EXPECT_EQ(settled(config_of(kSoftmax, swaps), past_of(swaps, kSoftmax)), swaps);
+  // One that the user's file schedules for that step was overruled then, and stays so.
+  EXPECT_EQ(settled(config_of(kSoftmax, {{20, kSsmaxBias}}), past_of(swaps, kSsmax)), swaps);
 }
 
-TEST(SettleSwaps, ASwapWhoseProcessWasKilledBeforeItSavedIsInTheDirectoryAlone) {
+// A process was killed before it saved, or what it saved is damaged.
+TEST(SettleSwaps, ASwapThatTheRunHadMadeAlreadyIsMadeAgainUnlessItIsTakenBack) {
   Past past = past_of({}, kSoftmax);
-  past.in_directory = config_of(kSoftmax, {{20, kSsmax}, {30, kSsmaxBias}});
+  past.lost = {{20, kSsmax}};
   EXPECT_EQ(settled(config_of(kSoftmax, {}), past), (Swaps{{20, kSsmax}}));
   EXPECT_EQ(settled(config_of(kSoftmax, {}), past, kSsmaxFixed), (Swaps{{20, kSsmaxFixed}}));
-  // That of the schedule, which the checkpoint knows, may be taken back.
-  past.config.train.swap_attention = {{20, kSsmax}};
-  EXPECT_EQ(settled(config_of(kSoftmax, {}), past), Swaps());
+  EXPECT_EQ(settled(config_of(kSoftmax, {}), past, kSoftmax), Swaps());
+  past.lost = {{24, kSsmax}};
+  EXPECT_EQ(settled(config_of(kSoftmax, {{30, kSsmaxBias}}), past), (Swaps{{24, kSsmax}, {30, kSsmaxBias}}));
 }
 
 TEST(SettleSwaps, AnotherKindForWhatLiesBehindIsRefused) {

@@ -1,0 +1,118 @@
+"""Swaps of the attention: by hand, scheduled, converted, killed and made again."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from conftest import checkpoints, equal_tensors, read_metrics, wait_for, without_timing
+
+
+@pytest.mark.parametrize("kind", ["ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"])
+def test_a_scheduled_swap_equals_a_manual_one(program, kind):
+    swap = {"train": {"swap_attention": {"at_step": 12, "kind": kind}}, "checkpoint": {"every": 12, "keep_last": 5}}
+    program.train("--run-dir", "scheduled", changes=[swap])
+    program.train("--run-dir", "manual", changes=[{"train": {"max_steps": 12}}])
+    program.train("--run-dir", "manual", "--resume", "auto", "--swap-attention", kind)
+    runs = [program.directory / name for name in ("scheduled", "manual")]
+    assert without_timing(read_metrics(runs[0])) == without_timing(read_metrics(runs[1]))
+    for file in ("model.safetensors", "trainer/optimizer-00000-of-00001.safetensors"):
+        assert equal_tensors(*(load_file(run / "checkpoints/step-00000020" / file) for run in runs))
+    # The checkpoint at the swap is from before it, and a resume on either side of it just works.
+    at_swap = json.loads((runs[0] / "checkpoints/step-00000012/config.json").read_text())
+    assert at_swap["model_type"] == "llama"
+    program.train("--resume", runs[0] / "checkpoints/step-00000012", "--run-dir", "again", changes=[swap])
+    assert without_timing(read_metrics(program.directory / "again")) == without_timing(read_metrics(runs[0]))[12:]
+    # Once swapped by hand, a restart needs no flag, and the flag does nothing.
+    program.train("--run-dir", "manual", "--resume", "auto", "--set", "train.max_steps=22")
+    program.train("--run-dir", "manual", "--resume", "auto", "--set", "train.max_steps=24", "--swap-attention", kind)
+    assert [r["step"] for r in read_metrics(runs[1])] == list(range(1, 25))
+
+
+def test_a_swap_keeps_every_other_tensor_and_its_moments(program, finished_run):
+    source = finished_run / "checkpoints/step-00000020"
+    program.run("convert", "--checkpoint", source, "--attention", "ssmax", "--out", "converted")
+    for file in ("model.safetensors", "trainer/optimizer-00000-of-00001.safetensors"):
+        before, after = load_file(source / file), load_file(program.directory / "converted" / file)
+        assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+        new = set(after) - set(before)
+        assert new and all("ssmax_scale" in name for name in new)
+    out, _ = program.run("evaluate", "loss", "--checkpoint", "converted", "--data", "validation.bin", "--json")
+    assert json.loads(out)["attention"] == "ssmax"
+
+
+def test_a_swap_by_hand_and_a_scheduled_one_in_one_run(program):
+    """By hand at 8, scheduled at 12: the later one holds, also for a resume from the checkpoint between them."""
+    schedule = {"train": {"swap_attention": {"at_step": 12, "kind": "ssmax"}}, "checkpoint": {"every": 4, "keep_last": 9}}
+    program.train("--run-dir", "run", changes=[schedule, {"train": {"max_steps": 13}}])
+    eight = program.directory / "run/checkpoints/step-00000008"
+    program.train("--resume", eight, "--run-dir", "fork", "--swap-attention", "ssmax_bias", changes=[schedule])
+    kinds = {}
+    for path in checkpoints(program.directory / "fork"):
+        kinds[int(path.name[-2:])] = json.loads((path / "config.json").read_text()).get("attention_kind", "softmax")
+    assert kinds == {8: "ssmax_bias", 12: "ssmax_bias", 16: "ssmax", 20: "ssmax"}
+    twelve = program.directory / "fork/checkpoints/step-00000012"
+    program.train("--resume", twelve, "--run-dir", "again", changes=[schedule])
+    assert without_timing(read_metrics(program.directory / "again")) == without_timing(read_metrics(program.directory / "fork"))[4:]
+
+
+def test_a_swap_killed_before_its_first_checkpoint_is_remembered(program):
+    program.train("--run-dir", "run", changes=[{"train": {"max_steps": 12}}])
+    config = program.config({"train": {"max_steps": 1000000}, "checkpoint": {"every": 0}})
+    process = program.start("train", "--config", config, "--run-dir", "run", "--resume", "auto", "--swap-attention", "ssmax")
+    wait_for(lambda: '"step":15,' in (program.directory / "run/metrics.jsonl").read_text().replace(" ", ""), process)
+    process.kill()
+    process.wait()
+    program.train("--run-dir", "run", "--resume", "auto")
+    final = json.loads((program.directory / "run/checkpoints/step-00000020/config.json").read_text())
+    assert final["attention_kind"] == "ssmax"
+
+
+def test_a_swap_by_hand_stays_where_the_config_schedules_another_at_its_step(program):
+    """The fork's first checkpoint is swapped already; the same command again, as after a requeue, must not swap it back."""
+    schedule = {"train": {"swap_attention": {"at_step": 8, "kind": "ssmax"}}, "checkpoint": {"every": 4, "keep_last": 9}}
+    program.train("--run-dir", "run", changes=[schedule, {"train": {"max_steps": 9}}])
+    eight = program.directory / "run/checkpoints/step-00000008"
+    program.train("--resume", eight, "--run-dir", "fork", "--swap-attention", "learned_pn", changes=[schedule, {"train": {"max_steps": 9}}])
+    shutil.rmtree(program.directory / "fork/checkpoints/step-00000009")
+    program.train("--run-dir", "fork", "--resume", "auto", changes=[schedule])
+    final = json.loads((program.directory / "fork/checkpoints/step-00000020/config.json").read_text())
+    assert final["attention_kind"] == "learned_pn"
+    program.run("convert", "--checkpoint", eight, "--attention", "ssmax_bias", "--out", "converted")
+    program.train("--resume", "converted", "--run-dir", "from", changes=[schedule])
+    final = json.loads((program.directory / "from/checkpoints/step-00000020/config.json").read_text())
+    assert final["attention_kind"] == "ssmax_bias"
+
+
+def test_a_resume_from_before_a_swap_makes_it_again(program):
+    changes = [{"checkpoint": {"every": 4, "keep_last": 9}}]
+    program.train("--run-dir", "run", changes=[*changes, {"train": {"max_steps": 8}}])
+    program.train("--run-dir", "run", "--resume", "auto", "--swap-attention", "ssmax", changes=[*changes, {"train": {"max_steps": 14}}])
+    before = without_timing(read_metrics(program.directory / "run"))
+    for step in (8, 12, 14):
+        (program.directory / f"run/checkpoints/step-{step:08}/model.safetensors").write_bytes(b"")
+    program.train("--run-dir", "run", "--resume", "auto", changes=[*changes, {"train": {"max_steps": 14}}])
+    assert without_timing(read_metrics(program.directory / "run")) == before
+
+
+def test_a_swap_that_the_config_does_not_allow_is_refused_before_it_is_made(program):
+    """With s = 0 at its start and no bias every score would be 0."""
+    program.train("--run-dir", "run", changes=[{"model": {"attention": {"scale_init": 0}}, "train": {"max_steps": 5}}])
+    before = (program.directory / "run/config.yaml").read_text()
+    for arguments in (["train", "--resume", "run", "--swap-attention", "ssmax", "--set", "train.max_steps=9"],
+                      ["convert", "--checkpoint", "run/checkpoints/step-00000005", "--attention", "ssmax", "--out", "converted"]):
+        _, err = program.run(*arguments, code=2)
+        assert "model.attention.scale_init = 0: must not be 0" in err
+    assert (program.directory / "run/config.yaml").read_text() == before
+    assert not (program.directory / "converted").exists()
+
+
+def test_how_new_parameters_start_may_change_only_where_there_are_some(program):
+    program.train("--run-dir", "run", changes=[{"train": {"max_steps": 5}}])
+    scale = ["--set", "model.attention.scale_init=0.5"]
+    _, err = program.train("--run-dir", "run", "--resume", "auto", *scale, code=2)
+    assert "model.attention.scale_init" in err
+    program.train("--run-dir", "run", "--resume", "auto", "--swap-attention", "ssmax", "--set", "optimizer.lr=0.003", *scale)
+    assert read_metrics(program.directory / "run")[5]["attention/scale/0"] == pytest.approx(0.5, abs=0.01)  # a few small updates
