@@ -58,6 +58,7 @@ void run(const Arguments& arguments, const std::string& command_line) {
   train::TrainResult result;
   parallel::run_as_rank(environment, [&](parallel::Communicator& communicator) {
     share_cores(communicator.environment());
+    train::keep_freed_memory();
     result = train::train(start::begin(options, communicator), command_line, communicator, stop_signal);
   });
   // torchrun would take any other code for a failure and start the workers again.

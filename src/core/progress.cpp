@@ -68,7 +68,9 @@ std::string_view first_columns(std::string_view text, size_t columns) {
 void show_progress_line(std::string_view text) {
   const std::lock_guard lock(terminal().mutex);
   // A character in the last column would make some terminals begin a new line, which "\r" does not undo.
-  fmt::print(stderr, "\r{}\x1b[K", first_columns(text, terminal_columns() - 1));
+  const std::string line = fmt::format("\r{}\x1b[K", first_columns(text, terminal_columns() - 1));
+  // A terminal that is gone must not end what it showed: fmt::print would throw.
+  [[maybe_unused]] const size_t ignored = std::fwrite(line.data(), 1, line.size(), stderr);
   std::fflush(stderr);
   terminal().has_line = true;
 }

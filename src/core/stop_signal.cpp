@@ -1,10 +1,12 @@
 #include "core/stop_signal.h"
 
 #include "core/check.h"
+#include "core/progress.h"
 
 #include <array>
 #include <atomic>
 #include <signal.h>
+#include <string_view>
 #include <unistd.h>
 
 namespace ssgpt::core {
@@ -18,10 +20,14 @@ static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may use l
 
 std::array<struct sigaction, kSignals.size()> earlier_actions;
 std::atomic<bool> installed{false};
+std::atomic<bool> on_terminal{false};
+constexpr std::string_view kEraseLine = "\r\x1b[K";
 
 extern "C" void handle_stop_signal(int signal_number) {
   int none = 0;
   if (!received_signal.compare_exchange_strong(none, signal_number)) {
+    // That of the progress, which nobody erases any more.
+    if (on_terminal && ::write(STDERR_FILENO, kEraseLine.data(), kEraseLine.size()) < 0) on_terminal = false;
     ::_exit(128 + signal_number);
   }
 }
@@ -31,6 +37,7 @@ extern "C" void handle_stop_signal(int signal_number) {
 StopSignal::StopSignal() {
   SSGPT_CHECK(!installed.exchange(true), "two StopSignal objects at a time");
   received_signal = 0;
+  on_terminal = stderr_is_terminal();
   struct sigaction action {};
   action.sa_handler = handle_stop_signal;
   action.sa_flags = SA_RESTART;  // a read or write that is under way continues

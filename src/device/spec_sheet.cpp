@@ -73,9 +73,9 @@ std::vector<std::string> words_of(std::string_view name) {
 }
 
 bool says_nothing_of_speed(std::string_view word) {
-  static constexpr std::array<std::string_view, 20> kWords = {
-      "NVIDIA", "GEFORCE", "RTX",  "SXM",  "SXM4", "SXM5",  "SXM6",  "AC",    "HBM2E", "HBM3",
-      "HBM3E",  "40GB",    "80GB", "94GB", "96GB", "120GB", "141GB", "144GB", "180GB", "480GB"};
+  static constexpr std::array<std::string_view, 21> kWords = {
+      "NVIDIA", "GEFORCE", "RTX",  "SXM",  "SXM4",  "SXM5",  "SXM6", "AC",    "HBM2E", "HBM3", "HBM3E",
+      "40GB",   "80GB",    "94GB", "96GB", "120GB", "141GB", "144G", "144GB", "180GB", "480GB"};
   return std::find(kWords.begin(), kWords.end(), word) != kWords.end();
 }
 

@@ -46,6 +46,17 @@ std::string line_of(const Columns& columns) {
 
 }  // namespace
 
+void ConsoleFigures::update(const ConsoleFigures& newer) {
+  step = newer.step;
+  max_steps = newer.max_steps;
+  for (const auto figure :
+       {&ConsoleFigures::loss, &ConsoleFigures::smoothed_loss, &ConsoleFigures::validation_loss,
+        &ConsoleFigures::lr, &ConsoleFigures::grad_norm, &ConsoleFigures::tokens_per_second,
+        &ConsoleFigures::gemm_share, &ConsoleFigures::mfu, &ConsoleFigures::eta_seconds}) {
+    if (newer.*figure) this->*figure = newer.*figure;
+  }
+}
+
 std::string format_console_line(const ConsoleFigures& figures) {
   Columns columns;
   add_step(figures, columns);

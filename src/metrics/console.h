@@ -20,6 +20,9 @@ struct ConsoleFigures {
   std::optional<double> gemm_share = std::nullopt;  // 0 to 1, as is the MFU
   std::optional<double> mfu = std::nullopt;
   std::optional<double> eta_seconds = std::nullopt;  // until max_steps
+
+  // Takes over what `newer` has; what it lacks stays.
+  void update(const ConsoleFigures& newer);
 };
 
 // "step  120/2000   loss  4.1234   smooth  4.2011   lr 3.00e-04   grad  0.821    12.3K tok/s   ETA 20 s"; the

@@ -12,6 +12,9 @@ class GemmShare {
   // cannot be computed, which is not tried again. Not called before a share is asked for.
   explicit GemmShare(std::function<double()> measure);
 
+  // Measures, where that was not done yet.
+  void prepare();
+
   // The share, above 0 and at most 1, of a speed in FLOP/s; 0 where there is nothing to compare with. A speed
   // above the best product says that other work slowed that one down: it is measured again, and where the
   // speed is still above it, what the training reached is itself the best that the devices have shown.

@@ -113,6 +113,8 @@ Recorder::Recorder(const config::Config& config, const model::GPT& model, const 
 
 void Recorder::start() {
   throughput_.start();
+  // On a GPU before the first step allocates what it needs: the memory that a product took is given back.
+  if (measures_product_ && !execution_.device.is_cpu()) gemm_share_.prepare();
   live_.start();
 }
 
@@ -301,7 +303,7 @@ void Recorder::write_line(bool notable) {
   } else {
     core::log::write_to_file(text);
   }
-  figures_ = figures;
+  figures_.update(figures);
   line_ = {};
   has_line_ = false;
 }

@@ -259,14 +259,12 @@ void require_equal_start(const start::Start& start, model::GPT& model, parallel:
       fmt::join(others, ", "), start.checkpoint ? ", in " + start.checkpoint->string() : "");
 }
 
-// Freed memory stays with the process: the attention kernel allocates its outputs at every call, and fresh
-// pages cost more than the arithmetic on them.
+}  // namespace
+
 void keep_freed_memory() {
   mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the largest that glibc takes
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
 }
-
-}  // namespace
 
 TrainResult train(start::Start start, const std::string& command_line, parallel::Communicator& communicator,
                   std::optional<core::StopSignal>& stop_signal) {
@@ -276,7 +274,6 @@ TrainResult train(start::Start start, const std::string& command_line, parallel:
                     directory.path().string(), start.state.step, start.config.train.max_steps);
     return {.step = start.state.step, .stop_signal = 0};
   }
-  keep_freed_memory();
   const int64_t num_ranks = communicator.world_size();
   warn_of_memory(start, num_ranks);
   std::unique_ptr<TrainingStep> training_step = make_training_step(start, communicator);

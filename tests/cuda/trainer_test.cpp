@@ -248,7 +248,6 @@ TEST_F(TrainerOnGpu, HoldsWhatThePlanSaysAndNoMoreAfterTheFirstStep) {
     if (of.documents)
       config.data.document_token_id = kVocabulary;  // which the text lacks: a document a window
     Loop loop(config, directory_ / "memory");
-    // The measurement of the peak speed is over and let go of.
     c10::getDeviceAllocator(at::kCUDA)->resetPeakStats(device().index());
     loop.run(1);
     const auto first = memory();

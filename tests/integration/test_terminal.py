@@ -8,11 +8,12 @@ import signal
 import struct
 import subprocess
 import termios
+import time
 from fcntl import ioctl
 
 import pytest
 
-from conftest import BINARY, read_metrics
+from conftest import BINARY, read_metrics, wait_for
 from launchers import free_port
 
 LONG = {"train": {"max_steps": 1500}, "log": {"every": 10}, "checkpoint": {"every": 100, "keep_last": 2}}
@@ -40,7 +41,8 @@ class Terminal:
         while self._read():
             pass
         os.close(self.master)
-        assert self.process.wait(timeout=60) == code
+        ended = self.process.wait(timeout=60)
+        assert code is None or ended == code
         return self.output
 
     def _read(self):
@@ -128,6 +130,32 @@ def test_a_stop_leaves_the_terminal_clean(program):
     terminal.process.send_signal(signal.SIGTERM)
     lines = shown(terminal.finish(code=128 + signal.SIGTERM))
     assert lines[-1].startswith("Stopped by signal 15")
+
+
+def test_a_second_signal_leaves_the_terminal_clean(program):
+    """The save that the first asks for is not waited for."""
+    terminal = Terminal(program, 100, "train", "--config", program.config(ENDLESS), "--run-dir", "run")
+    terminal.read_until("\rstep ")
+    terminal.process.send_signal(signal.SIGSTOP)  # both arrive before it can end by the first
+    terminal.process.send_signal(signal.SIGTERM)
+    terminal.process.send_signal(signal.SIGINT)
+    terminal.process.send_signal(signal.SIGCONT)
+    output = terminal.finish(code=None)
+    assert terminal.process.returncode in (128 + signal.SIGTERM, 128 + signal.SIGINT)
+    assert screen(output)[-1] == ""
+
+
+def test_a_terminal_that_goes_away_ends_nothing(program):
+    """As where a window is closed behind a run that was started with setsid."""
+    terminal = Terminal(program, 100, "train", "--config", program.config(ENDLESS), "--run-dir", "run")
+    terminal.read_until("\rstep ")
+    lines = lambda: len(read_metrics(program.directory / "run"))
+    before = lines()
+    os.close(terminal.master)
+    time.sleep(1)  # a few redraws, and some hundred lines
+    wait_for(lambda: lines() > before + 10, terminal.process)
+    terminal.process.send_signal(signal.SIGTERM)
+    assert terminal.process.wait(timeout=60) == 128 + signal.SIGTERM
 
 
 def test_an_error_leaves_the_terminal_clean(program):

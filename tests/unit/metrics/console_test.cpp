@@ -68,5 +68,28 @@ TEST(LiveLine, HasWhatChangesAtEachStepWithinEightyColumns) {
   }
 }
 
+TEST(ConsoleFigures, KeepWhatANewerLineLacks) {
+  ConsoleFigures figures{
+      .step = 10, .max_steps = 100, .loss = 4.0, .lr = 0.5, .gemm_share = 0.25, .mfu = 0.125};
+  figures.update({.step = 15, .max_steps = 90, .smoothed_loss = 4.5, .validation_loss = 3.0});
+  figures.update({.step = 20,
+                  .max_steps = 90,
+                  .loss = 2.0,
+                  .grad_norm = 1.5,
+                  .tokens_per_second = 7.0,
+                  .eta_seconds = 8.0});
+  EXPECT_EQ(figures.step, 20);
+  EXPECT_EQ(figures.max_steps, 90);
+  EXPECT_EQ(figures.loss, 2.0);
+  EXPECT_EQ(figures.smoothed_loss, 4.5);
+  EXPECT_EQ(figures.validation_loss, 3.0);
+  EXPECT_EQ(figures.lr, 0.5);
+  EXPECT_EQ(figures.grad_norm, 1.5);
+  EXPECT_EQ(figures.tokens_per_second, 7.0);
+  EXPECT_EQ(figures.gemm_share, 0.25);
+  EXPECT_EQ(figures.mfu, 0.125);
+  EXPECT_EQ(figures.eta_seconds, 8.0);
+}
+
 }  // namespace
 }  // namespace ssgpt::metrics

@@ -118,7 +118,10 @@ TEST_F(AtAnAgent, ARankThatComesTwiceIsRefusedBesideTheFirst) {
 
 TEST_F(AtAnAgent, TheEarlierOfTwoRanksZeroGivesUp) {
   auto first = join(0, 2);
-  while (agent_->add("generation", 0) == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  const auto deadline = std::chrono::steady_clock::now() + kLong;
+  while (agent_->add("generation", 0) == 0 && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
   expect_to_share_new_keys(start(2, {0, 1}));
   EXPECT_THAT(first.get().error, HasSubstr("Another process came"));
 }
