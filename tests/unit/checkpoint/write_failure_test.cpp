@@ -118,25 +118,28 @@ TEST(WriteFailure, AReplacedDirectoryNeverLeavesItsName) {
 }
 
 // The child writes checkpoint after checkpoint until it is killed, at another moment each time; on a busy
-// disk it takes more time to complete one.
+// machine it takes more time to begin, and to complete one.
 TEST(WriteFailure, AKillLeavesOnlyCompleteCheckpoints) {
-  const TemporaryDirectory run;
+  const TemporaryDirectory root;
+  const run::RunDirectory run(root.path());
   bool interrupted = false;
-  for (int attempt = 0;
-       attempt < 12 || (run::RunDirectory(run.path()).complete_checkpoints().empty() && attempt < 100);
-       ++attempt) {
+  const auto has_seen_both = [&] {
+    return interrupted && !run.complete_checkpoints().empty();
+  };
+  for (int attempt = 0; attempt < 12 || (!has_seen_both() && attempt < 100); ++attempt) {
     const Snapshot snapshot = random_snapshot(AttentionKind::kSsmax, 1);
     const pid_t child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
       for (int64_t step = 100 * attempt;; ++step) {
-        write(run::RunDirectory(run.path()).checkpoint(step), snapshot);
+        write(run.checkpoint(step), snapshot);
       }
     }
+    for (int wait = 0; wait < 10'000 && !std::filesystem::exists(run.checkpoints()); ++wait) ::usleep(1000);
     ::usleep(static_cast<useconds_t>(7000 + 3100 * attempt));
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
-    for (const auto& entry : std::filesystem::directory_iterator(run / "checkpoints")) {
+    for (const auto& entry : std::filesystem::directory_iterator(run.checkpoints())) {
       const bool temporary = entry.path().filename().string().front() == '.';
       interrupted = interrupted || temporary;
       if (!temporary) {
@@ -145,7 +148,7 @@ TEST(WriteFailure, AKillLeavesOnlyCompleteCheckpoints) {
     }
   }
   EXPECT_TRUE(interrupted) << "no kill hit a write: the test showed nothing";
-  EXPECT_FALSE(run::RunDirectory(run.path()).complete_checkpoints().empty());
+  EXPECT_FALSE(run.complete_checkpoints().empty());
 }
 
 }  // namespace
