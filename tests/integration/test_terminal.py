@@ -21,6 +21,19 @@ ENDLESS = {"train": {"max_steps": 10_000_000}, "log": {"every": 10}}
 CLEAR = "\x1b[K"
 
 
+STARTED = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays():
+    """Some of these trainings have no end of their own, which a test that fails does not come to."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        process.kill()
+        process.wait()
+
+
 class Terminal:
     """The program with stderr on a terminal of so many columns."""
 
@@ -30,6 +43,7 @@ class Terminal:
         self.process = subprocess.Popen([str(BINARY), *map(str, arguments)], cwd=program.directory, stderr=slave,
                                         env={**program.environment, **environment}, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL)
+        STARTED.append(self.process)
         os.close(slave)
         self.output = ""
 
