@@ -81,7 +81,7 @@ void prepare_run_files(const Start& start, const std::string& command_line, int6
   const device::Machine machine = device::this_machine(gpu_of(start.config.train));
   run::Record record = record_of(start, command_line);
   record.sessions.push_back(run::new_session(command_line, num_ranks, machine));
-  core::write_text_atomically(directory.config(), config::dump(start.config));
+  core::write_text_atomically(directory.config(), start.state.config);
   run::write_record(directory, record, machine);
 }
 

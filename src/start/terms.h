@@ -1,5 +1,5 @@
 // What all ranks must have alike before they train together, and how they find out: one round, in which rank
-// 0 says its terms and every other rank begins by them.
+// 0 says its terms and every other rank answers whether they are its own.
 #pragma once
 
 #include "config/config.h"
