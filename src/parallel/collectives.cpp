@@ -71,9 +71,6 @@ c10::intrusive_ptr<c10d::Backend> connect_gloo(c10d::Store& store, const Environ
 #ifdef USE_C10D_NCCL
 c10::intrusive_ptr<c10d::Backend> connect_nccl(c10d::Store& store, const Environment& environment,
                                                at::Device device, Seconds timeout) {
-  // The watch of this program ends a process whose peers are gone; the engine's own would first spend minutes
-  // on a dump.
-  setenv("TORCH_NCCL_DUMP_ON_TIMEOUT", "0", /*overwrite=*/0);
   auto options = c10d::ProcessGroupNCCL::Options::create(/*is_high_priority_stream=*/true);
   options->timeout = milliseconds(timeout);
   auto backend = c10::make_intrusive<c10d::ProcessGroupNCCL>(

@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "parallel/engine.h"
 #include "parallel/error_text.h"
 #include "parallel/rendezvous.h"
 
@@ -266,8 +267,11 @@ void agree(Board& board, std::string_view occasion, const std::vector<std::strin
 
 void run_as_rank(const Environment& environment, const std::function<void(Communicator&)>& body) {
   if (environment.world_size > 1) core::log::set_rank(environment.rank);
-  // A connection that a peer closed is an error of write(), not a silent death.
-  if (environment.launcher != Launcher::kNone) std::signal(SIGPIPE, SIG_IGN);
+  if (environment.launcher != Launcher::kNone) {
+    configure_engine();
+    // A connection that a peer closed is an error of write(), not a silent death.
+    std::signal(SIGPIPE, SIG_IGN);
+  }
   std::unique_ptr<Communicator> communicator;
   try {
     communicator = std::make_unique<Communicator>(environment);

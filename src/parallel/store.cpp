@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <dlfcn.h>
 #include <exception>
 #include <fcntl.h>
@@ -19,7 +18,6 @@
 #include <utility>
 #include <vector>
 
-#include <c10/util/Logging.h>
 #include <fmt/format.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
@@ -162,9 +160,6 @@ Store::Store(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Store::~Store() = default;
 
 std::unique_ptr<Store> Store::connect(const Environment& environment, std::chrono::seconds timeout) {
-  // What the engine warns of, such as an address without a name, this program says itself where it matters.
-  setenv("TORCH_CPP_LOG_LEVEL", "ERROR", /*overwrite=*/0);
-  c10::initLogging();
   auto impl = std::make_unique<Impl>();
   impl->environment = environment;
   const bool serves = environment.rank == 0 && !environment.agent_serves_store;

@@ -1,6 +1,7 @@
 #include "parallel/ranks.h"
 
 #include "core/log.h"
+#include "parallel/engine.h"
 
 #include <cstring>
 #include <exception>
@@ -13,6 +14,9 @@
 #include <ATen/Parallel.h>
 
 namespace ssgpt::parallel {
+
+// Before any rank's thread begins.
+[[maybe_unused]] static const bool kEngineIsConfigured = (configure_engine(), true);
 
 int64_t free_port() {
   const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
