@@ -5,8 +5,9 @@ A checkpoint whose mathematics is not exactly Llama's carries this file, so that
 `AutoModelForCausalLM.from_pretrained(directory, trust_remote_code=True)` computes what was trained. Everything is
 Llama's but the row scale of attention, a function of n, the number of keys that a query attends to:
 
-    ssmax        s log n          ssmax_bias   s log n + b
-    ssmax_fixed  log n            learned_pn   s p_n + b
+    softmax_temperature  s          ssmax_bias  s log n + b
+    ssmax                s log n    learned_pn  s p_n + b
+    ssmax_fixed          log n
 
 It is constant along a row of scores, so it multiplies the query after RoPE. s and b are one value a head; p_n is shared
 by all layers. All three stay in fp32 whatever dtype the model is loaded in.
@@ -32,8 +33,8 @@ from transformers.models.llama.modeling_llama import (
     eager_attention_forward,
 )
 
-ATTENTION_KINDS = ("softmax", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn")
-KINDS_WITH_SCALE = ("ssmax", "ssmax_bias", "learned_pn")
+ATTENTION_KINDS = ("softmax", "softmax_temperature", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn")
+KINDS_WITH_SCALE = ("softmax_temperature", "ssmax", "ssmax_bias", "learned_pn")
 KINDS_WITH_BIAS = ("ssmax_bias", "learned_pn")
 
 
@@ -51,12 +52,16 @@ class SsgptConfig(LlamaConfig):
             raise ValueError(f"attention_kind is {self.attention_kind!r}; it must be one of {ATTENTION_KINDS}")
 
     def initial_scale(self) -> float:
-        """s of a new model: as configured, or 1 / mean(log n) over the training length."""
-        configured = (self.ssgpt or {}).get("scale_init")
-        if configured is not None:
-            return configured
+        """s of a new model: as configured, or where the mean row scale over the training length is 1.
+
+        What is configured is s for log n; softmax_temperature starts at the same mean row scale.
+        """
         length = self.max_position_embeddings
-        return length / max(math.lgamma(length + 1), 1e-6)  # sum of log n = log(length!)
+        mean_log = max(math.lgamma(length + 1), 1e-6) / length  # sum of log n = log(length!)
+        configured = (self.ssgpt or {}).get("scale_init")
+        if self.attention_kind == "softmax_temperature":
+            return 1.0 if configured is None else configured * mean_log
+        return 1.0 / mean_log if configured is None else configured
 
     def initial_bias(self) -> float:
         return (self.ssgpt or {}).get("bias_init") or 0.0
@@ -150,7 +155,7 @@ class SsgptAttention(LlamaAttention):
             self.ssmax_bias = nn.Parameter(torch.full((heads,), config.initial_bias(), dtype=torch.float32))
 
     def scale_query(self, query: torch.Tensor, row_position: torch.Tensor) -> torch.Tensor:
-        """query: (B, N, Q, H). row_position: log n or p_n, fp32 (B, 1, Q, 1)."""
+        """query: (B, N, Q, H). row_position: what multiplies s, fp32 (B, 1, Q, 1)."""
         scale = row_position
         if hasattr(self, "ssmax_scale"):
             scale = scale * self.ssmax_scale.float()[:, None, None]
@@ -211,9 +216,11 @@ class SsgptModel(SsgptPreTrainedModel, LlamaModel):
         self.post_init()
 
     def row_position(self, counts: torch.Tensor) -> torch.Tensor | None:
-        """log n or p_n for n of counts (B, Q), as fp32 (B, 1, Q, 1); None for Softmax."""
+        """What multiplies s, 1, log n or p_n for n of counts (B, Q), as fp32 (B, 1, Q, 1); None for Softmax."""
         if self.config.attention_kind == "softmax":
             return None
+        if self.config.attention_kind == "softmax_temperature":
+            return torch.ones_like(counts, dtype=torch.float32)[:, None, :, None]
         if self.config.attention_kind != "learned_pn":
             return counts.float().log()[:, None, :, None]
         length = self.ssmax_position.shape[0]

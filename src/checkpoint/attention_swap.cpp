@@ -5,17 +5,37 @@
 #include <algorithm>
 
 namespace ssgpt::checkpoint {
+namespace {
+
+using config::AttentionKind;
+
+void warn_of_larger_scores(const model::GPTSpec& from, AttentionKind kind) {
+  const AttentionKind before = from.config.attention.kind;
+  if (kind != AttentionKind::kSsmaxFixed || before == AttentionKind::kSsmaxFixed) return;
+  const double mean_log =
+      config::position_ratio(kind, AttentionKind::kSoftmaxTemperature, from.sequence_length);
+  core::log::warning(
+      "swapping {} to ssmax_fixed, which multiplies scores by log n, {:.1f} on average over {} positions: "
+      "expect the loss to jump and to need steps to recover",
+      config::to_string(before), mean_log, from.sequence_length);
+}
+
+// s becomes s times `ratio`, its gradient and with it the first moment that over `ratio`.
+void convert_scale(const FlatState& flat, const model::Parameter& scale, double ratio) {
+  model::ParameterStore::view_of(flat.master, scale).mul_(ratio);
+  if (!flat.exp_avg.defined()) return;
+  model::ParameterStore::view_of(flat.exp_avg, scale).div_(ratio);
+  model::ParameterStore::view_of(flat.exp_avg_sq, scale).div_(ratio * ratio);
+}
+
+}  // namespace
 
 Snapshot with_attention(const Snapshot& from, const config::AttentionConfig& attention) {
-  using config::AttentionKind;
   const AttentionKind before = from.spec.config.attention.kind;
-  if (attention.kind == AttentionKind::kSsmaxFixed && before != AttentionKind::kSsmaxFixed) {
-    const double mean_log = 1.0 / config::resolved_scale_init({}, from.spec.sequence_length);
-    core::log::warning(
-        "swapping {} to ssmax_fixed, which multiplies scores by log n, {:.1f} on average over {} positions: "
-        "expect the loss to jump and to need steps to recover",
-        config::to_string(before), mean_log, from.spec.sequence_length);
-  }
+  warn_of_larger_scores(from.spec, attention.kind);
+  const bool keeps_scale = config::has_scale(before) && config::has_scale(attention.kind);
+  const double ratio =
+      keeps_scale ? config::position_ratio(before, attention.kind, from.spec.sequence_length) : 1.0;
   Snapshot to{.spec = from.spec, .flat = {}, .trainer = from.trainer, .tokenizer = from.tokenizer};
   to.spec.config.attention = attention;
   to.flat = make_flat_state(model::parameter_specs(to.spec.config, to.spec.sequence_length),
@@ -28,6 +48,8 @@ Snapshot with_attention(const Snapshot& from, const config::AttentionConfig& att
                   "a swap of the attention adds {}, which starts random", parameter.spec.name);
       model::fill_initial(to.flat.master.mutable_data_ptr<float>() + parameter.offset, parameter,
                           /*seed=*/0);
+    } else if (ratio != 1.0 && parameter.spec.name.ends_with("ssmax_scale")) {
+      convert_scale(to.flat, parameter, ratio);
     }
   }
   return to;

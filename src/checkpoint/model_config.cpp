@@ -131,7 +131,7 @@ void check_numbers(const core::JsonFields& fields, const config::ModelConfig& mo
 }  // namespace
 
 bool is_llama(const model::GPTSpec& spec) {
-  return spec.config.attention.kind == config::AttentionKind::kSoftmax && !spec.document_token_id;
+  return !config::has_row_scale(spec.config.attention.kind) && !spec.document_token_id;
 }
 
 std::string model_config_text(const model::GPTSpec& spec, const SpecialTokens& tokens) {

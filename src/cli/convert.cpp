@@ -76,7 +76,9 @@ void add_convert(CLI::App& app) {
       app.add_subcommand("convert",
                          "Swap the attention of a checkpoint without training. Every tensor that both kinds "
                          "have stays bit for bit,\n"
-                         "with its moments; new ones get their initial values and zero moments.");
+                         "with its moments; new ones get their initial values and zero moments. Between "
+                         "softmax_temperature and\n"
+                         "another kind s is converted, so that a head's mean row scale stays.");
   const auto arguments = std::make_shared<Arguments>();
   command
       ->add_option("--checkpoint", arguments->checkpoint, "Checkpoint, or a Llama directory of Hugging Face")
@@ -93,10 +95,12 @@ void add_convert(CLI::App& app) {
   command
       ->add_option(
           "--scale-init", arguments->scale_init,
-          "Where s starts [default: the checkpoint's, else 1 / mean(log n): the average row scale is 1]")
+          "Where a new s starts, as model.attention.scale_init [default: the checkpoint's, else auto: the "
+          "mean row scale is 1]")
       ->type_name("X");
   command
-      ->add_option("--bias-init", arguments->bias_init, "Where b starts [default: the checkpoint's, else 0]")
+      ->add_option("--bias-init", arguments->bias_init,
+                   "Where a new b starts [default: the checkpoint's, else 0]")
       ->type_name("X");
   command->footer(
       "Example:\n"

@@ -10,7 +10,6 @@
 #include "core/text.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -21,14 +20,6 @@
 namespace ssgpt::config {
 
 namespace {
-
-constexpr std::array<std::pair<std::string_view, AttentionKind>, 5> kAttentionKinds = {{
-    {"softmax", AttentionKind::kSoftmax},
-    {"ssmax", AttentionKind::kSsmax},
-    {"ssmax_fixed", AttentionKind::kSsmaxFixed},
-    {"ssmax_bias", AttentionKind::kSsmaxBias},
-    {"learned_pn", AttentionKind::kLearnedPn},
-}};
 
 std::string expected(const Key& key) {
   return fmt::format("expected {} ({})", key.allowed, key.meaning);
@@ -105,35 +96,6 @@ std::string_view to_string(AttentionBackend backend) {
       return "efficient";
   }
   SSGPT_CHECK(false, "attention backend {} has no name", static_cast<int>(backend));
-}
-
-std::string_view to_string(AttentionKind kind) {
-  for (const auto& [name, value] : kAttentionKinds) {
-    if (value == kind) {
-      return name;
-    }
-  }
-  SSGPT_CHECK(false, "attention kind {} has no name", static_cast<int>(kind));
-}
-
-std::optional<AttentionKind> parse_attention_kind(std::string_view text) {
-  for (const auto& [name, value] : kAttentionKinds) {
-    if (name == text) {
-      return value;
-    }
-  }
-  return std::nullopt;
-}
-
-const std::vector<std::string>& attention_kind_names() {
-  static const std::vector<std::string> names = [] {
-    std::vector<std::string> list;
-    for (const auto& [name, value] : kAttentionKinds) {
-      list.emplace_back(name);
-    }
-    return list;
-  }();
-  return names;
 }
 
 Config load(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
@@ -288,14 +250,10 @@ std::optional<std::string> obstacle(AttentionBackend backend, const Config& conf
 
 double resolved_scale_init(const AttentionConfig& attention, int64_t sequence_length) {
   if (attention.scale_init) {
-    return *attention.scale_init;
+    return *attention.scale_init * position_ratio(AttentionKind::kSsmax, attention.kind, sequence_length);
   }
   SSGPT_CHECK(sequence_length >= 2, "no scale for sequences of length {}", sequence_length);
-  double sum = 0.0;
-  for (int64_t n = 1; n <= sequence_length; ++n) {
-    sum += std::log(static_cast<double>(n));
-  }
-  return static_cast<double>(sequence_length) / sum;
+  return position_ratio(AttentionKind::kSoftmaxTemperature, attention.kind, sequence_length);
 }
 
 }  // namespace ssgpt::config

@@ -2,6 +2,8 @@
 // each key stand in schema.cpp, once, for loading, dumping and --help.
 #pragma once
 
+#include "config/attention_kind.h"
+
 #include <array>
 #include <cstdint>
 #include <filesystem>
@@ -11,18 +13,6 @@
 #include <vector>
 
 namespace ssgpt::config {
-
-// The row scale of attention, a function of n, the number of keys that a query attends to.
-enum class AttentionKind {
-  kSoftmax,     // 1
-  kSsmax,       // s log n
-  kSsmaxFixed,  // log n
-  kSsmaxBias,   // s log n + b
-  kLearnedPn,   // s p_n + b
-};
-std::string_view to_string(AttentionKind kind);  // "softmax", "ssmax", ...
-std::optional<AttentionKind> parse_attention_kind(std::string_view text);
-const std::vector<std::string>& attention_kind_names();
 
 enum class Device { kAuto, kCpu, kCuda };
 enum class Dtype { kAuto, kFloat32, kBfloat16 };
@@ -41,7 +31,7 @@ struct RunConfig {
 
 struct AttentionConfig {
   AttentionKind kind = AttentionKind::kSoftmax;
-  std::optional<double> scale_init;  // none: auto, 1 / mean(log n) for n = 1..sequence_length
+  std::optional<double> scale_init;  // none: auto; see resolved_scale_init
   double bias_init = 0.0;
 };
 
@@ -192,8 +182,10 @@ int64_t accumulation_steps(const TrainConfig& train, int64_t num_ranks);
 // bfloat16", naming every other key in the way; none where it can.
 std::optional<std::string> obstacle(AttentionBackend backend, const Config& config);
 
-// Scale that makes the average row scale 1 at a swap: 1 / mean(log n), n = 1..sequence_length (0.168 for
-// 1,024; arXiv 2501.19399, section 4), unless the config gives a number.
+// Where s starts in a kind that has it. auto: 1 / mean(L[n]), n = 1..sequence_length, so that the mean row
+// scale is 1 (for ssmax of 1,024 positions 0.168; arXiv 2501.19399, section 4). A number is ssmax's s; of a
+// kind with another L[n] it is the number times mean(log n) / mean(L[n]), so that the mean row scale is that
+// of ssmax.
 double resolved_scale_init(const AttentionConfig& attention, int64_t sequence_length);
 
 }  // namespace ssgpt::config

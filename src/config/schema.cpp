@@ -93,10 +93,14 @@ void add_model(std::vector<Key>& keys) {
                 "added to the mean square in RMSNorm"),
        make_key(SSGPT_MEMBER(model.initializer_range), above_zero_to(10.0), kFixed,
                 "standard deviation of initial weights"),
-       make_key(SSGPT_MEMBER(model.attention.kind), attention_kind(), kFixed,
-                "row scale of the scores: 1, s log n, log n, s log n + b, s p_n + b"),
+       make_key(
+           SSGPT_MEMBER(model.attention.kind), attention_kind(), kFixed,
+           fmt::format("row scale of the scores of a query that sees n keys: {}; s and b are learned for "
+                       "each head and layer, p_n for each n",
+                       list_row_scales())),
        make_key(SSGPT_MEMBER(model.attention.scale_init), Optional<Number>{initial, "auto"}, kFixed,
-                "initial s; auto: 1 / mean(log n) for n = 1 to sequence_length"),
+                "initial s where it multiplies log n; softmax_temperature starts at this times mean(log n), "
+                "n = 1 to sequence_length, and so at the same mean row scale; auto: where that is 1"),
        make_key(SSGPT_MEMBER(model.attention.bias_init), initial, kFixed, "initial b")});
 }
 

@@ -92,8 +92,7 @@ void Rules::model() {
   if (sound({"model.attention.kind", "model.attention.scale_init", "model.attention.bias_init",
              "train.swap_attention"})) {
     const auto needs_scale = [&](AttentionKind kind) {
-      const bool has_bias = kind == AttentionKind::kSsmaxBias || kind == AttentionKind::kLearnedPn;
-      return kind == AttentionKind::kSsmax || (has_bias && model.attention.bias_init == 0.0);
+      return has_scale(kind) && !(has_bias(kind) && model.attention.bias_init != 0.0);
     };
     const std::vector<SwapAttention>& swaps = config_.train.swap_attention;
     const bool swaps_need_scale =

@@ -36,7 +36,7 @@ LoadedModel load_model(const std::filesystem::path& checkpoint, std::optional<in
                        const Placement& placement) {
   checkpoint::Snapshot snapshot = checkpoint::read(checkpoint, /*with_optimizer=*/false);
   model::GPTSpec spec = snapshot.spec;
-  const bool learned = spec.config.attention.kind == config::AttentionKind::kLearnedPn;
+  const bool learned = config::has_learned_position(spec.config.attention.kind);
   if (sequence_length && learned) {
     if (*sequence_length > spec.sequence_length) {
       throw core::UsageError("{} has a learned p_n of {} entries: its windows hold up to {} tokens, not {}.",

@@ -3,7 +3,6 @@
 #include "core/round_up.h"
 #include "kernels/cuda/product.h"
 #include "kernels/ops.h"
-#include "model/attention_kind.h"
 #include "model/gpt.h"
 #include "model/head.h"
 #include "model/positions.h"

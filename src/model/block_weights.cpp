@@ -1,7 +1,5 @@
 #include "model/block_weights.h"
 
-#include "model/attention_kind.h"
-
 #include <string>
 #include <vector>
 
@@ -35,7 +33,7 @@ constexpr const char* kLearnedPosition = "model.ssmax_position";  // all layers 
 }  // namespace
 
 BlockWeights bind_block_weights(const ParameterStore& store, const config::ModelConfig& config, int64_t layer,
-                                const at::Tensor& log_table) {
+                                const at::Tensor& position_table) {
   const Names names(layer);
   const at::Tensor compute = store.flat_compute();
   BlockWeights weights;
@@ -47,7 +45,7 @@ BlockWeights bind_block_weights(const ParameterStore& store, const config::Model
 
   kernels::RowScale& row_scale = weights.attention.row_scale;
   const config::AttentionKind kind = config.attention.kind;
-  if (has_row_scale(kind)) row_scale.position = log_table;
+  if (has_row_scale(kind)) row_scale.position = position_table;
   if (has_scale(kind)) row_scale.scale = store.master(names.scale());
   if (has_bias(kind)) row_scale.bias = store.master(names.bias());
   if (has_learned_position(kind)) row_scale.position = store.master(kLearnedPosition);

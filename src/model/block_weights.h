@@ -11,11 +11,11 @@
 
 namespace ssgpt::model {
 
-// Views of layer `layer`, which follow every change of the parameters. log_table: fp32, log n for every n
-// that the row scale will be asked for; a learned p_n is read from the parameters instead. The row scale
-// reads the fp32 master whatever the compute dtype.
+// Views of layer `layer`, which follow every change of the parameters. position_table: make_position_table
+// up to the largest n that the row scale will be asked for; a learned p_n is read from the parameters
+// instead. The row scale reads the fp32 master whatever the compute dtype.
 BlockWeights bind_block_weights(const ParameterStore& store, const config::ModelConfig& config, int64_t layer,
-                                const at::Tensor& log_table);
+                                const at::Tensor& position_table);
 
 // Views of the gradients of the same parameters.
 BlockGradients bind_block_gradients(const ParameterStore& store, const config::ModelConfig& config,

@@ -1,7 +1,6 @@
 #include "model/buffers.h"
 
 #include "kernels/ops.h"
-#include "model/attention_kind.h"
 #include "model/head.h"
 
 #include <algorithm>

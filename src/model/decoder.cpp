@@ -2,7 +2,6 @@
 
 #include "core/check.h"
 #include "kernels/ops.h"
-#include "model/attention_kind.h"
 #include "model/block_weights.h"
 #include "model/linear.h"
 
@@ -90,7 +89,7 @@ Decoder::Impl::Impl(const GPT& model, int64_t sequences, int64_t positions)
               "{} positions, but p_n has {} entries", capacity, gpt.spec().sequence_length);
   const at::Device device = gpt.execution().device;
   rope = make_rope_tables(capacity, head_dim, config.rope_theta, device);
-  const at::Tensor log_table = make_log_table(capacity, device);
+  const at::Tensor position_table = make_position_table(config.attention.kind, capacity, device);
   const ParameterStore& store = gpt.parameters();
   embedding = store.compute("model.embed_tokens.weight");
   final_norm = store.compute("model.norm.weight");
@@ -98,7 +97,7 @@ Decoder::Impl::Impl(const GPT& model, int64_t sequences, int64_t positions)
   const at::TensorOptions data = at::TensorOptions().device(device).dtype(gpt.execution().dtype);
   const at::TensorOptions fp32 = data.dtype(at::kFloat);
   for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
-    blocks.push_back(bind_block_weights(store, config, layer, log_table));
+    blocks.push_back(bind_block_weights(store, config, layer, position_table));
     caches.push_back({at::empty({batch, num_heads, capacity, head_dim}, data),
                       at::empty({batch, num_heads, capacity, head_dim}, data)});
   }

@@ -2,7 +2,6 @@
 
 #include "core/check.h"
 #include "core/random.h"
-#include "model/attention_kind.h"
 #include "model/decoder.h"
 
 #include <algorithm>

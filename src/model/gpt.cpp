@@ -42,9 +42,9 @@ struct GPT::Impl {
   ParameterStore store;
   std::vector<BlockWeights> weights;
   std::vector<BlockGradients> gradients;
-  at::Tensor log_table;     // fp32 (sequence_length): log n
-  RopeTables rope;          // of sequence_length rows
-  at::Tensor head, d_head;  // data and fp32 (padded V, D): views
+  at::Tensor position_table;  // see make_position_table
+  RopeTables rope;            // of sequence_length rows
+  at::Tensor head, d_head;    // data and fp32 (padded V, D): views
   InputStager inputs;
   BlockContext context;  // of the batch at hand
   Buffers buffers;
@@ -59,14 +59,14 @@ GPT::Impl::Impl(const GPTSpec& gpt_spec, const Execution& gpt_execution)
   const config::ModelConfig& config = spec.config;
   const int64_t head_dim = config.hidden_size / config.num_attention_heads;
   rope = make_rope_tables(spec.sequence_length, head_dim, config.rope_theta, execution.device);
-  log_table = make_log_table(spec.sequence_length, execution.device);
+  position_table = make_position_table(config.attention.kind, spec.sequence_length, execution.device);
   context.norm_eps = config.rms_norm_eps;
   context.attention.num_heads = config.num_attention_heads;
   context.attention.backend = execution.attention_backend;
   head = store.padded(store.flat_compute(), "lm_head.weight");
   d_head = store.padded(store.flat_grad(), "lm_head.weight");
   for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
-    weights.push_back(bind_block_weights(store, config, layer, log_table));
+    weights.push_back(bind_block_weights(store, config, layer, position_table));
     gradients.push_back(bind_block_gradients(store, config, layer));
   }
 }

@@ -1,11 +1,11 @@
 // Which parameters a model has, under Hugging Face's Llama names, and how each starts.
 
 #include "core/check.h"
-#include "model/attention_kind.h"
 #include "model/gpt.h"
 
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -19,8 +19,13 @@ constexpr Initializer normal(double deviation) {
   return {Initializer::Kind::kNormal, deviation};
 }
 
-// Appends the parameters of one block.
-void add_block(const config::ModelConfig& config, int64_t sequence_length, int64_t layer,
+// Of the row scale.
+ParameterSpec row_scale_spec(std::string name, int64_t size, Initializer initializer) {
+  return {.name = std::move(name), .shape = {size}, .initializer = initializer, .of_row_scale = true};
+}
+
+// Appends the parameters of one block. scale_init: where s starts, in a kind that has it.
+void add_block(const config::ModelConfig& config, double scale_init, int64_t layer,
                std::vector<ParameterSpec>& specs) {
   const int64_t hidden = config.hidden_size;
   const int64_t ff = config.intermediate_size;
@@ -40,11 +45,12 @@ void add_block(const config::ModelConfig& config, int64_t sequence_length, int64
   add("self_attn.k_proj.weight", {hidden, hidden}, weight, /*adjoins_previous=*/true);
   add("self_attn.v_proj.weight", {hidden, hidden}, weight, /*adjoins_previous=*/true);
   if (has_scale(config.attention.kind)) {
-    const double scale = config::resolved_scale_init(config.attention, sequence_length);
-    add("self_attn.ssmax_scale", {heads}, constant(scale));
+    specs.push_back(
+        row_scale_spec(fmt::format("{}self_attn.ssmax_scale", prefix), heads, constant(scale_init)));
   }
   if (has_bias(config.attention.kind)) {
-    add("self_attn.ssmax_bias", {heads}, constant(config.attention.bias_init));
+    const Initializer bias = constant(config.attention.bias_init);
+    specs.push_back(row_scale_spec(fmt::format("{}self_attn.ssmax_bias", prefix), heads, bias));
   }
   add("self_attn.o_proj.weight", {hidden, hidden}, residual_weight);
   add("post_attention_layernorm.weight", {hidden}, constant(1.0));
@@ -65,10 +71,13 @@ std::vector<ParameterSpec> parameter_specs(const config::ModelConfig& config, in
   const Initializer embedding = normal(config.initializer_range);
   specs.push_back({"model.embed_tokens.weight", {config.vocab_size, config.hidden_size}, embedding});
   if (has_learned_position(config.attention.kind)) {
-    specs.push_back({"model.ssmax_position", {sequence_length}, {Initializer::Kind::kLogPosition, 0.0}});
+    specs.push_back(
+        row_scale_spec("model.ssmax_position", sequence_length, {Initializer::Kind::kLogPosition, 0.0}));
   }
+  const double scale_init =
+      has_scale(config.attention.kind) ? config::resolved_scale_init(config.attention, sequence_length) : 0.0;
   for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
-    add_block(config, sequence_length, layer, specs);
+    add_block(config, scale_init, layer, specs);
   }
   specs.push_back({"model.norm.weight", {config.hidden_size}, constant(1.0)});
   specs.push_back({"lm_head.weight", {config.vocab_size, config.hidden_size}, embedding});

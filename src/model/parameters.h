@@ -25,7 +25,8 @@ struct ParameterSpec {
   std::vector<int64_t> shape;
   Initializer initializer;
   bool adjoins_previous =
-      false;                 // starts where the one before ends, so that merged() can view both as one matrix
+      false;  // starts where the one before ends, so that merged() can view both as one matrix
+  bool of_row_scale = false;  // s, b or p_n
   int64_t row_multiple = 1;  // a matrix: rows of zeros stand behind it up to a multiple of this, for padded()
 };
 

@@ -1,5 +1,7 @@
-// Tables for kernels::rope_forward.
+// Tables for kernels::rope_forward: angles, and what multiplies s in the row scale.
 #pragma once
+
+#include "config/attention_kind.h"
 
 #include <cstdint>
 
@@ -17,7 +19,8 @@ struct RopeTables {
 // Angles, sines and cosines in fp64, rounded once.
 RopeTables make_rope_tables(int64_t time, int64_t head_dim, double theta, at::Device device);
 
-// fp32 (count): log n for n = 1..count, computed in fp64.
-at::Tensor make_log_table(int64_t count, at::Device device);
+// L[n] of the kind's row scale for n = 1..count, where a learned p_n starts; fp32 (count), computed in fp64.
+// Undefined where the kind has no row scale.
+at::Tensor make_position_table(config::AttentionKind kind, int64_t count, at::Device device);
 
 }  // namespace ssgpt::model

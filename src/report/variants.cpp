@@ -12,22 +12,6 @@
 namespace ssgpt::report {
 namespace {
 
-std::string kind_title(config::AttentionKind kind) {
-  switch (kind) {
-    case config::AttentionKind::kSoftmax:
-      return "Softmax";
-    case config::AttentionKind::kSsmax:
-      return "SSMax";
-    case config::AttentionKind::kSsmaxFixed:
-      return "SSMax, s fixed at 1";
-    case config::AttentionKind::kSsmaxBias:
-      return "SSMax with bias";
-    case config::AttentionKind::kLearnedPn:
-      return "SSMax, learned p_n";
-  }
-  return "";
-}
-
 bool same_known_data(const RunData& a, const RunData& b) {
   return !a.data_fingerprint.empty() && a.data_fingerprint == b.data_fingerprint;
 }
@@ -87,9 +71,9 @@ int64_t step_tokens(const config::Config& config) {
 }  // namespace
 
 std::string attention_title(const RunData& run) {
-  std::string title = kind_title(run.config.model.attention.kind);
+  std::string title(config::row_of(run.config.model.attention.kind).title);
   for (const config::SwapAttention& swap : run.config.train.swap_attention)
-    title += fmt::format(" -> {} at step {}", kind_title(swap.kind), swap.at_step);
+    title += fmt::format(" -> {} at step {}", config::row_of(swap.kind).title, swap.at_step);
   return title;
 }
 

@@ -144,8 +144,7 @@ void refuse_other_model(const model::GPTSpec& held, const config::Config& wanted
   compare("model.num_hidden_layers", held.config.num_hidden_layers, wanted.model.num_hidden_layers);
   compare("model.num_attention_heads", held.config.num_attention_heads, wanted.model.num_attention_heads);
   compare("model.intermediate_size", held.config.intermediate_size, wanted.model.intermediate_size);
-  if (held.config.attention.kind == AttentionKind::kLearnedPn &&
-      wanted.model.attention.kind == AttentionKind::kLearnedPn) {
+  if (has_learned_position(held.config.attention.kind) && has_learned_position(wanted.model.attention.kind)) {
     compare("data.sequence_length (entries of the learned p_n)", held.sequence_length,
             wanted.data.sequence_length);
   }

@@ -42,6 +42,8 @@ class ReferenceModel(nn.Module):
         if self.kind == "ssmax_fixed":
             return one * log_n
         s = self.weight(prefix + "ssmax_scale")[:, None]
+        if self.kind == "softmax_temperature":
+            return s * torch.ones_like(log_n)
         if self.kind == "ssmax":
             return s * log_n
         p = self.weight("model.ssmax_position")[:t] if self.kind == "learned_pn" else log_n

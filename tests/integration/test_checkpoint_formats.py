@@ -18,7 +18,7 @@ from conftest import LENGTH, VOCAB
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-SCALED_KINDS = ["ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"]
+SCALED_KINDS = ["softmax_temperature", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"]
 KINDS = ["softmax", *SCALED_KINDS]
 
 

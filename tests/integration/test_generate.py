@@ -15,7 +15,7 @@ from conftest import BINARY, write_shard
 from reference_model import ReferenceModel
 
 VOCAB, LENGTH, HEADS, LAYERS = 96, 64, 2, 2
-KINDS = ["softmax", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"]
+KINDS = ["softmax", "softmax_temperature", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"]
 
 
 def trained(program, kind="softmax", vocab=VOCAB, **data):
@@ -56,8 +56,8 @@ def count_greedy(logits, tokens):
     return ties
 
 
-def test_a_thousand_greedy_tokens_are_the_likeliest_of_full_forwards(program):
-    """Five kinds, four prompts of 1 to 14 tokens, 50 tokens each, against one float64 forward over the whole sequence."""
+def test_greedy_tokens_of_all_kinds_are_the_likeliest_of_full_forwards(program):
+    """All kinds, four prompts of 1 to 14 tokens, 50 tokens each, against one float64 forward over the whole sequence."""
     count = ties = 0
     distinct = set()
     for kind in KINDS:
@@ -72,7 +72,7 @@ def test_a_thousand_greedy_tokens_are_the_likeliest_of_full_forwards(program):
             ties += count_greedy(logits, result["tokens"])
             count += 50
             distinct.update(result["tokens"])
-    assert count == 1000
+    assert count == 200 * len(KINDS) >= 1200
     assert ties <= 2, f"{ties} ties"
     assert len(distinct) > 30, "the texts are too dull to tell anything"
 

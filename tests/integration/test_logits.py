@@ -60,8 +60,8 @@ def test_logits_equal_transformers(program, shape, theta):
     assert_logits_equal(our_logits(program, checkpoint, tokens), theirs)
 
 
-@pytest.mark.parametrize("kind", ["ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"])
-def test_ssmax_logits_equal_the_specification_and_the_modelling_file(program, kind):
+@pytest.mark.parametrize("kind", ["softmax_temperature", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"])
+def test_scaled_logits_equal_the_specification_and_the_modelling_file(program, kind):
     checkpoint = train_shape(program, SHAPES[2], kind)
     tokens = np.random.default_rng(4).integers(0, SHAPES[2][0], (3, SHAPES[2][-1]))
     ours = our_logits(program, checkpoint, tokens)

@@ -42,7 +42,7 @@ def run(*arguments, code=0):
     return process.stdout if code == 0 else process.stderr
 
 
-@pytest.mark.parametrize("kind", ["softmax", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"])
+@pytest.mark.parametrize("kind", ["softmax", "softmax_temperature", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"])
 def test_it_counts_the_parameters_that_the_program_counts(program, kind):
     path = program.config({"model": {"attention": {"kind": kind}}})
     out, _ = program.run("bench", "step", "--config", path, "--steps", 2, "--json")

@@ -1,16 +1,17 @@
 """Swaps of the attention: by hand, scheduled, converted, killed and made again."""
 
 import json
+import math
 import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import checkpoints, equal_tensors, read_metrics, wait_for, without_timing
+from conftest import LENGTH, checkpoints, equal_tensors, read_metrics, wait_for, without_timing
 
 
-@pytest.mark.parametrize("kind", ["ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"])
+@pytest.mark.parametrize("kind", ["softmax_temperature", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"])
 def test_a_scheduled_swap_equals_a_manual_one(program, kind):
     swap = {"train": {"swap_attention": {"at_step": 12, "kind": kind}}, "checkpoint": {"every": 12, "keep_last": 5}}
     program.train("--run-dir", "scheduled", changes=[swap])
@@ -29,6 +30,32 @@ def test_a_scheduled_swap_equals_a_manual_one(program, kind):
     program.train("--run-dir", "manual", "--resume", "auto", "--set", "train.max_steps=22")
     program.train("--run-dir", "manual", "--resume", "auto", "--set", "train.max_steps=24", "--swap-attention", kind)
     assert [r["step"] for r in read_metrics(runs[1])] == list(range(1, 25))
+
+
+def test_a_swap_from_softmax_to_a_temperature_changes_no_loss(program):
+    """s is 1 at the swap: the next step is that of the run that was not swapped, bit for bit."""
+    swap = {"train": {"swap_attention": {"at_step": 12, "kind": "softmax_temperature"}}}
+    program.train("--run-dir", "plain")
+    program.train("--run-dir", "swapped", changes=[swap])
+    plain, swapped = (read_metrics(program.directory / name) for name in ("plain", "swapped"))
+    assert [r["train/loss"] for r in swapped[:13]] == [r["train/loss"] for r in plain[:13]]
+    assert "attention/scale/0" not in swapped[11] and swapped[12]["attention/scale/0"] != 1
+    assert swapped[13]["train/loss"] != plain[13]["train/loss"]
+
+
+def test_a_swap_between_ssmax_and_a_temperature_keeps_the_mean_row_scale(program):
+    """s log n becomes s' = s mean(log n), and with the way back s again, within rounding."""
+    program.train("--run-dir", "run", changes=[{"model": {"attention": {"kind": "ssmax"}}, "optimizer": {"lr": 0.02}}])
+    source = program.directory / "run/checkpoints/step-00000020"
+    program.run("convert", "--checkpoint", source, "--attention", "softmax_temperature", "--out", "temperature")
+    program.run("convert", "--checkpoint", "temperature", "--attention", "ssmax", "--out", "back")
+    mean_log = math.lgamma(LENGTH + 1) / LENGTH
+    before, there, back = (load_file(path / "model.safetensors") for path in
+                           (source, program.directory / "temperature", program.directory / "back"))
+    name = "model.layers.1.self_attn.ssmax_scale"
+    assert before[name].std() > 0
+    torch.testing.assert_close(there[name], before[name] * mean_log, rtol=1e-6, atol=0)
+    torch.testing.assert_close(back[name], before[name], rtol=1e-6, atol=0)
 
 
 def test_a_swap_keeps_every_other_tensor_and_its_moments(program, finished_run):

@@ -19,8 +19,28 @@ config::AttentionConfig attention_of(AttentionKind kind) {
   return attention;
 }
 
+// The mean over 19 positions of what multiplies s.
+double mean_position(AttentionKind kind) {
+  if (kind == AttentionKind::kSoftmaxTemperature) return 1.0;
+  double sum = 0.0;
+  for (int n = 1; n <= 19; ++n) sum += std::log(n);
+  return sum / 19.0;
+}
+
+// Element by element what `before` is times `factor`; both round to fp32.
+void expect_product(const at::Tensor& after, const model::Parameter& to, const at::Tensor& before,
+                    const model::Parameter& from, double factor) {
+  for (int64_t i = 0; i < to.numel; ++i) {
+    const double expected = before.const_data_ptr<float>()[from.offset + i] * factor;
+    EXPECT_NEAR(after.const_data_ptr<float>()[to.offset + i], expected, 2e-7 * std::abs(expected))
+        << to.spec.name;
+  }
+}
+
 class Swap : public testing::TestWithParam<std::tuple<AttentionKind, AttentionKind>> {};
 
+// Where s comes to multiply 1 in place of log n, or the reverse, s L stays in the mean. The gradient with
+// respect to c s is 1 / c of that with respect to s, and so is the first moment; the second is of squares.
 TEST_P(Swap, KeepsSharedTensorsBitForBitAndStartsNewOnesAsAskedFor) {
   const auto [from_kind, to_kind] = GetParam();
   const Snapshot from = random_snapshot(from_kind);
@@ -32,11 +52,20 @@ TEST_P(Swap, KeepsSharedTensorsBitForBitAndStartsNewOnesAsAskedFor) {
   size_t shared = 0;
   for (const model::Parameter& parameter : to.flat.layout) {
     const std::string& name = parameter.spec.name;
+    const double mean_before = mean_position(from_kind);
+    const double mean_after = mean_position(to_kind);
     if (const model::Parameter* old = find(from.flat, name)) {
+      ++shared;
+      if (name.ends_with("ssmax_scale") && mean_before != mean_after) {
+        const double factor = mean_before / mean_after;
+        expect_product(to.flat.master, parameter, from.flat.master, *old, factor);
+        expect_product(to.flat.exp_avg, parameter, from.flat.exp_avg, *old, 1.0 / factor);
+        expect_product(to.flat.exp_avg_sq, parameter, from.flat.exp_avg_sq, *old, 1.0 / (factor * factor));
+        continue;
+      }
       EXPECT_EQ(bits_of(to.flat.master, parameter), bits_of(from.flat.master, *old)) << name;
       EXPECT_EQ(bits_of(to.flat.exp_avg, parameter), bits_of(from.flat.exp_avg, *old)) << name;
       EXPECT_EQ(bits_of(to.flat.exp_avg_sq, parameter), bits_of(from.flat.exp_avg_sq, *old)) << name;
-      ++shared;
       continue;
     }
     ASSERT_NE(name.find("ssmax_"), std::string::npos) << name;
@@ -45,7 +74,11 @@ TEST_P(Swap, KeepsSharedTensorsBitForBitAndStartsNewOnesAsAskedFor) {
       const double start = name.ends_with("ssmax_scale")  ? 0.43
                            : name.ends_with("ssmax_bias") ? 0.25
                                                           : std::log(static_cast<double>(i + 1));
-      EXPECT_EQ(value, static_cast<double>(static_cast<float>(start))) << name << " " << i;
+      if (to_kind == AttentionKind::kSoftmaxTemperature) {
+        EXPECT_NEAR(value, 0.43 * mean_position(AttentionKind::kSsmax), 1e-7) << name;  // one rounding
+      } else {
+        EXPECT_EQ(value, static_cast<double>(static_cast<float>(start))) << name << " " << i;
+      }
       EXPECT_EQ(to.flat.exp_avg.const_data_ptr<float>()[parameter.offset + i], 0.0F) << name;
       EXPECT_EQ(to.flat.exp_avg_sq.const_data_ptr<float>()[parameter.offset + i], 0.0F) << name;
     }
@@ -66,6 +99,17 @@ TEST(SwapWithoutAScale, StartsWhereTheAverageRowScaleIsOne) {
   const model::Parameter* scale = find(to.flat, "model.layers.1.self_attn.ssmax_scale");
   ASSERT_NE(scale, nullptr);
   EXPECT_NEAR(to.flat.master.const_data_ptr<float>()[scale->offset], 19.0 / sum, 1e-7);
+}
+
+TEST(SwapWithoutAScale, OfATemperatureStartsAtOneExactly) {
+  const Snapshot to = with_attention(random_snapshot(AttentionKind::kSoftmax),
+                                     attention_of(AttentionKind::kSoftmaxTemperature));
+  for (const model::Parameter& parameter : to.flat.layout) {
+    if (!parameter.spec.name.ends_with("ssmax_scale")) continue;
+    for (int64_t i = 0; i < parameter.numel; ++i) {
+      EXPECT_EQ(to.flat.master.const_data_ptr<float>()[parameter.offset + i], 1.0F);
+    }
+  }
 }
 
 TEST(SwapToFixed, WarnsThatScoresGrow) {

@@ -114,10 +114,11 @@ std::vector<std::filesystem::path> files_below(const std::filesystem::path& dire
 }
 
 const std::vector<config::AttentionKind>& all_kinds() {
-  using config::AttentionKind;
-  static const std::vector<AttentionKind> kinds = {AttentionKind::kSoftmax, AttentionKind::kSsmax,
-                                                   AttentionKind::kSsmaxFixed, AttentionKind::kSsmaxBias,
-                                                   AttentionKind::kLearnedPn};
+  static const std::vector<config::AttentionKind> kinds = [] {
+    std::vector<config::AttentionKind> list;
+    for (const config::AttentionKindRow& row : config::attention_kinds()) list.push_back(row.kind);
+    return list;
+  }();
   return kinds;
 }
 

@@ -93,9 +93,10 @@ TEST(Faults, AFileThatHoldsNoMappingIsToldSo) {
 }
 
 TEST(WrongValues, OfAChoiceSuggestTheNearestName) {
-  EXPECT_THAT(message_with("", {"model.attention.kind=ssmx"}),
-              AllOf(HasSubstr("softmax | ssmax | ssmax_fixed | ssmax_bias | learned_pn"),
-                    HasSubstr("did you mean ssmax?")));
+  EXPECT_THAT(
+      message_with("", {"model.attention.kind=ssmx"}),
+      AllOf(HasSubstr("softmax | softmax_temperature | ssmax | ssmax_fixed | ssmax_bias | learned_pn"),
+            HasSubstr("did you mean ssmax?")));
   EXPECT_THAT(message_with("", {"train.dtype=fp8"}), Not(HasSubstr("did you mean")));
 }
 

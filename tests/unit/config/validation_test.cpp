@@ -1,10 +1,14 @@
 // Rules between keys: each is broken once, and kept at its edge.
 #include "config/config.h"
 #include "config/minimal_config.h"
+#include "config/schema.h"
 
 #include <cmath>
+#include <set>
 #include <string>
+#include <string_view>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -93,9 +97,9 @@ TEST(Validation, SwapsHaveBothKeysStepsOfTheirOwnAndChangeTheKind) {
         "{at_stp: null, kind: null}", "{at_step: null}"}) {
     EXPECT_THAT(
         set({swaps + value}),
-        AllOf(
-            HasSubstr("train.swap_attention = "),
-            HasSubstr("expected a list of {at_step: an integer from 0 to 1000000000, kind: softmax | ssmax")))
+        AllOf(HasSubstr("train.swap_attention = "),
+              HasSubstr("expected a list of {at_step: an integer from 0 to 1000000000, kind: softmax | "
+                        "softmax_temperature | ssmax")))
         << value;
   }
   EXPECT_THAT(
@@ -166,10 +170,12 @@ TEST(Validation, AScaleOfZeroNeedsABias) {
                 "model.attention.bias_init=" + bias});
   };
   EXPECT_THAT(with("ssmax", "0", "1"), HasSubstr("model.attention.scale_init = 0: must not be 0"));
+  EXPECT_THAT(with("softmax_temperature", "0", "1"), HasSubstr("must not be 0"));
   EXPECT_THAT(with("ssmax_bias", "0.0", "0"), HasSubstr("must not be 0"));
   EXPECT_THAT(with("learned_pn", "0", "0"), HasSubstr("must not be 0"));
   EXPECT_EQ(with("ssmax_bias", "0", "1"), "");
   EXPECT_EQ(with("ssmax", "auto", "0"), "");
+  EXPECT_EQ(with("softmax", "0", "0"), "");
   EXPECT_EQ(with("ssmax_fixed", "0", "0"), "");
   EXPECT_THAT(set({"model.attention.scale_init=0", "train.swap_attention={at_step: 5, kind: ssmax}"}),
               HasSubstr("must not be 0"));
@@ -202,17 +208,67 @@ TEST(Validation, KeepsSilentAboutKeysThatAreWrongThemselves) {
 
 // arXiv 2501.19399, section 4: 0.168 for 1,024; log(n!) = lgamma(n + 1).
 TEST(ResolvedScaleInit, IsTheReciprocalOfTheMeanLogarithm) {
-  EXPECT_NEAR(resolved_scale_init({}, 1024), 0.168, 5e-4);
+  AttentionConfig ssmax;
+  ssmax.kind = AttentionKind::kSsmax;
+  EXPECT_NEAR(resolved_scale_init(ssmax, 1024), 0.168, 5e-4);
   for (const int64_t length : {2, 512, 1024, 100'000}) {
     const double expected = static_cast<double>(length) / std::lgamma(static_cast<double>(length) + 1);
-    EXPECT_NEAR(resolved_scale_init({}, length), expected,
+    EXPECT_NEAR(resolved_scale_init(ssmax, length), expected,
                 1e-12 * expected);  // rounding of 100,000 additions
   }
-  EXPECT_EQ(resolved_scale_init({.scale_init = 0.43}, 1024), 0.43);
+  ssmax.scale_init = 0.43;
+  EXPECT_EQ(resolved_scale_init(ssmax, 1024), 0.43);
+}
+
+TEST(ResolvedScaleInit, OfATemperatureHasTheMeanRowScaleOfSsmax) {
+  AttentionConfig attention;
+  attention.kind = AttentionKind::kSoftmaxTemperature;
+  for (const int64_t length : {2, 3, 512, 1024, 100'000}) {
+    attention.scale_init = std::nullopt;
+    EXPECT_EQ(resolved_scale_init(attention, length), 1.0);
+    attention.scale_init = 0.43;
+    const double expected = 0.43 * std::lgamma(static_cast<double>(length) + 1) / static_cast<double>(length);
+    EXPECT_NEAR(resolved_scale_init(attention, length), expected, 1e-12 * expected);
+  }
+  attention.scale_init = 1.0;
+  EXPECT_NEAR(resolved_scale_init(attention, 1024), 5.94, 5e-3);
+}
+
+TEST(PositionRatio, IsExactlyOneBetweenKindsOfOneLawAndReadsBackward) {
+  using enum AttentionKind;
+  EXPECT_EQ(position_ratio(kSsmax, kLearnedPn, 1024), 1.0);
+  EXPECT_EQ(position_ratio(kSsmaxBias, kSsmax, 19), 1.0);
+  const double mean_log = std::lgamma(1025.0) / 1024.0;
+  EXPECT_NEAR(position_ratio(kSsmax, kSoftmaxTemperature, 1024), mean_log, 1e-12);
+  EXPECT_NEAR(position_ratio(kSoftmaxTemperature, kSsmax, 1024), 1.0 / mean_log, 1e-12);
+}
+
+// What a row says of its parameters is what its formula shows.
+TEST(AttentionKind, RowsAgreeWithTheirFormulas) {
+  std::set<std::string_view> names;
+  std::set<std::string_view> titles;
+  for (const AttentionKindRow& row : attention_kinds()) {
+    SCOPED_TRACE(row.name);
+    EXPECT_EQ(&row_of(row.kind), &row);
+    names.insert(row.name);
+    titles.insert(row.title);
+    const auto shows = [&](std::string_view part) {
+      return row.row_scale.find(part) != std::string_view::npos;
+    };
+    EXPECT_EQ(row.has_scale, row.row_scale.starts_with("s"));
+    EXPECT_EQ(row.has_bias, shows("+ b"));
+    EXPECT_EQ(row.position == RowPosition::kLog, shows("log n"));
+    EXPECT_EQ(row.position == RowPosition::kLearned, shows("p_n"));
+    EXPECT_EQ(row.position == RowPosition::kNone, row.row_scale == "1");
+    EXPECT_THAT(find_key("model.attention.kind")->meaning,
+                HasSubstr(fmt::format("{} {}", row.name, row.row_scale)));
+  }
+  EXPECT_EQ(names.size(), attention_kinds().size());
+  EXPECT_EQ(titles.size(), attention_kinds().size());
 }
 
 TEST(AttentionKind, NamesReadBack) {
-  ASSERT_EQ(attention_kind_names().size(), 5u);
+  ASSERT_EQ(attention_kind_names().size(), 6u);
   for (const std::string& name : attention_kind_names()) {
     EXPECT_EQ(to_string(*parse_attention_kind(name)), name);
   }

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cmath>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -123,16 +124,47 @@ TEST(Initialization, HasTheMomentsOfItsDistribution) {
   }
 }
 
+// The two kinds start at one mean row scale, and differ in n alone.
+TEST(Initialization, ATemperatureStartsAtTheMeanRowScaleOfSsmax) {
+  double mean_log = 0.0;
+  for (int n = 1; n <= 11; ++n) mean_log += std::log(n) / 11.0;
+  const auto start_of_s = [](Kind kind, std::optional<double> scale_init) {
+    GPTSpec spec = small_spec(kind);
+    spec.config.attention.scale_init = scale_init;
+    ParameterStore store = store_of(spec);
+    store.initialize(3);
+    const at::Tensor scale = store.master("model.layers.1.self_attn.ssmax_scale");
+    EXPECT_TRUE(scale.eq(scale[0]).all().item<bool>());
+    return scale[0].item<double>();
+  };
+  EXPECT_EQ(start_of_s(Kind::kSoftmaxTemperature, std::nullopt), 1.0);
+  for (const double scale_init : {-0.5, 0.43, 1.0}) {
+    EXPECT_EQ(start_of_s(Kind::kSsmax, scale_init), static_cast<double>(static_cast<float>(scale_init)));
+    EXPECT_NEAR(start_of_s(Kind::kSoftmaxTemperature, scale_init), scale_init * mean_log, 2e-7);  // fp32
+  }
+}
+
+TEST(Initialization, OnlyTheRowScalesParametersAreMarkedAsSuch) {
+  for (const Kind kind : all_kinds()) {
+    for (const ParameterSpec& spec : parameter_specs(small_spec(kind).config, 11)) {
+      EXPECT_EQ(spec.of_row_scale, spec.name.find("ssmax_") != std::string::npos) << spec.name;
+    }
+  }
+}
+
 TEST(Accounting, PaperModelHasItsParametersAndOperations) {
   const int64_t softmax = count_parameters(paper_config(Kind::kSoftmax), 1024);
   // Matrices as paper.md counts them, and 25 norms of 768.
   EXPECT_EQ(softmax, 12 * (4 * 768 * 768 + 3 * 768 * 2048) + 2 * 50257 * 768 + 25 * 768);
   EXPECT_NEAR(static_cast<double>(softmax), 162.1e6, 0.05e6);
+  EXPECT_EQ(count_parameters(paper_config(Kind::kSoftmaxTemperature), 1024) - softmax, 144);
   EXPECT_EQ(count_parameters(paper_config(Kind::kSsmax), 1024) - softmax, 144);
   EXPECT_EQ(count_parameters(paper_config(Kind::kSsmaxFixed), 1024), softmax);
   EXPECT_EQ(count_parameters(paper_config(Kind::kSsmaxBias), 1024) - softmax, 288);
   EXPECT_EQ(count_parameters(paper_config(Kind::kLearnedPn), 1024) - softmax, 288 + 1024);
-  EXPECT_NEAR(flops_per_token(paper_config(Kind::kSoftmax), 1024) / 1e6, 797.8, 0.05);
+  for (const Kind kind : all_kinds()) {
+    EXPECT_NEAR(flops_per_token(paper_config(kind), 1024) / 1e6, 797.8, 0.05) << config::to_string(kind);
+  }
 }
 
 void add_bytes(const at::Tensor& tensor, int64_t& total) {

@@ -59,7 +59,7 @@ at::Tensor Reference::rotate(const at::Tensor& x) const {  // (B, N, T, H)
   return x * angle.cos().to(dtype_) + turned * angle.sin().to(dtype_);
 }
 
-// (B, N or 1, T): what multiplies each row of scores, for num_keys (B, T).
+// (B or 1, N or 1, T or 1): what multiplies each row of scores, for num_keys (B, T).
 at::Tensor Reference::row_scale(const std::string& prefix, const at::Tensor& num_keys) const {
   using Kind = config::AttentionKind;
   const Kind kind = spec_.config.attention.kind;
@@ -70,6 +70,8 @@ at::Tensor Reference::row_scale(const std::string& prefix, const at::Tensor& num
   switch (kind) {
     case Kind::kSoftmax:
       return at::ones({1, 1, 1}, dtype_);
+    case Kind::kSoftmaxTemperature:
+      return per_head("ssmax_scale");
     case Kind::kSsmaxFixed:
       return log_n;
     case Kind::kSsmax:

@@ -11,9 +11,11 @@
 namespace ssgpt::model {
 
 const std::vector<config::AttentionKind>& all_kinds() {
-  using Kind = config::AttentionKind;
-  static const std::vector<Kind> kinds = {Kind::kSoftmax, Kind::kSsmax, Kind::kSsmaxFixed, Kind::kSsmaxBias,
-                                          Kind::kLearnedPn};
+  static const std::vector<config::AttentionKind> kinds = [] {
+    std::vector<config::AttentionKind> list;
+    for (const config::AttentionKindRow& row : config::attention_kinds()) list.push_back(row.kind);
+    return list;
+  }();
   return kinds;
 }
 
