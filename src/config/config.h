@@ -90,6 +90,7 @@ struct OptimizerConfig {
   std::array<double, 2> betas = {0.9, 0.95};
   double eps = 1e-8;
   double weight_decay = 0.1;
+  double scale_lr_multiplier = 1.0;  // of the learning rate of s, b and p_n
   ScheduleConfig schedule;
 };
 

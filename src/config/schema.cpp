@@ -176,7 +176,10 @@ void add_optimizer(std::vector<Key>& keys) {
                 "AdamW's decay rates of the two moments"),
        make_key(SSGPT_MEMBER(optimizer.eps), above_zero_to(1.0), kFixed, "added to AdamW's denominator"),
        make_key(SSGPT_MEMBER(optimizer.weight_decay), Number{.min = 0.0, .max = 100.0}, kFixed,
-                "of parameters of rank 2 and more, times lr a step"),
+                "of parameters of rank 2 and more, times lr a step; norms, s, b and p_n do not decay"),
+       make_key(SSGPT_MEMBER(optimizer.scale_lr_multiplier), Number{.min = 0.0, .max = 1000.0}, kFixed,
+                "the learning rate of s, b and p_n is the schedule's times this; 0: they stay where they "
+                "start. They do not decay. No effect where a kind learns none"),
        make_key(SSGPT_MEMBER(optimizer.schedule.kind), schedule, kFixed, "course of the learning rate"),
        make_key(SSGPT_MEMBER(optimizer.schedule.warmup_steps), integer(0, kMaxSteps), kFixed,
                 "steps in which the rate rises from 0 to lr"),

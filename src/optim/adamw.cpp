@@ -25,7 +25,7 @@ void check_order(const std::vector<Part>& parts, int64_t size) {
 
 }  // namespace
 
-AdamW::AdamW(at::Tensor master, at::Tensor grad, const std::vector<DecaySlice>& slices,
+AdamW::AdamW(at::Tensor master, at::Tensor grad, const std::vector<UpdateSlice>& slices,
              std::vector<core::Range> owned, const AdamWOptions& options, const at::Tensor& shadow)
     : owned_(std::move(owned)), options_(options) {
   SSGPT_CHECK(master.dim() == 1 && master.is_contiguous() && master.scalar_type() == at::kFloat,
@@ -41,7 +41,7 @@ AdamW::AdamW(at::Tensor master, at::Tensor grad, const std::vector<DecaySlice>& 
   exp_avg_sq_ = at::zeros_like(exp_avg_);
   int64_t first_moment = 0;  // of the owned range at hand
   for (const core::Range& range : owned_) {
-    for (const DecaySlice& slice : slices) {
+    for (const UpdateSlice& slice : slices) {
       const int64_t begin = std::max(range.begin, slice.begin);
       const int64_t size = std::min(range.end, slice.end) - begin;
       if (size <= 0) continue;
@@ -51,7 +51,8 @@ AdamW::AdamW(at::Tensor master, at::Tensor grad, const std::vector<DecaySlice>& 
                          .exp_avg = exp_avg_.narrow(0, moment, size),
                          .exp_avg_sq = exp_avg_sq_.narrow(0, moment, size),
                          .shadow = shadow.defined() ? shadow.narrow(0, begin, size) : at::Tensor(),
-                         .weight_decay = slice.weight_decay});
+                         .weight_decay = slice.weight_decay,
+                         .lr_multiplier = slice.lr_multiplier});
     }
     first_moment += range.size();
   }
@@ -59,9 +60,9 @@ AdamW::AdamW(at::Tensor master, at::Tensor grad, const std::vector<DecaySlice>& 
 
 void AdamW::step(int64_t step, double lr, const at::Tensor& grad_factor) {
   for (const Piece& piece : pieces_) {
-    kernels::adamw_update(piece.master, piece.grad, piece.exp_avg, piece.exp_avg_sq, piece.shadow, lr,
-                          options_.beta1, options_.beta2, options_.eps, piece.weight_decay, step,
-                          grad_factor);
+    kernels::adamw_update(piece.master, piece.grad, piece.exp_avg, piece.exp_avg_sq, piece.shadow,
+                          lr * piece.lr_multiplier, options_.beta1, options_.beta2, options_.eps,
+                          piece.weight_decay, step, grad_factor);
   }
 }
 

@@ -16,12 +16,13 @@ struct AdamWOptions {
   double eps = 1e-8;
 };
 
-// Elements [begin, end) of the flat tensor and their decoupled weight decay. Slices are sorted and disjoint;
-// elements in none of them (alignment padding) are left alone.
-struct DecaySlice {
+// Elements [begin, end) of the flat tensor, their decoupled weight decay, and what multiplies their learning
+// rate. Slices are sorted and disjoint; elements in none of them (alignment padding) are left alone.
+struct UpdateSlice {
   int64_t begin = 0;
   int64_t end = 0;
   double weight_decay = 0.0;
+  double lr_multiplier = 1.0;
 };
 
 class AdamW {
@@ -29,13 +30,14 @@ class AdamW {
   // master, grad: fp32 (size), kept by reference. Moments start at zero. Only the elements in `owned`, sorted
   // and disjoint, are updated and have moments. shadow: bf16 (size), kept by reference; an update writes what
   // it makes of the master there as well, rounded. Undefined: none.
-  AdamW(at::Tensor master, at::Tensor grad, const std::vector<DecaySlice>& slices,
+  AdamW(at::Tensor master, at::Tensor grad, const std::vector<UpdateSlice>& slices,
         std::vector<core::Range> owned, const AdamWOptions& options, const at::Tensor& shadow = {});
 
   // One update number `step` (1 for the first), for g = grad * grad_factor:
   //   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
   //   w = w (1 - lr decay) - lr (m / (1 - beta1^step)) / (sqrt(v / (1 - beta2^step)) + eps)
-  // as torch.optim.AdamW. grad_factor: fp32 of one element on the device; where it is not finite nothing
+  // as torch.optim.AdamW, with the slice's rate lr = `lr` lr_multiplier as that of a parameter group; 0
+  // changes the moments alone. grad_factor: fp32 of one element on the device; where it is not finite nothing
   // changes.
   void step(int64_t step, double lr, const at::Tensor& grad_factor);
 
@@ -45,11 +47,12 @@ class AdamW {
   const std::vector<core::Range>& owned() const { return owned_; }
 
  private:
-  // Owned elements that stand together and decay alike, as views.
+  // Owned elements of one slice that stand together, as views.
   struct Piece {
     at::Tensor master, grad, exp_avg, exp_avg_sq;
     at::Tensor shadow;  // or undefined
     double weight_decay = 0.0;
+    double lr_multiplier = 1.0;
   };
 
   at::Tensor exp_avg_, exp_avg_sq_;

@@ -212,7 +212,9 @@ bool attention_alone_differs(std::span<const SettingDifference> differences) {
   for (const SettingDifference& difference : differences) {
     if (!difference.material) continue;
     const std::string& key = difference.key;
-    if (!key.starts_with("model.attention") && key != "train.swap_attention") return false;
+    const bool of_attention = key.starts_with("model.attention") || key == "train.swap_attention" ||
+                              key == "optimizer.scale_lr_multiplier";
+    if (!of_attention) return false;
     any = true;
   }
   return any;

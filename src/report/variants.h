@@ -49,7 +49,8 @@ std::vector<std::string> label_runs(std::span<const RunData> runs, std::span<con
 
 std::vector<SettingDifference> setting_differences(const RunData& baseline, const RunData& candidate);
 
-// True where attention (its kind, its initial values, a swap) is all that differs.
+// True where attention (its kind, the initial values and the learning rate of its row scale, a swap) is all
+// that differs.
 bool attention_alone_differs(std::span<const SettingDifference> differences);
 
 std::string attention_title(const RunData& run);  // "SSMax", "Softmax -> SSMax at step 1000"

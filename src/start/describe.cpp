@@ -98,9 +98,13 @@ std::string schedule_line(const config::OptimizerConfig& optimizer) {
   const char* kind = schedule.kind == config::ScheduleKind::kCosine ? "cosine"
                      : schedule.kind == config::ScheduleKind::kWsd  ? "warm-up, stable, decay"
                                                                     : "constant";
-  return fmt::format("AdamW, lr {:g}, {}, {} warm-up steps, betas ({:g}, {:g}), weight decay {:g}",
-                     optimizer.lr, kind, schedule.warmup_steps, optimizer.betas[0], optimizer.betas[1],
-                     optimizer.weight_decay);
+  const std::string of_row_scale =
+      optimizer.scale_lr_multiplier == 1.0
+          ? ""
+          : fmt::format(" (that of s, b and p_n times {:g})", optimizer.scale_lr_multiplier);
+  return fmt::format("AdamW, lr {:g}{}, {}, {} warm-up steps, betas ({:g}, {:g}), weight decay {:g}",
+                     optimizer.lr, of_row_scale, kind, schedule.warmup_steps, optimizer.betas[0],
+                     optimizer.betas[1], optimizer.weight_decay);
 }
 
 double mib(uint64_t bytes) {

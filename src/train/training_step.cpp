@@ -2,8 +2,8 @@
 
 #include "core/profile.h"
 #include "optim/clip.h"
-#include "optim/decay.h"
 #include "optim/schedule.h"
+#include "optim/slices.h"
 
 #include <string>
 #include <utility>
@@ -16,12 +16,14 @@
 namespace ssgpt::train {
 namespace {
 
-std::vector<optim::TensorExtent> extents(const model::ParameterStore& parameters) {
+std::vector<optim::TensorExtent> extents(const model::ParameterStore& parameters,
+                                         double scale_lr_multiplier) {
   std::vector<optim::TensorExtent> result;
   for (const model::Parameter& parameter : parameters.parameters()) {
     result.push_back({.offset = parameter.offset,
                       .numel = parameter.numel,
-                      .rank = static_cast<int64_t>(parameter.spec.shape.size())});
+                      .rank = static_cast<int64_t>(parameter.spec.shape.size()),
+                      .lr_multiplier = parameter.spec.of_row_scale ? scale_lr_multiplier : 1.0});
   }
   return result;
 }
@@ -48,7 +50,8 @@ TrainingStep::TrainingStep(const config::Config& config, const model::GPTSpec& s
   const config::OptimizerConfig& optimizer = config.optimizer;
   optimizer_ = std::make_unique<optim::AdamW>(
       parameters.flat_master(), parameters.flat_grad(),
-      optim::decay_slices(extents(parameters), optimizer.weight_decay), reduction_->owned(),
+      optim::update_slices(extents(parameters, optimizer.scale_lr_multiplier), optimizer.weight_decay),
+      reduction_->owned(),
       optim::AdamWOptions{.beta1 = optimizer.betas[0], .beta2 = optimizer.betas[1], .eps = optimizer.eps},
       has_shadow() && !is_sharded() ? parameters.flat_compute() : at::Tensor());
 }

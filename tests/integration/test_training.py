@@ -1,5 +1,6 @@
 """Training against PyTorch: the same weights, the same data, torch.optim.AdamW."""
 
+import math
 import re
 
 import numpy as np
@@ -11,15 +12,15 @@ from conftest import CONFIG, LENGTH, VOCAB, read_metrics, write_shard
 from reference_model import ReferenceModel
 
 STEPS = 20
-KINDS = ["softmax", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"]
+KINDS = ["softmax", "softmax_temperature", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"]
 
 
-def train_ours(program, kind):
+def train_ours(program, kind, multiplier):
     """Eight windows and a batch of eight: each step reads all of them, whatever their order, in two micro-batches. The
     first run writes the weights after one update with a learning rate of nearly nothing; the second starts from them."""
     tokens = np.random.default_rng(11).integers(0, VOCAB, 8 * LENGTH + 1)
     write_shard(program.directory / "train.bin", tokens)
-    change = {"model": {"attention": {"kind": kind}}}
+    change = {"model": {"attention": {"kind": kind}}, "optimizer": {"scale_lr_multiplier": multiplier}}
     program.train("--run-dir", "start", changes=[change, {"train": {"max_steps": 1}, "optimizer": {"lr": 1e-30, "schedule": {"warmup_steps": 0}}}])
     start = program.directory / "start/checkpoints/step-00000001"
     program.train("--run-dir", "ours", "--init-from", start, changes=[change])
@@ -28,19 +29,22 @@ def train_ours(program, kind):
     return load_file(start / "model.safetensors"), load_file(final / "model.safetensors"), windows
 
 
-def train_reference(start, windows, kind):
-    """The same twenty steps in float64."""
+def train_reference(start, windows, kind, multiplier):
+    """The same twenty steps in float64; s, b and p_n have a rate of their own, and like all vectors do not decay."""
     model = ReferenceModel({k: v.double() for k, v in start.items()}, heads=2, layers=2, kind=kind)
     optimizer_config = {"betas": (0.9, 0.95), "eps": 1e-8}
+    of_row_scale = [w for name, w in model.named_tensors().items() if "ssmax" in name]
+    others = [w for name, w in model.named_tensors().items() if "ssmax" not in name]
     groups = [
-        {"params": [w for w in model.weights if w.dim() >= 2], "weight_decay": 0.1},
-        {"params": [w for w in model.weights if w.dim() < 2], "weight_decay": 0.0},
+        {"params": [w for w in others if w.dim() >= 2], "weight_decay": 0.1, "multiplier": 1.0},
+        {"params": [w for w in others if w.dim() < 2], "weight_decay": 0.0, "multiplier": 1.0},
+        {"params": of_row_scale, "weight_decay": 0.0, "multiplier": multiplier},
     ]
     optimizer = torch.optim.AdamW(groups, lr=0.003, **optimizer_config)
     losses, norms = [], []
     for step in range(1, STEPS + 1):
         for group in optimizer.param_groups:
-            group["lr"] = 0.003 * min(1.0, step / 3)
+            group["lr"] = 0.003 * min(1.0, step / 3) * group["multiplier"]
         loss = model.loss(windows)
         optimizer.zero_grad()
         loss.backward()
@@ -50,10 +54,10 @@ def train_reference(start, windows, kind):
     return model, losses, norms
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_twenty_steps_equal_pytorch(program, kind):
-    start, final, windows = train_ours(program, kind)
-    model, losses, norms = train_reference(start, windows, kind)
+@pytest.mark.parametrize("kind, multiplier", [*((kind, 1) for kind in KINDS), ("learned_pn", 4), ("learned_pn", 0)])
+def test_twenty_steps_equal_pytorch(program, kind, multiplier):
+    start, final, windows = train_ours(program, kind, multiplier)
+    model, losses, norms = train_reference(start, windows, kind, multiplier)
     records = read_metrics(program.directory / "ours")
     assert [r["step"] for r in records] == list(range(1, STEPS + 1))
     # float32 against float64: a loss is a mean of 128 terms with relative errors of a few 2^-24 each; over 20 updates the
@@ -63,6 +67,9 @@ def test_twenty_steps_equal_pytorch(program, kind):
     for name, weight in model.named_tensors().items():
         # An element whose gradient is near zero has an update of +-lr with a sign that rounding decides: hence a bound on
         # the mean difference, as a share of the distance that the tensor moved.
+        if "ssmax" in name and multiplier == 0:
+            assert torch.equal(final[name], start[name]), name
+            continue
         moved = (weight - start[name]).abs().mean().item()
         apart = (weight - final[name]).abs().mean().item()
         assert moved > 1e-4, name
@@ -84,6 +91,23 @@ def test_shared_tensors_start_equal_whatever_the_attention(program):
     assert extra == {"model.ssmax_position"} | {
         f"model.layers.{layer}.self_attn.ssmax_{name}" for layer in range(2) for name in ("scale", "bias")
     }
+
+
+def test_a_temperature_of_one_begins_as_softmax_bit_for_bit(program):
+    """1 * q is q: the first loss and gradient are the same; the second step has another s."""
+    for kind in ("softmax", "softmax_temperature"):
+        program.train("--run-dir", kind, changes=[{"model": {"attention": {"kind": kind}}}])
+    softmax, temperature = (read_metrics(program.directory / kind) for kind in ("softmax", "softmax_temperature"))
+    assert temperature[0]["train/loss"] == softmax[0]["train/loss"]
+    assert temperature[1]["train/loss"] != softmax[1]["train/loss"]
+    assert "attention/scale/0" not in softmax[0]
+    assert temperature[0]["attention/scale/0"] == pytest.approx(1, abs=0.003)  # after one update of a third of the rate
+    # 16 positions: sum of log n = log(16!).
+    scale = {"kind": "softmax_temperature", "scale_init": 1.0}
+    program.train("--run-dir", "one", changes=[{"model": {"attention": scale}, "train": {"max_steps": 1},
+                                                "optimizer": {"lr": 1e-30, "schedule": {"warmup_steps": 0}}}])
+    mean_log = math.lgamma(LENGTH + 1) / LENGTH
+    assert read_metrics(program.directory / "one")[0]["attention/scale/1"] == pytest.approx(mean_log, rel=1e-6)
 
 
 def test_accumulation_does_not_change_the_curve(program):

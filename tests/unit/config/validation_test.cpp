@@ -243,6 +243,17 @@ TEST(PositionRatio, IsExactlyOneBetweenKindsOfOneLawAndReadsBackward) {
   EXPECT_NEAR(position_ratio(kSoftmaxTemperature, kSsmax, 1024), 1.0 / mean_log, 1e-12);
 }
 
+TEST(Validation, TheMultiplierOfTheScalesRateIsOneUnlessGivenAndMayBeZero) {
+  EXPECT_EQ(minimal_with({}).optimizer.scale_lr_multiplier, 1.0);
+  EXPECT_EQ(minimal_with({"optimizer.scale_lr_multiplier=0"}).optimizer.scale_lr_multiplier, 0.0);
+  EXPECT_EQ(minimal_with({"optimizer.scale_lr_multiplier=1000"}).optimizer.scale_lr_multiplier, 1000.0);
+  for (const char* value : {"-0.1", "1000.5", "auto", ".inf"}) {
+    EXPECT_THAT(set({std::string("optimizer.scale_lr_multiplier=") += value}),
+                HasSubstr("expected a number of at least 0 and at most 1000"))
+        << value;
+  }
+}
+
 // What a row says of its parameters is what its formula shows.
 TEST(AttentionKind, RowsAgreeWithTheirFormulas) {
   std::set<std::string_view> names;

@@ -38,9 +38,11 @@ at::Tensor factor_of(double value) {
 struct PlainAdamW {
   std::vector<double> w, m, v;
 
-  void step(int64_t t, const std::vector<float>& grad, double factor, double lr,
-            const std::vector<double>& decay, const AdamWOptions& o) {
+  // multiplier: of lr, for each element.
+  void step(int64_t t, const std::vector<float>& grad, double factor, double schedule_lr,
+            const std::vector<double>& multiplier, const std::vector<double>& decay, const AdamWOptions& o) {
     for (size_t i = 0; i < w.size(); ++i) {
+      const double lr = schedule_lr * multiplier[i];
       const double g = static_cast<double>(grad[i]) * factor;
       m[i] = o.beta1 * m[i] + (1.0 - o.beta1) * g;
       v[i] = o.beta2 * v[i] + (1.0 - o.beta2) * g * g;
@@ -62,7 +64,11 @@ TEST_P(AdamWOfSize, FollowsTheFloat64FormulasOverManySteps) {
   const at::Tensor master = random_tensor(size, 1, 1.0);
   const at::Tensor grad = at::zeros({size}, at::kFloat);
   const int64_t middle = size / 3;
-  const std::vector<DecaySlice> slices = {{0, middle, 0.1}, {middle, size, 0.0}};
+  const int64_t later = 2 * size / 3;
+  const std::vector<UpdateSlice> slices = {
+      {.begin = 0, .end = middle, .weight_decay = 0.1},
+      {.begin = middle, .end = later, .weight_decay = 0.0},
+      {.begin = later, .end = size, .weight_decay = 0.1, .lr_multiplier = 0.3}};
   AdamW optimizer(master, grad, slices, {{0, size}}, options);
 
   PlainAdamW plain;
@@ -72,11 +78,14 @@ TEST_P(AdamWOfSize, FollowsTheFloat64FormulasOverManySteps) {
   plain.v.assign(start.size(), 0.0);
   std::vector<double> decay(start.size(), 0.0);
   std::fill_n(decay.begin(), middle, 0.1);
+  std::fill(decay.begin() + later, decay.end(), 0.1);
+  std::vector<double> multiplier(start.size(), 1.0);
+  std::fill(multiplier.begin() + later, multiplier.end(), 0.3);
   for (int64_t step = 1; step <= 60; ++step) {
     const double factor = 1.0 / static_cast<double>(64 + step % 7);
     const double lr = 1e-2 / static_cast<double>(step);
     grad.copy_(random_tensor(size, 100 + static_cast<uint32_t>(step), 3.0));
-    plain.step(step, values(grad), static_cast<float>(factor), lr, decay, options);
+    plain.step(step, values(grad), static_cast<float>(factor), lr, multiplier, decay, options);
     optimizer.step(step, lr, factor_of(factor));
   }
   const std::vector<float> w = values(master);
@@ -92,6 +101,24 @@ TEST_P(AdamWOfSize, FollowsTheFloat64FormulasOverManySteps) {
   EXPECT_GT(moved / static_cast<double>(w.size()), 1e-3) << "the weights hardly moved";
 }
 INSTANTIATE_TEST_SUITE_P(Sizes, AdamWOfSize, testing::Values(3, 17, 1023, 4099, 70001));
+
+// As when the rate is given as a product: the same bits. 0 leaves the weights, not the moments.
+TEST(AdamW, AMultiplierIsPartOfTheRate) {
+  constexpr int64_t kSize = 1000;
+  const at::Tensor grad = random_tensor(kSize, 2, 1.0);
+  const auto weights_after = [&](double lr, double multiplier) {
+    const at::Tensor master = random_tensor(kSize, 1, 1.0);
+    const std::vector<UpdateSlice> slices = {
+        {.begin = 0, .end = kSize, .weight_decay = 0.1, .lr_multiplier = multiplier}};
+    AdamW optimizer(master, grad, slices, {{0, kSize}}, {});
+    for (int64_t step = 1; step <= 3; ++step) optimizer.step(step, lr, factor_of(0.5));
+    EXPECT_GT(optimizer.exp_avg().abs().min().item<float>(), 0.0f);
+    return values(master);
+  };
+  EXPECT_EQ(weights_after(0.01, 8.0), weights_after(0.08, 1.0));
+  EXPECT_EQ(weights_after(0.01, 1.0), weights_after(0.08, 0.125));
+  EXPECT_EQ(weights_after(0.01, 0.0), values(random_tensor(kSize, 1, 1.0)));
+}
 
 TEST(AdamW, LeavesElementsOutsideOfEverySliceAlone) {
   const at::Tensor master = random_tensor(64, 1, 1.0);
@@ -126,7 +153,7 @@ TEST(AdamW, AFactorThatIsNotFiniteChangesNoBit) {
 // all does. The same bits, since every element has its own arithmetic.
 TEST(AdamW, SharesUpdateTheirOwnElementsAsAWholeWould) {
   constexpr int64_t kSize = 1000;
-  const std::vector<DecaySlice> slices = {{0, 100, 0.1}, {100, 130, 0.0}, {140, 990, 0.1}};
+  const std::vector<UpdateSlice> slices = {{0, 100, 0.1}, {100, 130, 0.0}, {140, 990, 0.1}};
   const std::vector<std::vector<core::Range>> shares = {
       {{0, 77}, {500, 613}}, {{77, 333}, {613, 614}}, {{333, 500}, {614, 1000}}};
   const at::Tensor whole_master = random_tensor(kSize, 1, 1.0);
@@ -172,7 +199,7 @@ TEST(AdamW, SharesUpdateTheirOwnElementsAsAWholeWould) {
 TEST(AdamW, RoundsWhatItUpdatesIntoTheShadow) {
   constexpr int64_t kSize = 20'000;
   const std::vector<core::Range> owned = {{3, 9001}, {12'000, 19'999}};
-  const std::vector<DecaySlice> slices = {{0, 5000, 0.1}, {5010, 20'000, 0.0}};
+  const std::vector<UpdateSlice> slices = {{0, 5000, 0.1}, {5010, 20'000, 0.0}};
   const at::Tensor master = random_tensor(kSize, 1, 1.0);
   const at::Tensor plain_master = master.clone();
   const at::Tensor grad = random_tensor(kSize, 2, 1.0);

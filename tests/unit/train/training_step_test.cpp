@@ -250,6 +250,47 @@ TEST(ShardedStep, IsThePlainOneBitForBitWithoutClipping) {
   EXPECT_EQ(std::count(holders.begin(), holders.end(), 1), size);
 }
 
+// After one step from the same weights the moments are the same, and the changes of s, b and p_n the
+// multiplier times those without; nothing else moves otherwise. Weights of up to 2.5 are rounded to fp32
+// by 1.2e-7.
+TEST_P(StepOfRanks, MultipliesTheRateOfTheRowScalesParametersAlone) {
+  const auto after_one_step = [](double multiplier) {
+    config::Config config = make_config(4, GetParam(), /*clip_grad_norm=*/0.0);
+    config.optimizer.scale_lr_multiplier = multiplier;
+    return train({.num_ranks = 2, .config = config, .last_step = 1}).front().whole;
+  };
+  const checkpoint::FlatState frozen = after_one_step(0.0);
+  const checkpoint::FlatState plain = after_one_step(1.0);
+  const checkpoint::FlatState faster = after_one_step(5.0);
+  int64_t moved = 0;
+  for (const model::Parameter& parameter : plain.layout) {
+    const auto weights = [&](const checkpoint::FlatState& state) {
+      return model::ParameterStore::view_of(state.master, parameter);
+    };
+    for (const auto member : {&checkpoint::FlatState::exp_avg, &checkpoint::FlatState::exp_avg_sq}) {
+      const at::Tensor moments = model::ParameterStore::view_of(plain.*member, parameter);
+      EXPECT_TRUE(same_bits(model::ParameterStore::view_of(frozen.*member, parameter), moments));
+      EXPECT_TRUE(same_bits(model::ParameterStore::view_of(faster.*member, parameter), moments));
+    }
+    if (!parameter.spec.of_row_scale) {
+      EXPECT_TRUE(same_bits(weights(frozen), weights(plain))) << parameter.spec.name;
+      EXPECT_TRUE(same_bits(weights(faster), weights(plain))) << parameter.spec.name;
+      continue;
+    }
+    const at::Tensor change = weights(plain) - weights(frozen);
+    EXPECT_GT(change.abs().max().item<float>(), 1e-5f) << parameter.spec.name;
+    const at::Tensor apart = weights(faster) - weights(frozen) - change * 5.0;
+    EXPECT_LT(apart.abs().max().item<float>(), 1e-6f) << parameter.spec.name;
+    ++moved;
+  }
+  EXPECT_EQ(moved, 2 * 2 + 1);  // s and b of two layers, p_n
+  config::Config config = make_config(4, GetParam(), 0.0);
+  const at::Tensor start = initial_weights(config);
+  const at::Tensor position = model::ParameterStore::view_of(frozen.master, plain.layout[1]);
+  ASSERT_EQ(plain.layout[1].spec.name, "model.ssmax_position");
+  EXPECT_TRUE(same_bits(position, start.narrow(0, 50 * 16, 12)));
+}
+
 TEST(ShardedStep, GoesOnFromAWholeState) {
   const Outcome straight = train({.num_ranks = 2, .config = make_config(2, 1, 0.0)}).front();
   for (const int64_t zero_stage_before : {0, 1}) {
