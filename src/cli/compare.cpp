@@ -1,8 +1,10 @@
 // ssgpt compare: loss curves of several runs, paired step by step.
 
 #include "cli/commands.h"
+#include "core/log.h"
 #include "report/comparison.h"
 #include "report/output.h"
+#include "run/sweep_record.h"
 
 #include <cstdio>
 #include <filesystem>
@@ -23,7 +25,11 @@ struct CompareOptions {
 
 void run_compare(const CompareOptions& options) {
   report::Options request;
-  request.runs.assign(options.runs.begin(), options.runs.end());
+  std::vector<std::filesystem::path> not_begun;
+  request.runs = run::expand_sweeps({options.runs.begin(), options.runs.end()}, not_begun);
+  for (const std::filesystem::path& run : not_begun) {
+    core::log::info("{} has no training loss yet, and is left out.", run.string());
+  }
   if (!options.baseline.empty()) request.baseline = options.baseline;
   if (!options.window.empty()) request.window = options.window;
   const report::Comparison comparison = report::compare(request);
@@ -43,7 +49,10 @@ void add_compare(CLI::App& app) {
                          "error, whether that carries a verdict, final and smoothed losses, and the tokens "
                          "each run needs to reach the\n"
                          "baseline's final loss. Runs that differ in seed alone are taken together.");
-  command->add_option("RUN", options->runs, "Run directories, two or more")->required();
+  command
+      ->add_option("RUN", options->runs,
+                   "Run directories, two or more; the folder of a sweep stands for its runs")
+      ->required();
   command
       ->add_option("--baseline", options->baseline,
                    "The run that the others are compared with [default: the first]")
@@ -61,6 +70,8 @@ void add_compare(CLI::App& app) {
   command->footer(
       "Example:\n"
       "  ssgpt compare runs/softmax runs/ssmax --out runs/report\n"
+      "  ssgpt compare runs/sweep                              # the runs of `ssgpt sweep --run-dir "
+      "runs/sweep`\n"
       "  .venv/bin/python scripts/report.py runs/report        # comparison.png and report.html from it\n\n"
       "The verdict is \"lower\" or \"higher\" where the 95 % interval of the mean difference (candidate "
       "minus baseline) lies on\n"
