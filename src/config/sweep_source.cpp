@@ -196,7 +196,12 @@ void Reader::move_baseline_to_the_front() {
   const auto found = std::find_if(out_.variants.begin(), out_.variants.end(),
                                   [&](const SweepVariant& v) { return v.name == wanted; });
   if (found != out_.variants.end()) {
-    std::rotate(out_.variants.begin(), found, found + 1);
+    // Rebuilt, since assigning over a node would also change the nodes that alias it.
+    std::vector<SweepVariant> ordered = {*found};
+    for (const SweepVariant& variant : out_.variants) {
+      if (variant.name != wanted) ordered.push_back(variant);
+    }
+    out_.variants.swap(ordered);
     return;
   }
   std::vector<std::string> names;

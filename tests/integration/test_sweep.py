@@ -225,7 +225,7 @@ def test_what_cannot_be_read_starts_nothing(program):
 
 
 def test_jobs_beyond_the_machine(program):
-    file = sweep_file(program, {"train": {"max_steps": 2}}, seeds=1)
+    file = sweep_file(program, seeds=1)
     cores = len(os.sched_getaffinity(0))
     _, err = program.run(*arguments(file, "sweep", "--jobs", "1"), OMP_NUM_THREADS=str(cores + 1))
     assert "warning" in err and f"{cores + 1} threads for {cores} cores" in err
@@ -264,7 +264,7 @@ def test_only_stops_as_train_does(program):
 
 def test_one_sweep_at_a_time_beside_single_runs(program):
     """A run that another process trains is left to it; what is finished there is not trained again."""
-    file = sweep_file(program, LONG)
+    file = sweep_file(program, LONG, {"log": {"every": 10}})  # so that its log fits the pipe
     only = program.start(*arguments(file, "sweep", "--only", "1"))
     wait_for(lambda: has_losses(program.directory / "sweep/softmax-seed1"), only)
     process = program.start(*arguments(file, "sweep", "--jobs", "1"))
