@@ -69,8 +69,18 @@ Lock::Lock(const RunDirectory& directory, std::string_view work) {
   if (descriptor_ < 0) {
     throw core::RunError("{} cannot be opened for writing: {}.", path.string(), core::system_message(errno));
   }
+  // Somebody who looks whether it is held (is_locked()) holds it for an instant.
+  constexpr int kTries = 5;
+  const auto is_held = [this] {
+    return flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  };
+  bool held = is_held();
+  for (int tries = 1; held && tries < kTries; ++tries) {
+    usleep(20'000);
+    held = is_held();
+  }
   // Some network file systems have no locks; there the run goes on without one.
-  if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+  if (held) {
     close(descriptor_);
     throw core::UsageError("Another process is {} {}: wait for it, or choose another --run-dir.", work,
                            directory.path().string());

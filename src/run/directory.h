@@ -62,8 +62,7 @@ class Lock {
   int descriptor_ = -1;
 };
 
-// Whether a process holds the lock of the directory, on any machine whose locks this file system shares. For
-// an instant nobody else can take it.
+// Whether a process holds the lock of the directory, on any machine whose locks this file system shares.
 bool is_locked(const RunDirectory& directory);
 
 }  // namespace ssgpt::run

@@ -34,7 +34,9 @@ std::string reason_of(const Child& child, bool again) {
     return fmt::format("its process was stopped by signal {} from elsewhere", ending.exit_code - 128);
   }
   const std::string error = child.last_error();
-  if (ending.exit_code == 0) return fmt::format("its process ended before the last step. {}", error);
+  if (ending.exit_code == 0) {
+    return fmt::format("its process ended before the last step{}{}", error.empty() ? "" : ": ", error);
+  }
   return error.empty() ? fmt::format("its process ended with exit code {}", ending.exit_code) : error;
 }
 

@@ -4,12 +4,14 @@ import json
 import os
 import pathlib
 import re
+import resource
 import signal
+import subprocess
 import time
 
 import pytest
 
-from conftest import checkpoints, read_metrics, wait_for, without_timing
+from conftest import BINARY, checkpoints, read_metrics, wait_for, without_timing
 from test_terminal import Terminal
 
 KINDS = {"softmax": {"model.attention.kind": "softmax"}, "ssmax": {"model": {"attention": {"kind": "ssmax"}}}}
@@ -108,6 +110,7 @@ def test_a_stopped_sweep_goes_on_to_the_same_losses(program):
     assert checkpoints(first) and not processes(program.directory)
     assert "saved" in (first / "log.txt").read_text()  # not killed
     assert not (program.directory / "sweep/report").exists()
+    assert "SSMax" in program.run("compare", "sweep")[0]  # what is there of the two that began
     program.run(*arguments(file, "sweep", "--jobs", "2"))
     for name in NAMES:
         sweep, whole = (without_timing(read_metrics(program.directory / folder / name)) for folder in ("sweep", "whole"))
@@ -177,6 +180,19 @@ def test_a_run_that_fails_stops_no_other_and_says_why(program):
     assert (program.directory / "sweep/report/table.txt").read_text() in out
     out, err = program.run("compare", "sweep")
     assert "sweep/ssmax-seed1 has no training loss yet" in err and "Softmax" in out
+
+
+def test_a_full_disk_fails_the_runs_with_its_reason(program):
+    """RLIMIT_FSIZE stands in for the disk: files may grow to 64 KiB, the optimizer's file is larger."""
+    file = sweep_file(program, seeds=1)
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+    command = [str(BINARY), *map(str, arguments(file))]
+    result = subprocess.run(command, cwd=program.directory, env=program.environment, preexec_fn=limit, capture_output=True, text=True)
+    assert result.returncode == 1, result.stderr
+    last = result.stderr[result.stderr.index("Runs failed"):]
+    assert last.count("File too large") == 2 and "internal error" not in last
+    program.run(*arguments(file))
+    assert all(read_metrics(program.directory / "sweep" / name)[-1]["step"] == 20 for name in NAMES[:2])
 
 
 def test_changed_settings_are_refused_by_name(program):

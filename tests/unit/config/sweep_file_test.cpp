@@ -186,7 +186,7 @@ INSTANTIATE_TEST_SUITE_P(
                  "allow_other_data = yes: expected true | false"},
         BadSweep{"key_of_a_config", "variants: {a: {}}\nseeds: 1\noptimizer: {lr: 1}\n",
                  "belongs into base"}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& bad) { return std::string(bad.param.name); });
 
 TEST_F(SweepFileTest, OtherDataAreAllowedWhereAskedFor) {
   const Sweep sweep = load(
