@@ -49,10 +49,7 @@ void add_compare(CLI::App& app) {
                          "error, whether that carries a verdict, final and smoothed losses, and the tokens "
                          "each run needs to reach the\n"
                          "baseline's final loss. Runs that differ in seed alone are taken together.");
-  command
-      ->add_option("RUN", options->runs,
-                   "Run directories, two or more; the folder of a sweep stands for its runs")
-      ->required();
+  command->add_option("RUN", options->runs, "Run directories, two or more")->required();
   command
       ->add_option("--baseline", options->baseline,
                    "The run that the others are compared with [default: the first]")
