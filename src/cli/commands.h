@@ -11,6 +11,7 @@ namespace ssgpt::cli {
 // leave as exceptions: core::Error for the user's, anything else for the program's. A stop that was asked for
 // leaves as Stopped.
 void add_train(CLI::App& app, const std::string& command_line);  // which goes into run.json
+void add_sweep(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_evaluate(CLI::App& app);
 void add_generate(CLI::App& app);

@@ -1,8 +1,10 @@
 // ssgpt compare: loss curves of several runs, paired step by step.
 
 #include "cli/commands.h"
+#include "core/log.h"
 #include "report/comparison.h"
 #include "report/output.h"
+#include "run/sweep_record.h"
 
 #include <cstdio>
 #include <filesystem>
@@ -23,7 +25,11 @@ struct CompareOptions {
 
 void run_compare(const CompareOptions& options) {
   report::Options request;
-  request.runs.assign(options.runs.begin(), options.runs.end());
+  std::vector<std::filesystem::path> not_begun;
+  request.runs = run::expand_sweeps({options.runs.begin(), options.runs.end()}, not_begun);
+  for (const std::filesystem::path& run : not_begun) {
+    core::log::info("{} has no training loss yet, and is left out.", run.string());
+  }
   if (!options.baseline.empty()) request.baseline = options.baseline;
   if (!options.window.empty()) request.window = options.window;
   const report::Comparison comparison = report::compare(request);
@@ -61,6 +67,8 @@ void add_compare(CLI::App& app) {
   command->footer(
       "Example:\n"
       "  ssgpt compare runs/softmax runs/ssmax --out runs/report\n"
+      "  ssgpt compare runs/sweep                              # the runs of `ssgpt sweep --run-dir "
+      "runs/sweep`\n"
       "  .venv/bin/python scripts/report.py runs/report        # comparison.png and report.html from it\n\n"
       "The verdict is \"lower\" or \"higher\" where the 95 % interval of the mean difference (candidate "
       "minus baseline) lies on\n"

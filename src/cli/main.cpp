@@ -47,6 +47,7 @@ int run(int argc, char** argv) {
       "config;\n"
       "3 unreadable or corrupt input; 128 + signal after a stop that was asked for and saved.");
   cli::add_train(app, command_line(argc, argv));
+  cli::add_sweep(app);
   cli::add_compare(app);
   cli::add_evaluate(app);
   cli::add_generate(app);

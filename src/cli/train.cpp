@@ -9,6 +9,7 @@
 #include "parallel/environment.h"
 #include "start/describe.h"
 #include "start/start.h"
+#include "sweep/child.h"
 #include "train/trainer.h"
 
 #include <cstdio>
@@ -37,6 +38,7 @@ std::optional<T> given(const std::string& text) {
 }
 
 void run(const Arguments& arguments, const std::string& command_line) {
+  sweep::end_with_parent();
   const parallel::Environment environment = parallel::read_environment();
   if (arguments.dry_run && environment.rank != 0) return;  // nothing is trained, so nobody is needed
   start::Options options = arguments.options;

@@ -2,6 +2,7 @@
 
 #include "config/availability.h"
 #include "config/faults.h"
+#include "config/resolve.h"
 #include "config/schema.h"
 #include "config/source.h"
 #include "config/validation.h"
@@ -32,10 +33,30 @@ std::string wrong_value(const Key& key, const YAML::Node& value) {
                      near ? "; did you mean " + *near + "?" : "");
 }
 
-// `file` is what the user named: it stands for keys that are nowhere.
-Config resolve(const Source& source, const std::string& file) {
+std::vector<std::string> parts_of(const std::string& name) {
+  std::vector<std::string> parts;
+  size_t start = 0;
+  for (size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', start)) {
+    parts.push_back(name.substr(start, dot - start));
+    start = dot + 1;
+  }
+  parts.push_back(name.substr(start));
+  return parts;
+}
+
+// Throws core::UsageError that lists all faults.
+Config resolve_soundly(const Source& source, const std::string& file) {
+  Faults faults;
+  Config config = resolve(source, file, faults);
+  throw_if_any(std::move(faults));
+  return config;
+}
+
+}  // namespace
+
+Config resolve(const Source& source, const std::string& file, Faults& faults) {
   Config config;
-  Faults faults = source.faults();
+  faults.insert(faults.end(), source.faults().begin(), source.faults().end());
   std::vector<std::string> faulty;
   for (const Key& key : schema()) {
     const auto entry = source.entries().find(key.name);
@@ -55,22 +76,8 @@ Config resolve(const Source& source, const std::string& file) {
     }
   }
   validate(config, source.entries(), faulty, file, faults);
-  throw_if_any(std::move(faults));
   return config;
 }
-
-std::vector<std::string> parts_of(const std::string& name) {
-  std::vector<std::string> parts;
-  size_t start = 0;
-  for (size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', start)) {
-    parts.push_back(name.substr(start, dot - start));
-    start = dot + 1;
-  }
-  parts.push_back(name.substr(start));
-  return parts;
-}
-
-}  // namespace
 
 std::string_view to_string(Dtype dtype) {
   switch (dtype) {
@@ -104,7 +111,7 @@ Config load(const std::filesystem::path& path, const std::vector<std::string>& o
   for (const std::string& text : overrides) {
     source.add_override(text);
   }
-  return resolve(source, path.string());
+  return resolve_soundly(source, path.string());
 }
 
 Config parse(std::string_view text, std::string_view origin, const std::vector<std::string>& overrides) {
@@ -113,7 +120,7 @@ Config parse(std::string_view text, std::string_view origin, const std::vector<s
   for (const std::string& override_text : overrides) {
     source.add_override(override_text);
   }
-  return resolve(source, std::string(origin));
+  return resolve_soundly(source, std::string(origin));
 }
 
 std::string dump(const Config& config) {

@@ -21,17 +21,6 @@ namespace {
 constexpr std::string_view kOverrideOrigin = "--set";
 constexpr const char* kIncludeKey = "include";
 
-Origin origin_of(const std::string& file, const YAML::Node& node) {
-  return {file, node.Mark().line + 1};
-}
-
-const char* type_name(const YAML::Node& node) {
-  return node.IsMap()        ? "a section"
-         : node.IsSequence() ? "a list"
-         : node.IsScalar()   ? "a single value"
-                             : "empty";
-}
-
 // The code unit of "\uXXXX" at `position`; none where something else stands there.
 std::optional<uint32_t> code_unit(std::string_view text, size_t position) {
   uint32_t unit = 0;
@@ -62,7 +51,19 @@ std::string json_escapes_as_yaml(std::string_view text) {
   return result;
 }
 
-// The one document in `text`. Throws core::InputError.
+}  // namespace
+
+Origin origin_of(const std::string& file, const YAML::Node& node) {
+  return {file, node.Mark().line + 1};
+}
+
+const char* type_name(const YAML::Node& node) {
+  return node.IsMap()        ? "a section"
+         : node.IsSequence() ? "a list"
+         : node.IsScalar()   ? "a single value"
+                             : "empty";
+}
+
 YAML::Node parse_yaml(std::string_view text, const std::string& file) {
   if (const auto position = core::find_invalid_utf8(text)) {
     const auto line =
@@ -85,8 +86,6 @@ YAML::Node parse_yaml(std::string_view text, const std::string& file) {
                            error.mark.column + 1);
   }
 }
-
-}  // namespace
 
 std::string value_text(const YAML::Node& node) {
   constexpr size_t kLongest = 60;
@@ -129,17 +128,21 @@ void Source::add_file(const std::filesystem::path& path) {
 
 void Source::add_text(std::string_view text, const std::string& origin,
                       const std::filesystem::path& directory) {
-  const YAML::Node root = parse_yaml(text, origin);
+  add_node(parse_yaml(text, origin), origin, directory);
+}
+
+void Source::add_node(const YAML::Node& root, const std::string& file,
+                      const std::filesystem::path& directory) {
   if (root.IsNull()) {
     return;
   }
   if (!root.IsMap()) {
-    fault({origin, root.Mark().line + 1},
+    fault(origin_of(file, root),
           fmt::format("a config is a mapping of sections, this file holds {}", type_name(root)));
     return;
   }
-  add_includes(root, origin, directory);
-  add_mapping("", root, origin);
+  add_includes(root, file, directory);
+  add_mapping("", root, file);
 }
 
 void Source::add_includes(const YAML::Node& root, const std::string& file,

@@ -31,6 +31,12 @@ class Source {
   // `origin` stands for the name of the file; includes are relative to `directory`.
   void add_text(std::string_view text, const std::string& origin, const std::filesystem::path& directory);
 
+  // The same from a mapping that was parsed already; `file` is where it stands.
+  void add_node(const YAML::Node& root, const std::string& file, const std::filesystem::path& directory);
+
+  // One key, or a section as a mapping. `key_origin`: where its name stands.
+  void add_value(const std::string& name, const YAML::Node& value, const Origin& key_origin);
+
   // "optimizer.lr=1e-3": the value is YAML.
   void add_override(const std::string& text);
 
@@ -42,13 +48,22 @@ class Source {
  private:
   void add_includes(const YAML::Node& root, const std::string& file, const std::filesystem::path& directory);
   void add_mapping(const std::string& section, const YAML::Node& mapping, const std::string& file);
-  void add_value(const std::string& name, const YAML::Node& value, const Origin& key_origin);
   void fault(const Origin& origin, std::string text);
 
   Entries entries_;
   Faults faults_;
   std::vector<std::filesystem::path> open_files_;  // those being read, from the outermost
 };
+
+// The one document in `text`, which `file` stands for in messages; null where there is none. Throws
+// core::InputError for what is not UTF-8 or not YAML, and for a second document.
+YAML::Node parse_yaml(std::string_view text, const std::string& file);
+
+// Where a node stands.
+Origin origin_of(const std::string& file, const YAML::Node& node);
+
+// "a section", "a list", "a single value" or "empty", for messages.
+const char* type_name(const YAML::Node& node);
 
 // A value on one line, cut where it is long, for messages.
 std::string value_text(const YAML::Node& node);

@@ -22,7 +22,7 @@ constexpr int kBarCells = 24;
 
 struct Terminal {
   std::mutex mutex;
-  bool has_line = false;
+  size_t lines = 0;  // that stand there and are redrawn
 };
 
 // Never destroyed: destructors of static objects may still log.
@@ -33,15 +33,11 @@ Terminal& terminal() {
 
 // The mutex is held.
 void erase_line() {
-  std::fputs("\r\x1b[K", stderr);
+  const std::string text =
+      terminal().lines > 1 ? fmt::format("\r\x1b[{}A\x1b[J", terminal().lines - 1) : "\r\x1b[K";
+  std::fputs(text.c_str(), stderr);
   std::fflush(stderr);
-  terminal().has_line = false;
-}
-
-size_t terminal_columns() {
-  constexpr size_t kUsual = 80;  // where the terminal does not say
-  winsize size{};
-  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : kUsual;
+  terminal().lines = 0;
 }
 
 std::string amount_text(double amount, const std::string& unit) {
@@ -52,6 +48,15 @@ std::string amount_text(double amount, const std::string& unit) {
 
 bool stderr_is_terminal() {
   return ::isatty(STDERR_FILENO) == 1;
+}
+
+TerminalSize terminal_size() {
+  TerminalSize size;
+  winsize reported{};
+  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &reported) != 0) return size;
+  if (reported.ws_row > 0) size.rows = reported.ws_row;
+  if (reported.ws_col > 0) size.columns = reported.ws_col;
+  return size;
 }
 
 std::string_view first_columns(std::string_view text, size_t columns) {
@@ -68,21 +73,34 @@ std::string_view first_columns(std::string_view text, size_t columns) {
 void show_progress_line(std::string_view text) {
   const std::lock_guard lock(terminal().mutex);
   // A character in the last column would make some terminals begin a new line, which "\r" does not undo.
-  const std::string line = fmt::format("\r{}\x1b[K", first_columns(text, terminal_columns() - 1));
+  const std::string line = fmt::format("\r{}\x1b[K", first_columns(text, terminal_size().columns - 1));
   // A terminal that is gone must not end what it showed: fmt::print would throw.
   [[maybe_unused]] const size_t ignored = std::fwrite(line.data(), 1, line.size(), stderr);
   std::fflush(stderr);
-  terminal().has_line = true;
+  terminal().lines = 1;
+}
+
+void show_progress_lines(const std::vector<std::string>& lines) {
+  const std::lock_guard lock(terminal().mutex);
+  const size_t columns = terminal_size().columns - 1;
+  std::string text = terminal().lines > 1 ? fmt::format("\r\x1b[{}A", terminal().lines - 1) : "\r";
+  for (size_t i = 0; i < lines.size(); ++i) {
+    text += fmt::format("{}{}\x1b[K", i == 0 ? "" : "\n", first_columns(lines[i], columns));
+  }
+  text += "\x1b[J";  // what was longer before
+  [[maybe_unused]] const size_t ignored = std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
+  terminal().lines = lines.size();
 }
 
 void clear_progress_line() {
   const std::lock_guard lock(terminal().mutex);
-  if (terminal().has_line) erase_line();
+  if (terminal().lines > 0) erase_line();
 }
 
 ProgressLineOff::ProgressLineOff(bool foreign) {
   terminal().mutex.lock();
-  if (terminal().has_line || (foreign && stderr_is_terminal())) erase_line();
+  if (terminal().lines > 0 || (foreign && stderr_is_terminal())) erase_line();
 }
 
 ProgressLineOff::~ProgressLineOff() {

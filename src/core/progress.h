@@ -1,12 +1,14 @@
-// The last line of a terminal, redrawn in place, and a progress bar that stands there; where stderr is no
+// The last lines of a terminal, redrawn in place, and a progress bar that stands there; where stderr is no
 // terminal, the bar is one line every ten seconds.
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace ssgpt::core {
 
@@ -19,7 +21,17 @@ bool stderr_is_terminal();
 // For a process whose stderr is a terminal; any thread.
 void show_progress_line(std::string_view text);
 
-// Takes the line off the terminal, until show_progress_line() is called again.
+// The same with several lines, fewer than the terminal has, the cursor behind the last.
+void show_progress_lines(const std::vector<std::string>& lines);
+
+// Of the terminal at stderr; 24 rows of 80 columns where it does not say.
+struct TerminalSize {
+  size_t rows = 24;
+  size_t columns = 80;
+};
+TerminalSize terminal_size();
+
+// Takes them off the terminal, until show_progress_line() is called again.
 void clear_progress_line();
 
 // The log holds one while it writes: takes the line off, and keeps other threads from putting it back between

@@ -19,6 +19,7 @@ namespace ssgpt::run {
 namespace {
 
 constexpr std::string_view kStepPrefix = "step-";
+constexpr const char* kLockName = ".lock";
 
 }  // namespace
 
@@ -62,22 +63,40 @@ std::vector<Checkpoint> RunDirectory::complete_checkpoints() const {
   return found;
 }
 
-Lock::Lock(const RunDirectory& directory) {
-  const std::filesystem::path path = directory.path() / ".lock";
+Lock::Lock(const RunDirectory& directory, std::string_view work) {
+  const std::filesystem::path path = directory.path() / kLockName;
   descriptor_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (descriptor_ < 0) {
     throw core::RunError("{} cannot be opened for writing: {}.", path.string(), core::system_message(errno));
   }
+  // Somebody who looks whether it is held (is_locked()) holds it for an instant.
+  constexpr int kTries = 5;
+  const auto is_held = [this] {
+    return flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  };
+  bool held = is_held();
+  for (int tries = 1; held && tries < kTries; ++tries) {
+    usleep(20'000);
+    held = is_held();
+  }
   // Some network file systems have no locks; there the run goes on without one.
-  if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+  if (held) {
     close(descriptor_);
-    throw core::UsageError("Another process is training into {}: wait for it, or choose another --run-dir.",
+    throw core::UsageError("Another process is {} {}: wait for it, or choose another --run-dir.", work,
                            directory.path().string());
   }
 }
 
 Lock::~Lock() {
   close(descriptor_);
+}
+
+bool is_locked(const RunDirectory& directory) {
+  const int descriptor = open((directory.path() / kLockName).c_str(), O_RDWR | O_CLOEXEC);
+  if (descriptor < 0) return false;
+  const bool locked = flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  close(descriptor);
+  return locked;
 }
 
 }  // namespace ssgpt::run

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -46,13 +47,13 @@ class RunDirectory {
   std::filesystem::path path_;
 };
 
-// Held while a process trains into the directory; released by the system when the process ends, however it
-// ends.
+// Held while a process works on the directory, a run's or a sweep's; released by the system when the process
+// ends, however it ends.
 class Lock {
  public:
-  // Throws core::UsageError where another process holds it, core::RunError where the directory cannot be
-  // written.
-  explicit Lock(const RunDirectory& directory);
+  // `work`: what the process does with the directory, for the message. Throws core::UsageError where another
+  // process holds it, core::RunError where the directory cannot be written.
+  explicit Lock(const RunDirectory& directory, std::string_view work = "training into");
   ~Lock();
   Lock(const Lock&) = delete;
   Lock& operator=(const Lock&) = delete;
@@ -60,5 +61,8 @@ class Lock {
  private:
   int descriptor_ = -1;
 };
+
+// Whether a process holds the lock of the directory, on any machine whose locks this file system shares.
+bool is_locked(const RunDirectory& directory);
 
 }  // namespace ssgpt::run

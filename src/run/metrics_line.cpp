@@ -10,8 +10,10 @@
 #include <fcntl.h>
 #include <functional>
 #include <limits>
+#include <span>
 #include <string_view>
 #include <sys/stat.h>
+#include <system_error>
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
@@ -249,6 +251,28 @@ Metrics read_metrics(const std::filesystem::path& path, std::optional<int64_t> f
     metrics.torn_last_line = true;
   }
   return metrics;
+}
+
+std::optional<MetricsLine> read_last_loss(const std::filesystem::path& path) {
+  constexpr uint64_t kTailBytes = 64 << 10;
+  std::error_code missing;
+  if (!std::filesystem::exists(path, missing)) return std::nullopt;
+  try {
+    const core::InputFile file(path);
+    const uint64_t offset = file.size() > kTailBytes ? file.size() - kTailBytes : 0;
+    std::string text(file.size() - offset, '\0');
+    text.resize(file.read_some(offset, std::as_writable_bytes(std::span(text))));
+    for (size_t end = text.rfind('\n'); end != std::string::npos && end > 0;) {
+      const size_t before = text.rfind('\n', end - 1);
+      const size_t begin = before == std::string::npos ? 0 : before + 1;
+      const Json object = Json::parse(std::string_view(text).substr(begin, end - begin), nullptr,
+                                      /*allow_exceptions=*/false);
+      if (object.is_object() && object.contains(kTrainLoss)) return to_line(object, Position{path, 0});
+      end = before;
+    }
+  } catch (const core::InputError&) {  // whoever reads all of it says what is wrong
+  }
+  return std::nullopt;
 }
 
 void cut_lines_after(const std::filesystem::path& path, int64_t last_step) {

@@ -72,6 +72,10 @@ struct Metrics {
 // for a line whose steps cannot be known.
 Metrics read_metrics(const std::filesystem::path& path, std::optional<int64_t> first_step);
 
+// The last whole line with a training loss among the last 64 KiB, whatever stands before, so that a running
+// training is looked at for little. None where there is none, or the file is missing or cannot be read.
+std::optional<MetricsLine> read_last_loss(const std::filesystem::path& path);
+
 // Drops the lines, of metrics or samples, whose step is above `last_step`, and a torn last line. Atomic;
 // nothing where `path` is missing. Throws core::InputError for a whole line that has no step.
 void cut_lines_after(const std::filesystem::path& path, int64_t last_step);

@@ -1,0 +1,243 @@
+// ssgpt sweep: variants and seeds of one config, each an ordinary run, side by side on the cores or GPUs.
+
+#include "cli/commands.h"
+#include "config/sweep_file.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/log.h"
+#include "core/stop_signal.h"
+#include "core/system_message.h"
+#include "device/gpu.h"
+#include "parallel/environment.h"
+#include "report/text_table.h"
+#include "run/sweep_record.h"
+#include "sweep/plan.h"
+#include "sweep/results.h"
+#include "sweep/scheduler.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <unistd.h>
+#include <vector>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+namespace ssgpt::cli {
+namespace {
+
+constexpr const char* kProgram = "/proc/self/exe";  // also where the file was replaced meanwhile
+
+struct SweepArguments {
+  std::string config;
+  std::string directory;
+  int64_t jobs = 0;  // 0: as the file says
+  int64_t only = 0;  // 0: all
+  bool list = false;
+  bool json = false;
+};
+
+using Runs = std::vector<config::SweepRun>;
+
+// Whether a run of these trains on a GPU of this machine.
+bool uses_gpu(const Runs& runs) {
+  const auto asks = [&runs](config::Device device) {
+    return std::any_of(runs.begin(), runs.end(),
+                       [device](const auto& run) { return run.config.train.device == device; });
+  };
+  return asks(config::Device::kCuda) || (asks(config::Device::kAuto) && device::has_usable_gpu());
+}
+
+void print_list(const std::filesystem::path& directory, const Runs& runs, bool json) {
+  using report::TextTable;
+  const std::vector<sweep::Status> statuses = sweep::statuses_on_disk(directory, runs);
+  nlohmann::ordered_json objects = nlohmann::ordered_json::array();
+  TextTable table({TextTable::Align::kRight, TextTable::Align::kLeft, TextTable::Align::kLeft,
+                   TextTable::Align::kRight, TextTable::Align::kLeft});
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const std::string state = to_string(statuses[i].state);
+    objects.push_back({{"number", i + 1},
+                       {"name", runs[i].name},
+                       {"variant", runs[i].variant},
+                       {"point", runs[i].point},
+                       {"seed", runs[i].seed},
+                       {"state", state},
+                       {"step", statuses[i].step},
+                       {"max_steps", statuses[i].max_steps}});
+    const std::string step =
+        statuses[i].step > 0 ? fmt::format(" {}/{}", statuses[i].step, statuses[i].max_steps) : "";
+    table.add({fmt::format("{}", i + 1), runs[i].name, runs[i].variant, fmt::format("{}", runs[i].seed),
+               state + step});
+  }
+  fmt::print(stdout, "{}", json ? objects.dump(2) + "\n" : table.text());
+}
+
+// Becomes `ssgpt train` of that run. Returns where the run is done.
+void run_only(const std::filesystem::path& directory, const config::Sweep& sweep, int64_t number) {
+  if (number > static_cast<int64_t>(sweep.runs.size())) {
+    throw core::UsageError("--only {}: the sweep has {} runs, counted from 1 (--list prints them).", number,
+                           sweep.runs.size());
+  }
+  const Runs one = {sweep.runs[static_cast<size_t>(number - 1)]};
+  sweep::require_same_settings(directory, one);
+  const sweep::Status status = sweep::statuses_on_disk(directory, one).front();
+  if (status.state == sweep::State::kDone) {
+    core::log::info("{} is done: {} of {} steps.", one.front().name, status.step, status.max_steps);
+    return;
+  }
+  sweep::require_known_dtype(one, uses_gpu(one));
+  sweep::write_configs(directory, one);
+  run::write_sweep_record(directory, sweep);
+  std::vector<std::string> arguments = sweep::train_arguments(directory, one.front());
+  std::vector<char*> pointers;
+  for (std::string& argument : arguments) pointers.push_back(argument.data());
+  pointers.push_back(nullptr);
+  core::log::shutdown();
+  ::execv(kProgram, pointers.data());
+  throw core::RunError("The program could not start itself: {}", core::system_message(errno));
+}
+
+Runs unfinished(const config::Sweep& sweep, const std::vector<sweep::Status>& statuses) {
+  Runs runs;
+  for (size_t i = 0; i < statuses.size(); ++i) {
+    if (statuses[i].state != sweep::State::kDone) runs.push_back(sweep.runs[i]);
+  }
+  return runs;
+}
+
+// Trains what is left. Returns where all runs are.
+std::vector<sweep::Status> train_runs(const std::filesystem::path& directory, const config::Sweep& sweep,
+                                      std::optional<int64_t> jobs) {
+  const std::vector<sweep::Status> statuses = sweep::statuses_on_disk(directory, sweep.runs);
+  const Runs left = unfinished(sweep, statuses);
+  if (left.empty()) return statuses;
+  const bool gpu = uses_gpu(left);
+  sweep::require_known_dtype(left, gpu);
+  const sweep::Placement placement =
+      sweep::place(sweep::this_machine(gpu ? device::require_gpus() : 0), static_cast<int64_t>(left.size()),
+                   jobs ? jobs : sweep.jobs);
+  sweep::require_readable_data(left);
+  if (!placement.warning.empty()) core::log::warning("{}", placement.warning);
+  if (const auto warning = sweep::disk_warning(directory, left)) core::log::warning("{}", *warning);
+  sweep::write_configs(directory, left);
+  run::write_sweep_record(directory, sweep);
+  core::log::info("{}: {} of {} runs to train, {} at a time, {} thread{} each{}.", directory.string(),
+                  left.size(), sweep.runs.size(), placement.jobs, placement.threads,
+                  placement.threads == 1 ? "" : "s",
+                  placement.gpus.empty() ? "" : fmt::format(", on GPUs {}", fmt::join(placement.gpus, ", ")));
+  std::vector<sweep::Task> tasks;
+  for (size_t i = 0; i < sweep.runs.size(); ++i) {
+    tasks.push_back({.name = sweep.runs[i].name,
+                     .directory = sweep::directory_of(directory, sweep.runs[i]),
+                     .program = kProgram,
+                     .arguments = sweep::train_arguments(directory, sweep.runs[i]),
+                     .status = statuses[i]});
+  }
+  const core::StopSignal stop;
+  std::vector<sweep::Status> ended;
+  int stopped_by = 0;
+  {
+    sweep::Scheduler scheduler(std::move(tasks), placement, sweep::can_redraw());
+    stopped_by = scheduler.run([&stop] { return stop.received(); });
+    ended = scheduler.statuses();
+  }
+  if (stopped_by != 0) {
+    core::log::info("Stopped by signal {}: {}. Continue with the same command.", stopped_by,
+                    sweep::total_line(ended, std::nullopt));
+    throw Stopped{128 + stopped_by};
+  }
+  return ended;
+}
+
+// Throws where a run failed.
+void finish(const std::filesystem::path& directory, const config::Sweep& sweep,
+            const std::vector<sweep::Status>& statuses) {
+  const sweep::Results results = sweep::write_results(directory, sweep);
+  fmt::print(stdout, "{}", results.text);
+  for (const std::string& note : results.notes) core::log::info("{}", note);
+  for (const std::filesystem::path& report : results.directories) {
+    fmt::print(stdout, "Draw it: .venv/bin/python scripts/report.py {}\n", report.string());
+  }
+  std::string failed;
+  for (size_t i = 0; i < statuses.size(); ++i) {
+    if (statuses[i].state != sweep::State::kFailed) continue;
+    failed += fmt::format("\n  {}, step {}/{}: {}", sweep.runs[i].name, statuses[i].step,
+                          statuses[i].max_steps, statuses[i].reason);
+  }
+  if (!failed.empty()) throw core::RunError("Runs failed, and start again with the same command:{}", failed);
+}
+
+void run_sweep(const SweepArguments& arguments) {
+  const config::Sweep sweep = config::load_sweep(arguments.config);
+  const std::filesystem::path directory = arguments.directory;
+  if (arguments.list) return print_list(directory, sweep.runs, arguments.json);
+  if (arguments.only > 0) return run_only(directory, sweep, arguments.only);
+  if (parallel::read_environment().world_size > 1) {
+    throw core::UsageError(
+        "A sweep starts its runs itself, and was started in several processes by a launcher. Start it once, "
+        "or one "
+        "run a process: --only NUMBER (scripts/slurm/sweep.sbatch).");
+  }
+  sweep::require_same_settings(directory, sweep.runs);
+  core::create_writable_directory(directory);
+  const run::Lock lock(run::RunDirectory(directory), "training the sweep in");
+  const std::optional<int64_t> jobs = arguments.jobs > 0 ? std::optional(arguments.jobs) : std::nullopt;
+  finish(directory, sweep, train_runs(directory, sweep, jobs));
+}
+
+}  // namespace
+
+void add_sweep(CLI::App& app) {
+  const auto arguments = std::make_shared<SweepArguments>();
+  CLI::App* command =
+      app.add_subcommand("sweep",
+                         "Train variants of one config, each with the same seeds, as ordinary runs side by "
+                         "side on the cores, or one a\n"
+                         "GPU, and compare them. The same command continues a sweep that was stopped.");
+  command->add_option("--config", arguments->config, "The sweep: a YAML or JSON file")->required();
+  command
+      ->add_option("--run-dir", arguments->directory,
+                   "Its folder; each run is in RUN_DIR/<variant>-seed<seed>")
+      ->required();
+  CLI::Option* jobs =
+      command->add_option("--jobs", arguments->jobs, "Runs at a time [default: jobs of the file]")
+          ->check(CLI::Range(1, 10'000));
+  CLI::Option* list = command->add_flag("--list", arguments->list,
+                                        "Print number, name, variant, seed and state of each run, and stop");
+  command->add_flag("--json", arguments->json, "With --list: as JSON")->needs(list);
+  command
+      ->add_option(
+          "--only", arguments->only,
+          "Train this run alone, by its number in --list, in this process: for the tasks of a Slurm array")
+      ->check(CLI::Range(1, 100'000))
+      ->excludes(jobs)
+      ->excludes(list);
+  command->footer(
+      "The file:\n"
+      "  base: base.yaml                  # a config beside this file, or a mapping of its sections\n"
+      "  variants:                        # names, each with the keys that it sets\n"
+      "    softmax: {model.attention.kind: softmax}\n"
+      "    ssmax: {model.attention.kind: ssmax}\n"
+      "  seeds: [1, 2, 3, 4]              # or their number: 4\n"
+      "  grid: {optimizer.lr: [1e-3, 2e-3]}   # optional: each variant at each of these\n"
+      "  jobs: auto                       # optional: runs at a time; auto: one a GPU, or one a core\n"
+      "  baseline: softmax                # optional: the first variant\n"
+      "  allow_other_data: false          # optional: variants may set data.*\n\n"
+      "Examples:\n"
+      "  ssgpt sweep --config my/sweep.yaml --run-dir runs/sweep\n"
+      "  ssgpt sweep --config my/sweep.yaml --run-dir runs/sweep --list\n"
+      "  ssgpt compare runs/sweep         # also while it runs\n\n"
+      "Exit code 1: a run failed; the others were trained. SIGINT, SIGTERM and SIGUSR1 save all runs and "
+      "stop; a\n"
+      "second one ends them at once.");
+  command->callback([arguments] { run_sweep(*arguments); });
+}
+
+}  // namespace ssgpt::cli

@@ -1,0 +1,179 @@
+#include "config/sweep_file.h"
+
+#include "config/codecs.h"
+#include "config/faults.h"
+#include "config/resolve.h"
+#include "config/sweep_source.h"
+
+#include <algorithm>
+#include <set>
+
+#include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
+
+namespace ssgpt::config {
+namespace {
+
+constexpr size_t kMaxRuns = 100'000;
+
+std::string last_part(const std::string& key) {
+  return key.substr(key.rfind('.') + 1);  // npos + 1 = 0
+}
+
+// A value of each key of the grid.
+struct Point {
+  std::string name;
+  std::vector<size_t> values;  // indices
+};
+
+class Expansion {
+ public:
+  explicit Expansion(SweepSource source) : source_(std::move(source)) {}
+
+  Sweep expand() {
+    if (is_of_a_sane_size()) {
+      make_points();
+      check_names();
+      resolve_all();
+      if (source_.faults.empty()) check_different();
+    }
+    throw_if_any(std::move(source_.faults));
+    make_runs();
+    return std::move(sweep_);
+  }
+
+ private:
+  void fault(const Origin& origin, std::string text) { add_fault(source_.faults, origin, std::move(text)); }
+  bool is_of_a_sane_size();
+  void make_points();
+  void check_names();
+  void resolve_all();
+  Config resolve_one(const SweepVariant& variant, const Point& point);
+  void check_different();
+  void make_runs();
+  static std::string name_of(const SweepVariant& variant, const Point& point) {
+    return point.name.empty() ? variant.name : fmt::format("{}-{}", variant.name, point.name);
+  }
+
+  SweepSource source_;
+  std::vector<Point> points_;
+  std::vector<std::vector<Config>> configs_;  // by variant and point
+  Sweep sweep_;
+};
+
+bool Expansion::is_of_a_sane_size() {
+  size_t runs = std::max<size_t>(1, source_.variants.size()) * std::max<size_t>(1, source_.seeds.size());
+  for (const SweepAxis& axis : source_.grid) runs *= runs > kMaxRuns ? 1 : axis.values.size();
+  if (runs > kMaxRuns) {
+    fault({source_.file, 0}, fmt::format("variants, grid and seeds make more than {} runs", kMaxRuns));
+  }
+  return runs <= kMaxRuns;
+}
+
+void Expansion::make_points() {
+  points_ = {Point{}};
+  for (const SweepAxis& axis : source_.grid) {
+    std::vector<Point> longer;
+    for (const Point& point : points_) {
+      for (size_t i = 0; i < axis.values.size(); ++i) {
+        Point next = point;
+        next.values.push_back(i);
+        next.name += fmt::format("{}{}{}", next.name.empty() ? "" : "-", last_part(axis.key),
+                                 axis.values[i].first.Scalar());
+        longer.push_back(std::move(next));
+      }
+    }
+    points_ = std::move(longer);
+  }
+}
+
+// A run's name is that of a folder.
+void Expansion::check_names() {
+  const Name codec;
+  std::set<std::string> names;
+  for (const SweepVariant& variant : source_.variants) {
+    for (const Point& point : points_) {
+      const std::string name = name_of(variant, point);
+      if (!codec.read(YAML::Node(name))) {
+        fault(variant.origin, fmt::format("variants.{}: the run's name \"{}\" must be {}", variant.name, name,
+                                          codec.allowed()));
+      } else if (!names.insert(name).second) {
+        fault(variant.origin, fmt::format("variants.{}: two runs would be called {}", variant.name, name));
+      }
+    }
+  }
+}
+
+void Expansion::resolve_all() {
+  for (const SweepVariant& variant : source_.variants) {
+    configs_.emplace_back();
+    for (const Point& point : points_) configs_.back().push_back(resolve_one(variant, point));
+  }
+}
+
+Config Expansion::resolve_one(const SweepVariant& variant, const Point& point) {
+  Source source = source_.base;
+  source.add_node(variant.changes, source_.file, source_.directory);
+  for (size_t i = 0; i < source_.grid.size(); ++i) {
+    const auto& [value, origin] = source_.grid[i].values[point.values[i]];
+    source.add_value(source_.grid[i].key, value, origin);
+  }
+  Config config = resolve(source, source_.file, source_.faults);
+  config.run.name = name_of(variant, point);
+  return config;
+}
+
+// Equal runs would count twice.
+void Expansion::check_different() {
+  const auto equal = [](Config a, const Config& b) {
+    a.run.name = b.run.name;
+    return differences(a, b).empty();
+  };
+  for (size_t second = 1; second < source_.variants.size(); ++second) {
+    for (size_t first = 0; first < second; ++first) {
+      if (!equal(configs_[first][0], configs_[second][0])) continue;
+      fault(source_.variants[second].origin,
+            fmt::format("variants.{} equals variants.{}: no setting differs", source_.variants[second].name,
+                        source_.variants[first].name));
+    }
+  }
+  for (size_t second = 1; second < points_.size(); ++second) {
+    for (size_t first = 0; first < second; ++first) {
+      if (!equal(configs_[0][first], configs_[0][second])) continue;
+      fault(source_.grid.front().origin,
+            fmt::format("grid: {} equals {}: no setting differs", points_[second].name, points_[first].name));
+    }
+  }
+}
+
+void Expansion::make_runs() {
+  sweep_.jobs = source_.jobs;
+  for (const SweepVariant& variant : source_.variants) sweep_.variants.push_back(variant.name);
+  for (const Point& point : points_) sweep_.points.push_back(point.name);
+  for (const uint64_t seed : source_.seeds) {
+    for (size_t p = 0; p < points_.size(); ++p) {
+      for (size_t v = 0; v < source_.variants.size(); ++v) {
+        SweepRun run;
+        run.config = configs_[v][p];
+        run.config.run.seed = seed;
+        run.name = fmt::format("{}-seed{}", run.config.run.name, seed);
+        run.variant = source_.variants[v].name;
+        run.point = points_[p].name;
+        for (size_t i = 0; i < source_.grid.size(); ++i) {
+          run.grid.emplace_back(source_.grid[i].key,
+                                source_.grid[i].values[points_[p].values[i]].first.Scalar());
+        }
+        run.seed = seed;
+        sweep_.runs.push_back(std::move(run));
+      }
+    }
+  }
+}
+
+}  // namespace
+
+Sweep load_sweep(const std::filesystem::path& path) {
+  return Expansion(read_sweep_source(path)).expand();
+}
+
+}  // namespace ssgpt::config

@@ -1,0 +1,44 @@
+// A sweep: variants of one base config, each trained with the same seeds, read from one YAML (or JSON) file
+// and resolved to the config of every run. Knows no run directories.
+#pragma once
+
+#include "config/config.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace ssgpt::config {
+
+struct SweepRun {
+  std::string name;     // of its folder: "ssmax-seed1", "ssmax-lr2e-3-seed1"
+  std::string variant;  // "ssmax"
+  std::string point;    // of the grid: "lr2e-3"; empty without one
+  std::vector<std::pair<std::string, std::string>> grid;  // "optimizer.lr" and "2e-3", as the file has them
+  uint64_t seed = 0;
+  Config config;  // run.name is the variant with its point, run.seed is `seed`
+};
+
+struct Sweep {
+  std::vector<std::string> variants;  // the baseline first, the others in the order of the file
+  std::vector<std::string> points;  // in the order of the file, the first key's values slowest; {""}: no grid
+  std::optional<int64_t> jobs;      // none: auto
+  std::vector<SweepRun> runs;       // seed by seed, of each point the variants, so that pairs come early
+};
+
+// Reads a file of the form
+//   base: FILE | {section: ...}         a config; a file is looked for beside the sweep file
+//   variants: {NAME: {key: value}}      keys dotted or nested, with include: as in a config
+//   seeds: [1, 2] | COUNT               a count means 1 to COUNT
+//   grid: {key: [value, ...]}           optional
+//   jobs: auto | N                      optional
+//   baseline: NAME                      optional: the first variant
+//   allow_other_data: false             optional: whether variants and grid may set data.*
+// Throws core::InputError where a file cannot be read or parsed, and core::UsageError that lists all faults
+// at once, as load() does: those of the sweep file and those of every variant's config.
+Sweep load_sweep(const std::filesystem::path& path);
+
+}  // namespace ssgpt::config

@@ -1,0 +1,48 @@
+// A sweep file as it stands: its keys read and checked one by one, nothing resolved yet.
+#pragma once
+
+#include "config/faults.h"
+#include "config/source.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <yaml-cpp/node/node.h>
+
+namespace ssgpt::config {
+
+struct SweepVariant {
+  std::string name;
+  YAML::Node changes;  // a mapping, or null
+  Origin origin;
+  std::set<std::string> keys;  // that it sets
+};
+
+// One key of the grid.
+struct SweepAxis {
+  std::string key;
+  Origin origin;
+  std::vector<std::pair<YAML::Node, Origin>> values;  // scalars, at least one
+};
+
+struct SweepSource {
+  std::string file;
+  std::filesystem::path directory;  // of the file; includes are relative to it
+  Source base;
+  std::vector<SweepVariant> variants;  // the baseline first
+  std::vector<SweepAxis> grid;
+  std::vector<uint64_t> seeds;
+  std::optional<int64_t> jobs;  // none: auto
+  Faults faults;                // of all this
+};
+
+// Throws core::InputError where a file cannot be read or parsed. Where there are faults, what they are of is
+// left out.
+SweepSource read_sweep_source(const std::filesystem::path& path);
+
+}  // namespace ssgpt::config

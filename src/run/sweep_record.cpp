@@ -1,0 +1,96 @@
+#include "run/sweep_record.h"
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/json_fields.h"
+#include "run/metrics_line.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace ssgpt::run {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kFormat = "ssgpt-sweep";
+constexpr int64_t kVersion = 1;
+
+std::filesystem::path record_path(const std::filesystem::path& directory) {
+  return directory / "sweep.json";
+}
+
+Json to_json(const config::SweepRun& run) {
+  Json grid = Json::object();
+  // A number or a boolean as such, anything else as text.
+  for (const auto& [key, value] : run.grid)
+    grid[key] = Json::accept(value) ? Json::parse(value) : Json(value);
+  return {
+      {"name", run.name}, {"variant", run.variant}, {"point", run.point}, {"grid", grid}, {"seed", run.seed}};
+}
+
+bool says(const std::filesystem::path& path, const std::string& text) {
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored)) return false;
+  return core::read_text(path) == text;
+}
+
+}  // namespace
+
+void write_if_changed(const std::filesystem::path& path, const std::string& text) {
+  if (says(path, text)) return;
+  try {
+    core::write_text_atomically(path, text);
+  } catch (const core::RunError&) {
+    // A process of the same number on another machine has the same temporary name.
+    if (!says(path, text)) throw;
+  }
+}
+
+void write_sweep_record(const std::filesystem::path& directory, const config::Sweep& sweep) {
+  Json runs = Json::array();
+  for (const config::SweepRun& run : sweep.runs) runs.push_back(to_json(run));
+  const Json json = {
+      {"format", kFormat}, {"version", kVersion}, {"baseline", sweep.variants.front()}, {"runs", runs}};
+  write_if_changed(record_path(directory), json.dump(2) + "\n");
+}
+
+bool holds_sweep(const std::filesystem::path& directory) {
+  std::error_code ignored;
+  return std::filesystem::exists(record_path(directory), ignored);
+}
+
+std::vector<std::string> read_sweep_runs(const std::filesystem::path& directory) {
+  const core::JsonFields fields(record_path(directory));
+  if (fields.text("format") != kFormat) fields.fail("format", fmt::format("\"{}\"", kFormat));
+  if (fields.integer("version") != kVersion) {
+    fields.fail("version", fmt::format("{}, the version that this program reads", kVersion));
+  }
+  std::vector<std::string> names;
+  for (const core::JsonFields& run : fields.objects("runs")) {
+    names.push_back(run.text("name"));
+    const std::filesystem::path name(names.back());
+    if (name.empty() || name != name.filename() || names.back() == "..") {
+      run.fail("name", "the name of a folder beside it");
+    }
+  }
+  return names;
+}
+
+std::vector<std::filesystem::path> expand_sweeps(const std::vector<std::filesystem::path>& paths,
+                                                 std::vector<std::filesystem::path>& not_begun) {
+  std::vector<std::filesystem::path> expanded;
+  for (const std::filesystem::path& path : paths) {
+    if (!holds_sweep(path)) {
+      expanded.push_back(path);
+      continue;
+    }
+    for (const std::string& name : read_sweep_runs(path)) {
+      const RunDirectory run(path / name);
+      (read_last_loss(run.metrics()) ? expanded : not_begun).push_back(run.path());
+    }
+  }
+  return expanded;
+}
+
+}  // namespace ssgpt::run

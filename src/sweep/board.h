@@ -1,0 +1,50 @@
+// What a sweep shows while it runs: on a terminal a board that is redrawn in place, with a line for each run
+// and one for all; elsewhere a line when a run starts and ends, and one about every minute.
+#pragma once
+
+#include "sweep/status.h"
+
+#include <chrono>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace ssgpt::sweep {
+
+// "2 of 8 runs done, 2 running, 4 waiting   ETA 3 min 12 s"
+std::string total_line(const std::vector<Status>& statuses, std::optional<double> eta_seconds);
+
+// At most `rows` lines (2 or more), the last of them total_line(). Where not all runs fit, those that run or
+// failed come first, and one line counts the rest.
+std::vector<std::string> board_lines(const std::vector<std::string>& names,
+                                     const std::vector<Status>& statuses, std::optional<double> eta_seconds,
+                                     size_t rows);
+
+class Board {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // `on_terminal`: stderr is a terminal that can redraw lines (can_redraw()).
+  Board(std::vector<std::string> names, bool on_terminal);
+  ~Board();  // takes the board off the terminal
+  Board(const Board&) = delete;
+  Board& operator=(const Board&) = delete;
+
+  void started(size_t run, const Status& status);
+  void ended(size_t run, const Status& status);
+
+  // Shows where all runs are, where it is time to.
+  void draw(const std::vector<Status>& statuses, std::optional<double> eta_seconds,
+            Clock::time_point now = Clock::now());
+
+ private:
+  const std::vector<std::string> names_;
+  const bool on_terminal_;
+  Clock::time_point last_draw_;
+};
+
+// Whether stderr is a terminal whose lines can be redrawn: not with TERM=dumb, nor where CI is set.
+bool can_redraw();
+
+}  // namespace ssgpt::sweep

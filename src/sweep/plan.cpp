@@ -1,0 +1,143 @@
+#include "sweep/plan.h"
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/text.h"
+#include "model/accounting.h"
+#include "run/record.h"
+#include "run/sweep_record.h"
+#include "start/data_sources.h"
+#include "start/rules.h"
+
+#include <algorithm>
+#include <set>
+#include <system_error>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace ssgpt::sweep {
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path config_path(const fs::path& directory, const config::SweepRun& run) {
+  return directory / "configs" / fmt::format("{}.yaml", run.name);
+}
+
+// A resume may change these, and with them the curve.
+bool alters_the_curve(const config::Difference& difference) {
+  return difference.rule == config::ResumeRule::kFixed || difference.key == "train.swap_attention" ||
+         difference.key == "train.on_nonfinite";
+}
+
+// "  key: OLD in the run, NEW in the sweep file" for what would compute something else.
+std::vector<std::string> changed_settings(const run::RunDirectory& directory, config::Config wanted) {
+  std::vector<std::string> lines;
+  if (!fs::exists(directory.config())) return lines;
+  const config::Config held = run::read_config(directory);
+  start::keep_choices(wanted, held);
+  for (const config::Difference& difference : config::differences(held, wanted)) {
+    if (!alters_the_curve(difference)) continue;
+    lines.push_back(fmt::format("  {}: {}: {} in the run, {} in the sweep file", directory.path().string(),
+                                difference.key, difference.before, difference.after));
+  }
+  const std::vector<run::Checkpoint> saved = directory.complete_checkpoints();
+  if (!saved.empty() && saved.back().step > wanted.train.max_steps) {
+    lines.push_back(fmt::format("  {}: train.max_steps: the run is at step {}, {} in the sweep file",
+                                directory.path().string(), saved.back().step, wanted.train.max_steps));
+  }
+  return lines;
+}
+
+}  // namespace
+
+run::RunDirectory directory_of(const fs::path& directory, const config::SweepRun& run) {
+  return run::RunDirectory(directory / run.name);
+}
+
+std::vector<std::string> train_arguments(const fs::path& directory, const config::SweepRun& run) {
+  return {"ssgpt",     "train",
+          "--config",  config_path(directory, run).string(),
+          "--run-dir", directory_of(directory, run).path().string(),
+          "--resume",  "auto"};
+}
+
+std::vector<Status> statuses_on_disk(const fs::path& directory, std::span<const config::SweepRun> runs) {
+  std::vector<Status> statuses;
+  for (const config::SweepRun& run : runs) {
+    statuses.push_back(status_on_disk(directory_of(directory, run), run.config.train.max_steps));
+  }
+  return statuses;
+}
+
+void require_same_settings(const fs::path& directory, std::span<const config::SweepRun> runs) {
+  std::vector<std::string> lines;
+  for (const config::SweepRun& run : runs) {
+    const std::vector<std::string> changed = changed_settings(directory_of(directory, run), run.config);
+    lines.insert(lines.end(), changed.begin(), changed.end());
+  }
+  if (lines.empty()) return;
+  throw core::UsageError(
+      "These runs were begun with other settings than the sweep file has now:\n{}\nSet them back to go on, "
+      "or "
+      "choose another --run-dir. Nothing was changed.",
+      fmt::join(lines, "\n"));
+}
+
+void require_known_dtype(std::span<const config::SweepRun> runs, bool gpu) {
+  if (gpu) return;
+  for (const config::SweepRun& run : runs) {
+    if (run.config.train.dtype != config::Dtype::kAuto) continue;
+    throw core::UsageError(
+        "train.dtype is auto in {}: on a CPU each run would measure for itself which is faster, and pairs "
+        "could "
+        "differ in it. Set train.dtype to float32 or bfloat16 in base.",
+        run.name);
+  }
+}
+
+void require_readable_data(std::span<const config::SweepRun> runs) {
+  std::set<std::string> seen;
+  for (const config::SweepRun& run : runs) {
+    // What data.* say of the files, the validation and the prompts are all that is opened.
+    config::Config read;
+    read.data = run.config.data;
+    read.evaluate = run.config.evaluate;
+    read.model.vocab_size = run.config.model.vocab_size;
+    read.train.micro_batch_size = run.config.train.micro_batch_size;
+    if (seen.insert(config::dump(read)).second) start::open_data(run.config);
+  }
+}
+
+uint64_t checkpoint_bytes(const config::Config& config) {
+  constexpr int64_t kBytesPerParameter = 3 * sizeof(float);
+  const int64_t steps = config.train.max_steps;
+  const int64_t saved = 1 + (config.checkpoint.every > 0 ? (steps - 1) / config.checkpoint.every : 0);
+  const int64_t for_good = config.checkpoint.keep_every > 0 ? steps / config.checkpoint.keep_every : 0;
+  const int64_t kept = std::min(saved, config.checkpoint.keep_last + for_good + 1);
+  return static_cast<uint64_t>(kept * kBytesPerParameter *
+                               model::count_parameters(config.model, config.data.sequence_length));
+}
+
+std::optional<std::string> disk_warning(const fs::path& directory, std::span<const config::SweepRun> runs) {
+  uint64_t needed = 0;
+  for (const config::SweepRun& run : runs) needed += checkpoint_bytes(run.config);
+  std::error_code unknown;
+  const fs::space_info space = fs::space(directory, unknown);
+  if (unknown || space.available >= needed) return std::nullopt;
+  return fmt::format(
+      "{} has {} left, and the checkpoints of {} run{} may come to {}: runs may fail with a full disk. A "
+      "smaller "
+      "checkpoint.keep_last needs less.",
+      directory.string(), core::human_bytes(space.available), runs.size(), runs.size() == 1 ? "" : "s",
+      core::human_bytes(needed));
+}
+
+void write_configs(const fs::path& directory, std::span<const config::SweepRun> runs) {
+  core::create_writable_directory(directory / "configs");
+  for (const config::SweepRun& run : runs)
+    run::write_if_changed(config_path(directory, run), config::dump(run.config));
+}
+
+}  // namespace ssgpt::sweep

@@ -1,0 +1,55 @@
+// A sweep in its folder: where each run stands, what its process is called with, and what must hold before
+// any of them starts.
+#pragma once
+
+#include "config/sweep_file.h"
+#include "run/directory.h"
+#include "sweep/status.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace ssgpt::sweep {
+
+// DIRECTORY/<run>: an ordinary run directory.
+run::RunDirectory directory_of(const std::filesystem::path& directory, const config::SweepRun& run);
+
+// The command line of the process that trains the run, beginning with "ssgpt": `train` with the config that
+// write_configs() leaves, --resume auto.
+std::vector<std::string> train_arguments(const std::filesystem::path& directory, const config::SweepRun& run);
+
+// What the folders of all runs say, in order.
+std::vector<Status> statuses_on_disk(const std::filesystem::path& directory,
+                                     std::span<const config::SweepRun> runs);
+
+// Throws core::UsageError where a run that has begun was begun with settings that would compute something
+// else than `runs` say now, naming each of them for every such run. What a resume may change without an
+// effect on the curve is passed over; max_steps may rise, but not fall below what is trained.
+void require_same_settings(const std::filesystem::path& directory, std::span<const config::SweepRun> runs);
+
+// Throws core::UsageError where train.dtype is measured in each run for itself: pairs need the same. `gpu`:
+// the runs train on a GPU, where a rule decides.
+void require_known_dtype(std::span<const config::SweepRun> runs, bool gpu);
+
+// Opens the data of these runs as training does, and throws as that does (start::open_data) where they cannot
+// be read; each set of files is opened once.
+void require_readable_data(std::span<const config::SweepRun> runs);
+
+// Bytes of the checkpoints of a run at their most: weights and two moments in fp32 for each that is kept, and
+// one that is being written.
+uint64_t checkpoint_bytes(const config::Config& config);
+
+// What to tell where the folder's file system has less room than the checkpoints of `runs` need; none where
+// it has, or does not say.
+std::optional<std::string> disk_warning(const std::filesystem::path& directory,
+                                        std::span<const config::SweepRun> runs);
+
+// Writes DIRECTORY/configs/<run>.yaml for each of these runs: every key with its value, so that the run can
+// be repeated with `ssgpt train` alone. Throws core::RunError.
+void write_configs(const std::filesystem::path& directory, std::span<const config::SweepRun> runs);
+
+}  // namespace ssgpt::sweep

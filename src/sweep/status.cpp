@@ -1,0 +1,54 @@
+#include "sweep/status.h"
+
+#include "run/metrics_line.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace ssgpt::sweep {
+
+const char* to_string(State state) {
+  switch (state) {
+    case State::kWaiting:
+      return "waiting";
+    case State::kRunning:
+      return "running";
+    case State::kElsewhere:
+      return "elsewhere";
+    case State::kDone:
+      return "done";
+    case State::kFailed:
+      return "failed";
+    case State::kStopped:
+      return "stopped";
+  }
+  return "";
+}
+
+void take_progress(const run::RunDirectory& directory, Status& status) {
+  const std::optional<run::MetricsLine> line = run::read_last_loss(directory.metrics());
+  if (!line) return;
+  status.step = line->step;
+  status.loss = line->value("train/loss");
+}
+
+Status status_on_disk(const run::RunDirectory& directory, int64_t max_steps) {
+  Status status{.state = State::kWaiting,
+                .step = 0,
+                .max_steps = max_steps,
+                .loss = std::nullopt,
+                .eta_seconds = std::nullopt,
+                .reason = {}};
+  take_progress(directory, status);
+  const std::vector<run::Checkpoint> saved = directory.complete_checkpoints();
+  const int64_t saved_step = saved.empty() ? 0 : saved.back().step;
+  status.step = std::max(status.step, saved_step);
+  if (saved_step >= max_steps) {
+    status.state = State::kDone;
+  } else if (run::is_locked(directory)) {
+    status.state = State::kElsewhere;
+  }
+  return status;
+}
+
+}  // namespace ssgpt::sweep

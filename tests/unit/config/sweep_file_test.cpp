@@ -1,0 +1,199 @@
+#include "config/sweep_file.h"
+
+#include "config/minimal_config.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/temporary_directory.h"
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::config {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Pair;
+
+const std::string kVariants =
+    "variants:\n  softmax: {}\n  ssmax: {model.attention.kind: ssmax}\n";  // lines 2 to 4 of a file
+
+class SweepFileTest : public testing::Test {
+ protected:
+  SweepFileTest() { core::write_text_atomically(directory_ / "base.yaml", kMinimal); }
+
+  Sweep load(const std::string& text) {
+    core::write_text_atomically(directory_ / "sweep.yaml", text);
+    return load_sweep(directory_ / "sweep.yaml");
+  }
+
+  // What it says against the file; empty where it accepts.
+  template <typename Error = core::UsageError>
+  std::string message(const std::string& text) {
+    try {
+      load(text);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  }
+
+  const TemporaryDirectory directory_;
+};
+
+std::vector<std::string> names_of(const Sweep& sweep) {
+  std::vector<std::string> names;
+  for (const SweepRun& run : sweep.runs) names.push_back(run.name);
+  return names;
+}
+
+TEST_F(SweepFileTest, GoesSeedBySeedOverTheVariantsTheBaselineFirst) {
+  const Sweep sweep = load("base: base.yaml\n" + kVariants + "seeds: [7, 3]\nbaseline: ssmax\n");
+  EXPECT_THAT(names_of(sweep), ElementsAre("ssmax-seed7", "softmax-seed7", "ssmax-seed3", "softmax-seed3"));
+  EXPECT_THAT(sweep.variants, ElementsAre("ssmax", "softmax"));
+  EXPECT_THAT(sweep.points, ElementsAre(""));
+  EXPECT_EQ(sweep.jobs, std::nullopt);
+  const Config& config = sweep.runs[0].config;
+  EXPECT_EQ(config.run.name, "ssmax");
+  EXPECT_EQ(config.run.seed, 7U);
+  EXPECT_EQ(config.model.attention.kind, AttentionKind::kSsmax);
+  EXPECT_EQ(sweep.runs[3].config.model.attention.kind, AttentionKind::kSoftmax);
+  EXPECT_EQ(sweep.runs[3].config.run.seed, 3U);
+}
+
+TEST_F(SweepFileTest, ARunIsTheConfigThatTrainWouldRead) {
+  const Sweep sweep = load("base: base.yaml\n" + kVariants + "seeds: 1\n");
+  const Config wanted =
+      config::load(directory_ / "base.yaml", {"model.attention.kind=ssmax", "run.name=ssmax", "run.seed=1"});
+  EXPECT_THAT(differences(wanted, sweep.runs[1].config), IsEmpty());
+}
+
+TEST_F(SweepFileTest, AGridMultipliesTheVariants) {
+  const Sweep sweep = load(
+      "base: base.yaml\n" + kVariants +
+      "seeds: 1\ngrid: {optimizer.lr: [1e-3, 2e-3], optimizer.schedule.warmup_steps: [0, 5]}\njobs: 3\n");
+  EXPECT_THAT(sweep.points, ElementsAre("lr1e-3-warmup_steps0", "lr1e-3-warmup_steps5",
+                                        "lr2e-3-warmup_steps0", "lr2e-3-warmup_steps5"));
+  EXPECT_EQ(sweep.jobs, 3);
+  ASSERT_EQ(sweep.runs.size(), 8U);
+  const SweepRun& run = sweep.runs[3];
+  EXPECT_EQ(run.name, "ssmax-lr1e-3-warmup_steps5-seed1");
+  EXPECT_EQ(run.config.run.name, "ssmax-lr1e-3-warmup_steps5");
+  EXPECT_EQ(run.variant, "ssmax");
+  EXPECT_THAT(run.grid,
+              ElementsAre(Pair("optimizer.lr", "1e-3"), Pair("optimizer.schedule.warmup_steps", "5")));
+  EXPECT_EQ(run.config.optimizer.lr, 1e-3);
+  EXPECT_EQ(run.config.optimizer.schedule.warmup_steps, 5);
+}
+
+TEST_F(SweepFileTest, TakesNestedKeysIncludesAndAnInlineBase) {
+  core::write_text_atomically(directory_ / "fast.yaml", "optimizer: {lr: 4e-3}\n");
+  const Sweep sweep = load(
+      "base:\n  include: base.yaml\n  optimizer: {lr: 3e-3}\nseeds: [0]\nvariants:\n"
+      "  plain:\n  nested: {model: {attention: {kind: ssmax}}}\n  fast: {include: fast.yaml}\n");
+  EXPECT_EQ(sweep.runs[0].config.optimizer.lr, 3e-3);
+  EXPECT_EQ(sweep.runs[1].config.model.attention.kind, AttentionKind::kSsmax);
+  EXPECT_EQ(sweep.runs[2].config.optimizer.lr, 4e-3);
+}
+
+TEST_F(SweepFileTest, FaultsOfTheFileAndOfEachVariantAreToldAtOnceWithTheirLines) {
+  const std::string text =
+      "base: base.yaml\nvariants:\n  a: {model.attention.kind: softermax}\n  b: {optimizer.rl: 1}\nseeds: "
+      "[1, 1]\n"
+      "baselin: a\n";
+  const std::string told = message(text);
+  EXPECT_THAT(told, HasSubstr("4 faults"));
+  EXPECT_THAT(told, HasSubstr("sweep.yaml:3: model.attention.kind = softermax"));
+  EXPECT_THAT(told, HasSubstr("sweep.yaml:4: unknown key optimizer.rl = 1; did you mean optimizer.lr?"));
+  EXPECT_THAT(told, HasSubstr("sweep.yaml:5: seeds: 1 stands twice"));
+  EXPECT_THAT(told, HasSubstr("sweep.yaml:6: unknown key baselin = a; did you mean baseline?"));
+}
+
+TEST_F(SweepFileTest, MissingPartsAreNamed) {
+  const std::string told = message("jobs: auto\n");
+  EXPECT_THAT(told, HasSubstr("base is missing"));
+  EXPECT_THAT(told, HasSubstr("variants is missing"));
+  EXPECT_THAT(told, HasSubstr("seeds is missing"));
+  EXPECT_THAT(message("- 1\n"), HasSubstr("a sweep is a mapping"));
+  EXPECT_THAT(message<core::InputError>("base: nowhere.yaml\nseeds: 1\n" + kVariants),
+              HasSubstr("sweep.yaml:1: base = nowhere.yaml"));
+}
+
+struct BadSweep {
+  const char* name;
+  std::string text;  // after the base
+  const char* told;
+};
+
+class BadSweepFile : public SweepFileTest, public testing::WithParamInterface<BadSweep> {};
+
+TEST_P(BadSweepFile, IsRefused) {
+  EXPECT_THAT(message("base: base.yaml\n" + GetParam().text), HasSubstr(GetParam().told));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, BadSweepFile,
+    testing::Values(
+        BadSweep{"empty_variants", "variants: {}\nseeds: 1\n", "variants = {}: expected a mapping"},
+        BadSweep{"variant_of_another_type", "variants: {a: 3}\nseeds: 1\n",
+                 "variants.a = 3: expected a mapping"},
+        BadSweep{"variant_twice", "variants:\n  a: {}\n  a: {optimizer.lr: 1}\nseeds: 1\n",
+                 "a stands twice (first in line 3)"},
+        BadSweep{"equal_variants", "variants: {a: {}, b: {model.attention.kind: softmax}}\nseeds: 1\n",
+                 "variants.b equals variants.a"},
+        BadSweep{"seed_of_a_variant", "variants: {a: {run.seed: 3}}\nseeds: 1\n",
+                 "run.seed is what the sweep itself sets"},
+        BadSweep{"name_of_a_variant", "variants: {a: {run: {name: x}}}\nseeds: 1\n",
+                 "run.name is what the sweep itself sets"},
+        BadSweep{"data_of_a_variant", "variants: {a: {}, b: {data.sequence_length: 16}}\nseeds: 1\n",
+                 "allow_other_data: true"},
+        BadSweep{"name_of_no_folder", "variants: {a/b: {}}\nseeds: 1\n", "the run's name \"a/b\" must be"},
+        BadSweep{"grid_makes_no_folder",
+                 "variants: {a: {}}\nseeds: 1\ngrid: {data.tokenizer: [x/y]}\nallow_other_data: true\n",
+                 "must be 1 to 100 letters"},
+        BadSweep{"no_seeds", "variants: {a: {}}\nseeds: 0\n", "seeds = 0: expected a list of seeds"},
+        BadSweep{"empty_seeds", "variants: {a: {}}\nseeds: []\n", "seeds = []: expected a list of seeds"},
+        BadSweep{"negative_seed", "variants: {a: {}}\nseeds: [-1]\n", "seeds: -1: expected an integer"},
+        BadSweep{"baseline_elsewhere", "variants: {a: {}}\nseeds: 1\nbaseline: b\n",
+                 "baseline = b: no such variant; there are a"},
+        BadSweep{"grid_over_the_seed", "variants: {a: {}}\nseeds: 1\ngrid: {run.seed: [1, 2]}\n",
+                 "grid: run.seed is what the sweep itself sets"},
+        BadSweep{"grid_over_data", "variants: {a: {}}\nseeds: 1\ngrid: {data.sequence_length: [8, 16]}\n",
+                 "allow_other_data: true"},
+        BadSweep{"grid_of_an_unknown_key", "variants: {a: {}}\nseeds: 1\ngrid: {optimizer.rl: [1]}\n",
+                 "did you mean optimizer.lr?"},
+        BadSweep{"grid_without_values", "variants: {a: {}}\nseeds: 1\ngrid: {optimizer.lr: []}\n",
+                 "expected a list of single values"},
+        BadSweep{"grid_value_of_another_type",
+                 "variants: {a: {}}\nseeds: 1\ngrid: {optimizer.lr: [1e-3, -1]}\n",
+                 "sweep.yaml:4: optimizer.lr = -1"},
+        BadSweep{"grid_value_twice", "variants: {a: {}}\nseeds: 1\ngrid: {optimizer.lr: [1e-3, 0.001]}\n",
+                 "lr0.001 equals lr1e-3"},
+        BadSweep{"grid_over_a_variants_key",
+                 "variants: {a: {}, b: {optimizer.lr: 1e-3}}\nseeds: 1\ngrid: {optimizer.lr: [1e-3]}\n",
+                 "is set by the variant b too"},
+        BadSweep{"too_many_runs",
+                 "variants: {a: {}}\nseeds: 10000\ngrid: {log.every: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]}\n",
+                 "more than 100000 runs"},
+        BadSweep{"jobs", "variants: {a: {}}\nseeds: 1\njobs: 0\n",
+                 "jobs = 0: expected auto or an integer from 1"},
+        BadSweep{"flag", "variants: {a: {}}\nseeds: 1\nallow_other_data: yes\n",
+                 "allow_other_data = yes: expected true | false"},
+        BadSweep{"key_of_a_config", "variants: {a: {}}\nseeds: 1\noptimizer: {lr: 1}\n",
+                 "belongs into base"}),
+    [](const auto& bad) { return std::string(bad.param.name); });
+
+TEST_F(SweepFileTest, OtherDataAreAllowedWhereAskedFor) {
+  const Sweep sweep = load(
+      "base: base.yaml\nvariants: {a: {}, b: {data.sequence_length: 16}}\nseeds: 1\nallow_other_data: "
+      "true\n");
+  EXPECT_EQ(sweep.runs[1].config.data.sequence_length, 16);
+}
+
+}  // namespace
+}  // namespace ssgpt::config

@@ -1,0 +1,154 @@
+// The scheduler with small scripts in place of trainings: each makes the checkpoint by which it counts as
+// done.
+#include "sweep/scheduler.h"
+
+#include "core/temporary_directory.h"
+
+#include <chrono>
+#include <csignal>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::sweep {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr const char* kFinish =
+    "mkdir -p checkpoints/step-00000010 && echo {} >checkpoints/step-00000010/manifest.json";
+
+class SchedulerTest : public testing::Test {
+ protected:
+  // `script` runs in the run's folder.
+  void add(const std::string& name, const std::string& script) {
+    fs::create_directories(root_ / name);
+    const run::RunDirectory directory(root_ / name);
+    tasks_.push_back({.name = name,
+                      .directory = directory,
+                      .program = "/bin/sh",
+                      .arguments = {"sh", "-c", "cd " + directory.path().string() + " && " + script},
+                      .status = status_on_disk(directory, /*max_steps=*/10)});
+  }
+
+  int run(
+      int64_t jobs, const std::function<int()>& stop = [] { return 0; }) {
+    Scheduler scheduler(tasks_, {.jobs = jobs, .threads = 1, .gpus = gpus_, .warning = {}},
+                        /*on_terminal=*/false);
+    const int signal = scheduler.run(stop);
+    statuses_ = scheduler.statuses();
+    return signal;
+  }
+
+  std::vector<State> states() const {
+    std::vector<State> list;
+    for (const Status& status : statuses_) list.push_back(status.state);
+    return list;
+  }
+
+  std::string read(const std::string& name) const {
+    std::ostringstream text;
+    text << std::ifstream(root_ / name).rdbuf();
+    return text.str();
+  }
+
+  const TemporaryDirectory root_;
+  std::vector<Task> tasks_;
+  std::vector<std::string> gpus_;
+  std::vector<Status> statuses_;
+};
+
+TEST_F(SchedulerTest, StartsInOrderAsManyAsThereIsRoomFor) {
+  for (const char* name : {"a", "b", "c"})
+    add(name, fmt::format("echo {}+ >>../order; {}; echo {}- >>../order", name, kFinish, name));
+  EXPECT_EQ(run(1), 0);
+  EXPECT_THAT(states(), ElementsAre(State::kDone, State::kDone, State::kDone));
+  EXPECT_EQ(read("order"), "a+\na-\nb+\nb-\nc+\nc-\n");
+}
+
+TEST_F(SchedulerTest, JobsRunAtTheSameTime) {
+  const std::string meet =
+      "echo >here; while [ ! -e ../{}/here ]; do sleep 0.01; done; ";  // each waits for the other
+  add("a", fmt::format(fmt::runtime(meet), "b") + kFinish);
+  add("b", fmt::format(fmt::runtime(meet), "a") + kFinish);
+  EXPECT_EQ(run(2), 0);
+  EXPECT_THAT(states(), ElementsAre(State::kDone, State::kDone));
+}
+
+TEST_F(SchedulerTest, EachRunningOneHasAGpuOfItsOwn) {
+  gpus_ = {"4", "6"};
+  const std::string meet =
+      "echo $CUDA_VISIBLE_DEVICES >here; while [ ! -e ../{}/here ]; do sleep 0.01; done; ";
+  add("a", fmt::format(fmt::runtime(meet), "b") + kFinish);
+  add("b", fmt::format(fmt::runtime(meet), "a") + kFinish);
+  EXPECT_EQ(run(2), 0);
+  EXPECT_EQ(read("a/here"), "4\n");
+  EXPECT_EQ(read("b/here"), "6\n");
+}
+
+TEST_F(SchedulerTest, AFailureStopsNoOther) {
+  add("a", "echo '12:00:00 error: the disk is full' >&2; exit 1");
+  add("b", "exit 0");  // without its last step
+  add("c", kFinish);
+  EXPECT_EQ(run(1), 0);
+  EXPECT_THAT(states(), ElementsAre(State::kFailed, State::kFailed, State::kDone));
+  EXPECT_EQ(statuses_[0].reason, "the disk is full");
+  EXPECT_THAT(statuses_[1].reason, HasSubstr("ended before the last step"));
+}
+
+TEST_F(SchedulerTest, WhatASignalKilledIsStartedOnceMore) {
+  add("once", fmt::format("[ -e second ] || {{ echo >second; kill -KILL $$; }}; {}", kFinish));
+  add("twice", "echo x >>starts; kill -KILL $$");
+  EXPECT_EQ(run(1), 0);
+  EXPECT_THAT(states(), ElementsAre(State::kDone, State::kFailed));
+  EXPECT_EQ(read("twice/starts"), "x\nx\n");
+  EXPECT_THAT(statuses_[1].reason, HasSubstr("signal 9"));
+}
+
+TEST_F(SchedulerTest, AStopReachesEachProcessOnceAndStartsNoOther) {
+  for (const char* name : {"a", "b"}) {
+    add(name, "trap 'echo x >>stops; exit 130' INT; echo >begun; while :; do sleep 0.05; done");
+  }
+  add("c", kFinish);
+  const auto stop = [this] {
+    return fs::exists(root_ / "a/begun") && fs::exists(root_ / "b/begun") ? SIGINT : 0;
+  };
+  EXPECT_EQ(run(2, stop), SIGINT);
+  EXPECT_THAT(states(), ElementsAre(State::kStopped, State::kStopped, State::kWaiting));
+  EXPECT_EQ(read("a/stops"), "x\n");
+  EXPECT_EQ(read("b/stops"), "x\n");
+}
+
+TEST_F(SchedulerTest, FinishedRunsStartNothing) {
+  add("a", "echo >started");
+  fs::create_directories(root_ / "a/checkpoints/step-00000010");
+  std::ofstream(root_ / "a/checkpoints/step-00000010/manifest.json") << "{}";
+  tasks_[0].status = status_on_disk(tasks_[0].directory, 10);
+  EXPECT_EQ(run(1), 0);
+  EXPECT_THAT(states(), ElementsAre(State::kDone));
+  EXPECT_FALSE(fs::exists(root_ / "a/started"));
+}
+
+TEST_F(SchedulerTest, WhatAnotherProcessTrainsIsWaitedForAndThenTaken) {
+  add("a", kFinish);
+  auto lock = std::make_unique<run::Lock>(tasks_[0].directory);
+  tasks_[0].status = status_on_disk(tasks_[0].directory, 10);
+  ASSERT_EQ(tasks_[0].status.state, State::kElsewhere);
+  add("b", "echo >../b_ran; " + std::string(kFinish));
+  const auto release_after_b = [&] {  // called before each look
+    if (fs::exists(root_ / "b_ran") && !fs::exists(root_ / "a/checkpoints")) lock.reset();
+    return 0;
+  };
+  EXPECT_EQ(run(1, release_after_b), 0);
+  EXPECT_THAT(states(), ElementsAre(State::kDone, State::kDone));
+}
+
+}  // namespace
+}  // namespace ssgpt::sweep
