@@ -74,14 +74,18 @@ def test_finds_a_known_difference_and_writes_the_same_curves(program, pair):
     comparison = json.loads(out)
     assert comparison == json.loads((program.directory / "report" / "comparison.json").read_text())
     (one,) = comparison["comparisons"]
-    assert one["verdict"] == "lower"
     assert (one["candidate"], one["baseline"]) == ("SSMax", "Softmax")
+    # One pair of runs: far beyond the noise of its curve, and no verdict all the same.
+    assert one["verdict"] == one["training"]["verdict"] == one["tokens"]["verdict"] == "no verdict"
+    assert one["training"]["low"] is one["training"]["p"] is one["training"]["standard_error"] is None
     assert one["attention_alone_differs"]
     window = slice(240, 300)
     assert one["training"]["mean_difference"] == pytest.approx((ssmax - softmax)[window].mean(), abs=1e-12)
     batches = (ssmax - softmax)[window].reshape(15, 4).mean(axis=1)  # 60 points: batches of 4
-    assert one["training"]["batches"] == 15
-    assert one["training"]["standard_error"] == pytest.approx(batches.std(ddof=1) / math.sqrt(15), rel=1e-9)
+    noise = one["training"]["curve_noise"]
+    assert (noise["batches"], noise["points"]) == (15, 60)
+    assert noise["standard_error"] == pytest.approx(batches.std(ddof=1) / math.sqrt(15), rel=1e-9)
+    assert one["whole_curve"]["mean_difference"] == pytest.approx((ssmax - softmax).mean(), abs=1e-12)
     with open(program.directory / "report" / "comparison.csv") as file:
         rows = list(csv.DictReader(file))
     assert [float(r["loss/Softmax"]) for r in rows] == softmax.tolist()
@@ -91,8 +95,10 @@ def test_finds_a_known_difference_and_writes_the_same_curves(program, pair):
 
 def test_table_says_what_is_not_in_the_error(program, pair):
     out, _ = program.run("compare", "softmax", "ssmax", "--out", "report")
-    assert "variance between seeds is not in this error" in out
-    assert "smallest difference that this experiment could have shown" in out
+    assert out.startswith("No verdict on the training loss: SSMax minus Softmax is -0.0")
+    assert "the variance between seeds, often several times as much, is not in it" in out
+    assert "3 are needed at least" in out and "curve's noise" in out
+    assert "lower" not in out and "higher" not in out
     assert out == (program.directory / "report" / "table.txt").read_text()
 
 
@@ -104,20 +110,77 @@ def test_window_and_baseline_are_options(program, pair):
     assert one["training"]["mean_difference"] == pytest.approx((softmax - ssmax)[100:200].mean(), abs=1e-12)
 
 
-def test_seeds_are_grouped_and_paired(program):
-    differences = []
-    for seed in (1, 2, 3):
-        a = write_run(program.directory / f"softmax{seed}", "softmax", seed=seed, own=seed)
-        b = write_run(
-            program.directory / f"ssmax{seed}", "ssmax", seed=seed, offset=-0.01 - 0.001 * seed, own=10 + seed
-        )
-        differences.append((b - a)[240:].mean())
-    runs = [f"{kind}{seed}" for kind in ("softmax", "ssmax") for seed in (1, 2, 3)]
+def write_seeds(directory, seeds=(1, 2, 3), **candidates):
+    """Softmax and candidates {name: (kind, offset)} of several seeds; returns ({name: [losses]}, the runs' names)."""
+    losses = {"softmax": [write_run(directory / f"softmax{seed}", "softmax", seed=seed, own=seed) for seed in seeds]}
+    for i, (name, (kind, offset)) in enumerate(candidates.items(), start=1):
+        losses[name] = [
+            write_run(directory / f"{name}{seed}", kind, seed=seed, offset=offset - 0.001 * seed, own=100 * i + seed)
+            for seed in seeds
+        ]
+    return losses, [f"{name}{seed}" for name in losses for seed in seeds]
+
+
+def smoothed(losses):
+    """The exponential mean over a 50th of the points, with the correction of its start."""
+    decay, mean, weight, result = 1 - 1 / (STEPS / 50), 0.0, 0.0, []
+    for loss in losses:
+        mean, weight = decay * mean + (1 - decay) * loss, decay * weight + (1 - decay)
+        result.append(mean / weight)
+    return np.array(result)
+
+
+def tokens_to(curve, target):
+    i = int(np.argmax(curve <= target))
+    return TOKENS * (i + 1 - (target - curve[i]) / (curve[i - 1] - curve[i]))
+
+
+def test_seeds_are_grouped_paired_and_judged(program):
+    losses, runs = write_seeds(program.directory, ssmax=("ssmax", -0.01))
     comparison = json.loads(program.run("compare", *runs, "--json")[0])
+    assert comparison["version"] == 2 and comparison["deciding_outcome"] == "training"
+    assert [o["name"] for o in comparison["outcomes"]] == ["training", "validation", "whole_curve", "tokens"]
     (one,) = comparison["comparisons"]
-    assert one["training"]["method"] == "seeds, paired"
-    assert one["training"]["standard_error"] == pytest.approx(np.std(differences, ddof=1) / math.sqrt(3), rel=1e-9)
+    assert one["verdict"] == "lower"
     assert [s["seed"] for s in one["seeds"]] == [1, 2, 3]
+    pairs = list(zip(losses["ssmax"], losses["softmax"]))
+    target = max(smoothed(run)[-1] for side in losses.values() for run in side)
+    assert comparison["common_loss"] == pytest.approx(target, abs=1e-9)
+    expected = {
+        "training": [(a - b)[240:].mean() for a, b in pairs],
+        "whole_curve": [(a - b).mean() for a, b in pairs],
+        "tokens": [math.log(tokens_to(smoothed(a), target) / tokens_to(smoothed(b), target)) for a, b in pairs],
+    }
+    for name, values in expected.items():
+        estimate, mean, error = one[name], np.mean(values), np.std(values, ddof=1) / math.sqrt(3)
+        assert estimate["method"] == "seeds, paired"
+        assert [s[name] for s in one["seeds"]] == pytest.approx(values, abs=1e-9)
+        assert estimate["mean_difference"] == pytest.approx(mean, abs=1e-9)
+        assert estimate["standard_error"] == pytest.approx(error, rel=1e-6)
+        assert estimate["high"] - estimate["mean_difference"] == pytest.approx(4.302652730 * error, rel=1e-6)
+        t = abs(mean) / error
+        assert estimate["p"] == pytest.approx(1 - t / math.sqrt(2 + t * t), rel=1e-5)  # of two degrees
+    percent = one["tokens"]["percent"]
+    assert percent["mean"] == pytest.approx(100 * (math.exp(np.mean(expected["tokens"])) - 1), abs=1e-6)
+
+
+def test_several_candidates_are_corrected_and_said_to_be(program):
+    _, runs = write_seeds(program.directory, ssmax=("ssmax", -0.01), fixed=("ssmax_fixed", 0.0))
+    out, _ = program.run("compare", *runs, "--out", "report")
+    assert "p, Holm" in out and "corrected for 2 candidates after Holm" in out
+    comparison = json.loads((program.directory / "report" / "comparison.json").read_text())
+    p = [one["training"]["p"] for one in comparison["comparisons"]]
+    corrected = [one["training"]["p_corrected"] for one in comparison["comparisons"]]
+    low, high = sorted(range(2), key=p.__getitem__)
+    assert corrected[low] == pytest.approx(min(1, 2 * p[low]))
+    assert corrected[high] == pytest.approx(max(corrected[low], p[high]))
+    page = draw(program)
+    assert page.count('<svg class="strip" ') == 2 * 4  # candidates times outcomes
+    assert "p, Holm" in page
+    # A row has its zero line, a dot for each seed, the mean and its interval.
+    row = re.search(r'<svg class="strip" .*?</svg>', page).group()
+    assert row.count('class="zero"') == 1 and row.count('class="dot"') == 3
+    assert row.count('class="average"') == row.count('class="band"') == 1
 
 
 def test_other_lengths_and_logging_steps_meet_in_what_they_share(program):
@@ -191,8 +254,8 @@ def test_the_page_is_one_file_without_requests(report):
     assert references.fetched == []
     assert references.open == []
     text = " ".join(references.text)
-    assert "SSMax has a lower training loss than Softmax" in text
-    assert "variance between seeds is not in this error" in text
+    assert "No verdict between SSMax and Softmax" in text
+    assert "what seeds scatter, often several times as much, is not in it" in text
     assert "ssgpt train <&>" in text  # what runs say is escaped
 
 
@@ -204,6 +267,16 @@ def test_the_page_draws_the_curves(report):
     assert [s["name"] for s in training["series"]] == ["Softmax", "SSMax"]
     assert page.count('class="wide"') == page.count('class="narrow"') == len(data) == 4
     assert "nan" not in "".join(re.findall(r'd="[^"]*"', page))
+
+
+def test_one_pair_is_one_dot_without_a_band(report):
+    page = (report / "report.html").read_text()
+    rows = re.findall(r'<svg class="strip" .*?</svg>', page)
+    assert len(rows) == 4
+    for row in rows:
+        assert row.count('class="dot"') == row.count('class="zero"') == 1
+        assert "average" not in row and "band" not in row
+    assert 'class="band"' not in page
 
 
 def test_the_figure_is_an_image(report):
@@ -271,7 +344,9 @@ def test_a_diverged_seed_leads_text_json_and_page(program):
 
 def test_a_validation_that_is_never_finite_is_said(program, pair):
     for run in ("softmax", "ssmax"):
-        change_lines(program.directory / run, lambda l: {**l, **({"validation/loss": None} if "validation/loss" in l else {})})
+        change_lines(
+            program.directory / run, lambda l: {**l, **({"validation/loss": None} if "validation/loss" in l else {})}
+        )
     program.run("compare", "softmax", "ssmax", "--out", "report")
     assert "No validation loss that the runs share is finite" in text_of(draw(program))
 
@@ -279,9 +354,7 @@ def test_a_validation_that_is_never_finite_is_said(program, pair):
 def test_a_validation_that_is_not_finite_at_first_keeps_the_rows_together(program, pair):
     for run in ("softmax", "ssmax"):
         change_lines(program.directory / run, lambda l: {**l, **({"validation/loss": None} if l["step"] == 50 else {})})
-    change_lines(
-        program.directory / "ssmax", lambda l: {**l, **({"validation/loss": 9.0} if l["step"] == 300 else {})}
-    )
+    change_lines(program.directory / "ssmax", lambda l: {**l, **({"validation/loss": 9.0} if l["step"] == 300 else {})})
     program.run("compare", "softmax", "ssmax", "--out", "report")
     page = draw(program)
     assert "<td>50</td><td>–</td><td>–</td><td>–</td>" in page
@@ -359,6 +432,16 @@ def test_a_damaged_table_is_one_line(program, pair, damage):
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 1
     assert "damaged" in result.stderr and result.stderr.count("\n") == 1, result.stderr
+
+
+def test_report_refuses_an_older_version(program, pair):
+    program.run("compare", "softmax", "ssmax", "--out", "report")
+    path = program.directory / "report" / "comparison.json"
+    path.write_text(path.read_text().replace('"version": 2', '"version": 1', 1))
+    command = [sys.executable, ROOT / "scripts" / "report.py", path.parent]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "of version 1, and this script reads version 2" in result.stderr and result.stderr.count("\n") == 1
 
 
 def test_report_refuses_a_foreign_directory(tmp_path):
