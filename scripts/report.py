@@ -183,6 +183,7 @@ def draw_window_inset(axes, comparison):
 
 def draw_differences(axes, comparison):
     window = comparison.data["window"]
+    few = len(comparison.comparisons) <= 2  # more intervals hide each other; the seeds' panel has them all
     axes.axvspan(window["first_step"], window["last_step"], color="#808890", alpha=0.13, linewidth=0, label="window")
     axes.axhline(0, color="black", linewidth=0.9)
     for one in comparison.comparisons:
@@ -197,7 +198,7 @@ def draw_differences(axes, comparison):
             linewidth=1.6,
             label=shortened(label),
         )
-        if estimate["low"] is not None:
+        if few and estimate["low"] is not None:
             span = [window["first_step"], window["last_step"]]
             axes.fill_between(span, estimate["low"], estimate["high"], color=color, alpha=0.3, linewidth=0)
             text = f"mean {estimate['mean_difference']:+.4f}, 95 % {estimate['low']:+.4f} … {estimate['high']:+.4f}"
@@ -207,7 +208,7 @@ def draw_differences(axes, comparison):
                 color=color,
                 linewidth=1.6,
                 linestyle="--",
-                label=text.replace("-", "−") if len(comparison.comparisons) <= 2 else None,
+                label=text.replace("-", "−"),
             )
     axes.set_ylim(*comparison.difference_range())
     axes.set_xlabel("step")
@@ -215,7 +216,7 @@ def draw_differences(axes, comparison):
     axes.set_title(
         f"Difference to {shortened(comparison.data['baseline'], 40)}: below zero the baseline is worse", loc="left"
     )
-    axes.legend(frameon=False, loc="best", fontsize=8.5)
+    axes.legend(frameon=not few, edgecolor="none", framealpha=0.8, loc="best", fontsize=8.5)
 
 
 def draw_seeds(axes, comparison):

@@ -98,10 +98,13 @@ def key(name, value, under, css=""):
     return f'<div class="key"><div class="name">{name}</div><div class="value {css}">{value}</div><div class="under">{under}</div></div>'
 
 
-def estimate_key(name, estimate, show=signed, figures="mean_difference low high".split(), more=""):
+def estimate_key(name, estimate, more=""):
     if estimate is None:
         return key(name, "not measured", "no shared validation in the window", "word")
-    mean, low, high = (estimate[f] if f in estimate else estimate["percent"][f.split(".")[-1]] for f in figures)
+    relative = estimate.get("percent")  # of an outcome that is told as a change
+    show = percent if relative else signed
+    figures = ("mean", "low", "high") if relative else ("mean_difference", "low", "high")
+    mean, low, high = ((relative or estimate)[k] for k in figures)
     interval = f"95&nbsp;%: {show(low)} … {show(high)}" if low is not None else too_few(estimate)
     return key(
         name,
@@ -128,7 +131,7 @@ def tokens_key(comparison, one):
     else:
         change = 100 * (own / base - 1)
         more = f"<br>{target}: {abs(change):.1f} % {'fewer' if change <= 0 else 'more'}, {count(own)} against {count(base)}"
-    return estimate_key(name, one["tokens"], percent, ["percent.mean", "percent.low", "percent.high"], more)
+    return estimate_key(name, one["tokens"], more)
 
 
 def power_key(one):

@@ -8,59 +8,9 @@ import re
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from conftest import CONFIG, ROOT, Program, merged
-
-STEPS = 300
-TOKENS = CONFIG["train"]["global_batch_size"] * CONFIG["data"]["sequence_length"]
-
-
-def write_run(
-    directory, kind, seed=1, offset=0.0, own=0, every=1, steps=STEPS, validation_every=50, config={}, noise=0.002
-):
-    """A curve whose noise of the text is a function of the seed; returns the losses of the steps."""
-    directory.mkdir(parents=True)
-    settings = {
-        "run": {"name": directory.name, "seed": seed},
-        "model": {"attention": {"kind": kind}},
-        "log": {"every": every},
-        "train": {"max_steps": STEPS},
-        "data": {"train": ["train.bin"], "validation": ["validation.bin"]},
-    }
-    (directory / "config.yaml").write_text(json.dumps(merged(CONFIG, settings, config)))
-    (directory / "run.json").write_text(
-        json.dumps(
-            {
-                "run_id": "0123",
-                "revision": "abcdef",
-                "command": "ssgpt train <&>",
-                "hardware": {"cpu": "a & b"},
-                "versions": {},
-                "num_parameters": 1234,
-            }
-        )
-    )
-    step = np.arange(1, steps + 1)
-    losses = 2 + 2 * np.exp(-step / 60) + np.random.default_rng(seed).normal(0, 0.1, STEPS)[:steps] + offset
-    losses = losses + np.random.default_rng(100 + own).normal(0, noise, STEPS)[:steps]
-    with open(directory / "metrics.jsonl", "w") as file:
-        for end in step:
-            line = {"step": int(end), "tokens": int(end) * TOKENS}
-            if end % every == 0 or end == steps:
-                first = (end - 1) // every * every
-                line["steps"] = [int(first) + 1, int(end)]
-                line["train/loss"] = float(losses[first:end].mean())
-            if validation_every and end % validation_every == 0:
-                line["validation/loss"] = float(2.5 + offset + 1 / end)
-                line["validation/data"] = "v/8"
-            if len(line) > 2:
-                file.write(json.dumps({**line, "time": 1.0}) + "\n")
-    return losses
-
-
-def write_pair(directory):
-    return write_run(directory / "softmax", "softmax"), write_run(directory / "ssmax", "ssmax", offset=-0.01, own=1)
+from conftest import ROOT, Program
+from made_runs import STEPS, TOKENS, draw, write_pair, write_run
 
 
 @pytest.fixture
@@ -108,79 +58,6 @@ def test_window_and_baseline_are_options(program, pair):
     (one,) = json.loads(out)["comparisons"]
     assert one["baseline"] == "SSMax"
     assert one["training"]["mean_difference"] == pytest.approx((softmax - ssmax)[100:200].mean(), abs=1e-12)
-
-
-def write_seeds(directory, seeds=(1, 2, 3), **candidates):
-    """Softmax and candidates {name: (kind, offset)} of several seeds; returns ({name: [losses]}, the runs' names)."""
-    losses = {"softmax": [write_run(directory / f"softmax{seed}", "softmax", seed=seed, own=seed) for seed in seeds]}
-    for i, (name, (kind, offset)) in enumerate(candidates.items(), start=1):
-        losses[name] = [
-            write_run(directory / f"{name}{seed}", kind, seed=seed, offset=offset - 0.001 * seed, own=100 * i + seed)
-            for seed in seeds
-        ]
-    return losses, [f"{name}{seed}" for name in losses for seed in seeds]
-
-
-def smoothed(losses):
-    """The exponential mean over a 50th of the points, with the correction of its start."""
-    decay, mean, weight, result = 1 - 1 / (STEPS / 50), 0.0, 0.0, []
-    for loss in losses:
-        mean, weight = decay * mean + (1 - decay) * loss, decay * weight + (1 - decay)
-        result.append(mean / weight)
-    return np.array(result)
-
-
-def tokens_to(curve, target):
-    i = int(np.argmax(curve <= target))
-    return TOKENS * (i + 1 - (target - curve[i]) / (curve[i - 1] - curve[i]))
-
-
-def test_seeds_are_grouped_paired_and_judged(program):
-    losses, runs = write_seeds(program.directory, ssmax=("ssmax", -0.01))
-    comparison = json.loads(program.run("compare", *runs, "--json")[0])
-    assert comparison["version"] == 2 and comparison["deciding_outcome"] == "training"
-    assert [o["name"] for o in comparison["outcomes"]] == ["training", "validation", "whole_curve", "tokens"]
-    (one,) = comparison["comparisons"]
-    assert one["verdict"] == "lower"
-    assert [s["seed"] for s in one["seeds"]] == [1, 2, 3]
-    pairs = list(zip(losses["ssmax"], losses["softmax"]))
-    target = max(smoothed(run)[-1] for side in losses.values() for run in side)
-    assert comparison["common_loss"] == pytest.approx(target, abs=1e-9)
-    expected = {
-        "training": [(a - b)[240:].mean() for a, b in pairs],
-        "whole_curve": [(a - b).mean() for a, b in pairs],
-        "tokens": [math.log(tokens_to(smoothed(a), target) / tokens_to(smoothed(b), target)) for a, b in pairs],
-    }
-    for name, values in expected.items():
-        estimate, mean, error = one[name], np.mean(values), np.std(values, ddof=1) / math.sqrt(3)
-        assert estimate["method"] == "seeds, paired"
-        assert [s[name] for s in one["seeds"]] == pytest.approx(values, abs=1e-9)
-        assert estimate["mean_difference"] == pytest.approx(mean, abs=1e-9)
-        assert estimate["standard_error"] == pytest.approx(error, rel=1e-6)
-        assert estimate["high"] - estimate["mean_difference"] == pytest.approx(4.302652730 * error, rel=1e-6)
-        t = abs(mean) / error
-        assert estimate["p"] == pytest.approx(1 - t / math.sqrt(2 + t * t), rel=1e-5)  # of two degrees
-    percent = one["tokens"]["percent"]
-    assert percent["mean"] == pytest.approx(100 * (math.exp(np.mean(expected["tokens"])) - 1), abs=1e-6)
-
-
-def test_several_candidates_are_corrected_and_said_to_be(program):
-    _, runs = write_seeds(program.directory, ssmax=("ssmax", -0.01), fixed=("ssmax_fixed", 0.0))
-    out, _ = program.run("compare", *runs, "--out", "report")
-    assert "p, Holm" in out and "corrected for 2 candidates after Holm" in out
-    comparison = json.loads((program.directory / "report" / "comparison.json").read_text())
-    p = [one["training"]["p"] for one in comparison["comparisons"]]
-    corrected = [one["training"]["p_corrected"] for one in comparison["comparisons"]]
-    low, high = sorted(range(2), key=p.__getitem__)
-    assert corrected[low] == pytest.approx(min(1, 2 * p[low]))
-    assert corrected[high] == pytest.approx(max(corrected[low], p[high]))
-    page = draw(program)
-    assert page.count('<svg class="strip" ') == 2 * 4  # candidates times outcomes
-    assert "p, Holm" in page
-    # A row has its zero line, a dot for each seed, the mean and its interval.
-    row = re.search(r'<svg class="strip" .*?</svg>', page).group()
-    assert row.count('class="zero"') == 1 and row.count('class="dot"') == 3
-    assert row.count('class="average"') == row.count('class="band"') == 1
 
 
 def test_other_lengths_and_logging_steps_meet_in_what_they_share(program):
@@ -305,15 +182,6 @@ def change_lines(directory, change):
     path = directory / "metrics.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     path.write_text("".join(json.dumps(change(line)) + "\n" for line in lines))
-
-
-def draw(program):
-    """Runs scripts/report.py on what compare wrote; returns the page."""
-    directory = program.directory / "report"
-    command = [sys.executable, ROOT / "scripts" / "report.py", directory]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0 and result.stderr == "", result.stderr
-    return (directory / "report.html").read_text()
 
 
 def text_of(page):
