@@ -16,6 +16,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+VERSION = 2  # of comparison.json
 # Okabe and Ito's palette, which stays distinct for colour-blind readers.
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#4A4A8A"]
 
@@ -45,6 +46,12 @@ class Comparison:
                 names, *rows = csv.reader(file)
             if not isinstance(self.data, dict) or self.data.get("format") != "ssgpt-comparison":
                 raise ValueError("comparison.json is no comparison")
+            if self.data.get("version") != VERSION:
+                raise SystemExit(
+                    f"{directory}: comparison.json is of version {self.data.get('version')}, and this script reads "
+                    f"version {VERSION}, whose verdicts come from seeds; write it again: "
+                    f"`ssgpt compare RUN RUN... --out {directory}`"
+                )
             self.read_columns(names, rows, as_columns(names, rows))
         except (OSError, ValueError, IndexError, KeyError, csv.Error) as error:
             raise damaged(directory, error)
@@ -60,12 +67,12 @@ class Comparison:
         self.validation_steps = [columns["step"][i] for i in validated]
         self.variants = self.data["variants"]
         self.comparisons = self.data["comparisons"]
-        if any("diverged" not in one for one in self.comparisons):
-            raise ValueError("comparison.json is of an older version")
         self.color = {v["label"]: i % len(COLORS) for i, v in enumerate(self.variants)}
         needed = [f"loss/{run}" for v in self.variants for run in v["runs"]]
         needed += [f"smoothed/{v['label']}" for v in self.variants]
-        needed += [f"{kind}/{one['candidate']}" for one in self.comparisons for kind in ("difference", "smoothed_difference")]
+        needed += [
+            f"{kind}/{one['candidate']}" for one in self.comparisons for kind in ("difference", "smoothed_difference")
+        ]
         missing = [n for n in needed if n not in self.curves]
         if shared:
             averaged = [f"validation/{run}" for v in self.variants for run in v["averaged_runs"]]
@@ -121,6 +128,10 @@ def padded(low, high):
     return low - room, high + room
 
 
+def shortened(label, most=26):
+    return label if len(label) <= most else f"{label[: most // 2]}…{label[-(most - most // 2 - 1) :]}"
+
+
 def write_atomically(path, write):
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -136,18 +147,16 @@ def draw_losses(axes, comparison):
         color = COLORS[comparison.color[label]]
         for run in variant["runs"]:
             axes.plot(comparison.steps, comparison.curves[f"loss/{run}"], color=color, alpha=0.22, linewidth=0.7)
-        axes.plot(comparison.steps, comparison.curves[f"smoothed/{label}"], color=color, linewidth=1.8, label=label)
+        axes.plot(
+            comparison.steps,
+            comparison.curves[f"smoothed/{label}"],
+            color=color,
+            linewidth=1.8,
+            label=shortened(label),
+        )
         if comparison.validation:
             mean = comparison.validation_mean(variant)
-            axes.plot(
-                comparison.validation_steps,
-                mean,
-                "o",
-                color=color,
-                markerfacecolor="white",
-                markersize=4.5,
-                label=f"{label}, validation",
-            )
+            axes.plot(comparison.validation_steps, mean, "o", color=color, markerfacecolor="white", markersize=4.5)
     axes.set_ylim(*comparison.loss_range())
     draw_window_inset(axes, comparison)
     axes.set_ylabel("loss (nats a token)")
@@ -174,6 +183,7 @@ def draw_window_inset(axes, comparison):
 
 def draw_differences(axes, comparison):
     window = comparison.data["window"]
+    few = len(comparison.comparisons) <= 2  # more intervals hide each other; the seeds' panel has them all
     axes.axvspan(window["first_step"], window["last_step"], color="#808890", alpha=0.13, linewidth=0, label="window")
     axes.axhline(0, color="black", linewidth=0.9)
     for one in comparison.comparisons:
@@ -182,9 +192,13 @@ def draw_differences(axes, comparison):
         estimate = one["training"]
         axes.plot(comparison.steps, comparison.curves[f"difference/{label}"], color=color, alpha=0.22, linewidth=0.7)
         axes.plot(
-            comparison.steps, comparison.curves[f"smoothed_difference/{label}"], color=color, linewidth=1.6, label=label
+            comparison.steps,
+            comparison.curves[f"smoothed_difference/{label}"],
+            color=color,
+            linewidth=1.6,
+            label=shortened(label),
         )
-        if estimate["low"] is not None:
+        if few and estimate["low"] is not None:
             span = [window["first_step"], window["last_step"]]
             axes.fill_between(span, estimate["low"], estimate["high"], color=color, alpha=0.3, linewidth=0)
             text = f"mean {estimate['mean_difference']:+.4f}, 95 % {estimate['low']:+.4f} … {estimate['high']:+.4f}"
@@ -199,8 +213,46 @@ def draw_differences(axes, comparison):
     axes.set_ylim(*comparison.difference_range())
     axes.set_xlabel("step")
     axes.set_ylabel("difference (nats a token)")
-    axes.set_title(f"Difference to {comparison.data['baseline']}: below zero the baseline is worse", loc="left")
-    axes.legend(frameon=False, loc="best", fontsize=8.5)
+    axes.set_title(
+        f"Difference to {shortened(comparison.data['baseline'], 40)}: below zero the baseline is worse", loc="left"
+    )
+    axes.legend(frameon=not few, edgecolor="none", framealpha=0.8, loc="best", fontsize=8.5)
+
+
+def draw_seeds(axes, comparison):
+    """A row for each candidate: a dot for each seed and, of three seeds or more, their mean and its interval."""
+    axes.axvline(0, color="black", linewidth=0.9)
+    for row, one in enumerate(comparison.comparisons):
+        estimate = one["training"]
+        color = COLORS[comparison.color[one["candidate"]]]
+        if estimate["low"] is not None:
+            axes.plot(
+                [estimate["low"], estimate["high"]],
+                [row] * 2,
+                color=color,
+                linewidth=7,
+                alpha=0.25,
+                solid_capstyle="butt",
+            )
+            axes.plot([estimate["mean_difference"]] * 2, [row - 0.28, row + 0.28], color=color, linewidth=2)
+        values = sorted(s["training"] for s in one["seeds"] if s["training"] is not None)
+        if not one["seeds"] and estimate["low"] is None and estimate["mean_difference"] is not None:
+            values = [estimate["mean_difference"]]  # of the means of sides without a shared seed
+        lanes = [0.0] if len(values) == 1 else [-0.21, 0.07, -0.07, 0.21]  # neighbours apart
+        places = [row + lanes[i % len(lanes)] for i in range(len(values))]
+        axes.plot(values, places, "o", color=color, markerfacecolor="white", markersize=5)
+    names = [f"{shortened(one['candidate'])}\n{seeds_of(one['training'])}" for one in comparison.comparisons]
+    axes.set_yticks(range(len(names)), names, fontsize=8.5)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.margins(x=0.08)
+    axes.grid(False, axis="y")
+    axes.set_xlabel(f"difference to {shortened(comparison.data['baseline'], 40)} over the window (nats a token)")
+    tested = any(one["training"]["low"] is not None for one in comparison.comparisons)
+    axes.set_title("Each seed's difference" + (", their mean and its 95 % interval" if tested else ""), loc="left")
+
+
+def seeds_of(estimate):
+    return f"{estimate['values']} seed{'' if estimate['values'] == 1 else 's'}, {estimate['verdict']}"
 
 
 def draw_figure(comparison, path):
@@ -221,11 +273,15 @@ def draw_figure(comparison, path):
         "font.family": "DejaVu Sans",
     }
     with plt.rc_context(style):
-        figure, (losses, differences) = plt.subplots(
-            2, 1, figsize=(9, 7.2), sharex=True, height_ratios=[3, 2], layout="constrained"
+        strip = 0.9 + 0.5 * len(comparison.comparisons)  # inches
+        figure, (losses, differences, seeds) = plt.subplots(
+            3, 1, figsize=(9, 7.2 + strip), height_ratios=[4.1, 2.8, strip - 0.6], layout="constrained"
         )
+        losses.sharex(differences)
+        losses.tick_params(labelbottom=False)
         draw_losses(losses, comparison)
         draw_differences(differences, comparison)
+        draw_seeds(seeds, comparison)
         differences.set_xlim(*comparison.step_range())
         write_atomically(path, lambda p: figure.savefig(p, dpi=150, format="png"))
         plt.close(figure)

@@ -11,7 +11,7 @@ packages=(
   python3 python3-venv                                                 # LibTorch, figures, tests
   libfmt-dev libspdlog-dev libcli11-dev libyaml-cpp-dev                # libraries of the program
   nlohmann-json3-dev libsimdjson-dev libzstd-dev libxxhash-dev libsentencepiece-dev
-  libbenchmark-dev
+  libbenchmark-dev libboost-math-dev
   libgtest-dev libgmock-dev clang-format shellcheck openmpi-bin iproute2 # tests
   bible-kjv                                                            # text of the quickstart
 )

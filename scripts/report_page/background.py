@@ -61,40 +61,39 @@ METHOD = """<ul>
 <li>A run’s log holds the mean training loss since its last line. Losses are compared over the stretches of steps that the lines of all runs share.
 Runs of one seed start from the same weights and read the same text in the same order, so most of the noise of a step is in both, and cancels in their difference.</li>
 <li>The difference is candidate minus baseline, averaged over the window; in nats a token.</li>
-<li>With one pair of runs the standard error comes from non-overlapping batch means: the window is cut into up to 20 stretches, whose means scatter as the mean itself would,
-however much neighbouring steps depend on each other (Schmeiser, Operations Research 30(3), 1982). Each stretch holds three correlation times of the points or more, estimated from their autocorrelations (Sokal’s window; Wolff, Comput. Phys. Commun. 156, 2004);
-where five such stretches do not fit into the window, there is no verdict.
-With several seeds it is the scatter of the differences between seeds. The 95&nbsp;% interval is Student’s t.</li>
-<li>“Lower” or “higher” is said where that interval lies on one side of zero, the window is long enough, no run diverged in it, and the validation loss does not say the opposite; else there is no verdict.</li>
+<li>Runs that differ in anything drift apart and stay apart, so what a change does is told from several seeds alone. With three seeds or more that both sides
+have, the 95&nbsp;% interval and p are those of a paired t test on the seeds’ differences; without shared seeds, of Welch’s test on the runs. Fewer seeds give no verdict.</li>
+<li>“Lower” or “higher” is said where p is below 0.05, no run diverged in the window, and the validation loss does not say the opposite; else there is no verdict.
+p of several candidates is corrected after Holm (Scandinavian Journal of Statistics 6(2), 1979) within each outcome; an interval knows of its own candidate alone.</li>
+<li>The noise along a curve is the standard error of non-overlapping batch means of the difference in the window (Schmeiser, Operations Research 30(3), 1982), each of three correlation
+times of the points or more (Sokal’s window; Wolff, Comput. Phys. Commun. 156, 2004). It holds for this pair of curves; what seeds scatter is not in it.</li>
+<li>Tokens to a shared loss: where each run’s smoothed curve first comes down to the worst of the runs’ final smoothed losses; the mean of the logarithm of the ratio, in per cent.</li>
 <li>Every evaluation reads the same validation text, so the choice of that text is not in the error of the validation loss.</li>
-<li>The smallest difference that the experiment could show is (t<sub>0.975</sub> + t<sub>0.80</sub>) standard errors: a true difference of that size is found in 80&nbsp;% of repetitions
-(Bloom, Evaluation Review 19(5), 1995).</li></ul>"""
+<li>The smallest difference that the experiment could show is found in 80&nbsp;% of repetitions, by the noncentral t distribution with the scatter of these seeds,
+at 5&nbsp;% divided by the number of candidates; so are the seeds needed for a difference of the size found.</li></ul>"""
 
 
 def method(comparison):
-    rows = []
+    rows, noise = [], []
     for one in comparison.comparisons:
-        for name in ("training", "validation"):
-            e = one[name]
+        for outcome in comparison.data["outcomes"]:
+            e = one[outcome["name"]]
             if e is None:
                 continue
-            detail = (
-                f"{e['batches']} batches, correlation over {e['correlation_points']:.1f} of {e['values']} points"
-                if "batches" in e
-                else f"{e['values']} {e['values_are']}"
-            )
-            rows.append(
-                [
-                    f"{esc(one['candidate'])}, {name}",
-                    esc(e["method"]),
-                    detail,
-                    plain(e["standard_error"]),
-                    plain(e["degrees_of_freedom"], 1),
-                ]
-            )
-    return section(
-        "How the numbers were made", "", METHOD + table(["", "error from", "of", "std. error", "d.o.f."], rows)
-    )
+            name = f"{esc(one['candidate'])}, {esc(outcome['title'])}"
+            figures = [plain(e[k]) for k in ("seed_scatter", "standard_error")]
+            rows.append([name, esc(e["method"]), e["values"], *figures, plain(e["degrees_of_freedom"], 1)])
+            n = e.get("curve_noise")
+            if n and n["standard_error"] is not None:
+                noise.append(
+                    [name, plain(n["standard_error"]), n["batches"], f"{n['correlation_points']:.1f} of {n['points']}"]
+                )
+    body = table(["", "error from", "seeds", "scatter of seeds", "std. error", "d.o.f."], rows)
+    if noise:
+        body += "<h3>Noise along the curve of the difference</h3>" + table(
+            ["", "std. error", "batches", "correlated points"], noise
+        )
+    return section("How the numbers were made", "", METHOD + body)
 
 
 def notes(comparison):

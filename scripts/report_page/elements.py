@@ -16,6 +16,10 @@ def plain(value, digits=4):
     return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
+def p_value(value):
+    return "–" if value is None else "&lt;0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
 def count(value):
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if value >= size:

@@ -5,21 +5,28 @@ import pathlib
 
 from report_page.background import method, notes, provenance, settings
 from report_page.charts import Chart
-from report_page.elements import count, esc, plain, section, signed, table
+from report_page.elements import count, esc, p_value, plain, section, signed, table
+from report_page.outcomes import by_seed, outcomes
 
 HERE = pathlib.Path(__file__).parent
 TITLES = {"lower": "lower", "higher": "higher", "no verdict": "none"}
 
 
 def basis(estimate):
-    if estimate["method"] == "batch means":
-        return f"from {estimate['batches']} batch means"
-    return f"from {estimate['values']} seeds, {estimate['method'].split(', ')[1]}"
+    corrected = estimate["candidates_corrected_for"] > 1
+    return (
+        f"p {p_value(estimate['p'])}"
+        + (
+            f", corrected for {estimate['candidates_corrected_for']} candidates {p_value(estimate['p_corrected'])}"
+            if corrected
+            else ""
+        )
+        + f", from {estimate['values']} seeds, {estimate['method'].split(', ')[1]}"
+    )
 
 
 def too_few(estimate):
-    values, kind = estimate["values"], estimate["values_are"]
-    return f"1 {kind[:-1]} is too few" if values == 1 else f"{values} {kind} are too few"
+    return f"{estimate['values']} seed{'' if estimate['values'] == 1 else 's'}: three are needed for a verdict"
 
 
 def headline(comparison, one):
@@ -39,15 +46,36 @@ def headline(comparison, one):
     if one["diverged"]:
         return title, f"{esc(one['diverged'])}. Over what is finite, {lead}; that leaves out where a run diverged."
     if training["low"] is None:
-        return title, f"{lead}. {too_few(training)} for an error."
-    lead += f", 95&nbsp;% interval <b>{signed(training['low'])}</b> to <b>{signed(training['high'])}</b>, {basis(training)}."
-    if training.get("window_too_short"):  # of batch means alone
-        lead += " The difference drifts or is correlated over most of the window: this interval is too narrow to go by."
-    elif one["verdict"] == training["verdict"] == "no verdict":
-        lead += " Chance alone could give that."
+        return title, f"{lead}, from {too_few(training)}.{untested(training)}"
+    low, high = signed(training["low"]), signed(training["high"])
+    lead += f", 95&nbsp;% interval <b>{low}</b> to <b>{high}</b>, {basis(training)}."
+    if one["verdict"] == training["verdict"] == "no verdict":
+        excluded = training["low"] > 0 or training["high"] < 0
+        lead += (
+            " The interval by itself excludes zero; corrected for the number of candidates, chance could give that."
+            if excluded
+            else " Chance alone could give that."
+        )
     elif one["verdict"] == "no verdict":
         lead += " The validation loss says the opposite."
     return title, lead
+
+
+def untested(estimate):
+    """What a difference without a test still says."""
+    noise = estimate["curve_noise"]
+    text = ""
+    if noise["standard_error"] is not None:
+        text = (
+            f" The noise along its curve is {plain(noise['standard_error'])} (standard error of {noise['batches']} batch "
+            "means); what seeds scatter, often several times as much, is not in it."
+        )
+    if estimate["seeds_needed"] is not None:
+        text += (
+            f" As a rough guess from two seeds, {estimate['seeds_needed']} would show a difference of this size in 4 of 5 "
+            "repetitions."
+        )
+    return text
 
 
 def header(comparison):
@@ -63,10 +91,6 @@ def header(comparison):
         parts.append(
             f'<span class="badge {css}">{esc(one["verdict"])}</span><{tag}>{title}</{tag}><p class="lead">{lead}</p>'
         )
-    if any(one["training"]["method"] == "batch means" for one in comparison.comparisons):
-        parts.append(
-            '<p class="soft">One pair of runs: the variance between seeds is not in this error. Another seed may give another difference.</p>'
-        )
     return f"<header>{''.join(parts)}</header>"
 
 
@@ -74,51 +98,70 @@ def key(name, value, under, css=""):
     return f'<div class="key"><div class="name">{name}</div><div class="value {css}">{value}</div><div class="under">{under}</div></div>'
 
 
-def estimate_key(name, estimate):
+def estimate_key(name, estimate, more=""):
     if estimate is None:
         return key(name, "not measured", "no shared validation in the window", "word")
-    css = TITLES[estimate["verdict"]]
-    interval = (
-        f"95&nbsp;%: {signed(estimate['low'])} … {signed(estimate['high'])}"
-        if estimate["low"] is not None
-        else f"{too_few(estimate)} for an error"
-    )
+    relative = estimate.get("percent")  # of an outcome that is told as a change
+    show = percent if relative else signed
+    figures = ("mean", "low", "high") if relative else ("mean_difference", "low", "high")
+    mean, low, high = ((relative or estimate)[k] for k in figures)
+    interval = f"95&nbsp;%: {show(low)} … {show(high)}" if low is not None else too_few(estimate)
     return key(
         name,
-        f'<span class="{css}">{signed(estimate["mean_difference"])}</span>',
-        f"{interval}<br>{esc(estimate['verdict'])}",
+        f'<span class="{TITLES[estimate["verdict"]]}">{show(mean)}</span>',
+        f"{interval}<br>{esc(estimate['verdict'])}{more}",
     )
 
 
-def keys(comparison, one):
+def percent(value):
+    return "–" if value is None else f"{signed(value, 1)}&nbsp;%"
+
+
+def tokens_key(comparison, one):
     variants = {v["label"]: v for v in comparison.variants}
     own = variants[one["candidate"]]["tokens_to_baseline_final_loss"]
     base = variants[one["baseline"]]["tokens_to_baseline_final_loss"]
-    target = f"to reach {esc(one['baseline'])}’s final smoothed loss, {plain(comparison.data['target_loss'], 3)}"
+    name = f"Tokens to a loss of {plain(comparison.data['common_loss'], 3)}, which every run reaches"
     if one["diverged"]:
-        tokens = key("Tokens needed", "not compared", "a run diverged", "word")
-    elif own is None or base is None:
-        tokens = key("Tokens needed", "not reached", target, "word")
+        return key("Tokens needed", "not compared", "a run diverged", "word")
+    loss = plain(comparison.data["target_loss"], 3)
+    target = f"To {esc(one['baseline'])}’s final smoothed loss, {loss}, by the mean curves"
+    if own is None or base is None:
+        more = f"<br>{target}: not reached"
     else:
         change = 100 * (own / base - 1)
-        tokens = key(
-            "Tokens needed",
-            f"{abs(change):.1f} % {'fewer' if change <= 0 else 'more'}",
-            f"{target}: {count(own)} against {count(base)}",
-        )
-    detectable = one["training"]["smallest_detectable"]
+        more = f"<br>{target}: {abs(change):.1f} % {'fewer' if change <= 0 else 'more'}, {count(own)} against {count(base)}"
+    return estimate_key(name, one["tokens"], more)
+
+
+def power_key(one):
+    training = one["training"]
     if one["diverged"]:
-        smallest = key("Smallest difference it could show", "–", "a run diverged", "word")
-    else:
-        smallest = key(
+        return key("Smallest difference it could show", "–", "a run diverged", "word")
+    if training["smallest_detectable"] is not None:
+        needed = training["seeds_needed"]
+        return key(
             "Smallest difference it could show",
-            plain(detectable),
-            "nats a token, found in 4 of 5 repetitions" if detectable is not None else "needs an error",
+            plain(training["smallest_detectable"]),
+            "nats a token, found in 4 of 5 repetitions<br>"
+            + (f"One of the size found: {needed} seeds" if needed else "One of the size found: more than 10,000 seeds"),
         )
+    if training["seeds_needed"] is not None:
+        return key("Seeds needed", f"about {training['seeds_needed']}", "a rough guess from two seeds", "word")
+    scatter = training["scatter_for_seeds"]
+    under = "for a difference of this size"
+    if scatter is not None and training["mean_difference"]:
+        under += ", if those between seeds scatter by up to:<br>" + "<br>".join(
+            f"{seeds} seeds: {plain(value)}" for seeds, value in scatter.items()
+        )
+    return key("Seeds needed", "3 or more", under, "word")
+
+
+def keys(comparison, one):
     title = f"<h3>{esc(one['candidate'])}</h3>" if len(comparison.comparisons) > 1 else ""
     return (
         f'{title}<div class="keys">{estimate_key("Training loss, difference", one["training"])}'
-        f"{estimate_key('Validation loss, difference', one['validation'])}{tokens}{smallest}</div>"
+        f"{estimate_key('Validation loss, difference', one['validation'])}{tokens_key(comparison, one)}{power_key(one)}</div>"
     )
 
 
@@ -168,9 +211,10 @@ def difference_panel(comparison):
             chart.raw(comparison.steps, comparison.curves[f"difference/{label}"], color, name)
         chart.smooth(comparison.steps, comparison.curves[f"smoothed_difference/{label}"], color, name)
         chart.estimate(window["first_step"], window["last_step"], one["training"], color, name)
+    tested = any(one["training"]["low"] is not None for one in comparison.comparisons)
     about = (
         f"Below zero, {esc(data['baseline'])} has the higher loss at that step. Shaded: the window, steps {window['first_step']:,} to {window['last_step']:,}, "
-        "with its mean (dashed) and 95&nbsp;% interval."
+        "with its mean (dashed)" + (" and 95&nbsp;% interval over seeds." if tested else ".")
     )
     return section("Difference, step by step", about, chart.html())
 
@@ -226,12 +270,6 @@ def along_the_curve(comparison):
             row += [plain(one["segments"][i]["candidate"]), signed(one["segments"][i]["difference"])]
         rows.append(row)
     body = table(head, rows)
-    for one in comparison.comparisons:
-        if len(one["seeds"]) > 1:
-            seeds = [[s["seed"], signed(s["training"]), signed(s["validation"])] for s in one["seeds"]]
-            body += f"<h3>{esc(one['candidate'])} − {esc(one['baseline'])} by seed, over the window</h3>" + table(
-                ["seed", "training", "validation"], seeds
-            )
     return section("Along the curve", "Mean training loss over each tenth of the steps.", body)
 
 
@@ -240,6 +278,8 @@ def build_page(comparison):
     body = [
         header(comparison),
         *(keys(comparison, one) for one in comparison.comparisons),
+        by_seed(comparison),
+        outcomes(comparison),
         curves(comparison),
         difference_panel(comparison),
         validation_panel(comparison),

@@ -42,13 +42,13 @@ void run_compare(const CompareOptions& options) {
 
 void add_compare(CLI::App& app) {
   const auto options = std::make_shared<CompareOptions>();
-  CLI::App* command =
-      app.add_subcommand("compare",
-                         "Set the loss curves of runs side by side, paired step by step: the mean difference "
-                         "over a window with its standard\n"
-                         "error, whether that carries a verdict, final and smoothed losses, and the tokens "
-                         "each run needs to reach the\n"
-                         "baseline's final loss. Runs that differ in seed alone are taken together.");
+  CLI::App* command = app.add_subcommand(
+      "compare",
+      "Set the loss curves of runs side by side, paired step by step: the mean difference "
+      "over a window and over the\n"
+      "whole curve, whether seeds give it a verdict, final and smoothed losses, and the tokens "
+      "each run needs to reach a\n"
+      "loss. Runs that differ in seed alone are taken together.");
   command->add_option("RUN", options->runs, "Run directories, two or more")->required();
   command
       ->add_option("--baseline", options->baseline,
@@ -70,13 +70,15 @@ void add_compare(CLI::App& app) {
       "  ssgpt compare runs/sweep                              # the runs of `ssgpt sweep --run-dir "
       "runs/sweep`\n"
       "  .venv/bin/python scripts/report.py runs/report        # comparison.png and report.html from it\n\n"
-      "The verdict is \"lower\" or \"higher\" where the 95 % interval of the mean difference (candidate "
-      "minus baseline) lies on\n"
-      "one side of zero, and \"no verdict\" otherwise. With one run a side the error is that of batch means "
-      "along the curve;\n"
-      "with several seeds it is the scatter between seeds. A run whose loss is not finite in the window "
-      "takes the "
-      "verdict away.");
+      "A verdict, \"lower\" or \"higher\", needs three or more pairs of runs of the same seed (or three runs "
+      "a side): a paired\n"
+      "t test at 5 % on the mean difference over the window, candidate minus baseline; p of several "
+      "candidates "
+      "is corrected\n"
+      "after Holm. Fewer give the difference, the noise along the curve and how many seeds would be needed. "
+      "A "
+      "run whose loss\n"
+      "is not finite in the window takes the verdict away. docs/statistics.md says how each figure is made.");
   command->callback([options] { run_compare(*options); });
 }
 

@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "report/coverage.h"
+#include "report/outcomes.h"
 #include "report/series.h"
 
 #include <algorithm>
@@ -17,7 +18,6 @@
 namespace ssgpt::report {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr size_t kSegments = 10;
 
 bool in_window(const Comparison& comparison, int64_t step) {
@@ -35,6 +35,8 @@ class Builder {
     for (size_t i = 0; i < out_.variants.size(); ++i) {
       if (i != out_.baseline) out_.candidates.push_back(compare_with_baseline(i));
     }
+    judge_outcomes(out_);
+    for (const CandidateResult& candidate : out_.candidates) describe_pairing(candidate);
     if (!out_.validation_steps.empty())
       out_.notes.push_back({false,
                             "Every evaluation reads the same validation text: the choice of validation "
@@ -106,8 +108,9 @@ class Builder {
   void make_variants(const Options& options) {
     std::vector<Variant> variants = group_by_settings(runs_, out_.notes);
     const std::vector<std::string> labels = label_runs(runs_, variants);
+    out_.smoothing_points = smoothing_points();
     out_.smoothing_steps =
-        smoothing_points() *
+        out_.smoothing_points *
         static_cast<double>(out_.grid.back().last_step - out_.grid.front().first_step + 1) /
         static_cast<double>(out_.grid.size());
     for (size_t i = 0; i < runs_.size(); ++i) {
@@ -183,7 +186,7 @@ class Builder {
     }
     Mean mean;
     mean.loss = mean_over(losses);
-    mean.smoothed = smooth(mean.loss, smoothing_points());
+    mean.smoothed = smooth(mean.loss, out_.smoothing_points);
     mean.validation = mean_over(validations);
     return mean;
   }
@@ -221,19 +224,6 @@ class Builder {
     return mean_in(values, out_.grid, out_.window.begin, out_.window.end);
   }
 
-  std::vector<double> validation_in_window(const std::vector<double>& values) const {
-    std::vector<double> inside;
-    for (size_t i = 0; i < values.size(); ++i) {
-      if (in_window(out_, out_.validation_steps[i]) && std::isfinite(values[i])) inside.push_back(values[i]);
-    }
-    return inside;
-  }
-
-  double validation_mean(const std::vector<double>& values) const {
-    const std::vector<double> inside = validation_in_window(values);
-    return std::accumulate(inside.begin(), inside.end(), 0.0) / static_cast<double>(inside.size());
-  }
-
   CandidateResult compare_with_baseline(size_t variant) {
     const Variant& candidate = out_.variants[variant].variant;
     const Variant& baseline = out_.variants[out_.baseline].variant;
@@ -241,9 +231,7 @@ class Builder {
     result.variant = variant;
     result.pairs = pair_runs(candidate, baseline);
     for (const auto& [a, b] : result.pairs) {
-      if (seed(a) != seed(b)) continue;
-      result.seeds.push_back({seed(a), window_mean(subtract(out_.runs[a].loss, out_.runs[b].loss)),
-                              validation_mean(subtract(out_.runs[a].validation, out_.runs[b].validation))});
+      if (seed(a) == seed(b)) result.seeds.push_back({.seed = seed(a)});
     }
     if (result.seeds.empty()) {
       result.runs = candidate.runs;
@@ -257,12 +245,10 @@ class Builder {
     const Mean left = average(result.runs);
     const Mean right = average(result.baseline_runs);
     result.difference = subtract(left.loss, right.loss);
-    result.smoothed_difference = smooth(result.difference, smoothing_points());
+    result.smoothed_difference = smooth(result.difference, out_.smoothing_points);
     result.validation_difference = subtract(left.validation, right.validation);
     result.diverged =
         !out_.variants[variant].diverged.empty() || !out_.variants[out_.baseline].diverged.empty();
-    estimate(candidate, baseline, result);
-    describe_pairing(candidate, baseline, result);
     result.segments = cut_into_segments(left.loss, right.loss, result.difference);
     result.settings = setting_differences(out_.runs[result.pairs.front().second].data,
                                           out_.runs[result.pairs.front().first].data);
@@ -270,55 +256,9 @@ class Builder {
     return result;
   }
 
-  void estimate(const Variant& candidate, const Variant& baseline, CandidateResult& result) const {
-    const bool validated = !validation_in_window(result.validation_difference).empty();
-    if (result.seeds.size() >= 2) {
-      std::vector<double> training;
-      std::vector<double> validation;
-      for (const SeedDifference& one : result.seeds) {
-        if (std::isfinite(one.training)) training.push_back(one.training);
-        if (std::isfinite(one.validation)) validation.push_back(one.validation);
-      }
-      if (!training.empty()) result.training = paired_seeds(training);
-      if (validated && !validation.empty()) result.validation = paired_seeds(validation);
-    } else if (result.seeds.empty() && candidate.runs.size() >= 2 && baseline.runs.size() >= 2) {
-      result.training = unpaired(window_means(candidate), window_means(baseline));
-      if (validated) result.validation = unpaired(validation_means(candidate), validation_means(baseline));
-    } else {
-      const FinitePoints points = finite_in(result.difference, out_.grid, out_.window.begin, out_.window.end);
-      result.training = batch_means(points.values, points.weights);
-      if (validated) {
-        const std::vector<double> values = validation_in_window(result.validation_difference);
-        result.validation = batch_means(values, std::vector<double>(values.size(), 1.0));
-      }
-    }
-    result.training.diverged = result.diverged;
-    if (result.validation) result.validation->diverged = result.diverged;
-    result.verdict = result.training.verdict();
-    const Verdict other = result.validation ? result.validation->verdict() : Verdict::kNone;
-    if (other != Verdict::kNone && other != result.verdict && result.verdict != Verdict::kNone)
-      result.verdict = Verdict::kNone;
-  }
-
-  static Estimate unpaired(const std::vector<double>& candidate, const std::vector<double>& baseline) {
-    return candidate.empty() || baseline.empty() ? Estimate() : unpaired_seeds(candidate, baseline);
-  }
-
-  std::vector<double> window_means(const Variant& variant) const {
-    std::vector<double> means;
-    for (const size_t run : variant.runs) means.push_back(window_mean(out_.runs[run].loss));
-    std::erase_if(means, [](double mean) { return !std::isfinite(mean); });
-    return means;
-  }
-
-  std::vector<double> validation_means(const Variant& variant) const {
-    std::vector<double> means;
-    for (const size_t run : variant.runs) means.push_back(validation_mean(out_.runs[run].validation));
-    std::erase_if(means, [](double mean) { return !std::isfinite(mean); });
-    return means;
-  }
-
-  void describe_pairing(const Variant& candidate, const Variant& baseline, const CandidateResult& result) {
+  void describe_pairing(const CandidateResult& result) {
+    const Variant& candidate = out_.variants[result.variant].variant;
+    const Variant& baseline = out_.variants[out_.baseline].variant;
     if (result.seeds.empty()) {
       out_.notes.push_back({true, fmt::format("{} and {} share no seed: they start from other weights and "
                                               "read the text in another order, so "
@@ -330,12 +270,12 @@ class Builder {
                               "losses; the others are left out.",
                               candidate.label, baseline.label, seeds_of(result.runs))});
     }
-    if (result.training.correlated) {
+    if (!result.training.tested() && result.training_noise.correlated) {
       out_.notes.push_back(
           {true, fmt::format("The difference between {} and {} drifts or is correlated through the window "
-                             "(over about {:.0f} of {} points): its interval is too narrow.",
-                             candidate.label, baseline.label, result.training.correlation_time,
-                             result.training.values)});
+                             "(over about {:.0f} of {} points): the noise along its curve is more than said.",
+                             candidate.label, baseline.label, result.training_noise.correlation_time,
+                             result.training_noise.points)});
     }
   }
 

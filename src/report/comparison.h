@@ -1,18 +1,19 @@
 // The paired comparison of runs: step by step over what they share, a candidate minus the baseline.
 //
-// The verdict rule. A mean difference is "lower" or "higher" where its 95 % interval lies on one side of
-// zero, else there is no verdict. There is none where a run of either side has a loss in the window that is
-// not finite: to leave that run out would praise the seeds that survived. The verdict of a comparison is that
-// of the training loss over the window, unless the validation loss has the opposite verdict: then there is
-// none.
+// The verdict rule. Four outcomes are judged over seeds (report/outcomes.h, by the rule of report/verdict.h).
+// The training loss over the window decides the verdict of a comparison, unless the validation loss has the
+// opposite verdict: then there is none. There is none either where a run of either side has a loss in the
+// window that is not finite: to leave that run out would praise the seeds that survived.
 #pragma once
 
 #include "report/grid.h"
 #include "report/statistics.h"
 #include "report/variants.h"
+#include "report/verdict.h"
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
@@ -51,8 +52,10 @@ struct VariantResult {
 
 struct SeedDifference {
   uint64_t seed = 0;
-  double training = 0.0;    // over the window
-  double validation = 0.0;  // likewise; NaN without
+  double training = 0.0;     // mean loss over the window
+  double validation = 0.0;   // likewise; NaN without
+  double whole_curve = 0.0;  // mean training loss over all shared steps: the area between the curves
+  double tokens = 0.0;       // logarithm of the ratio of the tokens to Comparison::common_loss
 };
 
 // The mean losses over a tenth of the shared steps.
@@ -77,8 +80,14 @@ struct CandidateResult {
   std::vector<double> difference;
   std::vector<double> smoothed_difference;
   std::vector<double> validation_difference;  // at the shared validation steps
+  // Of SeedDifference's figures; the first decides.
   Estimate training;
-  std::optional<Estimate> validation;  // none without shared validation steps in the window
+  std::optional<Estimate> validation;  // none without a finite validation loss in the window
+  Estimate whole_curve;
+  Estimate tokens;
+  // Of the differences in the window: how far the curve's own noise moves them, without what seeds scatter.
+  CurveNoise training_noise;
+  CurveNoise validation_noise;
   Verdict verdict = Verdict::kNone;
   std::vector<Segment> segments;
   std::vector<SettingDifference> settings;
@@ -90,8 +99,11 @@ struct Comparison {
   std::vector<Stretch> grid;
   Window window;
   std::vector<int64_t> validation_steps;
-  double smoothing_steps = 0.0;  // the smoothed curves look back over about this many steps
-  double target_loss = 0.0;      // the baseline's final smoothed loss
+  double smoothing_points = 0.0;  // the smoothed curves look back over about this many points
+  double smoothing_steps = 0.0;   // which are about this many steps
+  double target_loss = 0.0;       // the baseline's final smoothed loss
+  // The worst of the runs' final smoothed losses, which every run reaches; NaN where all diverged.
+  double common_loss = std::numeric_limits<double>::quiet_NaN();
   std::vector<RunResult> runs;
   std::vector<VariantResult> variants;
   size_t baseline = 0;                      // of variants

@@ -1,4 +1,8 @@
+#include "report/outcomes.h"
 #include "report/output.h"
+
+#include <string>
+#include <tuple>
 
 #include <nlohmann/json.hpp>
 
@@ -11,24 +15,60 @@ Json optional(const std::optional<double>& value) {
   return value ? Json(*value) : Json(nullptr);
 }
 
-Json estimate_json(const Estimate& estimate) {
-  Json object = {{"mean_difference", estimate.mean},
+// Of an outcome whose values are logarithms, in per cent as well.
+Json percent_json(const Estimate& estimate) {
+  Json object = {{"mean", percent(estimate.mean)}};
+  const bool tested = estimate.tested();
+  object["low"] = tested ? Json(percent(estimate.low())) : Json(nullptr);
+  object["high"] = tested ? Json(percent(estimate.high())) : Json(nullptr);
+  object["smallest_detectable"] = tested ? Json(-percent(-estimate.smallest_detectable)) : Json(nullptr);
+  return object;
+}
+
+Json noise_json(const CurveNoise& noise) {
+  Json object = {{"standard_error", noise.known ? Json(noise.standard_error) : Json(nullptr)},
+                 {"points", noise.points}};
+  if (noise.known) {
+    object["batches"] = noise.batches;
+    object["correlation_points"] = noise.correlation_time;
+    object["window_too_short"] = noise.correlated;
+  }
+  return object;
+}
+
+// The scatter of seeds at which so many pairs show a difference of the size found.
+Json scatter_json(const Estimate& estimate) {
+  Json object = Json::object();
+  for (const int64_t seeds : {int64_t{3}, int64_t{5}, int64_t{10}})
+    object[std::to_string(seeds)] = largest_scatter(estimate.mean, seeds, estimate.level());
+  return object;
+}
+
+Json estimate_json(OutcomeKind kind, const Estimate& estimate) {
+  Json object = {{"outcome", title(kind)},
+                 {"mean_difference", estimate.mean},
                  {"verdict", to_string(estimate.verdict())},
-                 {"method", to_string(estimate.method)}};
-  object["values"] = estimate.values;
-  object["values_are"] = estimate.of_seeds ? "seeds" : "points";
-  const bool known = estimate.method != Method::kNone;
-  for (const auto& [name, value] :
-       {std::pair{"standard_error", estimate.standard_error},
-        std::pair{"degrees_of_freedom", estimate.degrees_of_freedom}, std::pair{"low", estimate.low()},
-        std::pair{"high", estimate.high()}, std::pair{"smallest_detectable", estimate.smallest_detectable}}) {
+                 {"method", to_string(estimate.method)},
+                 {"values", estimate.seeds},
+                 {"values_are", "seeds"}};
+  const bool scattered = estimate.method != Method::kNone;
+  for (const auto& [name, known, value] :
+       {std::tuple{"standard_error", scattered, estimate.standard_error},
+        std::tuple{"degrees_of_freedom", scattered, estimate.degrees_of_freedom},
+        std::tuple{"seed_scatter", scattered, estimate.scatter},
+        std::tuple{"low", estimate.tested(), estimate.low()},
+        std::tuple{"high", estimate.tested(), estimate.high()},
+        std::tuple{"p", estimate.tested(), estimate.p},
+        std::tuple{"p_corrected", estimate.tested(), estimate.p_corrected},
+        std::tuple{"smallest_detectable", estimate.tested(), estimate.smallest_detectable}}) {
     object[name] = known ? Json(value) : Json(nullptr);
   }
-  if (estimate.method == Method::kBatchMeans) {
-    object["batches"] = estimate.batches;
-    object["correlation_points"] = estimate.correlation_time;
-    object["window_too_short"] = estimate.correlated;
-  }
+  object["candidates_corrected_for"] = estimate.family;
+  object["power"] = kPower;
+  object["power_level"] = estimate.level();
+  object["seeds_needed"] = scattered && estimate.seeds_needed ? Json(*estimate.seeds_needed) : Json(nullptr);
+  object["scatter_for_seeds"] = scattered ? Json(nullptr) : scatter_json(estimate);
+  if (kind == OutcomeKind::kTokens) object["percent"] = percent_json(estimate);
   return object;
 }
 
@@ -85,12 +125,16 @@ Json candidate_json(const Comparison& comparison, const CandidateResult& candida
       {"diverged", candidate.diverged ? Json(divergence_statement(comparison, candidate)) : Json(nullptr)},
       {"summary", candidate.summary},
       {"attention_alone_differs", candidate.attention_alone}};
-  object["training"] = estimate_json(candidate.training);
-  object["validation"] = candidate.validation ? estimate_json(*candidate.validation) : Json(nullptr);
+  for (const OutcomeKind kind : kOutcomes) {
+    const Estimate* estimate = estimate_of(candidate, kind);
+    object[std::string(key(kind))] = estimate ? estimate_json(kind, *estimate) : Json(nullptr);
+  }
+  object["training"]["curve_noise"] = noise_json(candidate.training_noise);
+  if (candidate.validation) object["validation"]["curve_noise"] = noise_json(candidate.validation_noise);
   object["seeds"] = Json::array();
   for (const SeedDifference& one : candidate.seeds) {
-    object["seeds"].push_back(
-        {{"seed", one.seed}, {"training", one.training}, {"validation", one.validation}});
+    Json& seed = object["seeds"].emplace_back(Json{{"seed", one.seed}});
+    for (const OutcomeKind kind : kOutcomes) seed[std::string(key(kind))] = value_of(one, kind);
   }
   object["validation_difference"] = candidate.validation_difference;
   object["segments"] = Json::array();
@@ -142,9 +186,16 @@ std::string variant_of(const Comparison& comparison, size_t run) {
 std::string to_json(const Comparison& comparison) {
   const VariantResult& baseline = comparison.variants[comparison.baseline];
   Json object = {{"format", "ssgpt-comparison"},
-                 {"version", 1},
+                 {"version", 2},
                  {"unit", "nats per token"},
+                 {"deciding_outcome", key(kOutcomes.front())},
                  {"baseline", baseline.variant.label}};
+  object["outcomes"] = Json::array();
+  for (const OutcomeKind kind : kOutcomes) {
+    const bool tokens = kind == OutcomeKind::kTokens;
+    object["outcomes"].push_back(
+        {{"name", key(kind)}, {"title", title(kind)}, {"unit", tokens ? "log ratio" : "nats per token"}});
+  }
   object["comparisons"] = Json::array();
   for (const CandidateResult& one : comparison.candidates)
     object["comparisons"].push_back(candidate_json(comparison, one));
@@ -157,6 +208,7 @@ std::string to_json(const Comparison& comparison) {
                       {"tokens", comparison.grid.back().tokens}};
   object["smoothing_steps"] = comparison.smoothing_steps;
   object["target_loss"] = comparison.target_loss;
+  object["common_loss"] = comparison.common_loss;
   object["variants"] = Json::array();
   for (const VariantResult& variant : comparison.variants)
     object["variants"].push_back(variant_json(comparison, variant));

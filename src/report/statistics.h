@@ -1,61 +1,69 @@
-// The statistics of a paired comparison: Student's t, and the error of the mean of an autocorrelated series.
+// The statistics of a paired comparison: Student's t and its power, Holm's correction, and the noise along an
+// autocorrelated curve. Which of them makes a verdict is the business of report/verdict.h.
 #pragma once
 
 #include <cstdint>
 #include <limits>
 #include <optional>
 #include <span>
-#include <string>
-#include <string_view>
 #include <vector>
 
 namespace ssgpt::report {
 
-// P(T <= t) for Student's t with `degrees` > 0 degrees of freedom: through the regularised incomplete beta
-// function (Abramowitz and Stegun, 26.7.1 and 26.5.27).
+// P(T <= t) for Student's t with `degrees` > 0 degrees of freedom (Boost.Math, as all functions of t here).
 double student_cdf(double t, double degrees);
 
 // The t with student_cdf(t, degrees) = probability, for 0 < probability < 1.
 double student_quantile(double probability, double degrees);
 
-enum class Method {
-  kNone,           // too few values for an error
-  kBatchMeans,     // of one pair of runs, from the scatter along the curve
-  kSeedsPaired,    // from the scatter of the differences of runs that share a seed
-  kSeedsUnpaired,  // Welch: seeds differ between the two sides
-};
-std::string_view to_string(Method method);  // "none", "batch means", ...
+// P(|T| >= |t|), the p value of a two-sided test; 0 for an infinite t.
+double two_sided_p(double t, double degrees);
 
-enum class Verdict { kLower, kHigher, kNone };
-std::string_view to_string(Verdict verdict);  // "lower", "higher", "no verdict"
+// The share of repetitions in which a two-sided t test at `level` rejects zero where the true effect is
+// `effect` of its own standard errors: P(|T'| > t(1 - level / 2)), T' of the noncentral t distribution with
+// `degrees` >= 1 and noncentrality `effect` (Johnson, Kotz and Balakrishnan 1995, "Continuous univariate
+// distributions" 2, chapter 31). 0 < level < 1.
+double t_test_power(double effect, double degrees, double level);
 
-// A mean difference, candidate minus baseline, with what is known about its error.
-struct Estimate {
-  double mean = std::numeric_limits<double>::quiet_NaN();  // NaN: nothing was measured
-  int64_t values = 0;                                      // points along the curve, or seeds
-  bool of_seeds = false;                                   // values counts seeds
-  Method method = Method::kNone;
-  double standard_error = 0.0;  // this and the next three: meaningful where method is not kNone
+inline constexpr double kLevel = 0.05;        // of a verdict: the share of false ones where nothing differs
+inline constexpr double kPower = 0.8;         // "in 4 of 5 repetitions"
+inline constexpr int64_t kMostSeeds = 10000;  // seeds_needed looks no further
+
+// The effect, in standard errors of the estimate, that t_test_power finds with probability kPower.
+double detectable_errors(double degrees, double level);
+
+// The fewest pairs of runs, `fewest` or more, with which a paired t test at `level` shows a true difference
+// of `effect` in kPower of repetitions, where the differences of the seeds have the standard deviation
+// `scatter`
+// >= 0. None where kMostSeeds are too few, as for an effect of 0.
+std::optional<int64_t> pairs_needed(double effect, double scatter, double level, int64_t fewest);
+
+// Likewise the runs a side for Welch's test, where the values of the sides have these standard deviations.
+std::optional<int64_t> runs_needed(double effect, double candidate_scatter, double baseline_scatter,
+                                   double level, int64_t fewest);
+
+// The p values of a family of tests, in their order, corrected so that the chance of a single false rejection
+// among them is at most the level: p of rank i times (n - i + 1), made monotone, at most 1 (Holm 1979, "A
+// simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6(2)).
+std::vector<double> holm_corrected(std::span<const double> p);
+
+// The mean of one curve and how uncertain its own noise leaves it. Of the difference between two runs this is
+// not the error of what changed between them: runs that differ in anything drift apart and stay apart, which
+// a single pair cannot show.
+struct CurveNoise {
+  double mean = std::numeric_limits<double>::quiet_NaN();  // NaN: no points
+  int64_t points = 0;
+  bool known = false;           // the next five: too few points otherwise
+  double standard_error = 0.0;  // of the mean
   double degrees_of_freedom = 0.0;
-  double half_width = 0.0;  // of the 95 % interval: t(0.975) standard errors
-  double smallest_detectable =
-      0.0;                        // true difference that 4 of 5 such experiments would show: see complete()
-  int64_t batches = 0;            // kBatchMeans only, as the next two
+  int64_t batches = 0;
   double correlation_time = 1.0;  // in points: 1 + 2 times the sum of the autocorrelations
-  bool diverged = false;          // a run that it is of has a loss that is not finite: no verdict
-  bool correlated = false;        // too few correlation times for an error: the interval is too narrow
-
-  double low() const { return mean - half_width; }
-  double high() const { return mean + half_width; }
-
-  // kLower or kHigher where the 95 % interval lies on one side of zero; kNone otherwise, without an error,
-  // where the points are too correlated for one, or where a run diverged.
-  Verdict verdict() const;
+  bool correlated = false;        // too few correlation times in the curve: the error is too small
 };
 
 // Fewest points along a curve for which batch_means gives an error. Below, five batches are too short and the
-// correlation time too uncertain: of AR(1) noise, 10 to 12 points give false verdicts in 11 to 25 % of cases,
-// not in 5 %.
+// correlation time too uncertain: of AR(1) noise, 10 to 12 points give intervals that miss the mean in 11 to
+// 25 % of cases, not in 5 %.
 inline constexpr int64_t kFewestPoints = 20;
 
 // The mean of `values` (weights: steps that each stands for, > 0) and its error by non-overlapping batch
@@ -66,14 +74,10 @@ inline constexpr int64_t kFewestPoints = 20;
 // from the points' own autocorrelations, summed up to Sokal's automatic window (Sokal 1997, "Monte Carlo
 // methods in statistical mechanics", section 3) with the correction for the mean's estimation (Wolff 2004,
 // "Monte Carlo errors with less errors", Comput. Phys. Commun. 156, eq. 49). Where five batches of three
-// correlation times do not fit, `correlated` is set and there is no verdict. Method kNone below
-// kFewestPoints.
-Estimate batch_means(std::span<const double> values, std::span<const double> weights);
+// correlation times do not fit, `correlated` is set. Not known below kFewestPoints.
+CurveNoise batch_means(std::span<const double> values, std::span<const double> weights);
 
-// From one mean difference a seed, of runs that share it; method kNone below 2 seeds.
-Estimate paired_seeds(std::span<const double> differences);
-
-// Difference of the two sides' means over seeds (Welch 1947); method kNone below 2 seeds on either side.
-Estimate unpaired_seeds(std::span<const double> candidate, std::span<const double> baseline);
+double mean_of(std::span<const double> values);                   // at least one
+double variance_of(std::span<const double> values, double mean);  // unbiased; at least two
 
 }  // namespace ssgpt::report

@@ -2,83 +2,176 @@
 
 #include "core/text.h"
 #include "report/comparison.h"
+#include "report/outcomes.h"
 
 #include <cmath>
+#include <string>
+#include <vector>
 
 #include <fmt/format.h>
 
 namespace ssgpt::report {
 namespace {
 
-std::string interval(const Estimate& estimate) {
-  return fmt::format("95 % interval {:+.4f} to {:+.4f}", estimate.low(), estimate.high());
+// "SSMax minus Softmax", and what an outcome is called in a sentence.
+struct Terms {
+  std::string name;
+  std::string baseline;
+  std::string outcome;  // "training loss"
+  std::string where;    // "over steps 1601 to 2000"
+  std::string unit;     // " nats a token"
+  bool ratio = false;   // the values are differences of logarithms, told in per cent
+
+  std::string value(double difference) const {
+    return ratio ? fmt::format("{:+.1f} %", percent(difference)) : fmt::format("{:+.4f}", difference);
+  }
+  std::string size(double difference) const {
+    return ratio ? fmt::format("{:.1f} %", std::abs(percent(-std::abs(difference))))
+                 : fmt::format("{:.4f}{}", std::abs(difference), unit);
+  }
+  std::string difference(const Estimate& estimate) const {
+    return ratio ? fmt::format("the tokens of {} {} differ by {} from those of {}", name, where,
+                               value(estimate.mean), baseline)
+                 : fmt::format("{} minus {} is {}{} {}", name, baseline, value(estimate.mean), unit, where);
+  }
+};
+
+Terms terms_of(const Comparison& comparison, const CandidateResult& candidate, OutcomeKind kind) {
+  Terms terms;
+  terms.name = comparison.variants[candidate.variant].variant.label;
+  terms.baseline = comparison.variants[comparison.baseline].variant.label;
+  terms.outcome = kind == OutcomeKind::kValidation ? "validation loss" : "training loss";
+  terms.where = fmt::format("over steps {} to {}", comparison.window.first_step, comparison.window.last_step);
+  terms.unit = " nats a token";
+  if (kind == OutcomeKind::kWholeCurve) {
+    terms.outcome = "training loss over the whole curve";
+    terms.where = fmt::format("over all shared steps, {} to {}", comparison.grid.front().first_step,
+                              comparison.grid.back().last_step);
+  }
+  if (kind == OutcomeKind::kTokens) {
+    terms.outcome = "tokens to a shared loss";
+    terms.where = fmt::format("to a smoothed training loss of {:.4f}, which every run reaches,",
+                              comparison.common_loss);
+    terms.unit = "";
+    terms.ratio = true;
+  }
+  return terms;
 }
 
-std::string basis(const Estimate& estimate) {
-  switch (estimate.method) {
-    case Method::kBatchMeans:
-      return fmt::format("{} batch means", estimate.batches);
-    case Method::kSeedsPaired:
-      return fmt::format("{} seeds, paired", estimate.values);
-    case Method::kSeedsUnpaired:
-      return fmt::format("{} seeds a side, unpaired", estimate.values);
-    case Method::kNone:
-      return "";
+std::string p_value(double p) {
+  return p < 0.0001 ? "below 0.0001" : fmt::format("{:.4f}", p);
+}
+
+// "95 % interval -0.0270 to -0.0229, p 0.0003, 4 seeds, paired"
+std::string evidence(const Terms& terms, const Estimate& estimate) {
+  std::string text = fmt::format("95 % interval {} to {}, p {}", terms.value(estimate.low()),
+                                 terms.value(estimate.high()), p_value(estimate.p));
+  if (estimate.family > 1) {
+    text += fmt::format(", corrected for {} candidates after Holm {}", estimate.family,
+                        p_value(estimate.p_corrected));
   }
-  return "";
+  const bool paired = estimate.method == Method::kSeedsPaired;
+  return text + fmt::format(", {} seeds{}", estimate.seeds, paired ? ", paired" : " a side, unpaired");
+}
+
+std::string untested_line(const Terms& terms, const Estimate& estimate, bool paired) {
+  const std::string runs = paired ? estimate.seeds == 1 ? "one pair of runs" : "two pairs of runs"
+                           : estimate.seeds == 1 ? "one run of a side"
+                                                 : "two runs of a side";
+  return fmt::format("No verdict on the {}: {}, from {}. A verdict needs {} seeds or more on each side.",
+                     terms.outcome, terms.difference(estimate), runs, kFewestSeeds);
+}
+
+std::string finding(const Terms& terms, const Estimate& estimate) {
+  const bool lower = estimate.verdict() == Verdict::kLower;
+  if (terms.ratio) {
+    return fmt::format("{} needs {} tokens than {} {} by {} ({}).", terms.name, lower ? "fewer" : "more",
+                       terms.baseline, terms.where, terms.size(estimate.mean), evidence(terms, estimate));
+  }
+  return fmt::format("{} has a {} {} than {}: {}{} {} ({}).", terms.name, to_string(estimate.verdict()),
+                     terms.outcome, terms.baseline, terms.value(estimate.mean), terms.unit, terms.where,
+                     evidence(terms, estimate));
 }
 
 // "SSMax has a lower training loss than Softmax: -0.0123 nats a token over steps 1601 to 2000 (95 % interval
 // ...)."
-std::string verdict_line(const Comparison& comparison, const CandidateResult& candidate,
-                         const Estimate& estimate, const std::string& loss) {
-  const std::string& name = comparison.variants[candidate.variant].variant.label;
-  const std::string& baseline = comparison.variants[comparison.baseline].variant.label;
-  const std::string where =
-      fmt::format("over steps {} to {}", comparison.window.first_step, comparison.window.last_step);
+std::string verdict_line(const Terms& terms, const Estimate& estimate, bool paired) {
   if (std::isnan(estimate.mean)) {
-    return fmt::format("No verdict on the {} loss: {} or {} has no finite loss {}.", loss, name, baseline,
-                       where);
+    return fmt::format("No verdict on the {}: {} or {} has no finite loss {}.", terms.outcome, terms.name,
+                       terms.baseline, terms.where);
   }
-  if (estimate.method == Method::kNone && estimate.of_seeds) {
+  if (!estimate.tested()) return untested_line(terms, estimate, paired);
+  const std::string start =
+      fmt::format("No verdict on the {}: {}", terms.outcome, terms.difference(estimate));
+  if (estimate.diverged || estimate.missing > 0) {
+    return fmt::format("{} over what is finite ({}), which leaves out where a run diverged.", start,
+                       evidence(terms, estimate));
+  }
+  if (estimate.lost_to_correction()) {
     return fmt::format(
-        "No verdict on the {} loss: {} minus {} is {:+.4f} nats a token {}, from one seed with a finite "
-        "loss; "
-        "a second seed is missing for an error between seeds.",
-        loss, name, baseline, estimate.mean, where);
+        "{} ({}). Its interval by itself excludes zero, but of {} candidates one may do so by chance: the "
+        "corrected p decides.",
+        start, evidence(terms, estimate), estimate.family);
   }
-  if (estimate.method == Method::kNone) {
-    return fmt::format(
-        "No verdict on the {} loss: {} minus {} is {:+.4f} nats a token {}, but {} point{} there {} too few "
-        "for an error "
-        "({} are needed).",
-        loss, name, baseline, estimate.mean, where, estimate.values, estimate.values == 1 ? "" : "s",
-        estimate.values == 1 ? "is" : "are", kFewestPoints);
+  if (estimate.verdict() == Verdict::kNone)
+    return fmt::format("{}, which chance alone could give ({}).", start, evidence(terms, estimate));
+  return finding(terms, estimate);
+}
+
+std::string seeds_text(const std::optional<int64_t>& seeds) {
+  return seeds ? fmt::format("{} seeds", *seeds) : fmt::format("more than {} seeds", kMostSeeds);
+}
+
+std::string at_level(const Estimate& estimate) {
+  return estimate.family > 1 ? fmt::format(" at the level that {} candidates leave to one, {:.1f} %",
+                                           estimate.family, 100.0 * estimate.level())
+                             : std::string();
+}
+
+// What the seeds at hand could have shown, and how many would show the difference found; of a difference from
+// one or two pairs, how far the noise of its curve alone moves it.
+void add_power_lines(const Terms& terms, const Estimate& estimate, const CurveNoise& noise, bool paired,
+                     std::vector<std::string>& lines) {
+  if (estimate.tested()) {
+    lines.push_back(
+        fmt::format("The smallest difference that these seeds could have shown is about {}: a true one of "
+                    "that size is found in "
+                    "4 of 5 repetitions{}. One of the size found, {}, would take {}.",
+                    terms.size(estimate.smallest_detectable), at_level(estimate), terms.size(estimate.mean),
+                    seeds_text(estimate.seeds_needed)));
+    return;
   }
-  if (estimate.diverged) {
-    return fmt::format(
-        "No verdict on the {} loss: over what is finite, {} minus {} is {:+.4f} nats a token {} ({}, {}), "
-        "which "
-        "leaves out where a run diverged.",
-        loss, name, baseline, estimate.mean, where, interval(estimate), basis(estimate));
+  if (noise.known) {
+    lines.push_back(fmt::format(
+        "The noise along the curve of {} is {:.4f} nats (standard error of {} batch means{}). It is not the "
+        "error of "
+        "the difference: the variance between seeds, often several times as much, is not in it.",
+        paired && estimate.seeds == 1 ? "this one pair" : "this difference", noise.standard_error,
+        noise.batches, noise.correlated ? ", too small, for the difference drifts through the window" : ""));
+  } else {
+    lines.push_back(fmt::format(
+        "{} point{} in the window {} too few to tell the noise along the curve ({} are needed).",
+        noise.points, noise.points == 1 ? "" : "s", noise.points == 1 ? "is" : "are", kFewestPoints));
   }
-  if (estimate.correlated) {
-    return fmt::format(
-        "No verdict on the {} loss: {} minus {} is {:+.4f} nats a token {}, but it drifts or is correlated "
-        "over about {:.0f} of the {} points there, too many for an error ({} is too narrow). A longer "
-        "--window or more seeds help.",
-        loss, name, baseline, estimate.mean, where, estimate.correlation_time, estimate.values,
-        interval(estimate));
+  if (estimate.mean == 0.0) return;
+  if (estimate.seeds >= 2) {
+    lines.push_back(fmt::format(
+        "As a rough guess from two seeds, whose {} by a standard deviation of {:.4f}, a difference of "
+        "this size would be found in 4 of 5 repetitions by {}{}.",
+        paired ? "differences scatter" : "losses scatter", estimate.scatter,
+        seeds_text(estimate.seeds_needed), at_level(estimate)));
+    return;
   }
-  if (estimate.verdict() == Verdict::kNone) {
-    return fmt::format(
-        "No verdict on the {} loss: {} minus {} is {:+.4f} nats a token {}, which chance alone could give "
-        "({}, {}).",
-        loss, name, baseline, estimate.mean, where, interval(estimate), basis(estimate));
-  }
-  return fmt::format("{} has a {} {} loss than {}: {:+.4f} nats a token {} ({}, {}).", name,
-                     to_string(estimate.verdict()), loss, baseline, estimate.mean, where, interval(estimate),
-                     basis(estimate));
+  const auto scatter = [&](int64_t seeds) {
+    return largest_scatter(estimate.mean, seeds, estimate.level());
+  };
+  lines.push_back(fmt::format(
+      "How far seeds scatter is not known from one: {} are needed at least. {} seeds would show a difference "
+      "of this "
+      "size in 4 of 5 repetitions{} where the differences between seeds have a standard deviation of up to "
+      "{:.4f}, "
+      "5 where up to {:.4f}, 10 where up to {:.4f}.",
+      kFewestSeeds, kFewestSeeds, at_level(estimate), scatter(kFewestSeeds), scatter(5), scatter(10)));
 }
 
 // "the training loss is not finite at 3 of the 80 points of the window"
@@ -110,6 +203,14 @@ std::string tokens_line(const Comparison& comparison, const CandidateResult& can
       change <= 0.0 ? "fewer" : "more");
 }
 
+void add_last_validation(const Comparison& comparison, const CandidateResult& candidate,
+                         std::vector<std::string>& lines) {
+  if (comparison.validation_steps.empty() || !std::isfinite(candidate.validation_difference.back())) return;
+  lines.push_back(
+      fmt::format("At the last shared validation, step {}, the validation loss differs by {:+.4f}.",
+                  comparison.validation_steps.back(), candidate.validation_difference.back()));
+}
+
 }  // namespace
 
 std::string divergence_statement(const Comparison& comparison, const CandidateResult& candidate) {
@@ -135,31 +236,32 @@ std::vector<std::string> summarize(const Comparison& comparison, const Candidate
   std::vector<std::string> lines;
   if (candidate.diverged)
     lines.push_back(fmt::format("No verdict: {}.", divergence_statement(comparison, candidate)));
+  const bool paired = !candidate.seeds.empty();
   if (candidate.verdict == Verdict::kNone && candidate.training.verdict() != Verdict::kNone) {
     lines.push_back("No verdict: training and validation loss point in opposite directions.");
   }
-  lines.push_back(verdict_line(comparison, candidate, candidate.training, "training"));
-  if (candidate.training.method != Method::kNone && !candidate.training.correlated && !candidate.diverged) {
-    lines.push_back(
-        fmt::format("The smallest difference that this experiment could have shown is about {:.4f} nats (a "
-                    "true difference of "
-                    "that size is found in 4 of 5 repetitions).",
-                    candidate.training.smallest_detectable));
-  }
-  if (candidate.validation)
-    lines.push_back(verdict_line(comparison, candidate, *candidate.validation, "validation"));
-  if (!comparison.validation_steps.empty() && std::isfinite(candidate.validation_difference.back())) {
-    lines.push_back(
-        fmt::format("At the last shared validation, step {}, the validation loss differs by {:+.4f}.",
-                    comparison.validation_steps.back(), candidate.validation_difference.back()));
+  for (const OutcomeKind kind : kOutcomes) {
+    const Estimate* estimate = estimate_of(candidate, kind);
+    if (estimate == nullptr) continue;
+    const Terms terms = terms_of(comparison, candidate, kind);
+    if (kind == OutcomeKind::kTraining || estimate->tested() || std::isnan(estimate->mean)) {
+      lines.push_back(verdict_line(terms, *estimate, paired));
+    } else {
+      lines.push_back(
+          fmt::format("Likewise without a verdict, {}: {}.", terms.outcome, terms.difference(*estimate)));
+    }
+    if (kind == OutcomeKind::kTraining && !candidate.diverged && !std::isnan(estimate->mean))
+      add_power_lines(terms, *estimate, candidate.training_noise, paired, lines);
+    if (kind == OutcomeKind::kValidation || (kind == OutcomeKind::kTraining && !candidate.validation))
+      add_last_validation(comparison, candidate, lines);
   }
   if (const std::string line = tokens_line(comparison, candidate); !line.empty() && !candidate.diverged)
     lines.push_back(line);
-  if (candidate.training.method == Method::kBatchMeans) {
+  if (candidate.training.tested()) {
     lines.push_back(
-        "One pair of runs: the variance between seeds is not in this error, so another seed may give another "
-        "difference. "
-        "Train each side with more seeds to learn how much.");
+        "The training loss over the window decides. The others are further outcomes, each with a test of its "
+        "own at "
+        "5 %: of several, one may differ by chance.");
   }
   return lines;
 }

@@ -1,4 +1,5 @@
 #include "core/text.h"
+#include "report/outcomes.h"
 #include "report/output.h"
 #include "report/text_table.h"
 
@@ -37,26 +38,92 @@ std::string steps(int64_t first, int64_t last) {
   return fmt::format("{}..{}", first, last);
 }
 
-Row estimate_row(const std::string& name, const Estimate& estimate) {
-  const bool known = estimate.method != Method::kNone;
-  return {name,
-          difference(estimate.mean),
-          known ? fmt::format("{:.4f}", estimate.standard_error) : "-",
-          known ? fmt::format("{:+.4f} .. {:+.4f}", estimate.low(), estimate.high()) : "-",
-          known ? fmt::format("{:.4f}", estimate.smallest_detectable) : "-",
-          fmt::format("{}", to_string(estimate.verdict()))};
+// An outcome's differences as text: nats a token, or per cent of the baseline's tokens.
+std::string outcome_value(OutcomeKind kind, double value) {
+  if (!std::isfinite(value)) return "-";
+  return kind == OutcomeKind::kTokens ? fmt::format("{:+.1f} %", percent(value)) : difference(value);
+}
+std::string outcome_size(OutcomeKind kind, double value) {
+  return kind == OutcomeKind::kTokens ? fmt::format("{:.1f} %", std::abs(percent(-value)))
+                                      : fmt::format("{:.4f}", value);
+}
+
+std::string p_text(double p) {
+  return p < 0.0001 ? "<0.0001" : fmt::format("{:.4f}", p);
+}
+
+std::string short_title(OutcomeKind kind) {
+  return kind == OutcomeKind::kWholeCurve ? "whole curve" : std::string(key(kind));
+}
+
+// Which columns there are: the correction where there is a family, the noise where there is no test.
+struct Columns {
+  bool corrected = false;
+  bool noise = false;
+};
+
+Row estimate_row(const std::string& name, OutcomeKind kind, const Estimate& estimate, const CurveNoise* noise,
+                 const Columns& columns) {
+  const bool tested = estimate.tested();
+  Row row = {name, fmt::format("{}", estimate.seeds), outcome_value(kind, estimate.mean)};
+  const auto add = [&](bool known, const std::string& text) {
+    row.push_back(known ? text : "-");
+  };
+  if (columns.noise)
+    add(!tested && noise && noise->known, noise ? fmt::format("{:.4f}", noise->standard_error) : "");
+  add(tested, outcome_size(kind, estimate.standard_error));
+  add(tested,
+      fmt::format("{} .. {}", outcome_value(kind, estimate.low()), outcome_value(kind, estimate.high())));
+  add(tested, p_text(estimate.p));
+  if (columns.corrected) add(tested && estimate.family > 1, p_text(estimate.p_corrected));
+  add(tested, outcome_size(kind, estimate.smallest_detectable));
+  const std::string most = fmt::format(">{}", kMostSeeds);
+  add(estimate.method != Method::kNone,
+      estimate.seeds_needed ? fmt::format("{}", *estimate.seeds_needed) : most);
+  row.push_back(std::string(to_string(estimate.verdict())));
+  return row;
 }
 
 std::string differences_table(const Comparison& comparison) {
-  std::vector<Row> rows = {{fmt::format("minus {}", comparison.variants[comparison.baseline].variant.label),
-                            "mean", "std. error", "95 % interval", "detectable", "verdict"}};
+  Columns columns;
+  for (const CandidateResult& one : comparison.candidates) {
+    columns.corrected |= one.training.family > 1 && one.training.tested();
+    columns.noise |= !one.training.tested();
+  }
+  Row head = {fmt::format("minus {}", comparison.variants[comparison.baseline].variant.label), "seeds",
+              "mean"};
+  if (columns.noise) head.push_back("curve's noise");
+  for (const char* name : {"std. error", "95 % interval", "p"}) head.push_back(name);
+  if (columns.corrected) head.push_back("p, Holm");
+  for (const char* name : {"detectable", "seeds needed", "verdict"}) head.push_back(name);
+  std::vector<Row> rows = {head};
   for (const CandidateResult& one : comparison.candidates) {
     const std::string& name = comparison.variants[one.variant].variant.label;
-    rows.push_back(estimate_row(name + ", training", one.training));
-    if (one.validation) rows.push_back(estimate_row(name + ", validation", *one.validation));
+    for (const OutcomeKind kind : kOutcomes) {
+      const CurveNoise* noise = kind == OutcomeKind::kTraining     ? &one.training_noise
+                                : kind == OutcomeKind::kValidation ? &one.validation_noise
+                                                                   : nullptr;
+      if (const Estimate* estimate = estimate_of(one, kind))
+        rows.push_back(
+            estimate_row(fmt::format("{}, {}", name, short_title(kind)), kind, *estimate, noise, columns));
+    }
   }
-  return fmt::format("Difference in nats a token over steps {}\n{}",
-                     steps(comparison.window.first_step, comparison.window.last_step), aligned(rows));
+  std::string text = fmt::format(
+      "Difference in nats a token: training (decides the verdict) and validation over steps {}, whole curve "
+      "over all "
+      "steps {};\ntokens: change in per cent of those to a smoothed training loss of {}, which every run "
+      "reaches\n{}",
+      steps(comparison.window.first_step, comparison.window.last_step),
+      steps(comparison.grid.front().first_step, comparison.grid.back().last_step),
+      loss(comparison.common_loss), aligned(rows));
+  if (columns.corrected)
+    text +=
+        "  p, Holm: corrected within each outcome for the number of candidates; the verdict follows it.\n";
+  if (columns.noise)
+    text +=
+        "  curve's noise: the standard error of one difference along its curve, without what seeds "
+        "scatter.\n";
+  return text;
 }
 
 std::string variants_table(const Comparison& comparison) {
@@ -109,11 +176,13 @@ std::string validation_table(const Comparison& comparison) {
 }
 
 std::string seeds_table(const CandidateResult& candidate) {
-  std::vector<Row> rows = {{"seed", "training", "validation"}};
+  std::vector<Row> rows = {{"seed"}};
+  for (const OutcomeKind kind : kOutcomes) rows.front().push_back(short_title(kind));
   for (const SeedDifference& one : candidate.seeds) {
-    rows.push_back({fmt::format("{}", one.seed), difference(one.training), difference(one.validation)});
+    Row& row = rows.emplace_back(Row{fmt::format("{}", one.seed)});
+    for (const OutcomeKind kind : kOutcomes) row.push_back(outcome_value(kind, value_of(one, kind)));
   }
-  return fmt::format("Difference over the window by seed\n{}", aligned(rows));
+  return fmt::format("Difference by seed\n{}", aligned(rows));
 }
 
 std::string settings_table(const Comparison& comparison, const CandidateResult& candidate) {

@@ -71,15 +71,17 @@ TEST_F(ComparabilityTest, OfUnpairedSeedsADivergedOneCountsToo) {
   const Comparison result =
       compare({.runs = {write_run(root_ / "a1", curve(kSoftmax, 1, 0.0, 1)),
                         write_run(root_ / "a2", curve(kSoftmax, 2, 0.0, 2)),
+                        write_run(root_ / "a3", curve(kSoftmax, 6, 0.0, 6)),
                         write_run(root_ / "b3", curve(kSsmax, 3, -3.0, 3)),
                         write_run(root_ / "b4", curve(kSsmax, 4, -3.0, 4)),
+                        write_run(root_ / "b6", curve(kSsmax, 7, -3.0, 7)),
                         write_run(root_ / "b5", broken_from(1, curve(kSsmax, 5, 0, 5)))},
                .baseline = {},
                .window = {}});
   const CandidateResult& one = result.candidates.at(0);
   EXPECT_LT(one.training.high(), 0.0);
   EXPECT_EQ(one.verdict, Verdict::kNone);
-  EXPECT_THAT(one.summary.front(), HasSubstr("SSMax diverged in 1 of 3 seeds"));
+  EXPECT_THAT(one.summary.front(), HasSubstr("SSMax diverged in 1 of 4 seeds"));
 }
 
 TEST_F(ComparabilityTest, ADivergedValidationTakesTheVerdictAway) {

@@ -2,7 +2,9 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -21,7 +23,15 @@ TEST(StudentT, QuantilesMatchTables) {
   EXPECT_NEAR(student_quantile(0.995, 30), 2.750, 5e-4);
   EXPECT_NEAR(student_quantile(0.025, 19), -2.093, 5e-4);
   EXPECT_NEAR(student_quantile(0.975, 1e6), 1.960, 5e-4);
-  EXPECT_EQ(student_quantile(0.5, 7) < 1e-9, true);
+  EXPECT_NEAR(student_quantile(0.5, 7), 0.0, 1e-9);
+}
+
+// The critical values of the same tables are those of the two-sided p.
+TEST(StudentT, TwoSidedPMatchesTables) {
+  EXPECT_NEAR(two_sided_p(2.776, 4), 0.05, 5e-5);
+  EXPECT_NEAR(two_sided_p(-3.169, 10), 0.01, 5e-5);
+  EXPECT_EQ(two_sided_p(0.0, 5), 1.0);
+  EXPECT_EQ(two_sided_p(std::numeric_limits<double>::infinity(), 5), 0.0);
 }
 
 TEST(StudentT, CdfOfOneDegreeIsCauchys) {
@@ -47,18 +57,32 @@ std::vector<double> ar1(std::mt19937_64& random, size_t count, double phi, doubl
 
 struct Tally {
   double covered = 0;  // share of the repetitions whose interval holds the true mean
-  double lower = 0;
+  double lower = 0;    // or lies below zero, or above
   double higher = 0;
 };
+
+// What the interval of one curve's noise would say, taken for a verdict.
+double half_width(const CurveNoise& noise) {
+  return noise.known ? student_quantile(0.975, noise.degrees_of_freedom) * noise.standard_error : 0.0;
+}
+double low(const CurveNoise& noise) {
+  return noise.mean - half_width(noise);
+}
+double high(const CurveNoise& noise) {
+  return noise.mean + half_width(noise);
+}
+bool usable(const CurveNoise& noise) {
+  return noise.known && !noise.correlated;
+}
 
 Tally repeat(size_t count, double phi, double mean, int repetitions, uint64_t seed) {
   std::mt19937_64 random(seed);
   Tally tally;
   for (int i = 0; i < repetitions; ++i) {
-    const Estimate estimate = batch_means(ar1(random, count, phi, mean), ones(count));
-    tally.covered += estimate.low() <= mean && mean <= estimate.high();
-    tally.lower += estimate.verdict() == Verdict::kLower;
-    tally.higher += estimate.verdict() == Verdict::kHigher;
+    const CurveNoise noise = batch_means(ar1(random, count, phi, mean), ones(count));
+    tally.covered += low(noise) <= mean && mean <= high(noise);
+    tally.lower += usable(noise) && high(noise) < 0.0;
+    tally.higher += usable(noise) && low(noise) > 0.0;
   }
   tally.covered /= repetitions;
   tally.lower /= repetitions;
@@ -100,7 +124,7 @@ TEST(BatchMeans, ThePlainErrorOfIndependentValuesWouldBeTooSmall) {
   EXPECT_LT(static_cast<double>(covered) / kRepetitions, 0.80);
 }
 
-TEST(BatchMeans, NoDifferenceGivesNoVerdictAtTheNominalRate) {
+TEST(BatchMeans, IntervalsExcludeAMeanOfZeroAtTheNominalRate) {
   const Tally tally = repeat(400, 0.3, 0.0, kRepetitions, 5);
   EXPECT_NEAR(tally.lower, 0.025, 3 * std::sqrt(0.025 * 0.975 / kRepetitions) + 0.005);
   EXPECT_NEAR(tally.higher, 0.025, 3 * std::sqrt(0.025 * 0.975 / kRepetitions) + 0.005);
@@ -115,25 +139,22 @@ TEST(BatchMeans, AKnownDifferenceIsFound) {
 
 TEST(BatchMeans, TheSmallestDetectableDifferenceIsFoundInFourOfFiveRepetitions) {
   // Of 20 independent batches of 20 values each the error is 1 / sqrt(400) = 0.05 for certain.
-  const double detectable = (student_quantile(0.975, 19) + student_quantile(0.80, 19)) * 0.05;
-  const Tally tally = repeat(400, 0.0, -detectable, kRepetitions, 7);
-  // Bloom's multiplier takes the error as known; with 19 degrees of freedom that moves the power by under a
-  // point.
-  EXPECT_NEAR(tally.lower, 0.80, 3 * std::sqrt(0.8 * 0.2 / kRepetitions) + 0.01);
+  const Tally tally = repeat(400, 0.0, -0.05 * detectable_errors(19, 0.05), kRepetitions, 7);
+  EXPECT_NEAR(tally.lower, 0.80, 3 * std::sqrt(0.8 * 0.2 / kRepetitions));
 }
 
 TEST(BatchMeans, EqualsTheFormulaByHand) {
   // 20 points in 5 batches of 4: means 1.5, 3.5, 2, 6, 4.
   const std::vector<double> values = {0, 3, 0, 3, 2, 5, 2, 5, 0, 4, 0, 4, 9, 3, 8, 4, 6, 2, 6, 2};
-  const Estimate estimate = batch_means(values, ones(20));
+  const CurveNoise noise = batch_means(values, ones(20));
   // Neighbours are unlike: the sum of their products is below zero.
-  EXPECT_EQ(estimate.correlation_time, 1.0);
-  EXPECT_EQ(estimate.method, Method::kBatchMeans);
-  EXPECT_EQ(estimate.batches, 5);
-  EXPECT_DOUBLE_EQ(estimate.mean, 3.4);
+  EXPECT_EQ(noise.correlation_time, 1.0);
+  EXPECT_TRUE(noise.known);
+  EXPECT_EQ(noise.batches, 5);
+  EXPECT_DOUBLE_EQ(noise.mean, 3.4);
   const double variance = (1.9 * 1.9 + 0.1 * 0.1 + 1.4 * 1.4 + 2.6 * 2.6 + 0.6 * 0.6) / 4;
-  EXPECT_NEAR(estimate.standard_error, std::sqrt(variance / 5), 1e-12);
-  EXPECT_NEAR(estimate.half_width, 2.7764451 * std::sqrt(variance / 5), 1e-6);
+  EXPECT_NEAR(noise.standard_error, std::sqrt(variance / 5), 1e-12);
+  EXPECT_NEAR(half_width(noise), 2.7764451 * std::sqrt(variance / 5), 1e-6);
 }
 
 TEST(BatchMeans, WeighsPointsByTheirSteps) {
@@ -144,19 +165,18 @@ TEST(BatchMeans, WeighsPointsByTheirSteps) {
   EXPECT_DOUBLE_EQ(batch_means(values, weights).mean, (11 * 10.0 + 5.0 * 30.0) / 140.0);
 }
 
-TEST(BatchMeans, TooFewPointsGiveAMeanWithoutAnErrorOrVerdict) {
+TEST(BatchMeans, TooFewPointsGiveAMeanWithoutAnError) {
   const std::vector<double> values(19, -1.0);
-  const Estimate estimate = batch_means(values, ones(19));
-  EXPECT_EQ(estimate.mean, -1.0);
-  EXPECT_EQ(estimate.method, Method::kNone);
-  EXPECT_EQ(estimate.verdict(), Verdict::kNone);
+  const CurveNoise noise = batch_means(values, ones(19));
+  EXPECT_EQ(noise.mean, -1.0);
+  EXPECT_FALSE(noise.known);
   EXPECT_TRUE(std::isnan(batch_means({}, {}).mean));
 }
 
-// A true difference of zero behind noise whose correlation falls by e over `time` points: 5 % of verdicts are
-// wrong by design, none must be where the window is too short to tell. The estimated correlation time is
+// A true mean of zero behind noise whose correlation falls by e over `time` points: 5 % of intervals miss it
+// by design, and where the window is too short to tell, that is said. The estimated correlation time is
 // itself uncertain, which costs up to a point more.
-TEST(BatchMeans, CorrelatedNoiseGivesNoMoreFalseVerdictsThanTheLevel) {
+TEST(BatchMeans, CorrelatedNoiseExcludesAMeanOfZeroNoMoreOftenThanTheLevel) {
   for (const size_t count : {size_t{20}, size_t{60}, size_t{300}}) {
     for (const int time : {0, 1, 2, 5, 20}) {
       const double phi = time == 0 ? 0.0 : std::exp(-1.0 / time);
@@ -168,14 +188,14 @@ TEST(BatchMeans, CorrelatedNoiseGivesNoMoreFalseVerdictsThanTheLevel) {
 
 // Twelve points of AR(1) noise cannot tell their own correlation time: they would be wrong in up to a quarter
 // of cases.
-TEST(BatchMeans, ADozenPointsNeverGiveAVerdict) {
+TEST(BatchMeans, ADozenPointsNeverGiveAnError) {
   for (const size_t count : {size_t{10}, size_t{12}, size_t{19}}) {
     const Tally tally = repeat(count, std::exp(-0.5), -100.0, 100, count);
     EXPECT_EQ(tally.lower + tally.higher, 0.0) << count << " points";
   }
 }
 
-TEST(BatchMeans, WhiteNoiseKeepsItsVerdicts) {
+TEST(BatchMeans, WhiteNoiseIsNotTakenForCorrelated) {
   // 60 points: the error is 0.13, and 1.0 is over seven of these.
   EXPECT_GT(repeat(60, 0.0, -1.0, 1000, 9).lower, 0.98);
 }
@@ -189,38 +209,111 @@ TEST(BatchMeans, AWindowOfFewCorrelationTimesMostlySaysSo) {
   EXPECT_GT(correlated, 450);
 }
 
-TEST(BatchMeans, ALinearDriftGetsAWarningAndNoVerdict) {
+TEST(BatchMeans, ALinearDriftIsSaidToBeCorrelated) {
   for (const size_t count : {size_t{60}, size_t{300}}) {
     std::mt19937_64 random(8);
     std::vector<double> values = ar1(random, count, 0.0, 2.0);
     for (size_t i = 0; i < count; ++i) values[i] += 8.0 * static_cast<double>(i) / static_cast<double>(count);
-    const Estimate drifting = batch_means(values, ones(count));
+    const CurveNoise drifting = batch_means(values, ones(count));
     EXPECT_TRUE(drifting.correlated) << count;
-    EXPECT_GT(drifting.low(), 0.0) << count;  // by its interval alone there would be one
-    EXPECT_EQ(drifting.verdict(), Verdict::kNone) << count;
+    EXPECT_GT(low(drifting), 0.0) << count;  // by its interval alone it would not be zero
     EXPECT_EQ(drifting.batches, 5) << count;
   }
 }
 
-TEST(Seeds, PairedEqualsTheTTestByHand) {
-  const Estimate estimate = paired_seeds(std::vector<double>{-0.02, -0.01, -0.03});
-  EXPECT_NEAR(estimate.mean, -0.02, 1e-15);
-  EXPECT_NEAR(estimate.standard_error, 0.01 / std::sqrt(3.0), 1e-15);
-  EXPECT_NEAR(estimate.half_width, 4.302653 * 0.01 / std::sqrt(3.0), 1e-7);  // t of 2 degrees
-  EXPECT_EQ(estimate.verdict(), Verdict::kNone);                             // 0.0248 on either side
-  EXPECT_EQ(paired_seeds(std::vector<double>{1.0}).method, Method::kNone);
+// By the definition of the noncentral t, (Z + effect) / sqrt(chi2 / degrees), integrated with scipy 1.17's
+// quad over the chi distribution: chi.pdf(x) (norm.sf(c x / sqrt(degrees) - effect) + norm.cdf(-c x /
+// sqrt(degrees) - effect)) with c = t.ppf(1 - level / 2); to 8 decimals.
+TEST(Power, MatchesItsDefinition) {
+  EXPECT_NEAR(t_test_power(2.0, 2, 0.05), 0.21830707, 1e-8);
+  EXPECT_NEAR(t_test_power(3.5, 3, 0.05), 0.65164966, 1e-8);
+  EXPECT_NEAR(t_test_power(5.0, 3, 0.05), 0.89860594, 1e-8);
+  EXPECT_NEAR(t_test_power(-2.8, 9, 0.05), 0.70330001, 1e-8);
+  EXPECT_NEAR(t_test_power(1.0, 19, 0.05), 0.15808775, 1e-8);
+  EXPECT_NEAR(t_test_power(3.0, 33, 0.05), 0.82937567, 1e-8);
+  EXPECT_NEAR(t_test_power(4.0, 4, 0.0125), 0.50337634, 1e-8);
+  EXPECT_NEAR(t_test_power(6.0, 7, 0.01), 0.97091798, 1e-8);
 }
 
-TEST(Seeds, UnpairedEqualsWelchByHand) {
-  const std::vector<double> candidate = {3.0, 3.2, 3.4};
-  const std::vector<double> baseline = {4.0, 4.1};
-  const Estimate estimate = unpaired_seeds(candidate, baseline);
-  const double a = 0.04 / 3;
-  const double b = 0.005 / 2;
-  EXPECT_NEAR(estimate.mean, -0.85, 1e-12);
-  EXPECT_NEAR(estimate.standard_error, std::sqrt(a + b), 1e-12);
-  EXPECT_NEAR(estimate.degrees_of_freedom, (a + b) * (a + b) / (a * a / 2 + b * b), 1e-9);
-  EXPECT_EQ(estimate.verdict(), Verdict::kLower);
+TEST(Power, OfNothingIsTheLevelAndOfAHugeEffectIsOne) {
+  EXPECT_NEAR(t_test_power(0.0, 5, 0.05), 0.05, 1e-12);
+  EXPECT_NEAR(t_test_power(40.0, 2, 0.05), 1.0, 1e-12);
+  EXPECT_EQ(t_test_power(1e6, 2, 0.05), 1.0);
+}
+
+// The roots of the same integral, by scipy's brentq.
+TEST(Power, DetectableErrorsMatchTheDefinition) {
+  EXPECT_NEAR(detectable_errors(2, 0.05), 5.6534893, 1e-6);
+  EXPECT_NEAR(detectable_errors(3, 0.05), 4.2558987, 1e-6);
+  EXPECT_NEAR(detectable_errors(9, 0.05), 3.1496329, 1e-6);
+  EXPECT_NEAR(detectable_errors(19, 0.05), 2.9535849, 1e-6);
+  EXPECT_NEAR(detectable_errors(3, 0.025), 5.4320563, 1e-6);
+  EXPECT_NEAR(detectable_errors(2, 0.01), 12.6784254, 1e-6);
+  EXPECT_NEAR(detectable_errors(1e6, 0.05), 1.959964 + 0.841621, 1e-4);  // of a known error
+}
+
+// The table of docs/statistics.md. For Cohen's d of 0.2, 0.5, 0.8 and 1 it is G*Power's (Faul et al. 2007,
+// two dependent means, two-sided 5 %, power 0.8): 199, 34, 15, 10. The others are from the integral above.
+TEST(SeedsNeeded, MatchesTables) {
+  const std::vector<std::pair<double, int64_t>> table = {{4.0, 3},  {3.0, 4},  {2.0, 5},  {1.5, 6},
+                                                         {1.2, 8},  {1.0, 10}, {0.8, 15}, {0.6, 24},
+                                                         {0.5, 34}, {0.3, 90}, {0.2, 199}};
+  for (const auto& [ratio, pairs] : table)
+    EXPECT_EQ(pairs_needed(-0.01 * ratio, 0.01, 0.05, 3), pairs) << ratio;
+  // The level that two candidates leave to one.
+  EXPECT_EQ(pairs_needed(2.0, 1.0, 0.025, 3), 6);
+  EXPECT_EQ(pairs_needed(0.5, 1.0, 0.025, 3), 41);
+}
+
+TEST(SeedsNeeded, OfExtremesIsTheFewestOrNone) {
+  EXPECT_EQ(pairs_needed(0.1, 0.0, 0.05, 3), 3);
+  EXPECT_FALSE(pairs_needed(0.0, 0.1, 0.05, 3).has_value());
+  EXPECT_FALSE(pairs_needed(0.0, 0.0, 0.05, 3).has_value());
+  EXPECT_FALSE(pairs_needed(1e-4, 1.0, 0.05, 3).has_value());
+}
+
+// Two sides of equal scatter: G*Power's two independent means, d = 1 and d = 0.8: 17 and 26 a side.
+TEST(SeedsNeeded, UnpairedMatchesTables) {
+  EXPECT_EQ(runs_needed(1.0, 1.0, 1.0, 0.05, 3), 17);
+  EXPECT_EQ(runs_needed(0.8, 1.0, 1.0, 0.05, 3), 26);
+  // A side without scatter leaves a test of the other: 10 of d = 1.
+  EXPECT_EQ(runs_needed(1.0, 1.0, 0.0, 0.05, 3), 10);
+}
+
+// The share of 20,000 experiments that a t test by hand believes: its standard deviation is 0.28 points.
+TEST(SeedsNeeded, IsTheFewestThatShowsTheEffectInFourOfFiveExperiments) {
+  const auto share = [](int64_t pairs) {
+    std::mt19937_64 random(11);
+    std::normal_distribution<double> difference(1.5, 1.0);
+    const double critical = student_quantile(0.975, static_cast<double>(pairs - 1));
+    int found = 0;
+    for (int experiment = 0; experiment < 20000; ++experiment) {
+      double sum = 0.0;
+      double square = 0.0;
+      for (int64_t i = 0; i < pairs; ++i) {
+        const double value = difference(random);
+        sum += value;
+        square += value * value;
+      }
+      const double n = static_cast<double>(pairs);
+      const double error = std::sqrt((square - sum * sum / n) / (n - 1.0) / n);
+      found += std::abs(sum / n) > critical * error;
+    }
+    return found / 20000.0;
+  };
+  const int64_t needed = pairs_needed(1.5, 1.0, 0.05, 3).value();
+  EXPECT_GT(share(needed), 0.80 - 0.0085);
+  EXPECT_LT(share(needed - 1), 0.80);
+}
+
+// 0.005 x 4, 0.01 x 3, 0.03 x 2, and 0.04 x 1, which is raised to the 0.06 before it.
+TEST(Holm, EqualsTheProcedureByHand) {
+  const std::vector<double> corrected = holm_corrected(std::vector<double>{0.01, 0.04, 0.03, 0.005});
+  const std::vector<double> expected = {0.03, 0.06, 0.06, 0.02};
+  for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(corrected.at(i), expected.at(i), 1e-15) << i;
+  EXPECT_EQ(holm_corrected(std::vector<double>{0.02}), std::vector<double>{0.02});
+  EXPECT_EQ(holm_corrected(std::vector<double>{0.6, 0.7}), (std::vector<double>{1.0, 1.0}));
+  EXPECT_TRUE(holm_corrected({}).empty());
 }
 
 }  // namespace

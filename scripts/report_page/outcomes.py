@@ -1,0 +1,168 @@
+"""The figures that are judged over seeds: each seed's difference as a dot, and a table of all outcomes."""
+
+import math
+
+from report_page.charts import number, ticks
+from report_page.elements import esc, p_value, plain, section, signed, table
+
+WORDS = {"lower": "lower", "higher": "higher", "no verdict": "none"}
+
+
+def as_percent(log_ratio):
+    return None if log_ratio is None else 100 * math.expm1(log_ratio)
+
+
+def shown(name):
+    """(value in the unit that is shown, as text) of an outcome."""
+    if name == "tokens":
+        return as_percent, lambda v: "–" if v is None else f"{signed(v, 1)}&nbsp;%"
+    return (lambda v: v), signed
+
+
+def values_of(one, name):
+    """The seeds' differences; where the sides share no seed and are too few for an interval, that of their means."""
+    estimate = one[name]
+    seeds = [s[name] for s in one["seeds"] if s[name] is not None]
+    if not one["seeds"] and estimate and estimate["low"] is None and estimate["mean_difference"] is not None:
+        seeds = [estimate["mean_difference"]]
+    return seeds
+
+
+class Axis:
+    """Places on a common axis in per cent of its width, for values of one outcome in all of its rows."""
+
+    def __init__(self, rows, name):
+        self.convert, self.text = shown(name)
+        numbers = [0.0]
+        for one in rows:
+            numbers += [self.convert(v) for v in values_of(one, name)]
+            numbers += [self.convert(one[name][k]) for k in ("low", "high") if one[name][k] is not None]
+        room = 0.08 * (max(numbers) - min(numbers)) or 0.01
+        self.low, self.high = min(numbers) - room, max(numbers) + room
+
+    def place(self, number):
+        return 100 * (number - self.low) / (self.high - self.low)
+
+    def x(self, value):
+        return f"{self.place(self.convert(value)):.2f}%"
+
+    def said(self, value):
+        return self.text(self.convert(value))
+
+    def labels(self, unit):
+        marked, step = ticks(self.low, self.high, 5)
+        texts = "".join(
+            f'<text x="{self.place(value):.2f}%" y="14" text-anchor="middle">{number(value, step)}{unit}</text>'
+            for value in marked
+            if 3 < self.place(value) < 97
+        )
+        return f'<div></div><svg class="strip axis-labels" aria-hidden="true">{texts}</svg>'
+
+
+def strip_row(axis, one, estimate, values, color):
+    x = axis.x
+    marks = f'<line class="zero" x1="{x(0)}" x2="{x(0)}" y1="0" y2="100%"/>'
+    seeds = f"{estimate['values']} seed{'' if estimate['values'] == 1 else 's'}"
+    said = f"{axis.said(estimate['mean_difference'])}, {seeds}: too few for an interval"
+    if estimate["low"] is not None:
+        low, mean, high = (estimate[k] for k in ("low", "mean_difference", "high"))
+        width = axis.place(axis.convert(high)) - axis.place(axis.convert(low))
+        style = f"var(--c{color})"
+        marks += f'<rect class="band" x="{x(low)}" y="11" width="{width:.2f}%" height="14" style="fill:{style}"/>'
+        marks += f'<line class="average" x1="{x(mean)}" x2="{x(mean)}" y1="6" y2="30" style="stroke:{style}"/>'
+        said = f"{axis.said(mean)}, 95&nbsp;% {axis.said(low)} … {axis.said(high)}, {seeds}"
+    for i, value in enumerate(sorted(values)):
+        y = 18 if len(values) == 1 else (9, 21, 15, 27)[i % 4]  # neighbours apart
+        marks += f'<circle class="dot" cx="{x(value)}" cy="{y}" r="4" style="stroke:var(--c{color})"/>'
+    name = esc(one["candidate"])
+    return (
+        f'<div class="strip-name">{name}<span class="soft">{said}</span></div>'
+        f'<svg class="strip" role="img" aria-label="{name}: differences of the seeds">{marks}</svg>'
+    )
+
+
+def strip(comparison, name):
+    """One row a candidate on a common axis: dots, and of three seeds or more the mean and its interval."""
+    rows = [one for one in comparison.comparisons if one[name] is not None]
+    axis = Axis(rows, name)
+    parts = [strip_row(axis, one, one[name], values_of(one, name), comparison.color[one["candidate"]]) for one in rows]
+    return f'<figure class="strips">{"".join(parts)}{axis.labels(" %" if name == "tokens" else "")}</figure>'
+
+
+def by_seed(comparison):
+    data = comparison.data
+    names = [o["name"] for o in data["outcomes"] if any(one[o["name"]] for one in comparison.comparisons)]
+    titles = {o["name"]: o["title"] for o in data["outcomes"]}
+    decides = data["deciding_outcome"]
+    body = strip(comparison, decides)
+    for name in names:
+        if name != decides:
+            body += f"<details><summary>{esc(titles[name]).capitalize()}</summary>{strip(comparison, name)}</details>"
+    for one in comparison.comparisons:
+        if len(one["seeds"]) > 1:
+            rows = [[s["seed"], *(shown(n)[1](shown(n)[0](s[n])) for n in names)] for s in one["seeds"]]
+            title = f"{esc(one['candidate'])} − {esc(one['baseline'])}"
+            head = ["seed", *(esc(titles[n]) for n in names)]
+            body += f"<details><summary>{title}, in numbers</summary>{table(head, rows)}</details>"
+    tested = any(one[decides]["low"] is not None for one in comparison.comparisons)
+    about = (
+        f"Training loss over the window, candidate minus {esc(data['baseline'])}, in nats a token: a dot for each seed"
+        + (
+            ", the line is their mean, the bar its 95&nbsp;% interval."
+            if tested
+            else ". Fewer than three are too few for an interval."
+        )
+    )
+    return section("Difference, seed by seed", about, body)
+
+
+def outcomes(comparison):
+    data = comparison.data
+    corrected = any(
+        one["training"]["p"] is not None and one["training"]["candidates_corrected_for"] > 1
+        for one in comparison.comparisons
+    )
+    head = [
+        "",
+        "seeds",
+        "difference",
+        "95&nbsp;% interval",
+        "p",
+        *(["p, Holm"] if corrected else []),
+        "detectable",
+        "seeds needed",
+        "verdict",
+    ]
+    rows = []
+    for one in comparison.comparisons:
+        for outcome in data["outcomes"]:
+            name, estimate = outcome["name"], one[outcome["name"]]
+            if estimate is None:
+                continue
+            convert, text = shown(name)
+            known = estimate["low"] is not None
+            detectable = (
+                estimate["percent"]["smallest_detectable"] if name == "tokens" else estimate["smallest_detectable"]
+            )
+            seeds_known = estimate["method"] != "none"
+            rows.append(
+                [
+                    f"{esc(one['candidate'])}, {esc(outcome['title'])}",
+                    estimate["values"],
+                    text(convert(estimate["mean_difference"])),
+                    f"{text(convert(estimate['low']))} … {text(convert(estimate['high']))}" if known else "–",
+                    p_value(estimate["p"]),
+                    *([p_value(estimate["p_corrected"])] if corrected else []),
+                    "–" if not known else f"{detectable:.1f}&nbsp;%" if name == "tokens" else plain(detectable),
+                    "–" if not seeds_known else estimate["seeds_needed"] or "&gt;10,000",
+                    f'<span class="{WORDS[estimate["verdict"]]}">{esc(estimate["verdict"])}</span>',
+                ]
+            )
+    about = (
+        f"Candidate minus {esc(data['baseline'])}. The training loss over the window decides; the others are further "
+        "outcomes, each with a test of its own at 5&nbsp;%. Tokens: change in per cent of those to a smoothed training "
+        f"loss of {plain(data['common_loss'])}, which every run reaches."
+    )
+    if corrected:
+        about += " p, Holm: corrected within each outcome for the number of candidates; the verdict follows it."
+    return section("Outcomes", about, table(head, rows, "outcomes"))

@@ -1,0 +1,32 @@
+// The figures of a comparison that are judged over seeds: which they are, and their values run by run.
+#pragma once
+
+#include "report/comparison.h"
+
+#include <array>
+#include <string_view>
+
+namespace ssgpt::report {
+
+enum class OutcomeKind { kTraining, kValidation, kWholeCurve, kTokens };
+
+// In the order in which they are told. The first decides the verdict of a comparison; each of the others is a
+// further outcome with a test of its own, and only an opposite validation loss takes the verdict away.
+inline constexpr std::array kOutcomes = {OutcomeKind::kTraining, OutcomeKind::kValidation,
+                                         OutcomeKind::kWholeCurve, OutcomeKind::kTokens};
+
+std::string_view key(OutcomeKind kind);    // "training", "validation", "whole_curve", "tokens"
+std::string_view title(OutcomeKind kind);  // "training loss", ..., "tokens to a shared loss"
+
+// Of one candidate; null where there is none (no validation loss in the window).
+const Estimate* estimate_of(const CandidateResult& candidate, OutcomeKind kind);
+double value_of(const SeedDifference& seed, OutcomeKind kind);
+
+// A difference of logarithms as a change in per cent: -0.1 is -9.5.
+double percent(double log_ratio);
+
+// Fills in the differences of the seeds, every Estimate, the noise along the curves and the verdict of each
+// candidate, and the loss that the tokens are counted to, from the runs, the pairs and the shared steps.
+void judge_outcomes(Comparison& comparison);
+
+}  // namespace ssgpt::report
