@@ -134,7 +134,7 @@ def test_one_global_batch_gives_one_curve_however_it_is_cut(runs, how, count, ac
 @pytest.mark.parametrize("count, size", [(2, 3), (3, 2), (4, 3)])
 def test_zero_1_equals_plain_and_shares_the_optimizer_out(runs, count, size):
     """Both add the same numbers; only the order of the ranks within a sum may differ, 1e-7 of it."""
-    changes = [LEARNING, MANY_BUCKETS, kind("learned_pn"), micro(size)]
+    changes = [LEARNING, MANY_BUCKETS, kind("learned_pn"), micro(size), {"optimizer": {"scale_lr_multiplier": 3}}]
     plain = runs.ranks(f"plain{count}", "by_hand", count, *changes)
     zero = runs.ranks(f"zero{count}", "slurm", count, *changes, ZERO)
     assert_same_curve(zero, plain, losses=1e-6)

@@ -73,7 +73,7 @@ def test_scaled_logits_equal_the_specification_and_the_modelling_file(program, k
         assert_logits_equal(ours, modelling_file(torch.tensor(tokens)).logits.numpy())
 
 
-@pytest.mark.parametrize("kind", ["softmax", "ssmax", "learned_pn"])
+@pytest.mark.parametrize("kind", ["softmax", "softmax_temperature", "ssmax", "learned_pn"])
 def test_documents_do_not_see_each_other(program, kind):
     """Rows with several documents: our logits, those of the modelling file, and those of each document alone."""
     shape, end = (96, 32, 2, 2, 48, 16), 7

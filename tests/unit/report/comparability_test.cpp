@@ -134,6 +134,20 @@ TEST_F(ComparabilityTest, EqualInitialWeightsLeaveAttentionAlone) {
   EXPECT_TRUE(result.candidates.at(0).attention_alone);
 }
 
+TEST_F(ComparabilityTest, TheRateOfTheRowScaleBelongsToAttentionAndTheRateOfAllDoesNot) {
+  const auto softmax = write_run(root_ / "a", curve(kSoftmax, 1, 0.0, 1));
+  FakeRun ssmax = curve(kSsmax, 1, -0.02, 2);
+  ssmax.config.optimizer.scale_lr_multiplier = 10.0;
+  const auto alone = [&](const char* name) {
+    const Comparison result =
+        compare({.runs = {softmax, write_run(root_ / name, ssmax)}, .baseline = {}, .window = {}});
+    return result.candidates.at(0).attention_alone;
+  };
+  EXPECT_TRUE(alone("b"));
+  ssmax.config.optimizer.lr *= 2.0;
+  EXPECT_FALSE(alone("c"));
+}
+
 TEST_F(ComparabilityTest, ARunFromOtherWeightsRepeatsNone) {
   FakeRun tuned = curve(kSoftmax, 1, -0.02, 2);
   tuned.parent = "runs/other/checkpoints/step-00000100";
