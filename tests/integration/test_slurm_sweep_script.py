@@ -1,4 +1,4 @@
-"""scripts/slurm/sweep.sbatch with stand-ins for srun and scontrol: what it starts, and when it queues its task again."""
+"""scripts/slurm/sweep.sbatch with stand-ins for srun and scontrol: what it starts, when it queues its task again."""
 
 import json
 import os
@@ -42,8 +42,8 @@ def task(tmp_path):
 def test_a_task_trains_the_run_of_its_number(task):
     assert task("my sweep.yaml", "/shared/sweep").returncode == 0
     arguments, threads = json.loads((task.directory / "srun.json").read_text())
-    command = [f"{task.directory}/build/release/ssgpt", "sweep", "--config", "my sweep.yaml", "--run-dir", "/shared/sweep",
-               "--only", "3"]
+    program = f"{task.directory}/build/release/ssgpt"
+    command = [program, "sweep", "--config", "my sweep.yaml", "--run-dir", "/shared/sweep", "--only", "3"]
     assert arguments[-len(command):] == command and all(a.startswith("--") for a in arguments[:-len(command)])
     assert threads == "6"
 

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from conftest import BINARY, checkpoints, read_metrics, wait_for, without_timing
-from test_terminal import Terminal
+from test_terminal import CLEAR, Terminal
 
 KINDS = {"softmax": {"model.attention.kind": "softmax"}, "ssmax": {"model": {"attention": {"kind": "ssmax"}}}}
 LONG = {"train": {"max_steps": 1500}, "checkpoint": {"every": 50}, "log": {"every": 1}}
@@ -73,7 +73,8 @@ def test_the_runs_are_those_of_train_and_end_in_a_report(program):
     assert [run["name"] for run in json.loads((folder / "sweep.json").read_text())["runs"]] == NAMES
     for name in NAMES:
         kind, seed = re.fullmatch(r"(\w+)-seed(\d)", name).groups()
-        program.train("--run-dir", name, "--set", f"model.attention.kind={kind}", "--set", f"run.seed={seed}", name="alone.json")
+        settings = ["--set", f"model.attention.kind={kind}", "--set", f"run.seed={seed}"]
+        program.train("--run-dir", name, *settings, name="alone.json")
         assert without_timing(read_metrics(folder / name)) == without_timing(read_metrics(program.directory / name))
         assert "Done: 20 steps" in (folder / name / "log.txt").read_text()
     report = folder / "report"
@@ -98,7 +99,7 @@ def test_a_finished_sweep_starts_nothing_and_a_longer_one_goes_on(program):
 
 
 def test_a_stopped_sweep_goes_on_to_the_same_losses(program):
-    file = sweep_file(program, LONG)
+    file = sweep_file(program, LONG, {"train": {"max_steps": 800}})
     program.run(*arguments(file, "whole", "--jobs", "2"))
     process = program.start(*arguments(file, "sweep", "--jobs", "2"))
     first, second = (program.directory / "sweep" / name for name in NAMES[:2])
@@ -106,15 +107,16 @@ def test_a_stopped_sweep_goes_on_to_the_same_losses(program):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT, err
-    assert re.search(r"Stopped by signal 2: [01] of 4 runs done, .*[12] stopped\. Continue with the same command\.", err), err
+    told = r"Stopped by signal 2: [01] of 4 runs done, .*[12] stopped\. Continue with the same command\."
+    assert re.search(told, err), err
     assert checkpoints(second) and not processes(program.directory)
     assert "saved" in (second / "log.txt").read_text()  # not killed
     assert not (program.directory / "sweep/report").exists()
     assert "SSMax" in program.run("compare", "sweep")[0]  # what is there of the two that began
     program.run(*arguments(file, "sweep", "--jobs", "2"))
     for name in NAMES:
-        sweep, whole = (without_timing(read_metrics(program.directory / folder / name)) for folder in ("sweep", "whole"))
-        assert sweep == whole and sweep[-1]["step"] == 1500
+        sweep, whole = (without_timing(read_metrics(program.directory / f / name)) for f in ("sweep", "whole"))
+        assert sweep == whole and sweep[-1]["step"] == 800
     assert len(json.loads((second / "run.json").read_text())["sessions"]) == 2
 
 
@@ -176,7 +178,8 @@ def test_a_run_that_fails_stops_no_other_and_says_why(program):
     out, err = program.run(*arguments(sweep_file(program)), code=1)
     last = err[err.index("Runs failed"):]
     assert "ssmax-seed1, step 0/20" in last and "log.txt" in last and "cannot be opened" in last
-    assert all(read_metrics(program.directory / "sweep" / name)[-1]["step"] == 20 for name in NAMES if name != "ssmax-seed1")
+    others = [program.directory / "sweep" / name for name in NAMES if name != "ssmax-seed1"]
+    assert all(read_metrics(run)[-1]["step"] == 20 for run in others)
     assert (program.directory / "sweep/report/table.txt").read_text() in out
     out, err = program.run("compare", "sweep")
     assert "sweep/ssmax-seed1 has no training loss yet" in err and "Softmax" in out
@@ -187,7 +190,9 @@ def test_a_full_disk_fails_the_runs_with_its_reason(program):
     file = sweep_file(program, seeds=1)
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
     command = [str(BINARY), *map(str, arguments(file))]
-    result = subprocess.run(command, cwd=program.directory, env=program.environment, preexec_fn=limit, capture_output=True, text=True)
+    result = subprocess.run(
+        command, cwd=program.directory, env=program.environment, preexec_fn=limit, capture_output=True, text=True
+    )
     assert result.returncode == 1, result.stderr
     last = result.stderr[result.stderr.index("Runs failed"):]
     assert last.count("File too large") == 2 and "internal error" not in last
@@ -247,7 +252,8 @@ def test_jobs_beyond_the_machine(program):
     assert "warning" in err and f"{cores + 1} threads for {cores} cores" in err
     _, err = program.run(*arguments(file, "other", "--jobs", "0"), code=2)
     assert "--jobs" in err
-    _, err = program.run(*arguments(sweep_file(program, {"train": {"device": "cuda"}}), "other"), code=2, CUDA_VISIBLE_DEVICES="")
+    file = sweep_file(program, {"train": {"device": "cuda"}})
+    _, err = program.run(*arguments(file, "other"), code=2, CUDA_VISIBLE_DEVICES="")
     assert "no GPU" in err
 
 
@@ -337,13 +343,14 @@ def test_compare_takes_the_folder(program):
 def test_the_board_is_redrawn_on_a_terminal(program):
     file = sweep_file(program, LONG)
     output = Terminal(program, 100, *arguments(file, "sweep", "--jobs", "2"), TERM="xterm", CI="").finish(code=0)
-    drawn = [re.sub(r"\x1b\[K", "", text).split("\r\n") for text in re.findall(r"\r(?:\x1b\[4A)?([^\x1b]+(?:\x1b\[K[^\x1b]*)*)\x1b\[J", output)]
+    texts = re.findall(r"\r(?:\x1b\[4A)?([^\x1b]+(?:\x1b\[K[^\x1b]*)*)\x1b\[J", output)
+    drawn = [text.replace(CLEAR, "").split("\r\n") for text in texts]
     boards = [lines for lines in drawn if len(lines) == 5]
     assert boards, output
     assert [line.split()[0] for line in boards[0][:4]] == NAMES
     assert re.fullmatch(r"0 of 4 runs done, 2 running, 2 waiting.*", boards[0][4])
-    assert any(re.search(r"softmax-seed1 +running +step +\d+/1500   loss \d\.\d{4}   ETA ", board[0]) for board in boards)
-    assert any(re.search(r"softmax-seed1 +done +step 1500/1500   loss \d\.\d{4}$", board[0]) for board in boards)
+    for first in (r"running +step +\d+/1500   loss \d\.\d{4}   ETA .*", r"done +step 1500/1500   loss \d\.\d{4}"):
+        assert any(re.search(f"softmax-seed1 +{first}$", board[0]) for board in boards), first
     assert "\x1b[J" in output[output.rindex(boards[-1][0].split()[0]):]  # it is taken off at the end
 
 

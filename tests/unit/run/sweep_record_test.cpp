@@ -5,9 +5,13 @@
 #include "core/temporary_directory.h"
 #include "run/metrics_line.h"
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <string>
+#include <vector>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>

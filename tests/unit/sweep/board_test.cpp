@@ -1,6 +1,9 @@
 #include "sweep/board.h"
 
 #include <limits>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -3,6 +3,7 @@
 #include "core/error.h"
 
 #include <cstdlib>
+#include <optional>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
