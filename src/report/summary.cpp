@@ -242,15 +242,16 @@ std::vector<std::string> summarize(const Comparison& comparison, const Candidate
   }
   for (const OutcomeKind kind : kOutcomes) {
     const Estimate* estimate = estimate_of(candidate, kind);
-    if (estimate == nullptr) continue;
+    const bool measured = estimate != nullptr && !std::isnan(estimate->mean);
+    if (!measured && kind != OutcomeKind::kTraining) continue;
     const Terms terms = terms_of(comparison, candidate, kind);
-    if (kind == OutcomeKind::kTraining || estimate->tested() || std::isnan(estimate->mean)) {
+    if (kind == OutcomeKind::kTraining || estimate->tested()) {
       lines.push_back(verdict_line(terms, *estimate, paired));
     } else {
       lines.push_back(
           fmt::format("Likewise without a verdict, {}: {}.", terms.outcome, terms.difference(*estimate)));
     }
-    if (kind == OutcomeKind::kTraining && !candidate.diverged && !std::isnan(estimate->mean))
+    if (kind == OutcomeKind::kTraining && !candidate.diverged && measured)
       add_power_lines(terms, *estimate, candidate.training_noise, paired, lines);
     if (kind == OutcomeKind::kValidation || (kind == OutcomeKind::kTraining && !candidate.validation))
       add_last_validation(comparison, candidate, lines);
