@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# From a fresh machine to two loss curves, Softmax and SSMax attention, trained on real text, and an honest statement
-# of their difference: installs what is missing, builds, makes the corpus, trains a tokenizer, prepares token shards,
-# trains both models, compares them. Safe to repeat: a call that was stopped goes on where it was, and what is
-# finished is reused.
+# From a fresh machine to an answer with its error: does SSMax attention lower the training loss, and does it owe that to
+# log n or to a learned temperature? Installs what is missing, builds, makes the corpus, trains a tokenizer, prepares token
+# shards, trains three kinds of attention with eight seeds each, compares them. Safe to repeat: a call that was stopped goes
+# on where it was, and what is finished is reused.
 # Usage: scripts/quickstart.sh
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
@@ -19,30 +19,16 @@ mark() { echo "$1" && sha256sum "${@:2}"; }
 made_from() { [[ -f $1 && $(<"$1") == "$(mark "${@:2}")" ]]; }
 made() { mark "${@:2}" >"$1"; }
 
-train() {
-  local status=0
-  # The program reads the run's newest checkpoint where there is one; of a finished run nothing is left to do.
-  "$ssgpt" train --config "configs/quickstart/$1.yaml" --run-dir "$out/$1" --resume auto || status=$?
-  case $status in
-    0) ;;
-    2 | 3)
-      [[ -d $out/$1 ]] || fail "training $1 did not begin (see above)"
-      fail "the run in $out/$1 does not fit the config or the data any more (see above); move it away and call this again: mv $out/$1 $out/$1.$(date +%Y%m%d-%H%M%S)"
-      ;;
-    *) fail "training $out/$1 ended with exit code $status (see above); this command again goes on from its last checkpoint" ;;
-  esac
-}
-
-stage "1/8 Set-up"
+stage "1/7 Set-up"
 scripts/setup.sh
 
-stage "2/8 Build"
+stage "2/7 Build"
 scripts/build.sh release ssgpt
 
-stage "3/8 Corpus: the King James Bible"
+stage "3/7 Corpus: the King James Bible"
 if [[ -s $corpus ]]; then say "$corpus is there"; else data/bible.py "$corpus"; fi
 
-stage "4/8 Tokenizer"
+stage "4/7 Tokenizer"
 settings="--vocab-size 4096"
 if [[ -s $tokenizer ]] && made_from "$tokenizer.made" "$settings" "$corpus"; then
   say "$tokenizer is there"
@@ -52,7 +38,7 @@ else
   made "$tokenizer.made" "$settings" "$corpus"
 fi
 
-stage "5/8 Token shards"
+stage "5/7 Token shards"
 settings="--validation-fraction 0.05"
 if [[ -s $shards/train_000000.bin && -s $shards/validation_000000.bin ]] &&
   made_from "$shards.made" "$settings" "$corpus" "$tokenizer"; then
@@ -63,14 +49,16 @@ else
   made "$shards.made" "$settings" "$corpus" "$tokenizer"
 fi
 
-stage "6/8 Train with Softmax attention"
-train softmax
+stage "6/7 Train Softmax, its temperature, and SSMax, eight seeds each; compare"
+status=0
+"$ssgpt" sweep --config configs/quickstart/sweep.yaml --run-dir "$out" || status=$?
+case $status in
+  0) ;;
+  2 | 3) fail "the sweep in $out did not begin (see above); where runs there are of other settings or data, move them away and call this again: mv $out $out.$(date +%Y%m%d-%H%M%S)" ;;
+  *) fail "the sweep in $out ended with exit code $status (see above); this command again goes on where it was" ;;
+esac
 
-stage "7/8 Train with SSMax attention"
-train ssmax
-
-stage "8/8 Compare"
-"$ssgpt" compare "$out/softmax" "$out/ssmax" --baseline "$out/softmax" --out "$out/report"
+stage "7/7 Figure and page"
 .venv/bin/python scripts/report.py "$out/report"
 
 stage "Done"

@@ -9,7 +9,7 @@
 
 namespace ssgpt::bench {
 
-// "quickstart": the model of configs/quickstart, 6.8M parameters, 512 tokens, 8 sequences a step.
+// "quickstart": the model of configs/quickstart/base.yaml, 6.8M parameters, 512 tokens, 8 sequences a step.
 // "paper": that of configs/paper, 162M parameters, 1,024 tokens, 2 sequences a step. Both on
 // the CPU, fp32, Softmax, where no override says otherwise.
 const std::vector<std::string>& shape_names();

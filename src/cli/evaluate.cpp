@@ -77,7 +77,7 @@ void add_evaluate(CLI::App& app) {
   add_placement_options(*command, options.placement);
   command->add_flag("--json", arguments->json, "Print one JSON object");
   command->footer(
-      "Example:\n  ssgpt evaluate loss --checkpoint runs/quickstart/ssmax/checkpoints/step-00000200 "
+      "Example:\n  ssgpt evaluate loss --checkpoint runs/quickstart/ssmax-seed1/checkpoints/step-00000300 "
       "--data 'data/bible/tokens/validation_*.bin'");
   command->callback([arguments] { run(*arguments); });
 }

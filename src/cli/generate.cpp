@@ -46,7 +46,7 @@ constexpr auto kFooter =
     "finish_reason of each sample; prompt_tokens, attention, step, seed, tokens_per_second.\n"
     "\n"
     "Example:\n"
-    "  ssgpt generate --checkpoint runs/quickstart/ssmax/checkpoints/step-00000200 --prompt 'In the "
+    "  ssgpt generate --checkpoint runs/quickstart/ssmax-seed1/checkpoints/step-00000300 --prompt 'In the "
     "beginning'\n"
     "  ssgpt generate --checkpoint my/llama --prompt-tokens 1,2,3 --max-tokens 50 --temperature 0 --json";
 

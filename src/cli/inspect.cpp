@@ -71,7 +71,7 @@ void add_inspect(CLI::App& app) {
   command->footer(
       "Exit code 3 where a checksum does not hold, or nothing is recognised.\n"
       "Example:\n"
-      "  ssgpt inspect runs/quickstart/ssmax/checkpoints/step-00000200");
+      "  ssgpt inspect runs/quickstart/ssmax-seed1/checkpoints/step-00000300");
   command->callback([arguments] { run(*arguments); });
 }
 

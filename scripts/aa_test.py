@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""A/A test of the verdicts: how often `ssgpt compare` finds a difference where there is none.
+
+Trains a tiny Softmax model with 4 x G seeds, and once more with a change that means nothing (rms_norm_eps from 1e-5 to
+1.001e-5), which sends each run down another path of roundings. Of these runs it makes 2 x G comparisons of 4 seeds a
+side: G of runs that share their seeds, where all that differs is the meaningless change, and G of other seeds, so of
+other initial weights and another order of the data. Every verdict is a false one, and one in twenty is expected. Printed
+is a table in Markdown; the exit code is 1 where more than one in ten is false.
+
+    scripts/quickstart.sh                                  # makes the text and the program
+    .venv/bin/python scripts/aa_test.py --out runs/aa      # some 8 minutes on two cores; continued where it was stopped
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SEEDS = 4  # a side of each comparison
+
+SWEEP = """\
+# Written by scripts/aa_test.py.
+base:
+  include: {root}/configs/quickstart/base.yaml
+  model: {{hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 172}}
+  data:
+    tokenizer: {root}/data/bible/tokenizer.model
+    train: ["{root}/data/bible/tokens/train_*.bin"]
+    validation: ["{root}/data/bible/tokens/validation_*.bin"]
+    sequence_length: 128
+  train: {{max_steps: 150, global_batch_size: 8, micro_batch_size: 8}}
+  evaluate: {{every: 15, batches: 2}}
+  checkpoint: {{every: 0, keep_last: 1}}
+  log: {{every: 1, tensorboard: false}}
+variants:
+  softmax: {{}}
+  softmax-again: {{model.rms_norm_eps: 1.001e-5}}
+seeds: {seeds}
+"""
+
+
+def train(arguments):
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    sweep = arguments.out / "aa.yaml"
+    sweep.write_text(SWEEP.format(root=ROOT, seeds=SEEDS * arguments.groups))
+    command = [arguments.ssgpt, "sweep", "--config", sweep, "--run-dir", arguments.out / "sweep"]
+    status = subprocess.run(list(map(str, command)), stdout=subprocess.DEVNULL).returncode
+    if status != 0:
+        raise SystemExit(status)
+
+
+def group(arguments, variant, index):
+    seeds = range(SEEDS * index + 1, SEEDS * (index + 1) + 1)
+    return [arguments.out / "sweep" / f"{variant}-seed{seed}" for seed in seeds]
+
+
+def compare(arguments, baseline, candidate):
+    """The one comparison of these runs, from `ssgpt compare --json`."""
+    command = [arguments.ssgpt, "compare", *baseline, *candidate, "--json"]
+    result = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True)
+    if result.returncode != 0:
+        raise SystemExit(result.returncode)
+    (comparison,) = json.loads(result.stdout)["comparisons"]
+    return comparison
+
+
+def row(kind, seeds, comparison):
+    cells = [kind, seeds]
+    for estimate in (comparison["training"], comparison["validation"]):
+        cells += [f"{estimate['mean_difference']:+.4f}", f"{estimate['p']:.3f}"]
+    return "| " + " | ".join([*cells, comparison["verdict"]]) + " |"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ssgpt", type=pathlib.Path, default=ROOT / "build/release/ssgpt", help="(default: %(default)s)")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/aa"), help="(default: %(default)s)")
+    parser.add_argument("--groups", type=int, default=10, help="G: comparisons of each of the two sorts (default: %(default)s)")
+    arguments = parser.parse_args()
+    if arguments.groups < 2:
+        parser.error("--groups: 2 or more, since a group is compared with the next one")
+    train(arguments)
+
+    print("| comparison | seeds | training | p | validation | p | verdict |")
+    print("|---|---|---|---|---|---|---|")
+    false = 0
+    for sort in ("same seeds", "other seeds"):
+        for index in range(arguments.groups):
+            other = index if sort == "same seeds" else (index + 1) % arguments.groups
+            comparison = compare(arguments, group(arguments, "softmax", index), group(arguments, "softmax-again", other))
+            seeds = f"{SEEDS * index + 1}–{SEEDS * (index + 1)}, {SEEDS * other + 1}–{SEEDS * (other + 1)}"
+            print(row(sort, seeds, comparison))
+            false += comparison["verdict"] != "no verdict"
+    print(f"\n{false} of {2 * arguments.groups} verdicts are false.")
+    sys.exit(false > 2 * arguments.groups // 10)
+
+
+if __name__ == "__main__":
+    main()
