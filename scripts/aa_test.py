@@ -46,6 +46,8 @@ def train(arguments):
     sweep = arguments.out / "aa.yaml"
     sweep.write_text(SWEEP.format(root=ROOT, seeds=SEEDS * arguments.groups))
     command = [arguments.ssgpt, "sweep", "--config", sweep, "--run-dir", arguments.out / "sweep"]
+    if arguments.jobs:
+        command += ["--jobs", arguments.jobs]
     status = subprocess.run(list(map(str, command)), stdout=subprocess.DEVNULL).returncode
     if status != 0:
         raise SystemExit(status)
@@ -77,7 +79,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ssgpt", type=pathlib.Path, default=ROOT / "build/release/ssgpt", help="(default: %(default)s)")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/aa"), help="(default: %(default)s)")
-    parser.add_argument("--groups", type=int, default=10, help="G: comparisons of each of the two sorts (default: %(default)s)")
+    parser.add_argument("--groups", type=int, default=10, help="G: comparisons of each sort (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, help="runs at a time (default: one a core)")
     arguments = parser.parse_args()
     if arguments.groups < 2:
         parser.error("--groups: 2 or more, since a group is compared with the next one")

@@ -1,6 +1,7 @@
 // ssgpt compare: loss curves of several runs, paired step by step.
 
 #include "cli/commands.h"
+#include "core/error.h"
 #include "core/log.h"
 #include "report/comparison.h"
 #include "report/output.h"
@@ -25,12 +26,20 @@ struct CompareOptions {
 
 void run_compare(const CompareOptions& options) {
   report::Options request;
-  std::vector<std::filesystem::path> not_begun;
-  request.runs = run::expand_sweeps({options.runs.begin(), options.runs.end()}, not_begun);
-  for (const std::filesystem::path& run : not_begun) {
+  const run::Expansion expansion = run::expand_sweeps({options.runs.begin(), options.runs.end()});
+  for (const std::filesystem::path& run : expansion.not_begun) {
     core::log::info("{} has no training loss yet, and is left out.", run.string());
   }
-  if (!options.baseline.empty()) request.baseline = options.baseline;
+  request.runs = expansion.runs;
+  request.baseline = expansion.baseline;
+  if (!options.baseline.empty()) {
+    request.baseline = options.baseline;
+  } else if (!expansion.sweep_baseline.empty() && !expansion.baseline) {
+    throw core::UsageError(
+        "No run of {}, the baseline of the sweep in {}, has a training loss yet. Name another one with "
+        "--baseline RUN.",
+        expansion.sweep_baseline, options.runs.front());
+  }
   if (!options.window.empty()) request.window = options.window;
   const report::Comparison comparison = report::compare(request);
   if (!options.out.empty()) report::write_files(comparison, options.out);
@@ -51,8 +60,9 @@ void add_compare(CLI::App& app) {
       "loss. Runs that differ in seed alone are taken together.");
   command->add_option("RUN", options->runs, "Run directories, two or more")->required();
   command
-      ->add_option("--baseline", options->baseline,
-                   "The run that the others are compared with [default: the first]")
+      ->add_option(
+          "--baseline", options->baseline,
+          "The run that the others are compared with [default: the first, or the baseline of a sweep]")
       ->type_name("RUN");
   command
       ->add_option("--window", options->window,

@@ -60,37 +60,46 @@ bool holds_sweep(const std::filesystem::path& directory) {
   return std::filesystem::exists(record_path(directory), ignored);
 }
 
-std::vector<std::string> read_sweep_runs(const std::filesystem::path& directory) {
+SweepRecord read_sweep_record(const std::filesystem::path& directory) {
   const core::JsonFields fields(record_path(directory));
   if (fields.text("format") != kFormat) fields.fail("format", fmt::format("\"{}\"", kFormat));
   if (fields.integer("version") != kVersion) {
     fields.fail("version", fmt::format("{}, the version that this program reads", kVersion));
   }
-  std::vector<std::string> names;
+  SweepRecord record{.baseline = fields.text("baseline"), .runs = {}};
   for (const core::JsonFields& run : fields.objects("runs")) {
-    names.push_back(run.text("name"));
-    const std::filesystem::path name(names.back());
-    if (name.empty() || name != name.filename() || names.back() == "..") {
+    record.runs.push_back({.name = run.text("name"), .variant = run.text("variant")});
+    const std::filesystem::path name(record.runs.back().name);
+    if (name.empty() || name != name.filename() || name == "..") {
       run.fail("name", "the name of a folder beside it");
     }
   }
-  return names;
+  return record;
 }
 
-std::vector<std::filesystem::path> expand_sweeps(const std::vector<std::filesystem::path>& paths,
-                                                 std::vector<std::filesystem::path>& not_begun) {
-  std::vector<std::filesystem::path> expanded;
+Expansion expand_sweeps(const std::vector<std::filesystem::path>& paths) {
+  Expansion expansion;
   for (const std::filesystem::path& path : paths) {
     if (!holds_sweep(path)) {
-      expanded.push_back(path);
+      expansion.runs.push_back(path);
       continue;
     }
-    for (const std::string& name : read_sweep_runs(path)) {
-      const RunDirectory run(path / name);
-      (read_last_loss(run.metrics()) ? expanded : not_begun).push_back(run.path());
+    const SweepRecord record = read_sweep_record(path);
+    const bool gives_baseline = &path == &paths.front();
+    if (gives_baseline) expansion.sweep_baseline = record.baseline;
+    for (const SweepRecord::Run& one : record.runs) {
+      const RunDirectory run(path / one.name);
+      if (!read_last_loss(run.metrics())) {
+        expansion.not_begun.push_back(run.path());
+        continue;
+      }
+      expansion.runs.push_back(run.path());
+      if (gives_baseline && one.variant == record.baseline && !expansion.baseline) {
+        expansion.baseline = run.path();
+      }
     }
   }
-  return expanded;
+  return expansion;
 }
 
 }  // namespace ssgpt::run

@@ -44,8 +44,12 @@ TEST(SweepRecord, HoldsTheRunsInTheirOrder) {
   EXPECT_FALSE(holds_sweep(root.path()));
   write_sweep_record(root.path(), sweep_of_two());
   EXPECT_TRUE(holds_sweep(root.path()));
-  EXPECT_THAT(read_sweep_runs(root.path()),
-              ElementsAre("b-lr1e-3-seed18446744073709551615", "a-lr1e-3-seed2"));
+  const SweepRecord record = read_sweep_record(root.path());
+  EXPECT_EQ(record.baseline, "b");
+  ASSERT_EQ(record.runs.size(), 2U);
+  EXPECT_EQ(record.runs[0].name, "b-lr1e-3-seed18446744073709551615");
+  EXPECT_EQ(record.runs[0].variant, "b");
+  EXPECT_EQ(record.runs[1].name, "a-lr1e-3-seed2");
   const auto json = nlohmann::json::parse(core::read_text(root / "sweep.json"));
   EXPECT_EQ(json["format"], "ssgpt-sweep");
   EXPECT_EQ(json["version"], 1);
@@ -74,9 +78,29 @@ TEST(SweepRecord, ExpandsAFolderToTheRunsThatHaveALoss) {
   fs::create_directories(begun);
   std::ofstream(begun / "metrics.jsonl")
       << "{\"step\":1,\"tokens\":8,\"steps\":[1,1],\"train/loss\":2.5,\"time\":1}\n";
-  std::vector<fs::path> not_begun;
-  EXPECT_THAT(expand_sweeps({root / "other", root.path()}, not_begun), ElementsAre(root / "other", begun));
-  EXPECT_THAT(not_begun, ElementsAre(root / "b-lr1e-3-seed18446744073709551615"));
+  const Expansion expansion = expand_sweeps({root / "other", root.path()});
+  EXPECT_THAT(expansion.runs, ElementsAre(root / "other", begun));
+  EXPECT_THAT(expansion.not_begun, ElementsAre(root / "b-lr1e-3-seed18446744073709551615"));
+  EXPECT_EQ(expansion.sweep_baseline, "");  // the first of the paths is a run
+}
+
+// The first run of the baseline may have failed before its first line.
+TEST(SweepRecord, TheBaselineIsARunOfItsVariantThatHasALoss) {
+  const TemporaryDirectory root;
+  config::Sweep sweep = sweep_of_two();
+  sweep.runs.push_back(run_of("b", "lr1e-3", 2));
+  write_sweep_record(root.path(), sweep);
+  const auto begin = [&](const fs::path& run) {
+    fs::create_directories(run);
+    std::ofstream(run / "metrics.jsonl")
+        << "{\"step\":1,\"tokens\":8,\"steps\":[1,1],\"train/loss\":2.5,\"time\":1}\n";
+  };
+  begin(root / "a-lr1e-3-seed2");
+  const Expansion without = expand_sweeps({root.path()});
+  EXPECT_EQ(without.sweep_baseline, "b");
+  EXPECT_FALSE(without.baseline);
+  begin(root / "b-lr1e-3-seed2");
+  EXPECT_EQ(expand_sweeps({root.path()}).baseline, root / "b-lr1e-3-seed2");
 }
 
 TEST(SweepRecord, WhatIsNoRecordIsRefused) {
@@ -84,13 +108,18 @@ TEST(SweepRecord, WhatIsNoRecordIsRefused) {
   const auto says = [&](const std::string& text) {
     core::write_text_atomically(root / "sweep.json", text);
     return [&] {
-      read_sweep_runs(root.path());
+      read_sweep_record(root.path());
     };
   };
   EXPECT_THROW(says("{\"format\": \"other\", \"version\": 1}")(), core::InputError);
   EXPECT_THROW(says("{\"format\": \"ssgpt-sweep\", \"version\": 2}")(), core::InputError);
-  EXPECT_THROW(says("{\"format\": \"ssgpt-sweep\", \"version\": 1, \"runs\": [{\"name\": \"../x\"}]}")(),
-               core::InputError);
+  const auto with_run = [&](const std::string& name) {
+    return says(fmt::format(R"({{"format": "ssgpt-sweep", "version": 1, "baseline": "a",)"
+                            R"( "runs": [{{"name": "{}", "variant": "a"}}]}})",
+                            name));
+  };
+  EXPECT_NO_THROW(with_run("x")());
+  EXPECT_THROW(with_run("../x")(), core::InputError);
   EXPECT_THROW(says("[")(), core::InputError);
 }
 
