@@ -20,7 +20,8 @@ void warn_of_larger_scores(const model::GPTSpec& from, AttentionKind kind) {
       config::to_string(before), mean_log, from.sequence_length);
 }
 
-// s becomes s times `ratio`, its gradient and with it the first moment that over `ratio`.
+// s becomes s times `ratio`. The gradient with respect to the new s is that of the old one divided by
+// `ratio`; the first moment goes with it, the second with its square.
 void convert_scale(const FlatState& flat, const model::Parameter& scale, double ratio) {
   model::ParameterStore::view_of(flat.master, scale).mul_(ratio);
   if (!flat.exp_avg.defined()) return;

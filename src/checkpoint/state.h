@@ -69,8 +69,9 @@ void load_into(const FlatState& from, const FlatState& to);
 // bit, new parameters at their initial values (s from `attention.scale_init`, b from `attention.bias_init`,
 // p_n = log n) with zero moments, parameters that the kind does not have dropped. An s or b that both kinds
 // have is kept, but between softmax_temperature and another kind s changes its unit: it is multiplied by
-// config::position_ratio, so that a head's mean row scale stays, and its moments are those of that s. The
-// same kind gives an equal copy.
+// config::position_ratio, and its moments are those of that s. A head's mean row scale stays where the other
+// kind is ssmax; what b, and p_n beyond log n, add to it in other kinds is lost with them. The same kind
+// gives an equal copy.
 Snapshot with_attention(const Snapshot& from, const config::AttentionConfig& attention);
 
 }  // namespace ssgpt::checkpoint

@@ -24,7 +24,20 @@ struct CompareOptions {
   bool json = false;
 };
 
+// Its points differ in more than the variants do.
+void refuse_grids(const std::vector<std::string>& paths) {
+  for (const std::string& path : paths) {
+    if (!run::holds_sweep(path) || !run::has_grid(run::read_sweep_record(path))) continue;
+    throw core::UsageError(
+        "{} holds a sweep over a grid, whose points are compared one by one: `ssgpt sweep` writes one "
+        "comparison for "
+        "each into {}, or name the runs of one point.",
+        path, (std::filesystem::path(path) / "report").string());
+  }
+}
+
 void run_compare(const CompareOptions& options) {
+  refuse_grids(options.runs);
   report::Options request;
   const run::Expansion expansion = run::expand_sweeps({options.runs.begin(), options.runs.end()});
   for (const std::filesystem::path& run : expansion.not_begun) {
@@ -58,7 +71,8 @@ void add_compare(CLI::App& app) {
       "whole curve, whether seeds give it a verdict, final and smoothed losses, and the tokens "
       "each run needs to reach a\n"
       "loss. Runs that differ in seed alone are taken together.");
-  command->add_option("RUN", options->runs, "Run directories, two or more")->required();
+  command->add_option("RUN", options->runs, "Run directories, two or more, or the folder of one sweep")
+      ->required();
   command
       ->add_option(
           "--baseline", options->baseline,
@@ -83,8 +97,7 @@ void add_compare(CLI::App& app) {
       "A verdict, \"lower\" or \"higher\", needs three or more pairs of runs of the same seed (or three runs "
       "a side): a paired\n"
       "t test at 5 % on the mean difference over the window, candidate minus baseline; p of several "
-      "candidates "
-      "is corrected\n"
+      "candidates is corrected\n"
       "after Holm. Fewer give the difference, the noise along the curve and how many seeds would be needed. "
       "A "
       "run whose loss\n"

@@ -72,13 +72,14 @@ void run(const Arguments& arguments) {
 }  // namespace
 
 void add_convert(CLI::App& app) {
-  CLI::App* command =
-      app.add_subcommand("convert",
-                         "Swap the attention of a checkpoint without training. Every tensor that both kinds "
-                         "have stays bit for bit,\n"
-                         "with its moments; new ones get their initial values and zero moments. Between "
-                         "softmax_temperature and\n"
-                         "another kind s is converted, so that a head's mean row scale stays.");
+  CLI::App* command = app.add_subcommand(
+      "convert",
+      "Swap the attention of a checkpoint without training. Every tensor that both kinds have stays bit for\n"
+      "bit, with its moments, except that between softmax_temperature and another kind s is converted, "
+      "by\n"
+      "mean(log n), which keeps a head's mean row scale where the other kind is ssmax. New tensors get "
+      "their\n"
+      "initial values and zero moments.");
   const auto arguments = std::make_shared<Arguments>();
   command
       ->add_option("--checkpoint", arguments->checkpoint, "Checkpoint, or a Llama directory of Hugging Face")

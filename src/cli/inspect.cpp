@@ -4,6 +4,7 @@
 #include "cli/inspection.h"
 #include "core/error.h"
 #include "run/directory.h"
+#include "run/sweep_record.h"
 
 #include <memory>
 
@@ -25,9 +26,11 @@ Inspection inspect(const fs::path& path, bool verify) {
   if (fs::is_directory(path)) {
     if (fs::exists(path / "config.json")) return inspect_checkpoint(path, verify);
     if (fs::exists(run::RunDirectory(path).config())) return inspect_run(path, verify);
+    if (run::holds_sweep(path)) return inspect_sweep(path);
     if (fs::exists(path / "prepare.json")) return inspect_prepared(path, verify);
     throw core::InputError(
-        "{}: not a checkpoint (config.json), a run (config.yaml) or prepared data (prepare.json)",
+        "{}: not a checkpoint (config.json), a run (config.yaml), a sweep (sweep.json) or prepared data "
+        "(prepare.json)",
         path.string());
   }
   if (path.extension() == ".bin" || path.extension() == ".idx") return inspect_shard(path, verify);
@@ -59,10 +62,10 @@ void run(const Arguments& arguments) {
 }  // namespace
 
 void add_inspect(CLI::App& app) {
-  CLI::App* command = app.add_subcommand(
-      "inspect",
-      "Say what a checkpoint, a run directory, a token shard, a folder of prepared data or a "
-      "sentencepiece model\nholds, and whether its checksums hold.");
+  CLI::App* command = app.add_subcommand("inspect",
+                                         "Say what a checkpoint, a run directory, a sweep's folder, a token "
+                                         "shard, a folder of prepared data or a\n"
+                                         "sentencepiece model holds, and whether its checksums hold.");
   const auto arguments = std::make_shared<Arguments>();
   command->add_option("PATH", arguments->path, "What to look at")->required();
   command->add_flag("--json", arguments->json, "Print one JSON object");

@@ -19,6 +19,7 @@ struct Inspection {
 // checksums, ids.
 Inspection inspect_checkpoint(const std::filesystem::path& path, bool verify);
 Inspection inspect_run(const std::filesystem::path& path, bool verify);
+Inspection inspect_sweep(const std::filesystem::path& path);
 Inspection inspect_shard(const std::filesystem::path& path, bool verify);
 Inspection inspect_prepared(const std::filesystem::path& path, bool verify);
 Inspection inspect_tokenizer(const std::filesystem::path& path);

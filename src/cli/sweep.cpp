@@ -46,13 +46,19 @@ struct SweepArguments {
 
 using Runs = std::vector<config::SweepRun>;
 
+bool any_on(const Runs& runs, config::Device device) {
+  return std::any_of(runs.begin(), runs.end(),
+                     [device](const auto& run) { return run.config.train.device == device; });
+}
+
+// Whether train.device: auto, where a run of these has it, stands for a GPU.
+bool auto_is_gpu(const Runs& runs) {
+  return any_on(runs, config::Device::kAuto) && device::has_usable_gpu();
+}
+
 // Whether a run of these trains on a GPU of this machine.
 bool uses_gpu(const Runs& runs) {
-  const auto asks = [&runs](config::Device device) {
-    return std::any_of(runs.begin(), runs.end(),
-                       [device](const auto& run) { return run.config.train.device == device; });
-  };
-  return asks(config::Device::kCuda) || (asks(config::Device::kAuto) && device::has_usable_gpu());
+  return any_on(runs, config::Device::kCuda) || auto_is_gpu(runs);
 }
 
 void print_list(const std::filesystem::path& directory, const Runs& runs, bool json) {
@@ -88,11 +94,14 @@ void run_only(const std::filesystem::path& directory, const config::Sweep& sweep
   const Runs one = {sweep.runs[static_cast<size_t>(number - 1)]};
   sweep::require_same_settings(directory, one);
   const sweep::Status status = sweep::statuses_on_disk(directory, one).front();
+  if (status.state == sweep::State::kFailed) throw core::RunError("{}: {}", one.front().name, status.reason);
   if (status.state == sweep::State::kDone) {
+    run::write_sweep_record(directory, sweep);
     core::log::info("{} is done: {} of {} steps.", one.front().name, status.step, status.max_steps);
     return;
   }
-  sweep::require_known_dtype(one, uses_gpu(one));
+  sweep::require_known_dtype(one, auto_is_gpu(one));
+  sweep::require_same_data(directory, sweep.runs);
   sweep::write_configs(directory, one);
   run::write_sweep_record(directory, sweep);
   std::vector<std::string> arguments = sweep::train_arguments(directory, one.front());
@@ -104,10 +113,12 @@ void run_only(const std::filesystem::path& directory, const config::Sweep& sweep
   throw core::RunError("The program could not start itself: {}", core::system_message(errno));
 }
 
-Runs unfinished(const config::Sweep& sweep, const std::vector<sweep::Status>& statuses) {
+// Those that are neither done nor failed.
+Runs to_train(const config::Sweep& sweep, const std::vector<sweep::Status>& statuses) {
   Runs runs;
   for (size_t i = 0; i < statuses.size(); ++i) {
-    if (statuses[i].state != sweep::State::kDone) runs.push_back(sweep.runs[i]);
+    const sweep::State state = statuses[i].state;
+    if (state != sweep::State::kDone && state != sweep::State::kFailed) runs.push_back(sweep.runs[i]);
   }
   return runs;
 }
@@ -116,14 +127,21 @@ Runs unfinished(const config::Sweep& sweep, const std::vector<sweep::Status>& st
 std::vector<sweep::Status> train_runs(const std::filesystem::path& directory, const config::Sweep& sweep,
                                       std::optional<int64_t> jobs) {
   const std::vector<sweep::Status> statuses = sweep::statuses_on_disk(directory, sweep.runs);
-  const Runs left = unfinished(sweep, statuses);
-  if (left.empty()) return statuses;
+  const Runs left = to_train(sweep, statuses);
+  const std::vector<std::string> notes = sweep::require_same_data(directory, sweep.runs);
+  if (left.empty()) {
+    for (const std::string& note : notes) core::log::info("{}", note);
+    run::write_sweep_record(directory, sweep);
+    return statuses;
+  }
+  sweep::require_known_dtype(left, auto_is_gpu(left));
   const bool gpu = uses_gpu(left);
-  sweep::require_known_dtype(left, gpu);
+  sweep::allow_all_places();
   const sweep::Placement placement =
       sweep::place(sweep::this_machine(gpu ? device::require_gpus() : 0), static_cast<int64_t>(left.size()),
                    jobs ? jobs : sweep.jobs);
   sweep::require_readable_data(left);
+  for (const std::string& note : notes) core::log::info("{}", note);
   if (!placement.warning.empty()) core::log::warning("{}", placement.warning);
   if (const auto warning = sweep::disk_warning(directory, left)) core::log::warning("{}", *warning);
   sweep::write_configs(directory, left);
@@ -156,27 +174,58 @@ std::vector<sweep::Status> train_runs(const std::filesystem::path& directory, co
   return ended;
 }
 
-// Throws where a run failed.
-void finish(const std::filesystem::path& directory, const config::Sweep& sweep,
-            const std::vector<sweep::Status>& statuses) {
-  const sweep::Results results = sweep::write_results(directory, sweep);
-  fmt::print(stdout, "{}", results.text);
-  for (const std::string& note : results.notes) core::log::info("{}", note);
-  for (const std::filesystem::path& report : results.directories) {
-    fmt::print(stdout, "Draw it: .venv/bin/python scripts/report.py {}\n", report.string());
-  }
+// "\n  NAME, step 3/20: REASON" for each run that failed.
+std::string list_failed(const config::Sweep& sweep, const std::vector<sweep::Status>& statuses) {
   std::string failed;
   for (size_t i = 0; i < statuses.size(); ++i) {
     if (statuses[i].state != sweep::State::kFailed) continue;
     failed += fmt::format("\n  {}, step {}/{}: {}", sweep.runs[i].name, statuses[i].step,
                           statuses[i].max_steps, statuses[i].reason);
   }
-  if (!failed.empty()) throw core::RunError("Runs failed, and start again with the same command:{}", failed);
+  return failed;
+}
+
+// A path as one word of a shell's command line.
+std::string shell_word(const std::string& text) {
+  constexpr const char* kPlain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-+=:,@%";
+  if (text.find_first_not_of(kPlain) == std::string::npos) return text;
+  std::string quoted = "'";
+  for (const char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
+void print_results(const std::filesystem::path& directory, const config::Sweep& sweep) {
+  const sweep::Results results = sweep::write_results(directory, sweep);
+  fmt::print(stdout, "{}", results.text);
+  for (const std::string& note : results.notes) core::log::info("{}", note);
+  for (const std::filesystem::path& report : results.directories) {
+    fmt::print(stdout, "Draw it: .venv/bin/python scripts/report.py {}\n", shell_word(report.string()));
+  }
+}
+
+// Throws where a run failed, which is told last, whatever becomes of the comparison.
+void finish(const std::filesystem::path& directory, const config::Sweep& sweep,
+            const std::vector<sweep::Status>& statuses) {
+  const std::string failed = list_failed(sweep, statuses);
+  try {
+    print_results(directory, sweep);
+  } catch (const core::Error& error) {
+    if (failed.empty()) throw;
+    core::log::error("{}", error.what());
+  }
+  if (!failed.empty()) {
+    throw core::RunError("These runs failed; the same command starts them again:{}", failed);
+  }
 }
 
 void run_sweep(const SweepArguments& arguments) {
   const config::Sweep sweep = config::load_sweep(arguments.config);
   const std::filesystem::path directory = arguments.directory;
+  if (run::RunDirectory(directory).holds_run()) {
+    throw core::UsageError(
+        "{} is the folder of a run, and a sweep needs one of its own: choose another --run-dir.",
+        directory.string());
+  }
   if (arguments.list) return print_list(directory, sweep.runs, arguments.json);
   if (arguments.only > 0) return run_only(directory, sweep, arguments.only);
   if (parallel::read_environment().world_size > 1) {
@@ -205,7 +254,8 @@ void add_sweep(CLI::App& app) {
   command
       ->add_option("--run-dir", arguments->directory,
                    "Its folder; each run is in RUN_DIR/<variant>-seed<seed>")
-      ->required();
+      ->required()
+      ->check([](const std::string& path) { return path.empty() ? "a folder, not an empty text" : ""; });
   CLI::Option* jobs =
       command->add_option("--jobs", arguments->jobs, "Runs at a time [default: jobs of the file]")
           ->check(CLI::Range(1, 10'000));

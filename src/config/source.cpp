@@ -142,7 +142,8 @@ void Source::add_node(const YAML::Node& root, const std::string& file,
     return;
   }
   add_includes(root, file, directory);
-  add_mapping("", root, file);
+  Lines lines;
+  add_mapping("", root, file, lines);
 }
 
 void Source::add_includes(const YAML::Node& root, const std::string& file,
@@ -181,7 +182,8 @@ void Source::add_includes(const YAML::Node& root, const std::string& file,
   }
 }
 
-void Source::add_mapping(const std::string& section, const YAML::Node& mapping, const std::string& file) {
+void Source::add_mapping(const std::string& section, const YAML::Node& mapping, const std::string& file,
+                         Lines& lines) {
   std::map<std::string, int> first_lines;
   for (const auto& item : mapping) {
     const Origin origin = origin_of(file, item.first);
@@ -193,15 +195,26 @@ void Source::add_mapping(const std::string& section, const YAML::Node& mapping, 
     const std::string& word = item.first.Scalar();
     const std::string name = section.empty() ? word : section + "." + word;
     if (const auto [first, is_new] = first_lines.emplace(word, origin.line); !is_new) {
-      fault(origin, fmt::format("{} stands twice in this file (first in line {})", name, first->second));
+      fault(origin, fmt::format("{} is listed twice in this file (first in line {})", name, first->second));
     } else if (!section.empty() || word != kIncludeKey) {
-      add_value(name, item.second, origin);
+      add(name, item.second, origin, lines);
     }
   }
 }
 
 void Source::add_value(const std::string& name, const YAML::Node& value, const Origin& key_origin) {
+  Lines lines;
+  add(name, value, key_origin, lines);
+}
+
+void Source::add(const std::string& name, const YAML::Node& value, const Origin& key_origin, Lines& lines) {
   if (find_key(name) != nullptr) {
+    // Dotted and in its section, it could be said twice.
+    if (const auto [first, is_new] = lines.emplace(name, key_origin.line); !is_new) {
+      fault(key_origin,
+            fmt::format("{} is listed twice in this file (first in line {})", name, first->second));
+      return;
+    }
     // An empty value has no place of its own.
     const bool has_line = !value.IsNull() && key_origin.line > 0;
     // Assigning over a node would also change the nodes that alias it.
@@ -217,7 +230,7 @@ void Source::add_value(const std::string& name, const YAML::Node& value, const O
     fault(key_origin,
           fmt::format("{} = {}: expected a section, this is {}", name, value_text(value), type_name(value)));
   } else {
-    add_mapping(name, value, key_origin.file);
+    add_mapping(name, value, key_origin.file, lines);
   }
 }
 

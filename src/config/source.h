@@ -47,7 +47,11 @@ class Source {
 
  private:
   void add_includes(const YAML::Node& root, const std::string& file, const std::filesystem::path& directory);
-  void add_mapping(const std::string& section, const YAML::Node& mapping, const std::string& file);
+  // The lines of the keys that stand in one file, or are overridden at one time.
+  using Lines = std::map<std::string, int>;
+  void add_mapping(const std::string& section, const YAML::Node& mapping, const std::string& file,
+                   Lines& lines);
+  void add(const std::string& name, const YAML::Node& value, const Origin& key_origin, Lines& lines);
   void fault(const Origin& origin, std::string text);
 
   Entries entries_;

@@ -2,13 +2,16 @@
 
 #include "config/codecs.h"
 #include "config/faults.h"
+#include "config/material.h"
 #include "config/resolve.h"
 #include "config/sweep_source.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <yaml-cpp/yaml.h>
 
 namespace ssgpt::config {
@@ -26,6 +29,16 @@ struct Point {
   std::vector<size_t> values;  // indices
 };
 
+// Of two configs that learn the same.
+std::string what_differs(const Config& first, const Config& second) {
+  std::vector<std::string> keys;
+  for (const Difference& difference : differences(first, second)) {
+    if (difference.key != "run.name") keys.push_back(difference.key);
+  }
+  if (keys.empty()) return "no setting differs";
+  return fmt::format("what differs ({}) changes nothing that is learnt", fmt::join(keys, ", "));
+}
+
 class Expansion {
  public:
   explicit Expansion(SweepSource source) : source_(std::move(source)) {}
@@ -34,8 +47,12 @@ class Expansion {
     if (is_of_a_sane_size()) {
       make_points();
       check_names();
-      resolve_all();
+      if (source_.base_is_known) resolve_all();
       if (source_.faults.empty()) check_different();
+    }
+    if (!source_.base_is_known) {  // else resolve_all() has them
+      const Faults& of_base = source_.base.faults();
+      source_.faults.insert(source_.faults.end(), of_base.begin(), of_base.end());
     }
     throw_if_any(std::move(source_.faults));
     make_runs();
@@ -123,26 +140,32 @@ Config Expansion::resolve_one(const SweepVariant& variant, const Point& point) {
   return config;
 }
 
-// Equal runs would count twice.
+// Runs that learn the same would count twice.
 void Expansion::check_different() {
-  const auto equal = [](Config a, const Config& b) {
-    a.run.name = b.run.name;
-    return differences(a, b).empty();
-  };
-  for (size_t second = 1; second < source_.variants.size(); ++second) {
-    for (size_t first = 0; first < second; ++first) {
-      if (!equal(configs_[first][0], configs_[second][0])) continue;
-      fault(source_.variants[second].origin,
-            fmt::format("variants.{} equals variants.{}: no setting differs", source_.variants[second].name,
-                        source_.variants[first].name));
-    }
+  // What each variant learns at each point.
+  std::vector<std::vector<std::string>> settings;
+  for (const std::vector<Config>& of_variant : configs_) {
+    settings.emplace_back();
+    for (const Config& config : of_variant) settings.back().push_back(material_settings(config));
   }
-  for (size_t second = 1; second < points_.size(); ++second) {
-    for (size_t first = 0; first < second; ++first) {
-      if (!equal(configs_[0][first], configs_[0][second])) continue;
-      fault(source_.grid.front().origin,
-            fmt::format("grid: {} equals {}: no setting differs", points_[second].name, points_[first].name));
-    }
+  std::map<std::vector<std::string>, size_t> variants;
+  for (size_t v = 0; v < settings.size(); ++v) {
+    const auto [same, is_new] = variants.emplace(settings[v], v);
+    if (is_new) continue;
+    fault(source_.variants[v].origin,
+          fmt::format("variants.{} equals variants.{}: {}", source_.variants[v].name,
+                      source_.variants[same->second].name,
+                      what_differs(configs_[same->second].front(), configs_[v].front())));
+  }
+  std::map<std::vector<std::string>, size_t> points;
+  for (size_t p = 0; p < points_.size(); ++p) {
+    std::vector<std::string> of_point;
+    for (const std::vector<std::string>& of_variant : settings) of_point.push_back(of_variant[p]);
+    const auto [same, is_new] = points.emplace(std::move(of_point), p);
+    if (is_new) continue;
+    fault(source_.grid.front().origin,
+          fmt::format("grid: {} equals {}: {}", points_[p].name, points_[same->second].name,
+                      what_differs(configs_.front()[same->second], configs_.front()[p])));
   }
 }
 

@@ -38,7 +38,8 @@ struct Sweep {
 //   baseline: NAME                      optional: the first variant
 //   allow_other_data: false             optional: whether variants and grid may set data.*
 // Throws core::InputError where a file cannot be read or parsed, and core::UsageError that lists all faults
-// at once, as load() does: those of the sweep file and those of every variant's config.
+// at once, as load() does: those of the sweep file and those of every variant's config. Variants, and points
+// of the grid, that learn the same (material_settings()) are a fault.
 Sweep load_sweep(const std::filesystem::path& path);
 
 }  // namespace ssgpt::config

@@ -98,15 +98,16 @@ void for_each_key(const YAML::Node& mapping, const std::string& file, Fault faul
     if (is_new) {
       take(name, item.second, origin);
     } else {
-      fault(origin, fmt::format("{} stands twice (first in line {})", name, first->second));
+      fault(origin, fmt::format("{} is listed twice (first in line {})", name, first->second));
     }
   }
 }
 
 void Reader::read_keys(const YAML::Node& root) {
   if (!root.IsMap()) {
-    fault(origin_of(out_.file, root), fmt::format("a sweep is a mapping of {}, this file holds {}",
-                                                  fmt::join(sweep_keys(), ", "), type_name(root)));
+    fault(origin_of(out_.file, root),
+          fmt::format("a sweep is a mapping of {}; this file {}", fmt::join(sweep_keys(), ", "),
+                      root.IsNull() ? "is empty" : fmt::format("holds {}", type_name(root))));
     throw_if_any(std::move(out_.faults));
   }
   const auto on_fault = [this](const Origin& origin, std::string text) {
@@ -121,7 +122,7 @@ void Reader::read_keys(const YAML::Node& root) {
         const auto near = core::closest_match(key, sweep_keys());
         const bool of_a_config = find_key(key) != nullptr || is_section(key);
         const std::string hint = of_a_config
-                                     ? "a setting of all runs belongs into base, one of some into a variant"
+                                     ? "a setting of all runs belongs in base, one of some in a variant"
                                  : near ? fmt::format("did you mean {}?", *near)
                                         : fmt::format("a sweep holds {}", fmt::join(sweep_keys(), ", "));
         fault(origin, fmt::format("unknown key {} = {}; {}", key, value_text(value), hint));
@@ -133,6 +134,7 @@ void Reader::read_base() {
   if (item == nullptr) return;
   if (item->value.IsMap()) {
     out_.base.add_node(item->value, out_.file, out_.directory);
+    out_.base_is_known = true;
     return;
   }
   if (!item->value.IsScalar() || item->value.Scalar().empty()) {
@@ -147,6 +149,7 @@ void Reader::read_base() {
                            out_.file, item->origin.line, item->value.Scalar(), path.string());
   }
   out_.base.add_file(path);
+  out_.base_is_known = !out_.base.entries().empty() || out_.base.faults().empty();
 }
 
 void Reader::read_flags() {
@@ -312,7 +315,7 @@ void Reader::read_seeds() {
             fmt::format("seeds: {}: expected {}", value_text(node), seed.allowed()));
     } else if (std::find(out_.seeds.begin(), out_.seeds.end(), *value) != out_.seeds.end()) {
       fault(origin_of(out_.file, node),
-            fmt::format("seeds: {} stands twice; its runs would be the same", *value));
+            fmt::format("seeds: {} is listed twice; its runs would be the same", *value));
     } else {
       out_.seeds.push_back(*value);
     }

@@ -34,6 +34,7 @@ struct SweepSource {
   std::string file;
   std::filesystem::path directory;  // of the file; includes are relative to it
   Source base;
+  bool base_is_known = false;          // false: what it says, and so what the variants lack, is not known
   std::vector<SweepVariant> variants;  // the baseline first
   std::vector<SweepAxis> grid;
   std::vector<uint64_t> seeds;

@@ -1,5 +1,6 @@
 #include "report/variants.h"
 
+#include "config/material.h"
 #include "core/checksum.h"
 #include "core/error.h"
 
@@ -41,11 +42,7 @@ bool is_material(const config::Difference& difference, const RunData& a, const R
   const std::string& key = difference.key;
   if (key == "run.name" || key == "run.seed") return false;
   if (key == "data.train" && same_known_data(a, b)) return false;
-  if (key == "train.swap_attention") return true;  // may change, yet changes the model
-  if (key == "train.max_steps") {  // the last step shapes the learning rate, unless that is constant
-    return a.config.optimizer.schedule.kind != config::ScheduleKind::kConstant;
-  }
-  return difference.rule == config::ResumeRule::kFixed;
+  return config::is_material(difference, a.config);
 }
 
 bool same_settings(const RunData& a, const RunData& b) {

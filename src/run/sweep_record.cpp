@@ -5,6 +5,8 @@
 #include "core/json_fields.h"
 #include "run/metrics_line.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -68,13 +70,19 @@ SweepRecord read_sweep_record(const std::filesystem::path& directory) {
   }
   SweepRecord record{.baseline = fields.text("baseline"), .runs = {}};
   for (const core::JsonFields& run : fields.objects("runs")) {
-    record.runs.push_back({.name = run.text("name"), .variant = run.text("variant")});
+    record.runs.push_back(
+        {.name = run.text("name"), .variant = run.text("variant"), .point = run.text("point")});
     const std::filesystem::path name(record.runs.back().name);
     if (name.empty() || name != name.filename() || name == "..") {
       run.fail("name", "the name of a folder beside it");
     }
   }
   return record;
+}
+
+bool has_grid(const SweepRecord& record) {
+  return std::any_of(record.runs.begin(), record.runs.end(),
+                     [&](const SweepRecord::Run& run) { return run.point != record.runs.front().point; });
 }
 
 Expansion expand_sweeps(const std::vector<std::filesystem::path>& paths) {

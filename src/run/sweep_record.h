@@ -25,6 +25,7 @@ struct SweepRecord {
   struct Run {
     std::string name;  // of its folder
     std::string variant;
+    std::string point;  // of the grid; empty without one
   };
   std::string baseline;   // a variant
   std::vector<Run> runs;  // in the order of the sweep
@@ -33,6 +34,9 @@ struct SweepRecord {
 // Throws core::InputError where sweep.json is missing, damaged or of a version that this program does not
 // know.
 SweepRecord read_sweep_record(const std::filesystem::path& directory);
+
+// Whether its runs are at several points of a grid, which are compared point by point.
+bool has_grid(const SweepRecord& record);
 
 // Runs to compare, from paths of which some are folders of sweeps.
 struct Expansion {

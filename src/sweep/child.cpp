@@ -32,16 +32,22 @@ constexpr std::array<std::string_view, 10> kOfLaunchers = {
     "RANK=",        "WORLD_SIZE=",      "LOCAL_RANK=", "LOCAL_WORLD_SIZE=", "MASTER_",
     "TORCHELASTIC", "OMPI_COMM_WORLD_", "PMI_",        "SLURM_PROCID=",     "SLURM_LOCALID="};
 
-std::vector<std::string> environment_with(const Child::Variables& variables) {
+bool is_of(std::string_view entry, std::string_view variable) {
+  return entry.starts_with(variable) && entry.substr(variable.size()).starts_with("=");
+}
+
+std::vector<std::string> environment_with(const Child::Variables& variables,
+                                          const std::vector<std::string>& dropped) {
   std::vector<std::string> texts;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text = *entry;
     const bool of_launcher = std::any_of(kOfLaunchers.begin(), kOfLaunchers.end(),
                                          [&](std::string_view prefix) { return text.starts_with(prefix); });
-    const bool replaced = std::any_of(variables.begin(), variables.end(), [&](const auto& variable) {
-      return text.starts_with(variable.first) && text.substr(variable.first.size()).starts_with("=");
-    });
-    if (!of_launcher && !replaced) texts.emplace_back(text);
+    const bool replaced = std::any_of(variables.begin(), variables.end(),
+                                      [&](const auto& variable) { return is_of(text, variable.first); });
+    const bool is_dropped = std::any_of(dropped.begin(), dropped.end(),
+                                        [&](const std::string& name) { return is_of(text, name); });
+    if (!of_launcher && !replaced && !is_dropped) texts.emplace_back(text);
   }
   for (const auto& [name, value] : variables) texts.push_back(fmt::format("{}={}", name, value));
   return texts;
@@ -93,7 +99,7 @@ std::string trimmed(std::string_view text) {
 }  // namespace
 
 Child::Child(const std::string& program, const std::vector<std::string>& arguments,
-             const Variables& variables) {
+             const Variables& variables, const std::vector<std::string>& dropped) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) {
     throw core::RunError("No pipe for the output of a run: {}", core::system_message(errno));
@@ -103,7 +109,7 @@ Child::Child(const std::string& program, const std::vector<std::string>& argumen
   ::fcntl(output_, F_SETFL, O_NONBLOCK);
   Variables all = variables;
   all.emplace_back(kParentVariable, fmt::format("{}", ::getpid()));
-  const int error = spawn(process_, program, arguments, environment_with(all), ends[1]);
+  const int error = spawn(process_, program, arguments, environment_with(all, dropped), ends[1]);
   ::close(ends[1]);
   if (error != 0) {
     ::close(output_);

@@ -20,9 +20,10 @@ class Child {
   using Variables = std::vector<std::pair<std::string, std::string>>;
 
   // Starts `program` with the arguments (the first is its name), an empty stdin, stdout and stderr into this
-  // object, and the environment of this process with `variables` in it and without what launchers set. Throws
-  // core::RunError.
-  Child(const std::string& program, const std::vector<std::string>& arguments, const Variables& variables);
+  // object, and the environment of this process with `variables` in it, without those that are named in
+  // `dropped` and without what launchers set. Throws core::RunError.
+  Child(const std::string& program, const std::vector<std::string>& arguments, const Variables& variables,
+        const std::vector<std::string>& dropped = {});
   ~Child();  // one that runs gets SIGTERM and is waited for
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <omp.h>
 #include <sched.h>
 #include <string_view>
 #include <unistd.h>
@@ -25,6 +26,10 @@ std::vector<std::string> first_fields(std::string_view text, size_t count) {
   return fields;
 }
 
+const char* plural(int64_t count) {
+  return count == 1 ? "" : "s";
+}
+
 std::string_view variable(const char* name) {
   const char* text = std::getenv(name);
   return text == nullptr ? "" : text;
@@ -36,10 +41,9 @@ Placement place(const Machine& machine, int64_t runs, std::optional<int64_t> job
   const auto gpus = static_cast<int64_t>(machine.gpus.size());
   if (gpus > 0 && jobs.value_or(1) > gpus) {
     throw core::UsageError(
-        "--jobs {}: there {} {} GPU{}, and each run needs one of its own. Leave jobs at auto, or ask for at "
-        "most "
-        "{}.",
-        *jobs, gpus == 1 ? "is" : "are", gpus, gpus == 1 ? "" : "s", gpus);
+        "{} jobs: there {} {} GPU{}, and each run needs one of its own. Leave jobs at auto, or ask for {} at "
+        "most.",
+        *jobs, gpus == 1 ? "is" : "are", gpus, plural(gpus), gpus);
   }
   const int64_t fitting = gpus > 0 ? gpus : std::max<int64_t>(1, machine.cores / machine.threads.value_or(1));
   Placement placement;
@@ -48,10 +52,22 @@ Placement place(const Machine& machine, int64_t runs, std::optional<int64_t> job
   if (gpus > 0) placement.gpus.assign(machine.gpus.begin(), machine.gpus.begin() + placement.jobs);
   if (gpus == 0 && placement.jobs * placement.threads > machine.cores) {
     placement.warning = fmt::format(
-        "{} threads for {} cores ({} at a time, --jobs, with {} each): the runs will slow each other down.",
-        placement.jobs * placement.threads, machine.cores, placement.jobs, placement.threads);
+        "{} threads for {} core{} ({} run{} at a time, {} thread{} each): they will slow each other down.",
+        placement.jobs * placement.threads, machine.cores, plural(machine.cores), placement.jobs,
+        plural(placement.jobs), placement.threads, plural(placement.threads));
   }
   return placement;
+}
+
+void allow_all_places() {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  for (int place = 0; place < omp_get_num_places(); ++place) {
+    std::vector<int> cores(static_cast<size_t>(omp_get_place_num_procs(place)));
+    omp_get_place_proc_ids(place, cores.data());
+    for (const int core : cores) CPU_SET(static_cast<size_t>(core), &mask);
+  }
+  if (CPU_COUNT(&mask) > 0) sched_setaffinity(0, sizeof mask, &mask);
 }
 
 Machine this_machine(int64_t num_gpus) {

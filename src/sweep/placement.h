@@ -26,6 +26,11 @@ struct Placement {
 // out. Throws core::UsageError for more jobs than GPUs; more threads than cores are a warning.
 Placement place(const Machine& machine, int64_t runs, std::optional<int64_t> jobs);
 
+// Where OMP_PROC_BIND, OMP_PLACES or GOMP_CPU_AFFINITY are set, OpenMP's runtime has bound this thread to the
+// first of their places, and children would inherit that. Allows it the cores of all places again. Before
+// this_machine().
+void allow_all_places();
+
 // The cores in this process's affinity mask, OMP_NUM_THREADS, and, where `num_gpus` is above 0, as many GPUs
 // by the names of CUDA_VISIBLE_DEVICES, or their numbers.
 Machine this_machine(int64_t num_gpus);

@@ -1,8 +1,10 @@
 #include "sweep/plan.h"
 
+#include "config/material.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
+#include "data/token_source.h"
 #include "model/accounting.h"
 #include "run/record.h"
 #include "run/sweep_record.h"
@@ -10,6 +12,8 @@
 #include "start/rules.h"
 
 #include <algorithm>
+#include <exception>
+#include <map>
 #include <set>
 #include <system_error>
 
@@ -25,10 +29,24 @@ fs::path config_path(const fs::path& directory, const config::SweepRun& run) {
   return directory / "configs" / fmt::format("{}.yaml", run.name);
 }
 
-// A resume may change these, and with them the curve.
-bool alters_the_curve(const config::Difference& difference) {
-  return difference.rule == config::ResumeRule::kFixed || difference.key == "train.swap_attention" ||
-         difference.key == "train.on_nonfinite";
+// Why the config that the run was begun with cannot be read; none where it can, or where there is none.
+std::optional<std::string> error_of_config(const run::RunDirectory& directory) {
+  try {
+    if (fs::exists(directory.config())) run::read_config(directory);
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return std::nullopt;
+}
+
+// Of the training shards that the run was begun with; empty where its record does not say.
+std::string fingerprint_in(const run::RunDirectory& directory) {
+  try {
+    const std::optional<run::Record> record = run::read_record(directory);
+    return record ? record->data_fingerprint : "";
+  } catch (const std::exception&) {  // whoever needs the record says what is wrong
+    return "";
+  }
 }
 
 // "  key: OLD in the run, NEW in the sweep file" for what would compute something else.
@@ -38,7 +56,7 @@ std::vector<std::string> changed_settings(const run::RunDirectory& directory, co
   const config::Config held = run::read_config(directory);
   start::keep_choices(wanted, held);
   for (const config::Difference& difference : config::differences(held, wanted)) {
-    if (!alters_the_curve(difference)) continue;
+    if (!config::is_material(difference, held)) continue;
     lines.push_back(fmt::format("  {}: {}: {} in the run, {} in the sweep file", directory.path().string(),
                                 difference.key, difference.before, difference.after));
   }
@@ -66,7 +84,12 @@ std::vector<std::string> train_arguments(const fs::path& directory, const config
 std::vector<Status> statuses_on_disk(const fs::path& directory, std::span<const config::SweepRun> runs) {
   std::vector<Status> statuses;
   for (const config::SweepRun& run : runs) {
-    statuses.push_back(status_on_disk(directory_of(directory, run), run.config.train.max_steps));
+    const run::RunDirectory folder = directory_of(directory, run);
+    statuses.push_back(status_or_failure(folder, run.config.train.max_steps));
+    if (const auto error = error_of_config(folder)) {
+      statuses.back().state = State::kFailed;
+      statuses.back().reason = *error;
+    }
   }
   return statuses;
 }
@@ -74,8 +97,11 @@ std::vector<Status> statuses_on_disk(const fs::path& directory, std::span<const 
 void require_same_settings(const fs::path& directory, std::span<const config::SweepRun> runs) {
   std::vector<std::string> lines;
   for (const config::SweepRun& run : runs) {
-    const std::vector<std::string> changed = changed_settings(directory_of(directory, run), run.config);
-    lines.insert(lines.end(), changed.begin(), changed.end());
+    try {
+      const std::vector<std::string> changed = changed_settings(directory_of(directory, run), run.config);
+      lines.insert(lines.end(), changed.begin(), changed.end());
+    } catch (const std::exception&) {  // statuses_on_disk() says what is wrong
+    }
   }
   if (lines.empty()) return;
   throw core::UsageError(
@@ -85,10 +111,41 @@ void require_same_settings(const fs::path& directory, std::span<const config::Sw
       fmt::join(lines, "\n"));
 }
 
-void require_known_dtype(std::span<const config::SweepRun> runs, bool gpu) {
-  if (gpu) return;
+std::vector<std::string> require_same_data(const fs::path& directory,
+                                           std::span<const config::SweepRun> runs) {
+  std::vector<std::string> lines;
+  std::vector<std::string> notes;
+  std::map<std::vector<std::string>, std::string> now;  // fingerprints by data.train; empty: not known
   for (const config::SweepRun& run : runs) {
-    if (run.config.train.dtype != config::Dtype::kAuto) continue;
+    const std::string then = fingerprint_in(directory_of(directory, run));
+    if (then.empty()) continue;
+    const auto [found, is_new] = now.emplace(run.config.data.train, "");
+    if (is_new) {
+      try {
+        found->second = data::TokenSource(core::expand_globs(run.config.data.train)).fingerprint();
+      } catch (const core::InputError& error) {
+        notes.push_back(fmt::format("Whether the training data are still those of the runs is not known: {}",
+                                    error.what()));
+      }
+    }
+    if (found->second.empty() || found->second == then) continue;
+    lines.push_back(fmt::format("  {}: fingerprint {} when it began, {} now",
+                                directory_of(directory, run).path().string(), then, found->second));
+  }
+  if (lines.empty()) return notes;
+  throw core::UsageError(
+      "The training shards (data.train) are not those that these runs were begun with, and runs on other "
+      "data "
+      "are no pairs:\n{}\nBring the shards back to go on, or choose another --run-dir. Nothing was changed.",
+      fmt::join(lines, "\n"));
+}
+
+void require_known_dtype(std::span<const config::SweepRun> runs, bool auto_is_gpu) {
+  for (const config::SweepRun& run : runs) {
+    const config::TrainConfig& train = run.config.train;
+    const bool gpu =
+        train.device == config::Device::kAuto ? auto_is_gpu : train.device == config::Device::kCuda;
+    if (gpu || train.dtype != config::Dtype::kAuto) continue;
     throw core::UsageError(
         "train.dtype is auto in {}: on a CPU each run would measure for itself which is faster, and pairs "
         "could "

@@ -22,18 +22,26 @@ run::RunDirectory directory_of(const std::filesystem::path& directory, const con
 // write_configs() leaves, --resume auto.
 std::vector<std::string> train_arguments(const std::filesystem::path& directory, const config::SweepRun& run);
 
-// What the folders of all runs say, in order.
+// What the folders of all runs say, in order; failed, with the reason, where a folder or its config cannot be
+// read.
 std::vector<Status> statuses_on_disk(const std::filesystem::path& directory,
                                      std::span<const config::SweepRun> runs);
 
-// Throws core::UsageError where a run that has begun was begun with settings that would compute something
-// else than `runs` say now, naming each of them for every such run. What a resume may change without an
-// effect on the curve is passed over; max_steps may rise, but not fall below what is trained.
+// Throws core::UsageError where a run that has begun was begun with settings that learn something else
+// (config::is_material) than `runs` say now, naming each of them for every such run. With a constant learning
+// rate max_steps may be another, but not below what is trained. Passes over what statuses_on_disk() calls
+// failed.
 void require_same_settings(const std::filesystem::path& directory, std::span<const config::SweepRun> runs);
 
-// Throws core::UsageError where train.dtype is measured in each run for itself: pairs need the same. `gpu`:
-// the runs train on a GPU, where a rule decides.
-void require_known_dtype(std::span<const config::SweepRun> runs, bool gpu);
+// Throws core::UsageError where the training shards are not those that a run was begun with, by the
+// fingerprint in its run.json, naming each such run: pairs need the same. Returns what to tell of shards that
+// cannot be read. Each set of files is looked at once (data::TokenSource::fingerprint, which reads a sample).
+std::vector<std::string> require_same_data(const std::filesystem::path& directory,
+                                           std::span<const config::SweepRun> runs);
+
+// Throws core::UsageError where train.dtype is measured in each run for itself, as on a CPU (on a GPU a rule
+// decides): pairs need the same. `auto_is_gpu`: what train.device: auto stands for.
+void require_known_dtype(std::span<const config::SweepRun> runs, bool auto_is_gpu);
 
 // Opens the data of these runs as training does, and throws as that does (start::open_data) where they cannot
 // be read; each set of files is opened once.

@@ -8,9 +8,11 @@
 #include "report/text_table.h"
 #include "run/metrics_line.h"
 #include "sweep/plan.h"
+#include "sweep/status.h"
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <limits>
 #include <optional>
 
@@ -25,18 +27,33 @@ bool has_loss(const fs::path& directory, const config::SweepRun& run) {
   return run::read_last_loss(directory_of(directory, run).metrics()).has_value();
 }
 
+// The run's losses; none, with a note that says why, where there are none or they cannot be read.
+std::optional<report::RunData> read_losses(const fs::path& directory, const config::SweepRun& run,
+                                           std::vector<std::string>& notes) {
+  const run::RunDirectory folder = directory_of(directory, run);
+  if (!has_loss(directory, run)) {
+    notes.push_back(fmt::format("{} has no training loss, and is left out.", folder.path().string()));
+    return std::nullopt;
+  }
+  try {
+    return report::read_run(folder.path());
+  } catch (const std::exception& error) {
+    notes.push_back(
+        fmt::format("{} cannot be read, and is left out: {}", folder.path().string(), error.what()));
+    return std::nullopt;
+  }
+}
+
 void compare_point(const fs::path& directory, const config::Sweep& sweep, const std::string& point,
                    Results& results) {
   report::Options options;
-  std::optional<fs::path> baseline;
   for (const config::SweepRun& run : sweep.runs) {
-    if (run.point != point || !has_loss(directory, run)) continue;
+    if (run.point != point || !read_losses(directory, run, results.notes)) continue;
     options.runs.push_back(directory_of(directory, run).path());
-    if (!baseline && run.variant == sweep.variants.front()) baseline = options.runs.back();
+    if (!options.baseline && run.variant == sweep.variants.front()) options.baseline = options.runs.back();
   }
-  options.baseline = baseline;
   const std::string of_point = point.empty() ? "" : fmt::format("{}: ", point);
-  if (options.runs.size() < 2 || !baseline) {
+  if (options.runs.size() < 2 || !options.baseline) {
     results.notes.push_back(
         fmt::format("{}there is no comparison: it takes two runs or more with a training loss, one of "
                     "them the baseline's, and there {} {}.",
@@ -45,10 +62,13 @@ void compare_point(const fs::path& directory, const config::Sweep& sweep, const 
   }
   try {
     const report::Comparison comparison = report::compare(options);
-    const fs::path out = directory / "report" / point;
-    report::write_files(comparison, point.empty() ? directory / "report" : out);
-    results.directories.push_back(point.empty() ? directory / "report" : out);
-    if (!point.empty()) results.text += fmt::format("{}\n{}\n", point, std::string(point.size(), '='));
+    fs::path out = directory / "report";
+    if (!point.empty()) {
+      out /= point;
+      results.text += fmt::format("{}\n{}\n", point, std::string(point.size(), '='));
+    }
+    report::write_files(comparison, out);
+    results.directories.push_back(out);
     results.text += fmt::format("{}\n", report::to_table(comparison));
   } catch (const core::UsageError& error) {  // these runs cannot be set side by side; others may
     results.notes.push_back(fmt::format("{}{}", of_point, error.what()));
@@ -72,52 +92,66 @@ double mean_loss_at_the_end(const report::RunData& run) {
 
 struct Cell {
   double sum = 0.0;
+  int64_t finished = 0;
   int64_t seeds = 0;
   std::optional<double> mean() const {
-    return seeds == 0 ? std::nullopt : std::optional(sum / static_cast<double>(seeds));
+    return finished == 0 ? std::nullopt : std::optional(sum / static_cast<double>(finished));
   }
+  bool is_whole() const { return finished == seeds; }
 };
 
 Cell cell_of(const fs::path& directory, const config::Sweep& sweep, const std::string& variant,
              const std::string& point) {
   Cell cell;
+  std::vector<std::string> told_elsewhere;
   for (const config::SweepRun& run : sweep.runs) {
-    if (run.variant != variant || run.point != point || !has_loss(directory, run)) continue;
-    cell.sum += mean_loss_at_the_end(report::read_run(directory_of(directory, run).path()));
+    if (run.variant != variant || run.point != point) continue;
     ++cell.seeds;
+    const Status status = status_or_failure(directory_of(directory, run), run.config.train.max_steps);
+    if (status.state != State::kDone) continue;
+    if (const auto losses = read_losses(directory, run, told_elsewhere)) {
+      cell.sum += mean_loss_at_the_end(*losses);
+      ++cell.finished;
+    }
   }
   return cell;
+}
+
+// "3.12345", "3.12345 *" and, where seeds are missing, "3.12345   (2 of 4)".
+std::string to_text(const Cell& cell, double best) {
+  const std::optional<double> mean = cell.mean();
+  const std::string text = mean ? fmt::format("{:.5f}", *mean) : "-";
+  if (!cell.is_whole()) return fmt::format("{}   ({} of {})", text, cell.finished, cell.seeds);
+  return mean && *mean == best ? fmt::format("{} *", text) : text;
 }
 
 }  // namespace
 
 std::string grid_table(const fs::path& directory, const config::Sweep& sweep) {
-  std::vector<report::TextTable::Align> columns(sweep.variants.size() + 1, report::TextTable::Align::kRight);
-  columns.front() = report::TextTable::Align::kLeft;
-  std::vector<std::vector<std::optional<double>>> means(sweep.variants.size());
+  std::vector<std::vector<Cell>> cells(sweep.variants.size());  // by variant and point
   std::vector<double> best(sweep.variants.size(), std::numeric_limits<double>::infinity());
   for (size_t v = 0; v < sweep.variants.size(); ++v) {
     for (const std::string& point : sweep.points) {
-      means[v].push_back(cell_of(directory, sweep, sweep.variants[v], point).mean());
-      const double mean = means[v].back().value_or(std::nan(""));
-      if (std::isfinite(mean)) best[v] = std::min(best[v], mean);
+      cells[v].push_back(cell_of(directory, sweep, sweep.variants[v], point));
+      const Cell& cell = cells[v].back();
+      const double mean = cell.mean().value_or(std::nan(""));
+      if (cell.is_whole() && std::isfinite(mean)) best[v] = std::min(best[v], mean);
     }
   }
-  report::TextTable table(columns);
+  report::TextTable table(
+      std::vector<report::TextTable::Align>(sweep.variants.size() + 1, report::TextTable::Align::kLeft));
   std::vector<std::string> head = {"grid"};
-  for (const std::string& variant : sweep.variants) head.push_back(fmt::format("{}  ", variant));
+  head.insert(head.end(), sweep.variants.begin(), sweep.variants.end());
   table.add(head);
   for (size_t p = 0; p < sweep.points.size(); ++p) {
-    std::vector<std::string> cells = {sweep.points[p]};
-    for (size_t v = 0; v < sweep.variants.size(); ++v) {
-      const std::optional<double> mean = means[v][p];
-      cells.push_back(mean ? fmt::format("{:.5f} {}", *mean, *mean == best[v] ? "*" : " ") : "-  ");
-    }
-    table.add(cells);
+    std::vector<std::string> row = {sweep.points[p]};
+    for (size_t v = 0; v < sweep.variants.size(); ++v) row.push_back(to_text(cells[v][p], best[v]));
+    table.add(row);
   }
   return fmt::format(
-      "Mean training loss over the last fifth of the steps, nats a token, over all seeds; * best of its "
-      "column\n{}",
+      "Mean training loss over the last fifth of the steps, nats a token, over the finished runs of all "
+      "seeds "
+      "(how many, where not all are); * best of its column among those of all seeds\n{}",
       table.text(/*indent=*/2));
 }
 

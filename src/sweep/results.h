@@ -17,13 +17,14 @@ struct Results {
 
 // Compares the runs that have a training loss, the variants with the baseline (at the same point of the
 // grid), and writes comparison.json, comparison.csv and table.txt into DIRECTORY/report, or
-// DIRECTORY/report/<point>. With a grid, also DIRECTORY/report/grid.txt (grid_table()). Throws core::RunError
-// where a file cannot be written, core::InputError where a run's files are damaged.
+// DIRECTORY/report/<point>. With a grid, also DIRECTORY/report/grid.txt (grid_table()). A run without a loss,
+// or whose files cannot be read, is left out with a note. Throws core::RunError where a file cannot be
+// written.
 Results write_results(const std::filesystem::path& directory, const config::Sweep& sweep);
 
-// The mean training loss over the last fifth of the steps, by variant and point, averaged over the seeds; "*"
-// is at the best point of each variant. Runs without a loss yet are left out; one whose loss is not finite
-// there makes its cell "nan".
+// The mean training loss over the last fifth of the steps, by variant and point, averaged over the seeds
+// whose runs are finished, with their number where it is not all; "*" is at the best point of each variant
+// among those of all seeds. A loss there that is not finite makes its cell "nan".
 std::string grid_table(const std::filesystem::path& directory, const config::Sweep& sweep);
 
 }  // namespace ssgpt::sweep

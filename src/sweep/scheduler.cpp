@@ -23,6 +23,21 @@ std::vector<std::string> names_of(const std::vector<Task>& tasks) {
   return names;
 }
 
+// By these OpenMP binds threads to cores: those of all runs to the same ones, since no run knows of another.
+const std::vector<std::string>& binding_variables() {
+  static const std::vector<std::string> names = {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"};
+  return names;
+}
+
+std::string saving_text(size_t runs) {
+  if (runs == 0) return "no run is training, the sweep stops";
+  return runs == 1 ? "1 run saves and stops" : fmt::format("{} runs save and stop", runs);
+}
+
+bool has_ended(const Status& status) {
+  return status.state == State::kDone || status.state == State::kFailed;
+}
+
 std::string reason_of(const Child& child, bool again) {
   const Ending ending = child.ending();
   if (ending.signal != 0) {
@@ -55,8 +70,8 @@ int Scheduler::run(const std::function<int()>& stop) {
     if (const int signal = stop(); signal != 0 && stop_signal == 0) {
       stop_signal = signal;
       for (const Running& one : running_) one.child->send(signal);
-      core::log::info("Signal {}: {} run{} save and stop; a second signal ends them at once.", signal,
-                      running_.size(), running_.size() == 1 ? "" : "s");
+      core::log::info("Signal {}: {}; a second signal ends the sweep at once.", signal,
+                      saving_text(running_.size()));
     }
     if (stop_signal == 0) {
       look_elsewhere();
@@ -94,8 +109,8 @@ void Scheduler::start_waiting() {
 bool Scheduler::is_next(size_t task) {
   Status& status = tasks_[task].status;
   if (status.state != State::kWaiting) return false;
-  status = status_on_disk(tasks_[task].directory, status.max_steps);
-  if (status.state == State::kDone) board_.ended(task, status);
+  status = status_or_failure(tasks_[task].directory, status.max_steps);
+  if (has_ended(status)) board_.ended(task, status);
   return status.state == State::kWaiting;
 }
 
@@ -110,7 +125,9 @@ void Scheduler::start(size_t task) {
   Child::Variables variables = {{"OMP_NUM_THREADS", fmt::format("{}", placement_.threads)}};
   if (!placement_.gpus.empty()) variables.emplace_back("CUDA_VISIBLE_DEVICES", placement_.gpus[running.slot]);
   try {
-    running.child = std::make_unique<Child>(tasks_[task].program, tasks_[task].arguments, variables);
+    running.child =
+        std::make_unique<Child>(tasks_[task].program, tasks_[task].arguments, variables,
+                                placement_.jobs > 1 ? binding_variables() : std::vector<std::string>());
   } catch (const core::RunError& error) {
     status.state = State::kFailed;
     status.reason = error.what();
@@ -147,8 +164,8 @@ void Scheduler::look_elsewhere() {
   for (size_t i = 0; i < tasks_.size(); ++i) {
     Status& status = tasks_[i].status;
     if (status.state != State::kElsewhere) continue;
-    status = status_on_disk(tasks_[i].directory, status.max_steps);
-    if (status.state == State::kDone) board_.ended(i, status);
+    status = status_or_failure(tasks_[i].directory, status.max_steps);
+    if (has_ended(status)) board_.ended(i, status);
   }
 }
 
@@ -171,8 +188,8 @@ void Scheduler::take_pace(Running& running) {
 void Scheduler::finish(const Running& running, int stop_signal) {
   Task& task = tasks_[running.task];
   const Ending ending = running.child->ending();
-  Status status = status_on_disk(task.directory, task.status.max_steps);
-  if (status.state != State::kDone) {
+  Status status = status_or_failure(task.directory, task.status.max_steps);
+  if (!has_ended(status)) {
     if (stop_signal != 0 &&
         (ending.signal == stop_signal || ending.exit_code == 128 + stop_signal || ending.exit_code == 0)) {
       status.state = State::kStopped;

@@ -3,6 +3,7 @@
 #include "run/metrics_line.h"
 
 #include <algorithm>
+#include <exception>
 #include <vector>
 
 namespace ssgpt::sweep {
@@ -49,6 +50,19 @@ Status status_on_disk(const run::RunDirectory& directory, int64_t max_steps) {
     status.state = State::kElsewhere;
   }
   return status;
+}
+
+Status status_or_failure(const run::RunDirectory& directory, int64_t max_steps) {
+  try {
+    return status_on_disk(directory, max_steps);
+  } catch (const std::exception& error) {
+    return {.state = State::kFailed,
+            .step = 0,
+            .max_steps = max_steps,
+            .loss = std::nullopt,
+            .eta_seconds = std::nullopt,
+            .reason = error.what()};
+  }
 }
 
 }  // namespace ssgpt::sweep

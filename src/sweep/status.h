@@ -31,6 +31,10 @@ struct Status {
 // stands there. Throws core::InputError where the checkpoints cannot be listed.
 Status status_on_disk(const run::RunDirectory& directory, int64_t max_steps);
 
+// The same, but failed with the reason in place of an exception: of one folder that cannot be read the other
+// runs know nothing.
+Status status_or_failure(const run::RunDirectory& directory, int64_t max_steps);
+
 // Takes step and loss from the newest line of metrics.
 void take_progress(const run::RunDirectory& directory, Status& status);
 

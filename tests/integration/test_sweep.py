@@ -167,7 +167,7 @@ def test_a_killed_process_is_started_once_more_and_then_reported(program):
     assert process.returncode == 1, err
     assert err.count("it is started again") == 2
     assert read_metrics(program.directory / "sweep/softmax-seed1")[-1]["step"] == 1500
-    last = err[err.index("Runs failed"):]
+    last = err[err.index("These runs failed"):]
     assert "ssmax-seed1, step" in last and "signal 9" in last and "softmax-seed1" not in last
     program.run(*arguments(sweep_file(program, changes, seeds=1), "sweep", "--jobs", "1"))
     assert read_metrics(program.directory / "sweep/ssmax-seed1")[-1]["step"] == 1500
@@ -176,7 +176,7 @@ def test_a_killed_process_is_started_once_more_and_then_reported(program):
 def test_a_run_that_fails_stops_no_other_and_says_why(program):
     (program.directory / "sweep/ssmax-seed1/log.txt").mkdir(parents=True)
     out, err = program.run(*arguments(sweep_file(program)), code=1)
-    last = err[err.index("Runs failed"):]
+    last = err[err.index("These runs failed"):]
     assert "ssmax-seed1, step 0/20" in last and "log.txt" in last and "cannot be opened" in last
     others = [program.directory / "sweep" / name for name in NAMES if name != "ssmax-seed1"]
     assert all(read_metrics(run)[-1]["step"] == 20 for run in others)
@@ -194,7 +194,7 @@ def test_a_full_disk_fails_the_runs_with_its_reason(program):
         command, cwd=program.directory, env=program.environment, preexec_fn=limit, capture_output=True, text=True
     )
     assert result.returncode == 1, result.stderr
-    last = result.stderr[result.stderr.index("Runs failed"):]
+    last = result.stderr[result.stderr.index("These runs failed"):]
     assert last.count("File too large") == 2 and "internal error" not in last
     program.run(*arguments(file))
     assert all(read_metrics(program.directory / "sweep" / name)[-1]["step"] == 20 for name in NAMES[:2])
@@ -218,7 +218,7 @@ def test_changed_settings_are_refused_by_name(program):
 
 @pytest.mark.parametrize("keys, told", [
     ({"variants": {}}, "variants = {}"),
-    ({"seeds": [3, 3]}, "seeds: 3 stands twice"),
+    ({"seeds": [3, 3]}, "seeds: 3 is listed twice"),
     ({"seeds": 0}, "seeds = 0"),
     ({"seed": 2}, "unknown key seed = 2; did you mean seeds?"),
     ({"baseline": "x"}, "baseline = "),
@@ -249,7 +249,7 @@ def test_jobs_beyond_the_machine(program):
     file = sweep_file(program, seeds=1)
     cores = len(os.sched_getaffinity(0))
     _, err = program.run(*arguments(file, "sweep", "--jobs", "1"), OMP_NUM_THREADS=str(cores + 1))
-    assert "warning" in err and f"{cores + 1} threads for {cores} cores" in err
+    assert "warning" in err and f"{cores + 1} threads for {cores} core" in err
     _, err = program.run(*arguments(file, "other", "--jobs", "0"), code=2)
     assert "--jobs" in err
     file = sweep_file(program, {"train": {"device": "cuda"}})

@@ -19,7 +19,8 @@ config::AttentionConfig attention_of(AttentionKind kind) {
   return attention;
 }
 
-// The mean over 19 positions of what multiplies s.
+// The mean over 19 positions of what multiplies s, of a learned p_n at its start, which is what the
+// conversion goes by.
 double mean_position(AttentionKind kind) {
   if (kind == AttentionKind::kSoftmaxTemperature) return 1.0;
   double sum = 0.0;

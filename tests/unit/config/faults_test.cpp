@@ -49,7 +49,7 @@ evaluate: often
                                   "c.yaml:13: train.clip_grad_norm = none: expected a number of at least 0",
                                   "c.yaml:15: optimizer.lr = 0: expected a number above 0",
                                   "c.yaml:16: optimizer.betas = [0.9]: expected a list of two",
-                                  "c.yaml:17: optimizer.lr stands twice in this file (first in line 15)",
+                                  "c.yaml:17: optimizer.lr is listed twice in this file (first in line 15)",
                                   "c.yaml:18: log.every = 0: expected an integer from 1",
                                   "c.yaml:18: unknown key log.evry = 1; did you mean log.every?",
                                   "c.yaml:19: evaluate = often: expected a section"}) {

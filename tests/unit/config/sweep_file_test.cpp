@@ -18,6 +18,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 using testing::Pair;
 
 const std::string kVariants =
@@ -110,7 +111,7 @@ TEST_F(SweepFileTest, FaultsOfTheFileAndOfEachVariantAreToldAtOnceWithTheirLines
   EXPECT_THAT(told, HasSubstr("4 faults"));
   EXPECT_THAT(told, HasSubstr("sweep.yaml:3: model.attention.kind = softermax"));
   EXPECT_THAT(told, HasSubstr("sweep.yaml:4: unknown key optimizer.rl = 1; did you mean optimizer.lr?"));
-  EXPECT_THAT(told, HasSubstr("sweep.yaml:5: seeds: 1 stands twice"));
+  EXPECT_THAT(told, HasSubstr("sweep.yaml:5: seeds: 1 is listed twice"));
   EXPECT_THAT(told, HasSubstr("sweep.yaml:6: unknown key baselin = a; did you mean baseline?"));
 }
 
@@ -120,8 +121,19 @@ TEST_F(SweepFileTest, MissingPartsAreNamed) {
   EXPECT_THAT(told, HasSubstr("variants is missing"));
   EXPECT_THAT(told, HasSubstr("seeds is missing"));
   EXPECT_THAT(message("- 1\n"), HasSubstr("a sweep is a mapping"));
+  EXPECT_THAT(message(""), HasSubstr("this file is empty"));
   EXPECT_THAT(message<core::InputError>("base: nowhere.yaml\nseeds: 1\n" + kVariants),
               HasSubstr("sweep.yaml:1: base = nowhere.yaml"));
+}
+
+TEST_F(SweepFileTest, OfAFaultyBaseNothingIsCalledMissing) {
+  const std::string told = message("base: [1]\nseeds: 1\n" + kVariants);
+  EXPECT_THAT(told, HasSubstr("base = [1]: expected a config file"));
+  EXPECT_THAT(told, Not(HasSubstr("is missing")));
+  core::write_text_atomically(directory_ / "list.yaml", "- 1\n");
+  const std::string of_file = message("base: list.yaml\nseeds: 1\n" + kVariants);
+  EXPECT_THAT(of_file, HasSubstr("list.yaml:1: a config is a mapping of sections"));
+  EXPECT_THAT(of_file, Not(HasSubstr("is missing")));
 }
 
 struct BadSweep {
@@ -143,9 +155,29 @@ INSTANTIATE_TEST_SUITE_P(
         BadSweep{"variant_of_another_type", "variants: {a: 3}\nseeds: 1\n",
                  "variants.a = 3: expected a mapping"},
         BadSweep{"variant_twice", "variants:\n  a: {}\n  a: {optimizer.lr: 1}\nseeds: 1\n",
-                 "a stands twice (first in line 3)"},
+                 "a is listed twice (first in line 3)"},
         BadSweep{"equal_variants", "variants: {a: {}, b: {model.attention.kind: softmax}}\nseeds: 1\n",
                  "variants.b equals variants.a"},
+        BadSweep{"variants_that_learn_the_same",
+                 "variants:\n  a: {}\n  b: {train.micro_batch_size: 2, log.every: 3, train.device: "
+                 "cpu}\nseeds: 1\n",
+                 "sweep.yaml:4: variants.b equals variants.a: what differs (train.device, "
+                 "train.micro_batch_size, log.every) changes nothing that is learnt"},
+        BadSweep{"scale_of_a_kind_without_one",
+                 "variants: {a: {}, b: {model.attention.scale_init: 1, optimizer.scale_lr_multiplier: 10}}\n"
+                 "seeds: 1\n",
+                 "variants.b equals variants.a: what differs (model.attention.scale_init, "
+                 "optimizer.scale_lr_multiplier)"},
+        BadSweep{"grid_that_changes_nothing", "variants: {a: {}}\nseeds: 1\ngrid: {log.every: [1, 2]}\n",
+                 "grid: every2 equals every1: what differs (log.every)"},
+        BadSweep{"steps_at_a_constant_rate",
+                 "variants: {a: {train.max_steps: 5}, b: {train.max_steps: 6}}\nseeds: 1\n",
+                 "variants.b equals variants.a: what differs (train.max_steps)"},
+        BadSweep{"key_twice_in_two_forms",
+                 "variants:\n  a: {}\n  b:\n    model.attention.kind: ssmax\n    model: {attention: {kind: "
+                 "softmax}}\n"
+                 "seeds: 1\n",
+                 "sweep.yaml:6: model.attention.kind is listed twice in this file (first in line 5)"},
         BadSweep{"seed_of_a_variant", "variants: {a: {run.seed: 3}}\nseeds: 1\n",
                  "run.seed is what the sweep itself sets"},
         BadSweep{"name_of_a_variant", "variants: {a: {run: {name: x}}}\nseeds: 1\n",
@@ -184,9 +216,22 @@ INSTANTIATE_TEST_SUITE_P(
                  "jobs = 0: expected auto or an integer from 1"},
         BadSweep{"flag", "variants: {a: {}}\nseeds: 1\nallow_other_data: yes\n",
                  "allow_other_data = yes: expected true | false"},
-        BadSweep{"key_of_a_config", "variants: {a: {}}\nseeds: 1\noptimizer: {lr: 1}\n",
-                 "belongs into base"}),
+        BadSweep{"key_of_a_config", "variants: {a: {}}\nseeds: 1\noptimizer: {lr: 1}\n", "belongs in base"}),
     [](const auto& bad) { return std::string(bad.param.name); });
+
+// Softmax has no s, but the other variant does, and then the points are two.
+TEST_F(SweepFileTest, WhatOneVariantUsesMakesAPointAndWhatASwapUsesAVariant) {
+  EXPECT_EQ(
+      message("base: base.yaml\n" + kVariants + "seeds: 1\ngrid: {optimizer.scale_lr_multiplier: [1, 10]}\n"),
+      "");
+  const std::string swap = "train.swap_attention: [{at_step: 5, kind: ssmax}]";
+  EXPECT_EQ(message("base: base.yaml\nseeds: 1\nvariants:\n  a: {" + swap + "}\n  b: {" + swap +
+                    ", model.attention.scale_init: 2}\n"),
+            "");
+  EXPECT_EQ(message("base: base.yaml\nseeds: 1\nvariants:\n  a: {optimizer.schedule.kind: cosine}\n  b: "
+                    "{optimizer.schedule.kind: cosine, train.max_steps: 2000}\n"),
+            "");
+}
 
 TEST_F(SweepFileTest, OtherDataAreAllowedWhereAskedFor) {
   const Sweep sweep = load(

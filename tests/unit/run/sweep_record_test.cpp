@@ -49,6 +49,7 @@ TEST(SweepRecord, HoldsTheRunsInTheirOrder) {
   ASSERT_EQ(record.runs.size(), 2U);
   EXPECT_EQ(record.runs[0].name, "b-lr1e-3-seed18446744073709551615");
   EXPECT_EQ(record.runs[0].variant, "b");
+  EXPECT_EQ(record.runs[0].point, "lr1e-3");
   EXPECT_EQ(record.runs[1].name, "a-lr1e-3-seed2");
   const auto json = nlohmann::json::parse(core::read_text(root / "sweep.json"));
   EXPECT_EQ(json["format"], "ssgpt-sweep");
@@ -59,6 +60,16 @@ TEST(SweepRecord, HoldsTheRunsInTheirOrder) {
   EXPECT_EQ(json["runs"][1]["point"], "lr1e-3");
   EXPECT_EQ(json["runs"][1]["grid"]["optimizer.lr"], 1e-3);
   EXPECT_EQ(json["runs"][1]["grid"]["model.attention.kind"], "ssmax");
+}
+
+TEST(SweepRecord, ManyPointsAreAGrid) {
+  const TemporaryDirectory root;
+  config::Sweep sweep = sweep_of_two();
+  write_sweep_record(root.path(), sweep);
+  EXPECT_FALSE(has_grid(read_sweep_record(root.path())));
+  sweep.runs.push_back(run_of("b", "lr2e-3", 2));
+  write_sweep_record(root.path(), sweep);
+  EXPECT_TRUE(has_grid(read_sweep_record(root.path())));
 }
 
 TEST(SweepRecord, AFileThatSaysTheSameIsLeftAlone) {
@@ -115,7 +126,7 @@ TEST(SweepRecord, WhatIsNoRecordIsRefused) {
   EXPECT_THROW(says("{\"format\": \"ssgpt-sweep\", \"version\": 2}")(), core::InputError);
   const auto with_run = [&](const std::string& name) {
     return says(fmt::format(R"({{"format": "ssgpt-sweep", "version": 1, "baseline": "a",)"
-                            R"( "runs": [{{"name": "{}", "variant": "a"}}]}})",
+                            R"( "runs": [{{"name": "{}", "variant": "a", "point": ""}}]}})",
                             name));
   };
   EXPECT_NO_THROW(with_run("x")());

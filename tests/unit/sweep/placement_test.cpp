@@ -38,14 +38,15 @@ TEST(Place, OmpNumThreadsIsWhatARunGets) {
   EXPECT_EQ(place(cpu(8, 2), 10, std::nullopt).jobs, 4);
   EXPECT_EQ(place(cpu(8, 2), 10, std::nullopt).threads, 2);
   EXPECT_EQ(place(cpu(2, 6), 10, std::nullopt).jobs, 1);
-  EXPECT_THAT(place(cpu(2, 6), 10, std::nullopt).warning, HasSubstr("6 threads for 2 cores"));
+  EXPECT_THAT(place(cpu(2, 6), 10, std::nullopt).warning,
+              HasSubstr("6 threads for 2 cores (1 run at a time, 6 threads each)"));
 }
 
 TEST(Place, MoreJobsThanCoresAreAWarning) {
   const Placement placement = place(cpu(2), 10, 4);
   EXPECT_EQ(placement.jobs, 4);
   EXPECT_EQ(placement.threads, 1);
-  EXPECT_THAT(placement.warning, HasSubstr("4 threads for 2 cores (4 at a time"));
+  EXPECT_THAT(placement.warning, HasSubstr("4 threads for 2 cores (4 runs at a time, 1 thread each)"));
 }
 
 TEST(Place, EachRunHasAGpuOfItsOwn) {

@@ -58,22 +58,38 @@ TEST(Settings, ThatChangeTheCurveAreNamedForEachRun) {
   for (const char* name : {"a", "b"}) begin(root.path(), run_of(name));
   const std::string told =
       refusal(root.path(), {run_of("a", {"optimizer.lr=0.1", "train.global_batch_size=16"}),
-                            run_of("b", {"train.on_nonfinite=skip"}), run_of("c", {"optimizer.lr=0.1"})});
+                            run_of("b", {"train.swap_attention=[{at_step: 5, kind: ssmax}]"}),
+                            run_of("c", {"optimizer.lr=0.1"})});
   EXPECT_THAT(told,
               HasSubstr((root / "a").string() + ": optimizer.lr: 0.0006 in the run, 0.1 in the sweep file"));
   EXPECT_THAT(told, HasSubstr("train.global_batch_size: 32 in the run, 16"));
-  EXPECT_THAT(told, HasSubstr((root / "b").string() + ": train.on_nonfinite"));
+  EXPECT_THAT(told, HasSubstr((root / "b").string() + ": train.swap_attention"));
   EXPECT_THAT(told, Not(HasSubstr((root / "c").string())));
 }
 
 TEST(Settings, ThatAResumeMayChangeWithoutEffectArePassedOver) {
   const TemporaryDirectory root;
   begin(root.path(), run_of("a"));
-  EXPECT_EQ(
-      refusal(root.path(), {run_of("a", {"train.device=cpu", "train.micro_batch_size=4", "log.every=1",
-                                         "checkpoint.every=7", "evaluate.every=3", "data.validation=[v.bin]",
-                                         "train.max_steps=2000", "run.name=other"})}),
-      "");
+  EXPECT_EQ(refusal(root.path(),
+                    {run_of("a", {"train.device=cpu", "train.micro_batch_size=4", "log.every=1",
+                                  "checkpoint.every=7", "evaluate.every=3", "data.validation=[v.bin]",
+                                  "train.max_steps=2000", "train.on_nonfinite=skip", "run.name=other"})}),
+            "");
+}
+
+// The rate of every step depends on the last one, so what is trained has another rate than what a longer run
+// would have had there.
+TEST(Settings, OtherStepsAreRefusedUnlessTheLearningRateIsConstant) {
+  for (const char* kind : {"cosine", "wsd"}) {
+    const TemporaryDirectory root;
+    const std::string schedule = std::string("optimizer.schedule.kind=") + kind;
+    const std::string decay = "optimizer.schedule.decay_steps=100";
+    begin(root.path(), run_of("a", {schedule, decay}));
+    EXPECT_EQ(refusal(root.path(), {run_of("a", {schedule, decay})}), "") << kind;
+    EXPECT_THAT(refusal(root.path(), {run_of("a", {schedule, decay, "train.max_steps=2000"})}),
+                HasSubstr("a: train.max_steps: 1000 in the run, 2000 in the sweep file"))
+        << kind;
+  }
 }
 
 TEST(Settings, FewerStepsThanAreTrainedAreRefused) {
@@ -87,9 +103,14 @@ TEST(Settings, FewerStepsThanAreTrainedAreRefused) {
 
 TEST(Settings, ADtypeThatEachRunWouldMeasureIsRefusedOnACpu) {
   const std::vector<config::SweepRun> runs = {run_of("a", {"train.dtype=float32"}), run_of("b")};
-  EXPECT_THROW(require_known_dtype(runs, /*gpu=*/false), core::UsageError);
-  EXPECT_NO_THROW(require_known_dtype(runs, /*gpu=*/true));
-  EXPECT_NO_THROW(require_known_dtype(std::span(runs).first(1), /*gpu=*/false));
+  EXPECT_THROW(require_known_dtype(runs, /*auto_is_gpu=*/false), core::UsageError);
+  EXPECT_NO_THROW(require_known_dtype(runs, /*auto_is_gpu=*/true));
+  std::vector<config::SweepRun> mixed = {run_of("a"), run_of("b")};
+  mixed[0].config.train.device = config::Device::kCuda;
+  mixed[1].config.train.device = config::Device::kCpu;
+  EXPECT_THROW(require_known_dtype(mixed, /*auto_is_gpu=*/true), core::UsageError);
+  EXPECT_NO_THROW(require_known_dtype(std::span(mixed).first(1), /*auto_is_gpu=*/false));
+  EXPECT_NO_THROW(require_known_dtype(std::span(runs).first(1), /*auto_is_gpu=*/false));
 }
 
 TEST(StatusOnDisk, IsDoneWithACompleteCheckpointOfTheLastStep) {

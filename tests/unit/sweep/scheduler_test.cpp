@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -127,6 +128,33 @@ TEST_F(SchedulerTest, AStopReachesEachProcessOnceAndStartsNoOther) {
   EXPECT_THAT(states(), ElementsAre(State::kStopped, State::kStopped, State::kWaiting));
   EXPECT_EQ(read("a/stops"), "x\n");
   EXPECT_EQ(read("b/stops"), "x\n");
+}
+
+TEST_F(SchedulerTest, ThreadsAreBoundToCoresOnlyWhereOneRunsAtATime) {
+  for (const char* name : {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"}) ::setenv(name, "x", 1);
+  const std::string tell = "echo \"$OMP_PROC_BIND:$OMP_PLACES:$GOMP_CPU_AFFINITY\" >here; ";
+  add("a", tell + kFinish);
+  add("b", tell + kFinish);
+  EXPECT_EQ(run(1), 0);
+  EXPECT_EQ(read("a/here"), "x:x:x\n");
+  for (Task& task : tasks_) fs::remove_all(task.directory.checkpoints());
+  EXPECT_EQ(run(2), 0);
+  EXPECT_EQ(read("a/here"), "::\n");
+  EXPECT_EQ(read("b/here"), "::\n");
+  for (const char* name : {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"}) ::unsetenv(name);
+}
+
+// A file in the place of the folder of the checkpoints cannot be listed: that run fails, and the other, whose
+// process runs meanwhile, goes on to its end.
+TEST_F(SchedulerTest, AFolderThatCannotBeReadFailsItsRunAlone) {
+  add("waits", kFinish);
+  add("breaks", "echo >checkpoints; echo >../broken");
+  add("good", fmt::format("while [ ! -e ../broken ]; do sleep 0.01; done; sleep 1; {}", kFinish));
+  std::ofstream(root_ / "waits/checkpoints") << "a file";
+  EXPECT_EQ(run(2), 0);
+  EXPECT_THAT(states(), ElementsAre(State::kFailed, State::kFailed, State::kDone));
+  EXPECT_THAT(statuses_[0].reason, HasSubstr("waits/checkpoints: cannot be listed"));
+  EXPECT_THAT(statuses_[1].reason, HasSubstr("breaks/checkpoints: cannot be listed"));
 }
 
 TEST_F(SchedulerTest, FinishedRunsStartNothing) {

@@ -1,0 +1,57 @@
+#include "config/material.h"
+
+#include "config/schema.h"
+
+#include <algorithm>
+#include <iterator>
+#include <string_view>
+#include <vector>
+
+#include <fmt/format.h>
+
+namespace ssgpt::config {
+namespace {
+
+bool is_material_key(std::string_view key, ResumeRule rule, const Config& config) {
+  if (key == "train.max_steps") return config.optimizer.schedule.kind != ScheduleKind::kConstant;
+  return rule == ResumeRule::kFixed || key == "train.swap_attention";
+}
+
+// Whether any update of the config has a kind of attention of which `says` is true.
+template <typename Says>
+bool has_kind(const Config& config, Says says) {
+  const std::vector<SwapAttention>& swaps = config.train.swap_attention;
+  return says(config.model.attention.kind) ||
+         std::any_of(swaps.begin(), swaps.end(), [&](const SwapAttention& swap) { return says(swap.kind); });
+}
+
+// What no kind of its attention reads is set to the default.
+Config without_idle_settings(Config config) {
+  const Config defaults;
+  const bool scale = has_kind(config, has_scale);
+  const bool bias = has_kind(config, has_bias);
+  if (!scale) config.model.attention.scale_init = defaults.model.attention.scale_init;
+  if (!bias) config.model.attention.bias_init = defaults.model.attention.bias_init;
+  if (!scale && !bias && !has_kind(config, has_learned_position)) {
+    config.optimizer.scale_lr_multiplier = defaults.optimizer.scale_lr_multiplier;
+  }
+  return config;
+}
+
+}  // namespace
+
+bool is_material(const Difference& difference, const Config& before) {
+  return is_material_key(difference.key, difference.rule, before);
+}
+
+std::string material_settings(const Config& config) {
+  const Config used = without_idle_settings(config);
+  std::string text;
+  for (const Key& key : schema()) {
+    if (!is_material_key(key.name, key.resume, used)) continue;
+    fmt::format_to(std::back_inserter(text), "{}: {}\n", key.name, key.write(used));
+  }
+  return text;
+}
+
+}  // namespace ssgpt::config
