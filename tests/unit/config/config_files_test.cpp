@@ -1,7 +1,9 @@
 #include "config/config.h"
+#include "config/sweep_file.h"
 
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 
 #include <gmock/gmock.h>
@@ -16,12 +18,25 @@ TEST(ConfigFiles, AllOfThemLoad) {
   int count = 0;
   for (const auto& item : std::filesystem::recursive_directory_iterator(kConfigs)) {
     const std::string extension = item.path().extension().string();
-    if (extension == ".yaml" || extension == ".json") {
-      ++count;
-      EXPECT_NO_THROW(load(item.path(), {})) << item.path();
-    }
+    if (extension != ".yaml" && extension != ".json") continue;
+    if (item.path().stem() == "sweep") continue;  // read by load_sweep
+    ++count;
+    EXPECT_NO_THROW(load(item.path(), {})) << item.path();
   }
   EXPECT_GE(count, 7);  // configs/paper alone
+}
+
+TEST(ConfigFiles, TheQuickstartsSweepTrainsSsmaxAndItsControlWithEqualSeeds) {
+  const Sweep sweep = load_sweep(kConfigs / "quickstart" / "sweep.yaml");
+  EXPECT_EQ(sweep.variants.front(), "softmax");  // the baseline
+  std::map<AttentionKind, std::set<uint64_t>> seeds;
+  for (const SweepRun& run : sweep.runs) seeds[run.config.model.attention.kind].insert(run.seed);
+  const std::set<uint64_t> of_softmax = seeds[AttentionKind::kSoftmax];
+  EXPECT_GE(of_softmax.size(), 4U);
+  EXPECT_EQ(seeds,
+            (std::map<AttentionKind, std::set<uint64_t>>{{AttentionKind::kSoftmax, of_softmax},
+                                                         {AttentionKind::kSoftmaxTemperature, of_softmax},
+                                                         {AttentionKind::kSsmax, of_softmax}}));
 }
 
 TEST(ConfigFiles, OfThePaperDifferInTheAttentionAlone) {
