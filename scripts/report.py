@@ -88,6 +88,8 @@ class Comparison:
     def validation_mean(self, variant):
         """Over the runs that the comparison is over."""
         series = [self.validation[f"validation/{run}"] for run in variant["averaged_runs"]]
+        if not series:
+            return [math.nan] * len(self.validation_steps)
         return [sum(values) / len(values) for values in zip(*series)]
 
     def loss_range(self):

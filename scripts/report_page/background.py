@@ -58,12 +58,13 @@ def settings(comparison):
 
 
 METHOD = """<ul>
-<li>A run’s log holds the mean training loss since its last line. Losses are compared over the stretches of steps that the lines of all runs share.
+<li>A run’s log holds the mean training loss since its last line. Losses are compared over the stretches of steps that the lines of all runs share
+which came to the end of the comparison: the last step of the longest run of the baseline that a run of another variant reaches too.
 Runs of one seed start from the same weights and read the same text in the same order, so most of the noise of a step is in both, and cancels in their difference.</li>
 <li>The difference is candidate minus baseline, averaged over the window; in nats a token.</li>
 <li>Runs that differ in anything drift apart and stay apart, so what a change does is told from several seeds alone. With three seeds or more that both sides
 have, the 95&nbsp;% interval and p are those of a paired t test on the seeds’ differences; without shared seeds, of Welch’s test on the runs. Fewer seeds give no verdict.</li>
-<li>“Lower” or “higher” is said where p is below 0.05, no run diverged in the window, and the validation loss does not say the opposite; else there is no verdict.
+<li>“Lower” or “higher” is said where p is below 0.05, no run diverged in the window or stopped before its last step, and the validation loss does not say the opposite; else there is no verdict.
 p of several candidates is corrected after Holm (Scandinavian Journal of Statistics 6(2), 1979) within each outcome; an interval knows of its own candidate alone.</li>
 <li>The noise along a curve is the standard error of non-overlapping batch means of the difference in the window (Schmeiser, Operations Research 30(3), 1982), each of three correlation
 times of the points or more (Sokal’s window; Wolff, Comput. Phys. Commun. 156, 2004). It holds for this pair of curves; what seeds scatter is not in it.</li>

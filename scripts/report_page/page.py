@@ -32,8 +32,8 @@ def too_few(estimate):
 def headline(comparison, one):
     """The verdict of a comparison in a sentence, and the figures it rests on."""
     candidate, baseline, training = esc(one["candidate"]), esc(one["baseline"]), one["training"]
-    if one["diverged"]:
-        title = f"No verdict: {esc(one['diverged'].split(' (')[0])}"
+    if one["failed"]:
+        title = f"No verdict: {esc(one['failed'].split(' (')[0])}"
     elif one["verdict"] == "no verdict":
         title = f"No verdict between {candidate} and {baseline}"
     else:
@@ -43,8 +43,12 @@ def headline(comparison, one):
         f"{candidate} minus {baseline}: <b>{signed(training['mean_difference'])}</b> nats a token on average over steps "
         f"{window['first_step']:,} to {window['last_step']:,}"
     )
-    if one["diverged"]:
-        return title, f"{esc(one['diverged'])}. Over what is finite, {lead}; that leaves out where a run diverged."
+    if one["failed"]:
+        if training["mean_difference"] is None:
+            return title, f"{esc(one['failed'])}. No pair of runs came to the end of the comparison with finite losses."
+        return title, f"{esc(one['failed'])}. Of the runs and losses that are left, which hides the failure, {lead}."
+    if training["mean_difference"] is None:
+        return title, f"There are no losses of {candidate} and {baseline} to compare over these steps."
     if training["low"] is None:
         return title, f"{lead}, from {too_few(training)}.{untested(training)}"
     low, high = signed(training["low"]), signed(training["high"])
@@ -122,8 +126,8 @@ def tokens_key(comparison, one):
     own = variants[one["candidate"]]["tokens_to_baseline_final_loss"]
     base = variants[one["baseline"]]["tokens_to_baseline_final_loss"]
     name = f"Tokens to a loss of {plain(comparison.data['common_loss'], 3)}, which every run reaches"
-    if one["diverged"]:
-        return key("Tokens needed", "not compared", "a run diverged", "word")
+    if one["failed"]:
+        return key("Tokens needed", "not compared", "a run failed", "word")
     loss = plain(comparison.data["target_loss"], 3)
     target = f"To {esc(one['baseline'])}’s final smoothed loss, {loss}, by the mean curves"
     if own is None or base is None:
@@ -136,8 +140,8 @@ def tokens_key(comparison, one):
 
 def power_key(one):
     training = one["training"]
-    if one["diverged"]:
-        return key("Smallest difference it could show", "–", "a run diverged", "word")
+    if one["failed"]:
+        return key("Smallest difference it could show", "–", "a run failed", "word")
     if training["smallest_detectable"] is not None:
         needed = training["seeds_needed"]
         return key(

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <numeric>
 #include <set>
@@ -29,9 +30,13 @@ class Builder {
  public:
   Comparison build(const Options& options) {
     read(options);
+    const std::vector<Variant> variants = group_by_settings(runs_, out_.notes);
+    find_baseline(variants, options);
+    endings_ = endings(runs_, variants, out_.baseline);
     align(options.window);
-    for (Note& note : coverage_notes(runs_, out_.grid)) out_.notes.push_back(std::move(note));
-    make_variants(options);
+    for (Note& note : coverage_notes(runs_, endings_, out_.grid)) out_.notes.push_back(std::move(note));
+    out_.short_comparison = short_comparison(runs_, endings_, out_.grid);
+    make_variants(variants);
     for (size_t i = 0; i < out_.variants.size(); ++i) {
       if (i != out_.baseline) out_.candidates.push_back(compare_with_baseline(i));
     }
@@ -81,12 +86,16 @@ class Builder {
   }
 
   void align(const std::optional<std::string>& window) {
-    out_.grid = shared_stretches(runs_);
+    std::vector<const RunData*> compared;
+    for (size_t i = 0; i < runs_.size(); ++i) {
+      if (endings_[i].compared) compared.push_back(&runs_[i]);
+    }
+    out_.grid = shared_stretches(compared);
     out_.window = select_window(out_.grid, window);
-    align_validations();
+    align_validations(compared);
   }
 
-  void align_validations() {
+  void align_validations(const std::vector<const RunData*>& compared) {
     for (const RunData& run : runs_) {
       if (run.config.data.sequence_length == runs_[baseline_run_].config.data.sequence_length) continue;
       out_.notes.push_back(
@@ -95,7 +104,7 @@ class Builder {
                        runs_[baseline_run_].directory.string(), run.directory.string())});
       return;
     }
-    SharedValidations shared = shared_validations(runs_);
+    SharedValidations shared = shared_validations(compared);
     out_.validation_steps = std::move(shared.steps);
     if (shared.left_out == 0) return;
     out_.notes.push_back(
@@ -105,8 +114,18 @@ class Builder {
                                  shared.left_out, shared.reason)});
   }
 
-  void make_variants(const Options& options) {
-    std::vector<Variant> variants = group_by_settings(runs_, out_.notes);
+  void find_baseline(const std::vector<Variant>& variants, const Options& options) {
+    const auto found = std::find_if(variants.begin(), variants.end(), [&](const Variant& variant) {
+      return std::find(variant.runs.begin(), variant.runs.end(), baseline_run_) != variant.runs.end();
+    });
+    if (found == variants.end()) {
+      throw core::UsageError("--baseline {} repeats the settings and seed of an earlier run; name that one.",
+                             options.baseline->string());
+    }
+    out_.baseline = static_cast<size_t>(found - variants.begin());
+  }
+
+  void make_variants(const std::vector<Variant>& variants) {
     const std::vector<std::string> labels = label_runs(runs_, variants);
     out_.smoothing_points = smoothing_points();
     out_.smoothing_steps =
@@ -119,19 +138,18 @@ class Builder {
       run.validation = validation_on(runs_[i], out_.validation_steps);
       run.label = labels[i];
       run.used = !labels[i].empty();
+      run.ending = endings_[i];
       run.data = std::move(runs_[i]);
       out_.runs.push_back(std::move(run));
     }
-    for (size_t i = 0; i < variants.size(); ++i) {
-      const std::vector<size_t>& members = variants[i].runs;
-      if (std::find(members.begin(), members.end(), baseline_run_) != members.end()) out_.baseline = i;
+    for (const Variant& variant : variants) {
       VariantResult& result = out_.variants.emplace_back();
-      result.variant = variants[i];
-      result.diverged = diverged(members);
-    }
-    if (options.baseline && !out_.runs[baseline_run_].used) {
-      throw core::UsageError("--baseline {} repeats the settings and seed of an earlier run; name that one.",
-                             options.baseline->string());
+      result.variant = variant;
+      for (const size_t run : variant.runs) {
+        if (endings_[run].stopped) result.stopped.push_back(run);
+        if (endings_[run].compared && nonfinite_losses(out_, out_.runs[run]).any())
+          result.diverged.push_back(run);
+      }
     }
   }
 
@@ -177,6 +195,7 @@ class Builder {
     std::vector<double> validation;
   };
 
+  // NaN everywhere where there are no runs.
   Mean average(const std::vector<size_t>& runs) const {
     std::vector<std::vector<double>> losses;
     std::vector<std::vector<double>> validations;
@@ -184,20 +203,15 @@ class Builder {
       losses.push_back(out_.runs[run].loss);
       validations.push_back(out_.runs[run].validation);
     }
+    if (runs.empty()) {
+      losses.emplace_back(out_.grid.size(), std::numeric_limits<double>::quiet_NaN());
+      validations.emplace_back(out_.validation_steps.size(), std::numeric_limits<double>::quiet_NaN());
+    }
     Mean mean;
     mean.loss = mean_over(losses);
     mean.smoothed = smooth(mean.loss, out_.smoothing_points);
     mean.validation = mean_over(validations);
     return mean;
-  }
-
-  // Those of `runs` with a loss in the window that is not finite.
-  std::vector<size_t> diverged(const std::vector<size_t>& runs) const {
-    std::vector<size_t> result;
-    for (const size_t run : runs) {
-      if (nonfinite_losses(out_, out_.runs[run]).any()) result.push_back(run);
-    }
-    return result;
   }
 
   uint64_t seed(size_t run) const { return out_.runs[run].data.config.run.seed; }
@@ -208,16 +222,26 @@ class Builder {
     return fmt::format("{}", fmt::join(seeds, ", "));
   }
 
-  // Runs that share a seed; where none do, all against all is no pairing, so the first of each side.
-  std::vector<std::pair<size_t, size_t>> pair_runs(const Variant& candidate, const Variant& baseline) const {
-    std::vector<std::pair<size_t, size_t>> pairs;
+  // Fills in what of the runs is compared with what.
+  void pair_runs(const Variant& candidate, const Variant& baseline, CandidateResult& result) const {
+    const auto compared = [&](size_t run) {
+      return endings_[run].compared;
+    };
     for (const size_t a : candidate.runs) {
       for (const size_t b : baseline.runs) {
-        if (seed(a) == seed(b)) pairs.emplace_back(a, b);
+        if (seed(a) != seed(b)) continue;
+        result.paired = true;
+        if (!compared(a) || !compared(b)) continue;
+        result.pairs.emplace_back(a, b);
+        result.seeds.push_back({.seed = seed(a)});
+        result.runs.push_back(a);
+        result.baseline_runs.push_back(b);
       }
     }
-    if (pairs.empty()) pairs.emplace_back(candidate.runs.front(), baseline.runs.front());
-    return pairs;
+    if (result.paired) return;
+    std::copy_if(candidate.runs.begin(), candidate.runs.end(), std::back_inserter(result.runs), compared);
+    std::copy_if(baseline.runs.begin(), baseline.runs.end(), std::back_inserter(result.baseline_runs),
+                 compared);
   }
 
   double window_mean(const std::vector<double>& values) const {
@@ -229,29 +253,18 @@ class Builder {
     const Variant& baseline = out_.variants[out_.baseline].variant;
     CandidateResult result;
     result.variant = variant;
-    result.pairs = pair_runs(candidate, baseline);
-    for (const auto& [a, b] : result.pairs) {
-      if (seed(a) == seed(b)) result.seeds.push_back({.seed = seed(a)});
-    }
-    if (result.seeds.empty()) {
-      result.runs = candidate.runs;
-      result.baseline_runs = baseline.runs;
-    } else {
-      for (const auto& [a, b] : result.pairs) {
-        result.runs.push_back(a);
-        result.baseline_runs.push_back(b);
-      }
-    }
+    pair_runs(candidate, baseline, result);
     const Mean left = average(result.runs);
     const Mean right = average(result.baseline_runs);
     result.difference = subtract(left.loss, right.loss);
     result.smoothed_difference = smooth(result.difference, out_.smoothing_points);
     result.validation_difference = subtract(left.validation, right.validation);
-    result.diverged =
-        !out_.variants[variant].diverged.empty() || !out_.variants[out_.baseline].diverged.empty();
+    for (const size_t side : {variant, out_.baseline})
+      result.failed |= !out_.variants[side].diverged.empty() || !out_.variants[side].stopped.empty();
     result.segments = cut_into_segments(left.loss, right.loss, result.difference);
-    result.settings = setting_differences(out_.runs[result.pairs.front().second].data,
-                                          out_.runs[result.pairs.front().first].data);
+    const auto [own, other] = result.pairs.empty() ? std::pair(candidate.runs.front(), baseline.runs.front())
+                                                   : result.pairs.front();
+    result.settings = setting_differences(out_.runs[other].data, out_.runs[own].data);
     result.attention_alone = attention_alone_differs(result.settings);
     return result;
   }
@@ -259,7 +272,7 @@ class Builder {
   void describe_pairing(const CandidateResult& result) {
     const Variant& candidate = out_.variants[result.variant].variant;
     const Variant& baseline = out_.variants[out_.baseline].variant;
-    if (result.seeds.empty()) {
+    if (!result.paired) {
       out_.notes.push_back({true, fmt::format("{} and {} share no seed: they start from other weights and "
                                               "read the text in another order, so "
                                               "pairing does not cancel the noise of both.",
@@ -297,6 +310,7 @@ class Builder {
 
   std::vector<RunData> runs_;
   size_t baseline_run_ = 0;
+  std::vector<Ending> endings_;  // of runs_
   Comparison out_;
 };
 

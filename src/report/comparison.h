@@ -2,10 +2,12 @@
 //
 // The verdict rule. Four outcomes are judged over seeds (report/outcomes.h, by the rule of report/verdict.h).
 // The training loss over the window decides the verdict of a comparison, unless the validation loss has the
-// opposite verdict: then there is none. There is none either where a run of either side has a loss in the
-// window that is not finite: to leave that run out would praise the seeds that survived.
+// opposite verdict: then there is none. There is none either where a run of either side failed, which is to
+// have a loss in the window that is not finite, or to have stopped before its last step (report/coverage.h):
+// to leave that run out would praise the seeds that survived.
 #pragma once
 
+#include "report/coverage.h"
 #include "report/grid.h"
 #include "report/statistics.h"
 #include "report/variants.h"
@@ -32,15 +34,18 @@ struct Options {
 struct RunResult {
   RunData data;
   std::string label;
-  bool used = true;                // false: it repeats an earlier run
-  std::vector<double> loss;        // on the shared stretches
+  bool used = true;  // false: it repeats an earlier run
+  Ending ending = {};
+  std::vector<double> loss;        // on the shared stretches; NaN beyond its end where it is not compared
   std::vector<double> validation;  // at the shared validation steps
 };
 
 struct VariantResult {
   Variant variant;
   std::vector<size_t> averaged;  // of its runs: those that a difference is over
-  std::vector<size_t> diverged;  // of its runs: those with a loss in the window that is not finite
+  std::vector<size_t> diverged;  // of its compared runs: those with a loss in the window that is not finite
+  std::vector<size_t> stopped;   // of its runs: see Ending
+
   // Means over `averaged`.
   std::vector<double> loss;
   std::vector<double> smoothed;
@@ -69,13 +74,13 @@ struct Segment {
 
 struct CandidateResult {
   size_t variant = 0;
-  std::vector<std::pair<size_t, size_t>>
-      pairs;                          // runs (candidate, baseline) of a seed; the first of each side without
-  std::vector<SeedDifference> seeds;  // where the pairs share their seeds
-  // What the differences are over: the runs of the pairs where seeds are shared, all runs otherwise.
+  bool paired = false;  // the sides share a seed, whether its runs are compared or not
+  std::vector<std::pair<size_t, size_t>> pairs;  // compared runs (candidate, baseline) of a seed
+  std::vector<SeedDifference> seeds;             // of the pairs, in their order
+  // What the differences are over: the runs of the pairs where seeds are shared, all compared ones otherwise.
   std::vector<size_t> runs;
   std::vector<size_t> baseline_runs;
-  bool diverged = false;  // a run of either variant diverged, paired or not: there is no verdict
+  bool failed = false;  // a run of either variant diverged or stopped, paired or not: there is no verdict
   // On the shared stretches: of the means over `runs` and `baseline_runs`.
   std::vector<double> difference;
   std::vector<double> smoothed_difference;
@@ -109,6 +114,7 @@ struct Comparison {
   size_t baseline = 0;                      // of variants
   std::vector<CandidateResult> candidates;  // every other variant, in order
   std::vector<Note> notes;
+  std::string short_comparison;  // see report/coverage.h
 };
 
 // Throws core::InputError for what cannot be read, core::UsageError for fewer than two runs, a baseline that
@@ -123,9 +129,9 @@ struct NonfiniteLosses {
 };
 NonfiniteLosses nonfinite_losses(const Comparison& comparison, const RunResult& run);
 
-// "SSMax diverged in 1 of 3 seeds (...)": for each variant of the candidate's comparison that did; empty
-// where none did.
-std::string divergence_statement(const Comparison& comparison, const CandidateResult& candidate);
+// "SSMax diverged in 1 of 3 seeds (...)", "SSMax stopped at step 13 of 30": for each variant of the
+// candidate's comparison that did; empty where none did.
+std::string failure_statement(const Comparison& comparison, const CandidateResult& candidate);
 
 // The lines of CandidateResult::summary.
 std::vector<std::string> summarize(const Comparison& comparison, const CandidateResult& candidate);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <limits>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -15,6 +16,7 @@ namespace ssgpt::report {
 namespace {
 
 constexpr double kDefaultWindow = 0.2;
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 // Steps at whose end a line of the run begins or ends.
 std::vector<int64_t> boundaries(const RunData& run) {
@@ -64,22 +66,21 @@ std::optional<double> parse_fraction(std::string_view text) {
 
 }  // namespace
 
-std::vector<Stretch> shared_stretches(std::span<const RunData> runs) {
+std::vector<Stretch> shared_stretches(std::span<const RunData* const> runs) {
   SSGPT_CHECK(!runs.empty(), "no runs");
-  std::vector<int64_t> shared = boundaries(runs.front());
-  for (const RunData& run : runs.subspan(1)) shared = intersection(shared, boundaries(run));
+  std::vector<int64_t> shared = boundaries(*runs.front());
+  for (const RunData* run : runs.subspan(1)) shared = intersection(shared, boundaries(*run));
   if (shared.size() < 2) {
     std::string ranges;
-    for (const RunData& run : runs) {
+    for (const RunData* run : runs) {
       ranges += fmt::format("{}{} has steps {} to {}, a line every {}", ranges.empty() ? "" : "; ",
-                            run.directory.string(), run.train.front().first_step, run.train.back().last_step,
-                            run.config.log.every);
+                            run->directory.string(), run->train.front().first_step, run->last_step(),
+                            run->config.log.every);
     }
     throw core::UsageError("The runs share no stretch of steps, so there is nothing to compare: {}.", ranges);
   }
   std::vector<Stretch> grid;
-  const std::vector<TrainPoint>& points = runs.front().train;
-  auto point = points.begin();
+  auto point = runs.front()->train.begin();
   for (size_t i = 1; i < shared.size(); ++i) {
     while (point->last_step < shared[i]) ++point;
     grid.push_back({shared[i - 1] + 1, shared[i], point->tokens});
@@ -91,39 +92,45 @@ std::vector<double> losses_on(const RunData& run, std::span<const Stretch> grid)
   std::vector<double> losses;
   auto point = run.train.begin();
   for (const Stretch& stretch : grid) {
-    while (point->first_step < stretch.first_step) ++point;
+    while (point != run.train.end() && point->first_step < stretch.first_step) ++point;
+    if (point == run.train.end() || point->first_step != stretch.first_step) {
+      losses.push_back(kNaN);
+      continue;
+    }
     // One line is taken as it is: a mean of one value must not round it.
     if (point->last_step == stretch.last_step) {
       losses.push_back(point->loss);
       continue;
     }
     double sum = 0.0;
+    int64_t end = 0;
     for (; point != run.train.end() && point->last_step <= stretch.last_step; ++point) {
       sum += point->loss * static_cast<double>(point->last_step - point->first_step + 1);
+      end = point->last_step;
     }
-    losses.push_back(sum / stretch.steps());
+    losses.push_back(end == stretch.last_step ? sum / stretch.steps() : kNaN);
   }
   return losses;
 }
 
-SharedValidations shared_validations(std::span<const RunData> runs) {
+SharedValidations shared_validations(std::span<const RunData* const> runs) {
   const auto steps_of = [](const RunData& run) {
     std::vector<int64_t> steps;
     for (const ValidationPoint& point : run.validation) steps.push_back(point.step);
     return steps;
   };
-  std::vector<int64_t> all = steps_of(runs.front());
-  for (const RunData& run : runs.subspan(1)) all = intersection(all, steps_of(run));
+  std::vector<int64_t> all = steps_of(*runs.front());
+  for (const RunData* run : runs.subspan(1)) all = intersection(all, steps_of(*run));
   SharedValidations shared;
   for (const int64_t step : all) {
-    const std::string& first = data_at(runs.front(), step);
+    const std::string& first = data_at(*runs.front(), step);
     std::optional<std::string> reason;
-    for (const RunData& run : runs) {
+    for (const RunData* run : runs) {
       if (reason) break;
-      reason = validation_mismatch(first, data_at(run, step));
+      reason = validation_mismatch(first, data_at(*run, step));
       if (reason) {
-        shared.reason = fmt::format("{} between {} and {}", *reason, runs.front().directory.string(),
-                                    run.directory.string());
+        shared.reason = fmt::format("{} between {} and {}", *reason, runs.front()->directory.string(),
+                                    run->directory.string());
       }
     }
     if (reason) {
@@ -139,8 +146,8 @@ std::vector<double> validation_on(const RunData& run, std::span<const int64_t> s
   std::vector<double> losses;
   auto point = run.validation.begin();
   for (const int64_t step : steps) {
-    while (point->step < step) ++point;
-    losses.push_back(point->loss);
+    while (point != run.validation.end() && point->step < step) ++point;
+    losses.push_back(point != run.validation.end() && point->step == step ? point->loss : kNaN);
   }
   return losses;
 }

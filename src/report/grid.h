@@ -22,9 +22,10 @@ struct Stretch {
 // The finest common division of the runs' lines. A line holds the mean over the steps since the one before
 // it, so runs that log every 10 and every 15 steps are compared over stretches of 30. Throws core::UsageError
 // where they share none.
-std::vector<Stretch> shared_stretches(std::span<const RunData> runs);
+std::vector<Stretch> shared_stretches(std::span<const RunData* const> runs);
 
-// The mean loss of `run` over each stretch; NaN where a line in it was not finite.
+// The mean loss of `run` over each stretch; NaN where a line in it was not finite, and where the run's lines
+// do not cover the stretch exactly.
 std::vector<double> losses_on(const RunData& run, std::span<const Stretch> grid);
 
 // Steps at which every run has a validation loss, and why some of them cannot be paired.
@@ -33,8 +34,9 @@ struct SharedValidations {
   size_t left_out = 0;         // further steps at which all have one
   std::string reason;          // why the last of these was left out
 };
-SharedValidations shared_validations(std::span<const RunData> runs);
+SharedValidations shared_validations(std::span<const RunData* const> runs);
 
+// NaN where the run has none.
 std::vector<double> validation_on(const RunData& run, std::span<const int64_t> steps);
 
 // Indices begin..end (end excluded) of the grid.

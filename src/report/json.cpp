@@ -80,8 +80,10 @@ Json run_json(const RunResult& run, const std::string& variant) {
                  {"name", config.run.name},
                  {"seed", config.run.seed},
                  {"used", run.used},
+                 {"compared", run.ending.compared},
+                 {"being_trained", run.data.being_trained},
                  {"attention", config::to_string(config.model.attention.kind)},
-                 {"last_step", run.data.train.back().last_step},
+                 {"last_step", run.data.last_step()},
                  {"max_steps", config.train.max_steps},
                  {"log_every", config.log.every}};
   object["swaps"] = Json::array();
@@ -108,6 +110,9 @@ Json variant_json(const Comparison& comparison, const VariantResult& variant) {
   object["diverged_seeds"] = Json::array();
   for (const size_t run : variant.diverged)
     object["diverged_seeds"].push_back(comparison.runs[run].data.config.run.seed);
+  object["stopped_seeds"] = Json::array();
+  for (const size_t run : variant.stopped)
+    object["stopped_seeds"].push_back(comparison.runs[run].data.config.run.seed);
   object["window_loss"] = variant.window_loss;
   object["final_loss"] = variant.loss.back();
   object["final_smoothed_loss"] = variant.smoothed.back();
@@ -122,7 +127,8 @@ Json candidate_json(const Comparison& comparison, const CandidateResult& candida
       {"candidate", comparison.variants[candidate.variant].variant.label},
       {"baseline", comparison.variants[comparison.baseline].variant.label},
       {"verdict", to_string(candidate.verdict)},
-      {"diverged", candidate.diverged ? Json(divergence_statement(comparison, candidate)) : Json(nullptr)},
+      {"failed", candidate.failed ? Json(failure_statement(comparison, candidate)) : Json(nullptr)},
+      {"paired", candidate.paired},
       {"summary", candidate.summary},
       {"attention_alone_differs", candidate.attention_alone}};
   for (const OutcomeKind kind : kOutcomes) {

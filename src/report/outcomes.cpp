@@ -51,7 +51,7 @@ class Judge {
     for (const RunResult& run : out_.runs) {
       smoothed_.push_back(smooth(run.loss, out_.smoothing_points));
       const double last = smoothed_.back().back();
-      if (run.used && std::isfinite(last) && !nonfinite_losses(out_, run).any())
+      if (run.ending.compared && std::isfinite(last) && !nonfinite_losses(out_, run).any())
         out_.common_loss = std::isnan(out_.common_loss) ? last : std::max(out_.common_loss, last);
     }
   }
@@ -92,7 +92,7 @@ class Judge {
 
   Sides sides(OutcomeKind kind, const CandidateResult& candidate) const {
     Sides result;
-    if (candidate.seeds.empty()) {
+    if (!candidate.paired) {
       for (const size_t run : candidate.runs) result.candidate.push_back(seed_value(kind, run, run));
       for (const size_t run : candidate.baseline_runs) result.baseline.push_back(seed_value(kind, run, run));
       return result;
@@ -126,7 +126,7 @@ class Judge {
     for (size_t i = 0; i < estimates.size(); ++i) {
       CandidateResult& candidate = out_.candidates[i];
       Estimate estimate = estimates[i];
-      estimate.diverged = candidate.diverged;
+      estimate.failed = candidate.failed;
       switch (kind) {
         case OutcomeKind::kTraining:
           candidate.training = estimate;

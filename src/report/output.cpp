@@ -54,10 +54,14 @@ std::vector<Column> columns_of(const Comparison& comparison) {
   return columns;
 }
 
-int64_t tokens_at(const RunData& run, int64_t step) {
-  const auto found = std::find_if(run.validation.begin(), run.validation.end(),
-                                  [step](const ValidationPoint& p) { return p.step == step; });
-  return found->tokens;
+// At a shared validation step.
+int64_t tokens_at(const Comparison& comparison, int64_t step) {
+  const auto run = std::find_if(comparison.runs.begin(), comparison.runs.end(),
+                                [](const RunResult& one) { return one.ending.compared; });
+  const std::vector<ValidationPoint>& validation = run->data.validation;
+  return std::find_if(validation.begin(), validation.end(),
+                      [step](const ValidationPoint& p) { return p.step == step; })
+      ->tokens;
 }
 
 }  // namespace
@@ -81,7 +85,7 @@ std::string to_csv(const Comparison& comparison) {
     const bool stretch = row.stretch != kAbsent;
     text += stretch ? fmt::format("{},{},{}", comparison.grid[row.stretch].first_step, step,
                                   comparison.grid[row.stretch].tokens)
-                    : fmt::format(",{},{}", step, tokens_at(comparison.runs.front().data, step));
+                    : fmt::format(",{},{}", step, tokens_at(comparison, step));
     for (const Column& column : columns) {
       const size_t index = column.validation ? row.validation : row.stretch;
       text.append(",").append(index == kAbsent ? "" : number((*column.values)[index]));

@@ -45,6 +45,8 @@ RunData read_run(const std::filesystem::path& path) {
   require_run(directory);
   RunData run;
   run.directory = path;
+  run.being_trained =
+      run::is_locked(directory);  // before its lines are read: a run that ends now is seen whole
   run.config = run::read_config(directory);
   run.info = "{}";
   if (const std::optional<run::Record> record = run::read_record(directory)) {

@@ -38,6 +38,10 @@ struct RunData {
   std::vector<TrainPoint> train;      // steps rise; each point begins where the one before it ended
   std::vector<ValidationPoint> validation;  // steps rise
   bool torn_last_line = false;              // a writer was killed, or is writing: the line was passed over
+  bool being_trained = false;               // a process holds the directory (run::is_locked)
+
+  int64_t last_step() const { return train.back().last_step; }
+  bool finished() const { return last_step() >= config.train.max_steps; }
 };
 
 // Reads config.yaml, run.json and metrics.jsonl. Throws core::InputError that names file and line for what is

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <fmt/format.h>
@@ -96,6 +97,11 @@ std::string finding(const Terms& terms, const Estimate& estimate) {
 // "SSMax has a lower training loss than Softmax: -0.0123 nats a token over steps 1601 to 2000 (95 % interval
 // ...)."
 std::string verdict_line(const Terms& terms, const Estimate& estimate, bool paired) {
+  if (std::isnan(estimate.mean) && estimate.missing == 0) {
+    return fmt::format(
+        "No verdict on the {}: there is no {} of {} and {} that came to the end of the comparison.",
+        terms.outcome, paired ? "pair of runs" : "run of each", terms.name, terms.baseline);
+  }
   if (std::isnan(estimate.mean)) {
     return fmt::format("No verdict on the {}: {} or {} has no finite loss {}.", terms.outcome, terms.name,
                        terms.baseline, terms.where);
@@ -103,7 +109,7 @@ std::string verdict_line(const Terms& terms, const Estimate& estimate, bool pair
   if (!estimate.tested()) return untested_line(terms, estimate, paired);
   const std::string start =
       fmt::format("No verdict on the {}: {}", terms.outcome, terms.difference(estimate));
-  if (estimate.diverged || estimate.missing > 0) {
+  if (estimate.failed || estimate.missing > 0) {
     return fmt::format("{} over what is finite ({}), which leaves out where a run diverged.", start,
                        evidence(terms, estimate));
   }
@@ -211,32 +217,65 @@ void add_last_validation(const Comparison& comparison, const CandidateResult& ca
                   comparison.validation_steps.back(), candidate.validation_difference.back()));
 }
 
+// "Left out are runs that have not come to step 300: SSMax, seed 4 (step 120 of 300, being trained)."; empty
+// where there are none.
+std::string left_out_statement(const Comparison& comparison, const CandidateResult& candidate) {
+  std::string runs;
+  for (const size_t side : {comparison.baseline, candidate.variant}) {
+    for (const size_t i : comparison.variants[side].variant.runs) {
+      const RunResult& run = comparison.runs[i];
+      if (run.ending.compared) continue;
+      runs +=
+          fmt::format("{}{}, seed {} (step {} of {}, {})", runs.empty() ? "" : "; ",
+                      comparison.variants[side].variant.label, run.data.config.run.seed, run.data.last_step(),
+                      run.data.config.train.max_steps, run.ending.stopped ? "stopped" : "being trained");
+    }
+  }
+  if (runs.empty()) return "";
+  return fmt::format("Left out are runs that have not come to step {}: {}.", comparison.grid.back().last_step,
+                     runs);
+}
+
 }  // namespace
 
-std::string divergence_statement(const Comparison& comparison, const CandidateResult& candidate) {
+std::string failure_statement(const Comparison& comparison, const CandidateResult& candidate) {
   std::string text;
   for (const size_t side : {candidate.variant, comparison.baseline}) {
     const VariantResult& variant = comparison.variants[side];
-    if (variant.diverged.empty()) continue;
+    const std::string& label = variant.variant.label;
     const size_t runs = variant.variant.runs.size();
-    text += fmt::format("{}{} diverged", text.empty() ? "" : "; ", variant.variant.label);
-    if (runs > 1) text += fmt::format(" in {} of {} seeds", variant.diverged.size(), runs);
-    std::string details;
-    for (const size_t i : variant.diverged) {
-      const RunResult& run = comparison.runs[i];
-      details += fmt::format("{}seed {}: {}", details.empty() ? "" : "; ", run.data.config.run.seed,
-                             nonfinite_text(comparison, run));
-    }
-    text += fmt::format(" ({})", details);
+    const auto add = [&](std::string_view what, const std::vector<size_t>& failed, const auto& detail) {
+      if (failed.empty()) return;
+      text += fmt::format("{}{} {}", text.empty() ? "" : "; ", label, what);
+      if (runs == 1 && what == "stopped") {
+        text += fmt::format(" {}", detail(comparison.runs[failed.front()]));
+        return;
+      }
+      if (runs > 1) text += fmt::format(" in {} of {} seeds", failed.size(), runs);
+      std::string details;
+      for (const size_t i : failed) {
+        const RunResult& run = comparison.runs[i];
+        details +=
+            fmt::format("{}seed {}: {}", details.empty() ? "" : "; ", run.data.config.run.seed, detail(run));
+      }
+      text += fmt::format(" ({})", details);
+    };
+    add("diverged", variant.diverged, [&](const RunResult& run) { return nonfinite_text(comparison, run); });
+    add("stopped", variant.stopped, [](const RunResult& run) {
+      return fmt::format("at step {} of {}", run.data.last_step(), run.data.config.train.max_steps);
+    });
   }
   return text;
 }
 
 std::vector<std::string> summarize(const Comparison& comparison, const CandidateResult& candidate) {
   std::vector<std::string> lines;
-  if (candidate.diverged)
-    lines.push_back(fmt::format("No verdict: {}.", divergence_statement(comparison, candidate)));
-  const bool paired = !candidate.seeds.empty();
+  if (candidate.failed)
+    lines.push_back(fmt::format("No verdict: {}.", failure_statement(comparison, candidate)));
+  if (const std::string text = left_out_statement(comparison, candidate); !text.empty())
+    lines.push_back(text);
+  if (!comparison.short_comparison.empty()) lines.push_back(comparison.short_comparison);
+  const bool paired = candidate.paired;
   if (candidate.verdict == Verdict::kNone && candidate.training.verdict() != Verdict::kNone) {
     lines.push_back("No verdict: training and validation loss point in opposite directions.");
   }
@@ -251,12 +290,12 @@ std::vector<std::string> summarize(const Comparison& comparison, const Candidate
       lines.push_back(
           fmt::format("Likewise without a verdict, {}: {}.", terms.outcome, terms.difference(*estimate)));
     }
-    if (kind == OutcomeKind::kTraining && !candidate.diverged && measured)
+    if (kind == OutcomeKind::kTraining && !candidate.failed && measured)
       add_power_lines(terms, *estimate, candidate.training_noise, paired, lines);
     if (kind == OutcomeKind::kValidation || (kind == OutcomeKind::kTraining && !candidate.validation))
       add_last_validation(comparison, candidate, lines);
   }
-  if (const std::string line = tokens_line(comparison, candidate); !line.empty() && !candidate.diverged)
+  if (const std::string line = tokens_line(comparison, candidate); !line.empty() && !candidate.failed)
     lines.push_back(line);
   if (candidate.training.tested()) {
     lines.push_back(

@@ -1,7 +1,5 @@
 #include "report/verdict.h"
 
-#include "core/check.h"
-
 #include <algorithm>
 #include <cmath>
 
@@ -17,7 +15,6 @@ struct Seeds {
 };
 
 Seeds match(const Sides& sides) {
-  SSGPT_CHECK(!sides.candidate.empty() && !sides.baseline.empty(), "a comparison over no seeds");
   Seeds seeds;
   for (const SeedValue& one : sides.candidate) {
     for (const SeedValue& other : sides.baseline) {
@@ -148,7 +145,7 @@ std::string_view to_string(Verdict verdict) {
 }
 
 Verdict Estimate::verdict() const {
-  if (!tested() || missing > 0 || diverged || !(p_corrected < kLevel)) return Verdict::kNone;
+  if (!tested() || missing > 0 || failed || !(p_corrected < kLevel)) return Verdict::kNone;
   return mean < 0.0 ? Verdict::kLower : Verdict::kHigher;
 }
 

@@ -28,8 +28,8 @@ struct SeedValue {
   double value = 0.0;
 };
 
-// The runs of one candidate and of what it is compared with; at most one a seed on each side, one at least.
-// Where any seed is on both sides, the others are left out.
+// The runs of one candidate and of what it is compared with; at most one a seed on each side. Where
+// any seed is on both sides, the others are left out.
 struct Sides {
   std::vector<SeedValue> candidate;
   std::vector<SeedValue> baseline;
@@ -69,7 +69,7 @@ struct Estimate {
   int64_t family = 1;                   // candidates that are tested; for one that is not, all there are
   double smallest_detectable = 0.0;     // true difference that kPower of such experiments would show
   std::optional<int64_t> seeds_needed;  // to show the difference found: see pairs_needed; from two seeds on
-  bool diverged = false;                // set by the caller: no verdict
+  bool failed = false;                  // set by the caller, where a run of it did: no verdict
 
   bool tested() const { return method != Method::kNone && seeds >= kFewestSeeds; }
   double low() const { return mean - half_width; }
@@ -80,7 +80,7 @@ struct Estimate {
   double level() const { return kLevel / static_cast<double>(family); }
 
   // kLower or kHigher where p_corrected < kLevel; kNone otherwise, where it is not tested, where a run of it
-  // has no value, and where one diverged: to leave such a run out would praise the seeds that survived.
+  // has no value, and where one failed: to leave such a run out would praise the seeds that survived.
   Verdict verdict() const;
 
   // The interval by itself lies on one side of zero, and the correction takes the verdict away.

@@ -203,7 +203,7 @@ def test_a_diverged_seed_leads_text_json_and_page(program):
     comparison = json.loads((program.directory / "report" / "comparison.json").read_text())
     (one,) = comparison["comparisons"]
     assert one["verdict"] == one["training"]["verdict"] == one["validation"]["verdict"] == "no verdict"
-    assert one["diverged"].startswith(statement) and one["summary"][0] == f"No verdict: {one['diverged']}."
+    assert one["failed"].startswith(statement) and one["summary"][0] == f"No verdict: {one['failed']}."
     assert [v["diverged_seeds"] for v in comparison["variants"]] == [[], [2]]
     page = draw(program)
     assert f"<h1>No verdict: {statement}</h1>" in page

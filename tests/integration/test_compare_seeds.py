@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from made_runs import STEPS, TOKENS, draw, write_seeds
+from made_runs import STEPS, TOKENS, draw, write_run, write_seeds
 
 
 def smoothed(losses):
@@ -69,3 +69,20 @@ def test_several_candidates_are_corrected_and_said_to_be(program):
     row = re.search(r'<svg class="strip" .*?</svg>', page).group()
     assert row.count('class="zero"') == 1 and row.count('class="dot"') == 3
     assert row.count('class="average"') == row.count('class="band"') == 1
+
+
+def test_a_variant_that_stopped_is_drawn_beside_those_that_finished(program):
+    _, runs = write_seeds(program.directory, ssmax=("ssmax", -0.01))
+    for seed in (1, 2, 3):
+        runs.append(f"hot{seed}")
+        write_run(program.directory / runs[-1], "ssmax_fixed", seed=seed, offset=0.5, own=300 + seed, steps=13)
+    out, _ = program.run("compare", *runs, "--out", "report")
+    assert "stopped in 3 of 3 seeds (seed 1: at step 13 of 300" in out
+    comparison = json.loads((program.directory / "report" / "comparison.json").read_text())
+    finished, stopped = comparison["comparisons"]
+    assert comparison["shared"]["last_step"] == STEPS
+    assert finished["verdict"] == "lower" and finished["failed"] is None
+    assert stopped["verdict"] == "no verdict" and stopped["training"]["mean_difference"] is None
+    page = draw(program)
+    assert "<h2>No verdict: SSMax, s fixed at 1 stopped in 3 of 3 seeds</h2>" in page
+    assert "nan" not in "".join(re.findall(r' (?:d|x|y|cx|cy|x1|x2)="[^"]*"', page))

@@ -3,6 +3,8 @@
 #include "core/error.h"
 #include "report/run_files.h"
 
+#include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -21,9 +23,15 @@ RunData run_with_lines(int64_t every, int64_t last, int64_t first_boundary = 0) 
   return run;
 }
 
+std::vector<const RunData*> pointers(const std::vector<RunData>& runs) {
+  std::vector<const RunData*> result;
+  for (const RunData& run : runs) result.push_back(&run);
+  return result;
+}
+
 TEST(Grid, DifferentLoggingStepsMeetAtTheirCommonMultiples) {
   const std::vector<RunData> runs = {run_with_lines(10, 100), run_with_lines(15, 100)};
-  const std::vector<Stretch> grid = shared_stretches(runs);
+  const std::vector<Stretch> grid = shared_stretches(pointers(runs));
   ASSERT_EQ(grid.size(), 4U);  // 30, 60, 90, 100
   EXPECT_EQ(grid[1].first_step, 31);
   EXPECT_EQ(grid[1].last_step, 60);
@@ -40,20 +48,29 @@ TEST(Grid, DifferentLoggingStepsMeetAtTheirCommonMultiples) {
 
 TEST(Grid, TheShorterRunAndTheLaterStartBoundIt) {
   const std::vector<RunData> runs = {run_with_lines(10, 100), run_with_lines(10, 80, 20)};
-  const std::vector<Stretch> grid = shared_stretches(runs);
+  const std::vector<Stretch> grid = shared_stretches(pointers(runs));
   EXPECT_EQ(grid.front().first_step, 21);
   EXPECT_EQ(grid.back().last_step, 80);
   EXPECT_EQ(losses_on(runs[0], grid), losses_on(runs[1], grid));
 }
 
+TEST(Grid, ARunThatEndsBeforeHasNoLossesThere) {
+  const std::vector<RunData> runs = {run_with_lines(10, 40)};
+  const std::vector<double> losses = losses_on(run_with_lines(5, 25), shared_stretches(pointers(runs)));
+  ASSERT_EQ(losses.size(), 4U);
+  EXPECT_DOUBLE_EQ(losses[1], 15.5);
+  EXPECT_TRUE(std::isnan(losses[2]));  // 21..25 of 21..30
+  EXPECT_TRUE(std::isnan(losses[3]));
+}
+
 TEST(Grid, RunsWithoutASharedStepAreRefused) {
   const std::vector<RunData> runs = {run_with_lines(10, 20), run_with_lines(10, 80, 30)};
-  EXPECT_THROW(shared_stretches(runs), core::UsageError);
+  EXPECT_THROW(shared_stretches(pointers(runs)), core::UsageError);
 }
 
 TEST(Grid, WindowsAreFractionsFromTheEndOrSteps) {
   const std::vector<RunData> runs = {run_with_lines(5, 100)};
-  const std::vector<Stretch> grid = shared_stretches(runs);
+  const std::vector<Stretch> grid = shared_stretches(pointers(runs));
   EXPECT_EQ(select_window(grid, std::nullopt).first_step, 81);
   EXPECT_EQ(select_window(grid, std::nullopt).last_step, 100);
   EXPECT_EQ(select_window(grid, "0.5").first_step, 51);
