@@ -60,7 +60,9 @@ void estimate_paired(std::span<const double> differences, Estimate& estimate) {
 // The difference of the means over the runs of each side (Welch 1947, "The generalization of Student's
 // problem when several different population variances are involved", Biometrika 34).
 void estimate_unpaired(const Seeds& seeds, Estimate& estimate) {
-  estimate.seeds = static_cast<int64_t>(std::min(seeds.candidate.size(), seeds.baseline.size()));
+  estimate.candidate_runs = static_cast<int64_t>(seeds.candidate.size());
+  estimate.baseline_runs = static_cast<int64_t>(seeds.baseline.size());
+  estimate.seeds = std::min(estimate.candidate_runs, estimate.baseline_runs);
   if (estimate.seeds == 0) return;
   const double candidate_mean = mean_of(seeds.candidate);
   const double baseline_mean = mean_of(seeds.baseline);

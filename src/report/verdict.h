@@ -55,6 +55,8 @@ std::string_view to_string(Verdict verdict);  // "lower", "higher", "no verdict"
 struct Estimate {
   double mean = std::numeric_limits<double>::quiet_NaN();  // NaN: nothing was measured
   int64_t seeds = 0;                                       // pairs; unpaired: runs of the side that has fewer
+  int64_t candidate_runs = 0;                              // unpaired: runs of each side
+  int64_t baseline_runs = 0;
   int64_t missing = 0;  // runs, or pairs, that are left out of the mean because they have no value
   Method method = Method::kNone;
   // Where the method is not kNone. From two seeds these are a rough guess.

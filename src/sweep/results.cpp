@@ -117,7 +117,9 @@ std::string grid_table(const fs::path& directory, const config::Sweep& sweep) {
   }
   return fmt::format(
       "Mean training loss over the last fifth of the steps, nats a token, over all seeds; * best of its "
-      "column\n{}",
+      "column\n{}  The verdicts of each point are corrected for its own candidates alone: of many points, "
+      "one may "
+      "have a false one.\n",
       table.text(/*indent=*/2));
 }
 
