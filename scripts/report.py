@@ -93,13 +93,12 @@ class Comparison:
         return [sum(values) / len(values) for values in zip(*series)]
 
     def loss_range(self):
-        """Limits that show most of the curves: what they were before a tenth of the steps is cut off."""
+        """Limits that show most of the curves compared: what they were before a tenth of the steps is cut off."""
         begin = len(self.steps) // 10
-        raw = [v for n, c in self.curves.items() if n.startswith("loss/") for v in c[begin:] if not math.isnan(v)]
-        top = max(
-            (c[begin] for n, c in self.curves.items() if n.startswith("loss/") and not math.isnan(c[begin])),
-            default=max(raw, default=1.0),
-        )
+        labels = [run for v in self.variants for run in v["averaged_runs"]]
+        curves = [self.curves[f"loss/{run}"] for run in labels]
+        raw = [v for c in curves for v in c[begin:] if not math.isnan(v)]
+        top = max((c[begin] for c in curves if not math.isnan(c[begin])), default=max(raw, default=1.0))
         return padded(min([*raw, *(v for v in self.validation_values() if v <= top)], default=0.0), top)
 
     def window_curves(self):

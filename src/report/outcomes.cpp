@@ -251,6 +251,11 @@ int decimals(const Estimate& estimate) {
   return std::min(kMost, 1 - static_cast<int>(std::floor(std::log10(size))));
 }
 
+int percent_decimals(const Estimate& estimate) {
+  const int digits = decimals(estimate);
+  return digits == 4 ? 1 : digits - 2;
+}
+
 void judge_outcomes(Comparison& comparison) {
   Judge(comparison).run();
 }

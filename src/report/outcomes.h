@@ -32,6 +32,9 @@ double percent(double log_ratio);
 // of the half width of its interval (of the difference itself, where the interval has none).
 int decimals(const Estimate& estimate);
 
+// Those of a difference of logarithms in per cent: 1, or more by the same rule.
+int percent_decimals(const Estimate& estimate);
+
 // Fills in the differences of the seeds, every Estimate, the noise along the curves and the verdict of each
 // candidate, and the losses that the tokens are counted to, from the runs, the pairs and the shared steps.
 void judge_outcomes(Comparison& comparison);

@@ -21,10 +21,10 @@ struct Terms {
   std::string outcome;  // "training loss"
   std::string where;    // "over steps 1601 to 2000"; of the tokens "to reach the same training loss, ..."
   bool ratio = false;   // the values are differences of logarithms, reported in per cent
-  int decimals = 4;     // of losses
+  int decimals = 4;     // of losses, or of per cent
 
   std::string value(double difference) const {
-    return ratio ? fmt::format("{:+.1f} %", percent(difference))
+    return ratio ? fmt::format("{:+.{}f} %", percent(difference), decimals)
                  : fmt::format("{:+.{}f}", difference, decimals);
   }
   std::string loss_size(double difference) const {
@@ -44,7 +44,8 @@ Terms terms_of(const Comparison& comparison, const CandidateResult& candidate, O
   terms.baseline = comparison.variants[comparison.baseline].variant.label;
   terms.outcome = kind == OutcomeKind::kValidation ? "validation loss" : "training loss";
   terms.where = fmt::format("over steps {} to {}", comparison.window.first_step, comparison.window.last_step);
-  if (const Estimate* estimate = estimate_of(candidate, kind)) terms.decimals = decimals(*estimate);
+  if (const Estimate* estimate = estimate_of(candidate, kind))
+    terms.decimals = kind == OutcomeKind::kTokens ? percent_decimals(*estimate) : decimals(*estimate);
   if (kind == OutcomeKind::kWholeCurve) {
     terms.outcome = "training loss over the whole curve";
     terms.where = fmt::format("over all shared steps, {} to {}", comparison.grid.front().first_step,
@@ -96,9 +97,9 @@ std::string untested_line(const Terms& terms, const Estimate& estimate, bool pai
 std::string finding(const Terms& terms, const Estimate& estimate) {
   const bool lower = estimate.verdict() == Verdict::kLower;
   if (terms.ratio) {
-    return fmt::format("{} needs {:.1f} % {} tokens than {} {} ({}).", terms.name,
-                       std::abs(percent(estimate.mean)), lower ? "fewer" : "more", terms.baseline,
-                       terms.where, evidence(terms, estimate));
+    return fmt::format("{} needs {:.{}f} % {} tokens than {} {} ({}).", terms.name,
+                       std::abs(percent(estimate.mean)), terms.decimals, lower ? "fewer" : "more",
+                       terms.baseline, terms.where, evidence(terms, estimate));
   }
   return fmt::format("{} has a {} {} than {}: {} nats a token {} ({}).", terms.name,
                      to_string(estimate.verdict()), terms.outcome, terms.baseline, terms.value(estimate.mean),
@@ -157,8 +158,7 @@ void add_power_lines(const Terms& terms, const Estimate& estimate, const CurveNo
   if (estimate.tested()) {
     lines.push_back(fmt::format(
         "The smallest difference that these seeds could have shown is about {}: a true one of that size is "
-        "found "
-        "in 4 of 5 repetitions{}; to detect a difference as large as the one observed ({}), {}.",
+        "found in 4 of 5 repetitions{}; to detect a difference as large as the one observed ({}), {}.",
         terms.loss_size(estimate.smallest_detectable), at_level(estimate), terms.loss_size(estimate.mean),
         estimate.seeds_needed ? fmt::format("{} seeds are enough", *estimate.seeds_needed)
                               : fmt::format("more than {} seeds are needed", kMostSeeds)));
@@ -168,8 +168,7 @@ void add_power_lines(const Terms& terms, const Estimate& estimate, const CurveNo
     lines.push_back(fmt::format(
         "The noise along the curve of {} is {:.4f} nats (standard error of {} batch means{}). It is not the "
         "error of the difference: it does not include the scatter between seeds, which is often several "
-        "times as "
-        "large.",
+        "times as large.",
         paired && estimate.seeds == 1 ? "this one pair" : "this difference", noise.standard_error,
         noise.batches, noise.correlated ? ", too small, for the difference drifts through the window" : ""));
   } else {
@@ -196,11 +195,9 @@ void add_power_lines(const Terms& terms, const Estimate& estimate, const CurveNo
     return largest_scatter(estimate.mean, seeds, estimate.level());
   };
   lines.push_back(fmt::format(
-      "How far seeds scatter is not known from one: {} are needed at least. {} seeds would show a difference "
-      "of "
-      "this size in 4 of 5 repetitions{} where the differences between seeds have a standard deviation of up "
-      "to "
-      "{:.4f}, 5 where up to {:.4f}, 10 where up to {:.4f}.",
+      "How far seeds scatter is not known from one: {} are needed at least. {} seeds would show a "
+      "difference of this size in 4 of 5 repetitions{} where the differences between seeds have a standard "
+      "deviation of up to {:.4f}, 5 where up to {:.4f}, 10 where up to {:.4f}.",
       kFewestSeeds, kFewestSeeds, at_level(estimate), scatter(kFewestSeeds), scatter(5), scatter(10)));
 }
 
@@ -231,6 +228,7 @@ std::string tokens_line(const Comparison& comparison, const CandidateResult& can
                   base.variant.label, core::human_count(*base.tokens_to_target));
   if (!candidate.training.tested()) return fmt::format("{} (by the mean curves, without a test).", counts);
   const double change = 100.0 * (*one.tokens_to_target / *base.tokens_to_target - 1.0);
+  if (std::abs(change) < 0.05) return fmt::format("{} (by the mean curves, without a test).", counts);
   return fmt::format("{}: {:.1f} % {} (by the mean curves, without a test).", counts, std::abs(change),
                      change <= 0.0 ? "fewer" : "more");
 }
@@ -329,9 +327,8 @@ std::vector<std::string> summarize(const Comparison& comparison, const Candidate
     lines.push_back(line);
   if (candidate.training.tested()) {
     lines.push_back(
-        "The training loss over the window decides. The others are further outcomes, each with a test of its "
-        "own "
-        "at 5 %: of several, one may differ by chance.");
+        "The training loss over the window decides. The others are further outcomes, each with a test of "
+        "its own at 5 %: of several, one may differ by chance.");
   }
   return lines;
 }

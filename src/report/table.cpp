@@ -41,12 +41,16 @@ std::string steps(int64_t first, int64_t last) {
 // An outcome's differences as text: nats a token, or per cent of the baseline's tokens.
 std::string outcome_value(OutcomeKind kind, double value, int decimals) {
   if (!std::isfinite(value)) return "-";
-  return kind == OutcomeKind::kTokens ? fmt::format("{:+.1f} %", percent(value))
+  return kind == OutcomeKind::kTokens ? fmt::format("{:+.{}f} %", percent(value), decimals)
                                       : difference(value, decimals);
 }
 std::string outcome_size(OutcomeKind kind, double value, int decimals) {
-  return kind == OutcomeKind::kTokens ? fmt::format("{:.1f} %", std::abs(percent(-value)))
+  return kind == OutcomeKind::kTokens ? fmt::format("{:.{}f} %", std::abs(percent(-value)), decimals)
                                       : fmt::format("{:.{}f}", value, decimals);
+}
+
+int decimals_of(OutcomeKind kind, const Estimate& estimate) {
+  return kind == OutcomeKind::kTokens ? percent_decimals(estimate) : decimals(estimate);
 }
 
 std::string p_text(double p) {
@@ -66,7 +70,7 @@ struct Columns {
 Row estimate_row(const std::string& name, OutcomeKind kind, const Estimate& estimate, Verdict verdict,
                  const CurveNoise* noise, const Columns& columns) {
   const bool tested = estimate.tested();
-  const int digits = decimals(estimate);
+  const int digits = decimals_of(kind, estimate);
   Row row = {name, fmt::format("{}", estimate.seeds), outcome_value(kind, estimate.mean, digits)};
   const auto add = [&](bool known, const std::string& text) {
     row.push_back(known ? text : "-");
@@ -178,7 +182,7 @@ std::string validation_table(const Comparison& comparison) {
 
 int seed_decimals(const CandidateResult& candidate, OutcomeKind kind) {
   const Estimate* estimate = estimate_of(candidate, kind);
-  return estimate ? decimals(*estimate) : 4;
+  return estimate ? decimals_of(kind, *estimate) : 4;
 }
 
 std::string seeds_table(const CandidateResult& candidate) {

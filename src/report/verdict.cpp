@@ -1,7 +1,10 @@
 #include "report/verdict.h"
 
+#include "core/check.h"
+
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 namespace ssgpt::report {
 namespace {
@@ -14,7 +17,14 @@ struct Seeds {
   int64_t missing = 0;
 };
 
+bool has_repeats(const std::vector<SeedValue>& values) {
+  std::set<uint64_t> seeds;
+  return !std::all_of(values.begin(), values.end(),
+                      [&](const SeedValue& one) { return seeds.insert(one.seed).second; });
+}
+
 Seeds match(const Sides& sides) {
+  SSGPT_CHECK(!has_repeats(sides.candidate) && !has_repeats(sides.baseline), "a seed twice on one side");
   Seeds seeds;
   for (const SeedValue& one : sides.candidate) {
     for (const SeedValue& other : sides.baseline) {

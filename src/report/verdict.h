@@ -28,8 +28,8 @@ struct SeedValue {
   double value = 0.0;
 };
 
-// The runs of one candidate and of what it is compared with; at most one a seed on each side. Where
-// any seed is on both sides, the others are left out.
+// The runs of one candidate and of what it is compared with; at most one a seed on each side (checked).
+// Where any seed is on both sides, the others are left out.
 struct Sides {
   std::vector<SeedValue> candidate;
   std::vector<SeedValue> baseline;

@@ -77,9 +77,9 @@ def test_a_variant_that_stopped_is_drawn_beside_those_that_finished(program):
     _, runs = write_seeds(program.directory, ssmax=("ssmax", -0.01))
     for seed in (1, 2, 3):
         runs.append(f"hot{seed}")
-        write_run(program.directory / runs[-1], "ssmax_fixed", seed=seed, offset=0.5, own=300 + seed, steps=13)
+        write_run(program.directory / runs[-1], "ssmax_fixed", seed=seed, offset=5e5, own=300 + seed, steps=40)
     out, _ = program.run("compare", *runs, "--out", "report")
-    assert "stopped in 3 of 3 seeds (seed 1: at step 13 of 300" in out
+    assert "stopped in 3 of 3 seeds (seed 1: at step 40 of 300" in out
     comparison = json.loads((program.directory / "report" / "comparison.json").read_text())
     finished, stopped = comparison["comparisons"]
     assert comparison["shared"]["last_step"] == STEPS
@@ -88,6 +88,7 @@ def test_a_variant_that_stopped_is_drawn_beside_those_that_finished(program):
     page = draw(program)
     assert "<h2>No verdict: SSMax, s fixed at 1 stopped in 3 of 3 seeds</h2>" in page
     assert "nan" not in "".join(re.findall(r' (?:d|x|y|cx|cy|x1|x2)="[^"]*"', page))
+    assert "00,000</text>" not in page  # its losses do not stretch the axis
 
 
 def test_two_pairs_that_agree_on_nothing_need_more_seeds_than_are_looked_for(program):
