@@ -93,13 +93,12 @@ class Comparison:
         return [sum(values) / len(values) for values in zip(*series)]
 
     def loss_range(self):
-        """Limits that show most of the curves: what they were before a tenth of the steps is cut off."""
+        """Limits that show most of the curves compared: what they were before a tenth of the steps is cut off."""
         begin = len(self.steps) // 10
-        raw = [v for n, c in self.curves.items() if n.startswith("loss/") for v in c[begin:] if not math.isnan(v)]
-        top = max(
-            (c[begin] for n, c in self.curves.items() if n.startswith("loss/") and not math.isnan(c[begin])),
-            default=max(raw, default=1.0),
-        )
+        labels = [run for v in self.variants for run in v["averaged_runs"]]
+        curves = [self.curves[f"loss/{run}"] for run in labels]
+        raw = [v for c in curves for v in c[begin:] if not math.isnan(v)]
+        top = max((c[begin] for c in curves if not math.isnan(c[begin])), default=max(raw, default=1.0))
         return padded(min([*raw, *(v for v in self.validation_values() if v <= top)], default=0.0), top)
 
     def window_curves(self):
@@ -222,10 +221,12 @@ def draw_differences(axes, comparison):
 
 
 def draw_seeds(axes, comparison):
-    """A row for each candidate: a dot for each seed and, of three seeds or more, their mean and its interval."""
+    """Two rows for each candidate, over the window and over the whole curve: a dot for each seed (without shared
+    seeds for the difference of the means) and, of three seeds or more, their mean and its interval."""
     axes.axvline(0, color="black", linewidth=0.9)
-    for row, one in enumerate(comparison.comparisons):
-        estimate = one["training"]
+    rows = [(one, name) for one in comparison.comparisons for name in ("training", "whole_curve")]
+    for row, (one, name) in enumerate(rows):
+        estimate = one[name]
         color = COLORS[comparison.color[one["candidate"]]]
         if estimate["low"] is not None:
             axes.plot(
@@ -237,24 +238,30 @@ def draw_seeds(axes, comparison):
                 solid_capstyle="butt",
             )
             axes.plot([estimate["mean_difference"]] * 2, [row - 0.28, row + 0.28], color=color, linewidth=2)
-        values = sorted(s["training"] for s in one["seeds"] if s["training"] is not None)
-        if not one["seeds"] and estimate["low"] is None and estimate["mean_difference"] is not None:
-            values = [estimate["mean_difference"]]  # of the means of sides without a shared seed
+        values = sorted(s[name] for s in one["seeds"] if s[name] is not None)
+        if not one["paired"] and estimate["mean_difference"] is not None:
+            values = [estimate["mean_difference"]]
         lanes = [0.0] if len(values) == 1 else [-0.21, 0.07, -0.07, 0.21]  # neighbours apart
         places = [row + lanes[i % len(lanes)] for i in range(len(values))]
         axes.plot(values, places, "o", color=color, markerfacecolor="white", markersize=5)
-    names = [f"{shortened(one['candidate'])}\n{seeds_of(one['training'])}" for one in comparison.comparisons]
+    names = [row_name(one, name) for one, name in rows]
     axes.set_yticks(range(len(names)), names, fontsize=8.5)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.margins(x=0.08)
     axes.grid(False, axis="y")
-    axes.set_xlabel(f"difference to {shortened(comparison.data['baseline'], 40)} over the window (nats a token)")
+    axes.set_xlabel(f"difference to {shortened(comparison.data['baseline'], 40)} (nats a token)")
+    paired = all(one["paired"] for one in comparison.comparisons)
     tested = any(one["training"]["low"] is not None for one in comparison.comparisons)
-    axes.set_title("Each seed's difference" + (", their mean and its 95 % interval" if tested else ""), loc="left")
+    title = "Each seed's difference" if paired else "Differences"
+    axes.set_title(title + (", their mean and its 95 % interval" if tested else ""), loc="left")
 
 
-def seeds_of(estimate):
-    return f"{estimate['values']} seed{'' if estimate['values'] == 1 else 's'}, {estimate['verdict']}"
+def row_name(one, name):
+    from report_page.elements import number_of_seeds
+    from report_page.outcomes import verdict_of
+
+    where = "window" if name == "training" else "whole curve"
+    return f"{shortened(one['candidate'])}, {where}\n{number_of_seeds(one[name])}, {verdict_of(one, name)}"
 
 
 def draw_figure(comparison, path):
@@ -275,7 +282,7 @@ def draw_figure(comparison, path):
         "font.family": "DejaVu Sans",
     }
     with plt.rc_context(style):
-        strip = 0.9 + 0.5 * len(comparison.comparisons)  # inches
+        strip = 0.9 + 0.9 * len(comparison.comparisons)  # inches
         figure, (losses, differences, seeds) = plt.subplots(
             3, 1, figsize=(9, 7.2 + strip), height_ratios=[4.1, 2.8, strip - 0.6], layout="constrained"
         )

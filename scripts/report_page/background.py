@@ -67,11 +67,13 @@ have, the 95&nbsp;% interval and p are those of a paired t test on the seeds’ 
 <li>“Lower” or “higher” is said where p is below 0.05, no run diverged in the window or stopped before its last step, and the validation loss does not say the opposite; else there is no verdict.
 p of several candidates is corrected after Holm (Scandinavian Journal of Statistics 6(2), 1979) within each outcome; an interval knows of its own candidate alone.</li>
 <li>The noise along a curve is the standard error of non-overlapping batch means of the difference in the window (Schmeiser, Operations Research 30(3), 1982), each of three correlation
-times of the points or more (Sokal’s window; Wolff, Comput. Phys. Commun. 156, 2004). It holds for this pair of curves; what seeds scatter is not in it.</li>
-<li>Tokens to a shared loss: where each run’s smoothed curve first comes down to the worst of the runs’ final smoothed losses; the mean of the logarithm of the ratio, in per cent.</li>
+times of the points or more (Sokal’s window; Wolff, Comput. Phys. Commun. 156, 2004). It holds for this pair of curves and does not include the scatter between seeds.</li>
+<li>Tokens to the same loss: each curve is fitted by straight lines in the logarithm of the tokens, each over a fifth of the points; the logarithm of the tokens at which it comes down
+to a loss is averaged over the losses from the lowest that a run of the comparison has at a quarter of the steps down to the highest that one ends with; the mean difference, in per cent.</li>
+<li>The whole curve and the tokens have no verdict where a loss of a run is not finite anywhere, the other outcomes where one in the window is not.</li>
 <li>Every evaluation reads the same validation text, so the choice of that text is not in the error of the validation loss.</li>
 <li>The smallest difference that the experiment could show is found in 80&nbsp;% of repetitions, by the noncentral t distribution with the scatter of these seeds,
-at 5&nbsp;% divided by the number of candidates; so are the seeds needed for a difference of the size found.</li></ul>"""
+at 5&nbsp;% divided by the number of candidates; so are the seeds needed for a difference as large as the one observed.</li></ul>"""
 
 
 def method(comparison):

@@ -16,6 +16,20 @@ def plain(value, digits=4):
     return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
+def decimals(estimate):
+    """Of losses: 4, or two digits of the half width of the interval, where that is smaller (as in the table)."""
+    if estimate["low"] is None:
+        return 4
+    size = (estimate["high"] - estimate["low"]) / 2 or abs(estimate["mean_difference"])
+    return 4 if size == 0 or size >= 1e-3 else min(12, 1 - math.floor(math.log10(size)))
+
+
+def number_of_seeds(estimate):
+    if estimate["sides"]:
+        return "{} and {} runs".format(*estimate["sides"])
+    return f"{estimate['values']} seed{'' if estimate['values'] == 1 else 's'}"
+
+
 def p_value(value):
     return "–" if value is None else "&lt;0.0001" if value < 0.0001 else f"{value:.4f}"
 

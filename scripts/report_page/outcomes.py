@@ -3,8 +3,9 @@
 import math
 
 from report_page.charts import number, ticks
-from report_page.elements import esc, p_value, plain, section, signed, table
+from report_page.elements import decimals, esc, number_of_seeds, p_value, plain, section, signed, table
 
+DOTS = "a dot for each seed, one for the difference of the means where the sides share no seed"
 WORDS = {"lower": "lower", "higher": "higher", "no verdict": "none"}
 
 
@@ -12,18 +13,27 @@ def as_percent(log_ratio):
     return None if log_ratio is None else 100 * math.expm1(log_ratio)
 
 
-def shown(name):
+def percent(value):
+    return "–" if value is None else f"{signed(value, 1)}&nbsp;%"
+
+
+def shown(name, estimate):
     """(value in the unit that is shown, as text) of an outcome."""
     if name == "tokens":
-        return as_percent, lambda v: "–" if v is None else f"{signed(v, 1)}&nbsp;%"
-    return (lambda v: v), signed
+        return as_percent, percent
+    return (lambda v: v), lambda v: signed(v, decimals(estimate) if estimate else 4)
+
+
+def verdict_of(one, name):
+    """That of the outcome; of the deciding one the comparison's, which an opposite validation loss takes away."""
+    return one["verdict"] if name == "training" else one[name]["verdict"]
 
 
 def values_of(one, name):
-    """The seeds' differences; where the sides share no seed and are too few for an interval, that of their means."""
+    """The seeds' differences; where the sides share no seed, that of their means."""
     estimate = one[name]
     seeds = [s[name] for s in one["seeds"] if s[name] is not None]
-    if not one["seeds"] and estimate and estimate["low"] is None and estimate["mean_difference"] is not None:
+    if not one["paired"] and estimate and estimate["mean_difference"] is not None:
         seeds = [estimate["mean_difference"]]
     return seeds
 
@@ -32,7 +42,7 @@ class Axis:
     """Places on a common axis in per cent of its width, for values of one outcome in all of its rows."""
 
     def __init__(self, rows, name):
-        self.convert, self.text = shown(name)
+        self.convert, self.text = shown(name, rows[0][name] if rows else None)
         numbers = [0.0]
         for one in rows:
             numbers += [self.convert(v) for v in values_of(one, name)]
@@ -62,7 +72,7 @@ class Axis:
 def strip_row(axis, one, estimate, values, color):
     x = axis.x
     marks = f'<line class="zero" x1="{x(0)}" x2="{x(0)}" y1="0" y2="100%"/>'
-    seeds = f"{estimate['values']} seed{'' if estimate['values'] == 1 else 's'}"
+    seeds = number_of_seeds(estimate)
     said = f"{axis.said(estimate['mean_difference'])}, {seeds}: too few for an interval"
     if estimate["low"] is not None:
         low, mean, high = (estimate[k] for k in ("low", "mean_difference", "high"))
@@ -100,13 +110,15 @@ def by_seed(comparison):
             body += f"<details><summary>{esc(titles[name]).capitalize()}</summary>{strip(comparison, name)}</details>"
     for one in comparison.comparisons:
         if len(one["seeds"]) > 1:
-            rows = [[s["seed"], *(shown(n)[1](shown(n)[0](s[n])) for n in names)] for s in one["seeds"]]
+            show = {n: shown(n, one[n]) for n in names}
+            rows = [[s["seed"], *(text(convert(s[n])) for n, (convert, text) in show.items())] for s in one["seeds"]]
             title = f"{esc(one['candidate'])} − {esc(one['baseline'])}"
             head = ["seed", *(esc(titles[n]) for n in names)]
             body += f"<details><summary>{title}, in numbers</summary>{table(head, rows)}</details>"
     tested = any(one[decides]["low"] is not None for one in comparison.comparisons)
     about = (
-        f"Training loss over the window, candidate minus {esc(data['baseline'])}, in nats a token: a dot for each seed"
+        f"Training loss over the window, candidate minus {esc(data['baseline'])}, in nats a token: "
+        + ("a dot for each seed" if all(one["paired"] for one in comparison.comparisons) else DOTS)
         + (
             ", the line is their mean, the bar its 95&nbsp;% interval."
             if tested
@@ -139,29 +151,31 @@ def outcomes(comparison):
             name, estimate = outcome["name"], one[outcome["name"]]
             if estimate is None:
                 continue
-            convert, text = shown(name)
+            convert, text = shown(name, estimate)
+            verdict = verdict_of(one, name)
             known = estimate["low"] is not None
             detectable = (
                 estimate["percent"]["smallest_detectable"] if name == "tokens" else estimate["smallest_detectable"]
             )
+            detectable = f"{detectable:.1f}&nbsp;%" if name == "tokens" and known else plain(detectable, decimals(estimate))
             seeds_known = estimate["method"] != "none"
             rows.append(
                 [
                     f"{esc(one['candidate'])}, {esc(outcome['title'])}",
-                    estimate["values"],
+                    "{} and {}".format(*estimate["sides"]) if estimate["sides"] else estimate["values"],
                     text(convert(estimate["mean_difference"])),
                     f"{text(convert(estimate['low']))} … {text(convert(estimate['high']))}" if known else "–",
                     p_value(estimate["p"]),
                     *([p_value(estimate["p_corrected"])] if corrected else []),
-                    "–" if not known else f"{detectable:.1f}&nbsp;%" if name == "tokens" else plain(detectable),
+                    detectable,
                     "–" if not seeds_known else estimate["seeds_needed"] or "&gt;10,000",
-                    f'<span class="{WORDS[estimate["verdict"]]}">{esc(estimate["verdict"])}</span>',
+                    f'<span class="{WORDS[verdict]}">{esc(verdict)}</span>',
                 ]
             )
     about = (
         f"Candidate minus {esc(data['baseline'])}. The training loss over the window decides; the others are further "
-        "outcomes, each with a test of its own at 5&nbsp;%. Tokens: change in per cent of those to a smoothed training "
-        f"loss of {plain(data['common_loss'])}, which every run reaches."
+        "outcomes, each with a test of its own at 5&nbsp;%. Tokens: change in per cent of those to the same "
+        "training loss, averaged over losses that the runs of both reach."
     )
     if corrected:
         about += " p, Holm: corrected within each outcome for the number of candidates; the verdict follows it."

@@ -5,11 +5,10 @@ import pathlib
 
 from report_page.background import method, notes, provenance, settings
 from report_page.charts import Chart
-from report_page.elements import count, esc, p_value, plain, section, signed, table
-from report_page.outcomes import by_seed, outcomes
+from report_page.elements import count, decimals, esc, number_of_seeds, p_value, plain, section, signed, table
+from report_page.outcomes import WORDS, by_seed, outcomes, percent, verdict_of
 
 HERE = pathlib.Path(__file__).parent
-TITLES = {"lower": "lower", "higher": "higher", "no verdict": "none"}
 
 
 def basis(estimate):
@@ -21,12 +20,12 @@ def basis(estimate):
             if corrected
             else ""
         )
-        + f", from {estimate['values']} seeds, {estimate['method'].split(', ')[1]}"
+        + f", from {number_of_seeds(estimate)}, {estimate['method'].split(', ')[1]}"
     )
 
 
 def too_few(estimate):
-    return f"{estimate['values']} seed{'' if estimate['values'] == 1 else 's'}: three are needed for a verdict"
+    return f"{number_of_seeds(estimate)}: three are needed for a verdict"
 
 
 def headline(comparison, one):
@@ -39,8 +38,9 @@ def headline(comparison, one):
     else:
         title = f"{candidate} has a {one['verdict']} training loss than {baseline}"
     window = comparison.data["window"]
+    digits = decimals(training)
     lead = (
-        f"{candidate} minus {baseline}: <b>{signed(training['mean_difference'])}</b> nats a token on average over steps "
+        f"{candidate} minus {baseline}: <b>{signed(training['mean_difference'], digits)}</b> nats a token on average over steps "
         f"{window['first_step']:,} to {window['last_step']:,}"
     )
     if one["failed"]:
@@ -51,7 +51,7 @@ def headline(comparison, one):
         return title, f"There are no losses of {candidate} and {baseline} to compare over these steps."
     if training["low"] is None:
         return title, f"{lead}, from {too_few(training)}.{untested(training)}"
-    low, high = signed(training["low"]), signed(training["high"])
+    low, high = signed(training["low"], digits), signed(training["high"], digits)
     lead += f", 95&nbsp;% interval <b>{low}</b> to <b>{high}</b>, {basis(training)}."
     if one["verdict"] == training["verdict"] == "no verdict":
         excluded = training["low"] > 0 or training["high"] < 0
@@ -61,8 +61,20 @@ def headline(comparison, one):
             else " Chance alone could give that."
         )
     elif one["verdict"] == "no verdict":
-        lead += " The validation loss says the opposite."
-    return title, lead
+        lead += f" By itself that would be “{esc(training['verdict'])}”, but the validation loss says the opposite."
+    return title, lead + whole_curve(one)
+
+
+def whole_curve(one):
+    """What the lead says of the whole curve beside the window."""
+    estimate = one["whole_curve"]
+    digits = decimals(estimate)
+    return (
+        f" Over the whole curve: <b>{signed(estimate['mean_difference'], digits)}</b>, 95&nbsp;% interval "
+        f"{signed(estimate['low'], digits)} to {signed(estimate['high'], digits)}, {esc(estimate['verdict'])}."
+        if estimate["low"] is not None
+        else ""
+    )
 
 
 def untested(estimate):
@@ -72,11 +84,11 @@ def untested(estimate):
     if noise["standard_error"] is not None:
         text = (
             f" The noise along its curve is {plain(noise['standard_error'])} (standard error of {noise['batches']} batch "
-            "means); what seeds scatter, often several times as much, is not in it."
+            "means); it does not include the scatter between seeds, which is often several times as large."
         )
-    if estimate["seeds_needed"] is not None:
+    if estimate["method"] != "none":
         text += (
-            f" As a rough guess from two seeds, {estimate['seeds_needed']} would show a difference of this size in 4 of 5 "
+            f" As a rough guess from two seeds, {estimate['seeds_needed'] or 'more than 10,000'} would show a difference of this size in 4 of 5 "
             "repetitions."
         )
     return text
@@ -86,11 +98,11 @@ def header(comparison):
     data = comparison.data
     first = comparison.comparisons[0]
     parts = [
-        f'<p class="eyebrow">ssgpt · paired comparison of {len(data["runs"])} runs · {count(data["shared"]["tokens"])} tokens each</p>'
+        f'<p class="eyebrow">ssgpt · {"paired " if first["paired"] else ""}comparison of {len(data["runs"])} runs · {count(data["shared"]["tokens"])} tokens each</p>'
     ]
     for i, one in enumerate(comparison.comparisons):
         title, lead = headline(comparison, one)
-        css = TITLES[one["verdict"]]
+        css = WORDS[one["verdict"]]
         tag = "h1" if one is first else "h2"
         parts.append(
             f'<span class="badge {css}">{esc(one["verdict"])}</span><{tag}>{title}</{tag}><p class="lead">{lead}</p>'
@@ -102,30 +114,25 @@ def key(name, value, under, css=""):
     return f'<div class="key"><div class="name">{name}</div><div class="value {css}">{value}</div><div class="under">{under}</div></div>'
 
 
-def estimate_key(name, estimate, more=""):
+def estimate_key(name, one, outcome, more=""):
+    estimate = one[outcome]
     if estimate is None:
         return key(name, "not measured", "no shared validation in the window", "word")
-    relative = estimate.get("percent")  # of an outcome that is told as a change
-    show = percent if relative else signed
+    verdict = verdict_of(one, outcome)
+    relative = estimate.get("percent")  # of an outcome that is reported as a change
+    show = percent if relative else lambda value: signed(value, decimals(estimate))
     figures = ("mean", "low", "high") if relative else ("mean_difference", "low", "high")
     mean, low, high = ((relative or estimate)[k] for k in figures)
     interval = f"95&nbsp;%: {show(low)} … {show(high)}" if low is not None else too_few(estimate)
-    return key(
-        name,
-        f'<span class="{TITLES[estimate["verdict"]]}">{show(mean)}</span>',
-        f"{interval}<br>{esc(estimate['verdict'])}{more}",
-    )
-
-
-def percent(value):
-    return "–" if value is None else f"{signed(value, 1)}&nbsp;%"
+    return key(name, f'<span class="{WORDS[verdict]}">{show(mean)}</span>', f"{interval}<br>{esc(verdict)}{more}")
 
 
 def tokens_key(comparison, one):
     variants = {v["label"]: v for v in comparison.variants}
     own = variants[one["candidate"]]["tokens_to_baseline_final_loss"]
     base = variants[one["baseline"]]["tokens_to_baseline_final_loss"]
-    name = f"Tokens to a loss of {plain(comparison.data['common_loss'], 3)}, which every run reaches"
+    losses = one["token_losses"]
+    name = f"Tokens to the same loss, {plain(losses['highest'], 3)} down to {plain(losses['lowest'], 3)}"
     if one["failed"]:
         return key("Tokens needed", "not compared", "a run failed", "word")
     loss = plain(comparison.data["target_loss"], 3)
@@ -133,9 +140,8 @@ def tokens_key(comparison, one):
     if own is None or base is None:
         more = f"<br>{target}: not reached"
     else:
-        change = 100 * (own / base - 1)
-        more = f"<br>{target}: {abs(change):.1f} % {'fewer' if change <= 0 else 'more'}, {count(own)} against {count(base)}"
-    return estimate_key(name, one["tokens"], more)
+        more = f"<br>{target}: {count(own)} against {count(base)}"
+    return estimate_key(name, one, "tokens", more)
 
 
 def power_key(one):
@@ -144,14 +150,16 @@ def power_key(one):
         return key("Smallest difference it could show", "–", "a run failed", "word")
     if training["smallest_detectable"] is not None:
         needed = training["seeds_needed"]
+        equal = training["mean_difference"] == 0 and training["seed_scatter"] == 0
         return key(
             "Smallest difference it could show",
             plain(training["smallest_detectable"]),
             "nats a token, found in 4 of 5 repetitions<br>"
-            + (f"One of the size found: {needed} seeds" if needed else "One of the size found: more than 10,000 seeds"),
+            + ("" if equal else f"One as large as observed: {needed or 'more than 10,000'} seeds"),
         )
-    if training["seeds_needed"] is not None:
-        return key("Seeds needed", f"about {training['seeds_needed']}", "a rough guess from two seeds", "word")
+    if training["method"] != "none":
+        needed = f"about {training['seeds_needed']}" if training["seeds_needed"] else "more than 10,000"
+        return key("Seeds needed", needed, "a rough guess from two seeds", "word")
     scatter = training["scatter_for_seeds"]
     under = "for a difference of this size"
     if scatter is not None and training["mean_difference"]:
@@ -164,8 +172,10 @@ def power_key(one):
 def keys(comparison, one):
     title = f"<h3>{esc(one['candidate'])}</h3>" if len(comparison.comparisons) > 1 else ""
     return (
-        f'{title}<div class="keys">{estimate_key("Training loss, difference", one["training"])}'
-        f"{estimate_key('Validation loss, difference', one['validation'])}{tokens_key(comparison, one)}{power_key(one)}</div>"
+        f'{title}<div class="keys">{estimate_key("Training loss, difference", one, "training")}'
+        f"{estimate_key('Validation loss, difference', one, 'validation')}"
+        f"{estimate_key('Training loss over the whole curve, difference', one, 'whole_curve')}"
+        f"{tokens_key(comparison, one)}{power_key(one)}</div>"
     )
 
 

@@ -70,7 +70,7 @@ void add_compare(CLI::App& app) {
       "over a window and over the\n"
       "whole curve, whether seeds give it a verdict, final and smoothed losses, and the tokens "
       "each run needs to reach a\n"
-      "loss. Runs that differ in seed alone are taken together.");
+      "loss. Runs that differ in seed alone are grouped.");
   command->add_option("RUN", options->runs, "Run directories, two or more, or the folder of one sweep")
       ->required();
   command
@@ -98,10 +98,12 @@ void add_compare(CLI::App& app) {
       "a side): a paired\n"
       "t test at 5 % on the mean difference over the window, candidate minus baseline; p of several "
       "candidates is corrected\n"
-      "after Holm. Fewer give the difference, the noise along the curve and how many seeds would be needed. "
-      "A "
-      "run whose loss\n"
-      "is not finite in the window takes the verdict away. docs/statistics.md says how each figure is made.");
+      "after Holm. Fewer give the difference and the noise along the curve. A run whose loss is not finite "
+      "in "
+      "the window, or\n"
+      "that stopped before its last step, takes the verdict away; one that is still being trained is left "
+      "out.\n"
+      "docs/statistics.md says how each figure is made.");
   command->callback([options] { run_compare(*options); });
 }
 

@@ -10,6 +10,7 @@
 #include "report/coverage.h"
 #include "report/grid.h"
 #include "report/statistics.h"
+#include "report/tokens.h"
 #include "report/variants.h"
 #include "report/verdict.h"
 
@@ -60,7 +61,7 @@ struct SeedDifference {
   double training = 0.0;     // mean loss over the window
   double validation = 0.0;   // likewise; NaN without
   double whole_curve = 0.0;  // mean training loss over all shared steps: the area between the curves
-  double tokens = 0.0;       // logarithm of the ratio of the tokens to Comparison::common_loss
+  double tokens = 0.0;       // mean logarithm of the ratio of the tokens to the losses of token_losses
 };
 
 // The mean losses over a tenth of the shared steps.
@@ -85,6 +86,12 @@ struct CandidateResult {
   std::vector<double> difference;
   std::vector<double> smoothed_difference;
   std::vector<double> validation_difference;  // at the shared validation steps
+  // What `runs` and `baseline_runs` all come down through, but for those with a loss that is not finite.
+  LossRange token_losses = {std::numeric_limits<double>::quiet_NaN(),
+                            std::numeric_limits<double>::quiet_NaN()};
+  // A run of either variant has a loss that is not finite, be it before the window: the whole curve and the
+  // tokens have no verdict.
+  bool has_gaps = false;
   // Of SeedDifference's figures; the first decides.
   Estimate training;
   std::optional<Estimate> validation;  // none without a finite validation loss in the window
@@ -107,8 +114,6 @@ struct Comparison {
   double smoothing_points = 0.0;  // the smoothed curves look back over about this many points
   double smoothing_steps = 0.0;   // which are about this many steps
   double target_loss = 0.0;       // the baseline's final smoothed loss
-  // The worst of the runs' final smoothed losses, which every run reaches; NaN where all diverged.
-  double common_loss = std::numeric_limits<double>::quiet_NaN();
   std::vector<RunResult> runs;
   std::vector<VariantResult> variants;
   size_t baseline = 0;                      // of variants

@@ -44,13 +44,16 @@ Json scatter_json(const Estimate& estimate) {
   return object;
 }
 
-Json estimate_json(OutcomeKind kind, const Estimate& estimate) {
+Json estimate_json(OutcomeKind kind, const Estimate& estimate, bool paired) {
   Json object = {{"outcome", title(kind)},
                  {"mean_difference", estimate.mean},
                  {"verdict", to_string(estimate.verdict())},
                  {"method", to_string(estimate.method)},
                  {"values", estimate.seeds},
-                 {"values_are", "seeds"}};
+                 {"missing", estimate.missing},
+                 {"sides", estimate.method == Method::kSeedsUnpaired
+                               ? Json({estimate.candidate_runs, estimate.baseline_runs})
+                               : Json(nullptr)}};
   const bool scattered = estimate.method != Method::kNone;
   for (const auto& [name, known, value] :
        {std::tuple{"standard_error", scattered, estimate.standard_error},
@@ -67,7 +70,7 @@ Json estimate_json(OutcomeKind kind, const Estimate& estimate) {
   object["power"] = kPower;
   object["power_level"] = estimate.level();
   object["seeds_needed"] = scattered && estimate.seeds_needed ? Json(*estimate.seeds_needed) : Json(nullptr);
-  object["scatter_for_seeds"] = scattered ? Json(nullptr) : scatter_json(estimate);
+  object["scatter_for_seeds"] = scattered || !paired ? Json(nullptr) : scatter_json(estimate);
   if (kind == OutcomeKind::kTokens) object["percent"] = percent_json(estimate);
   return object;
 }
@@ -133,10 +136,13 @@ Json candidate_json(const Comparison& comparison, const CandidateResult& candida
       {"attention_alone_differs", candidate.attention_alone}};
   for (const OutcomeKind kind : kOutcomes) {
     const Estimate* estimate = estimate_of(candidate, kind);
-    object[std::string(key(kind))] = estimate ? estimate_json(kind, *estimate) : Json(nullptr);
+    object[std::string(key(kind))] =
+        estimate ? estimate_json(kind, *estimate, candidate.paired) : Json(nullptr);
   }
   object["training"]["curve_noise"] = noise_json(candidate.training_noise);
   if (candidate.validation) object["validation"]["curve_noise"] = noise_json(candidate.validation_noise);
+  object["token_losses"] = {{"highest", candidate.token_losses.highest},
+                            {"lowest", candidate.token_losses.lowest}};
   object["seeds"] = Json::array();
   for (const SeedDifference& one : candidate.seeds) {
     Json& seed = object["seeds"].emplace_back(Json{{"seed", one.seed}});
@@ -214,7 +220,6 @@ std::string to_json(const Comparison& comparison) {
                       {"tokens", comparison.grid.back().tokens}};
   object["smoothing_steps"] = comparison.smoothing_steps;
   object["target_loss"] = comparison.target_loss;
-  object["common_loss"] = comparison.common_loss;
   object["variants"] = Json::array();
   for (const VariantResult& variant : comparison.variants)
     object["variants"].push_back(variant_json(comparison, variant));

@@ -34,8 +34,12 @@ class Judge {
   explicit Judge(Comparison& comparison) : out_(comparison) {}
 
   void run() {
-    find_common_loss();
-    for (CandidateResult& candidate : out_.candidates) fill_seeds(candidate);
+    for (const RunResult& run : out_.runs) fitted_.push_back(fit_curve(run.loss, out_.grid));
+    for (CandidateResult& candidate : out_.candidates) {
+      find_gaps(candidate);
+      find_token_losses(candidate);
+      fill_seeds(candidate);
+    }
     for (const OutcomeKind kind : kOutcomes) judge_one(kind);
     for (CandidateResult& candidate : out_.candidates) {
       measure_noise(candidate);
@@ -46,13 +50,25 @@ class Judge {
   }
 
  private:
-  // The worst of the final smoothed losses: every run reaches it. Runs that diverged do not lower the bar.
-  void find_common_loss() {
-    for (const RunResult& run : out_.runs) {
-      smoothed_.push_back(smooth(run.loss, out_.smoothing_points));
-      const double last = smoothed_.back().back();
-      if (run.ending.compared && std::isfinite(last) && !nonfinite_losses(out_, run).any())
-        out_.common_loss = std::isnan(out_.common_loss) ? last : std::max(out_.common_loss, last);
+  // The pairs' own curves decide what the tokens are counted to, and the same for all of its seeds.
+  void find_token_losses(CandidateResult& candidate) const {
+    std::vector<const std::vector<double>*> curves;
+    for (const std::vector<size_t>* side : {&candidate.runs, &candidate.baseline_runs}) {
+      for (const size_t run : *side) {
+        if (!fitted_[run].empty()) curves.push_back(&fitted_[run]);
+      }
+    }
+    candidate.token_losses = shared_range(curves);
+  }
+
+  void find_gaps(CandidateResult& candidate) const {
+    for (const size_t side : {candidate.variant, out_.baseline}) {
+      for (const size_t i : out_.variants[side].variant.runs) {
+        const RunResult& run = out_.runs[i];
+        candidate.has_gaps |=
+            run.ending.compared &&
+            !std::all_of(run.loss.begin(), run.loss.end(), [](double loss) { return std::isfinite(loss); });
+      }
     }
   }
 
@@ -78,28 +94,24 @@ class Judge {
   }
 
   // What `run` gives; where it is paired, over the points at which its partner has a finite loss as well.
-  double value(OutcomeKind kind, size_t run, size_t partner) const {
-    if (kind == OutcomeKind::kTokens) {
-      const std::optional<double> tokens = tokens_to_reach(smoothed_[run], out_.grid, out_.common_loss);
-      return tokens ? std::log(*tokens) : kNaN;
-    }
+  double value(const CandidateResult& candidate, OutcomeKind kind, size_t run, size_t partner) const {
+    if (kind == OutcomeKind::kTokens) return mean_log_tokens(fitted_[run], out_.grid, candidate.token_losses);
     return weighted_mean(points(kind, run), points(kind, partner).values);
   }
 
-  SeedValue seed_value(OutcomeKind kind, size_t run, size_t partner) const {
-    return {out_.runs[run].data.config.run.seed, value(kind, run, partner)};
-  }
-
   Sides sides(OutcomeKind kind, const CandidateResult& candidate) const {
+    const auto seed_value = [&](size_t run, size_t partner) {
+      return SeedValue{out_.runs[run].data.config.run.seed, value(candidate, kind, run, partner)};
+    };
     Sides result;
     if (!candidate.paired) {
-      for (const size_t run : candidate.runs) result.candidate.push_back(seed_value(kind, run, run));
-      for (const size_t run : candidate.baseline_runs) result.baseline.push_back(seed_value(kind, run, run));
+      for (const size_t run : candidate.runs) result.candidate.push_back(seed_value(run, run));
+      for (const size_t run : candidate.baseline_runs) result.baseline.push_back(seed_value(run, run));
       return result;
     }
     for (const auto& [run, partner] : candidate.pairs) {
-      result.candidate.push_back(seed_value(kind, run, partner));
-      result.baseline.push_back(seed_value(kind, partner, run));
+      result.candidate.push_back(seed_value(run, partner));
+      result.baseline.push_back(seed_value(partner, run));
     }
     return result;
   }
@@ -109,7 +121,7 @@ class Judge {
       const auto& [run, partner] = candidate.pairs[i];
       SeedDifference& seed = candidate.seeds[i];
       const auto difference = [&, a = run, b = partner](OutcomeKind kind) {
-        return value(kind, a, b) - value(kind, b, a);
+        return value(candidate, kind, a, b) - value(candidate, kind, b, a);
       };
       seed.training = difference(OutcomeKind::kTraining);
       seed.validation = difference(OutcomeKind::kValidation);
@@ -126,7 +138,8 @@ class Judge {
     for (size_t i = 0; i < estimates.size(); ++i) {
       CandidateResult& candidate = out_.candidates[i];
       Estimate estimate = estimates[i];
-      estimate.failed = candidate.failed;
+      const bool whole = kind == OutcomeKind::kWholeCurve || kind == OutcomeKind::kTokens;
+      estimate.failed = candidate.failed || (whole && candidate.has_gaps);
       switch (kind) {
         case OutcomeKind::kTraining:
           candidate.training = estimate;
@@ -159,7 +172,7 @@ class Judge {
   }
 
   Comparison& out_;
-  std::vector<std::vector<double>> smoothed_;  // of each run
+  std::vector<std::vector<double>> fitted_;  // of each run: fit_curve
 };
 
 }  // namespace
@@ -187,7 +200,7 @@ std::string_view title(OutcomeKind kind) {
     case OutcomeKind::kWholeCurve:
       return "training loss, whole curve";
     case OutcomeKind::kTokens:
-      return "tokens to a shared loss";
+      return "tokens to the same loss";
   }
   return "";
 }
@@ -206,6 +219,12 @@ const Estimate* estimate_of(const CandidateResult& candidate, OutcomeKind kind) 
   return nullptr;
 }
 
+Verdict verdict_of(const CandidateResult& candidate, OutcomeKind kind) {
+  if (kind == kOutcomes.front()) return candidate.verdict;
+  const Estimate* estimate = estimate_of(candidate, kind);
+  return estimate ? estimate->verdict() : Verdict::kNone;
+}
+
 double value_of(const SeedDifference& seed, OutcomeKind kind) {
   switch (kind) {
     case OutcomeKind::kTraining:
@@ -222,6 +241,19 @@ double value_of(const SeedDifference& seed, OutcomeKind kind) {
 
 double percent(double log_ratio) {
   return 100.0 * std::expm1(log_ratio);
+}
+
+int decimals(const Estimate& estimate) {
+  constexpr int kUsual = 4;
+  constexpr int kMost = 12;
+  const double size = estimate.half_width > 0.0 ? estimate.half_width : std::abs(estimate.mean);
+  if (!estimate.tested() || !(size > 0.0) || size >= 1e-3) return kUsual;
+  return std::min(kMost, 1 - static_cast<int>(std::floor(std::log10(size))));
+}
+
+int percent_decimals(const Estimate& estimate) {
+  const int digits = decimals(estimate);
+  return digits == 4 ? 1 : digits - 2;
 }
 
 void judge_outcomes(Comparison& comparison) {

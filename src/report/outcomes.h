@@ -16,17 +16,27 @@ inline constexpr std::array kOutcomes = {OutcomeKind::kTraining, OutcomeKind::kV
                                          OutcomeKind::kWholeCurve, OutcomeKind::kTokens};
 
 std::string_view key(OutcomeKind kind);    // "training", "validation", "whole_curve", "tokens"
-std::string_view title(OutcomeKind kind);  // "training loss", ..., "tokens to a shared loss"
+std::string_view title(OutcomeKind kind);  // "training loss", ..., "tokens to the same loss"
 
 // Of one candidate; null where there is none (no validation loss in the window).
 const Estimate* estimate_of(const CandidateResult& candidate, OutcomeKind kind);
+// That of its estimate; of the deciding one the candidate's, which an opposite validation loss takes away.
+Verdict verdict_of(const CandidateResult& candidate, OutcomeKind kind);
+
 double value_of(const SeedDifference& seed, OutcomeKind kind);
 
 // A difference of logarithms as a change in per cent: -0.1 is -9.5.
 double percent(double log_ratio);
 
+// Decimals with which a difference of losses is written: 4, or more where those say nothing, for two digits
+// of the half width of its interval (of the difference itself, where the interval has none).
+int decimals(const Estimate& estimate);
+
+// Those of a difference of logarithms in per cent: 1, or more by the same rule.
+int percent_decimals(const Estimate& estimate);
+
 // Fills in the differences of the seeds, every Estimate, the noise along the curves and the verdict of each
-// candidate, and the loss that the tokens are counted to, from the runs, the pairs and the shared steps.
+// candidate, and the losses that the tokens are counted to, from the runs, the pairs and the shared steps.
 void judge_outcomes(Comparison& comparison);
 
 }  // namespace ssgpt::report

@@ -56,9 +56,10 @@ std::vector<double> mean_over(const std::vector<std::vector<double>>& series) {
 std::optional<double> tokens_to_reach(const std::vector<double>& smoothed, const std::vector<Stretch>& grid,
                                       double target) {
   for (size_t i = 0; i < smoothed.size(); ++i) {
-    if (!(smoothed[i] <= target)) continue;
+    if (std::isnan(smoothed[i])) return std::nullopt;
+    if (smoothed[i] > target) continue;
     const double tokens = static_cast<double>(grid[i].tokens);
-    if (i == 0 || std::isnan(smoothed[i - 1])) return tokens;
+    if (i == 0) return tokens;
     const double before = static_cast<double>(grid[i - 1].tokens);
     return before + (tokens - before) * (smoothed[i - 1] - target) / (smoothed[i - 1] - smoothed[i]);
   }

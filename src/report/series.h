@@ -31,7 +31,7 @@ std::vector<double> subtract(const std::vector<double>& a, const std::vector<dou
 std::vector<double> mean_over(const std::vector<std::vector<double>>& series);
 
 // Tokens at which `smoothed` first comes down to `target`, on the straight line between two points; none
-// where it never does.
+// where it never does, or is not finite before.
 std::optional<double> tokens_to_reach(const std::vector<double>& smoothed, const std::vector<Stretch>& grid,
                                       double target);
 

@@ -34,8 +34,7 @@ double detectable_errors(double degrees, double level);
 
 // The fewest pairs of runs, `fewest` or more, with which a paired t test at `level` shows a true difference
 // of `effect` in kPower of repetitions, where the differences of the seeds have the standard deviation
-// `scatter`
-// >= 0. None where kMostSeeds are too few, as for an effect of 0.
+// `scatter`, 0 or more. None where kMostSeeds are too few, as for an effect of 0.
 std::optional<int64_t> pairs_needed(double effect, double scatter, double level, int64_t fewest);
 
 // Likewise the runs a side for Welch's test, where the values of the sides have these standard deviations.

@@ -19,21 +19,22 @@ struct Terms {
   std::string name;
   std::string baseline;
   std::string outcome;  // "training loss"
-  std::string where;    // "over steps 1601 to 2000"
-  std::string unit;     // " nats a token"
-  bool ratio = false;   // the values are differences of logarithms, told in per cent
+  std::string where;    // "over steps 1601 to 2000"; of the tokens "to reach the same training loss, ..."
+  bool ratio = false;   // the values are differences of logarithms, reported in per cent
+  int decimals = 4;     // of losses, or of per cent
 
   std::string value(double difference) const {
-    return ratio ? fmt::format("{:+.1f} %", percent(difference)) : fmt::format("{:+.4f}", difference);
+    return ratio ? fmt::format("{:+.{}f} %", percent(difference), decimals)
+                 : fmt::format("{:+.{}f}", difference, decimals);
   }
-  std::string size(double difference) const {
-    return ratio ? fmt::format("{:.1f} %", std::abs(percent(-std::abs(difference))))
-                 : fmt::format("{:.4f}{}", std::abs(difference), unit);
+  std::string loss_size(double difference) const {
+    return fmt::format("{:.{}f} nats a token", std::abs(difference), decimals);
   }
   std::string difference(const Estimate& estimate) const {
-    return ratio ? fmt::format("the tokens of {} {} differ by {} from those of {}", name, where,
+    return ratio ? fmt::format("the tokens that {} needs {}, differ by {} from those of {}", name, where,
                                value(estimate.mean), baseline)
-                 : fmt::format("{} minus {} is {}{} {}", name, baseline, value(estimate.mean), unit, where);
+                 : fmt::format("{} minus {} is {} nats a token {}", name, baseline, value(estimate.mean),
+                               where);
   }
 };
 
@@ -43,17 +44,18 @@ Terms terms_of(const Comparison& comparison, const CandidateResult& candidate, O
   terms.baseline = comparison.variants[comparison.baseline].variant.label;
   terms.outcome = kind == OutcomeKind::kValidation ? "validation loss" : "training loss";
   terms.where = fmt::format("over steps {} to {}", comparison.window.first_step, comparison.window.last_step);
-  terms.unit = " nats a token";
+  if (const Estimate* estimate = estimate_of(candidate, kind))
+    terms.decimals = kind == OutcomeKind::kTokens ? percent_decimals(*estimate) : decimals(*estimate);
   if (kind == OutcomeKind::kWholeCurve) {
     terms.outcome = "training loss over the whole curve";
     terms.where = fmt::format("over all shared steps, {} to {}", comparison.grid.front().first_step,
                               comparison.grid.back().last_step);
   }
   if (kind == OutcomeKind::kTokens) {
-    terms.outcome = "tokens to a shared loss";
-    terms.where = fmt::format("to a smoothed training loss of {:.4f}, which every run reaches,",
-                              comparison.common_loss);
-    terms.unit = "";
+    terms.outcome = "tokens to the same loss";
+    terms.where =
+        fmt::format("to reach the same training loss, on average over losses from {:.4f} down to {:.4f}",
+                    candidate.token_losses.highest, candidate.token_losses.lowest);
     terms.ratio = true;
   }
   return terms;
@@ -71,27 +73,37 @@ std::string evidence(const Terms& terms, const Estimate& estimate) {
     text += fmt::format(", corrected for {} candidates after Holm {}", estimate.family,
                         p_value(estimate.p_corrected));
   }
-  const bool paired = estimate.method == Method::kSeedsPaired;
-  return text + fmt::format(", {} seeds{}", estimate.seeds, paired ? ", paired" : " a side, unpaired");
+  return text +
+         (estimate.method == Method::kSeedsPaired
+              ? fmt::format(", {} seeds, paired", estimate.seeds)
+              : fmt::format(", {} and {} runs, unpaired", estimate.candidate_runs, estimate.baseline_runs));
+}
+
+// Every seed has the same value on both sides.
+bool is_equal(const Estimate& estimate) {
+  return estimate.mean == 0.0 && estimate.scatter == 0.0;
 }
 
 std::string untested_line(const Terms& terms, const Estimate& estimate, bool paired) {
   const std::string runs = paired ? estimate.seeds == 1 ? "one pair of runs" : "two pairs of runs"
-                           : estimate.seeds == 1 ? "one run of a side"
-                                                 : "two runs of a side";
-  return fmt::format("No verdict on the {}: {}, from {}. A verdict needs {} seeds or more on each side.",
-                     terms.outcome, terms.difference(estimate), runs, kFewestSeeds);
+                           : estimate.seeds == 1 ? "one run on one side"
+                                                 : "two runs on one side";
+  return fmt::format("No verdict on the {}: {}, from {}{}. A verdict needs {} seeds or more on each side.",
+                     terms.outcome, terms.difference(estimate), runs,
+                     estimate.failed ? ", counting only what did not fail, which hides the failure" : "",
+                     kFewestSeeds);
 }
 
 std::string finding(const Terms& terms, const Estimate& estimate) {
   const bool lower = estimate.verdict() == Verdict::kLower;
   if (terms.ratio) {
-    return fmt::format("{} needs {} tokens than {} {} by {} ({}).", terms.name, lower ? "fewer" : "more",
-                       terms.baseline, terms.where, terms.size(estimate.mean), evidence(terms, estimate));
+    return fmt::format("{} needs {:.{}f} % {} tokens than {} {} ({}).", terms.name,
+                       std::abs(percent(estimate.mean)), terms.decimals, lower ? "fewer" : "more",
+                       terms.baseline, terms.where, evidence(terms, estimate));
   }
-  return fmt::format("{} has a {} {} than {}: {}{} {} ({}).", terms.name, to_string(estimate.verdict()),
-                     terms.outcome, terms.baseline, terms.value(estimate.mean), terms.unit, terms.where,
-                     evidence(terms, estimate));
+  return fmt::format("{} has a {} {} than {}: {} nats a token {} ({}).", terms.name,
+                     to_string(estimate.verdict()), terms.outcome, terms.baseline, terms.value(estimate.mean),
+                     terms.where, evidence(terms, estimate));
 }
 
 // "SSMax has a lower training loss than Softmax: -0.0123 nats a token over steps 1601 to 2000 (95 % interval
@@ -106,11 +118,15 @@ std::string verdict_line(const Terms& terms, const Estimate& estimate, bool pair
     return fmt::format("No verdict on the {}: {} or {} has no finite loss {}.", terms.outcome, terms.name,
                        terms.baseline, terms.where);
   }
+  if (is_equal(estimate)) {
+    return fmt::format("No verdict on the {}: {} and {} {} {}.", terms.outcome, terms.name, terms.baseline,
+                       terms.ratio ? "need equally many tokens" : "are equal", terms.where);
+  }
   if (!estimate.tested()) return untested_line(terms, estimate, paired);
   const std::string start =
       fmt::format("No verdict on the {}: {}", terms.outcome, terms.difference(estimate));
   if (estimate.failed || estimate.missing > 0) {
-    return fmt::format("{} over what is finite ({}), which leaves out where a run diverged.", start,
+    return fmt::format("{} ({}), counting only what did not fail, which hides the failure.", start,
                        evidence(terms, estimate));
   }
   if (estimate.lost_to_correction()) {
@@ -138,20 +154,21 @@ std::string at_level(const Estimate& estimate) {
 // one or two pairs, how far the noise of its curve alone moves it.
 void add_power_lines(const Terms& terms, const Estimate& estimate, const CurveNoise& noise, bool paired,
                      std::vector<std::string>& lines) {
+  if (is_equal(estimate)) return;
   if (estimate.tested()) {
-    lines.push_back(
-        fmt::format("The smallest difference that these seeds could have shown is about {}: a true one of "
-                    "that size is found in "
-                    "4 of 5 repetitions{}. One of the size found, {}, would take {}.",
-                    terms.size(estimate.smallest_detectable), at_level(estimate), terms.size(estimate.mean),
-                    seeds_text(estimate.seeds_needed)));
+    lines.push_back(fmt::format(
+        "The smallest difference that these seeds could have shown is about {}: a true one of that size is "
+        "found in 4 of 5 repetitions{}; to detect a difference as large as the one observed ({}), {}.",
+        terms.loss_size(estimate.smallest_detectable), at_level(estimate), terms.loss_size(estimate.mean),
+        estimate.seeds_needed ? fmt::format("{} seeds are enough", *estimate.seeds_needed)
+                              : fmt::format("more than {} seeds are needed", kMostSeeds)));
     return;
   }
   if (noise.known) {
     lines.push_back(fmt::format(
         "The noise along the curve of {} is {:.4f} nats (standard error of {} batch means{}). It is not the "
-        "error of "
-        "the difference: the variance between seeds, often several times as much, is not in it.",
+        "error of the difference: it does not include the scatter between seeds, which is often several "
+        "times as large.",
         paired && estimate.seeds == 1 ? "this one pair" : "this difference", noise.standard_error,
         noise.batches, noise.correlated ? ", too small, for the difference drifts through the window" : ""));
   } else {
@@ -159,7 +176,6 @@ void add_power_lines(const Terms& terms, const Estimate& estimate, const CurveNo
         "{} point{} in the window {} too few to tell the noise along the curve ({} are needed).",
         noise.points, noise.points == 1 ? "" : "s", noise.points == 1 ? "is" : "are", kFewestPoints));
   }
-  if (estimate.mean == 0.0) return;
   if (estimate.seeds >= 2) {
     lines.push_back(fmt::format(
         "As a rough guess from two seeds, whose {} by a standard deviation of {:.4f}, a difference of "
@@ -168,15 +184,20 @@ void add_power_lines(const Terms& terms, const Estimate& estimate, const CurveNo
         seeds_text(estimate.seeds_needed), at_level(estimate)));
     return;
   }
+  if (!paired) {
+    lines.push_back(
+        fmt::format("How far runs scatter is not known from one on a side: {} on each are needed at "
+                    "least.",
+                    kFewestSeeds));
+    return;
+  }
   const auto scatter = [&](int64_t seeds) {
     return largest_scatter(estimate.mean, seeds, estimate.level());
   };
   lines.push_back(fmt::format(
-      "How far seeds scatter is not known from one: {} are needed at least. {} seeds would show a difference "
-      "of this "
-      "size in 4 of 5 repetitions{} where the differences between seeds have a standard deviation of up to "
-      "{:.4f}, "
-      "5 where up to {:.4f}, 10 where up to {:.4f}.",
+      "How far seeds scatter is not known from one: {} are needed at least. {} seeds would show a "
+      "difference of this size in 4 of 5 repetitions{} where the differences between seeds have a standard "
+      "deviation of up to {:.4f}, 5 where up to {:.4f}, 10 where up to {:.4f}.",
       kFewestSeeds, kFewestSeeds, at_level(estimate), scatter(kFewestSeeds), scatter(5), scatter(10)));
 }
 
@@ -201,12 +222,15 @@ std::string tokens_line(const Comparison& comparison, const CandidateResult& can
         "{} does not reach {}'s final smoothed training loss ({:.4f}) within the steps compared.", name,
         base.variant.label, comparison.target_loss);
   }
+  const std::string counts =
+      fmt::format("{} reaches {}'s final smoothed training loss ({:.4f}) after {} tokens, {} after {}", name,
+                  base.variant.label, comparison.target_loss, core::human_count(*one.tokens_to_target),
+                  base.variant.label, core::human_count(*base.tokens_to_target));
+  if (!candidate.training.tested()) return fmt::format("{} (by the mean curves, without a test).", counts);
   const double change = 100.0 * (*one.tokens_to_target / *base.tokens_to_target - 1.0);
-  return fmt::format(
-      "{} reaches {}'s final smoothed training loss ({:.4f}) after {} tokens, {} after {}: {:.1f} % {}.",
-      name, base.variant.label, comparison.target_loss, core::human_count(*one.tokens_to_target),
-      base.variant.label, core::human_count(*base.tokens_to_target), std::abs(change),
-      change <= 0.0 ? "fewer" : "more");
+  if (std::abs(change) < 0.05) return fmt::format("{} (by the mean curves, without a test).", counts);
+  return fmt::format("{}: {:.1f} % {} (by the mean curves, without a test).", counts, std::abs(change),
+                     change <= 0.0 ? "fewer" : "more");
 }
 
 void add_last_validation(const Comparison& comparison, const CandidateResult& candidate,
@@ -276,32 +300,35 @@ std::vector<std::string> summarize(const Comparison& comparison, const Candidate
     lines.push_back(text);
   if (!comparison.short_comparison.empty()) lines.push_back(comparison.short_comparison);
   const bool paired = candidate.paired;
-  if (candidate.verdict == Verdict::kNone && candidate.training.verdict() != Verdict::kNone) {
-    lines.push_back("No verdict: training and validation loss point in opposite directions.");
-  }
+  const bool opposed = candidate.verdict == Verdict::kNone && candidate.training.verdict() != Verdict::kNone;
+  if (opposed) lines.push_back("No verdict: training and validation loss point in opposite directions.");
   for (const OutcomeKind kind : kOutcomes) {
     const Estimate* estimate = estimate_of(candidate, kind);
     const bool measured = estimate != nullptr && !std::isnan(estimate->mean);
     if (!measured && kind != OutcomeKind::kTraining) continue;
     const Terms terms = terms_of(comparison, candidate, kind);
-    if (kind == OutcomeKind::kTraining || estimate->tested()) {
+    if (kind == OutcomeKind::kTraining && opposed) {
+      lines.push_back(fmt::format("The training loss by itself would be {}: {} ({}).",
+                                  to_string(estimate->verdict()), terms.difference(*estimate),
+                                  evidence(terms, *estimate)));
+    } else if (kind == OutcomeKind::kTraining || estimate->tested() || is_equal(*estimate)) {
       lines.push_back(verdict_line(terms, *estimate, paired));
     } else {
       lines.push_back(
-          fmt::format("Likewise without a verdict, {}: {}.", terms.outcome, terms.difference(*estimate)));
+          fmt::format("No verdict on the {} either: {}.", terms.outcome, terms.difference(*estimate)));
     }
     if (kind == OutcomeKind::kTraining && !candidate.failed && measured)
       add_power_lines(terms, *estimate, candidate.training_noise, paired, lines);
     if (kind == OutcomeKind::kValidation || (kind == OutcomeKind::kTraining && !candidate.validation))
       add_last_validation(comparison, candidate, lines);
   }
-  if (const std::string line = tokens_line(comparison, candidate); !line.empty() && !candidate.failed)
+  const bool told = !candidate.failed && !candidate.runs.empty() && !is_equal(candidate.whole_curve);
+  if (const std::string line = tokens_line(comparison, candidate); told && !line.empty())
     lines.push_back(line);
   if (candidate.training.tested()) {
     lines.push_back(
-        "The training loss over the window decides. The others are further outcomes, each with a test of its "
-        "own at "
-        "5 %: of several, one may differ by chance.");
+        "The training loss over the window decides. The others are further outcomes, each with a test of "
+        "its own at 5 %: of several, one may differ by chance.");
   }
   return lines;
 }

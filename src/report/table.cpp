@@ -31,21 +31,26 @@ std::string aligned(const std::vector<Row>& rows) {
 std::string loss(double value) {
   return std::isfinite(value) ? fmt::format("{:.4f}", value) : "-";
 }
-std::string difference(double value) {
-  return std::isfinite(value) ? fmt::format("{:+.4f}", value) : "-";
+std::string difference(double value, int decimals = 4) {
+  return std::isfinite(value) ? fmt::format("{:+.{}f}", value, decimals) : "-";
 }
 std::string steps(int64_t first, int64_t last) {
   return fmt::format("{}..{}", first, last);
 }
 
 // An outcome's differences as text: nats a token, or per cent of the baseline's tokens.
-std::string outcome_value(OutcomeKind kind, double value) {
+std::string outcome_value(OutcomeKind kind, double value, int decimals) {
   if (!std::isfinite(value)) return "-";
-  return kind == OutcomeKind::kTokens ? fmt::format("{:+.1f} %", percent(value)) : difference(value);
+  return kind == OutcomeKind::kTokens ? fmt::format("{:+.{}f} %", percent(value), decimals)
+                                      : difference(value, decimals);
 }
-std::string outcome_size(OutcomeKind kind, double value) {
-  return kind == OutcomeKind::kTokens ? fmt::format("{:.1f} %", std::abs(percent(-value)))
-                                      : fmt::format("{:.4f}", value);
+std::string outcome_size(OutcomeKind kind, double value, int decimals) {
+  return kind == OutcomeKind::kTokens ? fmt::format("{:.{}f} %", std::abs(percent(-value)), decimals)
+                                      : fmt::format("{:.{}f}", value, decimals);
+}
+
+int decimals_of(OutcomeKind kind, const Estimate& estimate) {
+  return kind == OutcomeKind::kTokens ? percent_decimals(estimate) : decimals(estimate);
 }
 
 std::string p_text(double p) {
@@ -62,25 +67,26 @@ struct Columns {
   bool noise = false;
 };
 
-Row estimate_row(const std::string& name, OutcomeKind kind, const Estimate& estimate, const CurveNoise* noise,
-                 const Columns& columns) {
+Row estimate_row(const std::string& name, OutcomeKind kind, const Estimate& estimate, Verdict verdict,
+                 const CurveNoise* noise, const Columns& columns) {
   const bool tested = estimate.tested();
-  Row row = {name, fmt::format("{}", estimate.seeds), outcome_value(kind, estimate.mean)};
+  const int digits = decimals_of(kind, estimate);
+  Row row = {name, fmt::format("{}", estimate.seeds), outcome_value(kind, estimate.mean, digits)};
   const auto add = [&](bool known, const std::string& text) {
     row.push_back(known ? text : "-");
   };
   if (columns.noise)
     add(!tested && noise && noise->known, noise ? fmt::format("{:.4f}", noise->standard_error) : "");
-  add(tested, outcome_size(kind, estimate.standard_error));
-  add(tested,
-      fmt::format("{} .. {}", outcome_value(kind, estimate.low()), outcome_value(kind, estimate.high())));
+  add(tested, outcome_size(kind, estimate.standard_error, digits));
+  add(tested, fmt::format("{} .. {}", outcome_value(kind, estimate.low(), digits),
+                          outcome_value(kind, estimate.high(), digits)));
   add(tested, p_text(estimate.p));
   if (columns.corrected) add(tested && estimate.family > 1, p_text(estimate.p_corrected));
-  add(tested, outcome_size(kind, estimate.smallest_detectable));
+  add(tested, outcome_size(kind, estimate.smallest_detectable, digits));
   const std::string most = fmt::format(">{}", kMostSeeds);
   add(estimate.method != Method::kNone,
       estimate.seeds_needed ? fmt::format("{}", *estimate.seeds_needed) : most);
-  row.push_back(std::string(to_string(estimate.verdict())));
+  row.push_back(std::string(to_string(verdict)));
   return row;
 }
 
@@ -104,25 +110,24 @@ std::string differences_table(const Comparison& comparison) {
                                 : kind == OutcomeKind::kValidation ? &one.validation_noise
                                                                    : nullptr;
       if (const Estimate* estimate = estimate_of(one, kind))
-        rows.push_back(
-            estimate_row(fmt::format("{}, {}", name, short_title(kind)), kind, *estimate, noise, columns));
+        rows.push_back(estimate_row(fmt::format("{}, {}", name, short_title(kind)), kind, *estimate,
+                                    verdict_of(one, kind), noise, columns));
     }
   }
   std::string text = fmt::format(
       "Difference in nats a token: training (decides the verdict) and validation over steps {}, whole curve "
-      "over all "
-      "steps {};\ntokens: change in per cent of those to a smoothed training loss of {}, which every run "
-      "reaches\n{}",
+      "over all steps {};\n"
+      "tokens: change in per cent of those to the same loss, averaged over losses that the runs of both "
+      "reach\n{}",
       steps(comparison.window.first_step, comparison.window.last_step),
-      steps(comparison.grid.front().first_step, comparison.grid.back().last_step),
-      loss(comparison.common_loss), aligned(rows));
+      steps(comparison.grid.front().first_step, comparison.grid.back().last_step), aligned(rows));
   if (columns.corrected)
     text +=
         "  p, Holm: corrected within each outcome for the number of candidates; the verdict follows it.\n";
   if (columns.noise)
     text +=
-        "  curve's noise: the standard error of one difference along its curve, without what seeds "
-        "scatter.\n";
+        "  curve's noise: the standard error of one difference along its curve, without the scatter between "
+        "seeds.\n";
   return text;
 }
 
@@ -175,12 +180,18 @@ std::string validation_table(const Comparison& comparison) {
   return fmt::format("Validation loss\n{}", aligned(rows));
 }
 
+int seed_decimals(const CandidateResult& candidate, OutcomeKind kind) {
+  const Estimate* estimate = estimate_of(candidate, kind);
+  return estimate ? decimals_of(kind, *estimate) : 4;
+}
+
 std::string seeds_table(const CandidateResult& candidate) {
   std::vector<Row> rows = {{"seed"}};
   for (const OutcomeKind kind : kOutcomes) rows.front().push_back(short_title(kind));
   for (const SeedDifference& one : candidate.seeds) {
     Row& row = rows.emplace_back(Row{fmt::format("{}", one.seed)});
-    for (const OutcomeKind kind : kOutcomes) row.push_back(outcome_value(kind, value_of(one, kind)));
+    for (const OutcomeKind kind : kOutcomes)
+      row.push_back(outcome_value(kind, value_of(one, kind), seed_decimals(candidate, kind)));
   }
   return fmt::format("Difference by seed\n{}", aligned(rows));
 }

@@ -88,16 +88,14 @@ std::vector<Note> check_comparable(const RunData& baseline, const RunData& other
   if (tokenizer == false) {
     throw core::UsageError(
         "{} and {} were trained with different tokenizers ({}; {}). Losses are per token, so they cannot be "
-        "set "
-        "against each other: compare runs that share data.tokenizer.",
+        "set against each other: compare runs that share data.tokenizer.",
         a, b, baseline.config.data.tokenizer->string(), other.config.data.tokenizer->string());
   }
   if (step_tokens(baseline.config) != step_tokens(other.config)) {
     throw core::UsageError(
         "A step of {} is {} tokens, one of {} is {}: at the same step they have learnt from different "
-        "amounts of "
-        "text, so their losses cannot be paired. Compare runs whose train.global_batch_size times "
-        "data.sequence_length agree.",
+        "amounts of text, so their losses cannot be paired. Compare runs whose train.global_batch_size "
+        "times data.sequence_length agree.",
         a, step_tokens(baseline.config), b, step_tokens(other.config));
   }
   std::vector<Note> notes;

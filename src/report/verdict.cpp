@@ -1,7 +1,10 @@
 #include "report/verdict.h"
 
+#include "core/check.h"
+
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 namespace ssgpt::report {
 namespace {
@@ -14,7 +17,14 @@ struct Seeds {
   int64_t missing = 0;
 };
 
+bool has_repeats(const std::vector<SeedValue>& values) {
+  std::set<uint64_t> seeds;
+  return !std::all_of(values.begin(), values.end(),
+                      [&](const SeedValue& one) { return seeds.insert(one.seed).second; });
+}
+
 Seeds match(const Sides& sides) {
+  SSGPT_CHECK(!has_repeats(sides.candidate) && !has_repeats(sides.baseline), "a seed twice on one side");
   Seeds seeds;
   for (const SeedValue& one : sides.candidate) {
     for (const SeedValue& other : sides.baseline) {
@@ -60,7 +70,9 @@ void estimate_paired(std::span<const double> differences, Estimate& estimate) {
 // The difference of the means over the runs of each side (Welch 1947, "The generalization of Student's
 // problem when several different population variances are involved", Biometrika 34).
 void estimate_unpaired(const Seeds& seeds, Estimate& estimate) {
-  estimate.seeds = static_cast<int64_t>(std::min(seeds.candidate.size(), seeds.baseline.size()));
+  estimate.candidate_runs = static_cast<int64_t>(seeds.candidate.size());
+  estimate.baseline_runs = static_cast<int64_t>(seeds.baseline.size());
+  estimate.seeds = std::min(estimate.candidate_runs, estimate.baseline_runs);
   if (estimate.seeds == 0) return;
   const double candidate_mean = mean_of(seeds.candidate);
   const double baseline_mean = mean_of(seeds.baseline);

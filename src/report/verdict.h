@@ -28,8 +28,8 @@ struct SeedValue {
   double value = 0.0;
 };
 
-// The runs of one candidate and of what it is compared with; at most one a seed on each side. Where
-// any seed is on both sides, the others are left out.
+// The runs of one candidate and of what it is compared with; at most one a seed on each side (checked).
+// Where any seed is on both sides, the others are left out.
 struct Sides {
   std::vector<SeedValue> candidate;
   std::vector<SeedValue> baseline;
@@ -55,6 +55,8 @@ std::string_view to_string(Verdict verdict);  // "lower", "higher", "no verdict"
 struct Estimate {
   double mean = std::numeric_limits<double>::quiet_NaN();  // NaN: nothing was measured
   int64_t seeds = 0;                                       // pairs; unpaired: runs of the side that has fewer
+  int64_t candidate_runs = 0;                              // unpaired: runs of each side
+  int64_t baseline_runs = 0;
   int64_t missing = 0;  // runs, or pairs, that are left out of the mean because they have no value
   Method method = Method::kNone;
   // Where the method is not kNone. From two seeds these are a rough guess.

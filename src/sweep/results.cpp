@@ -150,8 +150,9 @@ std::string grid_table(const fs::path& directory, const config::Sweep& sweep) {
   }
   return fmt::format(
       "Mean training loss over the last fifth of the steps, nats a token, over the finished runs of all "
-      "seeds "
-      "(how many, where not all are); * best of its column among those of all seeds\n{}",
+      "seeds (how many, where not all are); * best of its column among those of all seeds\n{}"
+      "  The verdicts of each point are corrected for its own candidates alone: of many points, one may have "
+      "a false one.\n",
       table.text(/*indent=*/2));
 }
 

@@ -46,7 +46,7 @@ def test_finds_a_known_difference_and_writes_the_same_curves(program, pair):
 def test_table_says_what_is_not_in_the_error(program, pair):
     out, _ = program.run("compare", "softmax", "ssmax", "--out", "report")
     assert out.startswith("No verdict on the training loss: SSMax minus Softmax is -0.0")
-    assert "the variance between seeds, often several times as much, is not in it" in out
+    assert "it does not include the scatter between seeds, which is often several times as large" in out
     assert "3 are needed at least" in out and "curve's noise" in out
     assert "lower" not in out and "higher" not in out
     assert out == (program.directory / "report" / "table.txt").read_text()
@@ -132,7 +132,7 @@ def test_the_page_is_one_file_without_requests(report):
     assert references.open == []
     text = " ".join(references.text)
     assert "No verdict between SSMax and Softmax" in text
-    assert "what seeds scatter, often several times as much, is not in it" in text
+    assert "it does not include the scatter between seeds, which is often several times as large" in text
     assert "ssgpt train <&>" in text  # what runs say is escaped
 
 

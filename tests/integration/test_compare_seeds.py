@@ -9,18 +9,19 @@ import pytest
 from made_runs import STEPS, TOKENS, draw, write_run, write_seeds
 
 
-def smoothed(losses):
-    """The exponential mean over a 50th of the points, with the correction of its start."""
-    decay, mean, weight, result = 1 - 1 / (STEPS / 50), 0.0, 0.0, []
-    for loss in losses:
-        mean, weight = decay * mean + (1 - decay) * loss, decay * weight + (1 - decay)
-        result.append(mean / weight)
-    return np.array(result)
+def fitted(losses):
+    """At each step the straight line in the logarithm of the tokens through the fifth of the steps around it."""
+    tokens, width = np.log(TOKENS * np.arange(1, STEPS + 1)), STEPS // 5
+    begins = np.clip(np.arange(STEPS) - width // 2, 0, STEPS - width)
+    lines = [np.polyfit(tokens[b : b + width], losses[b : b + width], 1) for b in begins]
+    return np.array([np.polyval(line, x) for line, x in zip(lines, tokens)])
 
 
-def tokens_to(curve, target):
-    i = int(np.argmax(curve <= target))
-    return TOKENS * (i + 1 - (target - curve[i]) / (curve[i - 1] - curve[i]))
+def log_tokens(curve, highest, lowest):
+    """Averaged over losses between: of each, how long the curve is above it."""
+    tokens = np.log(TOKENS * np.arange(1, STEPS + 1))
+    share = np.clip((curve - lowest) / (highest - lowest), 0, 1)
+    return tokens[0] + np.trapezoid(share, tokens)
 
 
 def test_seeds_are_grouped_paired_and_judged(program):
@@ -32,12 +33,13 @@ def test_seeds_are_grouped_paired_and_judged(program):
     assert one["verdict"] == "lower"
     assert [s["seed"] for s in one["seeds"]] == [1, 2, 3]
     pairs = list(zip(losses["ssmax"], losses["softmax"]))
-    target = max(smoothed(run)[-1] for side in losses.values() for run in side)
-    assert comparison["common_loss"] == pytest.approx(target, abs=1e-9)
+    curves = [fitted(run) for side in losses.values() for run in side]
+    highest, lowest = min(c[STEPS // 4] for c in curves), max(c[-1] for c in curves)
+    assert one["token_losses"] == pytest.approx({"highest": highest, "lowest": lowest}, abs=1e-9)
     expected = {
         "training": [(a - b)[240:].mean() for a, b in pairs],
         "whole_curve": [(a - b).mean() for a, b in pairs],
-        "tokens": [math.log(tokens_to(smoothed(a), target) / tokens_to(smoothed(b), target)) for a, b in pairs],
+        "tokens": [log_tokens(fitted(a), highest, lowest) - log_tokens(fitted(b), highest, lowest) for a, b in pairs],
     }
     for name, values in expected.items():
         estimate, mean, error = one[name], np.mean(values), np.std(values, ddof=1) / math.sqrt(3)
@@ -75,9 +77,9 @@ def test_a_variant_that_stopped_is_drawn_beside_those_that_finished(program):
     _, runs = write_seeds(program.directory, ssmax=("ssmax", -0.01))
     for seed in (1, 2, 3):
         runs.append(f"hot{seed}")
-        write_run(program.directory / runs[-1], "ssmax_fixed", seed=seed, offset=0.5, own=300 + seed, steps=13)
+        write_run(program.directory / runs[-1], "ssmax_fixed", seed=seed, offset=5e5, own=300 + seed, steps=40)
     out, _ = program.run("compare", *runs, "--out", "report")
-    assert "stopped in 3 of 3 seeds (seed 1: at step 13 of 300" in out
+    assert "stopped in 3 of 3 seeds (seed 1: at step 40 of 300" in out
     comparison = json.loads((program.directory / "report" / "comparison.json").read_text())
     finished, stopped = comparison["comparisons"]
     assert comparison["shared"]["last_step"] == STEPS
@@ -86,3 +88,56 @@ def test_a_variant_that_stopped_is_drawn_beside_those_that_finished(program):
     page = draw(program)
     assert "<h2>No verdict: SSMax, s fixed at 1 stopped in 3 of 3 seeds</h2>" in page
     assert "nan" not in "".join(re.findall(r' (?:d|x|y|cx|cy|x1|x2)="[^"]*"', page))
+    assert "00,000</text>" not in page  # its losses do not stretch the axis
+
+
+def test_two_pairs_that_agree_on_nothing_need_more_seeds_than_are_looked_for(program):
+    for seed, offset in ((1, 0.01), (2, -0.01)):
+        for own, (name, kind, shift) in enumerate((("a", "softmax", 0.0), ("b", "ssmax", offset))):
+            write_run(program.directory / f"{name}{seed}", kind, seed=seed, offset=shift, own=own, noise=0.0)
+    out, _ = program.run("compare", "a1", "b1", "a2", "b2", "--out", "report")
+    assert "more than 10000 seeds" in out
+    page = draw(program)
+    assert '<div class="name">Seeds needed</div><div class="value word">more than 10,000</div>' in page
+    assert "3 or more" not in page
+
+
+def test_sides_without_a_shared_seed_are_no_pairs(program):
+    runs = [f"a{seed}" for seed in (1, 2, 3)] + [f"b{seed}" for seed in (4, 5, 6, 7)]
+    for own, name in enumerate(runs):
+        kind = "softmax" if name.startswith("a") else "ssmax"
+        write_run(program.directory / name, kind, seed=int(name[1]), offset=-0.01 * own, own=own)
+    out, _ = program.run("compare", *runs, "--out", "report")
+    assert "4 and 3 runs, unpaired" in out
+    (one,) = json.loads((program.directory / "report" / "comparison.json").read_text())["comparisons"]
+    assert one["paired"] is False and one["training"]["sides"] == [4, 3]
+    page = draw(program)
+    assert "· comparison of 7 runs ·" in page and "from 4 and 3 runs, unpaired" in page
+    row = re.search(r'<svg class="strip" .*?</svg>', page).group()
+    assert row.count('class="dot"') == 1  # the difference of the means
+    one_a_side = json.loads(program.run("compare", "a1", "b4", "--json")[0])["comparisons"][0]
+    assert one_a_side["training"]["scatter_for_seeds"] is None
+
+
+def test_an_opposite_validation_takes_the_verdict_from_every_place(program):
+    runs = []
+    for seed in (1, 2, 3):
+        write_run(program.directory / f"a{seed}", "softmax", seed=seed, own=seed)
+        write_run(program.directory / f"b{seed}", "ssmax", seed=seed, offset=-0.05 - 0.001 * seed, own=10 + seed)
+        runs += [f"a{seed}", f"b{seed}"]
+        path = program.directory / f"b{seed}" / "metrics.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for line in lines:
+            if "validation/loss" in line:
+                line["validation/loss"] += 0.2
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    out, _ = program.run("compare", *runs, "--out", "report")
+    assert out.startswith("No verdict: training and validation loss point in opposite directions.\n")
+    assert re.search(r"SSMax, training .* no verdict$", out, re.MULTILINE)
+    page = draw(program)
+    assert "<h1>No verdict between SSMax and Softmax</h1>" in page
+    key = re.search(r'<div class="key"><div class="name">Training loss, difference</div>.*?</div></div>', page).group()
+    assert 'class="none"' in key and "no verdict" in key and "lower" not in key
+    row = re.search(r"<tr><td>SSMax, training loss</td>.*?</tr>", page).group()
+    assert "no verdict" in row and "lower" not in row
+    assert "Over the whole curve: <b>−0.05" in page

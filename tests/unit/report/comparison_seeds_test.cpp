@@ -1,5 +1,6 @@
 // What several seeds say of a difference, and what one pair of runs does not.
 #include "report/comparison.h"
+#include "report/output.h"
 #include "report/run_files.h"
 
 #include <cmath>
@@ -44,7 +45,8 @@ TEST_F(SeedsTest, TwoPairsGiveARoughGuessOfTheSeedsNeeded) {
       one.summary,
       Contains(HasSubstr(
           "As a rough guess from two seeds, whose differences scatter by a standard deviation of 0.0212")));
-  EXPECT_THAT(one.summary, testing::Each(testing::Not(testing::ContainsRegex("lower|higher|95 %"))));
+  EXPECT_THAT(one.summary,
+              testing::Each(testing::Not(testing::ContainsRegex("lower|higher|95 %|fewer|more tokens"))));
 }
 
 TEST_F(SeedsTest, ThreePairsFindAKnownDifferenceFarBelowTheNoiseOfACurve) {
@@ -61,45 +63,90 @@ TEST_F(SeedsTest, ThreePairsFindAKnownDifferenceFarBelowTheNoiseOfACurve) {
   EXPECT_NEAR(turned.candidates.at(0).training.mean, -lower.training.mean, 1e-12);
 }
 
-TEST_F(SeedsTest, TheWholeCurveAndTheTokensAreJudgedBySeed) {
-  // Straight lines, from which both follow: the candidate is ahead by 40, 50 and 60 of 400 steps.
+// Curves that fall with the logarithm of the steps, from which both follow: the candidate needs 0.9, 0.85 and
+// 0.8 of the tokens, and is lower by the logarithm of that everywhere.
+Options faster_pairs(const std::filesystem::path& root) {
   Options options;
   for (uint64_t seed = 1; seed <= 3; ++seed) {
     const std::string number = std::to_string(seed);
     FakeRun softmax = curve(kSoftmax, seed, 0.0, seed, 0.0);
     FakeRun ssmax = curve(kSsmax, seed, 0.0, 10 + seed, 0.0);
-    const double ahead = 30.0 + 10.0 * static_cast<double>(seed);
+    const double share = 0.95 - 0.05 * static_cast<double>(seed);
     softmax.loss = [](int64_t step) {
-      return 5.0 - 0.01 * static_cast<double>(step);
+      return 8.0 - std::log(static_cast<double>(step));
     };
-    ssmax.loss = [ahead](int64_t step) {
-      return 5.0 - 0.01 * (static_cast<double>(step) + ahead);
+    ssmax.loss = [share](int64_t step) {
+      return 8.0 - std::log(static_cast<double>(step) / share);
     };
-    options.runs.push_back(write_run(root_ / ("a" + number), softmax));
-    options.runs.push_back(write_run(root_ / ("b" + number), ssmax));
+    options.runs.push_back(write_run(root / ("a" + number), softmax));
+    options.runs.push_back(write_run(root / ("b" + number), ssmax));
   }
-  const Comparison result = compare(options);
-  const CandidateResult& one = result.candidates.at(0);
-  EXPECT_NEAR(one.whole_curve.mean, -0.5, 1e-9);
-  EXPECT_NEAR(one.whole_curve.standard_error, 0.1 / std::sqrt(3.0), 1e-9);
-  // All Softmax runs end at the same smoothed loss, which is the worst; the smoothing's start-up has passed.
-  EXPECT_NEAR(result.common_loss, result.target_loss, 1e-12);
+  return options;
+}
+
+TEST_F(SeedsTest, TheWholeCurveAndTheTokensAreJudgedBySeed) {
+  Options options = faster_pairs(root_);
+  const CandidateResult one = compare(options).candidates.at(0);
   double mean = 0.0;
   for (size_t i = 0; i < 3; ++i) {
-    const double expected = std::log((400.0 - 40.0 - 10.0 * static_cast<double>(i)) / 400.0);
-    EXPECT_NEAR(one.seeds.at(i).tokens, expected, 1e-6);
-    EXPECT_NEAR(one.seeds.at(i).whole_curve, -0.4 - 0.1 * static_cast<double>(i), 1e-9);
+    const double expected = std::log(0.9 - 0.05 * static_cast<double>(i));
+    EXPECT_NEAR(one.seeds.at(i).tokens, expected, 2e-5);  // see tokens_test.cpp
+    EXPECT_NEAR(one.seeds.at(i).whole_curve, expected, 1e-9);
     mean += expected / 3;
   }
-  EXPECT_NEAR(one.tokens.mean, mean, 1e-6);
+  EXPECT_NEAR(one.whole_curve.mean, mean, 1e-9);
+  EXPECT_NEAR(one.tokens.mean, mean, 2e-5);
   EXPECT_EQ(one.tokens.verdict(), Verdict::kLower);
+  EXPECT_THAT(one.summary,
+              Contains(HasSubstr(fmt::format(
+                  "SSMax has a lower training loss over the whole curve than Softmax: {:.4f}", mean))));
   EXPECT_THAT(
       one.summary,
-      Contains(HasSubstr("SSMax has a lower training loss over the whole curve than Softmax: -0.5000")));
+      Contains(HasSubstr(fmt::format("SSMax needs {:.1f} % fewer tokens than Softmax to reach the same "
+                                     "training loss, on average over losses from ",
+                                     100 * (1 - std::exp(mean))))));
+  // Seen from the other side, the same ratio is another change in per cent.
+  options.baseline = options.runs.back();
+  EXPECT_THAT(compare(options).candidates.at(0).summary,
+              Contains(HasSubstr(fmt::format("Softmax needs {:.1f} % more tokens than SSMax to reach",
+                                             100 * (std::exp(-mean) - 1)))));
+}
+
+// The window is whole, so its verdict stands; the two outcomes of the whole curve lack what was not finite.
+TEST_F(SeedsTest, LossesThatAreNotFiniteBeforeTheWindowTakeTheWholeCurvesVerdictsAway) {
+  Options options = faster_pairs(root_);
+  FakeRun broken = curve(kSsmax, 3, 0.0, 13, 0.0);
+  broken.loss = [](int64_t step) {
+    return step >= 100 && step < 200 ? std::nan("") : 8.0 - std::log(static_cast<double>(step) / 0.8);
+  };
+  write_run(root_ / "b3", broken);
+  const CandidateResult one = compare(options).candidates.at(0);
+  EXPECT_FALSE(one.failed);
+  EXPECT_EQ(one.verdict, Verdict::kLower);
+  EXPECT_LT(one.whole_curve.high(), 0.0);  // the finite losses by themselves
+  EXPECT_EQ(one.whole_curve.verdict(), Verdict::kNone);
+  EXPECT_EQ(one.tokens.verdict(), Verdict::kNone);
+  EXPECT_EQ(one.tokens.missing, 1);
+  EXPECT_THAT(one.summary, Contains(testing::AllOf(
+                               HasSubstr("No verdict on the training loss over the whole curve: "),
+                               HasSubstr("counting only what did not fail, which hides the failure"))));
+}
+
+TEST_F(SeedsTest, EqualRunsAreSaidToBeEqualAndHaveNoPower) {
+  const CandidateResult one = compare(pairs(root_, {0.0, 0.0, 0.0})).candidates.at(0);
+  EXPECT_EQ(one.summary.front(),
+            "No verdict on the training loss: SSMax and Softmax are equal over steps 321 to 400.");
   EXPECT_THAT(one.summary,
-              Contains(HasSubstr("SSMax needs fewer tokens than Softmax to a smoothed training loss of 1.")));
+              Contains(HasSubstr("SSMax and Softmax need equally many tokens to reach the same")));
   EXPECT_THAT(one.summary,
-              Contains(HasSubstr(fmt::format("by {:.1f} % (95 % interval -", 100 * (1 - std::exp(mean))))));
+              testing::Each(testing::Not(testing::ContainsRegex("0\\.0|chance alone|fewer|more"))));
+}
+
+TEST_F(SeedsTest, DifferencesFarBelowTheUsualDigitsKeepTwoOfTheirInterval) {
+  const CandidateResult one = compare(pairs(root_, {-3.1e-6, -3.0e-6, -3.2e-6})).candidates.at(0);
+  // t of 2 degrees times 1e-7 / sqrt(3) is 2.5e-7.
+  EXPECT_THAT(one.summary.front(), HasSubstr("than Softmax: -0.00000310 nats a token"));
+  EXPECT_THAT(one.summary.front(), HasSubstr("95 % interval -0.00000335 to -0.00000285"));
 }
 
 TEST_F(SeedsTest, ACorrectedPThatTakesTheVerdictAwayIsSaid) {
@@ -145,12 +192,14 @@ TEST_F(SeedsTest, OnePairGivesTheDifferenceAndItsCurvesNoiseButNoVerdict) {
   EXPECT_THAT(one.summary.front(), HasSubstr("from one pair of runs. A verdict needs 3 seeds or more"));
   EXPECT_THAT(one.summary, Contains(HasSubstr("The noise along the curve of this one pair is 0.000")));
   EXPECT_THAT(one.summary,
-              Contains(HasSubstr("the variance between seeds, often several times as much, is not in it")));
+              Contains(HasSubstr(
+                  "it does not include the scatter between seeds, which is often several times as large")));
   // 5.6535: the noncentrality at which two degrees have a power of 0.8 (see statistics_test.cpp).
   EXPECT_THAT(one.summary,
               Contains(HasSubstr(fmt::format("standard deviation of up to {:.4f}, 5 where",
                                              std::abs(one.training.mean) * std::sqrt(3.0) / 5.6534893))));
-  EXPECT_THAT(one.summary, testing::Each(testing::Not(testing::ContainsRegex("lower|higher|95 %"))));
+  EXPECT_THAT(one.summary,
+              testing::Each(testing::Not(testing::ContainsRegex("lower|higher|95 %|fewer|more tokens"))));
   ASSERT_TRUE(one.validation.has_value());
   EXPECT_NEAR(one.validation->mean, -0.02, 1e-12);
   EXPECT_EQ(one.validation->method, Method::kNone);
@@ -178,6 +227,11 @@ TEST_F(SeedsTest, OppositeValidationTakesTheVerdictAway) {
   EXPECT_EQ(result.candidates[0].validation->verdict(), Verdict::kHigher);
   EXPECT_EQ(result.candidates[0].verdict, Verdict::kNone);
   EXPECT_THAT(result.candidates[0].summary.front(), HasSubstr("opposite directions"));
+  EXPECT_THAT(result.candidates[0].summary.at(1),
+              testing::StartsWith("The training loss by itself would be lower: "));
+  EXPECT_THAT(result.candidates[0].summary,
+              testing::Each(testing::Not(HasSubstr("has a lower training loss than"))));
+  EXPECT_THAT(to_table(result), testing::ContainsRegex("SSMax, training .* no verdict\n"));
 }
 
 TEST_F(SeedsTest, GroupsSeedsAndTakesTheErrorBetweenThem) {

@@ -274,13 +274,15 @@ TEST_F(ComparisonTest, SeedsWithoutAFiniteLossAreNamedInWords) {
   const auto broken1 = write_run(root_ / "c1", broken(1, 4));
   const auto broken2 = write_run(root_ / "c2", broken(2, 5));
   const Comparison half = compare({.runs = {a1, a2, whole, broken2}, .baseline = {}, .window = {}});
-  EXPECT_THAT(half.candidates.at(0).summary,
-              Contains(HasSubstr("from one pair of runs. A verdict needs 3 seeds")));
+  EXPECT_THAT(
+      half.candidates.at(0).summary,
+      Contains(HasSubstr("from one pair of runs, counting only what did not fail, which hides the failure. A "
+                         "verdict needs 3 seeds")));
   const Comparison none = compare({.runs = {a1, a2, broken1, broken2}, .baseline = {}, .window = {}});
   EXPECT_TRUE(std::isnan(none.candidates.at(0).training.mean));
   EXPECT_THAT(none.candidates.at(0).summary, Contains(HasSubstr("has no finite loss")));
   EXPECT_THAT(none.candidates.at(0).summary, testing::Not(Contains(HasSubstr("+0.0000"))));
-  // Without a run that is whole there is no loss that every run reaches.
+  // Without a run that is whole there is no loss to count the tokens to.
   const auto broken3 = write_run(root_ / "d1", broken(1, 6));
   const auto other = write_run(root_ / "d2", [&] {
     FakeRun run = broken(1, 7);
@@ -288,7 +290,7 @@ TEST_F(ComparisonTest, SeedsWithoutAFiniteLossAreNamedInWords) {
     return run;
   }());
   const Comparison all = compare({.runs = {broken3, other}, .baseline = {}, .window = {}});
-  EXPECT_TRUE(std::isnan(all.common_loss));
+  EXPECT_TRUE(std::isnan(all.candidates.at(0).token_losses.lowest));
   EXPECT_THAT(all.candidates.at(0).summary, testing::Each(testing::Not(HasSubstr("nan"))));
 }
 

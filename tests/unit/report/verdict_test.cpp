@@ -63,6 +63,10 @@ TEST(Verdict, SeedsOfOneSideAloneAreLeftOutOfAPairing) {
   EXPECT_NEAR(estimate.mean, (-0.2 - 0.05 - 0.1) / 3, 1e-12);
 }
 
+TEST(Verdict, ASeedTwiceOnASideIsRefused) {
+  EXPECT_ANY_THROW(judge_one({{1, 2.0}, {1, 2.1}}, {{1, 2.0}}));
+}
+
 TEST(Verdict, UnpairedEqualsWelchByHand) {
   const Estimate estimate = judge_one(values({3.0, 3.2, 3.4}), values({4.0, 4.1, 4.2}, 11));
   const double a = 0.04 / 3;
