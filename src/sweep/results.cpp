@@ -148,12 +148,18 @@ std::string grid_table(const fs::path& directory, const config::Sweep& sweep) {
     for (size_t v = 0; v < sweep.variants.size(); ++v) row.push_back(to_text(cells[v][p], best[v]));
     table.add(row);
   }
-  return fmt::format(
+  std::string text = fmt::format(
       "Mean training loss over the last fifth of the steps, nats a token, over the finished runs of all "
-      "seeds (how many, where not all are); * best of its column among those of all seeds\n{}"
-      "  The verdicts of each point are corrected for its own candidates alone: of many points, one may have "
-      "a false one.\n",
+      "seeds "
+      "(how many, where not all are); * best of its column among those of all seeds\n{}",
       table.text(/*indent=*/2));
+  if (sweep.variants.size() > 1) {
+    text +=
+        "  The verdicts of each point are corrected for its own candidates alone: of many points, one may "
+        "have "
+        "a false one.\n";
+  }
+  return text;
 }
 
 Results write_results(const fs::path& directory, const config::Sweep& sweep) {

@@ -318,7 +318,9 @@ def test_a_grid_has_a_comparison_for_each_point_and_a_table_of_all(program):
         assert (folder / "report" / point / "table.txt").read_text() in out
     table = (folder / "report/grid.txt").read_text()
     assert table in out
-    rows = [re.sub(r" +\*", "*", line).split() for line in table.splitlines()[1:]]
+    *lines, caution = table.splitlines()[1:]
+    assert "corrected for its own candidates alone" in caution
+    rows = [re.sub(r" +\*", "*", line).split() for line in lines]
     assert rows[0] == ["grid", "softmax", "ssmax"] and [row[0] for row in rows[1:]] == points
     for row in rows[1:]:
         for variant, cell in zip(rows[0][1:], row[1:]):
