@@ -131,10 +131,9 @@ class Judge {
   }
 
   void judge_one(OutcomeKind kind) {
-    Outcome outcome{std::string(key(kind)), {}};
-    for (const CandidateResult& candidate : out_.candidates)
-      outcome.candidates.push_back(sides(kind, candidate));
-    const std::vector<Estimate> estimates = judge(outcome);
+    std::vector<Sides> of_candidates;
+    for (const CandidateResult& candidate : out_.candidates) of_candidates.push_back(sides(kind, candidate));
+    const std::vector<Estimate> estimates = judge(of_candidates);
     for (size_t i = 0; i < estimates.size(); ++i) {
       CandidateResult& candidate = out_.candidates[i];
       Estimate estimate = estimates[i];

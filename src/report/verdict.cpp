@@ -165,10 +165,10 @@ bool Estimate::lost_to_correction() const {
   return tested() && p < kLevel && !(p_corrected < kLevel);
 }
 
-std::vector<Estimate> judge(const Outcome& outcome) {
+std::vector<Estimate> judge(const std::vector<Sides>& candidates) {
   std::vector<Seeds> seeds;
   std::vector<Estimate> estimates;
-  for (const Sides& sides : outcome.candidates) {
+  for (const Sides& sides : candidates) {
     const Seeds& matched = seeds.emplace_back(match(sides));
     Estimate& estimate = estimates.emplace_back();
     estimate.missing = matched.missing;

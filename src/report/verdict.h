@@ -14,7 +14,6 @@
 #include <limits>
 #include <optional>
 #include <span>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -33,12 +32,6 @@ struct SeedValue {
 struct Sides {
   std::vector<SeedValue> candidate;
   std::vector<SeedValue> baseline;
-};
-
-// One figure of all candidates.
-struct Outcome {
-  std::string name;
-  std::vector<Sides> candidates;
 };
 
 enum class Method {
@@ -89,8 +82,8 @@ struct Estimate {
   bool lost_to_correction() const;
 };
 
-// One estimate for each candidate, in their order.
-std::vector<Estimate> judge(const Outcome& outcome);
+// One estimate for each candidate, in their order. `candidates`: all of one outcome, which are a family.
+std::vector<Estimate> judge(const std::vector<Sides>& candidates);
 
 // The largest scatter (standard deviation of the differences between seeds) with which `seeds` >= 2 pairs
 // show a true difference of `effect` in kPower of repetitions, at `level`.

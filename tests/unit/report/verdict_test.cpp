@@ -18,7 +18,7 @@ std::vector<SeedValue> values(const std::vector<double>& numbers, uint64_t first
 }
 
 Estimate judge_one(const std::vector<SeedValue>& candidate, const std::vector<SeedValue>& baseline) {
-  return judge({"loss", {{candidate, baseline}}}).at(0);
+  return judge({{candidate, baseline}}).at(0);
 }
 
 TEST(Verdict, PairedEqualsTheTTestByHand) {
@@ -117,7 +117,7 @@ TEST(Verdict, SeveralCandidatesAreCorrectedAfterHolm) {
     return values({mean - 1.0, mean, mean + 1.0});
   };
   const std::vector<Estimate> all =
-      judge({"loss", {{with_t(-5.0), baseline}, {with_t(-4.9), baseline}, {with_t(0.0), baseline}}});
+      judge({{with_t(-5.0), baseline}, {with_t(-4.9), baseline}, {with_t(0.0), baseline}});
   const auto p = [](double t) {
     return 1.0 - t / std::sqrt(2.0 + t * t);
   };
@@ -139,7 +139,7 @@ TEST(Verdict, SeveralCandidatesAreCorrectedAfterHolm) {
 TEST(Verdict, CandidatesThatCannotBeTestedDoNotCount) {
   const std::vector<SeedValue> baseline = values({0.0, 0.0, 0.0});
   const std::vector<Estimate> all =
-      judge({"loss", {{values({-0.98, -1.0, -1.02}), baseline}, {values({-1.0}), baseline}}});
+      judge({{values({-0.98, -1.0, -1.02}), baseline}, {values({-1.0}), baseline}});
   EXPECT_EQ(all[0].family, 1);
   EXPECT_EQ(all[0].p_corrected, all[0].p);
   EXPECT_EQ(all[1].family, 2);  // what it takes to show it is told for both together
@@ -208,7 +208,7 @@ Shares repeat(double effect, uint64_t seed) {
       const double half = student_quantile(0.975, noise.degrees_of_freedom) * noise.standard_error;
       shares.of_one_curve += !noise.correlated && std::abs(noise.mean) > half;
     }
-    const Estimate estimate = judge({"loss", {sides}}).at(0);
+    const Estimate estimate = judge({sides}).at(0);
     shares.verdicts += estimate.verdict() != Verdict::kNone;
     shares.mean_detectable += estimate.smallest_detectable;
   }
@@ -247,14 +247,14 @@ TEST(VerdictOfRunsThatDriftApart, OfSeveralCandidatesOneIsFalseNoMoreOften) {
   for (int experiment = 0; experiment < kExperiments; ++experiment) {
     const std::vector<SeedValue> baseline =
         values({normal(random), normal(random), normal(random), normal(random)});
-    Outcome outcome{"loss", {}};
+    std::vector<Sides> candidates;
     for (int i = 0; i < 3; ++i) {
-      outcome.candidates.push_back(
+      candidates.push_back(
           {values({normal(random), normal(random), normal(random), normal(random)}), baseline});
     }
     bool any = false;
     bool by_interval = false;
-    for (const Estimate& one : judge(outcome)) {
+    for (const Estimate& one : judge(candidates)) {
       any |= one.verdict() != Verdict::kNone;
       by_interval |= one.p < kLevel;
     }
