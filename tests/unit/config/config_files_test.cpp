@@ -60,5 +60,17 @@ TEST(ConfigFiles, OfThePaperDifferInTheAttentionAlone) {
   EXPECT_EQ(swapped.train.swap_attention, swaps);
 }
 
+TEST(ConfigFiles, OfThePaperWithTheOtherReadingOfTheStartDifferInItAlone) {
+  for (const std::string name : {"b-ssmax", "d-ssmax-bias"}) {
+    const Config one = load(kConfigs / "paper" / (name + ".yaml"), {});
+    const Config other = load(kConfigs / "paper" / (name + "-scale-1.yaml"), {});
+    EXPECT_NEAR(resolved_scale_init(one.model.attention, one.data.sequence_length), 0.168, 5e-4) << name;
+    EXPECT_EQ(other.model.attention.scale_init, 1.0) << name;
+    std::vector<std::string> keys;
+    for (const Difference& difference : differences(one, other)) keys.push_back(difference.key);
+    EXPECT_EQ(keys, (std::vector<std::string>{"run.name", "model.attention.scale_init"})) << name;
+  }
+}
+
 }  // namespace
 }  // namespace ssgpt::config
