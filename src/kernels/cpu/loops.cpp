@@ -1,7 +1,8 @@
 // All CPU loops for the instruction set that the compiler flags of this translation unit allow;
 // CMakeLists.txt compiles it once for each, with SSGPT_ISA as the namespace.
 
-#include "kernels/cpu/attention.h"
+#include "kernels/cpu/attention_backward.h"
+#include "kernels/cpu/attention_forward.h"
 #include "kernels/cpu/cached_attention.h"
 #include "kernels/cpu/cross_entropy.h"
 #include "kernels/cpu/embedding.h"

@@ -99,6 +99,13 @@ TEST_P(Attention, StaysWithinDocuments) {
   }
 }
 
+// Windows of more keys than are attended to at a time (1,056): the softmax goes on over several chunks, some
+// of them without a single key for rows whose document begins behind them.
+TEST_P(Attention, LongWindowsMatch) {
+  compare({1, 1100, 1, 16}, 0, dtype() == at::kFloat ? 6.0 : 4.0);
+  for (const int64_t document : {1058, 1070}) compare({1, 2150, 1, 4}, document, 1.0);
+}
+
 // Scores of several hundred, as SSMax's row scale and training make them: e^score alone would overflow.
 TEST_P(Attention, LargeScoresMatch) {
   const double scale = dtype() == at::kFloat ? 6.0 : 4.0;

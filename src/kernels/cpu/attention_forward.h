@@ -1,0 +1,180 @@
+// Causal attention of one head of one sequence, in blocks that stay in the caches. All arithmetic is fp32.
+#pragma once
+
+#include "kernels/cpu/attention_packing.h"
+
+namespace ssgpt::kernels::cpu::SSGPT_ISA {
+
+// Scores of a tile of queries, in blocks of keys: element (r, j) at [j / block, r, j % block].
+inline float* score_at(float* scores, int64_t row, int64_t key) {
+  return scores + (key / kAttentionBlock * kMicroRows + row) * kAttentionBlock + key % kAttentionBlock;
+}
+inline int64_t next_block(int64_t key) {
+  return (key / kAttentionBlock + 1) * kAttentionBlock;
+}
+
+inline void hide(float* scores, int64_t row, int64_t begin, int64_t end) {
+  for (int64_t key = begin; key < end; ++key) *score_at(scores, row, key) = -__builtin_inff();
+}
+
+// Keys that a group of queries attends to at a time: with their values they fill about half of a second-level
+// cache, and each is read from beyond it once a group. A window of no more keys is a single chunk.
+constexpr int64_t kKeyChunk = 11 * kAttentionBlock;
+constexpr int64_t kGroupRows = 2 * kAttentionBlock;  // queries of a group: whole tiles
+
+// A tile of queries, and what their softmax has come to over the keys so far.
+struct QueryTile {
+  int64_t first = 0, rows = 0;
+  int64_t begin = 0;               // of its keys, down to a whole panel
+  float* queries = nullptr;        // (head_dim, kMicroRows), scaled
+  float* sums = nullptr;           // (kMicroRows, padded_dim): values weighed by exp(score - maximum)
+  float maximum[kMicroRows] = {};  // minus infinity before the first key
+  float normalizer[kMicroRows] = {};
+};
+
+// A head's keys and values as the products read them, and room for the scores of a tile.
+struct PackedHead {
+  HeadShape shape;
+  const float* keys;    // (time / kMicroColumns, head_dim, kMicroColumns)
+  const float* values;  // (padded_time, padded_dim)
+  float* scores;        // see score_at
+};
+
+// The scores of a row over keys [begin, end) of a chunk, whole panels, become exp(score - maximum), with the
+// maximum over these and all earlier chunks (Milakov and Gimelshein, arXiv 1805.02867). Returns what earlier
+// sums are to be multiplied by.
+inline float softmax_row(float* scores, int64_t row, int64_t begin, int64_t end, QueryTile& tile) {
+  const float before = tile.maximum[row];
+  float most = before;
+  for (int64_t key = begin; key < end; key = next_block(key)) {
+    const float* values = score_at(scores, row, key);
+    const int64_t count = smaller(next_block(key), end) - key;
+#pragma omp simd reduction(max : most)
+    for (int64_t i = 0; i < count; ++i) most = values[i] > most ? values[i] : most;
+  }
+  // A row may see none of a chunk's keys, where its document begins behind them.
+  const float base = most == -__builtin_inff() ? 0.0f : most;
+  float sum = 0.0f;
+  for (int64_t key = begin; key < end; key = next_block(key)) {
+    float* values = score_at(scores, row, key);
+    const int64_t count = smaller(next_block(key), end) - key;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < count; ++i) {
+      values[i] = exp(values[i] - base);
+      sum += values[i];
+    }
+  }
+  const float rescale = before == -__builtin_inff() ? 0.0f : exp(before - base);
+  tile.normalizer[row] = tile.normalizer[row] * rescale + sum;
+  tile.maximum[row] = most;
+  return rescale;
+}
+
+// Takes the keys [chunk, chunk + kKeyChunk) into the softmax of a tile. `num_keys`: of the sequence.
+inline void attend(const PackedHead& head, const int32_t* num_keys, int64_t chunk, QueryTile& tile) {
+  const HeadShape& shape = head.shape;
+  const int64_t begin = larger(chunk, tile.begin);
+  const int64_t seen = smaller(chunk + kKeyChunk, tile.first + tile.rows);
+  if (begin >= seen) return;
+  const int64_t end = round_up(seen, kMicroColumns);
+  for (int64_t key = begin; key < end; key += kMicroColumns) {
+    micro_product<1, kMicroRows>(shape.head_dim, tile.queries, head.keys + key * shape.head_dim,
+                                 kMicroColumns, score_at(head.scores, 0, key - chunk), kAttentionBlock,
+                                 false);
+  }
+  for (int64_t row = 0; row < tile.rows; ++row) {
+    const int64_t query = tile.first + row;
+    hide(head.scores, row, begin - chunk, smaller(end, query + 1 - num_keys[query]) - chunk);
+    hide(head.scores, row, larger(begin, query + 1) - chunk, end - chunk);
+    const float rescale = softmax_row(head.scores, row, begin - chunk, end - chunk, tile);
+    if (begin == tile.begin) continue;  // there are no earlier sums
+    float* sums = tile.sums + row * shape.padded_dim;
+#pragma omp simd
+    for (int64_t h = 0; h < shape.padded_dim; ++h) sums[h] *= rescale;
+  }
+  for (int64_t key = begin; key < end; key = next_block(key)) {
+    const int64_t depth = smaller(next_block(key), seen) - key;
+    for (int64_t column = 0; column < shape.head_dim; column += kMicroColumns) {
+      micro_product<kAttentionBlock, 1>(depth, score_at(head.scores, 0, key - chunk),
+                                        head.values + key * shape.padded_dim + column, shape.padded_dim,
+                                        tile.sums + column, shape.padded_dim, key != tile.begin);
+    }
+  }
+}
+
+// Where a head of a sequence is read from and written to.
+template <typename T>
+struct HeadData {
+  const T* queries;  // (time, head_dim), rows `stride` apart; keys and values behind them
+  int64_t stride;
+  const int32_t* num_keys;  // (time)
+  T* out;                   // (time, head_dim), rows `out_stride` apart
+  int64_t out_stride;
+  float* logsumexp;  // (time)
+};
+
+template <typename T>
+void begin_tile(const HeadData<T>& data, const HeadShape& shape, float softmax_scale, int64_t first,
+                QueryTile& tile) {
+  tile.first = first;
+  tile.rows = smaller(kMicroRows, shape.time - first);
+  const int64_t first_key = first + 1 - data.num_keys[first];  // never falls along the sequence
+  tile.begin = first_key / kMicroColumns * kMicroColumns;
+  for (int64_t row = 0; row < kMicroRows; ++row) {
+    tile.maximum[row] = -__builtin_inff();
+    tile.normalizer[row] = 0.0f;
+  }
+  pack_columns<kMicroRows>(data.queries + first * data.stride, data.stride, tile.rows, shape.head_dim,
+                           softmax_scale, kMicroRows, tile.queries);
+}
+
+template <typename T>
+void finish_tile(const QueryTile& tile, const HeadShape& shape, const HeadData<T>& data) {
+  for (int64_t row = 0; row < tile.rows; ++row) {
+    T* to = data.out + (tile.first + row) * data.out_stride;
+    const float* from = tile.sums + row * shape.padded_dim;
+    const float inverse = 1.0f / tile.normalizer[row];
+#pragma omp simd
+    for (int64_t h = 0; h < shape.head_dim; ++h) store(to[h], from[h] * inverse);
+    data.logsumexp[tile.first + row] = tile.maximum[row] + __builtin_logf(tile.normalizer[row]);
+  }
+}
+
+template <typename T>
+void attention_forward(const AttentionForwardArgs<T>& args, int64_t batch, int64_t head, float* workspace) {
+  const HeadShape shape = head_shape(args.time, args.head_dim);
+  const int64_t width = args.heads * args.head_dim;
+  const int64_t first = batch * args.time;
+  const HeadData<T> data = {.queries = args.qkv + first * 3 * width + head * args.head_dim,
+                            .stride = 3 * width,
+                            .num_keys = args.num_keys + first,
+                            .out = args.out + first * width + head * args.head_dim,
+                            .out_stride = width,
+                            .logsumexp = args.logsumexp + (batch * args.heads + head) * args.time};
+  float* keys = workspace;
+  float* values = keys + shape.padded_time * shape.head_dim;
+  float* scores = values + shape.padded_time * shape.padded_dim;
+  float* queries = scores + smaller(shape.padded_time, kKeyChunk) * kMicroRows;
+  float* sums = queries + kGroupRows * shape.head_dim;
+  pack_columns<kMicroColumns>(data.queries + width, data.stride, shape.time, shape.head_dim, 1.0f,
+                              kAttentionBlock, keys);
+  pack_rows(data.queries + 2 * width, data.stride, shape, 1.0f, values);
+  const PackedHead packed = {shape, keys, values, scores};
+
+  QueryTile tiles[kGroupRows / kMicroRows];
+  for (int64_t group = 0; group < shape.time; group += kGroupRows) {
+    const int64_t end = smaller(group + kGroupRows, shape.time);
+    const int64_t num_tiles = (end - group + kMicroRows - 1) / kMicroRows;
+    for (int64_t i = 0; i < num_tiles; ++i) {
+      tiles[i].queries = queries + i * kMicroRows * shape.head_dim;
+      tiles[i].sums = sums + i * kMicroRows * shape.padded_dim;
+      begin_tile(data, shape, args.softmax_scale, group + i * kMicroRows, tiles[i]);
+    }
+    for (int64_t chunk = tiles[0].begin / kKeyChunk * kKeyChunk; chunk < end; chunk += kKeyChunk) {
+      for (int64_t i = 0; i < num_tiles; ++i) attend(packed, data.num_keys, chunk, tiles[i]);
+    }
+    for (int64_t i = 0; i < num_tiles; ++i) finish_tile(tiles[i], shape, data);
+  }
+}
+
+}  // namespace ssgpt::kernels::cpu::SSGPT_ISA
