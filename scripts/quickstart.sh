@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# From a fresh machine to an answer with its error: does SSMax attention lower the training loss, and does it owe that to
-# log n or to a learned temperature? Installs what is missing, builds, makes the corpus, trains a tokenizer, prepares token
-# shards, trains three kinds of attention with eight seeds each, compares them. Safe to repeat: a call that was stopped goes
-# on where it was, and what is finished is reused.
+# From a fresh machine to two answers with their errors: does SSMax attention lower the training loss, and does it find more
+# than Softmax beyond the length it was trained at? Installs what is missing, builds, makes the corpus, trains a tokenizer,
+# prepares token shards, trains three kinds of attention with eight seeds each on text, compares their losses, trains two with
+# three seeds each to copy, and measures these at up to eight times the trained length. Safe to repeat: a call that was
+# stopped goes on where it was, and what is finished is reused.
 # Usage: scripts/quickstart.sh
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
@@ -12,6 +13,8 @@ corpus=data/bible/kjv.jsonl
 tokenizer=data/bible/tokenizer.model
 shards=data/bible/tokens
 out=runs/quickstart
+copying=data/copying
+out_copying=runs/quickstart-copying
 
 # made_from MARK SETTINGS FILE...: whether MARK was written by made for these settings and the present contents of the
 # files.
@@ -19,16 +22,16 @@ mark() { echo "$1" && sha256sum "${@:2}"; }
 made_from() { [[ -f $1 && $(<"$1") == "$(mark "${@:2}")" ]]; }
 made() { mark "${@:2}" >"$1"; }
 
-stage "1/7 Set-up"
+stage "1/9 Set-up"
 scripts/setup.sh
 
-stage "2/7 Build"
+stage "2/9 Build"
 scripts/build.sh release ssgpt
 
-stage "3/7 Corpus: the King James Bible"
+stage "3/9 Corpus: the King James Bible"
 if [[ -s $corpus ]]; then say "$corpus is there"; else data/bible.py "$corpus"; fi
 
-stage "4/7 Tokenizer"
+stage "4/9 Tokenizer"
 settings="--vocab-size 4096"
 if [[ -s $tokenizer ]] && made_from "$tokenizer.made" "$settings" "$corpus"; then
   say "$tokenizer is there"
@@ -38,7 +41,7 @@ else
   made "$tokenizer.made" "$settings" "$corpus"
 fi
 
-stage "5/7 Token shards"
+stage "5/9 Token shards"
 settings="--validation-fraction 0.05"
 if [[ -s $shards/train_000000.bin && -s $shards/validation_000000.bin ]] &&
   made_from "$shards.made" "$settings" "$corpus" "$tokenizer"; then
@@ -49,18 +52,48 @@ else
   made "$shards.made" "$settings" "$corpus" "$tokenizer"
 fi
 
-stage "6/7 Train Softmax, its temperature, and SSMax, eight seeds each; compare"
-status=0
-"$ssgpt" sweep --config configs/quickstart/sweep.yaml --run-dir "$out" || status=$?
-case $status in
-  0) ;;
-  2 | 3) fail "the sweep in $out did not begin (see above); where runs there are of other settings or data, move them away and call this again: mv $out $out.$(date +%Y%m%d-%H%M%S)" ;;
-  *) fail "the sweep in $out ended with exit code $status (see above); this command again goes on where it was" ;;
-esac
+# train CONFIG OUT: all runs of a sweep.
+train() {
+  local status=0
+  "$ssgpt" sweep --config "$1" --run-dir "$2" || status=$?
+  case $status in
+    0) ;;
+    2 | 3) fail "the sweep in $2 did not begin (see above); where runs there are of other settings or data, move them away and call this again: mv $2 $2.$(date +%Y%m%d-%H%M%S)" ;;
+    *) fail "the sweep in $2 ended with exit code $status (see above); this command again goes on where it was" ;;
+  esac
+}
 
-stage "7/7 Figure and page"
+stage "6/9 Train Softmax, its temperature, and SSMax on text, eight seeds each; compare"
+train configs/quickstart/sweep.yaml "$out"
 .venv/bin/python scripts/report.py "$out/report"
 
+stage "7/9 Copying: the data"
+settings="--vocab-size 64 --length 256 --windows 40000 --seed 1"
+if [[ -s $copying/prepare.json ]] && made_from "$copying.made" "$settings"; then
+  say "the shards in $copying are there"
+else
+  # shellcheck disable=SC2086  # the settings are words
+  "$ssgpt" prepare --synthetic copy --out "$copying" $settings --overwrite
+  made "$copying.made" "$settings"
+fi
+
+stage "8/9 Copying: train Softmax and SSMax on windows of 256 tokens, three seeds each"
+train configs/quickstart/copying/sweep.yaml "$out_copying"
+
+stage "9/9 Copying: what they find in 256 to 2,048 tokens"
+retrieval=$out_copying/retrieval
+settings="--task copy --lengths 256,512,1024,2048 --rope-theta 10000,500000"
+mapfile -t manifests < <(printf '%s\n' "$out_copying"/*/checkpoints/*/manifest.json)
+if [[ -s $retrieval/report.html ]] && made_from "$retrieval.made" "$settings" "${manifests[@]}"; then
+  cat "$retrieval/table.txt"
+else
+  # shellcheck disable=SC2086  # the settings are words
+  "$ssgpt" evaluate retrieval --checkpoint "$out_copying" --out "$retrieval" $settings
+  .venv/bin/python scripts/report.py "$retrieval"
+  made "$retrieval.made" "$settings" "${manifests[@]}"
+fi
+
 stage "Done"
-say "Report, one page that needs no network: $PWD/$out/report/report.html"
-say "Runs, with curves for TensorBoard: tensorboard --logdir $out (in .venv/bin)"
+say "Loss on text, one page that needs no network: $PWD/$out/report/report.html"
+say "Copying beyond the trained length, likewise: $PWD/$retrieval/report.html"
+say "Runs, with curves for TensorBoard: tensorboard --logdir runs (in .venv/bin)"
