@@ -180,6 +180,20 @@ at::Tensor GPT::token_losses(const at::Tensor& tokens, const at::Tensor& targets
   return losses;
 }
 
+TokenScores GPT::token_scores(const at::Tensor& tokens, const at::Tensor& targets) {
+  Impl& impl = *impl_;
+  SSGPT_CHECK(targets.defined(), "there are no targets");
+  const Inputs inputs = impl.prepare(tokens, targets, /*keep_activations=*/false);
+  impl.forward(inputs.tokens);
+  const at::TensorOptions options = impl.buffers.losses.options();
+  const TokenScores scores = {.losses = at::empty(tokens.sizes(), options),
+                              .correct = at::empty(tokens.sizes(), options.dtype(at::kBool))};
+  head_scores(impl.buffers.final_norm.output, inputs.targets.view({-1}), impl.head,
+              impl.spec.config.vocab_size, scores.losses.view({-1}), scores.correct.view({-1}),
+              impl.buffers.logits);
+  return scores;
+}
+
 at::Tensor GPT::logits(const at::Tensor& tokens) {
   Impl& impl = *impl_;
   const Inputs inputs = impl.prepare(tokens, /*targets=*/at::Tensor(), /*keep_activations=*/false);

@@ -34,6 +34,13 @@ struct Execution {
   int64_t flat_granule = 1;  // divides the size of the flat tensors, so that they can be shared out
 };
 
+// Of each token of a batch, on the model's device.
+struct TokenScores {
+  at::Tensor losses;   // fp32 (B, T): the cross-entropy in nats, 0 where the target is negative
+  at::Tensor correct;  // bool (B, T): the target's logit, in the compute dtype, is strictly larger than every
+                       // other; false where the target is negative or a logit is NaN
+};
+
 // Told during backward that the flat gradient will not change any more from element `offset` to its end.
 // Offsets fall; the last is 0.
 using GradientFinal = std::function<void(int64_t offset)>;
@@ -64,6 +71,10 @@ class GPT {
   // Cross-entropy of each token, fp32 (B, T) on the model's device, 0 where the target is negative. Changes
   // no gradient.
   at::Tensor token_losses(const at::Tensor& tokens, const at::Tensor& targets);
+
+  // The same losses, bit for bit, and which targets the model would have chosen. A tie counts as wrong, so a
+  // model whose logits are all equal is right nowhere.
+  TokenScores token_scores(const at::Tensor& tokens, const at::Tensor& targets);
 
   // Logits, fp32 (B, T, V) on the model's device.
   at::Tensor logits(const at::Tensor& tokens);
