@@ -7,6 +7,7 @@
 #include "config/config.h"
 #include "kernels/ops.h"
 #include "model/parameters.h"
+#include "model/rope.h"
 
 #include <cstdint>
 #include <functional>
@@ -23,7 +24,8 @@ struct GPTSpec {
   config::ModelConfig config;
   int64_t sequence_length = 0;  // longest window; the size of RoPE's tables and of learned p_n
   std::optional<int64_t>
-      document_token_id;  // set: attention does not cross the end of a document, which this id marks
+      document_token_id;        // set: attention does not cross the end of a document, which this id marks
+  RopeChange rope_change = {};  // of an evaluation; no checkpoint has one
 };
 
 // Where and in which precision it is computed.
@@ -32,6 +34,7 @@ struct Execution {
   at::ScalarType dtype = at::kFloat;                                                // kFloat or kBFloat16
   kernels::AttentionBackend attention_backend = kernels::AttentionBackend::kFlash;  // read on a GPU
   int64_t flat_granule = 1;  // divides the size of the flat tensors, so that they can be shared out
+  bool for_training = true;  // false: there is no flat gradient, and forward_backward must not be called
 };
 
 // Of each token of a batch, on the model's device.
