@@ -1,6 +1,7 @@
 #include "checkpoint/model_config.h"
 
 #include "checkpoint/modeling_file.h"
+#include "core/check.h"
 #include "core/error.h"
 #include "core/json_fields.h"
 
@@ -136,6 +137,8 @@ bool is_llama(const model::GPTSpec& spec) {
 
 std::string model_config_text(const model::GPTSpec& spec, const SpecialTokens& tokens) {
   const config::ModelConfig& model = spec.config;
+  SSGPT_CHECK(!spec.rope_change.yarn && spec.rope_change.score_factor == 1.0,
+              "a checkpoint of a model whose positions were changed for an evaluation");
   const bool llama = is_llama(spec);
   nlohmann::ordered_json json;
   json["architectures"] = {llama ? "LlamaForCausalLM" : "SsgptForCausalLM"};

@@ -21,6 +21,32 @@ NormActivations allocate_norm(const Allocator& allocator, int64_t rows, int64_t 
   return {allocator.data({rows, hidden}), allocator.data({rows, hidden}), allocator.fp32({rows})};
 }
 
+// What only a backward needs.
+void allocate_for_backward(const Allocator& allocator, const config::ModelConfig& config,
+                           int64_t sequence_length, at::Device device, Buffers& buffers) {
+  const int64_t rows = buffers.shape.rows();
+  const int64_t hidden = config.hidden_size;
+  const int64_t ff = config.intermediate_size;
+  const int64_t heads = config.num_attention_heads;
+  Scratch& scratch = buffers.scratch;
+  buffers.d_residual = allocator.data({rows, hidden});
+  scratch.d_normed = allocator.data({rows, hidden});
+  scratch.norm = allocator.fp32({kernels::num_row_chunks(rows), hidden});
+  scratch.mlp.d_hidden = allocator.data({rows, ff});
+  scratch.attention.d_heads = scratch.d_normed;
+  if (device.is_cpu()) scratch.attention.d_qkv = allocator.data({rows, 3 * hidden});
+  if (has_row_scale(config.attention.kind)) {
+    scratch.attention.d_row_scale = allocator.fp32({buffers.shape.batch, buffers.shape.time, heads});
+    scratch.attention.row_scale =
+        allocator.fp32({kernels::row_scale_scratch(device, heads, sequence_length)});
+  }
+  if (allocator.dtype != at::kFloat && device.is_cpu()) {
+    const int64_t largest = hidden * std::max({3 * hidden, 2 * ff, config.vocab_size});
+    scratch.attention.weight = allocator.data({largest});
+    scratch.mlp.weight = scratch.attention.weight;
+  }
+}
+
 }  // namespace
 
 Buffers allocate_buffers(const BufferShape& shape, const config::ModelConfig& config, int64_t sequence_length,
@@ -33,7 +59,7 @@ Buffers allocate_buffers(const BufferShape& shape, const config::ModelConfig& co
   const int64_t vocab_size = padded_vocab_size(device, config.vocab_size);
   Buffers buffers;
   buffers.shape = shape;
-  buffers.blocks.resize(static_cast<size_t>(shape.num_blocks));
+  buffers.blocks.resize(shape.with_backward ? static_cast<size_t>(config.num_hidden_layers) : 1);
   for (BlockActivations& block : buffers.blocks) {
     block.attention_norm = allocate_norm(allocator, rows, hidden);
     block.attention.qkv = allocator.data({rows, 3 * hidden});
@@ -47,27 +73,10 @@ Buffers allocate_buffers(const BufferShape& shape, const config::ModelConfig& co
   buffers.final_norm = allocate_norm(allocator, rows, hidden);
   buffers.logits = allocator.data({logits_chunk_rows(device, rows, vocab_size), vocab_size});
   buffers.losses = allocator.fp32({rows});
-  buffers.d_residual = allocator.data({rows, hidden});
-
-  Scratch& scratch = buffers.scratch;
-  scratch.branch = allocator.data({rows, hidden});
-  scratch.d_normed = allocator.data({rows, hidden});
-  scratch.norm = allocator.fp32({kernels::num_row_chunks(rows), hidden});
-  scratch.mlp.d_hidden = allocator.data({rows, ff});
-  scratch.attention.d_heads = scratch.d_normed;
-  if (device.is_cpu()) scratch.attention.d_qkv = allocator.data({rows, 3 * hidden});
-  scratch.attention.workspace =
+  buffers.scratch.branch = allocator.data({rows, hidden});
+  buffers.scratch.attention.workspace =
       allocator.fp32({kernels::attention_workspace(device, shape.time, hidden / heads)});
-  if (has_row_scale(config.attention.kind)) {
-    scratch.attention.d_row_scale = allocator.fp32({shape.batch, shape.time, heads});
-    scratch.attention.row_scale =
-        allocator.fp32({kernels::row_scale_scratch(device, heads, sequence_length)});
-  }
-  if (dtype != at::kFloat && device.is_cpu()) {
-    const int64_t largest = hidden * std::max({3 * hidden, 2 * ff, config.vocab_size});
-    scratch.attention.weight = allocator.data({largest});
-    scratch.mlp.weight = scratch.attention.weight;
-  }
+  if (shape.with_backward) allocate_for_backward(allocator, config, sequence_length, device, buffers);
   return buffers;
 }
 

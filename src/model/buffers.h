@@ -15,19 +15,21 @@ namespace ssgpt::model {
 struct BufferShape {
   int64_t batch = 0;
   int64_t time = 0;
-  int64_t num_blocks = 0;  // blocks whose activations are kept: all of them for a backward, 1 without
+  // The activations of all blocks are kept for it, and there is scratch for its gradients. Without, one block
+  // is held at a time, and what only a backward needs is undefined.
+  bool with_backward = false;
   int64_t rows() const { return batch * time; }
   bool operator==(const BufferShape&) const = default;
 };
 
 struct Buffers {
   BufferShape shape;
-  std::vector<BlockActivations> blocks;  // shape.num_blocks of them
+  std::vector<BlockActivations> blocks;  // one, or for a backward one for each block
   NormActivations final_norm;
   Scratch scratch;
   at::Tensor logits;      // data (logits_chunk_rows, V with padding)
   at::Tensor losses;      // fp32 (M)
-  at::Tensor d_residual;  // data (M, D)
+  at::Tensor d_residual;  // data (M, D); for a backward
 };
 
 // `dtype` is the compute dtype; sequence_length counts the positions of the row scale.

@@ -88,7 +88,7 @@ Decoder::Impl::Impl(const GPT& model, int64_t sequences, int64_t positions)
   SSGPT_CHECK(!has_learned_position(config.attention.kind) || capacity <= gpt.spec().sequence_length,
               "{} positions, but p_n has {} entries", capacity, gpt.spec().sequence_length);
   const at::Device device = gpt.execution().device;
-  rope = make_rope_tables(capacity, head_dim, config.rope_theta, device);
+  rope = make_rope_tables(capacity, head_dim, config.rope_theta, device, gpt.spec().rope_change);
   const at::Tensor position_table = make_position_table(config.attention.kind, capacity, device);
   const ParameterStore& store = gpt.parameters();
   embedding = store.compute("model.embed_tokens.weight");

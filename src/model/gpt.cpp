@@ -29,7 +29,7 @@ struct GPT::Impl {
   Impl(const GPTSpec& gpt_spec, const Execution& gpt_execution);
 
   // Brings the batch to the device and makes room for it. targets may be undefined.
-  Inputs prepare(const at::Tensor& tokens, const at::Tensor& targets, bool keep_activations);
+  Inputs prepare(const at::Tensor& tokens, const at::Tensor& targets, bool with_backward);
   // Runs all blocks and the final norm; the result is buffers.final_norm.output (M, D).
   void forward(const at::Tensor& tokens);
   void backward(const at::Tensor& tokens, const GradientFinal& gradient_final);
@@ -54,24 +54,25 @@ GPT::Impl::Impl(const GPTSpec& gpt_spec, const Execution& gpt_execution)
     : spec(gpt_spec),
       execution(gpt_execution),
       store(specs_in_memory(spec, execution.device), execution.device, execution.dtype,
-            execution.flat_granule),
+            execution.flat_granule, /*with_gradient=*/execution.for_training),
       inputs(execution.device, spec.document_token_id) {
   const config::ModelConfig& config = spec.config;
   const int64_t head_dim = config.hidden_size / config.num_attention_heads;
-  rope = make_rope_tables(spec.sequence_length, head_dim, config.rope_theta, execution.device);
+  rope =
+      make_rope_tables(spec.sequence_length, head_dim, config.rope_theta, execution.device, spec.rope_change);
   position_table = make_position_table(config.attention.kind, spec.sequence_length, execution.device);
   context.norm_eps = config.rms_norm_eps;
   context.attention.num_heads = config.num_attention_heads;
   context.attention.backend = execution.attention_backend;
   head = store.padded(store.flat_compute(), "lm_head.weight");
-  d_head = store.padded(store.flat_grad(), "lm_head.weight");
+  if (execution.for_training) d_head = store.padded(store.flat_grad(), "lm_head.weight");
   for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
     weights.push_back(bind_block_weights(store, config, layer, position_table));
-    gradients.push_back(bind_block_gradients(store, config, layer));
+    if (execution.for_training) gradients.push_back(bind_block_gradients(store, config, layer));
   }
 }
 
-Inputs GPT::Impl::prepare(const at::Tensor& tokens, const at::Tensor& targets, bool keep_activations) {
+Inputs GPT::Impl::prepare(const at::Tensor& tokens, const at::Tensor& targets, bool with_backward) {
   const Inputs staged = inputs.stage(tokens, targets);
   const int64_t batch = tokens.size(0);
   const int64_t time = tokens.size(1);
@@ -83,13 +84,12 @@ Inputs GPT::Impl::prepare(const at::Tensor& tokens, const at::Tensor& targets, b
   attention.rope = {rope.cos.narrow(0, 0, time), rope.sin.narrow(0, 0, time)};
   attention.spans = staged.spans;
 
-  const int64_t num_blocks = keep_activations ? spec.config.num_hidden_layers : 1;
-  const bool fits =
-      buffers.shape.batch == batch && buffers.shape.time == time && buffers.shape.num_blocks >= num_blocks;
+  const bool fits = buffers.shape.batch == batch && buffers.shape.time == time &&
+                    (buffers.shape.with_backward || !with_backward);
   if (!fits) {
     buffers = Buffers();
-    buffers = allocate_buffers({batch, time, num_blocks}, spec.config, spec.sequence_length, execution.device,
-                               execution.dtype);
+    buffers = allocate_buffers({batch, time, with_backward}, spec.config, spec.sequence_length,
+                               execution.device, execution.dtype);
   }
   return staged;
 }
@@ -156,7 +156,8 @@ void GPT::forward_backward(const at::Tensor& tokens, const at::Tensor& targets, 
                            const GradientFinal& gradient_final) {
   Impl& impl = *impl_;
   SSGPT_CHECK(targets.defined(), "there are no targets");
-  const Inputs inputs = impl.prepare(tokens, targets, /*keep_activations=*/true);
+  SSGPT_CHECK(impl.execution.for_training, "this model has no gradient");
+  const Inputs inputs = impl.prepare(tokens, targets, /*with_backward=*/true);
   impl.forward(inputs.tokens);
   Buffers& buffers = impl.buffers;
   {
@@ -172,7 +173,7 @@ void GPT::forward_backward(const at::Tensor& tokens, const at::Tensor& targets, 
 at::Tensor GPT::token_losses(const at::Tensor& tokens, const at::Tensor& targets) {
   Impl& impl = *impl_;
   SSGPT_CHECK(targets.defined(), "there are no targets");
-  const Inputs inputs = impl.prepare(tokens, targets, /*keep_activations=*/false);
+  const Inputs inputs = impl.prepare(tokens, targets, /*with_backward=*/false);
   impl.forward(inputs.tokens);
   const at::Tensor losses = at::empty(tokens.sizes(), impl.buffers.losses.options());
   head_forward(impl.buffers.final_norm.output, inputs.targets.view({-1}), impl.head,
@@ -180,9 +181,23 @@ at::Tensor GPT::token_losses(const at::Tensor& tokens, const at::Tensor& targets
   return losses;
 }
 
+TokenScores GPT::token_scores(const at::Tensor& tokens, const at::Tensor& targets) {
+  Impl& impl = *impl_;
+  SSGPT_CHECK(targets.defined(), "there are no targets");
+  const Inputs inputs = impl.prepare(tokens, targets, /*with_backward=*/false);
+  impl.forward(inputs.tokens);
+  const at::TensorOptions options = impl.buffers.losses.options();
+  const TokenScores scores = {.losses = at::empty(tokens.sizes(), options),
+                              .correct = at::empty(tokens.sizes(), options.dtype(at::kBool))};
+  head_scores(impl.buffers.final_norm.output, inputs.targets.view({-1}), impl.head,
+              impl.spec.config.vocab_size, scores.losses.view({-1}), scores.correct.view({-1}),
+              impl.buffers.logits);
+  return scores;
+}
+
 at::Tensor GPT::logits(const at::Tensor& tokens) {
   Impl& impl = *impl_;
-  const Inputs inputs = impl.prepare(tokens, /*targets=*/at::Tensor(), /*keep_activations=*/false);
+  const Inputs inputs = impl.prepare(tokens, /*targets=*/at::Tensor(), /*with_backward=*/false);
   impl.forward(inputs.tokens);
   const at::Tensor logits = at::empty({tokens.numel(), impl.head.size(0)}, impl.head.options());
   linear_forward(impl.buffers.final_norm.output, impl.head, logits);

@@ -7,6 +7,7 @@
 #include "config/config.h"
 #include "kernels/ops.h"
 #include "model/parameters.h"
+#include "model/rope.h"
 
 #include <cstdint>
 #include <functional>
@@ -23,7 +24,8 @@ struct GPTSpec {
   config::ModelConfig config;
   int64_t sequence_length = 0;  // longest window; the size of RoPE's tables and of learned p_n
   std::optional<int64_t>
-      document_token_id;  // set: attention does not cross the end of a document, which this id marks
+      document_token_id;        // set: attention does not cross the end of a document, which this id marks
+  RopeChange rope_change = {};  // of an evaluation; no checkpoint has one
 };
 
 // Where and in which precision it is computed.
@@ -32,6 +34,14 @@ struct Execution {
   at::ScalarType dtype = at::kFloat;                                                // kFloat or kBFloat16
   kernels::AttentionBackend attention_backend = kernels::AttentionBackend::kFlash;  // read on a GPU
   int64_t flat_granule = 1;  // divides the size of the flat tensors, so that they can be shared out
+  bool for_training = true;  // false: there is no flat gradient, and forward_backward must not be called
+};
+
+// Of each token of a batch, on the model's device.
+struct TokenScores {
+  at::Tensor losses;   // fp32 (B, T): the cross-entropy in nats, 0 where the target is negative
+  at::Tensor correct;  // bool (B, T): the target's logit, in the compute dtype, is strictly larger than every
+                       // other; false where the target is negative or a logit is NaN
 };
 
 // Told during backward that the flat gradient will not change any more from element `offset` to its end.
@@ -64,6 +74,10 @@ class GPT {
   // Cross-entropy of each token, fp32 (B, T) on the model's device, 0 where the target is negative. Changes
   // no gradient.
   at::Tensor token_losses(const at::Tensor& tokens, const at::Tensor& targets);
+
+  // The same losses, bit for bit, and which targets the model would have chosen. A tie counts as wrong, so a
+  // model whose logits are all equal is right nowhere.
+  TokenScores token_scores(const at::Tensor& tokens, const at::Tensor& targets);
 
   // Logits, fp32 (B, T, V) on the model's device.
   at::Tensor logits(const at::Tensor& tokens);

@@ -6,6 +6,10 @@
 #include "model/work.h"
 
 #include <algorithm>
+#include <limits>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/amax.h>
 
 namespace ssgpt::model {
 namespace {
@@ -19,6 +23,15 @@ void for_chunks(const at::Tensor& x, const at::Tensor& weight, const at::Tensor&
     linear_forward(x.narrow(0, first, rows), weight, chunk, "logits product");
     body(first, rows, chunk);
   }
+}
+
+// Takes the target's logit out of each row and compares it with the largest of the rest: `amax` hands a NaN
+// on, and no comparison with one is true.   logits: data (R, V), contents lost.  targets: int64 (R).
+at::Tensor is_strict_maximum(const at::Tensor& logits, const at::Tensor& targets) {
+  const at::Tensor index = targets.clamp(0, logits.size(1) - 1).unsqueeze(1);
+  const at::Tensor chosen = logits.gather(1, index).squeeze(1);
+  logits.scatter_(1, index, -std::numeric_limits<double>::infinity());
+  return (chosen > at::amax(logits, 1)) & (targets >= 0);
 }
 
 }  // namespace
@@ -62,6 +75,16 @@ void head_forward(const at::Tensor& x, const at::Tensor& targets, const at::Tens
     const core::ProfileScope scope("cross-entropy", traffic(chunk));
     kernels::cross_entropy_forward(chunk, targets.narrow(0, first, rows), vocab_size,
                                    losses.narrow(0, first, rows));
+  });
+}
+
+void head_scores(const at::Tensor& x, const at::Tensor& targets, const at::Tensor& weight, int64_t vocab_size,
+                 const at::Tensor& losses, const at::Tensor& correct, const at::Tensor& logits) {
+  for_chunks(x, weight, logits, [&](int64_t first, int64_t rows, const at::Tensor& chunk) {
+    const core::ProfileScope scope("cross-entropy", traffic(chunk, chunk));
+    const at::Tensor chunk_targets = targets.narrow(0, first, rows);
+    kernels::cross_entropy_forward(chunk, chunk_targets, vocab_size, losses.narrow(0, first, rows));
+    correct.narrow(0, first, rows).copy_(is_strict_maximum(chunk.narrow(1, 0, vocab_size), chunk_targets));
   });
 }
 

@@ -32,4 +32,9 @@ void head_forward_backward(const at::Tensor& x, const at::Tensor& targets, const
 void head_forward(const at::Tensor& x, const at::Tensor& targets, const at::Tensor& weight,
                   int64_t vocab_size, const at::Tensor& losses, const at::Tensor& logits);
 
+// The losses, and whether the logit of the target is strictly larger than every other; false where the target
+// is negative or a logit is NaN.   correct: bool (M), =.  Allocates a few elements a row.
+void head_scores(const at::Tensor& x, const at::Tensor& targets, const at::Tensor& weight, int64_t vocab_size,
+                 const at::Tensor& losses, const at::Tensor& correct, const at::Tensor& logits);
+
 }  // namespace ssgpt::model

@@ -66,7 +66,7 @@ void fill_initial(float* values, const Parameter& parameter, uint64_t seed) {
 }
 
 ParameterStore::ParameterStore(const std::vector<ParameterSpec>& specs, at::Device device,
-                               at::ScalarType compute_dtype, int64_t flat_granule) {
+                               at::ScalarType compute_dtype, int64_t flat_granule, bool with_gradient) {
   SSGPT_CHECK(compute_dtype == at::kFloat || compute_dtype == at::kBFloat16, "compute dtype {}",
               c10::toString(compute_dtype));
   Layout layout = lay_out(specs);
@@ -78,7 +78,7 @@ ParameterStore::ParameterStore(const std::vector<ParameterSpec>& specs, at::Devi
   }
   const at::TensorOptions options = at::TensorOptions().device(device);
   master_ = at::zeros({size}, options.dtype(at::kFloat));
-  grad_ = at::zeros({size}, options.dtype(at::kFloat));
+  if (with_gradient) grad_ = at::zeros({size}, options.dtype(at::kFloat));
   compute_ = compute_dtype == at::kFloat ? master_ : at::zeros({size}, options.dtype(compute_dtype));
 }
 

@@ -55,9 +55,10 @@ void fill_initial(float* values, const Parameter& parameter, uint64_t seed);
 class ParameterStore {
  public:
   // Lays the parameters out in the given order and allocates zeros. compute_dtype: kFloat or kBFloat16. The
-  // flat size is rounded up to a multiple of flat_granule.
+  // flat size is rounded up to a multiple of flat_granule. Without a gradient, flat_grad() is undefined, and
+  // grad() and zero_grad() must not be called.
   ParameterStore(const std::vector<ParameterSpec>& specs, at::Device device, at::ScalarType compute_dtype,
-                 int64_t flat_granule = 1);
+                 int64_t flat_granule = 1, bool with_gradient = true);
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
   const Parameter& find(std::string_view name) const;  // throws core::InternalError where there is none

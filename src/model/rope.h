@@ -4,6 +4,7 @@
 #include "config/attention_kind.h"
 
 #include <cstdint>
+#include <optional>
 
 #include <ATen/core/Tensor.h>
 
@@ -16,8 +17,26 @@ struct RopeTables {
   at::Tensor sin;  // fp32 (T, H/2)
 };
 
-// Angles, sines and cosines in fp64, rounded once.
-RopeTables make_rope_tables(int64_t time, int64_t head_dim, double theta, at::Device device);
+// YaRN (Peng et al., arXiv 2309.00071, section 3), as Hugging Face's rope_type "yarn" computes it: pairs that
+// turn less than once in a window of training are slowed down by `factor`, those that turn more than 32 times
+// are left alone, and those between go from one to the other along a ramp over their index. The scores are
+// multiplied by (0.1 log factor + 1)^2.
+struct Yarn {
+  double factor = 1.0;         // windows of this many times the trained length; at least 1
+  int64_t trained_length = 0;  // positions of a window of training
+};
+
+// How the tables of an evaluation differ from those of training.
+struct RopeChange {
+  std::optional<Yarn> yarn;
+  double score_factor = 1.0;  // > 0, multiplies q k^T of every query and head
+};
+
+// Angles, sines and cosines in fp64, rounded once. Both tables are multiplied by the square root of what the
+// scores are to be multiplied by, which reaches q and k alike.
+//   theta: above 0; above 1 with YaRN, whose ramp is over logarithms to this base.
+RopeTables make_rope_tables(int64_t time, int64_t head_dim, double theta, at::Device device,
+                            const RopeChange& change = {});
 
 // L[n] of the kind's row scale for n = 1..count, where a learned p_n starts; fp32 (count), computed in fp64.
 // Undefined where the kind has no row scale.

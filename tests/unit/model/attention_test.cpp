@@ -153,5 +153,58 @@ TEST(RopeTables, HoldTheAnglesOfLlama) {
   }
 }
 
+TEST(RopeTables, AreMultipliedByTheRootOfTheFactorOfTheScores) {
+  const RopeTables plain = make_rope_tables(300, 8, 10000.0, at::kCPU);
+  const RopeTables same = make_rope_tables(300, 8, 10000.0, at::kCPU, {.yarn = {}, .score_factor = 1.0});
+  EXPECT_TRUE(same.cos.equal(plain.cos) && same.sin.equal(plain.sin));
+  const RopeTables scaled = make_rope_tables(300, 8, 10000.0, at::kCPU, {.yarn = {}, .score_factor = 2.25});
+  // Both are one rounding of the same fp64 number times 1 or 1.5.
+  EXPECT_LT((scaled.cos - 1.5 * plain.cos.to(at::kDouble)).abs().max().item<double>(), 2e-7);
+  EXPECT_LT((scaled.sin - 1.5 * plain.sin.to(at::kDouble)).abs().max().item<double>(), 2e-7);
+}
+
+// Frequencies by numpy in float64 from the formulas of arXiv 2309.00071, with the rounding of the ramp's ends
+// that transformers has.
+TEST(RopeTables, SlowDownAsYarnDoes) {
+  struct Case {
+    double theta;
+    Yarn yarn;
+    double magnitude;  // 0.1 log factor + 1
+    std::vector<double> frequencies;
+  };
+  const std::vector<Case> cases = {
+      // A ramp from pair 1 to pair 5.
+      {10000.0,
+       {.factor = 8.0, .trained_length = 1024},
+       1.2079441541679836,
+       {1.0, 0.31622776601683794, 0.07812500000000001, 0.017787811838447132, 0.0034375, 0.0003952847075210474,
+        0.000125, 3.952847075210474e-05}},
+      {500000.0,
+       {.factor = 4.0, .trained_length = 64},
+       1.138629436111989,
+       {1.0, 0.009401507732715983, 0.00035355339059327376, 1.329573974236247e-05}},
+      // Windows so short that the ramp has no length.
+      {10000.0, {.factor = 2.0, .trained_length = 4}, 1.0693147180559945, {1.0, 0.05, 0.005, 0.0005}},
+  };
+  for (const Case& c : cases) {
+    const auto pairs = static_cast<int64_t>(c.frequencies.size());
+    const RopeTables rope =
+        make_rope_tables(5000, 2 * pairs, c.theta, at::kCPU, {.yarn = c.yarn, .score_factor = 1.5});
+    for (const int64_t t : {0, 1, 1023, 4999}) {
+      for (int64_t i = 0; i < pairs; ++i) {
+        const double angle = static_cast<double>(t) * c.frequencies[static_cast<size_t>(i)];
+        const double magnitude = c.magnitude * std::sqrt(1.5);
+        // One rounding to fp32 of a number below 2.
+        EXPECT_NEAR(rope.cos[t][i].item<double>(), magnitude * std::cos(angle), 2e-7) << t << " " << i;
+        EXPECT_NEAR(rope.sin[t][i].item<double>(), magnitude * std::sin(angle), 2e-7) << t << " " << i;
+      }
+    }
+  }
+  const RopeTables unchanged = make_rope_tables(
+      300, 8, 10000.0, at::kCPU, {.yarn = Yarn{.factor = 1.0, .trained_length = 64}, .score_factor = 1.0});
+  const RopeTables plain = make_rope_tables(300, 8, 10000.0, at::kCPU);
+  EXPECT_LT((unchanged.cos - plain.cos).abs().max().item<double>(), 1e-6);
+}
+
 }  // namespace
 }  // namespace ssgpt::model

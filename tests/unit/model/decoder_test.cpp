@@ -72,6 +72,20 @@ TEST_P(Decoding, LogitsAreThoseOfTheFullForwardHoweverThePromptIsCut) {
   }
 }
 
+TEST_P(Decoding, TurnsByTheSameAnglesWherePositionsAreChanged) {
+  GPTSpec changed = spec();
+  changed.rope_change = {.yarn = Yarn{.factor = 4.0, .trained_length = 5}, .score_factor = 1.5};
+  GPT gpt(changed, {});
+  randomize(gpt.parameters(), 5);
+  const at::Tensor tokens = random_batch(1, 11, 7, 6).tokens;
+  const at::Tensor expected = gpt.logits(tokens);
+  Decoder decoder(gpt, 1, 11);
+  EXPECT_LT(relative_error(decode(decoder, tokens, {3}), expected.narrow(1, 2, 9)), kFp32Tolerance);
+  GPT plain(spec(), {});
+  randomize(plain.parameters(), 5);
+  EXPECT_GT(relative_error(plain.logits(tokens), expected), 1e-2) << "the change makes no difference";
+}
+
 TEST_P(Decoding, SequencesOfABatchPartAfterTheirPrompt) {
   GPT gpt(spec(), {});
   randomize(gpt.parameters(), 5);

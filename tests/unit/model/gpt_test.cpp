@@ -216,6 +216,23 @@ TEST(Gpt, RowScaleOfOneIsSoftmaxBitForBit) {
   }
 }
 
+TEST(Gpt, WithoutAGradientComputesTheSame) {
+  const Batch batch = random_batch(3, 11, 37, 14, /*with_negative_targets=*/true);
+  for (const Kind kind : {Kind::kSoftmax, Kind::kLearnedPn}) {
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      GPT training(small_spec(kind), {.device = at::kCPU, .dtype = dtype});
+      GPT reading(small_spec(kind), {.device = at::kCPU, .dtype = dtype, .for_training = false});
+      randomize(training.parameters(), 15);
+      randomize(reading.parameters(), 15);
+      training.forward_backward(batch.tokens, batch.targets, zero_loss());
+      EXPECT_FALSE(reading.parameters().flat_grad().defined());
+      EXPECT_TRUE(reading.token_losses(batch.tokens, batch.targets)
+                      .equal(training.token_losses(batch.tokens, batch.targets)));
+      EXPECT_THROW(reading.forward_backward(batch.tokens, batch.targets, zero_loss()), core::InternalError);
+    }
+  }
+}
+
 TEST(Gpt, MeanScalesAreThoseOfEachLayer) {
   GPT gpt(small_spec(Kind::kSsmax), {});
   gpt.parameters().initialize(1);

@@ -96,8 +96,8 @@ TEST(GpuMemory, IsTheBuffersAndWhatAttentionAllocatesOfItself) {
       const int64_t hidden = config.model.hidden_size;
       const int64_t data = attention.dtype == at::kFloat ? 4 : 2;
 
-      int64_t expected = bytes_of(
-          allocate_buffers({kBatch, kTime, layers}, config.model, kTime, at::kMeta, attention.dtype));
+      int64_t expected = bytes_of(allocate_buffers({kBatch, kTime, /*with_backward=*/true}, config.model,
+                                                   kTime, at::kMeta, attention.dtype));
       expected += layers * (kRows * hidden * data + attention.logsumexp * 4);  // kept by each layer
       expected += 3 * kRows * hidden * data;                                   // gradients of q, k and v
       expected += attention.workspace * 4;

@@ -183,8 +183,8 @@ TEST(Accounting, MemoryEstimateIsWhatIsAllocated) {
     config.model = small_spec(Kind::kSsmaxBias).config;
     config.data.sequence_length = 128;
     config.train.micro_batch_size = 3;
-    const Buffers buffers =
-        allocate_buffers({3, 128, 2}, config.model, /*sequence_length=*/128, at::kCPU, dtype);
+    const Buffers buffers = allocate_buffers({3, 128, /*with_backward=*/true}, config.model,
+                                             /*sequence_length=*/128, at::kCPU, dtype);
     int64_t total = norm_bytes(buffers.final_norm);
     for (const BlockActivations& block : buffers.blocks) {
       total += norm_bytes(block.attention_norm) + norm_bytes(block.mlp_norm);

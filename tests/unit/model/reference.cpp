@@ -100,6 +100,7 @@ at::Tensor Reference::attention(const at::Tensor& x, const std::string& prefix,
   const at::Tensor q = rotate(project("q_proj.weight"));
   const at::Tensor k = rotate(project("k_proj.weight"));
   at::Tensor scores = at::matmul(q, k.transpose(2, 3)) / std::sqrt(static_cast<double>(head_dim));
+  scores = scores * spec_.rope_change.score_factor;
   scores = scores * row_scale(prefix, visible.sum(at::IntArrayRef{2})).unsqueeze(3);
   scores = scores.masked_fill(visible.logical_not().unsqueeze(1), -std::numeric_limits<double>::infinity());
   const at::Tensor mixed = at::matmul(at::softmax(scores, 3), project("v_proj.weight"));

@@ -15,7 +15,8 @@ namespace ssgpt::model {
 
 class Reference {
  public:
-  // Copies the parameters of `store` as leaves of this dtype.
+  // Copies the parameters of `store` as leaves of this dtype. Of spec.rope_change it knows the factor of the
+  // scores alone.
   Reference(const GPTSpec& spec, const ParameterStore& store, at::ScalarType dtype);
 
   // (B, T, V)
