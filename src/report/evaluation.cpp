@@ -39,11 +39,15 @@ void judge(EvaluationKind kind, EvaluatedCondition& condition) {
 }
 
 std::string condition_title(const EvaluatedCondition& condition) {
-  if (condition.rope_theta) return fmt::format("RoPE theta {}", *condition.rope_theta);
+  const std::optional<double> yarn = condition.models.front().changes.yarn_factor;
+  const std::string stretched = yarn ? fmt::format(", YaRN factor {}", *yarn) : "";
+  if (condition.rope_theta) return fmt::format("RoPE theta {}{}", *condition.rope_theta, stretched);
   const double theta = condition.models.front().rope_theta;
   const bool same = std::all_of(condition.models.begin(), condition.models.end(),
                                 [&](const EvaluatedModel& model) { return model.rope_theta == theta; });
-  return same ? fmt::format("RoPE theta as trained ({})", theta) : "RoPE theta as each was trained";
+  const std::string trained =
+      same ? fmt::format("RoPE theta as trained ({})", theta) : "RoPE theta as each was trained";
+  return trained + stretched;
 }
 
 std::string to_csv(const Evaluation& evaluation) {

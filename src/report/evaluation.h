@@ -78,7 +78,7 @@ struct Evaluation {
 // Fills in `figures`: the loss, of a retrieval the accuracy before it. Checks what judge_curves() checks.
 void judge(EvaluationKind kind, EvaluatedCondition& condition);
 
-// "RoPE theta as trained (10000)", "RoPE theta 500000".
+// "RoPE theta as trained (10000)", "RoPE theta 500000, YaRN factor 4".
 std::string condition_title(const EvaluatedCondition& condition);
 
 // Tables for people: for each condition and figure the means by variant, the differences to the baseline and

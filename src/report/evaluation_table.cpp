@@ -135,21 +135,33 @@ std::string verdicts_text(const Evaluation& evaluation, const CurveCandidate& ca
 // The finding of one candidate in a sentence.
 std::string summary(const Evaluation& evaluation, const JudgedFigure& figure,
                     const CurveCandidate& candidate) {
-  const std::string name = fmt::format("{} minus {}", candidate.variant, figure.baseline);
   const Estimate& first = candidate.points.front().estimate;
-  if (is_tested(candidate)) {
-    const std::string seeds =
-        candidate.paired ? fmt::format("{} seeds, paired", first.seeds + first.missing)
-                         : fmt::format("{} and {} runs, unpaired", first.candidate_runs, first.baseline_runs);
-    return fmt::format("{}, {}: {} ({}).", name, key(figure.figure), verdicts_text(evaluation, candidate),
-                       seeds);
+  const std::string sides =
+      candidate.paired ? fmt::format("{} {}, paired", first.seeds + first.missing,
+                                     first.seeds + first.missing == 1 ? "seed" : "seeds")
+                       : fmt::format("{} and {} runs, unpaired", first.candidate_runs, first.baseline_runs);
+  return fmt::format("{} minus {}, {}: {} ({}).", candidate.variant, figure.baseline, key(figure.figure),
+                     verdicts_text(evaluation, candidate), sides);
+}
+
+// What the columns mean, under the tables of a figure.
+std::string footnotes(const Evaluation& evaluation, const JudgedFigure& figure) {
+  std::string text;
+  const auto& candidates = figure.candidates;
+  const auto tested = std::find_if(candidates.begin(), candidates.end(), is_tested);
+  if (tested != candidates.end()) {
+    text += fmt::format(
+        "  p, Holm: corrected for all {} tested differences of this table; the verdict follows it.\n",
+        family_of(*tested));
   }
-  return fmt::format(
-      "{}, {}: no verdict, which needs {} seeds or more on each side. \"Error of the trials\" is how far "
-      "other {} "
-      "would move the difference of these models (one standard error); other seeds move it further.",
-      name, key(figure.figure), kFewestSeeds,
-      evaluation.kind == EvaluationKind::kPosition ? "windows of text" : "trials");
+  if (!std::all_of(candidates.begin(), candidates.end(), is_tested)) {
+    text += fmt::format(
+        "  A verdict needs {} seeds or more on each side. Error of the trials: one standard error, how far "
+        "other "
+        "{}\n  would move the difference of these very models; other seeds move it further.\n",
+        kFewestSeeds, evaluation.kind == EvaluationKind::kPosition ? "windows" : "trials");
+  }
+  return text;
 }
 
 // Means of the variants; behind them, where there is one candidate, its difference.
@@ -201,42 +213,39 @@ std::string figure_text(const Evaluation& evaluation, const EvaluatedCondition& 
                   accuracy ? "share of the answer's tokens" : "nats a token", seeds_line(figure),
                   means_table(evaluation, condition, figure));
   for (const CurveCandidate& candidate : figure.candidates) {
-    text += fmt::format("  {}\n", summary(evaluation, figure, candidate));
-    if (figure.candidates.size() > 1) text += candidate_table(evaluation, candidate);
+    const bool joined = figure.candidates.size() == 1;
+    text += fmt::format("{}  {}\n", joined ? "" : "\n", summary(evaluation, figure, candidate));
+    if (!joined) text += candidate_table(evaluation, candidate);
   }
-  const auto& candidates = figure.candidates;
-  if (const auto tested = std::find_if(candidates.begin(), candidates.end(), is_tested);
-      tested != candidates.end())
-    text += fmt::format(
-        "  p, Holm: corrected for all {} tested differences of this table; the verdict follows it.\n",
-        family_of(*tested));
-  return text;
+  return text + footnotes(evaluation, figure);
 }
 
 std::string heading(const Evaluation& evaluation) {
   std::vector<std::string> variants;
   for (const VariantCurve& variant : evaluation.conditions[0].figures[0].variants)
     variants.push_back(variant.variant);
-  const std::string names = fmt::format("{}", fmt::join(variants, ", "));
+  const std::string names = fmt::format("{}", fmt::join(variants, "; "));
   if (evaluation.kind == EvaluationKind::kRetrieval) {
     return fmt::format(
-        "Retrieval, task {}: {}\n{}\n{} trials of each length (seed {}), the same for every model. The "
-        "context of a "
-        "row is its length; sequences do not overlap. Trained on windows of {} tokens.\n",
-        evaluation.task, names, evaluation.task_description, evaluation.trials, evaluation.seed,
+        "Retrieval, task {} ({}): {}\n"
+        "{} trials of each length (seed {}), the same for every model; none overlaps another (overlap 0).\n"
+        "The context of a row is its length. Trained on windows of {} tokens.\n",
+        evaluation.task, evaluation.task_description, names, evaluation.trials, evaluation.seed,
         evaluation.trained_length);
   }
-  const int64_t length = evaluation.points.back().last + 1;
   return fmt::format(
-      "Loss by position: {}\n{} windows of {} tokens{}, which do not overlap (overlap 0), of {}. The token "
-      "at position "
-      "t is predicted from the t + 1 tokens before it: its context. Trained on windows of {} tokens.\n",
-      names, evaluation.trials, length, evaluation.documents ? ", each the beginning of a document" : "",
-      fmt::join(evaluation.data, ", "), evaluation.trained_length);
+      "Loss by position: {}\n"
+      "{} windows of {} tokens{}, which do not overlap (overlap 0), of {}.\n"
+      "The token at position t is predicted from the t + 1 tokens before it, its context. Trained on windows "
+      "of "
+      "{} tokens.\n",
+      names, evaluation.trials, evaluation.points.back().last + 1,
+      evaluation.documents ? ", each the beginning of a document" : "", fmt::join(evaluation.data, ", "),
+      evaluation.trained_length);
 }
 
-// Changes that no table's title or variant says, and the lines that p_n was continued by.
-std::string changes_text(const Evaluation& evaluation) {
+// The lines that a learned p_n was continued by.
+std::string fits_text(const Evaluation& evaluation) {
   std::string text;
   const ModelChanges& common = evaluation.conditions[0].models[0].changes;
   if (common.yarn_factor)
@@ -256,7 +265,7 @@ std::string changes_text(const Evaluation& evaluation) {
 }  // namespace
 
 std::string to_table(const Evaluation& evaluation) {
-  std::string text = heading(evaluation) + changes_text(evaluation);
+  std::string text = heading(evaluation) + fits_text(evaluation);
   for (const EvaluatedCondition& condition : evaluation.conditions) {
     for (const JudgedFigure& figure : condition.figures)
       text.append("\n").append(figure_text(evaluation, condition, figure));
