@@ -140,8 +140,7 @@ class Writer {
 GenerateReport generate_text(const GenerateOptions& options, const OnText& on_text) {
   const std::optional<std::filesystem::path> tokenizer_path =
       checkpoint::read_summary(options.checkpoint).tokenizer;
-  const LoadedModel loaded =
-      load_model(options.checkpoint, /*sequence_length=*/std::nullopt, options.placement);
+  const LoadedModel loaded = load_model(options.checkpoint, {.placement = options.placement});
   const model::GPTSpec& spec = loaded.model->spec();
   std::optional<Tokenizer> tokenizer;
   if (tokenizer_path) tokenizer.emplace(*tokenizer_path);

@@ -1,20 +1,65 @@
 #include "evaluation/load_model.h"
 
 #include "checkpoint/checkpoint.h"
+#include "core/check.h"
 #include "core/error.h"
 #include "start/choose_device.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <ATen/ops/from_blob.h>
 
 namespace ssgpt::evaluation {
 namespace {
 
-// Leaves the first `length` entries of p_n, which are all that windows of that length read.
-void shorten_learned_position(checkpoint::FlatState& flat, int64_t length) {
-  for (model::Parameter& parameter : flat.layout) {
-    if (parameter.spec.name == "model.ssmax_position") {
+constexpr std::string_view kPosition = "model.ssmax_position";
+
+// The layout with the first `length` entries of p_n, where it has one.
+std::vector<model::Parameter> with_positions(std::vector<model::Parameter> layout, int64_t length) {
+  for (model::Parameter& parameter : layout) {
+    if (parameter.spec.name == kPosition) {
       parameter.spec.shape = {length};
       parameter.numel = length;
     }
   }
+  return layout;
+}
+
+std::span<const float> position_of(const checkpoint::FlatState& flat) {
+  const auto found = std::find_if(flat.layout.begin(), flat.layout.end(),
+                                  [](const auto& parameter) { return parameter.spec.name == kPosition; });
+  SSGPT_CHECK(found != flat.layout.end(), "there is no {}", kPosition);
+  return {flat.master.const_data_ptr<float>() + found->offset, static_cast<size_t>(found->numel)};
+}
+
+void check(const Overrides& overrides) {
+  const auto above_zero = [](const std::optional<double>& value, std::string_view name) {
+    if (value && (!std::isfinite(*value) || *value <= 0.0)) {
+      throw core::UsageError("{} must be a finite number above 0, not {}.", name, *value);
+    }
+  };
+  above_zero(overrides.rope_theta, "RoPE's theta");
+  above_zero(overrides.row_scale, "A row scale");
+  if (overrides.yarn_factor && (!std::isfinite(*overrides.yarn_factor) || *overrides.yarn_factor < 1.0)) {
+    throw core::UsageError("YaRN's factor must be a finite number, at least 1, not {}.",
+                           *overrides.yarn_factor);
+  }
+}
+
+// What the overrides make of the function that the model computes, but for the attention's kind.
+void change_positions(const Overrides& overrides, model::GPTSpec& spec) {
+  if (overrides.rope_theta) spec.config.rope_theta = *overrides.rope_theta;
+  spec.rope_change.score_factor = overrides.row_scale.value_or(1.0);
+  if (!overrides.yarn_factor) return;
+  if (spec.config.rope_theta <= 1.0) {
+    throw core::UsageError("YaRN needs a theta above 1, not {}.", spec.config.rope_theta);
+  }
+  spec.rope_change.yarn =
+      model::Yarn{.factor = *overrides.yarn_factor, .trained_length = spec.sequence_length};
 }
 
 model::Execution execution_of(const model::GPTSpec& spec, const Placement& placement) {
@@ -27,31 +72,94 @@ model::Execution execution_of(const model::GPTSpec& spec, const Placement& place
   start::resolve_by_rules(config);
   config::AttentionBackend& backend = config.train.attention_backend;
   if (backend == config::AttentionBackend::kAuto) backend = config::AttentionBackend::kFlash;  // unmeasured
-  return start::execution_of(config.train);
+  model::Execution execution = start::execution_of(config.train);
+  execution.for_training = false;
+  return execution;
+}
+
+// Entries [trained, length) of p_n in fp32.
+void fill_from_fit(const PnFit& fit, int64_t length, const model::ParameterStore& parameters) {
+  std::vector<float> values;
+  for (int64_t n = fit.entries + 1; n <= length; ++n) {
+    values.push_back(static_cast<float>(fit.a1 * std::log(static_cast<double>(n)) + fit.a2));
+  }
+  const auto count = static_cast<int64_t>(values.size());
+  parameters.master(kPosition)
+      .narrow(0, fit.entries, count)
+      .copy_(at::from_blob(values.data(), {count}, at::kFloat));
 }
 
 }  // namespace
 
-LoadedModel load_model(const std::filesystem::path& checkpoint, std::optional<int64_t> sequence_length,
-                       const Placement& placement) {
-  checkpoint::Snapshot snapshot = checkpoint::read(checkpoint, /*with_optimizer=*/false);
-  model::GPTSpec spec = snapshot.spec;
-  const bool learned = config::has_learned_position(spec.config.attention.kind);
-  if (sequence_length && learned) {
-    if (*sequence_length > spec.sequence_length) {
-      throw core::UsageError("{} has a learned p_n of {} entries: its windows hold up to {} tokens, not {}.",
-                             checkpoint.string(), spec.sequence_length, spec.sequence_length,
-                             *sequence_length);
-    }
-    shorten_learned_position(snapshot.flat, *sequence_length);
+PnFit fit_position(std::span<const float> position) {
+  SSGPT_CHECK(position.size() >= 2, "a line through {} entries of p_n", position.size());
+  const auto count = static_cast<double>(position.size());
+  const auto log_of = [](size_t i) {
+    return std::log(static_cast<double>(i + 1));
+  };
+  double mean_log = 0.0;
+  double mean = 0.0;
+  for (size_t i = 0; i < position.size(); ++i) {
+    mean_log += log_of(i) / count;
+    mean += static_cast<double>(position[i]) / count;
   }
-  spec.sequence_length = sequence_length.value_or(spec.sequence_length);
-  LoadedModel loaded{.model = std::make_unique<model::GPT>(spec, execution_of(spec, placement)),
-                     .trainer = snapshot.trainer};
+  double products = 0.0;
+  double squares = 0.0;
+  for (size_t i = 0; i < position.size(); ++i) {
+    const double distance = log_of(i) - mean_log;
+    products += distance * (static_cast<double>(position[i]) - mean);
+    squares += distance * distance;
+  }
+  PnFit fit{.a1 = products / squares, .a2 = 0.0, .entries = static_cast<int64_t>(position.size())};
+  fit.a2 = mean - fit.a1 * mean_log;
+  double sum_of_squares = 0.0;
+  for (size_t i = 0; i < position.size(); ++i) {
+    const double residual = static_cast<double>(position[i]) - (fit.a1 * log_of(i) + fit.a2);
+    sum_of_squares += residual * residual;
+    fit.max_residual = std::max(fit.max_residual, std::abs(residual));
+  }
+  fit.rms_residual = std::sqrt(sum_of_squares / count);
+  return fit;
+}
+
+LoadedModel load_model(const std::filesystem::path& checkpoint, const LoadOptions& options) {
+  const Overrides& overrides = options.overrides;
+  check(overrides);
+  checkpoint::Snapshot snapshot = checkpoint::read(checkpoint, /*with_optimizer=*/false);
+  if (overrides.attention && *overrides.attention != snapshot.spec.config.attention.kind) {
+    config::AttentionConfig attention = snapshot.spec.config.attention;
+    attention.kind = *overrides.attention;
+    snapshot = checkpoint::with_attention(snapshot, attention);
+  }
+  model::GPTSpec spec = snapshot.spec;
+  change_positions(overrides, spec);
+  const int64_t trained_length = spec.sequence_length;
+  spec.sequence_length = options.sequence_length.value_or(trained_length);
+  LoadedModel loaded{.model = nullptr,
+                     .trainer = snapshot.trainer,
+                     .trained_length = trained_length,
+                     .rope_theta = spec.config.rope_theta,
+                     .pn_fit = {}};
+  if (config::has_learned_position(spec.config.attention.kind) && spec.sequence_length > trained_length) {
+    if (!overrides.extend_pn || trained_length < 2) {
+      throw core::UsageError(
+          "{} has a learned p_n of {} entries: its windows hold up to {} tokens, not {}. With --extend-pn "
+          "fit "
+          "the entries beyond come from a1 log n + a2, fitted to two entries or more.",
+          checkpoint.string(), trained_length, trained_length, spec.sequence_length);
+    }
+    loaded.pn_fit = fit_position(position_of(snapshot.flat));
+  }
+  loaded.model = std::make_unique<model::GPT>(spec, execution_of(spec, options.placement));
   model::ParameterStore& parameters = loaded.model->parameters();
-  const checkpoint::FlatState target{
-      .layout = parameters.parameters(), .master = parameters.flat_master(), .exp_avg = {}, .exp_avg_sq = {}};
+  const int64_t shared_positions = std::min(trained_length, spec.sequence_length);
+  snapshot.flat.layout = with_positions(std::move(snapshot.flat.layout), shared_positions);
+  const checkpoint::FlatState target{.layout = with_positions(parameters.parameters(), shared_positions),
+                                     .master = parameters.flat_master(),
+                                     .exp_avg = {},
+                                     .exp_avg_sq = {}};
   checkpoint::load_into(snapshot.flat, target);
+  if (loaded.pn_fit) fill_from_fit(*loaded.pn_fit, spec.sequence_length, parameters);
   parameters.refresh_compute();
   return loaded;
 }

@@ -8,7 +8,9 @@
 namespace ssgpt::evaluation {
 
 LossReport evaluate_loss(const LossOptions& options) {
-  const LoadedModel loaded = load_model(options.checkpoint, options.sequence_length, options.placement);
+  const LoadedModel loaded = load_model(options.checkpoint, {.sequence_length = options.sequence_length,
+                                                             .overrides = options.overrides,
+                                                             .placement = options.placement});
   const data::TokenSource source(core::expand_globs(options.data));
   const model::GPTSpec& spec = loaded.model->spec();
   const int64_t available = source.num_windows(spec.sequence_length);

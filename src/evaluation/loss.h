@@ -17,7 +17,8 @@ struct LossOptions {
   std::filesystem::path checkpoint;        // ours, or a Llama model directory of Hugging Face
   std::vector<std::string> data;           // globs of token shards
   std::optional<int64_t> sequence_length;  // of a window; the checkpoint's own where it is left out
-  std::optional<int64_t> max_windows;      // all windows where it is left out
+  Overrides overrides = {};
+  std::optional<int64_t> max_windows;  // all windows where it is left out
   int64_t batch_size = 8;
   Placement placement = {.device = config::Device::kAuto, .bfloat16 = false};
 };
@@ -31,8 +32,8 @@ struct LossReport {
 };
 
 // Mean cross-entropy over consecutive windows of sequence_length + 1 tokens, each starting at the last token
-// of the one before. Throws core::InputError for a checkpoint or shard that does not load, core::UsageError
-// for a window that the model cannot hold (learned p_n has no entry beyond its training length).
+// of the one before. Throws core::InputError for a checkpoint or shard that does not load, and
+// core::UsageError as load_model does.
 LossReport evaluate_loss(const LossOptions& options);
 
 }  // namespace ssgpt::evaluation

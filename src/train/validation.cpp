@@ -3,7 +3,7 @@
 #include "core/check.h"
 #include "core/error.h"
 #include "data/sampler.h"
-#include "train/batch.h"
+#include "train/windows.h"
 
 #include <algorithm>
 #include <cmath>
@@ -48,22 +48,19 @@ WindowLoss mean_window_loss(model::GPT& model, const data::TokenSource& source, 
     throw core::InputError("{} windows of {} tokens were asked for, and the data hold {}: {} tokens in all.",
                            num_windows, length, available, source.num_tokens());
   }
-  std::vector<int32_t> tokens;
-  TensorBatch batch;
+  WindowReader reader(source, length, model.spec().config.vocab_size);
+  std::vector<int64_t> first_tokens;
   // The loss of each window, from whichever rank; adding the zeros of the others rounds nothing.
   const at::Tensor sums =
       at::zeros({num_windows}, at::TensorOptions(model.execution().device).dtype(at::kDouble));
   for (int64_t first = communicator.rank() * batch_size; first < num_windows;
        first += communicator.world_size() * batch_size) {
     const int64_t rows = std::min(batch_size, num_windows - first);
-    tokens.resize(static_cast<size_t>(rows * (length + 1)));
+    first_tokens.clear();
     for (int64_t row = 0; row < rows; ++row) {
-      const auto offset = static_cast<size_t>(row * (length + 1));
-      source.read(data::sampled_window(first + row, num_windows, available) * length,
-                  std::span(tokens).subspan(offset, static_cast<size_t>(length + 1)),
-                  model.spec().config.vocab_size);
+      first_tokens.push_back(data::sampled_window(first + row, num_windows, available) * length);
     }
-    fill_batch(tokens, rows, length + 1, batch);
+    const TensorBatch& batch = reader.read(first_tokens);
     const at::Tensor losses = model.token_losses(batch.inputs, batch.targets).cpu();
     const at::Tensor batch_sums = at::empty({rows}, at::kDouble);
     for (int64_t row = 0; row < rows; ++row) {

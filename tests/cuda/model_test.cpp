@@ -112,6 +112,53 @@ TEST_P(ModelOnGpu, MatchesTheSpecification) {
   compare(random_batch(2, 1, 7, 4));  // a single token
 }
 
+TEST_P(ModelOnGpu, TokenScoresAreThoseOfTheLogits) {
+  Execution reading = execution();
+  reading.for_training = false;
+  GPT gpt(spec_of(kind(), documents()), reading);
+  fill(gpt);
+  const Batch batch = random_batch(40, 11, 7, 1, /*with_negative_targets=*/true);
+  const at::Tensor logits = host(gpt.logits(batch.tokens)).contiguous();
+  const int64_t vocab_size = logits.size(2);
+  const at::Tensor choices = logits.argmax(2);
+  int64_t* targets = batch.targets.mutable_data_ptr<int64_t>();
+  for (int64_t i = 0; i < batch.targets.numel(); i += 2) {
+    if (targets[i] >= 0) targets[i] = choices.const_data_ptr<int64_t>()[i];
+  }
+  const TokenScores scores = gpt.token_scores(batch.tokens, batch.targets);
+  EXPECT_TRUE(host(scores.losses).equal(host(gpt.token_losses(batch.tokens, batch.targets))));
+  const at::Tensor correct = host(scores.correct);
+  int64_t right = 0;
+  for (int64_t i = 0; i < batch.targets.numel(); ++i) {
+    const float* row = logits.const_data_ptr<float>() + i * vocab_size;
+    bool expected = targets[i] >= 0;
+    for (int64_t v = 0; expected && v < vocab_size; ++v) {
+      expected = v == targets[i] || row[targets[i]] > row[v];
+    }
+    EXPECT_EQ(correct.const_data_ptr<bool>()[i], expected) << i;
+    right += expected;
+  }
+  EXPECT_GT(right, 100);
+}
+
+TEST_P(ModelOnGpu, TakesAnotherThetaAndAFactorOfTheScores) {
+  GPTSpec spec = spec_of(kind(), documents());
+  spec.config.rope_theta = 500000.0;
+  spec.rope_change.score_factor = 1.5;
+  Execution reading = execution();
+  reading.for_training = false;
+  GPT gpt(spec, reading);
+  fill(gpt);
+  EXPECT_FALSE(gpt.parameters().flat_grad().defined());
+  const ParameterStore weights = rounded(gpt);
+  const Batch batch = random_batch(3, 11, 7, 1);
+  const at::Tensor expected = Reference(spec, weights, at::kDouble).losses(batch.tokens, batch.targets);
+  const at::Tensor plain = Reference(spec, weights, reading.dtype).losses(batch.tokens, batch.targets);
+  const double least = reading.dtype == at::kFloat ? 1e-5 : 0x1p-8;  // as in compare()
+  EXPECT_LT(relative_error(host(gpt.token_losses(batch.tokens, batch.targets)), expected),
+            2.0 * relative_error(plain, expected) + least);
+}
+
 TEST_P(ModelOnGpu, AStepDoesNotWaitForTheDevice) {
   GPT gpt(spec_of(kind(), documents()), execution());
   fill(gpt);

@@ -16,10 +16,12 @@ from reference_model import ReferenceModel
 SHAPES = [(96, 32, 2, 2, 48, 16), (131, 40, 1, 5, 37, 23), (257, 96, 3, 3, 100, 64), (64, 128, 2, 1, 72, 2)]
 
 
-def our_logits(program, checkpoint, tokens):
+def our_logits(program, checkpoint, tokens, **overrides):
+    """overrides: those of evaluation::Overrides, by name."""
     np.asarray(tokens, dtype="<i4").tofile(program.directory / "tokens.raw")
     out = program.directory / "logits.raw"
     arguments = [checkpoint, program.directory / "tokens.raw", str(len(tokens)), out]
+    arguments += [f"{name}={value}" for name, value in overrides.items()]
     subprocess.run([str(BINARY.with_name("ssgpt_logits")), *map(str, arguments)], check=True)
     return np.fromfile(out, dtype="<f4").reshape(*np.shape(tokens), -1)
 
@@ -109,7 +111,7 @@ def test_learned_positions_reach_as_far_as_training_did(program):
     evaluate = ["evaluate", "loss", "--checkpoint", checkpoint, "--data", "validation.bin", "--json", "--sequence-length"]
     assert json.loads(program.run(*evaluate, 8)[0])["sequence_length"] == 8
     _, err = program.run(*evaluate, 17, code=2)
-    assert "up to 16" in err
+    assert "up to 16" in err and "--extend-pn fit" in err
 
 
 def test_a_transformers_model_is_evaluated_and_trained_on(program):

@@ -3,6 +3,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/temporary_directory.h"
+#include "parallel/ranks.h"
 #include "train/batch.h"
 
 #include <cmath>
@@ -90,6 +91,29 @@ TEST(MeanWindowLoss, EqualsThePlainFormulaOverConsecutiveWindows) {
     EXPECT_EQ(result.tokens, 5 * kLength);
     EXPECT_NEAR(result.loss, mean, 1e-5 * mean);
     EXPECT_NEAR(result.stderr_, std::sqrt(variance / 5.0), 1e-4 * mean);
+  }
+}
+
+TEST(MeanWindowLoss, IsTheSameWhereThereAreFewerWindowsThanRanks) {
+  const TemporaryDirectory directory;
+  const data::TokenSource source({write_tokens(directory.path(), some_tokens(3 * kLength + 1))});
+  const auto evaluate = [&](int64_t batch_size, parallel::Communicator& communicator) {
+    model::GPT model(small_spec(), {});
+    model.parameters().initialize(/*seed=*/3);
+    return mean_window_loss(model, source, /*num_windows=*/3, batch_size, communicator);
+  };
+  parallel::Communicator alone;
+  const WindowLoss expected = evaluate(/*batch_size=*/1, alone);
+  // One window a rank and a rank without; two on one rank, one on another, and two without.
+  for (const int64_t batch_size : {1, 2}) {
+    EXPECT_EQ(parallel::run_ranks(4,
+                                  [&](parallel::Communicator& communicator) {
+                                    const WindowLoss result = evaluate(batch_size, communicator);
+                                    EXPECT_EQ(result.loss, expected.loss) << communicator.rank();
+                                    EXPECT_EQ(result.stderr_, expected.stderr_) << communicator.rank();
+                                    EXPECT_EQ(result.tokens, expected.tokens) << communicator.rank();
+                                  }),
+              parallel::nothing_thrown(4));
   }
 }
 

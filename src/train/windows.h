@@ -1,0 +1,32 @@
+// Windows of consecutive tokens as the batches that a model takes. Which windows is the caller's business.
+#pragma once
+
+#include "data/token_source.h"
+#include "train/batch.h"
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace ssgpt::train {
+
+class WindowReader {
+ public:
+  // Of windows of `length` predicted tokens, length + 1 in all, with ids below vocab_size. The source must
+  // outlive the reader.
+  WindowReader(const data::TokenSource& source, int64_t length, int64_t vocab_size)
+      : source_(source), length_(length), vocab_size_(vocab_size) {}
+
+  // The windows that begin at these tokens, a row each: inputs and targets (first_tokens.size(), length).
+  // Overwritten by the next call. Throws core::InputError for an id beyond the vocabulary.
+  const TensorBatch& read(std::span<const int64_t> first_tokens);
+
+ private:
+  const data::TokenSource& source_;
+  const int64_t length_;
+  const int64_t vocab_size_;
+  std::vector<int32_t> tokens_;
+  TensorBatch batch_;
+};
+
+}  // namespace ssgpt::train

@@ -1,0 +1,41 @@
+// Small checkpoints and token shards for the tests.
+#pragma once
+
+#include "config/attention_kind.h"
+#include "model/parameters.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace ssgpt::evaluation {
+
+// Windows of 11 tokens, as model::small_spec has them.
+inline constexpr int64_t kTrainedLength = 11;
+inline constexpr int64_t kVocabulary = 37;
+
+// Writes model::small_spec(kind) with random weights, in which every parameter matters.
+std::filesystem::path write_checkpoint(const std::filesystem::path& directory, config::AttentionKind kind,
+                                       std::optional<int64_t> document_token_id = {});
+
+// Tokens below `vocab_size`, without a period that a test could meet.
+std::vector<uint16_t> some_tokens(int64_t count, int64_t vocab_size = kVocabulary);
+
+// One shard in nanoGPT's format: uint16 and nothing else.
+std::filesystem::path write_tokens(const std::filesystem::path& directory,
+                                   const std::vector<uint16_t>& tokens);
+
+// The message of the exception of type Error that `body` throws; "nothing was thrown" where it does not.
+template <typename Error, typename Body>
+std::string message_of(const Body& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "nothing was thrown";
+}
+
+}  // namespace ssgpt::evaluation
