@@ -47,10 +47,7 @@ std::vector<double> trial_means(const Curves& curves, size_t point) {
   return means;
 }
 
-TrialDifferences trial_differences(const Matched& matched, size_t point) {
-  std::vector<double> differences = trial_means(matched.candidate, point);
-  const std::vector<double> baseline = trial_means(matched.baseline, point);
-  for (size_t i = 0; i < differences.size(); ++i) differences[i] -= baseline[i];
+TrialDifferences describe_trials(const std::vector<double>& differences) {
   TrialDifferences result{.trials = static_cast<int64_t>(differences.size())};
   const bool finite = std::all_of(differences.begin(), differences.end(),
                                   [](double difference) { return std::isfinite(difference); });
@@ -62,10 +59,34 @@ TrialDifferences trial_differences(const Matched& matched, size_t point) {
   return result;
 }
 
-// The smallest step in which the figure moves at this point.
-double step_of(Figure figure, const Matched& matched, size_t point) {
+TrialDifferences trial_differences(const Curves& candidate, const Curves& baseline, size_t point) {
+  std::vector<double> differences = trial_means(candidate, point);
+  const std::vector<double> subtracted = trial_means(baseline, point);
+  for (size_t i = 0; i < differences.size(); ++i) differences[i] -= subtracted[i];
+  return describe_trials(differences);
+}
+
+// Sides::least_scatter of an accuracy: what the trials let the value of one seed (paired: its difference)
+// scatter, the root mean square over seeds of the standard error over trials, but no more than one trial's
+// worth.
+double least_scatter(Figure figure, const Matched& matched, size_t point) {
   const size_t trials = matched.candidate.front()->points[point].trials.size();
-  return figure == Figure::kAccuracy && trials > 0 ? 1.0 / static_cast<double>(trials) : 0.0;
+  if (figure != Figure::kAccuracy || trials < 2) return 0.0;
+  std::vector<double> squares;
+  const auto add = [&](const TrialDifferences& differences) {
+    if (std::isfinite(differences.standard_error))
+      squares.push_back(differences.standard_error * differences.standard_error);
+  };
+  if (matched.paired) {
+    for (size_t i = 0; i < matched.candidate.size(); ++i)
+      add(trial_differences({matched.candidate[i]}, {matched.baseline[i]}, point));
+  } else {
+    for (const Curves* side : {&matched.candidate, &matched.baseline}) {
+      for (const MeasuredCurve* one : *side) add(describe_trials(one->points[point].trials));
+    }
+  }
+  if (squares.empty()) return 0.0;
+  return std::min(1.0 / static_cast<double>(trials), std::sqrt(mean_of(squares)));
 }
 
 CurveCandidate describe(const Matched& matched, size_t num_points) {
@@ -73,7 +94,7 @@ CurveCandidate describe(const Matched& matched, size_t num_points) {
       .variant = matched.candidate.front()->variant, .paired = matched.paired, .points = {}};
   for (size_t point = 0; point < num_points; ++point) {
     PointDifference& difference = candidate.points.emplace_back();
-    difference.trials = trial_differences(matched, point);
+    difference.trials = trial_differences(matched.candidate, matched.baseline, point);
     for (size_t i = 0; matched.paired && i < matched.candidate.size(); ++i) {
       const MeasuredCurve& one = *matched.candidate[i];
       difference.seeds.push_back(
@@ -143,7 +164,7 @@ JudgedFigure judge_curves(Figure figure, std::span<const MeasuredCurve> curves, 
     for (size_t point = 0; point < mean.means.size(); ++point) {
       family.push_back({.candidate = values(matched.candidate, point),
                         .baseline = values(matched.baseline, point),
-                        .step = step_of(figure, matched, point)});
+                        .least_scatter = least_scatter(figure, matched, point)});
     }
   }
   const std::vector<Estimate> estimates = judge(family);

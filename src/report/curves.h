@@ -58,8 +58,9 @@ struct JudgedFigure {
 };
 
 // Judges all candidates at all points as one family, since they are read together: their p values are
-// corrected after Holm for the number of candidates times that of points. An accuracy over N trials moves in
-// steps: differences of seeds that agree by chance are no evidence of a scatter below 1 / N (Sides::step).
+// corrected after Holm for the number of candidates times that of points. An accuracy is a count, and seeds
+// that agree by chance are no evidence of a scatter of zero: below the standard error over trials of one
+// seed's difference, and below one trial's worth, no scatter is believed (Sides::least_scatter).
 //
 // `curves` have the same points and trials, `baseline` is the variant of one of them, and no variant has a
 // seed twice: all checked.

@@ -32,9 +32,8 @@ struct SeedValue {
 struct Sides {
   std::vector<SeedValue> candidate;
   std::vector<SeedValue> baseline;
-  // Above 0: the values are counts, which move in steps of this size. Seeds may then agree by chance, and a
-  // scatter below one step is taken for one step.
-  double step = 0.0;
+  // A scatter between seeds below this is taken for this: values that are counts may agree by chance.
+  double least_scatter = 0.0;
 };
 
 enum class Method {

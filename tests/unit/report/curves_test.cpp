@@ -158,22 +158,44 @@ TEST(Curves, SeedsOfOneSideAloneAreNotInTheDifferences) {
   EXPECT_EQ(judged.variants[1].seeds, (std::vector<uint64_t>{1, 2, 3, 9}));
 }
 
-// Counts of 50 trials: three seeds that are one trial better have agreed by chance, not without scatter.
+// Three seeds of which the candidate answers the first `right` of 50 trials, the baseline none.
+Estimate of_counts(size_t right) {
+  std::vector<MeasuredCurve> curves;
+  for (uint64_t seed = 1; seed <= 3; ++seed) {
+    curves.push_back(curve("base", seed, {0.0}, 50));
+    MeasuredCurve& candidate = curves.emplace_back(curve("a", seed, {static_cast<double>(right) / 50}, 50));
+    std::vector<double>& trials = candidate.points[0].trials;
+    for (size_t i = 0; i < trials.size(); ++i) trials[i] = i < right ? 1.0 : 0.0;
+  }
+  return judge_curves(Figure::kAccuracy, curves, "base").candidates.at(0).points.at(0).estimate;
+}
+
+// Three seeds that are one trial better have agreed by chance, not without scatter.
 TEST(Curves, EqualDifferencesOfCountsAreNotCertain) {
-  const auto judge_all = [](double candidate) {
-    std::vector<MeasuredCurve> curves;
-    for (uint64_t seed = 1; seed <= 3; ++seed) {
-      curves.push_back(curve("base", seed, {0.0}, 50));
-      curves.push_back(curve("a", seed, {candidate}, 50));
-    }
-    return judge_curves(Figure::kAccuracy, curves, "base").candidates.at(0).points.at(0).estimate;
-  };
-  const Estimate one = judge_all(0.02);
-  EXPECT_NEAR(one.scatter, 0.02, 1e-15);
+  const Estimate one = of_counts(1);
+  EXPECT_NEAR(one.scatter, 0.02, 1e-15);  // both one trial's worth and the error of one 1 among 50
   EXPECT_NEAR(one.p, p_of_three(0.02, 0.02), 1e-12);
   EXPECT_EQ(one.verdict(), Verdict::kNone);
-  EXPECT_EQ(judge_all(1.0).verdict(), Verdict::kHigher);
-  EXPECT_EQ(judge_all(0.0).p, 1.0);
+  const Estimate half = of_counts(25);
+  EXPECT_NEAR(half.scatter, 0.02, 1e-15);  // one trial's worth: the trials' own error is 0.07
+  EXPECT_NEAR(half.p, p_of_three(0.5, 0.02), 1e-12);
+  EXPECT_EQ(half.verdict(), Verdict::kHigher);
+  EXPECT_EQ(of_counts(0).p, 1.0);
+  EXPECT_EQ(of_counts(50).verdict(), Verdict::kHigher);
+}
+
+// Of trials with many answers each, one more right answer is worth less than a trial.
+TEST(Curves, ACountOfManyAnswersScattersLess) {
+  std::vector<MeasuredCurve> curves;
+  for (uint64_t seed = 1; seed <= 3; ++seed) {
+    curves.push_back(curve("base", seed, {0.5}, 2));
+    MeasuredCurve& candidate = curves.emplace_back(curve("a", seed, {0.51}, 2));
+    candidate.points[0].trials = {0.5, 0.52};  // 0 and 0.02 better: a standard error of 0.01
+  }
+  const JudgedFigure judged = judge_curves(Figure::kAccuracy, curves, "base");
+  EXPECT_NEAR(judged.candidates.at(0).points.at(0).estimate.scatter, 0.01, 1e-15);
+  // A loss is no count: equal differences are without scatter.
+  EXPECT_EQ(judge_curves(Figure::kLoss, curves, "base").candidates.at(0).points.at(0).estimate.p, 0.0);
 }
 
 TEST(Curves, ASingleVariantHasMeansAlone) {
@@ -191,13 +213,13 @@ TEST(Curves, RefusesWhatCannotBeJudged) {
   EXPECT_ANY_THROW(judge_curves(Figure::kLoss, std::vector{curves[0], curves[1], curves[1]}, "base"));
 }
 
-// Of 2,000 tables in which nothing differs, two candidates and five points each, one in twenty at most has a
-// false verdict anywhere: 5 %, and three standard errors of that count (0.5 %) on top. The baseline that both
+// Of 500 tables in which nothing differs, two candidates and five points each, one in twenty at most has a
+// false verdict anywhere: 5 %, and three standard errors of that count (1 %) on top. The baseline that both
 // candidates share makes their tests depend on each other, so it is somewhat less.
 TEST(Curves, FalseVerdictsOfATableAreAsManyAsSaid) {
   std::mt19937_64 random(7);
   std::normal_distribution<double> noise(0.0, 0.01);
-  constexpr int kTables = 2000;
+  constexpr int kTables = 500;
   int with_verdict = 0;
   for (int table = 0; table < kTables; ++table) {
     std::vector<MeasuredCurve> curves;
@@ -214,8 +236,8 @@ TEST(Curves, FalseVerdictsOfATableAreAsManyAsSaid) {
     }
     with_verdict += any ? 1 : 0;
   }
-  EXPECT_LT(with_verdict, 0.065 * kTables);
-  EXPECT_GT(with_verdict, 0.02 * kTables);
+  EXPECT_LT(with_verdict, 0.08 * kTables);
+  EXPECT_GT(with_verdict, 0.015 * kTables);
 }
 
 }  // namespace
