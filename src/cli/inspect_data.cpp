@@ -34,6 +34,33 @@ int32_t largest_id(const data::TokenShard& shard) {
   return largest;
 }
 
+// What prepared data were made of, by the settings in prepare.json.
+Table describe(const fs::path& path, int64_t tokens, const nlohmann::ordered_json& settings) {
+  Table table({Align::kLeft, Align::kLeft});
+  table.add({"prepared data", path.string()});
+  table.add({"tokens", std::to_string(tokens)});
+  if (settings.contains("synthetic")) {
+    const auto& synthetic = settings.at("synthetic");
+    table.add(
+        {"synthetic",
+         fmt::format("{} of {} tokens a window (vocabulary {})", synthetic.at("task").get<std::string>(),
+                     synthetic.at("length").get<int64_t>(), synthetic.at("vocab_size").get<int64_t>())});
+    table.add(
+        {"windows", fmt::format("{} to train on, {} for validation", settings.at("windows").get<int64_t>(),
+                                settings.at("validation_windows").get<int64_t>())});
+    table.add({"seed", std::to_string(settings.at("seed").get<uint64_t>())});
+    return table;
+  }
+  const auto& tokenizer = settings.at("tokenizer");
+  table.add({"tokenizer", fmt::format("{} (vocabulary {})", tokenizer.at("path").get<std::string>(),
+                                      tokenizer.at("vocab_size").get<int64_t>())});
+  for (const auto& input : settings.at("inputs")) {
+    table.add({"input", fmt::format("{} ({})", input.at("path").get<std::string>(),
+                                    core::human_bytes(input.at("bytes").get<uint64_t>()))});
+  }
+  return table;
+}
+
 }  // namespace
 
 Inspection inspect_shard(const fs::path& path, bool verify) {
@@ -90,16 +117,7 @@ Inspection inspect_prepared(const fs::path& path, bool verify) {
                    {"tokens", tokens},
                    {"settings", json.at("settings")},
                    {"shards", list}};
-    const auto& tokenizer = json.at("settings").at("tokenizer");
-    Table head({Align::kLeft, Align::kLeft});
-    head.add({"prepared data", path.string()});
-    head.add({"tokens", std::to_string(tokens)});
-    head.add({"tokenizer", fmt::format("{} (vocabulary {})", tokenizer.at("path").get<std::string>(),
-                                       tokenizer.at("vocab_size").get<int64_t>())});
-    for (const auto& input : json.at("settings").at("inputs")) {
-      head.add({"input", fmt::format("{} ({})", input.at("path").get<std::string>(),
-                                     core::human_bytes(input.at("bytes").get<uint64_t>()))});
-    }
+    const Table head = describe(path, tokens, json.at("settings"));
     result.text = head.text() + "\n" + shards.text(/*indent=*/2);
   } catch (const nlohmann::json::exception&) {
     throw core::InputError("{}: damaged, or not written by `ssgpt prepare`", record.string());

@@ -3,6 +3,7 @@
 #include "data/prepare.h"
 
 #include "cli/commands.h"
+#include "cli/prepare_synthetic.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
@@ -85,8 +86,21 @@ void print_summary(const Arguments& arguments, const data::PrepareSummary& summa
   std::fwrite(text.data(), 1, text.size(), stdout);
 }
 
-void run(Arguments& arguments) {
+void run(Arguments& arguments, SyntheticCommand& synthetic) {
   data::PrepareOptions& options = arguments.options;
+  if (synthetic.asked()) {
+    data::SyntheticOptions shared;
+    shared.seed = options.seed;
+    shared.output = arguments.output;
+    shared.shard_tokens = options.shard_tokens;
+    shared.overwrite = options.overwrite;
+    synthetic.run(shared, arguments.json);
+    return;
+  }
+  if (arguments.inputs.empty() || arguments.tokenizer.empty()) {
+    throw core::UsageError("{} is missing: shards are made of --input with a --tokenizer, or by --synthetic.",
+                           arguments.inputs.empty() ? "--input" : "--tokenizer");
+  }
   options.inputs = core::expand_globs(arguments.inputs);
   options.tokenizer = arguments.tokenizer;
   options.output = arguments.output;
@@ -107,31 +121,50 @@ void run(Arguments& arguments) {
   print_summary(arguments, summary);
 }
 
-void add_text_options(CLI::App& command, Arguments& arguments) {
+// With those that shards of text alone are made by; returns all of them.
+std::vector<CLI::Option*> add_text_options(CLI::App& command, Arguments& arguments) {
   data::TextOptions& text = arguments.options.text;
-  command.add_option("--field", text.field, "Field of each JSON object that holds the text")
-      ->capture_default_str();
+  CLI::Option* input =
+      command
+          .add_option("--input", arguments.inputs, "Text: .txt, .jsonl, or either with .zst behind; globs")
+          ->type_name("FILES");
+  CLI::Option* tokenizer =
+      command.add_option("--tokenizer", arguments.tokenizer, "A sentencepiece model")->type_name("FILE");
+  CLI::Option* fraction =
+      command
+          .add_option("--validation-fraction", arguments.options.validation_fraction,
+                      "Of the documents to hold out, spread evenly over the corpus; 0 for none")
+          ->capture_default_str();
+  CLI::Option* threads =
+      command.add_option("--threads", arguments.options.num_threads, "That encode; 0: one a core")
+          ->capture_default_str();
+  CLI::Option* field =
+      command.add_option("--field", text.field, "Field of each JSON object that holds the text")
+          ->capture_default_str();
   CLI::Option* separator =
       command
           .add_option("--document-separator", arguments.separator,
                       "In .txt files, a line that is just this ends a document, for example <|endoftext|>")
           ->type_name("LINE");
-  command
-      .add_option("--split-documents-at", text.split_documents_at,
-                  "Cut .txt files into documents of about this many bytes, at a blank line or else at a "
-                  "line's end; 0 "
-                  "makes each file one document")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
-      ->type_name("BYTES")
-      ->capture_default_str()
-      ->excludes(separator);
-  command
-      .add_option("--on-bad", arguments.on_bad,
-                  "What to do with a line that is not JSON or lacks the field, and with text that is not "
-                  "UTF-8: refuse, "
-                  "or skip and count")
-      ->check(CLI::IsMember({"refuse", "skip"}))
-      ->capture_default_str();
+  CLI::Option* split =
+      command
+          .add_option("--split-documents-at", text.split_documents_at,
+                      "Cut .txt files into documents of about this many bytes, at a blank line or else at a "
+                      "line's end; 0 "
+                      "makes each file one document")
+          ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
+          ->type_name("BYTES")
+          ->capture_default_str()
+          ->excludes(separator);
+  CLI::Option* on_bad =
+      command
+          .add_option("--on-bad", arguments.on_bad,
+                      "What to do with a line that is not JSON or lacks the field, and with text that is not "
+                      "UTF-8: refuse, "
+                      "or skip and count")
+          ->check(CLI::IsMember({"refuse", "skip"}))
+          ->capture_default_str();
+  return {input, tokenizer, fraction, threads, field, separator, split, on_bad};
 }
 
 }  // namespace
@@ -146,24 +179,18 @@ void add_prepare(CLI::App& app) {
       "SIGTERM "
       "and SIGUSR1 stop it cleanly. Memory stays below 1 GiB with up to 16 threads: a document is at most 16 "
       "MiB; "
-      "1 MiB with a tokenizer that only sentencepiece itself can encode (unigram, or with a normaliser).");
-  command->add_option("--input", arguments->inputs, "Text: .txt, .jsonl, or either with .zst behind; globs")
-      ->required()
-      ->type_name("FILES");
-  command->add_option("--tokenizer", arguments->tokenizer, "A sentencepiece model")
-      ->required()
-      ->type_name("FILE");
+      "1 MiB with a tokenizer that only sentencepiece itself can encode (unigram, or with a normaliser).\n"
+      "With --synthetic the shards hold the sequences of a task, one after the other.");
   command->add_option("--out", arguments->output, "Folder for train_*.bin, validation_*.bin and prepare.json")
       ->required()
       ->type_name("FOLDER");
   command
-      ->add_option("--validation-fraction", options.validation_fraction,
-                   "Of the documents to hold out, spread evenly over the corpus; 0 for none")
+      ->add_option("--seed", options.seed,
+                   "Of the choice of validation documents, or of the synthetic sequences")
       ->capture_default_str();
-  command->add_option("--seed", options.seed, "Of the choice of validation documents")->capture_default_str();
   command->add_option("--shard-tokens", options.shard_tokens, "Tokens a shard")->capture_default_str();
-  command->add_option("--threads", options.num_threads, "That encode; 0: one a core")->capture_default_str();
-  add_text_options(*command, *arguments);
+  const auto synthetic = std::make_shared<SyntheticCommand>(*command);
+  synthetic->exclude(add_text_options(*command, *arguments));
   command->add_flag("--overwrite", options.overwrite,
                     "Replace the shards that the folder holds, once all new ones are complete");
   command->add_flag("--json", arguments->json, "Print the summary as JSON");
@@ -172,8 +199,9 @@ void add_prepare(CLI::App& app) {
       "  ssgpt prepare --input book.txt --tokenizer tokenizer.model --out data/book --validation-fraction "
       "0.05\n"
       "  ssgpt prepare --input 'slimpajama/train/*/*.jsonl.zst' --tokenizer tokenizer.model --out "
-      "data/slimpajama");
-  command->callback([arguments] { run(*arguments); });
+      "data/slimpajama\n"
+      "  ssgpt prepare --synthetic copy --vocab-size 64 --length 256 --windows 40000 --out data/copying");
+  command->callback([arguments, synthetic] { run(*arguments, *synthetic); });
 }
 
 }  // namespace ssgpt::cli

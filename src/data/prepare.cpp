@@ -24,6 +24,7 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 namespace ssgpt::data {
 
@@ -114,7 +115,7 @@ class Split {
     const SplitPosition next = of_document == document_tokens_ ? SplitPosition{document_ + 1, 0}
                                                                : SplitPosition{document_, of_document};
     record_.shards.push_back({shard, validation_, next});
-    write_record(folder_, record_, nullptr);
+    write_record(folder_, record_);
   }
 
   const std::filesystem::path folder_;
@@ -222,40 +223,31 @@ class Preparation {
       : options_(options),
         tokenizer_(options.tokenizer),
         reader_(options.inputs, text_options(options.text, tokenizer_)),
-        output_(open_output(options, settings_of(options, tokenizer_.vocab_size(), tokenizer_.eos_id()))),
+        output_(open_output(options.output, options.overwrite,
+                            settings_of(options, tokenizer_.vocab_size(), tokenizer_.eos_id()))),
         train_(output_, /*validation=*/false, tokenizer_.vocab_size(), options.shard_tokens),
         validation_(output_, /*validation=*/true, tokenizer_.vocab_size(), options.shard_tokens) {}
 
   PrepareSummary run() {
-    write_record(output_.folder, output_.record, nullptr);
+    write_record(output_.folder, output_.record);
     try {
       const PrepareSummary summary = write_shards();
       if (summary.stopped) {
-        clean_up(/*may_continue=*/!output_.record.shards.empty());
+        clean_up(options_.output, output_, /*may_continue=*/!output_.record.shards.empty());
       } else {
         publish_output(options_.output);
       }
       return summary;
     } catch (const core::InputError&) {
-      clean_up(/*may_continue=*/false);  // the input has to change first
+      clean_up(options_.output, output_, /*may_continue=*/false);  // the input has to change first
       throw;
     } catch (...) {
-      clean_up(/*may_continue=*/!output_.record.shards.empty());
+      clean_up(options_.output, output_, /*may_continue=*/!output_.record.shards.empty());
       throw;
     }
   }
 
  private:
-  // After a failure.
-  void clean_up(bool may_continue) {
-    std::error_code ignored;
-    if (output_.folder != options_.output && !may_continue) {
-      std::filesystem::remove_all(output_.folder, ignored);
-    } else if (output_.record.shards.empty()) {  // nothing to continue from
-      std::filesystem::remove(output_.folder / "prepare.json", ignored);
-    }
-  }
-
   Split& split_of(int64_t document) {
     return is_validation_document(options_.seed, document, options_.validation_fraction) ? validation_
                                                                                          : train_;
@@ -323,7 +315,7 @@ class Preparation {
     if (summary.stopped) {
       return summary;
     }
-    write_record(output_.folder, output_.record, &summary);
+    write_record(output_.folder, output_.record, counts_of(summary));
     progress.finish(
         fmt::format("{} tokens from {} in {}", core::human_count(static_cast<double>(summary.encoded_tokens)),
                     core::human_bytes(reader_.bytes_total()), core::human_duration(summary.seconds)));

@@ -151,6 +151,26 @@ PrepareOutput open_replacement(const fs::path& output, const std::string& settin
   return {folder, {.settings = settings, .shards = {}}};
 }
 
+// Complete with counts, unfinished without.
+void write_json(const fs::path& folder, const PrepareRecord& record, const Json* counts) {
+  Json shards = Json::array();
+  for (const RecordedShard& recorded : record.shards) {
+    shards.push_back({{"file", recorded.shard.file},
+                      {"split", recorded.validation ? "validation" : "train"},
+                      {"tokens", recorded.shard.num_tokens},
+                      {"checksum", recorded.shard.checksum},
+                      {"next_document", recorded.next.document},
+                      {"next_token", recorded.next.token}});
+  }
+  Json json = {{"complete", counts != nullptr},
+               {"version", core::version()},
+               {"revision", core::git_revision()},
+               {"settings", Json::parse(record.settings)}};
+  if (counts != nullptr) json.update(*counts);
+  json["shards"] = shards;
+  core::write_text_atomically(folder / kRecordName, dump(json, 2) + "\n");
+}
+
 }  // namespace
 
 std::string settings_of(const PrepareOptions& options, int64_t vocab_size, int32_t eos_id) {
@@ -179,30 +199,22 @@ std::string settings_of(const PrepareOptions& options, int64_t vocab_size, int32
   return dump(settings, -1);
 }
 
-void write_record(const fs::path& folder, const PrepareRecord& record, const PrepareSummary* summary) {
-  Json shards = Json::array();
-  for (const RecordedShard& recorded : record.shards) {
-    shards.push_back({{"file", recorded.shard.file},
-                      {"split", recorded.validation ? "validation" : "train"},
-                      {"tokens", recorded.shard.num_tokens},
-                      {"checksum", recorded.shard.checksum},
-                      {"next_document", recorded.next.document},
-                      {"next_token", recorded.next.token}});
-  }
-  Json json = {{"complete", summary != nullptr},
-               {"version", core::version()},
-               {"revision", core::git_revision()},
-               {"settings", Json::parse(record.settings)}};
-  if (summary != nullptr) {
-    json["train"] = json_of(summary->train);
-    json["validation"] = json_of(summary->validation);
-    json["text_bytes"] = summary->text_bytes;
-    json["left_out"] = {{"empty", summary->left_out.empty},
-                        {"bad", summary->left_out.bad},
-                        {"first_bad", summary->left_out.first_bad}};
-  }
-  json["shards"] = shards;
-  core::write_text_atomically(folder / kRecordName, dump(json, 2) + "\n");
+void write_record(const fs::path& folder, const PrepareRecord& record) {
+  write_json(folder, record, /*counts=*/nullptr);
+}
+
+void write_record(const fs::path& folder, const PrepareRecord& record, const Json& counts) {
+  write_json(folder, record, &counts);
+}
+
+Json counts_of(const PrepareSummary& summary) {
+  return {{"train", json_of(summary.train)},
+          {"validation", json_of(summary.validation)},
+          {"text_bytes", summary.text_bytes},
+          {"left_out",
+           {{"empty", summary.left_out.empty},
+            {"bad", summary.left_out.bad},
+            {"first_bad", summary.left_out.first_bad}}}};
 }
 
 Json json_of(const SplitCount& count) {
@@ -242,6 +254,15 @@ void publish_output(const fs::path& output) {
   discard_replacement(output);
 }
 
+void clean_up(const fs::path& output, const PrepareOutput& opened, bool may_continue) {
+  std::error_code ignored;
+  if (opened.folder != output && !may_continue) {
+    fs::remove_all(opened.folder, ignored);
+  } else if (opened.record.shards.empty()) {
+    fs::remove(opened.folder / kRecordName, ignored);
+  }
+}
+
 void discard_replacement(const fs::path& output) {
   const fs::path replacement = output / kReplacementName;
   std::error_code error;
@@ -251,8 +272,7 @@ void discard_replacement(const fs::path& output) {
   }
 }
 
-PrepareOutput open_output(const PrepareOptions& options, const std::string& settings) {
-  const fs::path& folder = options.output;
+PrepareOutput open_output(const fs::path& folder, bool overwrite, const std::string& settings) {
   const std::string name = folder.string();
   core::create_writable_directory(folder);
   remove_files(files_in(folder, is_leftover));
@@ -264,7 +284,7 @@ PrepareOutput open_output(const PrepareOptions& options, const std::string& sett
     discard_replacement(folder);
     return {folder, {.settings = settings, .shards = {}}};
   }
-  if (options.overwrite) {
+  if (overwrite) {
     return open_replacement(folder, settings);
   }
   if (!(json.is_object() && json.contains("complete") && json.contains("settings") &&
@@ -279,7 +299,7 @@ PrepareOutput open_output(const PrepareOptions& options, const std::string& sett
     throw core::UsageError(
         "{}: holds finished token shards already, {}. Give another --out, or --overwrite to replace them.",
         name,
-        differing == "none" ? "made with the same settings from the same files"
+        differing == "none" ? "made with the same settings"
                             : fmt::format("made with other settings ({})", differing));
   }
   if (differing != "none") {

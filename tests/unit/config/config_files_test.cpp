@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -37,6 +38,20 @@ TEST(ConfigFiles, TheQuickstartsSweepTrainsSsmaxAndItsControlWithEqualSeeds) {
             (std::map<AttentionKind, std::set<uint64_t>>{{AttentionKind::kSoftmax, of_softmax},
                                                          {AttentionKind::kSoftmaxTemperature, of_softmax},
                                                          {AttentionKind::kSsmax, of_softmax}}));
+}
+
+TEST(ConfigFiles, TheCopyingSweepTrainsEachVariantWithSixSeeds) {
+  const Sweep sweep = load_sweep(kConfigs / "copying" / "sweep.yaml");
+  EXPECT_EQ(sweep.variants, (std::vector<std::string>{"softmax", "softmax_temperature", "ssmax",
+                                                      "ssmax_fixed", "ssmax_bias", "swap"}));
+  EXPECT_EQ(sweep.runs.size(), 36U);
+  for (const SweepRun& run : sweep.runs) {
+    const std::vector<SwapAttention> swaps = {{.at_step = 1000, .kind = AttentionKind::kSsmax}};
+    EXPECT_EQ(run.config.train.swap_attention, run.variant == "swap" ? swaps : std::vector<SwapAttention>())
+        << run.name;
+    const std::string kind = run.variant == "swap" ? "softmax" : run.variant;
+    EXPECT_EQ(to_string(run.config.model.attention.kind), kind) << run.name;
+  }
 }
 
 TEST(ConfigFiles, OfThePaperDifferInTheAttentionAlone) {

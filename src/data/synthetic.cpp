@@ -1,0 +1,213 @@
+#include "data/synthetic.h"
+
+#include "core/check.h"
+#include "core/error.h"
+#include "core/random.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace ssgpt::data {
+namespace {
+
+// copy: tokens of a repetition that say where in the segment one is.
+constexpr int64_t kCueTokens = 4;
+
+// passkey
+constexpr int32_t kStatement = 0;
+constexpr int32_t kQuestion = 1;
+constexpr int64_t kNumMarkers = 2;
+constexpr int64_t kKeyTokens = 4;
+constexpr int64_t kPartTokens = 1 + kKeyTokens;  // of a statement or a question
+constexpr int64_t kLeastEpisode = 2 * kPartTokens;
+
+constexpr std::array kRows = {
+    SyntheticTaskRow{
+        .task = SyntheticTask::kCopy,
+        .name = "copy",
+        .description = "repeat a random segment that came before",
+        .grammar = "a trial is a random segment of L/2 symbols, once repeated, and its answers are the "
+                   "repetition from the fifth token on; a training sequence repeats a segment of L/8 to L/2 "
+                   "symbols to its end",
+        .least_vocab_size = 2,
+        .least_length = 10,
+    },
+    SyntheticTaskRow{
+        .task = SyntheticTask::kPasskey,
+        .name = "passkey",
+        .description = "find a key of four symbols in noise",
+        .grammar =
+            "a trial is noise with token 0 and a key of 4 symbols at a random depth, and ends with "
+            "token 1 and the key again, whose 4 symbols are the answers; a training sequence is several "
+            "such episodes, of 10 to L tokens each",
+        .least_vocab_size = kNumMarkers + 2 * kKeyTokens,
+        .least_length = kLeastEpisode,
+    },
+};
+
+// The random numbers of one sequence, drawn one after the other.
+class Draws {
+ public:
+  Draws(SyntheticTask task, std::string_view use, int64_t length, uint64_t seed, int64_t index)
+      : key_(core::random_bits(
+            core::stream_key(seed, fmt::format("synthetic {} {} {}", to_string(task), use, length)),
+            static_cast<uint64_t>(index))) {}
+
+  // Uniform in [first, last].
+  int64_t between(int64_t first, int64_t last) {
+    const auto count = static_cast<double>(last - first + 1);
+    return first + static_cast<int64_t>(core::random_uniform(key_, next_++) * count);
+  }
+
+ private:
+  uint64_t key_;
+  uint64_t next_ = 0;
+};
+
+TaskSequence copy_sequence(int64_t segment, int64_t vocab_size, int64_t length, Draws& draws) {
+  TaskSequence sequence;
+  sequence.tokens.resize(static_cast<size_t>(length));
+  sequence.is_answer.resize(static_cast<size_t>(length));
+  for (int64_t i = 0; i < length; ++i) {
+    const auto at = static_cast<size_t>(i);
+    sequence.tokens[at] = i < segment ? static_cast<int32_t>(draws.between(0, vocab_size - 1))
+                                      : sequence.tokens[static_cast<size_t>(i - segment)];
+    sequence.is_answer[at] = i >= segment + kCueTokens ? 1 : 0;
+  }
+  return sequence;
+}
+
+class PasskeySequence {
+ public:
+  PasskeySequence(int64_t vocab_size, Draws& draws)
+      : vocab_size_(vocab_size), num_key_symbols_((vocab_size - kNumMarkers) / 2), draws_(draws) {}
+
+  void add_noise(int64_t count) {
+    for (int64_t i = 0; i < count; ++i) {
+      add(draws_.between(kNumMarkers + num_key_symbols_, vocab_size_ - 1), /*is_answer=*/false);
+    }
+  }
+
+  void add_episode(int64_t length) {
+    const int64_t noise = length - kLeastEpisode;
+    const int64_t depth = draws_.between(0, noise);
+    const std::array<int64_t, kKeyTokens> symbols = draw_key();
+    add_noise(depth);
+    add(kStatement, /*is_answer=*/false);
+    for (const int64_t symbol : symbols) add(symbol, /*is_answer=*/false);
+    add_noise(noise - depth);
+    add(kQuestion, /*is_answer=*/false);
+    for (const int64_t symbol : symbols) add(symbol, /*is_answer=*/true);
+  }
+
+  TaskSequence take() { return std::move(sequence_); }
+
+ private:
+  void add(int64_t token, bool is_answer) {
+    sequence_.tokens.push_back(static_cast<int32_t>(token));
+    sequence_.is_answer.push_back(is_answer ? 1 : 0);
+  }
+
+  // Four different symbols, every choice and order equally likely: the i-th is drawn among those that are
+  // left, and steps over the smaller ones that were taken.
+  std::array<int64_t, kKeyTokens> draw_key() {
+    std::array<int64_t, kKeyTokens> symbols{};
+    std::vector<int64_t> taken;  // rising
+    for (int64_t& symbol : symbols) {
+      symbol = kNumMarkers + draws_.between(0, num_key_symbols_ - 1 - static_cast<int64_t>(taken.size()));
+      for (const int64_t other : taken) symbol += symbol >= other ? 1 : 0;
+      taken.insert(std::upper_bound(taken.begin(), taken.end(), symbol), symbol);
+    }
+    return symbols;
+  }
+
+  const int64_t vocab_size_;
+  const int64_t num_key_symbols_;
+  Draws& draws_;
+  TaskSequence sequence_;
+};
+
+TaskSequence passkey_training(int64_t vocab_size, int64_t length, Draws& draws) {
+  PasskeySequence sequence(vocab_size, draws);
+  int64_t left = length;
+  while (left >= kLeastEpisode) {
+    int64_t most_halvings = 0;
+    while (left >> (most_halvings + 1) >= kLeastEpisode) ++most_halvings;
+    const int64_t episode = left >> draws.between(0, most_halvings);
+    sequence.add_episode(episode);
+    left -= episode;
+  }
+  sequence.add_noise(left);
+  return sequence.take();
+}
+
+}  // namespace
+
+std::span<const SyntheticTaskRow> synthetic_tasks() {
+  return kRows;
+}
+
+const SyntheticTaskRow& row_of(SyntheticTask task) {
+  const auto found =
+      std::find_if(kRows.begin(), kRows.end(), [task](const auto& row) { return row.task == task; });
+  SSGPT_CHECK(found != kRows.end(), "synthetic task {} has no row", static_cast<int>(task));
+  return *found;
+}
+
+std::string_view to_string(SyntheticTask task) {
+  return row_of(task).name;
+}
+
+std::vector<std::string> synthetic_task_names() {
+  std::vector<std::string> names;
+  for (const SyntheticTaskRow& row : kRows) names.emplace_back(row.name);
+  return names;
+}
+
+SyntheticTask parse_synthetic_task(std::string_view name) {
+  for (const SyntheticTaskRow& row : kRows) {
+    if (row.name == name) return row.task;
+  }
+  throw core::UsageError("there is no synthetic task '{}': allowed are {}", name,
+                         fmt::join(synthetic_task_names(), ", "));
+}
+
+void check_synthetic(SyntheticTask task, int64_t vocab_size, int64_t length) {
+  const SyntheticTaskRow& row = row_of(task);
+  constexpr int64_t kMaxVocabSize = std::numeric_limits<int32_t>::max();
+  if (vocab_size < row.least_vocab_size || vocab_size > kMaxVocabSize) {
+    throw core::UsageError("a vocabulary of {}: the task {} takes {} to {}", vocab_size, row.name,
+                           row.least_vocab_size, kMaxVocabSize);
+  }
+  if (length < row.least_length || length > kMaxSyntheticLength) {
+    throw core::UsageError("sequences of {} tokens: the task {} takes {} to {}", length, row.name,
+                           row.least_length, kMaxSyntheticLength);
+  }
+}
+
+TaskSequence training_sequence(SyntheticTask task, int64_t vocab_size, int64_t length, uint64_t seed,
+                               int64_t index) {
+  check_synthetic(task, vocab_size, length);
+  Draws draws(task, "training", length, seed, index);
+  if (task == SyntheticTask::kPasskey) return passkey_training(vocab_size, length, draws);
+  const int64_t segment = draws.between((length + 7) / 8, length / 2);
+  return copy_sequence(segment, vocab_size, length, draws);
+}
+
+TaskSequence trial_sequence(SyntheticTask task, int64_t vocab_size, int64_t length, uint64_t seed,
+                            int64_t index) {
+  check_synthetic(task, vocab_size, length);
+  Draws draws(task, "trial", length, seed, index);
+  if (task == SyntheticTask::kPasskey) {
+    PasskeySequence sequence(vocab_size, draws);
+    sequence.add_episode(length);
+    return sequence.take();
+  }
+  return copy_sequence((length + 1) / 2, vocab_size, length, draws);
+}
+
+}  // namespace ssgpt::data

@@ -1,0 +1,73 @@
+// Synthetic tasks: sequences of symbols in which some tokens, the answers, follow from the tokens before
+// them. Each sequence is a pure function of (task, vocabulary, length, seed, index). Knows no files and no
+// models.
+//
+// copy. Training: a segment of n random symbols, repeated to the end of the sequence; n is uniform from
+// ceil(length / 8) to floor(length / 2). Trial: the same with n = ceil(length / 2), so that the segment is
+// repeated once, the repetition being one symbol short where the length is odd. Symbols are uniform over the
+// vocabulary. Answers: all tokens from the fifth of the first repetition on, for the four before them say
+// where in the segment one is.
+//
+// passkey. Token 0 states a key, token 1 asks for it; of the V - 2 others the first floor((V - 2) / 2), from
+// 2 on, are key symbols, and the rest is noise. An episode of m tokens is
+//   d noise symbols, 0, k1 k2 k3 k4, m - 10 - d noise symbols, 1, k1 k2 k3 k4
+// where the depth d is uniform from 0 to m - 10, the four key symbols are different and noise symbols are
+// uniform. Answers: the four tokens behind each 1. Trial: one episode of the whole length. Training:
+// episodes, each with a key and a depth of its own, until fewer than 10 tokens remain, which are noise. Of r
+// remaining tokens an episode takes floor(r / 2^j), where j is uniform from 0 to the largest that leaves 10:
+// lengths are mixed from 10 up to the whole sequence.
+//
+// Lengths are mixed at every index, and training reads the sequences in a permuted order (data/sampler.h):
+// nothing goes from short to long.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ssgpt::data {
+
+enum class SyntheticTask { kCopy, kPasskey };
+
+struct SyntheticTaskRow {
+  SyntheticTask task;
+  std::string_view name;         // on the command line and in files: "copy"
+  std::string_view description;  // one line, for people
+  std::string_view grammar;      // of a trial and of a training sequence of L tokens, for --help
+  int64_t least_vocab_size;
+  int64_t least_length;  // the shortest sequence of either use that has an answer
+};
+
+// All tasks, in the order in which people see them.
+std::span<const SyntheticTaskRow> synthetic_tasks();
+const SyntheticTaskRow& row_of(SyntheticTask task);
+std::string_view to_string(SyntheticTask task);
+std::vector<std::string> synthetic_task_names();
+
+// The task of that name. Throws core::UsageError, which lists all names, where there is none.
+SyntheticTask parse_synthetic_task(std::string_view name);
+
+// Tokens of a sequence at most, as of data.sequence_length.
+inline constexpr int64_t kMaxSyntheticLength = int64_t{1} << 24;
+
+// Throws core::UsageError where the task has no sequences of this length over this vocabulary.
+void check_synthetic(SyntheticTask task, int64_t vocab_size, int64_t length);
+
+struct TaskSequence {
+  std::vector<int32_t> tokens;     // `length` ids below vocab_size
+  std::vector<uint8_t> is_answer;  // is_answer[i]: token i is an answer, predicted from the tokens before it
+};
+
+// The index-th sequence to train on, index >= 0. Throws as check_synthetic().
+TaskSequence training_sequence(SyntheticTask task, int64_t vocab_size, int64_t length, uint64_t seed,
+                               int64_t index);
+
+// The index-th sequence to measure with, index >= 0, of random numbers of its own: no trial is a training
+// sequence of the same seed, but for chance. Trials of another length are other trials. Throws as
+// check_synthetic().
+TaskSequence trial_sequence(SyntheticTask task, int64_t vocab_size, int64_t length, uint64_t seed,
+                            int64_t index);
+
+}  // namespace ssgpt::data
