@@ -156,8 +156,8 @@ std::vector<Variant> group_by_settings(std::span<const RunData> runs, std::vecto
     for (size_t i = 0; i < runs.size(); ++i) variants.push_back({"", {i}});
     notes.push_back(
         {false,
-         "The runs have the same settings but for the seed: what is compared is run against run, and their "
-         "difference shows how far apart equal settings come out."});
+         fmt::format("The runs have the same settings but for the seed: what is compared is run against run, "
+                     "and their difference shows how far apart equal settings come out.")});
   }
   for (Variant& variant : variants) {
     std::set<uint64_t> seeds;
