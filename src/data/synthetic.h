@@ -9,12 +9,11 @@
 // where in the segment one is.
 //
 // passkey. Token 0 is the marker; of the V - 1 others the first floor((V - 1) / 2), from 1 on, are key
-// symbols, and the rest is noise. A sequence has one key, four different key symbols, and stands for noise
-// with groups in it, each the marker and the key: 0 k1 k2 k3 k4. Where the marker comes again, it asks for
-// the key. Trial: d noise symbols, a group, length - 10 - d noise symbols, a group; the depth d is uniform
-// from 0 to length - 10. Training: c groups, every arrangement of them in length - 5 c noise symbols equally
-// likely; c is 2, 4, 8, ... up to length / 5, each with the same probability. Answers: the keys of all groups
-// but the first.
+// symbols, and the rest is noise. A sequence is noise with groups in it, each of the marker and the same key
+// of four different symbols, 0 k1 k2 k3 k4: where the marker comes again, it asks for the key. Trial: d noise
+// symbols, a group, length - 10 - d noise symbols, a group; the depth d is uniform from 0 to length - 10.
+// Training: c groups, every arrangement of them in length - 5 c noise symbols equally likely; c is 2, 4, 8,
+// ... up to length / 5, each with the same probability. Answers: the keys of all groups but the first.
 //
 // So distances from an answer to where it stood before are mixed, in copy from length / 8 to length / 2, in
 // passkey from 5 to the whole length, with few groups far apart and many close together. They are mixed at
