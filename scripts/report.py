@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Draws what `ssgpt compare RUN RUN... --out DIR` wrote: DIR/comparison.png and DIR/report.html.
+"""Draws what `ssgpt compare RUN RUN... --out DIR` wrote, as DIR/comparison.png and DIR/report.html, and what
+`ssgpt evaluate position|retrieval --out DIR` wrote, as DIR/evaluation.png and DIR/report.html.
 
     .venv/bin/python scripts/report.py runs/quickstart/report
 
@@ -21,9 +22,9 @@ VERSION = 2  # of comparison.json
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#4A4A8A"]
 
 
-def damaged(directory, error):
+def damaged(directory, error, command="compare"):
     return SystemExit(
-        f"{directory}: not what `ssgpt compare --out` writes, or damaged ({type(error).__name__}: {error}); "
+        f"{directory}: not what `ssgpt {command} --out` writes, or damaged ({type(error).__name__}: {error}); "
         "write it again"
     )
 
@@ -264,49 +265,85 @@ def row_name(one, name):
     return f"{shortened(one['candidate'])}, {where}\n{number_of_seeds(one[name])}, {verdict_of(one, name)}"
 
 
-def draw_figure(comparison, path):
+STYLE = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#ECEDEA",
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.axisbelow": True,
+    "font.family": "DejaVu Sans",
+}
+
+
+def save_figure(path, draw):
+    """Writes what `draw`, given matplotlib.pyplot, returns: a figure."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    style = {
-        "font.size": 10,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.color": "#ECEDEA",
-        "axes.titlesize": 10.5,
-        "axes.titleweight": "bold",
-        "axes.axisbelow": True,
-        "font.family": "DejaVu Sans",
-    }
-    with plt.rc_context(style):
-        strip = 0.9 + 0.9 * len(comparison.comparisons)  # inches
-        figure, (losses, differences, seeds) = plt.subplots(
-            3, 1, figsize=(9, 7.2 + strip), height_ratios=[4.1, 2.8, strip - 0.6], layout="constrained"
-        )
-        losses.sharex(differences)
-        losses.tick_params(labelbottom=False)
-        draw_losses(losses, comparison)
-        draw_differences(differences, comparison)
-        draw_seeds(seeds, comparison)
-        differences.set_xlim(*comparison.step_range())
+    with plt.rc_context(STYLE):
+        figure = draw(plt)
         write_atomically(path, lambda p: figure.savefig(p, dpi=150, format="png"))
         plt.close(figure)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("directory", type=pathlib.Path, help="what was given to `ssgpt compare --out`")
-    directory = parser.parse_args().directory
+def draw_comparison(comparison, plt):
+    strip = 0.9 + 0.9 * len(comparison.comparisons)  # inches
+    figure, (losses, differences, seeds) = plt.subplots(
+        3, 1, figsize=(9, 7.2 + strip), height_ratios=[4.1, 2.8, strip - 0.6], layout="constrained"
+    )
+    losses.sharex(differences)
+    losses.tick_params(labelbottom=False)
+    draw_losses(losses, comparison)
+    draw_differences(differences, comparison)
+    draw_seeds(seeds, comparison)
+    differences.set_xlim(*comparison.step_range())
+    return figure
+
+
+def report_comparison(directory):
     comparison = Comparison(directory)
     from report_page.page import build_page
 
     page = build_page(comparison)
     write_atomically(directory / "report.html", lambda p: p.write_text(page, encoding="utf-8"))
-    draw_figure(comparison, directory / "comparison.png")
-    print(f"{directory / 'comparison.png'}\n{directory / 'report.html'}")
+    save_figure(directory / "comparison.png", lambda plt: draw_comparison(comparison, plt))
+    return directory / "comparison.png"
+
+
+def report_evaluation(directory):
+    from report_page.evaluation import Evaluation
+    from report_page.evaluation_figure import draw
+    from report_page.evaluation_page import build_page
+
+    try:
+        evaluation = Evaluation(directory)
+        page = build_page(evaluation)
+        save_figure(directory / "evaluation.png", lambda plt: draw(evaluation, plt, COLORS))
+    except (OSError, ValueError, IndexError, KeyError, TypeError) as error:
+        raise damaged(directory, error, "evaluate")
+    write_atomically(directory / "report.html", lambda p: p.write_text(page, encoding="utf-8"))
+    return directory / "evaluation.png"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "directory", type=pathlib.Path, help="what was given to `ssgpt compare --out` or `ssgpt evaluate ... --out`"
+    )
+    directory = parser.parse_args().directory
+    evaluated = (directory / "evaluation.json").exists()
+    if evaluated and (directory / "comparison.json").exists():
+        raise SystemExit(
+            f"{directory} holds a comparison and an evaluation, whose pages have the same name: write each into a "
+            "directory of its own"
+        )
+    picture = report_evaluation(directory) if evaluated else report_comparison(directory)
+    print(f"{picture}\n{directory / 'report.html'}")
 
 
 if __name__ == "__main__":

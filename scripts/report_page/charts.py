@@ -3,6 +3,7 @@
 import html
 import json
 import math
+import re
 
 SHAPES = {"wide": (1000, 380), "narrow": (380, 300)}
 MOST_POINTS = 700  # of a line on the screen
@@ -45,11 +46,25 @@ def extremes(values, most):
     return picked
 
 
-class Chart:
-    """Lines over steps. Draw with the methods, then html(). Series share colours and legend over both shapes."""
+class StepAxis:
+    """The horizontal axis of a chart over steps: its name, its ticks, and what a place on it is called."""
 
-    def __init__(self, x_range, y_range, label, signed=False):
-        self.x_range, self.y_range, self.label, self.signed = x_range, y_range, label, signed
+    name = "step"
+
+    def ticks(self, low, high, count):
+        values, step = ticks(low, high, count, smallest=1)
+        return [(value, number(value, step)) for value in values]
+
+    def text(self, value):
+        return f"step {value:,.0f}"
+
+
+class Chart:
+    """Lines over steps, or over what `axis` says. Draw with the methods, then html(). Series share colours and legend
+    over both shapes."""
+
+    def __init__(self, x_range, y_range, label, signed=False, axis=StepAxis()):
+        self.x_range, self.y_range, self.label, self.signed, self.axis = x_range, y_range, label, signed, axis
         self.layers = []  # functions of a shape's coordinates that give SVG
         self.legend = []  # (name, colour)
         self.hover = []  # (name, colour, steps, values)
@@ -105,6 +120,30 @@ class Chart:
             )
         )
 
+    def mark(self, place, text):
+        """A line across the chart with a word beside it."""
+
+        def draw(x, y):
+            top, bottom = y(self.y_range[1]), y(self.y_range[0])
+            return (
+                f'<line class="mark" x1="{x(place):.1f}" x2="{x(place):.1f}" y1="{top:.1f}" y2="{bottom:.1f}"/>'
+                f'<text x="{x(place) + 5:.1f}" y="{top + 12:.1f}">{html.escape(text)}</text>'
+            )
+
+        self.layers.insert(0, (False, draw))
+
+    def interval(self, place, low, high, color, name, faint=False):
+        """An upright bar; a faint one is thinner."""
+
+        def draw(x, y):
+            width = 1.2 if faint else 5
+            return (
+                f'<line class="bar" data-series="{html.escape(name)}" x1="{x(place):.1f}" x2="{x(place):.1f}" '
+                f'y1="{y(low):.1f}" y2="{y(high):.1f}" style="stroke:var(--c{color});stroke-width:{width}"/>'
+            )
+
+        self.layers.append((True, draw))
+
     def estimate(self, first, last, estimate, color, name):
         if estimate["mean_difference"] is None:
             return
@@ -133,19 +172,18 @@ class Chart:
                 f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>'
                 f'<text x="{LEFT - 9}" y="{y(value) + 4:.1f}" text-anchor="end">{number(value, step)}</text>'
             )
-        values, step = ticks(x0, x1, 8 if shape == "wide" else 4, smallest=1)
-        for value in values:
+        for value, text in self.axis.ticks(x0, x1, 8 if shape == "wide" else 4):
             # A label in the middle of its tick must not leave the picture.
             anchor = "end" if x(value) > right - 16 else "middle"
             parts.append(
                 f'<line class="axis" x1="{x(value):.1f}" x2="{x(value):.1f}" y1="{bottom}" y2="{bottom + 5}"/>'
-                f'<text x="{min(x(value), right):.1f}" y="{bottom + 20}" text-anchor="{anchor}">{number(value, step)}</text>'
+                f'<text x="{min(x(value), right):.1f}" y="{bottom + 20}" text-anchor="{anchor}">{text}</text>'
             )
         parts.append(
             f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>'
-            f'<text x="{LEFT - 9}" y="{bottom + 20}" text-anchor="end">step</text>'
+            f'<text x="{LEFT - 9}" y="{bottom + 20}" text-anchor="end">{self.axis.name}</text>'
         )
-        clip = f"clip-{self.label.lower().replace(' ', '-')}-{shape}"
+        clip = "clip-" + re.sub(r"[^a-z0-9]+", "-", f"{self.label} {shape}".lower())
         parts.append(
             f'<clipPath id="{clip}"><rect x="{LEFT}" y="{TOP}" width="{right - LEFT}" height="{bottom - TOP}"/></clipPath><g clip-path="url(#{clip})">'
         )
@@ -168,9 +206,14 @@ class Chart:
             {"name": n, "color": c, "values": [None if math.isnan(v[i]) else round(v[i], 5) for i in picked]}
             for n, c, _, v in self.hover
         ]
-        data = json.dumps({"signed": self.signed, "steps": [int(steps[i]) for i in picked], "series": series}).replace(
-            "</", "<\\/"
-        )
+        data = json.dumps(
+            {
+                "signed": self.signed,
+                "steps": [round(steps[i], 4) for i in picked],
+                "names": [self.axis.text(steps[i]) for i in picked],
+                "series": series,
+            }
+        ).replace("</", "<\\/")
         return (
             f"<figure data-chart>{legend}{self._svg('wide')}{self._svg('narrow')}"
             f'<div class="tip" role="status"></div><script type="application/json">{data}</script></figure>'

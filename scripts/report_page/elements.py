@@ -2,6 +2,9 @@
 
 import html
 import math
+import pathlib
+
+HERE = pathlib.Path(__file__).parent
 
 
 def esc(value):
@@ -46,6 +49,17 @@ def table(head, rows, css=""):
     body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
     heading = f"<thead><tr>{cells(head, 'th')}</tr></thead>" if head else ""
     return f'<div class="scroll"><table class="{css}">{heading}<tbody>{body}</tbody></table></div>'
+
+
+def document(title, body):
+    """A page without external requests; both are HTML."""
+    style, script = ((HERE / name).read_text() for name in ("style.css", "script.js"))
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<link rel="icon" href="data:,"><title>{title}</title><style>{style}</style></head><body><main>{body}</main>'
+        f"<script>{script}</script></body></html>\n"
+    )
 
 
 def section(title, about, body):

@@ -1,14 +1,11 @@
 """The report as one HTML page without external requests."""
 
 import math
-import pathlib
 
 from report_page.background import method, notes, provenance, settings
 from report_page.charts import Chart
-from report_page.elements import count, decimals, esc, number_of_seeds, p_value, plain, section, signed, table
+from report_page.elements import count, decimals, document, esc, number_of_seeds, p_value, plain, section, signed, table
 from report_page.outcomes import WORDS, by_seed, outcomes, percent, verdict_of
-
-HERE = pathlib.Path(__file__).parent
 
 
 def basis(estimate):
@@ -303,8 +300,4 @@ def build_page(comparison):
         method(comparison),
         provenance(comparison),
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<link rel="icon" href="data:,"><title>{title}</title><style>{(HERE / "style.css").read_text()}</style></head><body><main>{"".join(body)}</main>'
-        f"<script>{(HERE / 'script.js').read_text()}</script></body></html>\n"
-    )
+    return document(title, "".join(body))

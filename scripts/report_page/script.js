@@ -45,7 +45,7 @@ for (const figure of document.querySelectorAll("figure[data-chart]")) {
       cursor.setAttribute("x2", at);
       cursor.style.visibility = "visible";
       tip.replaceChildren();
-      text(tip, "div", `step ${data.steps[index].toLocaleString("en")}`);
+      text(tip, "div", data.names[index]);
       for (const series of data.series) {
         const value = series.values[index];
         if (value === null || hidden.has(series.name)) continue;

@@ -10,14 +10,16 @@ namespace ssgpt::evaluation {
 // Each is recorded with what was measured. No weight that the checkpoint has changes, but for an s whose unit
 // a swap converts (checkpoint::with_attention).
 struct Overrides {
-  std::optional<double> rope_theta;  // above 0, in place of the checkpoint's
-  std::optional<double>
-      yarn_factor;                  // at least 1: model::Yarn with windows this many times the trained length
-  std::optional<double> row_scale;  // above 0: multiplies the scores of every query, on top of the kind's own
-  std::optional<config::AttentionKind>
-      attention;           // swapped to without training: new parameters start as in
-                           // training; nothing changes where it is the model's own kind
-  bool extend_pn = false;  // a learned p_n beyond its table is a1 log n + a2, fitted to the table (PnFit)
+  // In place of the checkpoint's; above 0.
+  std::optional<double> rope_theta = {};
+  // model::Yarn with windows this many times the trained length; at least 1.
+  std::optional<double> yarn_factor = {};
+  // Multiplies the scores of every query, on top of the kind's own row scale; above 0.
+  std::optional<double> row_scale = {};
+  // Swapped to without training: new parameters start as in training. Nothing changes where the model has it.
+  std::optional<config::AttentionKind> attention = {};
+  // A learned p_n beyond its table is a1 log n + a2, fitted to the table (PnFit).
+  bool extend_pn = false;
 };
 
 }  // namespace ssgpt::evaluation

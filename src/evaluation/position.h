@@ -30,7 +30,7 @@ struct PositionRequest {
 // The mean cross-entropy in nats a token of each bin; trial i is that of window i, which is the same text for
 // every model of the same vocabulary. Position t is predicted from the t + 1 tokens of its window up to it.
 // In a model whose attention stops at the ends of documents it sees fewer, and n counts from its document's
-// start; the position is still that in the window. Sums are in fp64, and on a CPU no bit depends on
+// start; the position is still that in the window. Sums are in fp64, and in fp32 on a CPU no bit depends on
 // batch_size. The memory of the model's work is that of one batch. Throws core::InputError where there is no
 // window that long, naming how many tokens there are, and for an id beyond the vocabulary.
 std::vector<report::PointValue> losses_by_position(model::GPT& model, const data::TokenSource& source,

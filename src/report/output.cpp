@@ -1,30 +1,15 @@
 #include "report/output.h"
 
 #include "core/file.h"
+#include "report/csv.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 
 #include <fmt/format.h>
 
 namespace ssgpt::report {
 namespace {
-
-std::string quoted(const std::string& field) {
-  if (field.find_first_of(",\"\n") == std::string::npos) return field;
-  std::string result = "\"";
-  for (const char c : field) {
-    if (c == '"') result.push_back('"');
-    result.push_back(c);
-  }
-  result.push_back('"');
-  return result;
-}
-
-std::string number(double value) {
-  return std::isfinite(value) ? fmt::format("{}", value) : "";
-}
 
 // A column of the table: its name, and its values on the stretches of steps or at the validation steps.
 struct Column {
@@ -69,7 +54,7 @@ int64_t tokens_at(const Comparison& comparison, int64_t step) {
 std::string to_csv(const Comparison& comparison) {
   const std::vector<Column> columns = columns_of(comparison);
   std::string text = "first_step,step,tokens";
-  for (const Column& column : columns) text.append(",").append(quoted(column.name));
+  for (const Column& column : columns) text.append(",").append(csv_field(column.name));
   text += "\n";
 
   constexpr size_t kAbsent = static_cast<size_t>(-1);
@@ -88,7 +73,7 @@ std::string to_csv(const Comparison& comparison) {
                     : fmt::format(",{},{}", step, tokens_at(comparison, step));
     for (const Column& column : columns) {
       const size_t index = column.validation ? row.validation : row.stretch;
-      text.append(",").append(index == kAbsent ? "" : number((*column.values)[index]));
+      text.append(",").append(index == kAbsent ? "" : csv_number((*column.values)[index]));
     }
     text += "\n";
   }

@@ -38,17 +38,11 @@ bool same_origin(const RunData& a, const RunData& b) {
                                   a.train.front().first_step == b.train.front().first_step);
 }
 
-bool is_material(const config::Difference& difference, const RunData& a, const RunData& b) {
+bool is_material(const config::Difference& difference, const config::Config& before, bool same_data) {
   const std::string& key = difference.key;
   if (key == "run.name" || key == "run.seed") return false;
-  if (key == "data.train" && same_known_data(a, b)) return false;
-  return config::is_material(difference, a.config);
-}
-
-bool same_settings(const RunData& a, const RunData& b) {
-  const std::vector<config::Difference> all = config::differences(a.config, b.config);
-  return same_origin(a, b) && std::none_of(all.begin(), all.end(),
-                                           [&](const config::Difference& d) { return is_material(d, a, b); });
+  if (key == "data.train" && same_data) return false;
+  return config::is_material(difference, before);
 }
 
 // none: cannot be told.
@@ -67,11 +61,34 @@ int64_t step_tokens(const config::Config& config) {
 
 }  // namespace
 
-std::string attention_title(const RunData& run) {
-  std::string title(config::row_of(run.config.model.attention.kind).title);
-  for (const config::SwapAttention& swap : run.config.train.swap_attention)
+std::string attention_title(const config::Config& config) {
+  std::string title(config::row_of(config.model.attention.kind).title);
+  for (const config::SwapAttention& swap : config.train.swap_attention)
     title += fmt::format(" -> {} at step {}", config::row_of(swap.kind).title, swap.at_step);
   return title;
+}
+
+bool same_settings(const config::Config& a, const config::Config& b, bool same_data) {
+  const std::vector<config::Difference> all = config::differences(a, b);
+  return std::none_of(all.begin(), all.end(),
+                      [&](const config::Difference& d) { return is_material(d, a, same_data); });
+}
+
+std::vector<std::string> unique_labels(std::span<const Names> variants) {
+  std::vector<std::string> labels;
+  for (const Names& one : variants) {
+    const auto alike = std::count_if(variants.begin(), variants.end(),
+                                     [&](const Names& other) { return other.title == one.title; });
+    labels.push_back(alike > 1 ? one.name : one.title);
+  }
+  for (size_t i = 0; i < labels.size(); ++i) {  // equal names as well: the directory tells them apart
+    const std::string label = labels[i];
+    if (std::count(labels.begin(), labels.end(), label) < 2) continue;
+    for (size_t k = i; k < labels.size(); ++k) {
+      if (labels[k] == label) labels[k] = variants[k].directory.string();
+    }
+  }
+  return labels;
 }
 
 std::vector<Note> check_comparable(const RunData& baseline, const RunData& other) {
@@ -124,7 +141,9 @@ std::vector<Variant> group_by_settings(std::span<const RunData> runs, std::vecto
   std::vector<Variant> variants;
   for (size_t i = 0; i < runs.size(); ++i) {
     const auto same = std::find_if(variants.begin(), variants.end(), [&](const Variant& v) {
-      return same_settings(runs[v.runs.front()], runs[i]);
+      const RunData& first = runs[v.runs.front()];
+      return same_origin(first, runs[i]) &&
+             same_settings(first.config, runs[i].config, same_known_data(first, runs[i]));
     });
     if (same == variants.end()) {
       variants.push_back({"", {i}});
@@ -154,25 +173,13 @@ std::vector<Variant> group_by_settings(std::span<const RunData> runs, std::vecto
     variant.runs = kept;
   }
 
-  std::vector<std::string> titles;
-  for (const Variant& variant : variants) titles.push_back(attention_title(runs[variant.runs.front()]));
-  for (size_t i = 0; i < variants.size(); ++i) {
-    const RunData& run = runs[variants[i].runs.front()];
-    variants[i].label = titles[i];
-    if (std::count(titles.begin(), titles.end(), titles[i]) > 1) variants[i].label = run.config.run.name;
+  std::vector<Names> names;
+  for (const Variant& variant : variants) {
+    const RunData& run = runs[variant.runs.front()];
+    names.push_back({attention_title(run.config), run.config.run.name, run.directory});
   }
-  for (size_t i = 0; i < variants.size(); ++i) {  // equal names as well: the directory tells them apart
-    const auto same = [&](const Variant& v) {
-      return v.label == variants[i].label;
-    };
-    if (std::count_if(variants.begin(), variants.end(), same) > 1) {
-      for (Variant& variant : variants) {
-        if (&variant != &variants[i] && same(variant))
-          variant.label = runs[variant.runs.front()].directory.string();
-      }
-      variants[i].label = runs[variants[i].runs.front()].directory.string();
-    }
-  }
+  const std::vector<std::string> labels = unique_labels(names);
+  for (size_t i = 0; i < variants.size(); ++i) variants[i].label = labels[i];
   return variants;
 }
 
@@ -190,8 +197,8 @@ std::vector<std::string> label_runs(std::span<const RunData> runs, std::span<con
 std::vector<SettingDifference> setting_differences(const RunData& baseline, const RunData& candidate) {
   std::vector<SettingDifference> result;
   for (const config::Difference& difference : config::differences(baseline.config, candidate.config)) {
-    result.push_back(
-        {difference.key, difference.before, difference.after, is_material(difference, baseline, candidate)});
+    result.push_back({difference.key, difference.before, difference.after,
+                      is_material(difference, baseline.config, same_known_data(baseline, candidate))});
   }
   if (baseline.parent != candidate.parent) {
     const bool material = !same_origin(baseline, candidate) && !is_fork_of(candidate, baseline) &&

@@ -4,6 +4,7 @@
 #include "report/run_data.h"
 
 #include <cstddef>
+#include <filesystem>
 #include <optional>
 #include <span>
 #include <string>
@@ -53,6 +54,20 @@ std::vector<SettingDifference> setting_differences(const RunData& baseline, cons
 // that differs.
 bool attention_alone_differs(std::span<const SettingDifference> differences);
 
-std::string attention_title(const RunData& run);  // "SSMax", "Softmax -> SSMax at step 1000"
+std::string attention_title(const config::Config& config);  // "SSMax", "Softmax -> SSMax at step 1000"
+
+// Whether runs of these configs differ in nothing that changes what is learnt, but the seed, where they begin
+// alike. `same_data`: they are known to train on the same tokens, wherever these stand.
+bool same_settings(const config::Config& a, const config::Config& b, bool same_data);
+
+// What a variant may be called, from the shortest on.
+struct Names {
+  std::string title;  // attention_title
+  std::string name;   // of its first run
+  std::filesystem::path directory;
+};
+
+// One unique label each: the title, where that is not unique the name, where that is neither the directory.
+std::vector<std::string> unique_labels(std::span<const Names> variants);
 
 }  // namespace ssgpt::report

@@ -56,20 +56,20 @@ Seeds match(const Sides& sides) {
 }
 
 // From one difference a seed.
-void estimate_paired(std::span<const double> differences, Estimate& estimate) {
+void estimate_paired(std::span<const double> differences, double least_scatter, Estimate& estimate) {
   estimate.seeds = static_cast<int64_t>(differences.size());
   if (differences.empty()) return;
   estimate.mean = mean_of(differences);
   if (estimate.seeds < 2) return;
   estimate.method = Method::kSeedsPaired;
-  estimate.scatter = std::sqrt(variance_of(differences, estimate.mean));
+  estimate.scatter = std::max(least_scatter, std::sqrt(variance_of(differences, estimate.mean)));
   estimate.standard_error = estimate.scatter / std::sqrt(static_cast<double>(estimate.seeds));
   estimate.degrees_of_freedom = static_cast<double>(estimate.seeds - 1);
 }
 
 // The difference of the means over the runs of each side (Welch 1947, "The generalization of Student's
 // problem when several different population variances are involved", Biometrika 34).
-void estimate_unpaired(const Seeds& seeds, Estimate& estimate) {
+void estimate_unpaired(const Seeds& seeds, double least_scatter, Estimate& estimate) {
   estimate.candidate_runs = static_cast<int64_t>(seeds.candidate.size());
   estimate.baseline_runs = static_cast<int64_t>(seeds.baseline.size());
   estimate.seeds = std::min(estimate.candidate_runs, estimate.baseline_runs);
@@ -81,8 +81,9 @@ void estimate_unpaired(const Seeds& seeds, Estimate& estimate) {
   estimate.method = Method::kSeedsUnpaired;
   const double m = static_cast<double>(seeds.candidate.size());
   const double n = static_cast<double>(seeds.baseline.size());
-  const double candidate_variance = variance_of(seeds.candidate, candidate_mean);
-  const double baseline_variance = variance_of(seeds.baseline, baseline_mean);
+  const double least = least_scatter * least_scatter;
+  const double candidate_variance = std::max(least, variance_of(seeds.candidate, candidate_mean));
+  const double baseline_variance = std::max(least, variance_of(seeds.baseline, baseline_mean));
   const double a = candidate_variance / m;
   const double b = baseline_variance / n;
   estimate.scatter = std::sqrt(0.5 * (candidate_variance + baseline_variance));
@@ -113,7 +114,7 @@ void correct_family(std::vector<Estimate>& estimates) {
   }
 }
 
-void add_power(const Seeds& seeds, Estimate& estimate) {
+void add_power(const Seeds& seeds, double least_scatter, Estimate& estimate) {
   if (estimate.method == Method::kNone) return;
   if (estimate.tested()) {
     estimate.smallest_detectable =
@@ -122,8 +123,8 @@ void add_power(const Seeds& seeds, Estimate& estimate) {
   if (estimate.method == Method::kSeedsPaired) {
     estimate.seeds_needed = pairs_needed(estimate.mean, estimate.scatter, estimate.level(), kFewestSeeds);
   } else {
-    const auto scatter = [](std::span<const double> values) {
-      return std::sqrt(variance_of(values, mean_of(values)));
+    const auto scatter = [&](std::span<const double> values) {
+      return std::max(least_scatter, std::sqrt(variance_of(values, mean_of(values))));
     };
     estimate.seeds_needed = runs_needed(estimate.mean, scatter(seeds.candidate), scatter(seeds.baseline),
                                         estimate.level(), kFewestSeeds);
@@ -173,14 +174,15 @@ std::vector<Estimate> judge(const std::vector<Sides>& candidates) {
     Estimate& estimate = estimates.emplace_back();
     estimate.missing = matched.missing;
     if (matched.shared) {
-      estimate_paired(matched.differences, estimate);
+      estimate_paired(matched.differences, sides.least_scatter, estimate);
     } else {
-      estimate_unpaired(matched, estimate);
+      estimate_unpaired(matched, sides.least_scatter, estimate);
     }
     test(estimate);
   }
   correct_family(estimates);
-  for (size_t i = 0; i < estimates.size(); ++i) add_power(seeds[i], estimates[i]);
+  for (size_t i = 0; i < estimates.size(); ++i)
+    add_power(seeds[i], candidates[i].least_scatter, estimates[i]);
   return estimates;
 }
 

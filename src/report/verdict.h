@@ -32,6 +32,8 @@ struct SeedValue {
 struct Sides {
   std::vector<SeedValue> candidate;
   std::vector<SeedValue> baseline;
+  // A scatter between seeds below this is taken for this: values that are counts may agree by chance.
+  double least_scatter = 0.0;
 };
 
 enum class Method {

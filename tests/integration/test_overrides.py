@@ -30,14 +30,25 @@ def load(checkpoint, kind, **rope):
     return model
 
 
-def extended_position(checkpoint):
-    """The learned p_n and behind it the line through it over log n, by numpy, up to four times its length."""
+def fit_position(checkpoint):
+    """The learned p_n, the line a1 log n + a2 through it by numpy, and what the line leaves."""
     learned = load_file(checkpoint / "model.safetensors")["model.ssmax_position"].double().numpy()
-    logs = np.log(np.arange(1, 4 * LENGTH + 1))
-    columns = np.stack([logs, np.ones_like(logs)], 1)
-    line, _, _, _ = np.linalg.lstsq(columns[:LENGTH], learned, rcond=None)
-    assert np.abs(columns[:LENGTH] @ line - learned).max() > 1e-3, "p_n has not moved from its start"
-    return np.concatenate([learned, columns[LENGTH:] @ line]).astype(np.float32)
+    columns = log_columns(LENGTH)
+    line, _, _, _ = np.linalg.lstsq(columns, learned, rcond=None)
+    residuals = learned - columns @ line
+    assert np.abs(residuals).max() > 1e-3, "p_n has not moved from its start"
+    return learned, line, residuals
+
+
+def log_columns(count):
+    logs = np.log(np.arange(1, count + 1))
+    return np.stack([logs, np.ones_like(logs)], 1)
+
+
+def extended_position(checkpoint):
+    """The learned p_n and behind it the line through it, up to four times its length."""
+    learned, line, _ = fit_position(checkpoint)
+    return np.concatenate([learned, log_columns(4 * LENGTH)[LENGTH:] @ line]).astype(np.float32)
 
 
 def with_row_scale(model, row_scale):

@@ -206,6 +206,21 @@ TEST(Accounting, MemoryEstimateIsWhatIsAllocated) {
   }
 }
 
+TEST(Buffers, OfAForwardAloneHoldOneBlockAndNothingOfABackward) {
+  const config::ModelConfig model = small_spec(Kind::kSsmaxBias).config;
+  const Buffers buffers = allocate_buffers({3, 128, /*with_backward=*/false}, model, /*sequence_length=*/128,
+                                           at::kCPU, at::kBFloat16);
+  EXPECT_EQ(buffers.blocks.size(), 1u);
+  const Scratch& scratch = buffers.scratch;
+  for (const at::Tensor& tensor :
+       {buffers.d_residual, scratch.d_normed, scratch.norm, scratch.attention.d_heads,
+        scratch.attention.d_qkv, scratch.attention.d_row_scale, scratch.attention.row_scale,
+        scratch.attention.weight, scratch.mlp.d_hidden, scratch.mlp.weight}) {
+    EXPECT_FALSE(tensor.defined());
+  }
+  EXPECT_TRUE(scratch.branch.defined() && buffers.logits.defined());
+}
+
 TEST(Head, ChunksOfAnyLengthGiveTheSame) {
   const int64_t rows = 13;
   const int64_t hidden = 8;

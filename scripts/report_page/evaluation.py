@@ -1,0 +1,127 @@
+"""evaluation.json as `ssgpt evaluate position|retrieval --out DIR` writes it, laid out for drawing."""
+
+import json
+import math
+
+VERSION = 1
+TITLES = {"loss": "Loss", "accuracy": "Accuracy"}
+UNITS = {"loss": "nats a token", "accuracy": "share of the answer's tokens"}
+
+
+def as_number(value):
+    return math.nan if value is None else value
+
+
+def padded(values, at_least=()):
+    """Limits that hold the values which are numbers, with some room."""
+    finite = [v for v in [*values, *at_least] if not math.isnan(v)] or [0.0]
+    room = 0.07 * (max(finite) - min(finite)) or 0.01
+    return min(finite) - room, max(finite) + room
+
+
+class Panel:
+    """One figure under one condition: the variants' means, each model's curve, and the differences."""
+
+    def __init__(self, evaluation, number, figure):
+        condition = evaluation.data["conditions"][number]
+        self.condition, self.figure = condition["title"], figure["figure"]
+        self.variants = [
+            {**variant, "means": [as_number(v) for v in variant["means"]]} for variant in figure["variants"]
+        ]
+        self.models = [
+            (model["variant"], model["seed"], [as_number(value[self.figure]) for value in evaluation.values(model)])
+            for model in evaluation.data["models"]
+            if model["condition"] == number
+        ]
+        self.comparisons = [
+            one
+            for one in evaluation.data["comparisons"]
+            if (one["condition"], one["figure"]) == (number, self.figure)
+        ]
+
+    def value_range(self):
+        values = [v for _, _, curve in self.models for v in curve]
+        return padded(values, [0.0, 1.0] if self.figure == "accuracy" else [])
+
+    def difference_range(self):
+        values = [0.0]
+        for one in self.comparisons:
+            for point in one["points"]:
+                values += [as_number(point["mean_difference"]), *(as_number(v) for v in interval(point)[:2])]
+                values += [as_number(seed["difference"]) for seed in point["seeds"]]
+        return padded(values)
+
+    def seeds_of(self, variant):
+        return [curve for name, _, curve in self.models if name == variant]
+
+
+def interval(point):
+    """(low, high, whether it is the interval of the seeds) of a difference: where seeds are too few, one standard error
+    of the trials to either side; None for what is not known."""
+    if point["low"] is not None:
+        return point["low"], point["high"], True
+    mean, error = point["mean_difference"], point["trials"]["standard_error"]
+    if mean is None or error is None:
+        return None, None, False
+    return mean - error, mean + error, False
+
+
+class Evaluation:
+    def __init__(self, directory):
+        self.data = json.loads((directory / "evaluation.json").read_text())
+        if not isinstance(self.data, dict) or self.data.get("format") != "ssgpt-evaluation":
+            raise ValueError("evaluation.json is no evaluation")
+        if self.data.get("version") != VERSION:
+            raise SystemExit(
+                f"{directory}: evaluation.json is of version {self.data.get('version')}, and this script reads version "
+                f"{VERSION}; write it again with `ssgpt evaluate {self.data.get('kind')} --out {directory}`"
+            )
+        self.is_position = self.data["kind"] == "position"
+        self.trained_length = self.data["trained_length"]
+        values = self.values(self.data["models"][0])
+        # Of a bin the middle of its contexts: what lies within the trained length then stands on that side of its line.
+        self.places = [(v["first"] + v["last"]) / 2 + 1 if self.is_position else v["length"] for v in values]
+        self.spans = [f"{v['first']:,}–{v['last']:,}" if self.is_position else f"{v['length']:,}" for v in values]
+        self.names = [self.named([span]) for span in self.spans]
+        self.panels = [
+            Panel(self, number, figure)
+            for number, condition in enumerate(self.data["conditions"])
+            for figure in condition["figures"]
+        ]
+        self.figures = list(dict.fromkeys(panel.figure for panel in self.panels))
+        variants = list(dict.fromkeys(model["variant"] for model in self.data["models"]))
+        self.color = {variant: i % 6 for i, variant in enumerate(variants)}
+
+    def named(self, spans):
+        """As in "positions 0–7, 8–15" and "8, 16 tokens"."""
+        text = ", ".join(spans)
+        return f"positions {text}" if self.is_position else f"{text} tokens"
+
+    def values(self, model):
+        return model["bins" if self.data["kind"] == "position" else "results"]
+
+    def context_range(self):
+        """Limits of the axis of the context, around a single point and the trained length too."""
+        low, high = min(*self.places, self.trained_length), max(*self.places, self.trained_length)
+        return low / 1.15, high * 1.15
+
+    def title(self):
+        names = " and ".join(self.color) if len(self.color) < 3 else f"{len(self.color)} variants"
+        if self.is_position:
+            return f"Loss by position: {names}"
+        return f"Retrieval by length, task {self.data['task']}: {names}"
+
+    def source(self):
+        """What the numbers are over, in a sentence."""
+        data = self.data
+        if self.is_position:
+            documents = ", each the beginning of a document" if data["documents"] else ""
+            return (
+                f"{data['windows']:,} windows of {data['max_length']:,} tokens{documents}, which do not overlap "
+                f"(overlap 0), of {', '.join(data['data'])}. "
+                f"The models were trained on windows of {self.trained_length:,} tokens."
+            )
+        return (
+            f"{data['trials']:,} trials of each length (seed {data['seed']}), the same for every model. "
+            f"The models were trained on windows of {self.trained_length:,} tokens."
+        )

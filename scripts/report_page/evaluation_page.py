@@ -1,0 +1,219 @@
+"""The page of an evaluation: report.html without external requests."""
+
+import math
+
+from report_page.charts import Chart
+from report_page.elements import decimals, document, esc, number_of_seeds, p_value, plain, section, signed, table
+from report_page.evaluation import TITLES, UNITS, as_number, interval
+from report_page.outcomes import WORDS
+
+
+class ContextAxis:
+    """Contexts on a log scale: places are logarithms to base 2 of tokens."""
+
+    name = "context"
+
+    def __init__(self, evaluation):
+        self.names = {math.log2(place): name for place, name in zip(evaluation.places, evaluation.names)}
+
+    def ticks(self, low, high, count):
+        powers = range(math.ceil(low), math.floor(high) + 1)
+        every = max(1, math.ceil(len(powers) / count))
+        return [(float(power), f"{2**power:,}") for power in powers if power % every == 0]
+
+    def text(self, value):
+        return self.names.get(value, "")
+
+
+def places(evaluation):
+    return [math.log2(place) for place in evaluation.places]
+
+
+def chart(evaluation, panel, y_range, label, signed=False):
+    made = Chart(
+        tuple(math.log2(limit) for limit in evaluation.context_range()), y_range, label, signed, ContextAxis(evaluation)
+    )
+    made.mark(math.log2(evaluation.trained_length), "trained length")
+    return made
+
+
+def values_chart(evaluation, panel):
+    made = chart(evaluation, panel, panel.value_range(), f"{panel.figure} by context, {panel.condition}")
+    x = places(evaluation)
+    for variant in panel.variants:
+        name = variant["variant"]
+        color = evaluation.color[name]
+        if len(variant["seeds"]) > 1:
+            for curve in panel.seeds_of(name):
+                made.raw(x, curve, color, name)
+        made.smooth(x, variant["means"], color, name)
+        made.dots(x, variant["means"], color, name)
+    return made.html()
+
+
+def differences_chart(evaluation, panel):
+    made = chart(
+        evaluation, panel, panel.difference_range(), f"Difference of the {panel.figure}, {panel.condition}", signed=True
+    )
+    made.zero()
+    x = places(evaluation)
+    for one in panel.comparisons:
+        name = f"{one['candidate']} − {one['baseline']}"
+        color = evaluation.color[one["candidate"]]
+        for place, point in zip(x, one["points"]):
+            low, high, of_seeds = interval(point)
+            if low is not None:
+                made.interval(place, low, high, color, name, faint=not of_seeds)
+        means = [as_number(point["mean_difference"]) for point in one["points"]]
+        made.smooth(x, means, color, name)
+        made.dots(x, means, color, name)
+    return made.html()
+
+
+def is_tested(one):
+    return any(point["low"] is not None for point in one["points"])
+
+
+def verdict_places(evaluation, one):
+    """Where the verdict is "lower" and where "higher", or what there is in place of one."""
+    parts = []
+    for verdict in ("lower", "higher"):
+        found = [span for span, point in zip(evaluation.spans, one["points"]) if point["verdict"] == verdict]
+        if found:
+            parts.append(f'<b class="{WORDS[verdict]}">{verdict}</b> at {evaluation.named(found)}')
+    without = sum(point["verdict"] == "no verdict" for point in one["points"])
+    if without:
+        every = without == len(one["points"])
+        parts.append("no verdict at any point" if every else f"no verdict at {without} of {len(one['points'])} points")
+    text = "; ".join(parts)
+    if not is_tested(one):
+        text += f" ({number_of_seeds(one['points'][0])}: three or more are needed for one)"
+    return text
+
+
+def differences_table(evaluation, one):
+    tested = is_tested(one)
+    head = ["", "seeds", "difference"]
+    head += ["95&nbsp;% interval", "p", "p, Holm", "detectable"] if tested else ["std. error of the trials"]
+    rows = []
+    for name, point in zip(evaluation.names, one["points"]):
+        digits = decimals(point)
+        row = [name, number_of_seeds(point), signed(point["mean_difference"], digits)]
+        if tested:
+            known = point["low"] is not None
+            row += [
+                f"{signed(point['low'], digits)} … {signed(point['high'], digits)}" if known else "–",
+                p_value(point["p"]),
+                p_value(point["p_corrected"]),
+                plain(point["smallest_detectable"], digits),
+            ]
+        else:
+            row.append(plain(point["trials"]["standard_error"]))
+        rows.append([*row, f'<span class="{WORDS[point["verdict"]]}">{esc(point["verdict"])}</span>'])
+    return table([*head, "verdict"], rows)
+
+
+def means_table(evaluation, panel):
+    head = ["", *(esc(variant["variant"]) for variant in panel.variants)]
+    rows = [
+        [name, *(plain(variant["means"][i]) for variant in panel.variants)] for i, name in enumerate(evaluation.names)
+    ]
+    return table(head, rows)
+
+
+def panel_section(evaluation, panel):
+    lower = "Lower is better." if panel.figure == "loss" else "Higher is better."
+    about = f"{UNITS[panel.figure].capitalize()}, by context. {lower} Faint: each seed; bold: their mean."
+    body = values_chart(evaluation, panel) + means_table(evaluation, panel)
+    if panel.comparisons:
+        tested = any(is_tested(one) for one in panel.comparisons)
+        bars = (
+            "Bars: 95&nbsp;% interval over seeds."
+            if tested
+            else "Bars: one standard error of the trials. It says how far other trials would move the difference of "
+            "these models; other seeds move it further, so there is no verdict."
+        )
+        body += f"<h3>Difference to {esc(panel.comparisons[0]['baseline'])}</h3><p class=\"soft\">{bars}</p>"
+        body += differences_chart(evaluation, panel)
+    for one in panel.comparisons:
+        title = f"{esc(one['candidate'])} − {esc(one['baseline'])}"
+        body += f"<h3>{title}</h3><p>{verdict_places(evaluation, one)}.</p>{differences_table(evaluation, one)}"
+    return section(f"{TITLES[panel.figure]}, {esc(panel.condition)}", about, body)
+
+
+def changes_of(model):
+    changes = model["overrides"]
+    parts = []
+    if changes["rope_theta"] is not None:
+        parts.append(f"RoPE theta {changes['rope_theta']:g}")
+    if changes["yarn_factor"] is not None:
+        parts.append(f"YaRN factor {changes['yarn_factor']:g}")
+    if changes["row_scale"] is not None:
+        parts.append(f"row scale {changes['row_scale']:g}")
+    if changes["attention"] is not None:
+        parts.append(f"swapped to {esc(changes['attention'])}, untrained")
+    if fit := model["pn_fit"]:
+        parts.append(
+            f"p_n beyond {fit['entries']:,} entries: {fit['a1']:.4g} log n {fit['a2']:+.4g}, "
+            f"residuals {fit['rms_residual']:.2g} (root mean square), {fit['max_residual']:.2g} at most"
+        )
+    return "; ".join(parts) or "nothing"
+
+
+def models(evaluation):
+    rows = [
+        [
+            esc(model["variant"]),
+            model["seed"],
+            "–" if model["step"] is None else f"{model['step']:,}",
+            esc(model["attention"]),
+            f"{model['rope_theta']:g}",
+            changes_of(model),
+            f"<code>{esc(model['checkpoint'])}</code>",
+        ]
+        for model in evaluation.data["models"]
+    ]
+    head = ["variant", "seed", "step", "attention", "RoPE theta", "changed on reading", "checkpoint"]
+    return section("Models", "", f"<details><summary>All {len(rows)}</summary>{table(head, rows, 'text')}</details>")
+
+
+METHOD = """<ul>
+<li>Every model reads the same {trials}; differences are taken seed by seed between runs that share their seed.</li>
+<li>A verdict needs three seeds or more: a paired t test at 5&nbsp;% (Welch's test where no seed is shared).
+All points of all candidates of one table are read together, so their p values are corrected together (Holm).
+An interval knows of its own point alone.</li>
+<li>A value that is not finite takes the verdict of its point away.</li>
+</ul>"""
+
+
+def header(evaluation):
+    badges = ""
+    for panel in evaluation.panels:
+        for one in panel.comparisons:
+            verdicts = sorted({p["verdict"] for p in one["points"]} - {"no verdict"}) or ["no verdict"]
+            marks = "".join(f'<span class="badge {WORDS[v]}">{v}</span> ' for v in verdicts)
+            badges += (
+                f'{marks}<p class="lead">{TITLES[panel.figure]}, {esc(panel.condition)}: '
+                f"{esc(one['candidate'])} against {esc(one['baseline'])}: {verdict_places(evaluation, one)}.</p>"
+            )
+    count = len({model["checkpoint"] for model in evaluation.data["models"]})
+    return (
+        f'<header><p class="eyebrow">ssgpt · evaluation of {count} model{"" if count == 1 else "s"}</p>'
+        f"<h1>{esc(evaluation.title())}</h1><p>{esc(evaluation.source())}</p>{badges}</header>"
+    )
+
+
+def build_page(evaluation):
+    notes = "".join(
+        f'<p class="note{" warning" if note["warning"] else ""}">{esc(note["text"])}</p>'
+        for note in evaluation.data["notes"]
+    )
+    trials = "windows of text" if evaluation.is_position else "trials"
+    body = [
+        header(evaluation),
+        *(panel_section(evaluation, panel) for panel in evaluation.panels),
+        section("Notes", "", notes) if notes else "",
+        models(evaluation),
+        section("Method", "", METHOD.format(trials=trials)) if evaluation.data["comparisons"] else "",
+    ]
+    return document(f"{esc(evaluation.title())} · ssgpt", "".join(body))

@@ -1,0 +1,13 @@
+// The commands below `ssgpt evaluate`, one file each.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace ssgpt::cli {
+
+// Each adds its subcommand to `evaluate`, as those of cli/commands.h do to the program.
+void add_evaluate_loss(CLI::App& evaluate);
+void add_evaluate_position(CLI::App& evaluate);
+void add_evaluate_retrieval(CLI::App& evaluate);
+
+}  // namespace ssgpt::cli

@@ -1,0 +1,202 @@
+#include "cli/evaluate_options.h"
+
+#include "cli/evaluate_progress.h"
+#include "cli/placement_options.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/text.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace ssgpt::cli {
+namespace {
+
+std::vector<std::string> split(std::string_view option, const std::string& text) {
+  std::vector<std::string> parts;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    parts.push_back(text.substr(begin, end - begin));
+    if (parts.back().empty()) {
+      throw core::UsageError("{} '{}': a value is empty; give values with commas between them.", option,
+                             text);
+    }
+    begin = end + 1;
+  }
+  return parts;
+}
+
+bool is_given(const ChangeArguments& arguments, std::string_view option) {
+  return std::any_of(arguments.options.begin(), arguments.options.end(), [option](const CLI::Option* one) {
+    return one->get_name() == option && one->count() > 0;
+  });
+}
+
+std::vector<double> parse_numbers(const ChangeArguments& arguments, std::string_view option,
+                                  const std::string& text) {
+  std::vector<double> numbers;
+  if (!is_given(arguments, option)) return numbers;
+  for (const std::string& part : split(option, text)) {
+    const std::optional<double> number = core::parse_number<double>(part);
+    if (!number) throw core::UsageError("{}: '{}' is not a number.", option, part);
+    numbers.push_back(*number);
+  }
+  return numbers;
+}
+
+// The directory of --out, made before hours of work and not after them; where nothing came to be written into
+// it, it goes again.
+class OutDirectory {
+ public:
+  explicit OutDirectory(const std::string& path) : path_(path) {
+    if (path_.empty()) return;
+    is_new_ = !std::filesystem::exists(path_);
+    core::create_writable_directory(path_);
+  }
+  ~OutDirectory() {
+    std::error_code not_empty;
+    if (is_new_) std::filesystem::remove(path_, not_empty);
+  }
+  OutDirectory(const OutDirectory&) = delete;
+  OutDirectory& operator=(const OutDirectory&) = delete;
+
+ private:
+  const std::filesystem::path path_;
+  bool is_new_ = false;
+};
+
+template <typename T>
+std::optional<T> only_value(std::string_view option, const std::vector<T>& values) {
+  if (values.size() > 1) throw core::UsageError("{}: one value, not {}.", option, values.size());
+  return values.empty() ? std::nullopt : std::optional(values.front());
+}
+
+}  // namespace
+
+void add_change_options(CLI::App& command, ChangeArguments& arguments, bool lists) {
+  const std::string list = lists ? "LIST" : "X";
+  const auto add = [&](CLI::Option* option, const std::string& type) {
+    arguments.options.push_back(option->type_name(type)->group("Changes on reading"));
+  };
+  add(command.add_option("--rope-theta", arguments.rope_theta,
+                         lists ? "RoPE's theta in place of the checkpoint's; each of several, as in "
+                                 "10000,500000, is a table of its own"
+                               : "RoPE's theta in place of the checkpoint's"),
+      list);
+  add(command.add_option("--yarn", arguments.yarn,
+                         "YaRN (arXiv 2309.00071): windows this many times the trained length, 1 or more"),
+      "F");
+  add(command.add_option("--row-scale", arguments.row_scale,
+                         lists
+                             ? "Multiplies all attention scores; each value but 1 is a further candidate of "
+                               "every variant"
+                             : "Multiplies all attention scores"),
+      list);
+  add(command.add_option("--swap-attention", arguments.swap_attention,
+                         lists ? "Another kind of attention without training, its new parameters at their "
+                                 "initial values: a further candidate of every variant of another kind"
+                               : "Another kind of attention without training, its new parameters at their "
+                                 "initial values"),
+      lists ? "LIST" : "KIND");
+  add(command.add_option(
+          "--extend-pn", arguments.extend_pn,
+          "fit: a learned p_n beyond its table is a1 log n + a2, fitted to it by least squares"),
+      "fit");
+}
+
+evaluation::ChangeLists parse_changes(const ChangeArguments& arguments) {
+  evaluation::ChangeLists changes;
+  changes.rope_thetas = parse_numbers(arguments, "--rope-theta", arguments.rope_theta);
+  changes.row_scales = parse_numbers(arguments, "--row-scale", arguments.row_scale);
+  changes.yarn_factor = arguments.yarn;
+  if (is_given(arguments, "--swap-attention")) {
+    for (const std::string& name : split("--swap-attention", arguments.swap_attention)) {
+      const std::optional<config::AttentionKind> kind = config::parse_attention_kind(name);
+      if (!kind) {
+        throw core::UsageError("--swap-attention {}: it must be one of {}.", name,
+                               fmt::join(config::attention_kind_names(), ", "));
+      }
+      changes.swaps.push_back(*kind);
+    }
+  }
+  if (is_given(arguments, "--extend-pn") && arguments.extend_pn != "fit")
+    throw core::UsageError("--extend-pn '{}': it must be fit.", arguments.extend_pn);
+  changes.extend_pn = arguments.extend_pn == "fit";
+  return changes;
+}
+
+evaluation::Overrides parse_overrides(const ChangeArguments& arguments) {
+  const evaluation::ChangeLists changes = parse_changes(arguments);
+  return {.rope_theta = only_value("--rope-theta", changes.rope_thetas),
+          .yarn_factor = changes.yarn_factor,
+          .row_scale = only_value("--row-scale", changes.row_scales),
+          .attention = only_value("--swap-attention", changes.swaps),
+          .extend_pn = changes.extend_pn};
+}
+
+std::vector<int64_t> parse_counts(std::string_view option, const std::string& text) {
+  std::vector<int64_t> counts;
+  for (const std::string& part : split(option, text)) {
+    const std::optional<int64_t> count = core::parse_number<int64_t>(part);
+    if (!count || *count < 1) throw core::UsageError("{}: '{}' is not a whole number above 0.", option, part);
+    counts.push_back(*count);
+  }
+  return counts;
+}
+
+void add_comparison_options(CLI::App& command, ComparisonArguments& arguments) {
+  command
+      .add_option("--checkpoint", arguments.checkpoints,
+                  "One model or several: checkpoints, runs (their newest checkpoint), the folder of a sweep, "
+                  "Llama directories of Hugging Face. Those that differ in seed alone are one variant")
+      ->required()
+      ->type_name("D");
+  command
+      .add_option(
+          "--baseline", arguments.baseline,
+          "The variant that the others are compared with, by its name or by one of the paths [default: "
+          "the first, or the baseline of a sweep]")
+      ->type_name("VARIANT");
+  add_change_options(command, arguments.changes, /*lists=*/true);
+  add_placement_options(command, arguments.placement);
+  command.add_flag("--json", arguments.json, "Print what evaluation.json holds in place of the tables");
+  command
+      .add_option("--out", arguments.out,
+                  "Also write evaluation.json, evaluation.csv and table.txt into this directory")
+      ->type_name("DIR");
+}
+
+evaluation::ModelOptions model_options(const ComparisonArguments& arguments) {
+  evaluation::ModelOptions options;
+  for (const std::string& path : arguments.checkpoints) {
+    if (path.empty()) throw core::UsageError("--checkpoint '': a path is empty.");
+    options.paths.emplace_back(path);
+  }
+  if (!arguments.baseline.empty()) options.baseline = arguments.baseline;
+  options.changes = parse_changes(arguments.changes);
+  options.placement = arguments.placement;
+  return options;
+}
+
+void print_comparison(
+    const ComparisonArguments& arguments,
+    const std::function<report::Evaluation(const evaluation::Progress& progress)>& compare) {
+  const OutDirectory out(arguments.out);
+  report::Evaluation evaluation;
+  {
+    EvaluateProgress progress;
+    evaluation = compare(progress.functions());
+    progress.finish();
+  }
+  if (!arguments.out.empty()) report::write_files(evaluation, arguments.out);
+  const std::string text = arguments.json ? report::to_json(evaluation) : report::to_table(evaluation);
+  std::fwrite(text.data(), 1, text.size(), stdout);
+}
+
+}  // namespace ssgpt::cli

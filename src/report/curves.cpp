@@ -1,0 +1,178 @@
+#include "report/curves.h"
+
+#include "core/check.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace ssgpt::report {
+namespace {
+
+using Curves = std::vector<const MeasuredCurve*>;
+
+// A candidate's curves and the baseline's: those of shared seeds, one beside the other, or all of both.
+struct Matched {
+  bool paired = false;
+  Curves candidate;
+  Curves baseline;
+};
+
+Matched match(const Curves& candidate, const Curves& baseline) {
+  Matched matched;
+  for (const MeasuredCurve* one : candidate) {
+    for (const MeasuredCurve* other : baseline) {
+      if (one->seed != other->seed) continue;
+      matched.candidate.push_back(one);
+      matched.baseline.push_back(other);
+    }
+  }
+  matched.paired = !matched.candidate.empty();
+  return matched.paired ? matched : Matched{false, candidate, baseline};
+}
+
+std::vector<SeedValue> values(const Curves& curves, size_t point) {
+  std::vector<SeedValue> result;
+  for (const MeasuredCurve* one : curves) result.push_back({one->seed, one->points[point].mean});
+  return result;
+}
+
+// Of each trial, over the curves.
+std::vector<double> trial_means(const Curves& curves, size_t point) {
+  std::vector<double> means(curves.front()->points[point].trials.size(), 0.0);
+  for (const MeasuredCurve* one : curves) {
+    for (size_t i = 0; i < means.size(); ++i)
+      means[i] += one->points[point].trials[i] / static_cast<double>(curves.size());
+  }
+  return means;
+}
+
+TrialDifferences describe_trials(const std::vector<double>& differences) {
+  TrialDifferences result{.trials = static_cast<int64_t>(differences.size())};
+  const bool finite = std::all_of(differences.begin(), differences.end(),
+                                  [](double difference) { return std::isfinite(difference); });
+  if (differences.empty() || !finite) return result;
+  result.mean = mean_of(differences);
+  if (differences.size() < 2) return result;
+  result.standard_error =
+      std::sqrt(variance_of(differences, result.mean) / static_cast<double>(differences.size()));
+  return result;
+}
+
+TrialDifferences trial_differences(const Curves& candidate, const Curves& baseline, size_t point) {
+  std::vector<double> differences = trial_means(candidate, point);
+  const std::vector<double> subtracted = trial_means(baseline, point);
+  for (size_t i = 0; i < differences.size(); ++i) differences[i] -= subtracted[i];
+  return describe_trials(differences);
+}
+
+// Sides::least_scatter of an accuracy: what the trials let the value of one seed (paired: its difference)
+// scatter, the root mean square over seeds of the standard error over trials, but no more than one trial's
+// worth.
+double least_scatter(Figure figure, const Matched& matched, size_t point) {
+  const size_t trials = matched.candidate.front()->points[point].trials.size();
+  if (figure != Figure::kAccuracy || trials < 2) return 0.0;
+  std::vector<double> squares;
+  const auto add = [&](const TrialDifferences& differences) {
+    if (std::isfinite(differences.standard_error))
+      squares.push_back(differences.standard_error * differences.standard_error);
+  };
+  if (matched.paired) {
+    for (size_t i = 0; i < matched.candidate.size(); ++i)
+      add(trial_differences({matched.candidate[i]}, {matched.baseline[i]}, point));
+  } else {
+    for (const Curves* side : {&matched.candidate, &matched.baseline}) {
+      for (const MeasuredCurve* one : *side) add(describe_trials(one->points[point].trials));
+    }
+  }
+  if (squares.empty()) return 0.0;
+  return std::min(1.0 / static_cast<double>(trials), std::sqrt(mean_of(squares)));
+}
+
+CurveCandidate describe(const Matched& matched, size_t num_points) {
+  CurveCandidate candidate{
+      .variant = matched.candidate.front()->variant, .paired = matched.paired, .points = {}};
+  for (size_t point = 0; point < num_points; ++point) {
+    PointDifference& difference = candidate.points.emplace_back();
+    difference.trials = trial_differences(matched.candidate, matched.baseline, point);
+    for (size_t i = 0; matched.paired && i < matched.candidate.size(); ++i) {
+      const MeasuredCurve& one = *matched.candidate[i];
+      difference.seeds.push_back(
+          {one.seed, one.points[point].mean - matched.baseline[i]->points[point].mean});
+    }
+  }
+  return candidate;
+}
+
+VariantCurve mean_curve(const Curves& curves) {
+  VariantCurve result{.variant = curves.front()->variant, .seeds = {}, .means = {}};
+  for (const MeasuredCurve* one : curves) result.seeds.push_back(one->seed);
+  for (size_t point = 0; point < curves.front()->points.size(); ++point) {
+    std::vector<double> means;
+    for (const MeasuredCurve* one : curves) means.push_back(one->points[point].mean);
+    result.means.push_back(mean_of(means));
+  }
+  return result;
+}
+
+void check_same_points(std::span<const MeasuredCurve> curves) {
+  for (const MeasuredCurve& one : curves) {
+    SSGPT_CHECK(one.points.size() == curves.front().points.size(), "{} points and {}", one.points.size(),
+                curves.front().points.size());
+    for (size_t i = 0; i < one.points.size(); ++i) {
+      SSGPT_CHECK(one.points[i].trials.size() == curves.front().points[i].trials.size(),
+                  "{} trials and {} at point {}", one.points[i].trials.size(),
+                  curves.front().points[i].trials.size(), i);
+    }
+  }
+}
+
+}  // namespace
+
+std::string_view key(Figure figure) {
+  return figure == Figure::kLoss ? "loss" : "accuracy";
+}
+
+std::string_view unit(Figure figure) {
+  return figure == Figure::kLoss ? "nats per token" : "share of the answer's tokens";
+}
+
+JudgedFigure judge_curves(Figure figure, std::span<const MeasuredCurve> curves, const std::string& baseline) {
+  check_same_points(curves);
+  std::vector<Curves> by_variant;
+  for (const MeasuredCurve& one : curves) {
+    const auto same = std::find_if(by_variant.begin(), by_variant.end(), [&](const Curves& other) {
+      return other.front()->variant == one.variant;
+    });
+    if (same == by_variant.end()) {
+      by_variant.push_back({&one});
+    } else {
+      same->push_back(&one);
+    }
+  }
+  const auto base = std::find_if(by_variant.begin(), by_variant.end(),
+                                 [&](const Curves& variant) { return variant.front()->variant == baseline; });
+  SSGPT_CHECK(base != by_variant.end(), "no variant {} among those that were measured", baseline);
+
+  JudgedFigure result{.figure = figure, .baseline = baseline, .variants = {}, .candidates = {}};
+  std::vector<Sides> family;
+  for (const Curves& variant : by_variant) {
+    const VariantCurve& mean = result.variants.emplace_back(mean_curve(variant));
+    if (mean.variant == baseline) continue;
+    const Matched matched = match(variant, *base);
+    result.candidates.push_back(describe(matched, mean.means.size()));
+    for (size_t point = 0; point < mean.means.size(); ++point) {
+      family.push_back({.candidate = values(matched.candidate, point),
+                        .baseline = values(matched.baseline, point),
+                        .least_scatter = least_scatter(figure, matched, point)});
+    }
+  }
+  const std::vector<Estimate> estimates = judge(family);
+  auto next = estimates.begin();
+  for (CurveCandidate& candidate : result.candidates) {
+    for (PointDifference& difference : candidate.points) difference.estimate = *next++;
+  }
+  return result;
+}
+
+}  // namespace ssgpt::report

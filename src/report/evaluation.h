@@ -1,0 +1,99 @@
+// An evaluation of models over an axis of context: what was measured, under which conditions, and how the
+// variants compare; as text, JSON and CSV.
+#pragma once
+
+#include "report/curves.h"
+#include "report/measured.h"
+#include "report/variants.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ssgpt::report {
+
+enum class EvaluationKind { kPosition, kRetrieval };
+std::string_view to_string(EvaluationKind kind);  // "position", "retrieval"
+
+// What was changed in a model on reading it.
+struct ModelChanges {
+  std::optional<double> rope_theta;
+  std::optional<double> yarn_factor;
+  std::optional<double> row_scale;
+  std::optional<std::string> attention;  // the kind's name
+  bool extend_pn = false;
+};
+
+// p_n beyond its table, a1 log n + a2 by least squares over its entries.
+struct FittedPositions {
+  double a1 = 0.0;
+  double a2 = 0.0;
+  double rms_residual = 0.0;
+  double max_residual = 0.0;
+  int64_t entries = 0;
+};
+
+// One model under one condition.
+struct EvaluatedModel {
+  std::string variant;  // what it is compared as, changes of the row scale and of the attention included
+  uint64_t seed = 0;
+  std::filesystem::path checkpoint;
+  std::optional<int64_t> step;  // of a checkpoint that a trainer wrote
+  std::string attention;        // the kind's name, in effect
+  int64_t trained_length = 0;   // tokens of a window of its training
+  double rope_theta = 0.0;      // in effect
+  ModelChanges changes;
+  std::optional<FittedPositions> fitted;
+  // At the points of the evaluation.
+  std::vector<PointValue> loss;
+  std::vector<PointValue> accuracy;  // of a retrieval
+};
+
+// The models under one RoPE theta.
+struct EvaluatedCondition {
+  std::optional<double> rope_theta;  // none: each model's own
+  std::string baseline;              // a variant of `models`
+  std::vector<EvaluatedModel> models;
+  std::vector<JudgedFigure> figures;  // see judge()
+};
+
+struct Evaluation {
+  EvaluationKind kind = EvaluationKind::kPosition;
+  std::vector<Point> points;   // of a retrieval, the lengths
+  int64_t trained_length = 0;  // of the first model
+  bool single = false;  // one checkpoint, one value of each change: the last model is what was asked for
+  std::vector<std::string> data;  // of position: the shards
+  bool documents = false;         // the windows are beginnings of documents
+  std::string task;               // of retrieval
+  std::string task_description;
+  uint64_t seed = 0;
+  int64_t trials = 0;  // windows, or sequences of each length
+  std::vector<EvaluatedCondition> conditions;
+  std::vector<Note> notes;
+};
+
+// Fills in `figures`: the loss, of a retrieval the accuracy before it. Checks what judge_curves() checks.
+void judge(EvaluationKind kind, EvaluatedCondition& condition);
+
+// "RoPE theta as trained (10000)", "RoPE theta 500000, YaRN factor 4".
+std::string condition_title(const EvaluatedCondition& condition);
+
+// Tables for people: for each condition and figure the means by variant, the differences to the baseline and
+// their verdicts, under a heading that says what the numbers are.
+std::string to_table(const Evaluation& evaluation);
+
+// One object, indented, with everything but the trials. Numbers read back to the same double; null where
+// there is none.
+std::string to_json(const Evaluation& evaluation);
+
+// One row for each condition, model and point. Fields without a value are empty.
+std::string to_csv(const Evaluation& evaluation);
+
+// Writes evaluation.json, evaluation.csv and table.txt into `directory`, which is made where it is missing;
+// each file appears whole or not at all. Throws core::RunError.
+void write_files(const Evaluation& evaluation, const std::filesystem::path& directory);
+
+}  // namespace ssgpt::report

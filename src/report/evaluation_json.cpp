@@ -1,0 +1,162 @@
+#include "report/estimate_json.h"
+#include "report/evaluation.h"
+
+#include <nlohmann/json.hpp>
+
+namespace ssgpt::report {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kVersion = 1;
+
+template <typename T>
+Json optional(const std::optional<T>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+Json bins_json(const Evaluation& evaluation, const EvaluatedModel& model) {
+  Json bins = Json::array();
+  for (size_t i = 0; i < evaluation.points.size(); ++i) {
+    bins.push_back({{"first", evaluation.points[i].first},
+                    {"last", evaluation.points[i].last},
+                    {"loss", model.loss[i].mean},
+                    {"stderr", model.loss[i].standard_error},
+                    {"tokens", model.loss[i].tokens}});
+  }
+  return bins;
+}
+
+Json results_json(const Evaluation& evaluation, const EvaluatedModel& model) {
+  Json results = Json::array();
+  for (size_t i = 0; i < evaluation.points.size(); ++i) {
+    results.push_back({{"length", evaluation.points[i].last},
+                       {"accuracy", model.accuracy[i].mean},
+                       {"accuracy_stderr", model.accuracy[i].standard_error},
+                       {"loss", model.loss[i].mean},
+                       {"stderr", model.loss[i].standard_error},
+                       {"tokens", model.loss[i].tokens}});
+  }
+  return results;
+}
+
+// "bins" or "results", as both are documented for scripts.
+void add_values(const Evaluation& evaluation, const EvaluatedModel& model, Json& object) {
+  if (evaluation.kind == EvaluationKind::kPosition) {
+    object["bins"] = bins_json(evaluation, model);
+  } else {
+    object["results"] = results_json(evaluation, model);
+  }
+}
+
+Json model_json(const Evaluation& evaluation, size_t condition, const EvaluatedModel& model) {
+  Json object = {{"condition", condition},
+                 {"variant", model.variant},
+                 {"seed", model.seed},
+                 {"checkpoint", model.checkpoint.string()},
+                 {"attention", model.attention},
+                 {"step", optional(model.step)},
+                 {"trained_length", model.trained_length},
+                 {"rope_theta", model.rope_theta}};
+  object["overrides"] = {{"rope_theta", optional(model.changes.rope_theta)},
+                         {"yarn_factor", optional(model.changes.yarn_factor)},
+                         {"row_scale", optional(model.changes.row_scale)},
+                         {"attention", optional(model.changes.attention)},
+                         {"extend_pn", model.changes.extend_pn}};
+  object["pn_fit"] = nullptr;
+  if (const auto& fit = model.fitted) {
+    object["pn_fit"] = {{"a1", fit->a1},
+                        {"a2", fit->a2},
+                        {"rms_residual", fit->rms_residual},
+                        {"max_residual", fit->max_residual},
+                        {"entries", fit->entries}};
+  }
+  add_values(evaluation, model, object);
+  return object;
+}
+
+Json condition_json(const EvaluatedCondition& condition) {
+  Json object = {{"title", condition_title(condition)}, {"rope_theta", optional(condition.rope_theta)}};
+  object["figures"] = Json::array();
+  for (const JudgedFigure& figure : condition.figures) {
+    Json variants = Json::array();
+    for (const VariantCurve& variant : figure.variants)
+      variants.push_back({{"variant", variant.variant}, {"seeds", variant.seeds}, {"means", variant.means}});
+    object["figures"].push_back(
+        {{"figure", key(figure.figure)}, {"unit", unit(figure.figure)}, {"variants", variants}});
+  }
+  return object;
+}
+
+Json point_json(const Point& point, const PointDifference& difference, bool paired) {
+  Json object = {{"first", point.first}, {"last", point.last}};
+  object.update(estimate_fields(difference.estimate, paired));
+  object["tests_corrected_for"] = difference.estimate.family;
+  object["trials"] = {{"mean_difference", difference.trials.mean},
+                      {"standard_error", difference.trials.standard_error},
+                      {"trials", difference.trials.trials}};
+  object["seeds"] = Json::array();
+  for (const SeedValue& one : difference.seeds)
+    object["seeds"].push_back({{"seed", one.seed}, {"difference", one.value}});
+  return object;
+}
+
+Json comparison_json(const Evaluation& evaluation, size_t condition, const JudgedFigure& figure,
+                     const CurveCandidate& candidate) {
+  Json object = {{"condition", condition},
+                 {"figure", key(figure.figure)},
+                 {"candidate", candidate.variant},
+                 {"baseline", figure.baseline},
+                 {"paired", candidate.paired}};
+  object["points"] = Json::array();
+  for (size_t i = 0; i < evaluation.points.size(); ++i)
+    object["points"].push_back(point_json(evaluation.points[i], candidate.points[i], candidate.paired));
+  return object;
+}
+
+void add_source(const Evaluation& evaluation, Json& object) {
+  if (evaluation.kind == EvaluationKind::kPosition) {
+    object["data"] = evaluation.data;
+    object["windows"] = evaluation.trials;
+    object["overlap"] = 0;
+    object["documents"] = evaluation.documents;
+  } else {
+    object["task"] = evaluation.task;
+    object["seed"] = evaluation.seed;
+    object["trials"] = evaluation.trials;
+  }
+}
+
+}  // namespace
+
+std::string to_json(const Evaluation& evaluation) {
+  Json object = {
+      {"format", "ssgpt-evaluation"},
+      {"version", kVersion},
+      {"kind", to_string(evaluation.kind)},
+      {"baseline", evaluation.conditions.front().baseline},
+      {"trained_length", evaluation.trained_length},
+      {"max_length", evaluation.points.back().last + (evaluation.kind == EvaluationKind::kPosition)}};
+  add_source(evaluation, object);
+  if (evaluation.single) add_values(evaluation, evaluation.conditions.front().models.back(), object);
+  object["conditions"] = Json::array();
+  object["models"] = Json::array();
+  object["comparisons"] = Json::array();
+  for (size_t i = 0; i < evaluation.conditions.size(); ++i) {
+    const EvaluatedCondition& condition = evaluation.conditions[i];
+    object["conditions"].push_back(condition_json(condition));
+    for (const EvaluatedModel& model : condition.models)
+      object["models"].push_back(model_json(evaluation, i, model));
+    for (const JudgedFigure& figure : condition.figures) {
+      for (const CurveCandidate& candidate : figure.candidates)
+        object["comparisons"].push_back(comparison_json(evaluation, i, figure, candidate));
+    }
+  }
+  object["notes"] = Json::array();
+  for (const Note& note : evaluation.notes)
+    object["notes"].push_back({{"warning", note.warning}, {"text", note.text}});
+  // A path that is not UTF-8 must not stop the report.
+  return object.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace ssgpt::report

@@ -1,0 +1,144 @@
+#include "report/evaluation.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace ssgpt::report {
+namespace {
+
+using nlohmann::json;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+PointValue value(double mean) {
+  return {.mean = mean, .standard_error = 0.01, .tokens = 8, .trials = {mean - 0.01, mean + 0.01}};
+}
+
+EvaluatedModel model(const std::string& variant, uint64_t seed, const std::vector<double>& losses) {
+  EvaluatedModel result;
+  result.variant = variant;
+  result.seed = seed;
+  result.checkpoint = "runs/" + variant;
+  result.step = 7;
+  result.attention = "softmax";
+  result.trained_length = 8;
+  result.rope_theta = 10000.0;
+  for (const double loss : losses) result.loss.push_back(value(loss));
+  return result;
+}
+
+// Losses by position of two bins; "b, c" is lower in the first and higher in the second.
+Evaluation by_position(size_t seeds) {
+  Evaluation evaluation;
+  evaluation.points = {{0, 7}, {8, 31}};
+  evaluation.trained_length = 8;
+  evaluation.data = {"v.bin"};
+  evaluation.trials = 2;
+  EvaluatedCondition& condition = evaluation.conditions.emplace_back();
+  condition.baseline = "a";
+  for (size_t i = 0; i < seeds; ++i) {
+    const double own = 0.001 * static_cast<double>(i);
+    condition.models.push_back(model("a", i + 1, {3.0, 4.0}));
+    condition.models.push_back(model("b, c", i + 1, {2.5 + own, 4.25 - own}));
+  }
+  judge(evaluation.kind, condition);
+  return evaluation;
+}
+
+TEST(Evaluation, TheTableHasContextMeansDifferencesAndVerdicts) {
+  const std::string table = to_table(by_position(3));
+  EXPECT_THAT(
+      table, AllOf(HasSubstr("Loss by position"), HasSubstr("2 windows of 32 tokens"), HasSubstr("overlap 0"),
+                   HasSubstr("RoPE theta as trained (10000): loss, nats a token; 3 seeds (1, 2, 3)")));
+  EXPECT_THAT(table,
+              testing::ContainsRegex("0\\.\\.7 +1\\.\\.8 +1 +3\\.0000 +2\\.5010 +-0\\.4990 .* lower\n"));
+  EXPECT_THAT(table,
+              testing::ContainsRegex("8\\.\\.31 +9\\.\\.32 +4 +4\\.0000 +4\\.2490 +\\+0\\.2490 .* higher\n"));
+  EXPECT_THAT(table, HasSubstr("b, c minus a, loss: lower at 0..7; higher at 8..31 (3 seeds, paired)."));
+  EXPECT_THAT(table, HasSubstr("all 2 tested differences of this table"));
+}
+
+TEST(Evaluation, OneSeedHasTheErrorOfItsTrials) {
+  const std::string table = to_table(by_position(1));
+  EXPECT_THAT(table, AllOf(HasSubstr("error of the trials"), HasSubstr("A verdict needs 3 seeds or more"),
+                           Not(HasSubstr("95 % interval")), Not(HasSubstr("lower"))));
+}
+
+TEST(Evaluation, AModelByItselfHasItsErrorAndNoDifference) {
+  Evaluation evaluation = by_position(1);
+  evaluation.conditions[0].models.pop_back();
+  judge(evaluation.kind, evaluation.conditions[0]);
+  EXPECT_THAT(to_table(evaluation), AllOf(HasSubstr("std. error"), Not(HasSubstr("verdict"))));
+}
+
+TEST(Evaluation, TheJsonReadsBack) {
+  Evaluation evaluation = by_position(3);
+  evaluation.conditions[0].models[1].changes.row_scale = 1.5;
+  evaluation.conditions[0].models[1].fitted =
+      FittedPositions{.a1 = 0.9, .a2 = 0.1, .rms_residual = 0.01, .max_residual = 0.02, .entries = 8};
+  evaluation.conditions[0].models[1].loss[1].mean = std::numeric_limits<double>::quiet_NaN();
+  evaluation.notes.push_back({/*warning=*/true, "careful"});
+  judge(evaluation.kind, evaluation.conditions[0]);
+  const json read = json::parse(to_json(evaluation));
+  EXPECT_EQ(read["format"], "ssgpt-evaluation");
+  EXPECT_EQ(read["version"], 1);
+  EXPECT_EQ(read["max_length"], 32);
+  EXPECT_FALSE(read.contains("bins"));
+  EXPECT_EQ(read["models"].size(), 6);
+  EXPECT_EQ(read["models"][0]["bins"][1]["first"], 8);
+  EXPECT_EQ(read["models"][0]["bins"][1]["loss"], 4.0);
+  EXPECT_EQ(read["models"][0]["overrides"]["row_scale"], nullptr);
+  EXPECT_EQ(read["models"][1]["overrides"]["row_scale"], 1.5);
+  EXPECT_EQ(read["models"][1]["pn_fit"]["a1"], 0.9);
+  EXPECT_EQ(read["models"][1]["bins"][1]["loss"], nullptr);
+  const json& comparison = read["comparisons"][0];
+  EXPECT_EQ(comparison["figure"], "loss");
+  EXPECT_EQ(comparison["points"][0]["verdict"], "lower");
+  EXPECT_EQ(comparison["points"][0]["tests_corrected_for"], 1);  // two seeds are no test
+  EXPECT_NEAR(comparison["points"][0]["seeds"][2]["difference"].get<double>(), -0.498, 1e-12);
+  EXPECT_EQ(comparison["points"][1]["verdict"], "no verdict");
+  EXPECT_EQ(comparison["points"][1]["missing"], 1);
+  EXPECT_EQ(read["conditions"][0]["figures"][0]["variants"][0]["means"][1], 4.0);
+  EXPECT_EQ(read["notes"][0]["text"], "careful");
+}
+
+TEST(Evaluation, TheOneModelAskedForStandsOnTop) {
+  Evaluation evaluation = by_position(1);
+  evaluation.single = true;
+  EXPECT_EQ(json::parse(to_json(evaluation))["bins"][0]["loss"], 2.5);
+}
+
+TEST(Evaluation, ARetrievalHasTwoFiguresByLength) {
+  Evaluation evaluation = by_position(3);
+  evaluation.kind = EvaluationKind::kRetrieval;
+  evaluation.points = {{8, 8}, {32, 32}};
+  evaluation.task = "copy";
+  for (EvaluatedModel& one : evaluation.conditions[0].models) one.accuracy = {value(0.5), value(0.25)};
+  judge(evaluation.kind, evaluation.conditions[0]);
+  const json read = json::parse(to_json(evaluation));
+  EXPECT_EQ(read["models"][0]["results"][1]["length"], 32);
+  EXPECT_EQ(read["models"][0]["results"][1]["accuracy"], 0.25);
+  EXPECT_EQ(read["comparisons"][0]["figure"], "accuracy");
+  EXPECT_EQ(read["comparisons"][1]["figure"], "loss");
+  EXPECT_THAT(to_table(evaluation),
+              AllOf(HasSubstr("task copy"), HasSubstr(": accuracy"), HasSubstr(": loss")));
+  EXPECT_THAT(to_csv(evaluation), HasSubstr(",8,8,0.5,0.01,3,0.01,8,2\n"));
+}
+
+TEST(Evaluation, TheCsvHasALineForEachModelAndPoint) {
+  const std::string csv = to_csv(by_position(1));
+  EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 2 * 2);
+  EXPECT_THAT(
+      csv,
+      HasSubstr("\nRoPE theta as trained (10000),\"b, c\",1,\"runs/b, c\",7,softmax,10000,,,,8,31,4.25,"));
+}
+
+}  // namespace
+}  // namespace ssgpt::report
