@@ -138,8 +138,8 @@ class Chart:
         def draw(x, y):
             width = 1.2 if faint else 5
             return (
-                f'<line class="bar" data-series="{html.escape(name)}" x1="{x(place):.1f}" x2="{x(place):.1f}" y1="{y(low):.1f}" '
-                f'y2="{y(high):.1f}" style="stroke:var(--c{color});stroke-width:{width}"/>'
+                f'<line class="bar" data-series="{html.escape(name)}" x1="{x(place):.1f}" x2="{x(place):.1f}" '
+                f'y1="{y(low):.1f}" y2="{y(high):.1f}" style="stroke:var(--c{color});stroke-width:{width}"/>'
             )
 
         self.layers.append((True, draw))

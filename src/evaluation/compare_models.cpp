@@ -136,6 +136,11 @@ void measure_all(const Subjects& subjects, const ModelOptions& options,
 }
 
 int64_t end_of_documents(const Subject& subject) {
+  if (const auto& trainer = subject.summary.trainer) {
+    const config::Config config =
+        config::parse(trainer->config, (subject.checkpoint / "trainer/state.json").string());
+    if (config.data.document_token_id) return *config.data.document_token_id;
+  }
   std::optional<tokenizer::Tokenizer> tokenizer;
   if (subject.summary.tokenizer) tokenizer.emplace(*subject.summary.tokenizer);
   const std::optional<int64_t> end =
@@ -143,7 +148,7 @@ int64_t end_of_documents(const Subject& subject) {
   if (!end) {
     throw core::UsageError(
         "--documents: {} does not say which token ends a document: it has neither a tokenizer nor a "
-        "document_token_id.",
+        "data.document_token_id.",
         subject.checkpoint.string());
   }
   return *end;

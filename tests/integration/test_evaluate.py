@@ -59,9 +59,8 @@ def retrieval(program, *arguments, **options):
 
 
 def loss(program, checkpoint, length, *arguments):
-    out, _ = program.run(
-        "evaluate", "loss", "--checkpoint", checkpoint, "--data", "train.bin", "--sequence-length", length, "--json", *arguments
-    )
+    model_and_data = ["--checkpoint", checkpoint, "--data", "train.bin", "--sequence-length", length]
+    out, _ = program.run("evaluate", "loss", *model_and_data, "--json", *arguments)
     return json.loads(out)
 
 
@@ -80,7 +79,8 @@ def test_the_bins_of_one_model_are_the_loss_by_position(trained, changes):
         trained, "--checkpoint", model("softmax"), "--max-length", 64, "--bin", 24, "--json", *changes
     )
     bins = result["bins"]
-    assert [(b["first"], b["last"], b["tokens"]) for b in bins] == [(0, 23, 16 * 24), (24, 47, 16 * 24), (48, 63, 16 * 16)]
+    assert [(b["first"], b["last"]) for b in bins] == [(0, 23), (24, 47), (48, 63)]
+    assert [b["tokens"] for b in bins] == [16 * 24, 16 * 24, 16 * 16]
     mean = sum(b["loss"] * b["tokens"] for b in bins) / sum(b["tokens"] for b in bins)
     whole = loss(trained, model("softmax"), 64, *changes)
     assert whole["tokens"] == sum(b["tokens"] for b in bins)
@@ -179,7 +179,8 @@ def test_conditions_are_tables_and_changes_are_candidates(trained):
     assert [m["overrides"]["row_scale"] for m in result["models"]] == [None, None, 1.5, 1.5, None] * 2
     assert result["models"][4]["attention"] == result["models"][4]["overrides"]["attention"] == "ssmax"
     assert [c["title"] for c in result["conditions"]] == ["RoPE theta 10000", "RoPE theta 500000"]
-    assert [(c["condition"], c["candidate"]) for c in result["comparisons"]] == [(i, n) for i in (0, 1) for n in names[1:]]
+    candidates = [(c["condition"], c["candidate"]) for c in result["comparisons"]]
+    assert candidates == [(i, n) for i in (0, 1) for n in names[1:]]
     as_trained, _ = position(trained, "--checkpoint", model("softmax"), "--max-length", 32, "--bin", 16, "--json")
     assert result["models"][0]["bins"] == as_trained["bins"]  # 10000 is what it was trained with
     table = position(trained, *arguments)[0]
@@ -192,9 +193,8 @@ def test_the_baseline_can_be_named(trained):
         arguments = ["sweep"] if name == "ssmax" else [model("softmax"), model("ssmax")]
         result, _ = position(trained, "--checkpoint", *arguments, "--baseline", name, "--max-length", 16, "--json")
         assert [c["baseline"] for c in result["comparisons"]] == [name]
-    result, _ = position(
-        trained, "--checkpoint", model("softmax"), model("ssmax"), "--baseline", model("ssmax"), "--max-length", 16, "--json"
-    )
+    both = ["--checkpoint", model("softmax"), model("ssmax")]
+    result, _ = position(trained, *both, "--baseline", model("ssmax"), "--max-length", 16, "--json")
     assert result["baseline"] == "SSMax"
 
 
@@ -207,6 +207,18 @@ def test_a_learned_position_is_continued_where_asked(trained):
     assert fit["a1"] == pytest.approx(1.0, abs=0.05)  # a few steps from its start, log n
     table = position(trained, *arguments, "--extend-pn", "fit")[0]
     assert f"p_n beyond its {LENGTH} entries is" in table
+
+
+def test_documents_begin_windows(program):
+    end = VOCAB - 1
+    program.train("--run-dir", "run", changes=[{"data": {"document_token_id": end}, "train": {"max_steps": STEPS}}])
+    documents = [np.arange(length) % (VOCAB - 2) for length in (33, 20, 40)]
+    tokens = np.concatenate([np.append(one, end) for one in documents])
+    write_shard(program.directory / "documents.bin", tokens)
+    arguments = ["--checkpoint", "run", "--data", "documents.bin", "--documents", "--json", "--max-length"]
+    result = json.loads(program.run("evaluate", "position", *arguments, 32)[0])
+    assert (result["windows"], result["documents"]) == (2, True)
+    assert "the longest has 41" in program.run("evaluate", "position", *arguments, 60, code=3)[1]
 
 
 def test_retrieval_has_accuracy_and_loss_by_length(trained):
@@ -315,9 +327,8 @@ def test_runs_of_a_sweep_without_a_checkpoint_are_left_out(trained):
 def test_a_signal_stops_it_without_output(trained):
     shards = np.arange(256 * 1024 + 1) % VOCAB
     write_shard(trained.directory / "long.bin", shards)
-    process = trained.start(
-        "evaluate", "position", "--checkpoint", "sweep", "--data", "long.bin", "--max-length", 1024, "--out", "out", "--json"
-    )
+    arguments = ["--checkpoint", "sweep", "--data", "long.bin", "--max-length", 1024, "--out", "out", "--json"]
+    process = trained.start("evaluate", "position", *arguments)
     for line in process.stderr:
         if "model 1 of 6" in line:
             break
