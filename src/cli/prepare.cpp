@@ -195,7 +195,8 @@ void add_prepare(CLI::App& app) {
                     "Replace the shards that the folder holds, once all new ones are complete");
   command->add_flag("--json", arguments->json, "Print the summary as JSON");
   command->footer(
-      "Examples:\n"
+      SyntheticCommand::describe_tasks() +
+      "\nExamples:\n"
       "  ssgpt prepare --input book.txt --tokenizer tokenizer.model --out data/book --validation-fraction "
       "0.05\n"
       "  ssgpt prepare --input 'slimpajama/train/*/*.jsonl.zst' --tokenizer tokenizer.model --out "

@@ -80,6 +80,14 @@ SyntheticCommand::SyntheticCommand(CLI::App& command) {
   for (CLI::Option* option : required_) option->needs(task_);
 }
 
+std::string SyntheticCommand::describe_tasks() {
+  std::string text = "Synthetic tasks, in L tokens:\n";
+  for (const data::SyntheticTaskRow& row : data::synthetic_tasks()) {
+    text += fmt::format("  {:<8} {}.\n", row.name, row.grammar);
+  }
+  return text;
+}
+
 void SyntheticCommand::exclude(const std::vector<CLI::Option*>& text_options) {
   for (CLI::Option* option : text_options) task_->excludes(option);
 }

@@ -15,6 +15,9 @@ class SyntheticCommand {
   // Adds --synthetic and the options that go with it alone to `command`, which must not outlive this object.
   explicit SyntheticCommand(CLI::App& command);
 
+  // What the sequences of each task are, for --help.
+  static std::string describe_tasks();
+
   // --synthetic was given.
   bool asked() const { return task_->count() > 0; }
 

@@ -18,12 +18,10 @@ namespace {
 constexpr int64_t kCueTokens = 4;
 
 // passkey
-constexpr int32_t kStatement = 0;
-constexpr int32_t kQuestion = 1;
-constexpr int64_t kNumMarkers = 2;
+constexpr int64_t kMarker = 0;
+constexpr int64_t kFirstKeySymbol = 1;
 constexpr int64_t kKeyTokens = 4;
-constexpr int64_t kPartTokens = 1 + kKeyTokens;  // of a statement or a question
-constexpr int64_t kLeastEpisode = 2 * kPartTokens;
+constexpr int64_t kGroupTokens = 1 + kKeyTokens;
 
 constexpr std::array kRows = {
     SyntheticTaskRow{
@@ -41,11 +39,11 @@ constexpr std::array kRows = {
         .name = "passkey",
         .description = "find a key of four symbols in noise",
         .grammar =
-            "a trial is noise with token 0 and a key of 4 symbols at a random depth, and ends with "
-            "token 1 and the key again, whose 4 symbols are the answers; a training sequence is several "
-            "such episodes, of 10 to L tokens each",
-        .least_vocab_size = kNumMarkers + 2 * kKeyTokens,
-        .least_length = kLeastEpisode,
+            "a trial is noise with token 0 and a key of 4 symbols at a random depth, and ends with both "
+            "again; its answers are the 4 symbols at the end; a training sequence has them 2, 4, 8, ... "
+            "times up to L/5, anywhere",
+        .least_vocab_size = kFirstKeySymbol + 2 * kKeyTokens,
+        .least_length = 2 * kGroupTokens,
     },
 };
 
@@ -84,24 +82,22 @@ TaskSequence copy_sequence(int64_t segment, int64_t vocab_size, int64_t length, 
 class PasskeySequence {
  public:
   PasskeySequence(int64_t vocab_size, Draws& draws)
-      : vocab_size_(vocab_size), num_key_symbols_((vocab_size - kNumMarkers) / 2), draws_(draws) {}
+      : vocab_size_(vocab_size),
+        num_key_symbols_((vocab_size - kFirstKeySymbol) / 2),
+        draws_(draws),
+        key_(draw_key()) {}
 
   void add_noise(int64_t count) {
     for (int64_t i = 0; i < count; ++i) {
-      add(draws_.between(kNumMarkers + num_key_symbols_, vocab_size_ - 1), /*is_answer=*/false);
+      add(draws_.between(kFirstKeySymbol + num_key_symbols_, vocab_size_ - 1), /*is_answer=*/false);
     }
   }
 
-  void add_episode(int64_t length) {
-    const int64_t noise = length - kLeastEpisode;
-    const int64_t depth = draws_.between(0, noise);
-    const std::array<int64_t, kKeyTokens> symbols = draw_key();
-    add_noise(depth);
-    add(kStatement, /*is_answer=*/false);
-    for (const int64_t symbol : symbols) add(symbol, /*is_answer=*/false);
-    add_noise(noise - depth);
-    add(kQuestion, /*is_answer=*/false);
-    for (const int64_t symbol : symbols) add(symbol, /*is_answer=*/true);
+  // The key is an answer in all groups but the first.
+  void add_group() {
+    add(kMarker, /*is_answer=*/false);
+    for (const int64_t symbol : key_) add(symbol, any_group_);
+    any_group_ = true;
   }
 
   TaskSequence take() { return std::move(sequence_); }
@@ -118,7 +114,7 @@ class PasskeySequence {
     std::array<int64_t, kKeyTokens> symbols{};
     std::vector<int64_t> taken;  // rising
     for (int64_t& symbol : symbols) {
-      symbol = kNumMarkers + draws_.between(0, num_key_symbols_ - 1 - static_cast<int64_t>(taken.size()));
+      symbol = kFirstKeySymbol + draws_.between(0, num_key_symbols_ - 1 - static_cast<int64_t>(taken.size()));
       for (const int64_t other : taken) symbol += symbol >= other ? 1 : 0;
       taken.insert(std::upper_bound(taken.begin(), taken.end(), symbol), symbol);
     }
@@ -128,20 +124,35 @@ class PasskeySequence {
   const int64_t vocab_size_;
   const int64_t num_key_symbols_;
   Draws& draws_;
+  const std::array<int64_t, kKeyTokens> key_;
   TaskSequence sequence_;
+  bool any_group_ = false;
 };
 
 TaskSequence passkey_training(int64_t vocab_size, int64_t length, Draws& draws) {
+  int64_t num_counts = 1;  // of groups: 2, 4, ... 2^num_counts
+  while ((int64_t{2} << num_counts) * kGroupTokens <= length) ++num_counts;
+  int64_t groups = int64_t{2} << draws.between(0, num_counts - 1);
   PasskeySequence sequence(vocab_size, draws);
-  int64_t left = length;
-  while (left >= kLeastEpisode) {
-    int64_t most_halvings = 0;
-    while (left >> (most_halvings + 1) >= kLeastEpisode) ++most_halvings;
-    const int64_t episode = left >> draws.between(0, most_halvings);
-    sequence.add_episode(episode);
-    left -= episode;
+  for (int64_t left = length - groups * kKeyTokens; left > 0; --left) {  // noise symbols and groups
+    if (draws.between(0, left - 1) < groups) {
+      sequence.add_group();
+      --groups;
+    } else {
+      sequence.add_noise(1);
+    }
   }
-  sequence.add_noise(left);
+  return sequence.take();
+}
+
+TaskSequence passkey_trial(int64_t vocab_size, int64_t length, Draws& draws) {
+  const int64_t noise = length - 2 * kGroupTokens;
+  const int64_t depth = draws.between(0, noise);
+  PasskeySequence sequence(vocab_size, draws);
+  sequence.add_noise(depth);
+  sequence.add_group();
+  sequence.add_noise(noise - depth);
+  sequence.add_group();
   return sequence.take();
 }
 
@@ -202,11 +213,7 @@ TaskSequence trial_sequence(SyntheticTask task, int64_t vocab_size, int64_t leng
                             int64_t index) {
   check_synthetic(task, vocab_size, length);
   Draws draws(task, "trial", length, seed, index);
-  if (task == SyntheticTask::kPasskey) {
-    PasskeySequence sequence(vocab_size, draws);
-    sequence.add_episode(length);
-    return sequence.take();
-  }
+  if (task == SyntheticTask::kPasskey) return passkey_trial(vocab_size, length, draws);
   return copy_sequence((length + 1) / 2, vocab_size, length, draws);
 }
 

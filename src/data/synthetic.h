@@ -8,17 +8,17 @@
 // vocabulary. Answers: all tokens from the fifth of the first repetition on, for the four before them say
 // where in the segment one is.
 //
-// passkey. Token 0 states a key, token 1 asks for it; of the V - 2 others the first floor((V - 2) / 2), from
-// 2 on, are key symbols, and the rest is noise. An episode of m tokens is
-//   d noise symbols, 0, k1 k2 k3 k4, m - 10 - d noise symbols, 1, k1 k2 k3 k4
-// where the depth d is uniform from 0 to m - 10, the four key symbols are different and noise symbols are
-// uniform. Answers: the four tokens behind each 1. Trial: one episode of the whole length. Training:
-// episodes, each with a key and a depth of its own, until fewer than 10 tokens remain, which are noise. Of r
-// remaining tokens an episode takes floor(r / 2^j), where j is uniform from 0 to the largest that leaves 10:
-// lengths are mixed from 10 up to the whole sequence.
+// passkey. Token 0 is the marker; of the V - 1 others the first floor((V - 1) / 2), from 1 on, are key
+// symbols, and the rest is noise. A sequence is noise with groups in it, each of the marker and the same key
+// of four different symbols, 0 k1 k2 k3 k4: where the marker comes again, it asks for the key. Trial: d noise
+// symbols, a group, length - 10 - d noise symbols, a group; the depth d is uniform from 0 to length - 10.
+// Training: c groups, every arrangement of them in length - 5 c noise symbols equally likely; c is 2, 4, 8,
+// ... up to length / 5, each with the same probability. Answers: the keys of all groups but the first.
 //
-// Lengths are mixed at every index, and training reads the sequences in a permuted order (data/sampler.h):
-// nothing goes from short to long.
+// So distances from an answer to where it stood before are mixed, in copy from length / 8 to length / 2, in
+// passkey from 5 to the whole length, with few groups far apart and many close together. They are mixed at
+// every index, and training reads the sequences in a permuted order (data/sampler.h): nothing goes from short
+// to long.
 #pragma once
 
 #include <cstdint>

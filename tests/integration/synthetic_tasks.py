@@ -58,30 +58,32 @@ def copy_trial(seed, index, length, vocab):
 
 
 def draw_key(between, vocab):
-    left = list(range(2, 2 + (vocab - 2) // 2))
+    left = list(range(1, 1 + (vocab - 1) // 2))
     return [left.pop(between(0, len(left) - 1)) for _ in range(4)]
 
 
-def add_episode(tokens, between, length, vocab):
-    depth = between(0, length - 10)
-    key = draw_key(between, vocab)
-    tokens += noise(between, depth, vocab) + [0, *key]
-    tokens += noise(between, length - 10 - depth, vocab) + [1, *key]
-
-
 def noise(between, count, vocab):
-    return [between(2 + (vocab - 2) // 2, vocab - 1) for _ in range(count)]
+    return [between(1 + (vocab - 1) // 2, vocab - 1) for _ in range(count)]
 
 
 def passkey_window(seed, index, length, vocab):
     between = integers(seed, f"synthetic passkey training {length}", index)
+    groups = 2 ** between(1, int(math.log2(length // 5)))
+    key = draw_key(between, vocab)
     tokens = []
-    while (left := length - len(tokens)) >= 10:
-        add_episode(tokens, between, left // 2 ** between(0, int(math.log2(left / 10))), vocab)
-    return tokens + noise(between, left, vocab)
+    for left in range(length - 4 * groups, 0, -1):
+        if between(0, left - 1) < groups:
+            tokens += [0, *key]
+            groups -= 1
+        else:
+            tokens += noise(between, 1, vocab)
+    return tokens
 
 
 def passkey_trial(seed, index, length, vocab):
-    tokens = []
-    add_episode(tokens, integers(seed, f"synthetic passkey trial {length}", index), length, vocab)
+    between = integers(seed, f"synthetic passkey trial {length}", index)
+    depth = between(0, length - 10)
+    key = draw_key(between, vocab)
+    tokens = noise(between, depth, vocab) + [0, *key]
+    tokens += noise(between, length - 10 - depth, vocab) + [0, *key]
     return tokens, list(range(length - 4, length))

@@ -9,7 +9,6 @@
 #include <cmath>
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -41,44 +40,32 @@ int64_t num_answers(const TaskSequence& sequence) {
 
 // What a passkey sequence holds.
 struct Passkeys {
-  struct Episode {
-    int64_t begin = 0;
-    int64_t statement = 0;  // where its marker is
-    int64_t question = 0;
-    std::vector<int32_t> key;
-  };
-  std::vector<Episode> episodes;
+  std::vector<int64_t> markers;  // where groups begin
+  std::vector<int32_t> key;
   std::vector<int32_t> noise;
   std::vector<uint8_t> is_answer;
-  int64_t end = 0;  // behind the last episode
 };
 
 Passkeys parse_passkeys(const std::vector<int32_t>& tokens) {
   Passkeys found;
   found.is_answer.resize(tokens.size());
-  std::optional<Passkeys::Episode> open;
   for (size_t i = 0; i < tokens.size(); ++i) {
-    if (tokens[i] > 1) {
+    if (tokens[i] != 0) {
       found.noise.push_back(tokens[i]);
       continue;
     }
-    const std::vector<int32_t> key(tokens.begin() + static_cast<int64_t>(i) + 1,
-                                   tokens.begin() + static_cast<int64_t>(i) + 5);
-    if (tokens[i] == 0) {
-      EXPECT_FALSE(open) << "a second key before the first was asked for, at " << i;
-      open = {.begin = found.end, .statement = static_cast<int64_t>(i), .question = 0, .key = key};
+    std::vector<int32_t> key;
+    for (size_t k = i + 1; k < std::min(i + 5, tokens.size()); ++k) key.push_back(tokens[k]);
+    EXPECT_EQ(key.size(), 4u) << "a group cut short at " << i;
+    if (found.markers.empty()) {
+      found.key = key;
     } else {
-      EXPECT_TRUE(open) << "no key to ask for at " << i;
-      EXPECT_EQ(key, open->key) << "at " << i;
-      std::fill_n(found.is_answer.begin() + static_cast<int64_t>(i) + 1, 4, uint8_t{1});
-      open->question = static_cast<int64_t>(i);
-      found.end = static_cast<int64_t>(i) + 5;
-      found.episodes.push_back(*open);
-      open.reset();
+      EXPECT_EQ(key, found.key) << "another key at " << i;
+      std::fill_n(found.is_answer.begin() + static_cast<int64_t>(i) + 1, key.size(), uint8_t{1});
     }
+    found.markers.push_back(static_cast<int64_t>(i));
     i += 4;
   }
-  EXPECT_FALSE(open) << "a key that is not asked for";
   return found;
 }
 
@@ -139,9 +126,9 @@ TEST(CopyTask, SymbolsAreUniformOverTheVocabulary) {
     EXPECT_NEAR(count, expected, 5.0 * std::sqrt(expected)) << symbol;
 }
 
-TEST(PasskeyTask, EveryAnswerIsTheKeyThatWasStatedLast) {
-  for (const int64_t vocab : {10, 11, 64}) {
-    const int32_t first_noise = static_cast<int32_t>(2 + (vocab - 2) / 2);
+TEST(PasskeyTask, EveryAnswerIsTheKeyThatStoodBefore) {
+  for (const int64_t vocab : {9, 10, 64}) {
+    const auto first_noise = static_cast<int32_t>(1 + (vocab - 1) / 2);
     for (int64_t index = 0; index < 500; ++index) {
       const int64_t length = 10 + index % 300;
       for (const TaskSequence& sequence : {training_sequence(kPasskey, vocab, length, 1, index),
@@ -149,11 +136,9 @@ TEST(PasskeyTask, EveryAnswerIsTheKeyThatWasStatedLast) {
         ASSERT_EQ(sequence.tokens.size(), static_cast<size_t>(length));
         const Passkeys found = parse_passkeys(sequence.tokens);
         ASSERT_EQ(found.is_answer, sequence.is_answer);
-        ASSERT_FALSE(found.episodes.empty());
-        for (const Passkeys::Episode& episode : found.episodes) {
-          EXPECT_EQ(std::set<int32_t>(episode.key.begin(), episode.key.end()).size(), 4u);
-          for (const int32_t symbol : episode.key) EXPECT_TRUE(symbol >= 2 && symbol < first_noise) << symbol;
-        }
+        ASSERT_GE(found.markers.size(), 2u);
+        EXPECT_EQ(std::set<int32_t>(found.key.begin(), found.key.end()).size(), 4u);
+        for (const int32_t symbol : found.key) EXPECT_TRUE(symbol >= 1 && symbol < first_noise) << symbol;
         for (const int32_t symbol : found.noise) {
           ASSERT_TRUE(symbol >= first_noise && symbol < vocab) << symbol;
         }
@@ -162,40 +147,44 @@ TEST(PasskeyTask, EveryAnswerIsTheKeyThatWasStatedLast) {
   }
 }
 
-TEST(PasskeyTask, TrainingMixesEpisodesFromTenTokensToTheWholeSequence) {
-  constexpr int64_t kLength = 160;
-  constexpr int64_t kSequences = 4000;
-  std::map<int64_t, double> first_lengths;
-  for (int64_t index = 0; index < kSequences; ++index) {
+TEST(PasskeyTask, TrainingHasTwoToManyGroupsAnywhere) {
+  constexpr int64_t kLength = 100;
+  constexpr double kSequences = 4000.0;
+  std::map<size_t, double> counts;
+  std::map<int64_t, double> first_of_two;  // markers of sequences with two groups, by tenths of the length
+  for (int64_t index = 0; index < static_cast<int64_t>(kSequences); ++index) {
     const Passkeys found = parse_passkeys(training_sequence(kPasskey, kVocab, kLength, 1, index).tokens);
-    EXPECT_LT(kLength - found.end, 10);  // what is left is too short for an episode
-    const Passkeys::Episode& first = found.episodes.front();
-    ++first_lengths[first.question + 5];
-    std::set<std::vector<int32_t>> keys;
-    for (const Passkeys::Episode& episode : found.episodes) keys.insert(episode.key);
-    // Of 31 * 30 * 29 * 28 keys two among at most 16 are equal in one sequence of 6,000.
-    EXPECT_GE(keys.size() + 1, found.episodes.size());
+    ++counts[found.markers.size()];
+    if (found.markers.size() != 2) continue;
+    for (const int64_t marker : found.markers) ++first_of_two[marker / 10];
   }
-  // 160 halved up to four times, each as often as the others: five standard deviations of a binomial count.
-  EXPECT_EQ(first_lengths.size(), 5u);
-  for (const int64_t length : {160, 80, 40, 20, 10}) {
-    EXPECT_NEAR(first_lengths[length], kSequences / 5.0, 5.0 * std::sqrt(kSequences / 5.0)) << length;
+  // 2, 4, 8 and 16 groups, of 5 tokens each, each as often as the others: five standard deviations of a
+  // binomial count.
+  EXPECT_EQ(counts.size(), 4u);
+  for (const size_t groups : {2, 4, 8, 16}) {
+    EXPECT_NEAR(counts[groups], kSequences / 4.0, 5.0 * std::sqrt(kSequences / 4.0)) << groups;
+  }
+  // Two groups in 92 places: each is within every tenth but the last as often, to within what the edges do.
+  EXPECT_EQ(first_of_two.size(), 10u);
+  const double of_a_tenth = 2.0 * counts[2] / 9.6;  // the last marker stands at 95
+  for (int64_t tenth = 0; tenth < 9; ++tenth) {
+    EXPECT_NEAR(first_of_two[tenth], of_a_tenth, 0.05 * of_a_tenth + 5.0 * std::sqrt(of_a_tenth)) << tenth;
   }
 }
 
-TEST(PasskeyTask, TrialIsOneEpisodeWithTheKeyAtAnyDepth) {
+TEST(PasskeyTask, TrialHasTheKeyOnceAtAnyDepth) {
   constexpr int64_t kLength = 30;
-  constexpr int64_t kTrials = 4000;
+  constexpr double kTrials = 4000.0;
   std::map<int64_t, double> depths;
   std::map<int32_t, double> last_symbols;
-  for (int64_t index = 0; index < kTrials; ++index) {
+  for (int64_t index = 0; index < static_cast<int64_t>(kTrials); ++index) {
     const TaskSequence trial = trial_sequence(kPasskey, kVocab, kLength, 1, index);
     const Passkeys found = parse_passkeys(trial.tokens);
-    ASSERT_EQ(found.episodes.size(), 1u);
-    EXPECT_EQ(found.end, kLength);
+    ASSERT_EQ(found.markers.size(), 2u);
+    EXPECT_EQ(found.markers[1], kLength - 5);
     EXPECT_EQ(num_answers(trial), 4);
-    ++depths[found.episodes.front().statement];
-    ++last_symbols[found.episodes.front().key.back()];
+    ++depths[found.markers[0]];
+    ++last_symbols[found.key.back()];
   }
   // 21 depths and 31 key symbols, each as often as the others: five standard deviations of a binomial count.
   EXPECT_EQ(depths.size(), 21u);

@@ -260,7 +260,7 @@ TEST(Retrieval, OneTrialHasNoStandardError) {
 
 TEST(Retrieval, RequestsThatCannotBeMeasuredAreRefused) {
   model::GPTSpec spec = model::small_spec(config::AttentionKind::kSoftmax);
-  spec.config.vocab_size = 9;
+  spec.config.vocab_size = 8;
   const auto refused = [&](const RetrievalRequest& request) -> std::string {
     model::GPT gpt(spec, {});
     try {
@@ -286,7 +286,7 @@ TEST(Retrieval, RequestsThatCannotBeMeasuredAreRefused) {
   EXPECT_THAT(refused(request), HasSubstr("batches of -1"));
   request = good;
   request.task = SyntheticTask::kPasskey;
-  EXPECT_THAT(refused(request), HasSubstr("a vocabulary of 9: the task passkey takes 10"));
+  EXPECT_THAT(refused(request), HasSubstr("a vocabulary of 8: the task passkey takes 9"));
   request = good;
   request.lengths = {13};  // 12 predictions, windows of 11
   EXPECT_THROW(refused(request), core::InternalError);
