@@ -10,8 +10,9 @@ AXES = {"loss": "{} (nats a token)", "accuracy": "{}"}
 def draw_values(axes, evaluation, panel, colors):
     for variant in panel.variants:
         color = colors[evaluation.color[variant["variant"]]]
-        if len(variant["seeds"]) > 1:
-            for curve in panel.seeds_of(variant["variant"]):
+        seeds = panel.seeds_of(variant["variant"])
+        if len(seeds) > 1:
+            for curve in seeds:
                 axes.plot(evaluation.places, curve, color=color, alpha=0.3, linewidth=0.8)
         axes.plot(
             evaluation.places,

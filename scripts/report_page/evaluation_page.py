@@ -43,8 +43,9 @@ def values_chart(evaluation, panel):
     for variant in panel.variants:
         name = variant["variant"]
         color = evaluation.color[name]
-        if len(variant["seeds"]) > 1:
-            for curve in panel.seeds_of(name):
+        seeds = panel.seeds_of(name)
+        if len(seeds) > 1:
+            for curve in seeds:
                 made.raw(x, curve, color, name)
         made.smooth(x, variant["means"], color, name)
         made.dots(x, variant["means"], color, name)
@@ -124,6 +125,9 @@ def means_table(evaluation, panel):
 def panel_section(evaluation, panel):
     lower = "Lower is better." if panel.figure == "loss" else "Higher is better."
     about = f"{UNITS[panel.figure].capitalize()}, by context. {lower} Faint: each seed; bold: their mean."
+    left_out = [f"{v['variant']} {', '.join(map(str, v['left_out']))}" for v in panel.variants if v["left_out"]]
+    if left_out:
+        about += f" Seeds that the other side lacks are not in the means: {esc('; '.join(left_out))}."
     body = values_chart(evaluation, panel) + means_table(evaluation, panel)
     if panel.comparisons:
         tested = any(is_tested(one) for one in panel.comparisons)

@@ -104,15 +104,37 @@ CurveCandidate describe(const Matched& matched, size_t num_points) {
   return candidate;
 }
 
-VariantCurve mean_curve(const Curves& curves) {
-  VariantCurve result{.variant = curves.front()->variant, .seeds = {}, .means = {}};
-  for (const MeasuredCurve* one : curves) result.seeds.push_back(one->seed);
-  for (size_t point = 0; point < curves.front()->points.size(); ++point) {
+bool contains(const Curves& curves, const MeasuredCurve* one) {
+  return std::find(curves.begin(), curves.end(), one) != curves.end();
+}
+
+// `all` of a variant, of which some are `compared`.
+VariantCurve mean_curve(const Curves& all, const Curves& compared) {
+  VariantCurve result{.variant = all.front()->variant, .seeds = {}, .left_out = {}, .means = {}};
+  for (const MeasuredCurve* one : all)
+    (contains(compared, one) ? result.seeds : result.left_out).push_back(one->seed);
+  for (size_t point = 0; point < all.front()->points.size(); ++point) {
     std::vector<double> means;
-    for (const MeasuredCurve* one : curves) means.push_back(one->points[point].mean);
+    for (const MeasuredCurve* one : compared) means.push_back(one->points[point].mean);
     result.means.push_back(mean_of(means));
   }
   return result;
+}
+
+// By variant, in order of first appearance.
+std::vector<Curves> group(std::span<const MeasuredCurve> curves) {
+  std::vector<Curves> groups;
+  for (const MeasuredCurve& one : curves) {
+    const auto same = std::find_if(groups.begin(), groups.end(), [&](const Curves& other) {
+      return other.front()->variant == one.variant;
+    });
+    if (same == groups.end()) {
+      groups.push_back({&one});
+    } else {
+      same->push_back(&one);
+    }
+  }
+  return groups;
 }
 
 void check_same_points(std::span<const MeasuredCurve> curves) {
@@ -139,27 +161,22 @@ std::string_view unit(Figure figure) {
 
 JudgedFigure judge_curves(Figure figure, std::span<const MeasuredCurve> curves, const std::string& baseline) {
   check_same_points(curves);
-  std::vector<Curves> by_variant;
-  for (const MeasuredCurve& one : curves) {
-    const auto same = std::find_if(by_variant.begin(), by_variant.end(), [&](const Curves& other) {
-      return other.front()->variant == one.variant;
-    });
-    if (same == by_variant.end()) {
-      by_variant.push_back({&one});
-    } else {
-      same->push_back(&one);
-    }
-  }
-  const auto base = std::find_if(by_variant.begin(), by_variant.end(),
+  const std::vector<Curves> variants = group(curves);
+  const auto base = std::find_if(variants.begin(), variants.end(),
                                  [&](const Curves& variant) { return variant.front()->variant == baseline; });
-  SSGPT_CHECK(base != by_variant.end(), "no variant {} among those that were measured", baseline);
+  SSGPT_CHECK(base != variants.end(), "no variant {} among those that were measured", baseline);
 
   JudgedFigure result{.figure = figure, .baseline = baseline, .variants = {}, .candidates = {}};
   std::vector<Sides> family;
-  for (const Curves& variant : by_variant) {
-    const VariantCurve& mean = result.variants.emplace_back(mean_curve(variant));
-    if (mean.variant == baseline) continue;
+  Curves compared_base;
+  for (const Curves& variant : variants) {
+    VariantCurve& mean = result.variants.emplace_back();
+    if (&variant == &*base) continue;
     const Matched matched = match(variant, *base);
+    mean = mean_curve(variant, matched.candidate);
+    for (const MeasuredCurve* one : matched.baseline) {
+      if (!contains(compared_base, one)) compared_base.push_back(one);
+    }
     result.candidates.push_back(describe(matched, mean.means.size()));
     for (size_t point = 0; point < mean.means.size(); ++point) {
       family.push_back({.candidate = values(matched.candidate, point),
@@ -167,6 +184,8 @@ JudgedFigure judge_curves(Figure figure, std::span<const MeasuredCurve> curves, 
                         .least_scatter = least_scatter(figure, matched, point)});
     }
   }
+  result.variants[static_cast<size_t>(base - variants.begin())] =
+      mean_curve(*base, compared_base.empty() ? *base : compared_base);
   const std::vector<Estimate> estimates = judge(family);
   auto next = estimates.begin();
   for (CurveCandidate& candidate : result.candidates) {

@@ -36,10 +36,13 @@ struct PointDifference {
   TrialDifferences trials;
 };
 
-// A variant at all points. Means are over its seeds; NaN where one of them is not finite.
+// A variant at all points. Means are over the seeds that are compared: where the sides share seeds, a
+// candidate's shared ones, and of the baseline those that any candidate shares. NaN where a value of them is
+// not finite.
 struct VariantCurve {
   std::string variant;
   std::vector<uint64_t> seeds;
+  std::vector<uint64_t> left_out;  // measured and not compared
   std::vector<double> means;
 };
 

@@ -81,7 +81,10 @@ Json condition_json(const EvaluatedCondition& condition) {
   for (const JudgedFigure& figure : condition.figures) {
     Json variants = Json::array();
     for (const VariantCurve& variant : figure.variants)
-      variants.push_back({{"variant", variant.variant}, {"seeds", variant.seeds}, {"means", variant.means}});
+      variants.push_back({{"variant", variant.variant},
+                          {"seeds", variant.seeds},
+                          {"left_out", variant.left_out},
+                          {"means", variant.means}});
     object["figures"].push_back(
         {{"figure", key(figure.figure)}, {"unit", unit(figure.figure)}, {"variants", variants}});
   }

@@ -132,14 +132,24 @@ std::string verdicts_text(const Evaluation& evaluation, const CurveCandidate& ca
   return fmt::format("{}", fmt::join(parts, "; "));
 }
 
+const VariantCurve& variant_of(const JudgedFigure& figure, const std::string& name) {
+  return *std::find_if(figure.variants.begin(), figure.variants.end(),
+                       [&](const VariantCurve& variant) { return variant.variant == name; });
+}
+
 // The finding of one candidate in a sentence.
 std::string summary(const Evaluation& evaluation, const JudgedFigure& figure,
                     const CurveCandidate& candidate) {
   const Estimate& first = candidate.points.front().estimate;
-  const std::string sides =
+  std::vector<uint64_t> seeds;
+  for (const SeedValue& one : candidate.points.front().seeds) seeds.push_back(one.seed);
+  std::string sides =
       candidate.paired ? fmt::format("{} {}, paired", first.seeds + first.missing,
                                      first.seeds + first.missing == 1 ? "seed" : "seeds")
                        : fmt::format("{} and {} runs, unpaired", first.candidate_runs, first.baseline_runs);
+  // Where the baseline's mean is over more seeds, the difference is not that of the columns.
+  if (candidate.paired && seeds.size() < variant_of(figure, figure.baseline).seeds.size())
+    sides += fmt::format(": those that both have, {}", fmt::join(seeds, ", "));
   return fmt::format("{} minus {}, {}: {} ({}).", candidate.variant, figure.baseline, key(figure.figure),
                      verdicts_text(evaluation, candidate), sides);
 }
@@ -194,15 +204,20 @@ std::string candidate_table(const Evaluation& evaluation, const CurveCandidate& 
   return aligned(rows);
 }
 
+// Over which seeds the means are, and which are left out of them.
 std::string seeds_line(const JudgedFigure& figure) {
-  const bool equal =
-      std::all_of(figure.variants.begin(), figure.variants.end(),
-                  [&](const VariantCurve& variant) { return variant.seeds == figure.variants[0].seeds; });
-  if (equal) return seeds_text(figure.variants[0].seeds);
+  const VariantCurve& first = figure.variants.front();
+  const bool equal = std::all_of(
+      figure.variants.begin(), figure.variants.end(),
+      [&](const VariantCurve& variant) { return variant.seeds == first.seeds && variant.left_out.empty(); });
+  if (equal) return seeds_text(first.seeds);
   std::vector<std::string> parts;
-  for (const VariantCurve& variant : figure.variants)
-    parts.push_back(fmt::format("{} {}", variant.variant, seeds_text(variant.seeds)));
-  return fmt::format("{}", fmt::join(parts, "; "));
+  for (const VariantCurve& variant : figure.variants) {
+    std::string& part = parts.emplace_back(fmt::format("{}: {}", variant.variant, seeds_text(variant.seeds)));
+    if (!variant.left_out.empty())
+      part += fmt::format(", without {}, which the other side lacks", fmt::join(variant.left_out, ", "));
+  }
+  return fmt::format("means over seeds as follows\n  {}", fmt::join(parts, "\n  "));
 }
 
 std::string figure_text(const Evaluation& evaluation, const EvaluatedCondition& condition,

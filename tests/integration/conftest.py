@@ -196,3 +196,30 @@ def finished_run(program, _finished_run):
     trained once, for tests of what comes after training. Its config names the shards that it was trained on: a config
     of `program` does not resume it."""
     return pathlib.Path(shutil.copytree(_finished_run, program.directory / "run"))
+
+
+TRAINED_STEPS = 3
+
+
+@pytest.fixture(scope="session")
+def _trained(tmp_path_factory):
+    """A sweep of Softmax and SSMax with three seeds, and a run of a learned p_n, all of a few steps."""
+    made = make_program(tmp_path_factory.mktemp("trained"))
+    # Weights so large that attention looks at some tokens more than at others, with hardly any training.
+    change = {"train": {"max_steps": TRAINED_STEPS}, "model": {"initializer_range": 0.15}}
+    base = made.config(change, name="base.json")
+    kinds = {kind: {"model.attention.kind": kind} for kind in ("softmax", "ssmax")}
+    (made.directory / "sweep.json").write_text(
+        json.dumps({"base": base.name, "variants": kinds, "seeds": [1, 2, 3], "jobs": 1})
+    )
+    made.run("sweep", "--config", "sweep.json", "--run-dir", "sweep")
+    learned = {"model": {"attention": {"kind": "learned_pn"}}}
+    made.train("--run-dir", "learned", changes=[change, learned])
+    return made
+
+
+@pytest.fixture
+def trained(_trained, tmp_path):
+    """The program beside train.bin, validation.bin and a copy of these runs, for tests of what comes after training."""
+    shutil.copytree(_trained.directory, tmp_path, dirs_exist_ok=True)
+    return Program(tmp_path)

@@ -3,59 +3,13 @@
 import csv
 import json
 import math
-import re
 import shutil
-import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from conftest import LENGTH, ROOT, VOCAB, make_program, start_that_becomes_nan, write_shard
-from test_compare import References
-from test_terminal import CLEAR, Terminal, screen
-
-STEPS = 3
-NAME = f"checkpoints/step-{STEPS:08}"
-
-
-@pytest.fixture(scope="module")
-def _trained(tmp_path_factory):
-    """A sweep of Softmax and SSMax with three seeds, and a run of a learned p_n, all of a few steps."""
-    made = make_program(tmp_path_factory.mktemp("trained"))
-    # Weights so large that attention looks at some tokens more than at others, with hardly any training.
-    change = {"train": {"max_steps": STEPS}, "model": {"initializer_range": 0.15}}
-    base = made.config(change, name="base.json")
-    kinds = {kind: {"model.attention.kind": kind} for kind in ("softmax", "ssmax")}
-    (made.directory / "sweep.json").write_text(
-        json.dumps({"base": base.name, "variants": kinds, "seeds": [1, 2, 3], "jobs": 1})
-    )
-    made.run("sweep", "--config", "sweep.json", "--run-dir", "sweep")
-    learned = {"model": {"attention": {"kind": "learned_pn"}}}
-    made.train("--run-dir", "learned", changes=[change, learned])
-    return made
-
-
-@pytest.fixture
-def trained(_trained, tmp_path):
-    """The program beside a copy of these runs and the shards."""
-    shutil.copytree(_trained.directory, tmp_path, dirs_exist_ok=True)
-    return type(_trained)(tmp_path)
-
-
-def model(variant, seed=1):
-    return f"sweep/{variant}-seed{seed}/{NAME}"
-
-
-def position(program, *arguments, **options):
-    out, err = program.run("evaluate", "position", "--data", "train.bin", *arguments, **options)
-    return (json.loads(out) if "--json" in arguments else out), err
-
-
-def retrieval(program, *arguments, **options):
-    out, err = program.run("evaluate", "retrieval", "--task", "copy", *arguments, **options)
-    return (json.loads(out) if "--json" in arguments else out), err
+from conftest import LENGTH, VOCAB, start_that_becomes_nan, write_shard
+from evaluated_models import NAME, STEPS, model, position, retrieval
 
 
 def loss(program, checkpoint, length, *arguments):
@@ -267,54 +221,6 @@ def test_loss_takes_one_value_of_each_change(trained):
     assert "one value, not 2" in trained.run(*arguments, "--rope-theta", "1,2", code=2)[1]
 
 
-REFUSED = {
-    "empty theta": (["--rope-theta", ""], "empty"),
-    "empty in a list": (["--rope-theta", "10000,,5"], "empty"),
-    "zero theta": (["--rope-theta", "0"], "--rope-theta 0"),
-    "no number": (["--rope-theta", "many"], "'many' is not a number"),
-    "theta twice": (["--rope-theta", "5,5"], "twice"),
-    "negative scale": (["--row-scale=-1"], "--row-scale -1"),
-    "unknown kind": (["--swap-attention", "hard"], "--swap-attention hard: it must be one of softmax"),
-    "same kind": (["--swap-attention", "softmax"], "has this attention already"),
-    "thetas and yarn": (["--rope-theta", "1,2", "--yarn", "4"], "--yarn"),
-    "small yarn": (["--yarn", "0.5"], "--yarn 0.5"),
-    "no p_n": (["--extend-pn", "fit"], "--extend-pn"),
-    "other fit": (["--extend-pn", "line"], "--extend-pn"),
-    "unknown baseline": (["--baseline", "other"], "Softmax"),
-    "no bin": (["--bin", "0"], "--bin"),
-    "the same again": (["--checkpoint", model("softmax")], "same settings and seed"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
-def test_refuses(_trained, case):
-    arguments, message = case
-    _, err = position(_trained, "--checkpoint", model("softmax"), "--max-length", 32, *arguments, code=2)
-    assert message in err
-    assert "Traceback" not in err and len(err.strip().splitlines()) <= 2
-
-
-def test_refuses_what_does_not_go_together(trained):
-    both = ["--checkpoint", model("softmax")]
-    for lengths, message in (("64,32", "rising"), ("16,16", "rising"), ("0", "above 0"), ("", "empty"), ("4", "copy")):
-        assert message in retrieval(trained, *both, "--lengths", lengths, code=2)[1]
-    err = trained.run("evaluate", "retrieval", "--task", "sing", *both, code=2)[1]
-    assert "copy" in err and "passkey" in err
-    assert "1025" in position(trained, *both, "--max-length", 5000, code=3)[1]  # tokens that there are
-    assert "end" in position(trained, *both, "--documents", code=2)[1]
-    assert "absent" in position(trained, "--checkpoint", "absent", code=3)[1]
-    (trained.directory / "begun/checkpoints").mkdir(parents=True)
-    assert "no complete checkpoint" in position(trained, "--checkpoint", "begun", code=3)[1]
-    wide = {"model": {"vocab_size": 128}, "train": {"max_steps": STEPS}}
-    trained.train("--run-dir", "wide", changes=[wide])
-    assert "vocabulary" in position(trained, *both, "wide", code=2)[1]
-    record = json.loads((trained.directory / "sweep/sweep.json").read_text())
-    for i, one in enumerate(record["runs"]):
-        one["point"] = f"lr{i % 2}"
-    (trained.directory / "sweep/sweep.json").write_text(json.dumps(record))
-    assert "grid" in position(trained, "--checkpoint", "sweep", code=2)[1]
-
-
 def test_runs_of_a_sweep_without_a_checkpoint_are_left_out(trained):
     shutil.rmtree(trained.directory / "sweep/ssmax-seed2")
     result, err = position(trained, "--checkpoint", "sweep", "--max-length", 16, "--json")
@@ -324,68 +230,9 @@ def test_runs_of_a_sweep_without_a_checkpoint_are_left_out(trained):
     assert result["comparisons"][0]["points"][0]["values"] == 2
 
 
-def test_a_signal_stops_it_without_output(trained):
-    shards = np.arange(256 * 1024 + 1) % VOCAB
-    write_shard(trained.directory / "long.bin", shards)
-    arguments = ["--checkpoint", "sweep", "--data", "long.bin", "--max-length", 1024, "--out", "out", "--json"]
-    process = trained.start("evaluate", "position", *arguments)
-    for line in process.stderr:
-        if "model 1 of 6" in line:
-            break
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGINT
-    assert out == "" and not (trained.directory / "out").exists()
-
-
-def test_a_terminal_shows_one_line_that_goes_again(trained):
-    arguments = ["evaluate", "position", "--data", "train.bin", "--max-length", 64, "--checkpoint"]
-    output = Terminal(trained, 80, *arguments, model("softmax"), model("ssmax")).finish(0)
-    lines = re.findall(r"\r(model [^\r\n\x1b]*)" + re.escape(CLEAR), output)
-    assert any(line.startswith("model 1 of 2: Softmax, seed 1, 0 %") for line in lines)
-    assert any(re.fullmatch(r"model 2 of 2: SSMax, seed 1, \d+ %, .* left", line) for line in lines)
-    assert "model" not in "".join(screen(output))
-
-
-def draw(program, name):
-    command = [sys.executable, ROOT / "scripts" / "report.py", program.directory / name]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0 and result.stderr == "", result.stderr
-    page = (program.directory / name / "report.html").read_text()
-    assert (program.directory / name / "evaluation.png").read_bytes().startswith(b"\x89PNG")
-    references = References()
-    references.feed(page)
-    assert references.fetched == [] and references.open == []
-    assert not re.search(r"https?://|@import|url\((?!#clip)|fetch\(|XMLHttpRequest", page)
-    assert "nan" not in "".join(re.findall(r'd="[^"]*"', page))
-    return page, " ".join(" ".join(references.text).split())
-
-
-def test_the_page_says_what_the_json_says(trained):
-    arguments = ["--checkpoint", "sweep", "--max-length", 64, "--rope-theta", "10000,500000", "--json", "--out", "out"]
-    result, _ = position(trained, *arguments)
-    page, text = draw(trained, "out")
-    verdicts = [p["verdict"] for c in result["comparisons"] for p in c["points"]]
-    assert page.count('<span class="none">no verdict</span>') == verdicts.count("no verdict")
-    assert page.count('<span class="lower">lower</span>') == verdicts.count("lower")
-    assert page.count('<span class="higher">higher</span>') == verdicts.count("higher")
-    assert "Loss, RoPE theta 10000" in text and "Loss, RoPE theta 500000" in text
-    assert "95 % interval over seeds" in text and "positions 16–31" in text and "trained length" in text
-    charts = [json.loads(d) for d in re.findall(r'<script type="application/json">(.*?)</script>', page)]
-    assert len(charts) == 4
-    means = result["conditions"][0]["figures"][0]["variants"][1]["means"]
-    assert charts[0]["series"][1]["name"] == "ssmax"
-    assert charts[0]["series"][1]["values"] == pytest.approx(means, abs=1e-5)
-
-
-def test_pages_of_a_retrieval_and_of_one_model(trained):
-    retrieval(trained, "--checkpoint", model("softmax"), model("ssmax"), "--trials", 4, "--out", "pair")
-    _, text = draw(trained, "pair")
-    assert "Accuracy, RoPE theta as trained (10000)" in text
-    assert "one standard error of the trials" in text and "1 seed: three or more are needed" in text
-    position(trained, "--checkpoint", model("softmax"), "--out", "single")
-    page, text = draw(trained, "single")
-    assert "verdict" not in text and "Difference" not in text
-    shutil.copy(trained.directory / "pair/evaluation.json", trained.directory / "single/comparison.json")
-    command = [sys.executable, ROOT / "scripts/report.py", trained.directory / "single"]
-    assert "directory of its own" in subprocess.run(command, capture_output=True, text=True).stderr
+def test_models_of_other_steps_come_with_a_warning(trained):
+    trained.run("train", "--resume", "learned", "--set", f"train.max_steps={STEPS + 2}")
+    result, _ = position(trained, "--checkpoint", model("softmax"), "learned", "--max-length", 16, "--json")
+    assert [m["step"] for m in result["models"]] == [STEPS, STEPS + 2]
+    (note,) = result["notes"]
+    assert note["warning"] and "different numbers of steps" in note["text"]

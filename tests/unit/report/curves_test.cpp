@@ -155,7 +155,10 @@ TEST(Curves, SeedsOfOneSideAloneAreNotInTheDifferences) {
   const JudgedFigure judged = judge_curves(Figure::kLoss, curves, "base");
   EXPECT_NEAR(judged.candidates.at(0).points[0].estimate.mean, -0.5, 1e-12);
   EXPECT_NEAR(judged.candidates[0].points[0].trials.mean, -0.5, 1e-12);
-  EXPECT_EQ(judged.variants[1].seeds, (std::vector<uint64_t>{1, 2, 3, 9}));
+  EXPECT_EQ(judged.variants[1].seeds, (std::vector<uint64_t>{1, 2, 3}));
+  EXPECT_EQ(judged.variants[1].left_out, (std::vector<uint64_t>{9}));
+  EXPECT_NEAR(judged.variants[1].means[0], 2.5, 1e-12);
+  EXPECT_TRUE(judged.variants[0].left_out.empty());
 }
 
 // Three seeds of which the candidate answers the first `right` of 50 trials, the baseline none.

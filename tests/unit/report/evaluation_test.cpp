@@ -71,6 +71,22 @@ TEST(Evaluation, OneSeedHasTheErrorOfItsTrials) {
                            Not(HasSubstr("95 % interval")), Not(HasSubstr("lower"))));
 }
 
+TEST(Evaluation, TheTableSaysWhichSeedsItsMeansAreOver) {
+  Evaluation evaluation = by_position(3);
+  std::vector<EvaluatedModel>& models = evaluation.conditions[0].models;
+  models.erase(models.begin() + 4);  // "a" of seed 3
+  for (const uint64_t seed : {1, 2}) models.push_back(model("d", seed, {3.5, 4.5}));
+  models.back().seed = 5;
+  judge(evaluation.kind, evaluation.conditions[0]);
+  EXPECT_THAT(
+      to_table(evaluation),
+      AllOf(
+          HasSubstr("  a: 2 seeds (1, 2)\n"),
+          HasSubstr("  b, c: 2 seeds (1, 2), without 3, which the other side lacks\n"),
+          HasSubstr("  d: seed 1, without 5, which the other side lacks\n"),
+          HasSubstr("d minus a, loss: no verdict at any point (1 seed, paired: those that both have, 1).")));
+}
+
 TEST(Evaluation, AModelByItselfHasItsErrorAndNoDifference) {
   Evaluation evaluation = by_position(1);
   evaluation.conditions[0].models.pop_back();
