@@ -158,18 +158,25 @@ std::string summary(const Evaluation& evaluation, const JudgedFigure& figure,
 std::string footnotes(const Evaluation& evaluation, const JudgedFigure& figure) {
   std::string text;
   const auto& candidates = figure.candidates;
+  const bool several = candidates.size() > 1;
   const auto tested = std::find_if(candidates.begin(), candidates.end(), is_tested);
   if (tested != candidates.end()) {
-    text += fmt::format(
-        "  p, Holm: corrected for all {} tested differences of this table; the verdict follows it.\n",
-        family_of(*tested));
+    const int64_t family = family_of(*tested);
+    text += several ? fmt::format(
+                          "  ± is half of the 95 % interval; *: a verdict, by p corrected after Holm "
+                          "for all {} tested differences of this table.\n",
+                          family)
+                    : fmt::format(
+                          "  p, Holm: corrected for all {} tested differences of this table; the "
+                          "verdict follows it.\n",
+                          family);
   }
   if (!std::all_of(candidates.begin(), candidates.end(), is_tested)) {
     text += fmt::format(
-        "  A verdict needs {} seeds or more on each side. Error of the trials: one standard error, how far "
-        "other "
-        "{}\n  would move the difference of these very models; other seeds move it further.\n",
-        kFewestSeeds, evaluation.kind == EvaluationKind::kPosition ? "windows" : "trials");
+        "  A verdict needs {} seeds or more on each side. {}: one standard error, how far other {}\n"
+        "  would move the difference of these very models; other seeds move it further.\n",
+        kFewestSeeds, several ? "± with a t" : "Error of the trials",
+        evaluation.kind == EvaluationKind::kPosition ? "windows" : "trials");
   }
   return text;
 }
@@ -194,14 +201,59 @@ std::string means_table(const Evaluation& evaluation, const EvaluatedCondition& 
   return aligned(rows);
 }
 
-std::string candidate_table(const Evaluation& evaluation, const CurveCandidate& candidate) {
-  std::vector<Row> rows = {point_head(evaluation)};
-  add_difference_head(candidate, rows[0]);
-  for (size_t i = 0; i < evaluation.points.size(); ++i) {
-    Row& row = rows.emplace_back(point_cells(evaluation, evaluation.points[i]));
-    add_difference_cells(candidate, candidate.points[i], row);
+// Points of a table that stand side by side where its rows are variants; more of them make further tables.
+constexpr size_t kPointsAcross = 8;
+
+// A row for each name, a column for each point; cell(row, point).
+template <typename Cell>
+std::string table_across(const Evaluation& evaluation, const std::vector<std::string>& names,
+                         const Cell& cell) {
+  std::string text;
+  const Row head = point_head(evaluation);
+  for (size_t first = 0; first < evaluation.points.size(); first += kPointsAcross) {
+    const size_t end = std::min(evaluation.points.size(), first + kPointsAcross);
+    std::vector<TextTable::Align> columns(1 + end - first, TextTable::Align::kRight);
+    columns[0] = TextTable::Align::kLeft;
+    TextTable table(std::move(columns));
+    for (size_t line = 0; line < head.size(); ++line) {
+      Row row = {head[line]};
+      for (size_t i = first; i < end; ++i) row.push_back(point_cells(evaluation, evaluation.points[i])[line]);
+      table.add(std::move(row));
+    }
+    table.add_rule();
+    for (size_t name = 0; name < names.size(); ++name) {
+      Row row = {names[name]};
+      for (size_t i = first; i < end; ++i) row.push_back(cell(name, i));
+      table.add(std::move(row));
+    }
+    text += table.text(/*indent=*/2);
   }
-  return aligned(rows);
+  return text;
+}
+
+// "+0.371 ±0.060 *": the star is a verdict, a "t" says that the error is that of the trials.
+std::string difference_cell(const PointDifference& point) {
+  const Estimate& estimate = point.estimate;
+  const int digits = decimals(estimate);
+  const std::string mean = signed_value(estimate.mean, digits);
+  if (!estimate.tested()) return fmt::format("{} ±{} t", mean, value(point.trials.standard_error));
+  return fmt::format("{} ±{:.{}f} {}", mean, estimate.half_width, digits,
+                     estimate.verdict() == Verdict::kNone ? ' ' : '*');
+}
+
+// Means, and below them the differences of all candidates, where there are several.
+std::string tables_across(const Evaluation& evaluation, const JudgedFigure& figure) {
+  std::vector<std::string> names;
+  for (const VariantCurve& variant : figure.variants) names.push_back(variant.variant);
+  std::string text = table_across(
+      evaluation, names, [&](size_t row, size_t point) { return value(figure.variants[row].means[point]); });
+  names.clear();
+  for (const CurveCandidate& candidate : figure.candidates) names.push_back(candidate.variant);
+  text += fmt::format("\n  Minus {}:\n", figure.baseline);
+  text += table_across(evaluation, names, [&](size_t row, size_t point) {
+    return difference_cell(figure.candidates[row].points[point]);
+  });
+  return text;
 }
 
 // Over which seeds the means are, and which are left out of them.
@@ -223,14 +275,13 @@ std::string seeds_line(const JudgedFigure& figure) {
 std::string figure_text(const Evaluation& evaluation, const EvaluatedCondition& condition,
                         const JudgedFigure& figure) {
   const bool accuracy = figure.figure == Figure::kAccuracy;
+  const bool several = figure.candidates.size() > 1;
   std::string text =
       fmt::format("{}: {}, {}; {}\n{}", condition_title(condition), accuracy ? "accuracy" : "loss",
                   accuracy ? "share of the answer's tokens" : "nats a token", seeds_line(figure),
-                  means_table(evaluation, condition, figure));
+                  several ? tables_across(evaluation, figure) : means_table(evaluation, condition, figure));
   for (const CurveCandidate& candidate : figure.candidates) {
-    const bool joined = figure.candidates.size() == 1;
-    text += fmt::format("{}  {}\n", joined ? "" : "\n", summary(evaluation, figure, candidate));
-    if (!joined) text += candidate_table(evaluation, candidate);
+    text += fmt::format("  {}\n", summary(evaluation, figure, candidate));
   }
   return text + footnotes(evaluation, figure);
 }

@@ -65,6 +65,40 @@ TEST(Evaluation, TheTableHasContextMeansDifferencesAndVerdicts) {
   EXPECT_THAT(table, HasSubstr("all 2 tested differences of this table"));
 }
 
+TEST(Evaluation, SeveralCandidatesStandInRowsAndStarsAreVerdicts) {
+  Evaluation evaluation = by_position(3);
+  std::vector<EvaluatedModel>& models = evaluation.conditions[0].models;
+  // Differences of -0.5, 0 and 0.5 at the second point: t = 0.
+  for (size_t i = 0; i < 3; ++i) {
+    const double own = 0.5 * (static_cast<double>(i) - 1.0);
+    models.push_back(model("d", i + 1, {3.5 + 0.001 * own, 4.0 + own}));
+  }
+  judge(evaluation.kind, evaluation.conditions[0]);
+  const std::string table = to_table(evaluation);
+  EXPECT_THAT(table, HasSubstr("  positions    0..7   8..31\n"
+                               "  context      1..8   9..32\n"
+                               "  x trained       1       4\n"));
+  EXPECT_THAT(table, HasSubstr("  b, c       2.5010  4.2490\n"));
+  // t(0.975) of two degrees is 4.3027; the standard errors are 0.001 / sqrt(3) and 0.5 / sqrt(3).
+  EXPECT_THAT(table, HasSubstr("  Minus a:\n"));
+  EXPECT_THAT(table, testing::ContainsRegex("  b, c +-0\\.4990 ±0\\.0025 \\*  \\+0\\.2490 ±0\\.0025 \\*\n"));
+  EXPECT_THAT(table, testing::ContainsRegex("  d +\\+0\\.5000 ±0\\.0012 \\*  \\+0\\.0000 ±1\\.2421 *\n"));
+  EXPECT_THAT(table, HasSubstr("all 4 tested differences of this table"));
+}
+
+TEST(Evaluation, MorePointsThanFitSideBySideMakeFurtherTables) {
+  Evaluation evaluation = by_position(1);
+  evaluation.conditions[0].models.push_back(model("d", 1, {3.5, 4.5}));
+  evaluation.points.clear();
+  for (int64_t i = 0; i < 10; ++i) evaluation.points.push_back({8 * i, 8 * i + 7});
+  for (EvaluatedModel& one : evaluation.conditions[0].models) one.loss.resize(10, one.loss[0]);
+  judge(evaluation.kind, evaluation.conditions[0]);
+  const std::string table = to_table(evaluation);
+  EXPECT_THAT(table, testing::ContainsRegex("positions +0\\.\\.7 .*56\\.\\.63\n"));
+  EXPECT_THAT(table, testing::ContainsRegex("positions +64\\.\\.71 +72\\.\\.79\n"));
+  EXPECT_THAT(table, HasSubstr("± with a t: one standard error"));
+}
+
 TEST(Evaluation, OneSeedHasTheErrorOfItsTrials) {
   const std::string table = to_table(by_position(1));
   EXPECT_THAT(table, AllOf(HasSubstr("error of the trials"), HasSubstr("A verdict needs 3 seeds or more"),
