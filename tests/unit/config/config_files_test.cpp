@@ -1,6 +1,7 @@
 #include "config/config.h"
 #include "config/sweep_file.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -46,11 +47,27 @@ TEST(ConfigFiles, TheCopyingSweepTrainsEachVariantWithSixSeeds) {
                                                       "ssmax_fixed", "ssmax_bias", "swap"}));
   EXPECT_EQ(sweep.runs.size(), 36U);
   for (const SweepRun& run : sweep.runs) {
-    const std::vector<SwapAttention> swaps = {{.at_step = 1000, .kind = AttentionKind::kSsmax}};
+    // At seven eighths, as in the paper's (f).
+    const std::vector<SwapAttention> swaps = {
+        {.at_step = run.config.train.max_steps * 7 / 8, .kind = AttentionKind::kSsmax}};
     EXPECT_EQ(run.config.train.swap_attention, run.variant == "swap" ? swaps : std::vector<SwapAttention>())
         << run.name;
     const std::string kind = run.variant == "swap" ? "softmax" : run.variant;
     EXPECT_EQ(to_string(run.config.model.attention.kind), kind) << run.name;
+  }
+}
+
+TEST(ConfigFiles, TheQuickstartsCopyingSweepHasRunsOfTheLargerOne) {
+  const Sweep small = load_sweep(kConfigs / "quickstart" / "copying" / "sweep.yaml");
+  const Sweep large = load_sweep(kConfigs / "copying" / "sweep.yaml");
+  EXPECT_EQ(small.variants, (std::vector<std::string>{"softmax", "ssmax"}));
+  EXPECT_EQ(small.runs.size(), 6U);  // three seeds, the fewest that carry a verdict
+  for (const SweepRun& run : small.runs) {
+    const auto same = std::find_if(large.runs.begin(), large.runs.end(), [&](const SweepRun& other) {
+      return other.variant == run.variant && other.seed == run.seed;
+    });
+    ASSERT_NE(same, large.runs.end()) << run.name;
+    EXPECT_EQ(dump(same->config), dump(run.config)) << run.name;
   }
 }
 
