@@ -42,7 +42,7 @@ bool is_material(const config::Difference& difference, const RunData& a, const R
   const std::string& key = difference.key;
   if (key == "run.name" || key == "run.seed") return false;
   if (key == "data.train" && same_known_data(a, b)) return false;
-  return config::is_material(difference, a.config);
+  return config::is_material(difference);
 }
 
 bool same_settings(const RunData& a, const RunData& b) {

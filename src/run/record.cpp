@@ -116,6 +116,7 @@ std::optional<config::SwapAttention> earlier_swap(const core::JsonFields& fields
 
 config::Config read_config(const RunDirectory& directory) {
   config::Config config = config::load(directory.config(), {});
+  config::resolve_total_steps(config);
   if (!std::filesystem::exists(directory.record())) return config;
   const auto swap = earlier_swap(core::JsonFields(directory.record()));
   if (swap) config::add_swap(config, *swap);

@@ -53,8 +53,9 @@ void write_record(const RunDirectory& directory, const Record& record, const dev
 // or of a checkpoint's state; none where there is none. Throws core::InputError.
 std::optional<config::SwapAttention> earlier_swap(const core::JsonFields& fields);
 
-// The resolved config of the run, config.yaml. A swap by --swap-attention that an earlier version kept in
-// run.json is in its list of swaps. Throws core::InputError.
+// The resolved config of the run, config.yaml. Where an earlier version left open at which step the schedule
+// of the learning rate ends, that is train.max_steps. A swap by --swap-attention that an earlier version kept
+// in run.json is in its list of swaps. Throws core::InputError.
 config::Config read_config(const RunDirectory& directory);
 
 }  // namespace ssgpt::run

@@ -21,6 +21,9 @@ struct Past {
   // Swaps from `step` on that the run had made already, and that its newest sound checkpoint does not know
   // of: a process was killed before it saved, or what it saved is damaged.
   std::vector<config::SwapAttention> lost = {};
+  // optimizer.schedule.total_steps that the run's newest session had, where its checkpoint does not know of
+  // it.
+  std::optional<int64_t> lost_total_steps = {};
 };
 
 // Makes train.swap_attention of `config`, as the user asks for it now, that of the whole run: what lies
@@ -31,6 +34,13 @@ void settle_swaps(config::Config& config, const Past& past, std::optional<config
 
 // What `auto` stood for when the run began stays; a backend only where it can what the run asks for now.
 void keep_choices(config::Config& config, const config::Config& before);
+
+// The schedule of the learning rate ends where it did, whatever train.max_steps is now, unless `config` names
+// another optimizer.schedule.total_steps; then what has shaped the steps behind is added to
+// earlier_total_steps. Says what the rate is at the next step wherever total_steps, or a train.max_steps
+// beyond it, is another than before. Both configs are of the same kind of schedule, and that of `past` is
+// resolved (config::resolve_total_steps).
+void settle_schedule(config::Config& config, const Past& past);
 
 // Throws core::UsageError that lists the settings of `config` that a resume must not change. Its swaps are
 // settled.

@@ -55,10 +55,14 @@ std::vector<std::string> changed_settings(const run::RunDirectory& directory, co
   if (!fs::exists(directory.config())) return lines;
   const config::Config held = run::read_config(directory);
   start::keep_choices(wanted, held);
+  const bool total_is_max_steps = !wanted.optimizer.schedule.total_steps;
+  config::resolve_total_steps(wanted);
   for (const config::Difference& difference : config::differences(held, wanted)) {
-    if (!config::is_material(difference, held)) continue;
-    lines.push_back(fmt::format("  {}: {}: {} in the run, {} in the sweep file", directory.path().string(),
-                                difference.key, difference.before, difference.after));
+    if (!config::is_material(difference)) continue;
+    const bool by_max_steps = total_is_max_steps && difference.key == "optimizer.schedule.total_steps";
+    lines.push_back(fmt::format("  {}: {}{}: {} in the run, {} in the sweep file", directory.path().string(),
+                                difference.key, by_max_steps ? " (auto: train.max_steps)" : "",
+                                difference.before, difference.after));
   }
   const std::vector<run::Checkpoint> saved = directory.complete_checkpoints();
   if (!saved.empty() && saved.back().step > wanted.train.max_steps) {
