@@ -7,6 +7,7 @@
 #include "checkpoint/optimizer_files.h"
 #include "checkpoint/trainer_state.h"
 #include "core/check.h"
+#include "core/checksum.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
@@ -17,6 +18,7 @@
 #include <fcntl.h>
 #include <memory>
 #include <optional>
+#include <span>
 #include <system_error>
 
 #include <fmt/ranges.h>
@@ -26,7 +28,7 @@ namespace ssgpt::checkpoint {
 namespace {
 
 // Copies the tokenizer and returns the ids that config.json names. The weights are worth more than the copy:
-// a tokenizer that went away during the run is reported and left out.
+// a tokenizer that went away during the run, or became another one, is reported and left out.
 SpecialTokens write_tokenizer(const std::filesystem::path& directory, const Snapshot& snapshot,
                               Manifest& manifest) {
   SpecialTokens tokens{.bos = std::nullopt, .eos = snapshot.spec.document_token_id};
@@ -36,6 +38,12 @@ SpecialTokens write_tokenizer(const std::filesystem::path& directory, const Snap
   std::string model;
   try {
     model = core::read_text(*snapshot.tokenizer);
+    const std::string expected = snapshot.trainer ? snapshot.trainer->tokenizer_fingerprint : "";
+    const std::string found = core::checksum_of(std::as_bytes(std::span(model)));
+    if (!expected.empty() && found != expected) {
+      throw core::InputError("{}: it was replaced while the run was trained with it (checksum {}, now {})",
+                             snapshot.tokenizer->string(), expected, found);
+    }
     const tokenizer::Tokenizer tokenizer(*snapshot.tokenizer);
     if (tokenizer.bos_id() >= 0) {
       tokens.bos = tokenizer.bos_id();

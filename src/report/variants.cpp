@@ -53,6 +53,10 @@ bool same_settings(const RunData& a, const RunData& b) {
 
 // none: cannot be told.
 std::optional<bool> same_tokenizer(const RunData& a, const RunData& b) {
+  if (!a.tokenizer_fingerprint.empty() &&
+      !b.tokenizer_fingerprint.empty()) {  // the files may be others by now
+    return a.tokenizer_fingerprint == b.tokenizer_fingerprint;
+  }
   const auto& first = a.config.data.tokenizer;
   const auto& second = b.config.data.tokenizer;
   if (first == second) return true;

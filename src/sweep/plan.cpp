@@ -1,6 +1,7 @@
 #include "sweep/plan.h"
 
 #include "config/material.h"
+#include "core/checksum.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
@@ -39,14 +40,25 @@ std::optional<std::string> error_of_config(const run::RunDirectory& directory) {
   return std::nullopt;
 }
 
-// Of the training shards that the run was begun with; empty where its record does not say.
-std::string fingerprint_in(const run::RunDirectory& directory) {
+// With fingerprints of what the run was begun with, which are empty where its record does not say.
+run::Record record_in(const run::RunDirectory& directory) {
   try {
-    const std::optional<run::Record> record = run::read_record(directory);
-    return record ? record->data_fingerprint : "";
+    return run::read_record(directory).value_or(run::Record());
   } catch (const std::exception&) {  // whoever needs the record says what is wrong
-    return "";
+    return {};
   }
+}
+
+// A line for a run whose tokenizer is another one by now; none where that is not so, or not known.
+std::optional<std::string> changed_tokenizer(const run::RunDirectory& directory,
+                                             const config::Config& config) {
+  const std::string then = record_in(directory).tokenizer_fingerprint;
+  const std::optional<fs::path>& file = config.data.tokenizer;
+  if (then.empty() || !file || !fs::is_regular_file(*file)) return std::nullopt;
+  const std::string now = core::checksum_of_file(*file);
+  if (now == then) return std::nullopt;
+  return fmt::format("  {}: tokenizer {}: checksum {} when it began, {} now", directory.path().string(),
+                     file->string(), then, now);
 }
 
 // "  key: OLD in the run, NEW in the sweep file" for what would compute something else.
@@ -121,7 +133,9 @@ std::vector<std::string> require_same_data(const fs::path& directory,
   std::vector<std::string> notes;
   std::map<std::vector<std::string>, std::string> now;  // fingerprints by data.train; empty: not known
   for (const config::SweepRun& run : runs) {
-    const std::string then = fingerprint_in(directory_of(directory, run));
+    const run::RunDirectory folder = directory_of(directory, run);
+    if (const auto line = changed_tokenizer(folder, run.config)) lines.push_back(*line);
+    const std::string then = record_in(folder).data_fingerprint;
     if (then.empty()) continue;
     const auto [found, is_new] = now.emplace(run.config.data.train, "");
     if (is_new) {
@@ -133,14 +147,14 @@ std::vector<std::string> require_same_data(const fs::path& directory,
       }
     }
     if (found->second.empty() || found->second == then) continue;
-    lines.push_back(fmt::format("  {}: fingerprint {} when it began, {} now",
-                                directory_of(directory, run).path().string(), then, found->second));
+    lines.push_back(fmt::format("  {}: fingerprint {} when it began, {} now", folder.path().string(), then,
+                                found->second));
   }
   if (lines.empty()) return notes;
   throw core::UsageError(
-      "The training shards (data.train) are not those that these runs were begun with, and runs on other "
-      "data "
-      "are no pairs:\n{}\nBring the shards back to go on, or choose another --run-dir. Nothing was changed.",
+      "The training shards (data.train) or the tokenizer are not those that these runs were begun with, and "
+      "runs on other data are no pairs:\n{}\nBring them back to go on, or choose another --run-dir. "
+      "Nothing was changed.",
       fmt::join(lines, "\n"));
 }
 

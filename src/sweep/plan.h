@@ -33,9 +33,10 @@ std::vector<Status> statuses_on_disk(const std::filesystem::path& directory,
 // statuses_on_disk() calls failed.
 void require_same_settings(const std::filesystem::path& directory, std::span<const config::SweepRun> runs);
 
-// Throws core::UsageError where the training shards are not those that a run was begun with, by the
-// fingerprint in its run.json, naming each such run: pairs need the same. Returns what to tell of shards that
-// cannot be read. Each set of files is looked at once (data::TokenSource::fingerprint, which reads a sample).
+// Throws core::UsageError where the training shards or the tokenizer are not those that a run was begun with,
+// by the fingerprints in its run.json, naming each such run: pairs need the same. Returns what to tell of
+// shards that cannot be read. Each set of files is looked at once (data::TokenSource::fingerprint, which
+// reads a sample).
 std::vector<std::string> require_same_data(const std::filesystem::path& directory,
                                            std::span<const config::SweepRun> runs);
 

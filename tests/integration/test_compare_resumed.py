@@ -3,8 +3,9 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
-from conftest import read_metrics
+from conftest import LENGTH, VOCAB, read_metrics, write_shard
 
 
 def compared(program, *runs):
@@ -60,7 +61,8 @@ def validated(path, **more):
 
 
 def test_validation_losses_of_a_text_that_a_resume_replaced_are_not_paired(program):
-    text, other = program.directory / "validation.bin", program.directory / "train.bin"
+    text = program.directory / "validation.bin"
+    other = write_shard(program.directory / "other.bin", np.arange(16 * LENGTH + 1) % VOCAB)
     ssmax = {"model": {"attention": {"kind": "ssmax"}}}
     go = lambda run, steps, *changes: program.train(
         "--run-dir", run, "--resume", "auto", "--set", f"train.max_steps={steps}", changes=changes

@@ -1,6 +1,7 @@
 #include "sweep/plan.h"
 
 #include "config/minimal_config.h"
+#include "core/checksum.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/temporary_directory.h"
@@ -111,6 +112,26 @@ TEST(Settings, FewerStepsThanAreTrainedAreRefused) {
   EXPECT_EQ(refusal(root.path(), {run_of("a", {"train.max_steps=500"})}), "");
   EXPECT_THAT(refusal(root.path(), {run_of("a", {"train.max_steps=499"})}),
               HasSubstr("the run is at step 500, 499"));
+}
+
+TEST(Data, AnotherTokenizerThanARunBeganWithIsNamed) {
+  const TemporaryDirectory root;
+  const fs::path tokenizer = root / "t.model";
+  std::ofstream(tokenizer) << "one";
+  const std::string then = core::checksum_of_file(tokenizer);
+  const config::SweepRun run = run_of("a", {"data.tokenizer=" + tokenizer.string()});
+  begin(root.path(), run);
+  std::ofstream(root / "a/run.json") << R"({"run_id": "id", "tokenizer_fingerprint": ")" << then << "\"}";
+  EXPECT_NO_THROW(require_same_data(root.path(), std::vector{run}));
+  std::ofstream(tokenizer) << "other";
+  const std::string now = core::checksum_of_file(tokenizer);
+  try {
+    require_same_data(root.path(), std::vector{run});
+    ADD_FAILURE() << "it was taken";
+  } catch (const core::UsageError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("a: tokenizer " + tokenizer.string() + ": checksum " + then +
+                                        " when it began, " + now + " now"));
+  }
 }
 
 TEST(Settings, ADtypeThatEachRunWouldMeasureIsRefusedOnACpu) {
