@@ -111,7 +111,7 @@ struct SamplesConfig {
 
 struct EvaluateConfig {
   int64_t every = 0;     // steps; 0: never
-  int64_t batches = 20;  // micro-batches of validation windows
+  int64_t batches = 20;  // of global_batch_size validation windows each
   SamplesConfig samples;
 };
 

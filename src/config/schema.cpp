@@ -203,7 +203,7 @@ void add_services(std::vector<Key>& keys) {
       {make_key(SSGPT_MEMBER(evaluate.every), integer(0, kMaxSteps), kMayChange,
                 "steps between validations; 0: none"),
        make_key(SSGPT_MEMBER(evaluate.batches), integer(1, 1'000'000'000), kMayChange,
-                "micro-batches in a validation"),
+                "batches in a validation, of train.global_batch_size sequences each"),
        make_key(SSGPT_MEMBER(evaluate.samples.prompts),
                 TextList{.min_count = 0, .may_be_empty = true, .elements = "texts"}, kMayChange,
                 "at each validation the model continues these, in the log, TensorBoard and samples.jsonl; "

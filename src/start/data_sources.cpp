@@ -29,7 +29,7 @@ void check_ids(const DataSources& sources, const config::Config& config) {
 }
 
 void set_validation_windows(const config::Config& config, DataSources& sources) {
-  const int64_t wanted = config.evaluate.batches * config.train.micro_batch_size;
+  const int64_t wanted = config.evaluate.batches * config.train.global_batch_size;
   const int64_t available = sources.validation->num_windows(config.data.sequence_length);
   sources.validation_windows = std::min(wanted, available);
   check_ids(sources, config);

@@ -180,7 +180,7 @@ void require_readable_data(std::span<const config::SweepRun> runs) {
     read.data = run.config.data;
     read.evaluate = run.config.evaluate;
     read.model.vocab_size = run.config.model.vocab_size;
-    read.train.micro_batch_size = run.config.train.micro_batch_size;
+    read.train.global_batch_size = run.config.train.global_batch_size;
     if (seen.insert(config::dump(read)).second) start::open_data(run.config);
   }
 }
