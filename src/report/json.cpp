@@ -66,6 +66,7 @@ Json estimate_json(OutcomeKind kind, const Estimate& estimate, bool paired) {
         std::tuple{"smallest_detectable", estimate.tested(), estimate.smallest_detectable}}) {
     object[name] = known ? Json(value) : Json(nullptr);
   }
+  object["rounding"] = estimate.rounding;
   object["candidates_corrected_for"] = estimate.family;
   object["power"] = kPower;
   object["power_level"] = estimate.level();
