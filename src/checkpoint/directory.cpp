@@ -1,5 +1,6 @@
 #include "checkpoint/directory.h"
 
+#include "checkpoint/finite.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/model_config.h"
 #include "checkpoint/model_file.h"
@@ -57,6 +58,10 @@ SpecialTokens write_tokenizer(const std::filesystem::path& directory, const Snap
   }
   manifest.files[kTokenizerName] = write_digested(directory / kTokenizerName, model);
   return tokens;
+}
+
+void require_finite(const FlatState& flat) {
+  if (const auto fault = first_nonfinite(flat)) throw core::RunError("{}: training diverged", *fault);
 }
 
 void write_files(const std::filesystem::path& directory, const Snapshot& snapshot, SharedSave* shared) {
@@ -134,6 +139,7 @@ void write_directory(const std::filesystem::path& directory, const Snapshot& sna
     throw core::RunError("{}: exists already; name a new directory for the checkpoint", directory.string());
   }
   try {
+    require_finite(snapshot.flat);
     core::AtomicDirectory fresh(directory);
     write_files(fresh.temporary(), snapshot, shared);
     if (verify) {
@@ -156,6 +162,7 @@ void write_directory(const std::filesystem::path& directory, const Snapshot& sna
 
 void write_share(const FlatState& flat, SharedSave& shared) {
   try {
+    require_finite(flat);
     const std::filesystem::path path =
         shared.directory() / optimizer_file_name(shared.rank(), shared.world_size());
     shared.add(write_optimizer_file(path, flat));

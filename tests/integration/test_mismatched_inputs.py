@@ -1,13 +1,16 @@
-"""Inputs that do not belong together: shards to train on that are held out, a tokenizer that did not make them. Refused
-in one line that names both, before anything is written."""
+"""Inputs that do not belong together: shards to train on that are held out, a tokenizer that did not make them, weights
+that are no numbers. Refused in one line that names both, before anything is written."""
 
 import json
 import random
 import shutil
 import signal
 
+import numpy as np
 import pytest
 import xxhash
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from conftest import checkpoints, wait_for
 from test_earlier_format import rewrite, sign
@@ -112,3 +115,39 @@ def test_a_tokenizer_that_is_replaced_during_a_run_gets_into_no_checkpoint(progr
     assert process.returncode == 128 + signal.SIGTERM
     assert "was replaced while the run was trained with it" in err and "without its tokenizer" in err
     assert not (checkpoints(program.directory / "run")[-1] / "tokenizer.model").exists()
+
+
+@pytest.mark.parametrize("name, index, value", [
+    ("model.layers.1.mlp.up_proj.weight", (40, 3), np.nan),
+    ("model.layers.0.self_attn.q_proj.weight.exp_avg_sq", (0, 31), np.inf)])
+def test_numbers_that_are_none_are_refused_by_name(program, finished_run, name, index, value):
+    (checkpoint,) = checkpoints(finished_run)
+    moment = name.endswith("exp_avg_sq")
+    path = checkpoint / ("trainer/optimizer-00000-of-00001.safetensors" if moment else "model.safetensors")
+    with safe_open(path, framework="numpy") as file:
+        tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()
+    tensors[name][index] = value
+    save_file(tensors, path, metadata=metadata)
+    sign(checkpoint)
+    words = [name.removesuffix(".exp_avg_sq"), f"is {value} at [{index[0]}, {index[1]}]", checkpoint.name]
+    commands = [["train", "--resume", "run", "--set", "train.max_steps=25"], ["inspect", checkpoint],
+                ["convert", "--checkpoint", checkpoint, "--attention", "ssmax", "--out", "out"]]  # fmt: skip
+    model = program.directory / "model"  # a directory of weights alone
+    model.mkdir()
+    for file in ("config.json", "model.safetensors"):
+        shutil.copy(checkpoint / file, model)
+    if not moment:
+        new = ["train", "--config", program.config(), "--run-dir", "new", "--init-from"]
+        evaluate = ["evaluate", "loss", "--data", "validation.bin", "--checkpoint"]
+        generate = ["generate", "--prompt-tokens", "1", "--checkpoint"]
+        commands += [[*first, checkpoint] for first in (new, evaluate, generate)]
+    for command in commands:
+        _, err = program.run(*command, code=3)
+        assert len(err.splitlines()) == 1
+        for word in words:
+            assert word in err, err
+    if not moment:
+        convert = ["convert", "--attention", "ssmax", "--out", "out", "--checkpoint"]
+        for first in (["inspect"], convert, new, evaluate):
+            assert words[0] in program.run(*first, model, code=3)[1]
+    assert not (program.directory / "out").exists() and not (program.directory / "new").exists()
