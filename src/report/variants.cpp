@@ -38,19 +38,6 @@ bool same_origin(const RunData& a, const RunData& b) {
                                   a.train.front().first_step == b.train.front().first_step);
 }
 
-bool is_material(const config::Difference& difference, const RunData& a, const RunData& b) {
-  const std::string& key = difference.key;
-  if (key == "run.name" || key == "run.seed") return false;
-  if (key == "data.train" && same_known_data(a, b)) return false;
-  return config::is_material(difference);
-}
-
-bool same_settings(const RunData& a, const RunData& b) {
-  const std::vector<config::Difference> all = config::differences(a.config, b.config);
-  return same_origin(a, b) && std::none_of(all.begin(), all.end(),
-                                           [&](const config::Difference& d) { return is_material(d, a, b); });
-}
-
 // none: cannot be told.
 std::optional<bool> same_tokenizer(const RunData& a, const RunData& b) {
   if (!a.tokenizer_fingerprint.empty() &&
@@ -63,6 +50,27 @@ std::optional<bool> same_tokenizer(const RunData& a, const RunData& b) {
   if (!first || !second || !std::filesystem::exists(*first) || !std::filesystem::exists(*second))
     return std::nullopt;
   return core::checksum_of_file(*first) == core::checksum_of_file(*second);
+}
+
+// With the checksum where it is known: the paths may be the same.
+std::string tokenizer_name(const RunData& run) {
+  const std::string path = run.config.data.tokenizer ? run.config.data.tokenizer->string() : "none named";
+  return run.tokenizer_fingerprint.empty() ? path
+                                           : fmt::format("{}, checksum {}", path, run.tokenizer_fingerprint);
+}
+
+bool is_material(const config::Difference& difference, const RunData& a, const RunData& b) {
+  const std::string& key = difference.key;
+  if (key == "run.name" || key == "run.seed") return false;
+  if (key == "data.train" && same_known_data(a, b)) return false;
+  if (key == "data.tokenizer" && same_tokenizer(a, b) == true) return false;
+  return config::is_material(difference);
+}
+
+bool same_settings(const RunData& a, const RunData& b) {
+  const std::vector<config::Difference> all = config::differences(a.config, b.config);
+  return same_origin(a, b) && std::none_of(all.begin(), all.end(),
+                                           [&](const config::Difference& d) { return is_material(d, a, b); });
 }
 
 int64_t step_tokens(const config::Config& config) {
@@ -93,7 +101,7 @@ std::vector<Note> check_comparable(const RunData& baseline, const RunData& other
     throw core::UsageError(
         "{} and {} were trained with different tokenizers ({}; {}). Losses are per token, so they cannot be "
         "set against each other: compare runs that share data.tokenizer.",
-        a, b, baseline.config.data.tokenizer->string(), other.config.data.tokenizer->string());
+        a, b, tokenizer_name(baseline), tokenizer_name(other));
   }
   if (step_tokens(baseline.config) != step_tokens(other.config)) {
     throw core::UsageError(

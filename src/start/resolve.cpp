@@ -136,7 +136,8 @@ Start go_on(const Options& options, const fs::path& checkpoint, checkpoint::Summ
   Past past{.checkpoint = checkpoint,
             .step = start.state.step,
             .config = config::parse(start.state.config, origin),
-            .held = summary.spec.config.attention.kind};
+            .held = summary.spec.config.attention.kind,
+            .knows_tokenizer = !start.state.tokenizer_fingerprint.empty() || summary.tokenizer.has_value()};
   config::resolve_total_steps(past.config);
   if (!is_fork) find_lost(directory, start.state.run_id, past);
   if (is_fork) start.state.run_id = run::new_run_id();

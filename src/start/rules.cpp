@@ -153,8 +153,13 @@ void refuse_fixed_differences(const config::Config& config, const Past& past) {
   for (const config::Difference& difference : config::differences(past.config, config)) {
     const bool of_new_parameters =
         difference.key == "model.attention.scale_init" || difference.key == "model.attention.bias_init";
-    if (difference.rule == config::ResumeRule::kMayChange || (makes_parameters && of_new_parameters))
+    const bool of_a_place = difference.key == "data.train" ||
+                            (difference.key == "data.tokenizer" && past.knows_tokenizer &&
+                             config.data.tokenizer.has_value() && past.config.data.tokenizer.has_value());
+    if (difference.rule == config::ResumeRule::kMayChange || of_a_place ||
+        (makes_parameters && of_new_parameters)) {
       continue;
+    }
     lines.push_back(fmt::format("  {}: {} in the checkpoint, {} now", difference.key, difference.before,
                                 difference.after));
   }

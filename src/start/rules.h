@@ -21,6 +21,7 @@ struct Past {
   // Swaps from `step` on that the run had made already, and that its newest sound checkpoint does not know
   // of: a process was killed before it saved, or what it saved is damaged.
   std::vector<config::SwapAttention> lost = {};
+  bool knows_tokenizer = false;  // by a fingerprint, or by the copy that its checkpoint carries
   // optimizer.schedule.total_steps that the run's newest session had, where its checkpoint does not know of
   // it.
   std::optional<int64_t> lost_total_steps = {};
@@ -43,7 +44,8 @@ void keep_choices(config::Config& config, const config::Config& before);
 void settle_schedule(config::Config& config, const Past& past);
 
 // Throws core::UsageError that lists the settings of `config` that a resume must not change. Its swaps are
-// settled.
+// settled. Where shards and tokenizer lie may change: what they hold, which must not, is for whoever opens
+// them to compare, but for a tokenizer that nothing is known of.
 void refuse_fixed_differences(const config::Config& config, const Past& past);
 
 // Throws core::UsageError where the swaps that the config asks for would never come: at no step of the run,

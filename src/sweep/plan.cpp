@@ -67,6 +67,12 @@ std::vector<std::string> changed_settings(const run::RunDirectory& directory, co
   if (!fs::exists(directory.config())) return lines;
   const config::Config held = run::read_config(directory);
   start::keep_choices(wanted, held);
+  // Where shards and tokenizer lie may change where require_same_data() knows what they held.
+  const run::Record record = record_in(directory);
+  if (!record.data_fingerprint.empty()) wanted.data.train = held.data.train;
+  if (!record.tokenizer_fingerprint.empty() && wanted.data.tokenizer && held.data.tokenizer) {
+    wanted.data.tokenizer = held.data.tokenizer;
+  }
   const bool total_is_max_steps = !wanted.optimizer.schedule.total_steps;
   config::resolve_total_steps(wanted);
   for (const config::Difference& difference : config::differences(held, wanted)) {

@@ -12,7 +12,7 @@ import xxhash
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from conftest import checkpoints, wait_for
+from conftest import checkpoints, read_metrics, wait_for, without_timing
 from test_earlier_format import rewrite, sign
 
 VOCABULARY = 300
@@ -100,6 +100,29 @@ def test_a_resume_with_another_tokenizer_is_refused(program, prepared, earlier):
     shutil.copy(program.directory / "a.model", program.directory / "t.model")
     program.train("--run-dir", "made", "--resume", "auto", changes=longer)
     assert checksum(made / "checkpoints/step-00000025/tokenizer.model") == fingerprint
+
+
+def test_a_run_goes_on_with_the_same_data_in_another_place(program, prepared):
+    program.train("--run-dir", "run", changes=[prepared])
+    program.train("--run-dir", "whole", changes=[prepared, {"train": {"max_steps": 25}}])
+    moved = program.directory / "disk"
+    moved.mkdir()
+    for name in ("shards", "t.model"):
+        (program.directory / name).rename(moved / name)
+    data = {"tokenizer": str(moved / "t.model"), "train": [str(moved / "shards/train_*.bin")],
+            "validation": [str(moved / "shards/validation_*.bin")]}  # fmt: skip
+    changes = [prepared, {"data": data, "train": {"max_steps": 25}}]
+    program.train("--run-dir", "run", "--resume", "auto", changes=changes)
+    assert str(moved) in (program.directory / "run/config.yaml").read_text()
+    resumed, whole = (without_timing(read_metrics(program.directory / run)) for run in ("run", "whole"))
+    assert resumed == whole
+    # Other data in that place are not what the run was trained on.
+    (moved / "shards/prepare.json").unlink()
+    shard = moved / "shards/train_000000.bin"
+    shard.write_bytes(shard.read_bytes()[:-2] + b"\0\0")
+    longer = [*changes, {"train": {"max_steps": 30}}]
+    _, err = program.train("--run-dir", "run", "--resume", "auto", changes=longer, code=3)
+    assert "are not those" in err and "fingerprint" in err
 
 
 def test_a_tokenizer_that_is_replaced_during_a_run_gets_into_no_checkpoint(program, prepared):

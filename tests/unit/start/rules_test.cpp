@@ -191,6 +191,31 @@ TEST(SettleSchedule, AnEndThatTheRunHadAlreadyHoldsUnlessTheConfigNamesOne) {
   EXPECT_EQ(rescheduled(past, 40).earlier_total_steps, Earlier());
 }
 
+TEST(RefuseFixedDifferences, WhereTheDataLieMayChangeNotWhetherTheyAreNamed) {
+  const auto refused = [](bool knows_tokenizer, const char* before, const char* now) {
+    Past past = past_of({}, kSoftmax);
+    past.knows_tokenizer = knows_tokenizer;
+    past.config.data.train = {"data/*.bin"};
+    config::Config config = past.config;
+    config.data.train = {"moved/a.bin", "moved/b.bin"};
+    if (*before != '\0') past.config.data.tokenizer = before;
+    if (*now != '\0') config.data.tokenizer = now;
+    try {
+      refuse_fixed_differences(config, past);
+    } catch (const core::UsageError& error) {
+      EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("data.tokenizer"),
+                                               testing::Not(testing::HasSubstr("data.train"))));
+      return true;
+    }
+    return false;
+  };
+  EXPECT_FALSE(refused(true, "t.model", "t.model"));
+  EXPECT_FALSE(refused(true, "t.model", "moved/t.model"));
+  EXPECT_TRUE(refused(false, "t.model", "moved/t.model"));
+  EXPECT_TRUE(refused(true, "t.model", ""));
+  EXPECT_TRUE(refused(true, "", "moved/t.model"));
+}
+
 TEST(RefuseFixedDifferences, HowNewParametersStartMayChangeWhereASwapMakesSome) {
   const auto refused = [](const Swaps& swaps, const char* key) {
     config::Config config = config_of(kSoftmax, swaps);

@@ -114,6 +114,22 @@ TEST(Settings, FewerStepsThanAreTrainedAreRefused) {
               HasSubstr("the run is at step 500, 499"));
 }
 
+TEST(Settings, WhereTheDataLieMayChangeWhereTheRecordSaysWhatTheyHeld) {
+  const TemporaryDirectory root;
+  const std::string tokenizer = "data.tokenizer=t.model";
+  begin(root.path(), run_of("a", {tokenizer}));
+  const std::vector<config::SweepRun> moved = {
+      run_of("a", {"data.tokenizer=b/t.model", "data.train=[b/train.bin]"})};
+  EXPECT_THAT(refusal(root.path(), moved),
+              testing::AllOf(HasSubstr("data.train"), HasSubstr("data.tokenizer")));
+  std::ofstream(root / "a/run.json") << R"({"run_id": "id", "data_fingerprint": "d"})";
+  EXPECT_THAT(refusal(root.path(), moved),
+              testing::AllOf(Not(HasSubstr("data.train")), HasSubstr("data.tokenizer")));
+  std::ofstream(root / "a/run.json")
+      << R"({"run_id": "id", "data_fingerprint": "d", "tokenizer_fingerprint": "t"})";
+  EXPECT_EQ(refusal(root.path(), moved), "");
+}
+
 TEST(Data, AnotherTokenizerThanARunBeganWithIsNamed) {
   const TemporaryDirectory root;
   const fs::path tokenizer = root / "t.model";
