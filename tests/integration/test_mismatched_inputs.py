@@ -78,6 +78,18 @@ def test_shards_of_another_tokenizer_are_refused(program, prepared):
             words=["shards", "a.model", recorded, "t.model", checksum(program.directory / "b.model")])  # fmt: skip
 
 
+def test_a_tokenizer_is_replaced_only_where_asked_for(program, prepared):
+    train = ["tokenizer", "train", "--input", "b.jsonl", "--vocab-size", VOCABULARY, "--output"]
+    before = checksum(program.directory / "t.model"), checksum(program.directory / "b.jsonl")
+    for output, word in (("t.model", "--overwrite"), ("./b.jsonl", "is an input as well")):
+        _, err = program.run(*train, output, code=2)
+        assert output in err and word in err and len(err.splitlines()) == 1
+    program.run(*train, "b.jsonl", "--overwrite", code=2)
+    assert before == (checksum(program.directory / "t.model"), checksum(program.directory / "b.jsonl"))
+    program.run(*train, "t.model", "--overwrite")
+    assert checksum(program.directory / "t.model") == checksum(program.directory / "b.model")
+
+
 @pytest.mark.parametrize("earlier", [False, True], ids=["recorded", "of an earlier version"])
 def test_a_resume_with_another_tokenizer_is_refused(program, prepared, earlier):
     program.train("--run-dir", "made", changes=[prepared])
