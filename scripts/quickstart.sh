@@ -37,7 +37,7 @@ if [[ -s $tokenizer ]] && made_from "$tokenizer.made" "$settings" "$corpus"; the
   say "$tokenizer is there"
 else
   # shellcheck disable=SC2086  # the settings are words
-  "$ssgpt" tokenizer train --input "$corpus" --output "$tokenizer" $settings
+  "$ssgpt" tokenizer train --input "$corpus" --output "$tokenizer" $settings --overwrite
   made "$tokenizer.made" "$settings" "$corpus"
 fi
 

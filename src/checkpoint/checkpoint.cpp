@@ -1,6 +1,7 @@
 #include "checkpoint/checkpoint.h"
 
 #include "checkpoint/directory.h"
+#include "checkpoint/finite.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/model_config.h"
 #include "checkpoint/model_file.h"
@@ -139,6 +140,11 @@ Snapshot read(const std::filesystem::path& directory, bool with_optimizer, bool 
   read_model(model, snapshot.flat);
   if (moments) {
     read_moments(optimizer, snapshot.flat);
+  }
+  if (const auto fault = first_nonfinite(snapshot.flat)) {
+    throw core::InputError(
+        "{}: {}: its training diverged, or the file is damaged. Take an earlier checkpoint.",
+        directory.string(), *fault);
   }
   return snapshot;
 }

@@ -16,12 +16,13 @@
 namespace ssgpt::checkpoint {
 
 // Writes `snapshot` as the new directory `directory`. Throws core::RunError (full disk, not writable, exists
-// already); then nothing is left under that name.
+// already, an element that is NaN or infinite); then nothing is left under that name.
 void write(const std::filesystem::path& directory, const Snapshot& snapshot);
 
 // Reads a checkpoint back. Checks the manifest's sizes, and its checksums where `verify` is set.
 // `with_optimizer` also reads the moments of a checkpoint that a trainer wrote. Throws core::InputError that
-// names the file and what is wrong with it, before memory is taken for tensors that are not there.
+// names the file and what is wrong with it, before memory is taken for tensors that are not there, and the
+// first element that is NaN or infinite.
 // `verify` false spares the second hashing of what was hashed just now: a directory out of find_newest_valid,
 // or one without faults by verify().
 Snapshot read(const std::filesystem::path& directory, bool with_optimizer, bool verify = true);

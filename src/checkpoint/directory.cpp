@@ -1,5 +1,6 @@
 #include "checkpoint/directory.h"
 
+#include "checkpoint/finite.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/model_config.h"
 #include "checkpoint/model_file.h"
@@ -7,6 +8,7 @@
 #include "checkpoint/optimizer_files.h"
 #include "checkpoint/trainer_state.h"
 #include "core/check.h"
+#include "core/checksum.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
@@ -17,6 +19,7 @@
 #include <fcntl.h>
 #include <memory>
 #include <optional>
+#include <span>
 #include <system_error>
 
 #include <fmt/ranges.h>
@@ -26,7 +29,7 @@ namespace ssgpt::checkpoint {
 namespace {
 
 // Copies the tokenizer and returns the ids that config.json names. The weights are worth more than the copy:
-// a tokenizer that went away during the run is reported and left out.
+// a tokenizer that went away during the run, or became another one, is reported and left out.
 SpecialTokens write_tokenizer(const std::filesystem::path& directory, const Snapshot& snapshot,
                               Manifest& manifest) {
   SpecialTokens tokens{.bos = std::nullopt, .eos = snapshot.spec.document_token_id};
@@ -36,6 +39,12 @@ SpecialTokens write_tokenizer(const std::filesystem::path& directory, const Snap
   std::string model;
   try {
     model = core::read_text(*snapshot.tokenizer);
+    const std::string expected = snapshot.trainer ? snapshot.trainer->tokenizer_fingerprint : "";
+    const std::string found = core::checksum_of(std::as_bytes(std::span(model)));
+    if (!expected.empty() && found != expected) {
+      throw core::InputError("{}: it was replaced while the run was trained with it (checksum {}, now {})",
+                             snapshot.tokenizer->string(), expected, found);
+    }
     const tokenizer::Tokenizer tokenizer(*snapshot.tokenizer);
     if (tokenizer.bos_id() >= 0) {
       tokens.bos = tokenizer.bos_id();
@@ -49,6 +58,10 @@ SpecialTokens write_tokenizer(const std::filesystem::path& directory, const Snap
   }
   manifest.files[kTokenizerName] = write_digested(directory / kTokenizerName, model);
   return tokens;
+}
+
+void require_finite(const FlatState& flat) {
+  if (const auto fault = first_nonfinite(flat)) throw core::RunError("{}: training diverged", *fault);
 }
 
 void write_files(const std::filesystem::path& directory, const Snapshot& snapshot, SharedSave* shared) {
@@ -126,6 +139,7 @@ void write_directory(const std::filesystem::path& directory, const Snapshot& sna
     throw core::RunError("{}: exists already; name a new directory for the checkpoint", directory.string());
   }
   try {
+    require_finite(snapshot.flat);
     core::AtomicDirectory fresh(directory);
     write_files(fresh.temporary(), snapshot, shared);
     if (verify) {
@@ -148,6 +162,7 @@ void write_directory(const std::filesystem::path& directory, const Snapshot& sna
 
 void write_share(const FlatState& flat, SharedSave& shared) {
   try {
+    require_finite(flat);
     const std::filesystem::path path =
         shared.directory() / optimizer_file_name(shared.rank(), shared.world_size());
     shared.add(write_optimizer_file(path, flat));

@@ -18,12 +18,13 @@ namespace ssgpt::checkpoint {
 
 // What only training needs (trainer/state.json). Doubles are written so that they read back to the same bits.
 struct TrainerState {
-  int64_t step = 0;              // finished updates
-  int64_t tokens = 0;            // predicted tokens seen so far
-  std::string run_id;            // of the run that wrote it
-  std::string dtype;             // compute dtype, "float32" or "bfloat16"
-  std::string data_fingerprint;  // data::TokenSource::fingerprint of the training shards
-  std::string config;            // the resolved config, YAML
+  int64_t step = 0;                        // finished updates
+  int64_t tokens = 0;                      // predicted tokens seen so far
+  std::string run_id;                      // of the run that wrote it
+  std::string dtype;                       // compute dtype, "float32" or "bfloat16"
+  std::string data_fingerprint;            // data::TokenSource::fingerprint of the training shards
+  std::string tokenizer_fingerprint = {};  // core::checksum_of_file; empty: none, or not known
+  std::string config;                      // the resolved config, YAML
   // The meters between two lines of metrics.jsonl, so that a resumed run writes the next line bit for bit.
   // Of the last line with a training loss, or where the run began; none: an earlier version did not say.
   std::optional<int64_t> last_line_step = 0;

@@ -14,6 +14,7 @@ std::string trainer_state_text(const TrainerState& state) {
   json["run_id"] = state.run_id;
   json["dtype"] = state.dtype;
   json["data_fingerprint"] = state.data_fingerprint;
+  json["tokenizer_fingerprint"] = state.tokenizer_fingerprint;
   json["last_line_step"] = nullptr;
   if (state.last_line_step) json["last_line_step"] = *state.last_line_step;
   json["loss_sums"] = nlohmann::ordered_json::array();
@@ -33,6 +34,7 @@ TrainerState read_trainer_state(const std::filesystem::path& path) {
   state.run_id = fields.text("run_id");
   state.dtype = fields.text("dtype");
   state.data_fingerprint = fields.text("data_fingerprint");
+  state.tokenizer_fingerprint = fields.optional_text("tokenizer_fingerprint").value_or("");
   state.loss_sums =
       fields.has("loss_sums") ? fields.numbers("loss_sums") : std::vector<double>{fields.number("loss_sum")};
   state.loss_steps = fields.integer("loss_steps");

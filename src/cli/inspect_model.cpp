@@ -153,7 +153,7 @@ Inspection inspect_checkpoint(const fs::path& path, bool verify) {
     result.text = head.text();
     return result;
   }
-  const checkpoint::Snapshot snapshot = checkpoint::read(path, /*with_optimizer=*/false, /*verify=*/false);
+  const checkpoint::Snapshot snapshot = checkpoint::read(path, /*with_optimizer=*/verify, /*verify=*/false);
   const config::ModelConfig& config = snapshot.spec.config;
   const uint64_t bytes = bytes_of_tree(path);
   head.add({"size", core::human_bytes(bytes)});

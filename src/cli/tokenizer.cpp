@@ -49,12 +49,29 @@ struct TrainArguments {
   std::string on_bad = "refuse";
   data::TextOptions text;
   tokenizer::TrainOptions train;
+  bool overwrite = false;
   bool json = false;
 };
 
+// A model that shards and runs were made with is not trained anew by a repeated command, and no input is
+// lost.
+void refuse_existing_output(const TrainArguments& arguments,
+                            const std::vector<std::filesystem::path>& inputs) {
+  if (!std::filesystem::exists(arguments.output)) return;
+  for (const std::filesystem::path& input : inputs) {
+    if (!std::filesystem::equivalent(input, arguments.output)) continue;
+    throw core::UsageError("--output {}: it is an input as well; name another file", arguments.output);
+  }
+  if (arguments.overwrite) return;
+  throw core::UsageError("--output {}: exists already; name a new file, or replace it with --overwrite",
+                         arguments.output);
+}
+
 void run_train(TrainArguments& arguments) {
   arguments.text.on_bad = arguments.on_bad == "skip" ? data::OnBad::kSkip : data::OnBad::kRefuse;
-  data::TextReader reader(core::expand_globs(arguments.inputs), arguments.text);
+  const std::vector<std::filesystem::path> inputs = core::expand_globs(arguments.inputs);
+  refuse_existing_output(arguments, inputs);
+  data::TextReader reader(inputs, arguments.text);
   tokenizer::train([&](std::string& document) { return reader.next(document); }, arguments.output,
                    arguments.train);
   const data::LeftOut& left_out = reader.left_out();
@@ -96,6 +113,7 @@ void add_train_command(CLI::App& parent) {
       ->add_option("--on-bad", arguments->on_bad, "What to do with a document that is not JSON or not UTF-8")
       ->check(CLI::IsMember({"refuse", "skip"}))
       ->capture_default_str();
+  command->add_flag("--overwrite", arguments->overwrite, "Replace a model that is there already");
   command->add_flag("--json", arguments->json, "Print the result as JSON");
   command->footer(
       "Example:\n  ssgpt tokenizer train --input corpus/*.txt --output tokenizer.model --vocab-size 4096");

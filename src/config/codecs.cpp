@@ -212,4 +212,33 @@ std::string SwapList::allowed() const {
                      kind.allowed());
 }
 
+std::optional<EarlierScheduleList::Value> EarlierScheduleList::read(const YAML::Node& node) const {
+  if (!node.IsSequence()) return std::nullopt;
+  Value list;
+  for (const YAML::Node& element : node) {
+    if (!element.IsMap() || element.size() != 2 || !element["until_step"] || !element["total_steps"]) {
+      return std::nullopt;
+    }
+    const std::optional<int64_t> until = steps.read(element["until_step"]);
+    const std::optional<int64_t> total = steps.read(element["total_steps"]);
+    if (!until || !total) return std::nullopt;
+    list.push_back({.until_step = *until, .total_steps = *total});
+  }
+  std::stable_sort(list.begin(), list.end(), [](const EarlierSchedule& a, const EarlierSchedule& b) {
+    return a.until_step < b.until_step;
+  });
+  return list;
+}
+std::string EarlierScheduleList::write(const Value& value) const {
+  std::string text;
+  for (const EarlierSchedule& one : value) {
+    text += fmt::format("{}{{until_step: {}, total_steps: {}}}", text.empty() ? "" : ", ", one.until_step,
+                        one.total_steps);
+  }
+  return fmt::format("[{}]", text);
+}
+std::string EarlierScheduleList::allowed() const {
+  return fmt::format("a list of {{until_step: {0}, total_steps: {0}}}", steps.allowed());
+}
+
 }  // namespace ssgpt::config

@@ -138,6 +138,15 @@ struct SwapList {
   std::optional<SwapAttention> read_one(const YAML::Node& node) const;
 };
 
+// A list of mappings {until_step, total_steps}, in any order.
+struct EarlierScheduleList {
+  using Value = std::vector<EarlierSchedule>;
+  Integer<int64_t> steps;
+  std::optional<Value> read(const YAML::Node& node) const;
+  std::string write(const Value& value) const;
+  std::string allowed() const;
+};
+
 // A value, or a word that stands for none: "null" or "auto".
 template <typename Codec>
 struct Optional {

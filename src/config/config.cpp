@@ -186,6 +186,16 @@ AttentionKind attention_kind(const Config& config, int64_t update) {
   return kind;
 }
 
+bool ends_at_total_steps(const ScheduleConfig& schedule) {
+  return schedule.kind == ScheduleKind::kWsd ||
+         (schedule.kind == ScheduleKind::kCosine && schedule.decay_steps == 0);
+}
+
+void resolve_total_steps(Config& config) {
+  ScheduleConfig& schedule = config.optimizer.schedule;
+  if (ends_at_total_steps(schedule) && !schedule.total_steps) schedule.total_steps = config.train.max_steps;
+}
+
 int64_t accumulation_steps(const TrainConfig& train, int64_t num_ranks) {
   const int64_t global = train.global_batch_size;
   const int64_t micro = train.micro_batch_size;

@@ -78,11 +78,20 @@ struct TrainConfig {
   OnSpike on_spike = OnSpike::kWarn;
 };
 
+// Up to step `until_step` the schedule was one that ends at step `total_steps`.
+struct EarlierSchedule {
+  int64_t until_step = 0;
+  int64_t total_steps = 0;
+  bool operator==(const EarlierSchedule&) const = default;
+};
+
 struct ScheduleConfig {
   ScheduleKind kind = ScheduleKind::kConstant;
   int64_t warmup_steps = 0;
   int64_t decay_steps = 0;
   double min_lr = 0.0;
+  std::optional<int64_t> total_steps = {};                // none: auto; see resolve_total_steps
+  std::vector<EarlierSchedule> earlier_total_steps = {};  // at rising steps
 };
 
 struct OptimizerConfig {
@@ -102,7 +111,7 @@ struct SamplesConfig {
 
 struct EvaluateConfig {
   int64_t every = 0;     // steps; 0: never
-  int64_t batches = 20;  // micro-batches of validation windows
+  int64_t batches = 20;  // of global_batch_size validation windows each
   SamplesConfig samples;
 };
 
@@ -174,6 +183,13 @@ void add_swap(Config& config, const SwapAttention& swap);
 // The attention's kind in update number `update` (1 for the first): that of the last swap before it, else
 // model.attention.kind.
 AttentionKind attention_kind(const Config& config, int64_t update);
+
+// Whether the schedule ends at optimizer.schedule.total_steps: wsd, and cosine without decay_steps.
+bool ends_at_total_steps(const ScheduleConfig& schedule);
+
+// Sets optimizer.schedule.total_steps, where it is auto and the schedule ends there, to what it stands for:
+// train.max_steps. A run stores it so, and another train.max_steps at a resume leaves the rates as they were.
+void resolve_total_steps(Config& config);
 
 // Micro-batches in a step of each rank: global_batch_size / (micro_batch_size * num_ranks). Throws
 // core::UsageError, naming numbers that would, where that does not divide.

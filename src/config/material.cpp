@@ -12,9 +12,9 @@
 namespace ssgpt::config {
 namespace {
 
-bool is_material_key(std::string_view key, ResumeRule rule, const Config& config) {
-  if (key == "train.max_steps") return config.optimizer.schedule.kind != ScheduleKind::kConstant;
-  return rule == ResumeRule::kFixed || key == "train.swap_attention";
+bool is_material_key(std::string_view key, ResumeRule rule) {
+  return rule == ResumeRule::kFixed || key == "train.swap_attention" ||
+         key == "optimizer.schedule.total_steps" || key == "optimizer.schedule.earlier_total_steps";
 }
 
 // Whether any update of the config has a kind of attention of which `says` is true.
@@ -40,15 +40,16 @@ Config without_idle_settings(Config config) {
 
 }  // namespace
 
-bool is_material(const Difference& difference, const Config& before) {
-  return is_material_key(difference.key, difference.rule, before);
+bool is_material(const Difference& difference) {
+  return is_material_key(difference.key, difference.rule);
 }
 
 std::string material_settings(const Config& config) {
-  const Config used = without_idle_settings(config);
+  Config used = without_idle_settings(config);
+  resolve_total_steps(used);
   std::string text;
   for (const Key& key : schema()) {
-    if (!is_material_key(key.name, key.resume, used)) continue;
+    if (!is_material_key(key.name, key.resume)) continue;
     fmt::format_to(std::back_inserter(text), "{}: {}\n", key.name, key.write(used));
   }
   return text;

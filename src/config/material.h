@@ -8,12 +8,13 @@
 
 namespace ssgpt::config {
 
-// Whether this difference between `before` and another config changes the weights after some step that runs
-// of both reach, but for rounding. What a resume must not change does, and so do train.swap_attention and,
-// unless the schedule of `before` is constant, train.max_steps, which shapes the learning rate of all steps.
-// Names, devices, micro-batches, validation, logging and checkpoints do not, nor does train.on_nonfinite:
-// runs that stop and runs that skip part only where one has ended.
-bool is_material(const Difference& difference, const Config& before);
+// Whether this difference between two configs changes the weights after some step that runs of both reach,
+// but for rounding. What a resume must not change does, and so do train.swap_attention and where the learning
+// rate's schedule ends, now and earlier; train.max_steps does where total_steps, still auto, stands for it
+// (resolve_total_steps), so resolve both configs first. Names, devices, micro-batches, validation, logging
+// and checkpoints do not, nor does train.on_nonfinite: runs that stop and runs that skip part only where one
+// has ended.
+bool is_material(const Difference& difference);
 
 // "key: value" lines of all material settings that the config makes use of: equal texts train to the same
 // weights. Of a kind of attention that has no s, b or learned parameter, at the start or after a swap,

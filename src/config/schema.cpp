@@ -185,9 +185,16 @@ void add_optimizer(std::vector<Key>& keys) {
                 "steps in which the rate rises from 0 to lr"),
        make_key(SSGPT_MEMBER(optimizer.schedule.decay_steps), integer(0, kMaxSteps), kFixed,
                 "wsd: the last steps, in which the rate falls; cosine: the step that reaches min_lr, 0 for "
-                "max_steps"),
+                "total_steps"),
        make_key(SSGPT_MEMBER(optimizer.schedule.min_lr), at_least_zero(), kFixed,
-                "rate at the end of the decay")});
+                "rate at the end of the decay, and in the steps after it"),
+       make_key(SSGPT_MEMBER(optimizer.schedule.total_steps),
+                Optional<Integer<int64_t>>{integer(1, kMaxSteps), "auto"}, kMayChange,
+                "the step at which the decay of cosine and wsd ends; auto: train.max_steps of the run's "
+                "beginning, and a resume keeps what the run had"),
+       make_key(SSGPT_MEMBER(optimizer.schedule.earlier_total_steps),
+                EarlierScheduleList{integer(1, kMaxSteps)}, kMayChange,
+                "total_steps that held before a resume changed it; a resume writes it")});
 }
 
 void add_services(std::vector<Key>& keys) {
@@ -196,7 +203,7 @@ void add_services(std::vector<Key>& keys) {
       {make_key(SSGPT_MEMBER(evaluate.every), integer(0, kMaxSteps), kMayChange,
                 "steps between validations; 0: none"),
        make_key(SSGPT_MEMBER(evaluate.batches), integer(1, 1'000'000'000), kMayChange,
-                "micro-batches in a validation"),
+                "batches in a validation, of train.global_batch_size sequences each"),
        make_key(SSGPT_MEMBER(evaluate.samples.prompts),
                 TextList{.min_count = 0, .may_be_empty = true, .elements = "texts"}, kMayChange,
                 "at each validation the model continues these, in the log, TensorBoard and samples.jsonl; "

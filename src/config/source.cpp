@@ -242,6 +242,11 @@ void Source::add_override(const std::string& text) {
     fault(origin, fmt::format("{}: expected key=value, such as optimizer.lr=1e-3", text));
     return;
   }
+  if (text.find_first_not_of(" \t\r\n", equals + 1) == std::string::npos) {
+    fault(origin,
+          fmt::format("{}: the value is empty: is a shell variable not set? For none, write null", text));
+    return;
+  }
   try {
     add_value(name, parse_yaml(std::string_view(text).substr(equals + 1), std::string(kOverrideOrigin)),
               origin);

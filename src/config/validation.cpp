@@ -179,10 +179,11 @@ void Rules::schedule() {
   constexpr std::string_view kWarmup = "optimizer.schedule.warmup_steps";
   constexpr std::string_view kDecay = "optimizer.schedule.decay_steps";
   constexpr std::string_view kMinLr = "optimizer.schedule.min_lr";
+  constexpr std::string_view kTotal = "optimizer.schedule.total_steps";
   if (sound({"optimizer.lr", kMinLr}) && schedule.min_lr > config_.optimizer.lr) {
     fault(kMinLr, "must not be above optimizer.lr = {}", config_.optimizer.lr);
   }
-  if (!sound({kKind, kWarmup, kDecay, "train.max_steps"})) {
+  if (!sound({kKind, kWarmup, kDecay, kTotal, "train.max_steps"})) {
     return;
   }
   const int64_t max_steps = config_.train.max_steps;
@@ -194,16 +195,23 @@ void Rules::schedule() {
       }
     }
   }
+  if (schedule.total_steps && !ends_at_total_steps(schedule)) {
+    fault(kTotal, "has no effect with {}; leave it at auto",
+          schedule.kind == ScheduleKind::kConstant
+              ? fmt::format("{} = constant", kKind)
+              : fmt::format("{} = {}, where the cosine ends", kDecay, schedule.decay_steps));
+  }
   if (wsd && schedule.decay_steps == 0) {
     fault(kDecay, "{} = wsd needs the number of steps in which the rate falls, 1 or more", kKind);
   }
-  if (schedule.warmup_steps > max_steps) {
-    fault(kWarmup, "must not be above train.max_steps = {}", max_steps);
-  } else if (wsd && schedule.warmup_steps + schedule.decay_steps > max_steps) {
-    fault(kDecay, "with the {} steps of warm-up it is above train.max_steps = {}", schedule.warmup_steps,
-          max_steps);
+  const int64_t end = schedule.total_steps.value_or(max_steps);
+  const std::string end_name = fmt::format("{} = {}", schedule.total_steps ? kTotal : "train.max_steps", end);
+  if (schedule.warmup_steps > end) {
+    fault(kWarmup, "must not be above {}", end_name);
+  } else if (wsd && schedule.warmup_steps + schedule.decay_steps > end) {
+    fault(kDecay, "with the {} steps of warm-up it is above {}", schedule.warmup_steps, end_name);
   }
-  const int64_t cosine_end = schedule.decay_steps > 0 ? schedule.decay_steps : max_steps;
+  const int64_t cosine_end = schedule.decay_steps > 0 ? schedule.decay_steps : end;
   if (schedule.kind == ScheduleKind::kCosine && schedule.warmup_steps >= cosine_end) {
     fault(kWarmup, "must be below the step at which the cosine ends, {}", cosine_end);
   }

@@ -9,6 +9,25 @@
 #include <cstddef>
 
 namespace ssgpt::data {
+namespace {
+
+void add_sample(const TokenShard& shard, core::Checksum& checksum) {
+  constexpr int64_t kPlaces = 16;
+  constexpr int64_t kTokensAtEach = 1024;
+  const std::array<int64_t, 1> count = {shard.num_tokens()};
+  checksum.update(std::as_bytes(std::span(count)));
+  const int64_t length = std::min(kTokensAtEach, shard.num_tokens());
+  std::vector<int32_t> tokens(static_cast<size_t>(length));
+  const int64_t last_start = shard.num_tokens() - length;
+  for (int64_t place = 0; place < kPlaces; ++place) {
+    // Quotient and remainder apart: the product could exceed 64 bits.
+    shard.read(last_start / (kPlaces - 1) * place + last_start % (kPlaces - 1) * place / (kPlaces - 1),
+               tokens);
+    checksum.update(std::as_bytes(std::span(tokens)));
+  }
+}
+
+}  // namespace
 
 TokenSource::TokenSource(const std::vector<std::filesystem::path>& paths) {
   if (paths.empty()) {
@@ -65,23 +84,14 @@ int64_t TokenSource::num_windows(int64_t sequence_length) const {
 }
 
 std::string TokenSource::fingerprint() const {
-  constexpr int64_t kPlaces = 16;
-  constexpr int64_t kTokensAtEach = 1024;
   core::Checksum checksum;
-  std::vector<int32_t> tokens;
-  for (const TokenShard& shard : shards_) {
-    const std::array<int64_t, 1> count = {shard.num_tokens()};
-    checksum.update(std::as_bytes(std::span(count)));
-    const int64_t length = std::min(kTokensAtEach, shard.num_tokens());
-    tokens.resize(static_cast<size_t>(length));
-    const int64_t last_start = shard.num_tokens() - length;
-    for (int64_t place = 0; place < kPlaces; ++place) {
-      // Quotient and remainder apart: the product could exceed 64 bits.
-      shard.read(last_start / (kPlaces - 1) * place + last_start % (kPlaces - 1) * place / (kPlaces - 1),
-                 tokens);
-      checksum.update(std::as_bytes(std::span(tokens)));
-    }
-  }
+  for (const TokenShard& shard : shards_) add_sample(shard, checksum);
+  return checksum.hex();
+}
+
+std::string fingerprint(const TokenShard& shard) {
+  core::Checksum checksum;
+  add_sample(shard, checksum);
   return checksum.hex();
 }
 

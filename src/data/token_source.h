@@ -38,6 +38,9 @@ class TokenShard {
   int64_t num_tokens_ = 0;
 };
 
+// Checksum of the shard's token count and of a sample of its tokens: 16 stretches of 1,024, evenly spread.
+std::string fingerprint(const TokenShard& shard);
+
 // Shards in the given order as one sequence.
 class TokenSource {
  public:

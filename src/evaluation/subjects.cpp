@@ -65,9 +65,11 @@ class Finder {
                                              .checkpoint = checkpoint,
                                              .summary = checkpoint::read_summary(checkpoint),
                                              .settings = std::nullopt});
-    if (found.summary.trainer)
+    if (found.summary.trainer) {
       found.settings =
           config::parse(found.summary.trainer->config, (checkpoint / "trainer/state.json").string());
+      config::resolve_total_steps(*found.settings);
+    }
   }
 
   void find_in(size_t index, const fs::path& path) {
@@ -116,9 +118,15 @@ class Finder {
     if (!a.sweep_variant.empty() && a.path == b.path) return a.sweep_variant == b.sweep_variant;
     if (!a.settings && !b.settings) return same_path(a.checkpoint, b.checkpoint);
     if (!a.settings || !b.settings) return false;
-    const std::string& fingerprint = a.summary.trainer->data_fingerprint;
-    const bool same_data = !fingerprint.empty() && fingerprint == b.summary.trainer->data_fingerprint;
-    return report::same_settings(*a.settings, *b.settings, same_data);
+    const auto known_equal = [](const std::string& one, const std::string& other) {
+      return !one.empty() && one == other;
+    };
+    const checkpoint::TrainerState& one = *a.summary.trainer;
+    const checkpoint::TrainerState& other = *b.summary.trainer;
+    return report::same_settings(
+        *a.settings, *b.settings,
+        {.data = known_equal(one.data_fingerprint, other.data_fingerprint),
+         .tokenizer = known_equal(one.tokenizer_fingerprint, other.tokenizer_fingerprint)});
   }
 
   // Into the variant of an earlier model like it, or into a new one.

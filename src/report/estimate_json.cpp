@@ -39,6 +39,7 @@ Json estimate_fields(const Estimate& estimate, bool paired) {
         std::tuple{"smallest_detectable", estimate.tested(), estimate.smallest_detectable}}) {
     object[name] = known ? Json(value) : Json(nullptr);
   }
+  object["rounding"] = estimate.rounding;
   object["power"] = kPower;
   object["power_level"] = estimate.level();
   object["seeds_needed"] = scattered && estimate.seeds_needed ? Json(*estimate.seeds_needed) : Json(nullptr);

@@ -130,6 +130,26 @@ class Judge {
     }
   }
 
+  // The difference that rounding alone may make of this outcome, at the largest loss of the runs that are
+  // judged: by their losses, or by how far the tokens move where a whole curve does so.
+  double rounding(OutcomeKind kind, const CandidateResult& candidate) const {
+    double largest = 0.0;
+    for (const std::vector<size_t>* side : {&candidate.runs, &candidate.baseline_runs}) {
+      for (const size_t run : *side) {
+        const OutcomeKind losses = kind == OutcomeKind::kTokens ? OutcomeKind::kWholeCurve : kind;
+        double size = loss_rounding(value(candidate, losses, run, run));
+        if (kind == OutcomeKind::kTokens) {
+          std::vector<double> moved = fitted_[run];
+          for (double& loss : moved) loss += size;
+          size = std::abs(mean_log_tokens(moved, out_.grid, candidate.token_losses) -
+                          mean_log_tokens(fitted_[run], out_.grid, candidate.token_losses));
+        }
+        if (std::isfinite(size)) largest = std::max(largest, size);
+      }
+    }
+    return largest;
+  }
+
   void judge_one(OutcomeKind kind) {
     std::vector<Sides> of_candidates;
     for (const CandidateResult& candidate : out_.candidates) of_candidates.push_back(sides(kind, candidate));
@@ -139,6 +159,7 @@ class Judge {
       Estimate estimate = estimates[i];
       const bool whole = kind == OutcomeKind::kWholeCurve || kind == OutcomeKind::kTokens;
       estimate.failed = candidate.failed || (whole && candidate.has_gaps);
+      estimate.rounding = rounding(kind, candidate);
       switch (kind) {
         case OutcomeKind::kTraining:
           candidate.training = estimate;
@@ -236,6 +257,13 @@ double value_of(const SeedDifference& seed, OutcomeKind kind) {
       return seed.tokens;
   }
   return kNaN;
+}
+
+double loss_rounding(double loss) {
+  if (!std::isfinite(loss)) return 0.0;
+  const auto size = static_cast<float>(std::abs(loss));
+  return static_cast<double>(std::nextafter(size, std::numeric_limits<float>::infinity())) -
+         static_cast<double>(size);
 }
 
 double percent(double log_ratio) {

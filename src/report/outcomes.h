@@ -25,6 +25,11 @@ Verdict verdict_of(const CandidateResult& candidate, OutcomeKind kind);
 
 double value_of(const SeedDifference& seed, OutcomeKind kind);
 
+// The spacing of fp32 at `loss`, 2^-23 of the power of two below it: 2.4e-7 from 2 to 4. A loss is the mean
+// of fp32 values, each rounded by up to half of that, and so a difference of two by up to all of it. 0 for a
+// loss that is not finite.
+double loss_rounding(double loss);
+
 // A difference of logarithms as a change in per cent: -0.1 is -9.5.
 double percent(double log_ratio);
 

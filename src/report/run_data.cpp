@@ -54,6 +54,7 @@ RunData read_run(const std::filesystem::path& path) {
     run.parent = record->parent;
     run.first_step = record->first_step;
     run.data_fingerprint = record->data_fingerprint;
+    run.tokenizer_fingerprint = record->tokenizer_fingerprint;
   }
   const run::Metrics metrics = run::read_metrics(directory.metrics(), run.first_step);
   for (const run::MetricsLine& line : metrics.lines) add_points(line, run);

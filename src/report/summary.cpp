@@ -129,6 +129,10 @@ std::string verdict_line(const Terms& terms, const Estimate& estimate, bool pair
     return fmt::format("{} ({}), counting only what did not fail, which hides the failure.", start,
                        evidence(terms, estimate));
   }
+  if (estimate.may_be_rounding()) {
+    return fmt::format("{}, which the rounding of fp32 losses alone could give ({}).", start,
+                       evidence(terms, estimate));
+  }
   if (estimate.lost_to_correction()) {
     return fmt::format(
         "{} ({}). Its interval by itself excludes zero, but of {} candidates one may do so by chance: the "

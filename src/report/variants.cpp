@@ -38,21 +38,37 @@ bool same_origin(const RunData& a, const RunData& b) {
                                   a.train.front().first_step == b.train.front().first_step);
 }
 
-bool is_material(const config::Difference& difference, const config::Config& before, bool same_data) {
+bool is_material(const config::Difference& difference, const SharedInputs& shared) {
   const std::string& key = difference.key;
   if (key == "run.name" || key == "run.seed") return false;
-  if (key == "data.train" && same_data) return false;
-  return config::is_material(difference, before);
+  if (key == "data.train" && shared.data) return false;
+  if (key == "data.tokenizer" && shared.tokenizer) return false;
+  return config::is_material(difference);
 }
 
 // none: cannot be told.
 std::optional<bool> same_tokenizer(const RunData& a, const RunData& b) {
+  if (!a.tokenizer_fingerprint.empty() &&
+      !b.tokenizer_fingerprint.empty()) {  // the files may be others by now
+    return a.tokenizer_fingerprint == b.tokenizer_fingerprint;
+  }
   const auto& first = a.config.data.tokenizer;
   const auto& second = b.config.data.tokenizer;
   if (first == second) return true;
   if (!first || !second || !std::filesystem::exists(*first) || !std::filesystem::exists(*second))
     return std::nullopt;
   return core::checksum_of_file(*first) == core::checksum_of_file(*second);
+}
+
+// With the checksum where it is known: the paths may be the same.
+std::string tokenizer_name(const RunData& run) {
+  const std::string path = run.config.data.tokenizer ? run.config.data.tokenizer->string() : "none named";
+  return run.tokenizer_fingerprint.empty() ? path
+                                           : fmt::format("{}, checksum {}", path, run.tokenizer_fingerprint);
+}
+
+SharedInputs shared_inputs(const RunData& a, const RunData& b) {
+  return {.data = same_known_data(a, b), .tokenizer = same_tokenizer(a, b) == true};
 }
 
 int64_t step_tokens(const config::Config& config) {
@@ -68,10 +84,10 @@ std::string attention_title(const config::Config& config) {
   return title;
 }
 
-bool same_settings(const config::Config& a, const config::Config& b, bool same_data) {
+bool same_settings(const config::Config& a, const config::Config& b, const SharedInputs& shared) {
   const std::vector<config::Difference> all = config::differences(a, b);
   return std::none_of(all.begin(), all.end(),
-                      [&](const config::Difference& d) { return is_material(d, a, same_data); });
+                      [&](const config::Difference& d) { return is_material(d, shared); });
 }
 
 std::vector<std::string> unique_labels(std::span<const Names> variants) {
@@ -106,7 +122,7 @@ std::vector<Note> check_comparable(const RunData& baseline, const RunData& other
     throw core::UsageError(
         "{} and {} were trained with different tokenizers ({}; {}). Losses are per token, so they cannot be "
         "set against each other: compare runs that share data.tokenizer.",
-        a, b, baseline.config.data.tokenizer->string(), other.config.data.tokenizer->string());
+        a, b, tokenizer_name(baseline), tokenizer_name(other));
   }
   if (step_tokens(baseline.config) != step_tokens(other.config)) {
     throw core::UsageError(
@@ -143,7 +159,7 @@ std::vector<Variant> group_by_settings(std::span<const RunData> runs, std::vecto
     const auto same = std::find_if(variants.begin(), variants.end(), [&](const Variant& v) {
       const RunData& first = runs[v.runs.front()];
       return same_origin(first, runs[i]) &&
-             same_settings(first.config, runs[i].config, same_known_data(first, runs[i]));
+             same_settings(first.config, runs[i].config, shared_inputs(first, runs[i]));
     });
     if (same == variants.end()) {
       variants.push_back({"", {i}});
@@ -196,9 +212,9 @@ std::vector<std::string> label_runs(std::span<const RunData> runs, std::span<con
 
 std::vector<SettingDifference> setting_differences(const RunData& baseline, const RunData& candidate) {
   std::vector<SettingDifference> result;
+  const SharedInputs shared = shared_inputs(baseline, candidate);
   for (const config::Difference& difference : config::differences(baseline.config, candidate.config)) {
-    result.push_back({difference.key, difference.before, difference.after,
-                      is_material(difference, baseline.config, same_known_data(baseline, candidate))});
+    result.push_back({difference.key, difference.before, difference.after, is_material(difference, shared)});
   }
   if (baseline.parent != candidate.parent) {
     const bool material = !same_origin(baseline, candidate) && !is_fork_of(candidate, baseline) &&

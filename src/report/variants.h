@@ -56,9 +56,15 @@ bool attention_alone_differs(std::span<const SettingDifference> differences);
 
 std::string attention_title(const config::Config& config);  // "SSMax", "Softmax -> SSMax at step 1000"
 
+// What two trainings are known to read alike, wherever it stands.
+struct SharedInputs {
+  bool data = false;
+  bool tokenizer = false;
+};
+
 // Whether runs of these configs differ in nothing that changes what is learnt, but the seed, where they begin
-// alike. `same_data`: they are known to train on the same tokens, wherever these stand.
-bool same_settings(const config::Config& a, const config::Config& b, bool same_data);
+// alike. The configs are resolved (config::resolve_total_steps).
+bool same_settings(const config::Config& a, const config::Config& b, const SharedInputs& shared);
 
 // What a variant may be called, from the shortest on.
 struct Names {

@@ -158,7 +158,9 @@ std::string_view to_string(Verdict verdict) {
 }
 
 Verdict Estimate::verdict() const {
-  if (!tested() || missing > 0 || failed || !(p_corrected < kLevel)) return Verdict::kNone;
+  if (!tested() || missing > 0 || failed || may_be_rounding() || !(p_corrected < kLevel)) {
+    return Verdict::kNone;
+  }
   return mean < 0.0 ? Verdict::kLower : Verdict::kHigher;
 }
 

@@ -10,6 +10,7 @@
 
 #include "report/statistics.h"
 
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -67,6 +68,7 @@ struct Estimate {
   double smallest_detectable = 0.0;     // true difference that kPower of such experiments would show
   std::optional<int64_t> seeds_needed;  // to show the difference found: see pairs_needed; from two seeds on
   bool failed = false;                  // set by the caller, where a run of it did: no verdict
+  double rounding = 0.0;  // set by the caller: a mean of this size or less may be the values' own rounding
 
   bool tested() const { return method != Method::kNone && seeds >= kFewestSeeds; }
   double low() const { return mean - half_width; }
@@ -76,8 +78,12 @@ struct Estimate {
   // detectable, and the seeds needed, are for it.
   double level() const { return kLevel / static_cast<double>(family); }
 
-  // kLower or kHigher where p_corrected < kLevel; kNone otherwise, where it is not tested, where a run of it
-  // has no value, and where one failed: to leave such a run out would praise the seeds that survived.
+  // Rounding is the same in every repetition, so a test takes it for an effect.
+  bool may_be_rounding() const { return std::abs(mean) <= rounding; }
+
+  // kLower or kHigher where p_corrected < kLevel; kNone otherwise, where it is not tested, where it may be
+  // rounding, where a run of it has no value, and where one failed: to leave such a run out would praise the
+  // seeds that survived.
   Verdict verdict() const;
 
   // The interval by itself lies on one side of zero, and the correction takes the verdict away.

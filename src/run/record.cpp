@@ -81,6 +81,7 @@ std::optional<Record> read_record(const RunDirectory& directory) {
   record.command = fields.optional_text("command").value_or("");
   record.num_parameters = fields.optional_count("num_parameters").value_or(0);
   record.data_fingerprint = fields.optional_text("data_fingerprint").value_or("");
+  record.tokenizer_fingerprint = fields.optional_text("tokenizer_fingerprint").value_or("");
   record.first_step = fields.optional_count("first_step");
   record.parent = fields.optional_text("parent").value_or("");
   for (const core::JsonFields& session : fields.objects("sessions")) {
@@ -99,6 +100,7 @@ void write_record(const RunDirectory& directory, const Record& record, const dev
                {"hardware", to_json(machine)},
                {"num_parameters", record.num_parameters},
                {"data_fingerprint", record.data_fingerprint},
+               {"tokenizer_fingerprint", record.tokenizer_fingerprint},
                {"sessions", Json::array()}};
   for (const Session& session : record.sessions) json["sessions"].push_back(to_json(session));
   if (record.first_step) json["first_step"] = *record.first_step;
@@ -116,6 +118,7 @@ std::optional<config::SwapAttention> earlier_swap(const core::JsonFields& fields
 
 config::Config read_config(const RunDirectory& directory) {
   config::Config config = config::load(directory.config(), {});
+  config::resolve_total_steps(config);
   if (!std::filesystem::exists(directory.record())) return config;
   const auto swap = earlier_swap(core::JsonFields(directory.record()));
   if (swap) config::add_swap(config, *swap);

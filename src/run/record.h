@@ -30,10 +30,11 @@ struct Record {
   std::string name;
   std::string command;  // the command line that began it
   int64_t num_parameters = 0;
-  std::string data_fingerprint;       // of the training shards
-  std::optional<int64_t> first_step;  // finished updates when the run began: above 0 for a fork
-  std::string parent;                 // the checkpoint that a fork or --init-from started from; empty: none
-  std::vector<Session> sessions;      // in the order of their starts
+  std::string data_fingerprint;            // of the training shards
+  std::string tokenizer_fingerprint = {};  // checksum of its file; empty: none, or not known
+  std::optional<int64_t> first_step;       // finished updates when the run began: above 0 for a fork
+  std::string parent;             // the checkpoint that a fork or --init-from started from; empty: none
+  std::vector<Session> sessions;  // in the order of their starts
 };
 
 std::string new_run_id();  // 16 hexadecimal digits from the system's randomness
@@ -53,8 +54,9 @@ void write_record(const RunDirectory& directory, const Record& record, const dev
 // or of a checkpoint's state; none where there is none. Throws core::InputError.
 std::optional<config::SwapAttention> earlier_swap(const core::JsonFields& fields);
 
-// The resolved config of the run, config.yaml. A swap by --swap-attention that an earlier version kept in
-// run.json is in its list of swaps. Throws core::InputError.
+// The resolved config of the run, config.yaml. Where an earlier version left open at which step the schedule
+// of the learning rate ends, that is train.max_steps. A swap by --swap-attention that an earlier version kept
+// in run.json is in its list of swaps. Throws core::InputError.
 config::Config read_config(const RunDirectory& directory);
 
 }  // namespace ssgpt::run

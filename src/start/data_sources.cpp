@@ -1,16 +1,17 @@
 #include "start/data_sources.h"
 
+#include "core/checksum.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "data/sampler.h"
+#include "start/shard_checks.h"
 
 #include <algorithm>
 #include <filesystem>
 #include <vector>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 namespace ssgpt::start {
 namespace {
@@ -27,22 +28,28 @@ void check_ids(const DataSources& sources, const config::Config& config) {
   }
 }
 
-// Shards that an interrupted `ssgpt prepare` left are whole, but not all: training on them is refused.
-void refuse_unfinished(const data::TokenSource& source) {
-  std::filesystem::path checked;
-  for (const data::TokenShard& shard : source.shards()) {
-    const std::filesystem::path directory = shard.path().parent_path();
-    if (directory == checked) continue;
-    checked = directory;
-    const std::filesystem::path record = directory / "prepare.json";
-    if (!std::filesystem::exists(record)) continue;
-    const auto json = nlohmann::json::parse(core::read_text(record), nullptr, /*allow_exceptions=*/false);
-    if (json.is_object() && json.value("complete", true)) continue;
-    throw core::InputError(
-        "The shards in {} are not complete: ssgpt prepare was stopped while it wrote them ({}). Repeat "
-        "its command, which goes on where it was.",
-        directory.string(), record.string());
+void set_validation_windows(const config::Config& config, DataSources& sources) {
+  const int64_t wanted = config.evaluate.batches * config.train.global_batch_size;
+  const int64_t available = sources.validation->num_windows(config.data.sequence_length);
+  sources.validation_windows = std::min(wanted, available);
+  check_ids(sources, config);
+  if (available < wanted) {
+    core::log::info(
+        "The validation data hold {} windows; evaluate.batches asks for {}. All of them are used.", available,
+        wanted);
   }
+}
+
+// What data.validation names is held out also where this run never reads it.
+void refuse_training_on_held_out(const config::Config& config, const DataSources& sources) {
+  if (sources.validation) return refuse_shared_shards(sources.training, *sources.validation);
+  data::TokenSource held_out;
+  try {
+    held_out = data::TokenSource(core::expand_globs(config.data.validation));
+  } catch (const core::InputError&) {  // nothing there to read
+    return;
+  }
+  refuse_shared_shards(sources.training, held_out);
 }
 
 void read_prompts(const config::Config& config, DataSources& sources) {
@@ -94,23 +101,20 @@ DataSources open_data(const config::Config& config) {
   DataSources sources;
   sources.training = data::TokenSource(core::expand_globs(config.data.train));
   sources.document_token_id = config.data.document_token_id;
-  refuse_unfinished(sources.training);
+  const Prepared training_prepared = read_prepared(sources.training);
+  refuse_unfinished(training_prepared);
   sources.num_windows = sources.training.num_windows(config.data.sequence_length);
+  Prepared validation_prepared;
   if (config.evaluate.every > 0 && !config.data.validation.empty()) {
     sources.validation.emplace(core::expand_globs(config.data.validation));
-    const int64_t wanted = config.evaluate.batches * config.train.micro_batch_size;
-    const int64_t available = sources.validation->num_windows(config.data.sequence_length);
-    sources.validation_windows = std::min(wanted, available);
-    refuse_unfinished(*sources.validation);
-    check_ids(sources, config);
-    if (available < wanted) {
-      core::log::info(
-          "The validation data hold {} windows; evaluate.batches asks for {}. All of them are used.",
-          available, wanted);
-    }
+    validation_prepared = read_prepared(*sources.validation);
+    refuse_unfinished(validation_prepared);
+    set_validation_windows(config, sources);
   }
+  refuse_training_on_held_out(config, sources);
   if (config.data.tokenizer) {
     sources.tokenizer = std::make_shared<const tokenizer::Tokenizer>(*config.data.tokenizer);
+    sources.tokenizer_fingerprint = core::checksum_of_file(*config.data.tokenizer);
     if (sources.tokenizer->vocab_size() > config.model.vocab_size) {
       throw core::InputError(
           "The tokenizer {} has {} pieces and model.vocab_size is {}: the model must hold them all.",
@@ -118,6 +122,8 @@ DataSources open_data(const config::Config& config) {
     }
     if (!sources.document_token_id) sources.document_token_id = sources.tokenizer->eos_id();
   }
+  refuse_other_tokenizers({training_prepared, validation_prepared}, config.data.tokenizer,
+                          sources.tokenizer_fingerprint);
   if (!config.data.reset_at_document) sources.document_token_id.reset();
   read_prompts(config, sources);
   return sources;

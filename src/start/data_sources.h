@@ -21,6 +21,7 @@ struct DataSources {
   std::optional<int64_t> document_token_id;               // set where attention must not cross documents
   std::optional<int64_t> document_end;  // the token at which a sample stops; none: no token ends documents
   std::vector<std::vector<int64_t>> prompts;  // the tokens of evaluate.samples.prompts
+  std::string tokenizer_fingerprint;          // checksum of its file; empty: none
   int64_t num_windows = 0;                    // of training
   int64_t validation_windows = 0;             // that one validation reads
 
@@ -34,7 +35,8 @@ std::optional<int64_t> end_of_document(std::optional<int64_t> document_token_id,
                                        const tokenizer::Tokenizer* tokenizer);
 
 // Opens what config.data names and reads the prompts. Throws core::InputError for files that are missing or
-// not what they should be, data shorter than a window, or a tokenizer whose vocabulary exceeds the model's;
+// not what they should be, data shorter than a window, or a tokenizer whose vocabulary exceeds the model's or
+// that did not make the shards; core::UsageError where training and validation share a shard;
 // core::UsageError for a prompt that is too long, as prompt and new tokens must fit into
 // data.sequence_length, and for an empty one where no token ends documents.
 DataSources open_data(const config::Config& config);

@@ -95,9 +95,13 @@ std::string attention_line(const config::Config& ahead) {
 
 std::string schedule_line(const config::OptimizerConfig& optimizer) {
   const config::ScheduleConfig& schedule = optimizer.schedule;
-  const char* kind = schedule.kind == config::ScheduleKind::kCosine ? "cosine"
+  std::string kind = schedule.kind == config::ScheduleKind::kCosine ? "cosine"
                      : schedule.kind == config::ScheduleKind::kWsd  ? "warm-up, stable, decay"
                                                                     : "constant";
+  if (schedule.kind != config::ScheduleKind::kConstant) {
+    kind += fmt::format(" to {:g} at step {}", schedule.min_lr,
+                        schedule.total_steps.value_or(schedule.decay_steps));
+  }
   const std::string of_row_scale =
       optimizer.scale_lr_multiplier == 1.0
           ? ""

@@ -65,6 +65,7 @@ Start fresh(const Options& options) {
   }
   Start start;
   start.config = config::load(*options.config, options.overrides);
+  config::resolve_total_steps(start.config);
   refuse_idle_swaps(start.config, /*first_step=*/0);
   start.directory = RunDirectory(options.run_directory.value_or(fs::path("runs") / start.config.run.name));
   start.state.run_id = run::new_run_id();
@@ -97,25 +98,25 @@ Start new_run(const Options& options) {
   return options.init_from ? from_weights(options) : fresh(options);
 }
 
-// The swaps from `step` on that the run in `directory` made before it was stopped: its config has them, and
-// it came as far. Where that config does not read, they are not known.
-std::vector<config::SwapAttention> lost_swaps(const RunDirectory& directory, const std::string& run_id,
-                                              int64_t step, const config::Config& in_checkpoint) {
-  std::vector<config::SwapAttention> lost;
+// Adds to `past` what the run in `directory` did before it was stopped and its checkpoint does not know of:
+// the swaps from past.step on that its config has, as far as it came, and the end of its schedule. Where that
+// config does not read, they are not known.
+void find_lost(const RunDirectory& directory, const std::string& run_id, Past& past) {
   const std::optional<run::Record> record = run::read_record(directory);
-  if (!record || record->run_id != run_id || !fs::exists(directory.config())) return lost;
+  if (!record || record->run_id != run_id || !fs::exists(directory.config())) return;
   const std::vector<run::Checkpoint> saved = directory.named_checkpoints();
-  const int64_t reached = saved.empty() ? step : std::max(step, saved.back().step);
+  const int64_t reached = saved.empty() ? past.step : std::max(past.step, saved.back().step);
   try {
-    const std::vector<config::SwapAttention>& known = in_checkpoint.train.swap_attention;
-    for (const config::SwapAttention& swap : run::read_config(directory).train.swap_attention) {
-      const bool was_made = swap.at_step >= step && swap.at_step <= reached;
-      if (was_made && std::find(known.begin(), known.end(), swap) == known.end()) lost.push_back(swap);
+    const std::vector<config::SwapAttention>& known = past.config.train.swap_attention;
+    const config::Config newest = run::read_config(directory);
+    for (const config::SwapAttention& swap : newest.train.swap_attention) {
+      const bool was_made = swap.at_step >= past.step && swap.at_step <= reached;
+      if (was_made && std::find(known.begin(), known.end(), swap) == known.end()) past.lost.push_back(swap);
     }
+    past.lost_total_steps = newest.optimizer.schedule.total_steps;
   } catch (const core::Error& error) {
     core::log::warning("{}; the run goes on by what its checkpoint says.", error.what());
   }
-  return lost;
 }
 
 // A config that is written must read back: a swap may ask for what the rest of it does not allow.
@@ -135,8 +136,10 @@ Start go_on(const Options& options, const fs::path& checkpoint, checkpoint::Summ
   Past past{.checkpoint = checkpoint,
             .step = start.state.step,
             .config = config::parse(start.state.config, origin),
-            .held = summary.spec.config.attention.kind};
-  if (!is_fork) past.lost = lost_swaps(directory, start.state.run_id, past.step, past.config);
+            .held = summary.spec.config.attention.kind,
+            .knows_tokenizer = !start.state.tokenizer_fingerprint.empty() || summary.tokenizer.has_value()};
+  config::resolve_total_steps(past.config);
+  if (!is_fork) find_lost(directory, start.state.run_id, past);
   if (is_fork) start.state.run_id = run::new_run_id();
   start.config = options.config ? config::load(*options.config, options.overrides)
                                 : config::parse(start.state.config, origin, options.overrides);
@@ -144,6 +147,7 @@ Start go_on(const Options& options, const fs::path& checkpoint, checkpoint::Summ
   refuse_idle_swaps(start.config, start.state.step + 1);
   settle_swaps(start.config, past, options.swap_attention);
   refuse_fixed_differences(start.config, past);
+  settle_schedule(start.config, past);
   require_readable(start.config);
   if (!is_fork && start.attention_kind() != past.held && start.state.step >= start.config.train.max_steps) {
     throw core::UsageError(

@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "optim/schedule.h"
 
 #include <algorithm>
 #include <string>
@@ -53,6 +54,38 @@ void refuse_another_past(const config::Config& config, const Past& past, const S
       past.step, to_string(past.held), to_string(kind), to_string(past.held), to_string(kind));
 }
 
+// Whether the rate of any step up to `step` depends on which of both ends the schedule has.
+bool has_shaped(const config::ScheduleConfig& schedule, int64_t step, int64_t one_end, int64_t other_end) {
+  const bool wsd = schedule.kind == config::ScheduleKind::kWsd;
+  return step > (wsd ? std::min(one_end, other_end) - schedule.decay_steps : schedule.warmup_steps);
+}
+
+// What a resume with other steps does to the learning rate.
+void tell_rates(const config::Config& config, const Past& past) {
+  const auto rate = [&](const config::Config& of, int64_t step) {
+    return optim::learning_rate(of.optimizer, step, of.train.max_steps);
+  };
+  const int64_t before = *past.config.optimizer.schedule.total_steps;
+  const int64_t now = *config.optimizer.schedule.total_steps;
+  const int64_t next = past.step + 1;
+  if (before != now) {
+    core::log::warning(
+        "optimizer.schedule.total_steps was {} and is {}: the learning rate is {:g} at step {} and {:g} at "
+        "step {}, where it would have been {:g}.",
+        before, now, rate(config, past.step), past.step, rate(config, next), next, rate(past.config, next));
+    return;
+  }
+  const int64_t last = config.train.max_steps;
+  if (last <= now || last == past.config.train.max_steps) return;
+  config::Config stretched = config;
+  stretched.optimizer.schedule.total_steps = last;
+  core::log::info(
+      "The learning rate keeps its schedule, which ends at step {}: it is {:g} at step {}, {:g} at step {} "
+      "and {:g} at the last, {}. With optimizer.schedule.total_steps={} it would be {:g} at step {}.",
+      now, rate(config, past.step), past.step, rate(config, next), next, rate(config, last), last, last,
+      rate(stretched, next), next);
+}
+
 }  // namespace
 
 void settle_swaps(config::Config& config, const Past& past, std::optional<AttentionKind> by_hand) {
@@ -94,6 +127,23 @@ void keep_choices(config::Config& config, const config::Config& before) {
   }
 }
 
+void settle_schedule(config::Config& config, const Past& past) {
+  config::ScheduleConfig& schedule = config.optimizer.schedule;
+  const config::ScheduleConfig& held = past.config.optimizer.schedule;
+  schedule.earlier_total_steps = held.earlier_total_steps;
+  if (!held.total_steps) return;
+  const int64_t before = *held.total_steps;
+  const int64_t now = schedule.total_steps.value_or(past.lost_total_steps.value_or(before));
+  schedule.total_steps = now;
+  std::vector<config::EarlierSchedule>& earlier = schedule.earlier_total_steps;
+  if (!earlier.empty() && earlier.back().until_step == past.step) {  // no step was made by `before`
+    if (earlier.back().total_steps == now) earlier.pop_back();
+  } else if (now != before && has_shaped(schedule, past.step, before, now)) {
+    earlier.push_back({.until_step = past.step, .total_steps = before});
+  }
+  if (past.step < config.train.max_steps) tell_rates(config, past);
+}
+
 // How new parameters start matters only where a swap will make some.
 void refuse_fixed_differences(const config::Config& config, const Past& past) {
   const Swaps& swaps = config.train.swap_attention;
@@ -103,8 +153,13 @@ void refuse_fixed_differences(const config::Config& config, const Past& past) {
   for (const config::Difference& difference : config::differences(past.config, config)) {
     const bool of_new_parameters =
         difference.key == "model.attention.scale_init" || difference.key == "model.attention.bias_init";
-    if (difference.rule == config::ResumeRule::kMayChange || (makes_parameters && of_new_parameters))
+    const bool of_a_place = difference.key == "data.train" ||
+                            (difference.key == "data.tokenizer" && past.knows_tokenizer &&
+                             config.data.tokenizer.has_value() && past.config.data.tokenizer.has_value());
+    if (difference.rule == config::ResumeRule::kMayChange || of_a_place ||
+        (makes_parameters && of_new_parameters)) {
       continue;
+    }
     lines.push_back(fmt::format("  {}: {} in the checkpoint, {} now", difference.key, difference.before,
                                 difference.after));
   }

@@ -47,6 +47,7 @@ run::Record record_of(const Start& start, const std::string& command_line) {
       .command = command_line,
       .num_parameters = model::count_parameters(start.spec().config, start.config.data.sequence_length),
       .data_fingerprint = start.state.data_fingerprint,
+      .tokenizer_fingerprint = start.state.tokenizer_fingerprint,
       .first_step = start.state.step,
       .parent = {},
       .sessions = {}};

@@ -1,13 +1,17 @@
 #include "start/start.h"
 
 #include "checkpoint/checkpoint.h"
+#include "core/checksum.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "start/choose_device.h"
 #include "start/resolve.h"
 #include "start/terms.h"
 
+#include <filesystem>
 #include <utility>
+
+#include <fmt/format.h>
 
 namespace ssgpt::start {
 namespace {
@@ -20,6 +24,24 @@ void require_same_data(const Start& start, const std::string& fingerprint) {
       "The training shards are not those that {} was trained on (fingerprint {}, now {}): the run would read "
       "other data. Restore them, or start a new run with its weights: --init-from.",
       start.checkpoint->string(), start.state.data_fingerprint, fingerprint);
+}
+
+// Throws where the tokenizer is not the one that the run's ids came from; warns where only weights are taken
+// over.
+void require_same_tokenizer(const Start& start) {
+  const std::string& now = start.data.tokenizer_fingerprint;
+  if (!start.checkpoint || now.empty()) return;
+  const std::filesystem::path copy = *start.checkpoint / "tokenizer.model";
+  std::string then = start.state.tokenizer_fingerprint;
+  if (then.empty() && std::filesystem::exists(copy)) then = core::checksum_of_file(copy);
+  if (then.empty() || then == now) return;
+  const std::string differs = fmt::format(
+      "data.tokenizer, {} (checksum {}), is not the tokenizer that {} was trained with (checksum {}; it "
+      "carries "
+      "a copy of it as tokenizer.model): its ids stand for other text.",
+      start.config.data.tokenizer->string(), now, start.checkpoint->string(), then);
+  if (start.mode != Mode::kInitFrom) throw core::InputError("{} Put that tokenizer back.", differs);
+  core::log::warning("{}", differs);
 }
 
 // Reads the checkpoint's weights, with the attention that the run goes on with.
@@ -61,8 +83,10 @@ void settle_terms(Start& start, parallel::Communicator& communicator) {
 void load(Start& start) {
   const std::string fingerprint = start.data.training.fingerprint();
   require_same_data(start, fingerprint);
+  require_same_tokenizer(start);
   load_weights(start);
   start.state.data_fingerprint = fingerprint;
+  start.state.tokenizer_fingerprint = start.data.tokenizer_fingerprint;
   start.state.dtype = to_string(start.config.train.dtype);
   start.state.config = config::dump(start.config);
 }

@@ -1,6 +1,7 @@
 #include "sweep/plan.h"
 
 #include "config/material.h"
+#include "core/checksum.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
@@ -39,14 +40,25 @@ std::optional<std::string> error_of_config(const run::RunDirectory& directory) {
   return std::nullopt;
 }
 
-// Of the training shards that the run was begun with; empty where its record does not say.
-std::string fingerprint_in(const run::RunDirectory& directory) {
+// With fingerprints of what the run was begun with, which are empty where its record does not say.
+run::Record record_in(const run::RunDirectory& directory) {
   try {
-    const std::optional<run::Record> record = run::read_record(directory);
-    return record ? record->data_fingerprint : "";
+    return run::read_record(directory).value_or(run::Record());
   } catch (const std::exception&) {  // whoever needs the record says what is wrong
-    return "";
+    return {};
   }
+}
+
+// A line for a run whose tokenizer is another one by now; none where that is not so, or not known.
+std::optional<std::string> changed_tokenizer(const run::RunDirectory& directory,
+                                             const config::Config& config) {
+  const std::string then = record_in(directory).tokenizer_fingerprint;
+  const std::optional<fs::path>& file = config.data.tokenizer;
+  if (then.empty() || !file || !fs::is_regular_file(*file)) return std::nullopt;
+  const std::string now = core::checksum_of_file(*file);
+  if (now == then) return std::nullopt;
+  return fmt::format("  {}: tokenizer {}: checksum {} when it began, {} now", directory.path().string(),
+                     file->string(), then, now);
 }
 
 // "  key: OLD in the run, NEW in the sweep file" for what would compute something else.
@@ -55,10 +67,20 @@ std::vector<std::string> changed_settings(const run::RunDirectory& directory, co
   if (!fs::exists(directory.config())) return lines;
   const config::Config held = run::read_config(directory);
   start::keep_choices(wanted, held);
+  // Where shards and tokenizer lie may change where require_same_data() knows what they held.
+  const run::Record record = record_in(directory);
+  if (!record.data_fingerprint.empty()) wanted.data.train = held.data.train;
+  if (!record.tokenizer_fingerprint.empty() && wanted.data.tokenizer && held.data.tokenizer) {
+    wanted.data.tokenizer = held.data.tokenizer;
+  }
+  const bool total_is_max_steps = !wanted.optimizer.schedule.total_steps;
+  config::resolve_total_steps(wanted);
   for (const config::Difference& difference : config::differences(held, wanted)) {
-    if (!config::is_material(difference, held)) continue;
-    lines.push_back(fmt::format("  {}: {}: {} in the run, {} in the sweep file", directory.path().string(),
-                                difference.key, difference.before, difference.after));
+    if (!config::is_material(difference)) continue;
+    const bool by_max_steps = total_is_max_steps && difference.key == "optimizer.schedule.total_steps";
+    lines.push_back(fmt::format("  {}: {}{}: {} in the run, {} in the sweep file", directory.path().string(),
+                                difference.key, by_max_steps ? " (auto: train.max_steps)" : "",
+                                difference.before, difference.after));
   }
   const std::vector<run::Checkpoint> saved = directory.complete_checkpoints();
   if (!saved.empty() && saved.back().step > wanted.train.max_steps) {
@@ -117,7 +139,9 @@ std::vector<std::string> require_same_data(const fs::path& directory,
   std::vector<std::string> notes;
   std::map<std::vector<std::string>, std::string> now;  // fingerprints by data.train; empty: not known
   for (const config::SweepRun& run : runs) {
-    const std::string then = fingerprint_in(directory_of(directory, run));
+    const run::RunDirectory folder = directory_of(directory, run);
+    if (const auto line = changed_tokenizer(folder, run.config)) lines.push_back(*line);
+    const std::string then = record_in(folder).data_fingerprint;
     if (then.empty()) continue;
     const auto [found, is_new] = now.emplace(run.config.data.train, "");
     if (is_new) {
@@ -129,14 +153,14 @@ std::vector<std::string> require_same_data(const fs::path& directory,
       }
     }
     if (found->second.empty() || found->second == then) continue;
-    lines.push_back(fmt::format("  {}: fingerprint {} when it began, {} now",
-                                directory_of(directory, run).path().string(), then, found->second));
+    lines.push_back(fmt::format("  {}: fingerprint {} when it began, {} now", folder.path().string(), then,
+                                found->second));
   }
   if (lines.empty()) return notes;
   throw core::UsageError(
-      "The training shards (data.train) are not those that these runs were begun with, and runs on other "
-      "data "
-      "are no pairs:\n{}\nBring the shards back to go on, or choose another --run-dir. Nothing was changed.",
+      "The training shards (data.train) or the tokenizer are not those that these runs were begun with, and "
+      "runs on other data are no pairs:\n{}\nBring them back to go on, or choose another --run-dir. "
+      "Nothing was changed.",
       fmt::join(lines, "\n"));
 }
 
@@ -162,7 +186,7 @@ void require_readable_data(std::span<const config::SweepRun> runs) {
     read.data = run.config.data;
     read.evaluate = run.config.evaluate;
     read.model.vocab_size = run.config.model.vocab_size;
-    read.train.micro_batch_size = run.config.train.micro_batch_size;
+    read.train.global_batch_size = run.config.train.global_batch_size;
     if (seen.insert(config::dump(read)).second) start::open_data(run.config);
   }
 }

@@ -28,14 +28,15 @@ std::vector<Status> statuses_on_disk(const std::filesystem::path& directory,
                                      std::span<const config::SweepRun> runs);
 
 // Throws core::UsageError where a run that has begun was begun with settings that learn something else
-// (config::is_material) than `runs` say now, naming each of them for every such run. With a constant learning
-// rate max_steps may be another, but not below what is trained. Passes over what statuses_on_disk() calls
-// failed.
+// (config::is_material) than `runs` say now, naming each of them for every such run. max_steps may
+// be another where the learning rate does not follow from it, but not below what is trained. Passes over what
+// statuses_on_disk() calls failed.
 void require_same_settings(const std::filesystem::path& directory, std::span<const config::SweepRun> runs);
 
-// Throws core::UsageError where the training shards are not those that a run was begun with, by the
-// fingerprint in its run.json, naming each such run: pairs need the same. Returns what to tell of shards that
-// cannot be read. Each set of files is looked at once (data::TokenSource::fingerprint, which reads a sample).
+// Throws core::UsageError where the training shards or the tokenizer are not those that a run was begun with,
+// by the fingerprints in its run.json, naming each such run: pairs need the same. Returns what to tell of
+// shards that cannot be read. Each set of files is looked at once (data::TokenSource::fingerprint, which
+// reads a sample).
 std::vector<std::string> require_same_data(const std::filesystem::path& directory,
                                            std::span<const config::SweepRun> runs);
 

@@ -44,15 +44,20 @@ using config::Dtype;
 constexpr int64_t kVocabulary = 50;
 
 // nanoGPT's format: uint16 and nothing else.
-fs::path write_tokens(const fs::path& path) {
+fs::path write_tokens(const fs::path& path, int64_t count) {
   std::vector<uint16_t> tokens;
-  for (int64_t i = 0; i < 20'000; ++i) {
+  for (int64_t i = 0; i < count; ++i) {
     tokens.push_back(static_cast<uint16_t>((i * i + 7 * i + i / 11) % kVocabulary));
   }
   core::AtomicFile file(path);
   file.write(std::as_bytes(std::span(tokens)));
   file.commit();
   return path;
+}
+
+// What is held out of the training on `tokens`.
+fs::path validation_beside(const fs::path& tokens) {
+  return tokens.parent_path() / "validation.bin";
 }
 
 config::Config small_config(const fs::path& tokens) {
@@ -64,7 +69,7 @@ config::Config small_config(const fs::path& tokens) {
   config.model.intermediate_size = 96;
   config.model.attention.kind = config::AttentionKind::kLearnedPn;
   config.data.train = {tokens.string()};
-  config.data.validation = {tokens.string()};
+  config.data.validation = {validation_beside(tokens).string()};
   config.data.sequence_length = 48;
   config.train.device = Device::kCuda;
   config.train.dtype = Dtype::kFloat32;
@@ -169,7 +174,11 @@ class TrainerOnGpu : public kernels::OnGpu {
 
   fs::path tokens() const {
     const fs::path path = directory_ / "tokens.bin";
-    return fs::exists(path) ? path : write_tokens(path);
+    if (!fs::exists(path)) {
+      write_tokens(path, 20'000);
+      write_tokens(validation_beside(path), 19'000);
+    }
+    return path;
   }
 
   // A run as `ssgpt train` starts it; `resume`: --resume auto.

@@ -118,14 +118,17 @@ class Program:
 
 
 def start_that_becomes_nan(program):
-    """A model whose embedding of one id is NaN, which one window of 64 holds. Returns its directory, for --init-from."""
+    """A model that one window of 64 makes infinite, though its weights are finite: of an id that this window alone holds
+    the logit is -3e38 times a feature that is 5.6 for every token, and so -inf, which nothing but a loss on that id
+    notices. Returns its directory, for --init-from."""
     tokens = np.arange(64 * LENGTH + 1) % (VOCAB - 1)
     tokens[40 * LENGTH + 5] = VOCAB - 1
     write_shard(program.directory / "train.bin", tokens)
     program.train("--run-dir", "start", changes=[{"train": {"max_steps": 1}, "optimizer": {"schedule": {"warmup_steps": 0}}}])
     start = program.directory / "start/checkpoints/step-00000001"
     weights = load_file(start / "model.safetensors")
-    weights["model.embed_tokens.weight"][VOCAB - 1] = float("nan")
+    weights["model.embed_tokens.weight"][:, 0] = 100.0  # sqrt(32) behind the norm
+    weights["lm_head.weight"][VOCAB - 1, 0] = -3e38
     bad = program.directory / "bad"
     bad.mkdir()
     shutil.copy(start / "config.json", bad)

@@ -3,8 +3,9 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
-from conftest import read_metrics
+from conftest import LENGTH, VOCAB, read_metrics, write_shard
 
 
 def compared(program, *runs):
@@ -60,7 +61,8 @@ def validated(path, **more):
 
 
 def test_validation_losses_of_a_text_that_a_resume_replaced_are_not_paired(program):
-    text, other = program.directory / "validation.bin", program.directory / "train.bin"
+    text = program.directory / "validation.bin"
+    other = write_shard(program.directory / "other.bin", np.arange(16 * LENGTH + 1) % VOCAB)
     ssmax = {"model": {"attention": {"kind": "ssmax"}}}
     go = lambda run, steps, *changes: program.train(
         "--run-dir", run, "--resume", "auto", "--set", f"train.max_steps={steps}", changes=changes
@@ -70,7 +72,7 @@ def test_validation_losses_of_a_text_that_a_resume_replaced_are_not_paired(progr
     go("replaced", 8, validated(text))
     data = validation_data(program, "replaced")
     assert data[2] == data[4] != data[6] == data[8] == validation_data(program, "whole")[8]
-    assert data[8].endswith("/4")  # windows: batches times micro_batch_size
+    assert data[8].endswith("/8")  # windows: batches times global_batch_size
     comparison = compared(program, "whole", "replaced")
     assert comparison["validation"]["steps"] == [6, 8]
     assert "Validation losses at 2 of the shared steps are left out: the validation text differs" in " ".join(
@@ -88,8 +90,21 @@ def test_validation_losses_of_a_text_that_a_resume_replaced_are_not_paired(progr
     assert compared(program, "whole", "replaced")["validation"]["steps"] == [4, 6, 8]
 
     go("whole", 12, validated(text, batches=2), ssmax)  # another number of windows
-    assert validation_data(program, "whole")[12] == data[8].removesuffix("/4") + "/8"
+    assert validation_data(program, "whole")[12] == data[8].removesuffix("/8") + "/16"
     go("replaced", 12, validated(text))
     comparison = compared(program, "whole", "replaced")
     assert comparison["validation"]["steps"] == [4, 6, 8]
     assert "left out: the number of windows differs" in " ".join(n["text"] for n in comparison["notes"])
+
+
+def test_how_sequences_are_batched_does_not_change_what_validation_reads(program):
+    frozen = {"optimizer": {"lr": 1e-30}}  # too small to change a float32: the weights stay the initial ones
+    arguments = ("--run-dir", "run", "--resume", "auto", "--set")
+    go = lambda steps, micro: program.train(*arguments, f"train.max_steps={steps}", changes=[
+        validated(program.directory / "validation.bin"), frozen, {"train": {"micro_batch_size": micro}}])  # fmt: skip
+    for steps, micro in ((4, 8), (6, 1), (8, 2)):
+        go(steps, micro)
+    lines = [line for line in read_metrics(program.directory / "run") if "validation/loss" in line]
+    assert [line["step"] for line in lines] == [2, 4, 6, 8] and len({line["validation/data"] for line in lines}) == 1
+    # float32 losses, whose sums may be grouped otherwise in other batches.
+    assert [line["validation/loss"] for line in lines] == pytest.approx([lines[0]["validation/loss"]] * 4, rel=1e-6)

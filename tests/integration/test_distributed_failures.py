@@ -353,7 +353,7 @@ def test_a_second_run_into_the_same_directory_is_refused(program):
 
 
 def test_a_loss_of_one_rank_that_is_not_finite_is_that_of_all(program):
-    """The embedding of one id is NaN, and one window of 64 holds that id: one rank alone reads it, in one step."""
+    """One window of 64 has no finite loss: one rank alone reads it, in one step."""
     bad = start_that_becomes_nan(program)
 
     # Ranks' weights are compared after each step: a rank that skipped alone would differ from then on.

@@ -19,7 +19,7 @@ DEEPER = {
     "model": {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "intermediate_size": 1376},
     "train": {"global_batch_size": 2, "micro_batch_size": 1},
 }
-VALIDATION = {"data": {"validation": ["long.bin"]}, "evaluate": {"every": 1, "batches": 2}}
+VALIDATION = {"data": {"validation": ["held_out.bin"]}, "evaluate": {"every": 1, "batches": 2}}
 CASES = {
     "tiny": [],
     "quickstart": [QUICKSTART],
@@ -44,6 +44,7 @@ def estimate(text):
 @pytest.mark.parametrize("changes", CASES.values(), ids=CASES)
 def test_the_estimate_of_a_dry_run_is_within_ten_percent_of_the_peak(program, changes):
     write_shard(program.directory / "long.bin", np.arange(16_000) % 90)
+    write_shard(program.directory / "held_out.bin", np.arange(16_000) % 89)
     config = program.config({"data": {"train": ["long.bin"]}}, *changes)
     arguments = ("train", "--config", config, "--run-dir", "run")
     out, dry_peak = run(program, *arguments, "--dry-run")

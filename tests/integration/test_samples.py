@@ -119,7 +119,7 @@ def test_a_tokenizer_without_eos_needs_another_token_for_an_empty_prompt(program
 
 
 def test_a_model_that_cannot_be_sampled_from_has_its_line_and_its_checkpoint(program, config):
-    """Weights that are no numbers, taken from a Llama directory: no loss is finite, and no step is one to stop at."""
+    """Weights so large that every logit overflows: no loss is finite, and no step is one to stop at."""
     softmax = {"model": {"attention": {"kind": "softmax"}}}
     program.train("--run-dir", "sound", changes=[config, softmax])
     sound = program.directory / "sound/checkpoints/step-00000020"
@@ -127,7 +127,9 @@ def test_a_model_that_cannot_be_sampled_from_has_its_line_and_its_checkpoint(pro
     damaged.mkdir()
     (damaged / "config.json").write_bytes((sound / "config.json").read_bytes())
     weights = load_file(sound / "model.safetensors")
-    save_file({name: tensor * float("nan") for name, tensor in weights.items()}, damaged / "model.safetensors", {"format": "pt"})
+    weights["model.norm.weight"][:] = 1e6
+    weights["lm_head.weight"][:] = 3e38
+    save_file(weights, damaged / "model.safetensors", {"format": "pt"})
     _, err = program.train("--run-dir", "run", "--init-from", damaged, changes=[
         config, softmax, SAMPLES, {"train": {"on_nonfinite": "skip"}}])
     assert all(f"Step {step}: no samples" in err for step in (5, 10, 15, 20)), err

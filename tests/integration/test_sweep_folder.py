@@ -2,6 +2,7 @@
 means for the others."""
 
 import json
+import math
 import os
 
 import numpy as np
@@ -36,8 +37,13 @@ def test_other_steps_need_another_folder_where_the_rate_depends_on_them(program)
     longer = {"train": {"max_steps": 25}}
     before = files_of(program.directory / "sweep")
     _, err = program.run(*arguments(sweep_file(program, cosine, longer)), code=2)
-    assert "sweep/ssmax-seed1: train.max_steps: 20 in the run, 25 in the sweep file" in err and "softmax" not in err
+    assert "sweep/ssmax-seed1: optimizer.schedule.total_steps (auto: train.max_steps): 20 in the run, 25 in the sweep file" in err and "softmax" not in err
     assert files_of(program.directory / "sweep") == before
+    ends = {"optimizer": {"schedule": {"total_steps": 20, "min_lr": 1e-4}}}
+    program.run(*arguments(sweep_file(program, cosine, ends), "ended", "--only", "2"))
+    program.run(*arguments(sweep_file(program, cosine, ends, longer), "ended", "--only", "2"))
+    assert [line["train/lr"] for line in read_metrics(program.directory / "ended/ssmax-seed1")][18:] == [
+        pytest.approx(1e-4 + 0.0029 * (1 + math.cos(math.pi * 16 / 17)) / 2), *[1e-4] * 6]
     program.run(*arguments(sweep_file(program, longer), "constant", "--only", "2"))
     program.run(*arguments(sweep_file(program, {"train": {"max_steps": 30}}), "constant"))
     assert all(read_metrics(program.directory / "constant" / name)[-1]["step"] == 30 for name in NAMES)

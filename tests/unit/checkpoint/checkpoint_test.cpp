@@ -58,6 +58,7 @@ TEST(Checkpoint, TheTrainerStateReadsBackBitForBit) {
   for (const double odd : {0.1, -0.0, 1e300, std::numeric_limits<double>::infinity(),
                            std::numeric_limits<double>::quiet_NaN()}) {
     snapshot.trainer->loss_sums = {1.0, odd};
+    snapshot.trainer->tokenizer_fingerprint = "4567def";
     const auto path = directory / std::to_string(std::bit_cast<uint64_t>(odd));
     write(path, snapshot);
     const TrainerState state = *read_summary(path).trainer;
@@ -65,6 +66,7 @@ TEST(Checkpoint, TheTrainerStateReadsBackBitForBit) {
     EXPECT_EQ(state.step, snapshot.trainer->step);
     EXPECT_EQ(state.tokens, snapshot.trainer->tokens);
     EXPECT_EQ(state.run_id, snapshot.trainer->run_id);
+    EXPECT_EQ(state.tokenizer_fingerprint, "4567def");
     EXPECT_EQ(state.config, snapshot.trainer->config);
     EXPECT_EQ(state.loss_steps, 3);
     EXPECT_EQ(state.smoothed_loss, snapshot.trainer->smoothed_loss);

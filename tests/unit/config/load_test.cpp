@@ -91,7 +91,10 @@ TEST(Overrides, FaultsAreNamedAsSuch) {
               HasSubstr("--set: optimizer.lr = fast: expected a number"));
   EXPECT_THAT(message_with("", {"optimizer.lr"}), HasSubstr("--set: optimizer.lr: expected key=value"));
   EXPECT_THAT(message_with("", {"=3"}), HasSubstr("expected key=value"));
-  EXPECT_THAT(message_with("", {"optimizer.lr="}), HasSubstr("optimizer.lr = null: expected a number"));
+  EXPECT_THAT(message_with("", {"optimizer.lr=null"}), HasSubstr("optimizer.lr = null: expected a number"));
+  for (const char* empty : {"optimizer.lr=", "optimizer.schedule= ", "data.tokenizer="}) {
+    EXPECT_THAT(message_with("", {empty}), HasSubstr("the value is empty"));
+  }
   EXPECT_THAT(message_with("", {"data.train=*.bin"}), HasSubstr("not valid YAML; quote"));
   EXPECT_THAT(message_with("", {"optimizer.rl=1"}), HasSubstr("did you mean optimizer.lr?"));
 }

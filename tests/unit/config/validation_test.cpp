@@ -156,6 +156,12 @@ TEST(Validation, ScheduleFitsTheRun) {
   EXPECT_THAT(set({schedule + "{kind: constant, warmup_steps: 1001}"}),
               HasSubstr("must not be above train.max_steps"));
   EXPECT_THAT(set({schedule + "{kind: constant, decay_steps: 1}"}), HasSubstr("has no effect"));
+  EXPECT_THAT(set({schedule + "{kind: constant, total_steps: 9}"}),
+              HasSubstr("total_steps = 9: has no effect"));
+  EXPECT_THAT(set({schedule + "{kind: cosine, decay_steps: 8, total_steps: 9}"}), HasSubstr("has no effect"));
+  EXPECT_EQ(set({schedule + "{kind: cosine, warmup_steps: 1500, total_steps: 2000}"}), "");
+  EXPECT_THAT(set({schedule + "{kind: wsd, warmup_steps: 40, decay_steps: 61, total_steps: 100}"}),
+              HasSubstr("above optimizer.schedule.total_steps = 100"));
   EXPECT_THAT(set({schedule + "{kind: constant, min_lr: 1e-5}"}), HasSubstr("has no effect"));
   EXPECT_THAT(set({schedule + "{kind: cosine, min_lr: 7e-4}"}),
               HasSubstr("must not be above optimizer.lr = 0.0006"));

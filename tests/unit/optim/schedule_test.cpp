@@ -58,5 +58,31 @@ TEST(LearningRate, WsdFallsLinearlyOverTheLastSteps) {
   EXPECT_DOUBLE_EQ(learning_rate(optimizer(config::ScheduleKind::kWsd, 10, 0, 0.1), 100, 100), 1.0);
 }
 
+// A run that trains beyond the end of its schedule, or stops before it.
+TEST(LearningRate, TotalStepsStandsForMaxStepsWhereItIsSet) {
+  for (const auto kind : {config::ScheduleKind::kCosine, config::ScheduleKind::kWsd}) {
+    auto config = optimizer(kind, 10, kind == config::ScheduleKind::kWsd ? 20 : 0, 0.1);
+    const auto by_max_steps = config;
+    config.schedule.total_steps = 110;
+    for (int64_t step = 1; step <= 110; ++step) {
+      for (const int64_t max_steps : {50, 110, 500}) {
+        EXPECT_EQ(learning_rate(config, step, max_steps), learning_rate(by_max_steps, step, 110)) << step;
+      }
+    }
+    for (const int64_t step : {111, 500}) EXPECT_EQ(learning_rate(config, step, 500), 0.1);
+  }
+}
+
+TEST(LearningRate, StepsBehindAChangeKeepTheScheduleThatTheyHad) {
+  auto config = optimizer(config::ScheduleKind::kCosine, 10, 0, 0.2);
+  config.schedule.total_steps = 210;
+  config.schedule.earlier_total_steps = {{.until_step = 60, .total_steps = 110},
+                                         {.until_step = 80, .total_steps = 150}};
+  EXPECT_DOUBLE_EQ(learning_rate(config, 60, 300), 0.6);  // half way from 10 to 110: the mean of 1 and 0.2
+  EXPECT_DOUBLE_EQ(learning_rate(config, 80, 300), 0.6);  // from 10 to 150
+  EXPECT_DOUBLE_EQ(learning_rate(config, 110, 300), 0.6);
+  EXPECT_EQ(learning_rate(config, 210, 300), 0.2);
+}
+
 }  // namespace
 }  // namespace ssgpt::optim

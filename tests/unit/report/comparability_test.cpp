@@ -1,4 +1,5 @@
 // What takes a verdict away, and what makes more differ than attention.
+#include "core/error.h"
 #include "report/comparison.h"
 #include "report/run_files.h"
 
@@ -53,6 +54,34 @@ TEST_F(ComparabilityTest, ADivergedSeedTakesTheVerdictAwayAndLeads) {
   EXPECT_TRUE(std::isfinite(result.variants.at(1).smoothed.at(359)));
   EXPECT_TRUE(std::isnan(result.variants.at(1).smoothed.at(360)));
   EXPECT_TRUE(std::isnan(one.smoothed_difference.back()));
+}
+
+// The files may have moved, and others may stand in their place.
+TEST_F(ComparabilityTest, TheTokenizerIsToldByTheFingerprintInTheRecord) {
+  FakeRun one = curve(kSoftmax, 1, 0.0, 1);
+  FakeRun other = curve(kSsmax, 1, 0.0, 2);
+  one.config.data.tokenizer = "a/t.model";
+  other.config.data.tokenizer = "b/t.model";
+  one.tokenizer_fingerprint = other.tokenizer_fingerprint = "x";
+  Options options;
+  options.runs = {write_run(root_ / "a", one), write_run(root_ / "b", other)};
+  const auto is_tokenizer = [](bool material) {
+    return testing::AllOf(Field(&SettingDifference::key, "data.tokenizer"),
+                          Field(&SettingDifference::material, material));
+  };
+  const Comparison same = compare(options);
+  EXPECT_THAT(same.candidates.at(0).settings, Contains(is_tokenizer(false)));
+  EXPECT_THAT(same.notes, testing::Not(Contains(Field(&Note::text, HasSubstr("tokenizer")))));
+  other.config.data.tokenizer = "a/t.model";
+  other.tokenizer_fingerprint = "y";
+  write_run(root_ / "b", other);
+  try {
+    compare(options);
+    ADD_FAILURE() << "they were compared";
+  } catch (const core::UsageError& error) {
+    EXPECT_THAT(error.what(),
+                testing::AllOf(HasSubstr("a/t.model, checksum x"), HasSubstr("a/t.model, checksum y")));
+  }
 }
 
 TEST_F(ComparabilityTest, ADivergedSeedWithoutAPartnerOrOfTheBaselineCountsToo) {

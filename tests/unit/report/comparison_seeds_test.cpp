@@ -1,5 +1,6 @@
 // What several seeds say of a difference, and what one pair of runs does not.
 #include "report/comparison.h"
+#include "report/outcomes.h"
 #include "report/output.h"
 #include "report/run_files.h"
 
@@ -47,6 +48,34 @@ TEST_F(SeedsTest, TwoPairsGiveARoughGuessOfTheSeedsNeeded) {
           "As a rough guess from two seeds, whose differences scatter by a standard deviation of 0.0212")));
   EXPECT_THAT(one.summary,
               testing::Each(testing::Not(testing::ContainsRegex("lower|higher|95 %|fewer|more tokens"))));
+}
+
+// At a loss of 2.05 to 4.99 fp32 values lie 2.4e-7 and 4.8e-7 apart: equal differences of that size or less
+// have a p of almost 0, in every repetition, whatever runs they come from.
+TEST_F(SeedsTest, WhatRoundingAloneCouldGiveHasNoVerdict) {
+  for (const double offset : {2e-8, -2.3e-7}) {
+    std::filesystem::remove_all(root_);
+    const CandidateResult one = compare(pairs(root_, {offset, offset, offset, offset})).candidates.at(0);
+    EXPECT_EQ(one.training.rounding, 0x1p-22);  // from 2 to 4
+    for (const OutcomeKind kind : {OutcomeKind::kTraining, OutcomeKind::kWholeCurve, OutcomeKind::kTokens}) {
+      EXPECT_LT(estimate_of(one, kind)->p, 1e-3) << key(kind);
+      EXPECT_EQ(estimate_of(one, kind)->verdict(), Verdict::kNone) << key(kind);
+    }
+    EXPECT_THAT(one.summary.front(), HasSubstr("which the rounding of fp32 losses alone could give"));
+  }
+  std::filesystem::remove_all(root_);
+  const CandidateResult more = compare(pairs(root_, {1e-6, 1e-6, 1e-6, 1e-6})).candidates.at(0);
+  for (const OutcomeKind kind : {OutcomeKind::kTraining, OutcomeKind::kWholeCurve, OutcomeKind::kTokens}) {
+    EXPECT_EQ(estimate_of(more, kind)->verdict(), Verdict::kHigher) << key(kind);
+  }
+}
+
+TEST(LossRounding, IsTheSpacingOfFp32) {
+  EXPECT_EQ(loss_rounding(2.0), 0x1p-22);
+  EXPECT_EQ(loss_rounding(3.9), 0x1p-22);
+  EXPECT_EQ(loss_rounding(1.5), 0x1p-23);
+  EXPECT_EQ(loss_rounding(10.4), 0x1p-20);
+  EXPECT_EQ(loss_rounding(std::nan("")), 0.0);
 }
 
 TEST_F(SeedsTest, ThreePairsFindAKnownDifferenceFarBelowTheNoiseOfACurve) {

@@ -49,6 +49,7 @@ std::filesystem::path write_run(const std::filesystem::path& directory, const Fa
   std::ofstream(directory / "config.yaml") << config::dump(run.config);
   nlohmann::json info = {{"run_id", "id"}, {"revision", "abc"}, {"data_fingerprint", run.fingerprint}};
   info["first_step"] = run.first_step - 1;
+  info["tokenizer_fingerprint"] = run.tokenizer_fingerprint;
   if (run.swap_in_record) {
     info["manual_swap"] = {{"at_step", run.swap_in_record->at_step},
                            {"kind", config::to_string(run.swap_in_record->kind)}};

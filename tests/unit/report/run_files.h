@@ -30,6 +30,7 @@ struct FakeRun {
     return "v/8";
   };
   std::string fingerprint = "f";
+  std::string tokenizer_fingerprint;                    // empty: run.json does not say
   std::string parent;                                   // empty: run.json has none
   std::optional<config::SwapAttention> swap_in_record;  // a swap by hand, where an earlier version kept it
 };

@@ -34,6 +34,7 @@ TEST(Record, ReadsBackWhatWasWritten) {
                 .command = "ssgpt train --resume a",
                 .num_parameters = 1234,
                 .data_fingerprint = "f",
+                .tokenizer_fingerprint = "t",
                 .first_step = 20,
                 .parent = "runs/a/checkpoints/step-00000020",
                 .sessions = {new_session("ssgpt train --resume a", 2, small_machine())}};
@@ -46,6 +47,7 @@ TEST(Record, ReadsBackWhatWasWritten) {
   EXPECT_EQ(read->command, "ssgpt train --resume a");
   EXPECT_EQ(read->num_parameters, 1234);
   EXPECT_EQ(read->data_fingerprint, "f");
+  EXPECT_EQ(read->tokenizer_fingerprint, "t");
   EXPECT_EQ(read->first_step, 20);
   EXPECT_EQ(read->parent, record.parent);
   ASSERT_EQ(read->sessions.size(), 2U);
@@ -74,7 +76,8 @@ TEST(Record, WithoutWhatAnEarlierVersionDidNotWriteIsEmptyThere) {
   ASSERT_TRUE(read.has_value());
   EXPECT_EQ(read->run_id, "id");
   EXPECT_FALSE(read->first_step.has_value());
-  EXPECT_TRUE(read->parent.empty() && read->data_fingerprint.empty() && read->sessions.empty());
+  EXPECT_TRUE(read->parent.empty() && read->data_fingerprint.empty() && read->tokenizer_fingerprint.empty() &&
+              read->sessions.empty());
 }
 
 TEST(Record, AFieldOfAnotherTypeIsNamed) {
@@ -89,7 +92,8 @@ TEST(Record, AFieldOfAnotherTypeIsNamed) {
       EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("run.json"), testing::HasSubstr(name)));
     }
   };
-  for (const char* name : {"run_id", "name", "command", "parent", "data_fingerprint"})
+  for (const char* name :
+       {"run_id", "name", "command", "parent", "data_fingerprint", "tokenizer_fingerprint"})
     expect_named(name, "1");
   for (const char* name : {"first_step", "num_parameters"}) {
     for (const char* value : {"-1", "\"1\"", "1.5", "18446744073709551615"}) expect_named(name, value);

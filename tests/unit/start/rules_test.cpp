@@ -125,6 +125,97 @@ TEST(RefuseIdleSwaps, NamesThoseThatWouldNeverCome) {
   EXPECT_EQ(message({{100, kSsmax}}, 101), "");  // it lies behind
 }
 
+using Earlier = std::vector<config::EarlierSchedule>;
+
+// At step 20; warm-up to 10 in a cosine, and in wsd a decay of 30 steps.
+Past scheduled(config::ScheduleKind kind, int64_t total_steps, Earlier earlier = {}) {
+  Past past = past_of({}, kSoftmax);
+  past.config.optimizer.schedule = {.kind = kind,
+                                    .warmup_steps = 10,
+                                    .decay_steps = kind == config::ScheduleKind::kWsd ? 30 : 0,
+                                    .min_lr = 1e-5,
+                                    .total_steps = total_steps,
+                                    .earlier_total_steps = std::move(earlier)};
+  return past;
+}
+
+// What a resume that says `total_steps`, or nothing of it, makes of the schedule.
+config::ScheduleConfig rescheduled(const Past& past, std::optional<int64_t> total_steps) {
+  config::Config config = past.config;
+  config.train.max_steps = 500;
+  config.optimizer.schedule.total_steps = total_steps;
+  config.optimizer.schedule.earlier_total_steps = {};  // what a user's file knows of them
+  settle_schedule(config, past);
+  return config.optimizer.schedule;
+}
+
+TEST(SettleSchedule, StaysAsItWasUnlessTheConfigNamesAnotherEnd) {
+  using enum config::ScheduleKind;
+  for (const auto kind : {kCosine, kWsd}) {
+    for (const Earlier& earlier : {Earlier{}, Earlier{{15, 70}}}) {
+      const Past past = scheduled(kind, 40, earlier);
+      for (const auto& same : {std::optional<int64_t>(), std::optional<int64_t>(40)}) {
+        EXPECT_EQ(rescheduled(past, same).total_steps, 40);
+        EXPECT_EQ(rescheduled(past, same).earlier_total_steps, earlier);
+      }
+      EXPECT_EQ(rescheduled(past, 90).total_steps, 90);
+      Earlier longer = earlier;
+      longer.push_back({20, 40});
+      EXPECT_EQ(rescheduled(past, 90).earlier_total_steps, longer);
+    }
+  }
+  Past constant = past_of({}, kSoftmax);
+  EXPECT_EQ(rescheduled(constant, std::nullopt).total_steps, std::nullopt);
+}
+
+// The rates behind are those of a run that had the new end from its beginning.
+TEST(SettleSchedule, AnEndThatHasShapedNoStepYetLeavesNoTrace) {
+  using enum config::ScheduleKind;
+  EXPECT_EQ(rescheduled(scheduled(kWsd, 50), 200).earlier_total_steps, Earlier());  // stable up to step 20
+  EXPECT_EQ(rescheduled(scheduled(kWsd, 49), 200).earlier_total_steps, (Earlier{{20, 49}}));
+  Past early = scheduled(kCosine, 50);
+  early.step = 10;  // the end of the warm-up
+  EXPECT_EQ(rescheduled(early, 200).earlier_total_steps, Earlier());
+  // Changed at this very step before, and no update since.
+  EXPECT_EQ(rescheduled(scheduled(kCosine, 90, {{20, 40}}), 100).earlier_total_steps, (Earlier{{20, 40}}));
+  EXPECT_EQ(rescheduled(scheduled(kCosine, 90, {{20, 40}}), 40).earlier_total_steps, Earlier());
+}
+
+// A session changed it, and was killed before its first checkpoint.
+TEST(SettleSchedule, AnEndThatTheRunHadAlreadyHoldsUnlessTheConfigNamesOne) {
+  Past past = scheduled(config::ScheduleKind::kCosine, 40);
+  past.lost_total_steps = 90;
+  EXPECT_EQ(rescheduled(past, std::nullopt).total_steps, 90);
+  EXPECT_EQ(rescheduled(past, std::nullopt).earlier_total_steps, (Earlier{{20, 40}}));
+  EXPECT_EQ(rescheduled(past, 40).total_steps, 40);
+  EXPECT_EQ(rescheduled(past, 40).earlier_total_steps, Earlier());
+}
+
+TEST(RefuseFixedDifferences, WhereTheDataLieMayChangeNotWhetherTheyAreNamed) {
+  const auto refused = [](bool knows_tokenizer, const char* before, const char* now) {
+    Past past = past_of({}, kSoftmax);
+    past.knows_tokenizer = knows_tokenizer;
+    past.config.data.train = {"data/*.bin"};
+    config::Config config = past.config;
+    config.data.train = {"moved/a.bin", "moved/b.bin"};
+    if (*before != '\0') past.config.data.tokenizer = before;
+    if (*now != '\0') config.data.tokenizer = now;
+    try {
+      refuse_fixed_differences(config, past);
+    } catch (const core::UsageError& error) {
+      EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("data.tokenizer"),
+                                               testing::Not(testing::HasSubstr("data.train"))));
+      return true;
+    }
+    return false;
+  };
+  EXPECT_FALSE(refused(true, "t.model", "t.model"));
+  EXPECT_FALSE(refused(true, "t.model", "moved/t.model"));
+  EXPECT_TRUE(refused(false, "t.model", "moved/t.model"));
+  EXPECT_TRUE(refused(true, "t.model", ""));
+  EXPECT_TRUE(refused(true, "", "moved/t.model"));
+}
+
 TEST(RefuseFixedDifferences, HowNewParametersStartMayChangeWhereASwapMakesSome) {
   const auto refused = [](const Swaps& swaps, const char* key) {
     config::Config config = config_of(kSoftmax, swaps);

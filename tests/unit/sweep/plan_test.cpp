@@ -1,6 +1,7 @@
 #include "sweep/plan.h"
 
 #include "config/minimal_config.h"
+#include "core/checksum.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/temporary_directory.h"
@@ -77,8 +78,7 @@ TEST(Settings, ThatAResumeMayChangeWithoutEffectArePassedOver) {
             "");
 }
 
-// The rate of every step depends on the last one, so what is trained has another rate than what a longer run
-// would have had there.
+// The rate of every step depends on where the schedule ends, which is at max_steps unless the file says.
 TEST(Settings, OtherStepsAreRefusedUnlessTheLearningRateIsConstant) {
   for (const char* kind : {"cosine", "wsd"}) {
     const TemporaryDirectory root;
@@ -86,9 +86,22 @@ TEST(Settings, OtherStepsAreRefusedUnlessTheLearningRateIsConstant) {
     const std::string decay = "optimizer.schedule.decay_steps=100";
     begin(root.path(), run_of("a", {schedule, decay}));
     EXPECT_EQ(refusal(root.path(), {run_of("a", {schedule, decay})}), "") << kind;
-    EXPECT_THAT(refusal(root.path(), {run_of("a", {schedule, decay, "train.max_steps=2000"})}),
-                HasSubstr("a: train.max_steps: 1000 in the run, 2000 in the sweep file"))
+    const std::string longer = "train.max_steps=2000";
+    if (std::string(kind) == "cosine") {  // it ends at decay_steps
+      EXPECT_EQ(refusal(root.path(), {run_of("a", {schedule, decay, longer})}), "");
+      begin(root.path(), run_of("b", {schedule}));
+    } else {
+      begin(root.path(), run_of("b", {schedule, decay}));
+    }
+    std::vector<std::string> settings = {schedule, longer};
+    if (std::string(kind) == "wsd") settings.push_back(decay);
+    EXPECT_THAT(
+        refusal(root.path(), {run_of("b", settings)}),
+        HasSubstr("b: optimizer.schedule.total_steps (auto: train.max_steps): 1000 in the run, 2000 in "
+                  "the sweep file"))
         << kind;
+    settings.push_back("optimizer.schedule.total_steps=1000");
+    EXPECT_EQ(refusal(root.path(), {run_of("b", settings)}), "") << kind;
   }
 }
 
@@ -99,6 +112,42 @@ TEST(Settings, FewerStepsThanAreTrainedAreRefused) {
   EXPECT_EQ(refusal(root.path(), {run_of("a", {"train.max_steps=500"})}), "");
   EXPECT_THAT(refusal(root.path(), {run_of("a", {"train.max_steps=499"})}),
               HasSubstr("the run is at step 500, 499"));
+}
+
+TEST(Settings, WhereTheDataLieMayChangeWhereTheRecordSaysWhatTheyHeld) {
+  const TemporaryDirectory root;
+  const std::string tokenizer = "data.tokenizer=t.model";
+  begin(root.path(), run_of("a", {tokenizer}));
+  const std::vector<config::SweepRun> moved = {
+      run_of("a", {"data.tokenizer=b/t.model", "data.train=[b/train.bin]"})};
+  EXPECT_THAT(refusal(root.path(), moved),
+              testing::AllOf(HasSubstr("data.train"), HasSubstr("data.tokenizer")));
+  std::ofstream(root / "a/run.json") << R"({"run_id": "id", "data_fingerprint": "d"})";
+  EXPECT_THAT(refusal(root.path(), moved),
+              testing::AllOf(Not(HasSubstr("data.train")), HasSubstr("data.tokenizer")));
+  std::ofstream(root / "a/run.json")
+      << R"({"run_id": "id", "data_fingerprint": "d", "tokenizer_fingerprint": "t"})";
+  EXPECT_EQ(refusal(root.path(), moved), "");
+}
+
+TEST(Data, AnotherTokenizerThanARunBeganWithIsNamed) {
+  const TemporaryDirectory root;
+  const fs::path tokenizer = root / "t.model";
+  std::ofstream(tokenizer) << "one";
+  const std::string then = core::checksum_of_file(tokenizer);
+  const config::SweepRun run = run_of("a", {"data.tokenizer=" + tokenizer.string()});
+  begin(root.path(), run);
+  std::ofstream(root / "a/run.json") << R"({"run_id": "id", "tokenizer_fingerprint": ")" << then << "\"}";
+  EXPECT_NO_THROW(require_same_data(root.path(), std::vector{run}));
+  std::ofstream(tokenizer) << "other";
+  const std::string now = core::checksum_of_file(tokenizer);
+  try {
+    require_same_data(root.path(), std::vector{run});
+    ADD_FAILURE() << "it was taken";
+  } catch (const core::UsageError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("a: tokenizer " + tokenizer.string() + ": checksum " + then +
+                                        " when it began, " + now + " now"));
+  }
 }
 
 TEST(Settings, ADtypeThatEachRunWouldMeasureIsRefusedOnACpu) {
