@@ -279,7 +279,10 @@ std::string difference_cell(const CurveCandidate& candidate, const PointDifferen
   const int digits = decimals(estimate);
   const std::string mean = signed_value(estimate.mean, digits);
   if (estimate.missing > 0) return fmt::format("{} !", mean);
-  if (!has_seeds(candidate)) return fmt::format("{} ±{} t", mean, value(point.trials.standard_error));
+  if (!has_seeds(candidate)) {
+    const double error = point.trials.standard_error;
+    return std::isfinite(error) ? fmt::format("{} ±{} t", mean, value(error)) : mean;
+  }
   const std::string error =
       has_interval(estimate) ? fmt::format(" ±{:.{}f}", estimate.half_width, digits) : "";
   return fmt::format("{}{} {}", mean, error, estimate.verdict() == Verdict::kNone ? ' ' : '*');

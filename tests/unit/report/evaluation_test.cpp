@@ -101,6 +101,12 @@ TEST(Evaluation, MorePointsThanFitSideBySideMakeFurtherTables) {
   EXPECT_THAT(table, testing::ContainsRegex("positions +0\\.\\.7 .*56\\.\\.63\n"));
   EXPECT_THAT(table, testing::ContainsRegex("positions +64\\.\\.71 +72\\.\\.79\n"));
   EXPECT_THAT(table, HasSubstr("± with a t: one standard error"));
+  EXPECT_THAT(table, HasSubstr(" +0.5000 ±0.0000 t"));
+  for (EvaluatedModel& one : evaluation.conditions[0].models) {
+    for (PointValue& point : one.loss) point.trials.resize(1);  // whose error is not known
+  }
+  judge(evaluation.kind, evaluation.conditions[0]);
+  EXPECT_THAT(to_table(evaluation), AllOf(HasSubstr(" +0.5000  +0.5000"), Not(HasSubstr("±-"))));
 }
 
 TEST(Evaluation, OneSeedHasTheErrorOfItsTrials) {
