@@ -3,19 +3,23 @@
 `ssgpt evaluate position|retrieval --out DIR` wrote, as DIR/evaluation.png and DIR/report.html.
 
     .venv/bin/python scripts/report.py runs/quickstart/report
+    .venv/bin/python scripts/report.py runs/quickstart/report runs/copying/report --picture both.png
 
-The page is one file: it makes no request, and works without JavaScript.
+The page is one file: it makes no request, and works without JavaScript. With --picture the pictures of all the
+directories are drawn below each other into one file, and nothing else is written; of a retrieval it has the accuracy
+alone.
 """
 
 import argparse
 import csv
 import json
 import math
-import os
 import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from report_page.files import save_figure, write_atomically
+from report_page.styles import color, slots
 
 VERSION = 2  # of comparison.json
 # Okabe and Ito's palette, which stays distinct for colour-blind readers.
@@ -68,7 +72,7 @@ class Comparison:
         self.validation_steps = [columns["step"][i] for i in validated]
         self.variants = self.data["variants"]
         self.comparisons = self.data["comparisons"]
-        self.color = {v["label"]: i % len(COLORS) for i, v in enumerate(self.variants)}
+        self.color = {label: color(slot) for label, slot in slots([v["label"] for v in self.variants]).items()}
         needed = [f"loss/{run}" for v in self.variants for run in v["runs"]]
         needed += [f"smoothed/{v['label']}" for v in self.variants]
         needed += [
@@ -132,15 +136,6 @@ def padded(low, high):
 
 def shortened(label, most=26):
     return label if len(label) <= most else f"{label[: most // 2]}…{label[-(most - most // 2 - 1) :]}"
-
-
-def write_atomically(path, write):
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def draw_losses(axes, comparison):
@@ -265,44 +260,22 @@ def row_name(one, name):
     return f"{shortened(one['candidate'])}, {where}\n{number_of_seeds(one[name])}, {verdict_of(one, name)}"
 
 
-STYLE = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#ECEDEA",
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "axes.axisbelow": True,
-    "font.family": "DejaVu Sans",
-}
+def seeds_height(comparison):
+    return 0.9 + 0.9 * len(comparison.comparisons)  # inches
 
 
-def save_figure(path, draw):
-    """Writes what `draw`, given matplotlib.pyplot, returns: a figure."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    with plt.rc_context(STYLE):
-        figure = draw(plt)
-        write_atomically(path, lambda p: figure.savefig(p, dpi=150, format="png"))
-        plt.close(figure)
+def comparison_size(comparison):
+    return 9, 7.2 + seeds_height(comparison)
 
 
-def draw_comparison(comparison, plt):
-    strip = 0.9 + 0.9 * len(comparison.comparisons)  # inches
-    figure, (losses, differences, seeds) = plt.subplots(
-        3, 1, figsize=(9, 7.2 + strip), height_ratios=[4.1, 2.8, strip - 0.6], layout="constrained"
-    )
+def draw_comparison(comparison, figure):
+    losses, differences, seeds = figure.subplots(3, 1, height_ratios=[4.1, 2.8, seeds_height(comparison) - 0.6])
     losses.sharex(differences)
     losses.tick_params(labelbottom=False)
     draw_losses(losses, comparison)
     draw_differences(differences, comparison)
     draw_seeds(seeds, comparison)
     differences.set_xlim(*comparison.step_range())
-    return figure
 
 
 def report_comparison(directory):
@@ -311,39 +284,101 @@ def report_comparison(directory):
 
     page = build_page(comparison)
     write_atomically(directory / "report.html", lambda p: p.write_text(page, encoding="utf-8"))
-    save_figure(directory / "comparison.png", lambda plt: draw_comparison(comparison, plt))
+    save_figure(
+        directory / "comparison.png", comparison_size(comparison), lambda figure: draw_comparison(comparison, figure)
+    )
     return directory / "comparison.png"
 
 
+EVALUATION_ERRORS = (OSError, ValueError, IndexError, KeyError, TypeError)
+
+
 def report_evaluation(directory):
+    from report_page import evaluation_figure
     from report_page.evaluation import Evaluation
-    from report_page.evaluation_figure import draw
     from report_page.evaluation_page import build_page
 
     try:
         evaluation = Evaluation(directory)
         page = build_page(evaluation)
-        save_figure(directory / "evaluation.png", lambda plt: draw(evaluation, plt, COLORS))
-    except (OSError, ValueError, IndexError, KeyError, TypeError) as error:
+        save_figure(
+            directory / "evaluation.png",
+            evaluation_figure.size(evaluation, evaluation.figures),
+            lambda figure: evaluation_figure.draw(evaluation, figure, COLORS, evaluation.figures),
+        )
+    except EVALUATION_ERRORS as error:
         raise damaged(directory, error, "evaluate")
     write_atomically(directory / "report.html", lambda p: p.write_text(page, encoding="utf-8"))
     return directory / "evaluation.png"
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "directory", type=pathlib.Path, help="what was given to `ssgpt compare --out` or `ssgpt evaluate ... --out`"
-    )
-    directory = parser.parse_args().directory
+def is_evaluation(directory):
     evaluated = (directory / "evaluation.json").exists()
     if evaluated and (directory / "comparison.json").exists():
         raise SystemExit(
             f"{directory} holds a comparison and an evaluation, whose pages have the same name: write each into a "
             "directory of its own"
         )
-    picture = report_evaluation(directory) if evaluated else report_comparison(directory)
-    print(f"{picture}\n{directory / 'report.html'}")
+    return evaluated
+
+
+def part_of_picture(directory):
+    """(heading, size, function that draws into a part of a figure) of a directory."""
+    from report_page import evaluation_figure
+    from report_page.elements import listed
+    from report_page.evaluation import Evaluation
+
+    if not is_evaluation(directory):
+        comparison = Comparison(directory)
+        heading = f"Pretraining loss: {listed([v['label'] for v in comparison.variants])}"
+        return heading, comparison_size(comparison), lambda part: draw_comparison(comparison, part)
+    try:
+        evaluation = Evaluation(directory)
+        first = evaluation.figures[:1]
+        return (
+            evaluation.title(),
+            evaluation_figure.size(evaluation, first),
+            lambda part: evaluation_figure.draw(evaluation, part, COLORS, first),
+        )
+    except EVALUATION_ERRORS as error:
+        raise damaged(directory, error, "evaluate")
+
+
+def draw_picture(directories, path):
+    """The pictures of the directories below each other, each under a heading."""
+    parts = [part_of_picture(directory) for directory in directories]
+    heights = [size[1] + 0.5 for _, size, _ in parts]  # inches; half of one for the heading
+
+    def draw(figure):
+        drawn = figure.subfigures(len(parts), 1, height_ratios=heights, squeeze=False, hspace=0.03)[:, 0]
+        for directory, part, (heading, _, draw_part) in zip(directories, drawn, parts):
+            part.suptitle(shortened(heading, 90), x=0.01, horizontalalignment="left", fontsize=13, fontweight="bold")
+            try:
+                draw_part(part)
+            except EVALUATION_ERRORS as error:
+                raise damaged(directory, error, "evaluate" if is_evaluation(directory) else "compare")
+
+    save_figure(path, (max(size[0] for _, size, _ in parts), sum(heights)), draw)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "directories",
+        nargs="+",
+        metavar="directory",
+        type=pathlib.Path,
+        help="what was given to `ssgpt compare --out` or `ssgpt evaluate ... --out`",
+    )
+    parser.add_argument("--picture", type=pathlib.Path, help="one picture of all directories, a PNG file")
+    arguments = parser.parse_args()
+    if arguments.picture:
+        draw_picture(arguments.directories, arguments.picture)
+        print(arguments.picture)
+        return
+    for directory in arguments.directories:
+        picture = report_evaluation(directory) if is_evaluation(directory) else report_comparison(directory)
+        print(f"{picture}\n{directory / 'report.html'}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ import json
 import math
 import re
 
+from report_page.styles import color as color_of
+from report_page.styles import dashes, marker
+
 SHAPES = {"wide": (1000, 380), "narrow": (380, 300)}
 MOST_POINTS = 700  # of a line on the screen
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 34
@@ -46,6 +49,26 @@ def extremes(values, most):
     return picked
 
 
+def mark(slot, x, y):
+    """A series' mark around a place of the picture."""
+    kind = marker(slot)
+    if kind == "o":
+        return f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.4"/>'
+    outline = {"s": "m-3.2 -3.2h6.4v6.4h-6.4z", "^": "m0 -4.2l4.2 7.2h-8.4z", "D": "m0 -4.4l4.4 4.4l-4.4 4.4l-4.4 -4.4z"}
+    return f'<path class="dot" d="M{x:.1f} {y:.1f}{outline[kind]}"/>'
+
+
+def sample(slot):
+    """A series' line and mark, for the legend."""
+    if slot == color_of(slot):
+        return f'<i style="background:var(--c{slot})"></i>'
+    dash = f' stroke-dasharray="{dashes(slot)}"' if dashes(slot) else ""
+    return (
+        f'<svg class="sample" viewBox="0 0 34 10" style="stroke:var(--c{color_of(slot)})"><path d="M0 5h34"{dash}/>'
+        f"{mark(slot, 17, 5)}</svg>"
+    )
+
+
 class StepAxis:
     """The horizontal axis of a chart over steps: its name, its ticks, and what a place on it is called."""
 
@@ -61,15 +84,19 @@ class StepAxis:
 
 class Chart:
     """Lines over steps, or over what `axis` says. Draw with the methods, then html(). Series share colours and legend
-    over both shapes."""
+    over both shapes. A series' `color` is its slot, see styles.py."""
 
     def __init__(self, x_range, y_range, label, signed=False, axis=StepAxis()):
         self.x_range, self.y_range, self.label, self.signed, self.axis = x_range, y_range, label, signed, axis
         self.layers = []  # functions of a shape's coordinates that give SVG
-        self.legend = []  # (name, colour)
-        self.hover = []  # (name, colour, steps, values)
+        self.legend = []  # (name, slot)
+        self.hover = []  # (name, slot, steps, values)
 
-    def _path(self, steps, values, css, color, name, pick, stroke="", under=False):
+    def _path(self, steps, values, css, color, name, pick, under=False):
+        pen_style = f"stroke:var(--c{color_of(color)})"
+        if dashes(color):
+            pen_style += f";stroke-dasharray:{dashes(color)};stroke-linecap:butt"
+
         def draw(x, y):
             parts = []
             pen = "M"
@@ -81,7 +108,7 @@ class Chart:
                 pen = "L"
             if len(parts) == 1:
                 parts.append("h0")  # with its round caps, a dot
-            return f'<path class="{css}" data-series="{html.escape(name)}" style="stroke:var(--c{color})" {stroke} d="{"".join(parts)}"/>'
+            return f'<path class="{css}" data-series="{html.escape(name)}" style="{pen_style}" d="{"".join(parts)}"/>'
 
         self.layers.append((not under, draw))
 
@@ -95,11 +122,8 @@ class Chart:
 
     def dots(self, steps, values, color, name):
         def draw(x, y):
-            points = zip(steps, values)
-            circles = "".join(
-                f'<circle class="dot" cx="{x(s):.1f}" cy="{y(v):.1f}" r="3.4"/>' for s, v in points if not math.isnan(v)
-            )
-            return f'<g data-series="{html.escape(name)}" style="stroke:var(--c{color})">{circles}</g>'
+            marks = "".join(mark(color, x(s), y(v)) for s, v in zip(steps, values) if not math.isnan(v))
+            return f'<g data-series="{html.escape(name)}" style="stroke:var(--c{color_of(color)})">{marks}</g>'
 
         self.layers.append((True, draw))
 
@@ -139,7 +163,7 @@ class Chart:
             width = 1.2 if faint else 5
             return (
                 f'<line class="bar" data-series="{html.escape(name)}" x1="{x(place):.1f}" x2="{x(place):.1f}" '
-                f'y1="{y(low):.1f}" y2="{y(high):.1f}" style="stroke:var(--c{color});stroke-width:{width}"/>'
+                f'y1="{y(low):.1f}" y2="{y(high):.1f}" style="stroke:var(--c{color_of(color)});stroke-width:{width}"/>'
             )
 
         self.layers.append((True, draw))
@@ -153,8 +177,8 @@ class Chart:
             band = ""
             if estimate["low"] is not None:
                 high, low = y(estimate["high"]), y(estimate["low"])
-                band = f'<rect class="band" x="{x(first):.1f}" y="{high:.1f}" width="{x(last) - x(first):.1f}" height="{max(1, low - high):.1f}" style="fill:var(--c{color})"/>'
-            line = f'<line class="mean" x1="{x(first):.1f}" x2="{x(last):.1f}" y1="{mean:.1f}" y2="{mean:.1f}" style="stroke:var(--c{color})"/>'
+                band = f'<rect class="band" x="{x(first):.1f}" y="{high:.1f}" width="{x(last) - x(first):.1f}" height="{max(1, low - high):.1f}" style="fill:var(--c{color_of(color)})"/>'
+            line = f'<line class="mean" x1="{x(first):.1f}" x2="{x(last):.1f}" y1="{mean:.1f}" y2="{mean:.1f}" style="stroke:var(--c{color_of(color)})"/>'
             return f'<g data-series="{html.escape(name)}">{band}{line}</g>'
 
         self.layers.append((True, draw))
@@ -196,14 +220,14 @@ class Chart:
 
     def html(self):
         legend = "".join(
-            f'<button type="button" aria-pressed="true" data-series="{html.escape(name)}"><i style="background:var(--c{color})"></i>{html.escape(name)}</button>'
+            f'<button type="button" aria-pressed="true" data-series="{html.escape(name)}">{sample(color)}{html.escape(name)}</button>'
             for name, color in self.legend
         )
         legend = f'<div class="legend">{legend}</div>' if legend else ""
         steps = self.hover[0][2]
         picked = thin(steps, MOST_POINTS)
         series = [
-            {"name": n, "color": c, "values": [None if math.isnan(v[i]) else round(v[i], 5) for i in picked]}
+            {"name": n, "color": color_of(c), "values": [None if math.isnan(v[i]) else round(v[i], 5) for i in picked]}
             for n, c, _, v in self.hover
         ]
         data = json.dumps(

@@ -27,6 +27,15 @@ def decimals(estimate):
     return 4 if size == 0 or size >= 1e-3 else min(12, 1 - math.floor(math.log10(size)))
 
 
+def listed(names):
+    """As in "a, b and c", or their number where that is too long for a heading."""
+    if any(", " in name for name in names):
+        text = "; ".join(names)
+    else:
+        text = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    return text if len(text) <= 60 else f"{len(names)} variants"
+
+
 def number_of_seeds(estimate):
     if estimate["sides"]:
         return "{} and {} runs".format(*estimate["sides"])

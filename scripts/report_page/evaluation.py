@@ -3,8 +3,12 @@
 import json
 import math
 
+from report_page.elements import listed
+from report_page.styles import slots
+
 VERSION = 1
 TITLES = {"loss": "Loss", "accuracy": "Accuracy"}
+FEWEST_SEEDS = 3  # that carry a verdict
 UNITS = {"loss": "nats a token", "accuracy": "share of the answer's tokens"}
 
 
@@ -17,6 +21,10 @@ def padded(values, at_least=()):
     finite = [v for v in [*values, *at_least] if not math.isnan(v)] or [0.0]
     room = 0.07 * (max(finite) - min(finite)) or 0.01
     return min(finite) - room, max(finite) + room
+
+
+def counted(number, noun):
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 class Panel:
@@ -54,14 +62,43 @@ class Panel:
     def seeds_of(self, variant):
         return [curve for name, _, curve in self.models if name == variant]
 
+    def compared_seeds(self, name):
+        """The seeds that the mean of a variant is over."""
+        return next(v["seeds"] for v in self.variants if v["variant"] == name)
+
+    def number_of_seeds(self, one):
+        """Pairs of a comparison, or runs of the side that has fewer; with values that are finite or without."""
+        if one["paired"]:
+            return len(one["points"][0]["seeds"])
+        return min(len(self.compared_seeds(one[side])) for side in ("candidate", "baseline"))
+
+    def too_few_seeds(self, one):
+        return self.number_of_seeds(one) < FEWEST_SEEDS
+
+    def other_seeds(self):
+        """{candidate: its seeds} of those whose differences are over other seeds than the baseline's mean, and are
+        therefore not the differences of the means."""
+        return {
+            one["candidate"]: self.compared_seeds(one["candidate"])
+            for one in self.comparisons
+            if one["paired"] and set(self.compared_seeds(one["candidate"])) != set(self.compared_seeds(one["baseline"]))
+        }
+
+    def is_finite(self):
+        return not any(point["missing"] for one in self.comparisons for point in one["points"])
+
+
+def is_tested(point):
+    return point["p"] is not None
+
 
 def interval(point):
     """(low, high, whether it is the interval of the seeds) of a difference: where seeds are too few, one standard error
-    of the trials to either side; None for what is not known."""
+    of the trials to either side; None for what is not known, as where seeds do not scatter."""
     if point["low"] is not None:
         return point["low"], point["high"], True
     mean, error = point["mean_difference"], point["trials"]["standard_error"]
-    if mean is None or error is None:
+    if mean is None or error is None or is_tested(point):
         return None, None, False
     return mean - error, mean + error, False
 
@@ -90,7 +127,7 @@ class Evaluation:
         ]
         self.figures = list(dict.fromkeys(panel.figure for panel in self.panels))
         variants = list(dict.fromkeys(model["variant"] for model in self.data["models"]))
-        self.color = {variant: i % 6 for i, variant in enumerate(variants)}
+        self.slot = slots(variants)  # see styles.py
 
     def named(self, spans):
         """As in "positions 0–7, 8–15" and "8, 16 tokens"."""
@@ -106,7 +143,7 @@ class Evaluation:
         return low / 1.15, high * 1.15
 
     def title(self):
-        names = " and ".join(self.color) if len(self.color) < 3 else f"{len(self.color)} variants"
+        names = listed(list(self.slot))
         if self.is_position:
             return f"Loss by position: {names}"
         return f"Retrieval by length, task {self.data['task']}: {names}"
@@ -116,12 +153,12 @@ class Evaluation:
         data = self.data
         if self.is_position:
             documents = ", each the beginning of a document" if data["documents"] else ""
+            apart = ", which do not overlap (overlap 0)" if data["windows"] > 1 else ""
             return (
-                f"{data['windows']:,} windows of {data['max_length']:,} tokens{documents}, which do not overlap "
-                f"(overlap 0), of {', '.join(data['data'])}. "
-                f"The models were trained on windows of {self.trained_length:,} tokens."
+                f"{counted(data['windows'], 'window')} of {data['max_length']:,} tokens{documents}{apart}, of "
+                f"{', '.join(data['data'])}. The models were trained on windows of {self.trained_length:,} tokens."
             )
         return (
-            f"{data['trials']:,} trials of each length (seed {data['seed']}), the same for every model. "
-            f"The models were trained on windows of {self.trained_length:,} tokens."
+            f"{counted(data['trials'], 'trial')} of each length (seed {data['seed']}), the same for every model; each "
+            f"trial is a sequence of its own. The models were trained on windows of {self.trained_length:,} tokens."
         )

@@ -4,7 +4,7 @@ import math
 
 from report_page.charts import Chart
 from report_page.elements import decimals, document, esc, number_of_seeds, p_value, plain, section, signed, table
-from report_page.evaluation import TITLES, UNITS, as_number, interval
+from report_page.evaluation import TITLES, UNITS, as_number, counted, interval, is_tested
 from report_page.outcomes import WORDS
 
 
@@ -42,13 +42,13 @@ def values_chart(evaluation, panel):
     x = places(evaluation)
     for variant in panel.variants:
         name = variant["variant"]
-        color = evaluation.color[name]
+        slot = evaluation.slot[name]
         seeds = panel.seeds_of(name)
         if len(seeds) > 1:
             for curve in seeds:
-                made.raw(x, curve, color, name)
-        made.smooth(x, variant["means"], color, name)
-        made.dots(x, variant["means"], color, name)
+                made.raw(x, curve, slot, name)
+        made.smooth(x, variant["means"], slot, name)
+        made.dots(x, variant["means"], slot, name)
     return made.html()
 
 
@@ -59,23 +59,30 @@ def differences_chart(evaluation, panel):
     made.zero()
     x = places(evaluation)
     for one in panel.comparisons:
-        name = f"{one['candidate']} − {one['baseline']}"
-        color = evaluation.color[one["candidate"]]
+        name = f"{one['candidate']} − {one['baseline']}" + (" †" if one["candidate"] in panel.other_seeds() else "")
+        slot = evaluation.slot[one["candidate"]]
         for place, point in zip(x, one["points"]):
             low, high, of_seeds = interval(point)
             if low is not None:
-                made.interval(place, low, high, color, name, faint=not of_seeds)
+                made.interval(place, low, high, slot, name, faint=not of_seeds)
         means = [as_number(point["mean_difference"]) for point in one["points"]]
-        made.smooth(x, means, color, name)
-        made.dots(x, means, color, name)
+        made.smooth(x, means, slot, name)
+        made.dots(x, means, slot, name)
     return made.html()
 
 
-def is_tested(one):
-    return any(point["low"] is not None for point in one["points"])
+def missing_places(evaluation, panel, one):
+    """As in "1 of 3 seeds at positions 8–31": whose values are not finite; empty where all are."""
+    parts = []
+    for span, point in zip(evaluation.spans, one["points"]):
+        if point["missing"]:
+            of = counted(panel.number_of_seeds(one), "seed") if one["paired"] else ""
+            number = f"{point['missing']} of {of}" if one["paired"] else counted(point["missing"], "run")
+            parts.append(f"{number} at {evaluation.named([span])}")
+    return ", ".join(parts)
 
 
-def verdict_places(evaluation, one):
+def verdict_places(evaluation, panel, one):
     """Where the verdict is "lower" and where "higher", or what there is in place of one."""
     parts = []
     for verdict in ("lower", "higher"):
@@ -87,13 +94,17 @@ def verdict_places(evaluation, one):
         every = without == len(one["points"])
         parts.append("no verdict at any point" if every else f"no verdict at {without} of {len(one['points'])} points")
     text = "; ".join(parts)
-    if not is_tested(one):
-        text += f" ({number_of_seeds(one['points'][0])}: three or more are needed for one)"
+    if missing := missing_places(evaluation, panel, one):
+        text += f"; values not finite: {missing}"
+    if panel.too_few_seeds(one):
+        number = panel.number_of_seeds(one)
+        seeds = counted(number, "seed") if one["paired"] else f"{counted(number, 'run')} of one side"
+        text += f" ({seeds}: three or more are needed for one)"
     return text
 
 
-def differences_table(evaluation, one):
-    tested = is_tested(one)
+def differences_table(evaluation, panel, one):
+    tested = not panel.too_few_seeds(one)
     head = ["", "seeds", "difference"]
     head += ["95&nbsp;% interval", "p", "p, Holm", "detectable"] if tested else ["std. error of the trials"]
     rows = []
@@ -110,7 +121,8 @@ def differences_table(evaluation, one):
             ]
         else:
             row.append(plain(point["trials"]["standard_error"]))
-        rows.append([*row, f'<span class="{WORDS[point["verdict"]]}">{esc(point["verdict"])}</span>'])
+        verdict = f'<span class="{WORDS[point["verdict"]]}">{esc(point["verdict"])}</span>'
+        rows.append([*row, verdict + (f" ({point['missing']} not finite)" if point["missing"] else "")])
     return table([*head, "verdict"], rows)
 
 
@@ -128,12 +140,23 @@ def panel_section(evaluation, panel):
     left_out = [f"{v['variant']} {', '.join(map(str, v['left_out']))}" for v in panel.variants if v["left_out"]]
     if left_out:
         about += f" Seeds that the other side lacks are not in the means: {esc('; '.join(left_out))}."
+    differing = panel.other_seeds()
+    if differing:
+        over = "; ".join(f"{name} over {', '.join(map(str, seeds))}" for name, seeds in differing.items())
+        base = panel.comparisons[0]["baseline"]
+        about += (
+            f" † Differences over the seeds that both sides have are not those of the means shown: {esc(over)}; "
+            f"{esc(base)}’s mean is over {', '.join(map(str, panel.compared_seeds(base)))}."
+        )
     body = values_chart(evaluation, panel) + means_table(evaluation, panel)
     if panel.comparisons:
-        tested = any(is_tested(one) for one in panel.comparisons)
+        tested = any(is_tested(point) for one in panel.comparisons for point in one["points"])
+        few = all(panel.too_few_seeds(one) for one in panel.comparisons)
         bars = (
             "Bars: 95&nbsp;% interval over seeds."
             if tested
+            else ""
+            if not few
             else "Bars: one standard error of the trials. It says how far other trials would move the difference of "
             "these models; other seeds move it further, so there is no verdict."
         )
@@ -141,7 +164,8 @@ def panel_section(evaluation, panel):
         body += differences_chart(evaluation, panel)
     for one in panel.comparisons:
         title = f"{esc(one['candidate'])} − {esc(one['baseline'])}"
-        body += f"<h3>{title}</h3><p>{verdict_places(evaluation, one)}.</p>{differences_table(evaluation, one)}"
+        body += f"<h3>{title}</h3><p>{verdict_places(evaluation, panel, one)}.</p>"
+        body += differences_table(evaluation, panel, one)
     return section(f"{TITLES[panel.figure]}, {esc(panel.condition)}", about, body)
 
 
@@ -198,7 +222,7 @@ def header(evaluation):
             marks = "".join(f'<span class="badge {WORDS[v]}">{v}</span> ' for v in verdicts)
             badges += (
                 f'{marks}<p class="lead">{TITLES[panel.figure]}, {esc(panel.condition)}: '
-                f"{esc(one['candidate'])} against {esc(one['baseline'])}: {verdict_places(evaluation, one)}.</p>"
+                f"{esc(one['candidate'])} against {esc(one['baseline'])}: {verdict_places(evaluation, panel, one)}.</p>"
             )
     count = len({model["checkpoint"] for model in evaluation.data["models"]})
     return (

@@ -32,7 +32,7 @@ for (const figure of document.querySelectorAll("figure[data-chart]")) {
     return element;
   };
 
-  for (const svg of figure.querySelectorAll("svg")) {
+  for (const svg of figure.querySelectorAll("svg[data-plot]")) {
     const [left, right, first, last] = svg.dataset.plot.split(",").map(Number);
     const cursor = svg.querySelector(".cursor");
     svg.addEventListener("pointermove", (event) => {

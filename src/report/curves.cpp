@@ -68,10 +68,12 @@ TrialDifferences trial_differences(const Curves& candidate, const Curves& baseli
 
 // Sides::least_scatter of an accuracy: what the trials let the value of one seed (paired: its difference)
 // scatter, the root mean square over seeds of the standard error over trials, but no more than one trial's
-// worth.
+// worth. Trials that agree, or a single one, say nothing of it: one answer's worth is the least that could
+// have come out otherwise.
 double least_scatter(Figure figure, const Matched& matched, size_t point) {
-  const size_t trials = matched.candidate.front()->points[point].trials.size();
-  if (figure != Figure::kAccuracy || trials < 2) return 0.0;
+  const PointValue& measured = matched.candidate.front()->points[point];
+  if (figure != Figure::kAccuracy || measured.tokens == 0) return 0.0;
+  const double one_answer = 1.0 / static_cast<double>(measured.tokens);
   std::vector<double> squares;
   const auto add = [&](const TrialDifferences& differences) {
     if (std::isfinite(differences.standard_error))
@@ -85,13 +87,17 @@ double least_scatter(Figure figure, const Matched& matched, size_t point) {
       for (const MeasuredCurve* one : *side) add(describe_trials(one->points[point].trials));
     }
   }
-  if (squares.empty()) return 0.0;
-  return std::min(1.0 / static_cast<double>(trials), std::sqrt(mean_of(squares)));
+  if (squares.empty()) return one_answer;
+  const double one_trial = 1.0 / static_cast<double>(measured.trials.size());
+  return std::max(one_answer, std::min(one_trial, std::sqrt(mean_of(squares))));
 }
 
 CurveCandidate describe(const Matched& matched, size_t num_points) {
   CurveCandidate candidate{
-      .variant = matched.candidate.front()->variant, .paired = matched.paired, .points = {}};
+      .variant = matched.candidate.front()->variant,
+      .paired = matched.paired,
+      .seeds = static_cast<int64_t>(std::min(matched.candidate.size(), matched.baseline.size())),
+      .points = {}};
   for (size_t point = 0; point < num_points; ++point) {
     PointDifference& difference = candidate.points.emplace_back();
     difference.trials = trial_differences(matched.candidate, matched.baseline, point);

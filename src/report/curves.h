@@ -49,6 +49,7 @@ struct VariantCurve {
 struct CurveCandidate {
   std::string variant;
   bool paired = false;  // the sides share a seed: only shared ones are in the differences
+  int64_t seeds = 0;    // shared ones, or runs of the side that has fewer; with values or without
   std::vector<PointDifference> points;
 };
 
@@ -62,8 +63,10 @@ struct JudgedFigure {
 
 // Judges all candidates at all points as one family, since they are read together: their p values are
 // corrected after Holm for the number of candidates times that of points. An accuracy is a count, and seeds
-// that agree by chance are no evidence of a scatter of zero: below the standard error over trials of one
-// seed's difference, and below one trial's worth, no scatter is believed (Sides::least_scatter).
+// that agree by chance are no evidence of a scatter of zero. Below the smaller of the standard error over
+// trials of one seed's difference and one trial's worth no scatter is believed, and never below one answer's
+// worth, 1 / PointValue::tokens (Sides::least_scatter). A loss has no such bound: where it does not scatter
+// at all, its standard error is 0, and it has no interval to show.
 //
 // `curves` have the same points and trials, `baseline` is the variant of one of them, and no variant has a
 // seed twice: all checked.

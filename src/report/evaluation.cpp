@@ -2,6 +2,7 @@
 
 #include "core/file.h"
 #include "report/csv.h"
+#include "report/drawn_files.h"
 
 #include <algorithm>
 #include <utility>
@@ -83,6 +84,7 @@ std::string to_csv(const Evaluation& evaluation) {
 
 void write_files(const Evaluation& evaluation, const std::filesystem::path& directory) {
   core::create_writable_directory(directory);
+  remove_drawn_files(directory, "evaluation.png");
   core::write_text_atomically(directory / "evaluation.csv", to_csv(evaluation));
   core::write_text_atomically(directory / "table.txt", to_table(evaluation));
   core::write_text_atomically(directory / "evaluation.json", to_json(evaluation));

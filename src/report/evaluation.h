@@ -93,7 +93,8 @@ std::string to_json(const Evaluation& evaluation);
 std::string to_csv(const Evaluation& evaluation);
 
 // Writes evaluation.json, evaluation.csv and table.txt into `directory`, which is made where it is missing;
-// each file appears whole or not at all. Throws core::RunError.
+// each file appears whole or not at all. What scripts/report.py drew there from earlier numbers
+// (evaluation.png, report.html) is removed first. Throws core::RunError.
 void write_files(const Evaluation& evaluation, const std::filesystem::path& directory);
 
 }  // namespace ssgpt::report

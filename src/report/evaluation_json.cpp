@@ -94,6 +94,9 @@ Json condition_json(const EvaluatedCondition& condition) {
 Json point_json(const Point& point, const PointDifference& difference, bool paired) {
   Json object = {{"first", point.first}, {"last", point.last}};
   object.update(estimate_fields(difference.estimate, paired));
+  if (difference.estimate.standard_error == 0.0) {  // nothing scatters: an interval would have no width
+    for (const char* name : {"low", "high", "smallest_detectable"}) object[name] = nullptr;
+  }
   object["tests_corrected_for"] = difference.estimate.family;
   object["trials"] = {{"mean_difference", difference.trials.mean},
                       {"standard_error", difference.trials.standard_error},

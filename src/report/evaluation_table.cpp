@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -50,16 +51,34 @@ std::string label(const Evaluation& evaluation, const Point& point) {
   return evaluation.kind == EvaluationKind::kPosition ? range(point) : fmt::format("{}", point.last);
 }
 
-bool is_tested(const CurveCandidate& candidate) {
-  return std::any_of(candidate.points.begin(), candidate.points.end(),
-                     [](const PointDifference& point) { return point.estimate.tested(); });
+// Seeds enough for verdicts, whether or not their values are finite.
+bool has_seeds(const CurveCandidate& candidate) {
+  return candidate.seeds >= kFewestSeeds;
 }
 
-// The tests of its table; one of its points is tested.
-int64_t family_of(const CurveCandidate& candidate) {
-  return std::find_if(candidate.points.begin(), candidate.points.end(),
-                      [](const PointDifference& point) { return point.estimate.tested(); })
-      ->estimate.family;
+// The tests of a table; 0 where there is none.
+int64_t family_of(const std::vector<CurveCandidate>& candidates) {
+  for (const CurveCandidate& candidate : candidates) {
+    for (const PointDifference& point : candidate.points) {
+      if (point.estimate.tested()) return point.estimate.family;
+    }
+  }
+  return 0;
+}
+
+// Something scatters: without, an interval would have no width.
+bool has_interval(const Estimate& estimate) {
+  return estimate.tested() && estimate.standard_error > 0.0;
+}
+
+bool lacks_values(const CurveCandidate& candidate) {
+  return std::any_of(candidate.points.begin(), candidate.points.end(),
+                     [](const PointDifference& point) { return point.estimate.missing > 0; });
+}
+
+// "1 seed", "3 seeds"
+std::string counted(int64_t number, std::string_view noun) {
+  return fmt::format("{} {}{}", number, noun, number == 1 ? "" : "s");
 }
 
 // "3 seeds (1, 2, 3)"
@@ -85,7 +104,7 @@ Row point_cells(const Evaluation& evaluation, const Point& point) {
 
 void add_difference_head(const CurveCandidate& candidate, Row& row) {
   row.emplace_back("difference");
-  if (is_tested(candidate)) {
+  if (has_seeds(candidate)) {
     for (const char* name : {"95 % interval", "p", "p, Holm", "detectable"}) row.emplace_back(name);
   } else {
     row.emplace_back("error of the trials");
@@ -97,18 +116,34 @@ void add_difference_cells(const CurveCandidate& candidate, const PointDifference
   const Estimate& estimate = point.estimate;
   const int digits = decimals(estimate);
   row.push_back(signed_value(estimate.mean, digits));
-  if (!is_tested(candidate)) {
+  const bool interval = has_interval(estimate);
+  if (!has_seeds(candidate)) {
     row.push_back(value(point.trials.standard_error));
   } else if (estimate.tested()) {
-    row.push_back(
-        fmt::format("{} .. {}", signed_value(estimate.low(), digits), signed_value(estimate.high(), digits)));
+    row.push_back(interval ? fmt::format("{} .. {}", signed_value(estimate.low(), digits),
+                                         signed_value(estimate.high(), digits))
+                           : "-");
     row.push_back(p_text(estimate.p));
     row.push_back(p_text(estimate.p_corrected));
-    row.push_back(fmt::format("{:.{}f}", estimate.smallest_detectable, digits));
+    row.push_back(interval ? fmt::format("{:.{}f}", estimate.smallest_detectable, digits) : "-");
   } else {
     row.insert(row.end(), 4, "-");
   }
   row.emplace_back(to_string(estimate.verdict()));
+}
+
+// "1 of 3 seeds at 32..63": whose values are not finite, point by point. Empty where all are.
+std::string missing_text(const Evaluation& evaluation, const CurveCandidate& candidate) {
+  std::vector<std::string> parts;
+  for (size_t i = 0; i < candidate.points.size(); ++i) {
+    const Estimate& estimate = candidate.points[i].estimate;
+    if (estimate.missing == 0) continue;
+    const std::string place = label(evaluation, evaluation.points[i]);
+    parts.push_back(candidate.paired ? fmt::format("{} of {} at {}", estimate.missing,
+                                                   counted(candidate.seeds, "seed"), place)
+                                     : fmt::format("{} at {}", counted(estimate.missing, "run"), place));
+  }
+  return fmt::format("{}", fmt::join(parts, ", "));
 }
 
 // "lower at 0..31 and 32..63, no verdict at 3 of 5": where there is any.
@@ -129,6 +164,8 @@ std::string verdicts_text(const Evaluation& evaluation, const CurveCandidate& ca
   if (judged < all)
     parts.push_back(judged == 0 ? "no verdict at any point"
                                 : fmt::format("no verdict at {} of {} points", all - judged, all));
+  if (lacks_values(candidate))
+    parts.push_back(fmt::format("values not finite: {}", missing_text(evaluation, candidate)));
   return fmt::format("{}", fmt::join(parts, "; "));
 }
 
@@ -140,13 +177,12 @@ const VariantCurve& variant_of(const JudgedFigure& figure, const std::string& na
 // The finding of one candidate in a sentence.
 std::string summary(const Evaluation& evaluation, const JudgedFigure& figure,
                     const CurveCandidate& candidate) {
-  const Estimate& first = candidate.points.front().estimate;
   std::vector<uint64_t> seeds;
   for (const SeedValue& one : candidate.points.front().seeds) seeds.push_back(one.seed);
-  std::string sides =
-      candidate.paired ? fmt::format("{} {}, paired", first.seeds + first.missing,
-                                     first.seeds + first.missing == 1 ? "seed" : "seeds")
-                       : fmt::format("{} and {} runs, unpaired", first.candidate_runs, first.baseline_runs);
+  std::string sides = candidate.paired ? fmt::format("{}, paired", counted(candidate.seeds, "seed"))
+                                       : fmt::format("{} and {} runs, unpaired",
+                                                     variant_of(figure, candidate.variant).seeds.size(),
+                                                     variant_of(figure, figure.baseline).seeds.size());
   // Where the baseline's mean is over more seeds, the difference is not that of the columns.
   if (candidate.paired && seeds.size() < variant_of(figure, figure.baseline).seeds.size())
     sides += fmt::format(": those that both have, {}", fmt::join(seeds, ", "));
@@ -159,9 +195,7 @@ std::string footnotes(const Evaluation& evaluation, const JudgedFigure& figure) 
   std::string text;
   const auto& candidates = figure.candidates;
   const bool several = candidates.size() > 1;
-  const auto tested = std::find_if(candidates.begin(), candidates.end(), is_tested);
-  if (tested != candidates.end()) {
-    const int64_t family = family_of(*tested);
+  if (const int64_t family = family_of(candidates); family > 0) {
     text += several ? fmt::format(
                           "  ± is half of the 95 % interval; *: a verdict, by p corrected after Holm "
                           "for all {} tested differences of this table.\n",
@@ -171,7 +205,14 @@ std::string footnotes(const Evaluation& evaluation, const JudgedFigure& figure) 
                           "verdict follows it.\n",
                           family);
   }
-  if (!std::all_of(candidates.begin(), candidates.end(), is_tested)) {
+  if (std::any_of(candidates.begin(), candidates.end(), lacks_values)) {
+    text += fmt::format(
+        "  {}A value that is not finite takes the verdict of its point away; the difference is over the "
+        "other\n"
+        "  seeds.\n",
+        several ? "!: not finite. " : "");
+  }
+  if (!std::all_of(candidates.begin(), candidates.end(), has_seeds)) {
     text += fmt::format(
         "  A verdict needs {} seeds or more on each side. {}: one standard error, how far other {}\n"
         "  would move the difference of these very models; other seeds move it further.\n",
@@ -231,14 +272,20 @@ std::string table_across(const Evaluation& evaluation, const std::vector<std::st
   return text;
 }
 
-// "+0.371 ±0.060 *": the star is a verdict, a "t" says that the error is that of the trials.
-std::string difference_cell(const PointDifference& point) {
+// "+0.371 ±0.060 *": the star is a verdict, a "t" says that the error is that of the trials, a "!" that there
+// are values which are not finite.
+std::string difference_cell(const CurveCandidate& candidate, const PointDifference& point) {
   const Estimate& estimate = point.estimate;
   const int digits = decimals(estimate);
   const std::string mean = signed_value(estimate.mean, digits);
-  if (!estimate.tested()) return fmt::format("{} ±{} t", mean, value(point.trials.standard_error));
-  return fmt::format("{} ±{:.{}f} {}", mean, estimate.half_width, digits,
-                     estimate.verdict() == Verdict::kNone ? ' ' : '*');
+  if (estimate.missing > 0) return fmt::format("{} !", mean);
+  if (!has_seeds(candidate)) {
+    const double error = point.trials.standard_error;
+    return std::isfinite(error) ? fmt::format("{} ±{} t", mean, value(error)) : mean;
+  }
+  const std::string error =
+      has_interval(estimate) ? fmt::format(" ±{:.{}f}", estimate.half_width, digits) : "";
+  return fmt::format("{}{} {}", mean, error, estimate.verdict() == Verdict::kNone ? ' ' : '*');
 }
 
 // Means, and below them the differences of all candidates, where there are several.
@@ -251,7 +298,7 @@ std::string tables_across(const Evaluation& evaluation, const JudgedFigure& figu
   for (const CurveCandidate& candidate : figure.candidates) names.push_back(candidate.variant);
   text += fmt::format("\n  Minus {}:\n", figure.baseline);
   text += table_across(evaluation, names, [&](size_t row, size_t point) {
-    return difference_cell(figure.candidates[row].points[point]);
+    return difference_cell(figure.candidates[row], figure.candidates[row].points[point]);
   });
   return text;
 }
@@ -294,19 +341,20 @@ std::string heading(const Evaluation& evaluation) {
   if (evaluation.kind == EvaluationKind::kRetrieval) {
     return fmt::format(
         "Retrieval, task {} ({}): {}\n"
-        "{} trials of each length (seed {}), the same for every model; none overlaps another (overlap 0).\n"
+        "{} of each length (seed {}), the same for every model; each trial is a sequence of its own.\n"
         "The context of a row is its length. Trained on windows of {} tokens.\n",
-        evaluation.task, evaluation.task_description, names, evaluation.trials, evaluation.seed,
-        evaluation.trained_length);
+        evaluation.task, evaluation.task_description, names, counted(evaluation.trials, "trial"),
+        evaluation.seed, evaluation.trained_length);
   }
   return fmt::format(
       "Loss by position: {}\n"
-      "{} windows of {} tokens{}, which do not overlap (overlap 0), of {}.\n"
+      "{} of {} tokens{}{}, of {}.\n"
       "The token at position t is predicted from the t + 1 tokens before it, its context. Trained on windows "
       "of "
       "{} tokens.\n",
-      names, evaluation.trials, evaluation.points.back().last + 1,
-      evaluation.documents ? ", each the beginning of a document" : "", fmt::join(evaluation.data, ", "),
+      names, counted(evaluation.trials, "window"), evaluation.points.back().last + 1,
+      evaluation.documents ? ", each the beginning of a document" : "",
+      evaluation.trials == 1 ? "" : ", which do not overlap (overlap 0)", fmt::join(evaluation.data, ", "),
       evaluation.trained_length);
 }
 

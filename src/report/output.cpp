@@ -2,6 +2,7 @@
 
 #include "core/file.h"
 #include "report/csv.h"
+#include "report/drawn_files.h"
 
 #include <algorithm>
 #include <map>
@@ -82,6 +83,7 @@ std::string to_csv(const Comparison& comparison) {
 
 void write_files(const Comparison& comparison, const std::filesystem::path& directory) {
   core::create_writable_directory(directory);
+  remove_drawn_files(directory, "comparison.png");
   core::write_text_atomically(directory / "comparison.csv", to_csv(comparison));
   core::write_text_atomically(directory / "table.txt", to_table(comparison));
   core::write_text_atomically(directory / "comparison.json", to_json(comparison));

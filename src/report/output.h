@@ -22,7 +22,8 @@ std::string to_json(const Comparison& comparison);
 std::string to_csv(const Comparison& comparison);
 
 // Writes comparison.json, comparison.csv and table.txt into `directory`, which is made where it is missing;
-// each file appears whole or not at all. Throws core::RunError.
+// each file appears whole or not at all. What scripts/report.py drew there from earlier numbers
+// (comparison.png, report.html) is removed first. Throws core::RunError.
 void write_files(const Comparison& comparison, const std::filesystem::path& directory);
 
 }  // namespace ssgpt::report

@@ -16,11 +16,11 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 // A model whose means at the points are these, with trials that say the same.
 MeasuredCurve curve(const std::string& variant, uint64_t seed, const std::vector<double>& means,
-                    size_t trials = 2) {
+                    size_t trials = 2, int64_t tokens = 1000) {
   MeasuredCurve result{.variant = variant, .seed = seed, .checkpoint = {}, .points = {}};
   for (const double mean : means) {
     result.points.push_back(
-        {.mean = mean, .standard_error = 0.0, .tokens = 10, .trials = std::vector<double>(trials, mean)});
+        {.mean = mean, .standard_error = 0.0, .tokens = tokens, .trials = std::vector<double>(trials, mean)});
   }
   return result;
 }
@@ -125,6 +125,7 @@ TEST(Curves, AValueThatIsNotFiniteTakesTheVerdictOfItsPointAway) {
   EXPECT_EQ(points[0].estimate.verdict(), Verdict::kLower);
   EXPECT_EQ(points[1].estimate.seeds, 3);
   EXPECT_EQ(points[1].estimate.missing, 1);
+  EXPECT_EQ(judged.candidates[0].seeds, 4);
   EXPECT_EQ(points[1].estimate.verdict(), Verdict::kNone);
   EXPECT_TRUE(std::isnan(judged.variants[1].means[1]));
   EXPECT_TRUE(std::isnan(points[1].trials.standard_error));
@@ -199,6 +200,45 @@ TEST(Curves, ACountOfManyAnswersScattersLess) {
   EXPECT_NEAR(judged.candidates.at(0).points.at(0).estimate.scatter, 0.01, 1e-15);
   // A loss is no count: equal differences are without scatter.
   EXPECT_EQ(judge_curves(Figure::kLoss, curves, "base").candidates.at(0).points.at(0).estimate.p, 0.0);
+}
+
+// Three seeds of `trials` trials that all say the same: an accuracy `difference` above a baseline of 0.25.
+Estimate of_agreeing_trials(double difference, size_t trials, int64_t tokens) {
+  std::vector<MeasuredCurve> curves;
+  for (uint64_t seed = 1; seed <= 3; ++seed) {
+    curves.push_back(curve("base", seed, {0.25}, trials, tokens));
+    curves.push_back(curve("a", seed, {0.25 + difference}, trials, tokens));
+  }
+  return judge_curves(Figure::kAccuracy, curves, "base").candidates.at(0).points.at(0).estimate;
+}
+
+// Trials that agree have no error, and a single trial has none that is known: one answer's worth remains.
+TEST(Curves, NoScatterBelowOneAnswerIsBelieved) {
+  for (const size_t trials : {size_t{1}, size_t{2}, size_t{50}}) {
+    const Estimate one = of_agreeing_trials(0.125, trials, 8);
+    EXPECT_EQ(one.scatter, 0.125) << trials;  // 1 of 8 answers: powers of two, exact
+    EXPECT_NEAR(one.p, p_of_three(1.0, 1.0), 1e-12) << trials;
+    EXPECT_EQ(one.verdict(), Verdict::kNone) << trials;
+    // t(0.975) of two degrees is 4.302653 (tables).
+    EXPECT_NEAR(one.half_width, 4.302653 * 0.125 / std::sqrt(3.0), 1e-6) << trials;
+    EXPECT_GT(one.smallest_detectable, 0.125) << trials;
+    EXPECT_GT(of_agreeing_trials(0.0, trials, 8).half_width, 0.1) << trials;
+  }
+  // Many answers make the same difference certain.
+  EXPECT_EQ(of_agreeing_trials(0.125, 1, 1024).verdict(), Verdict::kHigher);
+}
+
+TEST(Curves, WithoutSharedSeedsOneAnswerIsTheLeastToo) {
+  std::vector<MeasuredCurve> curves;
+  for (uint64_t seed = 1; seed <= 3; ++seed) {
+    curves.push_back(curve("base", seed, {0.25}, 1, 8));
+    curves.push_back(curve("a", 10 + seed, {0.375}, 1, 8));
+  }
+  const CurveCandidate candidate = judge_curves(Figure::kAccuracy, curves, "base").candidates.at(0);
+  EXPECT_FALSE(candidate.paired);
+  EXPECT_EQ(candidate.seeds, 3);
+  EXPECT_NEAR(candidate.points[0].estimate.standard_error, 0.125 * std::sqrt(2.0 / 3.0), 1e-15);  // Welch
+  EXPECT_EQ(candidate.points[0].estimate.verdict(), Verdict::kNone);
 }
 
 TEST(Curves, ASingleVariantHasMeansAlone) {

@@ -1,6 +1,10 @@
 #include "report/evaluation.h"
 
+#include "core/file.h"
+#include "core/temporary_directory.h"
+
 #include <algorithm>
+#include <filesystem>
 #include <limits>
 #include <string>
 #include <vector>
@@ -97,12 +101,100 @@ TEST(Evaluation, MorePointsThanFitSideBySideMakeFurtherTables) {
   EXPECT_THAT(table, testing::ContainsRegex("positions +0\\.\\.7 .*56\\.\\.63\n"));
   EXPECT_THAT(table, testing::ContainsRegex("positions +64\\.\\.71 +72\\.\\.79\n"));
   EXPECT_THAT(table, HasSubstr("± with a t: one standard error"));
+  EXPECT_THAT(table, HasSubstr(" +0.5000 ±0.0000 t"));
+  for (EvaluatedModel& one : evaluation.conditions[0].models) {
+    for (PointValue& point : one.loss) point.trials.resize(1);  // whose error is not known
+  }
+  judge(evaluation.kind, evaluation.conditions[0]);
+  EXPECT_THAT(to_table(evaluation), AllOf(HasSubstr(" +0.5000  +0.5000"), Not(HasSubstr("±-"))));
 }
 
 TEST(Evaluation, OneSeedHasTheErrorOfItsTrials) {
   const std::string table = to_table(by_position(1));
   EXPECT_THAT(table, AllOf(HasSubstr("error of the trials"), HasSubstr("A verdict needs 3 seeds or more"),
                            Not(HasSubstr("95 % interval")), Not(HasSubstr("lower"))));
+}
+
+// Losses of the candidate at the second bin become NaN, of the first `seeds` seeds.
+void lose_values(size_t seeds, Evaluation& evaluation) {
+  std::vector<EvaluatedModel>& models = evaluation.conditions[0].models;
+  for (size_t i = 0; i < seeds; ++i)
+    models[2 * i + 1].loss[1].mean = std::numeric_limits<double>::quiet_NaN();
+  judge(evaluation.kind, evaluation.conditions[0]);
+}
+
+// That values are not finite is the reason, not a want of seeds.
+TEST(Evaluation, ValuesThatAreNotFiniteAreCounted) {
+  Evaluation evaluation = by_position(3);
+  lose_values(1, evaluation);
+  EXPECT_THAT(
+      to_table(evaluation),
+      AllOf(HasSubstr("b, c minus a, loss: lower at 0..7; no verdict at 1 of 2 points; values not finite: "
+                      "1 of 3 seeds at 8..31 (3 seeds, paired)."),
+            HasSubstr("A value that is not finite takes the verdict of its point away"),
+            HasSubstr("95 % interval"), Not(HasSubstr("A verdict needs"))));
+  evaluation = by_position(3);
+  lose_values(3, evaluation);
+  for (const size_t i : {size_t{1}, size_t{3}, size_t{5}})
+    evaluation.conditions[0].models[i].loss[0].mean = std::numeric_limits<double>::infinity();
+  judge(evaluation.kind, evaluation.conditions[0]);
+  EXPECT_THAT(
+      to_table(evaluation),
+      AllOf(HasSubstr("no verdict at any point; values not finite: 3 of 3 seeds at 0..7, 3 of 3 seeds at "
+                      "8..31 (3 seeds, paired)."),
+            Not(HasSubstr("A verdict needs")), Not(HasSubstr("error of the trials")),
+            Not(HasSubstr("tested differences"))));
+}
+
+TEST(Evaluation, ValuesThatAreNotFiniteAreMarkedAmongSeveralCandidates) {
+  Evaluation evaluation = by_position(3);
+  for (size_t i = 0; i < 3; ++i)
+    evaluation.conditions[0].models.push_back(model("d", i + 1, {3.5, 4.0 + 0.1 * static_cast<double>(i)}));
+  lose_values(1, evaluation);
+  EXPECT_THAT(to_table(evaluation),
+              AllOf(testing::ContainsRegex("  b, c +-0\\.4990 ±0\\.0025 \\* +\\+0\\.2485 !\n"),
+                    HasSubstr("  !: not finite. A value"), Not(HasSubstr("A verdict needs"))));
+}
+
+// An interval without width is not an interval.
+TEST(Evaluation, DifferencesThatDoNotScatterHaveNoInterval) {
+  Evaluation evaluation = by_position(3);
+  for (EvaluatedModel& one : evaluation.conditions[0].models) one.loss[1] = value(4.0);
+  judge(evaluation.kind, evaluation.conditions[0]);
+  EXPECT_THAT(to_table(evaluation),
+              testing::ContainsRegex(" \\+0\\.0000 +- +1\\.0000 +1\\.0000 +- +no verdict\n"));
+  const json read = json::parse(to_json(evaluation));
+  const json& points = read["comparisons"][0]["points"];
+  for (const char* name : {"low", "high", "smallest_detectable"}) {
+    EXPECT_TRUE(points[0][name].is_number()) << name;
+    EXPECT_TRUE(points[1][name].is_null()) << name;
+  }
+  EXPECT_EQ(points[1]["p"], 1.0);
+}
+
+TEST(Evaluation, OneTrialIsSingular) {
+  Evaluation evaluation = by_position(1);
+  evaluation.trials = 1;
+  EXPECT_THAT(to_table(evaluation), AllOf(HasSubstr("1 window of 32 tokens"), Not(HasSubstr("overlap"))));
+  evaluation.kind = EvaluationKind::kRetrieval;
+  for (EvaluatedModel& one : evaluation.conditions[0].models) one.accuracy = {value(0.5), value(0.25)};
+  judge(evaluation.kind, evaluation.conditions[0]);
+  EXPECT_THAT(to_table(evaluation),
+              AllOf(HasSubstr("1 trial of each length"), HasSubstr("each trial is a sequence of its own"),
+                    Not(HasSubstr("overlap"))));
+}
+
+// What was drawn from earlier numbers does not stay beside new ones; what is not of the page stays.
+TEST(Evaluation, WritingRemovesWhatWasDrawnFromEarlierNumbers) {
+  const TemporaryDirectory directory;
+  for (const char* name : {"evaluation.png", "report.html", "notes.txt"})
+    core::write_text_atomically(directory.path() / name, "earlier");
+  write_files(by_position(1), directory.path());
+  EXPECT_FALSE(std::filesystem::exists(directory.path() / "evaluation.png"));
+  EXPECT_FALSE(std::filesystem::exists(directory.path() / "report.html"));
+  for (const char* name : {"notes.txt", "evaluation.json", "evaluation.csv", "table.txt"})
+    EXPECT_TRUE(std::filesystem::exists(directory.path() / name)) << name;
+  write_files(by_position(1), directory.path());  // with nothing to remove
 }
 
 TEST(Evaluation, TheTableSaysWhichSeedsItsMeansAreOver) {

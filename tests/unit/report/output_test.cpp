@@ -4,6 +4,7 @@
 #include "report/run_files.h"
 
 #include <cstdlib>
+#include <filesystem>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -96,6 +97,15 @@ TEST_F(OutputTest, WritesAllFilesIntoANewDirectory) {
   EXPECT_EQ(core::read_text(root_ / "deep/report/comparison.json"), to_json(comparison));
   EXPECT_EQ(core::read_text(root_ / "deep/report/comparison.csv"), to_csv(comparison));
   EXPECT_EQ(core::read_text(root_ / "deep/report/table.txt"), to_table(comparison));
+}
+
+TEST_F(OutputTest, WritingRemovesWhatWasDrawnFromEarlierNumbers) {
+  for (const char* name : {"comparison.png", "report.html", "notes.txt"})
+    core::write_text_atomically(root_ / name, "earlier");
+  write_files(two_runs(), root_);
+  EXPECT_FALSE(std::filesystem::exists(root_ / "comparison.png"));
+  EXPECT_FALSE(std::filesystem::exists(root_ / "report.html"));
+  EXPECT_EQ(core::read_text(root_ / "notes.txt"), "earlier");
 }
 
 }  // namespace

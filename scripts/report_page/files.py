@@ -1,0 +1,38 @@
+"""Files that appear whole or not at all, and the figures among them."""
+
+import os
+
+STYLE = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#ECEDEA",
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.axisbelow": True,
+    "font.family": "DejaVu Sans",
+}
+
+
+def write_atomically(path, write):
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_figure(path, size, draw):
+    """`draw` draws into a figure of that width and height in inches."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(STYLE):
+        figure = plt.figure(figsize=size, layout="constrained")
+        draw(figure)
+        write_atomically(path, lambda p: figure.savefig(p, dpi=150, format="png"))
+        plt.close(figure)
