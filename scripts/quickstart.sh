@@ -2,7 +2,7 @@
 # From a fresh machine to two answers with their errors: does SSMax attention lower the training loss, and does it find more
 # than Softmax beyond the length it was trained at? Installs what is missing, builds, makes the corpus, trains a tokenizer,
 # prepares token shards, trains three kinds of attention with eight seeds each on text, compares their losses, trains two with
-# three seeds each to copy, and measures these at up to eight times the trained length. Safe to repeat: a call that was
+# four seeds each to copy, and measures these at up to eight times the trained length. Safe to repeat: a call that was
 # stopped goes on where it was, and what is finished is reused.
 # Usage: scripts/quickstart.sh
 # shellcheck source=scripts/lib.sh
@@ -77,7 +77,7 @@ else
   made "$copying.made" "$settings"
 fi
 
-stage "8/9 Copying: train Softmax and SSMax on windows of 256 tokens, three seeds each"
+stage "8/9 Copying: train Softmax and SSMax on windows of 256 tokens, four seeds each"
 train configs/quickstart/copying/sweep.yaml "$out_copying"
 
 stage "9/9 Copying: what they find in 256 to 2,048 tokens"
@@ -94,6 +94,8 @@ else
 fi
 
 stage "Done"
+.venv/bin/python scripts/report.py "$out/report" "$retrieval" --picture "$out/both.png"
+say "Both answers in one picture: $PWD/$out/both.png"
 say "Loss on text, one page that needs no network: $PWD/$out/report/report.html"
 say "Copying beyond the trained length, likewise: $PWD/$retrieval/report.html"
 say "Runs, with curves for TensorBoard: tensorboard --logdir runs (in .venv/bin)"
