@@ -182,7 +182,7 @@ TEST_F(SweepSubjectsTest, TheBaselineIsAVariantOrOneOfThePaths) {
   EXPECT_EQ(find_subjects({sweep_, loose}, loose.string()).baseline, "SSMax, s fixed at 1");
   EXPECT_EQ(find_subjects({sweep_, loose}, "scaled").baseline, "scaled");
   EXPECT_THAT(message_of<core::UsageError>([&] { find_subjects({sweep_}, "other"); }),
-              AllOf(HasSubstr("--baseline other"), HasSubstr("scaled, plain")));
+              AllOf(HasSubstr("--baseline other"), HasSubstr("'scaled', 'plain'")));
 }
 
 TEST_F(SweepSubjectsTest, ABaselineWithoutACheckpointHasToBeNamed) {
@@ -225,7 +225,7 @@ TEST_F(SubjectsTest, VocabulariesAndKnownTokenizersHaveToAgree) {
 
 std::vector<std::string> variants_of(const Condition& condition) {
   std::vector<std::string> variants;
-  for (const Task& task : condition.tasks) variants.push_back(task.variant);
+  for (const Candidate& candidate : condition.candidates) variants.push_back(candidate.variant);
   return variants;
 }
 
@@ -252,15 +252,15 @@ TEST_F(ConditionsTest, UnchangedModelsComeFirstInEveryCondition) {
   for (const Condition& condition : conditions) {
     EXPECT_THAT(variants_of(condition), ElementsAre("Softmax", "SSMax", "Softmax, row scale 1.5",
                                                     "SSMax, row scale 1.5", "Softmax -> SSMax, untrained"));
-    for (const Task& task : condition.tasks) EXPECT_EQ(task.overrides.rope_theta, condition.rope_theta);
+    for (const Candidate& one : condition.candidates) EXPECT_EQ(one.overrides.rope_theta, condition.rope_theta);
   }
-  const std::vector<Task>& tasks = conditions[1].tasks;
+  const std::vector<Candidate>& candidates = conditions[1].candidates;
   EXPECT_EQ(conditions[1].rope_theta, 5e5);
-  EXPECT_EQ(tasks[0].overrides.row_scale, std::nullopt);
-  EXPECT_EQ(tasks[3].overrides.row_scale, 1.5);
-  EXPECT_EQ(tasks[3].overrides.attention, std::nullopt);
-  EXPECT_EQ(tasks[4].overrides.attention, AttentionKind::kSsmax);
-  EXPECT_EQ(tasks[4].subject, 0);
+  EXPECT_EQ(candidates[0].overrides.row_scale, std::nullopt);
+  EXPECT_EQ(candidates[3].overrides.row_scale, 1.5);
+  EXPECT_EQ(candidates[3].overrides.attention, std::nullopt);
+  EXPECT_EQ(candidates[4].overrides.attention, AttentionKind::kSsmax);
+  EXPECT_EQ(candidates[4].subject, 0);
 }
 
 TEST_F(ConditionsTest, WithoutChangesThereIsOneAsTrained) {
@@ -277,9 +277,9 @@ TEST_F(ConditionsTest, PositionsAreExtendedWhereTheyAreLearned) {
   changes.swaps = {AttentionKind::kLearnedPn};
   changes.yarn_factor = 4.0;
   const std::vector<Condition> conditions = make_conditions(subjects_, changes);
-  for (const Task& task : conditions.at(0).tasks) {
-    EXPECT_EQ(task.overrides.extend_pn, task.overrides.attention.has_value());
-    EXPECT_EQ(task.overrides.yarn_factor, 4.0);
+  for (const Candidate& one : conditions.at(0).candidates) {
+    EXPECT_EQ(one.overrides.extend_pn, one.overrides.attention.has_value());
+    EXPECT_EQ(one.overrides.yarn_factor, 4.0);
   }
 }
 
