@@ -11,6 +11,7 @@
 #include "model/support.h"
 
 #include <cmath>
+#include <limits>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -267,6 +268,9 @@ TEST(Bins, EndWhereTheyAreSaidTo) {
   EXPECT_THAT(default_bin_ends(256, 10), ElementsAre(10));
   EXPECT_THAT(default_bin_ends(3, 13), ElementsAre(1, 3, 6, 12, 13));
   EXPECT_THAT(default_bin_ends(1, 4), ElementsAre(1, 2, 4));
+  constexpr int64_t kLargest = std::numeric_limits<int64_t>::max();  // doubling stops before it overflows
+  EXPECT_EQ(default_bin_ends(1, kLargest).size(), 64u);
+  EXPECT_THAT(equal_bin_ends(kLargest - 1, kLargest), ElementsAre(kLargest - 1, kLargest));
   EXPECT_THAT(equal_bin_ends(10, 40), ElementsAre(10, 20, 30, 40));
   EXPECT_THAT(equal_bin_ends(10, 41), ElementsAre(10, 20, 30, 40, 41));
   EXPECT_THAT(equal_bin_ends(100, 41), ElementsAre(41));
