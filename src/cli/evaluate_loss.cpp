@@ -2,8 +2,10 @@
 
 #include "cli/evaluate.h"
 #include "cli/evaluate_options.h"
+#include "cli/number_checks.h"
 #include "cli/placement_options.h"
 #include "evaluation/loss.h"
+#include "report/changes_json.h"
 
 #include <cmath>
 #include <memory>
@@ -23,20 +25,7 @@ struct Arguments {
   bool json = false;
 };
 
-nlohmann::ordered_json to_json(const evaluation::Overrides& overrides) {
-  const auto optional = [](const std::optional<double>& value) {
-    return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
-  };
-  nlohmann::ordered_json json = {{"rope_theta", optional(overrides.rope_theta)},
-                                 {"yarn_factor", optional(overrides.yarn_factor)},
-                                 {"row_scale", optional(overrides.row_scale)},
-                                 {"attention", nullptr},
-                                 {"extend_pn", overrides.extend_pn}};
-  if (overrides.attention) json["attention"] = config::to_string(*overrides.attention);
-  return json;
-}
-
-void print_json(const evaluation::LossReport& report, const evaluation::Overrides& overrides) {
+void print_json(const evaluation::LossReport& report) {
   nlohmann::ordered_json json = {{"loss", report.result.loss},
                                  {"stderr", report.result.stderr_},  // null for one window
                                  {"perplexity", std::exp(report.result.loss)},
@@ -46,33 +35,39 @@ void print_json(const evaluation::LossReport& report, const evaluation::Override
                                  {"attention", report.attention},
                                  {"step", nullptr}};
   if (report.step) json["step"] = *report.step;
-  json["overrides"] = to_json(overrides);
+  json["overrides"] = report::changes_json(report.changes);
+  json["pn_fit"] = report::fit_json(report.fitted);
   fmt::print("{}\n", json.dump());
 }
 
 // "RoPE theta 500000, row scale 1.5"; empty where nothing is changed.
-std::string changes_text(const evaluation::Overrides& overrides) {
+std::string changes_text(const evaluation::LossReport& report) {
   std::string text;
   const auto add = [&](const std::string& change) {
     text.append(text.empty() ? "" : ", ").append(change);
   };
-  if (overrides.rope_theta) add(fmt::format("RoPE theta {}", *overrides.rope_theta));
-  if (overrides.yarn_factor) add(fmt::format("YaRN factor {}", *overrides.yarn_factor));
-  if (overrides.row_scale) add(fmt::format("row scale {}", *overrides.row_scale));
-  if (overrides.attention)
-    add(fmt::format("swapped to {}, untrained", config::to_string(*overrides.attention)));
-  if (overrides.extend_pn) add("p_n continued by its fit");
+  const report::ModelChanges& changes = report.changes;
+  if (changes.rope_theta) add(fmt::format("RoPE theta {}", *changes.rope_theta));
+  if (changes.yarn_factor) add(fmt::format("YaRN factor {}", *changes.yarn_factor));
+  if (changes.row_scale) add(fmt::format("row scale {}", *changes.row_scale));
+  if (changes.attention) add(fmt::format("swapped to {}, untrained", *changes.attention));
+  if (const auto& fit = report.fitted) {
+    add(
+        fmt::format("p_n beyond its {} entries is {:.4g} log n {:+.4g} (fitted to them; residuals: root mean "
+                    "square {:.2g}, at most {:.2g})",
+                    fit->entries, fit->a1, fit->a2, fit->rms_residual, fit->max_residual));
+  }
   return text;
 }
 
 void run(Arguments arguments) {
   evaluation::LossOptions& options = arguments.options;
-  options.overrides = parse_overrides(arguments.changes);
+  options.changes = parse_changes(arguments.changes, /*lists=*/false);
   if (arguments.sequence_length > 0) options.sequence_length = arguments.sequence_length;
   if (arguments.windows > 0) options.max_windows = arguments.windows;
   const evaluation::LossReport report = evaluation::evaluate_loss(options);
   if (arguments.json) {
-    print_json(report, options.overrides);
+    print_json(report);
     return;
   }
   fmt::print("loss        {:.6f} +- {:.6f} nats a token (standard error over windows)\n", report.result.loss,
@@ -82,7 +77,7 @@ void run(Arguments arguments) {
              report.sequence_length);
   fmt::print("attention   {}\n", report.attention);
   if (report.step) fmt::print("step        {}\n", *report.step);
-  if (const std::string changes = changes_text(options.overrides); !changes.empty())
+  if (const std::string changes = changes_text(report); !changes.empty())
     fmt::print("changed     {}\n", changes);
 }
 
@@ -99,11 +94,11 @@ void add_evaluate_loss(CLI::App& evaluate) {
   command
       ->add_option("--sequence-length", arguments->sequence_length,
                    "Tokens of a window (default: the checkpoint's)")
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number(1));
   command->add_option("--windows", arguments->windows, "At most this many windows (default: all)")
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number(1));
   command->add_option("--batch-size", options.batch_size, "Windows at a time")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1))
       ->capture_default_str();
   add_change_options(*command, arguments->changes, /*lists=*/false);
   add_placement_options(*command, options.placement);

@@ -71,12 +71,6 @@ class OutDirectory {
   bool is_new_ = false;
 };
 
-template <typename T>
-std::optional<T> only_value(std::string_view option, const std::vector<T>& values) {
-  if (values.size() > 1) throw core::UsageError("{}: one value, not {}.", option, values.size());
-  return values.empty() ? std::nullopt : std::optional(values.front());
-}
-
 }  // namespace
 
 void add_change_options(CLI::App& command, ChangeArguments& arguments, bool lists) {
@@ -95,22 +89,30 @@ void add_change_options(CLI::App& command, ChangeArguments& arguments, bool list
   add(command.add_option("--row-scale", arguments.row_scale,
                          lists
                              ? "Multiplies all attention scores; each value but 1 is a further candidate of "
-                               "every variant"
+                               "every variant (see --apply-to)"
                              : "Multiplies all attention scores"),
       list);
   add(command.add_option("--swap-attention", arguments.swap_attention,
                          lists ? "Another kind of attention without training, its new parameters at their "
-                                 "initial values: a further candidate of every variant of another kind"
+                                 "initial values: a further candidate of every variant of another kind (see "
+                                 "--apply-to)"
                                : "Another kind of attention without training, its new parameters at their "
                                  "initial values"),
       lists ? "LIST" : "KIND");
+  if (lists) {
+    add(command.add_option(
+            "--apply-to", arguments.apply_to,
+            "The variants that --row-scale and --swap-attention are applied to, as the softmax "
+            "baseline alone: fewer candidates leave each verdict more power [default: all]"),
+        "VARIANT");
+  }
   add(command.add_option(
           "--extend-pn", arguments.extend_pn,
           "fit: a learned p_n beyond its table is a1 log n + a2, fitted to it by least squares"),
       "fit");
 }
 
-evaluation::ChangeLists parse_changes(const ChangeArguments& arguments) {
+evaluation::ChangeLists parse_changes(const ChangeArguments& arguments, bool lists) {
   evaluation::ChangeLists changes;
   changes.rope_thetas = parse_numbers(arguments, "--rope-theta", arguments.rope_theta);
   changes.row_scales = parse_numbers(arguments, "--row-scale", arguments.row_scale);
@@ -125,19 +127,16 @@ evaluation::ChangeLists parse_changes(const ChangeArguments& arguments) {
       changes.swaps.push_back(*kind);
     }
   }
+  for (const auto& [option, count] : {std::pair{"--rope-theta", changes.rope_thetas.size()},
+                                      std::pair{"--row-scale", changes.row_scales.size()},
+                                      std::pair{"--swap-attention", changes.swaps.size()}}) {
+    if (!lists && count > 1) throw core::UsageError("{}: one value, not {}.", option, count);
+  }
+  changes.apply_to = arguments.apply_to;
   if (is_given(arguments, "--extend-pn") && arguments.extend_pn != "fit")
     throw core::UsageError("--extend-pn '{}': it must be fit.", arguments.extend_pn);
   changes.extend_pn = arguments.extend_pn == "fit";
   return changes;
-}
-
-evaluation::Overrides parse_overrides(const ChangeArguments& arguments) {
-  const evaluation::ChangeLists changes = parse_changes(arguments);
-  return {.rope_theta = only_value("--rope-theta", changes.rope_thetas),
-          .yarn_factor = changes.yarn_factor,
-          .row_scale = only_value("--row-scale", changes.row_scales),
-          .attention = only_value("--swap-attention", changes.swaps),
-          .extend_pn = changes.extend_pn};
 }
 
 std::vector<int64_t> parse_counts(std::string_view option, const std::string& text) {
@@ -160,8 +159,8 @@ void add_comparison_options(CLI::App& command, ComparisonArguments& arguments) {
   command
       .add_option(
           "--baseline", arguments.baseline,
-          "The variant that the others are compared with, by its name or by one of the paths [default: "
-          "the first, or the baseline of a sweep]")
+          "The variant that the others are compared with, by its name ('Softmax, row scale 1.5' is one, too) "
+          "or by one of the paths [default: the first, or the baseline of a sweep]")
       ->type_name("VARIANT");
   add_change_options(command, arguments.changes, /*lists=*/true);
   add_placement_options(command, arguments.placement);
@@ -179,7 +178,7 @@ evaluation::ModelOptions model_options(const ComparisonArguments& arguments) {
     options.paths.emplace_back(path);
   }
   if (!arguments.baseline.empty()) options.baseline = arguments.baseline;
-  options.changes = parse_changes(arguments.changes);
+  options.changes = parse_changes(arguments.changes, /*lists=*/true);
   options.placement = arguments.placement;
   return options;
 }

@@ -4,7 +4,6 @@
 
 #include "config/attention_kind.h"
 #include "evaluation/compare_models.h"
-#include "evaluation/overrides.h"
 
 #include <functional>
 #include <optional>
@@ -16,23 +15,24 @@
 
 namespace ssgpt::cli {
 
-// --rope-theta, --yarn, --row-scale, --swap-attention and --extend-pn as typed.
+// --rope-theta, --yarn, --row-scale, --swap-attention, --apply-to and --extend-pn as typed.
 struct ChangeArguments {
   std::string rope_theta;
   std::optional<double> yarn;
   std::string row_scale;
   std::string swap_attention;
+  std::vector<std::string> apply_to;
   std::string extend_pn;
   std::vector<const CLI::Option*> options;  // those above, to tell an empty value from none
 };
 
-// `lists`: --rope-theta, --row-scale and --swap-attention take several values, with commas between them.
+// `lists`: --rope-theta, --row-scale and --swap-attention take several values, with commas between them, and
+// --apply-to says which variants are changed.
 void add_change_options(CLI::App& command, ChangeArguments& arguments, bool lists);
 
-// Throw core::UsageError for an empty value, one that is no number or no kind of attention, and for what
-// make_conditions() refuses of a list.
-evaluation::ChangeLists parse_changes(const ChangeArguments& arguments);
-evaluation::Overrides parse_overrides(const ChangeArguments& arguments);  // one value of each at most
+// Throws core::UsageError for an empty value, one that is no number or no kind of attention, and without
+// `lists` for more than one value.
+evaluation::ChangeLists parse_changes(const ChangeArguments& arguments, bool lists);
 
 // "1,2,4" as whole numbers above 0; `option` stands in messages. Throws core::UsageError.
 std::vector<int64_t> parse_counts(std::string_view option, const std::string& text);

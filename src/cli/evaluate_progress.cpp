@@ -16,7 +16,12 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
-EvaluateProgress::EvaluateProgress() : terminal_(core::stderr_is_terminal()), start_(Clock::now()) {}
+EvaluateProgress::EvaluateProgress()
+    : stop_(
+          "Stopping once the batch under way is done, with nothing written; a second signal ends it at "
+          "once."),
+      terminal_(core::stderr_is_terminal()),
+      start_(Clock::now()) {}
 
 EvaluateProgress::~EvaluateProgress() {
   if (terminal_) core::clear_progress_line();

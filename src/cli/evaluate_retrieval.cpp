@@ -2,6 +2,7 @@
 
 #include "cli/evaluate.h"
 #include "cli/evaluate_options.h"
+#include "cli/number_checks.h"
 #include "data/synthetic.h"
 
 #include <memory>
@@ -62,12 +63,15 @@ void add_evaluate_retrieval(CLI::App& evaluate) {
                        "length that the baseline was trained on]")
           ->type_name("LIST");
   command->add_option("--trials", options.trials, "Trials of each length")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1))
       ->capture_default_str()
       ->type_name("N");
-  command->add_option("--seed", options.seed, "Of the trials")->capture_default_str()->type_name("S");
+  command->add_option("--seed", options.seed, "Of the trials")
+      ->check(seed_number())
+      ->capture_default_str()
+      ->type_name("S");
   command->add_option("--batch-size", options.batch_size, "Trials at a time [default: about 8,192 tokens]")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1))
       ->type_name("B");
   add_comparison_options(*command, arguments->comparison);
   command->footer(footer());

@@ -3,6 +3,7 @@
 #include "data/prepare.h"
 
 #include "cli/commands.h"
+#include "cli/number_checks.h"
 #include "cli/prepare_synthetic.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -187,6 +188,7 @@ void add_prepare(CLI::App& app) {
   command
       ->add_option("--seed", options.seed,
                    "Of the choice of validation documents, or of the synthetic sequences")
+      ->check(seed_number())
       ->capture_default_str();
   command->add_option("--shard-tokens", options.shard_tokens, "Tokens a shard")->capture_default_str();
   const auto synthetic = std::make_shared<SyntheticCommand>(*command);

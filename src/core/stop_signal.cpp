@@ -5,6 +5,7 @@
 
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <signal.h>
 #include <string_view>
 #include <unistd.h>
@@ -21,22 +22,35 @@ static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may use l
 std::array<struct sigaction, kSignals.size()> earlier_actions;
 std::atomic<bool> installed{false};
 std::atomic<bool> on_terminal{false};
+std::string_view first_answer;  // set before the handlers are
 constexpr std::string_view kEraseLine = "\r\x1b[K";
+
+// What cannot be written is left out: a handler has nobody to tell.
+void write_to_stderr(std::string_view text) {
+  if (!text.empty() && ::write(STDERR_FILENO, text.data(), text.size()) < 0) on_terminal = false;
+}
 
 extern "C" void handle_stop_signal(int signal_number) {
   int none = 0;
   if (!received_signal.compare_exchange_strong(none, signal_number)) {
     // That of the progress, which nobody erases any more.
-    if (on_terminal && ::write(STDERR_FILENO, kEraseLine.data(), kEraseLine.size()) < 0) on_terminal = false;
+    if (on_terminal) write_to_stderr(kEraseLine);
     ::_exit(128 + signal_number);
   }
+  if (first_answer.empty()) return;
+  const int number = errno;  // of the work that is interrupted
+  if (on_terminal) write_to_stderr(kEraseLine);
+  write_to_stderr(first_answer);
+  write_to_stderr("\n");
+  errno = number;
 }
 
 }  // namespace
 
-StopSignal::StopSignal() {
+StopSignal::StopSignal(std::string_view answer) {
   SSGPT_CHECK(!installed.exchange(true), "two StopSignal objects at a time");
   received_signal = 0;
+  first_answer = answer;
   on_terminal = stderr_is_terminal();
   struct sigaction action {};
   action.sa_handler = handle_stop_signal;

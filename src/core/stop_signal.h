@@ -1,12 +1,17 @@
 // SIGTERM, SIGINT and SIGUSR1 ask for a stop; a second one ends the process at once with 128 + signal.
 #pragma once
 
+#include <string_view>
+
 namespace ssgpt::core {
 
 // Installs the handlers for its lifetime; restores the earlier ones. At most one object at a time.
 class StopSignal {
  public:
-  StopSignal();
+  // `answer`: written to stderr as a line of its own when the first signal comes, by the handler, so that it
+  // is there before the work that is under way notices. It must outlive the object. Empty: nothing is
+  // written.
+  explicit StopSignal(std::string_view answer = {});
   ~StopSignal();
   StopSignal(const StopSignal&) = delete;
   StopSignal& operator=(const StopSignal&) = delete;

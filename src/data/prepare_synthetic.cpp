@@ -1,6 +1,7 @@
 #include "data/prepare_synthetic.h"
 
 #include "core/error.h"
+#include "core/file.h"
 #include "core/progress.h"
 #include "core/text.h"
 #include "data/llmc_format.h"
@@ -161,6 +162,23 @@ SyntheticSummary prepare_synthetic(const SyntheticOptions& options) {
 
 nlohmann::ordered_json json_of(const SyntheticCount& count) {
   return {{"windows", count.windows}, {"tokens", count.tokens}, {"shards", count.shards}};
+}
+
+std::optional<PreparedTask> read_prepared_task(const std::filesystem::path& folder) {
+  const std::filesystem::path path = folder / "prepare.json";
+  if (!std::filesystem::exists(path)) return std::nullopt;
+  try {
+    const Json settings = Json::parse(core::read_text(path)).at("settings");
+    if (!settings.contains("synthetic")) return PreparedTask{};
+    const Json& synthetic = settings.at("synthetic");
+    return PreparedTask{.task = synthetic.at("task").get<std::string>(),
+                        .vocab_size = synthetic.at("vocab_size").get<int64_t>(),
+                        .length = synthetic.at("length").get<int64_t>()};
+  } catch (const Json::exception&) {
+    return std::nullopt;
+  } catch (const core::InputError&) {
+    return std::nullopt;
+  }
 }
 
 }  // namespace ssgpt::data

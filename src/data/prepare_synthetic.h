@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <string>
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -59,5 +60,15 @@ inline constexpr int64_t kFirstValidationSequence = int64_t{1} << 40;
 
 // {"windows", "tokens", "shards"}
 nlohmann::ordered_json json_of(const SyntheticCount& count);
+
+// What prepare.json says of the shards beside it.
+struct PreparedTask {
+  std::string task;  // its name; empty: the shards are of text
+  int64_t vocab_size = 0;
+  int64_t length = 0;  // tokens of a sequence
+};
+
+// None where `folder` has no prepare.json, or one that does not read.
+std::optional<PreparedTask> read_prepared_task(const std::filesystem::path& folder);
 
 }  // namespace ssgpt::data

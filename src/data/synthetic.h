@@ -16,7 +16,7 @@
 // ... up to length / 5, each with the same probability. Answers: the keys of all groups but the first.
 //
 // So distances from an answer to where it stood before are mixed, in copy from length / 8 to length / 2, in
-// passkey from 5 to the whole length, with few groups far apart and many close together. They are mixed at
+// passkey from 5 to length - 5, with few groups far apart and many close together. They are mixed at
 // every index, and training reads the sequences in a permuted order (data/sampler.h): nothing goes from short
 // to long.
 #pragma once

@@ -3,6 +3,8 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "data/token_source.h"
+#include "evaluation/applied_changes.h"
+#include "evaluation/notes.h"
 #include "evaluation/position.h"
 #include "evaluation/retrieval.h"
 #include "evaluation/subjects.h"
@@ -10,9 +12,9 @@
 #include "tokenizer/tokenizer.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
+#include <filesystem>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -31,71 +33,42 @@ struct Measured {
 };
 using Measure = std::function<Measured(model::GPT& model)>;
 
-// Of the baseline, whose training the default lengths are multiples of.
-int64_t trained_length(const Subjects& subjects) {
-  const auto baseline = std::find_if(subjects.all.begin(), subjects.all.end(), [&](const Subject& subject) {
-    return subject.variant == subjects.baseline;
-  });
-  return baseline->summary.spec.sequence_length;
+// What a comparison begins with.
+struct Plan {
+  Subjects subjects;
+  std::vector<Condition> conditions;
+
+  // The first subject of the baseline, whose training the default lengths are multiples of.
+  const Subject& baseline() const {
+    const std::vector<Candidate>& candidates = conditions.front().candidates;
+    const auto found = std::find_if(candidates.begin(), candidates.end(), [&](const Candidate& candidate) {
+      return candidate.variant == subjects.baseline;
+    });
+    return subjects.all[found->subject];
+  }
+};
+
+Plan make_plan(const ModelOptions& options) {
+  const auto candidates = [&](const Subjects& found) {
+    return candidate_names(make_conditions(found, options.changes).front());
+  };
+  Plan plan{.subjects = find_subjects(options.paths, options.baseline, candidates), .conditions = {}};
+  plan.conditions = make_conditions(plan.subjects, options.changes);
+  return plan;
 }
 
-report::ModelChanges changes_of(const Overrides& overrides) {
-  report::ModelChanges changes{.rope_theta = overrides.rope_theta,
-                               .yarn_factor = overrides.yarn_factor,
-                               .row_scale = overrides.row_scale,
-                               .attention = std::nullopt,
-                               .extend_pn = overrides.extend_pn};
-  if (overrides.attention) changes.attention = std::string(config::to_string(*overrides.attention));
-  return changes;
-}
-
-EvaluatedModel describe(const Subject& subject, const Task& task, const LoadedModel& loaded) {
+EvaluatedModel describe(const Subject& subject, const Candidate& candidate, const LoadedModel& loaded) {
   EvaluatedModel model;
-  model.variant = task.variant;
+  model.variant = candidate.variant;
   model.seed = subject.seed;
   model.checkpoint = subject.checkpoint;
   if (loaded.trainer) model.step = loaded.trainer->step;
   model.attention = config::to_string(loaded.model->spec().config.attention.kind);
   model.trained_length = loaded.trained_length;
   model.rope_theta = loaded.rope_theta;
-  model.changes = changes_of(task.overrides);
-  if (const auto& fit = loaded.pn_fit) {
-    model.fitted = report::FittedPositions{.a1 = fit->a1,
-                                           .a2 = fit->a2,
-                                           .rms_residual = fit->rms_residual,
-                                           .max_residual = fit->max_residual,
-                                           .entries = fit->entries};
-  }
+  model.changes = applied_changes(candidate.overrides, loaded);
+  model.fitted = fitted_positions(loaded);
   return model;
-}
-
-// Notes of what limits a comparison of these models.
-void add_notes(const Subjects& subjects, Evaluation& evaluation) {
-  for (const std::string& text : subjects.left_out) evaluation.notes.push_back({/*warning=*/true, text});
-  const auto step = [](const Subject& subject) {
-    return subject.summary.trainer ? std::optional(subject.summary.trainer->step) : std::nullopt;
-  };
-  const Subject& first = subjects.all.front();
-  for (const Subject& other : subjects.all) {
-    if (step(other) == step(first) || !step(other) || !step(first)) continue;
-    evaluation.notes.push_back(
-        {/*warning=*/true,
-         fmt::format(
-             "The models have been trained for different numbers of steps ({}: {}, {}: {}): longer training "
-             "alone changes what is measured.",
-             first.checkpoint.string(), *step(first), other.checkpoint.string(), *step(other))});
-    break;
-  }
-  for (const Subject& other : subjects.all) {
-    const int64_t length = other.summary.spec.sequence_length;
-    if (length == first.summary.spec.sequence_length) continue;
-    evaluation.notes.push_back(
-        {/*warning=*/true,
-         fmt::format("The models were trained on windows of different lengths ({}: {}, {}: {} tokens).",
-                     first.checkpoint.string(), first.summary.spec.sequence_length, other.checkpoint.string(),
-                     length)});
-    break;
-  }
 }
 
 // Whether each change has one value at most and there is one model: then the last of the models that are
@@ -106,25 +79,27 @@ bool is_single(const Subjects& subjects, const ChangeLists& changes) {
 }
 
 // Loads each model of each condition for windows of `length` tokens, measures it, and judges.
-void measure_all(const Subjects& subjects, const ModelOptions& options,
-                 const std::vector<Condition>& conditions, int64_t length, const Measure& measure,
+void measure_all(const Plan& plan, const ModelOptions& options, int64_t length, const Measure& measure,
                  const Progress& progress, Evaluation& evaluation) {
+  const Subjects& subjects = plan.subjects;
   size_t count = 0;
-  for (const Condition& condition : conditions) count += condition.tasks.size();
+  for (const Condition& condition : plan.conditions) count += condition.candidates.size();
   size_t number = 0;
-  for (const Condition& condition : conditions) {
+  for (const Condition& condition : plan.conditions) {
     EvaluatedCondition& result = evaluation.conditions.emplace_back();
     result.rope_theta = condition.rope_theta;
     result.baseline = subjects.baseline;
-    for (const Task& task : condition.tasks) {
-      const Subject& subject = subjects.all[task.subject];
+    for (const Candidate& candidate : condition.candidates) {
+      const Subject& subject = subjects.all[candidate.subject];
       if (progress.model)
-        progress.model(fmt::format("{}, seed {}", task.variant, subject.seed), number, count);
+        progress.model(fmt::format("{}, seed {}", candidate.variant, subject.seed), number, count);
       ++number;
       const LoadedModel loaded = load_model(
           subject.checkpoint,
-          {.sequence_length = length, .overrides = task.overrides, .placement = options.placement});
-      EvaluatedModel& model = result.models.emplace_back(describe(subject, task, loaded));
+          {.sequence_length = length, .overrides = candidate.overrides, .placement = options.placement});
+      EvaluatedModel& model = result.models.emplace_back(describe(subject, candidate, loaded));
+      evaluation.dtype = loaded.model->execution().dtype == at::kBFloat16 ? "bfloat16" : "float32";
+      evaluation.device = loaded.model->execution().device.str();
       Measured measured = measure(*loaded.model);
       model.loss = std::move(measured.loss);
       model.accuracy = std::move(measured.accuracy);
@@ -164,29 +139,56 @@ void check_lengths(const std::vector<int64_t>& lengths) {
   }
 }
 
-// Logits that are not finite answer nothing: their accuracy is no value, and not 0.
-void withdraw_without_loss(RetrievalValues& values) {
-  for (size_t i = 0; i < values.loss.size(); ++i) {
-    if (!std::isfinite(values.loss[i].mean))
-      values.accuracy[i].mean = std::numeric_limits<double>::quiet_NaN();
+void append(std::vector<report::Note>& notes, const std::vector<report::Note>& more) {
+  notes.insert(notes.end(), more.begin(), more.end());
+}
+
+void check_no_documents(const Subjects& subjects) {
+  for (const Subject& subject : subjects.all) {
+    if (!subject.summary.spec.document_token_id) continue;
+    throw core::UsageError(
+        "{}: its attention ends with a document (data.reset_at_document), and trials may hold the token that "
+        "ends one: retrieval cannot be measured of it.",
+        subject.checkpoint.string());
   }
+}
+
+std::vector<std::filesystem::path> shards_of(const std::vector<std::string>& globs) {
+  std::vector<std::filesystem::path> shards;
+  std::set<std::filesystem::path> seen;
+  for (const std::string& glob : globs) {
+    for (const std::filesystem::path& shard : core::expand_globs({glob})) {
+      if (!seen.insert(std::filesystem::weakly_canonical(shard)).second)
+        throw core::UsageError("--data: {} is named twice.", shard.string());
+      shards.push_back(shard);
+    }
+  }
+  return shards;
+}
+
+int64_t longest_window(const PositionOptions& options, int64_t trained_length) {
+  const int64_t length = options.max_length.value_or(std::min(4 * trained_length, kMaxLength));
+  if (length < 1 || length > kMaxLength)
+    throw core::UsageError("--max-length {}: allowed are 1 to {}.", length, kMaxLength);
+  return length;
 }
 
 }  // namespace
 
 Evaluation compare_by_position(const PositionOptions& options, const Progress& progress) {
-  const Subjects subjects = find_subjects(options.models.paths, options.models.baseline);
-  const std::vector<Condition> conditions = make_conditions(subjects, options.models.changes);
+  const Plan plan = make_plan(options.models);
+  const Subjects& subjects = plan.subjects;
   Evaluation evaluation;
   evaluation.kind = report::EvaluationKind::kPosition;
-  evaluation.trained_length = trained_length(subjects);
+  evaluation.trained_length = plan.baseline().summary.spec.sequence_length;
   if (const auto unknown = check_same_vocabulary(subjects, /*same_tokenizer=*/true))
     evaluation.notes.push_back({/*warning=*/true, *unknown});
-  add_notes(subjects, evaluation);
+  append(evaluation.notes, notes_on_training(subjects, plan.baseline()));
   evaluation.data = options.data;
   evaluation.documents = options.documents;
 
-  const int64_t length = options.max_length.value_or(4 * evaluation.trained_length);
+  const int64_t length = longest_window(options, evaluation.trained_length);
+  check_candidates(subjects, plan.conditions, length);
   PositionRequest request;
   request.bin_ends = options.bin ? equal_bin_ends(*options.bin, length)
                                  : default_bin_ends(evaluation.trained_length, length);
@@ -195,24 +197,28 @@ Evaluation compare_by_position(const PositionOptions& options, const Progress& p
   if (options.documents) request.document_token_id = end_of_documents(subjects.all.front());
   request.on_progress = progress.batch;
   evaluation.points = points_of_bins(request.bin_ends);
-  const data::TokenSource source(core::expand_globs(options.data));
+  const data::TokenSource source(shards_of(options.data));
+  const std::vector<int64_t> windows =
+      choose_windows(source, request, subjects.all.front().summary.spec.config.vocab_size);
   measure_all(
-      subjects, options.models, conditions, length,
+      plan, options.models, length,
       [&](model::GPT& model) {
-        return Measured{.loss = losses_by_position(model, source, request), .accuracy = {}};
+        return Measured{.loss = losses_by_position(model, source, windows, request), .accuracy = {}};
       },
       progress, evaluation);
   return evaluation;
 }
 
 Evaluation compare_by_retrieval(const RetrievalOptions& options, const Progress& progress) {
-  const Subjects subjects = find_subjects(options.models.paths, options.models.baseline);
-  const std::vector<Condition> conditions = make_conditions(subjects, options.models.changes);
+  const Plan plan = make_plan(options.models);
+  const Subjects& subjects = plan.subjects;
   check_same_vocabulary(subjects, /*same_tokenizer=*/false);
+  check_no_documents(subjects);
   Evaluation evaluation;
   evaluation.kind = report::EvaluationKind::kRetrieval;
-  evaluation.trained_length = trained_length(subjects);
-  add_notes(subjects, evaluation);
+  evaluation.trained_length = plan.baseline().summary.spec.sequence_length;
+  evaluation.notes = notes_on_training(subjects, plan.baseline());
+  append(evaluation.notes, notes_on_task(subjects, options.task));
   const data::SyntheticTaskRow& task = data::row_of(options.task);
   evaluation.task = task.name;
   evaluation.task_description = task.description;
@@ -232,11 +238,12 @@ Evaluation compare_by_retrieval(const RetrievalOptions& options, const Progress&
     data::check_synthetic(options.task, vocab_size, length);
     evaluation.points.push_back({.first = length, .last = length});
   }
+  const int64_t longest = request.lengths.back() - 1;  // nothing is predicted behind the last token
+  check_candidates(subjects, plan.conditions, longest);
   measure_all(
-      subjects, options.models, conditions, request.lengths.back(),
+      plan, options.models, longest,
       [&](model::GPT& model) {
         RetrievalValues values = retrieve(model, request);
-        withdraw_without_loss(values);
         return Measured{.loss = std::move(values.loss), .accuracy = std::move(values.accuracy)};
       },
       progress, evaluation);

@@ -27,10 +27,13 @@ struct Progress {
 // Which models, changed how, computed where.
 struct ModelOptions {
   std::vector<std::filesystem::path> paths;  // see find_subjects
-  std::optional<std::string> baseline;
+  std::optional<std::string> baseline;       // see find_subjects; the name of a candidate as well
   ChangeLists changes;
   Placement placement = {.device = config::Device::kAuto, .bfloat16 = false};
 };
+
+// Tokens of a window at most, as of data.sequence_length.
+inline constexpr int64_t kMaxLength = data::kMaxSyntheticLength;
 
 struct PositionOptions {
   ModelOptions models;
@@ -42,8 +45,10 @@ struct PositionOptions {
   int64_t batch_size = 0;              // windows at a time; 0: see PositionRequest
 };
 
-// The mean loss by position. Throws what find_subjects, check_same_vocabulary, make_conditions, load_model
-// and losses_by_position throw; core::UsageError for `documents` where no token is known to end one.
+// The mean loss by position. What can be known is checked before the first model is read. Throws what
+// find_subjects, check_same_vocabulary, make_conditions, check_candidates, choose_windows, load_model and
+// losses_by_position throw; core::UsageError for a shard that is named twice, a max_length out of 1 to
+// kMaxLength, and `documents` where no token is known to end one.
 report::Evaluation compare_by_position(const PositionOptions& options, const Progress& progress);
 
 struct RetrievalOptions {
@@ -55,9 +60,10 @@ struct RetrievalOptions {
   int64_t batch_size = 0;  // sequences at a time; 0: see RetrievalRequest
 };
 
-// Accuracy and loss on the answers of a synthetic task. Throws what find_subjects, check_same_vocabulary,
-// make_conditions, load_model and retrieve throw; core::UsageError for lengths that do not rise, and for a
-// length or a vocabulary for which the task has no sequences.
+// Accuracy and loss on the answers of a synthetic task. What can be known is checked before the first model
+// is read. Throws what find_subjects, check_same_vocabulary, make_conditions, check_candidates, load_model
+// and retrieve throw; core::UsageError for lengths that do not rise, for a length or a vocabulary for which
+// the task has no sequences, and for a model whose attention ends with a document.
 report::Evaluation compare_by_retrieval(const RetrievalOptions& options, const Progress& progress);
 
 }  // namespace ssgpt::evaluation

@@ -16,13 +16,16 @@ namespace ssgpt::evaluation {
 struct ChangeLists {
   std::vector<double> rope_thetas;  // each a condition of its own; none: as trained
   std::optional<double> yarn_factor;
-  std::vector<double> row_scales;            // each but 1 a further candidate of every variant
-  std::vector<config::AttentionKind> swaps;  // each a further candidate of every variant of another kind
+  // Each but 1 a further candidate of the variants in apply_to.
+  std::vector<double> row_scales;
+  // Each a further candidate of those of another kind.
+  std::vector<config::AttentionKind> swaps;
+  std::vector<std::string> apply_to;  // variants that row scales and swaps are applied to; none: all
   bool extend_pn = false;
 };
 
-// One model as it is read and compared.
-struct Task {
+// One model as it is read and compared: several of one name differ in seed alone.
+struct Candidate {
   size_t subject = 0;   // of Subjects::all
   std::string variant;  // "Softmax", "Softmax, row scale 1.5", "Softmax -> SSMax, untrained"
   Overrides overrides;
@@ -30,7 +33,7 @@ struct Task {
 
 struct Condition {
   std::optional<double> rope_theta;
-  std::vector<Task> tasks;  // the models without change of row scale and attention first
+  std::vector<Candidate> candidates;  // the models without change of row scale and attention first
 };
 
 // Every model under every condition. yarn_factor holds in all of them; extend_pn in those whose attention has
@@ -38,7 +41,19 @@ struct Condition {
 //
 // Throws core::UsageError for a theta or row scale that is not finite and above 0, a YaRN factor below 1, a
 // value twice in a list, for several thetas with a yarn_factor, which is one change of theta itself, for a
-// swap to the kind that every model has already, and for extend_pn where no model has a learned p_n.
+// swap to the kind that every model has already that it would be applied to, for extend_pn where no model has
+// a learned p_n, and for apply_to with a name that is no variant's or with nothing to apply.
 std::vector<Condition> make_conditions(const Subjects& subjects, const ChangeLists& changes);
+
+// The names of the candidates, each once.
+std::vector<std::string> candidate_names(const Condition& condition);
+
+// All of `changes`, of one value at most, together in one model. Throws as make_conditions() does.
+Overrides combine_changes(const Subject& subject, const ChangeLists& changes);
+
+// Throws core::UsageError where a candidate cannot be read for windows of `sequence_length` tokens (see
+// check_windows).
+void check_candidates(const Subjects& subjects, const std::vector<Condition>& conditions,
+                      int64_t sequence_length);
 
 }  // namespace ssgpt::evaluation

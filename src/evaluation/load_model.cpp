@@ -36,28 +36,11 @@ std::span<const float> position_of(const checkpoint::FlatState& flat) {
   return {flat.master.const_data_ptr<float>() + found->offset, static_cast<size_t>(found->numel)};
 }
 
-void check(const Overrides& overrides) {
-  const auto above_zero = [](const std::optional<double>& value, std::string_view name) {
-    if (value && (!std::isfinite(*value) || *value <= 0.0)) {
-      throw core::UsageError("{} must be a finite number above 0, not {}.", name, *value);
-    }
-  };
-  above_zero(overrides.rope_theta, "RoPE's theta");
-  above_zero(overrides.row_scale, "A row scale");
-  if (overrides.yarn_factor && (!std::isfinite(*overrides.yarn_factor) || *overrides.yarn_factor < 1.0)) {
-    throw core::UsageError("YaRN's factor must be a finite number, at least 1, not {}.",
-                           *overrides.yarn_factor);
-  }
-}
-
 // What the overrides make of the function that the model computes, but for the attention's kind.
 void change_positions(const Overrides& overrides, model::GPTSpec& spec) {
   if (overrides.rope_theta) spec.config.rope_theta = *overrides.rope_theta;
   spec.rope_change.score_factor = overrides.row_scale.value_or(1.0);
   if (!overrides.yarn_factor) return;
-  if (spec.config.rope_theta <= 1.0) {
-    throw core::UsageError("YaRN needs a theta above 1, not {}.", spec.config.rope_theta);
-  }
   spec.rope_change.yarn =
       model::Yarn{.factor = *overrides.yarn_factor, .trained_length = spec.sequence_length};
 }
@@ -124,7 +107,7 @@ PnFit fit_position(std::span<const float> position) {
 
 LoadedModel load_model(const std::filesystem::path& checkpoint, const LoadOptions& options) {
   const Overrides& overrides = options.overrides;
-  check(overrides);
+  check_overrides(overrides);
   checkpoint::Snapshot snapshot = checkpoint::read(checkpoint, /*with_optimizer=*/false);
   if (overrides.attention && *overrides.attention != snapshot.spec.config.attention.kind) {
     config::AttentionConfig attention = snapshot.spec.config.attention;
@@ -132,22 +115,17 @@ LoadedModel load_model(const std::filesystem::path& checkpoint, const LoadOption
     snapshot = checkpoint::with_attention(snapshot, attention);
   }
   model::GPTSpec spec = snapshot.spec;
-  change_positions(overrides, spec);
   const int64_t trained_length = spec.sequence_length;
-  spec.sequence_length = options.sequence_length.value_or(trained_length);
+  const int64_t sequence_length = options.sequence_length.value_or(trained_length);
+  check_windows(checkpoint, spec, overrides, sequence_length);
+  change_positions(overrides, spec);
+  spec.sequence_length = sequence_length;
   LoadedModel loaded{.model = nullptr,
                      .trainer = snapshot.trainer,
                      .trained_length = trained_length,
                      .rope_theta = spec.config.rope_theta,
                      .pn_fit = {}};
   if (config::has_learned_position(spec.config.attention.kind) && spec.sequence_length > trained_length) {
-    if (!overrides.extend_pn || trained_length < 2) {
-      throw core::UsageError(
-          "{} has a learned p_n of {} entries: its windows hold up to {} tokens, not {}. With --extend-pn "
-          "fit "
-          "the entries beyond come from a1 log n + a2, fitted to two entries or more.",
-          checkpoint.string(), trained_length, trained_length, spec.sequence_length);
-    }
     loaded.pn_fit = fit_position(position_of(snapshot.flat));
   }
   loaded.model = std::make_unique<model::GPT>(spec, execution_of(spec, options.placement));

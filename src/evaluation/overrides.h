@@ -2,7 +2,10 @@
 #pragma once
 
 #include "config/attention_kind.h"
+#include "model/gpt.h"
 
+#include <cstdint>
+#include <filesystem>
 #include <optional>
 
 namespace ssgpt::evaluation {
@@ -21,5 +24,14 @@ struct Overrides {
   // A learned p_n beyond its table is a1 log n + a2, fitted to the table (PnFit).
   bool extend_pn = false;
 };
+
+// Throws core::UsageError, which names the option, for a number out of its range.
+void check_overrides(const Overrides& overrides);
+
+// Throws core::UsageError, which names the checkpoint, where a model that was trained as `trained` says
+// cannot be read with these overrides for windows of `sequence_length` tokens: beyond a learned p_n without
+// extend_pn, and YaRN with a theta of 1 or less.
+void check_windows(const std::filesystem::path& checkpoint, const model::GPTSpec& trained,
+                   const Overrides& overrides, int64_t sequence_length);
 
 }  // namespace ssgpt::evaluation

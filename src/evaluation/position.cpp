@@ -60,21 +60,6 @@ std::vector<int64_t> stretches(const data::TokenSource& source, int64_t columns)
   return starts;
 }
 
-std::vector<int64_t> choose_windows(const data::TokenSource& source, const PositionRequest& request,
-                                    int64_t vocab_size) {
-  const int64_t columns = request.bin_ends.back() + 1;
-  const std::vector<int64_t> all =
-      request.document_token_id ? long_documents(source, *request.document_token_id, columns, vocab_size)
-                                : stretches(source, columns);
-  const auto available = static_cast<int64_t>(all.size());
-  const int64_t count = std::min(request.max_windows.value_or(available), available);
-  std::vector<int64_t> chosen;
-  for (int64_t i = 0; i < count; ++i) {
-    chosen.push_back(all[static_cast<size_t>(data::sampled_window(i, count, available))]);
-  }
-  return chosen;
-}
-
 // Adds to each bin the mean over its positions of one window's losses.
 void add_window(const float* losses, const std::vector<int64_t>& bin_ends,
                 std::vector<std::vector<double>>& trials) {
@@ -89,23 +74,39 @@ void add_window(const float* losses, const std::vector<int64_t>& bin_ends,
 
 }  // namespace
 
+std::vector<int64_t> choose_windows(const data::TokenSource& source, const PositionRequest& request,
+                                    int64_t vocab_size) {
+  SSGPT_CHECK(request.max_windows.value_or(1) > 0, "{} windows", *request.max_windows);
+  const int64_t columns = request.bin_ends.back() + 1;
+  const std::vector<int64_t> all =
+      request.document_token_id ? long_documents(source, *request.document_token_id, columns, vocab_size)
+                                : stretches(source, columns);
+  const auto available = static_cast<int64_t>(all.size());
+  const int64_t count = std::min(request.max_windows.value_or(available), available);
+  std::vector<int64_t> chosen;
+  for (int64_t i = 0; i < count; ++i) {
+    chosen.push_back(all[static_cast<size_t>(data::sampled_window(i, count, available))]);
+  }
+  return chosen;
+}
+
 std::vector<report::PointValue> losses_by_position(model::GPT& model, const data::TokenSource& source,
+                                                   std::span<const int64_t> windows,
                                                    const PositionRequest& request) {
   const std::vector<report::Point> points = points_of_bins(request.bin_ends);
   const int64_t length = request.bin_ends.back();
   SSGPT_CHECK(length <= model.spec().sequence_length, "windows of {} tokens, the model holds {}", length,
               model.spec().sequence_length);
-  SSGPT_CHECK(request.max_windows.value_or(1) > 0 && request.batch_size >= 0, "{} windows in batches of {}",
-              request.max_windows.value_or(1), request.batch_size);
+  SSGPT_CHECK(!windows.empty() && request.batch_size >= 0, "{} windows in batches of {}", windows.size(),
+              request.batch_size);
   const int64_t vocab_size = model.spec().config.vocab_size;
-  const std::vector<int64_t> windows = choose_windows(source, request, vocab_size);
   const auto batch_size = static_cast<size_t>(
       request.batch_size > 0 ? request.batch_size : std::max<int64_t>(1, kTokensAtATime / length));
   train::WindowReader reader(source, length, vocab_size);
   std::vector<std::vector<double>> trials(points.size());
   for (size_t first = 0; first < windows.size(); first += batch_size) {
     const size_t rows = std::min(batch_size, windows.size() - first);
-    const train::TensorBatch& batch = reader.read(std::span(windows).subspan(first, rows));
+    const train::TensorBatch& batch = reader.read(windows.subspan(first, rows));
     const at::Tensor losses = model.token_losses(batch.inputs, batch.targets).cpu();
     for (size_t row = 0; row < rows; ++row) {
       add_window(losses.const_data_ptr<float>() + static_cast<int64_t>(row) * length, request.bin_ends,
@@ -141,7 +142,10 @@ std::vector<int64_t> default_bin_ends(int64_t trained_length, int64_t max_length
   for (const int64_t end : {trained_length / 4, trained_length / 2}) {
     if (end > (ends.empty() ? 0 : ends.back()) && end < max_length) ends.push_back(end);
   }
-  for (int64_t end = trained_length; end < max_length; end *= 2) ends.push_back(end);
+  for (int64_t end = trained_length; end < max_length; end *= 2) {
+    ends.push_back(end);
+    if (end > max_length / 2) break;
+  }
   ends.push_back(max_length);
   return ends;
 }
@@ -149,7 +153,10 @@ std::vector<int64_t> default_bin_ends(int64_t trained_length, int64_t max_length
 std::vector<int64_t> equal_bin_ends(int64_t width, int64_t max_length) {
   SSGPT_CHECK(width > 0 && max_length > 0, "bins of {} up to {}", width, max_length);
   std::vector<int64_t> ends;
-  for (int64_t end = width; end < max_length; end += width) ends.push_back(end);
+  for (int64_t end = width; end < max_length; end += width) {
+    ends.push_back(end);
+    if (end > max_length - width) break;
+  }
   ends.push_back(max_length);
   return ends;
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <vector>
 
 namespace ssgpt::evaluation {
@@ -27,13 +28,20 @@ struct PositionRequest {
   std::function<void(int64_t done, int64_t total)> on_progress = {};
 };
 
-// The mean cross-entropy in nats a token of each bin; trial i is that of window i, which is the same text for
-// every model of the same vocabulary. Position t is predicted from the t + 1 tokens of its window up to it.
+// The first tokens of the request's windows. Throws core::InputError where there is no window that long,
+// naming how many tokens there are, and for an id beyond the vocabulary where it is met.
+std::vector<int64_t> choose_windows(const data::TokenSource& source, const PositionRequest& request,
+                                    int64_t vocab_size);
+
+// The mean cross-entropy in nats a token of each bin over the windows that begin at these tokens, as
+// choose_windows() gives them: one or more. Trial i is that of window i, which is the same text for every
+// model of the same vocabulary. Position t is predicted from the t + 1 tokens of its window up to it.
 // In a model whose attention stops at the ends of documents it sees fewer, and n counts from its document's
 // start; the position is still that in the window. Sums are in fp64, and in fp32 on a CPU no bit depends on
-// batch_size. The memory of the model's work is that of one batch. Throws core::InputError where there is no
-// window that long, naming how many tokens there are, and for an id beyond the vocabulary.
+// batch_size. The memory of the model's work is that of one batch. Throws core::InputError for an id beyond
+// the vocabulary.
 std::vector<report::PointValue> losses_by_position(model::GPT& model, const data::TokenSource& source,
+                                                   std::span<const int64_t> windows,
                                                    const PositionRequest& request);
 
 // The points of these bins.

@@ -5,6 +5,8 @@
 #include "evaluation/trials.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -62,7 +64,7 @@ TrialBatch make_batch(const RetrievalRequest& request, int64_t vocab_size, int64
   return batch;
 }
 
-// Of each trial, the mean over its answers.
+// Of each trial, the mean over its answers; no accuracy where the loss is not finite.
 struct TrialMeans {
   std::vector<double> accuracy;
   std::vector<double> loss;
@@ -87,7 +89,10 @@ void add_rows(const at::Tensor& losses, const at::Tensor& correct, const at::Ten
                 means.answers, answers);
     means.answers = answers;
     means.loss.push_back(loss / static_cast<double>(answers));
-    means.accuracy.push_back(static_cast<double>(num_correct) / static_cast<double>(answers));
+    // Logits that are not finite answer nothing: that is no value, and not one of 0.
+    means.accuracy.push_back(std::isfinite(loss)
+                                 ? static_cast<double>(num_correct) / static_cast<double>(answers)
+                                 : std::numeric_limits<double>::quiet_NaN());
   }
 }
 

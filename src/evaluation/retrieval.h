@@ -23,7 +23,7 @@ struct RetrievalRequest {
 };
 
 // One value for each of the request's lengths, in their order; trials[i] of each is the mean over the answers
-// of trial i.
+// of trial i. A trial whose loss is not finite has no accuracy: it is NaN, and with it the mean.
 struct RetrievalValues {
   std::vector<report::PointValue> accuracy;  // share of the answers whose logit is strictly the largest
   std::vector<report::PointValue> loss;      // cross-entropy, nats an answer

@@ -5,6 +5,7 @@
 #include "core/log.h"
 #include "report/variants.h"
 #include "run/directory.h"
+#include "run/record.h"
 #include "run/sweep_record.h"
 
 #include <algorithm>
@@ -29,20 +30,65 @@ std::string own_name(const fs::path& path) {
   return name.empty() || name == "." || name == ".." ? path.string() : name.string();
 }
 
+// RUN of RUN/checkpoints/step-..., else the directory itself.
+fs::path run_of(const fs::path& checkpoint) {
+  const fs::path directory = checkpoint.has_filename() ? checkpoint : checkpoint.parent_path();
+  const fs::path folder = directory.parent_path();
+  return folder.filename() == "checkpoints" ? folder.parent_path() : directory;
+}
+
+report::RunData run_data(const fs::path& checkpoint, const checkpoint::TrainerState& trainer) {
+  report::RunData data;
+  data.directory = run_of(checkpoint);
+  data.config = config::parse(trainer.config, (checkpoint / "trainer/state.json").string());
+  config::resolve_total_steps(data.config);
+  auto& swaps = data.config.train.swap_attention;
+  const auto is_ahead = [&](const config::SwapAttention& swap) {
+    return swap.at_step >= trainer.step;
+  };
+  swaps.erase(std::remove_if(swaps.begin(), swaps.end(), is_ahead), swaps.end());
+  data.data_fingerprint = trainer.data_fingerprint;
+  data.tokenizer_fingerprint = trainer.tokenizer_fingerprint;
+  if (const auto record = run::read_record(run::RunDirectory(data.directory))) {
+    data.parent = record->parent;
+    data.first_step = record->first_step;
+  }
+  return data;
+}
+
+// "Softmax", "Softmax from another-run, step-00000200"
+std::string title_of(const report::RunData& run) {
+  const std::string title = report::attention_title(run.config);
+  if (run.parent.empty() || report::is_fork(run)) return title;  // a fork's swap stands in its title
+  const fs::path origin = run_of(run.parent);
+  if (origin == fs::path(run.parent)) return fmt::format("{} from {}", title, own_name(origin));
+  return fmt::format("{} from {}, {}", title, own_name(origin), own_name(run.parent));
+}
+
 // A model before its variant has a name.
 struct Found {
   size_t path = 0;            // of the paths given
-  std::string sweep_variant;  // empty: not of a sweep
+  std::string sweep;          // the name of its folder; empty: not of a sweep
+  std::string sweep_variant;  // likewise
   fs::path checkpoint;
   checkpoint::Summary summary;
-  std::optional<config::Config> settings;  // none: no trainer wrote it
+  std::optional<report::RunData> run;  // none: no trainer wrote it
 
-  uint64_t seed() const { return settings ? settings->run.seed : 0; }
+  uint64_t seed() const { return run ? run->config.run.seed : 0; }
 };
+
+// What a variant is called where equal labels are left: the path of its first checkpoint.
+void make_unique(std::vector<std::string>& labels, const std::vector<fs::path>& checkpoints) {
+  const std::vector<std::string> all = labels;
+  for (size_t i = 0; i < labels.size(); ++i) {
+    if (std::count(all.begin(), all.end(), all[i]) > 1) labels[i] = checkpoints[i].string();
+  }
+}
 
 class Finder {
  public:
-  Subjects find(const std::vector<fs::path>& paths, const std::optional<std::string>& baseline) {
+  Subjects find(const std::vector<fs::path>& paths, const std::optional<std::string>& baseline,
+                const std::function<std::vector<std::string>(const Subjects& found)>& candidates) {
     if (paths.empty()) throw core::UsageError("Name one model or more with --checkpoint.");
     for (size_t i = 0; i < paths.size(); ++i) find_in(i, paths[i]);
     for (size_t i = 0; i < found_.size(); ++i) group(i);
@@ -52,24 +98,28 @@ class Finder {
       out_.all.push_back({.variant = out_.variants[group_[i]],
                           .seed = found_[i].seed(),
                           .checkpoint = found_[i].checkpoint,
-                          .summary = found_[i].summary});
+                          .summary = found_[i].summary,
+                          .run = found_[i].run});
     }
-    out_.baseline = baseline ? named_baseline(paths, *baseline) : baseline_of(0, paths[0]);
+    if (baseline) {
+      const std::vector<std::string> others = candidates ? candidates(out_) : std::vector<std::string>();
+      out_.baseline = named_baseline(paths, *baseline, others);
+    } else {
+      out_.baseline = baseline_of(0, paths[0]);
+    }
     return std::move(out_);
   }
 
  private:
-  void add(size_t path, std::string sweep_variant, const fs::path& checkpoint) {
+  Found& add(size_t path, const fs::path& checkpoint) {
     Found& found = found_.emplace_back(Found{.path = path,
-                                             .sweep_variant = std::move(sweep_variant),
+                                             .sweep = {},
+                                             .sweep_variant = {},
                                              .checkpoint = checkpoint,
                                              .summary = checkpoint::read_summary(checkpoint),
-                                             .settings = std::nullopt});
-    if (found.summary.trainer) {
-      found.settings =
-          config::parse(found.summary.trainer->config, (checkpoint / "trainer/state.json").string());
-      config::resolve_total_steps(*found.settings);
-    }
+                                             .run = std::nullopt});
+    if (found.summary.trainer) found.run = run_data(checkpoint, *found.summary.trainer);
+    return found;
   }
 
   void find_in(size_t index, const fs::path& path) {
@@ -81,9 +131,9 @@ class Finder {
         throw core::InputError("{}: this run has no complete checkpoint yet.", path.string());
       core::log::info("{}: its newest checkpoint, step {}, is evaluated.", path.string(),
                       checkpoints.back().step);
-      add(index, "", checkpoints.back().directory);
+      add(index, checkpoints.back().directory);
     } else {
-      add(index, "", path);
+      add(index, path);
     }
   }
 
@@ -105,7 +155,9 @@ class Finder {
             fmt::format("{} has no complete checkpoint yet, and is left out.", run.path().string()));
         core::log::info("{}", out_.left_out.back());
       } else {
-        add(index, one.variant, checkpoints.back().directory);
+        Found& found = add(index, checkpoints.back().directory);
+        found.sweep = own_name(path);
+        found.sweep_variant = one.variant;
       }
     }
     if (found_.size() == before)
@@ -116,17 +168,8 @@ class Finder {
 
   static bool same_variant(const Found& a, const Found& b) {
     if (!a.sweep_variant.empty() && a.path == b.path) return a.sweep_variant == b.sweep_variant;
-    if (!a.settings && !b.settings) return same_path(a.checkpoint, b.checkpoint);
-    if (!a.settings || !b.settings) return false;
-    const auto known_equal = [](const std::string& one, const std::string& other) {
-      return !one.empty() && one == other;
-    };
-    const checkpoint::TrainerState& one = *a.summary.trainer;
-    const checkpoint::TrainerState& other = *b.summary.trainer;
-    return report::same_settings(
-        *a.settings, *b.settings,
-        {.data = known_equal(one.data_fingerprint, other.data_fingerprint),
-         .tokenizer = known_equal(one.tokenizer_fingerprint, other.tokenizer_fingerprint)});
+    if (!a.run && !b.run) return same_path(a.checkpoint, b.checkpoint);
+    return a.run && b.run && report::same_variant(*a.run, *b.run);
   }
 
   // Into the variant of an earlier model like it, or into a new one.
@@ -150,17 +193,22 @@ class Finder {
 
   void name_variants() {
     std::vector<report::Names> names;
+    std::vector<fs::path> checkpoints;
     for (const size_t first : firsts_) {
       const Found& one = found_[first];
+      checkpoints.push_back(one.checkpoint);
+      const std::string directory = own_name(run_of(one.checkpoint));
       if (!one.sweep_variant.empty()) {
-        names.push_back({one.sweep_variant, own_name(one.checkpoint), one.checkpoint});
-      } else if (one.settings) {
-        names.push_back({report::attention_title(*one.settings), one.settings->run.name, one.checkpoint});
+        names.push_back(
+            {one.sweep_variant, fmt::format("{}: {}", one.sweep, one.sweep_variant), one.checkpoint});
+      } else if (one.run) {
+        names.push_back({title_of(*one.run), one.run->config.run.name, directory});
       } else {
         names.push_back({own_name(one.checkpoint), one.checkpoint.string(), one.checkpoint});
       }
     }
     out_.variants = report::unique_labels(names);
+    make_unique(out_.variants, checkpoints);
   }
 
   // Of what one of the paths names.
@@ -178,13 +226,18 @@ class Finder {
         sweep->second, path.string(), fmt::join(out_.variants, ", "));
   }
 
-  std::string named_baseline(const std::vector<fs::path>& paths, const std::string& name) const {
-    if (std::find(out_.variants.begin(), out_.variants.end(), name) != out_.variants.end()) return name;
+  std::string named_baseline(const std::vector<fs::path>& paths, const std::string& name,
+                             const std::vector<std::string>& candidates) const {
+    for (const auto* names : {&out_.variants, &candidates}) {
+      if (std::find(names->begin(), names->end(), name) != names->end()) return name;
+    }
     for (size_t i = 0; i < paths.size(); ++i) {
       if (same_path(paths[i], name)) return baseline_of(i, paths[i]);
     }
-    throw core::UsageError("--baseline {}: it must be one of the variants, {}, or one of the paths given.",
-                           name, fmt::join(out_.variants, ", "));
+    std::vector<std::string> all = candidates.empty() ? out_.variants : candidates;
+    for (std::string& one : all) one = fmt::format("'{}'", one);
+    throw core::UsageError("--baseline {}: it must be one of {}, or one of the paths given.", name,
+                           fmt::join(all, ", "));
   }
 
   std::vector<Found> found_;
@@ -202,8 +255,9 @@ std::optional<bool> share_tokenizer(const Subject& a, const Subject& b) {
 
 }  // namespace
 
-Subjects find_subjects(const std::vector<fs::path>& paths, const std::optional<std::string>& baseline) {
-  return Finder().find(paths, baseline);
+Subjects find_subjects(const std::vector<fs::path>& paths, const std::optional<std::string>& baseline,
+                       const std::function<std::vector<std::string>(const Subjects& found)>& candidates) {
+  return Finder().find(paths, baseline, candidates);
 }
 
 std::optional<std::string> check_same_vocabulary(const Subjects& subjects, bool same_tokenizer) {
@@ -213,15 +267,15 @@ std::optional<std::string> check_same_vocabulary(const Subjects& subjects, bool 
     const int64_t size = first.summary.spec.config.vocab_size;
     if (other.summary.spec.config.vocab_size != size) {
       throw core::UsageError(
-          "{} has a vocabulary of {}, {} one of {}: what is measured a token cannot be set against each "
-          "other.",
+          "{} has a vocabulary of {}, {} one of {}: figures per token of different vocabularies cannot be "
+          "compared.",
           first.checkpoint.string(), size, other.checkpoint.string(), other.summary.spec.config.vocab_size);
     }
     if (!same_tokenizer || &other == &first) continue;
     const std::optional<bool> same = share_tokenizer(first, other);
     if (same == false) {
       throw core::UsageError(
-          "{} and {} have different tokenizers: losses a token cannot be set against each other.",
+          "{} and {} have different tokenizers: losses per token cannot be compared across them.",
           first.checkpoint.string(), other.checkpoint.string());
     }
     const bool is_named = first.summary.tokenizer || other.summary.tokenizer;

@@ -63,7 +63,7 @@ struct EvaluatedCondition {
 struct Evaluation {
   EvaluationKind kind = EvaluationKind::kPosition;
   std::vector<Point> points;   // of a retrieval, the lengths
-  int64_t trained_length = 0;  // of the first model
+  int64_t trained_length = 0;  // tokens of a window of the baseline's training
   bool single = false;  // one checkpoint, one value of each change: the last model is what was asked for
   std::vector<std::string> data;  // of position: the shards
   bool documents = false;         // the windows are beginnings of documents
@@ -71,6 +71,8 @@ struct Evaluation {
   std::string task_description;
   uint64_t seed = 0;
   int64_t trials = 0;  // windows, or sequences of each length
+  std::string dtype;   // of the computation: "float32", "bfloat16"
+  std::string device;  // that computed: "cpu", "cuda:0"
   std::vector<EvaluatedCondition> conditions;
   std::vector<Note> notes;
 };

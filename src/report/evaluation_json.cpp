@@ -1,3 +1,5 @@
+#include "core/version.h"
+#include "report/changes_json.h"
 #include "report/estimate_json.h"
 #include "report/evaluation.h"
 
@@ -58,19 +60,8 @@ Json model_json(const Evaluation& evaluation, size_t condition, const EvaluatedM
                  {"step", optional(model.step)},
                  {"trained_length", model.trained_length},
                  {"rope_theta", model.rope_theta}};
-  object["overrides"] = {{"rope_theta", optional(model.changes.rope_theta)},
-                         {"yarn_factor", optional(model.changes.yarn_factor)},
-                         {"row_scale", optional(model.changes.row_scale)},
-                         {"attention", optional(model.changes.attention)},
-                         {"extend_pn", model.changes.extend_pn}};
-  object["pn_fit"] = nullptr;
-  if (const auto& fit = model.fitted) {
-    object["pn_fit"] = {{"a1", fit->a1},
-                        {"a2", fit->a2},
-                        {"rms_residual", fit->rms_residual},
-                        {"max_residual", fit->max_residual},
-                        {"entries", fit->entries}};
-  }
+  object["overrides"] = changes_json(model.changes);
+  object["pn_fit"] = fit_json(model.fitted);
   add_values(evaluation, model, object);
   return object;
 }
@@ -144,6 +135,10 @@ std::string to_json(const Evaluation& evaluation) {
       {"trained_length", evaluation.trained_length},
       {"max_length", evaluation.points.back().last + (evaluation.kind == EvaluationKind::kPosition)}};
   add_source(evaluation, object);
+  object["dtype"] = evaluation.dtype;
+  object["device"] = evaluation.device;
+  object["program_version"] = core::version();
+  object["revision"] = core::git_revision();
   if (evaluation.single) add_values(evaluation, evaluation.conditions.front().models.back(), object);
   object["conditions"] = Json::array();
   object["models"] = Json::array();

@@ -17,9 +17,9 @@ bool same_known_data(const RunData& a, const RunData& b) {
   return !a.data_fingerprint.empty() && a.data_fingerprint == b.data_fingerprint;
 }
 
-// A fork goes on from a checkpoint in the middle of a run; --init-from begins at step 0.
-bool is_fork(const RunData& run) {
-  return !run.parent.empty() && run.first_step.value_or(run.train.front().first_step - 1) > 0;
+// Finished steps when it began.
+int64_t first_step(const RunData& run) {
+  return run.train.empty() ? run.first_step.value_or(0) : run.train.front().first_step - 1;
 }
 
 bool is_fork_of(const RunData& fork, const RunData& trunk) {
@@ -35,8 +35,14 @@ bool is_fork_of(const RunData& fork, const RunData& trunk) {
 // of other seeds have other trunks, and begin alike where they begin at the same step.
 bool same_origin(const RunData& a, const RunData& b) {
   return a.parent == b.parent || (is_fork(a) && is_fork(b) && a.config.run.seed != b.config.run.seed &&
-                                  a.train.front().first_step == b.train.front().first_step);
+                                  first_step(a) == first_step(b));
 }
+
+// What two trainings are known to read alike, wherever it stands.
+struct SharedInputs {
+  bool data = false;
+  bool tokenizer = false;
+};
 
 bool is_material(const config::Difference& difference, const SharedInputs& shared) {
   const std::string& key = difference.key;
@@ -77,6 +83,10 @@ int64_t step_tokens(const config::Config& config) {
 
 }  // namespace
 
+bool is_fork(const RunData& run) {
+  return !run.parent.empty() && run.first_step.value_or(first_step(run)) > 0;
+}
+
 std::string attention_title(const config::Config& config) {
   std::string title(config::row_of(config.model.attention.kind).title);
   for (const config::SwapAttention& swap : config.train.swap_attention)
@@ -84,10 +94,12 @@ std::string attention_title(const config::Config& config) {
   return title;
 }
 
-bool same_settings(const config::Config& a, const config::Config& b, const SharedInputs& shared) {
-  const std::vector<config::Difference> all = config::differences(a, b);
+bool same_variant(const RunData& a, const RunData& b) {
+  if (!same_origin(a, b)) return false;
+  const SharedInputs shared = shared_inputs(a, b);
+  const std::vector<config::Difference> all = config::differences(a.config, b.config);
   return std::none_of(all.begin(), all.end(),
-                      [&](const config::Difference& d) { return is_material(d, shared); });
+                      [&](const config::Difference& one) { return is_material(one, shared); });
 }
 
 std::vector<std::string> unique_labels(std::span<const Names> variants) {
@@ -157,9 +169,7 @@ std::vector<Variant> group_by_settings(std::span<const RunData> runs, std::vecto
   std::vector<Variant> variants;
   for (size_t i = 0; i < runs.size(); ++i) {
     const auto same = std::find_if(variants.begin(), variants.end(), [&](const Variant& v) {
-      const RunData& first = runs[v.runs.front()];
-      return same_origin(first, runs[i]) &&
-             same_settings(first.config, runs[i].config, shared_inputs(first, runs[i]));
+      return same_variant(runs[v.runs.front()], runs[i]);
     });
     if (same == variants.end()) {
       variants.push_back({"", {i}});
@@ -225,14 +235,16 @@ std::vector<SettingDifference> setting_differences(const RunData& baseline, cons
   return result;
 }
 
+bool is_of_attention(const std::string& key) {
+  return key.starts_with("model.attention") || key == "train.swap_attention" ||
+         key == "optimizer.scale_lr_multiplier";
+}
+
 bool attention_alone_differs(std::span<const SettingDifference> differences) {
   bool any = false;
   for (const SettingDifference& difference : differences) {
     if (!difference.material) continue;
-    const std::string& key = difference.key;
-    const bool of_attention = key.starts_with("model.attention") || key == "train.swap_attention" ||
-                              key == "optimizer.scale_lr_multiplier";
-    if (!of_attention) return false;
+    if (!is_of_attention(difference.key)) return false;
     any = true;
   }
   return any;

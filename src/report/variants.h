@@ -50,21 +50,22 @@ std::vector<std::string> label_runs(std::span<const RunData> runs, std::span<con
 
 std::vector<SettingDifference> setting_differences(const RunData& baseline, const RunData& candidate);
 
+// Whether this setting of the config is one of the attention: its kind, the initial values and the learning
+// rate of its row scale, a swap.
+bool is_of_attention(const std::string& key);
+
 // True where attention (its kind, the initial values and the learning rate of its row scale, a swap) is all
 // that differs.
 bool attention_alone_differs(std::span<const SettingDifference> differences);
 
 std::string attention_title(const config::Config& config);  // "SSMax", "Softmax -> SSMax at step 1000"
 
-// What two trainings are known to read alike, wherever it stands.
-struct SharedInputs {
-  bool data = false;
-  bool tokenizer = false;
-};
+// Whether a run goes on from a checkpoint in the middle of another one; one by --init-from begins at step 0.
+bool is_fork(const RunData& run);
 
-// Whether runs of these configs differ in nothing that changes what is learnt, but the seed, where they begin
-// alike. The configs are resolved (config::resolve_total_steps).
-bool same_settings(const config::Config& a, const config::Config& b, const SharedInputs& shared);
+// Whether both are of one variant: their settings and beginnings differ in nothing that changes what is
+// learnt, but the seed. Neither needs to have a loss.
+bool same_variant(const RunData& a, const RunData& b);
 
 // What a variant may be called, from the shortest on.
 struct Names {

@@ -152,6 +152,59 @@ def test_the_baseline_can_be_named(trained):
     assert result["baseline"] == "SSMax"
 
 
+def test_a_candidate_can_be_the_baseline_and_changes_apply_to_one_variant(trained):
+    changes = ["--row-scale", 1.5, "--apply-to", "softmax", "--baseline", "softmax, row scale 1.5"]
+    result, _ = position(trained, "--checkpoint", "sweep", "--max-length", 16, "--json", *changes)
+    assert result["baseline"] == "softmax, row scale 1.5"
+    assert [c["candidate"] for c in result["comparisons"]] == ["softmax", "ssmax"]
+    assert len(result["models"]) == 9
+
+
+def test_how_it_was_computed_is_recorded(trained):
+    arguments = ["--checkpoint", model("softmax"), "--max-length", 16]
+    result, _ = position(trained, *arguments, "--json")
+    assert (result["dtype"], result["device"]) == ("float32", "cpu")
+    version = trained.run("--version")[0].split()
+    assert result["program_version"] == version[1] and result["revision"] == version[3]
+    assert "bfloat16" not in position(trained, *arguments)[0]
+    assert position(trained, *arguments, "--bfloat16", "--json")[0]["dtype"] == "bfloat16"
+    assert "Softmax (in bfloat16)" in position(trained, *arguments, "--bfloat16")[0]
+
+
+def test_models_that_differ_in_more_than_attention_come_with_a_warning(trained):
+    trained.train("--run-dir", "fast", changes=[{"train": {"max_steps": STEPS}, "optimizer": {"lr": 0.01}}])
+    init = ["--init-from", model("softmax"), "--swap-attention", "ssmax", "--run-dir", "tuned"]
+    base = {"train": {"max_steps": STEPS}, "model": {"initializer_range": 0.15}}
+    trained.train(*init, changes=[base])
+    models = ["--checkpoint", model("softmax"), model("ssmax", 2), "fast", "tuned"]
+    result, _ = position(trained, *models, "--max-length", 16, "--json")
+    names = [m["variant"] for m in result["models"]]
+    assert names[1] == "SSMax" and names[3] == f"SSMax from softmax-seed1, step-{STEPS:08}"
+    texts = [n["text"] for n in result["notes"]]
+    assert any("optimizer.lr (0.003; 0.01)" in t and "beside attention" in t for t in texts)
+    assert any("parent (none; " in t and "softmax-seed1" in t for t in texts)
+    assert not any("and SSMax, beside" in t for t in texts)
+
+
+def test_a_model_that_has_not_learned_the_task_comes_with_a_warning(trained):
+    synthetic = ["prepare", "--synthetic", "passkey", "--vocab-size", VOCAB, "--length", LENGTH, "--windows", 64]
+    trained.run(*synthetic, "--out", "keys")
+    data = {"data": {"train": [str(trained.directory / "keys/train_*.bin")]}, "train": {"max_steps": STEPS}}
+    trained.train("--run-dir", "keys-run", changes=[data])
+    arguments = ["--checkpoint", "keys-run", "--lengths", "16", "--trials", 2, "--json"]
+    (note,) = retrieval(trained, *arguments)[0]["notes"]
+    assert note["warning"] and "sequences of the task passkey" in note["text"]
+    out, _ = trained.run("evaluate", "retrieval", "--task", "passkey", *arguments)
+    assert json.loads(out)["notes"] == []
+
+
+def test_a_trial_that_fits_a_learned_position_is_measured(trained):
+    """Nothing is predicted behind the last of 17 tokens: 16 entries are enough."""
+    arguments = ["--checkpoint", f"learned/{NAME}", "--lengths", LENGTH + 1, "--trials", 2, "--json"]
+    result, _ = retrieval(trained, *arguments)
+    assert result["results"][0]["length"] == LENGTH + 1 and result["models"][0]["pn_fit"] is None
+
+
 def test_a_learned_position_is_continued_where_asked(trained):
     arguments = ["--checkpoint", f"learned/{NAME}", "--max-length", 64]
     assert "p_n" in position(trained, *arguments, code=2)[1]
@@ -219,6 +272,20 @@ def test_loss_takes_one_value_of_each_change(trained):
     arguments = ["evaluate", "loss", "--checkpoint", model("softmax"), "--data", "train.bin"]
     assert "RoPE theta 500000, row scale 2" in trained.run(*arguments, "--rope-theta", 500000, "--row-scale", 2)[0]
     assert "one value, not 2" in trained.run(*arguments, "--rope-theta", "1,2", code=2)[1]
+
+
+def test_loss_reports_what_it_changed(trained):
+    arguments = ["evaluate", "loss", "--data", "train.bin", "--checkpoint"]
+    assert "learned p_n" in trained.run(*arguments, model("softmax"), "--extend-pn", "fit", code=2)[1]
+    swap = ["--swap-attention", "softmax"]
+    assert "has this attention already" in trained.run(*arguments, model("softmax"), *swap, code=2)[1]
+    inside = json.loads(trained.run(*arguments, f"learned/{NAME}", "--extend-pn", "fit", "--json")[0])
+    assert inside["overrides"]["extend_pn"] is False and inside["pn_fit"] is None
+    beyond = ["--extend-pn", "fit", "--sequence-length", 64]
+    fit = json.loads(trained.run(*arguments, f"learned/{NAME}", *beyond, "--json")[0])["pn_fit"]
+    same, _ = position(trained, "--checkpoint", f"learned/{NAME}", "--max-length", 64, *beyond[:2], "--json")
+    assert fit == same["models"][0]["pn_fit"] and fit["entries"] == LENGTH
+    assert f"p_n beyond its {LENGTH} entries is" in trained.run(*arguments, f"learned/{NAME}", *beyond)[0]
 
 
 def test_runs_of_a_sweep_without_a_checkpoint_are_left_out(trained):

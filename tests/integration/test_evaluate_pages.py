@@ -30,6 +30,18 @@ def test_a_signal_stops_it_without_output(trained):
     assert out == "" and not (trained.directory / "out").exists()
 
 
+def test_the_first_signal_is_answered_and_a_second_ends_it(trained):
+    write_shard(trained.directory / "long.bin", np.arange(65536 + 1) % VOCAB)
+    # One window takes far longer than both signals.
+    arguments = ["--checkpoint", "sweep", "--data", "long.bin", "--max-length", 65536]
+    terminal = Terminal(trained, 80, "evaluate", "position", *arguments)
+    terminal.read_until("model 1 of 6")
+    terminal.process.send_signal(signal.SIGINT)
+    terminal.read_until("a second signal ends it at once")
+    terminal.process.send_signal(signal.SIGTERM)
+    terminal.finish(128 + signal.SIGTERM)
+
+
 def test_a_terminal_shows_one_line_that_goes_again(trained):
     arguments = ["evaluate", "position", "--data", "train.bin", "--max-length", 64, "--checkpoint"]
     output = Terminal(trained, 80, *arguments, model("softmax"), model("ssmax")).finish(0)

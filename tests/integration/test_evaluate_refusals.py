@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from evaluated_models import STEPS, model, position, retrieval
+from evaluated_models import NAME, STEPS, model, position, retrieval
 
 REFUSED = {
     "empty theta": (["--rope-theta", ""], "empty"),
@@ -20,7 +20,10 @@ REFUSED = {
     "no p_n": (["--extend-pn", "fit"], "--extend-pn"),
     "other fit": (["--extend-pn", "line"], "--extend-pn"),
     "unknown baseline": (["--baseline", "other"], "Softmax"),
-    "no bin": (["--bin", "0"], "--bin"),
+    "no bin": (["--bin", "0"], "--bin: '0': it must be a whole number, 1 or more."),
+    "no such variant": (["--row-scale", "2", "--apply-to", "other"], "--apply-to other"),
+    "nothing to apply": (["--apply-to", "Softmax"], "--row-scale and --swap-attention"),
+    "a shard twice": (["--data", "./train.bin"], "train.bin is named twice"),
     "the same again": (["--checkpoint", model("softmax")], "same settings and seed"),
 }
 
@@ -31,6 +34,32 @@ def test_refuses(_trained, case):
     _, err = position(_trained, "--checkpoint", model("softmax"), "--max-length", 32, *arguments, code=2)
     assert message in err
     assert "Traceback" not in err and len(err.strip().splitlines()) <= 2
+
+
+def test_refuses_lengths_and_numbers_with_the_range(_trained):
+    one = ["--checkpoint", model("softmax")]
+    for length in (0, 100_000_000):
+        err = position(_trained, *one, "--max-length", length, code=2)[1]
+        assert f"'{length}': it must be a whole number, 1 to 16777216." in err
+    assert "'0': it must be a whole number, 1 or more." in retrieval(_trained, *one, "--trials", 0, code=2)[1]
+    seed = "'-1': a seed must be a whole number from 0 to 18446744073709551615."
+    assert seed in retrieval(_trained, *one, "--seed", -1, code=2)[1]
+    synthetic = ["prepare", "--synthetic", "copy", "--vocab-size", 16, "--length", 16, "--windows", 4, "--out", "none"]
+    assert seed in _trained.run(*synthetic, "--seed", -1, code=2)[1]
+
+
+def test_refuses_before_a_model_is_measured(trained):
+    """What the last of several models, or the data, cannot do: no model before it is measured in vain."""
+    both = ["--checkpoint", model("softmax"), f"learned/{NAME}"]
+    for run, options in ((position, ["--max-length", 17]), (retrieval, ["--lengths", "16,18"])):
+        err = run(trained, *both, *options, code=2)[1]
+        assert f"learned/{NAME} has a learned p_n of 16 entries" in err and "model 1 of" not in err
+    err = position(trained, *both, "--max-length", 5000, "--extend-pn", "fit", code=3)[1]
+    assert "1025 tokens in all" in err and "model 1 of" not in err
+    resetting = {"data": {"document_token_id": 1, "reset_at_document": True}, "train": {"max_steps": STEPS}}
+    trained.train("--run-dir", "resetting", changes=[resetting])
+    err = retrieval(trained, "--checkpoint", model("softmax"), "resetting", code=2)[1]
+    assert f"resetting/{NAME}: its attention ends with a document" in err and "model 1 of" not in err
 
 
 def test_refuses_what_does_not_go_together(trained):

@@ -40,5 +40,14 @@ TEST(StopSignalDeathTest, ASecondSignalEndsTheProcessAtOnce) {
   EXPECT_EXIT(two_signals(), testing::ExitedWithCode(128 + SIGTERM), "");
 }
 
+TEST(StopSignalDeathTest, TheFirstSignalIsAnsweredAtOnce) {
+  const auto two_signals = [] {
+    const StopSignal stop("stopping soon");
+    ::raise(SIGINT);
+    ::raise(SIGINT);
+  };
+  EXPECT_EXIT(two_signals(), testing::ExitedWithCode(128 + SIGINT), "^stopping soon\n$");
+}
+
 }  // namespace
 }  // namespace ssgpt::core

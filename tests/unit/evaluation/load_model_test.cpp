@@ -174,7 +174,7 @@ TEST_F(Loading, RefusesNumbersOutOfRange) {
     EXPECT_THAT(refusal({.row_scale = bad}), HasSubstr("row scale must be a finite number above 0"));
     EXPECT_THAT(refusal({.yarn_factor = bad}), HasSubstr("factor must be a finite number, at least 1"));
   }
-  EXPECT_THAT(refusal({.yarn_factor = 0.99}), HasSubstr("at least 1, not 0.99"));
+  EXPECT_THAT(refusal({.yarn_factor = 0.99}), HasSubstr("--yarn 0.99: YaRN's factor"));
   EXPECT_THAT(refusal({.rope_theta = 1.0, .yarn_factor = 2.0}), HasSubstr("theta above 1, not 1"));
 }
 

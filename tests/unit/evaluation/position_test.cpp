@@ -11,6 +11,7 @@
 #include "model/support.h"
 
 #include <cmath>
+#include <limits>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -23,6 +24,12 @@
 
 namespace ssgpt::evaluation {
 namespace {
+
+std::vector<report::PointValue> measure(model::GPT& gpt, const data::TokenSource& source,
+                                        const PositionRequest& request) {
+  const std::vector<int64_t> windows = choose_windows(source, request, gpt.spec().config.vocab_size);
+  return losses_by_position(gpt, source, windows, request);
+}
 
 using Kind = config::AttentionKind;
 using report::Point;
@@ -111,7 +118,7 @@ TEST_P(PositionsOfKind, AreThoseOfAFullForwardInFloat64) {
   spec.rope_change.score_factor = row_scale;
   const model::Reference reference(spec, loaded.model->parameters(), at::kDouble);
   const std::vector<int64_t> ends = {1, 5, kTrainedLength, 30, kLong};  // no multiples of anything
-  const std::vector<PointValue> values = losses_by_position(*loaded.model, source_, {.bin_ends = ends});
+  const std::vector<PointValue> values = measure(*loaded.model, source_, {.bin_ends = ends});
   const model::Batch batch = windows_at(tokens_, {0, kLong, 2 * kLong, 3 * kLong}, kLong);
   expect_bins(values, reference.losses(batch.tokens, batch.targets), ends);
 }
@@ -129,7 +136,7 @@ TEST_F(Positions, OfEqualLogitsAreTheLogarithmOfTheVocabulary) {
   model::GPTSpec spec = model::small_spec(Kind::kSsmax);
   spec.sequence_length = kLong;
   model::GPT gpt(spec, {});  // all weights are zero
-  for (const PointValue& value : losses_by_position(gpt, source_, {.bin_ends = equal_bin_ends(10, kLong)})) {
+  for (const PointValue& value : measure(gpt, source_, {.bin_ends = equal_bin_ends(10, kLong)})) {
     EXPECT_NEAR(value.mean, std::log(static_cast<double>(kVocabulary)), 1e-6);  // a logarithm in fp32
     EXPECT_NEAR(value.standard_error, 0.0, 1e-12);
   }
@@ -142,10 +149,10 @@ TEST_F(Positions, DoNotDependOnTheBatch) {
     std::vector<PositionRequest> requests(5, {.bin_ends = {3, kTrainedLength}});
     const int64_t sizes[] = {1, 3, 8, 100, 0};
     for (size_t i = 0; i < requests.size(); ++i) requests[i].batch_size = sizes[i];
-    const std::vector<PointValue> one = losses_by_position(*loaded.model, source_, requests[0]);
+    const std::vector<PointValue> one = measure(*loaded.model, source_, requests[0]);
     EXPECT_EQ(one.front().trials.size(), 18u);
     for (const PositionRequest& request : requests) {
-      expect_equal_bits(losses_by_position(*loaded.model, source_, request), one);
+      expect_equal_bits(measure(*loaded.model, source_, request), one);
     }
   }
 }
@@ -160,16 +167,15 @@ TEST_F(Positions, StopAtDocumentsWhereTheModelDoes) {
   ASSERT_TRUE(batch.tokens.eq(3).any().item<bool>());
   const std::vector<int64_t> ends = {20, kLong};
   PositionRequest request{.bin_ends = ends};
-  const std::vector<PointValue> values = losses_by_position(*loaded.model, source_, request);
+  const std::vector<PointValue> values = measure(*loaded.model, source_, request);
   expect_bins(values, reference.losses(batch.tokens, batch.targets), ends);
   request.batch_size = 1;
-  expect_equal_bits(losses_by_position(*loaded.model, source_, request), values);
+  expect_equal_bits(measure(*loaded.model, source_, request), values);
 }
 
 TEST_F(Positions, AreOfWindowsSpreadOverTheData) {
   const LoadedModel loaded = load_model(write_checkpoint(directory_.path(), Kind::kSsmax), {});
-  const std::vector<PointValue> all =
-      losses_by_position(*loaded.model, source_, {.bin_ends = {kTrainedLength}});
+  const std::vector<PointValue> all = measure(*loaded.model, source_, {.bin_ends = {kTrainedLength}});
   std::vector<std::pair<int64_t, int64_t>> progress;
   const PositionRequest request{.bin_ends = {kTrainedLength},
                                 .max_windows = 3,
@@ -177,14 +183,14 @@ TEST_F(Positions, AreOfWindowsSpreadOverTheData) {
                                 .on_progress = [&](int64_t done, int64_t total) {
                                   progress.emplace_back(done, total);
                                 }};
-  const std::vector<PointValue> some = losses_by_position(*loaded.model, source_, request);
+  const std::vector<PointValue> some = measure(*loaded.model, source_, request);
   const std::vector<double>& trials = all.front().trials;
   ASSERT_EQ(trials.size(), 18u);
   EXPECT_THAT(some.front().trials, ElementsAre(trials[0], trials[6], trials[12]));
   EXPECT_EQ(some.front().tokens, 3 * kTrainedLength);
   EXPECT_THAT(progress, ElementsAre(Pair(2, 3), Pair(3, 3)));
   const PositionRequest more{.bin_ends = {kTrainedLength}, .max_windows = 1000};
-  expect_equal_bits(losses_by_position(*loaded.model, source_, more), all);
+  expect_equal_bits(measure(*loaded.model, source_, more), all);
 }
 
 TEST_F(Positions, OneWindowHasNoError) {
@@ -193,8 +199,8 @@ TEST_F(Positions, OneWindowHasNoError) {
   const model::Reference reference(loaded.model->spec(), loaded.model->parameters(), at::kDouble);
   const model::Batch batch = windows_at(tokens_, {0}, kLong);
   const PositionRequest request{.bin_ends = {7, kLong}, .max_windows = 1};
-  expect_bins(losses_by_position(*loaded.model, source_, request),
-              reference.losses(batch.tokens, batch.targets), {7, kLong});
+  expect_bins(measure(*loaded.model, source_, request), reference.losses(batch.tokens, batch.targets),
+              {7, kLong});
 }
 
 TEST(PositionsOfDocuments, AreOfThoseThatAreLongEnough) {
@@ -208,18 +214,18 @@ TEST(PositionsOfDocuments, AreOfThoseThatAreLongEnough) {
   const model::Reference reference(loaded.model->spec(), loaded.model->parameters(), at::kDouble);
   const std::vector<int64_t> ends = {4, kTrainedLength};
   PositionRequest request{.bin_ends = ends, .document_token_id = 36};
-  const std::vector<PointValue> values = losses_by_position(*loaded.model, source, request);
+  const std::vector<PointValue> values = measure(*loaded.model, source, request);
   const model::Batch batch = windows_at(tokens, {0, 15, 29}, kTrainedLength);
   expect_bins(values, reference.losses(batch.tokens, batch.targets), ends);
   request.batch_size = 1;
-  expect_equal_bits(losses_by_position(*loaded.model, source, request), values);
+  expect_equal_bits(measure(*loaded.model, source, request), values);
 
   request.max_windows = 1;
-  EXPECT_THAT(losses_by_position(*loaded.model, source, request).front().trials,
+  EXPECT_THAT(measure(*loaded.model, source, request).front().trials,
               ElementsAre(values.front().trials.front()));
   // Shards of other ids: the whole text is one document.
   request = {.bin_ends = ends, .document_token_id = 999};
-  EXPECT_EQ(losses_by_position(*loaded.model, source, request).front().trials.size(), 1u);
+  EXPECT_EQ(measure(*loaded.model, source, request).front().trials.size(), 1u);
 }
 
 TEST(PositionsOfDocuments, SayHowLongTheLongestIs) {
@@ -229,7 +235,7 @@ TEST(PositionsOfDocuments, SayHowLongTheLongestIs) {
   const data::TokenSource source({write_tokens(directory.path(), tokens)});
   model::GPT gpt(model::small_spec(Kind::kSoftmax), {});
   const PositionRequest request{.bin_ends = {kTrainedLength}, .document_token_id = 36};
-  const std::string message = message_of<core::InputError>([&] { losses_by_position(gpt, source, request); });
+  const std::string message = message_of<core::InputError>([&] { measure(gpt, source, request); });
   EXPECT_THAT(message, HasSubstr("no document has 12 tokens"));
   EXPECT_THAT(message, HasSubstr("the longest has 10, of 40 tokens in all"));
 }
@@ -240,18 +246,18 @@ TEST(PositionsOfShortData, NeedOneWindow) {
   const PositionRequest request{.bin_ends = {kTrainedLength}};
   {
     const data::TokenSource source({write_tokens(directory.path(), some_tokens(kTrainedLength))});
-    EXPECT_THAT(message_of<core::InputError>([&] { losses_by_position(gpt, source, request); }),
+    EXPECT_THAT(message_of<core::InputError>([&] { measure(gpt, source, request); }),
                 HasSubstr("11 tokens in all, but a window of 11 positions and the token after it takes 12"));
   }
   const data::TokenSource source({write_tokens(directory.path(), some_tokens(kTrainedLength + 1))});
-  EXPECT_EQ(losses_by_position(gpt, source, request).front().tokens, kTrainedLength);
+  EXPECT_EQ(measure(gpt, source, request).front().tokens, kTrainedLength);
 }
 
 TEST(PositionsOfOtherVocabularies, AreRefused) {
   const TemporaryDirectory directory;
   const data::TokenSource source({write_tokens(directory.path(), some_tokens(100, 60))});
   model::GPT gpt(model::small_spec(Kind::kSoftmax), {});
-  EXPECT_THROW(losses_by_position(gpt, source, {.bin_ends = {kTrainedLength}}), core::InputError);
+  EXPECT_THROW(measure(gpt, source, {.bin_ends = {kTrainedLength}}), core::InputError);
 }
 
 TEST(Bins, EndWhereTheyAreSaidTo) {
@@ -262,6 +268,9 @@ TEST(Bins, EndWhereTheyAreSaidTo) {
   EXPECT_THAT(default_bin_ends(256, 10), ElementsAre(10));
   EXPECT_THAT(default_bin_ends(3, 13), ElementsAre(1, 3, 6, 12, 13));
   EXPECT_THAT(default_bin_ends(1, 4), ElementsAre(1, 2, 4));
+  constexpr int64_t kLargest = std::numeric_limits<int64_t>::max();  // doubling stops before it overflows
+  EXPECT_EQ(default_bin_ends(1, kLargest).size(), 64u);
+  EXPECT_THAT(equal_bin_ends(kLargest - 1, kLargest), ElementsAre(kLargest - 1, kLargest));
   EXPECT_THAT(equal_bin_ends(10, 40), ElementsAre(10, 20, 30, 40));
   EXPECT_THAT(equal_bin_ends(10, 41), ElementsAre(10, 20, 30, 40, 41));
   EXPECT_THAT(equal_bin_ends(100, 41), ElementsAre(41));

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "data/synthetic.h"
+#include "evaluation/models.h"
 #include "model/support.h"
 
 #include <algorithm>
@@ -258,20 +259,40 @@ TEST(Retrieval, OneTrialHasNoStandardError) {
   EXPECT_TRUE(std::isnan(values.accuracy[0].standard_error));
 }
 
+TEST(Retrieval, TrialsWithoutAFiniteLossHaveNoAccuracy) {
+  model::GPT gpt = bigram_model(63);
+  set_bigrams(gpt.parameters(), gpt.spec().config.rms_norm_eps);
+  // The logits behind token 15 are NaN: whoever is asked for an answer there has no loss.
+  gpt.parameters().master("model.embed_tokens.weight").select(0, 15).fill_(std::nan(""));
+  gpt.parameters().refresh_compute();
+  const RetrievalRequest request = {.task = SyntheticTask::kCopy, .lengths = {12}, .trials = 40, .seed = 5};
+  const RetrievalValues values = retrieve(gpt, request);
+  int64_t without = 0;
+  for (int64_t trial = 0; trial < request.trials; ++trial) {
+    const data::TaskSequence sequence =
+        data::trial_sequence(request.task, kBigramVocab, 12, request.seed, trial);
+    bool met = false;
+    // Blocks add nothing of other tokens but NaN: attention looks at all before.
+    for (size_t i = 0; i + 1 < sequence.tokens.size(); ++i) met = met || sequence.tokens[i] == 15;
+    const auto index = static_cast<size_t>(trial);
+    EXPECT_EQ(std::isnan(values.loss[0].trials[index]), met) << trial;
+    EXPECT_EQ(std::isnan(values.accuracy[0].trials[index]), met) << trial;
+    without += met ? 1 : 0;
+  }
+  EXPECT_GT(without, 0);
+  EXPECT_LT(without, request.trials);
+  EXPECT_TRUE(std::isnan(values.accuracy[0].mean));
+}
+
 TEST(Retrieval, RequestsThatCannotBeMeasuredAreRefused) {
   model::GPTSpec spec = model::small_spec(config::AttentionKind::kSoftmax);
   spec.config.vocab_size = 8;
-  const auto refused = [&](const RetrievalRequest& request) -> std::string {
+  const auto refused = [&](const RetrievalRequest& request) {
     model::GPT gpt(spec, {});
-    try {
-      retrieve(gpt, request);
-    } catch (const core::UsageError& error) {
-      return error.what();
-    }
-    return "nothing was refused";
+    return message_of<core::UsageError>([&] { retrieve(gpt, request); });
   };
   const RetrievalRequest good = {.task = SyntheticTask::kCopy, .lengths = {10}, .trials = 2};
-  EXPECT_EQ(refused(good), "nothing was refused");
+  EXPECT_EQ(refused(good), "nothing was thrown");
   RetrievalRequest request = good;
   request.lengths = {10, 9};
   EXPECT_THAT(refused(request), HasSubstr("sequences of 9 tokens: the task copy takes 10"));

@@ -6,6 +6,7 @@
 #include "core/temporary_directory.h"
 #include "evaluation/conditions.h"
 #include "evaluation/models.h"
+#include "evaluation/notes.h"
 #include "run/directory.h"
 
 #include <cmath>
@@ -147,6 +148,50 @@ TEST_F(SubjectsTest, TwoModelsOfAVariantAndSeedAreRefusedWithBothPaths) {
               AllOf(HasSubstr(a.string()), HasSubstr(b.string())));
 }
 
+// run.json of a run that began from the weights of `parent`.
+void write_parent(const fs::path& run, const std::string& parent) {
+  std::ofstream(run / "run.json") << R"({"run_id": "id", "name": "named", "command": "", "parent": ")"
+                                  << parent << R"(", "first_step": 0, "sessions": []})";
+}
+
+TEST_F(SubjectsTest, ModelsThatBeganFromOtherWeightsAreNoSeedsOfOneVariant) {
+  write_run(root_ / "scratch", settings(AttentionKind::kSoftmax, 1));
+  write_run(root_ / "tuned-2", settings(AttentionKind::kSoftmax, 2));
+  write_run(root_ / "tuned-3", settings(AttentionKind::kSoftmax, 3));
+  for (const char* tuned : {"tuned-2", "tuned-3"}) {
+    write_parent(root_ / tuned, "/runs/text/checkpoints/step-00000200");
+  }
+  const Subjects subjects =
+      find_subjects({root_ / "scratch", root_ / "tuned-2", root_ / "tuned-3"}, std::nullopt);
+  EXPECT_THAT(subjects.variants, ElementsAre("Softmax", "Softmax from text, step-00000200"));
+  EXPECT_EQ(subjects.all[1].variant, subjects.all[2].variant);
+  EXPECT_EQ(subjects.all[1].run->parent, "/runs/text/checkpoints/step-00000200");
+}
+
+TEST_F(SubjectsTest, ASwapThatIsAheadIsNotInTheName) {
+  config::Config swapping = settings(AttentionKind::kSoftmax, 1);
+  swapping.train.swap_attention = {{.at_step = 15, .kind = AttentionKind::kSsmax}};
+  const fs::path before = write_run(root_ / "run", swapping, 10);
+  const fs::path at = write_run(root_ / "other", swapping, 15);  // the next update is the first with SSMax
+  const fs::path other_seed = write(root_ / "plain", settings(AttentionKind::kSoftmax, 2));
+  const Subjects subjects = find_subjects({before, other_seed}, std::nullopt);
+  EXPECT_THAT(subjects.variants, ElementsAre("Softmax"));
+  EXPECT_THAT(find_subjects({at}, std::nullopt).variants, ElementsAre("Softmax"));
+  swapping.model.attention.kind = AttentionKind::kSoftmax;
+  const fs::path after = write_run(root_ / "after", swapping, 20);
+  EXPECT_THAT(find_subjects({before, after}, std::nullopt).variants,
+              ElementsAre("Softmax", "Softmax -> SSMax at step 15"));
+}
+
+TEST_F(SubjectsTest, RunsOfOneNameAreToldApartByTheirDirectories) {
+  config::Config fast = settings(AttentionKind::kSsmax, 1);
+  fast.optimizer.lr *= 2;
+  write_run(root_ / "slow-run", settings(AttentionKind::kSsmax, 1));
+  write_run(root_ / "fast-run", fast);
+  const Subjects subjects = find_subjects({root_ / "slow-run", root_ / "fast-run"}, std::nullopt);
+  EXPECT_THAT(subjects.variants, ElementsAre("slow-run", "fast-run"));
+}
+
 class SweepSubjectsTest : public SubjectsTest {
  protected:
   void SetUp() override {
@@ -182,7 +227,26 @@ TEST_F(SweepSubjectsTest, TheBaselineIsAVariantOrOneOfThePaths) {
   EXPECT_EQ(find_subjects({sweep_, loose}, loose.string()).baseline, "SSMax, s fixed at 1");
   EXPECT_EQ(find_subjects({sweep_, loose}, "scaled").baseline, "scaled");
   EXPECT_THAT(message_of<core::UsageError>([&] { find_subjects({sweep_}, "other"); }),
-              AllOf(HasSubstr("--baseline other"), HasSubstr("scaled, plain")));
+              AllOf(HasSubstr("--baseline other"), HasSubstr("'scaled', 'plain'")));
+}
+
+TEST_F(SweepSubjectsTest, VariantsOfTwoSweepsHaveTheSweepBeforeThem) {
+  config::Config fast = settings(AttentionKind::kSoftmax, 1);
+  fast.optimizer.lr *= 2;
+  write_sweep(root_ / "fast", run_entry("plain-1", "plain"));
+  write_run(root_ / "fast" / "plain-1", fast);
+  EXPECT_THAT(find_subjects({sweep_, root_ / "fast/"}, std::nullopt).variants,
+              ElementsAre("scaled", "sweep: plain", "fast: plain"));
+}
+
+TEST_F(SweepSubjectsTest, ACandidateCanBeTheBaseline) {
+  const auto candidates = [](const Subjects& found) {
+    EXPECT_THAT(found.variants, ElementsAre("scaled", "plain"));
+    return std::vector<std::string>{"scaled", "plain", "plain, row scale 1.5"};
+  };
+  EXPECT_EQ(find_subjects({sweep_}, "plain, row scale 1.5", candidates).baseline, "plain, row scale 1.5");
+  EXPECT_THAT(message_of<core::UsageError>([&] { find_subjects({sweep_}, "other", candidates); }),
+              HasSubstr("'plain, row scale 1.5'"));
 }
 
 TEST_F(SweepSubjectsTest, ABaselineWithoutACheckpointHasToBeNamed) {
@@ -225,7 +289,7 @@ TEST_F(SubjectsTest, VocabulariesAndKnownTokenizersHaveToAgree) {
 
 std::vector<std::string> variants_of(const Condition& condition) {
   std::vector<std::string> variants;
-  for (const Task& task : condition.tasks) variants.push_back(task.variant);
+  for (const Candidate& candidate : condition.candidates) variants.push_back(candidate.variant);
   return variants;
 }
 
@@ -252,15 +316,16 @@ TEST_F(ConditionsTest, UnchangedModelsComeFirstInEveryCondition) {
   for (const Condition& condition : conditions) {
     EXPECT_THAT(variants_of(condition), ElementsAre("Softmax", "SSMax", "Softmax, row scale 1.5",
                                                     "SSMax, row scale 1.5", "Softmax -> SSMax, untrained"));
-    for (const Task& task : condition.tasks) EXPECT_EQ(task.overrides.rope_theta, condition.rope_theta);
+    for (const Candidate& one : condition.candidates)
+      EXPECT_EQ(one.overrides.rope_theta, condition.rope_theta);
   }
-  const std::vector<Task>& tasks = conditions[1].tasks;
+  const std::vector<Candidate>& candidates = conditions[1].candidates;
   EXPECT_EQ(conditions[1].rope_theta, 5e5);
-  EXPECT_EQ(tasks[0].overrides.row_scale, std::nullopt);
-  EXPECT_EQ(tasks[3].overrides.row_scale, 1.5);
-  EXPECT_EQ(tasks[3].overrides.attention, std::nullopt);
-  EXPECT_EQ(tasks[4].overrides.attention, AttentionKind::kSsmax);
-  EXPECT_EQ(tasks[4].subject, 0);
+  EXPECT_EQ(candidates[0].overrides.row_scale, std::nullopt);
+  EXPECT_EQ(candidates[3].overrides.row_scale, 1.5);
+  EXPECT_EQ(candidates[3].overrides.attention, std::nullopt);
+  EXPECT_EQ(candidates[4].overrides.attention, AttentionKind::kSsmax);
+  EXPECT_EQ(candidates[4].subject, 0);
 }
 
 TEST_F(ConditionsTest, WithoutChangesThereIsOneAsTrained) {
@@ -277,10 +342,98 @@ TEST_F(ConditionsTest, PositionsAreExtendedWhereTheyAreLearned) {
   changes.swaps = {AttentionKind::kLearnedPn};
   changes.yarn_factor = 4.0;
   const std::vector<Condition> conditions = make_conditions(subjects_, changes);
-  for (const Task& task : conditions.at(0).tasks) {
-    EXPECT_EQ(task.overrides.extend_pn, task.overrides.attention.has_value());
-    EXPECT_EQ(task.overrides.yarn_factor, 4.0);
+  for (const Candidate& one : conditions.at(0).candidates) {
+    EXPECT_EQ(one.overrides.extend_pn, one.overrides.attention.has_value());
+    EXPECT_EQ(one.overrides.yarn_factor, 4.0);
   }
+}
+
+TEST_F(ConditionsTest, RowScalesAndSwapsAreAppliedToTheVariantsThatAreNamed) {
+  ChangeLists changes;
+  changes.row_scales = {1.5};
+  changes.swaps = {AttentionKind::kSsmax, AttentionKind::kSsmaxFixed};
+  changes.apply_to = {"Softmax"};
+  EXPECT_THAT(candidate_names(make_conditions(subjects_, changes).at(0)),
+              ElementsAre("Softmax", "SSMax", "Softmax, row scale 1.5", "Softmax -> SSMax, untrained",
+                          "Softmax -> SSMax, s fixed at 1, untrained"));
+  changes.apply_to = {"SSMax"};
+  EXPECT_THAT(refusal(changes), HasSubstr("--swap-attention ssmax: every model has this attention already"));
+  changes.apply_to = {"other"};
+  EXPECT_THAT(refusal(changes), AllOf(HasSubstr("--apply-to other"), HasSubstr("'Softmax', 'SSMax'")));
+  ChangeLists nothing;
+  nothing.apply_to = {"Softmax"};
+  EXPECT_THAT(refusal(nothing), HasSubstr("--apply-to"));
+}
+
+TEST_F(ConditionsTest, WindowsBeyondALearnedPositionAreRefusedByCheckpoint) {
+  const fs::path learned = write(root_ / "learned", settings(AttentionKind::kLearnedPn, 1));
+  subjects_ = find_subjects({root_ / "a", learned}, std::nullopt);
+  ChangeLists changes;
+  check_candidates(subjects_, make_conditions(subjects_, changes), 16);  // fits
+  EXPECT_THAT(message_of<core::UsageError>(
+                  [&] { check_candidates(subjects_, make_conditions(subjects_, changes), 17); }),
+              AllOf(HasSubstr(learned.string()), HasSubstr("p_n of 16 entries"), HasSubstr("not 17")));
+  changes.extend_pn = true;
+  check_candidates(subjects_, make_conditions(subjects_, changes), 17);
+  changes.rope_thetas = {1.0};
+  changes.yarn_factor = 2.0;
+  EXPECT_THAT(message_of<core::UsageError>(
+                  [&] { check_candidates(subjects_, make_conditions(subjects_, changes), 17); }),
+              AllOf(HasSubstr((root_ / "a").string()), HasSubstr("theta above 1")));
+}
+
+std::vector<std::string> texts(const std::vector<report::Note>& notes) {
+  std::vector<std::string> all;
+  for (const report::Note& note : notes) all.push_back(note.text);
+  return all;
+}
+
+TEST_F(SubjectsTest, NotesSayWhatDiffersBesideAttention) {
+  config::Config fast = settings(AttentionKind::kSsmax, 1);
+  fast.optimizer.lr = 0.5;
+  fast.run.name = "fast";
+  const fs::path plain = write(root_ / "plain", settings(AttentionKind::kSoftmax, 1));
+  Subjects subjects = find_subjects({plain, write(root_ / "fast", fast)}, std::nullopt);
+  EXPECT_THAT(texts(notes_on_training(subjects, subjects.all[0])),
+              ElementsAre(AllOf(HasSubstr("between Softmax and SSMax, beside attention: optimizer.lr ("),
+                                HasSubstr("; 0.5)"))));
+  subjects.all[1].run->data_fingerprint = "g";
+  EXPECT_THAT(texts(notes_on_training(subjects, subjects.all[0])),
+              ElementsAre(HasSubstr("Softmax and SSMax were trained on different data"), HasSubstr("lr")));
+  subjects = find_subjects({plain, write(root_ / "ssmax", settings(AttentionKind::kSsmax, 1))}, std::nullopt);
+  EXPECT_THAT(texts(notes_on_training(subjects, subjects.all[0])), ElementsAre());
+}
+
+TEST_F(SubjectsTest, NotesSayWhereSeedsOfAVariantStandAtOtherSteps) {
+  const Subjects subjects = find_subjects({write(root_ / "a", settings(AttentionKind::kSoftmax, 1), 7),
+                                           write(root_ / "b", settings(AttentionKind::kSoftmax, 2), 9)},
+                                          std::nullopt);
+  EXPECT_THAT(texts(notes_on_training(subjects, subjects.all[0])),
+              ElementsAre(HasSubstr("seeds of Softmax stand at different steps (seed 1: 7, seed 2: 9)")));
+}
+
+TEST_F(SubjectsTest, NotesSayWhereAModelHasNotLearnedTheTask) {
+  config::Config config = settings(AttentionKind::kSoftmax, 1);
+  const fs::path folder = root_ / "shards";
+  fs::create_directories(folder);
+  core::write_text_atomically(folder / "train_000000.bin", "x");
+  config.data.train = {(folder / "train_*.bin").string()};
+  const Subjects subjects = find_subjects({write(root_ / "a", config)}, std::nullopt);
+  const auto notes_of = [&](const std::string& prepare) {
+    core::write_text_atomically(folder / "prepare.json", prepare);
+    return texts(notes_on_task(subjects, data::SyntheticTask::kCopy));
+  };
+  const std::string of_task =
+      R"({"settings": {"synthetic": {"task": "copy", "vocab_size": 29, "length": 16}}})";
+  EXPECT_THAT(notes_of(of_task), ElementsAre());
+  EXPECT_THAT(notes_of(R"({"settings": {"seed": 1}})"), ElementsAre(HasSubstr("was trained on text")));
+  EXPECT_THAT(notes_of(R"({"settings": {"synthetic": {"task": "passkey", "vocab_size": 29, "length": 16}}})"),
+              ElementsAre(HasSubstr("the task passkey of 16 tokens over 29 symbols")));
+  EXPECT_THAT(notes_of(R"({"settings": {"synthetic": {"task": "copy", "vocab_size": 20, "length": 16}}})"),
+              ElementsAre(HasSubstr("over 20 symbols")));
+  EXPECT_THAT(notes_of("damaged"), ElementsAre());
+  fs::remove_all(folder);  // the shards are elsewhere
+  EXPECT_THAT(texts(notes_on_task(subjects, data::SyntheticTask::kCopy)), ElementsAre());
 }
 
 TEST_F(ConditionsTest, RefusesWhatMakesNoSense) {

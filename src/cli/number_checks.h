@@ -1,0 +1,17 @@
+// Checks of numbers on the command line, with ranges as people write them.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+
+#include <CLI/CLI.hpp>
+
+namespace ssgpt::cli {
+
+// A whole number from `least` to `most`.
+CLI::Validator whole_number(int64_t least, int64_t most = std::numeric_limits<int64_t>::max());
+
+// A seed: a whole number from 0 to 2^64 - 1, without a sign.
+CLI::Validator seed_number();
+
+}  // namespace ssgpt::cli

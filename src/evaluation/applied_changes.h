@@ -1,0 +1,16 @@
+// What was changed in a model that was read, in the words of a report.
+#pragma once
+
+#include "evaluation/load_model.h"
+#include "report/evaluation.h"
+
+#include <optional>
+
+namespace ssgpt::evaluation {
+
+// extend_pn: whether windows reach beyond the table, so that the fit is in use.
+report::ModelChanges applied_changes(const Overrides& overrides, const LoadedModel& loaded);
+
+std::optional<report::FittedPositions> fitted_positions(const LoadedModel& loaded);
+
+}  // namespace ssgpt::evaluation

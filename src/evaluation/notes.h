@@ -1,0 +1,21 @@
+// What limits a comparison of models, beside what is measured of them.
+#pragma once
+
+#include "data/synthetic.h"
+#include "evaluation/subjects.h"
+#include "report/variants.h"
+
+#include <vector>
+
+namespace ssgpt::evaluation {
+
+// Runs that are left out; variants whose seeds stand at different steps; where the first of a variant and of
+// the baseline's differ in more than attention and seed: steps, length of the windows, data, other settings.
+// `baseline`: a subject.
+std::vector<report::Note> notes_on_training(const Subjects& subjects, const Subject& baseline);
+
+// Variants whose shards are, by the prepare.json beside them, not of this task, or over another number of
+// symbols or of another length than the model was trained with. Says nothing of shards that cannot be read.
+std::vector<report::Note> notes_on_task(const Subjects& subjects, data::SyntheticTask task);
+
+}  // namespace ssgpt::evaluation
