@@ -1,6 +1,7 @@
 #include "report/curves.h"
 
 #include "core/check.h"
+#include "report/outcomes.h"
 
 #include <algorithm>
 #include <cmath>
@@ -190,12 +191,16 @@ JudgedFigure judge_curves(Figure figure, std::span<const MeasuredCurve> curves, 
                         .least_scatter = least_scatter(figure, matched, point)});
     }
   }
-  result.variants[static_cast<size_t>(base - variants.begin())] =
-      mean_curve(*base, compared_base.empty() ? *base : compared_base);
+  VariantCurve& base_mean = result.variants[static_cast<size_t>(base - variants.begin())];
+  base_mean = mean_curve(*base, compared_base.empty() ? *base : compared_base);
   const std::vector<Estimate> estimates = judge(family);
   auto next = estimates.begin();
   for (CurveCandidate& candidate : result.candidates) {
-    for (PointDifference& difference : candidate.points) difference.estimate = *next++;
+    for (size_t point = 0; point < candidate.points.size(); ++point) {
+      Estimate& estimate = candidate.points[point].estimate;
+      estimate = *next++;
+      if (figure == Figure::kLoss) estimate.rounding = loss_rounding(base_mean.means[point]);
+    }
   }
   return result;
 }

@@ -69,6 +69,19 @@ TEST(Curves, CandidatesTimesPointsAreOneFamilyAfterHolm) {
   EXPECT_NEAR(judged.candidates[0].points[0].seeds[2].value, -0.49, 1e-12);
 }
 
+// Losses near 3 are 2.4e-7 apart in fp32: what is no more than that may be rounding, however certain the
+// test.
+TEST(Curves, ADifferenceThatRoundingCouldMakeHasNoVerdict) {
+  std::vector<MeasuredCurve> curves;
+  add_three("base", {0.0, 0.0}, {0.0, 0.0}, curves);
+  add_three("a", {2e-7, 4e-7}, {1e-9, 1e-9}, curves);
+  const JudgedFigure judged = judge_curves(Figure::kLoss, curves, "base");
+  const std::vector<PointDifference>& points = judged.candidates[0].points;
+  EXPECT_LT(points[0].estimate.p_corrected, 1e-4);
+  EXPECT_EQ(points[0].estimate.verdict(), Verdict::kNone);
+  EXPECT_EQ(points[1].estimate.verdict(), Verdict::kHigher);
+}
+
 // A difference that a test by itself believes is one of many here.
 TEST(Curves, ManyPointsTakeAVerdictAway) {
   std::vector<MeasuredCurve> one;
