@@ -95,7 +95,7 @@ def test_it_trains_as_the_built_program_does(bundle, tmp_path):
 
 def test_its_configs_are_complete(bundle, tmp_path):
     configs = sorted((bundle / "configs/paper").glob("[a-f]-*.yaml"))
-    assert len(configs) == 6
+    assert len(configs) == 8  # six models, two of them in two readings
     for config in configs:
         tiny = [word for word in TINY if "sequence_length" not in word and word != "--set"]
         sets = [word for setting in [*tiny, "data.sequence_length=16", "train.micro_batch_size=1", "train.global_batch_size=1",
