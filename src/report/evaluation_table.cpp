@@ -290,8 +290,8 @@ std::string heading(const Evaluation& evaluation) {
   std::vector<std::string> variants;
   for (const VariantCurve& variant : evaluation.conditions[0].figures[0].variants)
     variants.push_back(variant.variant);
-  const std::string names = fmt::format("{}{}", fmt::join(variants, "; "),
-                                        evaluation.dtype == "bfloat16" ? " (in bfloat16)" : "");
+  const std::string names =
+      fmt::format("{}{}", fmt::join(variants, "; "), evaluation.dtype == "bfloat16" ? " (in bfloat16)" : "");
   if (evaluation.kind == EvaluationKind::kRetrieval) {
     return fmt::format(
         "Retrieval, task {} ({}): {}\n"
