@@ -98,7 +98,10 @@ void SyntheticCommand::run(const data::SyntheticOptions& shared, bool json) {
     if (option->count() == 0) missing.push_back(option->get_name());
   }
   if (!missing.empty()) {
-    throw core::UsageError("--synthetic {} needs {} as well.", task_name_, fmt::join(missing, " and "));
+    std::string list = missing.back();
+    missing.pop_back();
+    if (!missing.empty()) list = fmt::format("{} and {}", fmt::join(missing, ", "), list);
+    throw core::UsageError("--synthetic {} needs {} as well.", task_name_, list);
   }
   options_.task = data::parse_synthetic_task(task_name_);
   options_.seed = shared.seed;

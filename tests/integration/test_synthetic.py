@@ -124,3 +124,10 @@ def test_a_model_trains_on_the_shards_without_a_tokenizer(program):
     assert len(losses) == 100 and abs(losses[0] - math.log(4)) < 0.1
     assert np.mean(losses[-10:]) < math.log(4) - 0.03
     assert [record["step"] for record in records if "validation/loss" in record] == [50, 100]
+
+
+def test_what_is_missing_is_listed(program):
+    _, err = program.run("prepare", "--synthetic", "copy", "--out", "data", code=2)
+    assert "--synthetic copy needs --vocab-size, --length and --windows as well." in err
+    _, err = program.run("prepare", "--synthetic", "copy", "--length", 64, "--windows", 9, "--out", "data", code=2)
+    assert "--synthetic copy needs --vocab-size as well." in err

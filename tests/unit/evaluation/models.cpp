@@ -1,6 +1,7 @@
 #include "evaluation/models.h"
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/state.h"
 #include "core/file.h"
 #include "core/random.h"
 #include "model/support.h"
@@ -41,6 +42,45 @@ std::filesystem::path write_tokens(const std::filesystem::path& directory,
   file.write(std::as_bytes(std::span(tokens)));
   file.commit();
   return path;
+}
+
+config::Config settings(config::AttentionKind kind, uint64_t seed) {
+  config::Config config;
+  config.run.name = "named";
+  config.run.seed = seed;
+  config.model.vocab_size = 29;
+  config.model.hidden_size = 8;
+  config.model.num_hidden_layers = 1;
+  config.model.num_attention_heads = 2;
+  config.model.intermediate_size = 12;
+  config.model.attention.kind = kind;
+  config.data.train = {"train.bin"};
+  config.data.sequence_length = 16;
+  config.train.max_steps = 100;
+  config.train.global_batch_size = 4;
+  config.train.micro_batch_size = 4;
+  return config;
+}
+
+std::filesystem::path write_trained(const std::filesystem::path& directory, const config::Config& config,
+                                    int64_t step, bool trained) {
+  checkpoint::Snapshot snapshot;
+  snapshot.spec.config = config.model;
+  snapshot.spec.sequence_length = config.data.sequence_length;
+  snapshot.flat = checkpoint::make_flat_state(
+      model::parameter_specs(config.model, config.data.sequence_length), /*with_moments=*/trained);
+  if (trained) {
+    checkpoint::TrainerState state;
+    state.step = step;
+    state.dtype = "float32";
+    state.run_id = "id";
+    state.data_fingerprint = "f";
+    state.config = config::dump(config);
+    snapshot.trainer = state;
+  }
+  std::filesystem::create_directories(directory.parent_path());
+  checkpoint::write(directory, snapshot);
+  return directory;
 }
 
 }  // namespace ssgpt::evaluation
