@@ -111,11 +111,8 @@ void measure_all(const Plan& plan, const ModelOptions& options, int64_t length, 
 }
 
 int64_t end_of_documents(const Subject& subject) {
-  if (const auto& trainer = subject.summary.trainer) {
-    const config::Config config =
-        config::parse(trainer->config, (subject.checkpoint / "trainer/state.json").string());
-    if (config.data.document_token_id) return *config.data.document_token_id;
-  }
+  if (subject.run && subject.run->config.data.document_token_id)
+    return *subject.run->config.data.document_token_id;
   std::optional<tokenizer::Tokenizer> tokenizer;
   if (subject.summary.tokenizer) tokenizer.emplace(*subject.summary.tokenizer);
   const std::optional<int64_t> end =

@@ -13,8 +13,6 @@
 namespace ssgpt::evaluation {
 namespace {
 
-constexpr int64_t kTokensAtATime = 8192;
-
 // The first tokens of all documents that have `columns` tokens or more.
 std::vector<int64_t> long_documents(const data::TokenSource& source, int64_t document_token_id,
                                     int64_t columns, int64_t vocab_size) {
@@ -97,11 +95,9 @@ std::vector<report::PointValue> losses_by_position(model::GPT& model, const data
   const int64_t length = request.bin_ends.back();
   SSGPT_CHECK(length <= model.spec().sequence_length, "windows of {} tokens, the model holds {}", length,
               model.spec().sequence_length);
-  SSGPT_CHECK(!windows.empty() && request.batch_size >= 0, "{} windows in batches of {}", windows.size(),
-              request.batch_size);
+  SSGPT_CHECK(!windows.empty(), "no windows");
   const int64_t vocab_size = model.spec().config.vocab_size;
-  const auto batch_size = static_cast<size_t>(
-      request.batch_size > 0 ? request.batch_size : std::max<int64_t>(1, kTokensAtATime / length));
+  const auto batch_size = static_cast<size_t>(batch_size_of(request.batch_size, length));
   train::WindowReader reader(source, length, vocab_size);
   std::vector<std::vector<double>> trials(points.size());
   for (size_t first = 0; first < windows.size(); first += batch_size) {

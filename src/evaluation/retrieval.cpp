@@ -15,8 +15,6 @@
 namespace ssgpt::evaluation {
 namespace {
 
-constexpr int64_t kBatchTokens = 8192;
-
 void check_request(const model::GPTSpec& spec, const RetrievalRequest& request) {
   if (request.lengths.empty()) throw core::UsageError("no length of trials was given");
   if (request.trials < 1) {
@@ -106,8 +104,7 @@ RetrievalValues retrieve(model::GPT& model, const RetrievalRequest& request) {
   const int64_t all_tokens =
       std::accumulate(request.lengths.begin(), request.lengths.end(), int64_t{0}) * request.trials;
   for (const int64_t length : request.lengths) {
-    const int64_t batch_size =
-        request.batch_size > 0 ? request.batch_size : std::max<int64_t>(1, kBatchTokens / length);
+    const int64_t batch_size = batch_size_of(request.batch_size, length);
     TrialMeans means;
     for (int64_t first = 0; first < request.trials; first += batch_size) {
       const int64_t rows = std::min(batch_size, request.trials - first);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,9 @@ namespace ssgpt::data::testing {
 
 void write_file(const std::filesystem::path& path, std::string_view bytes);
 std::string read_file(const std::filesystem::path& path);
+
+// Name and bytes of each file of a folder.
+std::map<std::string, std::string> files_of(const std::filesystem::path& folder);
 
 // The value's bytes, least significant first.
 std::string little_endian(uint64_t value, int num_bytes);

@@ -29,13 +29,8 @@ class PrepareFixture : public ::testing::Test {
     return options;
   }
 
-  // Name and bytes of each file of a folder.
   std::map<std::string, std::string> files_of(const std::string& output) const {
-    std::map<std::string, std::string> files;
-    for (const auto& entry : std::filesystem::directory_iterator(folder_ / output)) {
-      files[entry.path().filename().string()] = read_file(entry.path());
-    }
-    return files;
+    return testing::files_of(folder_ / output);
   }
 
   const TemporaryDirectory folder_;

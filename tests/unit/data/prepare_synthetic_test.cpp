@@ -41,13 +41,8 @@ class PrepareSynthetic : public ::testing::Test {
     return options;
   }
 
-  // Name and bytes of each file of a folder.
   std::map<std::string, std::string> files_of(const std::string& output) const {
-    std::map<std::string, std::string> files;
-    for (const auto& entry : std::filesystem::directory_iterator(folder_ / output)) {
-      files[entry.path().filename().string()] = read_file(entry.path());
-    }
-    return files;
+    return testing::files_of(folder_ / output);
   }
 
   TokenSource source(const std::string& output, const std::string& split) const {
