@@ -111,7 +111,7 @@ void add_data(std::vector<Key>& keys) {
       {make_key(SSGPT_MEMBER(data.tokenizer), Optional<Path>{{}, "null"}, kFixed,
                 "sentencepiece model; may be left out where no text is needed"),
        required(SSGPT_MEMBER(data.train), TextList{.min_count = 1}, kFixed,
-                "token shards, relative to the current directory"),
+                "token shards, by name or pattern, relative to the current directory"),
        make_key(SSGPT_MEMBER(data.validation), TextList{}, kMayChange, "token shards that validation reads"),
        make_key(SSGPT_MEMBER(data.sequence_length), integer(2, 1 << 24), kFixed,
                 "tokens that one sequence predicts"),

@@ -128,24 +128,74 @@ void create_writable_directory(const std::filesystem::path& path) {
   ::unlink(probe.c_str());
 }
 
+namespace {
+
+bool is_present(const std::string& path) {
+  std::error_code error;  // a path that cannot be looked at is reported when it is opened
+  return std::filesystem::exists(std::filesystem::symlink_status(path, error));
+}
+
+bool has_wildcard(std::string_view text) {
+  return text.find_first_of("*?[") != std::string_view::npos;
+}
+
+// The same text as a pattern that matches itself alone.
+std::string escaped(std::string_view text) {
+  std::string pattern;
+  for (const char character : text) {
+    if (character == '*' || character == '?' || character == '[' || character == '\\') pattern += '\\';
+    pattern += character;
+  }
+  return pattern;
+}
+
+// How much of `pattern` names folders that are there, its last '/' included; the rest may match something in
+// them.
+size_t literal_length(std::string_view pattern) {
+  for (size_t slash = pattern.rfind('/'); slash != std::string_view::npos && slash > 0;
+       slash = pattern.rfind('/', slash - 1)) {
+    if (is_present(std::string(pattern.substr(0, slash)))) return slash + 1;
+  }
+  return 0;
+}
+
+// Sorted. Throws InputError where they cannot be listed; `as_typed` stands in its message.
+std::vector<std::string> matches_of(const std::string& pattern, const std::string& as_typed) {
+  glob_t result{};
+  const int status = ::glob(pattern.c_str(), GLOB_NOSORT, nullptr, &result);
+  const int reason = errno;
+  std::vector<std::string> matches(result.gl_pathv, result.gl_pathv + result.gl_pathc);
+  ::globfree(&result);
+  if (status != 0 && status != GLOB_NOMATCH) {
+    throw InputError("{}: the files that match it cannot be listed: {}", as_typed, system_message(reason));
+  }
+  std::sort(matches.begin(), matches.end());
+  return matches;
+}
+
+// What one name or pattern stands for; never empty.
+std::vector<std::string> expand_glob(const std::string& pattern) {
+  if (is_present(pattern)) return {pattern};
+  std::vector<std::string> matches;
+  if (has_wildcard(pattern)) {
+    const size_t literal = literal_length(pattern);
+    matches = matches_of(escaped(pattern.substr(0, literal)) + pattern.substr(literal), pattern);
+    if (matches.empty() && has_wildcard(pattern.substr(0, literal))) matches = matches_of(pattern, pattern);
+  }
+  if (matches.empty()) {
+    throw InputError("{}: no such file{}", pattern,
+                     has_wildcard(pattern) ? ", and nothing matches it as a pattern" : "");
+  }
+  return matches;
+}
+
+}  // namespace
+
 std::vector<std::filesystem::path> expand_globs(const std::vector<std::string>& patterns) {
   std::vector<std::filesystem::path> paths;
   std::unordered_set<std::string> seen;
   for (const std::string& pattern : patterns) {
-    glob_t result{};
-    const int status = ::glob(pattern.c_str(), GLOB_NOSORT, nullptr, &result);
-    std::vector<std::string> matches(result.gl_pathv, result.gl_pathv + result.gl_pathc);
-    ::globfree(&result);
-    if (status == GLOB_NOMATCH || (status == 0 && matches.empty())) {
-      throw InputError(
-          "{}: no such file{}", pattern,
-          pattern.find_first_of("*?[") == std::string::npos ? "" : " (nothing matches the pattern)");
-    }
-    if (status != 0) {
-      throw InputError("{}: the files that match it cannot be listed: {}", pattern, system_message(errno));
-    }
-    std::sort(matches.begin(), matches.end());
-    for (const std::string& match : matches) {
+    for (const std::string& match : expand_glob(pattern)) {
       std::filesystem::path path(match);
       if (seen.insert(path.lexically_normal().string()).second) {
         paths.push_back(std::move(path));

@@ -102,8 +102,10 @@ void sync_directory(const std::filesystem::path& path);
 // mkdir -p, and a check that files can be created in it. Throws RunError that names the path and the reason.
 void create_writable_directory(const std::filesystem::path& path);
 
-// Paths that match the shell patterns (* ? [..]), sorted within each pattern, each path once. Throws
-// InputError for a pattern that matches nothing.
+// The files that `patterns` name, each path once. One that exists under the name as written is that file,
+// whatever characters the name holds; any other is a shell pattern (* ? [..], \\ before a character that
+// stands for itself) below those of its folders that exist as written, and what matches it is sorted. Throws
+// InputError for one that names nothing.
 std::vector<std::filesystem::path> expand_globs(const std::vector<std::string>& patterns);
 
 }  // namespace ssgpt::core

@@ -253,5 +253,45 @@ TEST(ExpandGlobs, SortsWithinAPatternAndGivesEachPathOnce) {
   EXPECT_THAT(message_of<InputError>([&] { expand_globs({base + "/none.bin"}); }), HasSubstr("no such file"));
 }
 
+TEST(ExpandGlobs, ANameThatExistsIsThatFile) {
+  const TemporaryDirectory directory;
+  const std::string base = directory.path().string() + "/";
+  for (const char* name : {"part[1].bin", "part1.bin", "a*.bin", "ab.bin", "what?.bin", "back\\slash.bin"}) {
+    write_text_atomically(base + name, "");
+  }
+  for (const char* name : {"part[1].bin", "a*.bin", "what?.bin", "back\\slash.bin"}) {
+    EXPECT_THAT(expand_globs({base + name}), ElementsAre(base + name)) << name;
+  }
+  EXPECT_THAT(expand_globs({base + "part[1-9].bin"}), ElementsAre(base + "part1.bin"));
+  EXPECT_THAT(expand_globs({base + "part\\[1\\].bin"}), ElementsAre(base + "part[1].bin"));
+}
+
+TEST(ExpandGlobs, APatternLiesInFoldersThatExistAsWritten) {
+  const TemporaryDirectory directory;
+  const std::string base = directory.path().string() + "/";
+  for (const char* name : {"of [2]", "of 2", "a*", "ab"}) {
+    fs::create_directory(base + name);
+    write_text_atomically(base + name + "/x1.bin", "");
+  }
+  EXPECT_THAT(expand_globs({base + "of [2]/x*.bin"}), ElementsAre(base + "of [2]/x1.bin"));
+  EXPECT_THAT(expand_globs({base + "a*/x?.bin"}), ElementsAre(base + "a*/x1.bin"));
+  // No folder of that name: a pattern from there on.
+  EXPECT_THAT(expand_globs({base + "of [1-3]/x*.bin"}), ElementsAre(base + "of 2/x1.bin"));
+  // Nothing in the folder of that name.
+  write_text_atomically(base + "ab/y.bin", "");
+  EXPECT_THAT(expand_globs({base + "a*/y*.bin"}), ElementsAre(base + "ab/y.bin"));
+}
+
+TEST(ExpandGlobs, SaysThatAPatternMatchesNothing) {
+  const TemporaryDirectory directory;
+  const std::string base = directory.path().string() + "/";
+  for (const char* pattern : {"none[1].bin", "none*.bin", "none/x?.bin"}) {
+    EXPECT_EQ(message_of<InputError>([&] { expand_globs({base + pattern}); }),
+              base + pattern + ": no such file, and nothing matches it as a pattern");
+  }
+  EXPECT_EQ(message_of<InputError>([&] { expand_globs({base + "none.bin"}); }),
+            base + "none.bin: no such file");
+}
+
 }  // namespace
 }  // namespace ssgpt::core
