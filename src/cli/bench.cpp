@@ -6,6 +6,7 @@
 #include "bench/step.h"
 #include "bench/step_text.h"
 #include "cli/commands.h"
+#include "cli/number_checks.h"
 #include "cli/share_cores.h"
 #include "core/error.h"
 #include "core/memory.h"
@@ -126,10 +127,10 @@ void add_step(CLI::App& bench) {
   command
       ->add_option("--steps", arguments->steps,
                    "Steps to measure; with --attention, of each kind (on a GPU, groups of ten)")
-      ->check(CLI::PositiveNumber)
+      ->transform(whole_number(1))
       ->capture_default_str();
   command->add_option("--warmup", arguments->warmup, "Steps before, not measured")
-      ->check(CLI::NonNegativeNumber)
+      ->transform(whole_number(0))
       ->capture_default_str();
   CLI::Option* attention =
       command
@@ -212,7 +213,7 @@ void add_kernels(CLI::App& bench) {
                    "Only operations whose name matches this regular expression")
       ->capture_default_str();
   command->add_option("--min-time", arguments->min_seconds, "Seconds that each one is repeated for, at least")
-      ->check(CLI::PositiveNumber)
+      ->transform(positive_number())
       ->capture_default_str();
   command->add_flag("--json", arguments->json, "Print one JSON object");
   command->footer(

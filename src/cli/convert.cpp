@@ -2,6 +2,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "cli/commands.h"
+#include "cli/number_checks.h"
 #include "core/error.h"
 #include "core/log.h"
 
@@ -98,10 +99,12 @@ void add_convert(CLI::App& app) {
           "--scale-init", arguments->scale_init,
           "Where a new s starts, as model.attention.scale_init [default: the checkpoint's, else auto: the "
           "mean row scale is 1]")
+      ->transform(number())
       ->type_name("X");
   command
       ->add_option("--bias-init", arguments->bias_init,
                    "Where a new b starts [default: the checkpoint's, else 0]")
+      ->transform(number())
       ->type_name("X");
   command->footer(
       "Example:\n"

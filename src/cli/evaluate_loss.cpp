@@ -94,11 +94,11 @@ void add_evaluate_loss(CLI::App& evaluate) {
   command
       ->add_option("--sequence-length", arguments->sequence_length,
                    "Tokens of a window (default: the checkpoint's)")
-      ->check(whole_number(1));
+      ->transform(whole_number(1));
   command->add_option("--windows", arguments->windows, "At most this many windows (default: all)")
-      ->check(whole_number(1));
+      ->transform(whole_number(1));
   command->add_option("--batch-size", options.batch_size, "Windows at a time")
-      ->check(whole_number(1))
+      ->transform(whole_number(1))
       ->capture_default_str();
   add_change_options(*command, arguments->changes, /*lists=*/false);
   add_placement_options(*command, options.placement);

@@ -1,6 +1,7 @@
 #include "cli/evaluate_options.h"
 
 #include "cli/evaluate_progress.h"
+#include "cli/number_checks.h"
 #include "cli/placement_options.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -83,8 +84,10 @@ void add_change_options(CLI::App& command, ChangeArguments& arguments, bool list
                                  "10000,500000, is a table of its own"
                                : "RoPE's theta in place of the checkpoint's"),
       list);
-  add(command.add_option("--yarn", arguments.yarn,
-                         "YaRN (arXiv 2309.00071): windows this many times the trained length, 1 or more"),
+  add(command
+          .add_option("--yarn", arguments.yarn,
+                      "YaRN (arXiv 2309.00071): windows this many times the trained length, 1 or more")
+          ->transform(number()),
       "F");
   add(command.add_option("--row-scale", arguments.row_scale,
                          lists

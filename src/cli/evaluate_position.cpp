@@ -49,24 +49,24 @@ void add_evaluate_position(CLI::App& evaluate) {
   command
       ->add_option("--max-length", options.max_length,
                    "Positions of a window [default: 4 times the length that the baseline was trained on]")
-      ->check(whole_number(1, evaluation::kMaxLength))
+      ->transform(whole_number(1, evaluation::kMaxLength))
       ->type_name("N");
   command
       ->add_option("--bin", options.bin,
                    "Positions of a bin [default: bins that end at T/4, T/2, T, 2 T, 4 T ..., T the trained "
                    "length]")
-      ->check(whole_number(1))
+      ->transform(whole_number(1))
       ->type_name("W");
   command
       ->add_option("--windows", options.max_windows,
                    "At most this many windows, spread evenly over the data [default: all]")
-      ->check(whole_number(1))
+      ->transform(whole_number(1))
       ->type_name("K");
   command->add_flag("--documents", options.documents,
                     "Windows are the beginnings of documents that are longer than a window; without it "
                     "consecutive stretches of the data");
   command->add_option("--batch-size", options.batch_size, "Windows at a time [default: about 8,192 tokens]")
-      ->check(whole_number(1))
+      ->transform(whole_number(1))
       ->type_name("B");
   add_comparison_options(*command, arguments->comparison);
   command->footer(kFooter);

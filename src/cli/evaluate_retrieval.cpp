@@ -63,15 +63,15 @@ void add_evaluate_retrieval(CLI::App& evaluate) {
                        "length that the baseline was trained on]")
           ->type_name("LIST");
   command->add_option("--trials", options.trials, "Trials of each length")
-      ->check(whole_number(1))
+      ->transform(whole_number(1))
       ->capture_default_str()
       ->type_name("N");
   command->add_option("--seed", options.seed, "Of the trials")
-      ->check(seed_number())
+      ->transform(seed_number())
       ->capture_default_str()
       ->type_name("S");
   command->add_option("--batch-size", options.batch_size, "Trials at a time [default: about 8,192 tokens]")
-      ->check(whole_number(1))
+      ->transform(whole_number(1))
       ->type_name("B");
   add_comparison_options(*command, arguments->comparison);
   command->footer(footer());

@@ -1,6 +1,7 @@
 // ssgpt generate
 
 #include "cli/commands.h"
+#include "cli/number_checks.h"
 #include "cli/placement_options.h"
 #include "core/error.h"
 #include "core/log.h"
@@ -170,21 +171,26 @@ void add_sampling_options(CLI::App& command, evaluation::GenerateOptions& option
   command
       .add_option("--temperature", options.sampling.temperature,
                   "Divides the logits; 0: always the likeliest token")
+      ->transform(number())
       ->type_name("X")
       ->capture_default_str();
   command.add_option("--top-k", options.sampling.top_k, "Choose among the K likeliest tokens only; 0: all")
       ->type_name("K")
-      ->check(CLI::NonNegativeNumber)
+      ->transform(whole_number(0))
       ->capture_default_str();
   command
       .add_option("--top-p", options.sampling.top_p,
                   "Of those, the fewest that hold this share of the probability; 1: all")
+      ->transform(number())
       ->type_name("P")
       ->capture_default_str();
-  command.add_option("--seed", options.seed, "Of the random numbers")->type_name("S")->capture_default_str();
+  command.add_option("--seed", options.seed, "Of the random numbers")
+      ->transform(seed_number())
+      ->type_name("S")
+      ->capture_default_str();
   command.add_option("--samples", options.num_samples, "Continuations of the prompt, made as one batch")
       ->type_name("M")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 16))
+      ->transform(whole_number(1, int64_t{1} << 16))
       ->capture_default_str();
 }
 
@@ -206,7 +212,7 @@ void add_generate(CLI::App& app) {
       ->add_option("--max-tokens", options.max_tokens,
                    fmt::format("New tokens of a sample [{}]", evaluation::kDefaultMaxTokens))
       ->type_name("N")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
+      ->transform(whole_number(1, int64_t{1} << 24));
   add_sampling_options(*command, options);
   command->add_flag("--ignore-eos", options.ignore_eos, "Go on behind the end of a document");
   add_placement_options(*command, options.placement);

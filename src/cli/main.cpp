@@ -1,13 +1,13 @@
 // The program: parses the command line, runs the command, turns every exception into one message and an exit
 // code.
 
+#include "cli/command_line.h"
 #include "cli/commands.h"
 #include "cli/version_text.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "parallel/error_text.h"
 
-#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -15,8 +15,6 @@
 #include <cstring>
 #include <exception>
 #include <string>
-#include <string_view>
-#include <vector>
 
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
@@ -35,48 +33,6 @@ std::string command_line(int argc, char** argv) {
     text += quote ? fmt::format("'{}'", argument) : argument;
   }
   return text;
-}
-
-// Whether an empty text is a value of this option, and no shell variable that was not set.
-bool may_be_empty(const CLI::App& command, const CLI::Option& option) {
-  return (command.get_name() == "generate" && option.get_name() == "--prompt") ||
-         (command.get_name() == "encode" && option.get_name() == "text");
-}
-
-// Throws core::UsageError for an option, of the command that was called, to which an empty value was given.
-void refuse_empty_values(const CLI::App& command) {
-  for (const CLI::Option* option : command.get_options()) {
-    const std::vector<std::string>& values = option->results();
-    if (std::find(values.begin(), values.end(), "") == values.end() || may_be_empty(command, *option))
-      continue;
-    throw ssgpt::core::UsageError("{} was given an empty value: is a shell variable not set?",
-                                  option->get_name());
-  }
-  for (const CLI::App* subcommand : command.get_subcommands()) refuse_empty_values(*subcommand);
-}
-
-// The parser would take the argument that comes next for the value of "--name=".
-void refuse_options_without_value(int argc, char** argv) {
-  for (int i = 1; i < argc && std::string_view(argv[i]) != "--"; ++i) {
-    const std::string_view argument = argv[i];
-    if (!argument.starts_with("--") || argument.find('=') != argument.size() - 1) continue;
-    throw ssgpt::core::UsageError("{} was given an empty value: is a shell variable not set?",
-                                  argument.substr(0, argument.size() - 1));
-  }
-}
-
-// Runs the command as well. An empty value is told as such before anything else that is wrong with it.
-void parse(CLI::App& app, int argc, char** argv) {
-  refuse_options_without_value(argc, argv);
-  app.parse_complete_callback([&app] { refuse_empty_values(app); });  // comes before that of a command
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success&) {
-    throw;
-  } catch (const CLI::ParseError&) {
-    refuse_empty_values(app);
-    throw;
-  }
 }
 
 int run(int argc, char** argv) {
@@ -102,13 +58,10 @@ int run(int argc, char** argv) {
   cli::add_inspect(app);
   cli::add_bench(app);
   try {
-    parse(app, argc, argv);
+    cli::run_command_line(app, argc, argv);
     return static_cast<int>(ExitCode::kDone);
   } catch (const CLI::Success& e) {  // --help, --version
     return app.exit(e);
-  } catch (const CLI::ParseError& e) {
-    app.exit(e);
-    return static_cast<int>(ExitCode::kUsage);
   } catch (const cli::Stopped& stopped) {
     return stopped.exit_code;
   } catch (const ssgpt::core::Error& e) {

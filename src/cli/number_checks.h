@@ -8,10 +8,19 @@
 
 namespace ssgpt::cli {
 
+// Each replaces what was typed by the number in plain decimals, so it stands in transform(): CLI11's own
+// conversion would read 010 as eight.
+
 // A whole number from `least` to `most`.
 CLI::Validator whole_number(int64_t least, int64_t most = std::numeric_limits<int64_t>::max());
 
 // A seed: a whole number from 0 to 2^64 - 1, without a sign.
 CLI::Validator seed_number();
+
+// Any number, whose range the command checks.
+CLI::Validator number();
+
+// A number above 0.
+CLI::Validator positive_number();
 
 }  // namespace ssgpt::cli

@@ -135,9 +135,11 @@ std::vector<CLI::Option*> add_text_options(CLI::App& command, Arguments& argumen
       command
           .add_option("--validation-fraction", arguments.options.validation_fraction,
                       "Of the documents to hold out, spread evenly over the corpus; 0 for none")
+          ->transform(number())
           ->capture_default_str();
   CLI::Option* threads =
       command.add_option("--threads", arguments.options.num_threads, "That encode; 0: one a core")
+          ->transform(whole_number(0))
           ->capture_default_str();
   CLI::Option* field =
       command.add_option("--field", text.field, "Field of each JSON object that holds the text")
@@ -150,9 +152,8 @@ std::vector<CLI::Option*> add_text_options(CLI::App& command, Arguments& argumen
   CLI::Option* split =
       command
           .add_option("--split-documents-at", text.split_documents_at,
-                      "Cut .txt files into documents of about this many bytes, at a blank line or else at a "
-                      "line's end; 0 "
-                      "makes each file one document")
+                      "Cut .txt files that are longer into documents of about this many bytes, at a blank "
+                      "line or else at a line's end; 0 makes each file one document")
           ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
           ->type_name("BYTES")
           ->capture_default_str()
@@ -188,9 +189,11 @@ void add_prepare(CLI::App& app) {
   command
       ->add_option("--seed", options.seed,
                    "Of the choice of validation documents, or of the synthetic sequences")
-      ->check(seed_number())
+      ->transform(seed_number())
       ->capture_default_str();
-  command->add_option("--shard-tokens", options.shard_tokens, "Tokens a shard")->capture_default_str();
+  command->add_option("--shard-tokens", options.shard_tokens, "Tokens a shard")
+      ->transform(whole_number(0))
+      ->capture_default_str();
   const auto synthetic = std::make_shared<SyntheticCommand>(*command);
   synthetic->exclude(add_text_options(*command, *arguments));
   command->add_flag("--overwrite", options.overwrite,

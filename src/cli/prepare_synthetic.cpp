@@ -3,6 +3,7 @@
 #include "cli/prepare_synthetic.h"
 
 #include "cli/commands.h"
+#include "cli/number_checks.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/stop_signal.h"
@@ -67,15 +68,21 @@ SyntheticCommand::SyntheticCommand(CLI::App& command) {
                                       list_tasks()))
               ->check(CLI::IsMember(data::synthetic_task_names()))
               ->type_name("TASK");
-  required_ = {
-      command.add_option("--vocab-size", options_.vocab_size,
-                         "Of --synthetic: symbols, model.vocab_size of the models to train"),
-      command.add_option("--length", options_.length,
-                         "Of --synthetic: tokens a sequence, data.sequence_length of the models"),
-      command.add_option("--windows", options_.num_windows, "Of --synthetic: sequences to train on")};
-  CLI::Option* validation = command.add_option("--validation-windows", options_.validation_windows,
-                                               "Of --synthetic: sequences to hold out; a twentieth of "
-                                               "--windows where it is left out, 0 for none");
+  required_ = {command
+                   .add_option("--vocab-size", options_.vocab_size,
+                               "Of --synthetic: symbols, model.vocab_size of the models to train")
+                   ->transform(whole_number(0)),
+               command
+                   .add_option("--length", options_.length,
+                               "Of --synthetic: tokens a sequence, data.sequence_length of the models")
+                   ->transform(whole_number(0)),
+               command.add_option("--windows", options_.num_windows, "Of --synthetic: sequences to train on")
+                   ->transform(whole_number(0))};
+  CLI::Option* validation = command
+                                .add_option("--validation-windows", options_.validation_windows,
+                                            "Of --synthetic: sequences to hold out; a twentieth of "
+                                            "--windows where it is left out, 0 for none")
+                                ->transform(whole_number(0));
   validation->needs(task_);
   for (CLI::Option* option : required_) option->needs(task_);
 }

@@ -1,6 +1,7 @@
 // ssgpt sweep: variants and seeds of one config, each an ordinary run, side by side on the cores or GPUs.
 
 #include "cli/commands.h"
+#include "cli/number_checks.h"
 #include "config/sweep_file.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -254,11 +255,10 @@ void add_sweep(CLI::App& app) {
   command
       ->add_option("--run-dir", arguments->directory,
                    "Its folder; each run is in RUN_DIR/<variant>-seed<seed>")
-      ->required()
-      ->check([](const std::string& path) { return path.empty() ? "a folder, not an empty text" : ""; });
+      ->required();
   CLI::Option* jobs =
       command->add_option("--jobs", arguments->jobs, "Runs at a time [default: jobs of the file]")
-          ->check(CLI::Range(1, 10'000));
+          ->transform(whole_number(1, 10'000));
   CLI::Option* list = command->add_flag("--list", arguments->list,
                                         "Print number, name, variant, seed and state of each run, and stop");
   command->add_flag("--json", arguments->json, "With --list: as JSON")->needs(list);
@@ -266,7 +266,7 @@ void add_sweep(CLI::App& app) {
       ->add_option(
           "--only", arguments->only,
           "Train this run alone, by its number in --list, in this process: for the tasks of a Slurm array")
-      ->check(CLI::Range(1, 100'000))
+      ->transform(whole_number(1, 100'000))
       ->excludes(jobs)
       ->excludes(list);
   command->footer(

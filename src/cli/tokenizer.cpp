@@ -3,6 +3,7 @@
 #include "tokenizer/tokenizer.h"
 
 #include "cli/commands.h"
+#include "cli/number_checks.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
@@ -97,6 +98,7 @@ void add_train_command(CLI::App& parent) {
       ->type_name("FILES");
   command->add_option("--output", arguments->output, "The model to write")->required()->type_name("FILE");
   command->add_option("--vocab-size", arguments->train.vocab_size, "Number of pieces, exactly")
+      ->transform(whole_number(1))
       ->capture_default_str();
   command
       ->add_option("--max-bytes", arguments->train.max_bytes,
@@ -106,7 +108,9 @@ void add_train_command(CLI::App& parent) {
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
       ->type_name("BYTES")
       ->capture_default_str();
-  command->add_option("--seed", arguments->train.seed, "Of the sample")->capture_default_str();
+  command->add_option("--seed", arguments->train.seed, "Of the sample")
+      ->transform(seed_number())
+      ->capture_default_str();
   command->add_option("--field", arguments->text.field, "Field of each JSON object that holds the text")
       ->capture_default_str();
   command
