@@ -111,6 +111,22 @@ def test_bad_documents_are_refused_or_skipped_and_counted(program, shared, name,
     assert "refuse" in err and "skip" in err
 
 
+def test_blank_lines_end_a_document_only_beyond_its_size(program, shared):
+    paragraphs = [f"Paragraph {i}: the words of it." for i in range(1200)]
+
+    def documents(text, *options):
+        (program.directory / "paragraphs.txt").write_text(text)
+        out, _ = prepare(program, shared, "paragraphs.txt", "out", "--json", "--overwrite", "--validation-fraction", 0, *options)
+        return json.loads(out)["train"]["documents"]
+
+    assert documents("\n\n".join(paragraphs[:50])) == 1
+    # A paragraph and its blank line have at most 34 bytes: cuts are 16 KiB to 16 KiB + 34 apart.
+    text = "\n\n".join(paragraphs)
+    assert 2 * 16384 + 68 < len(text) < 3 * 16384 and documents(text) == 3
+    assert documents(text, "--split-documents-at", 0) == 1
+    assert documents("\nEND\n".join(paragraphs[:50]), "--document-separator", "END") == 50
+
+
 def test_files_that_cannot_be_used(program, shared):
     text = shared / "small.txt"
     for model, word in (("absent.model", "absent.model"), (text, "not a sentencepiece model")):
