@@ -29,7 +29,7 @@ def read_verses():
     command = ["bible", "-f", "gen1:1-rev22:21"]
     try:
         # In "/", because the command reads a file bible.data of the current folder first.
-        output = subprocess.run(command, check=True, capture_output=True, text=True, cwd="/", stdin=subprocess.DEVNULL)
+        output = subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8", cwd="/", stdin=subprocess.DEVNULL)
     except FileNotFoundError:
         sys.exit("data/bible.py: the command 'bible' is missing; run scripts/setup.sh (Debian package bible-kjv)")
     except subprocess.CalledProcessError as error:

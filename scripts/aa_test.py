@@ -47,7 +47,7 @@ seeds: {seeds}
 def train(arguments):
     arguments.out.mkdir(parents=True, exist_ok=True)
     sweep = arguments.out / "aa.yaml"
-    sweep.write_text(SWEEP.format(root=ROOT, seeds=SEEDS * arguments.groups))
+    sweep.write_text(SWEEP.format(root=ROOT, seeds=SEEDS * arguments.groups), encoding="utf-8")
     command = [arguments.ssgpt, "sweep", "--config", sweep, "--run-dir", arguments.out / "sweep"]
     if arguments.jobs:
         command += ["--jobs", arguments.jobs]
@@ -64,7 +64,7 @@ def group(arguments, variant, index):
 def compare(arguments, baseline, candidate):
     """The one comparison of these runs, from `ssgpt compare --json`."""
     command = [arguments.ssgpt, "compare", *baseline, *candidate, "--json"]
-    result = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True)
+    result = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True, encoding="utf-8")
     if result.returncode != 0:
         raise SystemExit(result.returncode)
     (comparison,) = json.loads(result.stdout)["comparisons"]
@@ -89,6 +89,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.groups < 2:
         parser.error("--groups: 2 or more, since a group is compared with the next one")
+    sys.stdout.reconfigure(encoding="utf-8")  # whatever the locale
     train(arguments)
 
     print("| pairs | seeds | " + " | ".join(OUTCOMES.values()) + " | verdict |")

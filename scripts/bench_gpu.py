@@ -120,7 +120,7 @@ class Contestant:
         self.log = tempfile.TemporaryFile("w+", errors="replace")
         # Its own group: inductor's workers end with it.
         self.process = subprocess.Popen(entry.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
-                                        text=True, start_new_session=True)
+                                        text=True, encoding="utf-8", start_new_session=True)
         self.alive.add(self)
         self.lines = queue.Queue()
         threading.Thread(target=self.read, daemon=True).start()
@@ -384,7 +384,7 @@ def main():
     def keep(entries, groups):
         report = report_of(entries, groups, arguments, device)
         if arguments.json:
-            pathlib.Path(arguments.json).write_text(json.dumps(report, indent=1) + "\n")
+            pathlib.Path(arguments.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         return report
 
     report = keep(*benchmark(arguments, device, keep))

@@ -27,7 +27,7 @@ def measure(arguments, ranks, zero_stage):
             "--set", f"train.micro_batch_size={BATCH[arguments.shape] // ranks}", "--set", f"parallel.zero_stage={zero_stage}"]
     launcher = [TORCHRUN, "--no-python", "--standalone", "--nproc-per-node", ranks] if ranks > 1 else []
     environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.ranks // ranks)}
-    process = subprocess.run(list(map(str, [*launcher, *step])), env=environment, capture_output=True, text=True)
+    process = subprocess.run(list(map(str, [*launcher, *step])), env=environment, capture_output=True, text=True, encoding="utf-8")
     if process.returncode != 0:
         raise SystemExit(process.stderr)
     return json.loads(process.stdout)

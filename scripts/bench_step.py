@@ -39,7 +39,7 @@ class Contestant:
             for key in ("vocab", "hidden", "layers", "heads", "feed_forward", "time"):
                 command += [f"--{key.replace('_', '-')}", str(shape[key])]
         environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment)
         self.rounds = []  # mean seconds of a step
         self.seconds = []
         self.peak_bytes = 0

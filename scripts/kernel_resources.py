@@ -29,12 +29,12 @@ def tool(name):
 
 
 def dump(objects, *options):
-    texts = [subprocess.run([tool("cuobjdump"), *options, path], capture_output=True, text=True, check=True).stdout for path in objects]
+    texts = [subprocess.run([tool("cuobjdump"), *options, path], capture_output=True, text=True, encoding="utf-8", check=True).stdout for path in objects]
     return "\n".join(texts)
 
 
 def readable(symbols):
-    names = subprocess.run(["c++filt"], input="\n".join(symbols), capture_output=True, text=True, check=True).stdout.splitlines()
+    names = subprocess.run(["c++filt"], input="\n".join(symbols), capture_output=True, text=True, encoding="utf-8", check=True).stdout.splitlines()
     short = [re.sub(r"^void |ssgpt::kernels::(cuda::)?|\(.*\)$", "", re.sub(r"\((?:int|bool)\)", "", name)) for name in names]
     return dict(zip(symbols, short))
 

@@ -80,13 +80,14 @@ class Ours:
             "log.every": 1, "log.tensorboard": False, "checkpoint.every": 0,
         }
         values.update({key.replace("__", "."): value for key, value in settings.items() if not key.startswith("init")})
-        (self.directory / "config.json").write_text(json.dumps({"data": {"train": [str(self.directory / "train.bin")]}}))
+        config = {"data": {"train": [str(self.directory / "train.bin")]}}
+        (self.directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
         command = [self.arguments.binary, "train", "--config", "config.json", "--run-dir", name]
         for key, value in values.items():
             command += ["--set", f"{key}={str(value).lower() if isinstance(value, bool) else value}"]
         if "init_from" in settings:
             command += ["--init-from", settings["init_from"]]
-        done = subprocess.run(list(map(str, command)), cwd=self.directory, capture_output=True, text=True)
+        done = subprocess.run(list(map(str, command)), cwd=self.directory, capture_output=True, text=True, encoding="utf-8")
         if done.returncode != 0:
             sys.exit(f"loss_curves.py: {name} ended with exit code {done.returncode}: {done.stderr.strip()}")
         return self.directory / name
@@ -100,7 +101,7 @@ class Ours:
     def curve(self, kind, seed, dtype, start):
         settings = {"train.device": self.arguments.device, "train.dtype": dtype, "init_from": start}
         run = self.run(f"ours-{kind}-{dtype}-{seed}", kind, seed, **settings)
-        lines = (run / "metrics.jsonl").read_text().splitlines()
+        lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line)["train/loss"] for line in lines]
 
 
@@ -188,7 +189,7 @@ def main():
     device = torch.cuda.get_device_name() if arguments.device == "cuda" else "the CPU"
     report = {"shape": arguments.shape, "steps": arguments.steps, "seeds": arguments.seeds, "device": device, "results": results}
     if arguments.json:
-        pathlib.Path(arguments.json).write_text(json.dumps(report) + "\n")
+        pathlib.Path(arguments.json).write_text(json.dumps(report) + "\n", encoding="utf-8")
     print(table(report))
     if not all(result["ratio"] <= LARGEST_FACTOR for result in results):  # a loss that is not a number is too far as well
         sys.exit(1)

@@ -30,7 +30,7 @@ def load_config(path):
     """A config with its `include` merged in, as the program reads it."""
     path = pathlib.Path(path)
     try:
-        config = yaml.safe_load(path.read_text()) or {}
+        config = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:
         raise SystemExit(f"{path}: {error}") from None
     if "include" in config:

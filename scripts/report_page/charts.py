@@ -237,7 +237,7 @@ class Chart:
                 "names": [self.axis.text(steps[i]) for i in picked],
                 "series": series,
             }
-        ).replace("</", "<\\/")
+        ).replace("<", "\\u003c")
         return (
             f"<figure data-chart>{legend}{self._svg('wide')}{self._svg('narrow')}"
             f'<div class="tip" role="status"></div><script type="application/json">{data}</script></figure>'

@@ -11,6 +11,20 @@ def esc(value):
     return html.escape(str(value))
 
 
+def padded(low, high, share=0.06):
+    """Limits that hold both, with room beside them: a share of the range, and some where there is none."""
+    size = max(abs(low), abs(high))
+    room = share * (high - low)
+    if room <= 1e-12 * size:
+        room = max(0.01, 1e-9 * size)
+    return low - room, high + room
+
+
+def shortened(label, most=26):
+    """Its beginning and its end, where it is longer than that."""
+    return label if len(label) <= most else f"{label[: most // 2]}…{label[-(most - most // 2 - 1) :]}"
+
+
 def signed(value, digits=4):
     return "–" if value is None or math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
 
@@ -38,7 +52,7 @@ def listed(names):
 
 def number_of_seeds(estimate):
     if estimate["sides"]:
-        return "{} and {} runs".format(*estimate["sides"])
+        return "{} and {} runs".format(*estimate["sides"][:2])
     return f"{estimate['values']} seed{'' if estimate['values'] == 1 else 's'}"
 
 
@@ -62,7 +76,7 @@ def table(head, rows, css=""):
 
 def document(title, body):
     """A page without external requests; both are HTML."""
-    style, script = ((HERE / name).read_text() for name in ("style.css", "script.js"))
+    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -1,12 +1,12 @@
 """evaluation.json as `ssgpt evaluate position|retrieval --out DIR` writes it, laid out for drawing."""
 
-import json
 import math
 
-from report_page.elements import listed
+from report_page import formats
+from report_page.elements import listed, padded
+from report_page.schema import read_json
 from report_page.styles import slots
 
-VERSION = 1
 TITLES = {"loss": "Loss", "accuracy": "Accuracy"}
 FEWEST_SEEDS = 3  # that carry a verdict
 UNITS = {"loss": "nats a token", "accuracy": "share of the answer's tokens"}
@@ -16,11 +16,10 @@ def as_number(value):
     return math.nan if value is None else value
 
 
-def padded(values, at_least=()):
-    """Limits that hold the values which are numbers, with some room."""
-    finite = [v for v in [*values, *at_least] if not math.isnan(v)] or [0.0]
-    room = 0.07 * (max(finite) - min(finite)) or 0.01
-    return min(finite) - room, max(finite) + room
+def range_of(values):
+    """Limits that hold those which are numbers, with some room."""
+    finite = [v for v in values if not math.isnan(v)] or [0.0]
+    return padded(min(finite), max(finite), 0.07)
 
 
 def counted(number, noun):
@@ -49,7 +48,7 @@ class Panel:
 
     def value_range(self):
         values = [v for _, _, curve in self.models for v in curve]
-        return padded(values, [0.0, 1.0] if self.figure == "accuracy" else [])
+        return range_of([*values, 0.0, 1.0] if self.figure == "accuracy" else values)
 
     def difference_range(self):
         values = [0.0]
@@ -57,7 +56,7 @@ class Panel:
             for point in one["points"]:
                 values += [as_number(point["mean_difference"]), *(as_number(v) for v in interval(point)[:2])]
                 values += [as_number(seed["difference"]) for seed in point["seeds"]]
-        return padded(values)
+        return range_of(values)
 
     def seeds_of(self, variant):
         return [curve for name, _, curve in self.models if name == variant]
@@ -105,14 +104,10 @@ def interval(point):
 
 class Evaluation:
     def __init__(self, directory):
-        self.data = json.loads((directory / "evaluation.json").read_text())
-        if not isinstance(self.data, dict) or self.data.get("format") != "ssgpt-evaluation":
-            raise ValueError("evaluation.json is no evaluation")
-        if self.data.get("version") != VERSION:
-            raise SystemExit(
-                f"{directory}: evaluation.json is of version {self.data.get('version')}, and this script reads version "
-                f"{VERSION}; write it again with `ssgpt evaluate {self.data.get('kind')} --out {directory}`"
-            )
+        """Raises schema.Damaged."""
+        self.data = read_json(
+            directory / "evaluation.json", "ssgpt-evaluation", formats.EVALUATION_VERSION, formats.evaluation
+        )
         self.is_position = self.data["kind"] == "position"
         self.trained_length = self.data["trained_length"]
         values = self.values(self.data["models"][0])

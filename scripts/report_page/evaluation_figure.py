@@ -1,6 +1,8 @@
 """evaluation.png: the figures by context, and below each the difference to the baseline."""
 
+from report_page.elements import shortened
 from report_page.evaluation import TITLES, as_number, interval, is_tested
+from report_page.files import add_legend
 from report_page.styles import color, line, marker
 
 WIDTH = 9  # inches, as comparison.png
@@ -94,10 +96,6 @@ def draw_point(axes, place, point, shade, shape, few):
         axes.plot([place], [point["mean_difference"]], shape, color=shade, markerfacecolor=face, markersize=size)
 
 
-def shortened(label, most):
-    return label if len(label) <= most else f"{label[: most // 2]}…{label[-(most - most // 2 - 1) :]}"
-
-
 def prepare_context(axes, evaluation):
     axes.axvline(evaluation.trained_length, color="#808890", linewidth=1, linestyle=":")
     axes.set_xscale("log", base=2)
@@ -130,7 +128,7 @@ def other_seeds(panels):
     return {name: seeds for panel in panels for name, seeds in panel.other_seeds().items()}
 
 
-def add_legend(figure, evaluation, panels, colors):
+def draw_legend(figure, evaluation, panels, colors):
     """Outside of the axes, below them: the variants are the same in all of these."""
     from matplotlib.lines import Line2D
 
@@ -146,13 +144,13 @@ def add_legend(figure, evaluation, panels, colors):
             linestyle=line(slot),
             marker=marker(slot),
             markersize=4,
-            label=names[name],
         )
-        for name, slot in evaluation.slot.items()
+        for slot in evaluation.slot.values()
     ]
     across = max(1, min(len(handles), 6, 120 // (max(map(len, names.values())) + 8)))
-    legend = figure.legend(
-        handles=handles,
+    legend = add_legend(
+        figure,
+        list(zip(handles, (names[name] for name in evaluation.slot))),
         loc="outside lower center",
         ncols=across,
         frameon=False,
@@ -190,4 +188,4 @@ def draw(evaluation, figure, colors, figures):
             if compared:
                 draw_differences(drawn[1], evaluation, panel, colors)
             drawn[-1].set_xlabel(context)
-    add_legend(figure, evaluation, [panel for row in rows for panel in row], colors)
+    draw_legend(figure, evaluation, [panel for row in rows for panel in row], colors)

@@ -12,7 +12,22 @@ STYLE = {
     "axes.titleweight": "bold",
     "axes.axisbelow": True,
     "font.family": "DejaVu Sans",
+    "text.parse_math": False,  # names hold a $ that means nothing
 }
+
+
+def add_legend(owner, entries, **style):
+    """A legend of [(artist, name)] in axes or a figure, whatever the names begin with: Matplotlib leaves out those that
+    begin with "_", unless they are set later."""
+    legend = owner.legend([artist for artist, _ in entries], [str(i) for i in range(len(entries))], **style)
+    for shown, (_, name) in zip(legend.get_texts(), entries):
+        shown.set_text(name)
+    return legend
+
+
+def write_text(path, text):
+    """In UTF-8, whatever the locale."""
+    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def write_atomically(path, write):

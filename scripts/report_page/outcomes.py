@@ -3,7 +3,7 @@
 import math
 
 from report_page.charts import number, ticks
-from report_page.elements import decimals, esc, number_of_seeds, p_value, plain, section, signed, table
+from report_page.elements import decimals, esc, number_of_seeds, p_value, padded, plain, section, signed, table
 
 DOTS = "a dot for each seed, one for the difference of the means where the sides share no seed"
 WORDS = {"lower": "lower", "higher": "higher", "no verdict": "none"}
@@ -47,8 +47,7 @@ class Axis:
         for one in rows:
             numbers += [self.convert(v) for v in values_of(one, name)]
             numbers += [self.convert(one[name][k]) for k in ("low", "high") if one[name][k] is not None]
-        room = 0.08 * (max(numbers) - min(numbers)) or 0.01
-        self.low, self.high = min(numbers) - room, max(numbers) + room
+        self.low, self.high = padded(min(numbers), max(numbers), 0.08)
 
     def place(self, number):
         return 100 * (number - self.low) / (self.high - self.low)
@@ -157,12 +156,15 @@ def outcomes(comparison):
             detectable = (
                 estimate["percent"]["smallest_detectable"] if name == "tokens" else estimate["smallest_detectable"]
             )
-            detectable = f"{detectable:.1f}&nbsp;%" if name == "tokens" and known else plain(detectable, decimals(estimate))
+            if name == "tokens":
+                detectable = "–" if detectable is None else f"{detectable:.1f}&nbsp;%"
+            else:
+                detectable = plain(detectable, decimals(estimate))
             seeds_known = estimate["method"] != "none"
             rows.append(
                 [
                     f"{esc(one['candidate'])}, {esc(outcome['title'])}",
-                    "{} and {}".format(*estimate["sides"]) if estimate["sides"] else estimate["values"],
+                    "{} and {}".format(*estimate["sides"][:2]) if estimate["sides"] else estimate["values"],
                     text(convert(estimate["mean_difference"])),
                     f"{text(convert(estimate['low']))} … {text(convert(estimate['high']))}" if known else "–",
                     p_value(estimate["p"]),

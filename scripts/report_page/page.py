@@ -4,7 +4,7 @@ import math
 
 from report_page.background import method, notes, provenance, settings
 from report_page.charts import Chart
-from report_page.elements import count, decimals, document, esc, number_of_seeds, p_value, plain, section, signed, table
+from report_page.elements import count, decimals, document, esc, number_of_seeds, p_value, padded, plain, section, signed, table
 from report_page.outcomes import WORDS, by_seed, outcomes, percent, verdict_of
 
 
@@ -161,7 +161,7 @@ def power_key(one):
     under = "for a difference of this size"
     if scatter is not None and training["mean_difference"]:
         under += ", if those between seeds scatter by up to:<br>" + "<br>".join(
-            f"{seeds} seeds: {plain(value)}" for seeds, value in scatter.items()
+            f"{esc(seeds)} seeds: {plain(value)}" for seeds, value in scatter.items()
         )
     return key("Seeds needed", "3 or more", under, "word")
 
@@ -197,10 +197,8 @@ def window_chart(comparison):
     values = [v for series in smoothed.values() for v in series if not math.isnan(v)]
     if len(steps) < 2 or not values:
         return ""
-    room = 0.06 * (max(values) - min(values)) or 0.01
-    chart = Chart(
-        (steps[0], steps[-1]), (min(values) - room, max(values) + room), "Smoothed training loss within the window"
-    )
+    limits = padded(min(values), max(values))
+    chart = Chart((steps[0], steps[-1]), limits, "Smoothed training loss within the window")
     for label, series in smoothed.items():
         chart.smooth(steps, series, comparison.color[label], label)
     chart.legend = []  # the chart above it has one
@@ -239,12 +237,7 @@ def validation_panel(comparison):
     if not values:
         return section("Validation loss", "", "<p>No validation loss that the runs share is finite.</p>")
     top = max((m[len(m) // 8] for m in means.values() if not math.isnan(m[len(m) // 8])), default=values[-1])
-    room = 0.06 * (top - values[0]) or 0.01
-    chart = Chart(
-        comparison.step_range(),
-        (values[0] - room, top + room),
-        "Validation loss by step",
-    )
+    chart = Chart(comparison.step_range(), padded(values[0], max(values[0], top)), "Validation loss by step")
     for label, series in means.items():
         chart.smooth(steps, series, comparison.color[label], label)
         chart.dots(steps, series, comparison.color[label], label)

@@ -1,7 +1,9 @@
 """How variants are told apart in pictures and pages. A variant has a slot: its remainder by six is the colour, its
 quotient the line style and the marker."""
 
-NUM_COLORS = 6
+# Okabe and Ito's palette, which stays distinct for colour-blind readers.
+COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#4A4A8A"]
+NUM_COLORS = len(COLORS)
 # The kinds of attention keep their slots, whatever else a report is over, by their name in a sweep and by their title.
 SLOT_OF_KIND = {
     **{"softmax": 0, "softmax_temperature": 1, "ssmax": 2, "ssmax_fixed": 3, "ssmax_bias": 4, "learned_pn": 5},

@@ -298,7 +298,7 @@ def test_a_damaged_table_is_one_line(program, pair, damage):
     path.write_text(damage(path.read_text()))
     command = [sys.executable, ROOT / "scripts" / "report.py", path.parent]
     result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 1
+    assert result.returncode == 3
     assert "damaged" in result.stderr and result.stderr.count("\n") == 1, result.stderr
 
 
@@ -308,11 +308,11 @@ def test_report_refuses_an_older_version(program, pair):
     path.write_text(path.read_text().replace('"version": 2', '"version": 1', 1))
     command = [sys.executable, ROOT / "scripts" / "report.py", path.parent]
     result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 1
-    assert "of version 1, and this script reads version 2" in result.stderr and result.stderr.count("\n") == 1
+    assert result.returncode == 3
+    assert "comparison.json: it is of version 1, and this script reads version 2" in result.stderr and result.stderr.count("\n") == 1
 
 
 def test_report_refuses_a_foreign_directory(tmp_path):
     result = subprocess.run([sys.executable, ROOT / "scripts" / "report.py", tmp_path], capture_output=True, text=True)
-    assert result.returncode == 1
+    assert result.returncode == 3
     assert "ssgpt compare --out" in result.stderr and "Traceback" not in result.stderr

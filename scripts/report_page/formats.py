@@ -1,0 +1,276 @@
+"""The fields of comparison.json and evaluation.json that are drawn, and what must agree between them. The fields
+themselves are described where they are written, in src/report."""
+
+from report_page.schema import CONFIG, TEXT, Damaged, anything, choice, count, fields, flag, known, mapping, name, number, several, text
+
+COMPARISON_VERSION = 2
+EVALUATION_VERSION = 1
+OUTCOMES = ("training", "validation", "whole_curve", "tokens")
+VERDICTS = ("lower", "higher", "no verdict")
+METHODS = ("none", "seeds, paired", "seeds, unpaired")
+LARGEST_RATIO = 100.0  # of the logarithms of tokens
+
+value = known(number())
+share = known(number(0, 1))
+labels = several(name)
+seeds = several(count())
+
+ESTIMATE = {
+    "mean_difference": value,
+    "verdict": choice(*VERDICTS),
+    "method": choice(*METHODS),
+    "values": count(),
+    "missing": count(),
+    "sides": known(several(count(), least=2)),
+    "standard_error": value,
+    "degrees_of_freedom": value,
+    "seed_scatter": value,
+    "low": value,
+    "high": value,
+    "p": share,
+    "p_corrected": share,
+    "smallest_detectable": value,
+    "seeds_needed": known(count()),
+    "scatter_for_seeds": known(mapping(value)),
+}
+note = fields({"warning": flag, "text": text(TEXT)})
+
+
+def interval_of(found, where):
+    """The ends of an interval come together, in order, and with a mean."""
+    if (found["low"] is None) != (found["high"] is None):
+        raise Damaged(f"{where} has one end of an interval alone")
+    if found["low"] is None:
+        return
+    if found["low"] > found["high"]:
+        raise Damaged(f"{where}.low is above {where}.high")
+    if found["mean_difference"] is None:
+        raise Damaged(f"{where} has an interval and no mean_difference")
+
+
+def outcome(more, limit=None):
+    """One of a comparison's; those of the tokens are logarithms of ratios up to `limit`."""
+    checks = {**ESTIMATE, "candidates_corrected_for": count(), **more}
+    if limit:
+        ratio = known(number(-limit, limit))
+        checks |= {"mean_difference": ratio, "low": ratio, "high": ratio}
+    check_fields = fields(checks)
+
+    def check(found, where):
+        check_fields(found, where)
+        interval_of(found, where)
+        if found["low"] is not None and found["method"] == "none":
+            raise Damaged(f"{where} has an interval and no method")
+
+    return check
+
+
+def curve_noise(found, where):
+    fields({"standard_error": value, "points": count()})(found, where)
+    if found["standard_error"] is not None:
+        fields({"batches": count(), "correlation_points": number()})(found, where)
+
+
+noisy = {"curve_noise": curve_noise}
+percent = fields(dict.fromkeys(("mean", "low", "high", "smallest_detectable"), value))
+seed_of_comparison = fields({"seed": count(), **dict.fromkeys(OUTCOMES, value), "tokens": known(number(-LARGEST_RATIO, LARGEST_RATIO))})
+ONE_COMPARISON = fields(
+    {
+        "candidate": name,
+        "baseline": name,
+        "verdict": choice(*VERDICTS),
+        "failed": known(text(TEXT)),
+        "paired": flag,
+        "attention_alone_differs": flag,
+        "training": outcome(noisy),
+        "validation": known(outcome(noisy)),
+        "whole_curve": outcome({}),
+        "tokens": outcome({"percent": percent}, LARGEST_RATIO),
+        "token_losses": fields({"highest": value, "lowest": value}),
+        "seeds": several(seed_of_comparison),
+        "validation_difference": several(value),
+        "segments": several(
+            fields({"first_step": count(), "last_step": count(), "baseline": value, "candidate": value, "difference": value})
+        ),
+        "settings": several(fields({"key": name, "baseline": text(TEXT), "candidate": text(TEXT), "material": flag})),
+    }
+)
+VARIANT = fields(
+    {"label": name, "runs": labels, "averaged_runs": labels, "tokens_to_baseline_final_loss": known(number(0))}
+)
+
+
+def run_record(found, where):
+    """Of run.json whatever there is; the command is one text, or a list of words."""
+    mapping(anything)(found, where)
+    if "command" in found:
+        check = several(text(TEXT)) if isinstance(found["command"], list) else text(TEXT)
+        check(found["command"], f"{where}.command")
+
+
+RUN = fields(
+    {
+        "label": text(),
+        "directory": text(),
+        "seed": count(),
+        "last_step": count(),
+        "max_steps": count(),
+        "run": run_record,
+        "config": text(CONFIG),
+    }
+)
+COMPARISON = fields(
+    {
+        "deciding_outcome": choice("training"),
+        "baseline": name,
+        "outcomes": several(fields({"name": choice(*OUTCOMES), "title": name}), least=1),
+        "comparisons": several(ONE_COMPARISON, least=1),
+        "window": fields({"first_step": count(), "last_step": count()}),
+        "shared": fields({"tokens": count()}),
+        "smoothing_steps": number(0),
+        "target_loss": value,
+        "variants": several(VARIANT, least=1),
+        "validation": fields({"steps": several(count())}),
+        "runs": several(RUN, least=1),
+        "settings": mapping(anything),
+        "notes": several(note),
+    }
+)
+
+
+def unique(found, where):
+    if len(set(found)) < len(found):
+        raise Damaged(f"{where}: a name stands there twice")
+
+
+def belongs(label, among, where):
+    if label not in among:
+        raise Damaged(f"{where} is {label!r:.60}, which is none of the variants")
+
+
+def comparison(data, where):
+    """The check of a whole comparison.json."""
+    COMPARISON(data, where)
+    variants = [variant["label"] for variant in data["variants"]]
+    unique(variants, "variants")
+    unique([outcome["name"] for outcome in data["outcomes"]], "outcomes")
+    if "training" not in [outcome["name"] for outcome in data["outcomes"]]:
+        raise Damaged("outcomes lacks training")
+    belongs(data["baseline"], variants, "baseline")
+    segments = len(data["comparisons"][0]["segments"])
+    for i, one in enumerate(data["comparisons"]):
+        place = f"comparisons[{i}]"
+        belongs(one["candidate"], variants, f"{place}.candidate")
+        belongs(one["baseline"], variants, f"{place}.baseline")
+        if len(one["segments"]) != segments:
+            raise Damaged(f"{place}.segments has {len(one['segments'])} entries, not {segments} as the first")
+        if len(one["validation_difference"]) != len(data["validation"]["steps"]):
+            raise Damaged(f"{place}.validation_difference is not as long as validation.steps")
+
+
+POSITIVE = number(1e-30)
+MODEL = fields(
+    {
+        "condition": count(),
+        "variant": name,
+        "seed": count(),
+        "checkpoint": text(),
+        "attention": name,
+        "step": known(count()),
+        "rope_theta": number(),
+        "overrides": fields(
+            {
+                **dict.fromkeys(("rope_theta", "yarn_factor", "row_scale"), value),
+                "attention": known(name),
+            }
+        ),
+        "pn_fit": known(
+            fields({"entries": count(), **dict.fromkeys(("a1", "a2", "rms_residual", "max_residual"), number())})
+        ),
+    }
+)
+BIN = fields({"first": count(), "last": count(), "loss": value})
+RESULT = fields({"length": count(1), "accuracy": value, "loss": value})
+FIGURE = fields(
+    {
+        "figure": choice("loss", "accuracy"),
+        "variants": several(fields({"variant": name, "seeds": seeds, "left_out": seeds, "means": several(value)}), least=1),
+    }
+)
+POINT_FIELDS = fields(
+    {
+        **ESTIMATE,
+        "trials": fields({"mean_difference": value, "standard_error": value}),
+        "seeds": several(fields({"seed": count(), "difference": value})),
+    }
+)
+
+
+def point(found, where):
+    POINT_FIELDS(found, where)
+    interval_of(found, where)
+
+
+EVALUATION = fields(
+    {
+        "kind": choice("position", "retrieval"),
+        "trained_length": count(1),
+        "max_length": count(1),
+        "conditions": several(fields({"title": name, "figures": several(FIGURE, least=1)}), least=1),
+        "models": several(MODEL, least=1),
+        "comparisons": several(
+            fields(
+                {
+                    "condition": count(),
+                    "figure": choice("loss", "accuracy"),
+                    "candidate": name,
+                    "baseline": name,
+                    "paired": flag,
+                    "points": several(point, least=1),
+                }
+            )
+        ),
+        "notes": several(note),
+    }
+)
+OF_KIND = {
+    "position": fields({"data": labels, "windows": count(), "documents": flag}),
+    "retrieval": fields({"task": name, "seed": count(), "trials": count()}),
+}
+VALUES = {"position": ("bins", BIN), "retrieval": ("results", RESULT)}
+
+
+def evaluation(data, where):
+    """The check of a whole evaluation.json."""
+    EVALUATION(data, where)
+    kind = data["kind"]
+    OF_KIND[kind](data, where)
+    key, entry = VALUES[kind]
+    for i, model in enumerate(data["models"]):
+        fields({key: several(entry, least=1)})(model, f"models[{i}]")
+        same_length(model[key], data["models"][0][key], f"models[{i}].{key}")
+    points = data["models"][0][key]
+    variants = {model["variant"] for model in data["models"]}
+    panels = {}
+    for number, condition in enumerate(data["conditions"]):
+        for i, figure in enumerate(condition["figures"]):
+            place = f"conditions[{number}].figures[{i}]"
+            if kind == "position" and figure["figure"] != "loss":
+                raise Damaged(f"{place}.figure is not loss, the one by position")
+            panels[number, figure["figure"]] = [variant["variant"] for variant in figure["variants"]]
+            unique(panels[number, figure["figure"]], place)
+            for j, variant in enumerate(figure["variants"]):
+                belongs(variant["variant"], variants, f"{place}.variants[{j}].variant")
+                same_length(variant["means"], points, f"{place}.variants[{j}].means")
+    for i, one in enumerate(data["comparisons"]):
+        place = f"comparisons[{i}]"
+        if (one["condition"], one["figure"]) not in panels:
+            raise Damaged(f"{place}.condition has no such figure")
+        for side in ("candidate", "baseline"):
+            belongs(one[side], panels[one["condition"], one["figure"]], f"{place}.{side}")
+        same_length(one["points"], points, f"{place}.points")
+
+
+def same_length(found, wanted, where):
+    if len(found) != len(wanted):
+        raise Damaged(f"{where} has {len(found)} entries, not {len(wanted)}")

@@ -1,0 +1,166 @@
+"""What a JSON file that was written by ssgpt may hold: checks of its fields, each naming the first one that is wrong.
+
+A check is a function (value, where), where `where` is the field as in comparisons[0].training.low; it raises Damaged.
+Fields that no check names are let pass."""
+
+import json
+
+NAME = 4096  # characters of a label or a path
+TEXT = 1 << 16  # of a note or a command
+CONFIG = 1 << 22  # of a whole config
+LARGEST = 1e30  # number, so that sums and axes of such numbers stay finite
+MOST = (1 << 64) - 1  # of a count: the largest seed
+DEPTH = 32  # of what is nested freely
+
+
+class Damaged(Exception):
+    """A file that cannot be drawn; the text says which, and what is wrong with it, in one line."""
+
+
+def quoted(value):
+    """A value as it stands in a message."""
+    text = json.dumps(value) if isinstance(value, (str, int, float, bool, type(None))) else type(value).__name__
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def refuse(where, value, expected):
+    raise Damaged(f"{where or 'the whole'} is {quoted(value)}, not {expected}")
+
+
+def text(longest=NAME):
+    def check(value, where):
+        if not isinstance(value, str):
+            refuse(where, value, "a text")
+        if len(value) > longest:
+            raise Damaged(f"{where} is a text of {len(value):,} characters, more than {longest:,}")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise Damaged(f"{where} is no Unicode text")
+
+    return check
+
+
+def name(value, where):
+    text()(value, where)
+    if not value:
+        refuse(where, value, "a name")
+
+
+def choice(*values):
+    def check(value, where):
+        if not isinstance(value, str) or value not in values:
+            refuse(where, value, f"one of {', '.join(values)}")
+
+    return check
+
+
+def flag(value, where):
+    if not isinstance(value, bool):
+        refuse(where, value, "true or false")
+
+
+def count(least=0, most=MOST):
+    def check(value, where):
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            refuse(where, value, f"a whole number from {least} on" if most == MOST else f"from {least} to {most}")
+
+    return check
+
+
+def number(least=-LARGEST, most=LARGEST):
+    def check(value, where):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+            refuse(where, value, "a number" if (least, most) == (-LARGEST, LARGEST) else f"a number from {least:g} to {most:g}")
+
+    return check
+
+
+def known(check):
+    """Or null, for what is not known or not finite."""
+    return lambda value, where: None if value is None else check(value, where)
+
+
+def several(check, least=0):
+    def check_all(value, where):
+        if not isinstance(value, list):
+            refuse(where, value, "a list")
+        if len(value) < least:
+            raise Damaged(f"{where} has {len(value)} entries, fewer than {least}")
+        for i, one in enumerate(value):
+            check(one, f"{where}[{i}]")
+
+    return check_all
+
+
+def fields(checks, optional=()):
+    """An object with these fields; those of `optional` may be missing."""
+
+    def check(value, where):
+        if not isinstance(value, dict):
+            refuse(where, value, "an object")
+        for field, check_field in checks.items():
+            place = f"{where}.{field}" if where else field
+            if field in value:
+                check_field(value[field], place)
+            elif field not in optional:
+                raise Damaged(f"{place} is missing")
+
+    return check
+
+
+def mapping(check, key=name):
+    """An object whose fields are names of any kind."""
+
+    def check_all(value, where):
+        if not isinstance(value, dict):
+            refuse(where, value, "an object")
+        for field, one in value.items():
+            key(field, f"a name in {where}")
+            check(one, f"{where}.{quoted(field)}")
+
+    return check_all
+
+
+def anything(value, where, depth=0):
+    """Whatever JSON holds, within bounds."""
+    if depth > DEPTH:
+        raise Damaged(f"{where} is nested more than {DEPTH} deep")
+    if isinstance(value, str):
+        text(TEXT)(value, where)
+    elif isinstance(value, dict):
+        for field, one in value.items():
+            name(field, f"a name in {where}")
+            anything(one, f"{where}.{quoted(field)}", depth + 1)
+    elif isinstance(value, list):
+        for i, one in enumerate(value):
+            anything(one, f"{where}[{i}]", depth + 1)
+    elif isinstance(value, int) and not -MOST <= value <= MOST:
+        refuse(where, value, "a number of 64 bits")
+
+
+def read_text(path):
+    """Of a file in UTF-8, whatever the locale."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise Damaged(f"{path.name} cannot be read: {error.strerror}")
+    except UnicodeDecodeError as error:
+        raise Damaged(f"{path.name} is not UTF-8 at byte {error.start}")
+
+
+def read_json(path, file_format, version, check):
+    """What a file of ssgpt holds, checked. A number that is not finite is null."""
+    not_finite = dict.fromkeys(("NaN", "Infinity", "-Infinity"))
+    try:
+        data = json.loads(read_text(path), parse_constant=not_finite.__getitem__)
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"{path.name} is no JSON: {error}")
+    try:
+        if not isinstance(data, dict) or data.get("format") != file_format:
+            raise Damaged(f"format is not {file_format}")
+        if data.get("version") != version or isinstance(data["version"], (bool, float)):
+            found = quoted(data.get("version"))
+            raise Damaged(f"it is of version {found}, and this script reads version {version}")
+        check(data, "")
+    except Damaged as damage:
+        raise Damaged(f"{path.name}: {damage}")
+    return data
