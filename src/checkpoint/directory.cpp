@@ -164,7 +164,7 @@ void write_share(const FlatState& flat, SharedSave& shared) {
   try {
     require_finite(flat);
     const std::filesystem::path path =
-        shared.directory() / optimizer_file_name(shared.rank(), shared.world_size());
+        shared.temporary() / optimizer_file_name(shared.rank(), shared.world_size());
     shared.add(write_optimizer_file(path, flat));
   } catch (const core::RunError& error) {
     throw core::RunError("the moments of rank {} were not written, and so the checkpoint was not: {}",

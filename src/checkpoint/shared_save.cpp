@@ -1,50 +1,71 @@
 #include "checkpoint/shared_save.h"
 
 #include "checkpoint/optimizer_files.h"
-#include "core/check.h"
 #include "core/error.h"
+#include "core/file.h"
 
 #include <sstream>
 #include <system_error>
+#include <utility>
 
 #include <fmt/format.h>
 
 namespace ssgpt::checkpoint {
+namespace {
 
-SharedSave::SharedSave(parallel::Board& board, int64_t number)
+std::string text_of(const FileDigest& digest) {
+  return fmt::format("{} {}", digest.size, digest.checksum);
+}
+
+}  // namespace
+
+SharedSave::SharedSave(parallel::Board& board, std::filesystem::path directory, int64_t number)
     : board_(board),
-      directory_name_(fmt::format("checkpoint/{}/directory", number)),
+      directory_(std::move(directory)),
+      temporary_name_(fmt::format("checkpoint/{}/temporary", number)),
       digest_name_(fmt::format("checkpoint/{}/digest", number)) {}
 
-void SharedSave::open(const std::filesystem::path& directory) {
-  board_.post(directory_name_, std::filesystem::absolute(directory).string());
+void SharedSave::open(const std::filesystem::path& temporary) {
+  board_.post(temporary_name_, temporary.filename().string());
 }
 
 void SharedSave::collect(Manifest& manifest) {
   for (int64_t rank = 1; rank < world_size(); ++rank) {
-    std::istringstream text(board_.read(digest_name_, rank));
+    const std::string posted = board_.read(digest_name_, rank);
+    std::istringstream text(posted);
     FileDigest digest;
     text >> digest.size >> digest.checksum;
-    SSGPT_CHECK(!text.fail(), "rank {} posted '{}' as the digest of its file", rank, text.str());
+    if (text.fail() || posted != text_of(digest)) {
+      throw core::RunError(
+          "what the store holds as the digest of rank {}'s file is none, so this rank did not write it: does "
+          "another program reach the store (MASTER_ADDR:MASTER_PORT)?",
+          rank);
+    }
     manifest.files[optimizer_file_name(rank, world_size())] = digest;
   }
 }
 
-std::filesystem::path SharedSave::directory() {
-  const std::filesystem::path directory = board_.read(directory_name_, 0);
+std::filesystem::path SharedSave::temporary() {
+  const std::string name = board_.read(temporary_name_, 0);
+  if (!core::AtomicDirectory::is_temporary_name(name, directory_.filename().string())) {
+    throw core::RunError(
+        "what the store holds as rank 0's folder for the checkpoint {} is not the name of one, so rank 0 did "
+        "not write it: does another program reach the store (MASTER_ADDR:MASTER_PORT)?",
+        directory_.string());
+  }
+  const std::filesystem::path temporary = directory_.parent_path() / name;
   std::error_code ignored;
-  if (!std::filesystem::is_directory(directory, ignored)) {
+  if (!std::filesystem::is_directory(std::filesystem::symlink_status(temporary, ignored))) {
     throw core::RunError(
         "rank 0 made the directory {}, which is not there for rank {}: the run directory must be on a file "
-        "system "
-        "that all ranks share (where rank 0 has failed meanwhile, its own message says why)",
-        directory.string(), rank());
+        "system that all ranks share (where rank 0 has failed meanwhile, its own message says why)",
+        temporary.string(), rank());
   }
-  return directory;
+  return temporary;
 }
 
 void SharedSave::add(const FileDigest& digest) {
-  board_.post(digest_name_, fmt::format("{} {}", digest.size, digest.checksum));
+  board_.post(digest_name_, text_of(digest));
 }
 
 }  // namespace ssgpt::checkpoint

@@ -71,9 +71,11 @@ struct Writer::Impl {
   }
 
   void write_staged() const {
+    const int64_t step = staged.trainer->step;
+    const std::filesystem::path directory = run_directory.checkpoint(step);
     std::optional<SharedSave> shared;
     if (!staged.flat.moment_ranges.empty()) {
-      shared.emplace(*board, num_shared_saves);
+      shared.emplace(*board, directory, num_shared_saves);
     }
     if (!is_rank_zero()) {
       write_share(staged.flat, *shared);
@@ -81,8 +83,6 @@ struct Writer::Impl {
     }
     std::optional<parallel::Board::Hold> alone;
     if (!shared) alone.emplace(*board);
-    const int64_t step = staged.trainer->step;
-    const std::filesystem::path directory = run_directory.checkpoint(step);
     // A directory of this step is a damaged one that the resume passed over.
     write_directory(directory, staged, verify, IfExists::kReplace, shared ? &*shared : nullptr);
     core::log::info("checkpoint {} saved", directory.string());

@@ -162,4 +162,8 @@ bool AtomicDirectory::is_temporary_name(std::string_view name) {
          is_number(numbers.substr(dash + 1));
 }
 
+bool AtomicDirectory::is_temporary_name(std::string_view name, std::string_view final_name) {
+  return is_temporary_name(name) && name.substr(1, name.rfind(kTemporaryMark) - 1) == final_name;
+}
+
 }  // namespace ssgpt::core

@@ -87,8 +87,9 @@ class AtomicDirectory {
   void commit();
 
   // True for the names that unfinished AtomicFile and AtomicDirectory objects of a killed process leave
-  // behind.
+  // behind; with `final_name` for those of that file or directory alone.
   static bool is_temporary_name(std::string_view name);
+  static bool is_temporary_name(std::string_view name, std::string_view final_name);
 
  private:
   std::filesystem::path path_;

@@ -1,6 +1,5 @@
 #include "parallel/communicator.h"
 
-#include "core/check.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "parallel/engine.h"
@@ -82,12 +81,21 @@ struct Stop {
   int signal = 0;
 };
 
+std::string text_of(const Stop& stop) {
+  return fmt::format("{} {}", stop.after_step, stop.signal);
+}
+
+// Throws core::RunError for what no rank writes.
 Stop parse_stop(const std::string& text) {
   Stop stop;
   const char* end = text.data() + text.size();
-  const auto [next, error] = std::from_chars(text.data(), end, stop.after_step);
-  SSGPT_CHECK(error == std::errc() && next != end, "'{}' is no stop", text);
-  std::from_chars(next + 1, end, stop.signal);
+  const char* next = std::from_chars(text.data(), end, stop.after_step).ptr;
+  if (next != end) std::from_chars(next + 1, end, stop.signal);
+  if (text != text_of(stop) || stop.signal <= 0 || stop.signal > SIGRTMAX) {
+    throw core::RunError(
+        "What the ranks' store holds as the word to stop is none, so no rank wrote it: does another program "
+        "reach the store (MASTER_ADDR:MASTER_PORT)?");
+  }
   return stop;
 }
 
@@ -199,7 +207,8 @@ int Communicator::agree_on_stop(int64_t step, int signal) {
   const int64_t last_step = step + 1 + (impl_->device.is_cpu() ? 0 : kStepsAhead);
   try {
     if (signal != 0 && !impl_->stop) {
-      impl_->stop = parse_stop(impl_->store->set_once(kStopKey, fmt::format("{} {}", last_step, signal)));
+      impl_->stop =
+          parse_stop(impl_->store->set_once(kStopKey, text_of({.after_step = last_step, .signal = signal})));
     } else if (!impl_->stop) {
       if (const auto text = impl_->store->get(kStopKey)) impl_->stop = parse_stop(*text);
     }

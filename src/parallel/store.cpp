@@ -1,20 +1,18 @@
 #include "parallel/store.h"
 
 #include "core/error.h"
+#include "core/log.h"
 #include "parallel/error_text.h"
+#include "parallel/master_address.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <dlfcn.h>
 #include <exception>
-#include <fcntl.h>
 #include <future>
 #include <memory>
 #include <netdb.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <thread>
-#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -34,14 +32,10 @@ extern "C" int getnameinfo(const sockaddr* address, socklen_t length, char* host
 namespace ssgpt::parallel {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-// A name may be known only some time after the machines of a job are up.
+// For MASTER_ADDR to become a name that this machine knows.
 constexpr std::chrono::seconds kNameTimeout{20};
 // From the connection to the first answer: what takes longer is no store.
 constexpr std::chrono::seconds kFirstAnswerTimeout{20};
-constexpr std::chrono::milliseconds kOneConnection{3000};
-constexpr std::chrono::milliseconds kRetry{200};
 
 std::vector<uint8_t> bytes_of(const std::string& text) {
   return {text.begin(), text.end()};
@@ -50,61 +44,14 @@ std::string text_of(const std::vector<uint8_t>& bytes) {
   return {bytes.begin(), bytes.end()};
 }
 
-using Addresses = std::unique_ptr<addrinfo, void (*)(addrinfo*)>;
-
-// Tries until the name is known. Throws core::UsageError where it is not within the timeout.
-Addresses resolve(const Environment& environment, std::chrono::seconds timeout) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  const std::string port = std::to_string(environment.master_port);
-  for (const Clock::time_point begin = Clock::now();; std::this_thread::sleep_for(kRetry)) {
-    addrinfo* found = nullptr;
-    const int code = getaddrinfo(environment.master_address.c_str(), port.c_str(), &hints, &found);
-    if (code == 0) return {found, freeaddrinfo};
-    if (Clock::now() - begin < timeout) continue;
-    throw core::UsageError(
-        "MASTER_ADDR={} is not the name or address of a machine that this one knows: {}. It must name the "
-        "machine that runs rank 0.",
-        environment.master_address, gai_strerror(code));
-  }
-}
-
-// Whether somebody accepts a connection to the address; gives up after some seconds.
-bool accepts(const addrinfo& address) {
-  const int socket_fd = socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (socket_fd < 0) return false;
-  int error = 0;
-  socklen_t length = sizeof error;
-  pollfd wish = {.fd = socket_fd, .events = POLLOUT, .revents = 0};
-  const bool accepted =
-      connect(socket_fd, address.ai_addr, address.ai_addrlen) == 0 ||
-      (errno == EINPROGRESS && poll(&wish, 1, static_cast<int>(kOneConnection.count())) == 1 &&
-       getsockopt(socket_fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error == 0);
-  close(socket_fd);
-  return accepted;
-}
-
-void wait_for_listener(const Environment& environment, const addrinfo* addresses,
-                       std::chrono::seconds timeout) {
-  for (const Clock::time_point begin = Clock::now(); Clock::now() - begin < timeout;
-       std::this_thread::sleep_for(kRetry)) {
-    for (const addrinfo* address = addresses; address != nullptr; address = address->ai_next) {
-      if (accepts(*address)) return;
-    }
-  }
-  throw core::RunError(
-      "Rank {} found no store at {}:{} (MASTER_ADDR:MASTER_PORT) within {} s. Rank 0 must run on that "
-      "machine, and the port be reachable.",
-      environment.rank, environment.master_address, environment.master_port, timeout.count());
-}
-
 // The engine's client waits for ever where what listens never answers: so it does in a thread that is left
 // behind then.
-c10::intrusive_ptr<c10d::Store> join_store(const Environment& environment, c10d::TCPStoreOptions options) {
+c10::intrusive_ptr<c10d::Store> join_store(const Environment& environment, const std::string& host,
+                                           c10d::TCPStoreOptions options) {
   options.timeout = 2 * kFirstAnswerTimeout;  // the engine's own error would come with a stack
   auto joined = std::make_shared<std::promise<c10::intrusive_ptr<c10d::Store>>>();
   std::future<c10::intrusive_ptr<c10d::Store>> store = joined->get_future();
-  std::thread([joined, options, host = environment.master_address] {
+  std::thread([joined, options, host] {
     try {
       joined->set_value(c10::make_intrusive<c10d::TCPStore>(host, options));
     } catch (...) {
@@ -123,16 +70,21 @@ c10::intrusive_ptr<c10d::Store> join_store(const Environment& environment, c10d:
       environment.rank, environment.master_address, environment.master_port, reason);
 }
 
-c10::intrusive_ptr<c10d::Store> serve_store(const Environment& environment,
-                                            const c10d::TCPStoreOptions& options) {
+c10::intrusive_ptr<c10d::Store> serve_store(const Environment& environment, const Addresses& addresses,
+                                            c10d::TCPStoreOptions options) {
+  const std::optional<MasterSocket> socket = bind_master_socket(environment, addresses);
+  if (socket) {
+    options.masterListenFd = socket->descriptor;  // the server's from here on
+  } else {
+    core::log::info(
+        "The ranks' store listens on every interface of this machine: MASTER_ADDR={} is not known to be the "
+        "address of one of them. Strangers must not reach port {}.",
+        environment.master_address, environment.master_port);
+  }
   try {
-    // The server listens on every address of this machine; its own client takes the nearest.
-    return c10::make_intrusive<c10d::TCPStore>("127.0.0.1", options);
+    return c10::make_intrusive<c10d::TCPStore>(socket ? socket->host : "127.0.0.1", options);
   } catch (const std::exception& error) {
-    throw core::RunError(
-        "Rank 0 cannot serve the store on port {}: {}. Another program, or another run on this machine, "
-        "has it: set MASTER_PORT to a free one.",
-        environment.master_port, first_line(error.what()));
+    fail_to_serve(environment, first_line(error.what()));
   }
 }
 
@@ -173,13 +125,9 @@ std::unique_ptr<Store> Store::connect(const Environment& environment, std::chron
   options.isServer = serves;
   options.waitWorkers = false;
   options.timeout = timeout;
-  const Addresses addresses = resolve(environment, std::min(timeout, kNameTimeout));
-  if (serves) {
-    impl->server = serve_store(environment, options);
-  } else {
-    wait_for_listener(environment, addresses.get(), timeout);
-    impl->server = join_store(environment, options);
-  }
+  const Addresses addresses = resolve_master(environment, std::min(timeout, kNameTimeout));
+  impl->server = serves ? serve_store(environment, addresses, options)
+                        : join_store(environment, wait_for_master(environment, addresses, timeout), options);
   impl->server->setTimeout(kAnswerTimeout);
   impl->keys = c10::make_intrusive<c10d::PrefixStore>("ssgpt", impl->server);
   return std::unique_ptr<Store>(new Store(std::move(impl)));

@@ -17,15 +17,19 @@ std::string weights_checksum(const at::Tensor& flat) {
   return core::checksum_of({static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes()});
 }
 
-std::vector<int64_t> ranks_with_other_weights(Communicator& communicator, const at::Tensor& flat) {
+std::vector<int64_t> ranks_with_another(Communicator& communicator, const std::string& checksum) {
   // Half of the digits: 64 bits fit the integers that ranks exchange.
-  const auto checksum = static_cast<int64_t>(std::stoull(weights_checksum(flat).substr(0, 16), nullptr, 16));
-  const std::vector<int64_t> checksums = communicator.gather(checksum);
+  const std::vector<int64_t> checksums =
+      communicator.gather(static_cast<int64_t>(std::stoull(checksum.substr(0, 16), nullptr, 16)));
   std::vector<int64_t> others;
   for (size_t rank = 1; rank < checksums.size(); ++rank) {
     if (checksums[rank] != checksums[0]) others.push_back(static_cast<int64_t>(rank));
   }
   return others;
+}
+
+std::vector<int64_t> ranks_with_other_weights(Communicator& communicator, const at::Tensor& flat) {
+  return ranks_with_another(communicator, weights_checksum(flat));
 }
 
 void require_equal_weights(Communicator& communicator, const at::Tensor& flat, int64_t step) {

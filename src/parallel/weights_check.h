@@ -14,6 +14,10 @@ namespace ssgpt::parallel {
 // 32 hexadecimal digits over all bytes of `flat`, contiguous, on any device.
 std::string weights_checksum(const at::Tensor& flat);
 
+// The ranks whose checksum (hexadecimal digits, 16 or more) is not that of rank 0, the same on all ranks. All
+// ranks, after Communicator::open().
+std::vector<int64_t> ranks_with_another(Communicator& communicator, const std::string& checksum);
+
 // The ranks whose `flat` has other bits than that of rank 0, the same on all ranks. All ranks, after
 // Communicator::open().
 std::vector<int64_t> ranks_with_other_weights(Communicator& communicator, const at::Tensor& flat);

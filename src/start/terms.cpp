@@ -1,11 +1,15 @@
 #include "start/terms.h"
 
 #include "checkpoint/checkpoint.h"
+#include "core/checksum.h"
+#include "core/error.h"
 #include "core/version.h"
 #include "kernels/ops.h"
 #include "parallel/communicator.h"
 #include "start/choose_device.h"
 #include "start/start.h"
+
+#include <span>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -23,6 +27,44 @@ std::string arithmetic_of(const config::TrainConfig& train) {
              : std::string(kernels::instruction_set());
 }
 
+// Reads what rank 0 posted with `read`. Throws core::RunError where it is not of the form that rank 0 writes.
+template <typename Read>
+auto read_posted(const std::string& text, const Read& read) {
+  try {
+    return read(Json::parse(text));
+  } catch (const Json::exception&) {
+    throw core::RunError(
+        "What the ranks' store holds as rank 0's word is not of its form, so rank 0 did not write it: does "
+        "another program reach the store (MASTER_ADDR:MASTER_PORT)?");
+  }
+}
+
+std::string text_of(const Terms& terms) {
+  const Json json = {{"revision", terms.revision},
+                     {"arithmetic", terms.arithmetic},
+                     {"config", config::dump(terms.config)},
+                     {"step", terms.step},
+                     {"run_id", terms.run_id},
+                     {"run_directory", terms.run_directory},
+                     {"training_fingerprint", terms.training_fingerprint},
+                     {"validation_fingerprint", terms.validation_fingerprint}};
+  return json.dump();
+}
+
+Terms terms_of(const Json& json) {
+  Terms terms;
+  terms.revision = json.at("revision");
+  if (terms.revision != core::git_revision()) return terms;  // the rest need not mean the same here
+  terms.arithmetic = json.at("arithmetic");
+  terms.config = config::parse(json.at("config").get<std::string>(), "the config of rank 0");
+  terms.step = json.at("step");
+  terms.run_id = json.at("run_id");
+  terms.run_directory = json.at("run_directory");
+  terms.training_fingerprint = json.at("training_fingerprint");
+  terms.validation_fingerprint = json.at("validation_fingerprint");
+  return terms;
+}
+
 std::string difference(const char* what, const std::string& of_rank_zero, const std::string& own) {
   const auto shown = [](const std::string& text) {
     return text.empty() ? "none" : text;
@@ -34,12 +76,15 @@ std::string difference(const char* what, const std::string& of_rank_zero, const 
 
 std::optional<run::Checkpoint> find_newest_together(parallel::Board& board,
                                                     const run::RunDirectory& directory) {
-  const Json found = Json::parse(board.from_rank_zero("newest checkpoint", [&] {
+  const std::string found = board.from_rank_zero("newest checkpoint", [&] {
     const std::optional<run::Checkpoint> newest = checkpoint::find_newest_valid(directory);
-    return newest ? Json{{"step", newest->step}, {"directory", newest->directory.string()}}.dump() : "null";
-  }));
-  if (found.is_null()) return std::nullopt;
-  return run::Checkpoint{.step = found.at("step"), .directory = found.at("directory").get<std::string>()};
+    return newest ? Json(newest->step).dump() : "null";
+  });
+  const auto step = read_posted(found, [](const Json& json) {
+    return json.is_null() ? std::nullopt : std::optional(json.get<int64_t>());
+  });
+  if (!step) return std::nullopt;
+  return run::Checkpoint{.step = *step, .directory = directory.checkpoint(*step)};
 }
 
 Terms terms_of(const Start& start) {
@@ -59,34 +104,23 @@ Terms terms_of(const Start& start) {
 }
 
 void post_terms(parallel::Board& board, const Terms& terms) {
-  Json json = {{"revision", terms.revision},
-               {"arithmetic", terms.arithmetic},
-               {"config", config::dump(terms.config)},
-               {"step", terms.step},
-               {"run_id", terms.run_id},
-               {"run_directory", terms.run_directory},
-               {"training_fingerprint", terms.training_fingerprint},
-               {"validation_fingerprint", terms.validation_fingerprint}};
-  board.post(kName, json.dump());
+  board.post(kName, text_of(terms));
 }
 
 Terms read_terms(parallel::Board& board) {
-  const Json json = Json::parse(board.read(kName, /*rank=*/0));
-  Terms terms;
-  terms.revision = json.at("revision");
+  const Terms terms =
+      read_posted(board.read(kName, /*rank=*/0), [](const Json& json) { return terms_of(json); });
   if (terms.revision != core::git_revision()) {
     parallel::agree(
         board, kName,
         {difference("the program's revision", terms.revision, std::string(core::git_revision()))});
   }
-  terms.arithmetic = json.at("arithmetic");
-  terms.config = config::parse(json.at("config").get<std::string>(), "the config of rank 0");
-  terms.step = json.at("step");
-  terms.run_id = json.at("run_id");
-  terms.run_directory = json.at("run_directory");
-  terms.training_fingerprint = json.at("training_fingerprint");
-  terms.validation_fingerprint = json.at("validation_fingerprint");
   return terms;
+}
+
+std::string checksum_of(const Terms& terms) {
+  const std::string text = text_of(terms);
+  return core::checksum_of(std::as_bytes(std::span(text)));
 }
 
 std::vector<std::string> config_differences(const config::Config& of_rank_zero, const config::Config& own) {

@@ -38,8 +38,12 @@ Terms terms_of(const Start& start);
 void post_terms(parallel::Board& board, const Terms& terms);
 
 // Of the others: what rank 0 posted; waits for it. Throws core::UsageError where rank 0 is another build,
-// whose terms need not mean the same here.
+// whose terms need not mean the same here; core::RunError where what the store holds is not of their form.
 Terms read_terms(parallel::Board& board);
+
+// 32 hexadecimal digits over all of the terms. The ranks compare them by a collective, since whoever reaches
+// the store's port can write other terms into it.
+std::string checksum_of(const Terms& terms);
 
 // How two configs differ, a line for each key: "optimizer.lr: 0.003 on rank 0, 0.004 here".
 std::vector<std::string> config_differences(const config::Config& of_rank_zero, const config::Config& own);

@@ -14,6 +14,7 @@
 #include "start/choose_device.h"
 #include "start/describe.h"
 #include "start/run_files.h"
+#include "start/terms.h"
 #include "train/phases.h"
 #include "train/recorder.h"
 #include "train/samples.h"
@@ -246,9 +247,19 @@ std::unique_ptr<TrainingStep> make_training_step(start::Start& start, parallel::
   return training_step;
 }
 
-// Where ranks have disks of their own, a checkpoint of one name need not be one checkpoint.
+// Where ranks have disks of their own, a checkpoint of one name need not be one checkpoint; and terms that a
+// stranger left in the ranks' store are not those of rank 0.
 void require_equal_start(const start::Start& start, model::GPT& model, parallel::Communicator& communicator) {
   if (communicator.world_size() == 1) return;  // spares the checksum of all weights
+  const std::vector<int64_t> with_other_terms =
+      parallel::ranks_with_another(communicator, start::checksum_of(start::terms_of(start)));
+  if (!with_other_terms.empty()) {
+    throw core::RunError(
+        "Rank {} begins by other terms than those of rank 0 although the ranks' store showed them alike: "
+        "does "
+        "another program reach the store (MASTER_ADDR:MASTER_PORT)?",
+        fmt::join(with_other_terms, ", "));
+  }
   const std::vector<int64_t> others =
       parallel::ranks_with_other_weights(communicator, model.parameters().flat_master());
   if (others.empty()) return;

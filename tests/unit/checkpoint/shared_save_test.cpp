@@ -146,8 +146,8 @@ TEST(SharedSave, ARankThatCannotWriteLeavesNothing) {
   for (const bool async : {false, true}) {
     const TemporaryDirectory run;
     // A folder in the place of its file: rank 1 alone fails, in the middle of the save.
-    const auto messages = save_with_a_failure(run, async, [](const std::string& directory) {
-      std::filesystem::create_directory(directory + "/" + optimizer_file_name(1, 3));
+    const auto messages = save_with_a_failure(run, async, [&run](const std::string& name) {
+      std::filesystem::create_directory(checkpoints_of(run) / name / optimizer_file_name(1, 3));
     });
     EXPECT_THAT(messages[0], HasSubstr("step-00000020 was not written: rank 1 failed"));
     EXPECT_THAT(messages[1], HasSubstr("moments of rank 1 were not written"));
@@ -168,11 +168,60 @@ TEST(SharedSave, ARankThatEndsBeforeItWritesLeavesNothing) {
 TEST(SharedSave, ARankThatDoesNotSeeTheDirectoryAsksForASharedFileSystem) {
   const TemporaryDirectory run;
   const auto messages =
-      save_with_a_failure(run, true, [](std::string& directory) { directory = "/on/another/node"; });
-  EXPECT_THAT(messages[1], HasSubstr("/on/another/node"));
+      save_with_a_failure(run, true, [](std::string& name) { name = ".step-00000020.tmp-1-999999"; });
+  EXPECT_THAT(messages[1], HasSubstr(checkpoints_of(run) / ".step-00000020.tmp-1-999999"));
   EXPECT_THAT(messages[1], HasSubstr("file system that all ranks share"));
   EXPECT_THAT(messages[0], HasSubstr("rank 1 failed"));
   expect_only_the_first_save(run);
+}
+
+// Whoever reaches the store can write into it, and chooses no folder of a rank with that.
+TEST(SharedSave, ARankWritesBesideTheCheckpointAlone) {
+  const TemporaryDirectory foreign;
+  std::filesystem::create_directory(foreign / "trainer");
+  for (const std::string& name :
+       {foreign.path().string(), "../../" + foreign.path().filename().string(),
+        std::string(".step-00000010.tmp-1-1"),
+        ".step-00000020/../../.." + foreign.path().string() + "/.tmp-1-1",
+        std::string(".step-00000020.tmp-1-1/.."), std::string(".."), std::string()}) {
+    const TemporaryDirectory run;
+    const auto messages = save_with_a_failure(run, true, [&name](std::string& posted) { posted = name; });
+    EXPECT_THAT(messages[1], HasSubstr("does another program reach the store")) << name;
+    EXPECT_THAT(messages[0], HasSubstr("rank 1 failed")) << name;
+    expect_only_the_first_save(run);
+    EXPECT_TRUE(std::filesystem::is_empty(foreign / "trainer")) << name;
+  }
+}
+
+TEST(SharedSave, ALinkInPlaceOfTheFolderIsNotFollowed) {
+  const TemporaryDirectory foreign;
+  std::filesystem::create_directory(foreign / "trainer");
+  const TemporaryDirectory run;
+  const auto messages = save_with_a_failure(run, true, [&](std::string& name) {
+    name = ".step-00000020.tmp-1-1";
+    std::filesystem::create_directory_symlink(foreign.path(), checkpoints_of(run) / name);
+  });
+  EXPECT_THAT(messages[1], HasSubstr("is not there for rank 1"));
+  EXPECT_TRUE(std::filesystem::is_empty(foreign / "trainer"));
+}
+
+TEST(SharedSave, WhatIsNoDigestIsRefused) {
+  for (const char* digest : {"", "12", "-1 abc", "12 abc def", "12  abc", "0x12 abc"}) {
+    const TemporaryDirectory run;
+    const Snapshot whole = random_snapshot(AttentionKind::kSsmax, 10);
+    const auto ranges = deal(whole.flat.master.numel(), 2, /*seed=*/1);
+    const auto texts = std::make_shared<Texts>();
+    const auto messages = run_ranks(2, *texts, [&](int64_t rank) {
+      const OnRead forge = [&](std::string& text) {
+        text = digest;
+      };
+      Writer writer(run::RunDirectory(run.path()), kKeepTwo, /*async=*/false, true,
+                    make_board(texts, rank, 2, rank == 0 ? forge : nullptr));
+      writer.save(share_of(whole, ranges[static_cast<size_t>(rank)]));
+    });
+    EXPECT_THAT(messages[0], HasSubstr("the digest of rank 1's file is none")) << digest;
+    EXPECT_TRUE(std::filesystem::is_empty(checkpoints_of(run))) << digest;
+  }
 }
 
 TEST(SharedSave, TheOthersEndWhereRankZeroDoesNotCome) {

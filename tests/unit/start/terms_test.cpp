@@ -6,6 +6,7 @@
 #include "parallel/ranks.h"
 
 #include <mutex>
+#include <set>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -82,6 +83,45 @@ TEST(Terms, OfAnotherBuildAreNotRead) {
     EXPECT_THAT(message,
                 AllOf(HasSubstr("Rank 1 does not do what rank 0 does"), HasSubstr("fedcba on rank 0")));
   }
+}
+
+// Whoever reaches the ranks' store can write into it.
+TEST(Terms, WhatIsNotOfTheirFormIsRefused) {
+  const std::string revision(core::git_revision());
+  for (const std::string& text :
+       {std::string("GET / HTTP/1.1"), std::string("[]"), std::string("null"),
+        "{\"revision\": \"" + revision + "\"}", "{\"revision\": \"" + revision + "\", \"arithmetic\": 5}"}) {
+    const auto thrown = parallel::run_unopened_ranks(2, [&](parallel::Communicator& communicator) {
+      if (communicator.is_main()) {
+        communicator.board().post("terms", text);
+        parallel::agree(communicator.board(), "start", {});
+      } else {
+        read_terms(communicator.board());
+      }
+    });
+    EXPECT_THAT(thrown[1], HasSubstr("does another program reach the store")) << text;
+  }
+}
+
+TEST(Terms, HaveAChecksumOverEachOfThem) {
+  const auto changed = [](auto change) {
+    Terms terms = some_terms();
+    change(terms);
+    return checksum_of(terms);
+  };
+  EXPECT_EQ(checksum_of(some_terms()), checksum_of(some_terms()));
+  const std::vector<std::string> checksums = {
+      checksum_of(some_terms()),
+      changed([](Terms& terms) { terms.config.train.dtype = config::Dtype::kBfloat16; }),
+      changed([](Terms& terms) { terms.config.optimizer.lr = 0.5; }),
+      changed([](Terms& terms) { terms.step = 6; }),
+      changed([](Terms& terms) { terms.run_id = "0123456789abcdee"; }),
+      changed([](Terms& terms) { terms.arithmetic = "AVX512"; }),
+      changed([](Terms& terms) { terms.training_fingerprint = "u"; }),
+      changed([](Terms& terms) { terms.validation_fingerprint = ""; }),
+      changed([](Terms& terms) { terms.run_directory = "/else"; }),
+      changed([](Terms& terms) { terms.revision = "fedcba"; })};
+  EXPECT_EQ(std::set(checksums.begin(), checksums.end()).size(), checksums.size());
 }
 
 }  // namespace
