@@ -4,8 +4,8 @@ import json
 import re
 
 import pytest
-import xxhash
 from conftest import read_metrics, without_timing
+from manifests import sign
 
 VALIDATED = {"evaluate": {"every": 6, "batches": 1}, "log": {"every": 3}, "checkpoint": {"every": 6, "keep_last": 9}}
 
@@ -22,20 +22,6 @@ def to_one_swap(text):
     indent, step, kind = found.groups()
     section = f"{indent}swap_attention:\n{indent}  at_step: {step or 'null'}\n{indent}  kind: {kind or 'null'}"
     return text.replace(found[0], section)
-
-
-def sign(checkpoint):
-    """Makes the manifest fit the files again: their sizes and checksums, and then its own."""
-    path = checkpoint / "manifest.json"
-    manifest = json.loads(path.read_text())
-    own = manifest.pop("self")
-    compact = lambda: json.dumps(manifest, separators=(",", ":")).encode()
-    assert own == xxhash.xxh3_128_hexdigest(compact())
-    for name, digest in manifest["files"].items():
-        data = (checkpoint / name).read_bytes()
-        digest.update(size=len(data), checksum=xxhash.xxh3_128_hexdigest(data))
-    manifest["self"] = xxhash.xxh3_128_hexdigest(compact())
-    path.write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 def make_earlier(run, by_hand=None):

@@ -1,0 +1,91 @@
+#include "cli/run.h"
+
+#include "cli/command_line.h"
+#include "cli/commands.h"
+#include "cli/version_text.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "parallel/error_text.h"
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <string>
+
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+namespace ssgpt::cli {
+namespace {
+
+using core::ExitCode;
+
+// As typed, with blanks quoted.
+std::string command_line(int argc, const char* const* argv) {
+  std::string text;
+  for (int i = 0; i < argc; ++i) {
+    const std::string argument = argv[i];
+    const bool quote = argument.empty() || argument.find_first_of(" \t*?[]'\"$&;|<>") != std::string::npos;
+    if (i > 0) text += ' ';
+    text += quote ? fmt::format("'{}'", argument) : argument;
+  }
+  return text;
+}
+
+// The command's part of the exit code: what was thrown, told in one message.
+int run_and_catch(int argc, const char* const* argv) {
+  CLI::App app{
+      "ssgpt: pretrain decoder-only transformers with Softmax or Scalable-Softmax attention, and compare "
+      "them",
+      "ssgpt"};
+  app.set_version_flag("--version", [] { return version_text(); });
+  app.require_subcommand(1);
+  app.footer(
+      "Each command has its own --help. Exit codes: 0 done; 1 failed while running; 2 wrong usage or "
+      "config;\n"
+      "3 unreadable or corrupt input; 128 + signal after a stop that was asked for and saved.");
+  add_train(app, command_line(argc, argv));
+  add_sweep(app);
+  add_compare(app);
+  add_evaluate(app);
+  add_generate(app);
+  add_tokenizer(app);
+  add_prepare(app);
+  add_convert(app);
+  add_inspect(app);
+  add_bench(app);
+  try {
+    run_command_line(app, argc, argv);
+    return static_cast<int>(ExitCode::kDone);
+  } catch (const CLI::Success& e) {  // --help, --version
+    return app.exit(e);
+  } catch (const Stopped& stopped) {
+    return stopped.exit_code;
+  } catch (const core::Error& e) {
+    core::log::error("{}", e.what());
+    return static_cast<int>(e.code());
+  } catch (const std::exception& e) {
+    core::log::error("{}", parallel::error_text(e));
+    return static_cast<int>(ExitCode::kFailed);
+  }
+}
+
+}  // namespace
+
+int run(int argc, const char* const* argv) {
+  const at::NoGradGuard no_autograd;  // every backward is our own
+  std::signal(SIGXFSZ, SIG_IGN);      // a limit on file sizes is then an error of write(), as a full disk is
+  int code = run_and_catch(argc, argv);
+  const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  if (!written && code == static_cast<int>(ExitCode::kDone)) {
+    core::log::error("The results could not be written to the standard output: {}.", std::strerror(errno));
+    code = static_cast<int>(ExitCode::kFailed);
+  }
+  core::log::shutdown();
+  return code;
+}
+
+}  // namespace ssgpt::cli
