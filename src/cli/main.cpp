@@ -111,12 +111,9 @@ int run(int argc, char** argv) {
     return static_cast<int>(ExitCode::kUsage);
   } catch (const cli::Stopped& stopped) {
     return stopped.exit_code;
-  } catch (const ssgpt::core::Error& e) {
-    ssgpt::core::log::error("{}", e.what());
-    return static_cast<int>(e.code());
   } catch (const std::exception& e) {
     ssgpt::core::log::error("{}", ssgpt::parallel::error_text(e));
-    return static_cast<int>(ExitCode::kFailed);
+    return static_cast<int>(ssgpt::parallel::exit_code(e));
   }
 }
 

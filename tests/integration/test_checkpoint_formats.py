@@ -1,6 +1,5 @@
 """Checkpoints as others see them: the safetensors package, transformers, and models that transformers wrote."""
 
-import ctypes
 import json
 import os
 import re
@@ -15,6 +14,7 @@ import pytest
 import torch
 import transformers
 from conftest import LENGTH, VOCAB
+from manifests import list_files
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -68,28 +68,6 @@ def test_files_open_with_the_safetensors_package(trained):
         for name, shape in shapes.items():
             assert moments.get_slice(f"{name}.exp_avg_sq").get_shape() == shape
             assert (moments.get_tensor(f"{name}.exp_avg_sq") >= 0).all()
-
-
-class Hash128(ctypes.Structure):
-    _fields_ = [("low", ctypes.c_uint64), ("high", ctypes.c_uint64)]
-
-
-def checksum(data):
-    xxhash = ctypes.CDLL("libxxhash.so.0")
-    xxhash.XXH3_128bits.restype = Hash128
-    value = xxhash.XXH3_128bits(data, ctypes.c_size_t(len(data)))
-    return f"{value.high:016x}{value.low:016x}"
-
-
-def list_files(directory):
-    """Writes the manifest of the files as they are."""
-    manifest = json.loads((directory / "manifest.json").read_text())
-    del manifest["self"]
-    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != "manifest.json")
-    manifest["files"] = {str(path.relative_to(directory)): {"size": path.stat().st_size,
-                                                            "checksum": checksum(path.read_bytes())} for path in files}
-    manifest["self"] = checksum(json.dumps(manifest, separators=(",", ":")).encode())
-    (directory / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 def spread_moments(directory, ranks, cuts):
