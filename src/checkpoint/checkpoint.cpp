@@ -9,6 +9,7 @@
 #include "checkpoint/trainer_state.h"
 #include "core/error.h"
 
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -57,6 +58,10 @@ void check_is_model(const std::filesystem::path& directory) {
   throw core::InputError("{}: not a checkpoint: it has no model.safetensors", name);
 }
 
+std::string unlisted(const std::filesystem::path& directory, std::string_view name) {
+  return fmt::format("{}: the manifest does not list {}", directory.string(), name);
+}
+
 // A file that is there but not listed is not known to be whole, and a trainer state without moments would
 // resume with zeros.
 std::vector<std::string> unlisted_files(const std::filesystem::path& directory, const Manifest& manifest) {
@@ -76,10 +81,17 @@ std::vector<std::string> unlisted_files(const std::filesystem::path& directory, 
   }
   for (const std::string& name : expected) {
     if (!manifest.files.contains(name)) {
-      faults.push_back(fmt::format("{}: the manifest does not list {}", directory.string(), name));
+      faults.push_back(unlisted(directory, name));
     }
   }
   return faults;
+}
+
+void throw_if_any(const std::vector<std::string>& faults, const std::filesystem::path& directory) {
+  if (faults.empty()) {
+    return;
+  }
+  throw core::InputError("the checkpoint {} is damaged: {}", directory.string(), fmt::join(faults, "; "));
 }
 
 void check_manifest(const std::filesystem::path& directory, bool checksums) {
@@ -91,9 +103,28 @@ void check_manifest(const std::filesystem::path& directory, bool checksums) {
   if (faults.empty()) {
     faults = compare_with_manifest(directory, manifest, checksums);
   }
-  if (!faults.empty()) {
-    throw core::InputError("the checkpoint {} is damaged: {}", directory.string(), fmt::join(faults, "; "));
+  throw_if_any(faults, directory);
+}
+
+// That the small files which a summary is of are those that were written, before they are parsed. An unknown
+// format version is said before anything else goes wrong.
+void check_described_files(const std::filesystem::path& directory) {
+  if (!is_there(directory / kManifestName)) {
+    return;
   }
+  const Manifest manifest = read_manifest(directory);
+  Manifest described;
+  std::vector<std::string> faults;
+  for (const char* name : {kConfigName, kTrainerStateName}) {
+    const auto listed = manifest.files.find(name);
+    if (listed != manifest.files.end()) {
+      described.files.insert(*listed);
+    } else if (is_there(directory / name)) {
+      faults.push_back(unlisted(directory, name));
+    }
+  }
+  throw_if_any(faults, directory);
+  throw_if_any(compare_with_manifest(directory, described, /*checksums=*/true), directory);
 }
 
 }  // namespace
@@ -104,9 +135,7 @@ void write(const std::filesystem::path& directory, const Snapshot& snapshot) {
 
 Summary read_summary(const std::filesystem::path& directory) {
   check_is_model(directory);
-  if (is_there(directory / kManifestName)) {
-    read_manifest(directory);  // an unknown format version is said before anything else goes wrong
-  }
+  check_described_files(directory);
   Summary summary{
       .spec = read_model_config(directory / kConfigName), .trainer = std::nullopt, .tokenizer = std::nullopt};
   if (is_there(directory / kTrainerStateName)) {

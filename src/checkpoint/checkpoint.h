@@ -27,7 +27,8 @@ void write(const std::filesystem::path& directory, const Snapshot& snapshot);
 // or one without faults by verify().
 Snapshot read(const std::filesystem::path& directory, bool with_optimizer, bool verify = true);
 
-// Only what the JSON files and the names of the others say: cheap.
+// Only what the JSON files and the names of the others say: cheap. The checksums of these JSON files are
+// checked before they are parsed. Throws core::InputError.
 struct Summary {
   model::GPTSpec spec;
   std::optional<TrainerState> trainer;

@@ -1,6 +1,8 @@
 #include "checkpoint/manifest.h"
 
 #include "core/error.h"
+#include "core/json.h"
+#include "core/text.h"
 
 #include <system_error>
 
@@ -10,6 +12,8 @@
 namespace ssgpt::checkpoint {
 
 namespace {
+
+constexpr uint64_t kMaxBytes = uint64_t{64} << 20;  // two files a rank, of 99,999
 
 // One text for one manifest: reading compares byte for byte with what would be written, and `self` is the
 // checksum of the text without it, so no change of the file goes unnoticed.
@@ -22,13 +26,13 @@ std::string text_of(const Manifest& manifest) {
   for (const auto& [name, digest] : manifest.files) {
     json["files"][name] = {{"size", digest.size}, {"checksum", digest.checksum}};
   }
-  const std::string body = json.dump();
+  const std::string body = core::json_text(json);
   json["self"] = core::checksum_of(std::as_bytes(std::span(body)));
-  return json.dump(2) + "\n";
+  return core::json_text(json, 2) + "\n";
 }
 
 Manifest parse(const std::string& text, const std::filesystem::path& path) {
-  const nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const auto json = core::parse_json<nlohmann::json>(text);
   const auto damaged = [&] {
     return core::InputError("{}: the manifest is damaged; use another checkpoint", path.string());
   };
@@ -39,7 +43,7 @@ Manifest parse(const std::string& text, const std::filesystem::path& path) {
   if (json["version"].get<int64_t>() != kFormatVersion) {
     throw core::InputError(
         "{}: checkpoint format version {}; this program reads version {}: use a newer ssgpt", path.string(),
-        json["version"].dump(), kFormatVersion);
+        core::json_excerpt(json["version"]), kFormatVersion);
   }
   Manifest manifest;
   try {
@@ -51,6 +55,12 @@ Manifest parse(const std::string& text, const std::filesystem::path& path) {
   }
   if (text_of(manifest) != text) {
     throw damaged();
+  }
+  for (const auto& [name, digest] : manifest.files) {
+    if (core::is_name_inside(name)) continue;
+    throw core::InputError(
+        "{}: the manifest lists '{}', which is no file inside of the checkpoint; use another checkpoint",
+        path.string(), core::excerpt(name));
   }
   return manifest;
 }
@@ -79,7 +89,7 @@ void write_manifest(const std::filesystem::path& directory, const Manifest& mani
 
 Manifest read_manifest(const std::filesystem::path& directory) {
   const std::filesystem::path path = directory / kManifestName;
-  return parse(core::read_text(path), path);
+  return parse(core::read_text(path, kMaxBytes), path);
 }
 
 std::vector<std::string> compare_with_manifest(const std::filesystem::path& directory,

@@ -3,7 +3,9 @@
 #include "checkpoint/modeling_file.h"
 #include "core/check.h"
 #include "core/error.h"
+#include "core/json.h"
 #include "core/json_fields.h"
+#include "core/text.h"
 
 #include <cmath>
 #include <utility>
@@ -31,13 +33,13 @@ config::AttentionKind read_kind(const core::JsonFields& fields) {
   }
   if (type != "ssgpt") {
     throw core::InputError("{}: model_type is '{}'; 'llama' and 'ssgpt' can be read", fields.path().string(),
-                           type);
+                           core::excerpt(type));
   }
   const std::string name = fields.text("attention_kind");
   const auto kind = config::parse_attention_kind(name);
   if (!kind) {
-    throw core::InputError("{}: attention_kind '{}' is not one of {}", fields.path().string(), name,
-                           fmt::join(config::attention_kind_names(), ", "));
+    throw core::InputError("{}: attention_kind '{}' is not one of {}", fields.path().string(),
+                           core::excerpt(name), fmt::join(config::attention_kind_names(), ", "));
   }
   return *kind;
 }
@@ -53,7 +55,7 @@ double read_rope_theta(const core::JsonFields& fields) {
   const std::string type = parameters.optional_text("rope_type").value_or("default");
   if (type != "default" || fields.has("rope_scaling")) {
     throw core::InputError("{}: scaled RoPE ({}) is not supported", fields.path().string(),
-                           type != "default" ? type : "rope_scaling");
+                           type != "default" ? core::excerpt(type) : "rope_scaling");
   }
   if (parameters.optional_number("partial_rotary_factor").value_or(1.0) != 1.0 ||
       fields.optional_number("partial_rotary_factor").value_or(1.0) != 1.0) {
@@ -87,7 +89,7 @@ void refuse_other_mathematics(const core::JsonFields& fields, const config::Mode
     refuse("head_dim is not hidden_size / num_attention_heads");
   }
   if (const auto activation = fields.optional_text("hidden_act"); activation.value_or("silu") != "silu") {
-    refuse(fmt::format("the activation is {}", *activation));
+    refuse(fmt::format("the activation is {}", core::excerpt(*activation)));
   }
   for (const char* key : {"sliding_window", "quantization_config"}) {
     if (fields.has(key)) {
@@ -170,7 +172,7 @@ std::string model_config_text(const model::GPTSpec& spec, const SpecialTokens& t
   json["ssgpt"] = {{"scale_init", or_null(model.attention.scale_init)},
                    {"bias_init", model.attention.bias_init},
                    {"document_token_id", or_null(spec.document_token_id)}};
-  return json.dump(2) + "\n";
+  return core::json_text(json, 2) + "\n";
 }
 
 model::GPTSpec read_model_config(const std::filesystem::path& path) {

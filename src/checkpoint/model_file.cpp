@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "core/error.h"
+#include "core/text.h"
 
 #include <string_view>
 #include <unordered_map>
@@ -69,7 +70,7 @@ void check_tensors(const SafetensorsFile& file, const std::vector<ExpectedTensor
   }
   if (!rest.empty()) {
     throw core::InputError("{}: tensor '{}' is not part of the model that config.json describes",
-                           file.path().string(), rest.begin()->first);
+                           file.path().string(), core::excerpt(rest.begin()->first));
   }
 }
 

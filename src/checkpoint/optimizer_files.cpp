@@ -5,6 +5,8 @@
 #include "checkpoint/safetensors.h"
 #include "core/check.h"
 #include "core/error.h"
+#include "core/json.h"
+#include "core/text.h"
 
 #include <algorithm>
 #include <array>
@@ -80,9 +82,8 @@ std::unordered_map<std::string, Elements> parse_ranges(const SafetensorsFile& fi
                                                        const std::vector<model::ParameterSpec>& specs) {
   const std::string path = file.path().string();
   const auto text = file.metadata().find("ranges");
-  const nlohmann::json json = text == file.metadata().end()
-                                  ? nlohmann::json()
-                                  : nlohmann::json::parse(text->second, nullptr, /*allow_exceptions=*/false);
+  const nlohmann::json json =
+      text == file.metadata().end() ? nlohmann::json() : core::parse_json<nlohmann::json>(text->second);
   if (!json.is_object()) {
     throw core::InputError("{}: does not say which moments it holds (metadata 'ranges')", path);
   }
@@ -96,14 +97,15 @@ std::unordered_map<std::string, Elements> parse_ranges(const SafetensorsFile& fi
       throw core::InputError(
           "{}: its metadata 'ranges' says {} of {}, where rising ranges within its {} elements "
           "are expected",
-          path, json[spec.name].dump(), spec.name, model::numel(spec));
+          path, core::json_excerpt(json[spec.name]), spec.name, model::numel(spec));
     }
     ranges.emplace(spec.name, std::move(*elements));
   }
   for (const auto& [name, ignored] : json.items()) {
     if (!ranges.contains(name)) {
       throw core::InputError(
-          "{}: holds moments of '{}', which is not part of the model that config.json describes", path, name);
+          "{}: holds moments of '{}', which is not part of the model that config.json describes", path,
+          core::excerpt(name));
     }
   }
   return ranges;
@@ -271,7 +273,7 @@ FileDigest write_optimizer_file(const std::filesystem::path& path, const FlatSta
       ranges[parameter.spec.name] = json_of(held.elements);
     }
   }
-  return write_safetensors(path, tensors, {{"ranges", ranges.dump()}});
+  return write_safetensors(path, tensors, {{"ranges", core::json_text(ranges)}});
 }
 
 void check_optimizer_files(const std::vector<std::filesystem::path>& paths,

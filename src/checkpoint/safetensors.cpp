@@ -2,6 +2,8 @@
 
 #include "core/check.h"
 #include "core/error.h"
+#include "core/json.h"
+#include "core/text.h"
 
 #include <algorithm>
 #include <array>
@@ -58,7 +60,7 @@ std::string header_of(std::span<const TensorToWrite> tensors,
     header[tensor.name] = {{"dtype", "F32"}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
     offset = end;
   }
-  std::string text = header.dump();
+  std::string text = core::json_text(header);
   text.append((kAlignment - (sizeof(uint64_t) + text.size()) % kAlignment) % kAlignment, ' ');
   return text;
 }
@@ -80,7 +82,7 @@ TensorEntry parse_entry(const std::string& name, const nlohmann::json& value,
                         const std::filesystem::path& path) {
   const auto fault = [&](std::string_view what) {
     return core::InputError("{}: tensor '{}': {}; the file is damaged or not a safetensors file",
-                            path.string(), name, what);
+                            path.string(), core::excerpt(name), what);
   };
   if (!value.is_object() || !value.contains("dtype") || !value["dtype"].is_string() ||
       !value.contains("shape") || !value["shape"].is_array() || !value.contains("data_offsets") ||
@@ -91,23 +93,23 @@ TensorEntry parse_entry(const std::string& name, const nlohmann::json& value,
   for (const nlohmann::json& dimension : value["shape"]) {
     if (!dimension.is_number_unsigned() ||
         dimension.get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
-      throw fault(fmt::format("shape {} is not a list of sizes", value["shape"].dump()));
+      throw fault(fmt::format("shape {} is not a list of sizes", core::json_excerpt(value["shape"])));
     }
     entry.shape.push_back(dimension.get<int64_t>());
   }
   const nlohmann::json& offsets = value["data_offsets"];
   if (!offsets[0].is_number_unsigned() || !offsets[1].is_number_unsigned()) {
-    throw fault(fmt::format("data_offsets {} are not a range of bytes", offsets.dump()));
+    throw fault(fmt::format("data_offsets {} are not a range of bytes", core::json_excerpt(offsets)));
   }
   entry.begin = offsets[0];
   entry.end = offsets[1];
   const uint64_t element_bytes = bytes_of(entry.dtype);
   if (element_bytes == 0) {
-    throw fault(fmt::format("dtype {} is not known", entry.dtype));
+    throw fault(fmt::format("dtype {} is not known", core::excerpt(entry.dtype)));
   }
   if (entry.end < entry.begin || size_of(entry.shape, element_bytes) != entry.end - entry.begin) {
     throw fault(fmt::format("bytes {} to {} do not fit the shape {} in {}", entry.begin, entry.end,
-                            value["shape"].dump(), entry.dtype));
+                            core::json_excerpt(value["shape"]), entry.dtype));
   }
   return entry;
 }
@@ -171,9 +173,10 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path
 }
 
 void SafetensorsFile::parse_header(std::string_view header) {
-  const nlohmann::json json = nlohmann::json::parse(header, nullptr, /*allow_exceptions=*/false);
+  std::string fault = "not a JSON object";
+  const auto json = core::parse_json<nlohmann::json>(header, &fault);
   if (!json.is_object()) {
-    throw core::InputError("{}: not a safetensors file: its header is not JSON", path().string());
+    throw core::InputError("{}: not a safetensors file: its header is {}", path().string(), fault);
   }
   for (const auto& [name, value] : json.items()) {
     if (name != "__metadata__") {
@@ -197,7 +200,7 @@ void SafetensorsFile::check_coverage() const {
           "{}: damaged: tensor '{}' starts at byte {} of the data, where {} was expected (tensors overlap, "
           "or bytes "
           "belong to none)",
-          path().string(), entry.name, entry.begin, expected);
+          path().string(), core::excerpt(entry.name), entry.begin, expected);
     }
     expected = entry.end;
   }
@@ -217,7 +220,7 @@ const TensorEntry* SafetensorsFile::find(std::string_view name) const {
 void SafetensorsFile::check_readable(const TensorEntry& entry) const {
   if (entry.dtype != "F32" && entry.dtype != "BF16" && entry.dtype != "F16") {
     throw core::InputError("{}: tensor '{}' has dtype {}; F32, BF16 and F16 can be read", path().string(),
-                           entry.name, entry.dtype);
+                           core::excerpt(entry.name), entry.dtype);
   }
 }
 

@@ -1,5 +1,6 @@
 #include "checkpoint/trainer_state.h"
 
+#include "core/json.h"
 #include "core/json_fields.h"
 #include "run/record.h"
 
@@ -23,7 +24,7 @@ std::string trainer_state_text(const TrainerState& state) {
   json["smoothed_loss"] = core::exact_number(state.smoothed_loss);
   json["smoothed_weight"] = core::exact_number(state.smoothed_weight);
   json["config"] = state.config;
-  return json.dump(2) + "\n";
+  return core::json_text(json, 2) + "\n";
 }
 
 TrainerState read_trainer_state(const std::filesystem::path& path) {

@@ -1,6 +1,7 @@
 // ssgpt compare: loss curves of several runs, paired step by step.
 
 #include "cli/commands.h"
+#include "cli/print.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "report/comparison.h"
@@ -56,8 +57,11 @@ void run_compare(const CompareOptions& options) {
   if (!options.window.empty()) request.window = options.window;
   const report::Comparison comparison = report::compare(request);
   if (!options.out.empty()) report::write_files(comparison, options.out);
-  const std::string text = options.json ? report::to_json(comparison) : report::to_table(comparison);
-  std::fwrite(text.data(), 1, text.size(), stdout);
+  if (options.json) {
+    print_raw(report::to_json(comparison));
+  } else {
+    print_text(report::to_table(comparison));
+  }
 }
 
 }  // namespace

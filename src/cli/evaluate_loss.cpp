@@ -4,6 +4,7 @@
 #include "cli/evaluate_options.h"
 #include "cli/number_checks.h"
 #include "cli/placement_options.h"
+#include "core/json.h"
 #include "evaluation/loss.h"
 #include "report/changes_json.h"
 
@@ -37,7 +38,7 @@ void print_json(const evaluation::LossReport& report) {
   if (report.step) json["step"] = *report.step;
   json["overrides"] = report::changes_json(report.changes);
   json["pn_fit"] = report::fit_json(report.fitted);
-  fmt::print("{}\n", json.dump());
+  fmt::print("{}\n", core::json_text(json));
 }
 
 // "RoPE theta 500000, row scale 1.5"; empty where nothing is changed.

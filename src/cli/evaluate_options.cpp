@@ -3,6 +3,7 @@
 #include "cli/evaluate_progress.h"
 #include "cli/number_checks.h"
 #include "cli/placement_options.h"
+#include "cli/print.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
@@ -197,8 +198,11 @@ void print_comparison(
     progress.finish();
   }
   if (!arguments.out.empty()) report::write_files(evaluation, arguments.out);
-  const std::string text = arguments.json ? report::to_json(evaluation) : report::to_table(evaluation);
-  std::fwrite(text.data(), 1, text.size(), stdout);
+  if (arguments.json) {
+    print_raw(report::to_json(evaluation));
+  } else {
+    print_text(report::to_table(evaluation));
+  }
 }
 
 }  // namespace ssgpt::cli

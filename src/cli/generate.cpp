@@ -4,6 +4,7 @@
 #include "cli/number_checks.h"
 #include "cli/placement_options.h"
 #include "core/error.h"
+#include "core/json.h"
 #include "core/log.h"
 #include "core/text.h"
 #include "evaluation/generation.h"
@@ -95,7 +96,7 @@ void print_json(const evaluation::GenerateReport& report, uint64_t seed) {
   json["seed"] = seed;
   json["tokens_per_second"] = nullptr;
   if (const auto speed = tokens_per_second(report)) json["tokens_per_second"] = *speed;
-  fmt::print("{}\n", json.dump());
+  fmt::print("{}\n", core::json_text(json));
 }
 
 // What a terminal may be shown: a model may write the bytes of an escape sequence, which a terminal obeys.

@@ -2,7 +2,9 @@
 
 #include "cli/commands.h"
 #include "cli/inspection.h"
+#include "cli/print.h"
 #include "core/error.h"
+#include "core/json.h"
 #include "run/directory.h"
 #include "run/sweep_record.h"
 
@@ -49,9 +51,9 @@ void run(const Arguments& arguments) {
   if (!path.has_filename() && path.has_relative_path()) path = path.parent_path();
   const Inspection inspection = inspect(path, !arguments.no_verify);
   if (arguments.json) {
-    fmt::print("{}\n", inspection.json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    fmt::print("{}\n", core::json_text(inspection.json));
   } else {
-    fmt::print("{}", inspection.text);
+    print_text(inspection.text);
   }
   std::fflush(stdout);
   if (!inspection.faults.empty()) {

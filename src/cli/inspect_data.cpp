@@ -5,7 +5,9 @@
 #include "core/checksum.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/text.h"
+#include "data/prepare_record.h"
 #include "data/token_source.h"
 #include "tokenizer/tokenizer.h"
 
@@ -91,8 +93,7 @@ Inspection inspect_shard(const fs::path& path, bool verify) {
 
 Inspection inspect_prepared(const fs::path& path, bool verify) {
   const fs::path record = path / "prepare.json";
-  const auto json =
-      nlohmann::ordered_json::parse(core::read_text(record), nullptr, /*allow_exceptions=*/false);
+  const auto json = core::read_json<nlohmann::ordered_json>(record, data::kMaxRecordBytes);
   Inspection result;
   Table shards({Align::kLeft, Align::kLeft, Align::kRight, Align::kLeft});
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
@@ -101,13 +102,18 @@ Inspection inspect_prepared(const fs::path& path, bool verify) {
     for (const auto& entry : json.at("shards")) {
       const auto file = entry.at("file").get<std::string>();
       const auto count = entry.at("tokens").get<int64_t>();
+      if (!core::is_name_inside(file)) {
+        throw core::InputError("{}: the shard '{}' is not inside of the folder", record.string(),
+                               core::excerpt(file));
+      }
       std::string state = "not checked";
       if (!fs::exists(path / file)) {
         state = "missing";
       } else if (verify) {
         state = core::checksum_of_file(path / file) == entry.at("checksum") ? "intact" : "damaged";
       }
-      if (state == "missing" || state == "damaged") result.faults.push_back(file + " is " + state);
+      if (state == "missing" || state == "damaged")
+        result.faults.push_back(fmt::format("{} is {}", core::excerpt(file), state));
       shards.add({file, entry.at("split").get<std::string>(), std::to_string(count), state});
       list.push_back({{"file", file}, {"split", entry.at("split")}, {"tokens", count}, {"state", state}});
       tokens += count;

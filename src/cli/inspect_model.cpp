@@ -110,8 +110,13 @@ void add_trainer(const fs::path& path, const checkpoint::TrainerState& state, Ta
   json["dtype"] = state.dtype;
   try {
     add_swaps(config::parse(state.config, (path / "trainer/state.json").string()), table, json);
-  } catch (const core::Error& error) {  // what it holds is intact; this program would not train by it
-    table.add({"config", error.what()});
+  } catch (const core::Error& error) {     // what it holds is intact; this program would not train by it
+    std::string_view rest = error.what();  // several faults take a line each
+    for (const char* name = "config"; !rest.empty(); name = "") {
+      const size_t end = std::min(rest.find('\n'), rest.size());
+      table.add({name, std::string(rest.substr(0, end))});
+      rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
     json["config_fault"] = error.what();
   }
 }

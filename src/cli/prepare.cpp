@@ -5,8 +5,10 @@
 #include "cli/commands.h"
 #include "cli/number_checks.h"
 #include "cli/prepare_synthetic.h"
+#include "cli/print.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/log.h"
 #include "core/stop_signal.h"
 #include "core/text.h"
@@ -50,7 +52,6 @@ void print_summary(const Arguments& arguments, const data::PrepareSummary& summa
   const auto tokens = static_cast<double>(summary.train.tokens + summary.validation.tokens);
   const double bytes_per_token = ratio(static_cast<double>(summary.text_bytes), tokens);
   const double tokens_per_second = ratio(static_cast<double>(summary.encoded_tokens), summary.seconds);
-  std::string text;
   if (arguments.json) {
     const nlohmann::ordered_json json = {{"out", arguments.output},
                                          {"train", data::json_of(summary.train)},
@@ -65,10 +66,9 @@ void print_summary(const Arguments& arguments, const data::PrepareSummary& summa
                                           {{"empty", summary.left_out.empty},
                                            {"bad", summary.left_out.bad},
                                            {"first_bad", summary.left_out.first_bad}}}};
-    text =
-        json.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+    print_raw(core::json_text(json) + "\n");
   } else {
-    text = line_of("train", summary.train) + line_of("validation", summary.validation);
+    std::string text = line_of("train", summary.train) + line_of("validation", summary.validation);
     text += fmt::format("{:<12}{} as text, {:.2f} bytes per token; {} tokens/s in {}\n", "in all",
                         core::human_bytes(summary.text_bytes), bytes_per_token,
                         core::human_count(tokens_per_second), core::human_duration(summary.seconds));
@@ -83,8 +83,8 @@ void print_summary(const Arguments& arguments, const data::PrepareSummary& summa
     for (const std::string& bad : summary.left_out.first_bad) {
       text += fmt::format("{:<12}{}\n", "", bad);
     }
+    print_text(text);
   }
-  std::fwrite(text.data(), 1, text.size(), stdout);
 }
 
 void run(Arguments& arguments, SyntheticCommand& synthetic) {

@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/number_checks.h"
 #include "core/error.h"
+#include "core/json.h"
 #include "core/log.h"
 #include "core/stop_signal.h"
 #include "core/text.h"
@@ -45,8 +46,7 @@ void print_summary(const data::SyntheticOptions& options, const data::SyntheticS
                                            {"validation", data::json_of(summary.validation)},
                                            {"kept_shards", summary.kept_shards},
                                            {"seconds", summary.seconds}};
-    text =
-        object.dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+    text = core::json_text(object) + "\n";
   } else {
     text = line_of("train", summary.train) + line_of("validation", summary.validation);
     text += fmt::format("{:<12}{} of {} tokens a window over {} symbols; {} tokens in {}\n", "in all",

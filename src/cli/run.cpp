@@ -64,12 +64,9 @@ int run_and_catch(int argc, const char* const* argv) {
     return app.exit(e);
   } catch (const Stopped& stopped) {
     return stopped.exit_code;
-  } catch (const core::Error& e) {
-    core::log::error("{}", e.what());
-    return static_cast<int>(e.code());
   } catch (const std::exception& e) {
     core::log::error("{}", parallel::error_text(e));
-    return static_cast<int>(ExitCode::kFailed);
+    return static_cast<int>(parallel::exit_code(e));
   }
 }
 

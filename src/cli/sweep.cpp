@@ -2,9 +2,11 @@
 
 #include "cli/commands.h"
 #include "cli/number_checks.h"
+#include "cli/print.h"
 #include "config/sweep_file.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/log.h"
 #include "core/stop_signal.h"
 #include "core/system_message.h"
@@ -83,7 +85,11 @@ void print_list(const std::filesystem::path& directory, const Runs& runs, bool j
     table.add({fmt::format("{}", i + 1), runs[i].name, runs[i].variant, fmt::format("{}", runs[i].seed),
                state + step});
   }
-  fmt::print(stdout, "{}", json ? objects.dump(2) + "\n" : table.text());
+  if (json) {
+    print_raw(core::json_text(objects, 2) + "\n");
+  } else {
+    print_text(table.text());
+  }
 }
 
 // Becomes `ssgpt train` of that run. Returns where the run is done.
@@ -197,10 +203,10 @@ std::string shell_word(const std::string& text) {
 
 void print_results(const std::filesystem::path& directory, const config::Sweep& sweep) {
   const sweep::Results results = sweep::write_results(directory, sweep);
-  fmt::print(stdout, "{}", results.text);
+  print_text(results.text);
   for (const std::string& note : results.notes) core::log::info("{}", note);
   for (const std::filesystem::path& report : results.directories) {
-    fmt::print(stdout, "Draw it: .venv/bin/python scripts/report.py {}\n", shell_word(report.string()));
+    print_text(fmt::format("Draw it: .venv/bin/python scripts/report.py {}\n", shell_word(report.string())));
   }
 }
 

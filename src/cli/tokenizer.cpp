@@ -6,6 +6,7 @@
 #include "cli/number_checks.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/text.h"
 #include "data/text_reader.h"
 
@@ -80,7 +81,7 @@ void run_train(TrainArguments& arguments) {
     const nlohmann::ordered_json json = {{"output", arguments.output},
                                          {"vocab_size", arguments.train.vocab_size},
                                          {"left_out", {{"empty", left_out.empty}, {"bad", left_out.bad}}}};
-    print(json.dump() + "\n");
+    print(core::json_text(json) + "\n");
     return;
   }
   print(fmt::format("{}: a tokenizer of {} pieces\n", arguments.output, arguments.train.vocab_size));
@@ -144,12 +145,12 @@ void run_encode(const EncodeArguments& arguments) {
     if (arguments.pieces) {
       json["pieces"] = pieces;
     }
-    print(json.dump() + "\n");
+    print(core::json_text(json) + "\n");
     return;
   }
   if (arguments.pieces) {
     for (size_t i = 0; i < ids.size(); ++i) {
-      print(fmt::format("{}\t{}\n", ids[i], nlohmann::json(pieces[i]).dump()));
+      print(fmt::format("{}\t{}\n", ids[i], core::json_text(nlohmann::json(pieces[i]))));
     }
     return;
   }
@@ -205,7 +206,7 @@ void run_decode(const DecodeArguments& arguments) {
   const std::string source =
       arguments.ids.empty() ? read_stdin() : fmt::format("{}", fmt::join(arguments.ids, " "));
   const std::string text = tokenizer.decode(parse_ids(source));
-  print(arguments.json ? nlohmann::json({{"text", text}}).dump() + "\n" : text);
+  print(arguments.json ? core::json_text(nlohmann::json({{"text", text}})) + "\n" : text);
 }
 
 void add_decode_command(CLI::App& parent) {

@@ -1,6 +1,7 @@
 // ssgpt train
 
 #include "cli/commands.h"
+#include "cli/print.h"
 #include "cli/share_cores.h"
 #include "config/config.h"
 #include "core/error.h"
@@ -50,7 +51,7 @@ void run(const Arguments& arguments, const std::string& command_line) {
     options.swap_attention = config::parse_attention_kind(arguments.swap_attention);
   }
   if (arguments.dry_run) {
-    fmt::print("{}\n", start::describe(start::begin_alone(options), environment.world_size));
+    print_text(start::describe(start::begin_alone(options), environment.world_size) + "\n");
     return;
   }
   // Set where training begins, and left to the end of the process: launchers pass a signal to ranks that are

@@ -114,8 +114,14 @@ Config load(const std::filesystem::path& path, const std::vector<std::string>& o
   return resolve_soundly(source, path.string());
 }
 
+Config load_stored(const std::filesystem::path& path) {
+  Source source(Includes::kRefuse);
+  source.add_file(path);
+  return resolve_soundly(source, path.string());
+}
+
 Config parse(std::string_view text, std::string_view origin, const std::vector<std::string>& overrides) {
-  Source source;
+  Source source(Includes::kRefuse);
   source.add_text(text, std::string(origin), /*directory=*/"");
   for (const std::string& override_text : overrides) {
     source.add_override(override_text);

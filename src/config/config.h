@@ -153,8 +153,11 @@ struct Config {
 // for one that is unknown.
 Config load(const std::filesystem::path& path, const std::vector<std::string>& overrides);
 
-// The same from text; `origin` stands for the file's name in messages, and relative includes start at the
-// current directory.
+// A config that was stored with a run, as dump() wrote it. Throws as load() does, and core::InputError where
+// it names other files (`include`): what a run was trained by stands in it alone.
+Config load_stored(const std::filesystem::path& path);
+
+// The same from text; `origin` stands for the file's name in messages.
 Config parse(std::string_view text, std::string_view origin, const std::vector<std::string>& overrides = {});
 
 // YAML with every key; parse(dump(c)) equals c bit for bit.

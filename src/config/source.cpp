@@ -12,6 +12,7 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <yaml-cpp/depthguard.h>
 #include <yaml-cpp/yaml.h>
 
 namespace ssgpt::config {
@@ -20,6 +21,9 @@ namespace {
 
 constexpr std::string_view kOverrideOrigin = "--set";
 constexpr const char* kIncludeKey = "include";
+constexpr int kMaxFiles = 100;                         // that one config is merged from
+constexpr uint64_t kMaxFileBytes = uint64_t{4} << 20;  // its nodes take a hundred times as much memory
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 // The code unit of "\uXXXX" at `position`; none where something else stands there.
 std::optional<uint32_t> code_unit(std::string_view text, size_t position) {
@@ -71,8 +75,10 @@ YAML::Node parse_yaml(std::string_view text, const std::string& file) {
     throw core::InputError("{}:{}: not UTF-8 text (byte {}); a config is a YAML or JSON file", file, line,
                            *position);
   }
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   const size_t start = text.find_first_not_of(" \t\r\n");
-  const bool json = start != std::string_view::npos && text[start] == '{';
+  const bool json =
+      start != std::string_view::npos && std::string_view("{[\"").find(text[start]) != std::string_view::npos;
   try {
     const std::vector<YAML::Node> documents =
         YAML::LoadAll(json ? json_escapes_as_yaml(text) : std::string(text));
@@ -81,10 +87,17 @@ YAML::Node parse_yaml(std::string_view text, const std::string& file) {
                              documents[1].Mark().line + 1);
     }
     return documents.empty() ? YAML::Node() : documents[0];
+  } catch (const YAML::DeepRecursion& error) {
+    throw core::UsageError("{}:{}: nests more than {} deep (column {}), which no config does", file,
+                           error.mark.line + 1, error.depth(), error.mark.column + 1);
   } catch (const YAML::Exception& error) {
     throw core::InputError("{}:{}: not valid YAML: {} (column {})", file, error.mark.line + 1, error.msg,
                            error.mark.column + 1);
   }
+}
+
+YAML::Node read_yaml(const std::filesystem::path& path) {
+  return parse_yaml(core::read_text(path, kMaxFileBytes), path.string());
 }
 
 std::string value_text(const YAML::Node& node) {
@@ -120,9 +133,14 @@ void Source::fault(const Origin& origin, std::string text) {
 void Source::add_file(const std::filesystem::path& path) {
   std::error_code ignored;
   std::filesystem::path identity = std::filesystem::weakly_canonical(path, ignored);
-  const std::string text = core::read_text(path);
+  if (++num_files_ > kMaxFiles) {
+    throw core::UsageError(
+        "{}: the config includes more than {} files, each counted as often as it is read: include each once",
+        path.string(), kMaxFiles);
+  }
+  const YAML::Node root = read_yaml(path);
   open_files_.push_back(std::move(identity));
-  add_text(text, path.string(), path.parent_path());
+  add_node(root, path.string(), path.parent_path());
   open_files_.pop_back();
 }
 
@@ -152,6 +170,12 @@ void Source::add_includes(const YAML::Node& root, const std::string& file,
   if (!include || include.IsNull()) {
     return;
   }
+  if (includes_ == Includes::kRefuse) {
+    throw core::InputError(
+        "{}:{}: include = {}: the config that is stored with a run names no other files: this one was "
+        "changed",
+        file, origin_of(file, include).line, value_text(include));
+  }
   std::vector<YAML::Node> names;
   if (include.IsSequence()) {
     for (const YAML::Node& name : include) {
@@ -170,12 +194,12 @@ void Source::add_includes(const YAML::Node& root, const std::string& file,
     std::error_code missing;
     const std::filesystem::path identity = std::filesystem::weakly_canonical(path, missing);
     if (std::find(open_files_.begin(), open_files_.end(), identity) != open_files_.end()) {
-      fault(origin, fmt::format("include = {}: leads in a circle, {} is what is being read", name.Scalar(),
-                                path.string()));
+      fault(origin, fmt::format("include = {}: leads in a circle, {} is what is being read",
+                                core::excerpt(name.Scalar()), path.string()));
     } else if (!std::filesystem::exists(path, missing)) {
       throw core::InputError(
           "{}:{}: include = {}: no such file ({}); it is looked for beside the including file", file,
-          origin.line, name.Scalar(), path.string());
+          origin.line, core::excerpt(name.Scalar()), core::excerpt(path.string()));
     } else {
       add_file(path);
     }
@@ -195,7 +219,8 @@ void Source::add_mapping(const std::string& section, const YAML::Node& mapping, 
     const std::string& word = item.first.Scalar();
     const std::string name = section.empty() ? word : section + "." + word;
     if (const auto [first, is_new] = first_lines.emplace(word, origin.line); !is_new) {
-      fault(origin, fmt::format("{} is listed twice in this file (first in line {})", name, first->second));
+      fault(origin, fmt::format("{} is listed twice in this file (first in line {})", core::excerpt(name),
+                                first->second));
     } else if (!section.empty() || word != kIncludeKey) {
       add(name, item.second, origin, lines);
     }
@@ -211,8 +236,8 @@ void Source::add(const std::string& name, const YAML::Node& value, const Origin&
   if (find_key(name) != nullptr) {
     // Dotted and in its section, it could be said twice.
     if (const auto [first, is_new] = lines.emplace(name, key_origin.line); !is_new) {
-      fault(key_origin,
-            fmt::format("{} is listed twice in this file (first in line {})", name, first->second));
+      fault(key_origin, fmt::format("{} is listed twice in this file (first in line {})", core::excerpt(name),
+                                    first->second));
       return;
     }
     // An empty value has no place of its own.
@@ -222,8 +247,8 @@ void Source::add(const std::string& name, const YAML::Node& value, const Origin&
     entries_.emplace(name, Entry{value, has_line ? origin_of(key_origin.file, value) : key_origin});
   } else if (!is_section(name)) {
     const std::string hint = hint_for_unknown(name);
-    fault(key_origin,
-          fmt::format("unknown key {} = {}{}", name, value_text(value), hint.empty() ? "" : "; " + hint));
+    fault(key_origin, fmt::format("unknown key {} = {}{}", core::excerpt(name), value_text(value),
+                                  hint.empty() ? "" : "; " + hint));
   } else if (value.IsNull()) {  // takes back what an included file says
     std::erase_if(entries_, [&](const auto& entry) { return entry.first.starts_with(name + "."); });
   } else if (!value.IsMap()) {

@@ -21,11 +21,19 @@ struct Entry {
 // By the name of the key. Only keys of the schema; what a key holds has not been looked at.
 using Entries = std::map<std::string, Entry, std::less<>>;
 
+// Whether a config may name other files that it is merged over.
+enum class Includes {
+  kMerge,
+  kRefuse,  // in the stored config of a run, which has none
+};
+
 // Reads YAML files and overrides one over the other: what comes later wins, key by key.
 class Source {
  public:
+  explicit Source(Includes includes = Includes::kMerge) : includes_(includes) {}
+
   // With the files that it includes, which it wins over. Throws core::InputError where a file cannot be read
-  // or parsed.
+  // or parsed, and core::UsageError where more files are included than any config has.
   void add_file(const std::filesystem::path& path);
 
   // `origin` stands for the name of the file; includes are relative to `directory`.
@@ -54,14 +62,20 @@ class Source {
   void add(const std::string& name, const YAML::Node& value, const Origin& key_origin, Lines& lines);
   void fault(const Origin& origin, std::string text);
 
+  Includes includes_;
   Entries entries_;
   Faults faults_;
+  int num_files_ = 0;                              // read up to now
   std::vector<std::filesystem::path> open_files_;  // those being read, from the outermost
 };
 
 // The one document in `text`, which `file` stands for in messages; null where there is none. Throws
-// core::InputError for what is not UTF-8 or not YAML, and for a second document.
+// core::InputError for what is not UTF-8 or not YAML, and for a second document, and core::UsageError where
+// it nests deeper than any config. A byte order mark is passed over.
 YAML::Node parse_yaml(std::string_view text, const std::string& file);
+
+// The same from a file; none larger than any config is read.
+YAML::Node read_yaml(const std::filesystem::path& path);
 
 // Where a node stands.
 Origin origin_of(const std::string& file, const YAML::Node& node);

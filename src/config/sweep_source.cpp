@@ -3,7 +3,6 @@
 #include "config/codecs.h"
 #include "config/schema.h"
 #include "core/error.h"
-#include "core/file.h"
 #include "core/text.h"
 
 #include <algorithm>
@@ -98,7 +97,7 @@ void for_each_key(const YAML::Node& mapping, const std::string& file, Fault faul
     if (is_new) {
       take(name, item.second, origin);
     } else {
-      fault(origin, fmt::format("{} is listed twice (first in line {})", name, first->second));
+      fault(origin, fmt::format("{} is listed twice (first in line {})", core::excerpt(name), first->second));
     }
   }
 }
@@ -125,7 +124,7 @@ void Reader::read_keys(const YAML::Node& root) {
                                      ? "a setting of all runs belongs in base, one of some in a variant"
                                  : near ? fmt::format("did you mean {}?", *near)
                                         : fmt::format("a sweep holds {}", fmt::join(sweep_keys(), ", "));
-        fault(origin, fmt::format("unknown key {} = {}; {}", key, value_text(value), hint));
+        fault(origin, fmt::format("unknown key {} = {}; {}", core::excerpt(key), value_text(value), hint));
       });
 }
 
@@ -259,7 +258,8 @@ void Reader::read_axis(const std::string& key, const YAML::Node& values, const O
   if (find_key(key) == nullptr) {
     const std::string hint =
         is_section(key) ? "name a key of that section, dotted: optimizer.lr" : hint_for_unknown(key);
-    fault(origin, fmt::format("grid: unknown key {}{}{}", key, hint.empty() ? "" : "; ", hint));
+    fault(origin,
+          fmt::format("grid: unknown key {}{}{}", core::excerpt(key), hint.empty() ? "" : "; ", hint));
     return;
   }
   if (key == "run.seed" || key == "run.name") {
@@ -325,7 +325,7 @@ void Reader::read_seeds() {
 }  // namespace
 
 SweepSource read_sweep_source(const std::filesystem::path& path) {
-  return Reader(path).read(parse_yaml(core::read_text(path), path.string()));
+  return Reader(path).read(read_yaml(path));
 }
 
 }  // namespace ssgpt::config

@@ -11,10 +11,12 @@ namespace ssgpt::core {
 
 enum class ExitCode : int { kDone = 0, kFailed = 1, kUsage = 2, kBadInput = 3 };
 
-// Base of all errors that are reported as one clear paragraph, without a stack or a source position.
+// Base of all errors that are reported as one clear paragraph, without a stack or a source position. A
+// message may quote what stands in a file: it is made printable, and cut where it is longer than any
+// paragraph (core/text.h).
 class Error : public std::runtime_error {
  public:
-  Error(ExitCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  Error(ExitCode code, const std::string& message);
   ExitCode code() const noexcept { return code_; }
 
  private:

@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "core/system_message.h"
+#include "core/text.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -85,8 +86,14 @@ void InputFile::read(uint64_t offset, std::span<std::byte> out) const {
   }
 }
 
-std::string read_text(const std::filesystem::path& path) {
+std::string read_text(const std::filesystem::path& path, uint64_t max_bytes) {
   const InputFile file(path);
+  const auto refuse_above = [&](uint64_t size) {
+    if (size <= max_bytes) return;
+    throw InputError("{}: larger than {}, which no file of its kind is: it is damaged or something else",
+                     path.string(), human_bytes(max_bytes));
+  };
+  refuse_above(file.size());
   std::string text;
   size_t step = std::max<size_t>(file.size() + 1, 4096);  // + 1: one read sees the end as well
   while (true) {
@@ -94,10 +101,22 @@ std::string read_text(const std::filesystem::path& path) {
     text.resize(before + step);
     const size_t count = file.read_some(before, std::as_writable_bytes(std::span(text).subspan(before)));
     text.resize(before + count);
+    refuse_above(text.size());
     if (count < step) {
       return text;
     }
     step = text.size();
+  }
+}
+
+bool is_name_inside(std::string_view name) {
+  if (name.find('\0') != std::string_view::npos) return false;
+  while (true) {
+    const size_t slash = name.find('/');
+    const std::string_view part = name.substr(0, slash);
+    if (part.empty() || part == "." || part == "..") return false;
+    if (slash == std::string_view::npos) return true;
+    name.remove_prefix(slash + 1);
   }
 }
 

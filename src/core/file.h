@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
@@ -38,8 +39,13 @@ class InputFile {
   uint64_t size_ = 0;
 };
 
-// The whole file as text. Throws InputError.
-std::string read_text(const std::filesystem::path& path);
+// The whole file as text. Throws InputError, also where it is larger than max_bytes.
+std::string read_text(const std::filesystem::path& path,
+                      uint64_t max_bytes = std::numeric_limits<uint64_t>::max());
+
+// Whether `name`, which stands in a file, names something inside a folder: relative, without "..", empty
+// parts or NUL.
+bool is_name_inside(std::string_view name);
 
 // A file that appears under its name complete and synced, or not at all: it is written beside its final name,
 // and commit() syncs and renames it. Without commit() the destructor removes what was written.

@@ -1,7 +1,7 @@
 #include "core/json_fields.h"
 
 #include "core/error.h"
-#include "core/file.h"
+#include "core/json.h"
 
 #include <cmath>
 #include <limits>
@@ -25,7 +25,7 @@ std::optional<double> exact_double(const nlohmann::json& value) {
 }  // namespace
 
 JsonFields::JsonFields(const std::filesystem::path& path)
-    : JsonFields(path, "", nlohmann::json::parse(read_text(path), nullptr, /*allow_exceptions=*/false)) {
+    : JsonFields(path, "", read_json<nlohmann::json>(path)) {
   if (!json_.is_object()) {
     throw InputError("{}: not a JSON object: the file is damaged", path.string());
   }
@@ -43,7 +43,7 @@ const nlohmann::json& JsonFields::required(const std::string& key) const {
 
 void JsonFields::fail(const std::string& key, const std::string& expected) const {
   throw InputError("{}: '{}{}' is {}, where {} is expected", path_.string(), prefix_, key,
-                   json_.at(key).dump(), expected);
+                   json_excerpt(json_.at(key)), expected);
 }
 
 int64_t JsonFields::integer(const std::string& key) const {

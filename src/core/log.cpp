@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "core/progress.h"
+#include "core/text.h"
 
 #include <cstdlib>
 #include <memory>
@@ -70,6 +71,11 @@ struct State {
   int64_t rank = 0;
   std::string prefix;  // of every message
 
+  // What is written of a message, which may quote what stands in a file.
+  std::string line(std::string_view message) const {
+    return prefix + printable(shortened(message, kMaxMessageBytes));
+  }
+
   State()
       : console(std::make_shared<spdlog::sinks::stderr_color_sink_st>(
             std::getenv("NO_COLOR") != nullptr ? spdlog::color_mode::never : spdlog::color_mode::automatic)),
@@ -125,7 +131,7 @@ void write(Level level, std::string_view message) {
   const std::lock_guard lock(state().mutex);
   std::optional<ProgressLineOff> line_off;
   if (state().console->should_log(to_spdlog(level))) line_off.emplace(/*foreign=*/state().rank != 0);
-  const std::string text = state().prefix + std::string(message);
+  const std::string text = state().line(message);
   state().logger.log(to_spdlog(level), spdlog::string_view_t(text.data(), text.size()));
 }
 
@@ -133,7 +139,7 @@ void write_to_file(std::string_view message) {
   const std::lock_guard lock(state().mutex);
   const spdlog::level::level_enum console_level = state().console->level();
   state().console->set_level(spdlog::level::off);
-  const std::string text = state().prefix + std::string(message);
+  const std::string text = state().line(message);
   state().logger.log(spdlog::level::info, spdlog::string_view_t(text.data(), text.size()));
   state().console->set_level(console_level);
 }

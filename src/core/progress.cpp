@@ -73,7 +73,8 @@ std::string_view first_columns(std::string_view text, size_t columns) {
 void show_progress_line(std::string_view text) {
   const std::lock_guard lock(terminal().mutex);
   // A character in the last column would make some terminals begin a new line, which "\r" does not undo.
-  const std::string line = fmt::format("\r{}\x1b[K", first_columns(text, terminal_size().columns - 1));
+  const std::string line =
+      fmt::format("\r{}\x1b[K", first_columns(printable_line(text), terminal_size().columns - 1));
   // A terminal that is gone must not end what it showed: fmt::print would throw.
   [[maybe_unused]] const size_t ignored = std::fwrite(line.data(), 1, line.size(), stderr);
   std::fflush(stderr);
@@ -85,7 +86,7 @@ void show_progress_lines(const std::vector<std::string>& lines) {
   const size_t columns = terminal_size().columns - 1;
   std::string text = terminal().lines > 1 ? fmt::format("\r\x1b[{}A", terminal().lines - 1) : "\r";
   for (size_t i = 0; i < lines.size(); ++i) {
-    text += fmt::format("{}{}\x1b[K", i == 0 ? "" : "\n", first_columns(lines[i], columns));
+    text += fmt::format("{}{}\x1b[K", i == 0 ? "" : "\n", first_columns(printable_line(lines[i]), columns));
   }
   text += "\x1b[J";  // what was longer before
   [[maybe_unused]] const size_t ignored = std::fwrite(text.data(), 1, text.size(), stderr);

@@ -86,6 +86,33 @@ size_t sequence_length(std::string_view text) {
   return length;
 }
 
+// Whether the sequence, which is valid UTF-8, is a control character: U+0000 to U+001F, U+007F to U+009F.
+bool is_control(std::string_view sequence) {
+  const auto lead = static_cast<unsigned char>(sequence[0]);
+  return lead < 0x20 || lead == 0x7F || (lead == 0xC2 && static_cast<unsigned char>(sequence[1]) < 0xA0);
+}
+
+std::string escaped(std::string_view text, bool one_line) {
+  std::string result;
+  result.reserve(text.size());
+  while (!text.empty()) {
+    const size_t valid = sequence_length(text);
+    const std::string_view sequence = text.substr(0, std::max<size_t>(valid, 1));
+    const bool layout = text[0] == '\n' || text[0] == '\t';
+    if (layout && one_line) {
+      result += text[0] == '\n' ? "\\n" : "\\t";
+    } else if (valid > 0 && (layout || !is_control(sequence))) {
+      result += sequence;
+    } else {
+      for (const char byte : sequence) {
+        result += fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
+      }
+    }
+    text.remove_prefix(sequence.size());
+  }
+  return result;
+}
+
 }  // namespace
 
 std::string human_bytes(uint64_t bytes) {
@@ -139,6 +166,10 @@ std::optional<std::string> closest_match(std::string_view word, std::span<const 
   std::optional<std::string> best;
   size_t best_distance = 0;
   for (const std::string& candidate : candidates) {
+    // The distance is at least the difference of the lengths; the table for a word of megabytes would be
+    // large.
+    const auto [shorter, longer] = std::minmax({word.size(), candidate.size()});
+    if (3 * (longer - shorter) > longer) continue;
     const size_t distance = edit_distance(word, candidate);
     if (3 * distance <= std::max(word.size(), candidate.size()) && (!best || distance < best_distance)) {
       best = candidate;
@@ -185,6 +216,29 @@ std::optional<size_t> find_invalid_utf8(std::string_view text) {
     position += length;
   }
   return std::nullopt;
+}
+
+std::string printable(std::string_view text) {
+  return escaped(text, /*one_line=*/false);
+}
+
+std::string printable_line(std::string_view text) {
+  return escaped(text, /*one_line=*/true);
+}
+
+std::string shortened(std::string_view text, size_t max_bytes) {
+  if (text.size() <= max_bytes) {
+    return std::string(text);
+  }
+  size_t end = max_bytes;
+  while (end > 0 && max_bytes - end < 3 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) {
+    --end;
+  }
+  return fmt::format("{}... ({} more)", text.substr(0, end), human_bytes(text.size() - end));
+}
+
+std::string excerpt(std::string_view text, size_t max_bytes) {
+  return printable_line(shortened(text, max_bytes));
 }
 
 }  // namespace ssgpt::core

@@ -25,4 +25,20 @@ std::optional<T> parse_number(std::string_view text);
 // Byte position of the first byte that is not valid UTF-8; none where all of `text` is.
 std::optional<size_t> find_invalid_utf8(std::string_view text);
 
+// `text` as a terminal may show it: control characters but for line breaks and tabs, and bytes that are not
+// UTF-8, become escapes (\x1b). All else stays; what was made printable once is not changed again.
+std::string printable(std::string_view text);
+
+// The same on one line: line breaks and tabs become escapes (\n, \t) too.
+std::string printable_line(std::string_view text);
+
+// `text`, or as much of its beginning as max_bytes hold, cut between characters, and how much was left out.
+std::string shortened(std::string_view text, size_t max_bytes);
+
+// What a message quotes of a text that stands in a file: its beginning, on one line.
+std::string excerpt(std::string_view text, size_t max_bytes = 200);
+
+// Of the text of an error or a log line, in bytes before escapes: more helps nobody.
+inline constexpr size_t kMaxMessageBytes = 64 * 1024;
+
 }  // namespace ssgpt::core

@@ -1,10 +1,12 @@
 // .jsonl files: one JSON object a line, the text in one of its fields.
 
 #include "core/text.h"
+#include "data/lenient_json.h"
 #include "data/line_reader.h"
 #include "data/text_file.h"
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -23,14 +25,15 @@ class Jsonl : public TextFile {
 
   Result next(std::string& text, std::string& fault) override {
     std::string_view line;
+    if (lines_.is_cut()) skip_line();
     // One byte more, for the line break or to show that the line is too long.
     while (lines_.next(line, max_line_bytes_ + 1)) {
       if (lines_.is_cut() || (line.size() > max_line_bytes_ && !line.ends_with('\n'))) {
-        const uint64_t number = lines_.line_number();
-        skip_line();
+        // What is left of it may be most of a large file: it is passed over when the next document is asked
+        // for.
         fault = fmt::format(
             "{}:{}: a line of more than {}, the largest document allowed: cut it into several documents",
-            path_.string(), number, core::human_bytes(max_line_bytes_));
+            path_.string(), lines_.line_number(), core::human_bytes(max_line_bytes_));
         return Result::kBad;
       }
       if (line.find_first_not_of(" \t\r\n") == std::string_view::npos) {
@@ -60,28 +63,47 @@ class Jsonl : public TextFile {
   std::string extract(std::string_view line, std::string& text) {
     simdjson::dom::element element;
     // No copy is needed: LineReader keeps readable bytes behind each line.
-    if (const auto error =
-            parser_.parse(line.data(), line.size(), /*realloc_if_needed=*/false).get(element)) {
-      return error == simdjson::UTF8_ERROR ? "not valid UTF-8"
-                                           : fmt::format("not JSON: {}", simdjson::error_message(error));
+    auto error = parser_.parse(line.data(), line.size(), /*realloc_if_needed=*/false).get(element);
+    const auto strict = error ? as_strict_json(line) : std::nullopt;
+    if (strict) {
+      error = parser_.parse(strict->text).get(element);  // of a copy with room behind it
+    }
+    if (error) {
+      return fault_of(error);
     }
     simdjson::dom::object object;
     if (element.get(object)) {
       return "not a JSON object";
     }
-    simdjson::dom::element value;
-    if (object.at_key(field_).get(value)) {
+    std::optional<simdjson::dom::element> found;
+    for (const auto [key, value] : object) {
+      if (key == field_) {
+        found = value;  // of a key that is listed twice the last
+      }
+    }
+    if (!found) {
       return fmt::format("the object has no field \"{}\"", field_);
     }
     std::string_view content;
-    if (value.get(content)) {
+    if (found->get(content)) {
       return fmt::format("the field \"{}\" is not a string", field_);
     }
-    if (core::find_invalid_utf8(content)) {
-      return fmt::format("the field \"{}\" holds a half surrogate pair, which is no character", field_);
+    if (strict && strict->has_half_pair && content.find(kHalfPairMark) != std::string_view::npos) {
+      return fmt::format("the field \"{}\" holds half of a surrogate pair, which is no character", field_);
     }
     text.assign(content);
     return {};
+  }
+
+  static std::string fault_of(simdjson::error_code error) {
+    switch (error) {
+      case simdjson::UTF8_ERROR:
+        return "not valid UTF-8";
+      case simdjson::DEPTH_ERROR:
+        return "JSON that nests too deep";
+      default:
+        return fmt::format("not JSON: {}", simdjson::error_message(error));
+    }
   }
 
   const std::filesystem::path path_;

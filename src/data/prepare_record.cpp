@@ -3,7 +3,9 @@
 #include "core/checksum.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/log.h"
+#include "core/text.h"
 #include "core/version.h"
 #include "data/token_source.h"
 
@@ -26,11 +28,6 @@ namespace fs = std::filesystem;
 constexpr std::string_view kRecordName = "prepare.json";
 // In the output, so that it is on the same file system: shards that will replace those of the output.
 constexpr std::string_view kReplacementName = ".replacement";
-
-// File names need not be UTF-8, JSON must be.
-std::string dump(const Json& json, int indent) {
-  return json.dump(indent, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
-}
 
 // Whether `name` is SPLIT_NUMBER.bin.
 bool is_shard_name(std::string_view name) {
@@ -83,8 +80,8 @@ std::string differing_keys(const Json& before, const Json& after) {
   return keys.empty() ? "none" : keys;
 }
 
-PrepareRecord parse_record(const Json& json) {
-  PrepareRecord record{.settings = dump(json.at("settings"), -1), .shards = {}};
+PrepareRecord parse_fields(const Json& json) {
+  PrepareRecord record{.settings = core::json_text(json.at("settings")), .shards = {}};
   for (const Json& entry : json.at("shards")) {
     record.shards.push_back(
         {.shard = {.file = entry.at("file"),
@@ -94,6 +91,24 @@ PrepareRecord parse_record(const Json& json) {
          .next = {.document = entry.at("next_document"), .token = entry.at("next_token")}});
   }
   return record;
+}
+
+// The record of the shards in the folder. Throws where a field is missing or of another type, and where a
+// name is that of no shard: a file elsewhere would be read.
+PrepareRecord parse_record(const fs::path& folder, const Json& json) {
+  const std::string path = (folder / kRecordName).string();
+  try {
+    PrepareRecord record = parse_fields(json);
+    for (const RecordedShard& recorded : record.shards) {
+      if (is_shard_name(recorded.shard.file)) continue;
+      throw core::InputError(
+          "{}: '{}' in its list of shards is no name of a shard. Start over with --overwrite.", path,
+          core::excerpt(recorded.shard.file));
+    }
+    return record;
+  } catch (const Json::exception&) {
+    throw core::InputError("{}: its list of shards is damaged. Start over with --overwrite.", path);
+  }
 }
 
 void check_recorded_shards(const fs::path& folder, const PrepareRecord& record) {
@@ -111,7 +126,7 @@ void check_recorded_shards(const fs::path& folder, const PrepareRecord& record) 
 // What the folder's prepare.json holds; no object where there is none or it is damaged.
 Json read_record(const fs::path& folder) {
   const fs::path path = folder / kRecordName;
-  return fs::exists(path) ? Json::parse(core::read_text(path), nullptr, /*allow_exceptions=*/false) : Json();
+  return fs::exists(path) ? core::parse_json<Json>(core::read_text(path, kMaxRecordBytes)) : Json();
 }
 
 bool is_complete(const Json& json) {
@@ -121,17 +136,12 @@ bool is_complete(const Json& json) {
 
 // The record of the unfinished shards that stand in the folder.
 PrepareRecord continue_in(const fs::path& folder, const Json& json, const std::string& settings) {
-  try {
-    PrepareRecord record = parse_record(json);
-    check_recorded_shards(folder, record);
-    record.settings = settings;
-    core::log::info("{}: continuing an interrupted run behind its {} finished shards", folder.string(),
-                    record.shards.size());
-    return record;
-  } catch (const Json::exception& error) {
-    throw core::InputError("{}: damaged ({}). Start over with --overwrite.", (folder / kRecordName).string(),
-                           error.what());
-  }
+  PrepareRecord record = parse_record(folder, json);
+  check_recorded_shards(folder, record);
+  record.settings = settings;
+  core::log::info("{}: continuing an interrupted run behind its {} finished shards", folder.string(),
+                  record.shards.size());
+  return record;
 }
 
 // An interrupted replacement with the same settings goes on; whatever else is there gives way.
@@ -168,7 +178,7 @@ void write_json(const fs::path& folder, const PrepareRecord& record, const Json*
                {"settings", Json::parse(record.settings)}};
   if (counts != nullptr) json.update(*counts);
   json["shards"] = shards;
-  core::write_text_atomically(folder / kRecordName, dump(json, 2) + "\n");
+  core::write_text_atomically(folder / kRecordName, core::json_text(json, 2) + "\n");
 }
 
 }  // namespace
@@ -196,7 +206,7 @@ std::string settings_of(const PrepareOptions& options, int64_t vocab_size, int32
       {"validation_fraction", options.validation_fraction},
       {"seed", options.seed},
       {"shard_tokens", options.shard_tokens}};
-  return dump(settings, -1);
+  return core::json_text(settings);
 }
 
 void write_record(const fs::path& folder, const PrepareRecord& record) {
@@ -227,15 +237,20 @@ void publish_output(const fs::path& output) {
   if (!is_complete(json)) {
     return;
   }
+  std::unordered_set<std::string> names;
+  try {
+    for (const RecordedShard& recorded : parse_record(replacement, json).shards) {
+      names.insert(recorded.shard.file);
+    }
+  } catch (const core::InputError& error) {
+    core::log::warning("{}", error.what());
+    return;
+  }
   // A record that says "not complete" keeps everyone from taking the mixture for finished shards; the one
   // that says "complete" comes last, and until then all of this can be done again.
   const fs::path record_path = output / kRecordName;
   json["complete"] = false;
-  core::write_text_atomically(record_path, dump(json, 2) + "\n");
-  std::unordered_set<std::string> names;
-  for (const Json& entry : json.at("shards")) {
-    names.insert(entry.at("file"));
-  }
+  core::write_text_atomically(record_path, core::json_text(json, 2) + "\n");
   remove_files(files_in(
       output, [&](const std::string& name) { return is_shard_name(name) && !names.contains(name); }));
   std::error_code error;

@@ -30,6 +30,9 @@ struct PrepareRecord {
   std::vector<RecordedShard> shards;
 };
 
+// Of prepare.json in bytes: it lists every input and every shard.
+inline constexpr uint64_t kMaxRecordBytes = uint64_t{64} << 20;
+
 // The settings of `options`, with sizes and times of the inputs and the checksum of the tokenizer's file.
 std::string settings_of(const PrepareOptions& options, int64_t vocab_size, int32_t eos_id);
 

@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/progress.h"
 #include "core/text.h"
 #include "data/llmc_format.h"
@@ -56,7 +57,7 @@ std::string settings_of(const SyntheticOptions& options) {
       {"validation_windows", num_validation_windows(options)},
       {"seed", options.seed},
       {"shard_tokens", options.shard_tokens}};
-  return settings.dump();
+  return core::json_text(settings);
 }
 
 class Preparation {
@@ -168,7 +169,7 @@ std::optional<PreparedTask> read_prepared_task(const std::filesystem::path& fold
   const std::filesystem::path path = folder / "prepare.json";
   if (!std::filesystem::exists(path)) return std::nullopt;
   try {
-    const Json settings = Json::parse(core::read_text(path)).at("settings");
+    const Json settings = core::read_json<Json>(path, kMaxRecordBytes).at("settings");
     if (!settings.contains("synthetic")) return PreparedTask{};
     const Json& synthetic = settings.at("synthetic");
     return PreparedTask{.task = synthetic.at("task").get<std::string>(),

@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/text.h"
 
 #include <algorithm>
@@ -228,9 +229,7 @@ void write_error_file(const Environment& environment, const std::string& message
          {{"message", message},
           {"extraInfo", {{"py_callstack", message}, {"timestamp", fmt::format("{}", std::time(nullptr))}}}}}};
     // A message may quote bytes of a damaged file.
-    const std::string text =
-        reason.dump(/*indent=*/-1, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace);
-    core::write_text_atomically(*environment.error_file, text);
+    core::write_text_atomically(*environment.error_file, core::json_text(reason));
   } catch (...) {
   }
 }

@@ -1,9 +1,8 @@
 #include "parallel/error_text.h"
 
-#include "core/error.h"
-
 #include <filesystem>
 #include <new>
+#include <system_error>
 
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
@@ -37,6 +36,15 @@ std::string error_text(const std::exception& error) {
     return out_of_memory ? std::string(kOutOfMemory) : fmt::format("internal error: {}", text);
   }
   return fmt::format("internal error: {}", error.what());
+}
+
+core::ExitCode exit_code(const std::exception& error) {
+  if (const auto* own = dynamic_cast<const core::Error*>(&error)) return own->code();
+  const auto* file = dynamic_cast<const std::filesystem::filesystem_error*>(&error);
+  if (file != nullptr && file->code() == std::errc::too_many_symbolic_link_levels) {
+    return core::ExitCode::kBadInput;
+  }
+  return core::ExitCode::kFailed;
 }
 
 std::string first_line(const std::string& text) {

@@ -1,6 +1,8 @@
 // What people read of an error: on the terminal, and of a rank's in the words of another.
 #pragma once
 
+#include "core/error.h"
+
 #include <exception>
 #include <string>
 
@@ -9,6 +11,10 @@ namespace ssgpt::parallel {
 // One paragraph: a core::Error's own words, the file of a failed system call, what to do where the memory did
 // not suffice; of whatever nobody should see its words without LibTorch's backtrace, as an internal error.
 std::string error_text(const std::exception& error);
+
+// What the program ends with: a core::Error's own code; kBadInput where links lead in a circle, which no
+// folder to write into does; else kFailed.
+core::ExitCode exit_code(const std::exception& error);
 
 // Of an engine's message: what follows is its stack.
 std::string first_line(const std::string& text);

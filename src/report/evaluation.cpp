@@ -1,6 +1,7 @@
 #include "report/evaluation.h"
 
 #include "core/file.h"
+#include "core/text.h"
 #include "report/csv.h"
 #include "report/drawn_files.h"
 
@@ -86,7 +87,7 @@ void write_files(const Evaluation& evaluation, const std::filesystem::path& dire
   core::create_writable_directory(directory);
   remove_drawn_files(directory, "evaluation.png");
   core::write_text_atomically(directory / "evaluation.csv", to_csv(evaluation));
-  core::write_text_atomically(directory / "table.txt", to_table(evaluation));
+  core::write_text_atomically(directory / "table.txt", core::printable(to_table(evaluation)));
   core::write_text_atomically(directory / "evaluation.json", to_json(evaluation));
 }
 

@@ -1,3 +1,4 @@
+#include "core/json.h"
 #include "core/version.h"
 #include "report/changes_json.h"
 #include "report/estimate_json.h"
@@ -157,7 +158,7 @@ std::string to_json(const Evaluation& evaluation) {
   for (const Note& note : evaluation.notes)
     object["notes"].push_back({{"warning", note.warning}, {"text", note.text}});
   // A path that is not UTF-8 must not stop the report.
-  return object.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
+  return core::json_text(object, 2) + "\n";
 }
 
 }  // namespace ssgpt::report

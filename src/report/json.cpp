@@ -1,3 +1,5 @@
+#include "core/json.h"
+
 #include "report/estimate_json.h"
 #include "report/outcomes.h"
 #include "report/output.h"
@@ -204,7 +206,7 @@ std::string to_json(const Comparison& comparison) {
   for (const Note& note : comparison.notes)
     object["notes"].push_back({{"warning", note.warning}, {"text", note.text}});
   // A path that is not UTF-8 must not stop the report.
-  return object.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
+  return core::json_text(object, 2) + "\n";
 }
 
 }  // namespace ssgpt::report

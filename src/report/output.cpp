@@ -1,6 +1,7 @@
 #include "report/output.h"
 
 #include "core/file.h"
+#include "core/text.h"
 #include "report/csv.h"
 #include "report/drawn_files.h"
 
@@ -85,7 +86,7 @@ void write_files(const Comparison& comparison, const std::filesystem::path& dire
   core::create_writable_directory(directory);
   remove_drawn_files(directory, "comparison.png");
   core::write_text_atomically(directory / "comparison.csv", to_csv(comparison));
-  core::write_text_atomically(directory / "table.txt", to_table(comparison));
+  core::write_text_atomically(directory / "table.txt", core::printable(to_table(comparison)));
   core::write_text_atomically(directory / "comparison.json", to_json(comparison));
 }
 

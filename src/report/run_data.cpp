@@ -1,7 +1,7 @@
 #include "report/run_data.h"
 
 #include "core/error.h"
-#include "core/file.h"
+#include "core/json.h"
 #include "run/metrics_line.h"
 #include "run/record.h"
 
@@ -48,9 +48,8 @@ RunData read_run(const std::filesystem::path& path) {
   run.being_trained =
       run::is_locked(directory);  // before its lines are read: a run that ends now is seen whole
   run.config = run::read_config(directory);
-  run.info = "{}";
+  run.info = core::json_text(run::known_fields(directory));
   if (const std::optional<run::Record> record = run::read_record(directory)) {
-    run.info = core::read_text(directory.record());
     run.parent = record->parent;
     run.first_step = record->first_step;
     run.data_fingerprint = record->data_fingerprint;

@@ -31,7 +31,7 @@ struct ValidationPoint {
 struct RunData {
   std::filesystem::path directory;
   config::Config config;
-  std::string info;                   // run.json as it stands, "{}" where there is none
+  std::string info = "{}";            // what run.json says of the run (run::known_fields), as JSON
   std::string parent;                 // checkpoint that a fork or --init-from began at; empty: none
   std::optional<int64_t> first_step;  // finished steps when the run began, above 0 for a fork; where known
   std::string data_fingerprint;       // of the training shards; empty where run.json does not say

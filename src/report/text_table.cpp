@@ -64,6 +64,8 @@ size_t display_width(std::string_view text) {
 void TextTable::add(std::vector<std::string> cells) {
   SSGPT_CHECK(cells.size() == columns_.size(), "{} cells in a table of {} columns", cells.size(),
               columns_.size());
+  constexpr size_t kMaxCellBytes = 8192;
+  for (std::string& cell : cells) cell = core::excerpt(cell, kMaxCellBytes);
   rows_.push_back(std::move(cells));
 }
 

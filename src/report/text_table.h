@@ -19,7 +19,8 @@ class TextTable {
 
   explicit TextTable(std::vector<Align> columns) : columns_(std::move(columns)) {}
 
-  // As many cells as there are columns.
+  // As many cells as there are columns. What a cell quotes of a file is made printable, on one line, and cut
+  // where it is longer than any path.
   void add(std::vector<std::string> cells);
 
   // A line as wide as the table, below the rows so far.

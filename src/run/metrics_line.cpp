@@ -2,7 +2,9 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/system_message.h"
+#include "core/text.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -22,7 +24,9 @@ namespace ssgpt::run {
 namespace {
 
 using Json = nlohmann::ordered_json;
+using Fields = nlohmann::json;  // of a line that is read: what stands in it is looked up by name
 
+constexpr size_t kMaxLineBytes = size_t{1} << 20;  // thousands of times what any line has
 constexpr const char* kTrainLoss = "train/loss";
 constexpr const char* kValidationLoss = "validation/loss";
 constexpr const char* kValidationData = "validation/data";
@@ -37,12 +41,12 @@ std::string to_text(const MetricsLine& line) {
   for (const auto& [name, value] : line.values) object[name] = value;
   if (!line.validation_data.empty()) object[kValidationData] = line.validation_data;
   object["time"] = line.time;
-  return object.dump() + "\n";
+  return core::json_text(object) + "\n";
 }
 
 std::string to_text(const SampleLine& line) {
   const Json object = {{"step", line.step}, {"prompt", line.prompt}, {"text", line.text}};
-  return object.dump() + "\n";
+  return core::json_text(object) + "\n";
 }
 
 // Where a line stands, for messages.
@@ -51,32 +55,32 @@ struct Position {
   int64_t line;
 };
 
-bool is_whole_number(const Json& value, int64_t least) {
+bool is_whole_number(const Fields& value, int64_t least) {
   // An unsigned value above the largest int64_t reads as a negative one.
   return value.is_number_integer() && value.get<int64_t>() >= least;
 }
 
-int64_t integer(const Json& object, const char* name, const Position& at, int64_t least) {
+int64_t integer(const Fields& object, const char* name, const Position& at, int64_t least) {
   const auto found = object.find(name);
   if (found != object.end() && is_whole_number(*found, least)) return found->get<int64_t>();
   throw core::InputError(
       "{}:{}: `{}` is {}, not a whole number of {} or more. The line is no record of a training; the file "
       "was damaged or is not a run's metrics.",
-      at.path.string(), at.line, name, found == object.end() ? "missing" : found->dump(), least);
+      at.path.string(), at.line, name, found == object.end() ? "missing" : core::json_excerpt(*found), least);
 }
 
-double number(const Json& value, const std::string& name, const Position& at) {
+double number(const Fields& value, const std::string& name, const Position& at) {
   if (value.is_null()) return std::numeric_limits<double>::quiet_NaN();
   if (!value.is_number()) {
     throw core::InputError(
         "{}:{}: `{}` is {}, neither a number nor null. The file was damaged or is not a run's metrics.",
-        at.path.string(), at.line, name, value.dump());
+        at.path.string(), at.line, name, core::json_excerpt(value));
   }
   const double read = value.get<double>();
   return std::isfinite(read) ? read : std::numeric_limits<double>::quiet_NaN();
 }
 
-StepRange step_range(const Json& value, int64_t step, const Position& at) {
+StepRange step_range(const Fields& value, int64_t step, const Position& at) {
   const bool two = value.is_array() && value.size() == 2;
   if (two && is_whole_number(value[0], 1) && is_whole_number(value[1], value[0].get<int64_t>()) &&
       value[1].get<int64_t>() == step) {
@@ -84,16 +88,16 @@ StepRange step_range(const Json& value, int64_t step, const Position& at) {
   }
   throw core::InputError(
       "{}:{}: `steps` is {}, not the first and the last of the steps up to step {}. The file was damaged.",
-      at.path.string(), at.line, value.dump(), step);
+      at.path.string(), at.line, core::json_excerpt(value), step);
 }
 
-std::string text(const Json& value, const char* name, const Position& at) {
+std::string text(const Fields& value, const char* name, const Position& at) {
   if (value.is_string()) return value.get<std::string>();
   throw core::InputError("{}:{}: `{}` is {}, not a text. The file was damaged.", at.path.string(), at.line,
-                         name, value.dump());
+                         name, core::json_excerpt(value));
 }
 
-MetricsLine to_line(const Json& object, const Position& at) {
+MetricsLine to_line(const Fields& object, const Position& at) {
   MetricsLine line;
   line.step = integer(object, "step", at, /*least=*/1);
   line.tokens = integer(object, "tokens", at, /*least=*/0);
@@ -122,6 +126,17 @@ std::string_view for_each_line(std::string_view text,
     begin = end + 1;
   }
   return text.substr(begin);
+}
+
+// The object that a line holds; of another type or discarded where it holds none, and then `fault` says why.
+Fields parse_line(std::string_view line, std::string& fault) {
+  if (line.size() > kMaxLineBytes) {
+    fault = fmt::format("a line of {}", core::human_bytes(line.size()));
+    return Fields(Fields::value_t::discarded);
+  }
+  Fields fields = core::parse_json<Fields>(line, &fault);
+  if (!fields.is_object() && fault.empty()) fault = "not a JSON object";
+  return fields;
 }
 
 // The steps of each curve rise, and each line knows its own.
@@ -233,19 +248,20 @@ Metrics read_metrics(const std::filesystem::path& path, std::optional<int64_t> f
   const auto take = [&](std::string_view line, int64_t number) {
     lines = number;
     const Position at{path, number};
-    const Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    std::string fault;
+    const Fields object = parse_line(line, fault);
     if (!object.is_object()) {
       throw core::InputError(
-          "{}:{}: not a JSON object. Only the last line may be torn; the file was damaged or is not a "
-          "run's metrics.",
-          path.string(), number);
+          "{}:{}: {}. Only the last line may be torn; the file was damaged or is not a run's metrics.",
+          path.string(), number, fault);
     }
     metrics.lines.push_back(to_line(object, at));
     curves.check(metrics.lines.back(), at);
   };
   const std::string_view rest = for_each_line(text, take);
   if (rest.empty()) return metrics;
-  if (Json::accept(rest)) {  // whole but for its line end
+  std::string ignored;
+  if (!parse_line(rest, ignored).is_discarded()) {  // whole but for its line end
     take(rest, lines + 1);
   } else {
     metrics.torn_last_line = true;
@@ -265,8 +281,8 @@ std::optional<MetricsLine> read_last_loss(const std::filesystem::path& path) {
     for (size_t end = text.rfind('\n'); end != std::string::npos && end > 0;) {
       const size_t before = text.rfind('\n', end - 1);
       const size_t begin = before == std::string::npos ? 0 : before + 1;
-      const Json object = Json::parse(std::string_view(text).substr(begin, end - begin), nullptr,
-                                      /*allow_exceptions=*/false);
+      std::string ignored;
+      const Fields object = parse_line(std::string_view(text).substr(begin, end - begin), ignored);
       if (object.is_object() && object.contains(kTrainLoss)) return to_line(object, Position{path, 0});
       end = before;
     }
@@ -280,12 +296,15 @@ void cut_lines_after(const std::filesystem::path& path, int64_t last_step) {
   const std::string text = core::read_text(path);
   std::string kept;
   for_each_line(text, [&](std::string_view line, int64_t number) {
-    const Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (!object.is_object() || !object.contains("step") || !object["step"].is_number_integer()) {
+    std::string fault;
+    const Fields object = parse_line(line, fault);
+    if (fault.empty() && (!object.contains("step") || !object["step"].is_number_integer())) {
+      fault = "not a JSON object with an integer `step`";
+    }
+    if (!fault.empty()) {
       throw core::InputError(
-          "{}:{}: not a JSON object with an integer `step`. The file is not a run's metrics, or it was "
-          "damaged; remove that line to go on.",
-          path.string(), number);
+          "{}:{}: {}. The file is not a run's metrics, or it was damaged; remove that line to go on.",
+          path.string(), number, fault);
     }
     if (object["step"].get<int64_t>() <= last_step) kept.append(line).push_back('\n');
   });

@@ -2,9 +2,11 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/version.h"
 
 #include <ctime>
+#include <initializer_list>
 #include <random>
 
 #include <fmt/ranges.h>
@@ -55,6 +57,30 @@ Session to_session(const core::JsonFields& fields) {
           .gpu = fields.optional_text("gpu").value_or("")};
 }
 
+// Copies the texts, or the counts, that are there.
+void copy_texts(const core::JsonFields& from, std::initializer_list<const char*> keys, Json& to) {
+  for (const char* key : keys) {
+    if (const auto text = from.optional_text(key)) to[key] = *text;
+  }
+}
+void copy_counts(const core::JsonFields& from, std::initializer_list<const char*> keys, Json& to) {
+  for (const char* key : keys) {
+    if (const auto count = from.optional_count(key)) to[key] = *count;
+  }
+}
+
+Json copy_hardware(const core::JsonFields& from) {
+  Json hardware = Json::object();
+  copy_texts(from, {"host", "system", "cpu", "cpu_capability"}, hardware);
+  copy_counts(from, {"threads", "memory_bytes"}, hardware);
+  if (from.has("gpu")) {
+    const core::JsonFields gpu = from.object("gpu");
+    copy_texts(gpu, {"name", "compute_capability"}, hardware["gpu"]);
+    copy_counts(gpu, {"memory_bytes"}, hardware["gpu"]);
+  }
+  return hardware;
+}
+
 }  // namespace
 
 std::string new_run_id() {
@@ -90,6 +116,29 @@ std::optional<Record> read_record(const RunDirectory& directory) {
   return record;
 }
 
+Json known_fields(const RunDirectory& directory) {
+  Json json = Json::object();
+  if (!std::filesystem::exists(directory.record())) return json;
+  const core::JsonFields fields(directory.record());
+  copy_texts(fields, {"run_id", "name", "command", "revision"}, json);
+  if (fields.has("versions")) {
+    json["versions"] = Json::object();
+    copy_texts(fields.object("versions"), {"ssgpt", "libtorch", "compiler"}, json["versions"]);
+  }
+  if (fields.has("hardware")) json["hardware"] = copy_hardware(fields.object("hardware"));
+  copy_counts(fields, {"num_parameters"}, json);
+  copy_texts(fields, {"data_fingerprint", "tokenizer_fingerprint"}, json);
+  if (fields.has("sessions")) {
+    json["sessions"] = Json::array();
+    for (const core::JsonFields& session : fields.objects("sessions")) {
+      json["sessions"].push_back(to_json(to_session(session)));
+    }
+  }
+  copy_counts(fields, {"first_step"}, json);
+  copy_texts(fields, {"parent"}, json);
+  return json;
+}
+
 void write_record(const RunDirectory& directory, const Record& record, const device::Machine& machine) {
   Json json = {{"run_id", record.run_id},
                {"name", record.name},
@@ -105,7 +154,7 @@ void write_record(const RunDirectory& directory, const Record& record, const dev
   for (const Session& session : record.sessions) json["sessions"].push_back(to_json(session));
   if (record.first_step) json["first_step"] = *record.first_step;
   if (!record.parent.empty()) json["parent"] = record.parent;
-  core::write_text_atomically(directory.record(), json.dump(2) + "\n");
+  core::write_text_atomically(directory.record(), core::json_text(json, 2) + "\n");
 }
 
 std::optional<config::SwapAttention> earlier_swap(const core::JsonFields& fields) {
@@ -117,7 +166,7 @@ std::optional<config::SwapAttention> earlier_swap(const core::JsonFields& fields
 }
 
 config::Config read_config(const RunDirectory& directory) {
-  config::Config config = config::load(directory.config(), {});
+  config::Config config = config::load_stored(directory.config());
   config::resolve_total_steps(config);
   if (!std::filesystem::exists(directory.record())) return config;
   const auto swap = earlier_swap(core::JsonFields(directory.record()));

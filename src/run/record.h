@@ -46,6 +46,11 @@ Session new_session(const std::string& command, int64_t ranks, const device::Mac
 // run.json. Throws core::InputError that names file and field where it is not a run's record.
 std::optional<Record> read_record(const RunDirectory& directory);
 
+// The same, and by which program on which machine the run was made, as one object for a report: the fields of
+// run.json that write_record() writes, as far as they are there, and no others. An empty object where there
+// is no run.json. Throws core::InputError where one of them is of another type.
+nlohmann::ordered_json known_fields(const RunDirectory& directory);
+
 // Writes run.json atomically, with the versions of this program and the machine.
 // Throws core::RunError.
 void write_record(const RunDirectory& directory, const Record& record, const device::Machine& machine);

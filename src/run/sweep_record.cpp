@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/json_fields.h"
 #include "run/metrics_line.h"
 
@@ -54,7 +55,7 @@ void write_sweep_record(const std::filesystem::path& directory, const config::Sw
   for (const config::SweepRun& run : sweep.runs) runs.push_back(to_json(run));
   const Json json = {
       {"format", kFormat}, {"version", kVersion}, {"baseline", sweep.variants.front()}, {"runs", runs}};
-  write_if_changed(record_path(directory), json.dump(2) + "\n");
+  write_if_changed(record_path(directory), core::json_text(json, 2) + "\n");
 }
 
 bool holds_sweep(const std::filesystem::path& directory) {
@@ -72,8 +73,8 @@ SweepRecord read_sweep_record(const std::filesystem::path& directory) {
   for (const core::JsonFields& run : fields.objects("runs")) {
     record.runs.push_back(
         {.name = run.text("name"), .variant = run.text("variant"), .point = run.text("point")});
-    const std::filesystem::path name(record.runs.back().name);
-    if (name.empty() || name != name.filename() || name == "..") {
+    const std::string& name = record.runs.back().name;
+    if (!core::is_name_inside(name) || name.find('/') != std::string::npos) {
       run.fail("name", "the name of a folder beside it");
     }
   }

@@ -1,7 +1,9 @@
 #include "start/shard_checks.h"
 
 #include "core/error.h"
-#include "core/file.h"
+#include "core/json.h"
+#include "core/text.h"
+#include "data/prepare_record.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -15,13 +17,15 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
+// For messages, and the checksum to be compared.
 std::string text_at(const Json& json, const char* pointer) {
   const Json::json_pointer place(pointer);
-  return json.contains(place) && json.at(place).is_string() ? json.at(place).get<std::string>() : "";
+  return json.contains(place) && json.at(place).is_string() ? core::excerpt(json.at(place).get<std::string>())
+                                                            : "";
 }
 
 PreparedFolder read_folder(const fs::path& record) {
-  const Json json = Json::parse(core::read_text(record), nullptr, /*allow_exceptions=*/false);
+  const Json json = core::read_json<Json>(record, data::kMaxRecordBytes);
   if (!json.is_object()) throw core::InputError("{}: not a JSON object.", record.string());
   return {.record = record,
           .complete = json.value("complete", Json(true)) != Json(false),

@@ -1,5 +1,6 @@
 #include "tokenizer/model_spec.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -84,7 +85,7 @@ ModelSpec read_model_spec(std::string_view serialized) {
   constexpr uint64_t kPieces = 1, kTrainerSpec = 2, kNormalizerSpec = 3, kDenormalizerSpec = 5;
   constexpr uint64_t kModelType = 3, kBpe = 2, kWhitespaceAsSuffix = 24, kByteFallback = 35;
   constexpr uint64_t kCharsmap = 2, kAddDummyPrefix = 3, kRemoveExtraWhitespaces = 4, kEscapeWhitespaces = 5;
-  constexpr uint64_t kType = 3, kUserDefined = 4;
+  constexpr uint64_t kText = 1, kType = 3, kUserDefined = 4;
   ModelSpec spec;
   for_each_field(serialized, [&](const Field& section) {
     if (section.id == kPieces) {
@@ -92,6 +93,8 @@ ModelSpec read_model_spec(std::string_view serialized) {
       for_each_field(section.bytes, [&](const Field& field) {
         if (field.id == kType) {
           spec.user_defined.back() = field.number == kUserDefined;
+        } else if (field.id == kText) {
+          spec.longest_piece = std::max(spec.longest_piece, field.bytes.size());
         }
       });
     }

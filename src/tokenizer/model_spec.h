@@ -3,6 +3,7 @@
 // release 0.1.97).
 #pragma once
 
+#include <cstddef>
 #include <string_view>
 #include <vector>
 
@@ -17,6 +18,7 @@ struct ModelSpec {
   bool removes_blanks = true;      // normalizer_spec.remove_extra_whitespaces
   bool escapes_blanks = true;      // normalizer_spec.escape_whitespaces: a blank is U+2581 in pieces
   std::vector<bool> user_defined;  // for each piece: taken whole wherever it occurs
+  size_t longest_piece = 0;        // in bytes
 };
 
 // Fields that are not there have sentencepiece's defaults. What follows a malformed field is ignored: whether

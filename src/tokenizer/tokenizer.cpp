@@ -24,6 +24,12 @@ constexpr std::string_view kBlankMark = "\xE2\x96\x81";    // U+2581, the blank 
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
 constexpr size_t kMaxChunkBytes = 64 * 1024;
 
+// Of a model, far beyond any: spm_train's pieces have up to 16 characters, and vocabularies hundreds of
+// thousands. The time that a piece takes grows with the square of its length.
+constexpr uint64_t kMaxModelBytes = uint64_t{64} << 20;
+constexpr size_t kMaxPieceBytes = 512;
+constexpr size_t kMaxPieces = size_t{1} << 22;
+
 // U+2581 would come back as a blank, and a NUL may end a string inside the library: both go by their bytes.
 size_t special_length(std::string_view text) {
   return text.starts_with('\0') ? 1 : text.starts_with(kBlankMark) ? kBlankMark.size() : 0;
@@ -109,6 +115,19 @@ void append_valid_utf8(std::string& text, std::string_view bytes) {
   text.append(bytes);
 }
 
+void refuse_oversize(const ModelSpec& spec, const std::string& path) {
+  if (spec.longest_piece > kMaxPieceBytes) {
+    throw core::InputError(
+        "{}: not a sentencepiece model of a tokenizer: a piece of {} bytes, and {} are the most allowed",
+        path, spec.longest_piece, kMaxPieceBytes);
+  }
+  if (spec.user_defined.size() > kMaxPieces) {
+    throw core::InputError(
+        "{}: not a sentencepiece model of a tokenizer: {} pieces, and {} are the most allowed", path,
+        spec.user_defined.size(), kMaxPieces);
+  }
+}
+
 }  // namespace
 
 struct Tokenizer::Impl {
@@ -125,7 +144,7 @@ struct Tokenizer::Impl {
   // Where the model is one that it can stand for, and chunks of text can be encoded one by one.
   std::unique_ptr<const Bpe> bpe;
 
-  void describe(std::string_view serialized);
+  void describe(const ModelSpec& spec);
   bool describe_pieces();
   std::unique_ptr<const Bpe> make_bpe(const ModelSpec& spec) const;
   void encode_by_sentencepiece(std::string_view text, std::vector<int32_t>& ids) const;
@@ -133,8 +152,7 @@ struct Tokenizer::Impl {
   void encode_chunks(std::string_view text, std::vector<int32_t>& ids) const;
 };
 
-void Tokenizer::Impl::describe(std::string_view serialized) {
-  const ModelSpec spec = read_model_spec(serialized);
+void Tokenizer::Impl::describe(const ModelSpec& spec) {
   const bool all_bytes = describe_pieces();
   lossless = all_bytes && spec.byte_fallback && !spec.normalizes && !spec.adds_blank &&
              !spec.removes_blanks && spec.escapes_blanks;
@@ -231,7 +249,9 @@ Tokenizer::Tokenizer(const std::filesystem::path& model) : impl_(std::make_uniqu
   static std::atomic<uint64_t> count = 0;
   impl_->path = model.string();
   impl_->number = ++count;
-  const std::string serialized = core::read_text(model);
+  const std::string serialized = core::read_text(model, kMaxModelBytes);
+  const ModelSpec spec = read_model_spec(serialized);
+  refuse_oversize(spec, impl_->path);
   const auto status = impl_->processor.LoadFromSerializedProto(serialized);
   if (!status.ok() || impl_->processor.GetPieceSize() == 0) {
     throw core::InputError(
@@ -239,7 +259,7 @@ Tokenizer::Tokenizer(const std::filesystem::path& model) : impl_(std::make_uniqu
         "spm_train writes.",
         impl_->path);
   }
-  impl_->describe(serialized);
+  impl_->describe(spec);
 }
 
 Tokenizer::~Tokenizer() = default;

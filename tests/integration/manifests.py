@@ -5,8 +5,9 @@ import json
 import xxhash
 
 
-def sign(checkpoint):
-    """Lists the files as they are: their sizes and checksums, and then the manifest's own."""
+def sign(checkpoint, elsewhere={}):
+    """Lists the files as they are, and others under the names that `elsewhere` gives them: their sizes and checksums, and then
+    the manifest's own."""
     path = checkpoint / "manifest.json"
     manifest = json.loads(path.read_text())
     compact = lambda: json.dumps(manifest, separators=(",", ":")).encode()
@@ -14,6 +15,7 @@ def sign(checkpoint):
     assert own == xxhash.xxh3_128_hexdigest(compact())
     files = sorted(file for file in checkpoint.rglob("*") if file.is_file() and file != path)
     contents = {str(file.relative_to(checkpoint)): file.read_bytes() for file in files}
+    contents |= {name: file.read_bytes() for name, file in elsewhere.items()}
     manifest["files"] = {name: {"size": len(data), "checksum": xxhash.xxh3_128_hexdigest(data)} for name, data in contents.items()}
     manifest["self"] = xxhash.xxh3_128_hexdigest(compact())
     path.write_text(json.dumps(manifest, indent=2) + "\n")

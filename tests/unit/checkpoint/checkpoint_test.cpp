@@ -192,5 +192,44 @@ TEST(Checkpoint, DirectoriesThatAreNoCheckpointAreRefused) {
   EXPECT_THROW(read_summary(directory.path()), core::InputError);
 }
 
+TEST(Checkpoint, AManifestThatNamesFilesElsewhereIsRefused) {
+  const TemporaryDirectory directory;
+  write(directory / "c", random_snapshot(AttentionKind::kSoftmax));
+  const Manifest sound = read_manifest(directory / "c");
+  core::write_text_atomically(directory / "x", "x");
+  for (const std::string& name : {std::string("../x"), (directory / "x").string(), std::string("a/../../x"),
+                                  std::string("model.safetensors\0", 18)}) {
+    Manifest changed = sound;
+    changed.files[name] = {.size = 1, .checksum = core::checksum_of_file(directory / "x")};
+    write_manifest(directory / "c", changed);
+    try {
+      read(directory / "c", /*with_optimizer=*/true);
+      FAIL() << name;
+    } catch (const core::InputError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("which is no file inside of the checkpoint"));
+    }
+  }
+}
+
+// A file that was changed is said to be damaged, whatever stands in it now.
+TEST(Checkpoint, ChecksumsComeBeforeContents) {
+  const TemporaryDirectory directory;
+  for (const char* name : {"config.json", "trainer/state.json"}) {
+    const auto path = directory / std::string(name).substr(0, 4);
+    write(path, random_snapshot(AttentionKind::kSoftmax));
+    const std::string text = core::read_text(path / name);
+    core::write_text_atomically(path / name, std::string(text.size(), '['));
+    for (const bool whole : {false, true}) {
+      try {
+        whole ? static_cast<void>(read(path, /*with_optimizer=*/true))
+              : static_cast<void>(read_summary(path));
+        FAIL() << name;
+      } catch (const core::InputError& error) {
+        EXPECT_THAT(error.what(), testing::AllOf(HasSubstr(name), HasSubstr("checksum"))) << name;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace ssgpt::checkpoint

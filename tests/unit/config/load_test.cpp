@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <string>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -180,6 +181,74 @@ TEST(Load, WhatIsNoConfigIsAnInputErrorWithItsPlace) {
   EXPECT_THAT(failure_of("{\"a\": {\"b\": 1}"), HasSubstr("not valid YAML"));
   EXPECT_THAT(failure_of("a: 1\nb: \xFF\n"), HasSubstr("c.yaml:2: not UTF-8 text"));
   EXPECT_THAT(failure_of("a: 1\n---\nb: 1\n"), HasSubstr("second YAML document"));
+}
+
+TEST(Includes, ThatFanOutAreRefused) {
+  const TemporaryDirectory directory;
+  for (int i = 0; i < 24; ++i) {
+    write_text_atomically(directory / fmt::format("{}.yaml", i),
+                          fmt::format("include: [{0}.yaml, {0}.yaml]\n", i + 1));
+  }
+  write_text_atomically(directory / "24.yaml", kMinimal);
+  EXPECT_THAT(load_failure<core::UsageError>(directory / "0.yaml"), HasSubstr("more than 100 files"));
+  EXPECT_EQ(load(directory / "20.yaml", {}).model.vocab_size, 4096);  // 31 files
+}
+
+TEST(Includes, OfAStoredConfigAreRefused) {
+  const TemporaryDirectory directory;
+  write_text_atomically(directory / "base.yaml", kMinimal);
+  const std::string text = "log: {every: 3}\ninclude: base.yaml\n";
+  write_text_atomically(directory / "run.yaml", text);
+  const auto message_of = [](const auto& action) -> std::string {
+    try {
+      action();
+    } catch (const core::InputError& error) {
+      return error.what();
+    }
+    return "nothing was thrown";
+  };
+  EXPECT_THAT(message_of([&] { load_stored(directory / "run.yaml"); }),
+              HasSubstr("run.yaml:2: include = base.yaml: the config that is stored with a run"));
+  EXPECT_THAT(message_of([&] { parse(text, "state.json"); }), HasSubstr("state.json:2: include = base.yaml"));
+  EXPECT_EQ(load(directory / "run.yaml", {}).log.every, 3);
+  EXPECT_EQ(load_stored(directory / "base.yaml").model.vocab_size, 4096);
+}
+
+TEST(Load, AByteOrderMarkIsPassedOver) {
+  const std::string json =
+      R"({"model": {"vocab_size": 4096, "hidden_size": 256, "num_hidden_layers": 6, "num_attention_heads": 4,)"
+      R"("intermediate_size": 688}, "data": {"train": ["\ud83d\ude00.bin"]},)"
+      R"("train": {"max_steps": 10, "global_batch_size": 8, "micro_batch_size": 8}})";
+  const TemporaryDirectory directory;
+  write_text_atomically(directory / "c.json", "\xEF\xBB\xBF" + json);
+  EXPECT_THAT(load(directory / "c.json", {}).data.train, ElementsAre("\U0001f600.bin"));
+  write_text_atomically(directory / "c.yaml", "\xEF\xBB\xBF" + kMinimal);
+  EXPECT_EQ(load(directory / "c.yaml", {}).model.vocab_size, 4096);
+}
+
+TEST(Overrides, MayBeJson) {
+  const auto train = [](const std::string& value) {
+    return parse(kMinimal, "c.yaml", {"data.train=" + value}).data.train;
+  };
+  EXPECT_THAT(train(R"(["\ud83d\ude00.bin"])"), ElementsAre("\U0001f600.bin"));
+  EXPECT_THAT(train(R"("\ud83d\ude00.bin")"), ElementsAre("\U0001f600.bin"));
+}
+
+TEST(Load, WhatNestsDeeperThanAnyConfigIsWrongUsage) {
+  const TemporaryDirectory directory;
+  for (const std::string open : {"[", "{\"a\":", "- "}) {
+    std::string text;
+    for (int i = 0; i < 100'000; ++i) text += open;
+    write_text_atomically(directory / "c.json", text);
+    EXPECT_THAT(load_failure<core::UsageError>(directory / "c.json"), HasSubstr("c.json:1: nests more than"))
+        << open;
+  }
+}
+
+TEST(Load, AFileOfManyMegabytesIsNoConfig) {
+  const TemporaryDirectory directory;
+  write_text_atomically(directory / "c.yaml", std::string(5 << 20, '#'));
+  EXPECT_THAT(load_failure<core::InputError>(directory / "c.yaml"), HasSubstr("larger than 4.0 MiB"));
 }
 
 }  // namespace

@@ -293,5 +293,22 @@ TEST(ExpandGlobs, SaysThatAPatternMatchesNothing) {
             base + "none.bin: no such file");
 }
 
+TEST(ReadText, RefusesWhatIsLargerThanAllowed) {
+  const TemporaryDirectory directory;
+  write_text_atomically(directory / "f", "12345");
+  EXPECT_EQ(read_text(directory / "f", 5), "12345");
+  EXPECT_THAT(message_of<InputError>([&] { read_text(directory / "f", 4); }), HasSubstr("larger than 4 B"));
+}
+
+TEST(IsNameInside, TakesRelativePathsWithoutStepsUpwards) {
+  for (const char* name : {"a", "a.b", "a/b", "trainer/state.json", "..a", "a..", "a b"}) {
+    EXPECT_TRUE(is_name_inside(name)) << name;
+  }
+  for (const char* name : {"", "/", "/a", "..", "../a", "a/..", "a/../b", "a/", "a//b", ".", "./a", "a/."}) {
+    EXPECT_FALSE(is_name_inside(name)) << name;
+  }
+  EXPECT_FALSE(is_name_inside(std::string_view("a\0b", 3)));
+}
+
 }  // namespace
 }  // namespace ssgpt::core

@@ -5,6 +5,7 @@
 #include "core/file.h"
 #include "core/progress.h"
 #include "core/temporary_directory.h"
+#include "core/text.h"
 
 #include <string>
 
@@ -114,6 +115,25 @@ TEST(Check, NamesTheConditionTheMessageAndThePlace) {
     EXPECT_THAT(error.what(), HasSubstr("heads % 2 == 0"));
     EXPECT_THAT(error.what(), HasSubstr("log_test.cpp:"));
   }
+}
+
+TEST(Log, AMessageIsPrintableAndNoLongerThanAParagraph) {
+  const TemporaryDirectory directory;
+  testing::internal::CaptureStderr();
+  log::add_file(directory / "log.txt");
+  log::info("{}", "first\nsecond \x1b[31mred\xff");
+  log::warning("{}", std::string(10 << 20, 'x'));
+  log::shutdown();
+  for (const std::string& text : {testing::internal::GetCapturedStderr(), read_text(directory / "log.txt")}) {
+    EXPECT_THAT(text, HasSubstr("first\nsecond \\x1b[31mred\\xff\n"));
+    EXPECT_THAT(text, HasSubstr("xxx... (9.9 MiB more)\n"));
+    EXPECT_LT(text.size(), 2 * kMaxMessageBytes);
+  }
+}
+
+TEST(Error, IsPrintableAndNoLongerThanAParagraph) {
+  EXPECT_STREQ(InputError("{}", "a\n\x1b[31m\xff").what(), "a\n\\x1b[31m\\xff");
+  EXPECT_LT(std::string(InputError("{}", std::string(10 << 20, 'x')).what()).size(), 2 * kMaxMessageBytes);
 }
 
 }  // namespace

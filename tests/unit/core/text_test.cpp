@@ -97,5 +97,31 @@ TEST(FindInvalidUtf8, LocatesEveryKindOfFault) {
   }
 }
 
+TEST(ClosestMatch, OfAWordOfMegabytesTakesNoTime) {
+  const std::vector<std::string> words = {"warmup_steps", "decay_steps"};
+  EXPECT_EQ(closest_match(std::string(10'000'000, 'x'), words), std::nullopt);
+}
+
+TEST(Printable, EscapesWhatATerminalWouldObeyAndWhatIsNotUtf8) {
+  EXPECT_EQ(printable("\x1b[2J\x07 \r\x7f"), "\\x1b[2J\\x07 \\x0d\\x7f");
+  EXPECT_EQ(printable(std::string("a\0b", 3)), "a\\x00b");
+  EXPECT_EQ(printable("a\xC2\x9B"
+                      "31m"),
+            "a\\xc2\\x9b31m");  // U+009B, which begins a sequence as ESC [ does
+  EXPECT_EQ(printable("a\xff\xC3z"), "a\\xff\\xc3z");
+  const std::string plain = "line\n\ttext Z\u00fcrich \u5b9f\u9a13 \U0001f600 \u00a0 C:\\x";
+  EXPECT_EQ(printable(plain), plain);
+  EXPECT_EQ(printable(printable("\x1b\xff\n")), "\\x1b\\xff\n");
+  EXPECT_EQ(printable_line("a\n\tb\x1b"), "a\\n\\tb\\x1b");
+}
+
+TEST(Shortened, CutsBetweenCharactersAndSaysHowMuchIsLeftOut) {
+  EXPECT_EQ(shortened("12345", 5), "12345");
+  EXPECT_EQ(shortened("123456", 5), "12345... (1 B more)");
+  EXPECT_EQ(shortened("1234\u00fc6", 5), "1234... (3 B more)");
+  EXPECT_EQ(shortened(std::string(9, '\x80'), 5), "\x80\x80... (7 B more)");  // no character to cut before
+  EXPECT_EQ(excerpt(std::string(3 << 20, '\n'), 2), "\\n\\n... (3.0 MiB more)");
+}
+
 }  // namespace
 }  // namespace ssgpt::core

@@ -220,5 +220,49 @@ TEST_F(Text, ForeignFilesAreRefused) {
   EXPECT_THROW(TextReader({}, {}), core::UsageError);
 }
 
+// What json.loads of Python makes of the same lines.
+TEST_F(Text, JsonLinesAreReadAsPythonReadsThem) {
+  const std::string lines =
+      "{\"sha\": 123456789012345678901234567890, \"text\": \"a\"}\n{\"id\": 18446744073709551616, \"text\": "
+      "\"b\"}\n"
+      "{\"score\": 1e999, \"text\": \"c\"}\n{\"x\": [NaN, -Infinity], \"text\": \"d\"}\n"
+      "{\"text\": \"first\", \"text\": \"e\"}\n{\"text\": 1, \"meta\": {\"text\": 2}, \"text\": \"f\"}\n"
+      "{\"other\": \"half of a pair \\ud83d\", \"text\": \"g \\ud83d\\ude00\"}\n";
+  EXPECT_THAT(read("a.jsonl", lines), ElementsAre("a", "b", "c", "d", "e", "f", "g \xF0\x9F\x98\x80"));
+}
+
+TEST_F(Text, HalfOfASurrogatePairIsNamedAsSuch) {
+  for (const char* half : {"\\ud83d", "\\ude00", "\\ud83d\\ud83d", "\\ude00\\ud83d"}) {
+    EXPECT_THAT(refusal("a.jsonl", "{\"text\": \"x " + std::string(half) + "\"}\n"),
+                HasSubstr("a.jsonl:1: the field \"text\" holds half of a surrogate pair"))
+        << half;
+  }
+}
+
+TEST_F(Text, MistakesBesideSuchNumbersAreFound) {
+  for (const char* other : {"12NaN", "1e999x", "01", "18446744073709551616 2", "[1e999,,2]", "tru"}) {
+    EXPECT_THAT(refusal("a.jsonl", "{\"n\": " + std::string(other) + ", \"text\": \"x\"}\n"),
+                HasSubstr("not JSON"))
+        << other;
+  }
+}
+
+TEST_F(Text, ALineBeyondTheLimitIsRefusedBeforeTheRestOfItIsRead) {
+  write_file(folder_ / "a.jsonl",
+             "{\"text\": \"before\"}\n" + std::string(64 << 20, 'x') + "\n{\"text\": \"behind\"}\n");
+  TextOptions options;
+  options.max_document_bytes = 1 << 20;
+  TextReader refusing({folder_ / "a.jsonl"}, options);
+  std::string text;
+  EXPECT_TRUE(refusing.next(text));
+  EXPECT_THAT(message_of<core::InputError>([&] { refusing.next(text); }),
+              HasSubstr("a.jsonl:2: a line of more than 1.0 MiB"));
+  EXPECT_LT(refusing.bytes_read(), uint64_t{8} << 20);
+  options.on_bad = OnBad::kSkip;
+  TextReader skipping({folder_ / "a.jsonl"}, options);
+  EXPECT_THAT(read_all(skipping), ElementsAre("before", "behind"));
+  EXPECT_EQ(skipping.left_out().bad, 1);
+}
+
 }  // namespace
 }  // namespace ssgpt::data

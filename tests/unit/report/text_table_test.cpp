@@ -22,6 +22,13 @@ TEST(DisplayWidth, CountsCellsOfATerminal) {
   EXPECT_EQ(display_width("a\xff\xc3z"), 4U);
 }
 
+TEST(TextTable, ShowsACellOnOneLineWithoutWhatATerminalWouldObey) {
+  TextTable table({Align::kLeft, Align::kRight});
+  table.add({"a\nb\x1b[2J", "1"});
+  table.add({"Z\u00fcrich", "2"});
+  EXPECT_EQ(table.text(), "a\\nb\\x1b[2J  1\nZ\u00fcrich         2\n");
+}
+
 TEST(TextTable, PadsEachColumnToItsWidestCell) {
   TextTable table({Align::kLeft, Align::kRight, Align::kLeft});
   table.add({"name", "n", "note"});

@@ -238,5 +238,28 @@ TEST_F(MetricsLineTest, AMissingFolderIsAnError) {
   EXPECT_THROW(LineWriter(directory_ / "absent" / "metrics.jsonl"), core::RunError);
 }
 
+TEST_F(MetricsLineTest, LinesThatNestTooDeepOrAreTooLongAreNamed) {
+  const std::string deep = "{\"step\":2,\"x\":" + std::string(10'000, '[') + std::string(10'000, ']') + "}";
+  const std::string first = "{\"step\":1,\"tokens\":1,\"steps\":[1,1],\"train/loss\":4.5}\n";
+  const auto message_of = [&](const std::string& line) -> std::string {
+    std::filesystem::remove(path_);
+    append(first + line + "\n");
+    try {
+      read_metrics(path_, std::nullopt);
+    } catch (const core::InputError& error) {
+      return error.what();
+    }
+    return "nothing was thrown";
+  };
+  EXPECT_THAT(message_of(deep), testing::HasSubstr(":2: JSON that nests more than 64 deep (column 78)"));
+  EXPECT_THAT(message_of("{\"x\":\"" + std::string(2 << 20, 'x') + "\"}"),
+              testing::HasSubstr(":2: a line of 2.0 MiB"));
+  EXPECT_THAT(message_of("{\"step\":2,\"tokens\":1,\"train/loss\":NaN}"),
+              testing::HasSubstr("which has no NaN (column 35)"));
+  append(deep + "\n");
+  EXPECT_THROW(cut_lines_after(path_, 1), core::InputError);
+  EXPECT_EQ(read_last_loss(path_)->step, 1);
+}
+
 }  // namespace
 }  // namespace ssgpt::run

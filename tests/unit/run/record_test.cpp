@@ -132,5 +132,37 @@ TEST(NewRunId, IsAnotherEachTime) {
   EXPECT_EQ(ids.size(), 100U);
 }
 
+TEST(Record, OfItsFieldsThoseThatAreKnownAreHandedOn) {
+  const TemporaryDirectory root;
+  const RunDirectory run(root.path());
+  EXPECT_EQ(known_fields(run), nlohmann::ordered_json::object());
+  const Record record{.run_id = "0123456789abcdef",
+                      .name = "a name",
+                      .command = "ssgpt train",
+                      .num_parameters = 1234,
+                      .data_fingerprint = "f",
+                      .tokenizer_fingerprint = "t",
+                      .first_step = 20,
+                      .parent = "runs/a/checkpoints/step-00000020",
+                      .sessions = {new_session("ssgpt train", 2, small_machine())}};
+  write_record(run, record, small_machine());
+  const auto written = nlohmann::json::parse(std::ifstream(run.record()));
+  EXPECT_EQ(nlohmann::json(known_fields(run)), written);  // all that the program itself writes
+  nlohmann::json more = written;
+  more["unknown"] = {{"deep", {1, 2, 3}}};
+  more["hardware"]["unknown"] = "x";
+  more["hardware"]["gpu"]["unknown"] = "x";
+  more["versions"]["unknown"] = "x";
+  more["sessions"][0]["unknown"] = "x";
+  std::ofstream(run.record()) << more.dump();
+  EXPECT_EQ(nlohmann::json(known_fields(run)), written);
+  for (const char* wrong :
+       {R"({"revision": 1})", R"({"versions": []})", R"({"hardware": {"threads": "3"}})",
+        R"({"hardware": {"gpu": 1}})", R"({"sessions": [1]})", R"({"num_parameters": "x"})"}) {
+    std::ofstream(run.record()) << wrong;
+    EXPECT_THROW(known_fields(run), core::InputError) << wrong;
+  }
+}
+
 }  // namespace
 }  // namespace ssgpt::run

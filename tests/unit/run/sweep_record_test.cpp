@@ -130,7 +130,9 @@ TEST(SweepRecord, WhatIsNoRecordIsRefused) {
                             name));
   };
   EXPECT_NO_THROW(with_run("x")());
-  EXPECT_THROW(with_run("../x")(), core::InputError);
+  for (const char* name : {"../x", "..", ".", "", "/x", "a/b", "x\\u0000y"}) {
+    EXPECT_THROW(with_run(name)(), core::InputError) << name;
+  }
   EXPECT_THROW(says("[")(), core::InputError);
 }
 

@@ -156,5 +156,37 @@ TEST(ModelFile, ThatIsNoModelIsRefusedByName) {
   EXPECT_THROW(Tokenizer(folder / "missing.model"), core::InputError);
 }
 
+// A protobuf length.
+std::string varint(size_t value) {
+  std::string bytes;
+  for (; value >= 0x80; value >>= 7) bytes.push_back(static_cast<char>((value & 0x7F) | 0x80));
+  return bytes + static_cast<char>(value);
+}
+
+// Field 1 of ModelProto, whose field 1 is the text.
+std::string piece_of(const std::string& text) {
+  const std::string piece = "\x0A" + varint(text.size()) + text;
+  return "\x0A" + varint(piece.size()) + piece;
+}
+
+TEST(ForeignModel, WithAPieceBeyondAnyLengthOrCountOfPiecesIsRefused) {
+  const TemporaryDirectory directory;
+  const std::string model = train_foreign({{"model_type", "bpe"}, {"byte_fallback", "true"}});
+  const auto message_of = [&](const std::string& more) -> std::string {
+    core::write_text_atomically(directory / "t.model", model + more);
+    try {
+      return std::to_string(Tokenizer(directory / "t.model").vocab_size());
+    } catch (const core::InputError& error) {
+      return error.what();
+    }
+  };
+  EXPECT_EQ(message_of(piece_of(std::string(512, 'x'))), "451");
+  EXPECT_THAT(message_of(piece_of(std::string(1 << 20, 'x'))),
+              HasSubstr("t.model: not a sentencepiece model of a tokenizer: a piece of 1048576 bytes"));
+  std::string many;
+  for (int i = 0; i < (1 << 22); ++i) many += "\x0A\x03\x0A\x01x";
+  EXPECT_THAT(message_of(many), HasSubstr("pieces, and 4194304 are the most"));
+}
+
 }  // namespace
 }  // namespace ssgpt::tokenizer

@@ -1,0 +1,10 @@
+#include "core/error.h"
+
+#include "core/text.h"
+
+namespace ssgpt::core {
+
+Error::Error(ExitCode code, const std::string& message)
+    : std::runtime_error(printable(shortened(message, kMaxMessageBytes))), code_(code) {}
+
+}  // namespace ssgpt::core
