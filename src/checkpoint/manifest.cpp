@@ -2,8 +2,6 @@
 
 #include "core/error.h"
 
-#include <system_error>
-
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 

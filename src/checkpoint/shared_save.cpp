@@ -5,7 +5,6 @@
 #include "core/error.h"
 
 #include <sstream>
-#include <system_error>
 
 #include <fmt/format.h>
 
@@ -32,8 +31,7 @@ void SharedSave::collect(Manifest& manifest) {
 
 std::filesystem::path SharedSave::directory() {
   const std::filesystem::path directory = board_.read(directory_name_, 0);
-  std::error_code ignored;
-  if (!std::filesystem::is_directory(directory, ignored)) {
+  if (!std::filesystem::is_directory(directory)) {
     throw core::RunError(
         "rank 0 made the directory {}, which is not there for rank {}: the run directory must be on a file "
         "system "

@@ -5,6 +5,7 @@
 #include "cli/version_text.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/process.h"
 #include "parallel/error_text.h"
 
 #include <algorithm>
@@ -124,7 +125,9 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   const at::NoGradGuard no_autograd;  // every backward is our own
-  std::signal(SIGXFSZ, SIG_IGN);      // a limit on file sizes is then an error of write(), as a full disk is
+  ssgpt::core::reserve_standard_streams();
+  ssgpt::core::raise_open_file_limit();
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is then an error of write(), as a full disk is
   int code = run(argc, argv);
   const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
   if (!written && code == static_cast<int>(ExitCode::kDone)) {

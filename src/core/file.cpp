@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <fcntl.h>
 #include <glob.h>
 #include <sys/stat.h>
@@ -14,7 +13,34 @@
 #include <unordered_set>
 #include <utility>
 
+#include <fmt/format.h>
+
 namespace ssgpt::core {
+namespace {
+
+// Whether a call failed for what stands under the path, rather than for the machine's or the process's sake.
+bool is_about_the_path(int error) {
+  return error == ENOENT || error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG || error == EISDIR ||
+         error == ENXIO || error == ENODEV;
+}
+
+// `what` failed: "cannot be opened for reading".
+ReadError read_error(const std::filesystem::path& path, std::string_view what, int error) {
+  const bool forbidden = error == EACCES || error == EPERM;
+  return ReadError(forbidden ? ExitCode::kBadInput : ExitCode::kFailed,
+                   fmt::format("{}: {}: {}", path.string(), what, system_message(error)));
+}
+
+// By glob(): the error of the folder that it could not read, where that is not the folder's fault.
+thread_local int glob_error = 0;
+
+int stop_at_failure(const char* /*folder*/, int error) {
+  if (is_about_the_path(error) || error == EACCES) return 0;
+  glob_error = error;
+  return 1;
+}
+
+}  // namespace
 
 InputFile::InputFile(std::filesystem::path path) : path_(std::move(path)) {
   // O_NONBLOCK: opening a FIFO would wait for a writer before it could be refused.
@@ -23,13 +49,18 @@ InputFile::InputFile(std::filesystem::path path) : path_(std::move(path)) {
     if (errno == ENOENT) {
       throw InputError("{}: no such file", path_.string());
     }
-    throw InputError("{}: cannot be opened for reading: {}", path_.string(), system_message(errno));
+    constexpr std::string_view kWhat = "cannot be opened for reading";
+    if (!is_about_the_path(errno)) throw read_error(path_, kWhat, errno);
+    throw InputError("{}: {}: {}", path_.string(), kWhat, system_message(errno));
   }
   struct stat status {};
   std::string fault;
   if (::fstat(descriptor_, &status) != 0) {
-    fault = system_message(errno);
-  } else if (S_ISDIR(status.st_mode)) {
+    const int error = errno;
+    ::close(descriptor_);
+    throw read_error(path_, "cannot be read", error);
+  }
+  if (S_ISDIR(status.st_mode)) {
     fault = "a directory where a file is expected";
   } else if (!S_ISREG(status.st_mode)) {
     fault = "not a regular file";
@@ -69,8 +100,8 @@ size_t InputFile::read_some(uint64_t offset, std::span<std::byte> out) const {
       if (errno == EINTR) {
         continue;
       }
-      throw InputError("{}: reading {} bytes at byte {} failed: {}", path_.string(), out.size(), offset,
-                       system_message(errno));
+      const int error = errno;
+      throw read_error(path_, fmt::format("reading {} bytes at byte {} failed", out.size(), offset), error);
     }
     done += static_cast<size_t>(count);
   }
@@ -113,19 +144,33 @@ void sync_directory(const std::filesystem::path& path) {
   }
 }
 
-void create_writable_directory(const std::filesystem::path& path) {
+std::vector<std::filesystem::path> list_directory(const std::filesystem::path& path) {
+  std::vector<std::filesystem::path> entries;
   std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (error && !std::filesystem::is_directory(path)) {
-    throw RunError("{}: the folder cannot be created: {}", path.string(), error.message());
+  for (std::filesystem::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
+    entries.push_back(it->path());
   }
-  std::string probe = (path / ".write-test-XXXXXX").string();
-  const int descriptor = ::mkostemp(probe.data(), O_CLOEXEC);
-  if (descriptor < 0) {
-    throw RunError("{}: no file can be created in this folder: {}", path.string(), system_message(errno));
+  if (!error || error == std::errc::no_such_file_or_directory) return entries;
+  constexpr std::string_view kWhat = "the folder cannot be listed";
+  if (!is_about_the_path(error.value())) throw read_error(path, kWhat, error.value());
+  throw InputError("{}: {}: {}", path.string(), kWhat, system_message(error.value()));
+}
+
+int open_for_appending(const std::filesystem::path& path) {
+  // O_NONBLOCK: opening a FIFO would wait for a reader before it could be refused.
+  const int descriptor =
+      ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+  const int error = errno;
+  struct stat status {};
+  const bool opened = descriptor >= 0 && ::fstat(descriptor, &status) == 0;
+  if (opened && (S_ISREG(status.st_mode) || S_ISCHR(status.st_mode))) return descriptor;
+  if (descriptor >= 0) ::close(descriptor);
+  const bool is_link = descriptor < 0 && error == ELOOP;
+  if (is_link || opened || error == ENXIO) {  // ENXIO: a FIFO that nobody reads, or a socket
+    throw RunError("{}: {}, where a file of its own is written: move it away", path.string(),
+                   is_link ? "a symbolic link" : "not a regular file");
   }
-  ::close(descriptor);
-  ::unlink(probe.c_str());
+  throw RunError("{}: cannot be opened for appending: {}", path.string(), system_message(error));
 }
 
 std::vector<std::filesystem::path> expand_globs(const std::vector<std::string>& patterns) {
@@ -133,7 +178,7 @@ std::vector<std::filesystem::path> expand_globs(const std::vector<std::string>& 
   std::unordered_set<std::string> seen;
   for (const std::string& pattern : patterns) {
     glob_t result{};
-    const int status = ::glob(pattern.c_str(), GLOB_NOSORT, nullptr, &result);
+    const int status = ::glob(pattern.c_str(), GLOB_NOSORT, stop_at_failure, &result);
     std::vector<std::string> matches(result.gl_pathv, result.gl_pathv + result.gl_pathc);
     ::globfree(&result);
     if (status == GLOB_NOMATCH || (status == 0 && matches.empty())) {
@@ -142,7 +187,8 @@ std::vector<std::filesystem::path> expand_globs(const std::vector<std::string>& 
           pattern.find_first_of("*?[") == std::string::npos ? "" : " (nothing matches the pattern)");
     }
     if (status != 0) {
-      throw InputError("{}: the files that match it cannot be listed: {}", pattern, system_message(errno));
+      throw read_error(pattern, "the files that match it cannot be listed",
+                       status == GLOB_ABORTED ? glob_error : ENOMEM);
     }
     std::sort(matches.begin(), matches.end());
     for (const std::string& match : matches) {

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,7 +16,7 @@ namespace ssgpt::core {
 // shrank after it was opened is an InputError instead of a SIGBUS.
 class InputFile {
  public:
-  // Throws InputError where `path` is missing, not a regular file, or unreadable.
+  // Throws InputError where `path` is missing or not a regular file, ReadError where it cannot be opened.
   explicit InputFile(std::filesystem::path path);
   ~InputFile();
   InputFile(InputFile&& other) noexcept;
@@ -26,10 +27,12 @@ class InputFile {
   const std::filesystem::path& path() const { return path_; }
   uint64_t size() const { return size_; }  // bytes, when it was opened
 
-  // Fills `out` from byte `offset`. Throws InputError where the file ends first or the read fails.
+  // Fills `out` from byte `offset`. Throws InputError where the file ends first, ReadError where the read
+  // fails.
   void read(uint64_t offset, std::span<std::byte> out) const;
 
   // Reads up to out.size() bytes from `offset`; returns how many there were (0 at the end of the file).
+  // Throws ReadError.
   size_t read_some(uint64_t offset, std::span<std::byte> out) const;
 
  private:
@@ -38,7 +41,7 @@ class InputFile {
   uint64_t size_ = 0;
 };
 
-// The whole file as text. Throws InputError.
+// The whole file as text. Throws as InputFile does.
 std::string read_text(const std::filesystem::path& path);
 
 // A file that appears under its name complete and synced, or not at all: it is written beside its final name,
@@ -102,8 +105,23 @@ void sync_directory(const std::filesystem::path& path);
 // mkdir -p, and a check that files can be created in it. Throws RunError that names the path and the reason.
 void create_writable_directory(const std::filesystem::path& path);
 
+// What stands in a folder, in no order; nothing where it is missing. Throws InputError
+// where it is no folder, ReadError where it cannot be listed.
+std::vector<std::filesystem::path> list_directory(const std::filesystem::path& path);
+
+// Deletes what the AtomicFile and AtomicDirectory objects of killed processes left in a folder, of the names
+// for which `is_own` is true: the caller knows that no process is writing these. What cannot be deleted
+// stays. Throws ReadError where the folder cannot be listed.
+void remove_temporaries(const std::filesystem::path& directory,
+                        const std::function<bool(std::string_view name)>& is_own);
+
+// Opens a file, which is created where it is missing, for appending. A link is not followed and a FIFO not
+// waited for: throws RunError for what is neither a file nor a device, and where it cannot be opened. Returns
+// the descriptor, which is the caller's to close.
+int open_for_appending(const std::filesystem::path& path);
+
 // Paths that match the shell patterns (* ? [..]), sorted within each pattern, each path once. Throws
-// InputError for a pattern that matches nothing.
+// InputError for a pattern that matches nothing, ReadError where a folder could not be read.
 std::vector<std::filesystem::path> expand_globs(const std::vector<std::string>& patterns);
 
 }  // namespace ssgpt::core
