@@ -160,7 +160,6 @@ std::vector<sweep::Status> train_runs(const std::filesystem::path& directory, co
                      .arguments = sweep::train_arguments(directory, sweep.runs[i]),
                      .status = statuses[i]});
   }
-  core::outlive_readers();
   const core::StopSignal stop;
   std::vector<sweep::Status> ended;
   int stopped_by = 0;
@@ -230,6 +229,7 @@ void run_sweep(const SweepArguments& arguments) {
         directory.string());
   }
   if (arguments.list) return print_list(directory, sweep.runs, arguments.json);
+  core::outlive_readers();
   run::require_own_files(directory, sweep);
   if (arguments.only > 0) return run_only(directory, sweep, arguments.only);
   if (parallel::read_environment().world_size > 1) {

@@ -150,7 +150,7 @@ std::vector<std::filesystem::path> list_directory(const std::filesystem::path& p
   for (std::filesystem::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
     entries.push_back(it->path());
   }
-  if (!error || error == std::errc::no_such_file_or_directory) return entries;
+  if (!error || !std::filesystem::exists(path)) return entries;
   constexpr std::string_view kWhat = "the folder cannot be listed";
   if (!is_about_the_path(error.value())) throw read_error(path, kWhat, error.value());
   throw InputError("{}: {}: {}", path.string(), kWhat, system_message(error.value()));

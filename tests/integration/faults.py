@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-# A call counts where $FAULT_CALL is its name, or "change" and the call is one that changes the disk, and $FAULT_PATH is in
+# A call counts where $FAULT_CALL is its name, or "name" and the call is one that makes or gives a name, and $FAULT_PATH is in
 # its path. From number $FAULT_NTH on, $FAULT_TIMES calls fail with the error $FAULT_ERROR; the error -1 is SIGKILL, before
 # the call is made.
 LIBRARY = r"""
@@ -29,10 +29,10 @@ LIBRARY = r"""
 
 static atomic_int calls;
 
-static int fails(const char* call, int changes, const char* path) {
+static int fails(const char* call, int names, const char* path) {
   const char *wanted = getenv("FAULT_CALL"), *part = getenv("FAULT_PATH");
   if (!wanted || !part || !strstr(path, part)) return 0;
-  if (strcmp(wanted, call) != 0 && !(changes && strcmp(wanted, "change") == 0)) return 0;
+  if (strcmp(wanted, call) != 0 && !(names && strcmp(wanted, "name") == 0)) return 0;
   int number = atomic_fetch_add(&calls, 1) + 1, first = atoi(getenv("FAULT_NTH"));
   if (number < first || number >= first + atoi(getenv("FAULT_TIMES"))) return 0;
   int error = atoi(getenv("FAULT_ERROR"));
@@ -41,11 +41,11 @@ static int fails(const char* call, int changes, const char* path) {
   return 1;
 }
 
-static int fails_at(const char* call, int changes, int file) {
+static int fails_at(const char* call, int file) {
   char link[64], path[4096] = "";
   snprintf(link, sizeof link, "/proc/self/fd/%d", file);
   if (readlink(link, path, sizeof path - 1) < 0) return 0;
-  return fails(call, changes, path);
+  return fails(call, 0, path);
 }
 
 #define REAL(type, name, ...) ((type(*)(__VA_ARGS__))dlsym(RTLD_NEXT, #name))
@@ -62,24 +62,24 @@ OPEN(open)
 OPEN(open64)
 #define PREAD(name)                                                         \
   ssize_t name(int file, void* out, size_t size, off_t at) {                \
-    if (fails_at("pread", 0, file)) return -1;                              \
+    if (fails_at("pread", file)) return -1;                              \
     return REAL(ssize_t, name, int, void*, size_t, off_t)(file, out, size, at); \
   }
 PREAD(pread)
 PREAD(pread64)
 #define PWRITE(name)                                                        \
   ssize_t name(int file, const void* in, size_t size, off_t at) {           \
-    if (fails_at("pwrite", 1, file)) return -1;                             \
+    if (fails_at("pwrite", file)) return -1;                             \
     return REAL(ssize_t, name, int, const void*, size_t, off_t)(file, in, size, at); \
   }
 PWRITE(pwrite)
 PWRITE(pwrite64)
 ssize_t write(int file, const void* in, size_t size) {
-  if (fails_at("write", 1, file)) return -1;
+  if (fails_at("write", file)) return -1;
   return REAL(ssize_t, write, int, const void*, size_t)(file, in, size);
 }
 int fsync(int file) {
-  if (fails_at("fsync", 1, file)) return -1;
+  if (fails_at("fsync", file)) return -1;
   return REAL(int, fsync, int)(file);
 }
 int rename(const char* from, const char* to) {
@@ -104,7 +104,7 @@ class Faults:
         subprocess.run(command, input=LIBRARY, text=True, check=True)
 
     def on(self, call, path, error, nth=1, times=1):
-        """The environment in which `call` ("open", "pread", "pwrite", "write", "fsync", "rename", "mkdir", or "change" for
-        all of these that change the disk) fails on paths that contain `path`: from the nth such call on, so many times."""
+        """The environment in which `call` ("open", "pread", "pwrite", "write", "fsync", "rename", "mkdir", or "name" for
+        all of these that make or give one) fails on paths that contain `path`: from the nth such call on, so many times."""
         return {"LD_PRELOAD": str(self._library), "FAULT_CALL": call, "FAULT_PATH": str(path), "FAULT_ERROR": str(int(error)),
                 "FAULT_NTH": str(nth), "FAULT_TIMES": str(times)}

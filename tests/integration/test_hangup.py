@@ -9,7 +9,7 @@ from conftest import BINARY, checkpoints, read_metrics, wait_for
 from launchers import TORCHRUN, free_port, start_ranks
 
 ENDLESS = {"train": {"max_steps": 10_000_000}, "checkpoint": {"every": 0}, "log": {"every": 10}}
-LONG = {"train": {"max_steps": 2000}, "checkpoint": {"every": 0}}
+LONG = {"train": {"max_steps": 400}, "checkpoint": {"every": 0}}
 
 
 def trains(program, run="run"):
@@ -76,9 +76,9 @@ def read_some_lines_of(command, program, environment=None):
 
 
 def assert_whole(program):
-    assert [line["step"] for line in read_metrics(program.directory / "run")] == list(range(1, 2001))
+    assert [line["step"] for line in read_metrics(program.directory / "run")] == list(range(1, 401))
     log = (program.directory / "run/log.txt").read_text()
-    assert "Done: 2000 steps." in log and sum(" step " in line for line in log.splitlines()) == 2000
+    assert "Done: 400 steps." in log and sum(" step " in line for line in log.splitlines()) == 400
 
 
 def test_a_run_outlives_the_reader_of_its_output(program):

@@ -124,13 +124,13 @@ def test_a_renamed_checkpoint_is_called_that(program, finished_run):
 
 
 def test_a_start_that_is_killed_at_any_moment_is_repeated_to_the_same_end(program):
-    """At each call of the start that changes the run's directory, the checkpoints' folder included."""
+    """At each call of the start that gives a name in the run's directory, the checkpoints' folder included."""
     faults = Faults(program)
     program.train("--run-dir", "whole", changes=[SHORT])
     config = program.config(SHORT)
     for nth in range(1, 200):
-        run = program.directory / f"run{nth}"
-        process = program.start("train", "--config", config, "--run-dir", run.name, **faults.on("change", f"/run{nth}", KILL, nth=nth))
+        run = program.directory / f"begun{nth}"
+        process = program.start("train", "--config", config, "--run-dir", run.name, **faults.on("name", run.name, KILL, nth=nth))
         process.communicate(timeout=60)
         if (run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size > 0:
             break
