@@ -10,7 +10,6 @@
 #include "core/error.h"
 
 #include <string_view>
-#include <system_error>
 #include <utility>
 
 #include <fmt/ranges.h>
@@ -19,11 +18,6 @@ namespace ssgpt::checkpoint {
 
 namespace {
 
-bool is_there(const std::filesystem::path& path) {
-  std::error_code ignored;
-  return std::filesystem::exists(path, ignored);
-}
-
 // Refuses directories that hold no model this program reads, with the reason. A directory without a manifest
 // is either a model of another program (no trainer/) or a checkpoint that lost it.
 void check_is_model(const std::filesystem::path& directory) {
@@ -31,27 +25,27 @@ void check_is_model(const std::filesystem::path& directory) {
   if (!std::filesystem::is_directory(directory)) {
     throw core::InputError("{}: no such checkpoint directory", name);
   }
-  if (!is_there(directory / kConfigName)) {
+  if (!std::filesystem::exists(directory / kConfigName)) {
     const std::vector<run::Checkpoint> saved = run::RunDirectory(directory).complete_checkpoints();
     const std::string hint = saved.empty() ? ""
                                            : fmt::format(". It is a run; its newest checkpoint is {}",
                                                          saved.back().directory.string());
     throw core::InputError("{}: not a checkpoint: it has no config.json{}", name, hint);
   }
-  if (!is_there(directory / kManifestName) && is_there(directory / "trainer")) {
+  if (!std::filesystem::exists(directory / kManifestName) && std::filesystem::exists(directory / "trainer")) {
     throw core::InputError("{}: manifest.json is missing, so the checkpoint is not known to be complete",
                            name);
   }
-  if (is_there(directory / kModelName)) {
+  if (std::filesystem::exists(directory / kModelName)) {
     return;
   }
-  if (is_there(directory / "model.safetensors.index.json")) {
+  if (std::filesystem::exists(directory / "model.safetensors.index.json")) {
     throw core::InputError(
         "{}: the model is split over several files; load it in transformers and save it with "
         "save_pretrained(..., max_shard_size=\"1TB\")",
         name);
   }
-  if (is_there(directory / "pytorch_model.bin")) {
+  if (std::filesystem::exists(directory / "pytorch_model.bin")) {
     throw core::InputError(
         "{}: pytorch_model.bin cannot be read; save the model with safe_serialization=True", name);
   }
@@ -67,7 +61,7 @@ std::string unlisted(const std::filesystem::path& directory, std::string_view na
 std::vector<std::string> unlisted_files(const std::filesystem::path& directory, const Manifest& manifest) {
   std::vector<std::string> expected = {kConfigName, kModelName};
   std::vector<std::string> faults;
-  if (is_there(directory / "trainer")) {
+  if (std::filesystem::exists(directory / "trainer")) {
     expected.emplace_back(kTrainerStateName);
     std::vector<std::string> names = list_optimizer_files(directory);
     for (const auto& [name, ignored] : manifest.files) {
@@ -95,7 +89,7 @@ void throw_if_any(const std::vector<std::string>& faults, const std::filesystem:
 }
 
 void check_manifest(const std::filesystem::path& directory, bool checksums) {
-  if (!is_there(directory / kManifestName)) {
+  if (!std::filesystem::exists(directory / kManifestName)) {
     return;
   }
   const Manifest manifest = read_manifest(directory);
@@ -138,11 +132,11 @@ Summary read_summary(const std::filesystem::path& directory) {
   check_described_files(directory);
   Summary summary{
       .spec = read_model_config(directory / kConfigName), .trainer = std::nullopt, .tokenizer = std::nullopt};
-  if (is_there(directory / kTrainerStateName)) {
+  if (std::filesystem::exists(directory / kTrainerStateName)) {
     summary.trainer = read_trainer_state(directory / kTrainerStateName);
     summary.num_optimizer_files = static_cast<int64_t>(list_optimizer_files(directory).size());
   }
-  if (is_there(directory / kTokenizerName)) {
+  if (std::filesystem::exists(directory / kTokenizerName)) {
     summary.tokenizer = directory / kTokenizerName;
   }
   return summary;

@@ -28,9 +28,10 @@ namespace ssgpt::checkpoint {
 
 namespace {
 
-// Copies the tokenizer and returns the ids that config.json names. The weights are worth more than the copy:
-// a tokenizer that went away during the run, or became another one, is reported and left out.
-SpecialTokens write_tokenizer(const std::filesystem::path& directory, const Snapshot& snapshot,
+// Copies the tokenizer and returns the ids that config.json names. The weights of a run are worth more than
+// the copy: where it `may_lack` the tokenizer, one that went away during the run, became another one or
+// cannot be read is reported and left out.
+SpecialTokens write_tokenizer(const std::filesystem::path& directory, const Snapshot& snapshot, bool may_lack,
                               Manifest& manifest) {
   SpecialTokens tokens{.bos = std::nullopt, .eos = snapshot.spec.document_token_id};
   if (!snapshot.tokenizer) {
@@ -52,7 +53,8 @@ SpecialTokens write_tokenizer(const std::filesystem::path& directory, const Snap
     if (!tokens.eos) {
       tokens.eos = tokenizer.eos_id();
     }
-  } catch (const core::InputError& error) {
+  } catch (const core::Error& error) {
+    if (!may_lack) throw;
     core::log::warning("{}; the checkpoint is written without its tokenizer", error.what());
     return tokens;
   }
@@ -64,7 +66,8 @@ void require_finite(const FlatState& flat) {
   if (const auto fault = first_nonfinite(flat)) throw core::RunError("{}: training diverged", *fault);
 }
 
-void write_files(const std::filesystem::path& directory, const Snapshot& snapshot, SharedSave* shared) {
+void write_files(const std::filesystem::path& directory, const Snapshot& snapshot, bool may_lack_tokenizer,
+                 SharedSave* shared) {
   if (snapshot.trainer) {
     core::create_writable_directory(directory / "trainer");
   }
@@ -72,7 +75,7 @@ void write_files(const std::filesystem::path& directory, const Snapshot& snapsho
     shared->open(directory);  // first, so that all ranks write at the same time
   }
   Manifest manifest;
-  const SpecialTokens tokens = write_tokenizer(directory, snapshot, manifest);
+  const SpecialTokens tokens = write_tokenizer(directory, snapshot, may_lack_tokenizer, manifest);
   manifest.files[kConfigName] =
       write_digested(directory / kConfigName, model_config_text(snapshot.spec, tokens));
   if (!is_llama(snapshot.spec)) {
@@ -133,15 +136,15 @@ void write_directory(const std::filesystem::path& directory, const Snapshot& sna
                      IfExists if_exists, SharedSave* shared) {
   SSGPT_CHECK(shared != nullptr || snapshot.flat.moment_ranges.empty(),
               "one rank writes a part of the moments");
-  std::error_code ignored;
-  const bool exists = std::filesystem::exists(std::filesystem::symlink_status(directory, ignored));
+  const bool exists = std::filesystem::exists(std::filesystem::symlink_status(directory));
   if (exists && if_exists == IfExists::kRefuse) {
     throw core::RunError("{}: exists already; name a new directory for the checkpoint", directory.string());
   }
   try {
     require_finite(snapshot.flat);
     core::AtomicDirectory fresh(directory);
-    write_files(fresh.temporary(), snapshot, shared);
+    // What is made once, by hand, can be made again; a run cannot.
+    write_files(fresh.temporary(), snapshot, /*may_lack_tokenizer=*/if_exists == IfExists::kReplace, shared);
     if (verify) {
       read_back(fresh.temporary());
     }
@@ -150,13 +153,13 @@ void write_directory(const std::filesystem::path& directory, const Snapshot& sna
     } else {
       fresh.commit();
     }
-  } catch (const core::RunError& error) {
-    throw core::RunError("the checkpoint {} was not written: {}", directory.string(), error.what());
   } catch (const std::filesystem::filesystem_error& error) {
     throw core::RunError("the checkpoint {} was not written: {}", directory.string(), error.what());
   } catch (const parallel::PeerFailure& error) {
     throw parallel::PeerFailure(
         fmt::format("the checkpoint {} was not written: {}", directory.string(), error.what()));
+  } catch (const core::Error& error) {
+    throw core::RunError("the checkpoint {} was not written: {}", directory.string(), error.what());
   }
 }
 

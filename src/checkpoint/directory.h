@@ -15,8 +15,9 @@ inline constexpr const char* kTrainerStateName = "trainer/state.json";
 enum class IfExists { kRefuse, kReplace };
 
 // Writes the snapshot; with `verify`, reads every file back against the manifest before the directory gets
-// its name. A directory that kReplace finds goes only when the new one is complete. Raw memory only: enters
-// no OpenMP region. Throws core::RunError, with nothing new under the name.
+// its name. A directory that kReplace finds goes only when the new one is complete, and what it writes may
+// lack the tokenizer where that cannot be read. Raw memory only: enters no OpenMP region. Throws
+// core::RunError, with nothing new under the name.
 //
 // With `shared`, on rank 0, the other ranks add their optimizer files (write_share) before the directory gets
 // its name; parallel::PeerFailure where one does not.

@@ -4,8 +4,6 @@
 #include "core/json.h"
 #include "core/text.h"
 
-#include <system_error>
-
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 

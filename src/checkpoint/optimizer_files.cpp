@@ -14,7 +14,6 @@
 #include <optional>
 #include <set>
 #include <string_view>
-#include <system_error>
 #include <unordered_map>
 #include <utility>
 
@@ -212,16 +211,11 @@ std::string mixed_files_fault(const std::filesystem::path& directory, const Opti
 
 std::vector<std::string> list_optimizer_files(const std::filesystem::path& directory) {
   std::vector<std::string> names;
-  std::error_code error;
-  const std::filesystem::path folder = directory / "trainer";
-  for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    std::string name = "trainer/" + it->path().filename().string();
+  for (const std::filesystem::path& entry : core::list_directory(directory / "trainer")) {
+    std::string name = fmt::format("trainer/{}", entry.filename().string());
     if (world_size_of(name)) {
       names.push_back(std::move(name));
     }
-  }
-  if (error) {
-    throw core::InputError("{}: cannot be listed: {}", folder.string(), error.message());
   }
   return names;
 }

@@ -5,7 +5,6 @@
 #include "core/file.h"
 
 #include <sstream>
-#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
@@ -54,8 +53,7 @@ std::filesystem::path SharedSave::temporary() {
         directory_.string());
   }
   const std::filesystem::path temporary = directory_.parent_path() / name;
-  std::error_code ignored;
-  if (!std::filesystem::is_directory(std::filesystem::symlink_status(temporary, ignored))) {
+  if (!std::filesystem::is_directory(std::filesystem::symlink_status(temporary))) {
     throw core::RunError(
         "rank 0 made the directory {}, which is not there for rank {}: the run directory must be on a file "
         "system that all ranks share (where rank 0 has failed meanwhile, its own message says why)",

@@ -1,6 +1,8 @@
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/directory.h"
+#include "checkpoint/trainer_state.h"
 #include "core/check.h"
+#include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
 
@@ -10,7 +12,7 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <system_error>
+#include <string_view>
 #include <utility>
 
 #include <ATen/ops/empty.h>
@@ -30,17 +32,6 @@ void stage_tensor(const at::Tensor& live, at::Tensor& staged) {
     staged = at::empty({live.numel()}, at::TensorOptions(at::kFloat).pinned_memory(live.is_cuda()));
   }
   staged.copy_(live);
-}
-
-// What a killed process of this run left half-written.
-void remove_temporaries(const std::filesystem::path& checkpoints) {
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(checkpoints, error)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with(".step-") && core::AtomicDirectory::is_temporary_name(name)) {
-      std::filesystem::remove_all(entry.path(), error);
-    }
-  }
 }
 
 }  // namespace
@@ -89,11 +80,21 @@ struct Writer::Impl {
     apply_retention(step);
   }
 
+  // Whether this run saved it, and under this name. What does not say so is not this run's to delete.
+  bool is_own(const run::Checkpoint& one) const {
+    try {
+      const TrainerState state = read_trainer_state(one.directory / kTrainerStateName);
+      return state.run_id == staged.trainer->run_id && state.step == one.step;
+    } catch (const core::Error&) {
+      return false;
+    }
+  }
+
   // Checkpoints of later steps are not counted: they are damaged ones that a resume passed over, and counting
-  // them would let good ones go for their sake.
+  // them would let good ones go for their sake. Neither are those of other runs.
   void apply_retention(int64_t newest) const {
     std::vector<run::Checkpoint> saved = run_directory.complete_checkpoints();
-    std::erase_if(saved, [&](const run::Checkpoint& one) { return one.step > newest; });
+    std::erase_if(saved, [&](const run::Checkpoint& one) { return one.step > newest || !is_own(one); });
     const auto keep_last = static_cast<size_t>(std::max<int64_t>(retention.keep_last, 1));
     const size_t surplus = saved.size() - std::min(saved.size(), keep_last);
     for (const run::Checkpoint& one : std::span(saved).first(surplus)) {
@@ -118,7 +119,7 @@ Writer::Writer(run::RunDirectory run_directory, const Retention& retention, bool
   }
   const std::filesystem::path checkpoints = impl_->run_directory.checkpoints();
   core::create_writable_directory(checkpoints);
-  remove_temporaries(checkpoints);
+  core::remove_temporaries(checkpoints, [](std::string_view name) { return name.starts_with("step-"); });
 }
 
 Writer::~Writer() {

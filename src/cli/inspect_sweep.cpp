@@ -17,7 +17,7 @@ using Json = nlohmann::ordered_json;
 
 // Where the run is. One that has no config yet has not begun.
 sweep::Status status_of(const fs::path& sweep, const std::string& name) {
-  const fs::path config = sweep / "configs" / fmt::format("{}.yaml", name);
+  const fs::path config = run::sweep_config(sweep, name);
   const int64_t max_steps = fs::exists(config) ? config::load_stored(config).train.max_steps : 1;
   return sweep::status_or_failure(run::RunDirectory(sweep / name), max_steps);
 }

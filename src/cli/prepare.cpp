@@ -178,8 +178,8 @@ void add_prepare(CLI::App& app) {
       "prepare",
       "Turn text into token shards, on all cores. Each document's ids are followed by EOS. The shards "
       "are the same for any number of threads. An interrupted call is continued by repeating it; SIGINT, "
-      "SIGTERM "
-      "and SIGUSR1 stop it cleanly. Memory stays below 1 GiB with up to 16 threads: a document is at most 16 "
+      "SIGTERM, SIGUSR1 and SIGHUP stop it cleanly. Memory stays below 1 GiB with up to 16 threads: a "
+      "document is at most 16 "
       "MiB; "
       "1 MiB with a tokenizer that only sentencepiece itself can encode (unigram, or with a normaliser).\n"
       "With --synthetic the shards hold the sequences of a task, one after the other.");

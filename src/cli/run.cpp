@@ -5,6 +5,7 @@
 #include "cli/version_text.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/process.h"
 #include "parallel/error_text.h"
 
 #include <cerrno>
@@ -74,7 +75,9 @@ int run_and_catch(int argc, const char* const* argv) {
 
 int run(int argc, const char* const* argv) {
   const at::NoGradGuard no_autograd;  // every backward is our own
-  std::signal(SIGXFSZ, SIG_IGN);      // a limit on file sizes is then an error of write(), as a full disk is
+  core::reserve_standard_streams();
+  core::raise_open_file_limit();
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is then an error of write(), as a full disk is
   int code = run_and_catch(argc, argv);
   const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
   if (!written && code == static_cast<int>(ExitCode::kDone)) {

@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "core/log.h"
+#include "core/process.h"
 #include "core/stop_signal.h"
 #include "core/system_message.h"
 #include "device/gpu.h"
@@ -109,8 +110,9 @@ void run_only(const std::filesystem::path& directory, const config::Sweep& sweep
   }
   sweep::require_known_dtype(one, auto_is_gpu(one));
   sweep::require_same_data(directory, sweep.runs);
-  sweep::write_configs(directory, one);
+  core::create_writable_directory(directory);
   run::write_sweep_record(directory, sweep);
+  sweep::write_configs(directory, one);
   std::vector<std::string> arguments = sweep::train_arguments(directory, one.front());
   std::vector<char*> pointers;
   for (std::string& argument : arguments) pointers.push_back(argument.data());
@@ -151,8 +153,8 @@ std::vector<sweep::Status> train_runs(const std::filesystem::path& directory, co
   for (const std::string& note : notes) core::log::info("{}", note);
   if (!placement.warning.empty()) core::log::warning("{}", placement.warning);
   if (const auto warning = sweep::disk_warning(directory, left)) core::log::warning("{}", *warning);
+  run::write_sweep_record(directory, sweep);  // the first, by which the folder is known for a sweep's
   sweep::write_configs(directory, left);
-  run::write_sweep_record(directory, sweep);
   core::log::info("{}: {} of {} runs to train, {} at a time, {} thread{} each{}.", directory.string(),
                   left.size(), sweep.runs.size(), placement.jobs, placement.threads,
                   placement.threads == 1 ? "" : "s",
@@ -234,6 +236,8 @@ void run_sweep(const SweepArguments& arguments) {
         directory.string());
   }
   if (arguments.list) return print_list(directory, sweep.runs, arguments.json);
+  core::outlive_readers();
+  run::require_own_files(directory, sweep);
   if (arguments.only > 0) return run_only(directory, sweep, arguments.only);
   if (parallel::read_environment().world_size > 1) {
     throw core::UsageError(
@@ -244,6 +248,7 @@ void run_sweep(const SweepArguments& arguments) {
   sweep::require_same_settings(directory, sweep.runs);
   core::create_writable_directory(directory);
   const run::Lock lock(run::RunDirectory(directory), "training the sweep in");
+  run::remove_temporaries(directory);
   const std::optional<int64_t> jobs = arguments.jobs > 0 ? std::optional(arguments.jobs) : std::nullopt;
   finish(directory, sweep, train_runs(directory, sweep, jobs));
 }
@@ -290,9 +295,9 @@ void add_sweep(CLI::App& app) {
       "  ssgpt sweep --config my/sweep.yaml --run-dir runs/sweep\n"
       "  ssgpt sweep --config my/sweep.yaml --run-dir runs/sweep --list\n"
       "  ssgpt compare runs/sweep         # also while it runs\n\n"
-      "Exit code 1: a run failed; the others were trained. SIGINT, SIGTERM and SIGUSR1 save all runs and "
-      "stop; a\n"
-      "second one ends them at once.");
+      "Exit code 1: a run failed; the others were trained. SIGINT, SIGTERM, SIGUSR1 and SIGHUP save all "
+      "runs\n"
+      "and stop; a second one ends them at once.");
   command->callback([arguments] { run_sweep(*arguments); });
 }
 

@@ -5,6 +5,7 @@
 #include "cli/share_cores.h"
 #include "config/config.h"
 #include "core/error.h"
+#include "core/process.h"
 #include "core/stop_signal.h"
 #include "parallel/communicator.h"
 #include "parallel/environment.h"
@@ -54,6 +55,7 @@ void run(const Arguments& arguments, const std::string& command_line) {
     print_text(start::describe(start::begin_alone(options), environment.world_size) + "\n");
     return;
   }
+  core::outlive_readers();
   // Set where training begins, and left to the end of the process: launchers pass a signal to ranks that are
   // done while another still writes the last checkpoint, and its exit code may not be that of a killed
   // process.
@@ -106,7 +108,7 @@ void add_train(CLI::App& app, const std::string& command_line) {
       "train.max_steps=2000\n"
       "  torchrun --no-python --nproc-per-node 8 ssgpt train --config configs/paper/b-ssmax.yaml\n\n"
       "Under torchrun, srun or mpirun all processes train one model, each on its part of every batch.\n"
-      "SIGTERM, SIGINT and SIGUSR1 save and stop; a second one stops at once.\n\nConfig keys:\n" +
+      "SIGTERM, SIGINT, SIGUSR1 and SIGHUP save and stop; a second one stops at once.\n\nConfig keys:\n" +
       config::describe_keys());
   command->callback([arguments, command_line] { run(*arguments, command_line); });
 }

@@ -191,12 +191,12 @@ void Source::add_includes(const YAML::Node& root, const std::string& file,
       continue;
     }
     const std::filesystem::path path = (directory / name.Scalar()).lexically_normal();
-    std::error_code missing;
-    const std::filesystem::path identity = std::filesystem::weakly_canonical(path, missing);
+    std::error_code ignored;  // of a path that is not there
+    const std::filesystem::path identity = std::filesystem::weakly_canonical(path, ignored);
     if (std::find(open_files_.begin(), open_files_.end(), identity) != open_files_.end()) {
       fault(origin, fmt::format("include = {}: leads in a circle, {} is what is being read",
                                 core::excerpt(name.Scalar()), path.string()));
-    } else if (!std::filesystem::exists(path, missing)) {
+    } else if (!std::filesystem::exists(path)) {
       throw core::InputError(
           "{}:{}: include = {}: no such file ({}); it is looked for beside the including file", file,
           origin.line, core::excerpt(name.Scalar()), core::excerpt(path.string()));

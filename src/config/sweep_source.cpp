@@ -142,8 +142,7 @@ void Reader::read_base() {
     return;
   }
   const std::filesystem::path path = (out_.directory / item->value.Scalar()).lexically_normal();
-  std::error_code missing;
-  if (!std::filesystem::exists(path, missing)) {
+  if (!std::filesystem::exists(path)) {
     throw core::InputError("{}:{}: base = {}: no such file ({}); it is looked for beside the sweep file",
                            out_.file, item->origin.line, item->value.Scalar(), path.string());
   }

@@ -18,6 +18,7 @@ namespace {
 
 constexpr size_t kBufferBytes = size_t{1} << 20;
 constexpr std::string_view kTemporaryMark = ".tmp-";
+constexpr std::string_view kProbeName = "write-test";  // of create_writable_directory()
 
 std::filesystem::path parent_of(const std::filesystem::path& path) {
   const std::filesystem::path parent = path.parent_path();
@@ -146,6 +147,32 @@ void AtomicDirectory::commit() {
   }
   committed_ = true;
   sync_directory(parent_of(path_));
+}
+
+void create_writable_directory(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error && !std::filesystem::is_directory(path)) {
+    throw RunError("{}: the folder cannot be created: {}", path.string(), system_message(error.value()));
+  }
+  const std::filesystem::path probe = temporary_beside(path / kProbeName);
+  const int descriptor = ::open(probe.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+  if (descriptor < 0) {
+    throw RunError("{}: no file can be created in this folder: {}", path.string(), system_message(errno));
+  }
+  ::close(descriptor);
+  ::unlink(probe.c_str());
+}
+
+void remove_temporaries(const std::filesystem::path& directory,
+                        const std::function<bool(std::string_view name)>& is_own) {
+  for (const std::filesystem::path& entry : list_directory(directory)) {
+    const std::string temporary = entry.filename().string();
+    if (!AtomicDirectory::is_temporary_name(temporary)) continue;
+    const std::string_view name = std::string_view(temporary).substr(1, temporary.rfind(kTemporaryMark) - 1);
+    std::error_code ignored;
+    if (name == kProbeName || is_own(name)) std::filesystem::remove_all(entry, ignored);
+  }
 }
 
 bool AtomicDirectory::is_temporary_name(std::string_view name) {

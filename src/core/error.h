@@ -32,6 +32,14 @@ class RunError : public Error {
       : Error(ExitCode::kFailed, fmt::format(format, std::forward<Args>(args)...)) {}
 };
 
+// A call of the system failed while a file was looked for or read: the disk, the network, a limit of the
+// process. It says nothing of what the file holds, so nobody may take it for missing or damaged. Exit code 1,
+// and 3 where the file may not be read by this user.
+class ReadError : public Error {
+ public:
+  ReadError(ExitCode code, const std::string& message) : Error(code, message) {}
+};
+
 // Wrong command line, config or combination of both (exit code 2).
 class UsageError : public Error {
  public:

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <fcntl.h>
 #include <glob.h>
 #include <sys/stat.h>
@@ -15,7 +14,34 @@
 #include <unordered_set>
 #include <utility>
 
+#include <fmt/format.h>
+
 namespace ssgpt::core {
+namespace {
+
+// Whether a call failed for what stands under the path, rather than for the machine's or the process's sake.
+bool is_about_the_path(int error) {
+  return error == ENOENT || error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG || error == EISDIR ||
+         error == ENXIO || error == ENODEV;
+}
+
+// `what` failed: "cannot be opened for reading".
+ReadError read_error(const std::filesystem::path& path, std::string_view what, int error) {
+  const bool forbidden = error == EACCES || error == EPERM;
+  return ReadError(forbidden ? ExitCode::kBadInput : ExitCode::kFailed,
+                   fmt::format("{}: {}: {}", path.string(), what, system_message(error)));
+}
+
+// By glob(): the error of the folder that it could not read, where that is not the folder's fault.
+thread_local int glob_error = 0;
+
+int stop_at_failure(const char* /*folder*/, int error) {
+  if (is_about_the_path(error) || error == EACCES) return 0;
+  glob_error = error;
+  return 1;
+}
+
+}  // namespace
 
 InputFile::InputFile(std::filesystem::path path) : path_(std::move(path)) {
   // O_NONBLOCK: opening a FIFO would wait for a writer before it could be refused.
@@ -24,13 +50,18 @@ InputFile::InputFile(std::filesystem::path path) : path_(std::move(path)) {
     if (errno == ENOENT) {
       throw InputError("{}: no such file", path_.string());
     }
-    throw InputError("{}: cannot be opened for reading: {}", path_.string(), system_message(errno));
+    constexpr std::string_view kWhat = "cannot be opened for reading";
+    if (!is_about_the_path(errno)) throw read_error(path_, kWhat, errno);
+    throw InputError("{}: {}: {}", path_.string(), kWhat, system_message(errno));
   }
   struct stat status {};
   std::string fault;
   if (::fstat(descriptor_, &status) != 0) {
-    fault = system_message(errno);
-  } else if (S_ISDIR(status.st_mode)) {
+    const int error = errno;
+    ::close(descriptor_);
+    throw read_error(path_, "cannot be read", error);
+  }
+  if (S_ISDIR(status.st_mode)) {
     fault = "a directory where a file is expected";
   } else if (!S_ISREG(status.st_mode)) {
     fault = "not a regular file";
@@ -70,8 +101,8 @@ size_t InputFile::read_some(uint64_t offset, std::span<std::byte> out) const {
       if (errno == EINTR) {
         continue;
       }
-      throw InputError("{}: reading {} bytes at byte {} failed: {}", path_.string(), out.size(), offset,
-                       system_message(errno));
+      const int error = errno;
+      throw read_error(path_, fmt::format("reading {} bytes at byte {} failed", out.size(), offset), error);
     }
     done += static_cast<size_t>(count);
   }
@@ -132,26 +163,43 @@ void sync_directory(const std::filesystem::path& path) {
   }
 }
 
-void create_writable_directory(const std::filesystem::path& path) {
+std::vector<std::filesystem::path> list_directory(const std::filesystem::path& path) {
+  std::vector<std::filesystem::path> entries;
   std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (error && !std::filesystem::is_directory(path)) {
-    throw RunError("{}: the folder cannot be created: {}", path.string(), error.message());
+  for (std::filesystem::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
+    entries.push_back(it->path());
   }
-  std::string probe = (path / ".write-test-XXXXXX").string();
-  const int descriptor = ::mkostemp(probe.data(), O_CLOEXEC);
-  if (descriptor < 0) {
-    throw RunError("{}: no file can be created in this folder: {}", path.string(), system_message(errno));
+  if (!error || !std::filesystem::exists(path)) return entries;
+  constexpr std::string_view kWhat = "the folder cannot be listed";
+  if (!is_about_the_path(error.value())) throw read_error(path, kWhat, error.value());
+  throw InputError("{}: {}: {}", path.string(), kWhat, system_message(error.value()));
+}
+
+int open_for_appending(const std::filesystem::path& path) {
+  // O_NONBLOCK: opening a FIFO would wait for a reader before it could be refused.
+  const int descriptor =
+      ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+  const int error = errno;
+  struct stat status {};
+  const bool opened = descriptor >= 0 && ::fstat(descriptor, &status) == 0;
+  if (opened && (S_ISREG(status.st_mode) || S_ISCHR(status.st_mode))) return descriptor;
+  if (descriptor >= 0) ::close(descriptor);
+  const bool is_link = descriptor < 0 && error == ELOOP;
+  if (is_link || opened || error == ENXIO) {  // ENXIO: a FIFO that nobody reads, or a socket
+    throw RunError("{}: {}, where a file of its own is written: move it away", path.string(),
+                   is_link ? "a symbolic link" : "not a regular file");
   }
-  ::close(descriptor);
-  ::unlink(probe.c_str());
+  throw RunError("{}: cannot be opened for appending: {}", path.string(), system_message(error));
 }
 
 namespace {
 
+// One in a folder that may not be looked into is reported when it is opened.
 bool is_present(const std::string& path) {
-  std::error_code error;  // a path that cannot be looked at is reported when it is opened
-  return std::filesystem::exists(std::filesystem::symlink_status(path, error));
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) == 0 || errno == EACCES) return true;
+  if (!is_about_the_path(errno)) throw read_error(path, "cannot be looked for", errno);
+  return false;
 }
 
 bool has_wildcard(std::string_view text) {
@@ -178,15 +226,15 @@ size_t literal_length(std::string_view pattern) {
   return 0;
 }
 
-// Sorted. Throws InputError where they cannot be listed; `as_typed` stands in its message.
+// Sorted. Throws ReadError where they cannot be listed; `as_typed` stands in its message.
 std::vector<std::string> matches_of(const std::string& pattern, const std::string& as_typed) {
   glob_t result{};
-  const int status = ::glob(pattern.c_str(), GLOB_NOSORT, nullptr, &result);
-  const int reason = errno;
+  const int status = ::glob(pattern.c_str(), GLOB_NOSORT, stop_at_failure, &result);
   std::vector<std::string> matches(result.gl_pathv, result.gl_pathv + result.gl_pathc);
   ::globfree(&result);
   if (status != 0 && status != GLOB_NOMATCH) {
-    throw InputError("{}: the files that match it cannot be listed: {}", as_typed, system_message(reason));
+    throw read_error(as_typed, "the files that match it cannot be listed",
+                     status == GLOB_ABORTED ? glob_error : ENOMEM);
   }
   std::sort(matches.begin(), matches.end());
   return matches;

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <limits>
 #include <span>
 #include <string>
@@ -16,7 +17,7 @@ namespace ssgpt::core {
 // shrank after it was opened is an InputError instead of a SIGBUS.
 class InputFile {
  public:
-  // Throws InputError where `path` is missing, not a regular file, or unreadable.
+  // Throws InputError where `path` is missing or not a regular file, ReadError where it cannot be opened.
   explicit InputFile(std::filesystem::path path);
   ~InputFile();
   InputFile(InputFile&& other) noexcept;
@@ -27,10 +28,12 @@ class InputFile {
   const std::filesystem::path& path() const { return path_; }
   uint64_t size() const { return size_; }  // bytes, when it was opened
 
-  // Fills `out` from byte `offset`. Throws InputError where the file ends first or the read fails.
+  // Fills `out` from byte `offset`. Throws InputError where the file ends first, ReadError where the read
+  // fails.
   void read(uint64_t offset, std::span<std::byte> out) const;
 
   // Reads up to out.size() bytes from `offset`; returns how many there were (0 at the end of the file).
+  // Throws ReadError.
   size_t read_some(uint64_t offset, std::span<std::byte> out) const;
 
  private:
@@ -39,7 +42,7 @@ class InputFile {
   uint64_t size_ = 0;
 };
 
-// The whole file as text. Throws InputError, also where it is larger than max_bytes.
+// The whole file as text. Throws as InputFile does, and InputError where it is larger than max_bytes.
 std::string read_text(const std::filesystem::path& path,
                       uint64_t max_bytes = std::numeric_limits<uint64_t>::max());
 
@@ -109,10 +112,25 @@ void sync_directory(const std::filesystem::path& path);
 // mkdir -p, and a check that files can be created in it. Throws RunError that names the path and the reason.
 void create_writable_directory(const std::filesystem::path& path);
 
+// What stands in a folder, in no order; nothing where it is missing. Throws InputError
+// where it is no folder, ReadError where it cannot be listed.
+std::vector<std::filesystem::path> list_directory(const std::filesystem::path& path);
+
+// Deletes what the AtomicFile and AtomicDirectory objects of killed processes left in a folder, of the names
+// for which `is_own` is true: the caller knows that no process is writing these. What cannot be deleted
+// stays. Throws ReadError where the folder cannot be listed.
+void remove_temporaries(const std::filesystem::path& directory,
+                        const std::function<bool(std::string_view name)>& is_own);
+
+// Opens a file, which is created where it is missing, for appending. A link is not followed and a FIFO not
+// waited for: throws RunError for what is neither a file nor a device, and where it cannot be opened. Returns
+// the descriptor, which is the caller's to close.
+int open_for_appending(const std::filesystem::path& path);
+
 // The files that `patterns` name, each path once. One that exists under the name as written is that file,
 // whatever characters the name holds; any other is a shell pattern (* ? [..], \\ before a character that
 // stands for itself) below those of its folders that exist as written, and what matches it is sorted. Throws
-// InputError for one that names nothing.
+// InputError for one that names nothing, ReadError where a folder could not be read.
 std::vector<std::filesystem::path> expand_globs(const std::vector<std::string>& patterns);
 
 }  // namespace ssgpt::core

@@ -1,18 +1,25 @@
 #include "core/log.h"
 
 #include "core/error.h"
+#include "core/file.h"
 #include "core/progress.h"
+#include "core/system_message.h"
 #include "core/text.h"
 
+#include <cerrno>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
+#include <unistd.h>
+#include <utility>
 
+#include <spdlog/details/null_mutex.h>
 #include <spdlog/logger.h>
 #include <spdlog/pattern_formatter.h>
-#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 
 namespace ssgpt::core::log {
@@ -64,9 +71,57 @@ std::unique_ptr<spdlog::formatter> make_formatter(const std::string& pattern) {
   return formatter;
 }
 
+// Where the disk was full in the middle of a line.
+bool ends_inside_a_line(const std::filesystem::path& path) {
+  if (!std::filesystem::is_regular_file(path)) return false;  // a device
+  const InputFile file(path);
+  std::byte last{'\n'};
+  if (file.size() > 0) file.read(file.size() - 1, std::span(&last, 1));
+  return last != std::byte{'\n'};
+}
+
+// Appends each message to a file with write(2), and keeps what went wrong until somebody can be told.
+class FileSink : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
+ public:
+  // Throws RunError.
+  explicit FileSink(const std::filesystem::path& path)
+      : path_(path), descriptor_(open_for_appending(path)), is_torn_(ends_inside_a_line(path)) {}
+  ~FileSink() override { ::close(descriptor_); }
+
+  // What went wrong since the last call; empty: nothing.
+  std::string take_failure() { return std::exchange(failure_, {}); }
+
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t text;
+    if (is_torn_) text.push_back('\n');
+    formatter_->format(message, text);
+    is_torn_ = false;
+    for (size_t done = 0; done < text.size();) {
+      const ssize_t count = ::write(descriptor_, text.data() + done, text.size() - done);
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) {
+        failure_ = fmt::format("{}: a line of the log could not be written: {}", path_.string(),
+                               system_message(errno));
+        is_torn_ = done > 0;
+        return;
+      }
+      done += static_cast<size_t>(count);
+    }
+  }
+  void flush_() override {}
+
+ private:
+  const std::filesystem::path path_;
+  const int descriptor_;
+  std::string failure_;
+  bool is_torn_;  // the last line lacks its end
+};
+
 struct State {
   std::mutex mutex;  // the sinks have no lock of their own
   std::shared_ptr<spdlog::sinks::stderr_color_sink_st> console;
+  std::shared_ptr<FileSink> file;  // none before add_file() and after shutdown()
   spdlog::logger logger;
   int64_t rank = 0;
   std::string prefix;  // of every message
@@ -78,7 +133,8 @@ struct State {
 
   State()
       : console(std::make_shared<spdlog::sinks::stderr_color_sink_st>(
-            std::getenv("NO_COLOR") != nullptr ? spdlog::color_mode::never : spdlog::color_mode::automatic)),
+            std::getenv("NO_COLOR") != nullptr || !stderr_is_terminal() ? spdlog::color_mode::never
+                                                                        : spdlog::color_mode::automatic)),
         logger("ssgpt", console) {
     console->set_color(spdlog::level::info, "");
     console->set_formatter(make_formatter("%H:%M:%S %^%*%$%v"));
@@ -110,21 +166,28 @@ void set_rank(int64_t rank) {
 }
 
 void add_file(const std::filesystem::path& path) {
-  try {
-    auto file = std::make_shared<spdlog::sinks::basic_file_sink_st>(path.string());
-    file->set_formatter(make_formatter("%Y-%m-%dT%H:%M:%S.%e%z %*%v"));
+  auto file = std::make_shared<FileSink>(path);
+  file->set_formatter(make_formatter("%Y-%m-%dT%H:%M:%S.%e%z %*%v"));
+  const std::lock_guard lock(state().mutex);
+  file->set_level(state().rank == 0 ? spdlog::level::info : spdlog::level::warn);
+  state().logger.sinks().push_back(file);
+  state().file = std::move(file);
+}
+
+void require_written() {
+  std::string failure;
+  {
     const std::lock_guard lock(state().mutex);
-    file->set_level(state().rank == 0 ? spdlog::level::info : spdlog::level::warn);
-    state().logger.sinks().push_back(std::move(file));
-  } catch (const spdlog::spdlog_ex& failure) {
-    throw RunError("{}: the log file cannot be opened: {}", path.string(), failure.what());
+    if (state().file) failure = state().file->take_failure();
   }
+  if (!failure.empty()) throw RunError("{}", failure);
 }
 
 void shutdown() {
   const std::lock_guard lock(state().mutex);
   state().logger.flush();
   state().logger.sinks().resize(1);
+  state().file.reset();
 }
 
 void write(Level level, std::string_view message) {

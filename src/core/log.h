@@ -20,8 +20,12 @@ void set_level(Level level);
 void set_rank(int64_t rank);
 
 // Also appends all later messages to `path` (created if missing): kInfo and above, of ranks other than 0
-// kWarning and above. Throws RunError where it cannot be opened.
+// kWarning and above. Throws as open_for_appending() does.
 void add_file(const std::filesystem::path& path);
+
+// Throws RunError, once, where a message since the last call did not get into the log file: a full disk. The
+// functions that log throw nothing themselves, since they are called where an exception must not be thrown.
+void require_written();
 
 // Writes out what is buffered, and closes the log file.
 void shutdown();

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <sys/ioctl.h>
 #include <unistd.h>
 #include <utility>
@@ -47,7 +48,8 @@ std::string amount_text(double amount, const std::string& unit) {
 }  // namespace
 
 bool stderr_is_terminal() {
-  return ::isatty(STDERR_FILENO) == 1;
+  const char* kind = std::getenv("TERM");
+  return ::isatty(STDERR_FILENO) == 1 && (kind == nullptr || std::string_view(kind) != "dumb");
 }
 
 TerminalSize terminal_size() {

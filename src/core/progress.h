@@ -15,6 +15,8 @@ namespace ssgpt::core {
 // How often a line is redrawn at most.
 inline constexpr std::chrono::milliseconds kRedrawPeriod{100};
 
+// Whether stderr is a terminal that lines can be redrawn on: not one that TERM calls dumb, which shows escape
+// sequences as text.
 bool stderr_is_terminal();
 
 // Puts one line of text on the terminal in place of the one that stands there, cut to the terminal's width.

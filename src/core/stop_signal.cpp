@@ -14,7 +14,7 @@ namespace ssgpt::core {
 
 namespace {
 
-constexpr std::array kSignals = {SIGTERM, SIGINT, SIGUSR1};
+constexpr std::array kSignals = {SIGTERM, SIGINT, SIGUSR1, SIGHUP};
 
 std::atomic<int> received_signal{0};
 static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may use lock-free atomics only");
@@ -33,6 +33,8 @@ void write_to_stderr(std::string_view text) {
 extern "C" void handle_stop_signal(int signal_number) {
   int none = 0;
   if (!received_signal.compare_exchange_strong(none, signal_number)) {
+    // Of one terminal that goes away several come: from the system and from the shell.
+    if (signal_number == SIGHUP) return;
     // That of the progress, which nobody erases any more.
     if (on_terminal) write_to_stderr(kEraseLine);
     ::_exit(128 + signal_number);
@@ -57,7 +59,9 @@ StopSignal::StopSignal(std::string_view answer) {
   action.sa_flags = SA_RESTART;  // a read or write that is under way continues
   sigemptyset(&action.sa_mask);
   for (size_t i = 0; i < kSignals.size(); ++i) {
-    SSGPT_CHECK(::sigaction(kSignals[i], &action, &earlier_actions[i]) == 0, "sigaction failed");
+    SSGPT_CHECK(::sigaction(kSignals[i], nullptr, &earlier_actions[i]) == 0, "sigaction failed");
+    if (kSignals[i] == SIGHUP && earlier_actions[i].sa_handler == SIG_IGN) continue;  // nohup
+    SSGPT_CHECK(::sigaction(kSignals[i], &action, nullptr) == 0, "sigaction failed");
   }
 }
 

@@ -1,4 +1,6 @@
-// SIGTERM, SIGINT and SIGUSR1 ask for a stop; a second one ends the process at once with 128 + signal.
+// SIGTERM, SIGINT, SIGUSR1 and SIGHUP, which a terminal sends that goes away, ask for a stop; a second one
+// ends the process at once with 128 + signal, unless it is SIGHUP. A SIGHUP that the process was started to
+// ignore, by nohup, stays ignored.
 #pragma once
 
 #include <string_view>

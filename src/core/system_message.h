@@ -2,13 +2,11 @@
 #pragma once
 
 #include <string>
-#include <system_error>
 
 namespace ssgpt::core {
 
-// The text of an errno value: "No space left on device". Safe from any thread, unlike std::strerror.
-inline std::string system_message(int error) {
-  return std::system_category().message(error);
-}
+// The text of an errno value: "No space left on device". Where the process has reached its limit of open
+// files, also what that limit is and how it is raised. Safe from any thread, unlike std::strerror.
+std::string system_message(int error);
 
 }  // namespace ssgpt::core

@@ -40,13 +40,8 @@ bool is_shard_name(std::string_view name) {
   return false;
 }
 
-// What a killed run left: ".train_000000.bin.tmp-PID-N".
-bool is_leftover(const std::string& name) {
-  if (!core::AtomicDirectory::is_temporary_name(name)) {
-    return false;
-  }
-  const std::string final_name = name.substr(1, name.rfind(".tmp-") - 1);
-  return final_name == kRecordName || is_shard_name(final_name);
+bool is_own_name(std::string_view name) {
+  return name == kRecordName || is_shard_name(name);
 }
 
 template <typename Predicate>
@@ -58,6 +53,16 @@ std::vector<fs::path> files_in(const fs::path& folder, Predicate wanted) {
     }
   }
   return files;
+}
+
+// A shard that got its name just before the failure is not in the record yet. Without a record it would be a
+// shard of nobody knows what, and the next call would refuse the folder.
+bool may_hold_shards(const fs::path& folder) {
+  try {
+    return !files_in(folder, is_shard_name).empty();
+  } catch (const fs::filesystem_error&) {
+    return true;
+  }
 }
 
 void remove_files(const std::vector<fs::path>& files) {
@@ -150,7 +155,7 @@ PrepareOutput open_replacement(const fs::path& output, const std::string& settin
   const Json json = read_record(folder);
   if (json.is_object() && json.contains("settings") && json["settings"] == Json::parse(settings)) {
     try {
-      remove_files(files_in(folder, is_leftover));
+      core::remove_temporaries(folder, is_own_name);
       return {folder, continue_in(folder, json, settings)};
     } catch (const core::InputError& error) {
       core::log::warning("{} Starting over.", error.what());
@@ -270,11 +275,11 @@ void publish_output(const fs::path& output) {
 }
 
 void clean_up(const fs::path& output, const PrepareOutput& opened, bool may_continue) {
-  std::error_code ignored;
+  std::error_code error;
   if (opened.folder != output && !may_continue) {
-    fs::remove_all(opened.folder, ignored);
-  } else if (opened.record.shards.empty()) {
-    fs::remove(opened.folder / kRecordName, ignored);
+    fs::remove_all(opened.folder, error);
+  } else if (opened.record.shards.empty() && !may_hold_shards(opened.folder)) {
+    fs::remove(opened.folder / kRecordName, error);
   }
 }
 
@@ -290,7 +295,7 @@ void discard_replacement(const fs::path& output) {
 PrepareOutput open_output(const fs::path& folder, bool overwrite, const std::string& settings) {
   const std::string name = folder.string();
   core::create_writable_directory(folder);
-  remove_files(files_in(folder, is_leftover));
+  core::remove_temporaries(folder, is_own_name);
   publish_output(folder);
   const std::vector<fs::path> shards = files_in(folder, is_shard_name);
   const Json json = read_record(folder);

@@ -57,8 +57,8 @@ PrepareOutput open_output(const std::filesystem::path& output, bool overwrite, c
 // open_output().
 void publish_output(const std::filesystem::path& output);
 
-// After a failure or a stop: removes what nothing can be continued from, which is a record without shards
-// and, unless `may_continue`, all of a replacement.
+// After a failure or a stop: removes what nothing can be continued from, which is a record of a folder
+// without shards and, unless `may_continue`, all of a replacement.
 void clean_up(const std::filesystem::path& output, const PrepareOutput& opened, bool may_continue);
 
 // Removes what was written in place of shards that stand in `output`, which stay as they are.

@@ -3,14 +3,20 @@
 #include "metrics/tensorboard_sink.h"
 
 #include "core/error.h"
+#include "core/file.h"
+#include "core/text.h"
 #include "metrics/tfrecord.h"
+#include "run/directory.h"
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <fcntl.h>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <unistd.h>
 
@@ -92,16 +98,36 @@ double now_seconds() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
+// By the name of an event file, the first time in microseconds that sorts behind it; 0 for any other name.
+int64_t time_behind(std::string_view name) {
+  constexpr std::string_view kPrefix = run::kEventsPrefix;
+  constexpr size_t kSecondDigits = 10;
+  constexpr size_t kMicroDigits = 6;
+  if (!name.starts_with(kPrefix)) return 0;
+  name.remove_prefix(kPrefix.size());
+  const auto seconds = core::parse_number<int64_t>(name.substr(0, kSecondDigits));
+  if (!seconds || *seconds < 0) return 0;
+  name.remove_prefix(kSecondDigits);
+  const auto micros =
+      name.starts_with('.') ? core::parse_number<int64_t>(name.substr(1, kMicroDigits)) : std::nullopt;
+  const bool is_ours = micros && *micros >= 0 && name.substr(1 + kMicroDigits).starts_with('.');
+  return is_ours ? *seconds * 1'000'000 + *micros + 1 : (*seconds + 1) * 1'000'000;
+}
+
 // TensorBoard reads a directory's files in the order of their names: the time to the microsecond keeps that
-// the order in which they were begun.
-std::string file_name() {
+// the order in which they were begun. Where the clock was set back since the last of them was begun, the name
+// goes on from that one's.
+std::string file_name(const std::filesystem::path& directory) {
   static std::atomic<int> counter{0};
   const auto now = std::chrono::system_clock::now().time_since_epoch();
-  const int64_t micros = std::chrono::duration_cast<std::chrono::microseconds>(now).count();
+  int64_t micros = std::chrono::duration_cast<std::chrono::microseconds>(now).count();
+  for (const std::filesystem::path& file : core::list_directory(directory)) {
+    micros = std::max(micros, time_behind(file.filename().string()));
+  }
   char host[256] = {};
   if (::gethostname(host, sizeof(host) - 1) != 0) std::strcpy(host, "localhost");
-  return fmt::format("events.out.tfevents.{:010d}.{:06d}.{}.{}.{}", micros / 1000000, micros % 1000000, host,
-                     ::getpid(), counter++);
+  return fmt::format("{}{:010d}.{:06d}.{}.{}.{}", run::kEventsPrefix, micros / 1000000, micros % 1000000,
+                     host, ::getpid(), counter++);
 }
 
 }  // namespace
@@ -134,7 +160,7 @@ struct TensorBoardSink::Impl {
 
 TensorBoardSink::TensorBoardSink(const std::filesystem::path& directory, int64_t purge_step)
     : impl_(std::make_unique<Impl>()) {
-  impl_->path = directory / file_name();
+  impl_->path = directory / file_name(directory);
   impl_->descriptor = ::open(impl_->path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666);
   if (impl_->descriptor < 0) {
     throw core::RunError("{}: cannot be created: {}", impl_->path.string(), std::strerror(errno));

@@ -13,8 +13,9 @@ namespace ssgpt::metrics {
 // Scalars and text in TensorBoard's event format (TFRecord framing, Event protobuf).
 class TensorBoardSink {
  public:
-  // A new events.out.tfevents.* file in `directory`. purge_step >= 0 tells TensorBoard to drop the points of
-  // earlier files whose step is above it (a run resumed after that step). Throws core::RunError.
+  // A new events.out.tfevents.* file in `directory`, whose name sorts behind those that are there. purge_step
+  // >= 0 tells TensorBoard to drop the points of earlier files whose step is above it (a run resumed after
+  // that step). Throws core::RunError.
   TensorBoardSink(const std::filesystem::path& directory, int64_t purge_step);
   ~TensorBoardSink();
   TensorBoardSink(const TensorBoardSink&) = delete;

@@ -1,6 +1,7 @@
 #include "run/directory.h"
 
 #include "core/error.h"
+#include "core/file.h"
 #include "core/system_message.h"
 
 #include <algorithm>
@@ -10,7 +11,6 @@
 #include <string>
 #include <string_view>
 #include <sys/file.h>
-#include <system_error>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -19,7 +19,14 @@ namespace ssgpt::run {
 namespace {
 
 constexpr std::string_view kStepPrefix = "step-";
-constexpr const char* kLockName = ".lock";
+
+// No link is followed, and a FIFO not waited for. Returns -1 where it cannot be opened, with errno.
+int open_lock(const std::filesystem::path& path, int flags) {
+  constexpr int kAlways = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+  const int descriptor = open(path.c_str(), O_RDWR | flags | kAlways, 0666);
+  // A lock on a file that is open for reading alone holds as well, but on some network file systems.
+  return descriptor < 0 && errno == EACCES ? open(path.c_str(), O_RDONLY | kAlways) : descriptor;
+}
 
 }  // namespace
 
@@ -28,26 +35,20 @@ std::filesystem::path RunDirectory::checkpoint(int64_t step) const {
 }
 
 bool RunDirectory::holds_run() const {
-  return std::filesystem::exists(record()) || std::filesystem::exists(metrics()) ||
-         std::filesystem::exists(checkpoints());
+  return std::filesystem::exists(record()) || !named_checkpoints().empty();
 }
 
 std::vector<Checkpoint> RunDirectory::named_checkpoints() const {
   std::vector<Checkpoint> found;
-  std::error_code error;
-  for (std::filesystem::directory_iterator it(checkpoints(), error), end; !error && it != end;
-       it.increment(error)) {
-    const std::string name = it->path().filename().string();
+  for (const std::filesystem::path& entry : core::list_directory(checkpoints())) {
+    const std::string name = entry.filename().string();
     int64_t step = 0;
     const char* digits = name.data() + std::min(kStepPrefix.size(), name.size());
     std::from_chars(digits, name.data() + name.size(), step);
     // The name is made again from the number, so that "step-1-copy" and "step-1" are nobody's checkpoints.
-    if (it->path().filename() == checkpoint(step).filename() && it->is_directory(error)) {
-      found.push_back({.step = step, .directory = it->path()});
+    if (entry.filename() == checkpoint(step).filename() && std::filesystem::is_directory(entry)) {
+      found.push_back({.step = step, .directory = entry});
     }
-  }
-  if (error && error != std::errc::no_such_file_or_directory) {
-    throw core::InputError("{}: cannot be listed: {}", checkpoints().string(), error.message());
   }
   std::sort(found.begin(), found.end(),
             [](const Checkpoint& a, const Checkpoint& b) { return a.step < b.step; });
@@ -56,31 +57,36 @@ std::vector<Checkpoint> RunDirectory::named_checkpoints() const {
 
 std::vector<Checkpoint> RunDirectory::complete_checkpoints() const {
   std::vector<Checkpoint> found = named_checkpoints();
-  std::erase_if(found, [](const Checkpoint& one) {
-    std::error_code ignored;
-    return !std::filesystem::exists(one.directory / kManifestName, ignored);
-  });
+  std::erase_if(
+      found, [](const Checkpoint& one) { return !std::filesystem::exists(one.directory / kManifestName); });
   return found;
 }
 
 Lock::Lock(const RunDirectory& directory, std::string_view work) {
-  const std::filesystem::path path = directory.path() / kLockName;
-  descriptor_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  const std::filesystem::path path = directory.lock();
+  descriptor_ = open_lock(path, O_CREAT);
   if (descriptor_ < 0) {
-    throw core::RunError("{} cannot be opened for writing: {}.", path.string(), core::system_message(errno));
+    throw core::RunError("{} cannot be opened: {}.", path.string(), core::system_message(errno));
   }
   // Somebody who looks whether it is held (is_locked()) holds it for an instant.
   constexpr int kTries = 5;
-  const auto is_held = [this] {
-    return flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  const auto fault = [this] {
+    return flock(descriptor_, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
   };
-  bool held = is_held();
-  for (int tries = 1; held && tries < kTries; ++tries) {
+  int error = fault();
+  for (int tries = 1; error == EWOULDBLOCK && tries < kTries; ++tries) {
     usleep(20'000);
-    held = is_held();
+    error = fault();
+  }
+  if (error == EBADF) {  // of a network file system that locks only what is open for writing
+    close(descriptor_);
+    throw core::RunError(
+        "{} belongs to another user, and this file system locks it only for who may write it: "
+        "let the group write it (chmod g+w).",
+        path.string());
   }
   // Some network file systems have no locks; there the run goes on without one.
-  if (held) {
+  if (error == EWOULDBLOCK) {
     close(descriptor_);
     throw core::UsageError("Another process is {} {}: wait for it, or choose another --run-dir.", work,
                            directory.path().string());
@@ -92,7 +98,7 @@ Lock::~Lock() {
 }
 
 bool is_locked(const RunDirectory& directory) {
-  const int descriptor = open((directory.path() / kLockName).c_str(), O_RDWR | O_CLOEXEC);
+  const int descriptor = open_lock(directory.lock(), /*flags=*/0);
   if (descriptor < 0) return false;
   const bool locked = flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
   close(descriptor);

@@ -12,6 +12,8 @@ namespace ssgpt::run {
 
 // The file that makes a directory a complete checkpoint: it is written last.
 inline constexpr const char* kManifestName = "manifest.json";
+// How the names of TensorBoard's files begin.
+inline constexpr const char* kEventsPrefix = "events.out.tfevents.";
 
 // RUN/checkpoints/step-XXXXXXXX.
 struct Checkpoint {
@@ -30,14 +32,16 @@ class RunDirectory {
   std::filesystem::path metrics() const { return path_ / "metrics.jsonl"; }
   std::filesystem::path samples() const { return path_ / "samples.jsonl"; }
   std::filesystem::path log() const { return path_ / "log.txt"; }
+  std::filesystem::path lock() const { return path_ / ".lock"; }
   std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
   std::filesystem::path checkpoint(int64_t step) const;
 
-  // Whether a training wrote here, finished or not.
+  // Whether a training wrote here, finished or not: run.json is the first file of a run, and checkpoints are
+  // nobody else's. Throws core::ReadError.
   bool holds_run() const;
 
   // Every directory that is named as a checkpoint, with a manifest or without, by rising step. Throws
-  // core::InputError where the folder of the checkpoints cannot be listed.
+  // core::ReadError where the folder of the checkpoints cannot be listed.
   std::vector<Checkpoint> named_checkpoints() const;
 
   // Those of them that have a manifest.
@@ -52,7 +56,8 @@ class RunDirectory {
 class Lock {
  public:
   // `work`: what the process does with the directory, for the message. Throws core::UsageError where another
-  // process holds it, core::RunError where the directory cannot be written.
+  // process holds it, core::RunError where its file cannot be opened or locked. Of a run that a group shares
+  // the file may be another user's, which this one may only read.
   explicit Lock(const RunDirectory& directory, std::string_view work = "training into");
   ~Lock();
   Lock(const Lock&) = delete;

@@ -9,13 +9,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
-#include <fcntl.h>
 #include <functional>
 #include <limits>
 #include <span>
 #include <string_view>
 #include <sys/stat.h>
-#include <system_error>
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
@@ -196,13 +194,8 @@ std::optional<double> MetricsLine::value(const std::string& name) const {
   return found == values.end() ? std::nullopt : std::optional(found->second);
 }
 
-LineWriter::LineWriter(const std::filesystem::path& path) : path_(path) {
-  descriptor_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (descriptor_ < 0) {
-    throw core::RunError("{}: cannot be opened for appending: {}", path.string(),
-                         core::system_message(errno));
-  }
-}
+LineWriter::LineWriter(const std::filesystem::path& path)
+    : descriptor_(core::open_for_appending(path)), path_(path) {}
 
 LineWriter::~LineWriter() {
   ::close(descriptor_);
@@ -271,8 +264,7 @@ Metrics read_metrics(const std::filesystem::path& path, std::optional<int64_t> f
 
 std::optional<MetricsLine> read_last_loss(const std::filesystem::path& path) {
   constexpr uint64_t kTailBytes = 64 << 10;
-  std::error_code missing;
-  if (!std::filesystem::exists(path, missing)) return std::nullopt;
+  if (!std::filesystem::exists(path)) return std::nullopt;
   try {
     const core::InputFile file(path);
     const uint64_t offset = file.size() > kTailBytes ? file.size() - kTailBytes : 0;

@@ -42,7 +42,7 @@ struct SampleLine {
 // Appends JSON lines to a file. Numbers read back to the same double; each line is written whole.
 class LineWriter {
  public:
-  // Opens for appending. Throws core::RunError.
+  // Throws as core::open_for_appending() does.
   explicit LineWriter(const std::filesystem::path& path);
   ~LineWriter();
   LineWriter(const LineWriter&) = delete;
@@ -57,8 +57,8 @@ class LineWriter {
  private:
   void write_text(int64_t step, const std::string& text);
 
-  int descriptor_ = -1;
-  std::filesystem::path path_;
+  const int descriptor_;
+  const std::filesystem::path path_;
 };
 
 struct Metrics {
@@ -73,7 +73,8 @@ struct Metrics {
 Metrics read_metrics(const std::filesystem::path& path, std::optional<int64_t> first_step);
 
 // The last whole line with a training loss among the last 64 KiB, whatever stands before, so that a running
-// training is looked at for little. None where there is none, or the file is missing or cannot be read.
+// training is looked at for little. None where there is none, or the file is missing or no run's metrics.
+// Throws core::ReadError.
 std::optional<MetricsLine> read_last_loss(const std::filesystem::path& path);
 
 // Drops the lines, of metrics or samples, whose step is above `last_step`, and a torn last line. Atomic;

@@ -98,6 +98,13 @@ Session new_session(const std::string& command, int64_t ranks, const device::Mac
           .gpu = machine.gpu ? machine.gpu->name : ""};
 }
 
+bool is_record(const RunDirectory& directory) {
+  if (!std::filesystem::exists(directory.record())) return false;
+  const auto json =
+      nlohmann::json::parse(core::read_text(directory.record()), nullptr, /*allow_exceptions=*/false);
+  return json.is_object() && (json.contains("run_id") || json.contains("parent"));
+}
+
 std::optional<Record> read_record(const RunDirectory& directory) {
   if (!std::filesystem::exists(directory.record())) return std::nullopt;
   const core::JsonFields fields(directory.record());

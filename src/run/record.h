@@ -42,6 +42,10 @@ std::string new_run_id();  // 16 hexadecimal digits from the system's randomness
 // A session of this program that starts now.
 Session new_session(const std::string& command, int64_t ranks, const device::Machine& machine);
 
+// Whether run.json is there and is a run's record, and no file of that name which somebody else wrote. Throws
+// core::ReadError.
+bool is_record(const RunDirectory& directory);
+
 // What run.json holds; a field that an earlier version did not write is empty. None where there is no
 // run.json. Throws core::InputError that names file and field where it is not a run's record.
 std::optional<Record> read_record(const RunDirectory& directory);

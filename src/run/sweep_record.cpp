@@ -7,6 +7,7 @@
 #include "run/metrics_line.h"
 
 #include <algorithm>
+#include <string_view>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -18,9 +19,10 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kFormat = "ssgpt-sweep";
 constexpr int64_t kVersion = 1;
+constexpr const char* kRecordName = "sweep.json";
 
 std::filesystem::path record_path(const std::filesystem::path& directory) {
-  return directory / "sweep.json";
+  return directory / kRecordName;
 }
 
 Json to_json(const config::SweepRun& run) {
@@ -33,12 +35,15 @@ Json to_json(const config::SweepRun& run) {
 }
 
 bool says(const std::filesystem::path& path, const std::string& text) {
-  std::error_code ignored;
-  if (!std::filesystem::is_regular_file(path, ignored)) return false;
+  if (!std::filesystem::is_regular_file(path)) return false;
   return core::read_text(path) == text;
 }
 
 }  // namespace
+
+std::filesystem::path sweep_config(const std::filesystem::path& directory, const std::string& run_name) {
+  return directory / "configs" / fmt::format("{}.yaml", run_name);
+}
 
 void write_if_changed(const std::filesystem::path& path, const std::string& text) {
   if (says(path, text)) return;
@@ -58,9 +63,40 @@ void write_sweep_record(const std::filesystem::path& directory, const config::Sw
   write_if_changed(record_path(directory), core::json_text(json, 2) + "\n");
 }
 
+void require_own_files(const std::filesystem::path& directory, const config::Sweep& sweep) {
+  const auto refuse = [&](const std::filesystem::path& file) {
+    throw core::UsageError(
+        "{} is not a sweep's: there is no sweep in {}, and one that begins there would write over it. Choose "
+        "another --run-dir, or move the file away.",
+        file.string(), directory.string());
+  };
+  const std::filesystem::path record = record_path(directory);
+  if (std::filesystem::exists(record)) {
+    const Json json = Json::parse(core::read_text(record), nullptr, /*allow_exceptions=*/false);
+    if (!json.is_object() || json.value("format", Json()) != kFormat) refuse(record);
+    return;
+  }
+  // Another process may begin the sweep just now; then the record, which is its first file, is there by now.
+  const auto is_foreign = [&](const std::filesystem::path& file) {
+    return std::filesystem::exists(file) && !std::filesystem::exists(record);
+  };
+  for (const config::SweepRun& run : sweep.runs) {
+    const std::filesystem::path config = sweep_config(directory, run.name);
+    if (is_foreign(config)) refuse(config);
+  }
+  for (const std::filesystem::path& file : core::list_directory(directory / "report")) {
+    if (is_foreign(file)) refuse(file);
+  }
+}
+
+void remove_temporaries(const std::filesystem::path& directory) {
+  core::remove_temporaries(directory, [](std::string_view name) { return name == kRecordName; });
+  core::remove_temporaries(directory / "configs",
+                           [](std::string_view name) { return name.ends_with(".yaml"); });
+}
+
 bool holds_sweep(const std::filesystem::path& directory) {
-  std::error_code ignored;
-  return std::filesystem::exists(record_path(directory), ignored);
+  return std::filesystem::exists(record_path(directory));
 }
 
 SweepRecord read_sweep_record(const std::filesystem::path& directory) {

@@ -19,6 +19,16 @@ void write_sweep_record(const std::filesystem::path& directory, const config::Sw
 // Writes `text` as `path` unless that is what stands there, also where other processes write the same.
 void write_if_changed(const std::filesystem::path& path, const std::string& text);
 
+// DIRECTORY/configs/RUN.yaml, which the run of this name is trained with.
+std::filesystem::path sweep_config(const std::filesystem::path& directory, const std::string& run_name);
+
+// Throws core::UsageError that names a file which the sweep would write over though no sweep wrote it:
+// sweep.json, the config of a run, or a report. Writes nothing.
+void require_own_files(const std::filesystem::path& directory, const config::Sweep& sweep);
+
+// Deletes what killed processes left half-written of a sweep's own files. Under the sweep's lock.
+void remove_temporaries(const std::filesystem::path& directory);
+
 bool holds_sweep(const std::filesystem::path& directory);
 
 struct SweepRecord {

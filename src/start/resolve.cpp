@@ -3,6 +3,7 @@
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "run/ownership.h"
 #include "run/record.h"
 #include "start/rules.h"
 
@@ -28,6 +29,7 @@ RunDirectory run_of(const fs::path& checkpoint) {
 }
 
 void refuse_used_directory(const RunDirectory& directory) {
+  run::require_own_files(directory);
   if (!directory.holds_run()) return;
   throw core::UsageError(
       "{} already holds a run. Continue it with --resume auto, or choose another --run-dir or run.name.",
@@ -44,6 +46,29 @@ checkpoint::Summary read_trained(const fs::path& checkpoint, const fs::path& nam
         named.string(), named.string());
   }
   return summary;
+}
+
+// Throws where the folder of a run's checkpoint, or the link to it, says another step than its state.
+void require_own_name(const RunDirectory& directory, const fs::path& checkpoint,
+                      const checkpoint::TrainerState& state) {
+  const fs::path name = directory.checkpoint(state.step).filename();
+  if (checkpoint.filename() == name || fs::weakly_canonical(checkpoint).filename() == name) return;
+  throw core::InputError(
+      "{} holds the checkpoint of step {} (by its trainer/state.json): the folder was renamed. Give it its "
+      "name back, {}, or move it out of the run.",
+      checkpoint.string(), state.step, name.string());
+}
+
+// Throws where the newest checkpoint of a run was saved by another one.
+void require_same_run(const RunDirectory& directory, const fs::path& checkpoint,
+                      const checkpoint::TrainerState& state) {
+  const std::optional<run::Record> record = run::read_record(directory);
+  if (!record || record->run_id.empty() || record->run_id == state.run_id) return;
+  throw core::InputError(
+      "{} was saved by another run (run_id {}) than the one in {} ({}). Move it out of the run; to go on "
+      "from "
+      "it in a new one, use --resume {} with another --run-dir.",
+      checkpoint.string(), state.run_id, directory.path().string(), record->run_id, checkpoint.string());
 }
 
 // Whether `checkpoint` is the newest of the run that wrote it, in that run's own directory.
@@ -161,8 +186,10 @@ Start go_on(const Options& options, const fs::path& checkpoint, checkpoint::Summ
 
 // Continues the run in `directory` from its newest checkpoint, which was verified.
 Start go_on_in(const Options& options, const RunDirectory& directory, const run::Checkpoint& newest) {
-  Start start = go_on(options, newest.directory, read_trained(newest.directory, newest.directory), directory,
-                      /*is_fork=*/false);
+  checkpoint::Summary summary = read_trained(newest.directory, newest.directory);
+  require_own_name(directory, newest.directory, *summary.trainer);
+  require_same_run(directory, newest.directory, *summary.trainer);
+  Start start = go_on(options, newest.directory, std::move(summary), directory, /*is_fork=*/false);
   start.checkpoint_is_verified = true;
   return start;
 }
@@ -176,6 +203,7 @@ RunDirectory directory_of_auto(const Options& options) {
 
 Start resume_auto(const Options& options, const FindNewest& find_newest) {
   const RunDirectory directory = directory_of_auto(options);
+  run::require_own_files(directory);
   const std::optional<run::Checkpoint> newest = find_newest(directory);
   if (newest) return go_on_in(options, directory, *newest);
   const std::optional<run::Record> record = run::read_record(directory);
@@ -212,7 +240,10 @@ Start resume_named(const Options& options, const FindNewest& find_newest) {
       throw core::InputError("--resume {}: it holds neither a checkpoint nor a run with checkpoints.",
                              named.string());
     }
-    if (is_own(directory)) return go_on_in(options, directory, *newest);
+    if (is_own(directory)) {
+      run::require_own_files(directory);
+      return go_on_in(options, directory, *newest);
+    }
     const RunDirectory fork(*options.run_directory);
     refuse_used_directory(fork);
     Start start = go_on(options, newest->directory, read_trained(newest->directory, named), fork,
@@ -222,6 +253,11 @@ Start resume_named(const Options& options, const FindNewest& find_newest) {
   }
   checkpoint::Summary summary = read_trained(named, named);
   const RunDirectory own = run_of(named);
+  const std::optional<run::Record> record = run::read_record(own);
+  if (is_own(own) && record && record->run_id == summary.trainer->run_id) {
+    run::require_own_files(own);
+    require_own_name(own, named, *summary.trainer);
+  }
   const bool is_fork = !is_own(own) || !is_newest_of_its_run(named, *summary.trainer);
   if (is_fork && is_own(own)) {
     throw core::UsageError(

@@ -6,10 +6,12 @@
 #include "core/log.h"
 #include "model/accounting.h"
 #include "run/metrics_line.h"
+#include "run/ownership.h"
 #include "run/record.h"
 #include "start/choose_device.h"
 
 #include <filesystem>
+#include <string_view>
 
 #include <fmt/format.h>
 
@@ -73,17 +75,24 @@ void prepare_run_files(const Start& start, const std::string& command_line, int6
   const run::RunDirectory& directory = start.directory;
   const bool expects_run = start.mode == Mode::kContinue || start.restarts;
   if (!expects_run && directory.holds_run()) refuse_changed_directory(directory);
+  run::require_own_files(directory);
+  core::remove_temporaries(directory.path(), [&](std::string_view name) {
+    return name == directory.record().filename() || name == directory.config().filename() ||
+           name == directory.metrics().filename() || name == directory.samples().filename();
+  });
+  const device::Machine machine = device::this_machine(gpu_of(start.config.train));
+  run::Record record = record_of(start, command_line);
+  record.sessions.push_back(run::new_session(command_line, num_ranks, machine));
+  // The first file of all: by it the directory of a start that was killed is known for a run's.
+  if (!expects_run) run::write_record(directory, record, machine);
   core::log::add_file(directory.log());
   if (expects_run) {
     set_aside_later_checkpoints(directory, start.state.step);
     run::cut_lines_after(directory.metrics(), start.state.step);
     run::cut_lines_after(directory.samples(), start.state.step);
+    run::write_record(directory, record, machine);
   }
-  const device::Machine machine = device::this_machine(gpu_of(start.config.train));
-  run::Record record = record_of(start, command_line);
-  record.sessions.push_back(run::new_session(command_line, num_ranks, machine));
   core::write_text_atomically(directory.config(), start.state.config);
-  run::write_record(directory, record, machine);
 }
 
 }  // namespace ssgpt::start

@@ -168,11 +168,8 @@ void Board::draw(const std::vector<Status>& statuses, std::optional<double> eta_
 }
 
 bool can_redraw() {
-  const auto variable = [](const char* name) -> std::string_view {
-    const char* text = std::getenv(name);
-    return text == nullptr ? "" : text;
-  };
-  return core::stderr_is_terminal() && variable("CI").empty() && variable("TERM") != "dumb";
+  const char* ci = std::getenv("CI");
+  return core::stderr_is_terminal() && (ci == nullptr || *ci == '\0');
 }
 
 }  // namespace ssgpt::sweep

@@ -163,8 +163,6 @@ void end_with_parent() {
   const auto parent = core::parse_number<int64_t>(text == nullptr ? "" : text);
   if (!parent) return;
   ::unsetenv(kParentVariable);  // it is nobody else's parent
-  // The pipe that takes the log goes with the sweep, and must not keep the run from saving.
-  ::signal(SIGPIPE, SIG_IGN);
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (::getppid() != *parent) ::raise(SIGTERM);  // it ended before the line above
 }

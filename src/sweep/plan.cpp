@@ -26,10 +26,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-fs::path config_path(const fs::path& directory, const config::SweepRun& run) {
-  return directory / "configs" / fmt::format("{}.yaml", run.name);
-}
-
 // Why the config that the run was begun with cannot be read; none where it can, or where there is none.
 std::optional<std::string> error_of_config(const run::RunDirectory& directory) {
   try {
@@ -98,7 +94,7 @@ run::RunDirectory directory_of(const fs::path& directory, const config::SweepRun
 
 std::vector<std::string> train_arguments(const fs::path& directory, const config::SweepRun& run) {
   return {"ssgpt",     "train",
-          "--config",  config_path(directory, run).string(),
+          "--config",  run::sweep_config(directory, run.name).string(),
           "--run-dir", directory_of(directory, run).path().string(),
           "--resume",  "auto"};
 }
@@ -217,8 +213,9 @@ std::optional<std::string> disk_warning(const fs::path& directory, std::span<con
 
 void write_configs(const fs::path& directory, std::span<const config::SweepRun> runs) {
   core::create_writable_directory(directory / "configs");
-  for (const config::SweepRun& run : runs)
-    run::write_if_changed(config_path(directory, run), config::dump(run.config));
+  for (const config::SweepRun& run : runs) {
+    run::write_if_changed(run::sweep_config(directory, run.name), config::dump(run.config));
+  }
 }
 
 }  // namespace ssgpt::sweep

@@ -1,5 +1,6 @@
 #include "sweep/status.h"
 
+#include "core/error.h"
 #include "run/metrics_line.h"
 
 #include <algorithm>
@@ -27,7 +28,11 @@ const char* to_string(State state) {
 }
 
 void take_progress(const run::RunDirectory& directory, Status& status) {
-  const std::optional<run::MetricsLine> line = run::read_last_loss(directory.metrics());
+  std::optional<run::MetricsLine> line;
+  try {
+    line = run::read_last_loss(directory.metrics());
+  } catch (const core::ReadError&) {  // it is looked at again soon
+  }
   if (!line) return;
   status.step = line->step;
   status.loss = line->value("train/loss");

@@ -271,6 +271,7 @@ void Recorder::record_samples(const std::vector<TextSample>& samples) {
 
 void Recorder::finish_step(bool notable) {
   if (has_line_) write_line(notable);
+  core::log::require_written();
   live_.draw(figures_, step_);
 }
 

@@ -50,7 +50,8 @@ class Recorder {
   void resume();
 
   // Writes the step's line, if it has one, to the sinks and the log, and redraws that of a terminal, where a
-  // line of the log that is `notable` always stays.
+  // line of the log that is `notable` always stays. Throws core::RunError where a sink, or the log file since
+  // the last call, did not take what was written: a full disk.
   void finish_step(bool notable);
 
   // Reads the device and throws as record() does: before anything is saved.

@@ -25,6 +25,7 @@
 #include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include <fmt/ranges.h>
 
@@ -52,6 +53,7 @@ class Trainer {
   void evaluate();
   void write_samples();
   void save();
+  void save_alone();
   void check_weights_if_due();
   checkpoint::Snapshot snapshot_of(checkpoint::FlatState flat) const;
   Scope scope(Phase phase) { return Scope(timers_, static_cast<size_t>(phase)); }
@@ -138,13 +140,21 @@ void Trainer::take_step() {
   try {
     recorder_.record(training_step_->run(step_ + 1, loader_, timers_), training_step_->model());
   } catch (const core::InputError&) {  // the data are bad from here on; what was learned before is not
-    // Of several ranks the others are in the middle of the step, and a save takes all.
-    if (communicator_.world_size() == 1 && step_ > saved_step_) save();
-    writer_.wait();
+    save_alone();
+    throw;
+  } catch (const core::ReadError&) {
+    save_alone();
     throw;
   }
   ++step_;
   pacer_.end_step();
+}
+
+// What was learned up to the last step that was completed.
+void Trainer::save_alone() {
+  // Of several ranks the others are in the middle of the step, and a save takes all.
+  if (communicator_.world_size() == 1 && step_ > saved_step_) save();
+  writer_.wait();
 }
 
 bool Trainer::evaluation_due() const {
@@ -190,13 +200,16 @@ void Trainer::evaluate() {
   recorder_.resume();
 }
 
-// A model that cannot be sampled from still has its line and its checkpoint.
+// A model that cannot be sampled from still has its line and its checkpoint. Texts that cannot be written
+// down end the run, as a line that cannot.
 void Trainer::write_samples() {
+  std::vector<TextSample> samples;
   try {
-    recorder_.record_samples(sample_writer_.write(training_step_->model()));
+    samples = sample_writer_.write(training_step_->model());
   } catch (const core::RunError& error) {
     core::log::warning("Step {}: no samples: {}", step_, error.what());
   }
+  recorder_.record_samples(samples);
 }
 
 void Trainer::save() {
@@ -307,6 +320,7 @@ TrainResult train(start::Start start, const std::string& command_line, parallel:
   } else {
     core::log::info("Done: {} steps. Results are in {}.", result.step, directory.path().string());
   }
+  core::log::require_written();
   return result;
 }
 

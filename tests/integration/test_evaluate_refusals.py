@@ -72,6 +72,7 @@ def test_refuses_what_does_not_go_together(trained):
     assert "end" in position(trained, *both, "--documents", code=2)[1]
     assert "absent" in position(trained, "--checkpoint", "absent", code=3)[1]
     (trained.directory / "begun/checkpoints").mkdir(parents=True)
+    (trained.directory / "begun/run.json").write_text('{"run_id": "0123456789abcdef"}')
     assert "no complete checkpoint" in position(trained, "--checkpoint", "begun", code=3)[1]
     wide = {"model": {"vocab_size": 128}, "train": {"max_steps": STEPS}}
     trained.train("--run-dir", "wide", changes=[wide])

@@ -71,7 +71,7 @@ def test_the_number_of_threads_changes_no_bit(program, kind):
     assert all(equal_tensors(weights[0], other) for other in weights[1:])
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
 def test_a_signal_saves_and_stops_with_its_code(program, sent):
     changes = [LONG, {"train": {"max_steps": 1000000}, "checkpoint": {"every": 0}}]
     process = program.start("train", "--config", program.config(*changes), "--run-dir", "run")

@@ -1,5 +1,7 @@
 """TensorBoard's own reader on the event files that the program writes."""
 
+import re
+import shutil
 import subprocess
 
 import pytest
@@ -58,3 +60,17 @@ def test_text_is_read_back(events):
     assert event.step == 0
     assert event.tensor_proto.string_val[0].decode() == "run:\n  name: été\n"
     assert accumulator.SummaryMetadata("config").plugin_data.plugin_name == "text"
+
+
+def test_the_clock_may_be_set_back_between_two_sessions(program):
+    """The points behind the checkpoint that a run resumes from are dropped all the same."""
+    changes = [{"log": {"tensorboard": True}, "checkpoint": {"every": 10, "keep_last": 5}}]
+    program.train("--run-dir", "run", changes=changes)
+    run = program.directory / "run"
+    shutil.rmtree(run / "checkpoints/step-00000020")  # as if it had been killed before that
+    (first,) = run.glob("events.out.tfevents.*")
+    first.rename(run / re.sub(r"tfevents\.\d+", "tfevents.7999999999", first.name))
+    program.train("--run-dir", "run", "--resume", "auto", changes=changes)
+    accumulator = EventAccumulator(str(run))
+    accumulator.Reload()
+    assert [event.step for event in accumulator.Scalars("train/loss")] == list(range(1, 21))

@@ -41,7 +41,7 @@ class Terminal:
         self.master, slave = pty.openpty()
         ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.process = subprocess.Popen([str(BINARY), *map(str, arguments)], cwd=program.directory, stderr=slave,
-                                        env={**program.environment, **environment}, stdin=subprocess.DEVNULL,
+                                        env={**program.environment, "TERM": "xterm", **environment}, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL)
         STARTED.append(self.process)
         os.close(slave)
@@ -196,3 +196,14 @@ def test_elsewhere_each_line_is_written_once(program):
     lines = messages([line for line in err.splitlines() if not line.startswith("  ")], r"\d\d:\d\d:\d\d ")
     assert lines == logged(program.directory / "run")
     assert sum(line.startswith("step ") for line in lines) == 30 == len(read_metrics(program.directory / "run"))
+
+
+@pytest.mark.parametrize("variables", [{}, {"COLORTERM": "truecolor"}])
+def test_a_dumb_terminal_gets_plain_lines(program, variables):
+    terminal = Terminal(program, 100, "train", "--config", program.config(ENDLESS), "--run-dir", "run", TERM="dumb", **variables)
+    terminal.read_until("step ")
+    terminal.process.send_signal(signal.SIGTERM)
+    output = terminal.finish(code=128 + signal.SIGTERM)
+    assert "\x1b" not in output and output.count("\r") == output.count("\r\n")
+    failed = Terminal(program, 100, "inspect", "absent", TERM="dumb", **variables)
+    assert "error: absent" in failed.finish(code=3) and "\x1b" not in failed.output

@@ -91,6 +91,17 @@ TEST(Writer, DamagedLaterCheckpointsCostNoGoodOne) {
   EXPECT_THAT(steps_of(run.path()), ElementsAre(150, 200, 300));
 }
 
+TEST(Writer, DeletesNothingThatAnotherRunSaved) {
+  const TemporaryDirectory run;
+  Snapshot foreign = random_snapshot(AttentionKind::kSsmax, 5);
+  foreign.trainer->run_id = "another";
+  write(run::RunDirectory(run.path()).checkpoint(5), foreign);
+  write(run::RunDirectory(run.path()).checkpoint(6), random_snapshot(AttentionKind::kSsmax, 7));  // renamed
+  Writer writer(run::RunDirectory(run.path()), {.keep_last = 1, .keep_every = 0}, true, true);
+  save_steps(writer, {10, 20});
+  EXPECT_THAT(steps_of(run.path()), ElementsAre(5, 6, 20));
+}
+
 TEST(Writer, RemovesWhatAKilledProcessLeftAndNothingElse) {
   const TemporaryDirectory run;
   const auto parent = run / "checkpoints";

@@ -88,7 +88,7 @@ TEST(InputFile, NamesWhatIsWrong) {
   write_text_atomically(directory / "secret", "x");
   fs::permissions(directory / "secret", fs::perms::none);
   if (::geteuid() != 0) {  // root may read everything
-    EXPECT_THAT(message_of<InputError>([&] { InputFile(directory / "secret"); }),
+    EXPECT_THAT(message_of<ReadError>([&] { InputFile(directory / "secret"); }),
                 HasSubstr("Permission denied"));
   }
 }

@@ -63,6 +63,35 @@ TEST(Log, AFileThatCannotBeOpenedIsARunErrorThatNamesIt) {
   }
 }
 
+TEST(Log, ALineThatTheFileDoesNotTakeIsToldOnce) {
+  testing::internal::CaptureStderr();
+  log::add_file("/dev/full");
+  log::info("first");
+  log::info("second");
+  try {
+    log::require_written();
+    FAIL();
+  } catch (const RunError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("/dev/full: a line of the log could not be written: No space left"));
+  }
+  EXPECT_NO_THROW(log::require_written());
+  log::shutdown();
+  EXPECT_NO_THROW(log::require_written());
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("second"));
+}
+
+TEST(Log, ALineIsNotGluedToOneThatLacksItsEnd) {
+  const TemporaryDirectory directory;
+  write_text_atomically(directory / "log.txt", "whole\nto");
+  testing::internal::CaptureStderr();
+  log::add_file(directory / "log.txt");
+  log::info("next");
+  log::info("last");
+  log::shutdown();
+  testing::internal::GetCapturedStderr();
+  EXPECT_THAT(read_text(directory / "log.txt"), MatchesRegex("whole\nto\n[^\n]* next\n[^\n]* last\n"));
+}
+
 TEST(Log, AMessageForTheFileAloneDoesNotReachStderr) {
   const TemporaryDirectory directory;
   testing::internal::CaptureStderr();

@@ -8,7 +8,7 @@ namespace ssgpt::core {
 namespace {
 
 TEST(StopSignal, RemembersTheFirstSignalOfEachKind) {
-  for (const int number : {SIGTERM, SIGINT, SIGUSR1}) {
+  for (const int number : {SIGTERM, SIGINT, SIGUSR1, SIGHUP}) {
     const StopSignal stop;
     EXPECT_EQ(stop.received(), 0);
     ::raise(number);
@@ -38,6 +38,23 @@ TEST(StopSignalDeathTest, ASecondSignalEndsTheProcessAtOnce) {
     ::raise(SIGTERM);
   };
   EXPECT_EXIT(two_signals(), testing::ExitedWithCode(128 + SIGTERM), "");
+}
+
+TEST(StopSignal, LeavesAnIgnoredHangupIgnored) {
+  const auto earlier = ::signal(SIGHUP, SIG_IGN);
+  {
+    const StopSignal stop;
+    ::raise(SIGHUP);
+    EXPECT_EQ(stop.received(), 0);
+  }
+  EXPECT_EQ(::signal(SIGHUP, earlier), SIG_IGN);
+}
+
+TEST(StopSignal, AHangupIsNeverTheSecondSignal) {
+  const StopSignal stop;
+  ::raise(SIGTERM);
+  ::raise(SIGHUP);
+  EXPECT_EQ(stop.received(), SIGTERM);
 }
 
 TEST(StopSignalDeathTest, TheFirstSignalIsAnsweredAtOnce) {

@@ -37,14 +37,23 @@ TEST(RunDirectory, ListsCheckpointsByStepAndNoForeignDirectories) {
   EXPECT_EQ(run.complete_checkpoints().back().directory, run.checkpoint(300));
 }
 
-TEST(RunDirectory, HoldsARunOnceAnyOfItsFilesIsThere) {
-  for (const char* name : {"run.json", "metrics.jsonl", "checkpoints"}) {
-    const TemporaryDirectory root;
-    const RunDirectory run(root.path());
-    EXPECT_FALSE(run.holds_run());
-    std::ofstream(root / name) << "";
-    EXPECT_TRUE(run.holds_run()) << name;
-  }
+TEST(RunDirectory, HoldsARunOnceItsRecordOrACheckpointIsThere) {
+  const TemporaryDirectory root;
+  const RunDirectory run(root.path());
+  std::filesystem::create_directory(run.checkpoints());
+  std::ofstream(run.metrics()) << "{}\n";  // anybody's
+  EXPECT_FALSE(run.holds_run());
+  std::ofstream(run.record()) << "{}";
+  EXPECT_TRUE(run.holds_run());
+  std::filesystem::remove(run.record());
+  std::filesystem::create_directory(run.checkpoint(7));
+  EXPECT_TRUE(run.holds_run());
+}
+
+TEST(RunDirectory, AFolderOfCheckpointsThatIsAFileIsAnError) {
+  const TemporaryDirectory root;
+  std::ofstream(root / "checkpoints") << "";
+  EXPECT_THROW(static_cast<void>(RunDirectory(root.path()).named_checkpoints()), core::InputError);
 }
 
 TEST(Lock, KeepsASecondOwnerOutUntilTheFirstIsGone) {

@@ -1,0 +1,148 @@
+// Files that the system does not open or list, or that are not what their name says.
+#include "core/error.h"
+#include "core/file.h"
+#include "core/process.h"
+#include "core/temporary_directory.h"
+
+#include <algorithm>
+#include <fcntl.h>
+#include <functional>
+#include <string>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::core {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::UnorderedElementsAre;
+
+template <typename Exception>
+std::string message_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Exception& error) {
+    return error.what();
+  }
+  return "nothing was thrown";
+}
+
+// While it lives, no descriptor is left to this process.
+class NoMoreFiles {
+ public:
+  NoMoreFiles() {
+    ::getrlimit(RLIMIT_NOFILE, &earlier_);
+    rlimit limit = earlier_;
+    limit.rlim_cur = 32;
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+    for (int descriptor = 0; (descriptor = ::open("/dev/null", O_RDONLY)) >= 0;) open_.push_back(descriptor);
+  }
+  ~NoMoreFiles() {
+    for (const int descriptor : open_) ::close(descriptor);
+    ::setrlimit(RLIMIT_NOFILE, &earlier_);
+  }
+  NoMoreFiles(const NoMoreFiles&) = delete;
+  NoMoreFiles& operator=(const NoMoreFiles&) = delete;
+
+ private:
+  rlimit earlier_{};
+  std::vector<int> open_;
+};
+
+TEST(FailingFiles, TooManyOpenFilesAreNoFaultOfTheFile) {
+  const TemporaryDirectory directory;
+  write_text_atomically(directory / "file.bin", "text");
+  const NoMoreFiles none;
+  const auto names_the_limit =
+      AllOf(HasSubstr("Too many open files"), HasSubstr("32 files open (RLIMIT_NOFILE)"));
+  EXPECT_THAT(message_of<ReadError>([&] { read_text(directory / "file.bin"); }),
+              AllOf(HasSubstr("file.bin"), names_the_limit));
+  EXPECT_THAT(message_of<ReadError>([&] { list_directory(directory.path()); }), names_the_limit);
+  EXPECT_THAT(message_of<ReadError>([&] { expand_globs({directory.path().string() + "/*.bin"}); }),
+              names_the_limit);
+  EXPECT_THAT(message_of<RunError>([&] { write_text_atomically(directory / "other", ""); }), names_the_limit);
+  EXPECT_THAT(message_of<RunError>([&] { open_for_appending(directory / "other"); }), names_the_limit);
+}
+
+TEST(FailingFiles, ExitCodesTellTheMachinesFaultFromTheFiles) {
+  const TemporaryDirectory directory;
+  write_text_atomically(directory / "file", "text");
+  try {
+    const NoMoreFiles none;
+    read_text(directory / "file");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kFailed);
+  }
+  for (const char* path : {"absent", "file/below"}) {
+    EXPECT_THAT(message_of<InputError>([&] { read_text(directory / path); }), HasSubstr(path));
+  }
+}
+
+TEST(ListDirectory, GivesWhatIsThereAndNothingOfAMissingOne) {
+  const TemporaryDirectory directory;
+  write_text_atomically(directory / "file", "");
+  fs::create_directory(directory / "folder");
+  EXPECT_THAT(list_directory(directory.path()),
+              UnorderedElementsAre(directory / "file", directory / "folder"));
+  EXPECT_TRUE(list_directory(directory / "absent").empty());
+  EXPECT_THAT(message_of<InputError>([&] { list_directory(directory / "file"); }), HasSubstr("file"));
+}
+
+TEST(RemoveTemporaries, TakesWhatTheCallerOwnsAndNothingElse) {
+  const TemporaryDirectory directory;
+  const std::vector<std::string> kept = {".other.tmp-1-2", "run.json", ".run.json.tmp-1", "run.json.tmp-1-2"};
+  for (const std::string& name : kept) write_text_atomically(directory / name, "");
+  write_text_atomically(directory / ".run.json.tmp-1-2", "");
+  write_text_atomically(directory / ".write-test.tmp-1-2", "");
+  fs::create_directories(directory / ".step-1.tmp-1-2" / "trainer");
+  remove_temporaries(directory.path(),
+                     [](std::string_view name) { return name == "run.json" || name == "step-1"; });
+  std::vector<std::string> left;
+  for (const fs::path& path : list_directory(directory.path())) left.push_back(path.filename().string());
+  EXPECT_THAT(left, testing::UnorderedElementsAreArray(kept));
+}
+
+TEST(OpenForAppending, TakesAFileAndNoLinkFolderOrFifo) {
+  const TemporaryDirectory directory;
+  const int descriptor = open_for_appending(directory / "file");
+  ASSERT_EQ(::write(descriptor, "a", 1), 1);
+  ::close(descriptor);
+  fs::create_symlink("file", directory / "link");
+  fs::create_symlink("absent", directory / "dangling");
+  fs::create_directory(directory / "folder");
+  ASSERT_EQ(::mkfifo((directory / "fifo").c_str(), 0600), 0);
+  const int reader = ::open((directory / "fifo").c_str(), O_RDONLY | O_NONBLOCK);
+  for (const char* name : {"link", "dangling", "folder", "fifo"}) {
+    EXPECT_THAT(message_of<RunError>([&] { open_for_appending(directory / name); }), HasSubstr(name));
+  }
+  ::close(reader);
+  EXPECT_THAT(message_of<RunError>([&] { open_for_appending(directory / "fifo"); }),
+              HasSubstr("not a regular file"));
+  EXPECT_EQ(read_text(directory / "file"), "a");
+  EXPECT_FALSE(fs::exists(directory / "absent"));
+}
+
+TEST(RaiseOpenFileLimit, GoesToTheHardLimit) {
+  rlimit earlier{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &earlier), 0);
+  rlimit low = earlier;
+  low.rlim_cur = 64;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &low), 0);
+  raise_open_file_limit();
+  rlimit raised{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &raised), 0);
+  EXPECT_EQ(raised.rlim_cur, std::min<rlim_t>(earlier.rlim_max, 1 << 20));
+  EXPECT_EQ(raised.rlim_max, earlier.rlim_max);
+  ::setrlimit(RLIMIT_NOFILE, &earlier);
+}
+
+}  // namespace
+}  // namespace ssgpt::core
