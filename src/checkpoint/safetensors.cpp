@@ -173,7 +173,7 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path
 }
 
 void SafetensorsFile::parse_header(std::string_view header) {
-  std::string fault = "not a JSON object";
+  std::string fault = "not JSON that maps names to tensors";
   const auto json = core::parse_json<nlohmann::json>(header, &fault);
   if (!json.is_object()) {
     throw core::InputError("{}: not a safetensors file: its header is {}", path().string(), fault);

@@ -26,7 +26,7 @@ TEST(TextTable, ShowsACellOnOneLineWithoutWhatATerminalWouldObey) {
   TextTable table({Align::kLeft, Align::kRight});
   table.add({"a\nb\x1b[2J", "1"});
   table.add({"Z\u00fcrich", "2"});
-  EXPECT_EQ(table.text(), "a\\nb\\x1b[2J  1\nZ\u00fcrich         2\n");
+  EXPECT_EQ(table.text(), "a\\nb\\x1b[2J  1\nZ\u00fcrich       2\n");
 }
 
 TEST(TextTable, PadsEachColumnToItsWidestCell) {
