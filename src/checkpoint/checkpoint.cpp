@@ -103,7 +103,7 @@ void check_manifest(const std::filesystem::path& directory, bool checksums) {
 // That the small files which a summary is of are those that were written, before they are parsed. An unknown
 // format version is said before anything else goes wrong.
 void check_described_files(const std::filesystem::path& directory) {
-  if (!is_there(directory / kManifestName)) {
+  if (!std::filesystem::exists(directory / kManifestName)) {
     return;
   }
   const Manifest manifest = read_manifest(directory);
@@ -113,7 +113,7 @@ void check_described_files(const std::filesystem::path& directory) {
     const auto listed = manifest.files.find(name);
     if (listed != manifest.files.end()) {
       described.files.insert(*listed);
-    } else if (is_there(directory / name)) {
+    } else if (std::filesystem::exists(directory / name)) {
       faults.push_back(unlisted(directory, name));
     }
   }

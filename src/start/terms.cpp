@@ -3,6 +3,8 @@
 #include "checkpoint/checkpoint.h"
 #include "core/checksum.h"
 #include "core/error.h"
+#include "core/json.h"
+#include "core/text.h"
 #include "core/version.h"
 #include "kernels/ops.h"
 #include "parallel/communicator.h"
@@ -31,7 +33,7 @@ std::string arithmetic_of(const config::TrainConfig& train) {
 template <typename Read>
 auto read_posted(const std::string& text, const Read& read) {
   try {
-    return read(Json::parse(text));
+    return read(core::parse_json<Json>(text));
   } catch (const Json::exception&) {
     throw core::RunError(
         "What the ranks' store holds as rank 0's word is not of its form, so rank 0 did not write it: does "
@@ -48,7 +50,7 @@ std::string text_of(const Terms& terms) {
                      {"run_directory", terms.run_directory},
                      {"training_fingerprint", terms.training_fingerprint},
                      {"validation_fingerprint", terms.validation_fingerprint}};
-  return json.dump();
+  return core::json_text(json);
 }
 
 Terms terms_of(const Json& json) {
@@ -88,14 +90,15 @@ std::optional<run::Checkpoint> find_newest_together(parallel::Board& board,
 }
 
 Terms terms_of(const Start& start) {
-  Terms terms{.revision = std::string(core::git_revision()),
-              .arithmetic = {},
-              .config = start.config,
-              .step = start.state.step,
-              .run_id = start.state.run_id,
-              .run_directory = std::filesystem::weakly_canonical(start.directory.path()).string(),
-              .training_fingerprint = {},
-              .validation_fingerprint = {}};
+  Terms terms{
+      .revision = std::string(core::git_revision()),
+      .arithmetic = {},
+      .config = start.config,
+      .step = start.state.step,
+      .run_id = start.state.run_id,
+      .run_directory = core::printable(std::filesystem::weakly_canonical(start.directory.path()).string()),
+      .training_fingerprint = {},
+      .validation_fingerprint = {}};
   if (start.is_complete()) return terms;  // nothing was opened, nor the device chosen
   terms.arithmetic = arithmetic_of(start.config.train);
   terms.training_fingerprint = start.data.training.fingerprint();

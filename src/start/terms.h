@@ -21,7 +21,7 @@ struct Terms {
   config::Config config;   // resolved
   int64_t step = 0;        // that the run begins after
   std::string run_id;
-  std::string run_directory;  // canonical
+  std::string run_directory;  // canonical, as a message shows it
   std::string training_fingerprint;
   std::string validation_fingerprint;  // empty: no validation
 };

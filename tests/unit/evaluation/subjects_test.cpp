@@ -92,7 +92,7 @@ TEST_F(SubjectsTest, ARunIsItsNewestCompleteCheckpoint) {
   const fs::path newer = write_run(root_ / "run", settings(AttentionKind::kSoftmax, 1), 20);
   fs::create_directories(run::RunDirectory(root_ / "run").checkpoint(30));  // without a manifest
   EXPECT_EQ(find_subjects({root_ / "run"}, std::nullopt).all.at(0).checkpoint, newer);
-  fs::create_directories(root_ / "empty" / "checkpoints");
+  fs::create_directories(root_ / "empty" / "checkpoints" / "step-00000010");  // one that was never completed
   EXPECT_THAT(message_of<core::InputError>([&] { find_subjects({root_ / "empty"}, std::nullopt); }),
               HasSubstr("no complete checkpoint"));
 }

@@ -153,8 +153,8 @@ TEST_F(SchedulerTest, AFolderThatCannotBeReadFailsItsRunAlone) {
   std::ofstream(root_ / "waits/checkpoints") << "a file";
   EXPECT_EQ(run(2), 0);
   EXPECT_THAT(states(), ElementsAre(State::kFailed, State::kFailed, State::kDone));
-  EXPECT_THAT(statuses_[0].reason, HasSubstr("waits/checkpoints: cannot be listed"));
-  EXPECT_THAT(statuses_[1].reason, HasSubstr("breaks/checkpoints: cannot be listed"));
+  EXPECT_THAT(statuses_[0].reason, HasSubstr("waits/checkpoints: the folder cannot be listed"));
+  EXPECT_THAT(statuses_[1].reason, HasSubstr("breaks/checkpoints: the folder cannot be listed"));
 }
 
 TEST_F(SchedulerTest, FinishedRunsStartNothing) {
