@@ -5,6 +5,6 @@
 namespace ssgpt::core {
 
 Error::Error(ExitCode code, const std::string& message)
-    : std::runtime_error(printable(shortened(message, kMaxMessageBytes))), code_(code) {}
+    : std::runtime_error(message_text(message)), code_(code) {}
 
 }  // namespace ssgpt::core

@@ -128,7 +128,7 @@ struct State {
 
   // What is written of a message, which may quote what stands in a file.
   std::string line(std::string_view message) const {
-    return prefix + printable(shortened(message, kMaxMessageBytes));
+    return prefix + message_text(message);
   }
 
   State()

@@ -241,4 +241,20 @@ std::string excerpt(std::string_view text, size_t max_bytes) {
   return printable_line(shortened(text, max_bytes));
 }
 
+std::string message_text(std::string_view text) {
+  constexpr size_t kMaxBytes = 64 * 1024;
+  constexpr size_t kMaxLineBytes = 4 * 1024;
+  std::string shown;
+  for (size_t begin = 0; begin <= text.size();) {
+    if (shown.size() > kMaxBytes) {
+      return fmt::format("{}... ({} more)", shown, human_bytes(text.size() - begin));
+    }
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    shown += shortened(printable(text.substr(begin, end - begin)), kMaxLineBytes);
+    if (end < text.size()) shown += '\n';
+    begin = end + 1;
+  }
+  return shown;
+}
+
 }  // namespace ssgpt::core

@@ -38,7 +38,8 @@ std::string shortened(std::string_view text, size_t max_bytes);
 // What a message quotes of a text that stands in a file: its beginning, on one line.
 std::string excerpt(std::string_view text, size_t max_bytes = 200);
 
-// Of the text of an error or a log line, in bytes before escapes: more helps nobody.
-inline constexpr size_t kMaxMessageBytes = 64 * 1024;
+// The text of an error or a log line as it is shown, whatever it quotes: printable, of at most 64 KiB, a line
+// of at most 4 KiB.
+std::string message_text(std::string_view text);
 
 }  // namespace ssgpt::core

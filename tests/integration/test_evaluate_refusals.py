@@ -20,7 +20,7 @@ REFUSED = {
     "no p_n": (["--extend-pn", "fit"], "--extend-pn"),
     "other fit": (["--extend-pn", "line"], "--extend-pn"),
     "unknown baseline": (["--baseline", "other"], "Softmax"),
-    "no bin": (["--bin", "0"], "--bin: '0': it must be a whole number, 1 or more."),
+    "no bin": (["--bin", "0"], "--bin: '0': it must be a whole number, 1 or more;"),
     "no such variant": (["--row-scale", "2", "--apply-to", "other"], "--apply-to other"),
     "nothing to apply": (["--apply-to", "Softmax"], "--row-scale and --swap-attention"),
     "a shard twice": (["--data", "./train.bin"], "train.bin is named twice"),
@@ -40,9 +40,9 @@ def test_refuses_lengths_and_numbers_with_the_range(_trained):
     one = ["--checkpoint", model("softmax")]
     for length in (0, 100_000_000):
         err = position(_trained, *one, "--max-length", length, code=2)[1]
-        assert f"'{length}': it must be a whole number, 1 to 16777216." in err
-    assert "'0': it must be a whole number, 1 or more." in retrieval(_trained, *one, "--trials", 0, code=2)[1]
-    seed = "'-1': a seed must be a whole number from 0 to 18446744073709551615."
+        assert f"'{length}': it must be a whole number, 1 to 16777216;" in err
+    assert "'0': it must be a whole number, 1 or more;" in retrieval(_trained, *one, "--trials", 0, code=2)[1]
+    seed = "'-1': a seed must be a whole number from 0 to 18446744073709551615;"
     assert seed in retrieval(_trained, *one, "--seed", -1, code=2)[1]
     synthetic = ["prepare", "--synthetic", "copy", "--vocab-size", 16, "--length", 16, "--windows", 4, "--out", "none"]
     assert seed in _trained.run(*synthetic, "--seed", -1, code=2)[1]

@@ -123,5 +123,17 @@ TEST(Shortened, CutsBetweenCharactersAndSaysHowMuchIsLeftOut) {
   EXPECT_EQ(excerpt(std::string(3 << 20, '\n'), 2), "\\n\\n... (3.0 MiB more)");
 }
 
+TEST(MessageText, IsPrintableAndOfBoundedLines) {
+  for (const char* text : {"", "a", "a\nb", "a\n", "\n\n", "a\tb\n c"}) EXPECT_EQ(message_text(text), text);
+  EXPECT_EQ(message_text("\x1b[31m\nb"), "\\x1b[31m\nb");
+  const std::string line(4096, 'x');
+  EXPECT_EQ(message_text(line + "\nb\n" + line + "yz"), line + "\nb\n" + line + "... (2 B more)");
+  EXPECT_EQ(message_text(std::string(2000, '\x1b')).substr(4096), "... (3.8 KiB more)");  // of the escapes
+  std::string many;
+  for (int i = 0; i < 100'000; ++i) many += "x\n";
+  EXPECT_LT(message_text(many).size(), 66'000U);
+  EXPECT_TRUE(message_text(many).ends_with("x\n... (131.3 KiB more)"));
+}
+
 }  // namespace
 }  // namespace ssgpt::core
