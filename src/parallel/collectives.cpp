@@ -5,8 +5,8 @@
 #include "core/system_message.h"
 #include "parallel/board.h"
 #include "parallel/error_text.h"
+#include "parallel/master_address.h"
 
-#include <arpa/inet.h>
 #include <cstdlib>
 #include <exception>
 #include <netdb.h>
@@ -34,24 +34,20 @@ std::chrono::milliseconds milliseconds(Seconds seconds) {
 
 // The address of this machine on the way to rank 0's: the one that the other ranks reach it at. A host name
 // would not do: many resolve it to a loopback address. Connecting a datagram socket sends nothing.
-std::string address_towards(const std::string& host, int64_t port) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_DGRAM;
-  addrinfo* found = nullptr;
-  if (getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found) != 0 || found == nullptr) {
-    throw core::UsageError("MASTER_ADDR={} is not the name or address of a machine.", host);
-  }
-  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> addresses(found, freeaddrinfo);
-  const int socket_fd = socket(found->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+std::string address_towards_master(const Environment& environment) {
+  const Addresses addresses = resolve_master(environment, std::chrono::seconds(0));
+  const int socket_fd = socket(addresses->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   sockaddr_storage own{};
   socklen_t length = sizeof own;
   char text[NI_MAXHOST] = "";
-  const bool known = socket_fd >= 0 && connect(socket_fd, found->ai_addr, found->ai_addrlen) == 0 &&
+  const bool known = socket_fd >= 0 && connect(socket_fd, addresses->ai_addr, addresses->ai_addrlen) == 0 &&
                      getsockname(socket_fd, reinterpret_cast<sockaddr*>(&own), &length) == 0 &&
                      getnameinfo(reinterpret_cast<sockaddr*>(&own), length, text, sizeof text, nullptr, 0,
                                  NI_NUMERICHOST) == 0;
   if (socket_fd >= 0) close(socket_fd);
-  if (!known) throw core::RunError("This machine has no network route to MASTER_ADDR={}.", host);
+  if (!known) {
+    throw core::RunError("This machine has no network route to MASTER_ADDR={}.", environment.master_address);
+  }
   return text;
 }
 
@@ -59,10 +55,10 @@ c10::intrusive_ptr<c10d::Backend> connect_gloo(c10d::Store& store, const Environ
                                                Seconds timeout) {
   auto options = c10d::ProcessGroupGloo::Options::create(milliseconds(timeout));
   const char* interface = std::getenv("GLOO_SOCKET_IFNAME");
-  options->devices.push_back(interface != nullptr
-                                 ? c10d::ProcessGroupGloo::createDeviceForInterface(interface)
-                                 : c10d::ProcessGroupGloo::createDeviceForHostname(
-                                       address_towards(environment.master_address, environment.master_port)));
+  options->devices.push_back(
+      interface != nullptr
+          ? c10d::ProcessGroupGloo::createDeviceForInterface(interface)
+          : c10d::ProcessGroupGloo::createDeviceForHostname(address_towards_master(environment)));
   return c10::make_intrusive<c10d::ProcessGroupGloo>(c10::intrusive_ptr<c10d::Store>::reclaim_copy(&store),
                                                      static_cast<int>(environment.rank),
                                                      static_cast<int>(environment.world_size), options);

@@ -5,12 +5,15 @@
 
 #include <arpa/inet.h>
 #include <cerrno>
+#include <ifaddrs.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <string_view>
 #include <sys/socket.h>
 #include <thread>
 #include <unistd.h>
+#include <utility>
+
+#include <fmt/format.h>
 
 namespace ssgpt::parallel {
 namespace {
@@ -70,14 +73,49 @@ int bind_to(const addrinfo& address) {
   return -1;
 }
 
-std::optional<MasterSocket> bind_first(const Environment& environment, const addrinfo* addresses) {
-  for (const addrinfo* address = addresses; address != nullptr; address = address->ai_next) {
-    const int descriptor = bind_to(*address);
-    if (descriptor >= 0) return MasterSocket{.descriptor = descriptor, .host = numeric_host(*address)};
-    if (errno != EADDRNOTAVAIL && errno != EAFNOSUPPORT)
-      fail_to_serve(environment, core::system_message(errno));
+// Some systems let a process bind to addresses that are not theirs (net.ipv4.ip_nonlocal_bind), so binding
+// does not tell.
+bool is_of_this_machine(const addrinfo& address) {
+  if (is_loopback(address)) return true;
+  ifaddrs* interfaces = nullptr;
+  if (getifaddrs(&interfaces) != 0) return true;  // binding will tell
+  const std::string host = numeric_host(address);
+  bool found = false;
+  for (const ifaddrs* one = interfaces; one != nullptr && !found; one = one->ifa_next) {
+    if (one->ifa_addr == nullptr || one->ifa_addr->sa_family != address.ai_family) continue;
+    addrinfo own = address;
+    own.ai_addr = one->ifa_addr;
+    found = numeric_host(own) == host;
   }
-  return std::nullopt;
+  freeifaddrs(interfaces);
+  return found;
+}
+
+// Why no one address will do; empty where the first one does.
+std::string reason_for_every_interface(const Environment& environment, const addrinfo& addresses) {
+  const std::string& host = environment.master_address;
+  const bool all_are_here = environment.local_world_size == environment.world_size;
+  if (!is_of_this_machine(addresses)) {
+    return fmt::format("MASTER_ADDR={} is not an address of this machine", host);
+  }
+  if (all_are_here) return "";
+  if (is_loopback(addresses) && (environment.local_world_size || !means_the_same_everywhere(host))) {
+    return fmt::format(
+        "MASTER_ADDR={} is the loopback device here, and ranks may come from other machines (between CPUs "
+        "they "
+        "also need GLOO_SOCKET_IFNAME, the interface of this machine that they reach)",
+        host);
+  }
+  if (addresses.ai_next != nullptr && host != "localhost") {
+    return fmt::format("MASTER_ADDR={} stands for several addresses", host);
+  }
+  return "";
+}
+
+MasterSocket bind_or_fail(const Environment& environment, const addrinfo& address) {
+  const int descriptor = bind_to(address);
+  if (descriptor < 0) fail_to_serve(environment, core::system_message(errno));
+  return {.descriptor = descriptor, .host = numeric_host(address)};
 }
 
 Addresses look_up(const char* host, int64_t port, int flags, int& code) {
@@ -121,16 +159,16 @@ Addresses resolve_master(const Environment& environment, std::chrono::seconds ti
   }
 }
 
-std::optional<MasterSocket> bind_master_socket(const Environment& environment, const Addresses& addresses) {
+std::optional<MasterSocket> bind_master_socket(const Environment& environment, const Addresses& addresses,
+                                               std::string& why_not) {
   if (environment.world_size == 1) {
     int code = 0;
     const Addresses loopback = look_up("127.0.0.1", /*port=*/0, AI_NUMERICHOST, code);
-    return bind_first(environment, loopback.get());
+    return bind_or_fail(environment, *loopback);
   }
-  const bool all_are_here = environment.local_world_size == environment.world_size;
-  const bool is_private = is_loopback(*addresses) && !means_the_same_everywhere(environment.master_address);
-  if (is_private && !all_are_here) return std::nullopt;
-  return bind_first(environment, addresses.get());
+  why_not = reason_for_every_interface(environment, *addresses);
+  if (!why_not.empty()) return std::nullopt;
+  return bind_or_fail(environment, *addresses);
 }
 
 std::string wait_for_master(const Environment& environment, const Addresses& addresses,
@@ -149,8 +187,8 @@ std::string wait_for_master(const Environment& environment, const Addresses& add
 
 void fail_to_serve(const Environment& environment, const std::string& reason) {
   throw core::RunError(
-      "Rank 0 cannot serve the store on port {}: {}. Another program, or another run on this machine, "
-      "has it: set MASTER_PORT to a free one.",
+      "Rank 0 cannot serve the store on port {} (MASTER_PORT): {}. Where another program, or another run on "
+      "this machine, has it, set MASTER_PORT to a free one.",
       environment.master_port, reason);
 }
 

@@ -25,20 +25,21 @@ struct MasterSocket {
   std::string host;     // the address in numbers
 };
 
-// Binds a socket to the address among `addresses` that is this machine's, so that what rank 0 serves is
-// reached on the way that MASTER_ADDR names and on no other. A run of one rank takes a free port of the
-// loopback device. None where the server has to listen on every interface: where none of the addresses is
-// this machine's (a forwarded one), or where MASTER_ADDR is a name that only here stands for the loopback
-// device, as distributions have it for a machine's own name, and ranks may come from other machines. Throws
-// core::RunError where the port is taken.
-std::optional<MasterSocket> bind_master_socket(const Environment& environment, const Addresses& addresses);
+// Binds a socket to the address that MASTER_ADDR stands for, so that what rank 0 serves is reached on that
+// way and on no other. A run of one rank takes a free port of the loopback device. None where the server has
+// to listen on every interface, and then `why_not` says why: the address is not this machine's (a forwarded
+// one), or ranks may come from other machines and MASTER_ADDR has several addresses, of which they may know
+// another, or is the loopback device here, as distributions have it for a machine's own name. Throws
+// core::RunError where the port is taken, or is one that this user may not have.
+std::optional<MasterSocket> bind_master_socket(const Environment& environment, const Addresses& addresses,
+                                               std::string& why_not);
 
 // Waits until somebody accepts connections at one of the addresses; returns that address in numbers. Throws
 // core::RunError where nobody does within the timeout.
 std::string wait_for_master(const Environment& environment, const Addresses& addresses,
                             std::chrono::seconds timeout);
 
-// The error of a port that rank 0 cannot have.
+// Throws core::RunError: rank 0 cannot have the port, for the reason that the system gives.
 [[noreturn]] void fail_to_serve(const Environment& environment, const std::string& reason);
 
 }  // namespace ssgpt::parallel

@@ -72,14 +72,14 @@ c10::intrusive_ptr<c10d::Store> join_store(const Environment& environment, const
 
 c10::intrusive_ptr<c10d::Store> serve_store(const Environment& environment, const Addresses& addresses,
                                             c10d::TCPStoreOptions options) {
-  const std::optional<MasterSocket> socket = bind_master_socket(environment, addresses);
+  std::string why_not;
+  const std::optional<MasterSocket> socket = bind_master_socket(environment, addresses, why_not);
   if (socket) {
     options.masterListenFd = socket->descriptor;  // the server's from here on
   } else {
     core::log::info(
-        "The ranks' store listens on every interface of this machine: MASTER_ADDR={} is not known to be the "
-        "address of one of them. Strangers must not reach port {}.",
-        environment.master_address, environment.master_port);
+        "The ranks' store listens on every interface of this machine: {}. Strangers must not reach port {}.",
+        why_not, environment.master_port);
   }
   try {
     return c10::make_intrusive<c10d::TCPStore>(socket ? socket->host : "127.0.0.1", options);

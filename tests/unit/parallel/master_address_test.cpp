@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "parallel/ranks.h"
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -27,7 +28,10 @@ Environment environment_at(const std::string& address, int64_t port) {
 }
 
 std::optional<MasterSocket> bind_socket(const Environment& environment) {
-  return bind_master_socket(environment, resolve_master(environment, kAtOnce));
+  std::string why_not;
+  auto socket = bind_master_socket(environment, resolve_master(environment, kAtOnce), why_not);
+  EXPECT_EQ(socket.has_value(), why_not.empty()) << why_not;
+  return socket;
 }
 
 // "127.0.0.1:29500", and closes the socket.
@@ -70,18 +74,53 @@ TEST(MasterSocket, IsNoneWhereTheAddressIsNotThisMachines) {
 
 // "127.1" is no name that another machine reaches this one by. Resolvers take it, as they take a host name
 // that /etc/hosts gives to 127.0.1.1.
-TEST(MasterSocket, OfANameForTheLoopbackDeviceIsForRanksOfThisMachineAlone) {
+TEST(MasterSocket, OfTheLoopbackDeviceIsForRanksOfThisMachineAlone) {
+  for (const char* name : {"127.1", "127.0.0.1", "localhost"}) {
+    Environment environment = environment_at(name, free_port());
+    const auto socket = bind_socket(environment);
+    ASSERT_TRUE(socket.has_value()) << name;
+    EXPECT_THAT(address_of(*socket), testing::StartsWith("127.0.0.1:"));
+    environment.world_size = 4;  // two of them elsewhere, where rank 0's MASTER_ADDR is not theirs
+    EXPECT_FALSE(bind_socket(environment).has_value()) << name;
+  }
   Environment environment = environment_at("127.1", free_port());
-  const auto socket = bind_socket(environment);
-  ASSERT_TRUE(socket.has_value());
-  EXPECT_THAT(address_of(*socket), testing::StartsWith("127.0.0.1:"));
-  environment.world_size = 4;  // two of them elsewhere
-  EXPECT_FALSE(bind_socket(environment).has_value());
   environment.local_world_size.reset();  // the launcher does not say it
   EXPECT_FALSE(bind_socket(environment).has_value());
   environment.master_address = "127.0.0.1";  // where every machine means its own
   EXPECT_EQ(address_of(bind_socket(environment).value()),
             "127.0.0.1:" + std::to_string(environment.master_port));
+}
+
+// Other machines may know, or reach, another one of them.
+TEST(MasterSocket, OfANameWithSeveralAddressesIsForRanksOfThisMachineAlone) {
+  addrinfo second{};
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  addrinfo first{};
+  first.ai_family = AF_INET;
+  first.ai_addr = reinterpret_cast<sockaddr*>(&address);
+  first.ai_addrlen = sizeof address;
+  first.ai_next = &second;
+  const Addresses addresses(&first, [](addrinfo*) {});
+  Environment environment = environment_at("127.0.0.1", free_port());
+  std::string why_not;
+  const auto socket = bind_master_socket(environment, addresses, why_not);
+  ASSERT_TRUE(socket.has_value());
+  close(socket->descriptor);
+  environment.local_world_size.reset();
+  EXPECT_FALSE(bind_master_socket(environment, addresses, why_not).has_value());
+  EXPECT_THAT(why_not, HasSubstr("several addresses"));
+}
+
+TEST(MasterSocket, OfAPortOfTheSystemIsAnErrorWithTheSystemsReason) {
+  if (geteuid() == 0) GTEST_SKIP() << "the superuser may have any port";
+  try {
+    bind_socket(environment_at("127.0.0.1", 1));
+    ADD_FAILURE() << "bound";
+  } catch (const core::RunError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("Permission denied"));
+  }
 }
 
 TEST(MasterSocket, OfAPortThatIsTakenIsAnErrorThatNamesIt) {
