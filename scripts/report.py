@@ -41,6 +41,8 @@ def drawing(directory, command):
         reason = str(damage)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         reason = f"its values do not fit together ({type(error).__name__}: {error})"
+    except MemoryError:
+        reason = "drawing it takes more memory than there is"
     else:
         return
     raise Damaged(

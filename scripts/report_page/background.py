@@ -2,7 +2,7 @@
 
 import json
 
-from report_page.elements import esc, plain, section, table
+from report_page.elements import esc, plain, section, shortened, table
 
 SETTING_NAMES = {
     "hidden_size": "hidden size",
@@ -21,11 +21,19 @@ SETTING_NAMES = {
 }
 
 
+LONGEST_CELL = 600  # characters of a value in a table; a command may have as many words as files
+LONGEST_COMMAND = 8000
+
+
+def cell(value):
+    return esc(shortened(str(value), LONGEST_CELL))
+
+
 def settings(comparison):
     parts = ['<div class="columns">']
     for one in comparison.comparisons:
-        material = [[esc(s["key"]), esc(s["baseline"]), esc(s["candidate"])] for s in one["settings"] if s["material"]]
-        other = [[esc(s["key"]), esc(s["baseline"]), esc(s["candidate"])] for s in one["settings"] if not s["material"]]
+        rows = [(s["material"], [cell(s[k]) for k in ("key", "baseline", "candidate")]) for s in one["settings"]]
+        material, other = ([row for is_material, row in rows if is_material == wanted] for wanted in (True, False))
         head = ["setting", esc(one["baseline"]), esc(one["candidate"])]
         said = (
             "Attention alone differs."
@@ -50,7 +58,7 @@ def settings(comparison):
         else []
     )
     rows += [
-        [SETTING_NAMES.get(k, esc(k)), f"{v:,}" if isinstance(v, int) else esc(v)]
+        [SETTING_NAMES.get(k, esc(k)), f"{v:,}" if isinstance(v, int) else cell(v)]
         for k, v in comparison.data["settings"].items()
     ]
     parts.append(f"<div><h3>Set-up of {esc(comparison.data['baseline'])}</h3>{table([], rows, 'text')}</div></div>")
@@ -122,10 +130,10 @@ def provenance(comparison):
             ["seed", run["seed"]],
             ["steps", f"{run['last_step']:,} of {run['max_steps']:,}"],
         ]
-        rows += [[esc(k), esc(flat(info[k]))] for k in ("run_id", "revision", "versions", "hardware") if k in info]
+        rows += [[esc(k), cell(flat(info[k]))] for k in ("run_id", "revision", "versions", "hardware") if k in info]
         parts.append(f"<h3>{esc(run['label'] or run['directory'])}</h3>{table([], rows, 'text')}")
         if "command" in info:
-            command = info["command"]
-            parts.append(f"<pre>{esc(command if isinstance(command, str) else ' '.join(map(str, command)))}</pre>")
+            command = info["command"] if isinstance(info["command"], str) else " ".join(info["command"])
+            parts.append(f"<pre>{esc(shortened(command, LONGEST_COMMAND))}</pre>")
         parts.append(f"<details><summary>Config as resolved</summary><pre>{esc(run['config'])}</pre></details>")
     return section("Where it comes from", "", "".join(parts))

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and the figures among them."""
 
+import contextlib
 import os
 
 STYLE = {
@@ -31,12 +32,17 @@ def write_text(path, text):
 
 
 def write_atomically(path, write):
+    """`write` writes a file of the name that it is given. Raises OSError, which names `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write(temporary)
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the error before it says more
+            temporary.unlink(missing_ok=True)
 
 
 def save_figure(path, size, draw):

@@ -1,7 +1,7 @@
 """The fields of comparison.json and evaluation.json that are drawn, and what must agree between them. The fields
 themselves are described where they are written, in src/report."""
 
-from report_page.schema import CONFIG, TEXT, Damaged, anything, choice, count, fields, flag, known, mapping, name, number, several, text
+from report_page.schema import CONFIG, FINITE, TEXT, Damaged, anything, choice, count, drawn, fields, flag, known, mapping, name, number, several, text, too_large
 
 COMPARISON_VERSION = 2
 EVALUATION_VERSION = 1
@@ -10,7 +10,13 @@ VERDICTS = ("lower", "higher", "no verdict")
 METHODS = ("none", "seeds, paired", "seeds, unpaired")
 LARGEST_RATIO = 100.0  # of the logarithms of tokens
 
-value = known(number())
+MANY = 200  # comparisons, variants or conditions: more make a picture that no program shows
+CURVES = 500  # comparisons of an evaluation, of all conditions
+MODELS = 2000  # of all variants, seeds and conditions
+NOTES = 5000  # several of each run
+
+value = drawn
+finite = number(-FINITE, FINITE)  # not drawn
 share = known(number(0, 1))
 labels = several(name)
 seeds = several(count())
@@ -33,7 +39,13 @@ ESTIMATE = {
     "seeds_needed": known(count()),
     "scatter_for_seeds": known(mapping(value)),
 }
-note = fields({"warning": flag, "text": text(TEXT)})
+notes = several(fields({"warning": flag, "text": text(TEXT)}), most=NOTES)
+
+
+def without_large_interval(found):
+    """An interval of which an end or the mean is too large to be drawn is not known, as a whole."""
+    if isinstance(found, dict) and any(too_large(found.get(key)) for key in ("low", "high", "mean_difference")):
+        found.update(dict.fromkeys(("low", "high")))
 
 
 def interval_of(found, where):
@@ -57,6 +69,7 @@ def outcome(more, limit=None):
     check_fields = fields(checks)
 
     def check(found, where):
+        without_large_interval(found)
         check_fields(found, where)
         interval_of(found, where)
         if found["low"] is not None and found["method"] == "none":
@@ -92,7 +105,7 @@ ONE_COMPARISON = fields(
         "segments": several(
             fields({"first_step": count(), "last_step": count(), "baseline": value, "candidate": value, "difference": value})
         ),
-        "settings": several(fields({"key": name, "baseline": text(TEXT), "candidate": text(TEXT), "material": flag})),
+        "settings": several(fields({"key": name, "baseline": text(CONFIG), "candidate": text(CONFIG), "material": flag})),
     }
 )
 VARIANT = fields(
@@ -104,7 +117,7 @@ def run_record(found, where):
     """Of run.json whatever there is; the command is one text, or a list of words."""
     mapping(anything)(found, where)
     if "command" in found:
-        check = several(text(TEXT)) if isinstance(found["command"], list) else text(TEXT)
+        check = several(text(CONFIG)) if isinstance(found["command"], list) else text(CONFIG)
         check(found["command"], f"{where}.command")
 
 
@@ -124,16 +137,16 @@ COMPARISON = fields(
         "deciding_outcome": choice("training"),
         "baseline": name,
         "outcomes": several(fields({"name": choice(*OUTCOMES), "title": name}), least=1),
-        "comparisons": several(ONE_COMPARISON, least=1),
+        "comparisons": several(ONE_COMPARISON, least=1, most=MANY),
         "window": fields({"first_step": count(), "last_step": count()}),
         "shared": fields({"tokens": count()}),
         "smoothing_steps": number(0),
         "target_loss": value,
-        "variants": several(VARIANT, least=1),
+        "variants": several(VARIANT, least=1, most=MANY),
         "validation": fields({"steps": several(count())}),
-        "runs": several(RUN, least=1),
+        "runs": several(RUN, least=1, most=MODELS),
         "settings": mapping(anything),
-        "notes": several(note),
+        "notes": notes,
     }
 )
 
@@ -168,7 +181,6 @@ def comparison(data, where):
             raise Damaged(f"{place}.validation_difference is not as long as validation.steps")
 
 
-POSITIVE = number(1e-30)
 MODEL = fields(
     {
         "condition": count(),
@@ -177,15 +189,15 @@ MODEL = fields(
         "checkpoint": text(),
         "attention": name,
         "step": known(count()),
-        "rope_theta": number(),
+        "rope_theta": finite,
         "overrides": fields(
             {
-                **dict.fromkeys(("rope_theta", "yarn_factor", "row_scale"), value),
+                **dict.fromkeys(("rope_theta", "yarn_factor", "row_scale"), known(finite)),
                 "attention": known(name),
             }
         ),
         "pn_fit": known(
-            fields({"entries": count(), **dict.fromkeys(("a1", "a2", "rms_residual", "max_residual"), number())})
+            fields({"entries": count(), **dict.fromkeys(("a1", "a2", "rms_residual", "max_residual"), finite)})
         ),
     }
 )
@@ -207,6 +219,7 @@ POINT_FIELDS = fields(
 
 
 def point(found, where):
+    without_large_interval(found)
     POINT_FIELDS(found, where)
     interval_of(found, where)
 
@@ -216,8 +229,8 @@ EVALUATION = fields(
         "kind": choice("position", "retrieval"),
         "trained_length": count(1),
         "max_length": count(1),
-        "conditions": several(fields({"title": name, "figures": several(FIGURE, least=1)}), least=1),
-        "models": several(MODEL, least=1),
+        "conditions": several(fields({"title": name, "figures": several(FIGURE, least=1, most=2)}), least=1, most=MANY),
+        "models": several(MODEL, least=1, most=MODELS),
         "comparisons": several(
             fields(
                 {
@@ -228,9 +241,10 @@ EVALUATION = fields(
                     "paired": flag,
                     "points": several(point, least=1),
                 }
-            )
+            ),
+            most=CURVES,
         ),
-        "notes": several(note),
+        "notes": notes,
     }
 )
 OF_KIND = {

@@ -45,7 +45,7 @@ def headline(comparison, one):
             return title, f"{esc(one['failed'])}. No pair of runs came to the end of the comparison with finite losses."
         return title, f"{esc(one['failed'])}. Of the runs and losses that are left, which hides the failure, {lead}."
     if training["mean_difference"] is None:
-        return title, f"There are no losses of {candidate} and {baseline} to compare over these steps."
+        return title, f"There are no losses of {candidate} and {baseline} that could be compared over these steps."
     if training["low"] is None:
         return title, f"{lead}, from {too_few(training)}.{untested(training)}"
     low, high = signed(training["low"], digits), signed(training["high"], digits)

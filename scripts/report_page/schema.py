@@ -1,16 +1,23 @@
 """What a JSON file that was written by ssgpt may hold: checks of its fields, each naming the first one that is wrong.
 
-A check is a function (value, where), where `where` is the field as in comparisons[0].training.low; it raises Damaged.
-Fields that no check names are let pass."""
+A check is a function (value, where), where `where` is the field as in comparisons[0].training.low; it raises Damaged,
+or returns ABSENT where the value counts as null, which then stands in its place. Fields that no check names are let
+pass."""
 
 import json
+import sys
 
 NAME = 4096  # characters of a label or a path
-TEXT = 1 << 16  # of a note or a command
-CONFIG = 1 << 22  # of a whole config
-LARGEST = 1e30  # number, so that sums and axes of such numbers stay finite
+TEXT = 1 << 16  # of a note
+CONFIG = 1 << 22  # of a whole config, a setting or a command, each of which may list all files of the data
+ENTRIES = 1 << 20  # of a list
+LARGEST = 1e30  # number that is drawn, so that sums and axes of such numbers stay finite
+FINITE = sys.float_info.max
 MOST = (1 << 64) - 1  # of a count: the largest seed
 DEPTH = 32  # of what is nested freely
+
+
+ABSENT = object()
 
 
 class Damaged(Exception):
@@ -68,8 +75,10 @@ def count(least=0, most=MOST):
 
 def number(least=-LARGEST, most=LARGEST):
     def check(value, where):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
-            refuse(where, value, "a number" if (least, most) == (-LARGEST, LARGEST) else f"a number from {least:g} to {most:g}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            refuse(where, value, "a number")
+        if not least <= value <= most:
+            refuse(where, value, f"a number from {least:g} to {most:g}")
 
     return check
 
@@ -79,14 +88,27 @@ def known(check):
     return lambda value, where: None if value is None else check(value, where)
 
 
-def several(check, least=0):
+def too_large(value):
+    """A number that is not drawn, as one that is not finite."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not -LARGEST <= value <= LARGEST
+
+
+def drawn(value, where):
+    """A number, null, or what counts as null: the loss of a run that diverges may have any size."""
+    return ABSENT if too_large(value) else known(number())(value, where)
+
+
+def several(check, least=0, most=ENTRIES):
     def check_all(value, where):
         if not isinstance(value, list):
             refuse(where, value, "a list")
         if len(value) < least:
             raise Damaged(f"{where} has {len(value)} entries, fewer than {least}")
+        if len(value) > most:
+            raise Damaged(f"{where} has {len(value):,} entries, more than the {most:,} that are drawn")
         for i, one in enumerate(value):
-            check(one, f"{where}[{i}]")
+            if check(one, f"{where}[{i}]") is ABSENT:
+                value[i] = None
 
     return check_all
 
@@ -100,7 +122,8 @@ def fields(checks, optional=()):
         for field, check_field in checks.items():
             place = f"{where}.{field}" if where else field
             if field in value:
-                check_field(value[field], place)
+                if check_field(value[field], place) is ABSENT:
+                    value[field] = None
             elif field not in optional:
                 raise Damaged(f"{place} is missing")
 
@@ -115,7 +138,8 @@ def mapping(check, key=name):
             refuse(where, value, "an object")
         for field, one in value.items():
             key(field, f"a name in {where}")
-            check(one, f"{where}.{quoted(field)}")
+            if check(one, f"{where}.{quoted(field)}") is ABSENT:
+                value[field] = None
 
     return check_all
 
@@ -125,7 +149,7 @@ def anything(value, where, depth=0):
     if depth > DEPTH:
         raise Damaged(f"{where} is nested more than {DEPTH} deep")
     if isinstance(value, str):
-        text(TEXT)(value, where)
+        text(CONFIG)(value, where)
     elif isinstance(value, dict):
         for field, one in value.items():
             name(field, f"a name in {where}")

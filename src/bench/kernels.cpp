@@ -3,6 +3,7 @@
 #include "bench/kernel_cases.h"
 #include "core/check.h"
 #include "core/error.h"
+#include "core/json.h"
 #include "model/device_timing.h"
 #include "report/text_table.h"
 
@@ -160,7 +161,7 @@ std::string to_json(const KernelReport& report) {
                                   {"fused_seconds", result.fused_seconds},
                                   {"plain_seconds", result.plain_seconds}});
   }
-  return json.dump() + "\n";
+  return core::json_text(json) + "\n";
 }
 
 }  // namespace ssgpt::bench

@@ -1,5 +1,6 @@
 #include "bench/step_text.h"
 
+#include "core/json.h"
 #include "core/text.h"
 #include "metrics/meters.h"
 #include "report/text_table.h"
@@ -250,7 +251,7 @@ std::string to_json(const StepReport& report) {
          {"flops_per_step", entry.work.flops / profiled_steps},
          {"bytes_per_step", entry.work.bytes / profiled_steps}});
   }
-  return json.dump() + "\n";
+  return core::json_text(json) + "\n";
 }
 
 std::string to_table(const AttentionReport& report) {
@@ -289,7 +290,7 @@ std::string to_json(const AttentionReport& report) {
                                  {"time_ratio_low", ratio.low},
                                  {"time_ratio_high", ratio.high}});  // null for one round
   }
-  return json.dump() + "\n";
+  return core::json_text(json) + "\n";
 }
 
 }  // namespace ssgpt::bench

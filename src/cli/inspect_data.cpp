@@ -150,7 +150,7 @@ Inspection inspect_tokenizer(const fs::path& path) {
   Table table({Align::kLeft, Align::kLeft});
   table.add({"tokenizer", path.string()});
   table.add({"vocabulary", fmt::format("{} ({})", size, core::human_bytes(bytes))});
-  table.add({"eos id", eos.is_null() ? "none" : eos.dump()});
+  table.add({"eos id", eos.is_null() ? "none" : core::json_text(eos)});
   table.add({"bos id", model.bos_id() < 0 ? "none" : std::to_string(model.bos_id())});
   table.add({"some pieces", fmt::format("{}", fmt::join(samples, " "))});
   result.text = table.text();

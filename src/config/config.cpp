@@ -48,7 +48,7 @@ std::vector<std::string> parts_of(const std::string& name) {
 Config resolve_soundly(const Source& source, const std::string& file) {
   Faults faults;
   Config config = resolve(source, file, faults);
-  throw_if_any(std::move(faults));
+  throw_if_any(faults);
   return config;
 }
 
@@ -56,7 +56,7 @@ Config resolve_soundly(const Source& source, const std::string& file) {
 
 Config resolve(const Source& source, const std::string& file, Faults& faults) {
   Config config;
-  faults.insert(faults.end(), source.faults().begin(), source.faults().end());
+  faults.add(source.faults());
   std::vector<std::string> faulty;
   for (const Key& key : schema()) {
     const auto entry = source.entries().find(key.name);

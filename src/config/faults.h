@@ -2,8 +2,9 @@
 #pragma once
 
 #include <compare>
+#include <cstddef>
+#include <set>
 #include <string>
-#include <vector>
 
 namespace ssgpt::config {
 
@@ -17,14 +18,31 @@ struct Origin {
 struct Fault {
   Origin origin;
   std::string text;
+  std::string unknown_key;  // that the text is about: a hint follows it; empty: about something else
   auto operator<=>(const Fault&) const = default;
 };
 
-using Faults = std::vector<Fault>;
+// By file and line, each once. A file of megabytes may have a fault in each line: only the first that are
+// found are kept.
+class Faults {
+ public:
+  static constexpr size_t kMost = 100;
 
+  void add(Fault fault);
+  void add(const Faults& others);
+  bool empty() const { return kept_.empty(); }
+  bool has_more() const { return has_more_; }  // than are kept
+  const std::set<Fault>& kept() const { return kept_; }
+
+ private:
+  std::set<Fault> kept_;
+  bool has_more_ = false;
+};
+
+// A fault that is not about an unknown key.
 void add_fault(Faults& faults, Origin origin, std::string text);
 
-// Throws one core::UsageError that lists all faults by file and line; returns where there are none.
-void throw_if_any(Faults faults);
+// Throws one core::UsageError that lists the faults by file and line; returns where there are none.
+void throw_if_any(const Faults& faults);
 
 }  // namespace ssgpt::config

@@ -7,8 +7,6 @@
 #include "core/text.h"
 
 #include <algorithm>
-#include <charconv>
-#include <optional>
 #include <utility>
 
 #include <fmt/format.h>
@@ -21,36 +19,24 @@ namespace {
 
 constexpr std::string_view kOverrideOrigin = "--set";
 constexpr const char* kIncludeKey = "include";
-constexpr int kMaxFiles = 100;                         // that one config is merged from
-constexpr uint64_t kMaxFileBytes = uint64_t{4} << 20;  // its nodes take a hundred times as much memory
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-
-// The code unit of "\uXXXX" at `position`; none where something else stands there.
-std::optional<uint32_t> code_unit(std::string_view text, size_t position) {
-  uint32_t unit = 0;
-  if (text.substr(position, 2) != "\\u" || text.size() < position + 6) {
-    return std::nullopt;
-  }
-  const char* digits = text.data() + position + 2;
-  const auto [end, error] = std::from_chars(digits, digits + 4, unit, 16);
-  return error == std::errc() && end == digits + 4 ? std::optional(unit) : std::nullopt;
-}
+constexpr int kMaxFiles = 100;  // that one config is merged from
+// Of one file, and of all that a config is merged from: nodes take hundreds of times as much memory.
+constexpr uint64_t kMaxBytes = uint64_t{4} << 20;
 
 // JSON is YAML but for one point: it writes characters beyond U+FFFF as two escapes, where YAML has one of
 // eight digits.
 std::string json_escapes_as_yaml(std::string_view text) {
   std::string result;
   for (size_t i = 0; i < text.size();) {
-    size_t length = text[i] == '\\' ? 2 : 1;
-    const auto high = code_unit(text, i);
-    const auto low = high ? code_unit(text, i + 6) : std::nullopt;
-    if (high && low && *high >= 0xD800 && *high < 0xDC00 && *low >= 0xDC00 && *low < 0xE000) {
-      result += fmt::format("\\U{:08X}", 0x10000 + ((*high - 0xD800) << 10) + (*low - 0xDC00));
-      length = 12;
+    const auto escape = core::unicode_escape(text.substr(i));
+    if (escape && escape->code_point > 0xFFFF) {
+      result += fmt::format("\\U{:08X}", escape->code_point);
+      i += escape->length;
     } else {
-      result += text.substr(i, length);
+      const std::string_view copied = text.substr(i, text[i] == '\\' ? 2 : 1);
+      result += copied;
+      i += copied.size();
     }
-    i += length;
   }
   return result;
 }
@@ -75,7 +61,7 @@ YAML::Node parse_yaml(std::string_view text, const std::string& file) {
     throw core::InputError("{}:{}: not UTF-8 text (byte {}); a config is a YAML or JSON file", file, line,
                            *position);
   }
-  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  if (text.starts_with(core::kByteOrderMark)) text.remove_prefix(core::kByteOrderMark.size());
   const size_t start = text.find_first_not_of(" \t\r\n");
   const bool json =
       start != std::string_view::npos && std::string_view("{[\"").find(text[start]) != std::string_view::npos;
@@ -97,7 +83,7 @@ YAML::Node parse_yaml(std::string_view text, const std::string& file) {
 }
 
 YAML::Node read_yaml(const std::filesystem::path& path) {
-  return parse_yaml(core::read_text(path, kMaxFileBytes), path.string());
+  return parse_yaml(core::read_text(path, kMaxBytes), path.string());
 }
 
 std::string value_text(const YAML::Node& node) {
@@ -138,7 +124,15 @@ void Source::add_file(const std::filesystem::path& path) {
         "{}: the config includes more than {} files, each counted as often as it is read: include each once",
         path.string(), kMaxFiles);
   }
-  const YAML::Node root = read_yaml(path);
+  const std::string text = core::read_text(path, kMaxBytes);
+  num_bytes_ += text.size();
+  if (num_bytes_ > kMaxBytes) {
+    throw core::UsageError(
+        "{}: the files that the config includes hold more than {} together, each counted as often as it is "
+        "read, which no config does",
+        path.string(), core::human_bytes(kMaxBytes));
+  }
+  const YAML::Node root = parse_yaml(text, path.string());
   open_files_.push_back(std::move(identity));
   add_node(root, path.string(), path.parent_path());
   open_files_.pop_back();
@@ -210,6 +204,7 @@ void Source::add_mapping(const std::string& section, const YAML::Node& mapping, 
                          Lines& lines) {
   std::map<std::string, int> first_lines;
   for (const auto& item : mapping) {
+    if (faults_.has_more()) return;  // what is left could only add to them
     const Origin origin = origin_of(file, item.first);
     if (!item.first.IsScalar()) {
       fault(origin,
@@ -246,9 +241,8 @@ void Source::add(const std::string& name, const YAML::Node& value, const Origin&
     entries_.erase(name);
     entries_.emplace(name, Entry{value, has_line ? origin_of(key_origin.file, value) : key_origin});
   } else if (!is_section(name)) {
-    const std::string hint = hint_for_unknown(name);
-    fault(key_origin, fmt::format("unknown key {} = {}{}", core::excerpt(name), value_text(value),
-                                  hint.empty() ? "" : "; " + hint));
+    faults_.add(
+        {key_origin, fmt::format("unknown key {} = {}", core::excerpt(name), value_text(value)), name});
   } else if (value.IsNull()) {  // takes back what an included file says
     std::erase_if(entries_, [&](const auto& entry) { return entry.first.starts_with(name + "."); });
   } else if (!value.IsMap()) {

@@ -3,6 +3,7 @@
 
 #include "config/faults.h"
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -33,7 +34,7 @@ class Source {
   explicit Source(Includes includes = Includes::kMerge) : includes_(includes) {}
 
   // With the files that it includes, which it wins over. Throws core::InputError where a file cannot be read
-  // or parsed, and core::UsageError where more files are included than any config has.
+  // or parsed, and core::UsageError where more files are included, or more bytes, than any config has.
   void add_file(const std::filesystem::path& path);
 
   // `origin` stands for the name of the file; includes are relative to `directory`.
@@ -66,6 +67,7 @@ class Source {
   Entries entries_;
   Faults faults_;
   int num_files_ = 0;                              // read up to now
+  uint64_t num_bytes_ = 0;                         // of these
   std::vector<std::filesystem::path> open_files_;  // those being read, from the outermost
 };
 

@@ -51,10 +51,9 @@ class Expansion {
       if (source_.faults.empty()) check_different();
     }
     if (!source_.base_is_known) {  // else resolve_all() has them
-      const Faults& of_base = source_.base.faults();
-      source_.faults.insert(source_.faults.end(), of_base.begin(), of_base.end());
+      source_.faults.add(source_.base.faults());
     }
-    throw_if_any(std::move(source_.faults));
+    throw_if_any(source_.faults);
     make_runs();
     return std::move(sweep_);
   }

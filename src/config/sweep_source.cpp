@@ -107,7 +107,7 @@ void Reader::read_keys(const YAML::Node& root) {
     fault(origin_of(out_.file, root),
           fmt::format("a sweep is a mapping of {}; this file {}", fmt::join(sweep_keys(), ", "),
                       root.IsNull() ? "is empty" : fmt::format("holds {}", type_name(root))));
-    throw_if_any(std::move(out_.faults));
+    throw_if_any(out_.faults);
   }
   const auto on_fault = [this](const Origin& origin, std::string text) {
     fault(origin, std::move(text));
@@ -255,10 +255,12 @@ void Reader::read_grid() {
 
 void Reader::read_axis(const std::string& key, const YAML::Node& values, const Origin& origin) {
   if (find_key(key) == nullptr) {
-    const std::string hint =
-        is_section(key) ? "name a key of that section, dotted: optimizer.lr" : hint_for_unknown(key);
-    fault(origin,
-          fmt::format("grid: unknown key {}{}{}", core::excerpt(key), hint.empty() ? "" : "; ", hint));
+    const std::string text = fmt::format("grid: unknown key {}", core::excerpt(key));
+    if (is_section(key)) {
+      fault(origin, fmt::format("{}; name a key of that section, dotted: optimizer.lr", text));
+    } else {
+      out_.faults.add({origin, text, key});
+    }
     return;
   }
   if (key == "run.seed" || key == "run.name") {

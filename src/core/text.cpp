@@ -92,6 +92,14 @@ bool is_control(std::string_view sequence) {
   return lead < 0x20 || lead == 0x7F || (lead == 0xC2 && static_cast<unsigned char>(sequence[1]) < 0xA0);
 }
 
+// The code unit of "\\uXXXX" at the start of `text`; none where something else stands there.
+std::optional<uint32_t> code_unit(std::string_view text) {
+  uint32_t unit = 0;
+  if (!text.starts_with("\\u") || text.size() < 6) return std::nullopt;
+  const auto [end, error] = std::from_chars(text.data() + 2, text.data() + 6, unit, 16);
+  return error == std::errc() && end == text.data() + 6 ? std::optional(unit) : std::nullopt;
+}
+
 std::string escaped(std::string_view text, bool one_line) {
   std::string result;
   result.reserve(text.size());
@@ -216,6 +224,18 @@ std::optional<size_t> find_invalid_utf8(std::string_view text) {
     position += length;
   }
   return std::nullopt;
+}
+
+std::optional<UnicodeEscape> unicode_escape(std::string_view text) {
+  const std::optional<uint32_t> high = code_unit(text);
+  if (!high) return std::nullopt;
+  if (*high >= 0xD800 && *high <= 0xDBFF) {
+    const std::optional<uint32_t> low = code_unit(text.substr(6));
+    if (low && *low >= 0xDC00 && *low <= 0xDFFF) {
+      return UnicodeEscape{.code_point = 0x10000 + ((*high - 0xD800) << 10) + (*low - 0xDC00), .length = 12};
+    }
+  }
+  return UnicodeEscape{.code_point = *high, .length = 6};
 }
 
 std::string printable(std::string_view text) {

@@ -25,6 +25,20 @@ std::optional<T> parse_number(std::string_view text);
 // Byte position of the first byte that is not valid UTF-8; none where all of `text` is.
 std::optional<size_t> find_invalid_utf8(std::string_view text);
 
+// What a file in UTF-8 may begin with; no part of its text.
+inline constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+
+// An escape of JSON, as in "\u00e9".
+struct UnicodeEscape {
+  uint32_t code_point = 0;  // of half of a surrogate pair its code unit, from 0xD800 to 0xDFFF
+  size_t length = 0;        // bytes; 12 of a pair, which is one character, otherwise 6
+
+  bool is_half_pair() const { return code_point >= 0xD800 && code_point <= 0xDFFF; }
+};
+
+// The escape that `text` begins with; none where it begins with anything else.
+std::optional<UnicodeEscape> unicode_escape(std::string_view text);
+
 // `text` as a terminal may show it: control characters but for line breaks and tabs, and bytes that are not
 // UTF-8, become escapes (\x1b). All else stays; what was made printable once is not changed again.
 std::string printable(std::string_view text);

@@ -18,6 +18,9 @@ namespace {
 
 static_assert(LineReader::kPadding >= simdjson::SIMDJSON_PADDING);
 
+// In the place of halves of surrogate pairs.
+constexpr std::string_view kHalfPairMarks[] = {"\\ufdd0", "\\ufdd1"};
+
 class Jsonl : public TextFile {
  public:
   Jsonl(const std::filesystem::path& path, const TextOptions& options)
@@ -64,13 +67,26 @@ class Jsonl : public TextFile {
     simdjson::dom::element element;
     // No copy is needed: LineReader keeps readable bytes behind each line.
     auto error = parser_.parse(line.data(), line.size(), /*realloc_if_needed=*/false).get(element);
-    const auto strict = error ? as_strict_json(line) : std::nullopt;
+    const auto strict = error ? as_strict_json(line, kHalfPairMarks[0]) : std::nullopt;
     if (strict) {
       error = parser_.parse(strict->text).get(element);  // of a copy with room behind it
     }
     if (error) {
       return fault_of(error);
     }
+    std::string_view content;
+    if (std::string problem = find_text(element, content); !problem.empty()) {
+      return problem;
+    }
+    text.assign(content);
+    if (strict && strict->has_half_pair && depends_on_mark(line, text)) {
+      return fmt::format("the field \"{}\" holds half of a surrogate pair, which is no character", field_);
+    }
+    return {};
+  }
+
+  // What the field holds, valid until the next parse; returns what is wrong, or nothing.
+  std::string find_text(const simdjson::dom::element& element, std::string_view& content) const {
     simdjson::dom::object object;
     if (element.get(object)) {
       return "not a JSON object";
@@ -84,15 +100,20 @@ class Jsonl : public TextFile {
     if (!found) {
       return fmt::format("the object has no field \"{}\"", field_);
     }
-    std::string_view content;
     if (found->get(content)) {
       return fmt::format("the field \"{}\" is not a string", field_);
     }
-    if (strict && strict->has_half_pair && content.find(kHalfPairMark) != std::string_view::npos) {
-      return fmt::format("the field \"{}\" holds half of a surrogate pair, which is no character", field_);
-    }
-    text.assign(content);
     return {};
+  }
+
+  // Whether the field, which is `text` with the first mark, holds half of a surrogate pair: the mark may
+  // stand in the line for itself, and then the other one leaves the field as it is.
+  bool depends_on_mark(std::string_view line, std::string_view text) {
+    const auto other = as_strict_json(line, kHalfPairMarks[1]);
+    simdjson::dom::element element;
+    std::string_view content;
+    return !other || parser_.parse(other->text).get(element) || !find_text(element, content).empty() ||
+           content != text;
   }
 
   static std::string fault_of(simdjson::error_code error) {

@@ -1,5 +1,7 @@
 #include "data/lenient_json.h"
 
+#include "core/text.h"
+
 #include <algorithm>
 #include <charconv>
 #include <cstdint>
@@ -9,7 +11,6 @@ namespace ssgpt::data {
 
 namespace {
 
-constexpr std::string_view kHalfPair = "\\ufdd0";  // kHalfPairMark
 constexpr std::string_view kNumber =
     " 0 ";  // with blanks, so that it becomes no part of what stands beside it
 
@@ -70,34 +71,14 @@ std::string_view representable(std::string_view number) {
   return error == std::errc() ? number : kNumber;
 }
 
-// The code unit of "\\uXXXX" at the start of `text`; none where something else stands there.
-std::optional<uint32_t> code_unit(std::string_view text) {
-  uint32_t unit = 0;
-  if (!text.starts_with("\\u") || text.size() < 6) {
-    return std::nullopt;
-  }
-  const auto [end, error] = std::from_chars(text.data() + 2, text.data() + 6, unit, 16);
-  return error == std::errc() && end == text.data() + 6 ? std::optional(unit) : std::nullopt;
-}
-
-bool is_between(std::optional<uint32_t> unit, uint32_t first, uint32_t last) {
-  return unit && *unit >= first && *unit <= last;
-}
-
 // Copies the escape at the start of `text` and returns its length; both escapes of a surrogate pair are one.
-size_t copy_escape(std::string_view text, StrictJson& out) {
-  const auto unit = code_unit(text);
-  if (is_between(unit, 0xD800, 0xDBFF) && is_between(code_unit(text.substr(6)), 0xDC00, 0xDFFF)) {
-    out.text.append(text.substr(0, 12));
-    return 12;
-  }
-  if (is_between(unit, 0xD800, 0xDFFF)) {
-    out.text.append(kHalfPair);
-    out.has_half_pair = true;
-    return 6;
-  }
-  out.text.append(text.substr(0, 2));
-  return std::min<size_t>(text.size(), 2);
+size_t copy_escape(std::string_view text, std::string_view half_pair, StrictJson& out) {
+  const auto escape = core::unicode_escape(text);
+  const size_t length = escape ? escape->length : std::min<size_t>(text.size(), 2);
+  const bool is_half_pair = escape && escape->is_half_pair();
+  out.has_half_pair |= is_half_pair;
+  out.text.append(is_half_pair ? half_pair : text.substr(0, length));
+  return length;
 }
 
 // Copies what stands at the start of `text` outside of a string and returns its length.
@@ -121,14 +102,14 @@ size_t copy_token(std::string_view text, std::string& out) {
 
 }  // namespace
 
-std::optional<StrictJson> as_strict_json(std::string_view line) {
+std::optional<StrictJson> as_strict_json(std::string_view line, std::string_view half_pair) {
   StrictJson out;
   out.text.reserve(line.size());
   bool in_string = false;
   for (size_t at = 0; at < line.size();) {
     const std::string_view rest = line.substr(at);
     if (in_string && rest.front() == '\\') {
-      at += copy_escape(rest, out);
+      at += copy_escape(rest, half_pair, out);
     } else if (in_string || rest.front() == '"') {
       in_string ^= rest.front() == '"';
       out.text.push_back(rest.front());

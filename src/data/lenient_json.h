@@ -7,17 +7,14 @@
 
 namespace ssgpt::data {
 
-// U+FDD0, which stands for no character, in UTF-8.
-inline constexpr std::string_view kHalfPairMark = "\xEF\xB7\x90";
-
 struct StrictJson {
   std::string text;
-  bool has_half_pair = false;  // kHalfPairMark stands for one, as an escape
+  bool has_half_pair = false;
 };
 
 // `line` with harmless values in the place of numbers that are too large for 64 bits or for a double, of NaN,
-// Infinity and -Infinity, and of halves of surrogate pairs. All else, mistakes too, stays as it is. None
-// where there is nothing of the kind.
-std::optional<StrictJson> as_strict_json(std::string_view line);
+// Infinity and -Infinity, and `half_pair`, an escape, in the place of halves of surrogate pairs. All else,
+// mistakes too, stays as it is. None where there is nothing of the kind.
+std::optional<StrictJson> as_strict_json(std::string_view line, std::string_view half_pair);
 
 }  // namespace ssgpt::data

@@ -1,5 +1,7 @@
 #include "data/line_reader.h"
 
+#include "core/text.h"
+
 #include <algorithm>
 #include <cstring>
 #include <span>
@@ -28,9 +30,9 @@ size_t cut_length(std::string_view text, size_t max_bytes) {
 LineReader::LineReader(const std::filesystem::path& path)
     : stream_(open_byte_stream(path)), buffer_(kInitialBytes + kPadding) {
   fill();
-  if (unread().starts_with("\xEF\xBB\xBF")) {
-    begin_ += 3;
-    offset_ += 3;
+  if (unread().starts_with(core::kByteOrderMark)) {
+    begin_ += core::kByteOrderMark.size();
+    offset_ += core::kByteOrderMark.size();
   }
 }
 

@@ -153,7 +153,7 @@ PrepareRecord continue_in(const fs::path& folder, const Json& json, const std::s
 PrepareOutput open_replacement(const fs::path& output, const std::string& settings) {
   const fs::path folder = output / kReplacementName;
   const Json json = read_record(folder);
-  if (json.is_object() && json.contains("settings") && json["settings"] == Json::parse(settings)) {
+  if (json.is_object() && json.contains("settings") && json["settings"] == core::parse_json<Json>(settings)) {
     try {
       core::remove_temporaries(folder, is_own_name);
       return {folder, continue_in(folder, json, settings)};
@@ -180,7 +180,7 @@ void write_json(const fs::path& folder, const PrepareRecord& record, const Json*
   Json json = {{"complete", counts != nullptr},
                {"version", core::version()},
                {"revision", core::git_revision()},
-               {"settings", Json::parse(record.settings)}};
+               {"settings", core::parse_json<Json>(record.settings)}};
   if (counts != nullptr) json.update(*counts);
   json["shards"] = shards;
   core::write_text_atomically(folder / kRecordName, core::json_text(json, 2) + "\n");
@@ -314,7 +314,7 @@ PrepareOutput open_output(const fs::path& folder, bool overwrite, const std::str
         "another --out, or --overwrite to replace them.",
         name, shards.front().filename().string(), shards.size() - 1, kRecordName);
   }
-  const std::string differing = differing_keys(json["settings"], Json::parse(settings));
+  const std::string differing = differing_keys(json["settings"], core::parse_json<Json>(settings));
   if (complete) {
     throw core::UsageError(
         "{}: holds finished token shards already, {}. Give another --out, or --overwrite to replace them.",

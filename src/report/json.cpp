@@ -66,7 +66,7 @@ Json run_json(const RunResult& run, const std::string& variant) {
   object["parent"] = run.data.parent.empty() ? Json(nullptr) : Json(run.data.parent);
   object["final_loss"] = run.loss.back();
   object["final_validation_loss"] = run.validation.empty() ? Json(nullptr) : Json(run.validation.back());
-  object["run"] = Json::parse(run.data.info);
+  object["run"] = core::parse_json<Json>(run.data.info);
   object["config"] = config::dump(config);
   return object;
 }

@@ -28,15 +28,18 @@ std::filesystem::path record_path(const std::filesystem::path& directory) {
 Json to_json(const config::SweepRun& run) {
   Json grid = Json::object();
   // A number or a boolean as such, anything else as text.
-  for (const auto& [key, value] : run.grid)
-    grid[key] = Json::accept(value) ? Json::parse(value) : Json(value);
+  for (const auto& [key, value] : run.grid) {
+    const Json json = core::parse_json<Json>(value);
+    grid[key] = json.is_discarded() ? Json(value) : json;
+  }
   return {
       {"name", run.name}, {"variant", run.variant}, {"point", run.point}, {"grid", grid}, {"seed", run.seed}};
 }
 
 bool says(const std::filesystem::path& path, const std::string& text) {
   if (!std::filesystem::is_regular_file(path)) return false;
-  return core::read_text(path) == text;
+  // What is longer is not read to its end.
+  return core::InputFile(path).size() == text.size() && core::read_text(path) == text;
 }
 
 }  // namespace
@@ -72,7 +75,7 @@ void require_own_files(const std::filesystem::path& directory, const config::Swe
   };
   const std::filesystem::path record = record_path(directory);
   if (std::filesystem::exists(record)) {
-    const Json json = Json::parse(core::read_text(record), nullptr, /*allow_exceptions=*/false);
+    const Json json = core::parse_json<Json>(core::read_text(record, core::kMaxJsonBytes));
     if (!json.is_object() || json.value("format", Json()) != kFormat) refuse(record);
     return;
   }

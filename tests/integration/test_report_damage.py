@@ -15,7 +15,7 @@ import pytest
 
 from conftest import ROOT
 from evaluated_models import position, retrieval
-from made_runs import write_seeds
+from made_runs import write_run, write_seeds
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import report
@@ -168,6 +168,11 @@ def test_every_text_is_escaped(originals, drawn_by, name):
     (lambda d: d["runs"][2].update(seed=-1), "comparison.json: runs[2].seed is -1, not a whole number from 0 on"),
     (lambda d: d["comparisons"][0].update(candidate="Other"),
      "comparison.json: comparisons[0].candidate is 'Other', which is none of the variants"),
+    (lambda d: d.update(smoothing_steps=1e35), "comparison.json: smoothing_steps is 1e+35, not a number from 0 to 1e+30"),
+    (lambda d: d["comparisons"].extend(copy.deepcopy(d["comparisons"][0]) for _ in range(3000)),
+     "comparison.json: comparisons has 3,002 entries, more than the 200 that are drawn"),
+    (lambda d: d["variants"].extend(d["variants"] * 100), "comparison.json: variants has 303 entries, more than the 200 that are drawn"),
+    (lambda d: d.update(notes=[{"warning": True, "text": "x"}] * 5001), "comparison.json: notes has 5,001 entries, more than the 5,000 that are drawn"),
     (lambda d: d["runs"][0].update(label="gone") or d["variants"][0].update(runs=["gone"]), "comparison.csv has no column loss/gone"),
 ])  # fmt: skip
 def test_the_field_is_named(originals, drawn_by, change, message):
@@ -193,6 +198,77 @@ def test_numbers_of_the_table_without_bounds(originals, drawn_by, cell):
     text = (originals["compare"] / "comparison.json").read_text()
     code, err, page = drawn_by(originals["compare"], text, pictures=True, table=table)
     assert code == 0 and err == "" and page
+
+
+def test_a_run_whose_loss_has_any_size(originals, drawn_by):
+    """Finite as it is, what belongs to it is not drawn; the rest is."""
+    data = json.loads((originals["compare"] / "comparison.json").read_text())
+    first, second = data["comparisons"]
+    first["training"].update(mean_difference=3e35, low=-1e20, high=1e36, standard_error=3e34)
+    first["segments"][0].update(candidate=3e35, difference=3e35)
+    second["whole_curve"].update(high=1e31)
+    text = json.dumps(data).replace('"target_loss": ', '"target_loss": 1e999, "before": ')
+    code, err, page = drawn_by(originals["compare"], text, pictures=True)
+    assert code == 0 and err == "", err
+    candidate, baseline = first["candidate"], first["baseline"]
+    assert f"There are no losses of {candidate} and {baseline} that could be compared over these steps." in page
+    assert "e+3" not in page and "0" * 20 not in page
+
+
+def test_models_under_changes_of_any_size(originals, drawn_by):
+    data = json.loads((originals["position"] / "evaluation.json").read_text())
+    data["models"][0]["rope_theta"] = 1e40
+    data["models"][0]["overrides"].update(rope_theta=1e40, yarn_factor=1e35, row_scale=1e38)
+    data["models"][0]["bins"][0]["loss"] = 3e35
+    code, err, page = drawn_by(originals["position"], json.dumps(data))
+    assert code == 0 and err == "", err
+    assert "RoPE theta 1e+40; YaRN factor 1e+35; row scale 1e+38" in page
+    data["models"][0]["rope_theta"] = "1e40"
+    code, err, _ = drawn_by(originals["position"], json.dumps(data))
+    assert code == 3 and 'models[0].rope_theta is "1e40", not a number' in err, err
+    data["models"] *= 1000
+    code, err, _ = drawn_by(originals["position"], json.dumps(data))
+    assert code == 3 and "entries, more than the 2,000 that are drawn" in err, err
+
+
+def test_settings_and_commands_that_list_many_files(_trained, tmp_path):
+    """As `ssgpt compare` writes them; the page shows their beginning and end."""
+    shards = [f"/data/a-folder-with-a-name-of-its-own/{'x' * 100}/train-{i:05}.bin" for i in range(600)]
+    names = ["softmax", "ssmax"]
+    for own, (name, data) in enumerate(zip(names, (["train.bin"], shards))):
+        write_run(tmp_path / name, name, own=own, config={"data": {"train": data}})
+    record = json.loads((tmp_path / "ssmax/run.json").read_text())
+    record["command"] = f"ssgpt train --set data.train={json.dumps(shards)} --resume the-end"
+    (tmp_path / "ssmax/run.json").write_text(json.dumps(record))
+    _trained.run("compare", *(tmp_path / name for name in names), "--out", tmp_path / "out")
+    assert max(len(s["candidate"]) for s in json.loads((tmp_path / "out/comparison.json").read_text())["comparisons"][0]["settings"]) > 65_536
+    assert report.main([str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out/report.html").read_text()
+    before_configs = page.partition("<summary>Config as resolved</summary>")[0]
+    assert "train-00000.bin" in before_configs and "train-00300.bin" not in before_configs and "train-00599.bin" in before_configs
+    assert "--resume the-end</pre>" in page
+
+
+def test_a_picture_that_the_memory_does_not_hold(originals, capfd, monkeypatch, tmp_path):
+    shutil.copytree(originals["compare"], tmp_path / "out")
+
+    def out_of_memory(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(report, "save_figure", out_of_memory)
+    assert report.main([str(tmp_path / "out")]) == 3
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1 and "drawing it takes more memory than there is" in err, err
+
+
+def test_a_file_that_cannot_be_written_is_named(originals, capfd, tmp_path):
+    picture = tmp_path / "no such folder/both.png"
+    assert report.main([str(originals["compare"]), "--picture", str(picture)]) == 1
+    assert capfd.readouterr().err == f"{picture}: No such file or directory\n"
+    shutil.copytree(originals["compare"], tmp_path / "out")
+    (tmp_path / "out/report.html").mkdir()
+    assert report.main([str(tmp_path / "out")]) == 1
+    assert capfd.readouterr().err == f"{tmp_path / 'out/report.html'}: Is a directory\n"
 
 
 @pytest.mark.parametrize("variables", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "C", "PYTHONUTF8": "1"}], ids=["C", "UTF-8"])

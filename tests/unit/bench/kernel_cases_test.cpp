@@ -91,7 +91,10 @@ TEST(MeasureKernels, UnitsSuitTheDevice) {
                            "50 % copy", "2.00", "0.50"}) {
     EXPECT_THAT(gpu, ::testing::HasSubstr(part));
   }
-  const auto json = nlohmann::json::parse(to_json(made_up(at::Device(at::kCUDA, 0))));
+  KernelReport report = made_up(at::Device(at::kCUDA, 0));
+  report.results[1].name = "copy \xFF";  // no UTF-8: JSON holds what stands for it
+  const auto json = nlohmann::json::parse(to_json(report));
+  EXPECT_EQ(json["operations"][1]["name"], "copy \uFFFD");
   EXPECT_EQ(json["device"], "cuda");
   EXPECT_EQ(json["ceilings"]["copy_bytes_per_second"], 2e12);
   EXPECT_EQ(json["operations"][1]["plain_seconds"], 0.5e-3);

@@ -2,9 +2,13 @@
 #include "config/minimal_config.h"
 #include "config/schema.h"
 #include "core/error.h"
+#include "core/file.h"
+#include "core/temporary_directory.h"
 
+#include <chrono>
 #include <string>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <yaml-cpp/yaml.h>
@@ -64,6 +68,48 @@ TEST(Faults, OneFaultIsOneLine) {
   EXPECT_EQ(
       message_with("log: {every: x}\n"),
       "c.yaml:13: log.every = x: expected an integer from 1 to 1000000000 (steps a line of metrics covers)");
+}
+
+std::string unknown_keys(int count, const std::string& section) {
+  std::string text;
+  for (int i = 0; i < count; ++i) text += fmt::format("{}zz{}: 1\n", section, i);
+  return text;
+}
+
+TEST(Faults, OfManyTheFirstHundredAreListed) {
+  const std::string all = message_with(unknown_keys(100, "log."));
+  EXPECT_THAT(all, AllOf(StartsWith("100 faults in the config:\n"),
+                         HasSubstr("c.yaml:112: unknown key log.zz99"), Not(HasSubstr("and more"))));
+  const std::string some = message_with(unknown_keys(101, "log."));
+  EXPECT_THAT(some,
+              AllOf(StartsWith("more than 100 faults in the config:\n"), HasSubstr("unknown key log.zz99"),
+                    Not(HasSubstr("unknown key log.zz100")), testing::EndsWith("\n  and more")));
+}
+
+TEST(Faults, AHintFollowsTheFirstTwentyUnknownKeys) {
+  const std::string message = message_with(unknown_keys(30, "log."));
+  EXPECT_THAT(message, AllOf(HasSubstr("log.zz19 = 1; log holds every"), HasSubstr("log.zz20 = 1\n")));
+}
+
+// The same fault each time is one, however often its file is read.
+TEST(Faults, OfAFileThatIsIncludedOftenCountOnce) {
+  const TemporaryDirectory directory;
+  core::write_text_atomically(directory / "many.yaml", unknown_keys(60, "log."));
+  core::write_text_atomically(directory / "c.yaml",
+                              "include: [many.yaml, many.yaml, many.yaml]\n" + kMinimal);
+  try {
+    load(directory / "c.yaml", {});
+    FAIL();
+  } catch (const core::UsageError& error) {
+    EXPECT_THAT(error.what(), StartsWith("60 faults in the config:\n"));
+  }
+}
+
+// With a hint for each it takes more than a quarter of a minute.
+TEST(Faults, AConfigOfMegabytesIsRefusedInAMoment) {
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_THAT(message_with(unknown_keys(100'000, "optimizer.")), StartsWith("more than 100 faults"));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
 }
 
 TEST(UnknownKeys, SuggestTheNearestKeyAlsoOfAnotherSection) {

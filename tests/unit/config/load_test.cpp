@@ -214,6 +214,22 @@ TEST(Includes, OfAStoredConfigAreRefused) {
   EXPECT_EQ(load_stored(directory / "base.yaml").model.vocab_size, 4096);
 }
 
+TEST(Load, TheFilesOfAConfigAreLimitedTogether) {
+  const TemporaryDirectory directory;
+  write_text_atomically(directory / "base.yaml", kMinimal);
+  write_text_atomically(directory / "large.yaml", "# " + std::string(3 << 20, 'x') + "\n");
+  write_text_atomically(directory / "one.yaml", "include: [base.yaml, large.yaml]\n");
+  EXPECT_EQ(load(directory / "one.yaml", {}).model.vocab_size, 4096);
+  write_text_atomically(directory / "two.yaml", "include: [base.yaml, large.yaml, large.yaml]\n");
+  try {
+    load(directory / "two.yaml", {});
+    FAIL();
+  } catch (const core::UsageError& error) {
+    EXPECT_THAT(error.what(),
+                HasSubstr("large.yaml: the files that the config includes hold more than 4.0 MiB"));
+  }
+}
+
 TEST(Load, AByteOrderMarkIsPassedOver) {
   const std::string json =
       R"({"model": {"vocab_size": 4096, "hidden_size": 256, "num_hidden_layers": 6, "num_attention_heads": 4,)"

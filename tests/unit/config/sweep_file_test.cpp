@@ -115,6 +115,15 @@ TEST_F(SweepFileTest, FaultsOfTheFileAndOfEachVariantAreToldAtOnceWithTheirLines
   EXPECT_THAT(told, HasSubstr("sweep.yaml:6: unknown key baselin = a; did you mean baseline?"));
 }
 
+TEST_F(SweepFileTest, OfManyFaultsTheFirstHundredAreListed) {
+  std::string text = "base: base.yaml\nseeds: 1\nvariants:\n  softmax: {}\ngrid:\n";
+  for (int i = 0; i < 20'000; ++i) text += "  optimizer.zz" + std::to_string(i) + ": [1]\n";
+  const std::string told = message(text);
+  EXPECT_THAT(told, testing::StartsWith("more than 100 faults"));
+  EXPECT_THAT(told, HasSubstr("grid: unknown key optimizer.zz0; did you mean optimizer.lr?"));
+  EXPECT_THAT(told, testing::EndsWith("\n  and more"));
+}
+
 TEST_F(SweepFileTest, MissingPartsAreNamed) {
   const std::string told = message("jobs: auto\n");
   EXPECT_THAT(told, HasSubstr("base is missing"));

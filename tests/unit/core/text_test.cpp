@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -42,6 +43,28 @@ TEST(ClosestMatch, FindsTyposAndNothingElse) {
   EXPECT_EQ(closest_match("xy", words), std::nullopt);
   EXPECT_EQ(closest_match("", words), std::nullopt);
   EXPECT_EQ(closest_match("word", {}), std::nullopt);
+}
+
+TEST(UnicodeEscape, IsOneCharacterOrHalfOfAPair) {
+  const auto expect = [](std::string_view text, uint32_t code_point, size_t length, bool is_half_pair) {
+    const auto escape = unicode_escape(text);
+    ASSERT_TRUE(escape.has_value()) << text;
+    EXPECT_EQ(escape->code_point, code_point) << text;
+    EXPECT_EQ(escape->length, length) << text;
+    EXPECT_EQ(escape->is_half_pair(), is_half_pair) << text;
+  };
+  expect(R"(\u00e9 and more)", 0xE9, 6, false);
+  expect(R"(\uFDD0)", 0xFDD0, 6, false);
+  expect(R"(\uD83D\ude00)", 0x1F600, 12, false);
+  expect(R"(\uDBFF\uDFFF)", 0x10FFFF, 12, false);
+  expect(R"(\ud83d\ud83d\ude00)", 0xD83D, 6, true);
+  expect(R"(\ud83d\u0041)", 0xD83D, 6, true);
+  expect(R"(\ud83d\ude0)", 0xD83D, 6, true);
+  expect(R"(\ude00)", 0xDE00, 6, true);
+  for (const char* none :
+       {"", "\\", "\\n", "\\u", "\\u00e", "\\u00g0", "\\u-001", "\\U00e9", "u00e9", "x\\u00e9"}) {
+    EXPECT_EQ(unicode_escape(none).has_value(), false) << none;
+  }
 }
 
 TEST(ParseNumber, TakesTheWholeTextOrNothing) {

@@ -239,6 +239,28 @@ TEST_F(Text, HalfOfASurrogatePairIsNamedAsSuch) {
   }
 }
 
+// U+FDD0 and its neighbours stand for no character, and are none the less what a text may hold.
+TEST_F(Text, ANoncharacterBesideHalfOfAPairIsText) {
+  for (const std::string text : {"\xEF\xB7\x90", "x \\ufdd0", "\\uFDD1", "\xEF\xB7\x90\xEF\xB7\x91"}) {
+    const std::string line = "{\"other\": \"\\ud83d\", \"text\": \"" + text + "\"}\n";
+    EXPECT_THAT(read("a.jsonl", line),
+                ElementsAre(nlohmann::json::parse("\"" + text + "\"").get<std::string>()))
+        << text;
+    EXPECT_THAT(refusal("a.jsonl", "{\"text\": \"" + text + "\\ude00\"}\n"),
+                HasSubstr("the field \"text\" holds half of a surrogate pair"))
+        << text;
+  }
+}
+
+// What json.loads of Python refuses.
+TEST_F(Text, LongIntegersAndAByteOrderMarkBeforeTheFirstLineAreTaken) {
+  const std::string mark = "\xEF\xBB\xBF";
+  const std::string longest = "{\"n\": " + std::string(5000, '7') + ", \"text\": \"b\"}\n";
+  EXPECT_THAT(read("a.jsonl", mark + "{\"text\": \"a\"}\n" + longest), ElementsAre("a", "b"));
+  EXPECT_THAT(refusal("a.jsonl", "{\"text\": \"a\"}\n" + mark + "{\"text\": \"b\"}\n"),
+              HasSubstr("a.jsonl:2: not JSON"));
+}
+
 TEST_F(Text, MistakesBesideSuchNumbersAreFound) {
   for (const char* other : {"12NaN", "1e999x", "01", "18446744073709551616 2", "[1e999,,2]", "tru"}) {
     EXPECT_THAT(refusal("a.jsonl", "{\"n\": " + std::string(other) + ", \"text\": \"x\"}\n"),

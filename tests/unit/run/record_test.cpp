@@ -2,8 +2,10 @@
 
 #include "config/minimal_config.h"
 #include "core/error.h"
+#include "core/json.h"
 #include "core/temporary_directory.h"
 
+#include <filesystem>
 #include <fstream>
 #include <set>
 
@@ -78,6 +80,29 @@ TEST(Record, WithoutWhatAnEarlierVersionDidNotWriteIsEmptyThere) {
   EXPECT_FALSE(read->first_step.has_value());
   EXPECT_TRUE(read->parent.empty() && read->data_fingerprint.empty() && read->tokenizer_fingerprint.empty() &&
               read->sessions.empty());
+}
+
+TEST(Record, IsOneWhereItSaysWhatRunItIsOf) {
+  const TemporaryDirectory root;
+  const RunDirectory run(root.path());
+  EXPECT_FALSE(is_record(run));
+  const auto holds = [&](const std::string& text) {
+    std::ofstream(run.record()) << text;
+    return is_record(run);
+  };
+  EXPECT_TRUE(holds(R"({"run_id": "0123456789abcdef"})"));
+  EXPECT_TRUE(holds(R"({"parent": "runs/a"})"));
+  for (const std::string text : {"", "{}", "[]", "{\"run_id\": ", "text"}) EXPECT_FALSE(holds(text)) << text;
+  const std::string deep(100'000, '[');
+  EXPECT_FALSE(holds("{\"run_id\": " + deep + std::string(deep.size(), ']') + "}"));
+}
+
+TEST(Record, LargerThanAnyIsNotRead) {
+  const TemporaryDirectory root;
+  const RunDirectory run(root.path());
+  std::ofstream(run.record()) << "{}";
+  std::filesystem::resize_file(run.record(), core::kMaxJsonBytes + 1);
+  EXPECT_THROW(is_record(run), core::InputError);
 }
 
 TEST(Record, AFieldOfAnotherTypeIsNamed) {

@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/temporary_directory.h"
 #include "run/metrics_line.h"
 
@@ -60,6 +61,31 @@ TEST(SweepRecord, HoldsTheRunsInTheirOrder) {
   EXPECT_EQ(json["runs"][1]["point"], "lr1e-3");
   EXPECT_EQ(json["runs"][1]["grid"]["optimizer.lr"], 1e-3);
   EXPECT_EQ(json["runs"][1]["grid"]["model.attention.kind"], "ssmax");
+}
+
+TEST(SweepRecord, AForeignFileUnderItsNameIsNeitherWrittenOverNorReadWithoutEnd) {
+  const TemporaryDirectory root;
+  const std::string deep(100'000, '[');
+  for (const std::string& text :
+       {std::string("{}"), std::string("text"), deep + std::string(deep.size(), ']')}) {
+    std::ofstream(root / "sweep.json") << text;
+    EXPECT_THROW(require_own_files(root.path(), sweep_of_two()), core::UsageError);
+  }
+  fs::resize_file(root / "sweep.json", core::kMaxJsonBytes + 1);
+  EXPECT_THROW(require_own_files(root.path(), sweep_of_two()), core::InputError);
+  fs::remove(root / "sweep.json");
+  write_sweep_record(root.path(), sweep_of_two());
+  EXPECT_NO_THROW(require_own_files(root.path(), sweep_of_two()));
+}
+
+TEST(SweepRecord, AValueThatNestsDeepIsText) {
+  const TemporaryDirectory root;
+  config::Sweep sweep = sweep_of_two();
+  const std::string deep = std::string(100'000, '[') + std::string(100'000, ']');
+  sweep.runs[0].grid = {{"optimizer.lr", deep}};
+  write_sweep_record(root.path(), sweep);
+  const auto json = nlohmann::json::parse(core::read_text(root / "sweep.json"));
+  EXPECT_EQ(json["runs"][0]["grid"]["optimizer.lr"], deep);
 }
 
 TEST(SweepRecord, ManyPointsAreAGrid) {
