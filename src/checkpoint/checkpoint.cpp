@@ -8,6 +8,7 @@
 #include "checkpoint/optimizer_files.h"
 #include "checkpoint/trainer_state.h"
 #include "core/error.h"
+#include "core/file.h"
 
 #include <string_view>
 #include <utility>
@@ -22,30 +23,30 @@ namespace {
 // is either a model of another program (no trainer/) or a checkpoint that lost it.
 void check_is_model(const std::filesystem::path& directory) {
   const std::string name = directory.string();
-  if (!std::filesystem::is_directory(directory)) {
+  if (!core::is_directory(directory)) {
     throw core::InputError("{}: no such checkpoint directory", name);
   }
-  if (!std::filesystem::exists(directory / kConfigName)) {
+  if (!core::exists(directory / kConfigName)) {
     const std::vector<run::Checkpoint> saved = run::RunDirectory(directory).complete_checkpoints();
     const std::string hint = saved.empty() ? ""
                                            : fmt::format(". It is a run; its newest checkpoint is {}",
                                                          saved.back().directory.string());
     throw core::InputError("{}: not a checkpoint: it has no config.json{}", name, hint);
   }
-  if (!std::filesystem::exists(directory / kManifestName) && std::filesystem::exists(directory / "trainer")) {
+  if (!core::exists(directory / kManifestName) && core::exists(directory / "trainer")) {
     throw core::InputError("{}: manifest.json is missing, so the checkpoint is not known to be complete",
                            name);
   }
-  if (std::filesystem::exists(directory / kModelName)) {
+  if (core::exists(directory / kModelName)) {
     return;
   }
-  if (std::filesystem::exists(directory / "model.safetensors.index.json")) {
+  if (core::exists(directory / "model.safetensors.index.json")) {
     throw core::InputError(
         "{}: the model is split over several files; load it in transformers and save it with "
         "save_pretrained(..., max_shard_size=\"1TB\")",
         name);
   }
-  if (std::filesystem::exists(directory / "pytorch_model.bin")) {
+  if (core::exists(directory / "pytorch_model.bin")) {
     throw core::InputError(
         "{}: pytorch_model.bin cannot be read; save the model with safe_serialization=True", name);
   }
@@ -61,7 +62,7 @@ std::string unlisted(const std::filesystem::path& directory, std::string_view na
 std::vector<std::string> unlisted_files(const std::filesystem::path& directory, const Manifest& manifest) {
   std::vector<std::string> expected = {kConfigName, kModelName};
   std::vector<std::string> faults;
-  if (std::filesystem::exists(directory / "trainer")) {
+  if (core::exists(directory / "trainer")) {
     expected.emplace_back(kTrainerStateName);
     std::vector<std::string> names = list_optimizer_files(directory);
     for (const auto& [name, ignored] : manifest.files) {
@@ -89,7 +90,7 @@ void throw_if_any(const std::vector<std::string>& faults, const std::filesystem:
 }
 
 void check_manifest(const std::filesystem::path& directory, bool checksums) {
-  if (!std::filesystem::exists(directory / kManifestName)) {
+  if (!core::exists(directory / kManifestName)) {
     return;
   }
   const Manifest manifest = read_manifest(directory);
@@ -103,7 +104,7 @@ void check_manifest(const std::filesystem::path& directory, bool checksums) {
 // That the small files which a summary is of are those that were written, before they are parsed. An unknown
 // format version is said before anything else goes wrong.
 void check_described_files(const std::filesystem::path& directory) {
-  if (!std::filesystem::exists(directory / kManifestName)) {
+  if (!core::exists(directory / kManifestName)) {
     return;
   }
   const Manifest manifest = read_manifest(directory);
@@ -113,7 +114,7 @@ void check_described_files(const std::filesystem::path& directory) {
     const auto listed = manifest.files.find(name);
     if (listed != manifest.files.end()) {
       described.files.insert(*listed);
-    } else if (std::filesystem::exists(directory / name)) {
+    } else if (core::exists(directory / name)) {
       faults.push_back(unlisted(directory, name));
     }
   }
@@ -132,11 +133,11 @@ Summary read_summary(const std::filesystem::path& directory) {
   check_described_files(directory);
   Summary summary{
       .spec = read_model_config(directory / kConfigName), .trainer = std::nullopt, .tokenizer = std::nullopt};
-  if (std::filesystem::exists(directory / kTrainerStateName)) {
+  if (core::exists(directory / kTrainerStateName)) {
     summary.trainer = read_trainer_state(directory / kTrainerStateName);
     summary.num_optimizer_files = static_cast<int64_t>(list_optimizer_files(directory).size());
   }
-  if (std::filesystem::exists(directory / kTokenizerName)) {
+  if (core::exists(directory / kTokenizerName)) {
     summary.tokenizer = directory / kTokenizerName;
   }
   return summary;

@@ -124,8 +124,8 @@ void replace(core::AtomicDirectory& fresh, const std::filesystem::path& director
     throw core::RunError("{}: cannot be replaced: {}", directory.string(),
                          std::generic_category().message(errno));
   }
-  // A file system without exchange (NFS, some FUSE): what is replaced is a damaged checkpoint, so it may go
-  // first.
+  // A file system without exchange (NFS, some FUSE): what is replaced is no checkpoint that a run goes on
+  // from, so it may go first.
   remove_directory(directory);
   fresh.commit();
 }
@@ -136,7 +136,7 @@ void write_directory(const std::filesystem::path& directory, const Snapshot& sna
                      IfExists if_exists, SharedSave* shared) {
   SSGPT_CHECK(shared != nullptr || snapshot.flat.moment_ranges.empty(),
               "one rank writes a part of the moments");
-  const bool exists = std::filesystem::exists(std::filesystem::symlink_status(directory));
+  const bool exists = std::filesystem::exists(core::link_status(directory));
   if (exists && if_exists == IfExists::kRefuse) {
     throw core::RunError("{}: exists already; name a new directory for the checkpoint", directory.string());
   }

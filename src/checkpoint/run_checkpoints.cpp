@@ -5,11 +5,28 @@
 #include <fmt/ranges.h>
 
 namespace ssgpt::checkpoint {
+namespace {
+
+// Of a checkpoint that cannot be read nobody knows whether it is damaged, so it is not passed over: the error
+// says how the user does it, unless it `is_last`.
+std::vector<std::string> faults_of(const std::filesystem::path& directory, bool is_last) {
+  try {
+    return verify(directory);
+  } catch (const core::ReadError& error) {
+    if (is_last) throw;
+    throw core::ReadError(error.code(),
+                          fmt::format("{}. If this persists, move the folder {} out of checkpoints/ and "
+                                      "resume: the run goes on from the one before.",
+                                      error.what(), directory.filename().string()));
+  }
+}
+
+}  // namespace
 
 std::optional<run::Checkpoint> find_newest_valid(const run::RunDirectory& directory) {
   const std::vector<run::Checkpoint> all = directory.named_checkpoints();
   for (auto one = all.rbegin(); one != all.rend(); ++one) {
-    const std::vector<std::string> faults = verify(one->directory);
+    const std::vector<std::string> faults = faults_of(one->directory, /*is_last=*/one + 1 == all.rend());
     if (faults.empty()) return *one;
     core::log::warning("the checkpoint {} is passed over: {}", one->directory.string(),
                        fmt::join(faults, "; "));

@@ -53,7 +53,7 @@ std::filesystem::path SharedSave::temporary() {
         directory_.string());
   }
   const std::filesystem::path temporary = directory_.parent_path() / name;
-  if (!std::filesystem::is_directory(std::filesystem::symlink_status(temporary))) {
+  if (!std::filesystem::is_directory(core::link_status(temporary))) {
     throw core::RunError(
         "rank 0 made the directory {}, which is not there for rank {}: the run directory must be on a file "
         "system that all ranks share (where rank 0 has failed meanwhile, its own message says why)",

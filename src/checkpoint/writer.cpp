@@ -74,10 +74,14 @@ struct Writer::Impl {
     }
     std::optional<parallel::Board::Hold> alone;
     if (!shared) alone.emplace(*board);
-    // A directory of this step is a damaged one that the resume passed over.
+    // What stood under the name when the run began was set aside; what came there since is replaced.
     write_directory(directory, staged, verify, IfExists::kReplace, shared ? &*shared : nullptr);
     core::log::info("checkpoint {} saved", directory.string());
-    apply_retention(step);
+    try {
+      apply_retention(step);
+    } catch (const std::exception& error) {  // nothing is lost by it, and the next save makes up for it
+      core::log::warning("old checkpoints are kept until the next save: {}", error.what());
+    }
   }
 
   // Whether this run saved it, and under this name. What does not say so is not this run's to delete.

@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 #include "cli/number_checks.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/log.h"
 
 #include <cmath>
@@ -47,7 +48,7 @@ config::AttentionConfig requested_attention(const Arguments& arguments,
 void run(const Arguments& arguments) {
   std::filesystem::path out = arguments.out;
   if (!out.has_filename()) out = out.parent_path();
-  if (std::filesystem::exists(out)) {
+  if (core::exists(out)) {
     throw core::UsageError("--out {}: exists already; name a new directory", out.string());
   }
   const checkpoint::Snapshot before = checkpoint::read(arguments.checkpoint, /*with_optimizer=*/true);

@@ -58,7 +58,7 @@ class OutDirectory {
  public:
   explicit OutDirectory(const std::string& path) : path_(path) {
     if (path_.empty()) return;
-    is_new_ = !std::filesystem::exists(path_);
+    is_new_ = !core::exists(path_);
     core::create_writable_directory(path_);
   }
   ~OutDirectory() {

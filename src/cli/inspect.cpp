@@ -4,6 +4,7 @@
 #include "cli/inspection.h"
 #include "cli/print.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/json.h"
 #include "run/directory.h"
 #include "run/sweep_record.h"
@@ -24,12 +25,12 @@ struct Arguments {
 };
 
 Inspection inspect(const fs::path& path, bool verify) {
-  if (!fs::exists(path)) throw core::InputError("{}: no such file or directory", path.string());
-  if (fs::is_directory(path)) {
-    if (fs::exists(path / "config.json")) return inspect_checkpoint(path, verify);
-    if (fs::exists(run::RunDirectory(path).config())) return inspect_run(path, verify);
+  if (!core::exists(path)) throw core::InputError("{}: no such file or directory", path.string());
+  if (core::is_directory(path)) {
+    if (core::exists(path / "config.json")) return inspect_checkpoint(path, verify);
+    if (core::exists(run::RunDirectory(path).config())) return inspect_run(path, verify);
     if (run::holds_sweep(path)) return inspect_sweep(path);
-    if (fs::exists(path / "prepare.json")) return inspect_prepared(path, verify);
+    if (core::exists(path / "prepare.json")) return inspect_prepared(path, verify);
     throw core::InputError(
         "{}: not a checkpoint (config.json), a run (config.yaml), a sweep (sweep.json) or prepared data "
         "(prepare.json)",

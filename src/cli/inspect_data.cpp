@@ -107,7 +107,7 @@ Inspection inspect_prepared(const fs::path& path, bool verify) {
                                core::excerpt(file));
       }
       std::string state = "not checked";
-      if (!fs::exists(path / file)) {
+      if (!core::exists(path / file)) {
         state = "missing";
       } else if (verify) {
         state = core::checksum_of_file(path / file) == entry.at("checksum") ? "intact" : "damaged";

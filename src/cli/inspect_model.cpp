@@ -123,7 +123,7 @@ void add_trainer(const fs::path& path, const checkpoint::TrainerState& state, Ta
 
 // "intact", "not checked" or "damaged"; a directory of another program has nothing to check.
 std::string check(const fs::path& path, bool verify, std::vector<std::string>& faults) {
-  if (!fs::exists(path / run::kManifestName)) return "no manifest: not written by this program";
+  if (!core::exists(path / run::kManifestName)) return "no manifest: not written by this program";
   if (!verify) return "not checked";
   faults = checkpoint::verify(path);
   return faults.empty() ? "intact" : "damaged";

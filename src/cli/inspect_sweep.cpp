@@ -3,6 +3,7 @@
 #include "cli/inspection.h"
 #include "cli/table.h"
 #include "config/config.h"
+#include "core/file.h"
 #include "run/sweep_record.h"
 #include "sweep/status.h"
 
@@ -18,7 +19,7 @@ using Json = nlohmann::ordered_json;
 // Where the run is. One that has no config yet has not begun.
 sweep::Status status_of(const fs::path& sweep, const std::string& name) {
   const fs::path config = run::sweep_config(sweep, name);
-  const int64_t max_steps = fs::exists(config) ? config::load_stored(config).train.max_steps : 1;
+  const int64_t max_steps = core::exists(config) ? config::load_stored(config).train.max_steps : 1;
   return sweep::status_or_failure(run::RunDirectory(sweep / name), max_steps);
 }
 

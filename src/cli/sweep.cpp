@@ -13,6 +13,7 @@
 #include "core/system_message.h"
 #include "device/gpu.h"
 #include "parallel/environment.h"
+#include "parallel/error_text.h"
 #include "report/text_table.h"
 #include "run/sweep_record.h"
 #include "sweep/plan.h"
@@ -218,9 +219,9 @@ void finish(const std::filesystem::path& directory, const config::Sweep& sweep,
   const std::string failed = list_failed(sweep, statuses);
   try {
     print_results(directory, sweep);
-  } catch (const core::Error& error) {
+  } catch (const std::exception& error) {
     if (failed.empty()) throw;
-    core::log::error("{}", error.what());
+    core::log::error("{}", parallel::error_text(error));
   }
   if (!failed.empty()) {
     throw core::RunError("These runs failed; the same command starts them again:{}", failed);
@@ -237,7 +238,7 @@ void run_sweep(const SweepArguments& arguments) {
   }
   if (arguments.list) return print_list(directory, sweep.runs, arguments.json);
   core::outlive_readers();
-  run::require_own_files(directory, sweep);
+  run::require_own_files(directory, sweep, sweep::result_files(directory, sweep));
   if (arguments.only > 0) return run_only(directory, sweep, arguments.only);
   if (parallel::read_environment().world_size > 1) {
     throw core::UsageError(
@@ -297,7 +298,7 @@ void add_sweep(CLI::App& app) {
       "  ssgpt compare runs/sweep         # also while it runs\n\n"
       "Exit code 1: a run failed; the others were trained. SIGINT, SIGTERM, SIGUSR1 and SIGHUP save all "
       "runs\n"
-      "and stop; a second one ends them at once.");
+      "and stop; a second one, unless it is SIGHUP, ends them at once.");
   command->callback([arguments] { run_sweep(*arguments); });
 }
 

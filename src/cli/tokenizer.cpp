@@ -59,7 +59,7 @@ struct TrainArguments {
 // lost.
 void refuse_existing_output(const TrainArguments& arguments,
                             const std::vector<std::filesystem::path>& inputs) {
-  if (!std::filesystem::exists(arguments.output)) return;
+  if (!core::exists(arguments.output)) return;
   for (const std::filesystem::path& input : inputs) {
     if (!std::filesystem::equivalent(input, arguments.output)) continue;
     throw core::UsageError("--output {}: it is an input as well; name another file", arguments.output);

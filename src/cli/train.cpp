@@ -108,7 +108,9 @@ void add_train(CLI::App& app, const std::string& command_line) {
       "train.max_steps=2000\n"
       "  torchrun --no-python --nproc-per-node 8 ssgpt train --config configs/paper/b-ssmax.yaml\n\n"
       "Under torchrun, srun or mpirun all processes train one model, each on its part of every batch.\n"
-      "SIGTERM, SIGINT, SIGUSR1 and SIGHUP save and stop; a second one stops at once.\n\nConfig keys:\n" +
+      "SIGTERM, SIGINT, SIGUSR1 and SIGHUP save and stop; a second one, unless it is SIGHUP, stops at "
+      "once.\n\n"
+      "Config keys:\n" +
       config::describe_keys());
   command->callback([arguments, command_line] { run(*arguments, command_line); });
 }

@@ -190,7 +190,7 @@ void Source::add_includes(const YAML::Node& root, const std::string& file,
     if (std::find(open_files_.begin(), open_files_.end(), identity) != open_files_.end()) {
       fault(origin, fmt::format("include = {}: leads in a circle, {} is what is being read",
                                 core::excerpt(name.Scalar()), path.string()));
-    } else if (!std::filesystem::exists(path)) {
+    } else if (!core::exists(path)) {
       throw core::InputError(
           "{}:{}: include = {}: no such file ({}); it is looked for beside the including file", file,
           origin.line, core::excerpt(name.Scalar()), core::excerpt(path.string()));

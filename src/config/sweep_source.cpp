@@ -3,6 +3,7 @@
 #include "config/codecs.h"
 #include "config/schema.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/text.h"
 
 #include <algorithm>
@@ -142,7 +143,7 @@ void Reader::read_base() {
     return;
   }
   const std::filesystem::path path = (out_.directory / item->value.Scalar()).lexically_normal();
-  if (!std::filesystem::exists(path)) {
+  if (!core::exists(path)) {
     throw core::InputError("{}:{}: base = {}: no such file ({}); it is looked for beside the sweep file",
                            out_.file, item->origin.line, item->value.Scalar(), path.string());
   }

@@ -152,7 +152,7 @@ void AtomicDirectory::commit() {
 void create_writable_directory(const std::filesystem::path& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
-  if (error && !std::filesystem::is_directory(path)) {
+  if (std::error_code ignored; error && !std::filesystem::is_directory(path, ignored)) {
     throw RunError("{}: the folder cannot be created: {}", path.string(), system_message(error.value()));
   }
   const std::filesystem::path probe = temporary_beside(path / kProbeName);

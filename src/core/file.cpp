@@ -32,6 +32,21 @@ ReadError read_error(const std::filesystem::path& path, std::string_view what, i
                    fmt::format("{}: {}: {}", path.string(), what, system_message(error)));
 }
 
+// `status` of std::filesystem, whose error is `error`.
+std::filesystem::file_status known_status(const std::filesystem::path& path,
+                                          std::filesystem::file_status status, const std::error_code& error) {
+  if (!error || status.type() == std::filesystem::file_type::not_found) return status;
+  constexpr std::string_view kWhat = "cannot be looked for";
+  if (!is_about_the_path(error.value())) throw read_error(path, kWhat, error.value());
+  throw InputError("{}: {}: {}", path.string(), kWhat, system_message(error.value()));
+}
+
+std::filesystem::file_status status_of(const std::filesystem::path& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  return known_status(path, status, error);
+}
+
 // By glob(): the error of the folder that it could not read, where that is not the folder's fault.
 thread_local int glob_error = 0;
 
@@ -151,6 +166,24 @@ bool is_name_inside(std::string_view name) {
   }
 }
 
+bool exists(const std::filesystem::path& path) {
+  return std::filesystem::exists(status_of(path));
+}
+
+bool is_directory(const std::filesystem::path& path) {
+  return std::filesystem::is_directory(status_of(path));
+}
+
+bool is_regular_file(const std::filesystem::path& path) {
+  return std::filesystem::is_regular_file(status_of(path));
+}
+
+std::filesystem::file_status link_status(const std::filesystem::path& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::symlink_status(path, error);
+  return known_status(path, status, error);
+}
+
 void sync_directory(const std::filesystem::path& path) {
   const int descriptor = ::open(path.empty() ? "." : path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) {
@@ -169,7 +202,7 @@ std::vector<std::filesystem::path> list_directory(const std::filesystem::path& p
   for (std::filesystem::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
     entries.push_back(it->path());
   }
-  if (!error || !std::filesystem::exists(path)) return entries;
+  if (!error || !core::exists(path)) return entries;
   constexpr std::string_view kWhat = "the folder cannot be listed";
   if (!is_about_the_path(error.value())) throw read_error(path, kWhat, error.value());
   throw InputError("{}: {}: {}", path.string(), kWhat, system_message(error.value()));

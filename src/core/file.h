@@ -112,6 +112,17 @@ void sync_directory(const std::filesystem::path& path);
 // mkdir -p, and a check that files can be created in it. Throws RunError that names the path and the reason.
 void create_writable_directory(const std::filesystem::path& path);
 
+// Whether something, a folder or an ordinary file stands under `path`, links followed; false where nothing
+// does. Throws InputError where the path cannot name anything (links in a circle, too long a name), ReadError
+// where the system does not say: nobody may take that for a missing file.
+bool exists(const std::filesystem::path& path);
+bool is_directory(const std::filesystem::path& path);
+bool is_regular_file(const std::filesystem::path& path);
+
+// What stands under `path` itself, a link for one; file_type::not_found where nothing does. Throws as
+// exists() does.
+std::filesystem::file_status link_status(const std::filesystem::path& path);
+
 // What stands in a folder, in no order; nothing where it is missing. Throws InputError
 // where it is no folder, ReadError where it cannot be listed.
 std::vector<std::filesystem::path> list_directory(const std::filesystem::path& path);

@@ -73,7 +73,7 @@ std::unique_ptr<spdlog::formatter> make_formatter(const std::string& pattern) {
 
 // Where the disk was full in the middle of a line.
 bool ends_inside_a_line(const std::filesystem::path& path) {
-  if (!std::filesystem::is_regular_file(path)) return false;  // a device
+  if (!core::is_regular_file(path)) return false;  // a device
   const InputFile file(path);
   std::byte last{'\n'};
   if (file.size() > 0) file.read(file.size() - 1, std::span(&last, 1));
@@ -94,7 +94,8 @@ class FileSink : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
  protected:
   void sink_it_(const spdlog::details::log_msg& message) override {
     spdlog::memory_buf_t text;
-    if (is_torn_) text.push_back('\n');
+    const bool was_torn = is_torn_;
+    if (was_torn) text.push_back('\n');
     formatter_->format(message, text);
     is_torn_ = false;
     for (size_t done = 0; done < text.size();) {
@@ -103,7 +104,7 @@ class FileSink : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
       if (count < 0) {
         failure_ = fmt::format("{}: a line of the log could not be written: {}", path_.string(),
                                system_message(errno));
-        is_torn_ = done > 0;
+        is_torn_ = done > 0 || was_torn;
         return;
       }
       done += static_cast<size_t>(count);

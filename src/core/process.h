@@ -1,4 +1,4 @@
-// What every process of the program does before anything else.
+// Streams, limits and signals of the process: what each is started with, and not all of it serves a training.
 #pragma once
 
 namespace ssgpt::core {

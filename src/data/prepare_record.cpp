@@ -119,7 +119,7 @@ PrepareRecord parse_record(const fs::path& folder, const Json& json) {
 void check_recorded_shards(const fs::path& folder, const PrepareRecord& record) {
   for (const RecordedShard& recorded : record.shards) {
     const fs::path path = folder / recorded.shard.file;
-    if (!fs::exists(path) || core::checksum_of_file(path) != recorded.shard.checksum) {
+    if (!core::exists(path) || core::checksum_of_file(path) != recorded.shard.checksum) {
       throw core::InputError(
           "{}: missing, or not as {} describes it: the interrupted run cannot be continued. Start over with "
           "--overwrite.",
@@ -131,7 +131,7 @@ void check_recorded_shards(const fs::path& folder, const PrepareRecord& record) 
 // What the folder's prepare.json holds; no object where there is none or it is damaged.
 Json read_record(const fs::path& folder) {
   const fs::path path = folder / kRecordName;
-  return fs::exists(path) ? core::parse_json<Json>(core::read_text(path, kMaxRecordBytes)) : Json();
+  return core::exists(path) ? core::parse_json<Json>(core::read_text(path, kMaxRecordBytes)) : Json();
 }
 
 bool is_complete(const Json& json) {

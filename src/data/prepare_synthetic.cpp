@@ -167,7 +167,7 @@ nlohmann::ordered_json json_of(const SyntheticCount& count) {
 
 std::optional<PreparedTask> read_prepared_task(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "prepare.json";
-  if (!std::filesystem::exists(path)) return std::nullopt;
+  if (!core::exists(path)) return std::nullopt;
   try {
     const Json settings = core::read_json<Json>(path, kMaxRecordBytes).at("settings");
     if (!settings.contains("synthetic")) return PreparedTask{};

@@ -1,6 +1,7 @@
 // One token file: recognising its format, checking its header, reading its tokens.
 
 #include "core/error.h"
+#include "core/file.h"
 #include "data/llmc_format.h"
 #include "data/token_source.h"
 
@@ -193,7 +194,7 @@ TokenShard::TokenShard(const std::filesystem::path& path) : file_(path) {
   }
   std::filesystem::path index = path;
   index.replace_extension(".idx");
-  if (path.extension() == ".bin" && std::filesystem::exists(index)) {
+  if (path.extension() == ".bin" && core::exists(index)) {
     format_ = ShardFormat::kMegatron;
     token_bytes_ = check_megatron_index(index, file_);
   } else {

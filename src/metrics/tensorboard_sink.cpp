@@ -105,12 +105,13 @@ int64_t time_behind(std::string_view name) {
   constexpr size_t kMicroDigits = 6;
   if (!name.starts_with(kPrefix)) return 0;
   name.remove_prefix(kPrefix.size());
+  if (name.size() < kSecondDigits) return 0;
   const auto seconds = core::parse_number<int64_t>(name.substr(0, kSecondDigits));
   if (!seconds || *seconds < 0) return 0;
   name.remove_prefix(kSecondDigits);
-  const auto micros =
-      name.starts_with('.') ? core::parse_number<int64_t>(name.substr(1, kMicroDigits)) : std::nullopt;
-  const bool is_ours = micros && *micros >= 0 && name.substr(1 + kMicroDigits).starts_with('.');
+  const bool has_micros = name.size() > 1 + kMicroDigits && name[0] == '.' && name[1 + kMicroDigits] == '.';
+  const auto micros = has_micros ? core::parse_number<int64_t>(name.substr(1, kMicroDigits)) : std::nullopt;
+  const bool is_ours = micros && *micros >= 0;
   return is_ours ? *seconds * 1'000'000 + *micros + 1 : (*seconds + 1) * 1'000'000;
 }
 

@@ -41,10 +41,10 @@ std::string error_text(const std::exception& error) {
 core::ExitCode exit_code(const std::exception& error) {
   if (const auto* own = dynamic_cast<const core::Error*>(&error)) return own->code();
   const auto* file = dynamic_cast<const std::filesystem::filesystem_error*>(&error);
-  if (file != nullptr && file->code() == std::errc::too_many_symbolic_link_levels) {
-    return core::ExitCode::kBadInput;
-  }
-  return core::ExitCode::kFailed;
+  const bool is_about_the_path =
+      file != nullptr && (file->code() == std::errc::too_many_symbolic_link_levels ||
+                          file->code() == std::errc::filename_too_long);
+  return is_about_the_path ? core::ExitCode::kBadInput : core::ExitCode::kFailed;
 }
 
 std::string first_line(const std::string& text) {

@@ -12,8 +12,8 @@ namespace ssgpt::parallel {
 // not suffice; of whatever nobody should see its words without LibTorch's backtrace, as an internal error.
 std::string error_text(const std::exception& error);
 
-// What the program ends with: a core::Error's own code; kBadInput where links lead in a circle, which no
-// folder to write into does; else kFailed.
+// What the program ends with: a core::Error's own code; kBadInput for a path that cannot name
+// anything: links in a circle, too long a name; else kFailed.
 core::ExitCode exit_code(const std::exception& error);
 
 // Of an engine's message: what follows is its stack.

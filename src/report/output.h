@@ -21,6 +21,10 @@ std::string to_json(const Comparison& comparison);
 // the same double.
 std::string to_csv(const Comparison& comparison);
 
+// The names of all files that write_files() writes or removes.
+inline constexpr const char* kFileNames[] = {"comparison.json", "comparison.csv", "table.txt",
+                                             "comparison.png", "report.html"};
+
 // Writes comparison.json, comparison.csv and table.txt into `directory`, which is made where it is missing;
 // each file appears whole or not at all. What scripts/report.py drew there from earlier numbers
 // (comparison.png, report.html) is removed first. Throws core::RunError.

@@ -1,6 +1,7 @@
 #include "report/run_data.h"
 
 #include "core/error.h"
+#include "core/file.h"
 #include "core/json.h"
 #include "run/metrics_line.h"
 #include "run/record.h"
@@ -9,14 +10,14 @@ namespace ssgpt::report {
 namespace {
 
 void require_run(const run::RunDirectory& directory) {
-  if (!std::filesystem::is_directory(directory.path())) {
+  if (!core::is_directory(directory.path())) {
     throw core::InputError(
         "{}: no such run directory. A run is a directory that `ssgpt train` wrote, with config.yaml and "
         "metrics.jsonl in it.",
         directory.path().string());
   }
   for (const std::filesystem::path& file : {directory.config(), directory.metrics()}) {
-    if (!std::filesystem::exists(file)) {
+    if (!core::exists(file)) {
       throw core::InputError(
           "{}: holds no {}, so it is not a run directory (those that `ssgpt train` writes have config.yaml "
           "and metrics.jsonl in them).",

@@ -3,6 +3,7 @@
 #include "config/material.h"
 #include "core/checksum.h"
 #include "core/error.h"
+#include "core/file.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -61,8 +62,7 @@ std::optional<bool> same_tokenizer(const RunData& a, const RunData& b) {
   const auto& first = a.config.data.tokenizer;
   const auto& second = b.config.data.tokenizer;
   if (first == second) return true;
-  if (!first || !second || !std::filesystem::exists(*first) || !std::filesystem::exists(*second))
-    return std::nullopt;
+  if (!first || !second || !core::exists(*first) || !core::exists(*second)) return std::nullopt;
   return core::checksum_of_file(*first) == core::checksum_of_file(*second);
 }
 

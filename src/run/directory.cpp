@@ -35,7 +35,7 @@ std::filesystem::path RunDirectory::checkpoint(int64_t step) const {
 }
 
 bool RunDirectory::holds_run() const {
-  return std::filesystem::exists(record()) || !named_checkpoints().empty();
+  return core::exists(record()) || !named_checkpoints().empty();
 }
 
 std::vector<Checkpoint> RunDirectory::named_checkpoints() const {
@@ -46,7 +46,7 @@ std::vector<Checkpoint> RunDirectory::named_checkpoints() const {
     const char* digits = name.data() + std::min(kStepPrefix.size(), name.size());
     std::from_chars(digits, name.data() + name.size(), step);
     // The name is made again from the number, so that "step-1-copy" and "step-1" are nobody's checkpoints.
-    if (entry.filename() == checkpoint(step).filename() && std::filesystem::is_directory(entry)) {
+    if (entry.filename() == checkpoint(step).filename() && core::is_directory(entry)) {
       found.push_back({.step = step, .directory = entry});
     }
   }
@@ -57,8 +57,7 @@ std::vector<Checkpoint> RunDirectory::named_checkpoints() const {
 
 std::vector<Checkpoint> RunDirectory::complete_checkpoints() const {
   std::vector<Checkpoint> found = named_checkpoints();
-  std::erase_if(
-      found, [](const Checkpoint& one) { return !std::filesystem::exists(one.directory / kManifestName); });
+  std::erase_if(found, [](const Checkpoint& one) { return !core::exists(one.directory / kManifestName); });
   return found;
 }
 

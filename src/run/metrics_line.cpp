@@ -264,7 +264,6 @@ Metrics read_metrics(const std::filesystem::path& path, std::optional<int64_t> f
 
 std::optional<MetricsLine> read_last_loss(const std::filesystem::path& path) {
   constexpr uint64_t kTailBytes = 64 << 10;
-  if (!std::filesystem::exists(path)) return std::nullopt;
   try {
     const core::InputFile file(path);
     const uint64_t offset = file.size() > kTailBytes ? file.size() - kTailBytes : 0;
@@ -278,13 +277,13 @@ std::optional<MetricsLine> read_last_loss(const std::filesystem::path& path) {
       if (object.is_object() && object.contains(kTrainLoss)) return to_line(object, Position{path, 0});
       end = before;
     }
-  } catch (const core::InputError&) {  // whoever reads all of it says what is wrong
+  } catch (const core::InputError&) {  // missing, or whoever reads all of it says what is wrong
   }
   return std::nullopt;
 }
 
 void cut_lines_after(const std::filesystem::path& path, int64_t last_step) {
-  if (!std::filesystem::exists(path)) return;
+  if (!core::exists(path)) return;
   const std::string text = core::read_text(path);
   std::string kept;
   for_each_line(text, [&](std::string_view line, int64_t number) {

@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 
 // A link would be replaced, or followed to a file that is nobody knows whose.
 void require_ordinary(const fs::path& file) {
-  const fs::file_status status = fs::symlink_status(file);
+  const fs::file_status status = core::link_status(file);
   if (!fs::exists(status) || fs::is_regular_file(status)) return;
   throw core::UsageError(
       "{} is {}, and a run writes that file in its own directory: move it away, or choose another --run-dir. "
@@ -33,23 +33,23 @@ std::optional<fs::path> foreign_file(const RunDirectory& directory) {
     if (entry.filename().string().starts_with(kEventsPrefix)) candidates.push_back(entry);
   }
   const auto found = std::find_if(candidates.begin(), candidates.end(),
-                                  [](const fs::path& candidate) { return fs::exists(candidate); });
+                                  [](const fs::path& candidate) { return core::exists(candidate); });
   // Another process may begin a run just now; then the record, which is its first file, is there by now.
   return found == candidates.end() || is_record(directory) ? std::nullopt : std::optional(*found);
 }
 
 void require_own_checkpoints(const RunDirectory& directory) {
   const fs::path folder = directory.checkpoints();
-  if (!fs::exists(folder)) return;
-  if (!fs::is_directory(folder)) {
+  if (!core::exists(folder)) return;
+  if (!core::is_directory(folder)) {
     throw core::UsageError(
         "{} is no folder, and a run saves its checkpoints there: move it away, or choose "
         "another --run-dir.",
         folder.string());
   }
-  if (!fs::is_symlink(fs::symlink_status(folder))) return;
+  if (!fs::is_symlink(core::link_status(folder))) return;
   const RunDirectory owner(fs::canonical(folder).parent_path());
-  if (!fs::exists(owner.record()) || fs::equivalent(owner.path(), directory.path())) return;
+  if (!core::exists(owner.record()) || fs::equivalent(owner.path(), directory.path())) return;
   throw core::UsageError(
       "{} is a link to the checkpoints of another run, {}, which would be replaced and deleted as if they "
       "were "

@@ -105,7 +105,7 @@ bool is_record(const RunDirectory& directory) {
 }
 
 std::optional<Record> read_record(const RunDirectory& directory) {
-  if (!std::filesystem::exists(directory.record())) return std::nullopt;
+  if (!core::exists(directory.record())) return std::nullopt;
   const core::JsonFields fields(directory.record());
   Record record;
   record.run_id = fields.optional_text("run_id").value_or("");
@@ -124,7 +124,7 @@ std::optional<Record> read_record(const RunDirectory& directory) {
 
 Json known_fields(const RunDirectory& directory) {
   Json json = Json::object();
-  if (!std::filesystem::exists(directory.record())) return json;
+  if (!core::exists(directory.record())) return json;
   const core::JsonFields fields(directory.record());
   copy_texts(fields, {"run_id", "name", "command", "revision"}, json);
   if (fields.has("versions")) {
@@ -174,7 +174,7 @@ std::optional<config::SwapAttention> earlier_swap(const core::JsonFields& fields
 config::Config read_config(const RunDirectory& directory) {
   config::Config config = config::load_stored(directory.config());
   config::resolve_total_steps(config);
-  if (!std::filesystem::exists(directory.record())) return config;
+  if (!core::exists(directory.record())) return config;
   const auto swap = earlier_swap(core::JsonFields(directory.record()));
   if (swap) config::add_swap(config, *swap);
   return config;

@@ -66,7 +66,8 @@ void write_sweep_record(const std::filesystem::path& directory, const config::Sw
   write_if_changed(record_path(directory), core::json_text(json, 2) + "\n");
 }
 
-void require_own_files(const std::filesystem::path& directory, const config::Sweep& sweep) {
+void require_own_files(const std::filesystem::path& directory, const config::Sweep& sweep,
+                       const std::vector<std::filesystem::path>& results) {
   const auto refuse = [&](const std::filesystem::path& file) {
     throw core::UsageError(
         "{} is not a sweep's: there is no sweep in {}, and one that begins there would write over it. Choose "
@@ -81,13 +82,13 @@ void require_own_files(const std::filesystem::path& directory, const config::Swe
   }
   // Another process may begin the sweep just now; then the record, which is its first file, is there by now.
   const auto is_foreign = [&](const std::filesystem::path& file) {
-    return std::filesystem::exists(file) && !std::filesystem::exists(record);
+    return core::exists(file) && !core::exists(record);
   };
   for (const config::SweepRun& run : sweep.runs) {
     const std::filesystem::path config = sweep_config(directory, run.name);
     if (is_foreign(config)) refuse(config);
   }
-  for (const std::filesystem::path& file : core::list_directory(directory / "report")) {
+  for (const std::filesystem::path& file : results) {
     if (is_foreign(file)) refuse(file);
   }
 }
@@ -99,7 +100,7 @@ void remove_temporaries(const std::filesystem::path& directory) {
 }
 
 bool holds_sweep(const std::filesystem::path& directory) {
-  return std::filesystem::exists(record_path(directory));
+  return core::exists(record_path(directory));
 }
 
 SweepRecord read_sweep_record(const std::filesystem::path& directory) {

@@ -23,8 +23,9 @@ void write_if_changed(const std::filesystem::path& path, const std::string& text
 std::filesystem::path sweep_config(const std::filesystem::path& directory, const std::string& run_name);
 
 // Throws core::UsageError that names a file which the sweep would write over though no sweep wrote it:
-// sweep.json, the config of a run, or a report. Writes nothing.
-void require_own_files(const std::filesystem::path& directory, const config::Sweep& sweep);
+// sweep.json, the config of a run, or one of `results`, the files that it ends with. Writes nothing.
+void require_own_files(const std::filesystem::path& directory, const config::Sweep& sweep,
+                       const std::vector<std::filesystem::path>& results);
 
 // Deletes what killed processes left half-written of a sweep's own files. Under the sweep's lock.
 void remove_temporaries(const std::filesystem::path& directory);

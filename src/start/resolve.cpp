@@ -2,6 +2,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/log.h"
 #include "run/ownership.h"
 #include "run/record.h"
@@ -20,7 +21,7 @@ using config::AttentionKind;
 using run::RunDirectory;
 
 bool is_checkpoint(const fs::path& path) {
-  return fs::exists(path / run::kManifestName) || fs::exists(path / "config.json");
+  return core::exists(path / run::kManifestName) || core::exists(path / "config.json");
 }
 
 // The run that a checkpoint belongs to, two levels up.
@@ -128,7 +129,7 @@ Start new_run(const Options& options) {
 // config does not read, they are not known.
 void find_lost(const RunDirectory& directory, const std::string& run_id, Past& past) {
   const std::optional<run::Record> record = run::read_record(directory);
-  if (!record || record->run_id != run_id || !fs::exists(directory.config())) return;
+  if (!record || record->run_id != run_id || !core::exists(directory.config())) return;
   const std::vector<run::Checkpoint> saved = directory.named_checkpoints();
   const int64_t reached = saved.empty() ? past.step : std::max(past.step, saved.back().step);
   try {
@@ -223,15 +224,16 @@ Start resume_auto(const Options& options, const FindNewest& find_newest) {
 // --resume DIR: a run, of which the newest valid checkpoint is meant, or a checkpoint.
 Start resume_named(const Options& options, const FindNewest& find_newest) {
   const fs::path named = *options.resume;
-  if (!fs::is_directory(named)) {
+  if (!core::is_directory(named)) {
     throw core::InputError(
         "--resume {}: there is no such directory. Give a checkpoint (RUN/checkpoints/step-...), a run "
         "directory, or auto.",
         named.string());
   }
   const auto is_own = [&options](const RunDirectory& directory) {
-    return !options.run_directory || (fs::exists(*options.run_directory) && fs::exists(directory.path()) &&
-                                      fs::equivalent(*options.run_directory, directory.path()));
+    return !options.run_directory ||
+           (core::exists(*options.run_directory) && core::exists(directory.path()) &&
+            fs::equivalent(*options.run_directory, directory.path()));
   };
   if (!is_checkpoint(named)) {
     const RunDirectory directory(named);

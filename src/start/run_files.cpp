@@ -25,14 +25,15 @@ namespace fs = std::filesystem;
                          directory.path().string());
 }
 
-// A checkpoint beyond the one that the run goes on from did not verify: it is set aside, not deleted. One
-// that does verify is new since the run was resolved.
+// Whatever has the name of a checkpoint beyond the one that the run goes on from did not verify, or is not a
+// checkpoint at all: it is set aside, where the run would replace it. One that does verify is new since the
+// run was resolved.
 void set_aside_later_checkpoints(const run::RunDirectory& directory, int64_t step) {
-  for (const run::Checkpoint& one : directory.complete_checkpoints()) {
+  for (const run::Checkpoint& one : directory.named_checkpoints()) {
     if (one.step <= step) continue;
     if (checkpoint::verify(one.directory).empty()) refuse_changed_directory(directory);
     fs::path aside = one.directory;
-    for (int n = 1; fs::exists(aside); ++n) {
+    for (int n = 1; core::exists(aside); ++n) {
       aside = one.directory;
       aside += n == 1 ? ".damaged" : fmt::format(".damaged-{}", n);
     }

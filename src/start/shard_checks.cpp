@@ -1,6 +1,7 @@
 #include "start/shard_checks.h"
 
 #include "core/error.h"
+#include "core/file.h"
 #include "core/json.h"
 #include "core/text.h"
 #include "data/prepare_record.h"
@@ -42,7 +43,7 @@ Prepared read_prepared(const data::TokenSource& source) {
     const fs::path directory = shard.path().parent_path();
     if (!checked.empty() && directory == checked.parent_path()) continue;
     checked = directory / "prepare.json";
-    if (fs::exists(checked)) folders.push_back(read_folder(checked));
+    if (core::exists(checked)) folders.push_back(read_folder(checked));
   }
   return folders;
 }

@@ -3,6 +3,7 @@
 #include "checkpoint/checkpoint.h"
 #include "core/checksum.h"
 #include "core/error.h"
+#include "core/file.h"
 #include "core/log.h"
 #include "start/choose_device.h"
 #include "start/resolve.h"
@@ -33,7 +34,7 @@ void require_same_tokenizer(const Start& start) {
   if (!start.checkpoint || now.empty()) return;
   const std::filesystem::path copy = *start.checkpoint / "tokenizer.model";
   std::string then = start.state.tokenizer_fingerprint;
-  if (then.empty() && std::filesystem::exists(copy)) then = core::checksum_of_file(copy);
+  if (then.empty() && core::exists(copy)) then = core::checksum_of_file(copy);
   if (then.empty() || then == now) return;
   const std::string differs = fmt::format(
       "data.tokenizer, {} (checksum {}), is not the tokenizer that {} was trained with (checksum {}; it "

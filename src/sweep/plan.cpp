@@ -29,7 +29,7 @@ namespace fs = std::filesystem;
 // Why the config that the run was begun with cannot be read; none where it can, or where there is none.
 std::optional<std::string> error_of_config(const run::RunDirectory& directory) {
   try {
-    if (fs::exists(directory.config())) run::read_config(directory);
+    if (core::exists(directory.config())) run::read_config(directory);
   } catch (const std::exception& error) {
     return error.what();
   }
@@ -50,7 +50,7 @@ std::optional<std::string> changed_tokenizer(const run::RunDirectory& directory,
                                              const config::Config& config) {
   const std::string then = record_in(directory).tokenizer_fingerprint;
   const std::optional<fs::path>& file = config.data.tokenizer;
-  if (then.empty() || !file || !fs::is_regular_file(*file)) return std::nullopt;
+  if (then.empty() || !file || !core::is_regular_file(*file)) return std::nullopt;
   const std::string now = core::checksum_of_file(*file);
   if (now == then) return std::nullopt;
   return fmt::format("  {}: tokenizer {}: checksum {} when it began, {} now", directory.path().string(),
@@ -60,7 +60,7 @@ std::optional<std::string> changed_tokenizer(const run::RunDirectory& directory,
 // "  key: OLD in the run, NEW in the sweep file" for what would compute something else.
 std::vector<std::string> changed_settings(const run::RunDirectory& directory, config::Config wanted) {
   std::vector<std::string> lines;
-  if (!fs::exists(directory.config())) return lines;
+  if (!core::exists(directory.config())) return lines;
   const config::Config held = run::read_config(directory);
   start::keep_choices(wanted, held);
   // Where shards and tokenizer lie may change where require_same_data() knows what they held.

@@ -44,6 +44,20 @@ std::optional<report::RunData> read_losses(const fs::path& directory, const conf
   }
 }
 
+// Of the comparison at this point of the grid; without a grid there is one, which is empty.
+fs::path report_folder(const fs::path& directory, const std::string& point) {
+  const fs::path report = directory / "report";
+  return point.empty() ? report : report / point;
+}
+
+fs::path grid_file(const fs::path& directory) {
+  return directory / "report" / "grid.txt";
+}
+
+bool has_grid(const config::Sweep& sweep) {
+  return !sweep.runs.front().grid.empty();
+}
+
 void compare_point(const fs::path& directory, const config::Sweep& sweep, const std::string& point,
                    Results& results) {
   report::Options options;
@@ -62,9 +76,8 @@ void compare_point(const fs::path& directory, const config::Sweep& sweep, const 
   }
   try {
     const report::Comparison comparison = report::compare(options);
-    fs::path out = directory / "report";
+    const fs::path out = report_folder(directory, point);
     if (!point.empty()) {
-      out /= point;
       results.text += fmt::format("{}\n{}\n", point, std::string(point.size(), '='));
     }
     report::write_files(comparison, out);
@@ -162,15 +175,23 @@ std::string grid_table(const fs::path& directory, const config::Sweep& sweep) {
   return text;
 }
 
+std::vector<fs::path> result_files(const fs::path& directory, const config::Sweep& sweep) {
+  std::vector<fs::path> files;
+  for (const std::string& point : sweep.points) {
+    for (const char* name : report::kFileNames) files.push_back(report_folder(directory, point) / name);
+  }
+  if (has_grid(sweep)) files.push_back(grid_file(directory));
+  return files;
+}
+
 Results write_results(const fs::path& directory, const config::Sweep& sweep) {
   Results results;
   for (const std::string& point : sweep.points) compare_point(directory, sweep, point, results);
-  const bool has_grid = !sweep.runs.front().grid.empty();
-  if (has_grid && std::any_of(sweep.runs.begin(), sweep.runs.end(),
-                              [&](const auto& run) { return has_loss(directory, run); })) {
+  if (has_grid(sweep) && std::any_of(sweep.runs.begin(), sweep.runs.end(),
+                                     [&](const auto& run) { return has_loss(directory, run); })) {
     const std::string table = grid_table(directory, sweep);
-    core::create_writable_directory(directory / "report");
-    core::write_text_atomically(directory / "report" / "grid.txt", table);
+    core::create_writable_directory(grid_file(directory).parent_path());
+    core::write_text_atomically(grid_file(directory), table);
     results.text += table;
   }
   return results;

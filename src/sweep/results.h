@@ -22,6 +22,10 @@ struct Results {
 // written.
 Results write_results(const std::filesystem::path& directory, const config::Sweep& sweep);
 
+// The files that write_results() writes or removes, whether they are there or not.
+std::vector<std::filesystem::path> result_files(const std::filesystem::path& directory,
+                                                const config::Sweep& sweep);
+
 // The mean training loss over the last fifth of the steps, by variant and point, averaged over the seeds
 // whose runs are finished, with their number where it is not all; "*" is at the best point of each variant
 // among those of all seeds. A loss there that is not finite makes its cell "nan".

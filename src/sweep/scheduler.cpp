@@ -109,7 +109,8 @@ void Scheduler::start_waiting() {
 bool Scheduler::is_next(size_t task) {
   Status& status = tasks_[task].status;
   if (status.state != State::kWaiting) return false;
-  status = status_or_failure(tasks_[task].directory, status.max_steps);
+  status =
+      status_or_earlier(tasks_[task].directory, status);  // still waiting: its process says what is wrong
   if (has_ended(status)) board_.ended(task, status);
   return status.state == State::kWaiting;
 }
@@ -164,7 +165,7 @@ void Scheduler::look_elsewhere() {
   for (size_t i = 0; i < tasks_.size(); ++i) {
     Status& status = tasks_[i].status;
     if (status.state != State::kElsewhere) continue;
-    status = status_or_failure(tasks_[i].directory, status.max_steps);
+    status = status_or_earlier(tasks_[i].directory, status);
     if (has_ended(status)) board_.ended(i, status);
   }
 }
@@ -188,7 +189,10 @@ void Scheduler::take_pace(Running& running) {
 void Scheduler::finish(const Running& running, int stop_signal) {
   Task& task = tasks_[running.task];
   const Ending ending = running.child->ending();
-  Status status = status_or_failure(task.directory, task.status.max_steps);
+  // Whether it is done the folder alone says; where it ended otherwise, its own words say more.
+  const bool says_done = ending.signal == 0 && ending.exit_code == 0 && stop_signal == 0;
+  Status status = says_done ? status_or_failure(task.directory, task.status.max_steps)
+                            : status_or_earlier(task.directory, task.status);
   if (!has_ended(status)) {
     if (stop_signal != 0 &&
         (ending.signal == stop_signal || ending.exit_code == 128 + stop_signal || ending.exit_code == 0)) {

@@ -1,6 +1,7 @@
 #include "sweep/status.h"
 
 #include "core/error.h"
+#include "parallel/error_text.h"
 #include "run/metrics_line.h"
 
 #include <algorithm>
@@ -66,8 +67,18 @@ Status status_or_failure(const run::RunDirectory& directory, int64_t max_steps) 
             .max_steps = max_steps,
             .loss = std::nullopt,
             .eta_seconds = std::nullopt,
-            .reason = error.what()};
+            .reason = parallel::error_text(error)};
   }
+}
+
+Status status_or_earlier(const run::RunDirectory& directory, const Status& earlier) {
+  try {
+    return status_on_disk(directory, earlier.max_steps);
+  } catch (const core::ReadError& error) {
+    if (error.code() == core::ExitCode::kFailed) return earlier;
+  } catch (const std::exception&) {  // told below
+  }
+  return status_or_failure(directory, earlier.max_steps);
 }
 
 }  // namespace ssgpt::sweep

@@ -28,14 +28,19 @@ struct Status {
 };
 
 // What the run's folder says: waiting, elsewhere, or done, where a complete checkpoint of max_steps or later
-// stands there. Throws core::InputError where the checkpoints cannot be listed.
+// stands there. Throws core::ReadError where the system does not say, core::InputError where what stands
+// there is no run's.
 Status status_on_disk(const run::RunDirectory& directory, int64_t max_steps);
 
 // The same, but failed with the reason in place of an exception: of one folder that cannot be read the other
 // runs know nothing.
 Status status_or_failure(const run::RunDirectory& directory, int64_t max_steps);
 
-// Takes step and loss from the newest line of metrics.
+// The same for a sweep under way, but as `earlier` where the folder cannot be looked at just now: one failing
+// call of a network file system is no failure of the run.
+Status status_or_earlier(const run::RunDirectory& directory, const Status& earlier);
+
+// Takes step and loss from the newest line of metrics; leaves them where it cannot be read.
 void take_progress(const run::RunDirectory& directory, Status& status);
 
 // "waiting", "running", "elsewhere", "done", "failed", "stopped"

@@ -310,7 +310,11 @@ TrainResult train(start::Start start, const std::string& command_line, parallel:
     start::prepare_run_files(start, command_line, num_ranks);
     return directory.path().string();
   });
-  if (!communicator.is_main()) core::log::add_file(directory.log());
+  if (!communicator.is_main()) {
+    // A network file system may still remember that there was no such folder; making it asks the server.
+    core::create_writable_directory(directory.path());
+    core::log::add_file(directory.log());
+  }
   if (communicator.is_main()) core::log::info("{}", start::start_text(start, num_ranks));
   Trainer trainer(std::move(start), std::move(training_step), communicator, stop_signal.emplace());
   const TrainResult result = trainer.run();

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,10 @@ from safetensors.numpy import load_file, save_file
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("SSGPT_BIN", ROOT / "build" / "release" / "ssgpt")).resolve()
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+# nohup and some runners of CI ignore SIGHUP, and what a test starts would inherit that. A handler is none's to inherit.
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 VOCAB = 96
 LENGTH = 16
@@ -82,16 +87,24 @@ class Program:
         self.environment["OMP_NUM_THREADS"] = "1"
         # A test may ask for more threads than there are free cores: those that wait must not keep the others from working.
         self.environment["OMP_WAIT_POLICY"] = "passive"
+        self._started = []
+
+    def popen(self, command, environment=None, **options):
+        """Starts a command in the directory, which end_all() kills."""
+        environment = {**self.environment, **(environment or {})}
+        process = subprocess.Popen(list(map(str, command)), cwd=self.directory, env=environment, **options)
+        self._started.append(process)
+        return process
 
     def start(self, *arguments, **environment):
-        return subprocess.Popen(
-            [str(BINARY), *map(str, arguments)],
-            cwd=self.directory,
-            env={**self.environment, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return self.popen([BINARY, *arguments], environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def end_all(self):
+        """Kills what still runs of what was started: an endless run of a test that failed."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
 
     def run(self, *arguments, code=0, **environment):
         """Runs to the end; the exit code must be `code`. Returns stdout and stderr."""
@@ -183,7 +196,9 @@ def make_program(directory):
 
 @pytest.fixture
 def program(tmp_path):
-    return make_program(tmp_path)
+    made = make_program(tmp_path)
+    yield made
+    made.end_all()
 
 
 @pytest.fixture(scope="session")
@@ -225,4 +240,6 @@ def _trained(tmp_path_factory):
 def trained(_trained, tmp_path):
     """The program beside train.bin, validation.bin and a copy of these runs, for tests of what comes after training."""
     shutil.copytree(_trained.directory, tmp_path, dirs_exist_ok=True)
-    return Program(tmp_path)
+    made = Program(tmp_path)
+    yield made
+    made.end_all()

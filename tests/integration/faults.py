@@ -86,6 +86,13 @@ int rename(const char* from, const char* to) {
   if (fails("rename", 1, to)) return -1;
   return REAL(int, rename, const char*, const char*)(from, to);
 }
+#define STAT(name)                                                          \
+  int name(const char* path, struct stat* out) {                            \
+    if (fails("stat", 0, path)) return -1;                                  \
+    return REAL(int, name, const char*, struct stat*)(path, out);           \
+  }
+STAT(stat)
+STAT(lstat)
 int mkdir(const char* path, mode_t mode) {
   if (fails("mkdir", 1, path)) return -1;
   return REAL(int, mkdir, const char*, mode_t)(path, mode);
@@ -104,7 +111,7 @@ class Faults:
         subprocess.run(command, input=LIBRARY, text=True, check=True)
 
     def on(self, call, path, error, nth=1, times=1):
-        """The environment in which `call` ("open", "pread", "pwrite", "write", "fsync", "rename", "mkdir", or "name" for
+        """The environment in which `call` ("open", "pread", "pwrite", "write", "fsync", "rename", "mkdir", "stat", or "name" for
         all of these that make or give one) fails on paths that contain `path`: from the nth such call on, so many times."""
         return {"LD_PRELOAD": str(self._library), "FAULT_CALL": call, "FAULT_PATH": str(path), "FAULT_ERROR": str(int(error)),
                 "FAULT_NTH": str(nth), "FAULT_TIMES": str(times)}

@@ -252,7 +252,7 @@ def test_dry_run_says_what_would_happen_and_writes_nothing(program):
 
 
 def test_paths_that_are_too_long_and_models_that_are_too_large_are_said_so(program):
-    _, err = program.train("--run-dir", "x" * 300, code=1)
+    _, err = program.train("--run-dir", "x" * 300, code=3)
     assert "File name too long" in err and "internal error" not in err
     limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (40 << 30, 40 << 30))
     config = program.config({"model": {"hidden_size": 65536, "intermediate_size": 65536}})

@@ -31,9 +31,8 @@ def test_the_signals_of_one_terminal_are_one_stop(program):
 
 
 def test_nohup_ignores_it(program):
-    command = ["nohup", str(BINARY), "train", "--config", str(program.config(ENDLESS)), "--run-dir", "run"]
-    process = subprocess.Popen(command, cwd=program.directory, env=program.environment, stdin=subprocess.DEVNULL,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    command = ["nohup", BINARY, "train", "--config", program.config(ENDLESS), "--run-dir", "run"]
+    process = program.popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: trains(program), process)
     process.send_signal(signal.SIGHUP)
     before = len(read_metrics(program.directory / "run"))
@@ -67,8 +66,7 @@ def test_a_sweep_passes_it_on(program):
 def read_some_lines_of(command, program, environment=None):
     """Starts a command whose output has a reader that goes away after three lines, as `2>&1 | head -3`; waits for its end.
     Returns the exit code."""
-    process = subprocess.Popen(list(map(str, command)), cwd=program.directory, env={**program.environment, **(environment or {})},
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = program.popen(command, environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     for _ in range(3):
         assert process.stdout.readline()
     process.stdout.close()

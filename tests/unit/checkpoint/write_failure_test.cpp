@@ -4,12 +4,12 @@
 #include "checkpoint/directory.h"
 #include "checkpoint/snapshots.h"
 #include "core/error.h"
+#include "core/process_limits.h"
 #include "core/temporary_directory.h"
 
 #include <atomic>
 #include <csignal>
 #include <iterator>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -20,26 +20,6 @@ namespace ssgpt::checkpoint {
 namespace {
 
 using config::AttentionKind;
-
-// Files cannot grow beyond `bytes` in this scope: writing fails as on a full disk (EFBIG).
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
-    getrlimit(RLIMIT_FSIZE, &before_);
-    const rlimit limit{.rlim_cur = bytes, .rlim_max = before_.rlim_max};
-    setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() {
-    setrlimit(RLIMIT_FSIZE, &before_);
-    std::signal(SIGXFSZ, handler_);
-  }
-  FileSizeLimit(const FileSizeLimit&) = delete;
-  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
-
- private:
-  rlimit before_{};
-  void (*handler_)(int);
-};
 
 TEST(WriteFailure, AFullDiskLeavesNothing) {
   const TemporaryDirectory directory;

@@ -102,6 +102,24 @@ TEST(Writer, DeletesNothingThatAnotherRunSaved) {
   EXPECT_THAT(steps_of(run.path()), ElementsAre(5, 6, 20));
 }
 
+TEST(Writer, WhatCannotBeDeletedJustNowEndsNoRunAndGoesLater) {
+  for (const bool async : {false, true}) {
+    const TemporaryDirectory run;
+    const std::filesystem::path circle = run::RunDirectory(run.path()).checkpoint(5) / "manifest.json";
+    Writer writer(run::RunDirectory(run.path()), {.keep_last = 1, .keep_every = 0}, async, true);
+    save_steps(writer, {10});
+    std::filesystem::create_directories(circle.parent_path());
+    std::filesystem::create_symlink(circle.filename(), circle);  // no call says what it is
+    testing::internal::CaptureStderr();
+    EXPECT_NO_THROW(save_steps(writer, {20}));
+    EXPECT_THAT(testing::internal::GetCapturedStderr(), testing::HasSubstr("kept until the next save"));
+    std::filesystem::remove_all(circle.parent_path());
+    EXPECT_THAT(steps_of(run.path()), ElementsAre(10, 20));
+    save_steps(writer, {30});
+    EXPECT_THAT(steps_of(run.path()), ElementsAre(30));
+  }
+}
+
 TEST(Writer, RemovesWhatAKilledProcessLeftAndNothingElse) {
   const TemporaryDirectory run;
   const auto parent = run / "checkpoints";

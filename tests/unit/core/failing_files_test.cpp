@@ -2,11 +2,13 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/process.h"
+#include "core/process_limits.h"
 #include "core/temporary_directory.h"
 
 #include <algorithm>
 #include <fcntl.h>
 #include <functional>
+#include <optional>
 #include <string>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -33,28 +35,6 @@ std::string message_of(const std::function<void()>& action) {
   }
   return "nothing was thrown";
 }
-
-// While it lives, no descriptor is left to this process.
-class NoMoreFiles {
- public:
-  NoMoreFiles() {
-    ::getrlimit(RLIMIT_NOFILE, &earlier_);
-    rlimit limit = earlier_;
-    limit.rlim_cur = 32;
-    ::setrlimit(RLIMIT_NOFILE, &limit);
-    for (int descriptor = 0; (descriptor = ::open("/dev/null", O_RDONLY)) >= 0;) open_.push_back(descriptor);
-  }
-  ~NoMoreFiles() {
-    for (const int descriptor : open_) ::close(descriptor);
-    ::setrlimit(RLIMIT_NOFILE, &earlier_);
-  }
-  NoMoreFiles(const NoMoreFiles&) = delete;
-  NoMoreFiles& operator=(const NoMoreFiles&) = delete;
-
- private:
-  rlimit earlier_{};
-  std::vector<int> open_;
-};
 
 TEST(FailingFiles, TooManyOpenFilesAreNoFaultOfTheFile) {
   const TemporaryDirectory directory;
@@ -84,6 +64,48 @@ TEST(FailingFiles, ExitCodesTellTheMachinesFaultFromTheFiles) {
   for (const char* path : {"absent", "file/below"}) {
     EXPECT_THAT(message_of<InputError>([&] { read_text(directory / path); }), HasSubstr(path));
   }
+}
+
+TEST(Exists, IsFalseOfAMissingFileAloneAndNeverOfOneThatNobodyCouldLookFor) {
+  const TemporaryDirectory directory;
+  write_text_atomically(directory / "file", "");
+  fs::create_directory(directory / "folder");
+  fs::create_symlink("file", directory / "link");
+  fs::create_symlink("absent", directory / "dangling");
+  fs::create_symlink("circle", directory / "circle");
+  for (const char* name : {"file", "folder", "link"}) EXPECT_TRUE(core::exists(directory / name)) << name;
+  for (const char* name : {"absent", "dangling", "file/below", "absent/below"}) {
+    EXPECT_FALSE(core::exists(directory / name)) << name;
+    EXPECT_FALSE(core::is_directory(directory / name)) << name;
+    EXPECT_FALSE(core::is_regular_file(directory / name)) << name;
+  }
+  EXPECT_TRUE(core::is_directory(directory / "folder") && !core::is_directory(directory / "link"));
+  EXPECT_TRUE(core::is_regular_file(directory / "link") && !core::is_regular_file(directory / "folder"));
+  EXPECT_EQ(link_status(directory / "dangling").type(), fs::file_type::symlink);
+  EXPECT_EQ(link_status(directory / "absent").type(), fs::file_type::not_found);
+  for (const std::string& name : {std::string("circle"), std::string(300, 'x')}) {
+    EXPECT_THAT(message_of<InputError>([&] { core::exists(directory / name); }),
+                HasSubstr(name + ": cannot be looked for"))
+        << name;
+  }
+  EXPECT_THAT(message_of<InputError>([&] { link_status(directory / std::string(300, 'x')); }),
+              HasSubstr("File name too long"));
+}
+
+TEST(Exists, OfAFolderThatMayNotBeSearchedIsABadInput) {
+  if (::geteuid() != 0) GTEST_SKIP() << "another user is root's to become";
+  const TemporaryDirectory directory;
+  fs::create_directory(directory / "closed");
+  fs::permissions(directory / "closed", fs::perms::owner_all);
+  ASSERT_EQ(::seteuid(65534), 0);
+  std::optional<ExitCode> code;
+  try {
+    core::exists(directory / "closed/file");
+  } catch (const ReadError& error) {
+    code = error.code();
+  }
+  ASSERT_EQ(::seteuid(0), 0);
+  EXPECT_EQ(code, ExitCode::kBadInput);
 }
 
 TEST(ListDirectory, GivesWhatIsThereAndNothingOfAMissingOne) {

@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/process_limits.h"
 #include "core/progress.h"
 #include "core/temporary_directory.h"
 #include "core/text.h"
@@ -90,6 +91,23 @@ TEST(Log, ALineIsNotGluedToOneThatLacksItsEnd) {
   log::shutdown();
   testing::internal::GetCapturedStderr();
   EXPECT_THAT(read_text(directory / "log.txt"), MatchesRegex("whole\nto\n[^\n]* next\n[^\n]* last\n"));
+}
+
+TEST(Log, ATornLineStaysTornAlsoWhereTheNextOneIsNotWrittenAtAll) {
+  const TemporaryDirectory directory;
+  testing::internal::CaptureStderr();
+  log::add_file(directory / "log.txt");
+  log::info("whole");
+  {
+    const FileSizeLimit limit(core::read_text(directory / "log.txt").size() + 10);
+    log::info("torn");
+    log::info("lost");
+    log::info("lost");
+  }
+  log::info("next");
+  log::shutdown();
+  testing::internal::GetCapturedStderr();
+  EXPECT_THAT(read_text(directory / "log.txt"), MatchesRegex("[^\n]* whole\n[-0-9]{10}\n[^\n]* next\n"));
 }
 
 TEST(Log, AMessageForTheFileAloneDoesNotReachStderr) {

@@ -24,7 +24,9 @@ TEST(TensorBoardSink, AMissingFolderIsAnError) {
 TEST(TensorBoardSink, ANewFileSortsBehindThoseThatAreThere) {
   for (const char* name :
        {"events.out.tfevents.7999999999.000041.host.1.0", "events.out.tfevents.7999999999.host.12.v2",
-        "events.out.tfevents.7999999999.999999.host.1.0", "events.out.tfevents.1000000000.host"}) {
+        "events.out.tfevents.7999999999.999999.host.1.0", "events.out.tfevents.1000000000.host",
+        "events.out.tfevents.1700000000.12", "events.out.tfevents.7999999999.12",
+        "events.out.tfevents.7999999999", "events.out.tfevents.123", "events.out.tfevents."}) {
     const TemporaryDirectory root;
     std::ofstream(root / name) << "";
     std::ofstream(root / "metrics.jsonl") << "";

@@ -38,12 +38,12 @@ TEST(ErrorText, IsTheErrorsOwnWordsWhereTheyAreForPeople) {
             "a/b: Permission denied.");
 }
 
-TEST(ExitCode, OfLinksThatLeadInACircleIsThatOfBadInput) {
+TEST(ExitCode, OfAPathThatCannotNameAnythingIsThatOfBadInput) {
   const auto of = [](std::errc reason) {
     return exit_code(std::filesystem::filesystem_error("stat", "a/b", std::make_error_code(reason)));
   };
   EXPECT_EQ(of(std::errc::too_many_symbolic_link_levels), core::ExitCode::kBadInput);
-  EXPECT_EQ(of(std::errc::filename_too_long), core::ExitCode::kFailed);
+  EXPECT_EQ(of(std::errc::filename_too_long), core::ExitCode::kBadInput);
   EXPECT_EQ(of(std::errc::no_space_on_device), core::ExitCode::kFailed);
   EXPECT_EQ(exit_code(core::UsageError("bad")), core::ExitCode::kUsage);
   EXPECT_EQ(exit_code(std::bad_alloc()), core::ExitCode::kFailed);

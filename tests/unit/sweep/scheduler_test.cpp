@@ -2,6 +2,7 @@
 // done.
 #include "sweep/scheduler.h"
 
+#include "core/process_limits.h"
 #include "core/temporary_directory.h"
 
 #include <chrono>
@@ -95,6 +96,26 @@ TEST_F(SchedulerTest, EachRunningOneHasAGpuOfItsOwn) {
   EXPECT_EQ(run(2), 0);
   EXPECT_EQ(read("a/here"), "4\n");
   EXPECT_EQ(read("b/here"), "6\n");
+}
+
+TEST(StatusOrEarlier, OfAFolderThatCannotBeLookedAtIsTheEarlierOne) {
+  const TemporaryDirectory root;
+  const run::RunDirectory directory(root.path());
+  fs::create_directories(directory.checkpoint(10));
+  std::ofstream(directory.checkpoint(10) / "manifest.json") << "{}";
+  for (const State state : {State::kWaiting, State::kElsewhere, State::kRunning}) {
+    const Status earlier{
+        .state = state, .step = 3, .max_steps = 10, .loss = 2.5, .eta_seconds = 1.0, .reason = {}};
+    const auto fails = [&] {
+      const NoMoreFiles none;
+      return status_or_earlier(directory, earlier);
+    };
+    const Status kept = fails();
+    EXPECT_EQ(kept.state, state);
+    EXPECT_EQ(kept.step, 3);
+    EXPECT_EQ(kept.loss, 2.5);
+    EXPECT_EQ(status_or_earlier(directory, earlier).state, State::kDone);
+  }
 }
 
 TEST_F(SchedulerTest, AFailureStopsNoOther) {
