@@ -1,6 +1,7 @@
 #include "sweep/status.h"
 
 #include "core/error.h"
+#include "core/file.h"
 #include "parallel/error_text.h"
 #include "run/metrics_line.h"
 
@@ -46,6 +47,9 @@ Status status_on_disk(const run::RunDirectory& directory, int64_t max_steps) {
                 .loss = std::nullopt,
                 .eta_seconds = std::nullopt,
                 .reason = {}};
+  if (core::exists(directory.path()) && !core::is_directory(directory.path())) {
+    throw core::InputError("{}: not a folder", directory.path().string());
+  }
   take_progress(directory, status);
   const std::vector<run::Checkpoint> saved = directory.complete_checkpoints();
   const int64_t saved_step = saved.empty() ? 0 : saved.back().step;
