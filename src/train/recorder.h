@@ -25,6 +25,18 @@ namespace ssgpt::train {
 
 class Recorder {
  public:
+  // While it lives no time counts as training.
+  class Pause {
+   public:
+    explicit Pause(Recorder& recorder) : recorder_(recorder) { recorder_.pause(); }
+    ~Pause() { recorder_.resume(); }
+    Pause(const Pause&) = delete;
+    Pause& operator=(const Pause&) = delete;
+
+   private:
+    Recorder& recorder_;
+  };
+
   // Opens the sinks in the run directory, on rank 0. All ranks of the communicator, which outlives this, make
   // the same calls; they come to the same figures. `model`: whose steps are recorded, and on whose device
   // products are measured. `state`: of the checkpoint that the run goes on from; a new one has step 0.
@@ -41,13 +53,10 @@ class Recorder {
   // first such step.
   void record(const StepResult& result, model::GPT& model);
 
-  // Adds the validation loss, over `data` (DataSources::validation_label), to the step's line. Between
-  // pause() and resume() no time counts as training.
+  // Adds the validation loss, over `data` (DataSources::validation_label), to the step's line.
   void record_validation(const WindowLoss& validation, const std::string& data);
   // Hands the texts that the model wrote after this step to the log, samples.jsonl and TensorBoard.
   void record_samples(const std::vector<TextSample>& samples);
-  void pause();
-  void resume();
 
   // Writes the step's line, if it has one, to the sinks and the log, and redraws that of a terminal, where a
   // line of the log that is `notable` always stays. Throws core::RunError where a sink, or the log file since
@@ -62,6 +71,8 @@ class Recorder {
   void flush();  // to the disk, metrics.jsonl included
 
  private:
+  void pause();
+  void resume();
   bool line_due(int64_t step) const;
   void count_finished_steps();
   void add_training_figures(const StepResult& result, model::GPT& model);

@@ -21,6 +21,7 @@
 #include "train/training_step.h"
 #include "train/validation.h"
 
+#include <functional>
 #include <malloc.h>
 #include <memory>
 #include <optional>
@@ -53,6 +54,7 @@ class Trainer {
   void evaluate();
   void write_samples();
   void save();
+  void with_data(const std::function<void()>& work);
   void save_alone();
   void check_weights_if_due();
   checkpoint::Snapshot snapshot_of(checkpoint::FlatState flat) const;
@@ -137,21 +139,30 @@ TrainResult Trainer::train() {
 }
 
 void Trainer::take_step() {
-  try {
+  with_data([this] {
     recorder_.record(training_step_->run(step_ + 1, loader_, timers_), training_step_->model());
-  } catch (const core::InputError&) {  // the data are bad from here on; what was learned before is not
+  });
+  ++step_;
+  pacer_.end_step();
+}
+
+// Does `work`, which reads the data. Where they are bad or cannot be read, what was learned before is not:
+// that is saved before the error goes on.
+void Trainer::with_data(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const core::InputError&) {
     save_alone();
     throw;
   } catch (const core::ReadError&) {
     save_alone();
     throw;
   }
-  ++step_;
-  pacer_.end_step();
 }
 
-// What was learned up to the last step that was completed.
+// The line of the last step that was completed, and what was learned up to it.
 void Trainer::save_alone() {
+  recorder_.finish_step(/*notable=*/true);
   // Of several ranks the others are in the middle of the step, and a save takes all.
   if (communicator_.world_size() == 1 && step_ > saved_step_) save();
   writer_.wait();
@@ -172,7 +183,7 @@ void Trainer::swap_if_due() {
   const config::AttentionKind held = training_step_->model().spec().config.attention.kind;
   const config::AttentionKind wanted = config::attention_kind(config_, step_ + 1);
   if (wanted == held) return;
-  recorder_.pause();
+  const Recorder::Pause pause(recorder_);
   core::log::info("Step {}: the attention is swapped from {} to {}.", step_, to_string(held),
                   to_string(wanted));
   config::AttentionConfig attention = config_.model.attention;
@@ -184,20 +195,18 @@ void Trainer::swap_if_due() {
   device::release_cached_memory(execution_.device);
   training_step_ = std::make_unique<TrainingStep>(config_, swapped.spec, execution_, communicator_);
   training_step_->load(swapped.flat);
-  recorder_.resume();
 }
 
 void Trainer::evaluate() {
-  recorder_.pause();
-  {
+  with_data([this] {
+    const Recorder::Pause pause(recorder_);
     const Scope timing = scope(Phase::kEvaluate);
     recorder_.record_validation(
         mean_window_loss(training_step_->model(), *data_.validation, data_.validation_windows,
                          config_.train.micro_batch_size, communicator_),
         validation_label_);
     if (communicator_.is_main()) write_samples();
-  }
-  recorder_.resume();
+  });
 }
 
 // A model that cannot be sampled from still has its line and its checkpoint. Texts that cannot be written
@@ -213,24 +222,20 @@ void Trainer::write_samples() {
 }
 
 void Trainer::save() {
-  recorder_.pause();
-  {
-    const Scope timing = scope(Phase::kCheckpoint);
-    recorder_.check_finite();
-    recorder_.flush();
-    recorder_.save_state(state_);
-    writer_.save(snapshot_of(training_step_->flat_state()));
-    saved_step_ = step_;
-  }
-  recorder_.resume();
+  const Recorder::Pause pause(recorder_);
+  const Scope timing = scope(Phase::kCheckpoint);
+  recorder_.check_finite();
+  recorder_.flush();
+  recorder_.save_state(state_);
+  writer_.save(snapshot_of(training_step_->flat_state()));
+  saved_step_ = step_;
 }
 
 void Trainer::check_weights_if_due() {
   const int64_t every = config_.parallel.check_every;
   if (every == 0 || step_ % every != 0) return;
-  recorder_.pause();
+  const Recorder::Pause pause(recorder_);
   parallel::require_equal_weights(communicator_, training_step_->model().parameters().flat_master(), step_);
-  recorder_.resume();
 }
 
 checkpoint::Snapshot Trainer::snapshot_of(checkpoint::FlatState flat) const {

@@ -93,6 +93,14 @@ int rename(const char* from, const char* to) {
   }
 STAT(stat)
 STAT(lstat)
+// What a library that was built on an older system calls.
+#define XSTAT(name)                                                         \
+  int name(int version, const char* path, struct stat* out) {               \
+    if (fails("stat", 0, path)) return -1;                                  \
+    return REAL(int, name, int, const char*, struct stat*)(version, path, out); \
+  }
+XSTAT(__xstat)
+XSTAT(__lxstat)
 int mkdir(const char* path, mode_t mode) {
   if (fails("mkdir", 1, path)) return -1;
   return REAL(int, mkdir, const char*, mode_t)(path, mode);

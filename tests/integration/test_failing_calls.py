@@ -32,6 +32,7 @@ def test_a_checkpoint_that_cannot_be_read_is_neither_damaged_nor_passed_over(pro
     _, err = program.run(*resume, code=1, **faults.on(call, f"step-00000020/{file}", error))
     assert file in err and words in err, err
     assert not any(word in err for word in ("damaged", "passed over", "Another process", "set aside", "missing")), err
+    assert "move the folder" not in err  # there is no earlier one
     assert names(finished_run) == before
     program.run(*resume)
     assert read_metrics(finished_run)[-1]["step"] == 22
@@ -68,6 +69,44 @@ def test_data_that_cannot_be_read_in_the_midst_of_training_lose_nothing(program)
     program.train("--run-dir", "run", "--resume", "auto", changes=changes)
     runs = [without_timing(read_metrics(program.directory / name)) for name in ("whole", "run")]
     assert runs[0] == runs[1]
+
+
+def test_a_checkpoint_that_never_reads_can_be_moved_away(program):
+    program.train("--run-dir", "run", changes=[SHORT])
+    resume = ["train", "--config", program.config(SHORT), "--run-dir", "run", "--resume", "auto"]
+    _, err = program.run(*resume, code=1, **Faults(program).on("pread", "step-00000006/model.safetensors", errno.EIO, times=10**6))
+    assert "Input/output error. If this persists, move the folder step-00000006 out of checkpoints/ and resume" in err
+    (program.directory / "run/checkpoints/step-00000006").rename(program.directory / "away")
+    _, err = program.run(*resume)
+    assert "goes on after step 3" in err
+
+
+def test_validation_data_that_cannot_be_read_lose_nothing_of_the_training(program):
+    changes = [{"checkpoint": {"every": 0}, "data": {"validation": [str(program.directory / "validation.bin")]}, "evaluate": {"every": 5}}]
+    fault = Faults(program).on("pread", "validation.bin", errno.EIO, nth=60, times=10**6)
+    _, err = program.train("--run-dir", "run", changes=changes, code=1, **fault)
+    assert "validation.bin" in err and "Input/output error" in err
+    (saved,) = checkpoints(program.directory / "run")
+    last = read_metrics(program.directory / "run")[-1]
+    assert int(saved.name.split("-")[1]) == last["step"] > 0 and last["step"] % 5 == 0
+    assert "train/loss" in last and "validation/loss" not in last
+    program.train("--run-dir", "run", "--resume", "auto", changes=changes)
+    whole = program.directory / "whole"
+    program.train("--run-dir", "whole", changes=changes)
+    runs = [without_timing(read_metrics(run)) for run in (whole, program.directory / "run")]
+    assert [line["train/loss"] for line in runs[0]] == [line["train/loss"] for line in runs[1]]
+
+
+def test_a_call_that_fails_at_one_run_ends_no_other_of_a_sweep(program):
+    base = program.config(SHORT, name="base.json")
+    (program.directory / "sweep.json").write_text(json.dumps(
+        {"base": str(base), "variants": {"a": {}, "b": {"model.attention.kind": "ssmax"}}, "seeds": [1], "jobs": 2}))
+    fault = Faults(program).on("stat", "a-seed1/metrics.jsonl", errno.ESTALE, times=10**6)
+    _, err = program.run("sweep", "--config", "sweep.json", "--run-dir", "sweep", code=1, **fault)
+    assert "a-seed1, step 0/6: " in err and "Stale file handle" in err and "filesystem error" not in err
+    assert len(read_metrics(program.directory / "sweep/b-seed1")) == 6
+    program.run("sweep", "--config", "sweep.json", "--run-dir", "sweep")
+    assert len(read_metrics(program.directory / "sweep/a-seed1")) == 6
 
 
 @pytest.mark.parametrize("file, nth", [("metrics.jsonl", 13), ("samples.jsonl", 8), ("log.txt", 28)])

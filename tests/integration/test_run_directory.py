@@ -2,14 +2,16 @@
 
 import json
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
-from conftest import BINARY, checkpoints, merged, read_metrics, without_timing
+from conftest import BINARY, checkpoints, make_program, merged, read_metrics, without_timing
 from faults import KILL, Faults
 
 SHORT = {"train": {"max_steps": 6}, "checkpoint": {"every": 3, "keep_last": 5}}
@@ -58,6 +60,17 @@ def test_a_sweep_refuses_what_no_sweep_wrote(program):
         shutil.rmtree(own)
 
 
+def test_a_sweep_leaves_files_beside_its_own_alone(program):
+    base = program.config(SHORT, name="base.json")
+    sweep = {"base": str(base), "variants": {"a": {}, "b": {"model.attention.kind": "ssmax"}}, "seeds": [1], "jobs": 1}
+    (program.directory / "sweep.json").write_text(json.dumps(sweep))
+    notes = program.directory / "own/report/notes.md"
+    notes.parent.mkdir(parents=True)
+    notes.write_text("mine")
+    program.run("sweep", "--config", "sweep.json", "--run-dir", "own")
+    assert notes.read_text() == "mine" and (notes.parent / "table.txt").exists()
+
+
 @pytest.mark.parametrize("name", ["log.txt", "metrics.jsonl", "samples.jsonl", "run.json", ".lock"])
 @pytest.mark.parametrize("kind", ["link", "fifo"])
 def test_links_and_fifos_in_the_place_of_a_runs_files_are_refused(program, name, kind):
@@ -96,6 +109,20 @@ def test_the_retention_deletes_what_the_run_made_and_nothing_else(program):
     program.train("--run-dir", "b", "--resume", "auto", changes=[few])
     assert [path.name for path in checkpoints(run)] == ["step-00000001", "step-00000012"]
     assert contents(run / "checkpoints/step-00000001") == before
+
+
+def test_a_folder_under_the_name_of_a_coming_step_is_set_aside(program):
+    program.train("--run-dir", "run", changes=[SHORT])
+    run = program.directory / "run/checkpoints"
+    foreign = run / "step-00000009"
+    foreign.mkdir()
+    (foreign / "notes.md").write_text("mine")
+    config = program.config(SHORT)
+    for step in ("9", "10"):  # the folder of the second time is none that was set aside before
+        _, err = program.run("train", "--config", config, "--run-dir", "run", "--resume", "auto", "--set", f"train.max_steps={step}")
+        assert ("set aside as step-00000009.damaged" in err) == (step == "9")
+    assert (run / "step-00000009.damaged/notes.md").read_text() == "mine"
+    program.run("inspect", run / "step-00000009")
 
 
 def test_a_checkpoint_of_another_run_is_not_gone_on_from(program):
@@ -143,24 +170,36 @@ def test_a_start_that_is_killed_at_any_moment_is_repeated_to_the_same_end(progra
     assert nth > 10
 
 
+@pytest.fixture
+def shared_program():
+    """The program in a folder that all users may enter, which pytest's are not."""
+    directory = pathlib.Path(tempfile.mkdtemp(dir="/tmp"))
+    directory.chmod(0o755)
+    yield make_program(directory)
+    shutil.rmtree(directory)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="users are changed by root")
-def test_a_group_shares_a_run(program):
+def test_a_group_shares_a_run(shared_program):
     """Two users of one group, umask 002: the second goes on, also where the lock is the first one's alone."""
+    program = shared_program
     shared = program.directory / "g"
     shared.mkdir()
     os.chown(shared, 0, 3000)
     shared.chmod(0o2775)
-    for folder in (program.directory, *program.directory.parents):  # pytest's are root's alone
-        if not folder.stat().st_mode & 1:
-            folder.chmod(folder.stat().st_mode | 0o1)
     config = program.config(SHORT)
 
-    def train(user, steps):
-        command = [sys.executable, "-c", "import os, sys; os.umask(0o002); os.setgroups([]); os.setgid(3000);"
-                   " os.setuid(int(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])", str(user), str(BINARY), "train", "--config",
-                   str(config), "--run-dir", "g/run", "--resume", "auto", "--set", f"train.max_steps={steps}"]
+    def run_as(user, *arguments):
+        become = ("import os, sys; os.umask(0o002); os.setgroups([]); os.setgid(3000); os.setuid(int(sys.argv[1]));"
+                  " os.execv(sys.argv[2], sys.argv[2:])")
+        command = [sys.executable, "-c", become, str(user), str(BINARY), *map(str, arguments)]
         return subprocess.run(command, cwd=program.directory, env=program.environment, capture_output=True, text=True)
 
+    def train(user, steps):
+        return run_as(user, "train", "--config", config, "--run-dir", "g/run", "--resume", "auto", "--set", f"train.max_steps={steps}")
+
+    if run_as(2001, "--version").returncode != 0:
+        pytest.skip("other users cannot run the program where it lies")
     first = train(2001, 6)
     assert first.returncode == 0, first.stderr
     lock = shared / "run/.lock"
