@@ -99,7 +99,7 @@ Session new_session(const std::string& command, int64_t ranks, const device::Mac
 }
 
 bool is_record(const RunDirectory& directory) {
-  if (!std::filesystem::exists(directory.record())) return false;
+  if (!core::exists(directory.record())) return false;
   const Json json = core::parse_json<Json>(core::read_text(directory.record(), core::kMaxJsonBytes));
   return json.is_object() && (json.contains("run_id") || json.contains("parent"));
 }

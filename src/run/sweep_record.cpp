@@ -37,7 +37,7 @@ Json to_json(const config::SweepRun& run) {
 }
 
 bool says(const std::filesystem::path& path, const std::string& text) {
-  if (!std::filesystem::is_regular_file(path)) return false;
+  if (!core::is_regular_file(path)) return false;
   // What is longer is not read to its end.
   return core::InputFile(path).size() == text.size() && core::read_text(path) == text;
 }
@@ -75,7 +75,7 @@ void require_own_files(const std::filesystem::path& directory, const config::Swe
         file.string(), directory.string());
   };
   const std::filesystem::path record = record_path(directory);
-  if (std::filesystem::exists(record)) {
+  if (core::exists(record)) {
     const Json json = core::parse_json<Json>(core::read_text(record, core::kMaxJsonBytes));
     if (!json.is_object() || json.value("format", Json()) != kFormat) refuse(record);
     return;

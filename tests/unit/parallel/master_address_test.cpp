@@ -141,7 +141,7 @@ TEST(Master, IsFoundAtTheAddressWhereItListens) {
   const Environment environment = environment_at("127.0.0.3", free_port());
   const Addresses addresses = resolve_master(environment, kAtOnce);
   EXPECT_THROW(wait_for_master(environment, addresses, std::chrono::seconds(1)), core::RunError);
-  const auto socket = bind_master_socket(environment, addresses);
+  const auto socket = bind_socket(environment);
   ASSERT_TRUE(socket.has_value());
   ASSERT_EQ(listen(socket->descriptor, 1), 0);
   EXPECT_EQ(wait_for_master(environment, addresses, std::chrono::seconds(10)), "127.0.0.3");

@@ -69,13 +69,13 @@ TEST(SweepRecord, AForeignFileUnderItsNameIsNeitherWrittenOverNorReadWithoutEnd)
   for (const std::string& text :
        {std::string("{}"), std::string("text"), deep + std::string(deep.size(), ']')}) {
     std::ofstream(root / "sweep.json") << text;
-    EXPECT_THROW(require_own_files(root.path(), sweep_of_two()), core::UsageError);
+    EXPECT_THROW(require_own_files(root.path(), sweep_of_two(), {}), core::UsageError);
   }
   fs::resize_file(root / "sweep.json", core::kMaxJsonBytes + 1);
-  EXPECT_THROW(require_own_files(root.path(), sweep_of_two()), core::InputError);
+  EXPECT_THROW(require_own_files(root.path(), sweep_of_two(), {}), core::InputError);
   fs::remove(root / "sweep.json");
   write_sweep_record(root.path(), sweep_of_two());
-  EXPECT_NO_THROW(require_own_files(root.path(), sweep_of_two()));
+  EXPECT_NO_THROW(require_own_files(root.path(), sweep_of_two(), {}));
 }
 
 TEST(SweepRecord, AValueThatNestsDeepIsText) {
