@@ -128,9 +128,7 @@ struct State {
   std::string prefix;  // of every message
 
   // What is written of a message, which may quote what stands in a file.
-  std::string line(std::string_view message) const {
-    return prefix + message_text(message);
-  }
+  std::string line(std::string_view message) const { return prefix + message_text(message); }
 
   State()
       : console(std::make_shared<spdlog::sinks::stderr_color_sink_st>(

@@ -16,6 +16,7 @@ import pytest
 from conftest import ROOT
 from evaluated_models import position, retrieval
 from made_runs import write_run, write_seeds
+from mutations import places
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import report
@@ -57,14 +58,6 @@ def drawn_by(capfd, monkeypatch, tmp_path):
         return code, capfd.readouterr().err, page
 
     return draw
-
-
-def places(value, path=()):
-    """Paths of all that a JSON value holds."""
-    yield path
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, one in items:
-        yield from places(one, (*path, key))
 
 
 def leaf(data, place):

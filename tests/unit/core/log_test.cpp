@@ -173,7 +173,7 @@ TEST(Log, AMessageIsPrintableAndNoLongerThanAParagraph) {
   log::shutdown();
   for (const std::string& text : {testing::internal::GetCapturedStderr(), read_text(directory / "log.txt")}) {
     EXPECT_THAT(text, HasSubstr("first\nsecond \\x1b[31mred\\xff\n"));
-    EXPECT_THAT(text, HasSubstr("xxx... (9.9 MiB more)\n"));
+    EXPECT_THAT(text, HasSubstr("xxx... (10.0 MiB more)\n"));
     EXPECT_LT(text.size(), 5000U);
   }
 }
