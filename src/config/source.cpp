@@ -7,10 +7,13 @@
 #include "core/text.h"
 
 #include <algorithm>
+#include <optional>
+#include <sstream>
 #include <utility>
 
 #include <fmt/format.h>
 #include <yaml-cpp/depthguard.h>
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 namespace ssgpt::config {
@@ -54,6 +57,34 @@ const char* type_name(const YAML::Node& node) {
                              : "empty";
 }
 
+// Notes where a document begins.
+class DocumentStart : public YAML::EventHandler {
+ public:
+  int line = 0;  // from 1 on
+
+  void OnDocumentStart(const YAML::Mark& mark) override { line = mark.line + 1; }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+  }
+  void OnMapEnd() override {}
+};
+
+// YAML::LoadAll would not end where a ',' follows a mapping in braces: it takes an empty document out of it
+// again and again.
+std::optional<int> line_of_second_document(const std::string& yaml) {
+  std::istringstream stream(yaml);
+  YAML::Parser parser(stream);
+  DocumentStart start;
+  if (!parser.HandleNextDocument(start) || !parser.HandleNextDocument(start)) return std::nullopt;
+  return start.line;
+}
+
 YAML::Node parse_yaml(std::string_view text, const std::string& file) {
   if (const auto position = core::find_invalid_utf8(text)) {
     const auto line =
@@ -66,13 +97,13 @@ YAML::Node parse_yaml(std::string_view text, const std::string& file) {
   const bool json =
       start != std::string_view::npos && std::string_view("{[\"").find(text[start]) != std::string_view::npos;
   try {
-    const std::vector<YAML::Node> documents =
-        YAML::LoadAll(json ? json_escapes_as_yaml(text) : std::string(text));
-    if (documents.size() > 1) {
-      throw core::InputError("{}:{}: a second YAML document begins; a config is one", file,
-                             documents[1].Mark().line + 1);
+    const std::string yaml = json ? json_escapes_as_yaml(text) : std::string(text);
+    if (const auto line = line_of_second_document(yaml)) {
+      throw core::InputError(
+          "{}:{}: something follows the end of the config: a second YAML document, or a character too many",
+          file, *line);
     }
-    return documents.empty() ? YAML::Node() : documents[0];
+    return YAML::Load(yaml);
   } catch (const YAML::DeepRecursion& error) {
     throw core::UsageError("{}:{}: nests more than {} deep (column {}), which no config does", file,
                            error.mark.line + 1, error.depth(), error.mark.column + 1);

@@ -181,6 +181,11 @@ TEST(Load, WhatIsNoConfigIsAnInputErrorWithItsPlace) {
   EXPECT_THAT(failure_of("{\"a\": {\"b\": 1}"), HasSubstr("not valid YAML"));
   EXPECT_THAT(failure_of("a: 1\nb: \xFF\n"), HasSubstr("c.yaml:2: not UTF-8 text"));
   EXPECT_THAT(failure_of("a: 1\n---\nb: 1\n"), HasSubstr("second YAML document"));
+  for (const char* text : {"{\"run\": {}},", "{run: {}}\n,", "{run: {}}, {}", "[]],", "{run: {}} }"}) {
+    EXPECT_THAT(failure_of(text),
+                testing::AnyOf(HasSubstr("a character too many"), HasSubstr("not valid YAML")))
+        << text;
+  }
 }
 
 TEST(Includes, ThatFanOutAreRefused) {
