@@ -1,5 +1,7 @@
 #include "tokenizer/model_spec.h"
 
+#include "tokenizer/charsmap.h"
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -118,6 +120,7 @@ ModelSpec read_model_spec(std::string_view serialized) {
     for_each_field(any_normalizer ? section.bytes : std::string_view(), [&](const Field& field) {
       if (field.id == kCharsmap) {
         spec.normalizes = spec.normalizes || !field.bytes.empty();
+        spec.charsmaps_are_sound = spec.charsmaps_are_sound && is_sound_charsmap(field.bytes);
       } else if (normalizer && field.id == kAddDummyPrefix) {
         spec.adds_blank = field.number != 0;
       } else if (normalizer && field.id == kRemoveExtraWhitespaces) {

@@ -12,13 +12,14 @@ namespace ssgpt::tokenizer {
 struct ModelSpec {
   bool bpe = false;
   bool byte_fallback = false;
-  bool blank_ends_piece = false;   // trainer_spec.treat_whitespace_as_suffix
-  bool normalizes = false;         // text is rewritten before it is split, or pieces after they are joined
-  bool adds_blank = true;          // normalizer_spec.add_dummy_prefix
-  bool removes_blanks = true;      // normalizer_spec.remove_extra_whitespaces
-  bool escapes_blanks = true;      // normalizer_spec.escape_whitespaces: a blank is U+2581 in pieces
-  std::vector<bool> user_defined;  // for each piece: taken whole wherever it occurs
-  size_t longest_piece = 0;        // in bytes
+  bool blank_ends_piece = false;    // trainer_spec.treat_whitespace_as_suffix
+  bool normalizes = false;          // text is rewritten before it is split, or pieces after they are joined
+  bool adds_blank = true;           // normalizer_spec.add_dummy_prefix
+  bool removes_blanks = true;       // normalizer_spec.remove_extra_whitespaces
+  bool escapes_blanks = true;       // normalizer_spec.escape_whitespaces: a blank is U+2581 in pieces
+  std::vector<bool> user_defined;   // for each piece: taken whole wherever it occurs
+  size_t longest_piece = 0;         // in bytes
+  bool charsmaps_are_sound = true;  // charsmap.h
 };
 
 // Fields that are not there have sentencepiece's defaults. What follows a malformed field is ignored: whether

@@ -115,7 +115,12 @@ void append_valid_utf8(std::string& text, std::string_view bytes) {
   text.append(bytes);
 }
 
-void refuse_oversize(const ModelSpec& spec, const std::string& path) {
+// What sentencepiece would take for ever over, or crash on.
+void refuse_unusable(const ModelSpec& spec, const std::string& path) {
+  if (!spec.charsmaps_are_sound) {
+    throw core::InputError("{}: the sentencepiece model is damaged: its rules of normalisation lead nowhere",
+                           path);
+  }
   if (spec.longest_piece > kMaxPieceBytes) {
     throw core::InputError(
         "{}: not a sentencepiece model of a tokenizer: a piece of {} bytes, and {} are the most allowed",
@@ -251,7 +256,7 @@ Tokenizer::Tokenizer(const std::filesystem::path& model) : impl_(std::make_uniqu
   impl_->number = ++count;
   const std::string serialized = core::read_text(model, kMaxModelBytes);
   const ModelSpec spec = read_model_spec(serialized);
-  refuse_oversize(spec, impl_->path);
+  refuse_unusable(spec, impl_->path);
   const auto status = impl_->processor.LoadFromSerializedProto(serialized);
   if (!status.ok() || impl_->processor.GetPieceSize() == 0) {
     throw core::InputError(

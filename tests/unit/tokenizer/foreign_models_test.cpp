@@ -43,6 +43,26 @@ std::string without_special(std::string text) {
   return text;
 }
 
+// The trie's first places, at the beginning of the rules, lead to all others. sentencepiece itself crashes.
+TEST(ForeignModel, OfDamagedRulesOfNormalisationIsRefused) {
+  const TemporaryDirectory folder;
+  const std::string model = train_foreign({{"model_type", "unigram"}});
+  const size_t rules = model.find("nmt_nfkc");
+  ASSERT_NE(rules, std::string::npos);
+  int refused = 0;
+  for (size_t place = rules + 8; place < rules + 8 + 200; ++place) {
+    std::string damaged = model;
+    damaged[place] = static_cast<char>(damaged[place] ^ 0x55);
+    core::write_text_atomically(folder / "damaged.model", damaged);
+    try {
+      Tokenizer(folder / "damaged.model").encode(kSentence);
+    } catch (const core::InputError&) {
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 5);
+}
+
 TEST(ForeignModel, IsEncodedAndDecodedAsSentencepieceDoes) {
   const std::vector<std::unordered_map<std::string, std::string>> kinds = {
       {{"model_type", "unigram"}},
