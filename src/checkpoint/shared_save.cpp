@@ -3,6 +3,7 @@
 #include "checkpoint/optimizer_files.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "parallel/error_text.h"
 
 #include <sstream>
 #include <utility>
@@ -36,9 +37,8 @@ void SharedSave::collect(Manifest& manifest) {
     text >> digest.size >> digest.checksum;
     if (text.fail() || posted != text_of(digest)) {
       throw core::RunError(
-          "what the store holds as the digest of rank {}'s file is none, so this rank did not write it: does "
-          "another program reach the store (MASTER_ADDR:MASTER_PORT)?",
-          rank);
+          "what the store holds as the digest of rank {}'s file is none, so this rank did not write it: {}",
+          rank, parallel::kStrangerInStore);
     }
     manifest.files[optimizer_file_name(rank, world_size())] = digest;
   }
@@ -49,8 +49,8 @@ std::filesystem::path SharedSave::temporary() {
   if (!core::AtomicDirectory::is_temporary_name(name, directory_.filename().string())) {
     throw core::RunError(
         "what the store holds as rank 0's folder for the checkpoint {} is not the name of one, so rank 0 did "
-        "not write it: does another program reach the store (MASTER_ADDR:MASTER_PORT)?",
-        directory_.string());
+        "not write it: {}",
+        directory_.string(), parallel::kStrangerInStore);
   }
   const std::filesystem::path temporary = directory_.parent_path() / name;
   if (!std::filesystem::is_directory(core::link_status(temporary))) {

@@ -164,12 +164,21 @@ void create_writable_directory(const std::filesystem::path& path) {
   ::unlink(probe.c_str());
 }
 
+namespace {
+
+// Of a file or directory whose temporary name is this.
+std::string_view final_name_of(std::string_view temporary) {
+  return temporary.substr(1, temporary.rfind(kTemporaryMark) - 1);
+}
+
+}  // namespace
+
 void remove_temporaries(const std::filesystem::path& directory,
                         const std::function<bool(std::string_view name)>& is_own) {
   for (const std::filesystem::path& entry : list_directory(directory)) {
     const std::string temporary = entry.filename().string();
     if (!AtomicDirectory::is_temporary_name(temporary)) continue;
-    const std::string_view name = std::string_view(temporary).substr(1, temporary.rfind(kTemporaryMark) - 1);
+    const std::string_view name = final_name_of(temporary);
     std::error_code ignored;
     if (name == kProbeName || is_own(name)) std::filesystem::remove_all(entry, ignored);
   }
@@ -190,7 +199,7 @@ bool AtomicDirectory::is_temporary_name(std::string_view name) {
 }
 
 bool AtomicDirectory::is_temporary_name(std::string_view name, std::string_view final_name) {
-  return is_temporary_name(name) && name.substr(1, name.rfind(kTemporaryMark) - 1) == final_name;
+  return is_temporary_name(name) && final_name_of(name) == final_name;
 }
 
 }  // namespace ssgpt::core

@@ -92,9 +92,8 @@ Stop parse_stop(const std::string& text) {
   const char* next = std::from_chars(text.data(), end, stop.after_step).ptr;
   if (next != end) std::from_chars(next + 1, end, stop.signal);
   if (text != text_of(stop) || stop.signal <= 0 || stop.signal > SIGRTMAX) {
-    throw core::RunError(
-        "What the ranks' store holds as the word to stop is none, so no rank wrote it: does another program "
-        "reach the store (MASTER_ADDR:MASTER_PORT)?");
+    throw core::RunError("What the ranks' store holds as the word to stop is none, so no rank wrote it: {}",
+                         kStrangerInStore);
   }
   return stop;
 }

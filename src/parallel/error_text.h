@@ -5,6 +5,7 @@
 
 #include <exception>
 #include <string>
+#include <string_view>
 
 namespace ssgpt::parallel {
 
@@ -15,6 +16,10 @@ std::string error_text(const std::exception& error);
 // What the program ends with: a core::Error's own code; kBadInput for a path that cannot name
 // anything: links in a circle, too long a name; else kFailed.
 core::ExitCode exit_code(const std::exception& error);
+
+// The end of a message about something in the ranks' store that no rank writes.
+inline constexpr std::string_view kStrangerInStore =
+    "does another program reach the store (MASTER_ADDR:MASTER_PORT)?";
 
 // Of an engine's message: what follows is its stack.
 std::string first_line(const std::string& text);

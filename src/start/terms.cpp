@@ -8,6 +8,7 @@
 #include "core/version.h"
 #include "kernels/ops.h"
 #include "parallel/communicator.h"
+#include "parallel/error_text.h"
 #include "start/choose_device.h"
 #include "start/start.h"
 
@@ -36,8 +37,8 @@ auto read_posted(const std::string& text, const Read& read) {
     return read(core::parse_json<Json>(text));
   } catch (const Json::exception&) {
     throw core::RunError(
-        "What the ranks' store holds as rank 0's word is not of its form, so rank 0 did not write it: does "
-        "another program reach the store (MASTER_ADDR:MASTER_PORT)?");
+        "What the ranks' store holds as rank 0's word is not of its form, so rank 0 did not write it: {}",
+        parallel::kStrangerInStore);
   }
 }
 

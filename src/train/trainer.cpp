@@ -273,10 +273,8 @@ void require_equal_start(const start::Start& start, model::GPT& model, parallel:
       parallel::ranks_with_another(communicator, start::checksum_of(start::terms_of(start)));
   if (!with_other_terms.empty()) {
     throw core::RunError(
-        "Rank {} begins by other terms than those of rank 0 although the ranks' store showed them alike: "
-        "does "
-        "another program reach the store (MASTER_ADDR:MASTER_PORT)?",
-        fmt::join(with_other_terms, ", "));
+        "Rank {} begins by other terms than those of rank 0 although the ranks' store showed them alike: {}",
+        fmt::join(with_other_terms, ", "), parallel::kStrangerInStore);
   }
   const std::vector<int64_t> others =
       parallel::ranks_with_other_weights(communicator, model.parameters().flat_master());

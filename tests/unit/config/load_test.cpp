@@ -2,6 +2,7 @@
 #include "config/minimal_config.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/message_of.h"
 #include "core/temporary_directory.h"
 
 #include <filesystem>
@@ -20,12 +21,7 @@ using testing::HasSubstr;
 
 template <typename Exception>
 std::string load_failure(const std::filesystem::path& path, const std::vector<std::string>& overrides = {}) {
-  try {
-    load(path, overrides);
-  } catch (const Exception& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
+  return message_of<Exception>([&] { load(path, overrides); });
 }
 
 TEST(Parse, ReadsEveryTypeAndKeepsDefaultsElsewhere) {
@@ -204,17 +200,10 @@ TEST(Includes, OfAStoredConfigAreRefused) {
   write_text_atomically(directory / "base.yaml", kMinimal);
   const std::string text = "log: {every: 3}\ninclude: base.yaml\n";
   write_text_atomically(directory / "run.yaml", text);
-  const auto message_of = [](const auto& action) -> std::string {
-    try {
-      action();
-    } catch (const core::InputError& error) {
-      return error.what();
-    }
-    return "nothing was thrown";
-  };
-  EXPECT_THAT(message_of([&] { load_stored(directory / "run.yaml"); }),
+  EXPECT_THAT(message_of<core::InputError>([&] { load_stored(directory / "run.yaml"); }),
               HasSubstr("run.yaml:2: include = base.yaml: the config that is stored with a run"));
-  EXPECT_THAT(message_of([&] { parse(text, "state.json"); }), HasSubstr("state.json:2: include = base.yaml"));
+  EXPECT_THAT(message_of<core::InputError>([&] { parse(text, "state.json"); }),
+              HasSubstr("state.json:2: include = base.yaml"));
   EXPECT_EQ(load(directory / "run.yaml", {}).log.every, 3);
   EXPECT_EQ(load_stored(directory / "base.yaml").model.vocab_size, 4096);
 }

@@ -1,13 +1,13 @@
 // Files that the system does not open or list, or that are not what their name says.
 #include "core/error.h"
 #include "core/file.h"
+#include "core/message_of.h"
 #include "core/process.h"
 #include "core/process_limits.h"
 #include "core/temporary_directory.h"
 
 #include <algorithm>
 #include <fcntl.h>
-#include <functional>
 #include <optional>
 #include <string>
 #include <sys/resource.h>
@@ -25,16 +25,6 @@ namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::UnorderedElementsAre;
-
-template <typename Exception>
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Exception& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
 
 TEST(FailingFiles, TooManyOpenFilesAreNoFaultOfTheFile) {
   const TemporaryDirectory directory;

@@ -1,6 +1,7 @@
 #include "core/file.h"
 
 #include "core/error.h"
+#include "core/message_of.h"
 #include "core/temporary_directory.h"
 
 #include <array>
@@ -32,16 +33,6 @@ std::vector<std::string> names_in(const fs::path& directory) {
     names.push_back(item.path().filename().string());
   }
   return names;
-}
-
-template <typename Exception>
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Exception& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
 }
 
 // Runs `action` in a child process; returns the status that waitpid gives.

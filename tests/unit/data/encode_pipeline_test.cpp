@@ -23,7 +23,6 @@ namespace ssgpt::data {
 namespace {
 
 using ::testing::HasSubstr;
-using testing::message_of;
 
 // Leaves this process room for a few dozen stacks of threads.
 void limit_address_space() {

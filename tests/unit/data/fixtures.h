@@ -1,12 +1,12 @@
 // Files for the tests, built byte by byte from the formats' definitions and not with the code under test.
 #pragma once
 
+#include "core/message_of.h"
 #include "core/temporary_directory.h"
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -31,17 +31,6 @@ std::string llmc_file(int32_t magic, int32_t version, int32_t count, const std::
 std::vector<uint32_t> pattern_tokens(size_t count, uint32_t limit);
 
 std::string zstd_frame(std::string_view text);
-
-// What the exception says that `action` throws; fails the test where it throws none of type E.
-template <typename E>
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const E& error) {
-    return error.what();
-  }
-  return "no such exception was thrown";
-}
 
 // Text made of words from a seed: num_lines lines, a blank line after every fifth.
 std::string make_text(uint64_t seed, int num_lines);

@@ -20,7 +20,6 @@ namespace {
 
 using ::testing::HasSubstr;
 using testing::little_endian;
-using testing::message_of;
 using testing::write_file;
 
 std::vector<int32_t> read_all(const std::filesystem::path& path) {

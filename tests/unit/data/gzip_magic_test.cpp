@@ -19,7 +19,6 @@ namespace ssgpt::data {
 namespace {
 
 using ::testing::HasSubstr;
-using testing::message_of;
 using testing::write_file;
 
 void run_python(const TemporaryDirectory& folder, const std::string& script) {

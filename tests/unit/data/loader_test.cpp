@@ -115,14 +115,14 @@ TEST_F(Loader, RethrowsWhatTheThreadMet) {
   LoaderOptions small = options(0, kSamples, 12);
   small.vocab_size = 5;
   BatchLoader loader(*source_, sampler_, small);
-  EXPECT_THAT(testing::message_of<core::InputError>([&] { loader.next(); }), HasSubstr("train.bin"));
+  EXPECT_THAT(message_of<core::InputError>([&] { loader.next(); }), HasSubstr("train.bin"));
   EXPECT_THROW(loader.next(), core::InputError);
 }
 
 TEST_F(Loader, FileThatShrinksIsAnInputError) {
   std::filesystem::resize_file(path_, 1024 + 20);
   BatchLoader loader(*source_, sampler_, options(0, kSamples, 12));
-  EXPECT_THAT(testing::message_of<core::InputError>([&] { loader.next(); }), HasSubstr("truncated"));
+  EXPECT_THAT(message_of<core::InputError>([&] { loader.next(); }), HasSubstr("truncated"));
 }
 
 TEST_F(Loader, StopsPromptlyWithFullAndWithFreshQueues) {

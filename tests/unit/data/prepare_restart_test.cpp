@@ -23,7 +23,6 @@ namespace ssgpt::data {
 namespace {
 
 using ::testing::HasSubstr;
-using testing::message_of;
 using testing::read_file;
 using testing::write_file;
 

@@ -20,7 +20,6 @@ namespace {
 
 using ::testing::HasSubstr;
 using testing::make_text;
-using testing::message_of;
 using testing::read_file;
 using testing::write_file;
 

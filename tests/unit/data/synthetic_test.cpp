@@ -20,7 +20,6 @@ namespace ssgpt::data {
 namespace {
 
 using ::testing::HasSubstr;
-using testing::message_of;
 using enum SyntheticTask;
 
 constexpr int64_t kVocab = 64;

@@ -20,7 +20,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::make_text;
-using testing::message_of;
 using testing::write_file;
 using testing::zstd_frame;
 

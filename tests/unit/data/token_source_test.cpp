@@ -19,7 +19,6 @@ namespace {
 
 using ::testing::HasSubstr;
 using testing::llmc_file;
-using testing::message_of;
 using testing::pattern_tokens;
 using testing::write_file;
 

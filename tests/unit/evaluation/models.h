@@ -2,6 +2,7 @@
 #pragma once
 
 #include "config/config.h"
+#include "core/message_of.h"
 #include "model/parameters.h"
 
 #include <cstdint>
@@ -34,16 +35,5 @@ std::vector<uint16_t> some_tokens(int64_t count, int64_t vocab_size = kVocabular
 // One shard in nanoGPT's format: uint16 and nothing else.
 std::filesystem::path write_tokens(const std::filesystem::path& directory,
                                    const std::vector<uint16_t>& tokens);
-
-// The message of the exception of type Error that `body` throws; "nothing was thrown" where it does not.
-template <typename Error, typename Body>
-std::string message_of(const Body& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
-}
 
 }  // namespace ssgpt::evaluation

@@ -27,19 +27,24 @@ device::Machine small_machine() {
               .index = 1, .name = "a GPU", .compute_major = 9, .compute_minor = 0, .memory_bytes = 1 << 10}};
 }
 
+// Of a run that was begun from a checkpoint, with its first session.
+Record some_record() {
+  return {.run_id = "0123456789abcdef",
+          .name = "a name",
+          .command = "ssgpt train --resume a",
+          .num_parameters = 1234,
+          .data_fingerprint = "f",
+          .tokenizer_fingerprint = "t",
+          .first_step = 20,
+          .parent = "runs/a/checkpoints/step-00000020",
+          .sessions = {new_session("ssgpt train --resume a", 2, small_machine())}};
+}
+
 TEST(Record, ReadsBackWhatWasWritten) {
   const TemporaryDirectory root;
   const RunDirectory run(root.path());
   EXPECT_FALSE(read_record(run).has_value());
-  Record record{.run_id = "0123456789abcdef",
-                .name = "a name",
-                .command = "ssgpt train --resume a",
-                .num_parameters = 1234,
-                .data_fingerprint = "f",
-                .tokenizer_fingerprint = "t",
-                .first_step = 20,
-                .parent = "runs/a/checkpoints/step-00000020",
-                .sessions = {new_session("ssgpt train --resume a", 2, small_machine())}};
+  Record record = some_record();
   record.sessions.push_back(new_session("ssgpt train --resume b", 1, small_machine()));
   write_record(run, record, small_machine());
   const std::optional<Record> read = read_record(run);
@@ -161,16 +166,7 @@ TEST(Record, OfItsFieldsThoseThatAreKnownAreHandedOn) {
   const TemporaryDirectory root;
   const RunDirectory run(root.path());
   EXPECT_EQ(known_fields(run), nlohmann::ordered_json::object());
-  const Record record{.run_id = "0123456789abcdef",
-                      .name = "a name",
-                      .command = "ssgpt train",
-                      .num_parameters = 1234,
-                      .data_fingerprint = "f",
-                      .tokenizer_fingerprint = "t",
-                      .first_step = 20,
-                      .parent = "runs/a/checkpoints/step-00000020",
-                      .sessions = {new_session("ssgpt train", 2, small_machine())}};
-  write_record(run, record, small_machine());
+  write_record(run, some_record(), small_machine());
   const auto written = nlohmann::json::parse(std::ifstream(run.record()));
   EXPECT_EQ(nlohmann::json(known_fields(run)), written);  // all that the program itself writes
   nlohmann::json more = written;
