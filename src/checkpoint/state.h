@@ -25,6 +25,7 @@ struct TrainerState {
   std::string data_fingerprint;            // data::TokenSource::fingerprint of the training shards
   std::string tokenizer_fingerprint = {};  // core::checksum_of_file; empty: none, or not known
   std::string config;                      // the resolved config, YAML
+  std::string directory = {};              // that its relative paths start from; empty: not known
   // The meters between two lines of metrics.jsonl, so that a resumed run writes the next line bit for bit.
   // Of the last line with a training loss, or where the run began; none: an earlier version did not say.
   std::optional<int64_t> last_line_step = 0;

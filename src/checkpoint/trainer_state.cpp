@@ -24,6 +24,7 @@ std::string trainer_state_text(const TrainerState& state) {
   json["smoothed_loss"] = core::exact_number(state.smoothed_loss);
   json["smoothed_weight"] = core::exact_number(state.smoothed_weight);
   json["config"] = state.config;
+  json["directory"] = state.directory;
   return core::json_text(json, 2) + "\n";
 }
 
@@ -42,6 +43,7 @@ TrainerState read_trainer_state(const std::filesystem::path& path) {
   state.smoothed_loss = fields.number("smoothed_loss");
   state.smoothed_weight = fields.number("smoothed_weight");
   state.config = fields.text("config");
+  state.directory = fields.optional_text("directory").value_or("");
   state.last_line_step = fields.optional_count("last_line_step");
   if (const auto swap = run::earlier_swap(fields)) {
     config::Config config = config::parse(state.config, path.string());

@@ -6,6 +6,7 @@
 #include "core/log.h"
 #include "run/ownership.h"
 #include "run/record.h"
+#include "start/data_paths.h"
 #include "start/rules.h"
 
 #include <algorithm>
@@ -170,6 +171,7 @@ Start go_on(const Options& options, const fs::path& checkpoint, checkpoint::Summ
   start.config = options.config ? config::load(*options.config, options.overrides)
                                 : config::parse(start.state.config, origin, options.overrides);
   keep_choices(start.config, past.config);
+  take_paths_from(start.state.directory, past.config, start.config);
   refuse_idle_swaps(start.config, start.state.step + 1);
   settle_swaps(start.config, past, options.swap_attention);
   refuse_fixed_differences(start.config, past);

@@ -10,6 +10,7 @@
 #include "start/terms.h"
 
 #include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
@@ -90,6 +91,8 @@ void load(Start& start) {
   start.state.tokenizer_fingerprint = start.data.tokenizer_fingerprint;
   start.state.dtype = to_string(start.config.train.dtype);
   start.state.config = config::dump(start.config);
+  std::error_code gone;  // the directory was removed: then nothing starts from it
+  start.state.directory = std::filesystem::current_path(gone).string();
 }
 
 }  // namespace

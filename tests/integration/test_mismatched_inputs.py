@@ -12,7 +12,7 @@ import xxhash
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from conftest import checkpoints, read_metrics, wait_for, without_timing
+from conftest import Program, checkpoints, read_metrics, wait_for, without_timing
 from test_earlier_format import rewrite, sign
 
 VOCABULARY = 300
@@ -135,6 +135,23 @@ def test_a_run_goes_on_with_the_same_data_in_another_place(program, prepared):
     longer = [*changes, {"train": {"max_steps": 30}}]
     _, err = program.train("--run-dir", "run", "--resume", "auto", changes=longer, code=3)
     assert "are not those" in err and "fingerprint" in err
+
+
+def test_a_run_of_relative_paths_goes_on_from_another_directory(program, prepared):
+    program.train("--run-dir", "run", changes=[prepared])
+    program.train("--run-dir", "whole", changes=[prepared, {"train": {"max_steps": 40}}])
+    run = program.directory / "run"
+    for number, arguments in enumerate((["--resume", run], ["--config", run / "config.yaml", "--run-dir", run, "--resume", "auto"])):
+        elsewhere = Program(program.directory / f"elsewhere{number}")
+        elsewhere.directory.mkdir()
+        _, err = elsewhere.run("train", *arguments, "--set", f"train.max_steps={30 + 10 * number}")
+        # The first of both makes the paths absolute.
+        assert ("data.tokenizer: t.model is not here, and is read from" in err) == (number == 0)
+    other = {"data": {"train": ["none_*.bin"]}, "train": {"max_steps": 41}}
+    _, err = elsewhere.run("train", "--config", program.config(prepared, other), "--run-dir", run, "--resume", "auto", code=3)
+    assert "none_*.bin: no such file" in err
+    resumed, whole = (without_timing(read_metrics(program.directory / name)) for name in ("run", "whole"))
+    assert resumed == whole
 
 
 def test_a_tokenizer_that_is_replaced_during_a_run_gets_into_no_checkpoint(program, prepared):

@@ -59,6 +59,7 @@ TEST(Checkpoint, TheTrainerStateReadsBackBitForBit) {
                            std::numeric_limits<double>::quiet_NaN()}) {
     snapshot.trainer->loss_sums = {1.0, odd};
     snapshot.trainer->tokenizer_fingerprint = "4567def";
+    snapshot.trainer->directory = "/a place";
     const auto path = directory / std::to_string(std::bit_cast<uint64_t>(odd));
     write(path, snapshot);
     const TrainerState state = *read_summary(path).trainer;
@@ -67,6 +68,7 @@ TEST(Checkpoint, TheTrainerStateReadsBackBitForBit) {
     EXPECT_EQ(state.tokens, snapshot.trainer->tokens);
     EXPECT_EQ(state.run_id, snapshot.trainer->run_id);
     EXPECT_EQ(state.tokenizer_fingerprint, "4567def");
+    EXPECT_EQ(state.directory, "/a place");
     EXPECT_EQ(state.config, snapshot.trainer->config);
     EXPECT_EQ(state.loss_steps, 3);
     EXPECT_EQ(state.smoothed_loss, snapshot.trainer->smoothed_loss);

@@ -38,6 +38,7 @@ class EarlierState : public testing::Test {
 TEST_F(EarlierState, DoesNotSayWhereTheLastLineWas) {
   EXPECT_EQ(read(nullptr).last_line_step, std::nullopt);
   EXPECT_EQ(read(nullptr).tokenizer_fingerprint, "");
+  EXPECT_EQ(read(nullptr).directory, "");
   EXPECT_EQ(read(nullptr).config, config::dump(config::minimal_with({})));
 }
 
