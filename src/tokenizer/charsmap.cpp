@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace ssgpt::tokenizer {
@@ -27,6 +28,12 @@ struct Unit {
   size_t offset() const { return size_t{bits >> 10} << ((bits & (uint32_t{1} << 9)) >> 6); }
 };
 
+std::vector<Unit> units_of(std::string_view trie) {
+  std::vector<Unit> units(trie.size() / sizeof(uint32_t));
+  for (size_t i = 0; i < units.size(); ++i) units[i].bits = number_at(trie, i * sizeof(uint32_t));
+  return units;
+}
+
 }  // namespace
 
 bool is_sound_charsmap(std::string_view blob) {
@@ -35,25 +42,23 @@ bool is_sound_charsmap(std::string_view blob) {
   const size_t trie_bytes = number_at(blob, 0);
   blob.remove_prefix(sizeof(uint32_t));
   if (trie_bytes >= blob.size() || trie_bytes % sizeof(uint32_t) != 0 || blob.back() != '\0') return false;
-  const size_t num_units = trie_bytes / sizeof(uint32_t);
   const size_t text_bytes = blob.size() - trie_bytes;
-  const auto unit_at = [&](size_t place) {
-    return Unit{number_at(blob, place * sizeof(uint32_t))};
-  };
-  if (num_units == 0) return false;
+  const std::vector<Unit> trie = units_of(blob.substr(0, trie_bytes));
+  if (trie.empty()) return false;
   // The children of a node lie at its place with the offset and the character in it, each by exclusive or.
-  std::vector<bool> reached(num_units, false);
+  std::vector<bool> reached(trie.size(), false);
   std::vector<size_t> nodes = {0};
   reached[0] = true;
   while (!nodes.empty()) {
     const size_t node = nodes.back();
     nodes.pop_back();
-    const size_t base = node ^ unit_at(node).offset();
-    if ((base | 0xFF) >= num_units) return false;
-    if (unit_at(node).has_leaf() && unit_at(base).value() >= text_bytes) return false;
+    const size_t base = node ^ trie[node].offset();
+    if ((base | 0xFF) >= trie.size()) return false;
+    if (trie[node].has_leaf() && trie[base].value() >= text_bytes) return false;
+    const std::span<const Unit> block(&trie[base & ~size_t{0xFF}], 256);
     for (uint32_t character = 0; character < 256; ++character) {
       const size_t child = base ^ character;
-      if (unit_at(child).label() != character || reached[child]) continue;
+      if (block[child & 0xFF].label() != character || reached[child]) continue;
       reached[child] = true;
       nodes.push_back(child);
     }
