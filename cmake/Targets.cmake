@@ -14,7 +14,7 @@ target_compile_options(ssgpt_options INTERFACE
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra $<$<BOOL:${SSGPT_WARNINGS_AS_ERRORS}>:-Werror=all-warnings>>)
 if(SSGPT_SANITIZE)
   target_compile_options(ssgpt_options INTERFACE
-    $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=address,undefined -fno-omit-frame-pointer>)
+    $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1>)
   target_link_options(ssgpt_options INTERFACE -fsanitize=address,undefined)
 endif()
 
@@ -47,7 +47,8 @@ endfunction()
 set(precompiled_headers
   <algorithm> <array> <atomic> <chrono> <cmath> <cstdint> <filesystem> <functional> <map> <memory> <mutex> <optional>
   <span> <string> <string_view> <utility> <vector> <fmt/format.h>)
-set(precompiled_headers_torch <ATen/core/Tensor.h>)
+# One operator stands for what the header of each of them includes.
+set(precompiled_headers_torch <ATen/core/Tensor.h> <ATen/ops/empty.h>)
 set(precompiled_headers_tests <thread> <gmock/gmock.h> <gtest/gtest.h>)
 
 # ssgpt_precompile(<target> [TEST] [TORCH]): the target takes the precompiled headers of its kind, which the first to
@@ -79,6 +80,19 @@ function(ssgpt_precompile target)
   target_precompile_headers(${target} REUSE_FROM ${name})
 endfunction()
 
+# Files of a folder that are compiled together parse their headers, and instantiate what these define, once: that is most
+# of the time of a small file. More in one would leave too few for the cores.
+set(files_compiled_together 8)
+if(SSGPT_UNITY AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # A class that is declared in an included file takes members of an unnamed namespace for a mistake.
+  target_compile_options(ssgpt_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-subobject-linkage>)
+endif()
+
+function(ssgpt_compile_together target)
+  set_target_properties(${target} PROPERTIES
+    UNITY_BUILD ${SSGPT_UNITY} UNITY_BUILD_BATCH_SIZE ${files_compiled_together})
+endfunction()
+
 # ssgpt_add_library(<folder> SOURCES <file>... [DEPENDS <target>...] [PRIVATE_DEPENDS <target>...])
 # defines ssgpt_<folder>, whose headers are included as "<folder>/name.h".
 function(ssgpt_add_library folder)
@@ -89,13 +103,18 @@ function(ssgpt_add_library folder)
   ssgpt_find_torch(torch ${ARG_DEPENDS})
   set_target_properties(ssgpt_${folder} PROPERTIES SSGPT_USES_TORCH "${torch}")
   ssgpt_precompile(ssgpt_${folder} ${torch})
+  ssgpt_compile_together(ssgpt_${folder})
 endfunction()
 
-# ssgpt_add_test(<folder> SOURCES <file>... [DEPENDS <target>...])
-# defines the GoogleTest executable ssgpt_<folder>_tests and registers it with CTest.
+# ssgpt_add_test(<folder> SOURCES <file>... [SEPARATE <file>...] [DEPENDS <target>...])
+# defines the GoogleTest executable ssgpt_<folder>_tests and registers it with CTest. SEPARATE: sources that are
+# compiled alone, because helpers in them have the names of helpers in others.
 function(ssgpt_add_test folder)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
-  add_executable(ssgpt_${folder}_tests ${ARG_SOURCES})
+  cmake_parse_arguments(ARG "" "" "SOURCES;SEPARATE;DEPENDS" ${ARGN})
+  add_executable(ssgpt_${folder}_tests ${ARG_SOURCES} ${ARG_SEPARATE})
+  if(ARG_SEPARATE)
+    set_source_files_properties(${ARG_SEPARATE} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+  endif()
   target_include_directories(ssgpt_${folder}_tests PRIVATE "${PROJECT_SOURCE_DIR}/tests/unit")
   target_link_libraries(ssgpt_${folder}_tests PRIVATE
     ssgpt_options ssgpt_light_optimisation ssgpt_${folder} ${ARG_DEPENDS} GTest::gmock GTest::gtest_main)
@@ -103,4 +122,5 @@ function(ssgpt_add_test folder)
   set_tests_properties(unit.${folder} PROPERTIES LABELS unit)
   ssgpt_find_torch(torch ssgpt_${folder} ${ARG_DEPENDS})
   ssgpt_precompile(ssgpt_${folder}_tests TEST ${torch})
+  ssgpt_compile_together(ssgpt_${folder}_tests)
 endfunction()

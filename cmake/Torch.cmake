@@ -30,6 +30,8 @@ get_target_property(fmt_headers fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
 file(MAKE_DIRECTORY "${PROJECT_BINARY_DIR}/headers")
 file(CREATE_LINK "${fmt_headers}/fmt" "${PROJECT_BINARY_DIR}/headers/fmt" SYMBOLIC)
 target_include_directories(ssgpt_torch SYSTEM INTERFACE "${PROJECT_BINARY_DIR}/headers" "${TORCH_ROOT}/include")
+# <ATen/TensorOperators.h> then includes what it needs, and not the header of every operator.
+target_compile_definitions(ssgpt_torch INTERFACE AT_PER_OPERATOR_HEADERS)
 # at::parallel_for is a header: without -fopenmp it runs on one thread. The OpenMP runtime must be Torch's own,
 # or the process has two thread teams.
 target_compile_options(ssgpt_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)

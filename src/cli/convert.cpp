@@ -18,7 +18,7 @@
 namespace ssgpt::cli {
 namespace {
 
-struct Arguments {
+struct ConvertArguments {
   std::filesystem::path checkpoint;
   std::string attention;
   std::filesystem::path out;
@@ -26,7 +26,7 @@ struct Arguments {
   std::optional<double> bias_init;
 };
 
-config::AttentionConfig requested_attention(const Arguments& arguments,
+config::AttentionConfig requested_attention(const ConvertArguments& arguments,
                                             const config::AttentionConfig& before) {
   const auto kind = config::parse_attention_kind(arguments.attention);
   if (!kind) {
@@ -45,7 +45,7 @@ config::AttentionConfig requested_attention(const Arguments& arguments,
   return attention;
 }
 
-void run(const Arguments& arguments) {
+void run(const ConvertArguments& arguments) {
   std::filesystem::path out = arguments.out;
   if (!out.has_filename()) out = out.parent_path();
   if (core::exists(out)) {
@@ -82,7 +82,7 @@ void add_convert(CLI::App& app) {
       "mean(log n), which keeps a head's mean row scale where the other kind is ssmax. New tensors get "
       "their\n"
       "initial values and zero moments.");
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<ConvertArguments>();
   command
       ->add_option("--checkpoint", arguments->checkpoint, "Checkpoint, or a Llama directory of Hugging Face")
       ->type_name("DIR")

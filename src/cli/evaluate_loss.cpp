@@ -18,7 +18,7 @@
 namespace ssgpt::cli {
 namespace {
 
-struct Arguments {
+struct EvaluateLossArguments {
   evaluation::LossOptions options;
   ChangeArguments changes;
   int64_t sequence_length = 0;
@@ -61,7 +61,7 @@ std::string changes_text(const evaluation::LossReport& report) {
   return text;
 }
 
-void run(Arguments arguments) {
+void run(EvaluateLossArguments arguments) {
   evaluation::LossOptions& options = arguments.options;
   options.changes = parse_changes(arguments.changes, /*lists=*/false);
   if (arguments.sequence_length > 0) options.sequence_length = arguments.sequence_length;
@@ -87,7 +87,7 @@ void run(Arguments arguments) {
 void add_evaluate_loss(CLI::App& evaluate) {
   CLI::App* command =
       evaluate.add_subcommand("loss", "Mean cross-entropy over consecutive windows of token shards");
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<EvaluateLossArguments>();
   evaluation::LossOptions& options = arguments->options;
   command->add_option("--checkpoint", options.checkpoint, "Checkpoint, or a Llama directory of Hugging Face")
       ->required();

@@ -9,12 +9,12 @@
 namespace ssgpt::cli {
 namespace {
 
-struct Arguments {
+struct EvaluatePositionArguments {
   ComparisonArguments comparison;
   evaluation::PositionOptions options;
 };
 
-void run(const Arguments& arguments) {
+void run(const EvaluatePositionArguments& arguments) {
   evaluation::PositionOptions options = arguments.options;
   options.models = model_options(arguments.comparison);
   print_comparison(arguments.comparison, [&](const evaluation::Progress& progress) {
@@ -43,7 +43,7 @@ void add_evaluate_position(CLI::App& evaluate) {
   CLI::App* command = evaluate.add_subcommand(
       "position",
       "Mean loss by position in windows far longer than those of training, of one model or of several");
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<EvaluatePositionArguments>();
   evaluation::PositionOptions& options = arguments->options;
   command->add_option("--data", options.data, "Token shards, globs allowed")->required();
   command

@@ -13,7 +13,7 @@
 namespace ssgpt::cli {
 namespace {
 
-struct Arguments {
+struct EvaluateRetrievalArguments {
   ComparisonArguments comparison;
   evaluation::RetrievalOptions options;
   std::string task;
@@ -21,7 +21,7 @@ struct Arguments {
   const CLI::Option* lengths_option = nullptr;
 };
 
-void run(const Arguments& arguments) {
+void run(const EvaluateRetrievalArguments& arguments) {
   evaluation::RetrievalOptions options = arguments.options;
   options.models = model_options(arguments.comparison);
   options.task = data::parse_synthetic_task(arguments.task);
@@ -53,7 +53,7 @@ void add_evaluate_retrieval(CLI::App& evaluate) {
   CLI::App* command = evaluate.add_subcommand(
       "retrieval",
       "Accuracy and loss on the answers of a synthetic task, by length, of one model or of several");
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<EvaluateRetrievalArguments>();
   evaluation::RetrievalOptions& options = arguments->options;
   command->add_option("--task", arguments->task, "See below")->required()->type_name("TASK");
   arguments->lengths_option =

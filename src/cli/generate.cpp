@@ -28,7 +28,7 @@
 namespace ssgpt::cli {
 namespace {
 
-struct Arguments {
+struct GenerateArguments {
   evaluation::GenerateOptions options;
   std::optional<std::string> prompt_tokens;
   bool json = false;
@@ -146,7 +146,7 @@ void check(const model::SamplingOptions& sampling) {
   }
 }
 
-void run(Arguments arguments) {
+void run(GenerateArguments arguments) {
   evaluation::GenerateOptions& options = arguments.options;
   check(options.sampling);
   if (arguments.prompt_tokens) options.prompt_tokens = parse_tokens(*arguments.prompt_tokens);
@@ -199,7 +199,7 @@ void add_sampling_options(CLI::App& command, evaluation::GenerateOptions& option
 
 void add_generate(CLI::App& app) {
   CLI::App* command = app.add_subcommand("generate", "Continue a prompt with text from a checkpoint");
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<GenerateArguments>();
   evaluation::GenerateOptions& options = arguments->options;
   command->add_option("--checkpoint", options.checkpoint, "Checkpoint, or a Llama directory of Hugging Face")
       ->type_name("DIR")

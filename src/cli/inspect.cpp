@@ -18,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Arguments {
+struct InspectArguments {
   fs::path path;
   bool json = false;
   bool no_verify = false;
@@ -47,7 +47,7 @@ Inspection inspect(const fs::path& path, bool verify) {
   }
 }
 
-void run(const Arguments& arguments) {
+void run(const InspectArguments& arguments) {
   fs::path path = arguments.path;
   if (!path.has_filename() && path.has_relative_path()) path = path.parent_path();
   const Inspection inspection = inspect(path, !arguments.no_verify);
@@ -69,7 +69,7 @@ void add_inspect(CLI::App& app) {
                                          "Say what a checkpoint, a run directory, a sweep's folder, a token "
                                          "shard, a folder of prepared data or a\n"
                                          "sentencepiece model holds, and whether its checksums hold.");
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<InspectArguments>();
   command->add_option("PATH", arguments->path, "What to look at")->required();
   command->add_flag("--json", arguments->json, "Print one JSON object");
   command->add_flag("--no-verify", arguments->no_verify,

@@ -29,7 +29,7 @@ namespace ssgpt::cli {
 
 namespace {
 
-struct Arguments {
+struct PrepareArguments {
   std::vector<std::string> inputs;
   std::string tokenizer;
   std::string output;
@@ -48,7 +48,7 @@ std::string line_of(std::string_view name, const data::SplitCount& count) {
                      count.shards, count.shards == 1 ? "" : "s");
 }
 
-void print_summary(const Arguments& arguments, const data::PrepareSummary& summary) {
+void print_summary(const PrepareArguments& arguments, const data::PrepareSummary& summary) {
   const auto tokens = static_cast<double>(summary.train.tokens + summary.validation.tokens);
   const double bytes_per_token = ratio(static_cast<double>(summary.text_bytes), tokens);
   const double tokens_per_second = ratio(static_cast<double>(summary.encoded_tokens), summary.seconds);
@@ -87,7 +87,7 @@ void print_summary(const Arguments& arguments, const data::PrepareSummary& summa
   }
 }
 
-void run(Arguments& arguments, SyntheticCommand& synthetic) {
+void run(PrepareArguments& arguments, SyntheticCommand& synthetic) {
   data::PrepareOptions& options = arguments.options;
   if (synthetic.asked()) {
     data::SyntheticOptions shared;
@@ -123,7 +123,7 @@ void run(Arguments& arguments, SyntheticCommand& synthetic) {
 }
 
 // With those that shards of text alone are made by; returns all of them.
-std::vector<CLI::Option*> add_text_options(CLI::App& command, Arguments& arguments) {
+std::vector<CLI::Option*> add_text_options(CLI::App& command, PrepareArguments& arguments) {
   data::TextOptions& text = arguments.options.text;
   CLI::Option* input =
       command
@@ -172,7 +172,7 @@ std::vector<CLI::Option*> add_text_options(CLI::App& command, Arguments& argumen
 }  // namespace
 
 void add_prepare(CLI::App& app) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<PrepareArguments>();
   data::PrepareOptions& options = arguments->options;
   CLI::App* command = app.add_subcommand(
       "prepare",

@@ -24,7 +24,7 @@
 namespace ssgpt::cli {
 namespace {
 
-struct Arguments {
+struct TrainArguments {
   start::Options options;
   std::string config;
   std::string run_directory;
@@ -39,7 +39,7 @@ std::optional<T> given(const std::string& text) {
   return text.empty() ? std::nullopt : std::optional<T>(text);
 }
 
-void run(const Arguments& arguments, const std::string& command_line) {
+void run(const TrainArguments& arguments, const std::string& command_line) {
   sweep::end_with_parent();
   const parallel::Environment environment = parallel::read_environment();
   if (arguments.dry_run && environment.rank != 0) return;  // nothing is trained, so nobody is needed
@@ -74,7 +74,7 @@ void run(const Arguments& arguments, const std::string& command_line) {
 
 void add_train(CLI::App& app, const std::string& command_line) {
   CLI::App* command = app.add_subcommand("train", "Pretrain a model from a config");
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<TrainArguments>();
   command->add_option("--config", arguments->config, "YAML or JSON file; may be left out with --resume DIR");
   command
       ->add_option("--set", arguments->options.overrides,

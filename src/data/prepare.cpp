@@ -217,9 +217,9 @@ TextOptions text_options(TextOptions options, const tokenizer::Tokenizer& tokeni
   return options;
 }
 
-class Preparation {
+class TextPreparation {
  public:
-  explicit Preparation(const PrepareOptions& options)
+  explicit TextPreparation(const PrepareOptions& options)
       : options_(options),
         tokenizer_(options.tokenizer),
         reader_(options.inputs, text_options(options.text, tokenizer_)),
@@ -351,7 +351,7 @@ bool is_validation_document(uint64_t seed, int64_t index, double fraction) {
 
 PrepareSummary prepare(const PrepareOptions& options) {
   check_options(options);
-  return Preparation(options).run();
+  return TextPreparation(options).run();
 }
 
 }  // namespace ssgpt::data

@@ -60,9 +60,9 @@ std::string settings_of(const SyntheticOptions& options) {
   return core::json_text(settings);
 }
 
-class Preparation {
+class SyntheticPreparation {
  public:
-  explicit Preparation(const SyntheticOptions& options)
+  explicit SyntheticPreparation(const SyntheticOptions& options)
       : options_(options), output_(open_output(options.output, options.overwrite, settings_of(options))) {}
 
   SyntheticSummary run() {
@@ -158,7 +158,7 @@ class Preparation {
 
 SyntheticSummary prepare_synthetic(const SyntheticOptions& options) {
   check_options(options);
-  return Preparation(options).run();
+  return SyntheticPreparation(options).run();
 }
 
 nlohmann::ordered_json json_of(const SyntheticCount& count) {

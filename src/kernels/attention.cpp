@@ -7,21 +7,21 @@
 namespace ssgpt::kernels {
 namespace {
 
-struct Shape {
+struct AttentionShape {
   int64_t batch, time, heads, head_dim;
 };
 
-Shape check_attention(const at::Tensor& qkv, const at::Tensor& num_keys) {
+AttentionShape check_attention(const at::Tensor& qkv, const at::Tensor& num_keys) {
   SSGPT_CHECK(qkv.dim() == 5 && qkv.size(2) == 3, "qkv has shape [{}], expected (B, T, 3, N, H)",
               fmt::join(qkv.sizes(), ", "));
-  const Shape shape = {qkv.size(0), qkv.size(1), qkv.size(3), qkv.size(4)};
+  const AttentionShape shape = {qkv.size(0), qkv.size(1), qkv.size(3), qkv.size(4)};
   check_tensor(qkv, "qkv", qkv.scalar_type(), qkv.sizes(), qkv.device());
   check_tensor(num_keys, "num_keys", at::kInt, {shape.batch, shape.time}, qkv.device());
   return shape;
 }
 
 // What only the CPU's loops need.
-void check_loops(const Shape& shape, const at::Tensor& qkv, const AttentionResult& result,
+void check_loops(const AttentionShape& shape, const at::Tensor& qkv, const AttentionResult& result,
                  const at::Tensor& num_keys, const at::Tensor& workspace) {
   check_tensor(result.out, "out", qkv.scalar_type(), {shape.batch, shape.time, shape.heads, shape.head_dim});
   check_tensor(result.logsumexp, "logsumexp", at::kFloat, {shape.batch, shape.heads, shape.time});
@@ -42,7 +42,7 @@ void check_loops(const Shape& shape, const at::Tensor& qkv, const AttentionResul
 
 // Calls body(batch, head, workspace of the thread) for each head of each sequence.
 template <typename Body>
-void for_heads(const Shape& shape, const at::Tensor& workspace, const Body& body) {
+void for_heads(const AttentionShape& shape, const at::Tensor& workspace, const Body& body) {
   const int64_t part = cpu::attention_workspace(shape.time, shape.head_dim);
   at::parallel_for(0, shape.batch * shape.heads, 1, [&](int64_t begin, int64_t end) {
     float* own = pointer<float>(workspace) + at::get_thread_num() * part;
@@ -50,7 +50,7 @@ void for_heads(const Shape& shape, const at::Tensor& workspace, const Body& body
   });
 }
 
-float softmax_scale(const Shape& shape) {
+float softmax_scale(const AttentionShape& shape) {
   return static_cast<float>(1.0 / std::sqrt(static_cast<double>(shape.head_dim)));
 }
 
@@ -62,7 +62,7 @@ int64_t attention_workspace(at::Device device, int64_t time, int64_t head_dim) {
 
 void attention_forward(const at::Tensor& qkv, const Spans& spans, AttentionBackend backend,
                        const at::Tensor& workspace, AttentionResult& result) {
-  const Shape shape = check_attention(qkv, spans.num_keys);
+  const AttentionShape shape = check_attention(qkv, spans.num_keys);
   if (qkv.is_cuda()) {
     result = cuda::library_attention_forward(qkv, spans, backend);
     return;
@@ -88,7 +88,7 @@ AttentionInputGradients attention_backward(const at::Tensor& d_out, const at::Te
                                            const AttentionResult& result, const Spans& spans,
                                            AttentionBackend backend, const at::Tensor& workspace,
                                            const at::Tensor& d_qkv) {
-  const Shape shape = check_attention(qkv, spans.num_keys);
+  const AttentionShape shape = check_attention(qkv, spans.num_keys);
   check_tensor(d_out, "d_out", qkv.scalar_type(), result.out.sizes(), qkv.device());
   if (qkv.is_cuda()) return cuda::library_attention_backward(d_out, qkv, result, spans, backend);
   check_loops(shape, qkv, result, spans.num_keys, workspace);

@@ -6,7 +6,7 @@
 namespace ssgpt::kernels {
 namespace {
 
-struct Shape {
+struct RopeShape {
   int64_t batch, time, heads, head_dim;
 };
 
@@ -37,13 +37,13 @@ void check_row_scale(const at::Tensor& num_keys, const RowScale& row_scale, int6
               "num_keys in [{}, {}], but there are {} positions", least, most, row_scale.position.numel());
 }
 
-Shape check_rope(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin,
+RopeShape check_rope(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin,
                  const at::Tensor& num_keys, const RowScale& row_scale) {
   SSGPT_CHECK(qkv.dim() == 5 && qkv.size(2) == 3 && qkv.size(4) % 2 == 0,
               "qkv has shape [{}], expected (B, T, 3, N, H)", fmt::join(qkv.sizes(), ", "));
   const at::Device device = qkv.device();
   check_tensor(qkv, "qkv", qkv.scalar_type(), qkv.sizes(), device);
-  const Shape shape = {qkv.size(0), qkv.size(1), qkv.size(3), qkv.size(4)};
+  const RopeShape shape = {qkv.size(0), qkv.size(1), qkv.size(3), qkv.size(4)};
   check_tensor(cos, "cos", at::kFloat, {shape.time, shape.head_dim / 2}, device);
   check_tensor(sin, "sin", at::kFloat, {shape.time, shape.head_dim / 2}, device);
   check_row_scale(num_keys, row_scale, shape.batch, shape.time, shape.heads, device);
@@ -51,7 +51,7 @@ Shape check_rope(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor&
 }
 
 template <typename T>
-HeadsView<T> heads_view(const at::Tensor& d, const char* name, const at::Tensor& qkv, const Shape& shape) {
+HeadsView<T> heads_view(const at::Tensor& d, const char* name, const at::Tensor& qkv, const RopeShape& shape) {
   SSGPT_CHECK(d.scalar_type() == qkv.scalar_type() && d.device() == qkv.device(), "{} has dtype {} on {}",
               name, c10::toString(d.scalar_type()), d.device().str());
   const std::array<int64_t, 4> expected = {shape.batch, shape.heads, shape.time, shape.head_dim};
@@ -65,7 +65,7 @@ HeadsView<T> heads_view(const at::Tensor& d, const char* name, const at::Tensor&
 
 void rope_forward(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin,
                   const at::Tensor& num_keys, const RowScale& row_scale) {
-  const Shape shape = check_rope(qkv, cos, sin, num_keys, row_scale);
+  const RopeShape shape = check_rope(qkv, cos, sin, num_keys, row_scale);
   if (qkv.is_cuda()) {
     with_kernels(qkv.scalar_type(), [&](const auto& kernels, cuda::Stream stream) {
       using T = DataOf<decltype(kernels)>;
@@ -88,7 +88,7 @@ void rope_forward(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor
 void rope_backward(const at::Tensor& d_q, const at::Tensor& d_k, const at::Tensor& d_v, const at::Tensor& cos,
                    const at::Tensor& sin, const at::Tensor& num_keys, const RowScale& row_scale,
                    const at::Tensor& qkv, const at::Tensor& d_row_scale) {
-  const Shape shape = check_rope(qkv, cos, sin, num_keys, row_scale);
+  const RopeShape shape = check_rope(qkv, cos, sin, num_keys, row_scale);
   SSGPT_CHECK(d_row_scale.defined() != row_scale.identity(),
               "d_row_scale is given if and only if there is a row scale");
   if (d_row_scale.defined()) {

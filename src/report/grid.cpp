@@ -16,7 +16,6 @@ namespace ssgpt::report {
 namespace {
 
 constexpr double kDefaultWindow = 0.2;
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 // Steps at whose end a line of the run begins or ends.
 std::vector<int64_t> boundaries(const RunData& run) {

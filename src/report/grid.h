@@ -4,12 +4,16 @@
 #include "report/run_data.h"
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 namespace ssgpt::report {
+
+// The value of a curve at a point where it has none.
+inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 // A stretch of steps first_step..last_step that every run's lines cover exactly.
 struct Stretch {

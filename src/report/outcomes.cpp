@@ -10,8 +10,6 @@
 namespace ssgpt::report {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-
 // Values and weights of what an outcome is the mean of.
 struct Points {
   std::vector<double> values;

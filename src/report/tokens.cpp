@@ -7,7 +7,6 @@
 namespace ssgpt::report {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr size_t kShare = 5;  // of the points are in one fit: 1 / kShare
 constexpr size_t kFewestInFit = 3;
 

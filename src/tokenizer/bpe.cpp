@@ -1,5 +1,7 @@
 #include "tokenizer/bpe.h"
 
+#include "tokenizer/marks.h"
+
 #include <algorithm>
 #include <bit>
 #include <functional>
@@ -8,8 +10,6 @@
 namespace ssgpt::tokenizer {
 
 namespace {
-
-constexpr std::string_view kBlankMark = "\xE2\x96\x81";  // what a blank is to sentencepiece
 
 size_t character_length(char first) {
   const auto byte = static_cast<unsigned char>(first);

@@ -1,5 +1,7 @@
 #include "tokenizer/text_stream.h"
 
+#include "tokenizer/marks.h"
+
 #include <algorithm>
 #include <charconv>
 #include <optional>
@@ -7,8 +9,6 @@
 
 namespace ssgpt::tokenizer {
 namespace {
-
-constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
 
 // The byte that a piece like "<0xE2>" stands for.
 std::optional<unsigned> byte_of(std::string_view piece) {

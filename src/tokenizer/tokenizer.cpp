@@ -6,6 +6,7 @@
 #include "core/text.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/chunk_cache.h"
+#include "tokenizer/marks.h"
 #include "tokenizer/model_spec.h"
 
 #include <algorithm>
@@ -20,8 +21,6 @@ namespace ssgpt::tokenizer {
 
 namespace {
 
-constexpr std::string_view kBlankMark = "\xE2\x96\x81";    // U+2581, the blank in pieces
-constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
 constexpr size_t kMaxChunkBytes = 64 * 1024;
 
 // Of a model, far beyond any: spm_train's pieces have up to 16 characters, and vocabularies hundreds of

@@ -15,8 +15,8 @@ namespace {
 using std::chrono::duration_cast;
 using Clock = ThroughputMeter::Clock;
 
-Clock::time_point at(double seconds) {
-  return Clock::time_point{} + duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+Clock::time_point at(double time) {
+  return Clock::time_point{} + duration_cast<Clock::duration>(std::chrono::duration<double>(time));
 }
 
 TEST(SmoothedMean, EqualsTheClosedFormOfTheCorrectedExponentialMean) {

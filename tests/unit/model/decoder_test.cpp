@@ -19,9 +19,6 @@ namespace {
 
 using Kind = config::AttentionKind;
 
-// As in gpt_test.cpp: both are fp32 computations of the same function, and their sums have other orders.
-constexpr double kFp32Tolerance = 1e-5;
-
 std::span<const int64_t> row_of(const at::Tensor& tokens, int64_t row) {
   return {tokens.const_data_ptr<int64_t>() + row * tokens.size(1), static_cast<size_t>(tokens.size(1))};
 }

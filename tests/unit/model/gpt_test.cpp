@@ -20,9 +20,6 @@ namespace {
 
 using Kind = config::AttentionKind;
 
-// fp32 has 24 bits; a path through two layers makes some twenty sums of about 30 products, each off by about
-// 1e-7, and ATen's attention takes an exponential of 20 units in the last place, 1e-6.
-constexpr double kFp32Tolerance = 1e-5;
 // The gradient of a score is a difference of nearly equal numbers where attention has settled on one key: an
 // error of 1e-6 in them is a larger part of it. 2e-5 was the largest seen; a wrong formula is off by far
 // more.

@@ -13,6 +13,11 @@ namespace ssgpt::model {
 
 const std::vector<config::AttentionKind>& all_kinds();
 
+// Between fp32 computations of one function whose sums have other orders, and between one of them and fp64.
+// fp32 has 24 bits; a path through two layers makes some twenty sums of about 30 products, each off by about
+// 1e-7, and ATen's attention takes an exponential of 20 units in the last place, 1e-6.
+inline constexpr double kFp32Tolerance = 1e-5;
+
 // 2 layers, hidden 24, 3 heads, feed-forward 20, vocabulary 37, windows up to 11.
 GPTSpec small_spec(config::AttentionKind kind, std::optional<int64_t> document_token_id = {});
 
