@@ -38,7 +38,7 @@ void check_row_scale(const at::Tensor& num_keys, const RowScale& row_scale, int6
 }
 
 RopeShape check_rope(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin,
-                 const at::Tensor& num_keys, const RowScale& row_scale) {
+                     const at::Tensor& num_keys, const RowScale& row_scale) {
   SSGPT_CHECK(qkv.dim() == 5 && qkv.size(2) == 3 && qkv.size(4) % 2 == 0,
               "qkv has shape [{}], expected (B, T, 3, N, H)", fmt::join(qkv.sizes(), ", "));
   const at::Device device = qkv.device();
@@ -51,7 +51,8 @@ RopeShape check_rope(const at::Tensor& qkv, const at::Tensor& cos, const at::Ten
 }
 
 template <typename T>
-HeadsView<T> heads_view(const at::Tensor& d, const char* name, const at::Tensor& qkv, const RopeShape& shape) {
+HeadsView<T> heads_view(const at::Tensor& d, const char* name, const at::Tensor& qkv,
+                        const RopeShape& shape) {
   SSGPT_CHECK(d.scalar_type() == qkv.scalar_type() && d.device() == qkv.device(), "{} has dtype {} on {}",
               name, c10::toString(d.scalar_type()), d.device().str());
   const std::array<int64_t, 4> expected = {shape.batch, shape.heads, shape.time, shape.head_dim};
