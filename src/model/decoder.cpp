@@ -52,6 +52,9 @@ struct Decoder::Impl {
   // Runs the rows of `work` through all blocks, on the first sequences of the cache; the normed result is in
   // work.normed.
   void forward(const Workspace& work);
+  // Appends to each of the first `sequences` a row of `tokens`, in pieces; the normed result of the last
+  // piece is in piece.normed.
+  void read(int64_t sequences, std::span<const int64_t> tokens);
   void share_with_all(int64_t begin, int64_t count);
 
   const GPT& gpt;
@@ -67,7 +70,7 @@ struct Decoder::Impl {
   at::Tensor attention_scratch;  // fp32 (B, N, C + H)
   at::Tensor logits;             // fp32 (B, V)
   Workspace one_token;           // of all sequences
-  Workspace piece;               // of one sequence; of the last shape that prefill() needed
+  Workspace piece;               // of the last shape that a prompt needed
   int64_t length = 0;
   bool equal_sequences = true;
   std::vector<int32_t> num_keys;    // (B): of the last token
@@ -196,6 +199,32 @@ void Decoder::Impl::forward(const Workspace& work) {
                                 work.rstd);
 }
 
+void Decoder::Impl::read(int64_t sequences, std::span<const int64_t> tokens) {
+  const int64_t count = static_cast<int64_t>(tokens.size()) / sequences;
+  SSGPT_CHECK(count > 0 && count * sequences == static_cast<int64_t>(tokens.size()),
+              "{} tokens for {} sequences", tokens.size(), sequences);
+  SSGPT_CHECK(length + count <= capacity, "{} tokens after {}, room for {}", count, length, capacity);
+  std::vector<int64_t> rows;
+  for (int64_t done = 0; done < count;) {
+    // The same pieces and products whatever the number of sequences, so that a row's bits do not depend on
+    // it.
+    const int64_t time = std::min(kPieceTokens, count - done);
+    const bool fits =
+        piece.num_keys.defined() && piece.num_keys.sizes() == at::IntArrayRef({sequences, time});
+    if (!fits) piece = allocate(sequences, time, /*thin=*/time <= kThinRows);
+    rows.clear();
+    for (int64_t sequence = 0; sequence < sequences; ++sequence) {
+      const auto row =
+          tokens.subspan(static_cast<size_t>(sequence * count + done), static_cast<size_t>(time));
+      rows.insert(rows.end(), row.begin(), row.end());
+    }
+    fill(piece, rows);
+    forward(piece);
+    length += time;
+    done += time;
+  }
+}
+
 // Copies what the first sequence holds at these positions to the others.
 void Decoder::Impl::share_with_all(int64_t begin, int64_t count) {
   for (const Cache& cache : caches) {
@@ -224,25 +253,14 @@ int64_t Decoder::length() const {
 
 at::Tensor Decoder::prefill(std::span<const int64_t> tokens) {
   Impl& impl = *impl_;
-  const auto count = static_cast<int64_t>(tokens.size());
   SSGPT_CHECK(impl.equal_sequences, "the sequences differ already");
-  SSGPT_CHECK(count > 0 && impl.length + count <= impl.capacity, "{} tokens after {}, room for {}", count,
-              impl.length, impl.capacity);
   const int64_t begin = impl.length;
-  for (int64_t done = 0; done < count;) {
-    const int64_t time = std::min(kPieceTokens, count - done);
-    const bool fits = impl.piece.num_keys.defined() && impl.piece.num_keys.size(1) == time;
-    if (!fits) impl.piece = impl.allocate(1, time, /*thin=*/time <= kThinRows);
-    impl.fill(impl.piece, tokens.subspan(static_cast<size_t>(done), static_cast<size_t>(time)));
-    impl.forward(impl.piece);
-    impl.length += time;
-    done += time;
-  }
+  impl.read(1, tokens);
   const at::Tensor& normed = impl.piece.normed;
   kernels::thin_linear_forward(normed.narrow(0, normed.size(0) - 1, 1), impl.head,
                                impl.logits.narrow(0, 0, 1));
   if (impl.batch > 1) {
-    impl.share_with_all(begin, count);
+    impl.share_with_all(begin, impl.length - begin);
     impl.logits.narrow(0, 1, impl.batch - 1).copy_(impl.logits.narrow(0, 0, 1).expand({impl.batch - 1, -1}));
   }
   return impl.logits;
@@ -259,6 +277,49 @@ at::Tensor Decoder::step(std::span<const int64_t> tokens) {
   ++impl.length;
   impl.equal_sequences = impl.batch == 1;
   return impl.logits;
+}
+
+at::Tensor Decoder::prefill_each(std::span<const int64_t> tokens) {
+  Impl& impl = *impl_;
+  impl.read(impl.batch, tokens);
+  const at::Tensor& normed = impl.piece.normed;
+  const int64_t time = normed.size(0) / impl.batch;
+  const at::Tensor last = normed.view({impl.batch, time, normed.size(1)}).select(1, time - 1).contiguous();
+  kernels::thin_linear_forward(last, impl.head, impl.logits);
+  impl.equal_sequences = impl.batch == 1;
+  return impl.logits;
+}
+
+at::Tensor Decoder::score_each(std::span<const int64_t> tokens) {
+  Impl& impl = *impl_;
+  const int64_t time = static_cast<int64_t>(tokens.size()) / impl.batch;
+  SSGPT_CHECK(time <= kPieceTokens, "{} tokens of each sequence, {} at a time", time, kPieceTokens);
+  impl.read(impl.batch, tokens);
+  const at::Tensor& normed = impl.piece.normed;
+  const at::Tensor scores = at::empty({normed.size(0), impl.head.size(0)}, impl.logits.options());
+  kernels::thin_linear_forward(normed, impl.head, scores);
+  impl.equal_sequences = impl.batch == 1;
+  return scores.view({impl.batch, time, scores.size(1)});
+}
+
+Decoder::Mark Decoder::mark() const {
+  const Impl& impl = *impl_;
+  return {.length = impl.length,
+          .equal_sequences = impl.equal_sequences,
+          .num_keys = impl.num_keys,
+          .document_ends = impl.document_ends};
+}
+
+void Decoder::return_to(const Mark& mark) {
+  Impl& impl = *impl_;
+  SSGPT_CHECK(mark.length <= impl.length && mark.num_keys.size() == impl.num_keys.size(),
+              "a mark at {} of {} sequences, the decoder holds {} tokens of {}", mark.length,
+              mark.num_keys.size(), impl.length, impl.batch);
+  // Keys and values behind the mark are overwritten by what comes next, and no query sees them before.
+  impl.length = mark.length;
+  impl.equal_sequences = mark.equal_sequences;
+  impl.num_keys = mark.num_keys;
+  impl.document_ends = mark.document_ends;
 }
 
 }  // namespace ssgpt::model

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -35,6 +36,27 @@ class Decoder {
   // Appends one token to each sequence; tokens has B of them. Returns the logits after it, as prefill() does.
   // What a sequence gets does not depend, bit for bit, on the others, their number, or the number of threads.
   at::Tensor step(std::span<const int64_t> tokens);
+
+  // Appends to each sequence tokens of its own, as many to all: `tokens` holds one row after the other, (B,
+  // T). Long rows are read in the pieces of prefill(). Returns the logits after the last of each, as step()
+  // does, and with its independence of the other sequences on a CPU in fp32.
+  at::Tensor prefill_each(std::span<const int64_t> tokens);
+
+  // Like prefill_each(), but with the logits after every token: fp32 (B, T, V), the caller's own. For the few
+  // tokens of a continuation: all logits are made at once.
+  at::Tensor score_each(std::span<const int64_t> tokens);
+
+  // A state of all sequences to come back to: return_to() forgets what was appended since `mark`, so that
+  // several continuations can be read after one prompt. A mark is of this decoder, and of what it still
+  // holds: after a return to an earlier mark those made later no longer count.
+  struct Mark {
+    int64_t length = 0;
+    bool equal_sequences = true;
+    std::vector<int32_t> num_keys;
+    std::vector<bool> document_ends;
+  };
+  Mark mark() const;
+  void return_to(const Mark& mark);
 
  private:
   struct Impl;

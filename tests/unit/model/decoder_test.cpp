@@ -150,6 +150,80 @@ TEST_P(Decoding, APromptOfManyPiecesIsReadWhole) {
   }
 }
 
+std::vector<int64_t> columns_of(const at::Tensor& tokens, int64_t begin, int64_t end) {
+  std::vector<int64_t> result;
+  for (int64_t row = 0; row < tokens.size(0); ++row) {
+    const auto part =
+        row_of(tokens, row).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+    result.insert(result.end(), part.begin(), part.end());
+  }
+  return result;
+}
+
+TEST_P(Decoding, SequencesMayHavePromptsOfTheirOwn) {
+  GPT gpt(spec(), {});
+  randomize(gpt.parameters(), 5);
+  const at::Tensor tokens = random_batch(4, 11, 7, 7).tokens;
+  Decoder decoder(gpt, 4, 11);
+  const at::Tensor first = decoder.prefill_each(columns_of(tokens, 0, 6)).clone();
+  const at::Tensor more = decoder.prefill_each(columns_of(tokens, 6, 7)).clone();
+  const at::Tensor rest = decoder.score_each(columns_of(tokens, 7, 10));
+  const at::Tensor stepped = decoder.step(column_of(tokens, 10)).clone();
+  const at::Tensor full = gpt.logits(tokens);
+  EXPECT_LT(relative_error(first, full.select(1, 5)), kFp32Tolerance);
+  EXPECT_LT(relative_error(more, full.select(1, 6)), kFp32Tolerance);
+  EXPECT_LT(relative_error(rest, full.narrow(1, 7, 3)), kFp32Tolerance);
+  EXPECT_LT(relative_error(stepped, full.select(1, 10)), kFp32Tolerance);
+  EXPECT_THROW(decoder.prefill_each(columns_of(tokens, 0, 1)), core::InternalError);  // no room
+  for (int64_t row = 0; row < 4; ++row) {
+    Decoder alone(gpt, 1, 11);
+    const at::Tensor own = tokens.narrow(0, row, 1);
+    EXPECT_TRUE(alone.prefill_each(columns_of(own, 0, 6))[0].equal(first[row])) << row;
+    EXPECT_TRUE(alone.prefill(row_of(tokens, row).subspan(6, 1))[0].equal(more[row])) << row;
+    EXPECT_TRUE(alone.score_each(columns_of(own, 7, 10))[0].equal(rest[row])) << row;
+    EXPECT_TRUE(alone.step(column_of(own, 10))[0].equal(stepped[row])) << row;
+  }
+}
+
+TEST_P(Decoding, LongPromptsOfABatchHaveTheBitsThatTheyHaveAlone) {
+  GPTSpec long_spec = spec();
+  long_spec.sequence_length = 560;  // two pieces and a part of one
+  GPT gpt(long_spec, {});
+  randomize(gpt.parameters(), 5);
+  const at::Tensor tokens = random_batch(5, 560, 37, 8).tokens;
+  Decoder decoder(gpt, 5, 560);
+  const at::Tensor logits = decoder.prefill_each(columns_of(tokens, 0, 560)).clone();
+  EXPECT_LT(relative_error(logits, gpt.logits(tokens).select(1, 559)), kFp32Tolerance);
+  for (int64_t row = 0; row < 5; ++row) {
+    Decoder alone(gpt, 1, 560);
+    EXPECT_TRUE(alone.prefill(row_of(tokens, row))[0].equal(logits[row])) << row;
+  }
+}
+
+TEST_P(Decoding, GoesBackToAMarkForAnotherContinuation) {
+  GPT gpt(spec(), {});
+  randomize(gpt.parameters(), 5);
+  const at::Tensor tokens = random_batch(3, 11, 7, 9).tokens;
+  at::Tensor others = tokens.clone();
+  others.narrow(1, 6, 5).fill_(3);  // where token 3 ends documents, each of them does
+  Decoder decoder(gpt, 3, 11);
+  decoder.prefill_each(columns_of(tokens, 0, 6));
+  const Decoder::Mark mark = decoder.mark();
+  const at::Tensor before = decoder.score_each(columns_of(tokens, 6, 10));
+  decoder.return_to(mark);
+  EXPECT_EQ(decoder.length(), 6);
+  EXPECT_LT(relative_error(decoder.score_each(columns_of(others, 6, 11)), gpt.logits(others).narrow(1, 6, 5)),
+            kFp32Tolerance);
+  decoder.return_to(mark);
+  EXPECT_TRUE(decoder.score_each(columns_of(tokens, 6, 10)).equal(before));
+  decoder.return_to(mark);
+  decoder.step(column_of(others, 6));
+  decoder.return_to(mark);
+  EXPECT_TRUE(decoder.score_each(columns_of(tokens, 6, 10)).equal(before));
+  Decoder shorter(gpt, 3, 11);
+  EXPECT_THROW(shorter.return_to(mark), core::InternalError);
+}
+
 INSTANTIATE_TEST_SUITE_P(Kinds, Decoding, testing::Combine(testing::ValuesIn(all_kinds()), testing::Bool()),
                          [](const auto& variant) {
                            return std::string(config::to_string(std::get<0>(variant.param))) +
