@@ -73,7 +73,8 @@ TrialDifferences trial_differences(const Curves& candidate, const Curves& baseli
 // have come out otherwise.
 double least_scatter(Figure figure, const Matched& matched, size_t point) {
   const PointValue& measured = matched.candidate.front()->points[point];
-  if (figure != Figure::kAccuracy || measured.tokens == 0) return 0.0;
+  const bool is_count = figure == Figure::kAccuracy || figure == Figure::kShareRight;
+  if (!is_count || measured.tokens == 0) return 0.0;
   const double one_answer = 1.0 / static_cast<double>(measured.tokens);
   std::vector<double> squares;
   const auto add = [&](const TrialDifferences& differences) {
@@ -159,11 +160,31 @@ void check_same_points(std::span<const MeasuredCurve> curves) {
 }  // namespace
 
 std::string_view key(Figure figure) {
-  return figure == Figure::kLoss ? "loss" : "accuracy";
+  switch (figure) {
+    case Figure::kLoss:
+      return "loss";
+    case Figure::kAccuracy:
+      return "accuracy";
+    case Figure::kShareRight:
+      return "share_right";
+    case Figure::kMargin:
+      return "margin";
+  }
+  SSGPT_CHECK(false, "figure {} has no name", static_cast<int>(figure));
 }
 
 std::string_view unit(Figure figure) {
-  return figure == Figure::kLoss ? "nats per token" : "share of the answer's tokens";
+  switch (figure) {
+    case Figure::kLoss:
+      return "nats per token";
+    case Figure::kAccuracy:
+      return "share of the answer's tokens";
+    case Figure::kShareRight:
+      return "share of the trials";
+    case Figure::kMargin:
+      return "nats";
+  }
+  SSGPT_CHECK(false, "figure {} has no unit", static_cast<int>(figure));
 }
 
 JudgedFigure judge_curves(Figure figure, std::span<const MeasuredCurve> curves, const std::string& baseline) {

@@ -16,9 +16,9 @@
 
 namespace ssgpt::report {
 
-enum class Figure { kLoss, kAccuracy };
-std::string_view key(Figure figure);   // "loss", "accuracy"
-std::string_view unit(Figure figure);  // "nats per token", "share of the answer's tokens"
+enum class Figure { kLoss, kAccuracy, kShareRight, kMargin };
+std::string_view key(Figure figure);   // "loss", "accuracy", "share_right", "margin"
+std::string_view unit(Figure figure);  // "nats per token", "share of the answer's tokens", ...
 
 // The differences of the trials at one point, each the mean over the pairs of seeds (where no seed is shared,
 // the difference of the means of both sides). Its error says how far other trials would move the difference
@@ -62,11 +62,11 @@ struct JudgedFigure {
 };
 
 // Judges all candidates at all points as one family, since they are read together: their p values are
-// corrected after Holm for the number of candidates times that of points. An accuracy is a count, and seeds
-// that agree by chance are no evidence of a scatter of zero. Below the smaller of the standard error over
-// trials of one seed's difference and one trial's worth no scatter is believed, and never below one answer's
-// worth, 1 / PointValue::tokens (Sides::least_scatter). A loss has no such bound: where it does not scatter
-// at all, its standard error is 0, and it has no interval to show.
+// corrected after Holm for the number of candidates times that of points. An accuracy and a share are counts,
+// and seeds that agree by chance are no evidence of a scatter of zero. Below the smaller of the standard
+// error over trials of one seed's difference and one trial's worth no scatter is believed, and never below
+// one answer's worth, 1 / PointValue::tokens (Sides::least_scatter). A loss and a margin have no such bound:
+// where they do not scatter at all, the standard error is 0, and it has no interval to show.
 //
 // `curves` have the same points and trials, `baseline` is the variant of one of them, and no variant has a
 // seed twice: all checked.

@@ -1,11 +1,13 @@
 #include "report/evaluation.h"
 
+#include "core/check.h"
 #include "core/file.h"
 #include "core/text.h"
 #include "report/csv.h"
 #include "report/drawn_files.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include <fmt/format.h>
@@ -19,25 +21,79 @@ std::vector<MeasuredCurve> curves_of(const EvaluatedCondition& condition, Figure
     curves.push_back({.variant = model.variant,
                       .seed = model.seed,
                       .checkpoint = model.checkpoint,
-                      .points = figure == Figure::kLoss ? model.loss : model.accuracy});
+                      .points = values_of(model, figure)});
   }
   return curves;
+}
+
+std::string_view csv_value_names(EvaluationKind kind) {
+  switch (kind) {
+    case EvaluationKind::kPosition:
+      return "loss,stderr,tokens,trials\n";
+    case EvaluationKind::kRetrieval:
+      return "accuracy,accuracy_stderr,loss,stderr,tokens,trials\n";
+    case EvaluationKind::kNeedle:
+      return "depth,share_right,share_right_stderr,margin,margin_stderr,trials\n";
+  }
+  SSGPT_CHECK(false, "evaluation {} has no columns", static_cast<int>(kind));
+}
+
+// The columns of csv_value_names() at point `i`.
+std::string csv_values(const Evaluation& evaluation, const EvaluatedModel& model, size_t i) {
+  std::string text;
+  if (const auto& depth = evaluation.points[i].depth) text += fmt::format("{},", *depth);
+  for (const Figure figure : figures_of(evaluation.kind)) {
+    const PointValue& value = values_of(model, figure)[i];
+    text += fmt::format("{},{},", csv_number(value.mean), csv_number(value.standard_error));
+  }
+  const PointValue& last = values_of(model, figures_of(evaluation.kind).back())[i];
+  if (evaluation.kind != EvaluationKind::kNeedle) text += fmt::format("{},", last.tokens);
+  return text + fmt::format("{}\n", last.trials.size());
 }
 
 }  // namespace
 
 std::string_view to_string(EvaluationKind kind) {
-  return kind == EvaluationKind::kPosition ? "position" : "retrieval";
+  switch (kind) {
+    case EvaluationKind::kPosition:
+      return "position";
+    case EvaluationKind::kRetrieval:
+      return "retrieval";
+    case EvaluationKind::kNeedle:
+      return "needle";
+  }
+  SSGPT_CHECK(false, "evaluation {} has no name", static_cast<int>(kind));
+}
+
+std::vector<Figure> figures_of(EvaluationKind kind) {
+  if (kind == EvaluationKind::kNeedle) return {Figure::kShareRight, Figure::kMargin};
+  if (kind == EvaluationKind::kRetrieval) return {Figure::kAccuracy, Figure::kLoss};
+  return {Figure::kLoss};
+}
+
+const std::vector<PointValue>& values_of(const EvaluatedModel& model, Figure figure) {
+  switch (figure) {
+    case Figure::kLoss:
+      return model.loss;
+    case Figure::kAccuracy:
+      return model.accuracy;
+    case Figure::kShareRight:
+      return model.share_right;
+    case Figure::kMargin:
+      return model.margin;
+  }
+  SSGPT_CHECK(false, "figure {} has no values", static_cast<int>(figure));
+}
+
+std::optional<int64_t> num_right(const PointValue& share_right) {
+  if (!std::isfinite(share_right.mean)) return std::nullopt;
+  return std::count(share_right.trials.begin(), share_right.trials.end(), 1.0);
 }
 
 void judge(EvaluationKind kind, EvaluatedCondition& condition) {
   condition.figures.clear();
-  if (kind == EvaluationKind::kRetrieval) {
-    condition.figures.push_back(
-        judge_curves(Figure::kAccuracy, curves_of(condition, Figure::kAccuracy), condition.baseline));
-  }
-  condition.figures.push_back(
-      judge_curves(Figure::kLoss, curves_of(condition, Figure::kLoss), condition.baseline));
+  for (const Figure figure : figures_of(kind))
+    condition.figures.push_back(judge_curves(figure, curves_of(condition, figure), condition.baseline));
 }
 
 std::string condition_title(const EvaluatedCondition& condition) {
@@ -53,30 +109,23 @@ std::string condition_title(const EvaluatedCondition& condition) {
 }
 
 std::string to_csv(const Evaluation& evaluation) {
-  const bool retrieval = evaluation.kind == EvaluationKind::kRetrieval;
   std::string text =
       "condition,variant,seed,checkpoint,step,attention,rope_theta,yarn_factor,row_scale,swapped_to,first,"
       "last,";
-  text += retrieval ? "accuracy,accuracy_stderr,loss,stderr,tokens,trials\n" : "loss,stderr,tokens,trials\n";
+  text += csv_value_names(evaluation.kind);
   const auto optional = [](const auto& value) {
     return value ? fmt::format("{}", *value) : std::string();
   };
   for (const EvaluatedCondition& condition : evaluation.conditions) {
     for (const EvaluatedModel& model : condition.models) {
       for (size_t i = 0; i < evaluation.points.size(); ++i) {
-        const PointValue& loss = model.loss[i];
         text += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},", csv_field(condition_title(condition)),
                             csv_field(model.variant), model.seed, csv_field(model.checkpoint.string()),
                             optional(model.step), model.attention, csv_number(model.rope_theta),
                             optional(model.changes.yarn_factor), optional(model.changes.row_scale),
                             optional(model.changes.attention), evaluation.points[i].first,
                             evaluation.points[i].last);
-        if (retrieval) {
-          text += fmt::format("{},{},", csv_number(model.accuracy[i].mean),
-                              csv_number(model.accuracy[i].standard_error));
-        }
-        text += fmt::format("{},{},{},{}\n", csv_number(loss.mean), csv_number(loss.standard_error),
-                            loss.tokens, loss.trials.size());
+        text += csv_values(evaluation, model, i);
       }
     }
   }

@@ -15,8 +15,12 @@
 
 namespace ssgpt::report {
 
-enum class EvaluationKind { kPosition, kRetrieval };
-std::string_view to_string(EvaluationKind kind);  // "position", "retrieval"
+enum class EvaluationKind { kPosition, kRetrieval, kNeedle };
+std::string_view to_string(EvaluationKind kind);  // "position", "retrieval", "needle"
+
+// What is compared of an evaluation of this kind, the first before the others: the loss; accuracy and loss;
+// the share of right answers and the margin.
+std::vector<Figure> figures_of(EvaluationKind kind);
 
 // What was changed in a model on reading it.
 struct ModelChanges {
@@ -48,9 +52,17 @@ struct EvaluatedModel {
   ModelChanges changes;
   std::optional<FittedPositions> fitted;
   // At the points of the evaluation.
-  std::vector<PointValue> loss;
-  std::vector<PointValue> accuracy;  // of a retrieval
+  std::vector<PointValue> loss;                 // of positions and a retrieval
+  std::vector<PointValue> accuracy;             // of a retrieval
+  std::vector<PointValue> share_right;          // of needles, of each trial 0 or 1
+  std::vector<PointValue> margin;               // of needles
+  std::vector<int64_t> first_digit_right = {};  // of needles: trials whose answer has the first digit
 };
+
+const std::vector<PointValue>& values_of(const EvaluatedModel& model, Figure figure);
+
+// How many trials of a share were right; none where a trial has no value.
+std::optional<int64_t> num_right(const PointValue& share_right);
 
 // The models under one RoPE theta.
 struct EvaluatedCondition {
@@ -62,22 +74,25 @@ struct EvaluatedCondition {
 
 struct Evaluation {
   EvaluationKind kind = EvaluationKind::kPosition;
-  std::vector<Point> points;   // of a retrieval, the lengths
+  std::vector<Point> points;   // of a retrieval, the lengths; of needles, each length with all depths
   int64_t trained_length = 0;  // tokens of a window of the baseline's training
   bool single = false;  // one checkpoint, one value of each change: the last model is what was asked for
-  std::vector<std::string> data;  // of position: the shards
+  std::vector<std::string> data;  // of position and needles: the shards
   bool documents = false;         // the windows are beginnings of documents
   std::string task;               // of retrieval
   std::string task_description;
+  std::string prompt;         // of needles: what asks, with {city}
+  int64_t distractors = 0;    // of needles: wrong numbers that the margin is over
+  int64_t answer_tokens = 0;  // of needles: what of a length is left for the answer
   uint64_t seed = 0;
-  int64_t trials = 0;  // windows, or sequences of each length
+  int64_t trials = 0;  // windows, or sequences of each length, or of each length at each depth
   std::string dtype;   // of the computation: "float32", "bfloat16"
   std::string device;  // that computed: "cpu", "cuda:0"
   std::vector<EvaluatedCondition> conditions;
   std::vector<Note> notes;
 };
 
-// Fills in `figures`: the loss, of a retrieval the accuracy before it. Checks what judge_curves() checks.
+// Fills in `figures`, those of the kind. Checks what judge_curves() checks.
 void judge(EvaluationKind kind, EvaluatedCondition& condition);
 
 // "RoPE theta as trained (10000)", "RoPE theta 500000, YaRN factor 4".

@@ -3,6 +3,7 @@
 #include "report/changes_json.h"
 #include "report/estimate_json.h"
 #include "report/evaluation.h"
+#include "report/statistics.h"
 
 #include <nlohmann/json.hpp>
 
@@ -43,12 +44,40 @@ Json results_json(const Evaluation& evaluation, const EvaluatedModel& model) {
   return results;
 }
 
-// "bins" or "results", as both are documented for scripts.
+Json needles_json(const Evaluation& evaluation, const EvaluatedModel& model) {
+  Json results = Json::array();
+  for (size_t i = 0; i < evaluation.points.size(); ++i) {
+    const PointValue& share = model.share_right[i];
+    const auto trials = static_cast<int64_t>(share.trials.size());
+    const std::optional<int64_t> correct = num_right(share);
+    std::optional<ShareInterval> interval;
+    if (correct) interval = wilson_interval(*correct, trials);
+    results.push_back({{"length", evaluation.points[i].last},
+                       {"depth", optional(evaluation.points[i].depth)},
+                       {"trials", trials},
+                       {"correct", optional(correct)},
+                       {"share_right", share.mean},
+                       {"share_right_low", interval ? Json(interval->low) : Json(nullptr)},
+                       {"share_right_high", interval ? Json(interval->high) : Json(nullptr)},
+                       {"first_digit_right", model.first_digit_right[i]},
+                       {"margin", model.margin[i].mean},
+                       {"margin_stderr", model.margin[i].standard_error}});
+  }
+  return results;
+}
+
+// "bins" or "results", as all are documented for scripts.
 void add_values(const Evaluation& evaluation, const EvaluatedModel& model, Json& object) {
-  if (evaluation.kind == EvaluationKind::kPosition) {
-    object["bins"] = bins_json(evaluation, model);
-  } else {
-    object["results"] = results_json(evaluation, model);
+  switch (evaluation.kind) {
+    case EvaluationKind::kPosition:
+      object["bins"] = bins_json(evaluation, model);
+      return;
+    case EvaluationKind::kRetrieval:
+      object["results"] = results_json(evaluation, model);
+      return;
+    case EvaluationKind::kNeedle:
+      object["results"] = needles_json(evaluation, model);
+      return;
   }
 }
 
@@ -85,6 +114,7 @@ Json condition_json(const EvaluatedCondition& condition) {
 
 Json point_json(const Point& point, const PointDifference& difference, bool paired) {
   Json object = {{"first", point.first}, {"last", point.last}};
+  if (point.depth) object["depth"] = *point.depth;
   object.update(estimate_fields(difference.estimate, paired));
   if (difference.estimate.standard_error == 0.0) {  // nothing scatters: an interval would have no width
     for (const char* name : {"low", "high", "smallest_detectable"}) object[name] = nullptr;
@@ -118,6 +148,13 @@ void add_source(const Evaluation& evaluation, Json& object) {
     object["windows"] = evaluation.trials;
     object["overlap"] = 0;
     object["documents"] = evaluation.documents;
+  } else if (evaluation.kind == EvaluationKind::kNeedle) {
+    object["data"] = evaluation.data;
+    object["prompt"] = evaluation.prompt;
+    object["distractors"] = evaluation.distractors;
+    object["answer_tokens"] = evaluation.answer_tokens;
+    object["seed"] = evaluation.seed;
+    object["trials"] = evaluation.trials;
   } else {
     object["task"] = evaluation.task;
     object["seed"] = evaluation.seed;

@@ -1,7 +1,9 @@
 // An evaluation as text for people.
 
 #include "report/evaluation.h"
+#include "report/evaluation_words.h"
 #include "report/outcomes.h"
+#include "report/statistics.h"
 #include "report/text_table.h"
 
 #include <algorithm>
@@ -43,14 +45,6 @@ std::string p_text(double p) {
   return p < 0.0001 ? "<0.0001" : fmt::format("{:.4f}", p);
 }
 
-std::string range(const Point& point) {
-  return fmt::format("{}..{}", point.first, point.last);
-}
-
-std::string label(const Evaluation& evaluation, const Point& point) {
-  return evaluation.kind == EvaluationKind::kPosition ? range(point) : fmt::format("{}", point.last);
-}
-
 // Seeds enough for verdicts, whether or not their values are finite.
 bool has_seeds(const CurveCandidate& candidate) {
   return candidate.seeds >= kFewestSeeds;
@@ -76,30 +70,10 @@ bool lacks_values(const CurveCandidate& candidate) {
                      [](const PointDifference& point) { return point.estimate.missing > 0; });
 }
 
-// "1 seed", "3 seeds"
-std::string counted(int64_t number, std::string_view noun) {
-  return fmt::format("{} {}{}", number, noun, number == 1 ? "" : "s");
-}
-
 // "3 seeds (1, 2, 3)"
 std::string seeds_text(const std::vector<uint64_t>& seeds) {
   return seeds.size() == 1 ? fmt::format("seed {}", seeds.front())
                            : fmt::format("{} seeds ({})", seeds.size(), fmt::join(seeds, ", "));
-}
-
-// What a row stands for, in the first cells of it.
-Row point_head(const Evaluation& evaluation) {
-  return evaluation.kind == EvaluationKind::kPosition ? Row{"positions", "context", "x trained"}
-                                                      : Row{"context", "x trained"};
-}
-
-Row point_cells(const Evaluation& evaluation, const Point& point) {
-  const bool position = evaluation.kind == EvaluationKind::kPosition;
-  const int64_t longest = point.last + (position ? 1 : 0);
-  const std::string times =
-      fmt::format("{:.3g}", static_cast<double>(longest) / static_cast<double>(evaluation.trained_length));
-  if (!position) return {fmt::format("{}", longest), times};
-  return {range(point), fmt::format("{}..{}", point.first + 1, longest), times};
 }
 
 void add_difference_head(const CurveCandidate& candidate, Row& row) {
@@ -138,7 +112,7 @@ std::string missing_text(const Evaluation& evaluation, const CurveCandidate& can
   for (size_t i = 0; i < candidate.points.size(); ++i) {
     const Estimate& estimate = candidate.points[i].estimate;
     if (estimate.missing == 0) continue;
-    const std::string place = label(evaluation, evaluation.points[i]);
+    const std::string place = point_label(evaluation.kind, evaluation.points[i]);
     parts.push_back(candidate.paired ? fmt::format("{} of {} at {}", estimate.missing,
                                                    counted(candidate.seeds, "seed"), place)
                                      : fmt::format("{} at {}", counted(estimate.missing, "run"), place));
@@ -154,7 +128,7 @@ std::string verdicts_text(const Evaluation& evaluation, const CurveCandidate& ca
     std::vector<std::string> places;
     for (size_t i = 0; i < candidate.points.size(); ++i) {
       if (candidate.points[i].estimate.verdict() == verdict)
-        places.push_back(label(evaluation, evaluation.points[i]));
+        places.push_back(point_label(evaluation.kind, evaluation.points[i]));
     }
     if (places.empty()) continue;
     judged += places.size();
@@ -186,8 +160,8 @@ std::string summary(const Evaluation& evaluation, const JudgedFigure& figure,
   // Where the baseline's mean is over more seeds, the difference is not that of the columns.
   if (candidate.paired && seeds.size() < variant_of(figure, figure.baseline).seeds.size())
     sides += fmt::format(": those that both have, {}", fmt::join(seeds, ", "));
-  return fmt::format("{} minus {}, {}: {} ({}).", candidate.variant, figure.baseline, key(figure.figure),
-                     verdicts_text(evaluation, candidate), sides);
+  return fmt::format("{} minus {}, {}: {} ({}).", candidate.variant, figure.baseline,
+                     figure_name(figure.figure), verdicts_text(evaluation, candidate), sides);
 }
 
 // What the columns mean, under the tables of a figure.
@@ -222,21 +196,40 @@ std::string footnotes(const Evaluation& evaluation, const JudgedFigure& figure) 
   return text;
 }
 
+// What is known about the value of a model by itself: of a share how many trials were right.
+void add_error_head(Figure figure, Row& row) {
+  if (figure == Figure::kShareRight) {
+    row.insert(row.end(), {"right", "95 % interval"});
+  } else {
+    row.emplace_back("std. error");
+  }
+}
+
+void add_error_cells(Figure figure, const PointValue& measured, Row& row) {
+  if (figure != Figure::kShareRight) {
+    row.push_back(value(measured.standard_error));
+    return;
+  }
+  const auto trials = static_cast<int64_t>(measured.trials.size());
+  const std::optional<int64_t> right = num_right(measured);
+  row.push_back(right ? fmt::format("{} of {}", *right, trials) : "-");
+  const ShareInterval interval = wilson_interval(right.value_or(0), trials);
+  row.push_back(right ? fmt::format("{:.3f} .. {:.3f}", interval.low, interval.high) : "-");
+}
+
 // Means of the variants; behind them, where there is one candidate, its difference.
 std::string means_table(const Evaluation& evaluation, const EvaluatedCondition& condition,
                         const JudgedFigure& figure) {
   const bool joined = figure.candidates.size() == 1;
   const bool lone = condition.models.size() == 1;
-  std::vector<Row> rows = {point_head(evaluation)};
+  std::vector<Row> rows = {point_head(evaluation.kind)};
   for (const VariantCurve& variant : figure.variants) rows[0].push_back(variant.variant);
-  if (lone) rows[0].emplace_back("std. error");
+  if (lone) add_error_head(figure.figure, rows[0]);
   if (joined) add_difference_head(figure.candidates[0], rows[0]);
   for (size_t i = 0; i < evaluation.points.size(); ++i) {
     Row& row = rows.emplace_back(point_cells(evaluation, evaluation.points[i]));
     for (const VariantCurve& variant : figure.variants) row.push_back(value(variant.means[i]));
-    const EvaluatedModel& model = condition.models.front();
-    const PointValue& measured = figure.figure == Figure::kLoss ? model.loss[i] : model.accuracy[i];
-    if (lone) row.push_back(value(measured.standard_error));
+    if (lone) add_error_cells(figure.figure, values_of(condition.models.front(), figure.figure)[i], row);
     if (joined) add_difference_cells(figure.candidates[0], figure.candidates[0].points[i], row);
   }
   return aligned(rows);
@@ -250,7 +243,7 @@ template <typename Cell>
 std::string table_across(const Evaluation& evaluation, const std::vector<std::string>& names,
                          const Cell& cell) {
   std::string text;
-  const Row head = point_head(evaluation);
+  const Row head = point_head(evaluation.kind);
   for (size_t first = 0; first < evaluation.points.size(); first += kPointsAcross) {
     const size_t end = std::min(evaluation.points.size(), first + kPointsAcross);
     std::vector<TextTable::Align> columns(1 + end - first, TextTable::Align::kRight);
@@ -321,42 +314,14 @@ std::string seeds_line(const JudgedFigure& figure) {
 
 std::string figure_text(const Evaluation& evaluation, const EvaluatedCondition& condition,
                         const JudgedFigure& figure) {
-  const bool accuracy = figure.figure == Figure::kAccuracy;
   const bool several = figure.candidates.size() > 1;
-  std::string text =
-      fmt::format("{}: {}, {}; {}\n{}", condition_title(condition), accuracy ? "accuracy" : "loss",
-                  accuracy ? "share of the answer's tokens" : "nats a token", seeds_line(figure),
-                  several ? tables_across(evaluation, figure) : means_table(evaluation, condition, figure));
+  std::string text = fmt::format(
+      "{}: {}; {}\n{}", condition_title(condition), figure_words(figure.figure), seeds_line(figure),
+      several ? tables_across(evaluation, figure) : means_table(evaluation, condition, figure));
   for (const CurveCandidate& candidate : figure.candidates) {
     text += fmt::format("  {}\n", summary(evaluation, figure, candidate));
   }
   return text + footnotes(evaluation, figure);
-}
-
-std::string heading(const Evaluation& evaluation) {
-  std::vector<std::string> variants;
-  for (const VariantCurve& variant : evaluation.conditions[0].figures[0].variants)
-    variants.push_back(variant.variant);
-  const std::string names =
-      fmt::format("{}{}", fmt::join(variants, "; "), evaluation.dtype == "bfloat16" ? " (in bfloat16)" : "");
-  if (evaluation.kind == EvaluationKind::kRetrieval) {
-    return fmt::format(
-        "Retrieval, task {} ({}): {}\n"
-        "{} of each length (seed {}), the same for every model; each trial is a sequence of its own.\n"
-        "The context of a row is its length. Trained on windows of {} tokens.\n",
-        evaluation.task, evaluation.task_description, names, counted(evaluation.trials, "trial"),
-        evaluation.seed, evaluation.trained_length);
-  }
-  return fmt::format(
-      "Loss by position: {}\n"
-      "{} of {} tokens{}{}, of {}.\n"
-      "The token at position t is predicted from the t + 1 tokens before it, its context. Trained on windows "
-      "of "
-      "{} tokens.\n",
-      names, counted(evaluation.trials, "window"), evaluation.points.back().last + 1,
-      evaluation.documents ? ", each the beginning of a document" : "",
-      evaluation.trials == 1 ? "" : ", which do not overlap (overlap 0)", fmt::join(evaluation.data, ", "),
-      evaluation.trained_length);
 }
 
 // The lines that a learned p_n was continued by.

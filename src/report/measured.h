@@ -5,16 +5,18 @@
 #include <cstdint>
 #include <filesystem>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace ssgpt::report {
 
 // A bin of positions first..last, both included, counted from 0 (position t is predicted from t + 1 tokens);
-// or trials of one length, where both are that length.
+// or trials of one length, where both are that length, of needles at one depth.
 struct Point {
   int64_t first = 0;
   int64_t last = 0;
+  std::optional<int64_t> depth = {};  // of needles, in per cent of the haystack: 0 is its front
   bool operator==(const Point&) const = default;
 };
 

@@ -90,6 +90,19 @@ bool shows(double effect, double error, double degrees, double level) {
 
 }  // namespace
 
+ShareInterval wilson_interval(int64_t successes, int64_t trials) {
+  SSGPT_CHECK(trials > 0 && successes >= 0 && successes <= trials, "{} of {} trials", successes, trials);
+  constexpr double kQuantile = 1.959963984540054;  // of the standard normal distribution, at 0.975
+  const auto n = static_cast<double>(trials);
+  const double share = static_cast<double>(successes) / n;
+  const double square = kQuantile * kQuantile;
+  const double middle = (share + square / (2.0 * n)) / (1.0 + square / n);
+  const double half =
+      kQuantile / (1.0 + square / n) * std::sqrt(share * (1.0 - share) / n + square / (4.0 * n * n));
+  // Exactly 0 and 1 at the ends, where rounding would be left.
+  return {.low = successes == 0 ? 0.0 : middle - half, .high = successes == trials ? 1.0 : middle + half};
+}
+
 double mean_of(std::span<const double> values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }

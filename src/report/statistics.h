@@ -76,6 +76,16 @@ inline constexpr int64_t kFewestPoints = 20;
 // correlation times do not fit, `correlated` is set. Not known below kFewestPoints.
 CurveNoise batch_means(std::span<const double> values, std::span<const double> weights);
 
+// The 95 % interval of a share of which `successes` of `trials` > 0 independent trials were seen (Wilson
+// 1927, "Probable inference, the law of succession, and statistical inference", JASA 22; eq. 4 of Brown, Cai
+// and DasGupta 2001, Statistical Science 16(2)). Unlike that of the normal distribution it has a width where
+// none or all succeed, and stays within 0 and 1.
+struct ShareInterval {
+  double low = 0.0;
+  double high = 1.0;
+};
+ShareInterval wilson_interval(int64_t successes, int64_t trials);
+
 double mean_of(std::span<const double> values);                   // at least one
 double variance_of(std::span<const double> values, double mean);  // unbiased; at least two
 

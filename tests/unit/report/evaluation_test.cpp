@@ -274,6 +274,92 @@ TEST(Evaluation, ARetrievalHasTwoFiguresByLength) {
   EXPECT_THAT(to_csv(evaluation), HasSubstr(",8,8,0.5,0.01,3,0.01,8,2\n"));
 }
 
+// Two lengths at two depths; "b" is right more often at the second length.
+Evaluation by_needle(size_t seeds) {
+  Evaluation evaluation;
+  evaluation.kind = EvaluationKind::kNeedle;
+  for (const int64_t length : {8, 32}) {
+    for (const int64_t depth : {0, 50}) evaluation.points.push_back({length, length, depth});
+  }
+  evaluation.trained_length = 8;
+  evaluation.data = {"v.bin"};
+  evaluation.prompt = "{city}:";
+  evaluation.distractors = 9;
+  evaluation.answer_tokens = 10;
+  evaluation.trials = 4;
+  EvaluatedCondition& condition = evaluation.conditions.emplace_back();
+  condition.baseline = "a";
+  for (size_t seed = 1; seed <= seeds; ++seed) {
+    for (const char* variant : {"a", "b"}) {
+      EvaluatedModel& one = condition.models.emplace_back(model(variant, seed, {}));
+      for (size_t i = 0; i < 4; ++i) {
+        const bool better = variant[0] == 'b' && i > 1;
+        const std::vector<double> right =
+            better ? std::vector<double>{1.0, 1.0, 1.0, 0.0} : std::vector<double>{0.0, 1.0, 0.0, 0.0};
+        one.share_right.push_back(
+            {.mean = better ? 0.75 : 0.25, .standard_error = 0.25, .tokens = 4, .trials = right});
+        one.margin.push_back({.mean = better ? 2.0 + 0.01 * static_cast<double>(seed) : -1.0,
+                              .standard_error = 0.5,
+                              .tokens = 4,
+                              .trials = {-1.0, 0.0, 1.0, 2.0}});
+        one.first_digit_right.push_back(better ? 4 : 2);
+      }
+    }
+  }
+  judge(evaluation.kind, condition);
+  return evaluation;
+}
+
+TEST(Evaluation, NeedlesHaveSharesAndMarginsByLengthAndDepth) {
+  const Evaluation evaluation = by_needle(3);
+  const std::string table = to_table(evaluation);
+  EXPECT_THAT(table, AllOf(HasSubstr("Needle in a haystack: a; b"),
+                           HasSubstr("4 trials of each length at each depth"), HasSubstr("9 wrong ones"),
+                           HasSubstr(": share right, share of the trials"),
+                           HasSubstr(": margin, nats; 3 seeds"), Not(HasSubstr("1 of 4"))));
+  EXPECT_THAT(table, testing::ContainsRegex(" 32 +4 +50 +0\\.2500 +0\\.7500 +\\+0\\.5000 "));
+  EXPECT_THAT(table, HasSubstr("margin: higher at 32 at 0 %, 32 at 50 %"));
+  const json read = json::parse(to_json(evaluation));
+  EXPECT_EQ(read["kind"], "needle");
+  EXPECT_EQ(read["max_length"], 32);
+  EXPECT_EQ(read["prompt"], "{city}:");
+  EXPECT_EQ(read["distractors"], 9);
+  const json& result = read["models"][1]["results"][3];
+  EXPECT_EQ(result["length"], 32);
+  EXPECT_EQ(result["depth"], 50);
+  EXPECT_EQ(result["trials"], 4);
+  EXPECT_EQ(result["correct"], 3);
+  EXPECT_EQ(result["share_right"], 0.75);
+  // The roots of (p - 3/4)^2 = 1.96^2 p (1 - p) / 4.
+  EXPECT_NEAR(result["share_right_low"].get<double>(), 0.3006418, 1e-6);
+  EXPECT_NEAR(result["share_right_high"].get<double>(), 0.9544127, 1e-6);
+  EXPECT_EQ(result["first_digit_right"], 4);
+  EXPECT_EQ(result["margin"], 2.01);
+  EXPECT_EQ(result["margin_stderr"], 0.5);
+  EXPECT_EQ(read["comparisons"][0]["figure"], "share_right");
+  EXPECT_EQ(read["comparisons"][1]["figure"], "margin");
+  EXPECT_EQ(read["comparisons"][1]["points"][3]["depth"], 50);
+  EXPECT_EQ(read["comparisons"][1]["points"][3]["verdict"], "higher");
+  EXPECT_THAT(to_csv(evaluation),
+              AllOf(HasSubstr("last,depth,share_right,share_right_stderr,margin,margin_stderr,trials\n"),
+                    HasSubstr(",32,32,50,0.75,0.25,2.01,0.5,4\n")));
+}
+
+TEST(Evaluation, NeedlesOfOneModelAreCounted) {
+  Evaluation evaluation = by_needle(1);
+  std::vector<EvaluatedModel>& models = evaluation.conditions[0].models;
+  models.pop_back();
+  models[0].share_right[1] = {.trials = {0.0, std::numeric_limits<double>::quiet_NaN(), 0.0, 0.0}};
+  judge(evaluation.kind, evaluation.conditions[0]);
+  const std::string table = to_table(evaluation);
+  EXPECT_THAT(table, testing::ContainsRegex("length +x trained +depth, % +a +right +95 % interval\n"));
+  EXPECT_THAT(table, testing::ContainsRegex(" 8 +1 +0 +0\\.2500 +1 of 4 +0\\.046 \\.\\. 0\\.699\n"));
+  EXPECT_THAT(table, testing::ContainsRegex(" 8 +1 +50 +- +- +-\n"));
+  const json read = json::parse(to_json(evaluation));
+  EXPECT_TRUE(read["models"][0]["results"][1]["correct"].is_null());
+  EXPECT_TRUE(read["models"][0]["results"][1]["share_right_low"].is_null());
+}
+
 TEST(Evaluation, TheCsvHasALineForEachModelAndPoint) {
   const std::string csv = to_csv(by_position(1));
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 2 * 2);

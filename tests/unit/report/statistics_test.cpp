@@ -1,5 +1,6 @@
 #include "report/statistics.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -314,6 +315,28 @@ TEST(Holm, EqualsTheProcedureByHand) {
   EXPECT_EQ(holm_corrected(std::vector<double>{0.02}), std::vector<double>{0.02});
   EXPECT_EQ(holm_corrected(std::vector<double>{0.6, 0.7}), (std::vector<double>{1.0, 1.0}));
   EXPECT_TRUE(holm_corrected({}).empty());
+}
+
+// Wilson's interval holds the shares p at which the score |x / n - p| is at most 1.96 standard errors of p.
+TEST(Statistics, WilsonIntervalsEndWhereTheScoreIsTheQuantile) {
+  for (const int64_t trials : {1, 5, 20, 1000}) {
+    for (int64_t successes = 0; successes <= trials; successes += std::max<int64_t>(1, trials / 5)) {
+      const ShareInterval interval = wilson_interval(successes, trials);
+      const double share = static_cast<double>(successes) / static_cast<double>(trials);
+      EXPECT_LE(interval.low, share);
+      EXPECT_GE(interval.high, share);
+      for (const double end : {interval.low, interval.high}) {
+        if (end == 0.0 || end == 1.0) continue;
+        const double error = std::sqrt(end * (1.0 - end) / static_cast<double>(trials));
+        EXPECT_NEAR(std::abs(share - end) / error, 1.959964, 1e-6) << successes << " of " << trials;
+      }
+      EXPECT_EQ(interval.low == 0.0, successes == 0);
+      EXPECT_EQ(interval.high == 1.0, successes == trials);
+    }
+  }
+  EXPECT_NEAR(wilson_interval(0, 20).high, 0.1611252, 1e-6);  // z^2 / (n + z^2)
+  EXPECT_ANY_THROW(wilson_interval(3, 2));
+  EXPECT_ANY_THROW(wilson_interval(0, 0));
 }
 
 }  // namespace

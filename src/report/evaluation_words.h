@@ -1,0 +1,31 @@
+// The words in which an evaluation's tables say what they are over.
+#pragma once
+
+#include "report/evaluation.h"
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ssgpt::report {
+
+// "1 seed", "3 seeds"
+std::string counted(int64_t number, std::string_view noun);
+
+// "loss", "share right"
+std::string_view figure_name(Figure figure);
+// With its unit: "loss, nats a token"
+std::string figure_words(Figure figure);
+
+// "32..63", "1024", "1024 at 50 %": a point in a sentence.
+std::string point_label(EvaluationKind kind, const Point& point);
+
+// What a row of a table stands for, in the first cells of it: their names, and those of a point.
+std::vector<std::string> point_head(EvaluationKind kind);
+std::vector<std::string> point_cells(const Evaluation& evaluation, const Point& point);
+
+// The lines above the tables: what was measured, of which variants, over what.
+std::string heading(const Evaluation& evaluation);
+
+}  // namespace ssgpt::report
