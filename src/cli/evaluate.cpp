@@ -10,11 +10,12 @@ void add_evaluate(CLI::App& app) {
   CLI::App* evaluate = app.add_subcommand(
       "evaluate",
       "Measure checkpoints: their loss, their loss by position far beyond the trained length, and\n"
-      "how well they retrieve");
+      "how well they retrieve, in synthetic tasks and from text");
   evaluate->require_subcommand(1);
   add_evaluate_loss(*evaluate);
   add_evaluate_position(*evaluate);
   add_evaluate_retrieval(*evaluate);
+  add_evaluate_needle(*evaluate);
 }
 
 }  // namespace ssgpt::cli

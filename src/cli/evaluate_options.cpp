@@ -143,11 +143,12 @@ evaluation::ChangeLists parse_changes(const ChangeArguments& arguments, bool lis
   return changes;
 }
 
-std::vector<int64_t> parse_counts(std::string_view option, const std::string& text) {
+std::vector<int64_t> parse_counts(std::string_view option, const std::string& text, int64_t least) {
   std::vector<int64_t> counts;
   for (const std::string& part : split(option, text)) {
     const std::optional<int64_t> count = core::parse_number<int64_t>(part);
-    if (!count || *count < 1) throw core::UsageError("{}: '{}' is not a whole number above 0.", option, part);
+    if (!count || *count < least)
+      throw core::UsageError("{}: '{}' is not a whole number above {}.", option, part, least - 1);
     counts.push_back(*count);
   }
   return counts;

@@ -34,8 +34,8 @@ void add_change_options(CLI::App& command, ChangeArguments& arguments, bool list
 // `lists` for more than one value.
 evaluation::ChangeLists parse_changes(const ChangeArguments& arguments, bool lists);
 
-// "1,2,4" as whole numbers above 0; `option` stands in messages. Throws core::UsageError.
-std::vector<int64_t> parse_counts(std::string_view option, const std::string& text);
+// "1,2,4" as whole numbers above 0, or from `least` on; `option` stands in messages. Throws core::UsageError.
+std::vector<int64_t> parse_counts(std::string_view option, const std::string& text, int64_t least = 1);
 
 // What a comparison of models takes beside what it measures.
 struct ComparisonArguments {

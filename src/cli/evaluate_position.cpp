@@ -22,7 +22,7 @@ void run(const EvaluatePositionArguments& arguments) {
   });
 }
 
-constexpr const char* kFooter =
+constexpr const char* kPositionFooter =
     "Windows do not overlap: each position of a window is predicted from the tokens before it in that window "
     "alone, so\n"
     "the context of a bin is what its positions say. Several models are compared variant by variant, on the "
@@ -69,7 +69,7 @@ void add_evaluate_position(CLI::App& evaluate) {
       ->transform(whole_number(1))
       ->type_name("B");
   add_comparison_options(*command, arguments->comparison);
-  command->footer(kFooter);
+  command->footer(kPositionFooter);
   command->callback([arguments] { run(*arguments); });
 }
 

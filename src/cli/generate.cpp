@@ -34,7 +34,7 @@ struct GenerateArguments {
   bool json = false;
 };
 
-constexpr auto kFooter =
+constexpr auto kGenerateFooter =
     "The text that follows the prompt goes to stdout as it comes; several samples follow one another once "
     "all are\n"
     "done. A sample ends behind the token that ends a document. The same options give the same text on the "
@@ -218,7 +218,7 @@ void add_generate(CLI::App& app) {
   command->add_flag("--ignore-eos", options.ignore_eos, "Go on behind the end of a document");
   add_placement_options(*command, options.placement);
   command->add_flag("--json", arguments->json, "Print one JSON object (see below)");
-  command->footer(kFooter);
+  command->footer(kGenerateFooter);
   command->callback([arguments] { run(*arguments); });
 }
 

@@ -1,9 +1,8 @@
 #include "evaluation/compare_models.h"
 
 #include "core/error.h"
-#include "core/file.h"
 #include "data/token_source.h"
-#include "evaluation/applied_changes.h"
+#include "evaluation/comparison.h"
 #include "evaluation/notes.h"
 #include "evaluation/position.h"
 #include "evaluation/retrieval.h"
@@ -14,101 +13,10 @@
 #include <algorithm>
 #include <filesystem>
 #include <optional>
-#include <set>
 #include <utility>
-
-#include <fmt/format.h>
 
 namespace ssgpt::evaluation {
 namespace {
-
-using report::EvaluatedCondition;
-using report::EvaluatedModel;
-using report::Evaluation;
-
-// Of the points of an evaluation.
-struct Measured {
-  std::vector<report::PointValue> loss;
-  std::vector<report::PointValue> accuracy;
-};
-using Measure = std::function<Measured(model::GPT& model)>;
-
-// What a comparison begins with.
-struct Plan {
-  Subjects subjects;
-  std::vector<Condition> conditions;
-
-  // The first subject of the baseline, whose training the default lengths are multiples of.
-  const Subject& baseline() const {
-    const std::vector<Candidate>& candidates = conditions.front().candidates;
-    const auto found = std::find_if(candidates.begin(), candidates.end(), [&](const Candidate& candidate) {
-      return candidate.variant == subjects.baseline;
-    });
-    return subjects.all[found->subject];
-  }
-};
-
-Plan make_plan(const ModelOptions& options) {
-  const auto candidates = [&](const Subjects& found) {
-    return candidate_names(make_conditions(found, options.changes).front());
-  };
-  Plan plan{.subjects = find_subjects(options.paths, options.baseline, candidates), .conditions = {}};
-  plan.conditions = make_conditions(plan.subjects, options.changes);
-  return plan;
-}
-
-EvaluatedModel describe(const Subject& subject, const Candidate& candidate, const LoadedModel& loaded) {
-  EvaluatedModel model;
-  model.variant = candidate.variant;
-  model.seed = subject.seed;
-  model.checkpoint = subject.checkpoint;
-  if (loaded.trainer) model.step = loaded.trainer->step;
-  model.attention = config::to_string(loaded.model->spec().config.attention.kind);
-  model.trained_length = loaded.trained_length;
-  model.rope_theta = loaded.rope_theta;
-  model.changes = applied_changes(candidate.overrides, loaded);
-  model.fitted = fitted_positions(loaded);
-  return model;
-}
-
-// Whether each change has one value at most and there is one model: then the last of the models that are
-// measured is the one asked for.
-bool is_single(const Subjects& subjects, const ChangeLists& changes) {
-  return subjects.all.size() == 1 && changes.rope_thetas.size() <= 1 &&
-         changes.row_scales.size() + changes.swaps.size() <= 1;
-}
-
-// Loads each model of each condition for windows of `length` tokens, measures it, and judges.
-void measure_all(const Plan& plan, const ModelOptions& options, int64_t length, const Measure& measure,
-                 const Progress& progress, Evaluation& evaluation) {
-  const Subjects& subjects = plan.subjects;
-  size_t count = 0;
-  for (const Condition& condition : plan.conditions) count += condition.candidates.size();
-  size_t number = 0;
-  for (const Condition& condition : plan.conditions) {
-    EvaluatedCondition& result = evaluation.conditions.emplace_back();
-    result.rope_theta = condition.rope_theta;
-    result.baseline = subjects.baseline;
-    for (const Candidate& candidate : condition.candidates) {
-      const Subject& subject = subjects.all[candidate.subject];
-      if (progress.model)
-        progress.model(fmt::format("{}, seed {}", candidate.variant, subject.seed), number, count);
-      ++number;
-      const LoadedModel loaded = load_model(
-          subject.checkpoint,
-          {.sequence_length = length, .overrides = candidate.overrides, .placement = options.placement});
-      EvaluatedModel& model = result.models.emplace_back(describe(subject, candidate, loaded));
-      evaluation.dtype = loaded.model->execution().dtype == at::kBFloat16 ? "bfloat16" : "float32";
-      evaluation.device = loaded.model->execution().device.str();
-      Measured measured = measure(*loaded.model);
-      model.loss = std::move(measured.loss);
-      model.accuracy = std::move(measured.accuracy);
-    }
-    report::judge(evaluation.kind, result);
-  }
-  evaluation.single = is_single(subjects, options.changes);
-  evaluation.trials = static_cast<int64_t>(evaluation.conditions[0].models[0].loss[0].trials.size());
-}
 
 int64_t end_of_documents(const Subject& subject) {
   if (subject.run && subject.run->config.data.document_token_id)
@@ -136,10 +44,6 @@ void check_lengths(const std::vector<int64_t>& lengths) {
   }
 }
 
-void append(std::vector<report::Note>& notes, const std::vector<report::Note>& more) {
-  notes.insert(notes.end(), more.begin(), more.end());
-}
-
 void check_no_documents(const Subjects& subjects) {
   for (const Subject& subject : subjects.all) {
     if (!subject.summary.spec.document_token_id) continue;
@@ -148,19 +52,6 @@ void check_no_documents(const Subjects& subjects) {
         "ends one: retrieval cannot be measured of it.",
         subject.checkpoint.string());
   }
-}
-
-std::vector<std::filesystem::path> shards_of(const std::vector<std::string>& globs) {
-  std::vector<std::filesystem::path> shards;
-  std::set<std::filesystem::path> seen;
-  for (const std::string& glob : globs) {
-    for (const std::filesystem::path& shard : core::expand_globs({glob})) {
-      if (!seen.insert(std::filesystem::weakly_canonical(shard)).second)
-        throw core::UsageError("--data: {} is named twice.", shard.string());
-      shards.push_back(shard);
-    }
-  }
-  return shards;
 }
 
 int64_t longest_window(const PositionOptions& options, int64_t trained_length) {
@@ -172,10 +63,10 @@ int64_t longest_window(const PositionOptions& options, int64_t trained_length) {
 
 }  // namespace
 
-Evaluation compare_by_position(const PositionOptions& options, const Progress& progress) {
+report::Evaluation compare_by_position(const PositionOptions& options, const Progress& progress) {
   const Plan plan = make_plan(options.models);
   const Subjects& subjects = plan.subjects;
-  Evaluation evaluation;
+  report::Evaluation evaluation;
   evaluation.kind = report::EvaluationKind::kPosition;
   evaluation.trained_length = plan.baseline().summary.spec.sequence_length;
   if (const auto unknown = check_same_vocabulary(subjects, /*same_tokenizer=*/true))
@@ -199,19 +90,19 @@ Evaluation compare_by_position(const PositionOptions& options, const Progress& p
       choose_windows(source, request, subjects.all.front().summary.spec.config.vocab_size);
   measure_all(
       plan, options.models, length,
-      [&](model::GPT& model) {
-        return Measured{.loss = losses_by_position(model, source, windows, request), .accuracy = {}};
+      [&](model::GPT& model, report::EvaluatedModel& measured) {
+        measured.loss = losses_by_position(model, source, windows, request);
       },
       progress, evaluation);
   return evaluation;
 }
 
-Evaluation compare_by_retrieval(const RetrievalOptions& options, const Progress& progress) {
+report::Evaluation compare_by_retrieval(const RetrievalOptions& options, const Progress& progress) {
   const Plan plan = make_plan(options.models);
   const Subjects& subjects = plan.subjects;
   check_same_vocabulary(subjects, /*same_tokenizer=*/false);
   check_no_documents(subjects);
-  Evaluation evaluation;
+  report::Evaluation evaluation;
   evaluation.kind = report::EvaluationKind::kRetrieval;
   evaluation.trained_length = plan.baseline().summary.spec.sequence_length;
   evaluation.notes = notes_on_training(subjects, plan.baseline());
@@ -239,9 +130,10 @@ Evaluation compare_by_retrieval(const RetrievalOptions& options, const Progress&
   check_candidates(subjects, plan.conditions, longest);
   measure_all(
       plan, options.models, longest,
-      [&](model::GPT& model) {
+      [&](model::GPT& model, report::EvaluatedModel& measured) {
         RetrievalValues values = retrieve(model, request);
-        return Measured{.loss = std::move(values.loss), .accuracy = std::move(values.accuracy)};
+        measured.loss = std::move(values.loss);
+        measured.accuracy = std::move(values.accuracy);
       },
       progress, evaluation);
   return evaluation;

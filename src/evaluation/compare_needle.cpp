@@ -1,0 +1,183 @@
+#include "evaluation/compare_needle.h"
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/json.h"
+#include "evaluation/comparison.h"
+#include "evaluation/needle.h"
+#include "evaluation/notes.h"
+#include "start/data_sources.h"
+
+#include <memory>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+namespace ssgpt::evaluation {
+namespace {
+
+// Of the first model that has one: check_same_vocabulary() refuses others.
+tokenizer::Tokenizer common_tokenizer(const Subjects& subjects) {
+  for (const Subject& subject : subjects.all) {
+    if (subject.summary.tokenizer) return tokenizer::Tokenizer(*subject.summary.tokenizer);
+  }
+  throw core::UsageError(
+      "{} holds no tokenizer.model, which the needle and the question are read by; a run whose config names "
+      "its "
+      "data.tokenizer has one.",
+      subjects.all.front().checkpoint.string());
+}
+
+// Where models take different tokens for the end of a document, the first that one of them names.
+std::optional<int64_t> document_end(const Subjects& subjects, const tokenizer::Tokenizer& tokenizer) {
+  for (const Subject& subject : subjects.all) {
+    if (subject.summary.spec.document_token_id) return subject.summary.spec.document_token_id;
+  }
+  for (const Subject& subject : subjects.all) {
+    if (subject.run && subject.run->config.data.document_token_id)
+      return *subject.run->config.data.document_token_id;
+  }
+  return start::end_of_document(std::nullopt, &tokenizer);
+}
+
+// One line for each trial.
+class TrialLines {
+ public:
+  explicit TrialLines(const std::optional<std::filesystem::path>& path) {
+    if (path) file_ = std::make_unique<core::AtomicFile>(*path);
+  }
+
+  void add(size_t condition, const report::EvaluatedModel& model, int64_t length, int64_t depth,
+           const NeedlePrompts& prompts, const std::vector<NeedleOutcome>& outcomes) {
+    for (size_t i = 0; file_ && i < outcomes.size(); ++i) {
+      const NeedleOutcome& outcome = outcomes[i];
+      const NeedlePrompt prompt = prompts.make(length, depth, static_cast<int64_t>(i));
+      nlohmann::ordered_json line = {{"condition", condition},
+                                     {"variant", model.variant},
+                                     {"seed", model.seed},
+                                     {"checkpoint", model.checkpoint.string()},
+                                     {"length", length},
+                                     {"depth", depth},
+                                     {"trial", i},
+                                     {"city", prompt.city},
+                                     {"answer", prompt.number},
+                                     {"generated", outcome.generated},
+                                     {"generated_tokens", outcome.generated_tokens},
+                                     {"correct", outcome.right},
+                                     {"leading_digits", outcome.leading_digits},
+                                     {"margin", outcome.margin()},
+                                     {"log_probability", outcome.log_probability},
+                                     {"distractors", prompt.distractors},
+                                     {"wrong_log_probabilities", outcome.wrong},
+                                     {"needle_first_token", prompt.needle_first},
+                                     {"needle_tokens", prompt.needle_tokens},
+                                     {"haystack_tokens", prompt.haystack_tokens},
+                                     {"prompt_tokens", prompt.tokens}};
+      if (!outcome.finite) {
+        for (const char* name : {"correct", "leading_digits", "margin"}) line[name] = nullptr;
+      }
+      file_->write(core::json_text(line) + "\n");
+    }
+  }
+
+  void commit() {
+    if (file_) file_->commit();
+  }
+
+ private:
+  std::unique_ptr<core::AtomicFile> file_;
+};
+
+// The trials, with what they are made from.
+struct Trials {
+  Trials(const NeedleOptions& options, const NeedleSettings& settings, const Subjects& subjects)
+      : tokenizer(common_tokenizer(subjects)),
+        stop_token(document_end(subjects, tokenizer)),
+        haystack(data::TokenSource(shards_of(options.data)), tokenizer, vocab_size_of(subjects), stop_token,
+                 settings.lengths.back()),
+        prompts(haystack, tokenizer, settings, vocab_size_of(subjects)) {}
+
+  static int64_t vocab_size_of(const Subjects& subjects) {
+    return subjects.all.front().summary.spec.config.vocab_size;
+  }
+
+  tokenizer::Tokenizer tokenizer;
+  std::optional<int64_t> stop_token;
+  Haystack haystack;
+  NeedlePrompts prompts;
+};
+
+NeedleSettings with_default_lengths(NeedleSettings settings, int64_t trained_length) {
+  if (settings.lengths.empty())
+    settings.lengths = {trained_length, 2 * trained_length, 4 * trained_length, 8 * trained_length};
+  return settings;
+}
+
+// Measures one model at every point.
+void measure_needles(const model::GPT& model, const Trials& trials, const NeedleOptions& options,
+                     const Progress& progress, size_t condition, TrialLines& lines,
+                     report::EvaluatedModel& measured) {
+  const NeedleSettings& settings = trials.prompts.settings();
+  const auto tokens_of = [&](int64_t length) {
+    return length * settings.trials;
+  };
+  int64_t all = 0;
+  for (const int64_t length : settings.lengths)
+    all += tokens_of(length) * static_cast<int64_t>(settings.depths.size());
+  int64_t before = 0;
+  const NeedleRequest request{.stop_token = trials.stop_token,
+                              .batch_size = options.batch_size,
+                              .on_progress = [&](int64_t done, int64_t) {
+                                if (progress.batch) progress.batch(before + done, all);
+                              }};
+  for (const int64_t length : settings.lengths) {
+    for (const int64_t depth : settings.depths) {
+      const std::vector<NeedleOutcome> outcomes =
+          find_needles(model, trials.prompts, trials.tokenizer, length, depth, request);
+      NeedleValues values = values_of_outcomes(outcomes);
+      measured.share_right.push_back(std::move(values.share_right));
+      measured.margin.push_back(std::move(values.margin));
+      measured.first_digit_right.push_back(values.first_digit_right);
+      lines.add(condition, measured, length, depth, trials.prompts, outcomes);
+      before += tokens_of(length);
+    }
+  }
+}
+
+}  // namespace
+
+report::Evaluation compare_by_needle(const NeedleOptions& options, const Progress& progress) {
+  const Plan plan = make_plan(options.models);
+  const Subjects& subjects = plan.subjects;
+  report::Evaluation evaluation;
+  evaluation.kind = report::EvaluationKind::kNeedle;
+  evaluation.trained_length = plan.baseline().summary.spec.sequence_length;
+  if (const auto unknown = check_same_vocabulary(subjects, /*same_tokenizer=*/true))
+    evaluation.notes.push_back({/*warning=*/true, *unknown});
+  append(evaluation.notes, notes_on_training(subjects, plan.baseline()));
+  const NeedleSettings settings = with_default_lengths(options.settings, evaluation.trained_length);
+  check_settings(settings);
+  const Trials trials(options, settings, subjects);
+  const int64_t longest = settings.lengths.back() - 1;  // nothing is read behind the last token of an answer
+  check_candidates(subjects, plan.conditions, longest);
+  evaluation.data = options.data;
+  evaluation.prompt = settings.prompt;
+  evaluation.distractors = settings.distractors;
+  evaluation.answer_tokens = settings.answer_tokens;
+  evaluation.seed = settings.seed;
+  for (const int64_t length : settings.lengths) {
+    for (const int64_t depth : settings.depths)
+      evaluation.points.push_back({.first = length, .last = length, .depth = depth});
+  }
+  TrialLines lines(options.trials_out);
+  measure_all(
+      plan, options.models, longest,
+      [&](model::GPT& model, report::EvaluatedModel& measured) {
+        measure_needles(model, trials, options, progress, evaluation.conditions.size() - 1, lines, measured);
+      },
+      progress, evaluation);
+  lines.commit();
+  return evaluation;
+}
+
+}  // namespace ssgpt::evaluation

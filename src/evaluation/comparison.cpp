@@ -1,0 +1,107 @@
+#include "evaluation/comparison.h"
+
+#include "core/error.h"
+#include "core/file.h"
+#include "evaluation/applied_changes.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace ssgpt::evaluation {
+namespace {
+
+using report::EvaluatedCondition;
+using report::EvaluatedModel;
+
+EvaluatedModel describe(const Subject& subject, const Candidate& candidate, const LoadedModel& loaded) {
+  EvaluatedModel model;
+  model.variant = candidate.variant;
+  model.seed = subject.seed;
+  model.checkpoint = subject.checkpoint;
+  if (loaded.trainer) model.step = loaded.trainer->step;
+  model.attention = config::to_string(loaded.model->spec().config.attention.kind);
+  model.trained_length = loaded.trained_length;
+  model.rope_theta = loaded.rope_theta;
+  model.changes = applied_changes(candidate.overrides, loaded);
+  model.fitted = fitted_positions(loaded);
+  return model;
+}
+
+// Whether each change has one value at most and there is one model: then the last of the models that are
+// measured is the one asked for.
+bool is_single(const Subjects& subjects, const ChangeLists& changes) {
+  return subjects.all.size() == 1 && changes.rope_thetas.size() <= 1 &&
+         changes.row_scales.size() + changes.swaps.size() <= 1;
+}
+
+}  // namespace
+
+const Subject& Plan::baseline() const {
+  const std::vector<Candidate>& candidates = conditions.front().candidates;
+  const auto found = std::find_if(candidates.begin(), candidates.end(), [&](const Candidate& candidate) {
+    return candidate.variant == subjects.baseline;
+  });
+  return subjects.all[found->subject];
+}
+
+Plan make_plan(const ModelOptions& options) {
+  const auto candidates = [&](const Subjects& found) {
+    return candidate_names(make_conditions(found, options.changes).front());
+  };
+  Plan plan{.subjects = find_subjects(options.paths, options.baseline, candidates), .conditions = {}};
+  plan.conditions = make_conditions(plan.subjects, options.changes);
+  return plan;
+}
+
+void measure_all(const Plan& plan, const ModelOptions& options, int64_t length, const Measure& measure,
+                 const Progress& progress, report::Evaluation& evaluation) {
+  const Subjects& subjects = plan.subjects;
+  size_t count = 0;
+  for (const Condition& condition : plan.conditions) count += condition.candidates.size();
+  size_t number = 0;
+  for (const Condition& condition : plan.conditions) {
+    EvaluatedCondition& result = evaluation.conditions.emplace_back();
+    result.rope_theta = condition.rope_theta;
+    result.baseline = subjects.baseline;
+    for (const Candidate& candidate : condition.candidates) {
+      const Subject& subject = subjects.all[candidate.subject];
+      if (progress.model)
+        progress.model(fmt::format("{}, seed {}", candidate.variant, subject.seed), number, count);
+      ++number;
+      const LoadedModel loaded = load_model(
+          subject.checkpoint,
+          {.sequence_length = length, .overrides = candidate.overrides, .placement = options.placement});
+      EvaluatedModel& model = result.models.emplace_back(describe(subject, candidate, loaded));
+      evaluation.dtype = loaded.model->execution().dtype == at::kBFloat16 ? "bfloat16" : "float32";
+      evaluation.device = loaded.model->execution().device.str();
+      measure(*loaded.model, model);
+    }
+    report::judge(evaluation.kind, result);
+  }
+  evaluation.single = is_single(subjects, options.changes);
+  const report::Figure first = report::figures_of(evaluation.kind).front();
+  evaluation.trials =
+      static_cast<int64_t>(report::values_of(evaluation.conditions[0].models[0], first)[0].trials.size());
+}
+
+void append(std::vector<report::Note>& notes, const std::vector<report::Note>& more) {
+  notes.insert(notes.end(), more.begin(), more.end());
+}
+
+std::vector<std::filesystem::path> shards_of(const std::vector<std::string>& globs) {
+  std::vector<std::filesystem::path> shards;
+  std::set<std::filesystem::path> seen;
+  for (const std::string& glob : globs) {
+    for (const std::filesystem::path& shard : core::expand_globs({glob})) {
+      if (!seen.insert(std::filesystem::weakly_canonical(shard)).second)
+        throw core::UsageError("--data: {} is named twice.", shard.string());
+      shards.push_back(shard);
+    }
+  }
+  return shards;
+}
+
+}  // namespace ssgpt::evaluation

@@ -1,0 +1,70 @@
+// The trials of a needle in a haystack, in tokens: a pure function of the text, the tokenizer and a seed, the
+// same for every model.
+#pragma once
+
+#include "evaluation/haystack.h"
+#include "evaluation/needle_text.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace ssgpt::evaluation {
+
+struct NeedleSettings {
+  std::vector<int64_t> lengths;  // in tokens, question and answer included
+  std::vector<int64_t> depths;   // in per cent: 0 is the front, 100 right before the question
+  int64_t trials = 0;            // of each length at each depth
+  uint64_t seed = 1;
+  int64_t distractors = 9;     // wrong numbers that the right one is scored against
+  int64_t answer_tokens = 10;  // of a length, what is left for the answer
+  std::string prompt = std::string(prompt_template(NeedlePromptStyle::kContinue));  // see needle_question
+};
+
+struct NeedlePrompt {
+  std::vector<int64_t> tokens;  // length - answer_tokens: the haystack with the needle in it, the question
+  int64_t needle_first = 0;     // of `tokens`: where the needle begins
+  int64_t needle_tokens = 0;    // how long it is
+  int64_t haystack_tokens = 0;  // without the needle
+  std::string city;
+  std::string number;
+  std::vector<std::string> distractors;     // wrong numbers
+  std::vector<int64_t> answer;              // the tokens of the number behind the question
+  std::vector<std::vector<int64_t>> wrong;  // likewise of each distractor
+};
+
+// Throws core::UsageError for lengths and depths of which there are none, that do not rise, or that are out
+// of their range (lengths: 1 to data::kMaxSyntheticLength), no trials, distractors out of 1 to 1000, fewer
+// than 2 answer_tokens, and a prompt without {city}.
+void check_settings(const NeedleSettings& settings);
+
+class NeedlePrompts {
+ public:
+  // Makes every trial once. `haystack` and `tokenizer` must outlive it. Throws what check_settings() throws;
+  // core::UsageError for a length that does not hold needle, question, answer and a haystack, and for
+  // answer_tokens fewer than a number takes and the token behind it, which shows that it has ended;
+  // core::InputError for text in which a trial finds no sentence end, and for a tokenizer that joins the
+  // number to the words before it.
+  NeedlePrompts(const Haystack& haystack, const tokenizer::Tokenizer& tokenizer, NeedleSettings settings,
+                int64_t vocab_size);
+
+  const NeedleSettings& settings() const { return settings_; }
+
+  // The haystack of a trial ends with a sentence, anywhere in the text; at a depth between 0 and 100 the
+  // needle stands at the sentence end inside of it that is nearest to that share of its tokens. City, number,
+  // distractors and haystack differ from trial to trial, at each length and depth.
+  NeedlePrompt make(int64_t length, int64_t depth, int64_t trial) const;
+
+ private:
+  std::vector<int64_t> encode_behind(const std::string& context, const std::string& text) const;
+  std::vector<int64_t> encode_number(const std::string& question, const std::string& number) const;
+  // Of a needle in the tokens from `begin` to `end` of the haystack.
+  int64_t place_needle(int64_t begin, int64_t end, int64_t depth) const;
+
+  const Haystack& haystack_;
+  const tokenizer::Tokenizer& tokenizer_;
+  const NeedleSettings settings_;
+  const int64_t vocab_size_;
+};
+
+}  // namespace ssgpt::evaluation

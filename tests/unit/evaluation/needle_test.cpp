@@ -1,0 +1,305 @@
+// Answers and margins of models whose predictions follow by hand, and of random models beside full forwards.
+
+#include "evaluation/needle.h"
+
+#include "core/check.h"
+#include "evaluation/load_model.h"
+#include "evaluation/models.h"
+#include "evaluation/needle_trials.h"
+#include "model/reference.h"
+#include "model/support.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/log_softmax.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace ssgpt::evaluation {
+namespace {
+
+constexpr int64_t kNeedleVocab = NeedleText::kVocab;
+
+class Needles : public testing::Test {
+ protected:
+  NeedlePrompts prompts(const NeedleSettings& settings) const {
+    return {haystack_, text_.tokenizer(), settings, kNeedleVocab};
+  }
+  std::vector<NeedleOutcome> find(const model::GPT& gpt, const NeedlePrompts& prompts, int64_t length,
+                                  int64_t depth, int64_t batch_size = 0) const {
+    return find_needles(gpt, prompts, text_.tokenizer(), length, depth,
+                        {.stop_token = NeedleText::kDocumentEnd, .batch_size = batch_size});
+  }
+  const NeedleText text_{{made_text(150, 4), made_text(150, 5)}};
+  const Haystack haystack_ = text_.haystack(1000);
+};
+
+// --- A model that repeats what stood a fixed number of tokens before
+
+constexpr int64_t kRepeatHidden = 2 * kNeedleVocab + 2;  // the token, a one, the repeated token
+constexpr double kRepeatedLogit = 5.0;
+
+model::GPTSpec repeating_spec(int64_t longest) {
+  model::GPTSpec spec;
+  spec.config.vocab_size = kNeedleVocab;
+  spec.config.hidden_size = kRepeatHidden;
+  spec.config.num_hidden_layers = 1;
+  spec.config.num_attention_heads = 1;
+  spec.config.intermediate_size = 8;
+  spec.config.rope_theta = 100.0;
+  spec.sequence_length = longest;
+  return spec;
+}
+
+// One head whose scores depend on the distance alone: it attends to the token `distance` before, and the head
+// of the model predicts that one. Queries and keys are the same at all positions until RoPE turns them,
+// queries `distance` steps behind.
+void set_repeating(model::ParameterStore& store, const config::ModelConfig& config, int64_t distance) {
+  const double before = std::sqrt(2.0 / kRepeatHidden + config.rms_norm_eps);  // of the token and the one
+  const double after = std::sqrt(3.0 / kRepeatHidden + config.rms_norm_eps);   // and the repeated token
+  const auto set = [&](const std::string& name, int64_t row, int64_t column, double value) {
+    const at::Tensor matrix = store.master(name);
+    matrix.mutable_data_ptr<float>()[row * matrix.size(1) + column] = static_cast<float>(value);
+  };
+  const std::string attention = "model.layers.0.self_attn.";
+  store.master("model.layers.0.input_layernorm.weight").fill_(1.0);
+  store.master("model.norm.weight").fill_(1.0);
+  constexpr int64_t kOne = kNeedleVocab;
+  constexpr int64_t kRepeated = kNeedleVocab + 1;
+  for (int64_t v = 0; v < kNeedleVocab; ++v) {
+    set("model.embed_tokens.weight", v, v, 1.0);
+    set("model.embed_tokens.weight", v, kOne, 1.0);
+    set(attention + "v_proj.weight", v, v, before);
+    set(attention + "o_proj.weight", kRepeated + v, v, 1.0);
+    set("lm_head.weight", v, kRepeated + v, kRepeatedLogit * after);
+  }
+  constexpr int64_t kHalf = kRepeatHidden / 2;
+  constexpr double kSize = 13.0;  // one step beside the distance a score is lower by more than 30
+  for (int64_t i = 0; i < kHalf; ++i) {
+    const double angle = -static_cast<double>(distance) *
+                         std::pow(config.rope_theta, -2.0 * static_cast<double>(i) / kRepeatHidden);
+    set(attention + "q_proj.weight", i, kOne, kSize * std::cos(angle) * before);
+    set(attention + "q_proj.weight", i + kHalf, kOne, kSize * std::sin(angle) * before);
+    set(attention + "k_proj.weight", i, kOne, kSize * before);
+  }
+  store.refresh_compute();
+}
+
+// From the last token of a prompt back to the first of the number in its needle.
+int64_t distance_of(const NeedlePrompt& prompt) {
+  const auto needle = prompt.tokens.begin() + prompt.needle_first;
+  const auto number =
+      std::search(needle, needle + prompt.needle_tokens, prompt.answer.begin(), prompt.answer.end());
+  return prompt.tokens.end() - 1 - number;
+}
+
+// What the repeating model gives a number behind a prompt, by hand.
+double repeated_probability(const NeedlePrompt& prompt, const std::vector<int64_t>& number,
+                            int64_t distance) {
+  std::vector<int64_t> tokens = prompt.tokens;
+  const double others = std::log(std::exp(kRepeatedLogit) + static_cast<double>(kNeedleVocab - 1));
+  double sum = 0.0;
+  for (const int64_t token : number) {
+    sum +=
+        (tokens[tokens.size() - 1 - static_cast<size_t>(distance)] == token ? kRepeatedLogit : 0.0) - others;
+    tokens.push_back(token);
+  }
+  return sum;
+}
+
+TEST_F(Needles, AModelThatRepeatsFindsThoseAtItsDistance) {
+  const NeedleSettings settings{.lengths = {150}, .depths = {0, 50, 100}, .trials = 24, .seed = 1};
+  const NeedlePrompts trials = prompts(settings);
+  const int64_t distance = distance_of(trials.make(150, 100, 0));
+  model::GPT gpt(repeating_spec(149), {});
+  set_repeating(gpt.parameters(), gpt.spec().config, distance);
+  int64_t right = 0;
+  int64_t wrong = 0;
+  for (const int64_t depth : settings.depths) {
+    const std::vector<NeedleOutcome> outcomes = find(gpt, trials, 150, depth);
+    ASSERT_EQ(outcomes.size(), 24u);
+    for (int64_t trial = 0; trial < settings.trials; ++trial) {
+      const NeedlePrompt prompt = trials.make(150, depth, trial);
+      const NeedleOutcome& outcome = outcomes[static_cast<size_t>(trial)];
+      std::vector<int64_t> expected = prompt.tokens;
+      for (int64_t i = 0; i < settings.answer_tokens; ++i)
+        expected.push_back(expected[expected.size() - 1 - static_cast<size_t>(distance)]);
+      expected.erase(expected.begin(), expected.begin() + static_cast<int64_t>(prompt.tokens.size()));
+      EXPECT_EQ(outcome.generated_tokens, expected);
+      // At another distance the number may stand a little later in what is repeated, and whole.
+      const std::string repeated =
+          text_.tokenizer().decode(std::vector<int32_t>(expected.begin(), expected.end()));
+      EXPECT_EQ(outcome.generated, repeated);
+      const bool whole = repeated.find(prompt.number) != std::string::npos;
+      EXPECT_EQ(outcome.right, whole);
+      EXPECT_TRUE(whole || distance_of(prompt) != distance);
+      EXPECT_TRUE(outcome.finite);
+      (outcome.right ? right : wrong) += 1;
+      // Sums of eight fp32 logits of 5 and their logarithms in fp64.
+      EXPECT_NEAR(outcome.log_probability, repeated_probability(prompt, prompt.answer, distance), 1e-4);
+      double best = -std::numeric_limits<double>::infinity();
+      for (size_t k = 0; k < prompt.wrong.size(); ++k) {
+        const double one = repeated_probability(prompt, prompt.wrong[k], distance);
+        EXPECT_NEAR(outcome.wrong[k], one, 1e-4);
+        best = std::max(best, one);
+      }
+      EXPECT_NEAR(outcome.margin(), repeated_probability(prompt, prompt.answer, distance) - best, 1e-4);
+      // The number's tokens are those that are repeated at one distance, and chance ones at others.
+      EXPECT_EQ(outcome.margin() > 20.0, distance_of(prompt) == distance);
+    }
+  }
+  EXPECT_GT(right, 2);
+  EXPECT_GT(wrong, 40);
+}
+
+// --- Random models beside full forwards in float64
+
+using Kind = config::AttentionKind;
+
+model::GPTSpec needle_spec(Kind kind, int64_t longest) {
+  model::GPTSpec spec = model::small_spec(kind);
+  spec.config.vocab_size = kNeedleVocab;
+  spec.sequence_length = longest;
+  return spec;
+}
+
+// fp64 (T, V): the log-probabilities behind each token.
+at::Tensor log_probabilities(const model::Reference& reference, std::vector<int64_t> tokens) {
+  const at::Tensor row =
+      at::from_blob(tokens.data(), {1, static_cast<int64_t>(tokens.size())}, at::kLong).clone();
+  return reference.logits(row)[0].log_softmax(-1).detach();
+}
+
+class NeedlesOfKind : public Needles, public testing::WithParamInterface<Kind> {};
+
+TEST_P(NeedlesOfKind, AreThoseOfFullForwardsInFloat64) {
+  constexpr int64_t kLength = 300;  // of which a piece of a prompt and a part of one
+  model::GPT gpt(needle_spec(GetParam(), kLength - 1), {});
+  model::randomize(gpt.parameters(), 5);
+  const model::Reference reference(gpt.spec(), gpt.parameters(), at::kDouble);
+  const NeedlePrompts trials =
+      prompts({.lengths = {kLength}, .depths = {30}, .trials = 4, .seed = 2, .distractors = 3});
+  const std::vector<NeedleOutcome> outcomes = find(gpt, trials, kLength, 30, 3);
+  for (int64_t trial = 0; trial < 4; ++trial) {
+    const NeedlePrompt prompt = trials.make(kLength, 30, trial);
+    const NeedleOutcome& outcome = outcomes[static_cast<size_t>(trial)];
+    const auto score = [&](const std::vector<int64_t>& number) {
+      std::vector<int64_t> tokens = prompt.tokens;
+      tokens.insert(tokens.end(), number.begin(), number.end());
+      const at::Tensor values = log_probabilities(reference, tokens);
+      double sum = 0.0;
+      for (size_t i = 0; i < number.size(); ++i)
+        sum += values[static_cast<int64_t>(prompt.tokens.size() + i) - 1][number[i]].item<double>();
+      return sum;
+    };
+    // Eight fp32 log-probabilities of logits below some 30, each off by kFp32Tolerance of that.
+    constexpr double kTolerance = 8 * 30 * model::kFp32Tolerance;
+    EXPECT_NEAR(outcome.log_probability, score(prompt.answer), kTolerance);
+    double best = -std::numeric_limits<double>::infinity();
+    for (size_t k = 0; k < 3; ++k) {
+      EXPECT_NEAR(outcome.wrong[k], score(prompt.wrong[k]), kTolerance);
+      best = std::max(best, score(prompt.wrong[k]));
+    }
+    EXPECT_NEAR(outcome.margin(), score(prompt.answer) - best, 2 * kTolerance);
+    std::vector<int64_t> tokens = prompt.tokens;
+    for (const int64_t token : outcome.generated_tokens) {
+      const at::Tensor last = log_probabilities(reference, tokens)[static_cast<int64_t>(tokens.size()) - 1];
+      EXPECT_GE(last[token].item<double>(), last.max().item<double>() - kTolerance);
+      tokens.push_back(token);
+    }
+    EXPECT_LE(outcome.generated_tokens.size(), 10u);
+  }
+}
+
+TEST_P(NeedlesOfKind, DoNotDependOnTheBatch) {
+  constexpr int64_t kLength = 280;
+  model::GPT gpt(needle_spec(GetParam(), kLength - 1), {});
+  model::randomize(gpt.parameters(), 6);
+  const NeedlePrompts trials = prompts({.lengths = {kLength}, .depths = {50}, .trials = 9, .seed = 2});
+  const std::vector<NeedleOutcome> one = find(gpt, trials, kLength, 50, 1);
+  for (const int64_t batch_size : {8, 4, 0}) {
+    const std::vector<NeedleOutcome> other = find(gpt, trials, kLength, 50, batch_size);
+    ASSERT_EQ(other.size(), one.size());
+    for (size_t i = 0; i < one.size(); ++i) {
+      EXPECT_EQ(one[i].generated_tokens, other[i].generated_tokens);
+      EXPECT_EQ(one[i].generated, other[i].generated);
+      EXPECT_EQ(one[i].log_probability, other[i].log_probability) << batch_size;
+      EXPECT_EQ(one[i].wrong, other[i].wrong) << batch_size;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, NeedlesOfKind, testing::ValuesIn(model::all_kinds()),
+                         [](const auto& kind) { return std::string(config::to_string(kind.param)); });
+
+TEST_F(Needles, EndWithADocument) {
+  // All logits are equal but those of the token that ends a document, and of one that stands for a digit.
+  model::GPT gpt(needle_spec(Kind::kSoftmax, 199), {});
+  const int64_t eight = text_.tokenizer().encode("8").back();
+  const at::Tensor head = gpt.parameters().master("lm_head.weight");
+  gpt.parameters().master("model.embed_tokens.weight").fill_(1.0);
+  gpt.parameters().master("model.norm.weight").fill_(1.0);
+  head[eight].fill_(0.5);
+  gpt.parameters().refresh_compute();
+  const NeedlePrompts trials = prompts({.lengths = {200}, .depths = {0}, .trials = 3, .seed = 2});
+  for (const NeedleOutcome& outcome : find(gpt, trials, 200, 0)) {
+    EXPECT_EQ(outcome.generated, "8888888888");
+    EXPECT_FALSE(outcome.right);
+  }
+  head[NeedleText::kDocumentEnd].fill_(1.0);
+  gpt.parameters().refresh_compute();
+  for (const NeedleOutcome& outcome : find(gpt, trials, 200, 0)) {
+    EXPECT_THAT(outcome.generated_tokens, testing::IsEmpty());
+    EXPECT_EQ(outcome.generated, "");
+    EXPECT_FALSE(outcome.right);
+    EXPECT_TRUE(outcome.finite);
+  }
+}
+
+TEST_F(Needles, WithoutFiniteLogitsHaveNoValue) {
+  model::GPT gpt(needle_spec(Kind::kSoftmax, 199), {});
+  model::randomize(gpt.parameters(), 5);
+  gpt.parameters().master("lm_head.weight")[7].fill_(std::nan(""));
+  gpt.parameters().refresh_compute();
+  const NeedlePrompts trials = prompts({.lengths = {200}, .depths = {0}, .trials = 2, .seed = 2});
+  const std::vector<NeedleOutcome> outcomes = find(gpt, trials, 200, 0);
+  for (const NeedleOutcome& outcome : outcomes) EXPECT_FALSE(outcome.finite);
+  const NeedleValues values = values_of_outcomes(outcomes);
+  EXPECT_TRUE(std::isnan(values.share_right.mean));
+  EXPECT_TRUE(std::isnan(values.margin.mean));
+  EXPECT_EQ(values.first_digit_right, 0);
+}
+
+TEST_F(Needles, LongerThanTheModelAreNoTrials) {
+  const model::GPT gpt(needle_spec(Kind::kSoftmax, 198), {});
+  const NeedlePrompts trials = prompts({.lengths = {200}, .depths = {0}, .trials = 1, .seed = 2});
+  EXPECT_THROW(find(gpt, trials, 200, 0), core::InternalError);
+}
+
+TEST(NeedleValuesOfOutcomes, AreSharesAndMeans) {
+  std::vector<NeedleOutcome> outcomes(4);
+  const double right[] = {-1.0, -2.0, -3.0, -4.0};
+  for (size_t i = 0; i < 4; ++i) {
+    outcomes[i].finite = true;
+    outcomes[i].right = i == 0;
+    outcomes[i].leading_digits = i == 0 ? 7 : static_cast<int64_t>(i) - 1;
+    outcomes[i].log_probability = right[i];
+    outcomes[i].wrong = {-5.0, -2.5};
+  }
+  const NeedleValues values = values_of_outcomes(outcomes);
+  EXPECT_EQ(values.share_right.mean, 0.25);
+  EXPECT_THAT(values.share_right.trials, testing::ElementsAre(1.0, 0.0, 0.0, 0.0));
+  EXPECT_EQ(values.share_right.tokens, 4);
+  EXPECT_THAT(values.margin.trials, testing::ElementsAre(1.5, 0.5, -0.5, -1.5));
+  EXPECT_EQ(values.margin.mean, 0.0);
+  EXPECT_NEAR(values.margin.standard_error, std::sqrt(5.0 / 3.0 / 4.0), 1e-12);
+  EXPECT_EQ(values.first_digit_right, 3);
+}
+
+}  // namespace
+}  // namespace ssgpt::evaluation
