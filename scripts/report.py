@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Draws what `ssgpt compare RUN RUN... --out DIR` wrote, as DIR/comparison.png and DIR/report.html, and what
-`ssgpt evaluate position|retrieval --out DIR` wrote, as DIR/evaluation.png and DIR/report.html.
+`ssgpt evaluate position|retrieval|needle --out DIR` wrote, as DIR/evaluation.png and DIR/report.html.
 
     .venv/bin/python scripts/report.py runs/quickstart/report
     .venv/bin/python scripts/report.py runs/quickstart/report runs/copying/report --picture both.png
 
 The page is one file: it makes no request, and works without JavaScript. With --picture the pictures of all the
 directories are drawn below each other into one file, and nothing else is written; of a retrieval it has the accuracy
-alone. Exit codes: 0 done; 1 a file cannot be written; 2 wrong usage; 3 a file is missing or damaged.
+alone, of needles the share of right answers. Exit codes: 0 done; 1 a file cannot be written; 2 wrong usage; 3 a file is
+missing or damaged.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from report_page import comparison_figure, evaluation_figure, evaluation_page, page
+from report_page import comparison_figure, evaluation_figure, evaluation_page, needle_figure, page
 from report_page.comparison import Comparison
 from report_page.elements import listed, shortened
 from report_page.evaluation import Evaluation
@@ -72,6 +73,10 @@ def report_comparison(directory):
     return picture
 
 
+def drawer_of(evaluation):
+    return needle_figure if evaluation.is_needle else evaluation_figure
+
+
 def report_evaluation(directory):
     picture = directory / "evaluation.png"
     with drawing(directory, "evaluate"):
@@ -79,8 +84,8 @@ def report_evaluation(directory):
         text = evaluation_page.build_page(evaluation)
         save_figure(
             picture,
-            evaluation_figure.size(evaluation, evaluation.figures),
-            lambda figure: evaluation_figure.draw(evaluation, figure, COLORS, evaluation.figures),
+            drawer_of(evaluation).size(evaluation, evaluation.figures),
+            lambda figure: drawer_of(evaluation).draw(evaluation, figure, COLORS, evaluation.figures),
         )
     write_text(directory / "report.html", text)
     return picture
@@ -96,8 +101,8 @@ def part_of_picture(directory):
     first = evaluation.figures[:1]
     return (
         evaluation.title(),
-        evaluation_figure.size(evaluation, first),
-        lambda part: evaluation_figure.draw(evaluation, part, COLORS, first),
+        drawer_of(evaluation).size(evaluation, first),
+        lambda part: drawer_of(evaluation).draw(evaluation, part, COLORS, first),
     )
 
 

@@ -1,4 +1,4 @@
-"""evaluation.json as `ssgpt evaluate position|retrieval --out DIR` writes it, laid out for drawing."""
+"""evaluation.json as `ssgpt evaluate position|retrieval|needle --out DIR` writes it, laid out for drawing."""
 
 import math
 
@@ -7,9 +7,14 @@ from report_page.elements import listed, padded
 from report_page.schema import read_json
 from report_page.styles import slots
 
-TITLES = {"loss": "Loss", "accuracy": "Accuracy"}
+TITLES = {"loss": "Loss", "accuracy": "Accuracy", "share_right": "Share right", "margin": "Margin"}
 FEWEST_SEEDS = 3  # that carry a verdict
-UNITS = {"loss": "nats a token", "accuracy": "share of the answer's tokens"}
+UNITS = {
+    "loss": "nats a token",
+    "accuracy": "share of the answer's tokens",
+    "share_right": "share of the trials that are answered with the number",
+    "margin": "log-probability of the number minus that of the likeliest wrong one, nats",
+}
 
 
 def as_number(value):
@@ -30,6 +35,7 @@ class Panel:
     """One figure under one condition: the variants' means, each model's curve, and the differences."""
 
     def __init__(self, evaluation, number, figure):
+        self.number = number
         condition = evaluation.data["conditions"][number]
         self.condition, self.figure = condition["title"], figure["figure"]
         self.variants = [
@@ -109,11 +115,15 @@ class Evaluation:
             directory / "evaluation.json", "ssgpt-evaluation", formats.EVALUATION_VERSION, formats.evaluation
         )
         self.is_position = self.data["kind"] == "position"
+        self.is_needle = self.data["kind"] == "needle"
         self.trained_length = self.data["trained_length"]
         values = self.values(self.data["models"][0])
         # Of a bin the middle of its contexts: what lies within the trained length then stands on that side of its line.
         self.places = [(v["first"] + v["last"]) / 2 + 1 if self.is_position else v["length"] for v in values]
-        self.spans = [f"{v['first']:,}–{v['last']:,}" if self.is_position else f"{v['length']:,}" for v in values]
+        self.spans = [self.span(v) for v in values]
+        # Of needles: the points are all depths at the first length, then at the next.
+        self.lengths = list(dict.fromkeys(v["length"] for v in values)) if self.is_needle else []
+        self.depths = list(dict.fromkeys(v["depth"] for v in values)) if self.is_needle else []
         self.names = [self.named([span]) for span in self.spans]
         self.panels = [
             Panel(self, number, figure)
@@ -124,10 +134,21 @@ class Evaluation:
         variants = list(dict.fromkeys(model["variant"] for model in self.data["models"]))
         self.slot = slots(variants)  # see styles.py
 
+    def span(self, value):
+        if self.is_position:
+            return f"{value['first']:,}–{value['last']:,}"
+        return f"{value['length']:,} tokens, {value['depth']} %" if self.is_needle else f"{value['length']:,}"
+
     def named(self, spans):
-        """As in "positions 0–7, 8–15" and "8, 16 tokens"."""
+        """As in "positions 0–7, 8–15", "8, 16 tokens" and "8 tokens, 50 %; 16 tokens, 50 %"."""
+        if self.is_needle:
+            return "; ".join(spans)
         text = ", ".join(spans)
         return f"positions {text}" if self.is_position else f"{text} tokens"
+
+    def rows(self, values):
+        """Of needles: the values of all points as a list for each depth, by length."""
+        return [values[i :: len(self.depths)] for i in range(len(self.depths))]
 
     def values(self, model):
         return model["bins" if self.data["kind"] == "position" else "results"]
@@ -141,6 +162,8 @@ class Evaluation:
         names = listed(list(self.slot))
         if self.is_position:
             return f"Loss by position: {names}"
+        if self.is_needle:
+            return f"Needle in a haystack: {names}"
         return f"Retrieval by length, task {self.data['task']}: {names}"
 
     def source(self):
@@ -152,6 +175,12 @@ class Evaluation:
             return (
                 f"{counted(data['windows'], 'window')} of {data['max_length']:,} tokens{documents}{apart}, of "
                 f"{', '.join(data['data'])}. The models were trained on windows of {self.trained_length:,} tokens."
+            )
+        if self.is_needle:
+            return (
+                f"{counted(data['trials'], 'trial')} of each length at each depth (seed {data['seed']}), the same for "
+                f"every model, in text of {', '.join(data['data'])}; {counted(data['distractors'], 'wrong number')} "
+                f"beside the right one. The models were trained on windows of {self.trained_length:,} tokens."
             )
         return (
             f"{counted(data['trials'], 'trial')} of each length (seed {data['seed']}), the same for every model; each "

@@ -2,6 +2,7 @@
 
 import math
 
+from report_page import needle_tables
 from report_page.charts import Chart
 from report_page.elements import decimals, document, esc, number_of_seeds, p_value, plain, section, signed, table
 from report_page.evaluation import TITLES, UNITS, as_number, counted, interval, is_tested
@@ -134,9 +135,26 @@ def means_table(evaluation, panel):
     return table(head, rows)
 
 
+def values_of(evaluation, panel):
+    if not evaluation.is_needle:
+        return values_chart(evaluation, panel) + means_table(evaluation, panel)
+    found = needle_tables.means(evaluation, panel)
+    return found + (needle_tables.intervals(evaluation, panel) if panel.figure == "share_right" else "")
+
+
+def differences_of(evaluation, panel):
+    if evaluation.is_needle:
+        return needle_tables.differences(evaluation, panel)
+    return differences_chart(evaluation, panel)
+
+
 def panel_section(evaluation, panel):
     lower = "Lower is better." if panel.figure == "loss" else "Higher is better."
-    about = f"{UNITS[panel.figure].capitalize()}, by context. {lower} Faint: each seed; bold: their mean."
+    unit = UNITS[panel.figure][0].upper() + UNITS[panel.figure][1:]
+    if evaluation.is_needle:
+        about = f"{unit}, by length (tokens) and depth; the mean over seeds. {lower}"
+    else:
+        about = f"{unit}, by context. {lower} Faint: each seed; bold: their mean."
     left_out = [f"{v['variant']} {', '.join(map(str, v['left_out']))}" for v in panel.variants if v["left_out"]]
     if left_out:
         about += f" Seeds that the other side lacks are not in the means: {esc('; '.join(left_out))}."
@@ -148,20 +166,20 @@ def panel_section(evaluation, panel):
             f" † Differences over the seeds that both sides have are not those of the means shown: {esc(over)}; "
             f"{esc(base)}’s mean is over {', '.join(map(str, panel.compared_seeds(base)))}."
         )
-    body = values_chart(evaluation, panel) + means_table(evaluation, panel)
+    body = values_of(evaluation, panel)
     if panel.comparisons:
         tested = any(is_tested(point) for one in panel.comparisons for point in one["points"])
         few = all(panel.too_few_seeds(one) for one in panel.comparisons)
         bars = (
-            "Bars: 95&nbsp;% interval over seeds."
+            ("*: a verdict." if evaluation.is_needle else "Bars: 95&nbsp;% interval over seeds.")
             if tested
             else ""
             if not few
-            else "Bars: one standard error of the trials. It says how far other trials would move the difference of "
-            "these models; other seeds move it further, so there is no verdict."
+            else f"{'Tables' if evaluation.is_needle else 'Bars'}: one standard error of the trials. It says how far other "
+            "trials would move the difference of these models; other seeds move it further, so there is no verdict."
         )
         body += f"<h3>Difference to {esc(panel.comparisons[0]['baseline'])}</h3><p class=\"soft\">{bars}</p>"
-        body += differences_chart(evaluation, panel)
+        body += differences_of(evaluation, panel)
     for one in panel.comparisons:
         title = f"{esc(one['candidate'])} − {esc(one['baseline'])}"
         body += f"<h3>{title}</h3><p>{verdict_places(evaluation, panel, one)}.</p>"

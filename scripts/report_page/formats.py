@@ -203,9 +203,24 @@ MODEL = fields(
 )
 BIN = fields({"first": count(), "last": count(), "loss": value})
 RESULT = fields({"length": count(1), "accuracy": value, "loss": value})
+NEEDLE = fields(
+    {
+        "length": count(1),
+        "depth": count(0, 100),
+        "trials": count(1),
+        "correct": known(count()),
+        "share_right": share,
+        "share_right_low": share,
+        "share_right_high": share,
+        "margin": value,
+        "margin_stderr": value,
+    }
+)
+FIGURES = {"position": ("loss",), "retrieval": ("accuracy", "loss"), "needle": ("share_right", "margin")}
+ANY_FIGURE = choice("loss", "accuracy", "share_right", "margin")
 FIGURE = fields(
     {
-        "figure": choice("loss", "accuracy"),
+        "figure": ANY_FIGURE,
         "variants": several(fields({"variant": name, "seeds": seeds, "left_out": seeds, "means": several(value)}), least=1),
     }
 )
@@ -226,7 +241,7 @@ def point(found, where):
 
 EVALUATION = fields(
     {
-        "kind": choice("position", "retrieval"),
+        "kind": choice(*FIGURES),
         "trained_length": count(1),
         "max_length": count(1),
         "conditions": several(fields({"title": name, "figures": several(FIGURE, least=1, most=2)}), least=1, most=MANY),
@@ -235,7 +250,7 @@ EVALUATION = fields(
             fields(
                 {
                     "condition": count(),
-                    "figure": choice("loss", "accuracy"),
+                    "figure": ANY_FIGURE,
                     "candidate": name,
                     "baseline": name,
                     "paired": flag,
@@ -250,8 +265,19 @@ EVALUATION = fields(
 OF_KIND = {
     "position": fields({"data": labels, "windows": count(), "documents": flag}),
     "retrieval": fields({"task": name, "seed": count(), "trials": count()}),
+    "needle": fields({"data": labels, "prompt": text(TEXT), "distractors": count(1), "seed": count(), "trials": count(1)}),
 }
-VALUES = {"position": ("bins", BIN), "retrieval": ("results", RESULT)}
+VALUES = {"position": ("bins", BIN), "retrieval": ("results", RESULT), "needle": ("results", NEEDLE)}
+
+
+def grid(points):
+    """Of needles: every length comes with the same depths, which rise, so that they are the cells of a map."""
+    depths = [one["depth"] for one in points if one["length"] == points[0]["length"]]
+    lengths = [one["length"] for one in points[:: len(depths)]]
+    cells = [(length, depth) for length in lengths for depth in depths]
+    rising = all(sorted(set(axis)) == axis for axis in (lengths, depths))
+    if not rising or [(one["length"], one["depth"]) for one in points] != cells:
+        raise Damaged("models[0].results are not all depths at each of some lengths, in rising order")
 
 
 def evaluation(data, where):
@@ -264,13 +290,15 @@ def evaluation(data, where):
         fields({key: several(entry, least=1)})(model, f"models[{i}]")
         same_length(model[key], data["models"][0][key], f"models[{i}].{key}")
     points = data["models"][0][key]
+    if kind == "needle":
+        grid(points)
     variants = {model["variant"] for model in data["models"]}
     panels = {}
     for number, condition in enumerate(data["conditions"]):
         for i, figure in enumerate(condition["figures"]):
             place = f"conditions[{number}].figures[{i}]"
-            if kind == "position" and figure["figure"] != "loss":
-                raise Damaged(f"{place}.figure is not loss, the one by position")
+            if figure["figure"] not in FIGURES[kind]:
+                raise Damaged(f"{place}.figure is none of {', '.join(FIGURES[kind])}, those of kind {kind}")
             panels[number, figure["figure"]] = [variant["variant"] for variant in figure["variants"]]
             unique(panels[number, figure["figure"]], place)
             for j, variant in enumerate(figure["variants"]):

@@ -1,0 +1,235 @@
+"""evaluate needle beside sentencepiece, the float64 reference model and generate; its pictures; what it refuses."""
+
+import collections
+import json
+import math
+import random
+import re
+import subprocess
+import sys
+
+import pytest
+import sentencepiece
+import torch
+from conftest import ROOT, make_program, write_shard
+from reference_model import ReferenceModel
+from safetensors.torch import load_file
+
+PIECES, TRAINED, HEADS, LAYERS = 320, 128, 2, 2
+KINDS = ("softmax", "ssmax", "learned_pn")
+WORDS = "the hand of Thomas went 3.14 into water and night was".split()
+
+
+def sentences(count, seed):
+    rng = random.Random(seed)
+    return " ".join(
+        " ".join(rng.choice(WORDS) for _ in range(rng.randint(3, 12))) + rng.choice([".", "!", "?", '."', ".)"])
+        for _ in range(count)
+    )
+
+
+def step(run):
+    return f"{run}/checkpoints/step-00000004"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Softmax and SSMax of three seeds each, and a learned p_n, that have read a little of such text, and its shards."""
+    program = make_program(tmp_path_factory.mktemp("needle"))
+    folder = program.directory
+    (folder / "text.txt").write_text("\n".join(sentences(60, seed) for seed in range(12)))
+    program.run("tokenizer", "train", "--input", "text.txt", "--output", "t.model", "--vocab-size", PIECES)
+    program.run("prepare", "--input", "text.txt", "--tokenizer", "t.model", "--out", "tokens", "--validation-fraction", 0)
+    model = {"vocab_size": PIECES, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "initializer_range": 0.2}
+    data = {"tokenizer": str(folder / "t.model"), "train": [str(folder / "tokens/train_*.bin")], "sequence_length": TRAINED}
+    change = {"model": model, "data": data, "train": {"max_steps": 4}}
+    base = program.config(change, name="base.json")
+    kinds = {kind: {"model.attention.kind": kind} for kind in ("softmax", "ssmax")}
+    (folder / "sweep.json").write_text(json.dumps({"base": base.name, "variants": kinds, "seeds": [1, 2, 3], "jobs": 1}))
+    program.run("sweep", "--config", "sweep.json", "--run-dir", "sweep")
+    program.train("--run-dir", "learned_pn", changes=[change, {"model": {"attention": {"kind": "learned_pn"}}}])
+    return program
+
+
+def needle(program, *arguments, **options):
+    out, err = program.run("evaluate", "needle", "--data", "tokens/train_*.bin", *arguments, **options)
+    return (json.loads(out) if "--json" in arguments else out), err
+
+
+def trials_of(program, name="trials.jsonl"):
+    return [json.loads(line) for line in (program.directory / name).read_text().splitlines()]
+
+
+def checkpoint(kind, seed=1):
+    return step("learned_pn") if kind == "learned_pn" else step(f"sweep/{kind}-seed{seed}")
+
+
+def reference(program, kind, theta=10000.0):
+    weights = load_file(program.directory / checkpoint(kind) / "model.safetensors")
+    tensors = {name: tensor.double() for name, tensor in weights.items()}
+    return ReferenceModel(tensors, heads=HEADS, layers=LAYERS, kind=kind, theta=theta)
+
+
+def behind(model, prompt, tokens):
+    """Log-probabilities of all tokens where each of `tokens` is predicted: (len(tokens), V)."""
+    with torch.no_grad():
+        logits = model(torch.tensor([prompt + tokens[:-1]]))[0, len(prompt) - 1 :]
+    return logits.log_softmax(-1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_trial_is_that_of_the_reference(made, kind):
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(made.directory / "t.model"))
+    theta = 10000.0 if kind == "learned_pn" else 50000.0
+    arguments = ["--checkpoint", checkpoint(kind), "--lengths", "150,400", "--depths", "0,30,100", "--trials", 3]
+    fit = ["--extend-pn", "fit"] if kind == "learned_pn" else []
+    shared = [*arguments, "--seed", 5, "--distractors", 4, "--rope-theta", theta, *fit, "--json"]
+    result, _ = needle(made, *shared, "--trials-out", "trials.jsonl")
+    trials = trials_of(made)
+    assert [(t["length"], t["depth"], t["trial"]) for t in trials] == [
+        (length, depth, i) for length in (150, 400) for depth in (0, 30, 100) for i in range(3)
+    ]
+    model = reference(made, kind, theta)
+    if kind == "learned_pn":  # the line that the program fitted
+        fitted = result["models"][0]["pn_fit"]
+        name = "model.ssmax_position"
+        known = model.weight(name).data
+        n = torch.arange(len(known) + 1, 401, dtype=torch.float64)
+        model.weights[model.names.index(name)].data = torch.cat([known, fitted["a1"] * n.log() + fitted["a2"]])
+    for trial in trials:
+        prompt = trial["prompt_tokens"]
+        assert len(prompt) == trial["length"] - 10
+        first = trial["needle_first_token"]
+        needle_tokens = prompt[first : first + trial["needle_tokens"]]
+        sentence = f" The special magic {trial['city']} number is: {trial['answer']}."
+        assert pieces.decode(needle_tokens) == sentence
+        assert pieces.decode(prompt).count(trial["answer"]) == 1
+        assert pieces.decode(prompt).endswith(f"\n\nThe special magic {trial['city']} number is:")
+        answer = pieces.encode(f" {trial['answer']}")
+        right = behind(model, prompt, answer)[range(len(answer)), answer].sum().item()
+        # float32 logits of the program, off by some 1e-5 of the largest (test_logits.py), eight times.
+        close = {"abs": 1e-3}
+        assert trial["log_probability"] == pytest.approx(right, **close)
+        wrong = trial["distractors"]
+        assert len({*wrong, trial["answer"]}) == 5 and all(re.fullmatch("[1-9][0-9]{6}", number) for number in wrong)
+        for number, found in zip(wrong, trial["wrong_log_probabilities"], strict=True):
+            tokens = pieces.encode(f" {number}")
+            assert found == pytest.approx(behind(model, prompt, tokens)[range(len(tokens)), tokens].sum().item(), **close)
+        assert trial["margin"] == pytest.approx(trial["log_probability"] - max(trial["wrong_log_probabilities"]), abs=1e-9)
+        tokens = trial["generated_tokens"]
+        likeliest = behind(model, prompt, tokens)
+        assert all(row.max() - row[token] < 1e-3 for row, token in zip(likeliest, tokens, strict=True))
+        assert len(tokens) <= 10
+        digits = re.search("[0-9]*", re.sub("^[^0-9]*", "", trial["generated"])).group()
+        assert trial["correct"] == (digits == trial["answer"])
+    for value in result["results"]:
+        cell = [t for t in trials if (t["length"], t["depth"]) == (value["length"], value["depth"])]
+        margins = torch.tensor([t["margin"] for t in cell], dtype=torch.float64)
+        assert value["trials"] == len(cell) == 3
+        assert value["correct"] == sum(t["correct"] for t in cell)
+        assert value["margin"] == pytest.approx(margins.mean().item(), abs=1e-9)
+        assert value["margin_stderr"] == pytest.approx(margins.std().item() / math.sqrt(3), abs=1e-9)
+    # One trial at a time and eight: the same bits.
+    for batch in (1, 8):
+        needle(made, *shared, "--trials-out", "batch.jsonl", "--batch", batch)
+        assert trials_of(made, "batch.jsonl") == trials
+
+
+def test_the_answer_is_what_generate_continues_with(made):
+    needle(made, "--checkpoint", checkpoint("ssmax"), "--lengths", 200, "--depths", 50, "--trials", 2, "--trials-out", "g.jsonl")
+    for trial in trials_of(made, "g.jsonl"):
+        ids = ",".join(map(str, trial["prompt_tokens"]))
+        arguments = ["--checkpoint", checkpoint("ssmax"), "--prompt-tokens", ids, "--temperature", 0, "--max-tokens", 10]
+        out, _ = made.run("generate", *arguments, "--json", "--ignore-eos")
+        count = len(trial["generated_tokens"])
+        assert json.loads(out)["tokens"][:count] == trial["generated_tokens"]
+
+
+def test_a_sweep_is_compared_on_the_same_trials_and_drawn(made):
+    arguments = ["--checkpoint", "sweep", "--lengths", "100,160", "--depths", "0,50,100", "--trials", 2]
+    result, _ = needle(made, *arguments, "--json", "--out", "drawn", "--trials-out", "all.jsonl")
+    assert "results" not in result and result["kind"] == "needle"
+    prompts = collections.defaultdict(set)
+    for trial in trials_of(made, "all.jsonl"):
+        prompts[trial["length"], trial["depth"], trial["trial"]].add(tuple(trial["prompt_tokens"]))
+    assert len(prompts) == 12 and all(len(same) == 1 for same in prompts.values())
+    assert [(c["figure"], c["candidate"]) for c in result["comparisons"]] == [("share_right", "ssmax"), ("margin", "ssmax")]
+    margins = {(m["variant"], m["seed"]): [r["margin"] for r in m["results"]] for m in result["models"]}
+    for i, point in enumerate(result["comparisons"][1]["points"]):
+        pairs = [margins["ssmax", seed][i] - margins["softmax", seed][i] for seed in (1, 2, 3)]
+        assert point["mean_difference"] == pytest.approx(sum(pairs) / 3, abs=1e-9)
+        assert point["method"] == "seeds, paired" and point["tests_corrected_for"] == 6
+        assert (point["first"], point["depth"]) == ((100, 160)[i // 3], (0, 50, 100)[i % 3])
+    table = needle(made, *arguments)[0]
+    assert (made.directory / "drawn/table.txt").read_text() == table and "share right" in table
+    command = [sys.executable, ROOT / "scripts/report.py", made.directory / "drawn"]
+    drawn = subprocess.run(command, capture_output=True, text=True)
+    assert drawn.returncode == 0 and drawn.stderr == "", drawn.stderr
+    assert (made.directory / "drawn/evaluation.png").read_bytes().startswith(b"\x89PNG")
+    page = (made.directory / "drawn/report.html").read_text()
+    assert "Needle in a haystack: softmax and ssmax" in page and page.count('class="heat"') == 2 * 3 * 6
+    assert "0 of 2" in page and "160 tokens, 50 %" in page
+    picture = subprocess.run([*command, "--picture", made.directory / "one.png"], capture_output=True, text=True)
+    assert picture.returncode == 0, picture.stderr
+
+
+def test_damaged_results_are_refused_by_the_picture(made):
+    needle(made, "--checkpoint", checkpoint("softmax"), "--lengths", "100,160", "--depths", "0,100", "--trials", 1, "--out", "bad")
+    path = made.directory / "bad/evaluation.json"
+    whole = path.read_text()
+    command = [sys.executable, ROOT / "scripts/report.py", made.directory / "bad"]
+    for old, new in (('"depth": 100', '"depth": 101'), ('"depth": 100', '"depth": 0'), ('"figure": "margin"', '"figure": "loss"')):
+        assert old in whole
+        path.write_text(whole.replace(old, new))
+        drawn = subprocess.run(command, capture_output=True, text=True)
+        assert drawn.returncode == 3 and "Traceback" not in drawn.stderr
+    path.write_text(whole)
+    assert subprocess.run(command, capture_output=True).returncode == 0
+
+
+REFUSED = {
+    "depth": (["--depths", "0,101"], 2, "--depths: 101 is not from 0 to 100"),
+    "no depth": (["--depths", "middle"], 2, "'middle' is not a whole number"),
+    "falling": (["--depths", "50,0"], 2, "0 stands behind 50"),
+    "short": (["--lengths", "30"], 2, "30 tokens have no room for text: the needle takes"),
+    "long answer": (["--answer-tokens", "190"], 2, "the answer 190"),
+    "short answer": (["--answer-tokens", "8"], 2, "give 9 or more"),
+    "no trials": (["--trials", "0"], 2, "1 or more"),
+    "no city": (["--prompt", "Which number?"], 2, "{city}"),
+    "style": (["--prompt-style", "sing"], 2, "continue or question"),
+    "long": (["--lengths", "100000000"], 2, "is not from 1 to 16777216"),
+    "beyond the data": (["--lengths", "100000"], 3, "too few for a haystack"),
+    "no folder": (["--trials-out", "none/trials.jsonl"], 1, "none"),
+    "empty path": (["--trials-out", ""], 2, "--trials-out was given an empty value"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
+def test_refuses(made, case):
+    arguments, code, message = case
+    lengths = [] if "--lengths" in arguments else ["--lengths", 200]
+    err = needle(made, "--checkpoint", checkpoint("softmax"), *lengths, *arguments, code=code)[1]
+    assert message in err and "model 1 of" not in err
+
+
+def test_refuses_data_and_models_that_do_not_fit(made):
+    one = ["--checkpoint", checkpoint("softmax"), "--lengths", 200]
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(made.directory / "t.model"))
+    words = pieces.encode("a word and another 3.14 " * 100)
+    for name, tokens, message in (
+        ("empty", [2, 2, 2], "no sentence ends in its 3 tokens"),
+        ("words", words, "no sentence ends"),
+        ("a document", [*words, 2], "no sentence ends inside of the"),  # but at its end
+        ("other pieces", [PIECES + 1] * 900, "token"),
+    ):
+        write_shard(made.directory / "other.bin", tokens)
+        err = made.run("evaluate", "needle", "--data", "other.bin", *one, code=3)[1]
+        assert message in err and "model 1 of" not in err, name
+    # A learned p_n reaches 128 positions: the last token of an answer is not read.
+    learned = ["--checkpoint", checkpoint("softmax"), checkpoint("learned_pn"), "--depths", 0]
+    err = needle(made, *learned, "--lengths", 130, code=2)[1]
+    assert "learned p_n of 128 entries" in err and "model 1 of" not in err
+    needle(made, *learned, "--lengths", 129, "--trials", 1)
+    made.train("--run-dir", "untold", changes=[{"train": {"max_steps": 4}}])
+    err = needle(made, "--checkpoint", step("untold"), "--lengths", 200, code=2)[1]
+    assert "holds no tokenizer.model" in err
