@@ -203,7 +203,7 @@ MODEL = fields(
 )
 BIN = fields({"first": count(), "last": count(), "loss": value})
 RESULT = fields({"length": count(1), "accuracy": value, "loss": value})
-NEEDLE = fields(
+NEEDLE_FIELDS = fields(
     {
         "length": count(1),
         "depth": count(0, 100),
@@ -216,6 +216,18 @@ NEEDLE = fields(
         "margin_stderr": value,
     }
 )
+
+
+def needle(found, where):
+    """What is known of a share comes together."""
+    NEEDLE_FIELDS(found, where)
+    ends = [found[key] for key in ("correct", "share_right_low", "share_right_high")]
+    if any(end is None for end in ends) != all(end is None for end in ends):
+        raise Damaged(f"{where} has one of correct, share_right_low and share_right_high, and not all")
+    if ends[0] is not None and (ends[0] > found["trials"] or ends[1] > ends[2]):
+        raise Damaged(f"{where} has more right answers than trials, or an interval whose ends are not in order")
+
+
 FIGURES = {"position": ("loss",), "retrieval": ("accuracy", "loss"), "needle": ("share_right", "margin")}
 ANY_FIGURE = choice("loss", "accuracy", "share_right", "margin")
 FIGURE = fields(
@@ -267,7 +279,7 @@ OF_KIND = {
     "retrieval": fields({"task": name, "seed": count(), "trials": count()}),
     "needle": fields({"data": labels, "prompt": text(TEXT), "distractors": count(1), "seed": count(), "trials": count(1)}),
 }
-VALUES = {"position": ("bins", BIN), "retrieval": ("results", RESULT), "needle": ("results", NEEDLE)}
+VALUES = {"position": ("bins", BIN), "retrieval": ("results", RESULT), "needle": ("results", needle)}
 
 
 def grid(points):

@@ -3,7 +3,6 @@
 import collections
 import json
 import math
-import random
 import re
 import subprocess
 import sys
@@ -11,49 +10,17 @@ import sys
 import pytest
 import sentencepiece
 import torch
-from conftest import ROOT, make_program, write_shard
+from conftest import ROOT, write_shard
+from needle_models import HEADS, LAYERS, PIECES, make_models, needle, step
 from reference_model import ReferenceModel
 from safetensors.torch import load_file
 
-PIECES, TRAINED, HEADS, LAYERS = 320, 128, 2, 2
 KINDS = ("softmax", "ssmax", "learned_pn")
-WORDS = "the hand of Thomas went 3.14 into water and night was".split()
-
-
-def sentences(count, seed):
-    rng = random.Random(seed)
-    return " ".join(
-        " ".join(rng.choice(WORDS) for _ in range(rng.randint(3, 12))) + rng.choice([".", "!", "?", '."', ".)"])
-        for _ in range(count)
-    )
-
-
-def step(run):
-    return f"{run}/checkpoints/step-00000004"
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Softmax and SSMax of three seeds each, and a learned p_n, that have read a little of such text, and its shards."""
-    program = make_program(tmp_path_factory.mktemp("needle"))
-    folder = program.directory
-    (folder / "text.txt").write_text("\n".join(sentences(60, seed) for seed in range(12)))
-    program.run("tokenizer", "train", "--input", "text.txt", "--output", "t.model", "--vocab-size", PIECES)
-    program.run("prepare", "--input", "text.txt", "--tokenizer", "t.model", "--out", "tokens", "--validation-fraction", 0)
-    model = {"vocab_size": PIECES, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "initializer_range": 0.2}
-    data = {"tokenizer": str(folder / "t.model"), "train": [str(folder / "tokens/train_*.bin")], "sequence_length": TRAINED}
-    change = {"model": model, "data": data, "train": {"max_steps": 4}}
-    base = program.config(change, name="base.json")
-    kinds = {kind: {"model.attention.kind": kind} for kind in ("softmax", "ssmax")}
-    (folder / "sweep.json").write_text(json.dumps({"base": base.name, "variants": kinds, "seeds": [1, 2, 3], "jobs": 1}))
-    program.run("sweep", "--config", "sweep.json", "--run-dir", "sweep")
-    program.train("--run-dir", "learned_pn", changes=[change, {"model": {"attention": {"kind": "learned_pn"}}}])
-    return program
-
-
-def needle(program, *arguments, **options):
-    out, err = program.run("evaluate", "needle", "--data", "tokens/train_*.bin", *arguments, **options)
-    return (json.loads(out) if "--json" in arguments else out), err
+    return make_models(tmp_path_factory.mktemp("needle"))
 
 
 def trials_of(program, name="trials.jsonl"):

@@ -17,11 +17,13 @@ from conftest import ROOT
 from evaluated_models import position, retrieval
 from made_runs import write_run, write_seeds
 from mutations import places
+from needle_models import make_models, needle
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import report
 
 MUTANTS = 200
+KINDS = ("compare", "retrieval", "position", "needle")
 FORGED = "<script>alert('&')</script><img src=x onerror=\"alert(1)\">"
 VALUES = [None, True, -1, 0, 0.5, 1e308, -1e308, 5e-324, 2**70, 10**400, float("nan"), float("inf"), "", "nan", "1", FORGED, "x" * 70_000,
           "\ud800", "_x", "$x$", [], {}, [[]], [None], {"a": 1}]  # fmt: skip
@@ -35,7 +37,10 @@ def originals(_trained, tmp_path_factory):
     _trained.run("compare", *(runs / name for name in names), "--out", runs / "compare")
     retrieval(_trained, "--checkpoint", "sweep", "--trials", 2, "--row-scale", "2", "--out", runs / "retrieval")
     position(_trained, "--checkpoint", "sweep", "--rope-theta", "10000,50000", "--out", runs / "position")
-    return {name: runs / name for name in ("compare", "retrieval", "position")}
+    models = make_models(tmp_path_factory.mktemp("needle"))
+    trials = ["--lengths", "120,160", "--depths", "0,50,100", "--trials", 2, "--rope-theta", "10000,50000"]
+    needle(models, "--checkpoint", "sweep", *trials, "--out", runs / "needle")
+    return {name: runs / name for name in KINDS}
 
 
 @pytest.fixture
@@ -102,7 +107,7 @@ def mutate(data, rng, paths):
     return text
 
 
-@pytest.mark.parametrize("name", ["compare", "retrieval", "position"])
+@pytest.mark.parametrize("name", KINDS)
 def test_no_mutant_makes_a_traceback(originals, drawn_by, name):
     (path,) = originals[name].glob("*.json")
     data = json.loads(path.read_text())
@@ -125,7 +130,7 @@ def test_no_mutant_makes_a_traceback(originals, drawn_by, name):
     assert 20 < codes.count(0) < MUTANTS - 20
 
 
-@pytest.mark.parametrize("name", ["compare", "retrieval", "position"])
+@pytest.mark.parametrize("name", KINDS)
 def test_every_text_is_escaped(originals, drawn_by, name):
     """Each text of the file by itself, and all names together."""
     (path,) = originals[name].glob("*.json")

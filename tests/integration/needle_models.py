@@ -1,0 +1,43 @@
+"""Models with a tokenizer that have read a little text, for the tests of needles in haystacks."""
+
+import json
+import random
+
+from conftest import make_program
+
+PIECES, TRAINED, HEADS, LAYERS = 320, 128, 2, 2
+WORDS = "the hand of Thomas went 3.14 into water and night was".split()
+
+
+def sentences(count, seed):
+    rng = random.Random(seed)
+    return " ".join(
+        " ".join(rng.choice(WORDS) for _ in range(rng.randint(3, 12))) + rng.choice([".", "!", "?", '."', ".)"])
+        for _ in range(count)
+    )
+
+
+def step(run):
+    return f"{run}/checkpoints/step-00000004"
+
+
+def make_models(folder):
+    """Softmax and SSMax of three seeds each, and a learned p_n, that have read a little of such text, and its shards."""
+    program = make_program(folder)
+    (folder / "text.txt").write_text("\n".join(sentences(60, seed) for seed in range(12)))
+    program.run("tokenizer", "train", "--input", "text.txt", "--output", "t.model", "--vocab-size", PIECES)
+    program.run("prepare", "--input", "text.txt", "--tokenizer", "t.model", "--out", "tokens", "--validation-fraction", 0)
+    model = {"vocab_size": PIECES, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "initializer_range": 0.2}
+    data = {"tokenizer": str(folder / "t.model"), "train": [str(folder / "tokens/train_*.bin")], "sequence_length": TRAINED}
+    change = {"model": model, "data": data, "train": {"max_steps": 4}}
+    base = program.config(change, name="base.json")
+    kinds = {kind: {"model.attention.kind": kind} for kind in ("softmax", "ssmax")}
+    (folder / "sweep.json").write_text(json.dumps({"base": base.name, "variants": kinds, "seeds": [1, 2, 3], "jobs": 1}))
+    program.run("sweep", "--config", "sweep.json", "--run-dir", "sweep")
+    program.train("--run-dir", "learned_pn", changes=[change, {"model": {"attention": {"kind": "learned_pn"}}}])
+    return program
+
+
+def needle(program, *arguments, **options):
+    out, err = program.run("evaluate", "needle", "--data", "tokens/train_*.bin", *arguments, **options)
+    return (json.loads(out) if "--json" in arguments else out), err
