@@ -44,7 +44,11 @@ std::optional<int64_t> document_end(const Subjects& subjects, const tokenizer::T
 class TrialLines {
  public:
   explicit TrialLines(const std::optional<std::filesystem::path>& path) {
-    if (path) file_ = std::make_unique<core::AtomicFile>(*path);
+    if (!path) return;
+    // Found out now, and not when all is measured.
+    if (std::filesystem::is_directory(*path))
+      throw core::UsageError("--trials-out {}: it is a directory, not a file.", path->string());
+    file_ = std::make_unique<core::AtomicFile>(*path);
   }
 
   void add(size_t condition, const report::EvaluatedModel& model, int64_t length, int64_t depth,

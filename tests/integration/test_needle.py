@@ -3,6 +3,7 @@
 import collections
 import json
 import math
+import random
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 import sentencepiece
 import torch
 from conftest import ROOT, write_shard
-from needle_models import HEADS, LAYERS, PIECES, make_models, needle, step
+from needle_models import HEADS, LAYERS, PIECES, make_models, needle, sentences, step
 from reference_model import ReferenceModel
 from safetensors.torch import load_file
 
@@ -102,6 +103,41 @@ def test_every_trial_is_that_of_the_reference(made, kind):
         assert trials_of(made, "batch.jsonl") == trials
 
 
+def test_tokenizers_that_join_digits_and_begin_with_a_blank(made):
+    """As Llama's, one puts a blank before every text; numbers have two to seven tokens, so that they are of other lengths
+    than the wrong ones beside them."""
+    rng = random.Random(4)
+    numbers = " ".join(str(rng.randint(1, 10 ** rng.randint(1, 4))) for _ in range(3000))
+    (made.directory / "numbers.txt").write_text(sentences(200, 1) + " " + numbers)
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(made.directory / "numbers.txt"), model_prefix=str(made.directory / "foreign"), vocab_size=400,
+        model_type="bpe", byte_fallback=True, split_by_number=True, max_sentence_length=1 << 20, minloglevel=2,
+    )  # fmt: skip
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(made.directory / "foreign.model"))
+    made.run("prepare", "--input", "text.txt", "--tokenizer", "foreign.model", "--out", "foreign", "--validation-fraction", 0)
+    model = {"vocab_size": 400, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "initializer_range": 0.2}
+    data = {"tokenizer": str(made.directory / "foreign.model"), "train": [str(made.directory / "foreign/train_*.bin")]}
+    made.train("--run-dir", "of_foreign", changes=[{"model": model, "data": data, "train": {"max_steps": 4}}])
+    arguments = ["--checkpoint", "of_foreign", "--lengths", 150, "--depths", "0,60", "--trials", 5, "--trials-out", "foreign.jsonl"]
+    made.run("evaluate", "needle", "--data", "foreign/train_*.bin", *arguments, "--batch", 5)
+    weights = load_file(made.directory / step("of_foreign") / "model.safetensors")
+    tensors = {name: tensor.double() for name, tensor in weights.items()}
+    reference_model = ReferenceModel(tensors, heads=HEADS, layers=LAYERS, kind="softmax")
+    lengths = set()
+    for trial in trials_of(made, "foreign.jsonl"):
+        prompt, first = trial["prompt_tokens"], trial["needle_first_token"]
+        assert len(prompt) == 140
+        sentence = f"The special magic {trial['city']} number is: {trial['answer']}."
+        assert pieces.decode(prompt[first : first + trial["needle_tokens"]]) == sentence
+        scores = [trial["log_probability"], *trial["wrong_log_probabilities"]]
+        for number, found in zip([trial["answer"], *trial["distractors"]], scores, strict=True):
+            tokens = pieces.encode(number)  # with the blank that it puts before
+            lengths.add(len(tokens))
+            expected = behind(reference_model, prompt, tokens)[range(len(tokens)), tokens].sum().item()
+            assert found == pytest.approx(expected, abs=1e-3)
+    assert len(lengths) > 1
+
+
 def test_the_answer_is_what_generate_continues_with(made):
     needle(made, "--checkpoint", checkpoint("ssmax"), "--lengths", 200, "--depths", 50, "--trials", 2, "--trials-out", "g.jsonl")
     for trial in trials_of(made, "g.jsonl"):
@@ -167,6 +203,7 @@ REFUSED = {
     "long": (["--lengths", "100000000"], 2, "is not from 1 to 16777216"),
     "beyond the data": (["--lengths", "100000"], 3, "too few for a haystack"),
     "no folder": (["--trials-out", "none/trials.jsonl"], 1, "none"),
+    "a folder": (["--trials-out", "tokens"], 2, "it is a directory"),
     "empty path": (["--trials-out", ""], 2, "--trials-out was given an empty value"),
 }
 
