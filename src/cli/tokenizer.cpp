@@ -45,7 +45,7 @@ void print(std::string_view text) {
   std::fwrite(text.data(), 1, text.size(), stdout);
 }
 
-struct TrainArguments {
+struct TokenizerTrainArguments {
   std::vector<std::string> inputs;
   std::string output;
   std::string on_bad = "refuse";
@@ -57,7 +57,7 @@ struct TrainArguments {
 
 // A model that shards and runs were made with is not trained anew by a repeated command, and no input is
 // lost.
-void refuse_existing_output(const TrainArguments& arguments,
+void refuse_existing_output(const TokenizerTrainArguments& arguments,
                             const std::vector<std::filesystem::path>& inputs) {
   if (!core::exists(arguments.output)) return;
   for (const std::filesystem::path& input : inputs) {
@@ -69,7 +69,7 @@ void refuse_existing_output(const TrainArguments& arguments,
                          arguments.output);
 }
 
-void run_train(TrainArguments& arguments) {
+void run_train(TokenizerTrainArguments& arguments) {
   arguments.text.on_bad = arguments.on_bad == "skip" ? data::OnBad::kSkip : data::OnBad::kRefuse;
   const std::vector<std::filesystem::path> inputs = core::expand_globs(arguments.inputs);
   refuse_existing_output(arguments, inputs);
@@ -91,7 +91,7 @@ void run_train(TrainArguments& arguments) {
 }
 
 void add_train_command(CLI::App& parent) {
-  const auto arguments = std::make_shared<TrainArguments>();
+  const auto arguments = std::make_shared<TokenizerTrainArguments>();
   CLI::App* command = parent.add_subcommand(
       "train", "Train a byte-pair tokenizer (sentencepiece) that returns every text unchanged.");
   command->add_option("--input", arguments->inputs, "Text: .txt, .jsonl, or either with .zst behind; globs")
