@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Draws what `ssgpt compare RUN RUN... --out DIR` wrote, as DIR/comparison.png and DIR/report.html, and what
-`ssgpt evaluate position|retrieval --out DIR` wrote, as DIR/evaluation.png and DIR/report.html.
+`ssgpt evaluate position|retrieval|attention --out DIR` wrote, as DIR/evaluation.png and DIR/report.html.
 
     .venv/bin/python scripts/report.py runs/quickstart/report
     .venv/bin/python scripts/report.py runs/quickstart/report runs/copying/report --picture both.png
@@ -16,7 +16,7 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from report_page import comparison_figure, evaluation_figure, evaluation_page, page
+from report_page import attention_figure, attention_page, comparison_figure, evaluation_figure, evaluation_page, page
 from report_page.comparison import Comparison
 from report_page.elements import listed, shortened
 from report_page.evaluation import Evaluation
@@ -72,16 +72,23 @@ def report_comparison(directory):
     return picture
 
 
+def size_and_draw(evaluation, figures):
+    """(size, function that draws into a figure or a part of one) of those of `figures`; attention has its own."""
+    if evaluation.is_attention:
+        return attention_figure.size(evaluation), lambda figure: attention_figure.draw(evaluation, figure, COLORS)
+    return (
+        evaluation_figure.size(evaluation, figures),
+        lambda figure: evaluation_figure.draw(evaluation, figure, COLORS, figures),
+    )
+
+
 def report_evaluation(directory):
     picture = directory / "evaluation.png"
     with drawing(directory, "evaluate"):
         evaluation = Evaluation(directory)
-        text = evaluation_page.build_page(evaluation)
-        save_figure(
-            picture,
-            evaluation_figure.size(evaluation, evaluation.figures),
-            lambda figure: evaluation_figure.draw(evaluation, figure, COLORS, evaluation.figures),
-        )
+        pages = attention_page if evaluation.is_attention else evaluation_page
+        text = pages.build_page(evaluation)
+        save_figure(picture, *size_and_draw(evaluation, evaluation.figures))
     write_text(directory / "report.html", text)
     return picture
 
@@ -93,12 +100,7 @@ def part_of_picture(directory):
         heading = f"Pretraining loss: {listed([v['label'] for v in comparison.variants])}"
         return heading, comparison_figure.size(comparison), lambda part: comparison_figure.draw(comparison, part)
     evaluation = Evaluation(directory)
-    first = evaluation.figures[:1]
-    return (
-        evaluation.title(),
-        evaluation_figure.size(evaluation, first),
-        lambda part: evaluation_figure.draw(evaluation, part, COLORS, first),
-    )
+    return evaluation.title(), *size_and_draw(evaluation, evaluation.figures[:1])
 
 
 def draw_picture(directories, path):

@@ -1,4 +1,4 @@
-"""evaluation.json as `ssgpt evaluate position|retrieval --out DIR` writes it, laid out for drawing."""
+"""evaluation.json as `ssgpt evaluate position|retrieval|attention --out DIR` writes it, laid out for drawing."""
 
 import math
 
@@ -108,12 +108,13 @@ class Evaluation:
         self.data = read_json(
             directory / "evaluation.json", "ssgpt-evaluation", formats.EVALUATION_VERSION, formats.evaluation
         )
-        self.is_position = self.data["kind"] == "position"
+        self.is_attention = self.data["kind"] == "attention"
+        self.has_bins = self.data["kind"] != "retrieval"
         self.trained_length = self.data["trained_length"]
         values = self.values(self.data["models"][0])
         # Of a bin the middle of its contexts: what lies within the trained length then stands on that side of its line.
-        self.places = [(v["first"] + v["last"]) / 2 + 1 if self.is_position else v["length"] for v in values]
-        self.spans = [f"{v['first']:,}–{v['last']:,}" if self.is_position else f"{v['length']:,}" for v in values]
+        self.places = [(v["first"] + v["last"]) / 2 + 1 if self.has_bins else v["length"] for v in values]
+        self.spans = [f"{v['first']:,}–{v['last']:,}" if self.has_bins else f"{v['length']:,}" for v in values]
         self.names = [self.named([span]) for span in self.spans]
         self.panels = [
             Panel(self, number, figure)
@@ -127,10 +128,10 @@ class Evaluation:
     def named(self, spans):
         """As in "positions 0–7, 8–15" and "8, 16 tokens"."""
         text = ", ".join(spans)
-        return f"positions {text}" if self.is_position else f"{text} tokens"
+        return f"positions {text}" if self.has_bins else f"{text} tokens"
 
     def values(self, model):
-        return model["bins" if self.data["kind"] == "position" else "results"]
+        return model["bins" if self.has_bins else "results"]
 
     def context_range(self):
         """Limits of the axis of the context, around a single point and the trained length too."""
@@ -139,14 +140,14 @@ class Evaluation:
 
     def title(self):
         names = listed(list(self.slot))
-        if self.is_position:
-            return f"Loss by position: {names}"
+        if self.has_bins:
+            return f"{'Attention' if self.is_attention else 'Loss'} by position: {names}"
         return f"Retrieval by length, task {self.data['task']}: {names}"
 
     def source(self):
         """What the numbers are over, in a sentence."""
         data = self.data
-        if self.is_position:
+        if self.has_bins:
             documents = ", each the beginning of a document" if data["documents"] else ""
             apart = ", which do not overlap (overlap 0)" if data["windows"] > 1 else ""
             return (

@@ -226,10 +226,10 @@ def point(found, where):
 
 EVALUATION = fields(
     {
-        "kind": choice("position", "retrieval"),
+        "kind": choice("position", "retrieval", "attention"),
         "trained_length": count(1),
         "max_length": count(1),
-        "conditions": several(fields({"title": name, "figures": several(FIGURE, least=1, most=2)}), least=1, most=MANY),
+        "conditions": several(fields({"title": name, "figures": several(FIGURE, most=2)}), least=1, most=MANY),
         "models": several(MODEL, least=1, most=MODELS),
         "comparisons": several(
             fields(
@@ -247,11 +247,38 @@ EVALUATION = fields(
         "notes": notes,
     }
 )
+of_windows = fields({"data": labels, "windows": count(), "documents": flag})
 OF_KIND = {
-    "position": fields({"data": labels, "windows": count(), "documents": flag}),
+    "position": of_windows,
+    "attention": of_windows,
     "retrieval": fields({"task": name, "seed": count(), "trials": count()}),
 }
-VALUES = {"position": ("bins", BIN), "retrieval": ("results", RESULT)}
+VALUES = {
+    "position": ("bins", BIN),
+    "retrieval": ("results", RESULT),
+    "attention": ("bins", fields({"first": count(), "last": count()})),
+}
+ATTENTION_FIGURES = ("entropy", "largest_weight", "first_token_weight", "effective_row_scale")
+curves = dict.fromkeys(ATTENTION_FIGURES, several(value, least=1))
+LAYERS = 1000  # of a model
+ATTENTION = fields(
+    {
+        "spread_evenly": fields(dict.fromkeys(("entropy", "weight"), several(value, least=1))),
+        "layers": several(fields({**curves, "heads": several(fields(curves), least=1)}), least=1, most=LAYERS),
+    }
+)
+
+
+def attention(model, points, where):
+    """The check of what the attention of a model does at so many points."""
+    ATTENTION(model, where)
+    for key in ("entropy", "weight"):
+        same_length(model["spread_evenly"][key], points, f"{where}.spread_evenly.{key}")
+    for i, layer in enumerate(model["layers"]):
+        for key in ATTENTION_FIGURES:
+            same_length(layer[key], points, f"{where}.layers[{i}].{key}")
+            for j, head in enumerate(layer["heads"]):
+                same_length(head[key], points, f"{where}.layers[{i}].heads[{j}].{key}")
 
 
 def evaluation(data, where):
@@ -263,10 +290,18 @@ def evaluation(data, where):
     for i, model in enumerate(data["models"]):
         fields({key: several(entry, least=1)})(model, f"models[{i}]")
         same_length(model[key], data["models"][0][key], f"models[{i}].{key}")
+        if kind == "attention":
+            attention(model, model[key], f"models[{i}]")
+        if model["condition"] >= len(data["conditions"]):
+            raise Damaged(f"models[{i}].condition is {model['condition']}, of {len(data['conditions'])}")
     points = data["models"][0][key]
     variants = {model["variant"] for model in data["models"]}
     panels = {}
     for number, condition in enumerate(data["conditions"]):
+        if bool(condition["figures"]) == (kind == "attention"):
+            raise Damaged(f"conditions[{number}].figures has {len(condition['figures'])} entries")
+        if kind == "attention" and all(model["condition"] != number for model in data["models"]):
+            raise Damaged(f"conditions[{number}] has no models")
         for i, figure in enumerate(condition["figures"]):
             place = f"conditions[{number}].figures[{i}]"
             if kind == "position" and figure["figure"] != "loss":

@@ -9,12 +9,13 @@ namespace ssgpt::cli {
 void add_evaluate(CLI::App& app) {
   CLI::App* evaluate = app.add_subcommand(
       "evaluate",
-      "Measure checkpoints: their loss, their loss by position far beyond the trained length, and\n"
-      "how well they retrieve");
+      "Measure checkpoints: their loss, their loss by position far beyond the trained length, how\n"
+      "well they retrieve, and what their attention does");
   evaluate->require_subcommand(1);
   add_evaluate_loss(*evaluate);
   add_evaluate_position(*evaluate);
   add_evaluate_retrieval(*evaluate);
+  add_evaluate_attention(*evaluate);
 }
 
 }  // namespace ssgpt::cli

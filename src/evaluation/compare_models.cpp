@@ -4,6 +4,7 @@
 #include "core/file.h"
 #include "data/token_source.h"
 #include "evaluation/applied_changes.h"
+#include "evaluation/attention.h"
 #include "evaluation/notes.h"
 #include "evaluation/position.h"
 #include "evaluation/retrieval.h"
@@ -15,6 +16,7 @@
 #include <filesystem>
 #include <optional>
 #include <set>
+#include <span>
 #include <utility>
 
 #include <fmt/format.h>
@@ -30,6 +32,7 @@ using report::Evaluation;
 struct Measured {
   std::vector<report::PointValue> loss;
   std::vector<report::PointValue> accuracy;
+  report::AttentionValues attention;
 };
 using Measure = std::function<Measured(model::GPT& model)>;
 
@@ -103,11 +106,15 @@ void measure_all(const Plan& plan, const ModelOptions& options, int64_t length, 
       Measured measured = measure(*loaded.model);
       model.loss = std::move(measured.loss);
       model.accuracy = std::move(measured.accuracy);
+      model.attention_values = std::move(measured.attention);
     }
     report::judge(evaluation.kind, result);
   }
   evaluation.single = is_single(subjects, options.changes);
-  evaluation.trials = static_cast<int64_t>(evaluation.conditions[0].models[0].loss[0].trials.size());
+  const EvaluatedModel& first = evaluation.conditions[0].models[0];
+  const report::PointValue& one_point =
+      first.attention_values.layers.empty() ? first.loss[0] : first.attention_values.layers[0].mean[0][0];
+  evaluation.trials = static_cast<int64_t>(one_point.trials.size());
 }
 
 int64_t end_of_documents(const Subject& subject) {
@@ -170,13 +177,17 @@ int64_t longest_window(const PositionOptions& options, int64_t trained_length) {
   return length;
 }
 
-}  // namespace
+// What is measured of the windows that a request chose.
+using MeasureWindows =
+    std::function<Measured(model::GPT& model, const data::TokenSource& source,
+                           std::span<const int64_t> windows, const PositionRequest& request)>;
 
-Evaluation compare_by_position(const PositionOptions& options, const Progress& progress) {
+Evaluation compare_on_windows(report::EvaluationKind kind, const PositionOptions& options,
+                              const MeasureWindows& measure, const Progress& progress) {
   const Plan plan = make_plan(options.models);
   const Subjects& subjects = plan.subjects;
   Evaluation evaluation;
-  evaluation.kind = report::EvaluationKind::kPosition;
+  evaluation.kind = kind;
   evaluation.trained_length = plan.baseline().summary.spec.sequence_length;
   if (const auto unknown = check_same_vocabulary(subjects, /*same_tokenizer=*/true))
     evaluation.notes.push_back({/*warning=*/true, *unknown});
@@ -199,11 +210,32 @@ Evaluation compare_by_position(const PositionOptions& options, const Progress& p
       choose_windows(source, request, subjects.all.front().summary.spec.config.vocab_size);
   measure_all(
       plan, options.models, length,
-      [&](model::GPT& model) {
-        return Measured{.loss = losses_by_position(model, source, windows, request), .accuracy = {}};
-      },
-      progress, evaluation);
+      [&](model::GPT& model) { return measure(model, source, windows, request); }, progress, evaluation);
   return evaluation;
+}
+
+}  // namespace
+
+Evaluation compare_by_position(const PositionOptions& options, const Progress& progress) {
+  return compare_on_windows(
+      report::EvaluationKind::kPosition, options,
+      [](model::GPT& model, const data::TokenSource& source, std::span<const int64_t> windows,
+         const PositionRequest& request) {
+        return Measured{
+            .loss = losses_by_position(model, source, windows, request), .accuracy = {}, .attention = {}};
+      },
+      progress);
+}
+
+Evaluation compare_attention(const PositionOptions& options, const Progress& progress) {
+  return compare_on_windows(
+      report::EvaluationKind::kAttention, options,
+      [](model::GPT& model, const data::TokenSource& source, std::span<const int64_t> windows,
+         const PositionRequest& request) {
+        return Measured{
+            .loss = {}, .accuracy = {}, .attention = attention_by_position(model, source, windows, request)};
+      },
+      progress);
 }
 
 Evaluation compare_by_retrieval(const RetrievalOptions& options, const Progress& progress) {
@@ -241,7 +273,8 @@ Evaluation compare_by_retrieval(const RetrievalOptions& options, const Progress&
       plan, options.models, longest,
       [&](model::GPT& model) {
         RetrievalValues values = retrieve(model, request);
-        return Measured{.loss = std::move(values.loss), .accuracy = std::move(values.accuracy)};
+        return Measured{
+            .loss = std::move(values.loss), .accuracy = std::move(values.accuracy), .attention = {}};
       },
       progress, evaluation);
   return evaluation;

@@ -2,6 +2,7 @@
 
 #include "core/file.h"
 #include "core/text.h"
+#include "report/attention_report.h"
 #include "report/csv.h"
 #include "report/drawn_files.h"
 
@@ -27,11 +28,20 @@ std::vector<MeasuredCurve> curves_of(const EvaluatedCondition& condition, Figure
 }  // namespace
 
 std::string_view to_string(EvaluationKind kind) {
-  return kind == EvaluationKind::kPosition ? "position" : "retrieval";
+  switch (kind) {
+    case EvaluationKind::kPosition:
+      return "position";
+    case EvaluationKind::kRetrieval:
+      return "retrieval";
+    case EvaluationKind::kAttention:
+      break;
+  }
+  return "attention";
 }
 
 void judge(EvaluationKind kind, EvaluatedCondition& condition) {
   condition.figures.clear();
+  if (kind == EvaluationKind::kAttention) return;
   if (kind == EvaluationKind::kRetrieval) {
     condition.figures.push_back(
         judge_curves(Figure::kAccuracy, curves_of(condition, Figure::kAccuracy), condition.baseline));
@@ -53,6 +63,7 @@ std::string condition_title(const EvaluatedCondition& condition) {
 }
 
 std::string to_csv(const Evaluation& evaluation) {
+  if (evaluation.kind == EvaluationKind::kAttention) return attention_csv(evaluation);
   const bool retrieval = evaluation.kind == EvaluationKind::kRetrieval;
   std::string text =
       "condition,variant,seed,checkpoint,step,attention,rope_theta,yarn_factor,row_scale,swapped_to,first,"

@@ -2,6 +2,7 @@
 // variants compare; as text, JSON and CSV.
 #pragma once
 
+#include "report/attention_values.h"
 #include "report/curves.h"
 #include "report/measured.h"
 #include "report/variants.h"
@@ -15,8 +16,8 @@
 
 namespace ssgpt::report {
 
-enum class EvaluationKind { kPosition, kRetrieval };
-std::string_view to_string(EvaluationKind kind);  // "position", "retrieval"
+enum class EvaluationKind { kPosition, kRetrieval, kAttention };
+std::string_view to_string(EvaluationKind kind);  // "position", "retrieval", "attention"
 
 // What was changed in a model on reading it.
 struct ModelChanges {
@@ -48,8 +49,9 @@ struct EvaluatedModel {
   ModelChanges changes;
   std::optional<FittedPositions> fitted;
   // At the points of the evaluation.
-  std::vector<PointValue> loss;
+  std::vector<PointValue> loss;      // not of attention
   std::vector<PointValue> accuracy;  // of a retrieval
+  AttentionValues attention_values;  // of attention
 };
 
 // The models under one RoPE theta.
@@ -57,7 +59,7 @@ struct EvaluatedCondition {
   std::optional<double> rope_theta;  // none: each model's own
   std::string baseline;              // a variant of `models`
   std::vector<EvaluatedModel> models;
-  std::vector<JudgedFigure> figures;  // see judge()
+  std::vector<JudgedFigure> figures;  // see judge(); none of attention, which is shown and not judged
 };
 
 struct Evaluation {
@@ -65,7 +67,7 @@ struct Evaluation {
   std::vector<Point> points;   // of a retrieval, the lengths
   int64_t trained_length = 0;  // tokens of a window of the baseline's training
   bool single = false;  // one checkpoint, one value of each change: the last model is what was asked for
-  std::vector<std::string> data;  // of position: the shards
+  std::vector<std::string> data;  // of position and attention: the shards
   bool documents = false;         // the windows are beginnings of documents
   std::string task;               // of retrieval
   std::string task_description;
@@ -77,7 +79,8 @@ struct Evaluation {
   std::vector<Note> notes;
 };
 
-// Fills in `figures`: the loss, of a retrieval the accuracy before it. Checks what judge_curves() checks.
+// Fills in `figures`: the loss, of a retrieval the accuracy before it, of attention none. Checks what
+// judge_curves() checks.
 void judge(EvaluationKind kind, EvaluatedCondition& condition);
 
 // "RoPE theta as trained (10000)", "RoPE theta 500000, YaRN factor 4".
@@ -91,7 +94,8 @@ std::string to_table(const Evaluation& evaluation);
 // there is none.
 std::string to_json(const Evaluation& evaluation);
 
-// One row for each condition, model and point. Fields without a value are empty.
+// One row for each condition, model and point (of attention also layer and head). Fields without a value are
+// empty.
 std::string to_csv(const Evaluation& evaluation);
 
 // Writes evaluation.json, evaluation.csv and table.txt into `directory`, which is made where it is missing;

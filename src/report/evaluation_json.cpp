@@ -1,8 +1,10 @@
 #include "core/json.h"
 #include "core/version.h"
+#include "report/attention_report.h"
 #include "report/changes_json.h"
 #include "report/estimate_json.h"
 #include "report/evaluation.h"
+#include "report/evaluation_cells.h"
 
 #include <nlohmann/json.hpp>
 
@@ -43,10 +45,12 @@ Json results_json(const Evaluation& evaluation, const EvaluatedModel& model) {
   return results;
 }
 
-// "bins" or "results", as both are documented for scripts.
+// "bins" or "results", as both are documented for scripts; of attention see add_attention().
 void add_values(const Evaluation& evaluation, const EvaluatedModel& model, Json& object) {
   if (evaluation.kind == EvaluationKind::kPosition) {
     object["bins"] = bins_json(evaluation, model);
+  } else if (evaluation.kind == EvaluationKind::kAttention) {
+    add_attention(evaluation, model, object);
   } else {
     object["results"] = results_json(evaluation, model);
   }
@@ -113,7 +117,7 @@ Json comparison_json(const Evaluation& evaluation, size_t condition, const Judge
 }
 
 void add_source(const Evaluation& evaluation, Json& object) {
-  if (evaluation.kind == EvaluationKind::kPosition) {
+  if (has_bins(evaluation)) {
     object["data"] = evaluation.data;
     object["windows"] = evaluation.trials;
     object["overlap"] = 0;
@@ -128,13 +132,12 @@ void add_source(const Evaluation& evaluation, Json& object) {
 }  // namespace
 
 std::string to_json(const Evaluation& evaluation) {
-  Json object = {
-      {"format", "ssgpt-evaluation"},
-      {"version", kVersion},
-      {"kind", to_string(evaluation.kind)},
-      {"baseline", evaluation.conditions.front().baseline},
-      {"trained_length", evaluation.trained_length},
-      {"max_length", evaluation.points.back().last + (evaluation.kind == EvaluationKind::kPosition)}};
+  Json object = {{"format", "ssgpt-evaluation"},
+                 {"version", kVersion},
+                 {"kind", to_string(evaluation.kind)},
+                 {"baseline", evaluation.conditions.front().baseline},
+                 {"trained_length", evaluation.trained_length},
+                 {"max_length", evaluation.points.back().last + (has_bins(evaluation) ? 1 : 0)}};
   add_source(evaluation, object);
   object["dtype"] = evaluation.dtype;
   object["device"] = evaluation.device;

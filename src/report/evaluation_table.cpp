@@ -1,6 +1,8 @@
 // An evaluation as text for people.
 
+#include "report/attention_report.h"
 #include "report/evaluation.h"
+#include "report/evaluation_cells.h"
 #include "report/outcomes.h"
 #include "report/text_table.h"
 
@@ -19,8 +21,6 @@ namespace {
 
 using Row = std::vector<std::string>;
 
-constexpr int kDecimals = 4;
-
 // All columns to the right; a line under the heading.
 std::string aligned(const std::vector<Row>& rows) {
   TextTable table(std::vector<TextTable::Align>(rows.front().size(), TextTable::Align::kRight));
@@ -31,10 +31,6 @@ std::string aligned(const std::vector<Row>& rows) {
   return table.text(/*indent=*/2);
 }
 
-std::string value(double number) {
-  return std::isfinite(number) ? fmt::format("{:.{}f}", number, kDecimals) : "-";
-}
-
 std::string signed_value(double number, int digits) {
   return std::isfinite(number) ? fmt::format("{:+.{}f}", number, digits) : "-";
 }
@@ -43,12 +39,8 @@ std::string p_text(double p) {
   return p < 0.0001 ? "<0.0001" : fmt::format("{:.4f}", p);
 }
 
-std::string range(const Point& point) {
-  return fmt::format("{}..{}", point.first, point.last);
-}
-
 std::string label(const Evaluation& evaluation, const Point& point) {
-  return evaluation.kind == EvaluationKind::kPosition ? range(point) : fmt::format("{}", point.last);
+  return has_bins(evaluation) ? range_text(point) : fmt::format("{}", point.last);
 }
 
 // Seeds enough for verdicts, whether or not their values are finite.
@@ -76,32 +68,6 @@ bool lacks_values(const CurveCandidate& candidate) {
                      [](const PointDifference& point) { return point.estimate.missing > 0; });
 }
 
-// "1 seed", "3 seeds"
-std::string counted(int64_t number, std::string_view noun) {
-  return fmt::format("{} {}{}", number, noun, number == 1 ? "" : "s");
-}
-
-// "3 seeds (1, 2, 3)"
-std::string seeds_text(const std::vector<uint64_t>& seeds) {
-  return seeds.size() == 1 ? fmt::format("seed {}", seeds.front())
-                           : fmt::format("{} seeds ({})", seeds.size(), fmt::join(seeds, ", "));
-}
-
-// What a row stands for, in the first cells of it.
-Row point_head(const Evaluation& evaluation) {
-  return evaluation.kind == EvaluationKind::kPosition ? Row{"positions", "context", "x trained"}
-                                                      : Row{"context", "x trained"};
-}
-
-Row point_cells(const Evaluation& evaluation, const Point& point) {
-  const bool position = evaluation.kind == EvaluationKind::kPosition;
-  const int64_t longest = point.last + (position ? 1 : 0);
-  const std::string times =
-      fmt::format("{:.3g}", static_cast<double>(longest) / static_cast<double>(evaluation.trained_length));
-  if (!position) return {fmt::format("{}", longest), times};
-  return {range(point), fmt::format("{}..{}", point.first + 1, longest), times};
-}
-
 void add_difference_head(const CurveCandidate& candidate, Row& row) {
   row.emplace_back("difference");
   if (has_seeds(candidate)) {
@@ -118,7 +84,7 @@ void add_difference_cells(const CurveCandidate& candidate, const PointDifference
   row.push_back(signed_value(estimate.mean, digits));
   const bool interval = has_interval(estimate);
   if (!has_seeds(candidate)) {
-    row.push_back(value(point.trials.standard_error));
+    row.push_back(value_text(point.trials.standard_error));
   } else if (estimate.tested()) {
     row.push_back(interval ? fmt::format("{} .. {}", signed_value(estimate.low(), digits),
                                          signed_value(estimate.high(), digits))
@@ -233,43 +199,13 @@ std::string means_table(const Evaluation& evaluation, const EvaluatedCondition& 
   if (joined) add_difference_head(figure.candidates[0], rows[0]);
   for (size_t i = 0; i < evaluation.points.size(); ++i) {
     Row& row = rows.emplace_back(point_cells(evaluation, evaluation.points[i]));
-    for (const VariantCurve& variant : figure.variants) row.push_back(value(variant.means[i]));
+    for (const VariantCurve& variant : figure.variants) row.push_back(value_text(variant.means[i]));
     const EvaluatedModel& model = condition.models.front();
     const PointValue& measured = figure.figure == Figure::kLoss ? model.loss[i] : model.accuracy[i];
-    if (lone) row.push_back(value(measured.standard_error));
+    if (lone) row.push_back(value_text(measured.standard_error));
     if (joined) add_difference_cells(figure.candidates[0], figure.candidates[0].points[i], row);
   }
   return aligned(rows);
-}
-
-// Points of a table that stand side by side where its rows are variants; more of them make further tables.
-constexpr size_t kPointsAcross = 8;
-
-// A row for each name, a column for each point; cell(row, point).
-template <typename Cell>
-std::string table_across(const Evaluation& evaluation, const std::vector<std::string>& names,
-                         const Cell& cell) {
-  std::string text;
-  const Row head = point_head(evaluation);
-  for (size_t first = 0; first < evaluation.points.size(); first += kPointsAcross) {
-    const size_t end = std::min(evaluation.points.size(), first + kPointsAcross);
-    std::vector<TextTable::Align> columns(1 + end - first, TextTable::Align::kRight);
-    columns[0] = TextTable::Align::kLeft;
-    TextTable table(std::move(columns));
-    for (size_t line = 0; line < head.size(); ++line) {
-      Row row = {head[line]};
-      for (size_t i = first; i < end; ++i) row.push_back(point_cells(evaluation, evaluation.points[i])[line]);
-      table.add(std::move(row));
-    }
-    table.add_rule();
-    for (size_t name = 0; name < names.size(); ++name) {
-      Row row = {names[name]};
-      for (size_t i = first; i < end; ++i) row.push_back(cell(name, i));
-      table.add(std::move(row));
-    }
-    text += table.text(/*indent=*/2);
-  }
-  return text;
 }
 
 // "+0.371 ±0.060 *": the star is a verdict, a "t" says that the error is that of the trials, a "!" that there
@@ -281,7 +217,7 @@ std::string difference_cell(const CurveCandidate& candidate, const PointDifferen
   if (estimate.missing > 0) return fmt::format("{} !", mean);
   if (!has_seeds(candidate)) {
     const double error = point.trials.standard_error;
-    return std::isfinite(error) ? fmt::format("{} ±{} t", mean, value(error)) : mean;
+    return std::isfinite(error) ? fmt::format("{} ±{} t", mean, value_text(error)) : mean;
   }
   const std::string error =
       has_interval(estimate) ? fmt::format(" ±{:.{}f}", estimate.half_width, digits) : "";
@@ -292,8 +228,9 @@ std::string difference_cell(const CurveCandidate& candidate, const PointDifferen
 std::string tables_across(const Evaluation& evaluation, const JudgedFigure& figure) {
   std::vector<std::string> names;
   for (const VariantCurve& variant : figure.variants) names.push_back(variant.variant);
-  std::string text = table_across(
-      evaluation, names, [&](size_t row, size_t point) { return value(figure.variants[row].means[point]); });
+  std::string text = table_across(evaluation, names, [&](size_t row, size_t point) {
+    return value_text(figure.variants[row].means[point]);
+  });
   names.clear();
   for (const CurveCandidate& candidate : figure.candidates) names.push_back(candidate.variant);
   text += fmt::format("\n  Minus {}:\n", figure.baseline);
@@ -309,10 +246,10 @@ std::string seeds_line(const JudgedFigure& figure) {
   const bool equal = std::all_of(
       figure.variants.begin(), figure.variants.end(),
       [&](const VariantCurve& variant) { return variant.seeds == first.seeds && variant.left_out.empty(); });
-  if (equal) return seeds_text(first.seeds);
+  if (equal) return list_seeds(first.seeds);
   std::vector<std::string> parts;
   for (const VariantCurve& variant : figure.variants) {
-    std::string& part = parts.emplace_back(fmt::format("{}: {}", variant.variant, seeds_text(variant.seeds)));
+    std::string& part = parts.emplace_back(fmt::format("{}: {}", variant.variant, list_seeds(variant.seeds)));
     if (!variant.left_out.empty())
       part += fmt::format(", without {}, which the other side lacks", fmt::join(variant.left_out, ", "));
   }
@@ -349,46 +286,23 @@ std::string heading(const Evaluation& evaluation) {
   }
   return fmt::format(
       "Loss by position: {}\n"
-      "{} of {} tokens{}{}, of {}.\n"
+      "{}.\n"
       "The token at position t is predicted from the t + 1 tokens before it, its context. Trained on windows "
       "of "
       "{} tokens.\n",
-      names, counted(evaluation.trials, "window"), evaluation.points.back().last + 1,
-      evaluation.documents ? ", each the beginning of a document" : "",
-      evaluation.trials == 1 ? "" : ", which do not overlap (overlap 0)", fmt::join(evaluation.data, ", "),
-      evaluation.trained_length);
-}
-
-// The lines that a learned p_n was continued by.
-std::string fits_text(const Evaluation& evaluation) {
-  std::string text;
-  const ModelChanges& common = evaluation.conditions[0].models[0].changes;
-  if (common.yarn_factor)
-    text += fmt::format("Changed in every model: YaRN, factor {}.\n", *common.yarn_factor);
-  for (const EvaluatedModel& model : evaluation.conditions[0].models) {
-    if (const auto& fit = model.fitted) {
-      text += fmt::format(
-          "{}, seed {}: p_n beyond its {} entries is {:.4g} log n {:+.4g} (fitted to them; residuals: root "
-          "mean square "
-          "{:.2g}, at most {:.2g}).\n",
-          model.variant, model.seed, fit->entries, fit->a1, fit->a2, fit->rms_residual, fit->max_residual);
-    }
-  }
-  return text;
+      names, windows_text(evaluation), evaluation.trained_length);
 }
 
 }  // namespace
 
 std::string to_table(const Evaluation& evaluation) {
+  if (evaluation.kind == EvaluationKind::kAttention) return attention_table(evaluation);
   std::string text = heading(evaluation) + fits_text(evaluation);
   for (const EvaluatedCondition& condition : evaluation.conditions) {
     for (const JudgedFigure& figure : condition.figures)
       text.append("\n").append(figure_text(evaluation, condition, figure));
   }
-  if (!evaluation.notes.empty()) text += "\nNotes\n";
-  for (const Note& note : evaluation.notes)
-    text += fmt::format("  {} {}\n", note.warning ? "!" : "-", note.text);
-  return text;
+  return text + notes_text(evaluation);
 }
 
 }  // namespace ssgpt::report

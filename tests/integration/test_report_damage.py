@@ -14,7 +14,7 @@ import sys
 import pytest
 
 from conftest import ROOT
-from evaluated_models import position, retrieval
+from evaluated_models import attention, position, retrieval
 from made_runs import write_run, write_seeds
 from mutations import places
 
@@ -35,7 +35,8 @@ def originals(_trained, tmp_path_factory):
     _trained.run("compare", *(runs / name for name in names), "--out", runs / "compare")
     retrieval(_trained, "--checkpoint", "sweep", "--trials", 2, "--row-scale", "2", "--out", runs / "retrieval")
     position(_trained, "--checkpoint", "sweep", "--rope-theta", "10000,50000", "--out", runs / "position")
-    return {name: runs / name for name in ("compare", "retrieval", "position")}
+    attention(_trained, "--checkpoint", "sweep", "--rope-theta", "10000,50000", "--out", runs / "attention")
+    return {name: runs / name for name in ("compare", "retrieval", "position", "attention")}
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ def mutate(data, rng, paths):
     return text
 
 
-@pytest.mark.parametrize("name", ["compare", "retrieval", "position"])
+@pytest.mark.parametrize("name", ["compare", "retrieval", "position", "attention"])
 def test_no_mutant_makes_a_traceback(originals, drawn_by, name):
     (path,) = originals[name].glob("*.json")
     data = json.loads(path.read_text())
@@ -125,7 +126,7 @@ def test_no_mutant_makes_a_traceback(originals, drawn_by, name):
     assert 20 < codes.count(0) < MUTANTS - 20
 
 
-@pytest.mark.parametrize("name", ["compare", "retrieval", "position"])
+@pytest.mark.parametrize("name", ["compare", "retrieval", "position", "attention"])
 def test_every_text_is_escaped(originals, drawn_by, name):
     """Each text of the file by itself, and all names together."""
     (path,) = originals[name].glob("*.json")
