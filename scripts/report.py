@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Draws what `ssgpt compare RUN RUN... --out DIR` wrote, as DIR/comparison.png and DIR/report.html, and what
 `ssgpt evaluate position|retrieval|attention --out DIR` wrote, as DIR/evaluation.png and DIR/report.html.
+Of `ssgpt evaluate closed-forms --out DIR` it draws DIR/closed_forms.png.
 
     .venv/bin/python scripts/report.py runs/quickstart/report
     .venv/bin/python scripts/report.py runs/quickstart/report runs/copying/report --picture both.png
@@ -16,7 +17,7 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from report_page import attention_figure, attention_page, comparison_figure, evaluation_figure, evaluation_page, page
+from report_page import attention_figure, attention_page, closed_forms, comparison_figure, evaluation_figure, evaluation_page, page
 from report_page.comparison import Comparison
 from report_page.elements import listed, shortened
 from report_page.evaluation import Evaluation
@@ -48,6 +49,10 @@ def drawing(directory, command):
     raise Damaged(
         f"{directory}: not what `ssgpt {command} --out` writes, or damaged: {' '.join(reason.split())}; write it again"
     )
+
+
+def holds_closed_forms(directory):
+    return (directory / "closed_forms.json").exists() and not is_evaluation(directory)
 
 
 def is_evaluation(directory):
@@ -93,8 +98,19 @@ def report_evaluation(directory):
     return picture
 
 
+def report_closed_forms(directory):
+    picture = directory / "closed_forms.png"
+    with drawing(directory, "evaluate closed-forms"):
+        forms = closed_forms.ClosedForms(directory)
+        save_figure(picture, closed_forms.size(forms), lambda figure: closed_forms.draw(forms, figure, COLORS))
+    return picture
+
+
 def part_of_picture(directory):
     """(heading, size, function that draws into a part of a figure) of a directory."""
+    if holds_closed_forms(directory):
+        forms = closed_forms.ClosedForms(directory)
+        return forms.title(), closed_forms.size(forms), lambda part: closed_forms.draw(forms, part, COLORS)
     if not is_evaluation(directory):
         comparison = Comparison(directory)
         heading = f"Pretraining loss: {listed([v['label'] for v in comparison.variants])}"
@@ -106,7 +122,9 @@ def part_of_picture(directory):
 def draw_picture(directories, path):
     """The pictures of the directories below each other, each under a heading."""
     parts = []
-    commands = ["evaluate" if is_evaluation(directory) else "compare" for directory in directories]
+    commands = [
+        "evaluate" if is_evaluation(directory) or holds_closed_forms(directory) else "compare" for directory in directories
+    ]
     for directory, command in zip(directories, commands):
         with drawing(directory, command):
             parts.append(part_of_picture(directory))
@@ -128,6 +146,9 @@ def draw_all(arguments):
         print(arguments.picture)
         return
     for directory in arguments.directories:
+        if holds_closed_forms(directory):
+            print(report_closed_forms(directory))
+            continue
         picture = report_evaluation(directory) if is_evaluation(directory) else report_comparison(directory)
         print(f"{picture}\n{directory / 'report.html'}")
 

@@ -42,6 +42,8 @@ def draw_panel(axes, evaluation, panel, colors):
             axes.plot(places, means[name], marker=marker(slot), markersize=3.5, linewidth=1.7, **style)
     if panel.is_logarithmic():
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_formatter(lambda value, _: "")
     else:
         axes.set_ylim(*panel.value_range())
     axes.set_ylabel(UNITS[panel.figure])

@@ -1,10 +1,11 @@
-"""The fields of comparison.json and evaluation.json that are drawn, and what must agree between them. The fields
+"""The fields of comparison.json, evaluation.json and closed_forms.json that are drawn, and what must agree between them. The fields
 themselves are described where they are written, in src/report."""
 
 from report_page.schema import CONFIG, FINITE, TEXT, Damaged, anything, choice, count, drawn, fields, flag, known, mapping, name, number, several, text, too_large
 
 COMPARISON_VERSION = 2
 EVALUATION_VERSION = 1
+CLOSED_FORMS_VERSION = 1
 OUTCOMES = ("training", "validation", "whole_curve", "tokens")
 VERDICTS = ("lower", "higher", "no verdict")
 METHODS = ("none", "seeds, paired", "seeds, unpaired")
@@ -323,3 +324,36 @@ def evaluation(data, where):
 def same_length(found, wanted, where):
     if len(found) != len(wanted):
         raise Damaged(f"{where} has {len(found)} entries, not {len(wanted)}")
+
+
+weights = several(number(0, 1), least=1)
+CLOSED_FORMS = fields(
+    {
+        "scale": number(),
+        "bias": number(),
+        "fading": fields(
+            {
+                "high": number(),
+                "low": number(),
+                "lengths": several(count(1), least=1),
+                "curves": several(fields({"attention": name, "row_scale": name, "weights": weights}), least=1, most=MANY),
+            }
+        ),
+        "focus": fields(
+            {
+                "spread_below": number(),
+                "focused_above": number(),
+                "maxima": several(number(), least=1),
+                "curves": several(fields({"attention": name, "n": count(3), "weights": weights}), least=1, most=CURVES),
+            }
+        ),
+    }
+)
+
+
+def closed_forms(data, where):
+    """The check of a whole closed_forms.json."""
+    CLOSED_FORMS(data, where)
+    for form, axis in (("fading", "lengths"), ("focus", "maxima")):
+        for i, curve in enumerate(data[form]["curves"]):
+            same_length(curve["weights"], data[form][axis], f"{form}.curves[{i}].weights")

@@ -16,6 +16,7 @@ void add_evaluate(CLI::App& app) {
   add_evaluate_position(*evaluate);
   add_evaluate_retrieval(*evaluate);
   add_evaluate_attention(*evaluate);
+  add_evaluate_closed_forms(*evaluate);
 }
 
 }  // namespace ssgpt::cli
