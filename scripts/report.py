@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Draws what `ssgpt compare RUN RUN... --out DIR` wrote, as DIR/comparison.png and DIR/report.html, and what
-`ssgpt evaluate position|retrieval|needle --out DIR` wrote, as DIR/evaluation.png and DIR/report.html.
+`ssgpt evaluate position|retrieval|needle|attention --out DIR` wrote, as DIR/evaluation.png and DIR/report.html.
+Of `ssgpt evaluate closed-forms --out DIR` it draws DIR/closed_forms.png.
 
     .venv/bin/python scripts/report.py runs/quickstart/report
     .venv/bin/python scripts/report.py runs/quickstart/report runs/copying/report --picture both.png
@@ -17,7 +18,16 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from report_page import comparison_figure, evaluation_figure, evaluation_page, needle_figure, page
+from report_page import (
+    attention_figure,
+    attention_page,
+    closed_forms,
+    comparison_figure,
+    evaluation_figure,
+    evaluation_page,
+    needle_figure,
+    page,
+)
 from report_page.comparison import Comparison
 from report_page.elements import listed, shortened
 from report_page.evaluation import Evaluation
@@ -51,6 +61,10 @@ def drawing(directory, command):
     )
 
 
+def holds_closed_forms(directory):
+    return (directory / "closed_forms.json").exists() and not is_evaluation(directory)
+
+
 def is_evaluation(directory):
     evaluated = (directory / "evaluation.json").exists()
     if evaluated and (directory / "comparison.json").exists():
@@ -73,43 +87,52 @@ def report_comparison(directory):
     return picture
 
 
-def drawer_of(evaluation):
-    return needle_figure if evaluation.is_needle else evaluation_figure
+def size_and_draw(evaluation, figures):
+    """(size, function that draws into a figure or a part of one) of those of `figures`; attention and needles have their own."""
+    if evaluation.is_attention:
+        return attention_figure.size(evaluation), lambda figure: attention_figure.draw(evaluation, figure, COLORS)
+    drawer = needle_figure if evaluation.is_needle else evaluation_figure
+    return drawer.size(evaluation, figures), lambda figure: drawer.draw(evaluation, figure, COLORS, figures)
 
 
 def report_evaluation(directory):
     picture = directory / "evaluation.png"
     with drawing(directory, "evaluate"):
         evaluation = Evaluation(directory)
-        text = evaluation_page.build_page(evaluation)
-        save_figure(
-            picture,
-            drawer_of(evaluation).size(evaluation, evaluation.figures),
-            lambda figure: drawer_of(evaluation).draw(evaluation, figure, COLORS, evaluation.figures),
-        )
+        pages = attention_page if evaluation.is_attention else evaluation_page
+        text = pages.build_page(evaluation)
+        save_figure(picture, *size_and_draw(evaluation, evaluation.figures))
     write_text(directory / "report.html", text)
+    return picture
+
+
+def report_closed_forms(directory):
+    picture = directory / "closed_forms.png"
+    with drawing(directory, "evaluate closed-forms"):
+        forms = closed_forms.ClosedForms(directory)
+        save_figure(picture, closed_forms.size(forms), lambda figure: closed_forms.draw(forms, figure, COLORS))
     return picture
 
 
 def part_of_picture(directory):
     """(heading, size, function that draws into a part of a figure) of a directory."""
+    if holds_closed_forms(directory):
+        forms = closed_forms.ClosedForms(directory)
+        return forms.title(), closed_forms.size(forms), lambda part: closed_forms.draw(forms, part, COLORS)
     if not is_evaluation(directory):
         comparison = Comparison(directory)
         heading = f"Pretraining loss: {listed([v['label'] for v in comparison.variants])}"
         return heading, comparison_figure.size(comparison), lambda part: comparison_figure.draw(comparison, part)
     evaluation = Evaluation(directory)
-    first = evaluation.figures[:1]
-    return (
-        evaluation.title(),
-        drawer_of(evaluation).size(evaluation, first),
-        lambda part: drawer_of(evaluation).draw(evaluation, part, COLORS, first),
-    )
+    return evaluation.title(), *size_and_draw(evaluation, evaluation.figures[:1])
 
 
 def draw_picture(directories, path):
     """The pictures of the directories below each other, each under a heading."""
     parts = []
-    commands = ["evaluate" if is_evaluation(directory) else "compare" for directory in directories]
+    commands = [
+        "evaluate" if is_evaluation(directory) or holds_closed_forms(directory) else "compare" for directory in directories
+    ]
     for directory, command in zip(directories, commands):
         with drawing(directory, command):
             parts.append(part_of_picture(directory))
@@ -131,6 +154,9 @@ def draw_all(arguments):
         print(arguments.picture)
         return
     for directory in arguments.directories:
+        if holds_closed_forms(directory):
+            print(report_closed_forms(directory))
+            continue
         picture = report_evaluation(directory) if is_evaluation(directory) else report_comparison(directory)
         print(f"{picture}\n{directory / 'report.html'}")
 

@@ -1,4 +1,4 @@
-"""evaluation.json as `ssgpt evaluate position|retrieval|needle --out DIR` writes it, laid out for drawing."""
+"""evaluation.json as `ssgpt evaluate position|retrieval|needle|attention --out DIR` writes it, laid out for drawing."""
 
 import math
 
@@ -114,12 +114,13 @@ class Evaluation:
         self.data = read_json(
             directory / "evaluation.json", "ssgpt-evaluation", formats.EVALUATION_VERSION, formats.evaluation
         )
-        self.is_position = self.data["kind"] == "position"
+        self.is_attention = self.data["kind"] == "attention"
         self.is_needle = self.data["kind"] == "needle"
+        self.has_bins = self.data["kind"] in ("position", "attention")
         self.trained_length = self.data["trained_length"]
         values = self.values(self.data["models"][0])
         # Of a bin the middle of its contexts: what lies within the trained length then stands on that side of its line.
-        self.places = [(v["first"] + v["last"]) / 2 + 1 if self.is_position else v["length"] for v in values]
+        self.places = [(v["first"] + v["last"]) / 2 + 1 if self.has_bins else v["length"] for v in values]
         self.spans = [self.span(v) for v in values]
         # Of needles: the points are all depths at the first length, then at the next.
         self.lengths = list(dict.fromkeys(v["length"] for v in values)) if self.is_needle else []
@@ -135,7 +136,7 @@ class Evaluation:
         self.slot = slots(variants)  # see styles.py
 
     def span(self, value):
-        if self.is_position:
+        if self.has_bins:
             return f"{value['first']:,}–{value['last']:,}"
         return f"{value['length']:,} tokens, {value['depth']} %" if self.is_needle else f"{value['length']:,}"
 
@@ -144,14 +145,14 @@ class Evaluation:
         if self.is_needle:
             return "; ".join(spans)
         text = ", ".join(spans)
-        return f"positions {text}" if self.is_position else f"{text} tokens"
+        return f"positions {text}" if self.has_bins else f"{text} tokens"
 
     def rows(self, values):
         """Of needles: the values of all points as a list for each depth, by length."""
         return [values[i :: len(self.depths)] for i in range(len(self.depths))]
 
     def values(self, model):
-        return model["bins" if self.data["kind"] == "position" else "results"]
+        return model["bins" if self.has_bins else "results"]
 
     def context_range(self):
         """Limits of the axis of the context, around a single point and the trained length too."""
@@ -160,8 +161,8 @@ class Evaluation:
 
     def title(self):
         names = listed(list(self.slot))
-        if self.is_position:
-            return f"Loss by position: {names}"
+        if self.has_bins:
+            return f"{'Attention' if self.is_attention else 'Loss'} by position: {names}"
         if self.is_needle:
             return f"Needle in a haystack: {names}"
         return f"Retrieval by length, task {self.data['task']}: {names}"
@@ -169,7 +170,7 @@ class Evaluation:
     def source(self):
         """What the numbers are over, in a sentence."""
         data = self.data
-        if self.is_position:
+        if self.has_bins:
             documents = ", each the beginning of a document" if data["documents"] else ""
             apart = ", which do not overlap (overlap 0)" if data["windows"] > 1 else ""
             return (

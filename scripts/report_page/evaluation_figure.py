@@ -177,7 +177,7 @@ def draw(evaluation, figure, colors, figures):
     for axes in grid.flat:
         axes.set_visible(False)
     each = 2 if compared else 1
-    context = "context (tokens; of a bin its middle)" if evaluation.is_position else "context (tokens)"
+    context = "context (tokens; of a bin its middle)" if evaluation.has_bins else "context (tokens)"
     for i, row in enumerate(rows):
         for column, panel in enumerate(row):
             drawn = grid[i * each : (i + 1) * each, column]

@@ -254,7 +254,7 @@ def build_page(evaluation):
         f'<p class="note{" warning" if note["warning"] else ""}">{esc(note["text"])}</p>'
         for note in evaluation.data["notes"]
     )
-    trials = "windows of text" if evaluation.is_position else "trials"
+    trials = "windows of text" if evaluation.has_bins else "trials"
     body = [
         header(evaluation),
         *(panel_section(evaluation, panel) for panel in evaluation.panels),

@@ -1,10 +1,11 @@
-"""The fields of comparison.json and evaluation.json that are drawn, and what must agree between them. The fields
+"""The fields of comparison.json, evaluation.json and closed_forms.json that are drawn, and what must agree between them. The fields
 themselves are described where they are written, in src/report."""
 
 from report_page.schema import CONFIG, FINITE, TEXT, Damaged, anything, choice, count, drawn, fields, flag, known, mapping, name, number, several, text, too_large
 
 COMPARISON_VERSION = 2
 EVALUATION_VERSION = 1
+CLOSED_FORMS_VERSION = 1
 OUTCOMES = ("training", "validation", "whole_curve", "tokens")
 VERDICTS = ("lower", "higher", "no verdict")
 METHODS = ("none", "seeds, paired", "seeds, unpaired")
@@ -228,7 +229,7 @@ def needle(found, where):
         raise Damaged(f"{where} has more right answers than trials, or an interval whose ends are not in order")
 
 
-FIGURES = {"position": ("loss",), "retrieval": ("accuracy", "loss"), "needle": ("share_right", "margin")}
+FIGURES = {"position": ("loss",), "retrieval": ("accuracy", "loss"), "needle": ("share_right", "margin"), "attention": ()}
 ANY_FIGURE = choice("loss", "accuracy", "share_right", "margin")
 FIGURE = fields(
     {
@@ -256,7 +257,7 @@ EVALUATION = fields(
         "kind": choice(*FIGURES),
         "trained_length": count(1),
         "max_length": count(1),
-        "conditions": several(fields({"title": name, "figures": several(FIGURE, least=1, most=2)}), least=1, most=MANY),
+        "conditions": several(fields({"title": name, "figures": several(FIGURE, most=2)}), least=1, most=MANY),
         "models": several(MODEL, least=1, most=MODELS),
         "comparisons": several(
             fields(
@@ -274,12 +275,40 @@ EVALUATION = fields(
         "notes": notes,
     }
 )
+of_windows = fields({"data": labels, "windows": count(), "documents": flag})
 OF_KIND = {
-    "position": fields({"data": labels, "windows": count(), "documents": flag}),
+    "position": of_windows,
+    "attention": of_windows,
     "retrieval": fields({"task": name, "seed": count(), "trials": count()}),
     "needle": fields({"data": labels, "prompt": text(TEXT), "distractors": count(1), "seed": count(), "trials": count(1)}),
 }
-VALUES = {"position": ("bins", BIN), "retrieval": ("results", RESULT), "needle": ("results", needle)}
+VALUES = {
+    "position": ("bins", BIN),
+    "retrieval": ("results", RESULT),
+    "needle": ("results", needle),
+    "attention": ("bins", fields({"first": count(), "last": count()})),
+}
+ATTENTION_FIGURES = ("entropy", "largest_weight", "first_token_weight", "effective_row_scale")
+curves = dict.fromkeys(ATTENTION_FIGURES, several(value, least=1))
+LAYERS = 1000  # of a model
+ATTENTION = fields(
+    {
+        "spread_evenly": fields(dict.fromkeys(("entropy", "weight"), several(value, least=1))),
+        "layers": several(fields({**curves, "heads": several(fields(curves), least=1)}), least=1, most=LAYERS),
+    }
+)
+
+
+def attention(model, points, where):
+    """The check of what the attention of a model does at so many points."""
+    ATTENTION(model, where)
+    for key in ("entropy", "weight"):
+        same_length(model["spread_evenly"][key], points, f"{where}.spread_evenly.{key}")
+    for i, layer in enumerate(model["layers"]):
+        for key in ATTENTION_FIGURES:
+            same_length(layer[key], points, f"{where}.layers[{i}].{key}")
+            for j, head in enumerate(layer["heads"]):
+                same_length(head[key], points, f"{where}.layers[{i}].heads[{j}].{key}")
 
 
 def grid(points):
@@ -301,12 +330,20 @@ def evaluation(data, where):
     for i, model in enumerate(data["models"]):
         fields({key: several(entry, least=1)})(model, f"models[{i}]")
         same_length(model[key], data["models"][0][key], f"models[{i}].{key}")
+        if kind == "attention":
+            attention(model, model[key], f"models[{i}]")
+        if model["condition"] >= len(data["conditions"]):
+            raise Damaged(f"models[{i}].condition is {model['condition']}, of {len(data['conditions'])}")
     points = data["models"][0][key]
     if kind == "needle":
         grid(points)
     variants = {model["variant"] for model in data["models"]}
     panels = {}
     for number, condition in enumerate(data["conditions"]):
+        if bool(condition["figures"]) == (kind == "attention"):
+            raise Damaged(f"conditions[{number}].figures has {len(condition['figures'])} entries")
+        if kind == "attention" and all(model["condition"] != number for model in data["models"]):
+            raise Damaged(f"conditions[{number}] has no models")
         for i, figure in enumerate(condition["figures"]):
             place = f"conditions[{number}].figures[{i}]"
             if figure["figure"] not in FIGURES[kind]:
@@ -328,3 +365,36 @@ def evaluation(data, where):
 def same_length(found, wanted, where):
     if len(found) != len(wanted):
         raise Damaged(f"{where} has {len(found)} entries, not {len(wanted)}")
+
+
+weights = several(number(0, 1), least=1)
+CLOSED_FORMS = fields(
+    {
+        "scale": number(),
+        "bias": number(),
+        "fading": fields(
+            {
+                "high": number(),
+                "low": number(),
+                "lengths": several(count(1), least=1),
+                "curves": several(fields({"attention": name, "row_scale": name, "weights": weights}), least=1, most=MANY),
+            }
+        ),
+        "focus": fields(
+            {
+                "spread_below": number(),
+                "focused_above": number(),
+                "maxima": several(number(), least=1),
+                "curves": several(fields({"attention": name, "n": count(3), "weights": weights}), least=1, most=CURVES),
+            }
+        ),
+    }
+)
+
+
+def closed_forms(data, where):
+    """The check of a whole closed_forms.json."""
+    CLOSED_FORMS(data, where)
+    for form, axis in (("fading", "lengths"), ("focus", "maxima")):
+        for i, curve in enumerate(data[form]["curves"]):
+            same_length(curve["weights"], data[form][axis], f"{form}.curves[{i}].weights")

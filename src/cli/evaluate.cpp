@@ -9,13 +9,15 @@ namespace ssgpt::cli {
 void add_evaluate(CLI::App& app) {
   CLI::App* evaluate = app.add_subcommand(
       "evaluate",
-      "Measure checkpoints: their loss, their loss by position far beyond the trained length, and\n"
-      "how well they retrieve, in synthetic tasks and from text");
+      "Measure checkpoints: their loss, their loss by position far beyond the trained length, how\n"
+      "well they retrieve, in synthetic tasks and from text, and what their attention does");
   evaluate->require_subcommand(1);
   add_evaluate_loss(*evaluate);
   add_evaluate_position(*evaluate);
   add_evaluate_retrieval(*evaluate);
   add_evaluate_needle(*evaluate);
+  add_evaluate_attention(*evaluate);
+  add_evaluate_closed_forms(*evaluate);
 }
 
 }  // namespace ssgpt::cli

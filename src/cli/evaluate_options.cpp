@@ -122,14 +122,7 @@ evaluation::ChangeLists parse_changes(const ChangeArguments& arguments, bool lis
   changes.row_scales = parse_numbers(arguments, "--row-scale", arguments.row_scale);
   changes.yarn_factor = arguments.yarn;
   if (is_given(arguments, "--swap-attention")) {
-    for (const std::string& name : split("--swap-attention", arguments.swap_attention)) {
-      const std::optional<config::AttentionKind> kind = config::parse_attention_kind(name);
-      if (!kind) {
-        throw core::UsageError("--swap-attention {}: it must be one of {}.", name,
-                               fmt::join(config::attention_kind_names(), ", "));
-      }
-      changes.swaps.push_back(*kind);
-    }
+    changes.swaps = parse_kinds("--swap-attention", arguments.swap_attention);
   }
   for (const auto& [option, count] : {std::pair{"--rope-theta", changes.rope_thetas.size()},
                                       std::pair{"--row-scale", changes.row_scales.size()},
@@ -143,6 +136,19 @@ evaluation::ChangeLists parse_changes(const ChangeArguments& arguments, bool lis
   return changes;
 }
 
+std::vector<config::AttentionKind> parse_kinds(std::string_view option, const std::string& text) {
+  std::vector<config::AttentionKind> kinds;
+  for (const std::string& name : split(option, text)) {
+    const std::optional<config::AttentionKind> kind = config::parse_attention_kind(name);
+    if (!kind) {
+      throw core::UsageError("{} {}: it must be one of {}.", option, name,
+                             fmt::join(config::attention_kind_names(), ", "));
+    }
+    kinds.push_back(*kind);
+  }
+  return kinds;
+}
+
 std::vector<int64_t> parse_counts(std::string_view option, const std::string& text, int64_t least) {
   std::vector<int64_t> counts;
   for (const std::string& part : split(option, text)) {
@@ -152,6 +158,32 @@ std::vector<int64_t> parse_counts(std::string_view option, const std::string& te
     counts.push_back(*count);
   }
   return counts;
+}
+
+void add_window_options(CLI::App& command, evaluation::PositionOptions& options) {
+  command.add_option("--data", options.data, "Token shards, globs allowed")->required();
+  command
+      .add_option("--max-length", options.max_length,
+                  "Positions of a window [default: 4 times the length that the baseline was trained on]")
+      ->transform(whole_number(1, evaluation::kMaxLength))
+      ->type_name("N");
+  command
+      .add_option("--bin", options.bin,
+                  "Positions of a bin [default: bins that end at T/4, T/2, T, 2 T, 4 T ..., T the trained "
+                  "length]")
+      ->transform(whole_number(1))
+      ->type_name("W");
+  command
+      .add_option("--windows", options.max_windows,
+                  "At most this many windows, spread evenly over the data [default: all]")
+      ->transform(whole_number(1))
+      ->type_name("K");
+  command.add_flag("--documents", options.documents,
+                   "Windows are the beginnings of documents that are longer than a window; without it "
+                   "consecutive stretches of the data");
+  command.add_option("--batch-size", options.batch_size, "Windows at a time [default: about 8,192 tokens]")
+      ->transform(whole_number(1))
+      ->type_name("B");
 }
 
 void add_comparison_options(CLI::App& command, ComparisonArguments& arguments) {

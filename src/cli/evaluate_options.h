@@ -37,6 +37,13 @@ evaluation::ChangeLists parse_changes(const ChangeArguments& arguments, bool lis
 // "1,2,4" as whole numbers above 0, or from `least` on; `option` stands in messages. Throws core::UsageError.
 std::vector<int64_t> parse_counts(std::string_view option, const std::string& text, int64_t least = 1);
 
+// --data, --max-length, --bin, --windows, --documents and --batch-size: which windows of text, and in which
+// bins of positions. `options` outlives the command.
+void add_window_options(CLI::App& command, evaluation::PositionOptions& options);
+
+// "softmax,ssmax" as kinds of attention; `option` stands in messages. Throws core::UsageError.
+std::vector<config::AttentionKind> parse_kinds(std::string_view option, const std::string& text);
+
 // What a comparison of models takes beside what it measures.
 struct ComparisonArguments {
   std::vector<std::string> checkpoints;

@@ -2,7 +2,6 @@
 
 #include "cli/evaluate.h"
 #include "cli/evaluate_options.h"
-#include "cli/number_checks.h"
 
 #include <memory>
 
@@ -45,29 +44,7 @@ void add_evaluate_position(CLI::App& evaluate) {
       "Mean loss by position in windows far longer than those of training, of one model or of several");
   const auto arguments = std::make_shared<EvaluatePositionArguments>();
   evaluation::PositionOptions& options = arguments->options;
-  command->add_option("--data", options.data, "Token shards, globs allowed")->required();
-  command
-      ->add_option("--max-length", options.max_length,
-                   "Positions of a window [default: 4 times the length that the baseline was trained on]")
-      ->transform(whole_number(1, evaluation::kMaxLength))
-      ->type_name("N");
-  command
-      ->add_option("--bin", options.bin,
-                   "Positions of a bin [default: bins that end at T/4, T/2, T, 2 T, 4 T ..., T the trained "
-                   "length]")
-      ->transform(whole_number(1))
-      ->type_name("W");
-  command
-      ->add_option("--windows", options.max_windows,
-                   "At most this many windows, spread evenly over the data [default: all]")
-      ->transform(whole_number(1))
-      ->type_name("K");
-  command->add_flag("--documents", options.documents,
-                    "Windows are the beginnings of documents that are longer than a window; without it "
-                    "consecutive stretches of the data");
-  command->add_option("--batch-size", options.batch_size, "Windows at a time [default: about 8,192 tokens]")
-      ->transform(whole_number(1))
-      ->type_name("B");
+  add_window_options(*command, options);
   add_comparison_options(*command, arguments->comparison);
   command->footer(kPositionFooter);
   command->callback([arguments] { run(*arguments); });

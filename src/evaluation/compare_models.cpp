@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "data/token_source.h"
+#include "evaluation/attention.h"
 #include "evaluation/comparison.h"
 #include "evaluation/notes.h"
 #include "evaluation/position.h"
@@ -13,6 +14,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <utility>
 
 namespace ssgpt::evaluation {
@@ -61,13 +63,17 @@ int64_t longest_window(const PositionOptions& options, int64_t trained_length) {
   return length;
 }
 
-}  // namespace
+// What is measured of the windows that a request chose.
+using MeasureWindows =
+    std::function<void(model::GPT& model, const data::TokenSource& source, std::span<const int64_t> windows,
+                       const PositionRequest& request, report::EvaluatedModel& measured)>;
 
-report::Evaluation compare_by_position(const PositionOptions& options, const Progress& progress) {
+report::Evaluation compare_on_windows(report::EvaluationKind kind, const PositionOptions& options,
+                                      const MeasureWindows& measure, const Progress& progress) {
   const Plan plan = make_plan(options.models);
   const Subjects& subjects = plan.subjects;
   report::Evaluation evaluation;
-  evaluation.kind = report::EvaluationKind::kPosition;
+  evaluation.kind = kind;
   evaluation.trained_length = plan.baseline().summary.spec.sequence_length;
   if (const auto unknown = check_same_vocabulary(subjects, /*same_tokenizer=*/true))
     evaluation.notes.push_back({/*warning=*/true, *unknown});
@@ -91,10 +97,32 @@ report::Evaluation compare_by_position(const PositionOptions& options, const Pro
   measure_all(
       plan, options.models, length,
       [&](model::GPT& model, report::EvaluatedModel& measured) {
-        measured.loss = losses_by_position(model, source, windows, request);
+        measure(model, source, windows, request, measured);
       },
       progress, evaluation);
   return evaluation;
+}
+
+}  // namespace
+
+report::Evaluation compare_by_position(const PositionOptions& options, const Progress& progress) {
+  return compare_on_windows(
+      report::EvaluationKind::kPosition, options,
+      [](model::GPT& model, const data::TokenSource& source, std::span<const int64_t> windows,
+         const PositionRequest& request, report::EvaluatedModel& measured) {
+        measured.loss = losses_by_position(model, source, windows, request);
+      },
+      progress);
+}
+
+report::Evaluation compare_attention(const PositionOptions& options, const Progress& progress) {
+  return compare_on_windows(
+      report::EvaluationKind::kAttention, options,
+      [](model::GPT& model, const data::TokenSource& source, std::span<const int64_t> windows,
+         const PositionRequest& request, report::EvaluatedModel& measured) {
+        measured.attention_values = attention_by_position(model, source, windows, request);
+      },
+      progress);
 }
 
 report::Evaluation compare_by_retrieval(const RetrievalOptions& options, const Progress& progress) {

@@ -37,6 +37,14 @@ bool is_single(const Subjects& subjects, const ChangeLists& changes) {
          changes.row_scales.size() + changes.swaps.size() <= 1;
 }
 
+// Over which each of its values is a mean.
+int64_t num_trials(report::EvaluationKind kind, const EvaluatedModel& model) {
+  const bool attention = kind == report::EvaluationKind::kAttention;
+  const report::PointValue& one = attention ? model.attention_values.layers[0].mean[0][0]
+                                            : report::values_of(model, report::figures_of(kind).front())[0];
+  return static_cast<int64_t>(one.trials.size());
+}
+
 }  // namespace
 
 const Subject& Plan::baseline() const {
@@ -82,9 +90,7 @@ void measure_all(const Plan& plan, const ModelOptions& options, int64_t length, 
     report::judge(evaluation.kind, result);
   }
   evaluation.single = is_single(subjects, options.changes);
-  const report::Figure first = report::figures_of(evaluation.kind).front();
-  evaluation.trials =
-      static_cast<int64_t>(report::values_of(evaluation.conditions[0].models[0], first)[0].trials.size());
+  evaluation.trials = num_trials(evaluation.kind, evaluation.conditions[0].models[0]);
 }
 
 void append(std::vector<report::Note>& notes, const std::vector<report::Note>& more) {

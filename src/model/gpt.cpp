@@ -9,6 +9,8 @@
 #include "model/linear.h"
 #include "model/work.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mean.h>
 #include <fmt/format.h>
@@ -30,8 +32,9 @@ struct GPT::Impl {
 
   // Brings the batch to the device and makes room for it. targets may be undefined.
   Inputs prepare(const at::Tensor& tokens, const at::Tensor& targets, bool with_backward);
-  // Runs all blocks and the final norm; the result is buffers.final_norm.output (M, D).
-  void forward(const at::Tensor& tokens);
+  // Runs all blocks and the final norm; the result is buffers.final_norm.output (M, D). `after_block` is
+  // called while the layer's activations stand.
+  void forward(const at::Tensor& tokens, const std::function<void(size_t layer)>& after_block = nullptr);
   void backward(const at::Tensor& tokens, const GradientFinal& gradient_final);
   BlockActivations& activations(size_t layer) {
     return buffers.blocks[buffers.blocks.size() == 1 ? 0 : layer];
@@ -94,7 +97,7 @@ Inputs GPT::Impl::prepare(const at::Tensor& tokens, const at::Tensor& targets, b
   return staged;
 }
 
-void GPT::Impl::forward(const at::Tensor& tokens) {
+void GPT::Impl::forward(const at::Tensor& tokens, const std::function<void(size_t layer)>& after_block) {
   const core::ProfileScope phase("forward");
   {
     const at::Tensor embedded = activations(0).attention_norm.input;
@@ -104,6 +107,7 @@ void GPT::Impl::forward(const at::Tensor& tokens) {
   at::Tensor residual;  // the embedding stands where the first block reads it
   for (size_t layer = 0; layer < weights.size(); ++layer) {
     block_forward(residual, weights[layer], context, activations(layer), buffers.scratch);
+    if (after_block) after_block(layer);
     residual = activations(layer).mlp_norm.input;
   }
   norm_forward(residual, buffers.scratch.branch, store.compute("model.norm.weight"), context.norm_eps,
@@ -193,6 +197,30 @@ TokenScores GPT::token_scores(const at::Tensor& tokens, const at::Tensor& target
               impl.spec.config.vocab_size, scores.losses.view({-1}), scores.correct.view({-1}),
               impl.buffers.logits);
   return scores;
+}
+
+void GPT::attention_statistics(const at::Tensor& tokens, const AttentionOfLayer& on_layer,
+                               int64_t block_queries) {
+  Impl& impl = *impl_;
+  const Inputs inputs = impl.prepare(tokens, /*targets=*/at::Tensor(), /*with_backward=*/false);
+  const AttentionContext& context = impl.context.attention;
+  const int64_t heads = context.num_heads;
+  // Of each number of keys once, and from there to the queries.
+  const at::Tensor& num_keys = inputs.spans.num_keys;
+  const at::Tensor every_n = at::arange(1, context.time + 1, num_keys.options());
+  const at::Tensor rows = num_keys.view({-1}).to(at::kLong) - 1;
+  impl.forward(inputs.tokens, [&](size_t layer) {
+    const at::Tensor qkv = impl.activations(layer).attention.qkv;
+    AttentionStatistics statistics;
+    fill_attention_statistics(qkv.view({context.batch, context.time, 3, heads, -1}), num_keys, block_queries,
+                              statistics);
+    statistics.factor = score_factors(impl.weights[layer].attention.row_scale, impl.rope, heads, every_n)
+                            .index_select(1, rows)
+                            .view({heads, context.batch, context.time})
+                            .transpose(0, 1)
+                            .contiguous();
+    on_layer(static_cast<int64_t>(layer), statistics);
+  });
 }
 
 at::Tensor GPT::logits(const at::Tensor& tokens) {

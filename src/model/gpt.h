@@ -6,6 +6,7 @@
 
 #include "config/config.h"
 #include "kernels/ops.h"
+#include "model/attention_statistics.h"
 #include "model/parameters.h"
 #include "model/rope.h"
 
@@ -44,6 +45,9 @@ struct TokenScores {
                        // other; false where the target is negative or a logit is NaN
 };
 
+// Told during a forward of the attention of each layer, from the first to the last.
+using AttentionOfLayer = std::function<void(int64_t layer, const AttentionStatistics& statistics)>;
+
 // Told during backward that the flat gradient will not change any more from element `offset` to its end.
 // Offsets fall; the last is 0.
 using GradientFinal = std::function<void(int64_t offset)>;
@@ -78,6 +82,12 @@ class GPT {
   // The same losses, bit for bit, and which targets the model would have chosen. A tie counts as wrong, so a
   // model whose logits are all equal is right nowhere.
   TokenScores token_scores(const at::Tensor& tokens, const at::Tensor& targets);
+
+  // What the attention of each layer does in the forward of these tokens, int64 (B, T) on the CPU.
+  // block_queries: see fill_attention_statistics; 0 where it does not matter. The tensors are the caller's,
+  // but for num_keys, which the next batch may overwrite. What `on_layer` throws ends the forward.
+  void attention_statistics(const at::Tensor& tokens, const AttentionOfLayer& on_layer,
+                            int64_t block_queries = 0);
 
   // Logits, fp32 (B, T, V) on the model's device.
   at::Tensor logits(const at::Tensor& tokens);

@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "core/file.h"
 #include "core/text.h"
+#include "report/attention_report.h"
 #include "report/csv.h"
 #include "report/drawn_files.h"
 
@@ -34,6 +35,8 @@ std::string_view csv_value_names(EvaluationKind kind) {
       return "accuracy,accuracy_stderr,loss,stderr,tokens,trials\n";
     case EvaluationKind::kNeedle:
       return "depth,share_right,share_right_stderr,margin,margin_stderr,trials\n";
+    case EvaluationKind::kAttention:
+      break;  // see attention_csv()
   }
   SSGPT_CHECK(false, "evaluation {} has no columns", static_cast<int>(kind));
 }
@@ -61,11 +64,14 @@ std::string_view to_string(EvaluationKind kind) {
       return "retrieval";
     case EvaluationKind::kNeedle:
       return "needle";
+    case EvaluationKind::kAttention:
+      return "attention";
   }
   SSGPT_CHECK(false, "evaluation {} has no name", static_cast<int>(kind));
 }
 
 std::vector<Figure> figures_of(EvaluationKind kind) {
+  if (kind == EvaluationKind::kAttention) return {};
   if (kind == EvaluationKind::kNeedle) return {Figure::kShareRight, Figure::kMargin};
   if (kind == EvaluationKind::kRetrieval) return {Figure::kAccuracy, Figure::kLoss};
   return {Figure::kLoss};
@@ -109,6 +115,7 @@ std::string condition_title(const EvaluatedCondition& condition) {
 }
 
 std::string to_csv(const Evaluation& evaluation) {
+  if (evaluation.kind == EvaluationKind::kAttention) return attention_csv(evaluation);
   std::string text =
       "condition,variant,seed,checkpoint,step,attention,rope_theta,yarn_factor,row_scale,swapped_to,first,"
       "last,";

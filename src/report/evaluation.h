@@ -2,6 +2,7 @@
 // variants compare; as text, JSON and CSV.
 #pragma once
 
+#include "report/attention_values.h"
 #include "report/curves.h"
 #include "report/measured.h"
 #include "report/variants.h"
@@ -15,11 +16,11 @@
 
 namespace ssgpt::report {
 
-enum class EvaluationKind { kPosition, kRetrieval, kNeedle };
-std::string_view to_string(EvaluationKind kind);  // "position", "retrieval", "needle"
+enum class EvaluationKind { kPosition, kRetrieval, kNeedle, kAttention };
+std::string_view to_string(EvaluationKind kind);  // "position", "retrieval", "needle", "attention"
 
 // What is compared of an evaluation of this kind, the first before the others: the loss; accuracy and loss;
-// the share of right answers and the margin.
+// the share of right answers and the margin; nothing of attention, which is shown and not judged.
 std::vector<Figure> figures_of(EvaluationKind kind);
 
 // What was changed in a model on reading it.
@@ -57,6 +58,7 @@ struct EvaluatedModel {
   std::vector<PointValue> share_right;          // of needles, of each trial 0 or 1
   std::vector<PointValue> margin;               // of needles
   std::vector<int64_t> first_digit_right = {};  // of needles: trials whose answer has the first digit
+  AttentionValues attention_values = {};        // of attention
 };
 
 const std::vector<PointValue>& values_of(const EvaluatedModel& model, Figure figure);
@@ -69,7 +71,7 @@ struct EvaluatedCondition {
   std::optional<double> rope_theta;  // none: each model's own
   std::string baseline;              // a variant of `models`
   std::vector<EvaluatedModel> models;
-  std::vector<JudgedFigure> figures;  // see judge()
+  std::vector<JudgedFigure> figures;  // see judge(); none of attention, which is shown and not judged
 };
 
 struct Evaluation {
@@ -77,7 +79,7 @@ struct Evaluation {
   std::vector<Point> points;   // of a retrieval, the lengths; of needles, each length with all depths
   int64_t trained_length = 0;  // tokens of a window of the baseline's training
   bool single = false;  // one checkpoint, one value of each change: the last model is what was asked for
-  std::vector<std::string> data;  // of position and needles: the shards
+  std::vector<std::string> data;  // of position, attention and needles: the shards
   bool documents = false;         // the windows are beginnings of documents
   std::string task;               // of retrieval
   std::string task_description;
@@ -106,7 +108,8 @@ std::string to_table(const Evaluation& evaluation);
 // there is none.
 std::string to_json(const Evaluation& evaluation);
 
-// One row for each condition, model and point. Fields without a value are empty.
+// One row for each condition, model and point (of attention also layer and head). Fields without a value are
+// empty.
 std::string to_csv(const Evaluation& evaluation);
 
 // Writes evaluation.json, evaluation.csv and table.txt into `directory`, which is made where it is missing;

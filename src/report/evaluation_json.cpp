@@ -1,8 +1,10 @@
 #include "core/json.h"
 #include "core/version.h"
+#include "report/attention_report.h"
 #include "report/changes_json.h"
 #include "report/estimate_json.h"
 #include "report/evaluation.h"
+#include "report/evaluation_words.h"
 #include "report/statistics.h"
 
 #include <nlohmann/json.hpp>
@@ -66,7 +68,7 @@ Json needles_json(const Evaluation& evaluation, const EvaluatedModel& model) {
   return results;
 }
 
-// "bins" or "results", as all are documented for scripts.
+// "bins" or "results", as all are documented for scripts; of attention see add_attention().
 void add_values(const Evaluation& evaluation, const EvaluatedModel& model, Json& object) {
   switch (evaluation.kind) {
     case EvaluationKind::kPosition:
@@ -77,6 +79,9 @@ void add_values(const Evaluation& evaluation, const EvaluatedModel& model, Json&
       return;
     case EvaluationKind::kNeedle:
       object["results"] = needles_json(evaluation, model);
+      return;
+    case EvaluationKind::kAttention:
+      add_attention(evaluation, model, object);
       return;
   }
 }
@@ -143,7 +148,7 @@ Json comparison_json(const Evaluation& evaluation, size_t condition, const Judge
 }
 
 void add_source(const Evaluation& evaluation, Json& object) {
-  if (evaluation.kind == EvaluationKind::kPosition) {
+  if (has_bins(evaluation.kind)) {
     object["data"] = evaluation.data;
     object["windows"] = evaluation.trials;
     object["overlap"] = 0;
@@ -165,13 +170,12 @@ void add_source(const Evaluation& evaluation, Json& object) {
 }  // namespace
 
 std::string to_json(const Evaluation& evaluation) {
-  Json object = {
-      {"format", "ssgpt-evaluation"},
-      {"version", kVersion},
-      {"kind", to_string(evaluation.kind)},
-      {"baseline", evaluation.conditions.front().baseline},
-      {"trained_length", evaluation.trained_length},
-      {"max_length", evaluation.points.back().last + (evaluation.kind == EvaluationKind::kPosition)}};
+  Json object = {{"format", "ssgpt-evaluation"},
+                 {"version", kVersion},
+                 {"kind", to_string(evaluation.kind)},
+                 {"baseline", evaluation.conditions.front().baseline},
+                 {"trained_length", evaluation.trained_length},
+                 {"max_length", evaluation.points.back().last + (has_bins(evaluation.kind) ? 1 : 0)}};
   add_source(evaluation, object);
   object["dtype"] = evaluation.dtype;
   object["device"] = evaluation.device;

@@ -1,6 +1,8 @@
 // An evaluation as text for people.
 
+#include "report/attention_report.h"
 #include "report/evaluation.h"
+#include "report/evaluation_cells.h"
 #include "report/evaluation_words.h"
 #include "report/outcomes.h"
 #include "report/statistics.h"
@@ -21,8 +23,6 @@ namespace {
 
 using Row = std::vector<std::string>;
 
-constexpr int kDecimals = 4;
-
 // All columns to the right; a line under the heading.
 std::string aligned(const std::vector<Row>& rows) {
   TextTable table(std::vector<TextTable::Align>(rows.front().size(), TextTable::Align::kRight));
@@ -31,10 +31,6 @@ std::string aligned(const std::vector<Row>& rows) {
     if (&row == &rows.front()) table.add_rule();
   }
   return table.text(/*indent=*/2);
-}
-
-std::string value(double number) {
-  return std::isfinite(number) ? fmt::format("{:.{}f}", number, kDecimals) : "-";
 }
 
 std::string signed_value(double number, int digits) {
@@ -70,12 +66,6 @@ bool lacks_values(const CurveCandidate& candidate) {
                      [](const PointDifference& point) { return point.estimate.missing > 0; });
 }
 
-// "3 seeds (1, 2, 3)"
-std::string seeds_text(const std::vector<uint64_t>& seeds) {
-  return seeds.size() == 1 ? fmt::format("seed {}", seeds.front())
-                           : fmt::format("{} seeds ({})", seeds.size(), fmt::join(seeds, ", "));
-}
-
 void add_difference_head(const CurveCandidate& candidate, Row& row) {
   row.emplace_back("difference");
   if (has_seeds(candidate)) {
@@ -92,7 +82,7 @@ void add_difference_cells(const CurveCandidate& candidate, const PointDifference
   row.push_back(signed_value(estimate.mean, digits));
   const bool interval = has_interval(estimate);
   if (!has_seeds(candidate)) {
-    row.push_back(value(point.trials.standard_error));
+    row.push_back(value_text(point.trials.standard_error));
   } else if (estimate.tested()) {
     row.push_back(interval ? fmt::format("{} .. {}", signed_value(estimate.low(), digits),
                                          signed_value(estimate.high(), digits))
@@ -207,7 +197,7 @@ void add_error_head(Figure figure, Row& row) {
 
 void add_error_cells(Figure figure, const PointValue& measured, Row& row) {
   if (figure != Figure::kShareRight) {
-    row.push_back(value(measured.standard_error));
+    row.push_back(value_text(measured.standard_error));
     return;
   }
   const auto trials = static_cast<int64_t>(measured.trials.size());
@@ -228,41 +218,11 @@ std::string means_table(const Evaluation& evaluation, const EvaluatedCondition& 
   if (joined) add_difference_head(figure.candidates[0], rows[0]);
   for (size_t i = 0; i < evaluation.points.size(); ++i) {
     Row& row = rows.emplace_back(point_cells(evaluation, evaluation.points[i]));
-    for (const VariantCurve& variant : figure.variants) row.push_back(value(variant.means[i]));
+    for (const VariantCurve& variant : figure.variants) row.push_back(value_text(variant.means[i]));
     if (lone) add_error_cells(figure.figure, values_of(condition.models.front(), figure.figure)[i], row);
     if (joined) add_difference_cells(figure.candidates[0], figure.candidates[0].points[i], row);
   }
   return aligned(rows);
-}
-
-// Points of a table that stand side by side where its rows are variants; more of them make further tables.
-constexpr size_t kPointsAcross = 8;
-
-// A row for each name, a column for each point; cell(row, point).
-template <typename Cell>
-std::string table_across(const Evaluation& evaluation, const std::vector<std::string>& names,
-                         const Cell& cell) {
-  std::string text;
-  const Row head = point_head(evaluation.kind);
-  for (size_t first = 0; first < evaluation.points.size(); first += kPointsAcross) {
-    const size_t end = std::min(evaluation.points.size(), first + kPointsAcross);
-    std::vector<TextTable::Align> columns(1 + end - first, TextTable::Align::kRight);
-    columns[0] = TextTable::Align::kLeft;
-    TextTable table(std::move(columns));
-    for (size_t line = 0; line < head.size(); ++line) {
-      Row row = {head[line]};
-      for (size_t i = first; i < end; ++i) row.push_back(point_cells(evaluation, evaluation.points[i])[line]);
-      table.add(std::move(row));
-    }
-    table.add_rule();
-    for (size_t name = 0; name < names.size(); ++name) {
-      Row row = {names[name]};
-      for (size_t i = first; i < end; ++i) row.push_back(cell(name, i));
-      table.add(std::move(row));
-    }
-    text += table.text(/*indent=*/2);
-  }
-  return text;
 }
 
 // "+0.371 ±0.060 *": the star is a verdict, a "t" says that the error is that of the trials, a "!" that there
@@ -274,7 +234,7 @@ std::string difference_cell(const CurveCandidate& candidate, const PointDifferen
   if (estimate.missing > 0) return fmt::format("{} !", mean);
   if (!has_seeds(candidate)) {
     const double error = point.trials.standard_error;
-    return std::isfinite(error) ? fmt::format("{} ±{} t", mean, value(error)) : mean;
+    return std::isfinite(error) ? fmt::format("{} ±{} t", mean, value_text(error)) : mean;
   }
   const std::string error =
       has_interval(estimate) ? fmt::format(" ±{:.{}f}", estimate.half_width, digits) : "";
@@ -285,8 +245,9 @@ std::string difference_cell(const CurveCandidate& candidate, const PointDifferen
 std::string tables_across(const Evaluation& evaluation, const JudgedFigure& figure) {
   std::vector<std::string> names;
   for (const VariantCurve& variant : figure.variants) names.push_back(variant.variant);
-  std::string text = table_across(
-      evaluation, names, [&](size_t row, size_t point) { return value(figure.variants[row].means[point]); });
+  std::string text = table_across(evaluation, names, [&](size_t row, size_t point) {
+    return value_text(figure.variants[row].means[point]);
+  });
   names.clear();
   for (const CurveCandidate& candidate : figure.candidates) names.push_back(candidate.variant);
   text += fmt::format("\n  Minus {}:\n", figure.baseline);
@@ -302,10 +263,10 @@ std::string seeds_line(const JudgedFigure& figure) {
   const bool equal = std::all_of(
       figure.variants.begin(), figure.variants.end(),
       [&](const VariantCurve& variant) { return variant.seeds == first.seeds && variant.left_out.empty(); });
-  if (equal) return seeds_text(first.seeds);
+  if (equal) return list_seeds(first.seeds);
   std::vector<std::string> parts;
   for (const VariantCurve& variant : figure.variants) {
-    std::string& part = parts.emplace_back(fmt::format("{}: {}", variant.variant, seeds_text(variant.seeds)));
+    std::string& part = parts.emplace_back(fmt::format("{}: {}", variant.variant, list_seeds(variant.seeds)));
     if (!variant.left_out.empty())
       part += fmt::format(", without {}, which the other side lacks", fmt::join(variant.left_out, ", "));
   }
@@ -324,36 +285,16 @@ std::string figure_text(const Evaluation& evaluation, const EvaluatedCondition& 
   return text + footnotes(evaluation, figure);
 }
 
-// The lines that a learned p_n was continued by.
-std::string fits_text(const Evaluation& evaluation) {
-  std::string text;
-  const ModelChanges& common = evaluation.conditions[0].models[0].changes;
-  if (common.yarn_factor)
-    text += fmt::format("Changed in every model: YaRN, factor {}.\n", *common.yarn_factor);
-  for (const EvaluatedModel& model : evaluation.conditions[0].models) {
-    if (const auto& fit = model.fitted) {
-      text += fmt::format(
-          "{}, seed {}: p_n beyond its {} entries is {:.4g} log n {:+.4g} (fitted to them; residuals: root "
-          "mean square "
-          "{:.2g}, at most {:.2g}).\n",
-          model.variant, model.seed, fit->entries, fit->a1, fit->a2, fit->rms_residual, fit->max_residual);
-    }
-  }
-  return text;
-}
-
 }  // namespace
 
 std::string to_table(const Evaluation& evaluation) {
+  if (evaluation.kind == EvaluationKind::kAttention) return attention_table(evaluation);
   std::string text = heading(evaluation) + fits_text(evaluation);
   for (const EvaluatedCondition& condition : evaluation.conditions) {
     for (const JudgedFigure& figure : condition.figures)
       text.append("\n").append(figure_text(evaluation, condition, figure));
   }
-  if (!evaluation.notes.empty()) text += "\nNotes\n";
-  for (const Note& note : evaluation.notes)
-    text += fmt::format("  {} {}\n", note.warning ? "!" : "-", note.text);
-  return text;
+  return text + notes_text(evaluation);
 }
 
 }  // namespace ssgpt::report

@@ -1,26 +1,21 @@
 #include "report/evaluation_words.h"
 
+#include "core/check.h"
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 namespace ssgpt::report {
 namespace {
 
-std::string span_text(const Point& point) {
-  return fmt::format("{}..{}", point.first, point.last);
-}
-
 std::string of_position(const Evaluation& evaluation, const std::string& names) {
   return fmt::format(
       "Loss by position: {}\n"
-      "{} of {} tokens{}{}, of {}.\n"
+      "{}.\n"
       "The token at position t is predicted from the t + 1 tokens before it, its context. Trained on windows "
       "of "
       "{} tokens.\n",
-      names, counted(evaluation.trials, "window"), evaluation.points.back().last + 1,
-      evaluation.documents ? ", each the beginning of a document" : "",
-      evaluation.trials == 1 ? "" : ", which do not overlap (overlap 0)", fmt::join(evaluation.data, ", "),
-      evaluation.trained_length);
+      names, windows_text(evaluation), evaluation.trained_length);
 }
 
 std::string of_retrieval(const Evaluation& evaluation, const std::string& names) {
@@ -50,6 +45,14 @@ std::string counted(int64_t number, std::string_view noun) {
   return fmt::format("{} {}{}", number, noun, number == 1 ? "" : "s");
 }
 
+bool has_bins(EvaluationKind kind) {
+  return kind == EvaluationKind::kPosition || kind == EvaluationKind::kAttention;
+}
+
+std::string range_text(const Point& point) {
+  return fmt::format("{}..{}", point.first, point.last);
+}
+
 std::string_view figure_name(Figure figure) {
   return figure == Figure::kShareRight ? "share right" : key(figure);
 }
@@ -59,13 +62,14 @@ std::string figure_words(Figure figure) {
 }
 
 std::string point_label(EvaluationKind kind, const Point& point) {
-  if (kind == EvaluationKind::kPosition) return span_text(point);
+  if (has_bins(kind)) return range_text(point);
   return point.depth ? fmt::format("{} at {} %", point.last, *point.depth) : fmt::format("{}", point.last);
 }
 
 std::vector<std::string> point_head(EvaluationKind kind) {
   switch (kind) {
     case EvaluationKind::kPosition:
+    case EvaluationKind::kAttention:
       return {"positions", "context", "x trained"};
     case EvaluationKind::kRetrieval:
       return {"context", "x trained"};
@@ -76,16 +80,24 @@ std::vector<std::string> point_head(EvaluationKind kind) {
 }
 
 std::vector<std::string> point_cells(const Evaluation& evaluation, const Point& point) {
-  const bool position = evaluation.kind == EvaluationKind::kPosition;
+  const bool position = has_bins(evaluation.kind);
   const int64_t longest = point.last + (position ? 1 : 0);
   const std::string times =
       fmt::format("{:.3g}", static_cast<double>(longest) / static_cast<double>(evaluation.trained_length));
-  if (position) return {span_text(point), fmt::format("{}..{}", point.first + 1, longest), times};
+  if (position) return {range_text(point), fmt::format("{}..{}", point.first + 1, longest), times};
   if (!point.depth) return {fmt::format("{}", longest), times};
   return {fmt::format("{}", longest), times, fmt::format("{}", *point.depth)};
 }
 
+std::string windows_text(const Evaluation& evaluation) {
+  return fmt::format(
+      "{} of {} tokens{}{}, of {}", counted(evaluation.trials, "window"), evaluation.points.back().last + 1,
+      evaluation.documents ? ", each the beginning of a document" : "",
+      evaluation.trials == 1 ? "" : ", which do not overlap (overlap 0)", fmt::join(evaluation.data, ", "));
+}
+
 std::string heading(const Evaluation& evaluation) {
+  SSGPT_CHECK(evaluation.kind != EvaluationKind::kAttention, "attention has a heading of its own");
   std::vector<std::string> variants;
   for (const VariantCurve& variant : evaluation.conditions[0].figures[0].variants)
     variants.push_back(variant.variant);
@@ -98,6 +110,8 @@ std::string heading(const Evaluation& evaluation) {
       return of_retrieval(evaluation, names);
     case EvaluationKind::kNeedle:
       return of_needle(evaluation, names);
+    case EvaluationKind::kAttention:
+      break;
   }
   return names;
 }

@@ -13,6 +13,12 @@ namespace ssgpt::report {
 // "1 seed", "3 seeds"
 std::string counted(int64_t number, std::string_view noun);
 
+// Whether points are bins of positions; of other kinds they are lengths.
+bool has_bins(EvaluationKind kind);
+
+// "32..63"
+std::string range_text(const Point& point);
+
 // "loss", "share right"
 std::string_view figure_name(Figure figure);
 // With its unit: "loss, nats a token"
@@ -25,7 +31,11 @@ std::string point_label(EvaluationKind kind, const Point& point);
 std::vector<std::string> point_head(EvaluationKind kind);
 std::vector<std::string> point_cells(const Evaluation& evaluation, const Point& point);
 
-// The lines above the tables: what was measured, of which variants, over what.
+// "12 windows of 4096 tokens, which do not overlap (overlap 0), of v.bin": what bins are over.
+std::string windows_text(const Evaluation& evaluation);
+
+// The lines above the tables: what was measured, of which variants, over what. Not of attention, which has
+// its own (report/attention_report.h).
 std::string heading(const Evaluation& evaluation);
 
 }  // namespace ssgpt::report

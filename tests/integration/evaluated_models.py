@@ -19,3 +19,8 @@ def position(program, *arguments, **options):
 def retrieval(program, *arguments, **options):
     out, err = program.run("evaluate", "retrieval", "--task", "copy", *arguments, **options)
     return (json.loads(out) if "--json" in arguments else out), err
+
+
+def attention(program, *arguments, **options):
+    out, err = program.run("evaluate", "attention", "--data", "train.bin", *arguments, **options)
+    return (json.loads(out) if "--json" in arguments else out), err

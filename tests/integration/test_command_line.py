@@ -95,7 +95,7 @@ def test_training_data_with_brackets(program):
     (["Train"], "unknown command 'Train': did you mean train?"),
     (["tokenizer", "encod"], "unknown command 'encod': did you mean encode?"),
     (["tokenizer", "xyz"], "unknown command 'xyz'; there are train, encode, decode."),
-    (["evaluate"], "`ssgpt evaluate` needs a command: loss, position, retrieval, needle; see `ssgpt evaluate --help`."),
+    (["evaluate"], "`ssgpt evaluate` needs a command: loss, position, retrieval, needle, attention, closed-forms; see `ssgpt evaluate --help`."),
     (["--config", "x", "train"], "unknown option --config; the options of a command stand behind its name."),
     (["train", "config.yaml"], "unexpected argument 'config.yaml': `ssgpt train` takes options alone; see `ssgpt train --help`."),
     (["inspect", "a", "b"], "unexpected argument 'b': a text of several words needs quotes; see `ssgpt inspect --help`."),

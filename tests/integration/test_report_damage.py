@@ -14,7 +14,7 @@ import sys
 import pytest
 
 from conftest import ROOT
-from evaluated_models import position, retrieval
+from evaluated_models import attention, position, retrieval
 from made_runs import write_run, write_seeds
 from mutations import places
 from needle_models import make_models, needle
@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import report
 
 MUTANTS = 200
-KINDS = ("compare", "retrieval", "position", "needle")
+KINDS = ("compare", "retrieval", "position", "needle", "attention")
 FORGED = "<script>alert('&')</script><img src=x onerror=\"alert(1)\">"
 VALUES = [None, True, -1, 0, 0.5, 1e308, -1e308, 5e-324, 2**70, 10**400, float("nan"), float("inf"), "", "nan", "1", FORGED, "x" * 70_000,
           "\ud800", "_x", "$x$", [], {}, [[]], [None], {"a": 1}]  # fmt: skip
@@ -37,6 +37,7 @@ def originals(_trained, tmp_path_factory):
     _trained.run("compare", *(runs / name for name in names), "--out", runs / "compare")
     retrieval(_trained, "--checkpoint", "sweep", "--trials", 2, "--row-scale", "2", "--out", runs / "retrieval")
     position(_trained, "--checkpoint", "sweep", "--rope-theta", "10000,50000", "--out", runs / "position")
+    attention(_trained, "--checkpoint", "sweep", "--rope-theta", "10000,50000", "--out", runs / "attention")
     models = make_models(tmp_path_factory.mktemp("needle"))
     trials = ["--lengths", "120,160", "--depths", "0,50,100", "--trials", 2, "--rope-theta", "10000,50000"]
     needle(models, "--checkpoint", "sweep", *trials, "--out", runs / "needle")

@@ -88,8 +88,8 @@ at::Tensor Reference::row_scale(const std::string& prefix, const at::Tensor& num
   return per_head("ssmax_scale") * p + per_head("ssmax_bias");
 }
 
-at::Tensor Reference::attention(const at::Tensor& x, const std::string& prefix,
-                                const at::Tensor& visible) const {
+at::Tensor Reference::attention(const at::Tensor& x, const std::string& prefix, const at::Tensor& visible,
+                                std::vector<ReferenceAttention>* record) const {
   const int64_t batch = x.size(0);
   const int64_t time = x.size(1);
   const int64_t heads = spec_.config.num_attention_heads;
@@ -100,25 +100,38 @@ at::Tensor Reference::attention(const at::Tensor& x, const std::string& prefix,
   const at::Tensor q = rotate(project("q_proj.weight"));
   const at::Tensor k = rotate(project("k_proj.weight"));
   at::Tensor scores = at::matmul(q, k.transpose(2, 3)) / std::sqrt(static_cast<double>(head_dim));
-  scores = scores * spec_.rope_change.score_factor;
-  scores = scores * row_scale(prefix, visible.sum(at::IntArrayRef{2})).unsqueeze(3);
+  const at::Tensor factors =
+      row_scale(prefix, visible.sum(at::IntArrayRef{2})) * spec_.rope_change.score_factor;
+  scores = scores * factors.unsqueeze(3);
   scores = scores.masked_fill(visible.logical_not().unsqueeze(1), -std::numeric_limits<double>::infinity());
-  const at::Tensor mixed = at::matmul(at::softmax(scores, 3), project("v_proj.weight"));
+  const at::Tensor weights = at::softmax(scores, 3);
+  if (record != nullptr) record->push_back({.weights = weights, .factors = factors});
+  const at::Tensor mixed = at::matmul(weights, project("v_proj.weight"));
   return at::matmul(mixed.transpose(1, 2).reshape({batch, time, -1}), weight(prefix + "o_proj.weight").t());
 }
 
-at::Tensor Reference::logits(const at::Tensor& tokens) const {
+at::Tensor Reference::forward(const at::Tensor& tokens, std::vector<ReferenceAttention>* record) const {
   const at::Tensor visible = visibility(tokens, spec_.document_token_id);
   at::Tensor x = at::embedding(weight("model.embed_tokens.weight"), tokens);
   for (int64_t layer = 0; layer < spec_.config.num_hidden_layers; ++layer) {
     const std::string prefix = fmt::format("model.layers.{}.", layer);
-    x = x + attention(norm(x, prefix + "input_layernorm.weight"), prefix + "self_attn.", visible);
+    x = x + attention(norm(x, prefix + "input_layernorm.weight"), prefix + "self_attn.", visible, record);
     const at::Tensor h = norm(x, prefix + "post_attention_layernorm.weight");
     const at::Tensor gate = at::matmul(h, weight(prefix + "mlp.gate_proj.weight").t());
     const at::Tensor up = at::matmul(h, weight(prefix + "mlp.up_proj.weight").t());
     x = x + at::matmul(gate * at::sigmoid(gate) * up, weight(prefix + "mlp.down_proj.weight").t());
   }
   return at::matmul(norm(x, "model.norm.weight"), weight("lm_head.weight").t());
+}
+
+at::Tensor Reference::logits(const at::Tensor& tokens) const {
+  return forward(tokens, /*record=*/nullptr);
+}
+
+std::vector<ReferenceAttention> Reference::attentions(const at::Tensor& tokens) const {
+  std::vector<ReferenceAttention> record;
+  forward(tokens, &record);
+  return record;
 }
 
 at::Tensor Reference::losses(const at::Tensor& tokens, const at::Tensor& targets) const {

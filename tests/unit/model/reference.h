@@ -8,10 +8,18 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
 namespace ssgpt::model {
+
+// The attention of one layer of the specification.
+struct ReferenceAttention {
+  at::Tensor
+      weights;  // (B, N, T, T): row t holds what query t gives to each key, 0 to those that it does not see
+  at::Tensor factors;  // (B or 1, N or 1, T or 1): what the scores of query t were multiplied by
+};
 
 class Reference {
  public:
@@ -21,6 +29,8 @@ class Reference {
 
   // (B, T, V)
   at::Tensor logits(const at::Tensor& tokens) const;
+  // Of each layer.
+  std::vector<ReferenceAttention> attentions(const at::Tensor& tokens) const;
   // (B, T), 0 where the target is negative.
   at::Tensor losses(const at::Tensor& tokens, const at::Tensor& targets) const;
   // The gradient after losses(...).sum().backward(); zeros where nothing flowed.
@@ -30,7 +40,10 @@ class Reference {
   at::Tensor weight(const std::string& name) const { return parameters_.at(name); }
   at::Tensor norm(const at::Tensor& x, const std::string& name) const;
   at::Tensor rotate(const at::Tensor& x) const;
-  at::Tensor attention(const at::Tensor& x, const std::string& prefix, const at::Tensor& visible) const;
+  // Appends to `record` what it did, where that is given.
+  at::Tensor attention(const at::Tensor& x, const std::string& prefix, const at::Tensor& visible,
+                       std::vector<ReferenceAttention>* record) const;
+  at::Tensor forward(const at::Tensor& tokens, std::vector<ReferenceAttention>* record) const;
   at::Tensor row_scale(const std::string& prefix, const at::Tensor& num_keys) const;
 
   GPTSpec spec_;

@@ -1,0 +1,70 @@
+"""What evaluation.json holds of attention, laid out for drawing: figures by context, by variant and layer."""
+
+import math
+
+from report_page.evaluation import as_number, range_of
+from report_page.formats import ATTENTION_FIGURES
+
+TITLES = dict(
+    zip(
+        ATTENTION_FIGURES,
+        ("Entropy", "Largest weight", "Weight of the first token", "Effective row scale"),
+    )
+)
+UNITS = dict(
+    zip(
+        ATTENTION_FIGURES,
+        ("entropy (nats)", "largest attention weight", "weight of the first token", "factor of the scores"),
+    )
+)
+EVEN_KEY = {"entropy": "entropy", "largest_weight": "weight", "first_token_weight": "weight"}
+
+
+def mean(curves):
+    """Point by point; NaN where one is."""
+    return [sum(values) / len(values) for values in zip(*curves)]
+
+
+class AttentionPanel:
+    """One figure under one condition: {variant: [the curve of each layer, over heads and seeds]}."""
+
+    def __init__(self, evaluation, number, figure):
+        self.condition, self.figure = evaluation.data["conditions"][number]["title"], figure
+        models = [model for model in evaluation.data["models"] if model["condition"] == number]
+        self.layers = {}
+        for name in dict.fromkeys(model["variant"] for model in models):
+            of_variant = [model["layers"] for model in models if model["variant"] == name]
+            self.layers[name] = [
+                mean([[as_number(v) for v in layer[figure]] for layer in seeds]) for seeds in zip(*of_variant)
+            ]
+        self.evenly = self._spread_evenly(models)
+
+    def _spread_evenly(self, models):
+        """What the same weight for all keys would give, where all models see the same keys; None elsewhere."""
+        if self.figure not in EVEN_KEY:
+            return None
+        curves = [model["spread_evenly"][EVEN_KEY[self.figure]] for model in models]
+        return [as_number(v) for v in curves[0]] if all(curve == curves[0] for curve in curves) else None
+
+    def means(self):
+        """{variant: the curve over layers}."""
+        return {name: mean(layers) for name, layers in self.layers.items()}
+
+    def is_logarithmic(self):
+        """A weight that fades falls by factors."""
+        return self.figure == "largest_weight" and min(self.all_values(), default=0) > 0
+
+    def all_values(self):
+        curves = [curve for layers in self.layers.values() for curve in layers] + ([self.evenly] if self.evenly else [])
+        return [v for curve in curves for v in curve if not math.isnan(v)]
+
+    def value_range(self):
+        return range_of(self.all_values())
+
+
+def attention_panels(evaluation):
+    return [
+        AttentionPanel(evaluation, number, figure)
+        for number in range(len(evaluation.data["conditions"]))
+        for figure in ATTENTION_FIGURES
+    ]

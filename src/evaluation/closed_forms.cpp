@@ -1,0 +1,147 @@
+#include "evaluation/closed_forms.h"
+
+#include "core/error.h"
+#include "data/synthetic.h"
+#include "kernels/ops.h"
+#include "model/attention_statistics.h"
+#include "model/rope.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string_view>
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <fmt/format.h>
+
+namespace ssgpt::evaluation {
+namespace {
+
+constexpr int64_t kLargestN =
+    data::kMaxSyntheticLength;  // as of a window: the table of log n has an entry for each
+constexpr int kStepsOfMaximum = 100;
+
+void check_rising(std::string_view option, const std::vector<int64_t>& values, int64_t least) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (values[i] < least || values[i] > kLargestN)
+      throw core::UsageError("{}: {} is out of range: {} to {}.", option, values[i], least, kLargestN);
+    if (i > 0 && values[i] <= values[i - 1]) {
+      throw core::UsageError("{}: {} stands behind {}; name each n once, in rising order.", option, values[i],
+                             values[i - 1]);
+    }
+  }
+}
+
+void check_options(const ClosedFormOptions& options) {
+  if (options.kinds.empty()) throw core::UsageError("--kinds: name one kind of attention or more.");
+  for (size_t i = 0; i < options.kinds.size(); ++i) {
+    const config::AttentionKind kind = options.kinds[i];
+    if (std::count(options.kinds.begin(), options.kinds.end(), kind) > 1)
+      throw core::UsageError("--kinds: {} stands in the list twice; name each once.",
+                             config::to_string(kind));
+    if (config::has_learned_position(kind)) {
+      throw core::UsageError("--kinds {}: its p_n is learned, so it has no closed form.",
+                             config::to_string(kind));
+    }
+  }
+  if (!std::isfinite(options.scale) || options.scale <= 0.0)
+    throw core::UsageError("--scale {}: s must be a finite number above 0.", options.scale);
+  if (!std::isfinite(options.bias))
+    throw core::UsageError("--bias {}: b must be a finite number.", options.bias);
+  if (!std::isfinite(options.high) || !std::isfinite(options.low) || options.high <= options.low) {
+    throw core::UsageError("--high {} --low {}: both must be finite, and the first above the second.",
+                           options.high, options.low);
+  }
+  check_rising("--lengths", options.lengths, 1);
+  if (options.sizes.empty()) throw core::UsageError("--sizes: name one n or more.");
+  check_rising("--sizes", options.sizes, 3);
+}
+
+// c(n) of one head of a new model of this kind, with this s and b, for each n.
+std::vector<double> row_scales(config::AttentionKind kind, const ClosedFormOptions& options,
+                               const std::vector<int64_t>& counts) {
+  const auto one_head = [](double value) {
+    return at::full({1}, value, at::kFloat);
+  };
+  const auto size = static_cast<int64_t>(counts.size());
+  kernels::RowScale row_scale;
+  row_scale.position = model::make_position_table(kind, counts.back(), at::kCPU);
+  if (config::has_scale(kind)) row_scale.scale = one_head(options.scale);
+  if (config::has_bias(kind)) row_scale.bias = one_head(options.bias);
+  const at::Tensor num_keys = at::empty({size}, at::kInt);
+  for (int64_t i = 0; i < size; ++i)
+    num_keys.mutable_data_ptr<int32_t>()[i] = static_cast<int32_t>(counts[static_cast<size_t>(i)]);
+  const model::RopeTables rope = model::make_rope_tables(/*time=*/1, /*head_dim=*/2, 10000.0, at::kCPU);
+  const at::Tensor factors = model::score_factors(row_scale, rope, /*num_heads=*/1, num_keys);
+  const float* values = factors.const_data_ptr<float>();
+  return std::vector<double>(values, values + size);
+}
+
+// The weight of exp(own) beside others whose sum is exp(log_of_others).
+double weight_beside(double own, double log_of_others) {
+  return 1.0 / (1.0 + std::exp(log_of_others - own));
+}
+
+// log of the sum over i = 0 ... n - 2 of exp(c i / (n - 2)).
+double log_of_spread(double c, int64_t n) {
+  const double largest = std::max(c, 0.0);  // of the exponents
+  double sum = 0.0;
+  for (int64_t i = 0; i <= n - 2; ++i)
+    sum += std::exp(c * static_cast<double>(i) / static_cast<double>(n - 2) - largest);
+  return largest + std::log(sum);
+}
+
+}  // namespace
+
+std::vector<int64_t> default_lengths() {
+  constexpr int kDecades = 5;
+  constexpr int kPerDecade = 12;
+  std::vector<int64_t> lengths;
+  for (int i = 0; i <= kDecades * kPerDecade; ++i) {
+    const int64_t n = std::llround(std::pow(10.0, static_cast<double>(i) / kPerDecade));
+    if (lengths.empty() || n > lengths.back()) lengths.push_back(n);
+  }
+  return lengths;
+}
+
+report::ClosedForms compute_closed_forms(const ClosedFormOptions& options) {
+  check_options(options);
+  report::ClosedForms forms{.scale = options.scale,
+                            .bias = options.bias,
+                            .high = options.high,
+                            .low = options.low,
+                            .lengths = options.lengths.empty() ? default_lengths() : options.lengths,
+                            .fading = {},
+                            .maxima = {},
+                            .focus = {}};
+  for (int i = 0; i <= kStepsOfMaximum; ++i)
+    forms.maxima.push_back((1.0 + 2.0 / options.scale) * static_cast<double>(i) / kStepsOfMaximum);
+  for (const config::AttentionKind kind : options.kinds) {
+    const config::AttentionKindRow& row = config::row_of(kind);
+    report::FadingCurve& fading = forms.fading.emplace_back();
+    fading.attention = row.name;
+    fading.row_scale = row.row_scale;
+    fading.factors = row_scales(kind, options, forms.lengths);
+    for (size_t i = 0; i < forms.lengths.size(); ++i) {
+      const double c = fading.factors[i];
+      const double others =
+          std::log(static_cast<double>(forms.lengths[i] - 1));  // minus infinity: there are none
+      fading.weights.push_back(weight_beside(c * options.high, c * options.low + others));
+    }
+    const std::vector<double> factors = row_scales(kind, options, options.sizes);
+    for (size_t i = 0; i < options.sizes.size(); ++i) {
+      report::FocusCurve& focus = forms.focus.emplace_back();
+      focus.attention = row.name;
+      focus.row_scale = row.row_scale;
+      focus.n = options.sizes[i];
+      focus.factor = factors[i];
+      const double others = log_of_spread(focus.factor, focus.n);
+      for (const double maximum : forms.maxima)
+        focus.weights.push_back(weight_beside(focus.factor * maximum, others));
+    }
+  }
+  return forms;
+}
+
+}  // namespace ssgpt::evaluation

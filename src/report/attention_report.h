@@ -1,0 +1,24 @@
+// The parts of a report that an evaluation of attention has of its own (report/evaluation.h writes them).
+#pragma once
+
+#include "report/evaluation.h"
+
+#include <string>
+
+#include <nlohmann/json_fwd.hpp>
+
+namespace ssgpt::report {
+
+// As to_table(): for each condition and figure the means over heads and seeds, a row for each variant and
+// layer; and below them, how far attention fades from the first point to the last.
+std::string attention_table(const Evaluation& evaluation);
+
+// As to_csv(): a row for each condition, model, layer, head and point; without a head the mean over all.
+std::string attention_csv(const Evaluation& evaluation);
+
+// {"bins": [{"first", "last", "tokens"}...], "spread_evenly": {"entropy": [...], "weight": [...]}, "layers":
+// [{the key of each figure: [a value for each bin], the same with "_stderr", "heads": [{keys of
+// figures}...]}...]}
+void add_attention(const Evaluation& evaluation, const EvaluatedModel& model, nlohmann::ordered_json& object);
+
+}  // namespace ssgpt::report
