@@ -9,7 +9,7 @@
 #include "model/reference.h"
 #include "model/support.h"
 
-#include <cmath>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <utility>

@@ -6,6 +6,7 @@
 #include "model/gpt.h"
 #include "model/support.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
