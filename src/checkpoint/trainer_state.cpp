@@ -7,6 +7,18 @@
 #include <nlohmann/json.hpp>
 
 namespace ssgpt::checkpoint {
+namespace {
+
+// Far beyond any training, and so small that sums of such counts fit.
+constexpr int64_t kLargestCount = int64_t{1} << 60;
+
+int64_t read_count(const core::JsonFields& fields, const std::string& key) {
+  const int64_t count = fields.count(key);
+  if (count > kLargestCount) fields.fail(key, "the count of a training");
+  return count;
+}
+
+}  // namespace
 
 std::string trainer_state_text(const TrainerState& state) {
   nlohmann::ordered_json json;
@@ -31,15 +43,15 @@ std::string trainer_state_text(const TrainerState& state) {
 TrainerState read_trainer_state(const std::filesystem::path& path) {
   const core::JsonFields fields(path);
   TrainerState state;
-  state.step = fields.integer("step");
-  state.tokens = fields.integer("tokens");
+  state.step = read_count(fields, "step");
+  state.tokens = read_count(fields, "tokens");
   state.run_id = fields.text("run_id");
   state.dtype = fields.text("dtype");
   state.data_fingerprint = fields.text("data_fingerprint");
   state.tokenizer_fingerprint = fields.optional_text("tokenizer_fingerprint").value_or("");
   state.loss_sums =
       fields.has("loss_sums") ? fields.numbers("loss_sums") : std::vector<double>{fields.number("loss_sum")};
-  state.loss_steps = fields.integer("loss_steps");
+  state.loss_steps = read_count(fields, "loss_steps");
   state.smoothed_loss = fields.number("smoothed_loss");
   state.smoothed_weight = fields.number("smoothed_weight");
   state.config = fields.text("config");

@@ -97,6 +97,8 @@ ModelSpec read_model_spec(std::string_view serialized) {
           spec.user_defined.back() = field.number == kUserDefined;
         } else if (field.id == kText) {
           spec.longest_piece = std::max(spec.longest_piece, field.bytes.size());
+          const bool is_text = !field.bytes.empty() && field.bytes.find('\0') == std::string_view::npos;
+          spec.pieces_are_texts = spec.pieces_are_texts && is_text;
         }
       });
     }

@@ -19,6 +19,7 @@ struct ModelSpec {
   bool escapes_blanks = true;       // normalizer_spec.escape_whitespaces: a blank is U+2581 in pieces
   std::vector<bool> user_defined;   // for each piece: taken whole wherever it occurs
   size_t longest_piece = 0;         // in bytes
+  bool pieces_are_texts = true;     // none is empty or holds a NUL
   bool charsmaps_are_sound = true;  // charsmap.h
 };
 

@@ -120,6 +120,9 @@ void refuse_unusable(const ModelSpec& spec, const std::string& path) {
     throw core::InputError("{}: the sentencepiece model is damaged: its rules of normalisation lead nowhere",
                            path);
   }
+  if (!spec.pieces_are_texts) {
+    throw core::InputError("{}: the sentencepiece model is damaged: a piece is empty or holds a NUL", path);
+  }
   if (spec.longest_piece > kMaxPieceBytes) {
     throw core::InputError(
         "{}: not a sentencepiece model of a tokenizer: a piece of {} bytes, and {} are the most allowed",

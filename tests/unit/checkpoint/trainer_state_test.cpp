@@ -1,4 +1,4 @@
-// trainer/state.json as earlier versions wrote it.
+// trainer/state.json as earlier versions wrote it, and as none did.
 #include "checkpoint/trainer_state.h"
 
 #include "config/minimal_config.h"
@@ -6,6 +6,7 @@
 #include "core/temporary_directory.h"
 
 #include <fstream>
+#include <limits>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -57,6 +58,26 @@ TEST_F(EarlierState, ASwapByHandGoesIntoTheConfig) {
     } catch (const core::InputError& error) {
       EXPECT_THAT(error.what(),
                   testing::AllOf(testing::HasSubstr("state.json"), testing::HasSubstr("manual_swap")));
+    }
+  }
+}
+
+TEST(TrainerState, RefusesCountsThatNoTrainingHas) {
+  const TemporaryDirectory root;
+  TrainerState state;
+  state.config = config::dump(config::minimal_with({}));
+  const nlohmann::json sound = nlohmann::json::parse(trainer_state_text(state));
+  for (const char* key : {"step", "tokens", "loss_steps"}) {
+    for (const int64_t count : {int64_t{-1}, std::numeric_limits<int64_t>::max()}) {
+      nlohmann::json damaged = sound;
+      damaged[key] = count;
+      std::ofstream(root / "state.json") << damaged;
+      try {
+        read_trainer_state(root / "state.json");
+        ADD_FAILURE() << key << " " << count << " was taken";
+      } catch (const core::InputError& error) {
+        EXPECT_THAT(error.what(), testing::HasSubstr(key));
+      }
     }
   }
 }

@@ -183,9 +183,9 @@ std::string varint(size_t value) {
   return bytes + static_cast<char>(value);
 }
 
-// Field 1 of ModelProto, whose field 1 is the text.
-std::string piece_of(const std::string& text) {
-  const std::string piece = "\x0A" + varint(text.size()) + text;
+// Field 1 of ModelProto, whose field 1 is the text; field 3 of a piece that is taken whole is 4.
+std::string piece_of(const std::string& text, bool user_defined = false) {
+  const std::string piece = "\x0A" + varint(text.size()) + text + (user_defined ? "\x18\x04" : "");
   return "\x0A" + varint(piece.size()) + piece;
 }
 
@@ -203,6 +203,10 @@ TEST(ForeignModel, WithAPieceBeyondAnyLengthOrCountOfPiecesIsRefused) {
   EXPECT_EQ(message_of(piece_of(std::string(512, 'x'))), "451");
   EXPECT_THAT(message_of(piece_of(std::string(1 << 20, 'x'))),
               HasSubstr("t.model: not a sentencepiece model of a tokenizer: a piece of 1048576 bytes"));
+  for (const bool user_defined : {false, true}) {  // sentencepiece ends the texts of the latter at a NUL
+    for (const std::string& text : {std::string(), std::string("\0a", 2), std::string("a\0", 2)})
+      EXPECT_THAT(message_of(piece_of(text, user_defined)), HasSubstr("a piece is empty or holds a NUL"));
+  }
   std::string many;
   for (int i = 0; i < (1 << 22); ++i) many += "\x0A\x03\x0A\x01x";
   EXPECT_THAT(message_of(many), HasSubstr("pieces, and 4194304 are the most"));
