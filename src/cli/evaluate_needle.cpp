@@ -130,6 +130,9 @@ void add_evaluate_needle(CLI::App& evaluate) {
           ->add_option("--trials-out", arguments->trials_out,
                        "Also write each trial of each model as a line of JSON into this file")
           ->type_name("F");
+  command->add_flag("--attention", arguments->options.attention,
+                    "Also measure which heads attend to the needle where the answer begins; --json and "
+                    "--trials-out hold it");
   command
       ->add_option("--batch-size,--batch", arguments->options.batch_size,
                    "Trials at a time [default: about 8,192 tokens]")

@@ -40,6 +40,13 @@ std::optional<int64_t> document_end(const Subjects& subjects, const tokenizer::T
   return start::end_of_document(std::nullopt, &tokenizer);
 }
 
+std::vector<std::vector<float>> by_layer(const std::vector<float>& heads, int64_t num_heads) {
+  std::vector<std::vector<float>> layers;
+  for (auto next = heads.begin(); next != heads.end(); next += num_heads)
+    layers.emplace_back(next, next + num_heads);
+  return layers;
+}
+
 // One line for each trial.
 class TrialLines {
  public:
@@ -52,7 +59,7 @@ class TrialLines {
   }
 
   void add(size_t condition, const report::EvaluatedModel& model, int64_t length, int64_t depth,
-           const NeedlePrompts& prompts, const std::vector<NeedleOutcome>& outcomes) {
+           const NeedlePrompts& prompts, const std::vector<NeedleOutcome>& outcomes, int64_t num_heads) {
     for (size_t i = 0; file_ && i < outcomes.size(); ++i) {
       const NeedleOutcome& outcome = outcomes[i];
       const NeedlePrompt prompt = prompts.make(length, depth, static_cast<int64_t>(i));
@@ -77,6 +84,7 @@ class TrialLines {
                                      {"needle_tokens", prompt.needle_tokens},
                                      {"haystack_tokens", prompt.haystack_tokens},
                                      {"prompt_tokens", prompt.tokens}};
+      if (!outcome.attention.empty()) line["attention"] = by_layer(outcome.attention, num_heads);
       if (!outcome.finite) {
         for (const char* name : {"correct", "leading_digits", "margin"}) line[name] = nullptr;
       }
@@ -130,6 +138,7 @@ void measure_needles(const model::GPT& model, const Trials& trials, const Needle
     all += tokens_of(length) * static_cast<int64_t>(settings.depths.size());
   int64_t before = 0;
   const NeedleRequest request{.stop_token = trials.stop_token,
+                              .attention = options.attention,
                               .batch_size = options.batch_size,
                               .on_progress = [&](int64_t done, int64_t) {
                                 if (progress.batch) progress.batch(before + done, all);
@@ -142,7 +151,9 @@ void measure_needles(const model::GPT& model, const Trials& trials, const Needle
       measured.share_right.push_back(std::move(values.share_right));
       measured.margin.push_back(std::move(values.margin));
       measured.first_digit_right.push_back(values.first_digit_right);
-      lines.add(condition, measured, length, depth, trials.prompts, outcomes);
+      const int64_t num_heads = model.spec().config.num_attention_heads;
+      if (options.attention) measured.needle_attention.push_back(attention_on_needles(outcomes, num_heads));
+      lines.add(condition, measured, length, depth, trials.prompts, outcomes, num_heads);
       before += tokens_of(length);
     }
   }

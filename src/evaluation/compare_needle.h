@@ -16,6 +16,7 @@ struct NeedleOptions {
   ModelOptions models;
   std::vector<std::string> data;  // globs of token shards, of the tokenizer of the models
   NeedleSettings settings;        // no lengths: 1, 2, 4 and 8 windows of the baseline's training
+  bool attention = false;         // also the attention on the needle
   int64_t batch_size = 0;         // trials at a time; 0: see NeedleRequest
   std::optional<std::filesystem::path> trials_out;  // see compare_by_needle
 };
@@ -28,7 +29,8 @@ struct NeedleOptions {
 // (the number), `generated` (text), `generated_tokens`, `correct`, `leading_digits`, `margin`,
 // `log_probability`, `distractors` (wrong numbers), `wrong_log_probabilities`, `needle_first_token` and
 // `needle_tokens` (where it stands in the prompt), `haystack_tokens`, `prompt_tokens` (all ids of the
-// prompt). null where the model's logits are not finite.
+// prompt), and with `attention` the weight of each head on the needle, a list of lists by layer. null where
+// the logits are not finite.
 //
 // Throws what find_subjects, check_same_vocabulary, make_conditions, check_candidates, Haystack,
 // NeedlePrompts, load_model and find_needles throw; core::UsageError for a shard that is named twice and

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <span>
 #include <utility>
 
@@ -36,15 +37,18 @@ int64_t largest_of(Row logits) {
 // Some trials of one length, in one decoder.
 class NeedleBatch {
  public:
-  NeedleBatch(const model::GPT& model, std::vector<NeedlePrompt> prompts, int64_t answer_tokens)
+  NeedleBatch(const model::GPT& model, std::vector<NeedlePrompt> prompts, int64_t answer_tokens,
+              bool attention)
       : prompts_(std::move(prompts)),
         rows_(static_cast<int64_t>(prompts_.size())),
         answer_tokens_(answer_tokens),
         decoder_(model, rows_, static_cast<int64_t>(prompts_.front().tokens.size()) + answer_tokens - 1) {
     std::vector<int64_t> tokens;
-    for (const NeedlePrompt& prompt : prompts_)
+    for (const NeedlePrompt& prompt : prompts_) {
       tokens.insert(tokens.end(), prompt.tokens.begin(), prompt.tokens.end());
-    first_ = decoder_.prefill_each(tokens).cpu().clone();
+      watch_.tokens.push_back({.first = prompt.needle_first, .count = prompt.needle_tokens});
+    }
+    first_ = decoder_.prefill_each(tokens, attention ? &watch_ : nullptr).cpu().clone();
     prompt_end_ = decoder_.mark();
   }
 
@@ -58,11 +62,20 @@ class NeedleBatch {
       const std::vector<double> wrong = score([k](const NeedlePrompt& prompt) { return &prompt.wrong[k]; });
       for (size_t i = 0; i < outcomes.size(); ++i) outcomes[i].wrong.push_back(wrong[i]);
     }
-    for (size_t i = 0; i < outcomes.size(); ++i) judge(tokenizer, prompts_[i], outcomes[i]);
+    for (size_t i = 0; i < outcomes.size(); ++i) {
+      judge(tokenizer, prompts_[i], outcomes[i]);
+      if (watch_.masses.defined()) outcomes[i].attention = attention_of(static_cast<int64_t>(i));
+    }
     return outcomes;
   }
 
  private:
+  // Of each head, layer by layer.
+  std::vector<float> attention_of(int64_t trial) const {
+    const at::Tensor masses = watch_.masses.select(1, trial).contiguous();
+    return {masses.const_data_ptr<float>(), masses.const_data_ptr<float>() + masses.numel()};
+  }
+
   void generate(std::optional<int64_t> stop_token, std::vector<NeedleOutcome>& outcomes) {
     decoder_.return_to(prompt_end_);
     std::vector<int64_t> last(prompts_.size(), 0);
@@ -127,6 +140,7 @@ class NeedleBatch {
   const int64_t answer_tokens_;
   model::Decoder decoder_;
   model::Decoder::Mark prompt_end_;
+  model::AttentionWatch watch_;
   at::Tensor first_;  // fp32 (B, V): the logits behind the prompts, on the host
 };
 
@@ -148,12 +162,44 @@ std::vector<NeedleOutcome> find_needles(const model::GPT& model, const NeedlePro
     const int64_t rows = std::min(batch_size, settings.trials - first);
     std::vector<NeedlePrompt> batch;
     for (int64_t row = 0; row < rows; ++row) batch.push_back(prompts.make(length, depth, first + row));
-    NeedleBatch decoded(model, std::move(batch), settings.answer_tokens);
+    NeedleBatch decoded(model, std::move(batch), settings.answer_tokens, request.attention);
     for (NeedleOutcome& outcome : decoded.outcomes(tokenizer, request.stop_token))
       outcomes.push_back(std::move(outcome));
     if (request.on_progress) request.on_progress((first + rows) * length, settings.trials * length);
   }
   return outcomes;
+}
+
+report::NeedleAttention attention_on_needles(const std::vector<NeedleOutcome>& outcomes, int64_t num_heads) {
+  constexpr size_t kHeadsShown = 25;
+  report::NeedleAttention result;
+  std::vector<double> means(outcomes.front().attention.size(), 0.0);
+  for (const NeedleOutcome& outcome : outcomes) {
+    const std::vector<float>& weights = outcome.attention;
+    for (size_t i = 0; i < means.size(); ++i)
+      means[i] += static_cast<double>(weights[i]) / static_cast<double>(outcomes.size());
+    const auto top = std::max_element(weights.begin(), weights.end()) - weights.begin();
+    result.trials.push_back({.layer = top / num_heads,
+                             .head = top % num_heads,
+                             .weight = static_cast<double>(weights[static_cast<size_t>(top)]),
+                             .outcome = outcome.right                ? "right"
+                                        : outcome.leading_digits > 0 ? "first digit"
+                                                                     : "wrong"});
+  }
+  std::vector<int64_t> order(means.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto mean = [&](int64_t i) {
+    return means[static_cast<size_t>(i)];
+  };
+  // What is not finite comes last: without an order of its own it would leave the others without one.
+  const auto rank = [&](int64_t i) {
+    return std::isnan(mean(i)) ? -1.0 : mean(i);
+  };
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return rank(a) > rank(b); });
+  order.resize(std::min(order.size(), kHeadsShown));
+  for (const int64_t i : order)
+    result.heads.push_back({.layer = i / num_heads, .head = i % num_heads, .mean = mean(i)});
+  return result;
 }
 
 NeedleValues values_of_outcomes(const std::vector<NeedleOutcome>& outcomes) {

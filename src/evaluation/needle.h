@@ -4,6 +4,7 @@
 
 #include "evaluation/needle_prompts.h"
 #include "model/gpt.h"
+#include "report/evaluation.h"
 #include "report/measured.h"
 
 #include <cstdint>
@@ -16,6 +17,7 @@ namespace ssgpt::evaluation {
 
 struct NeedleRequest {
   std::optional<int64_t> stop_token;  // ends a document: an answer ends before it
+  bool attention = false;             // also measure the attention on the needle
   int64_t batch_size = 0;             // trials at a time; 0: chosen by the length, about 8,192 tokens
   // Told after each batch how many tokens of trials are done, and of how many. What it throws ends the call.
   std::function<void(int64_t done, int64_t total)> on_progress = {};
@@ -30,7 +32,11 @@ struct NeedleOutcome {
   int64_t leading_digits = 0;
   double log_probability = 0.0;  // of the right number
   std::vector<double> wrong;     // of each distractor
-  double margin() const;         // log_probability minus the largest of `wrong`
+  // Where it was asked for, of each head, layer by layer: the weight that the last token of the prompt, which
+  // predicts the first of the answer, pays to the needle's tokens together (the paper's needle score, figure
+  // 7).
+  std::vector<float> attention = {};
+  double margin() const;  // log_probability minus the largest of `wrong`
 };
 
 // Each trial's prompt is read once, in pieces (model/decoder.h); the greedy answer of the settings'
@@ -42,6 +48,10 @@ struct NeedleOutcome {
 std::vector<NeedleOutcome> find_needles(const model::GPT& model, const NeedlePrompts& prompts,
                                         const tokenizer::Tokenizer& tokenizer, int64_t length, int64_t depth,
                                         const NeedleRequest& request);
+
+// Of the outcomes of one length and depth, with attention: the heads whose mean over trials is highest, and
+// of each trial its highest head.   num_heads: of a layer.
+report::NeedleAttention attention_on_needles(const std::vector<NeedleOutcome>& outcomes, int64_t num_heads);
 
 // The figures of one length and depth; a trial that is not finite has none: it is NaN, and with it the mean.
 struct NeedleValues {

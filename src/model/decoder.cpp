@@ -6,9 +6,11 @@
 #include "model/linear.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/matmul.h>
 
 namespace ssgpt::model {
 namespace {
@@ -54,7 +56,10 @@ struct Decoder::Impl {
   void forward(const Workspace& work);
   // Appends to each of the first `sequences` a row of `tokens`, in pieces; the normed result of the last
   // piece is in piece.normed.
-  void read(int64_t sequences, std::span<const int64_t> tokens);
+  void read(int64_t sequences, std::span<const int64_t> tokens, AttentionWatch* watched = nullptr);
+  // Adds the masses of a layer to `watch`: of the last row of each sequence of `work`, whose keys are in
+  // `cache`.
+  void watch_last(const Workspace& work, const Cache& cache, int64_t layer) const;
   void share_with_all(int64_t begin, int64_t count);
 
   const GPT& gpt;
@@ -73,6 +78,7 @@ struct Decoder::Impl {
   Workspace piece;               // of the last shape that a prompt needed
   int64_t length = 0;
   bool equal_sequences = true;
+  AttentionWatch* watch = nullptr;  // of the piece that is read
   std::vector<int32_t> num_keys;    // (B): of the last token
   std::vector<bool> document_ends;  // (B): whether the last token ended a document
 };
@@ -189,6 +195,7 @@ void Decoder::Impl::forward(const Workspace& work) {
                                     work.normed, work.rstd);
     }
     attend(work, block, caches[layer]);
+    if (watch != nullptr) watch_last(work, caches[layer], static_cast<int64_t>(layer));
     kernels::add_rms_norm_forward(work.residual, work.branch, block.mlp_norm, norm_eps, work.residual,
                                   work.normed, work.rstd);
     linear(work, work.normed, block.mlp.gate_up, work.gate_up);
@@ -199,7 +206,30 @@ void Decoder::Impl::forward(const Workspace& work) {
                                 work.rstd);
 }
 
-void Decoder::Impl::read(int64_t sequences, std::span<const int64_t> tokens) {
+void Decoder::Impl::watch_last(const Workspace& work, const Cache& cache, int64_t layer) const {
+  const int64_t sequences = work.num_keys.size(0);
+  const int64_t last = work.num_keys.size(1) - 1;
+  const double root = std::sqrt(static_cast<double>(head_dim));
+  if (layer == 0) {
+    watch->masses =
+        at::empty({static_cast<int64_t>(blocks.size()), sequences, num_heads}, at::TensorOptions(at::kFloat));
+  }
+  for (int64_t sequence = 0; sequence < sequences; ++sequence) {
+    const int64_t visible = num_keys[static_cast<size_t>(sequence)];
+    const int64_t first = length + last + 1 - visible;
+    const AttentionWatch::Tokens& tokens = watch->tokens[static_cast<size_t>(sequence)];
+    SSGPT_CHECK(tokens.first >= first && tokens.count > 0 && tokens.first + tokens.count <= first + visible,
+                "tokens [{}, {}) of a sequence whose last sees [{}, {})", tokens.first,
+                tokens.first + tokens.count, first, first + visible);
+    const at::Tensor query = work.qkv_heads[sequence][last][0].to(at::kFloat);              // (N, H)
+    const at::Tensor keys = cache.keys[sequence].narrow(1, first, visible).to(at::kFloat);  // (N, visible, H)
+    const at::Tensor scores = at::matmul(keys, query.unsqueeze(-1)).squeeze(-1).div_(root);
+    const at::Tensor weights = scores.softmax(-1).narrow(1, tokens.first - first, tokens.count);
+    watch->masses[layer][sequence].copy_(weights.sum(-1));
+  }
+}
+
+void Decoder::Impl::read(int64_t sequences, std::span<const int64_t> tokens, AttentionWatch* watched) {
   const int64_t count = static_cast<int64_t>(tokens.size()) / sequences;
   SSGPT_CHECK(count > 0 && count * sequences == static_cast<int64_t>(tokens.size()),
               "{} tokens for {} sequences", tokens.size(), sequences);
@@ -219,7 +249,9 @@ void Decoder::Impl::read(int64_t sequences, std::span<const int64_t> tokens) {
       rows.insert(rows.end(), row.begin(), row.end());
     }
     fill(piece, rows);
+    watch = done + time == count ? watched : nullptr;
     forward(piece);
+    watch = nullptr;
     length += time;
     done += time;
   }
@@ -279,9 +311,11 @@ at::Tensor Decoder::step(std::span<const int64_t> tokens) {
   return impl.logits;
 }
 
-at::Tensor Decoder::prefill_each(std::span<const int64_t> tokens) {
+at::Tensor Decoder::prefill_each(std::span<const int64_t> tokens, AttentionWatch* watch) {
   Impl& impl = *impl_;
-  impl.read(impl.batch, tokens);
+  SSGPT_CHECK(watch == nullptr || static_cast<int64_t>(watch->tokens.size()) == impl.batch,
+              "tokens of other sequences than {} are watched", impl.batch);
+  impl.read(impl.batch, tokens, watch);
   const at::Tensor& normed = impl.piece.normed;
   const int64_t time = normed.size(0) / impl.batch;
   const at::Tensor last = normed.view({impl.batch, time, normed.size(1)}).select(1, time - 1).contiguous();

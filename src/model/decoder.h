@@ -14,6 +14,16 @@
 
 namespace ssgpt::model {
 
+// What of its attention the last token of each sequence pays to some tokens of it.
+struct AttentionWatch {
+  struct Tokens {
+    int64_t first = 0;  // counted from the front of the sequence
+    int64_t count = 0;
+  };
+  std::vector<Tokens> tokens;  // of each sequence, among those that its last token sees
+  at::Tensor masses = {};      // =: fp32 (L, B, N) on the host, the sum of the weights on these tokens
+};
+
 class Decoder {
  public:
   // Room for `batch` sequences of `capacity` tokens; all memory is allocated here but for that of prefill().
@@ -40,7 +50,9 @@ class Decoder {
   // Appends to each sequence tokens of its own, as many to all: `tokens` holds one row after the other, (B,
   // T). Long rows are read in the pieces of prefill(). Returns the logits after the last of each, as step()
   // does, and with its independence of the other sequences on a CPU in fp32.
-  at::Tensor prefill_each(std::span<const int64_t> tokens);
+  // `watch`, where given, is filled in for the last of them: its weights alone are computed, in fp32, beside
+  // the attention, and change nothing in it.
+  at::Tensor prefill_each(std::span<const int64_t> tokens, AttentionWatch* watch = nullptr);
 
   // Like prefill_each(), but with the logits after every token: fp32 (B, T, V), the caller's own. For the few
   // tokens of a continuation: all logits are made at once.

@@ -41,6 +41,24 @@ struct FittedPositions {
   int64_t entries = 0;
 };
 
+// The attention on the needles of one length and depth: of the last token of each prompt, the weight that a
+// head pays to the needle's tokens together.
+struct NeedleHead {
+  int64_t layer = 0;
+  int64_t head = 0;
+  double mean = 0.0;  // over trials
+};
+struct NeedleTop {
+  int64_t layer = 0;
+  int64_t head = 0;
+  double weight = 0.0;       // the largest of all heads in this trial
+  std::string_view outcome;  // "right", "first digit", "wrong"
+};
+struct NeedleAttention {
+  std::vector<NeedleHead> heads;  // the highest 25, the highest first
+  std::vector<NeedleTop> trials;
+};
+
 // One model under one condition.
 struct EvaluatedModel {
   std::string variant;  // what it is compared as, changes of the row scale and of the attention included
@@ -53,12 +71,13 @@ struct EvaluatedModel {
   ModelChanges changes;
   std::optional<FittedPositions> fitted;
   // At the points of the evaluation.
-  std::vector<PointValue> loss;                 // of positions and a retrieval
-  std::vector<PointValue> accuracy;             // of a retrieval
-  std::vector<PointValue> share_right;          // of needles, of each trial 0 or 1
-  std::vector<PointValue> margin;               // of needles
-  std::vector<int64_t> first_digit_right = {};  // of needles: trials whose answer has the first digit
-  AttentionValues attention_values = {};        // of attention
+  std::vector<PointValue> loss;                        // of positions and a retrieval
+  std::vector<PointValue> accuracy;                    // of a retrieval
+  std::vector<PointValue> share_right;                 // of needles, of each trial 0 or 1
+  std::vector<PointValue> margin;                      // of needles
+  std::vector<int64_t> first_digit_right = {};         // of needles: trials whose answer has the first digit
+  std::vector<NeedleAttention> needle_attention = {};  // of needles, where it was asked for
+  AttentionValues attention_values = {};               // of attention
 };
 
 const std::vector<PointValue>& values_of(const EvaluatedModel& model, Figure figure);

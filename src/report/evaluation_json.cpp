@@ -46,6 +46,17 @@ Json results_json(const Evaluation& evaluation, const EvaluatedModel& model) {
   return results;
 }
 
+Json attention_json(const NeedleAttention& attention) {
+  Json heads = Json::array();
+  for (const NeedleHead& one : attention.heads)
+    heads.push_back({{"layer", one.layer}, {"head", one.head}, {"mean", one.mean}});
+  Json trials = Json::array();
+  for (const NeedleTop& one : attention.trials)
+    trials.push_back(
+        {{"layer", one.layer}, {"head", one.head}, {"weight", one.weight}, {"outcome", one.outcome}});
+  return {{"heads", heads}, {"trials", trials}};
+}
+
 Json needles_json(const Evaluation& evaluation, const EvaluatedModel& model) {
   Json results = Json::array();
   for (size_t i = 0; i < evaluation.points.size(); ++i) {
@@ -64,6 +75,8 @@ Json needles_json(const Evaluation& evaluation, const EvaluatedModel& model) {
                        {"first_digit_right", model.first_digit_right[i]},
                        {"margin", model.margin[i].mean},
                        {"margin_stderr", model.margin[i].standard_error}});
+    if (!model.needle_attention.empty())
+      results.back()["attention"] = attention_json(model.needle_attention[i]);
   }
   return results;
 }

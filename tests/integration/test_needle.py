@@ -45,6 +45,49 @@ def behind(model, prompt, tokens):
     return logits.log_softmax(-1)
 
 
+class Watching(ReferenceModel):
+    """Keeps the attention of the last query to every token: of each layer (heads, T)."""
+
+    def attention(self, x, prefix):
+        b, t, d = x.shape
+        q, k = (
+            (x @ self.weight(f"{prefix}{name}_proj.weight").T).view(b, t, self.heads, -1).transpose(1, 2) for name in "qk"
+        )
+        q = (self.rotate(q) * self.row_scale(prefix, t, x.dtype)[None, :, :, None])[:, :, -1:]
+        scores = q @ self.rotate(k).transpose(-1, -2) / math.sqrt(q.shape[-1])
+        self.seen = [*getattr(self, "seen", []), scores.softmax(-1)[0, :, 0]]
+        return super().attention(x, prefix)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "ssmax"])
+def test_attention_on_the_needle_is_that_of_the_reference(made, kind):
+    arguments = ["--checkpoint", checkpoint(kind), "--lengths", 300, "--depths", "50", "--trials", 4, "--json"]
+    result, _ = needle(made, *arguments, "--attention", "--trials-out", "attention.jsonl")
+    found = result["results"][0]["attention"]
+    trials = trials_of(made, "attention.jsonl")
+    known = reference(made, kind)
+    sums = {}
+    for trial, top in zip(trials, found["trials"], strict=True):
+        model = Watching(known.named_tensors(), heads=HEADS, layers=LAYERS, kind=kind)
+        with torch.no_grad():
+            model(torch.tensor([trial["prompt_tokens"]]))
+        first = trial["needle_first_token"]
+        expected = [seen[:, first : first + trial["needle_tokens"]].sum(-1).tolist() for seen in model.seen]
+        for ours, theirs in zip(trial["attention"], expected, strict=True):
+            assert ours == pytest.approx(theirs, abs=1e-5)  # float32 weights between 0 and 1
+        weights = {(i, j): w for i, layer in enumerate(trial["attention"]) for j, w in enumerate(layer)}
+        for head, weight in weights.items():
+            sums[head] = sums.get(head, 0.0) + weight / 4
+        assert top["weight"] == max(weights.values()) == weights[top["layer"], top["head"]]
+        assert top["outcome"] == ("first digit" if trial["leading_digits"] else "wrong")
+    ranked = [(one["layer"], one["head"]) for one in found["heads"]]
+    assert ranked == sorted(sums, key=lambda head: -sums[head])
+    assert [one["mean"] for one in found["heads"]] == pytest.approx([sums[head] for head in ranked], abs=1e-7)
+    plain, _ = needle(made, *arguments)
+    del result["results"][0]["attention"]
+    assert plain["results"] == result["results"]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_trial_is_that_of_the_reference(made, kind):
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(made.directory / "t.model"))

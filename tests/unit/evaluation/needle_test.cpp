@@ -32,8 +32,9 @@ class Needles : public testing::Test {
   }
   std::vector<NeedleOutcome> find(const model::GPT& gpt, const NeedlePrompts& prompts, int64_t length,
                                   int64_t depth, int64_t batch_size = 0) const {
-    return find_needles(gpt, prompts, text_.tokenizer(), length, depth,
-                        {.stop_token = NeedleText::kDocumentEnd, .batch_size = batch_size});
+    return find_needles(
+        gpt, prompts, text_.tokenizer(), length, depth,
+        {.stop_token = NeedleText::kDocumentEnd, .attention = true, .batch_size = batch_size});
   }
   const NeedleText text_{{made_text(150, 4), made_text(150, 5)}};
   const Haystack haystack_ = text_.haystack(1000);
@@ -149,6 +150,12 @@ TEST_F(Needles, AModelThatRepeatsFindsThoseAtItsDistance) {
         best = std::max(best, one);
       }
       EXPECT_NEAR(outcome.margin(), repeated_probability(prompt, prompt.answer, distance) - best, 1e-4);
+      // The one head attends to a single token, in the needle or not.
+      const int64_t looked = static_cast<int64_t>(prompt.tokens.size()) - 1 - distance;
+      const bool in_needle =
+          looked >= prompt.needle_first && looked < prompt.needle_first + prompt.needle_tokens;
+      ASSERT_EQ(outcome.attention.size(), 1u);
+      EXPECT_NEAR(outcome.attention[0], in_needle ? 1.0 : 0.0, 1e-6);
       // The number's tokens are those that are repeated at one distance, and chance ones at others.
       EXPECT_EQ(outcome.margin() > 20.0, distance_of(prompt) == distance);
     }
@@ -183,9 +190,9 @@ TEST_P(NeedlesOfKind, AreThoseOfFullForwardsInFloat64) {
   model::randomize(gpt.parameters(), 5);
   const model::Reference reference(gpt.spec(), gpt.parameters(), at::kDouble);
   const NeedlePrompts trials =
-      prompts({.lengths = {kLength}, .depths = {30}, .trials = 4, .seed = 2, .distractors = 3});
-  const std::vector<NeedleOutcome> outcomes = find(gpt, trials, kLength, 30, 3);
-  for (int64_t trial = 0; trial < 4; ++trial) {
+      prompts({.lengths = {kLength}, .depths = {30}, .trials = 3, .seed = 2, .distractors = 2});
+  const std::vector<NeedleOutcome> outcomes = find(gpt, trials, kLength, 30, 2);
+  for (int64_t trial = 0; trial < 3; ++trial) {
     const NeedlePrompt prompt = trials.make(kLength, 30, trial);
     const NeedleOutcome& outcome = outcomes[static_cast<size_t>(trial)];
     const auto score = [&](const std::vector<int64_t>& number) {
@@ -199,18 +206,22 @@ TEST_P(NeedlesOfKind, AreThoseOfFullForwardsInFloat64) {
     };
     // Eight fp32 log-probabilities of logits below some 30, each off by kFp32Tolerance of that.
     constexpr double kTolerance = 8 * 30 * model::kFp32Tolerance;
-    EXPECT_NEAR(outcome.log_probability, score(prompt.answer), kTolerance);
+    const double right = score(prompt.answer);
+    EXPECT_NEAR(outcome.log_probability, right, kTolerance);
     double best = -std::numeric_limits<double>::infinity();
-    for (size_t k = 0; k < 3; ++k) {
-      EXPECT_NEAR(outcome.wrong[k], score(prompt.wrong[k]), kTolerance);
-      best = std::max(best, score(prompt.wrong[k]));
+    for (size_t k = 0; k < 2; ++k) {
+      const double wrong = score(prompt.wrong[k]);
+      EXPECT_NEAR(outcome.wrong[k], wrong, kTolerance);
+      best = std::max(best, wrong);
     }
-    EXPECT_NEAR(outcome.margin(), score(prompt.answer) - best, 2 * kTolerance);
+    EXPECT_NEAR(outcome.margin(), right - best, 2 * kTolerance);
     std::vector<int64_t> tokens = prompt.tokens;
-    for (const int64_t token : outcome.generated_tokens) {
-      const at::Tensor last = log_probabilities(reference, tokens)[static_cast<int64_t>(tokens.size()) - 1];
-      EXPECT_GE(last[token].item<double>(), last.max().item<double>() - kTolerance);
-      tokens.push_back(token);
+    tokens.insert(tokens.end(), outcome.generated_tokens.begin(), outcome.generated_tokens.end());
+    tokens.resize(std::min<size_t>(tokens.size(), kLength - 1));  // behind the last nothing is predicted
+    const at::Tensor values = log_probabilities(reference, tokens);
+    for (size_t i = 0; i < outcome.generated_tokens.size(); ++i) {
+      const at::Tensor row = values[static_cast<int64_t>(prompt.tokens.size() + i) - 1];
+      EXPECT_GE(row[outcome.generated_tokens[i]].item<double>(), row.max().item<double>() - kTolerance);
     }
     EXPECT_LE(outcome.generated_tokens.size(), 10u);
   }
@@ -220,9 +231,10 @@ TEST_P(NeedlesOfKind, DoNotDependOnTheBatch) {
   constexpr int64_t kLength = 280;
   model::GPT gpt(needle_spec(GetParam(), kLength - 1), {});
   model::randomize(gpt.parameters(), 6);
-  const NeedlePrompts trials = prompts({.lengths = {kLength}, .depths = {50}, .trials = 9, .seed = 2});
+  const NeedlePrompts trials =
+      prompts({.lengths = {kLength}, .depths = {50}, .trials = 9, .seed = 2, .distractors = 2});
   const std::vector<NeedleOutcome> one = find(gpt, trials, kLength, 50, 1);
-  for (const int64_t batch_size : {8, 4, 0}) {
+  for (const int64_t batch_size : {8, 0}) {
     const std::vector<NeedleOutcome> other = find(gpt, trials, kLength, 50, batch_size);
     ASSERT_EQ(other.size(), one.size());
     for (size_t i = 0; i < one.size(); ++i) {
@@ -230,6 +242,9 @@ TEST_P(NeedlesOfKind, DoNotDependOnTheBatch) {
       EXPECT_EQ(one[i].generated, other[i].generated);
       EXPECT_EQ(one[i].log_probability, other[i].log_probability) << batch_size;
       EXPECT_EQ(one[i].wrong, other[i].wrong) << batch_size;
+      ASSERT_EQ(one[i].attention.size(), 2u * 3u);
+      for (size_t head = 0; head < 6; ++head)  // ATen's products, whose order is its own
+        EXPECT_NEAR(one[i].attention[head], other[i].attention[head], 1e-6);
     }
   }
 }
@@ -279,6 +294,35 @@ TEST_F(Needles, LongerThanTheModelAreNoTrials) {
   const model::GPT gpt(needle_spec(Kind::kSoftmax, 198), {});
   const NeedlePrompts trials = prompts({.lengths = {200}, .depths = {0}, .trials = 1, .seed = 2});
   EXPECT_THROW(find(gpt, trials, 200, 0), core::InternalError);
+}
+
+TEST(AttentionOnNeedles, RanksHeadsAndMarksTrials) {
+  std::vector<NeedleOutcome> outcomes(3);
+  outcomes[0].right = true;
+  outcomes[0].leading_digits = 7;
+  outcomes[0].attention = {0.1F, 0.2F, 0.9F, 0.0F};
+  outcomes[1].leading_digits = 1;
+  outcomes[1].attention = {0.4F, 0.6F, 0.3F, 0.0F};
+  outcomes[2].attention = {0.25F, 0.1F, 0.0F, 0.5F};
+  const report::NeedleAttention found = attention_on_needles(outcomes, /*num_heads=*/2);
+  ASSERT_EQ(found.heads.size(), 4u);
+  const int64_t layers[] = {1, 0, 0, 1};
+  const int64_t heads[] = {0, 1, 0, 1};
+  const double means[] = {0.4, 0.3, 0.25, 0.5 / 3.0};
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(found.heads[i].layer, layers[i]);
+    EXPECT_EQ(found.heads[i].head, heads[i]);
+    EXPECT_NEAR(found.heads[i].mean, means[i], 1e-7);
+  }
+  ASSERT_EQ(found.trials.size(), 3u);
+  EXPECT_EQ(found.trials[0].outcome, "right");
+  EXPECT_EQ(found.trials[1].outcome, "first digit");
+  EXPECT_EQ(found.trials[2].outcome, "wrong");
+  EXPECT_EQ(found.trials[1].layer, 0);
+  EXPECT_EQ(found.trials[1].head, 1);
+  EXPECT_NEAR(found.trials[2].weight, 0.5, 1e-7);
+  for (NeedleOutcome& outcome : outcomes) outcome.attention.assign(144, 0.5F);
+  EXPECT_EQ(attention_on_needles(outcomes, 12).heads.size(), 25u);
 }
 
 TEST(NeedleValuesOfOutcomes, AreSharesAndMeans) {

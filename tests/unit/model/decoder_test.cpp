@@ -185,6 +185,32 @@ TEST_P(Decoding, SequencesMayHavePromptsOfTheirOwn) {
   }
 }
 
+TEST_P(Decoding, WatchingTheAttentionChangesNothing) {
+  GPT gpt(small_spec(kind()), {});
+  randomize(gpt.parameters(), 5);
+  const at::Tensor tokens = random_batch(3, 11, 7, 7).tokens;
+  Decoder plain(gpt, 3, 11);
+  Decoder watched(gpt, 3, 11);
+  // All that a last token sees has the weight 1, and parts of it add up.
+  AttentionWatch all{
+      .tokens = {{.first = 0, .count = 11}, {.first = 0, .count = 4}, {.first = 4, .count = 7}}};
+  EXPECT_TRUE(plain.prefill_each(columns_of(tokens, 0, 11))
+                  .equal(watched.prefill_each(columns_of(tokens, 0, 11), &all)));
+  EXPECT_EQ(all.masses.sizes(), at::IntArrayRef({2, 3, 3}));
+  EXPECT_LT(all.masses.select(1, 0).sub(1.0).abs().max().item<double>(), 1e-6);
+  const at::Tensor rows = tokens.narrow(0, 1, 1).expand({3, 11}).contiguous();
+  Decoder same(gpt, 3, 11);
+  AttentionWatch parts{
+      .tokens = {{.first = 0, .count = 3}, {.first = 3, .count = 7}, {.first = 10, .count = 1}}};
+  same.prefill_each(columns_of(rows, 0, 11), &parts);
+  EXPECT_LT(parts.masses.sum(1).sub(1.0).abs().max().item<double>(), 1e-6);
+  EXPECT_GT(parts.masses.min().item<double>(), 0.0);
+  AttentionWatch beyond{
+      .tokens = {{.first = 0, .count = 12}, {.first = 0, .count = 4}, {.first = 4, .count = 7}}};
+  Decoder other(gpt, 3, 11);
+  EXPECT_THROW(other.prefill_each(columns_of(tokens, 0, 11), &beyond), core::InternalError);
+}
+
 TEST_P(Decoding, LongPromptsOfABatchHaveTheBitsThatTheyHaveAlone) {
   GPTSpec long_spec = spec();
   long_spec.sequence_length = 560;  // two pieces and a part of one
