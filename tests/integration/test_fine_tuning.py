@@ -296,6 +296,9 @@ def test_squad_is_read_directly_and_the_validation_loss_is_of_answers_alone(tuni
     record = tuning.metrics("run")[0]
     # Means of float32 losses.
     assert record["validation/loss"] == pytest.approx(total / sum(len(t) - p for t, p in encoded), rel=2e-6)
+    found = json.loads(tuning.program.run("inspect", "dev.json", "--json")[0])
+    assert (found["examples"], found["unanswerable"]) == (2, 1)
+    assert found["answer_bytes"] == len(" seven unanswerable")
     # The same as training data.
     shutil.copy(tuning.directory / "dev.json", tuning.directory / "train.json")
     out, _ = tuning.train("squad", {"data": {"train": ["train.json"]}}, arguments=["--dry-run"])
