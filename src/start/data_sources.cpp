@@ -152,6 +152,14 @@ DataSources open_data(const config::Config& config, std::shared_ptr<const data::
   return sources;
 }
 
+std::string training_fingerprint(const config::Config& config) {
+  const std::vector<std::string>& globs = config.data.train;
+  if (config.data.format == config::DataFormat::kSft) {
+    return read_examples(config, globs, *open_tokenizer(config))->fingerprint();
+  }
+  return data::TokenSource(core::expand_globs(globs)).fingerprint();
+}
+
 data::LoaderOptions loader_options(const config::Config& config, int64_t first_step, int64_t rank,
                                    int64_t num_ranks) {
   const int64_t rows = config.train.global_batch_size / num_ranks;

@@ -50,6 +50,10 @@ std::optional<int64_t> end_of_document(std::optional<int64_t> document_token_id,
 DataSources open_data(const config::Config& config,
                       std::shared_ptr<const data::PackedExamples> examples = nullptr);
 
+// DataSources::training_fingerprint of what config.data.train names now; of shards it opens nothing else.
+// Throws core::InputError where it does not read.
+std::string training_fingerprint(const config::Config& config);
+
 // What the loader of one rank hands out from the step behind `first_step` on: its share of each step's
 // samples, which are those that one process would read. The global batch divides among the ranks.
 data::LoaderOptions loader_options(const config::Config& config, int64_t first_step, int64_t rank,

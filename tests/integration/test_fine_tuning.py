@@ -346,3 +346,18 @@ def test_a_resume_refuses_other_examples(tuning):
     tuning.write(make_examples(9, 60))
     _, err = tuning.train("run", {"train": {"max_steps": 10}}, arguments=["--resume", "auto"], code=3)
     assert "The training examples are not those" in err
+
+
+def test_a_sweep_goes_on_with_the_same_examples_alone(tuning):
+    change = {"train": {"max_steps": 3}}
+    tuning.program.config(*tuning.config(change), name="base.json")
+    kinds = {kind: {"model.attention.kind": kind} for kind in ("softmax", "ssmax")}
+    (tuning.directory / "sweep.json").write_text(json.dumps({"base": "base.json", "variants": kinds, "seeds": 1, "jobs": 1}))
+    sweep = ["sweep", "--config", "sweep.json", "--run-dir", "sweep"]
+    tuning.program.run(*sweep)
+    assert len(tuning.metrics("sweep/ssmax-seed1")) == 3
+    _, err = tuning.program.run(*sweep)
+    assert "is not known" not in err
+    tuning.write(make_examples(9, 60))
+    _, err = tuning.program.run(*sweep, code=2)
+    assert "The training data (data.train) or the tokenizer are not those" in err
