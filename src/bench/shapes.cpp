@@ -42,7 +42,8 @@ config::Config step_config(const std::string& shape, const std::optional<std::st
   std::vector<std::string> all = overrides;
   // A config needs to name data; these are never opened.
   all.insert(all.end(), {"data.train=[random]", "data.validation=[]", "data.tokenizer=null",
-                         "data.reset_at_document=false", "evaluate.every=0"});
+                         "data.reset_at_document=false", "data.format=pretrain", "data.on_long_example=stop",
+                         "optimizer.schedule.warmup_epochs=null", "evaluate.every=0"});
   if (file) return config::load(*file, all);
   for (const Shape& known : kShapes) {
     if (known.name == shape) return config::parse(known.config, fmt::format("shape {}", shape), all);

@@ -22,7 +22,7 @@ struct TrainerState {
   int64_t tokens = 0;                      // predicted tokens seen so far
   std::string run_id;                      // of the run that wrote it
   std::string dtype;                       // compute dtype, "float32" or "bfloat16"
-  std::string data_fingerprint;            // data::TokenSource::fingerprint of the training shards
+  std::string data_fingerprint;            // of the training data: the shards, or the examples
   std::string tokenizer_fingerprint = {};  // core::checksum_of_file; empty: none, or not known
   std::string config;                      // the resolved config, YAML
   std::string directory = {};              // that its relative paths start from; empty: not known

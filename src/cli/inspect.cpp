@@ -40,6 +40,9 @@ Inspection inspect(const fs::path& path, bool verify) {
   if (path.extension() == ".safetensors" || path.filename() == "config.json") {
     return inspect_checkpoint(path.parent_path().empty() ? fs::path(".") : path.parent_path(), verify);
   }
+  if (path.extension() == ".json" || path.extension() == ".jsonl" || path.stem().extension() == ".jsonl") {
+    return inspect_examples(path);
+  }
   try {
     return inspect_tokenizer(path);
   } catch (const core::InputError&) {
@@ -65,10 +68,11 @@ void run(const InspectArguments& arguments) {
 }  // namespace
 
 void add_inspect(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("inspect",
-                                         "Say what a checkpoint, a run directory, a sweep's folder, a token "
-                                         "shard, a folder of prepared data or a\n"
-                                         "sentencepiece model holds, and whether its checksums hold.");
+  CLI::App* command =
+      app.add_subcommand("inspect",
+                         "Say what a checkpoint, a run directory, a sweep's folder, a token "
+                         "shard, a folder of prepared data, a file\n"
+                         "of examples or a sentencepiece model holds, and whether its checksums hold.");
   const auto arguments = std::make_shared<InspectArguments>();
   command->add_option("PATH", arguments->path, "What to look at")->required();
   command->add_flag("--json", arguments->json, "Print one JSON object");

@@ -7,6 +7,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "core/text.h"
+#include "data/example_reader.h"
 #include "data/prepare_record.h"
 #include "data/token_source.h"
 #include "tokenizer/tokenizer.h"
@@ -128,6 +129,34 @@ Inspection inspect_prepared(const fs::path& path, bool verify) {
   } catch (const nlohmann::json::exception&) {
     throw core::InputError("{}: damaged, or not written by `ssgpt prepare`", record.string());
   }
+  return result;
+}
+
+// In bytes: tokens are counted by `ssgpt train --dry-run`, which knows the tokenizer and the window.
+Inspection inspect_examples(const fs::path& path) {
+  data::ExampleReader reader({path});
+  data::Example example;
+  int64_t examples = 0;
+  int64_t unanswerable = 0;
+  uint64_t prompt_bytes = 0;
+  uint64_t answer_bytes = 0;
+  while (reader.next(example)) {
+    ++examples;
+    unanswerable += example.answer == data::kUnanswerable ? 1 : 0;
+    prompt_bytes += example.prompt.size();
+    answer_bytes += example.answer.size();
+  }
+  Inspection result;
+  result.json = {{"type", "examples"},           {"path", path.string()},
+                 {"examples", examples},         {"unanswerable", unanswerable},
+                 {"prompt_bytes", prompt_bytes}, {"answer_bytes", answer_bytes}};
+  Table table({Align::kLeft, Align::kLeft});
+  table.add({"examples", path.string()});
+  table.add({"prompts", fmt::format("{} ({})", examples, core::human_bytes(prompt_bytes))});
+  table.add({"answers", fmt::format("{} ({})", examples, core::human_bytes(answer_bytes))});
+  if (unanswerable > 0) table.add({"unanswerable", std::to_string(unanswerable)});
+  table.add({"tokens", "ssgpt train --dry-run counts them, and the padding"});
+  result.text = table.text();
   return result;
 }
 

@@ -23,5 +23,6 @@ Inspection inspect_sweep(const std::filesystem::path& path);
 Inspection inspect_shard(const std::filesystem::path& path, bool verify);
 Inspection inspect_prepared(const std::filesystem::path& path, bool verify);
 Inspection inspect_tokenizer(const std::filesystem::path& path);
+Inspection inspect_examples(const std::filesystem::path& path);
 
 }  // namespace ssgpt::cli

@@ -73,7 +73,7 @@ void run(const TrainArguments& arguments, const std::string& command_line) {
 }  // namespace
 
 void add_train(CLI::App& app, const std::string& command_line) {
-  CLI::App* command = app.add_subcommand("train", "Pretrain a model from a config");
+  CLI::App* command = app.add_subcommand("train", "Pretrain or fine-tune a model from a config");
   auto arguments = std::make_shared<TrainArguments>();
   command->add_option("--config", arguments->config, "YAML or JSON file; may be left out with --resume DIR");
   command
@@ -106,6 +106,8 @@ void add_train(CLI::App& app, const std::string& command_line) {
       "train.max_steps=2000\n"
       "  ssgpt train --resume runs/softmax --run-dir runs/swapped --swap-attention ssmax --set "
       "train.max_steps=2000\n"
+      "  ssgpt train --config configs/paper/fine-tune.yaml --init-from "
+      "runs/b-ssmax/checkpoints/step-00200000\n"
       "  torchrun --no-python --nproc-per-node 8 ssgpt train --config configs/paper/b-ssmax.yaml\n\n"
       "Under torchrun, srun or mpirun all processes train one model, each on its part of every batch.\n"
       "SIGTERM, SIGINT, SIGUSR1 and SIGHUP save and stop; a second one, unless it is SIGHUP, stops at "

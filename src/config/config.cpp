@@ -1,6 +1,5 @@
 #include "config/config.h"
 
-#include "config/availability.h"
 #include "config/faults.h"
 #include "config/resolve.h"
 #include "config/schema.h"
@@ -44,6 +43,11 @@ std::vector<std::string> parts_of(const std::string& name) {
   return parts;
 }
 
+// Whether the number of steps is left to train.epochs, which the schema lists before it.
+bool follows_from_epochs(std::string_view key, const Config& config) {
+  return key == "train.max_steps" && config.train.epochs.has_value();
+}
+
 // Throws core::UsageError that lists all faults.
 Config resolve_soundly(const Source& source, const std::string& file) {
   Faults faults;
@@ -61,18 +65,17 @@ Config resolve(const Source& source, const std::string& file, Faults& faults) {
   for (const Key& key : schema()) {
     const auto entry = source.entries().find(key.name);
     if (entry == source.entries().end()) {
-      if (key.required) {
+      if (!key.required) continue;
+      if (!follows_from_epochs(key.name, config)) {
         add_fault(faults, {file, 0}, fmt::format("{} is missing: {}", key.name, expected(key)));
-        faulty.push_back(key.name);
       }
+      faulty.push_back(key.name);  // not known: the rules that need it wait for it
       continue;
     }
     const auto& [value, origin] = entry->second;
     if (!key.read(value, config)) {
       add_fault(faults, origin, wrong_value(key, value));
       faulty.push_back(key.name);
-    } else if (const auto reason = refusal(key.name, config)) {
-      add_fault(faults, origin, fmt::format("{} = {}: {}", key.name, value_text(value), *reason));
     }
   }
   validate(config, source.entries(), faulty, file, faults);
@@ -257,6 +260,9 @@ std::optional<std::string> obstacle(AttentionBackend backend, const Config& conf
   if (!limits.deterministic && config.train.deterministic) needs.emplace_back("train.deterministic = false");
   if (!limits.documents && config.data.reset_at_document) {
     needs.emplace_back("data.reset_at_document = false");
+  }
+  if (!limits.documents && config.data.format == DataFormat::kSft) {
+    needs.emplace_back("data.format = pretrain");
   }
   if (hidden / heads % limits.head_dim_multiple != 0) {
     needs.push_back(fmt::format(

@@ -23,6 +23,7 @@ enum class ScheduleKind { kConstant, kCosine, kWsd };
 enum class OnNonfinite { kStop, kSkip };
 enum class OnSpike { kWarn, kStop };
 enum class DataFormat { kPretrain, kSft };
+enum class OnLongExample { kStop, kSkip };
 
 struct RunConfig {
   std::string name = "run";
@@ -55,6 +56,7 @@ struct DataConfig {
   bool reset_at_document = false;
   std::optional<int64_t> document_token_id;
   DataFormat format = DataFormat::kPretrain;
+  OnLongExample on_long_example = OnLongExample::kStop;  // of kSft
 };
 
 // From the first update after step `at_step` on the model has this kind of attention.
@@ -68,7 +70,8 @@ struct TrainConfig {
   Device device = Device::kAuto;
   Dtype dtype = Dtype::kAuto;
   AttentionBackend attention_backend = AttentionBackend::kAuto;  // read on a GPU alone
-  int64_t max_steps = 0;                                         // required
+  std::optional<int64_t> epochs;  // of kSft, in place of max_steps; a run that begins counts them in steps
+  int64_t max_steps = 0;          // required without epochs
   int64_t global_batch_size = 0;
   int64_t micro_batch_size = 0;
   double clip_grad_norm = 1.0;  // 0: no clipping
@@ -87,6 +90,7 @@ struct EarlierSchedule {
 
 struct ScheduleConfig {
   ScheduleKind kind = ScheduleKind::kConstant;
+  std::optional<int64_t> warmup_epochs = {};  // of kSft, in place of warmup_steps; as train.epochs
   int64_t warmup_steps = 0;
   int64_t decay_steps = 0;
   double min_lr = 0.0;

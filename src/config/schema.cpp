@@ -18,6 +18,7 @@ namespace {
 constexpr ResumeRule kFixed = ResumeRule::kFixed;
 constexpr ResumeRule kMayChange = ResumeRule::kMayChange;
 constexpr int64_t kMaxSteps = 1'000'000'000;
+constexpr int64_t kMaxEpochs = 1'000'000;
 
 // `member(config)` points to the value.
 template <typename Member, typename Codec>
@@ -111,8 +112,10 @@ void add_data(std::vector<Key>& keys) {
       {make_key(SSGPT_MEMBER(data.tokenizer), Optional<Path>{{}, "null"}, kFixed,
                 "sentencepiece model; may be left out where no text is needed"),
        required(SSGPT_MEMBER(data.train), TextList{.min_count = 1}, kFixed,
-                "token shards, by name or pattern, relative to the current directory"),
-       make_key(SSGPT_MEMBER(data.validation), TextList{}, kMayChange, "token shards that validation reads"),
+                "token shards, or with data.format = sft files of examples (.jsonl, .jsonl.zst, and SQuAD's "
+                ".json), by name or pattern, relative to the current directory"),
+       make_key(SSGPT_MEMBER(data.validation), TextList{}, kMayChange,
+                "what validation reads, of the same format"),
        make_key(SSGPT_MEMBER(data.sequence_length), integer(2, 1 << 24), kFixed,
                 "tokens that one sequence predicts"),
        make_key(SSGPT_MEMBER(data.reset_at_document), Boolean{}, kFixed,
@@ -120,7 +123,15 @@ void add_data(std::vector<Key>& keys) {
        make_key(SSGPT_MEMBER(data.document_token_id),
                 Optional<Integer<int64_t>>{integer(0, std::numeric_limits<int32_t>::max()), "null"}, kFixed,
                 "the token that ends a document, where no tokenizer tells"),
-       make_key(SSGPT_MEMBER(data.format), format, kFixed, "what the shards hold")});
+       make_key(
+           SSGPT_MEMBER(data.format), format, kFixed,
+           "pretrain: token shards, of which every token is predicted; sft: prompts with answers, of which "
+           "the answers are predicted"),
+       make_key(SSGPT_MEMBER(data.on_long_example),
+                Choice<OnLongExample>{{{"stop", OnLongExample::kStop}, {"skip", OnLongExample::kSkip}}},
+                kFixed,
+                "sft: whether an example that does not fit into sequence_length is refused, or left out and "
+                "counted")});
 }
 
 void add_train(std::vector<Key>& keys) {
@@ -143,6 +154,9 @@ void add_train(std::vector<Key>& keys) {
        make_key(SSGPT_MEMBER(train.attention_backend), backend, kMayChange,
                 "whose fused attention a GPU runs (a CPU has its own); auto: the fastest that can, "
                 "measured once"),
+       make_key(
+           SSGPT_MEMBER(train.epochs), Optional<Integer<int64_t>>{integer(1, kMaxEpochs), "null"}, kMayChange,
+           "sft: passes through the examples, in place of max_steps, which a run that begins makes of it"),
        required(SSGPT_MEMBER(train.max_steps), integer(1, kMaxSteps), kMayChange,
                 "updates in all; a resumed run goes on to it"),
        required(SSGPT_MEMBER(train.global_batch_size), integer(1, 1 << 24), kFixed,
@@ -181,6 +195,10 @@ void add_optimizer(std::vector<Key>& keys) {
                 "the learning rate of s, b and p_n is the schedule's times this; 0: they stay where they "
                 "start. They do not decay. No effect where a kind learns none"),
        make_key(SSGPT_MEMBER(optimizer.schedule.kind), schedule, kFixed, "course of the learning rate"),
+       make_key(SSGPT_MEMBER(optimizer.schedule.warmup_epochs),
+                Optional<Integer<int64_t>>{integer(1, kMaxEpochs), "null"}, kFixed,
+                "sft: the warm-up in passes through the examples, in place of warmup_steps, which a run that "
+                "begins makes of it"),
        make_key(SSGPT_MEMBER(optimizer.schedule.warmup_steps), integer(0, kMaxSteps), kFixed,
                 "steps in which the rate rises from 0 to lr"),
        make_key(SSGPT_MEMBER(optimizer.schedule.decay_steps), integer(0, kMaxSteps), kFixed,

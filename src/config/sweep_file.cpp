@@ -136,6 +136,13 @@ Config Expansion::resolve_one(const SweepVariant& variant, const Point& point) {
   }
   Config config = resolve(source, source_.file, source_.faults);
   config.run.name = name_of(variant, point);
+  if (config.train.epochs || config.optimizer.schedule.warmup_epochs) {
+    fault({source_.file, 0},
+          fmt::format("variants.{}: train.epochs and optimizer.schedule.warmup_epochs depend on what the "
+                      "examples are, which a sweep does not read: set train.max_steps and "
+                      "optimizer.schedule.warmup_steps, which `ssgpt train --dry-run` prints",
+                      variant.name));
+  }
   return config;
 }
 

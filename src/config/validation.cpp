@@ -22,6 +22,7 @@ class Rules {
 
   void model();
   void data();
+  void examples();
   void samples();
   void batch();
   void swap();
@@ -116,6 +117,33 @@ void Rules::data() {
   }
   if (sound({"evaluate.every", "data.validation"}) && config_.evaluate.every > 0 && data.validation.empty()) {
     fault("evaluate.every", "needs data.validation; 0 switches validation off");
+  }
+}
+
+void Rules::examples() {
+  constexpr std::string_view kEpochs = "train.epochs";
+  constexpr std::string_view kWarmup = "optimizer.schedule.warmup_epochs";
+  if (!sound({"data.format", "data.tokenizer", "data.on_long_example", kEpochs, kWarmup})) return;
+  const DataConfig& data = config_.data;
+  const ScheduleConfig& schedule = config_.optimizer.schedule;
+  if (data.format == DataFormat::kSft) {
+    if (!data.tokenizer) fault("data.format", "needs data.tokenizer, as the examples are text");
+    if (config_.train.epochs && config_.train.max_steps > 0) {
+      fault(kEpochs, "train.max_steps = {} says how long to train as well; set one of them",
+            config_.train.max_steps);
+    }
+    if (schedule.warmup_epochs && schedule.warmup_steps > 0) {
+      fault(kWarmup, "optimizer.schedule.warmup_steps = {} says how long as well; set one of them",
+            schedule.warmup_steps);
+    }
+    return;
+  }
+  if (config_.train.epochs) fault(kEpochs, "needs data.format = sft; otherwise set train.max_steps");
+  if (schedule.warmup_epochs) {
+    fault(kWarmup, "needs data.format = sft; otherwise set optimizer.schedule.warmup_steps");
+  }
+  if (data.on_long_example != OnLongExample::kStop) {
+    fault("data.on_long_example", "has no effect without data.format = sft");
   }
 }
 
@@ -237,6 +265,7 @@ void validate(const Config& config, const Entries& entries, const std::vector<st
   Rules rules(config, entries, faulty, file, faults);
   rules.model();
   rules.data();
+  rules.examples();
   rules.samples();
   rules.batch();
   rules.swap();

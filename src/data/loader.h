@@ -2,11 +2,13 @@
 // enters no OpenMP region. Hands out plain integers; knows no tensors and no ranks.
 #pragma once
 
+#include "data/packed_examples.h"
 #include "data/sampler.h"
 #include "data/token_source.h"
 
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <span>
 #include <thread>
@@ -24,17 +26,28 @@ struct LoaderOptions {
   int64_t first_step = 0;        // where to begin: the number of finished steps of a resumed run
 };
 
-// One micro-batch: rows x (sequence_length + 1) tokens, row-major. Inputs are columns [0, T), targets [1, T].
+// One micro-batch, row-major. Of windows of text: rows x (T + 1) tokens, T = sequence_length; inputs are
+// columns [0, T), targets [1, T]. Of packed examples: rows x T inputs, with the targets and numbers of keys
+// that ExampleRow tells of.
 struct MicroBatch {
   int64_t rows = 0;
   int64_t columns = 0;
   std::vector<int32_t> tokens;
+  std::vector<int32_t> targets;   // empty: of windows of text
+  std::vector<int32_t> num_keys;  // likewise
+  int64_t step_targets = 0;       // tokens that the whole global batch predicts, of which this is a part
 };
+
+// Fills rows and columns of `batch` with these windows of examples, a row each; a negative one is padding.
+void read_windows(const PackedExamples& examples, std::span<const int64_t> windows, MicroBatch& batch);
 
 class BatchLoader {
  public:
   // The source must outlive the loader. At most four micro-batches are held ahead.
   BatchLoader(const TokenSource& source, const WindowSampler& sampler, const LoaderOptions& options);
+
+  // Of examples, which must outlive the loader, in `order`, whose rows are options.samples_per_step.
+  BatchLoader(const PackedExamples& examples, const EpochOrder& order, const LoaderOptions& options);
   ~BatchLoader();
 
   // The next micro-batch in order; valid until the next call. Rethrows what the thread met
@@ -43,6 +56,11 @@ class BatchLoader {
 
  private:
   struct Queue;
+  // Fills the micro-batch of step `step`, from 0, whose first row is row `first_row` of the global batch.
+  using Read = std::function<void(int64_t step, int64_t first_row, MicroBatch& batch)>;
+
+  void start(const LoaderOptions& options, Read read);
+
   std::unique_ptr<Queue> queue_;
   MicroBatch current_;
   std::thread thread_;

@@ -28,7 +28,7 @@ struct GpuAttention {
   GpuAttention(const config::Config& of, bool bf16)
       : backend(of.train.attention_backend),
         deterministic(of.train.deterministic),
-        documents(of.data.reset_at_document),
+        documents(of.data.reset_at_document || of.data.format == config::DataFormat::kSft),
         rows(of.train.micro_batch_size * of.data.sequence_length),
         time(of.data.sequence_length),
         spans(documents ? padded_spans(2 * of.train.micro_batch_size) : of.train.micro_batch_size),

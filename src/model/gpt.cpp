@@ -30,8 +30,9 @@ std::vector<ParameterSpec> specs_in_memory(const GPTSpec& spec, at::Device devic
 struct GPT::Impl {
   Impl(const GPTSpec& gpt_spec, const Execution& gpt_execution);
 
-  // Brings the batch to the device and makes room for it. targets may be undefined.
-  Inputs prepare(const at::Tensor& tokens, const at::Tensor& targets, bool with_backward);
+  // Brings the batch to the device and makes room for it. targets and num_keys may be undefined.
+  Inputs prepare(const at::Tensor& tokens, const at::Tensor& targets, bool with_backward,
+                 const at::Tensor& num_keys = at::Tensor());
   // Runs all blocks and the final norm; the result is buffers.final_norm.output (M, D). `after_block` is
   // called while the layer's activations stand.
   void forward(const at::Tensor& tokens, const std::function<void(size_t layer)>& after_block = nullptr);
@@ -75,8 +76,9 @@ GPT::Impl::Impl(const GPTSpec& gpt_spec, const Execution& gpt_execution)
   }
 }
 
-Inputs GPT::Impl::prepare(const at::Tensor& tokens, const at::Tensor& targets, bool with_backward) {
-  const Inputs staged = inputs.stage(tokens, targets);
+Inputs GPT::Impl::prepare(const at::Tensor& tokens, const at::Tensor& targets, bool with_backward,
+                          const at::Tensor& num_keys) {
+  const Inputs staged = inputs.stage(tokens, targets, num_keys);
   const int64_t batch = tokens.size(0);
   const int64_t time = tokens.size(1);
   SSGPT_CHECK(time <= spec.sequence_length, "windows of {} tokens, expected up to {}", time,
@@ -157,11 +159,11 @@ const ParameterStore& GPT::parameters() const {
 }
 
 void GPT::forward_backward(const at::Tensor& tokens, const at::Tensor& targets, const at::Tensor& loss_sum,
-                           const GradientFinal& gradient_final) {
+                           const GradientFinal& gradient_final, const at::Tensor& num_keys) {
   Impl& impl = *impl_;
   SSGPT_CHECK(targets.defined(), "there are no targets");
   SSGPT_CHECK(impl.execution.for_training, "this model has no gradient");
-  const Inputs inputs = impl.prepare(tokens, targets, /*with_backward=*/true);
+  const Inputs inputs = impl.prepare(tokens, targets, /*with_backward=*/true, num_keys);
   impl.forward(inputs.tokens);
   Buffers& buffers = impl.buffers;
   {
@@ -174,10 +176,11 @@ void GPT::forward_backward(const at::Tensor& tokens, const at::Tensor& targets, 
   impl.backward(inputs.tokens, gradient_final);
 }
 
-at::Tensor GPT::token_losses(const at::Tensor& tokens, const at::Tensor& targets) {
+at::Tensor GPT::token_losses(const at::Tensor& tokens, const at::Tensor& targets,
+                             const at::Tensor& num_keys) {
   Impl& impl = *impl_;
   SSGPT_CHECK(targets.defined(), "there are no targets");
-  const Inputs inputs = impl.prepare(tokens, targets, /*with_backward=*/false);
+  const Inputs inputs = impl.prepare(tokens, targets, /*with_backward=*/false, num_keys);
   impl.forward(inputs.tokens);
   const at::Tensor losses = at::empty(tokens.sizes(), impl.buffers.losses.options());
   head_forward(impl.buffers.final_norm.output, inputs.targets.view({-1}), impl.head,

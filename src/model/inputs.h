@@ -24,15 +24,20 @@ class InputStager {
   InputStager(at::Device device, std::optional<int64_t> document_token_id)
       : device_(device), document_token_id_(document_token_id) {}
 
-  // tokens, targets: int64 (B, T) on the CPU, contiguous; targets may be undefined. On a CPU the result
-  // shares their memory; on a GPU it is overwritten, in the order of the stream, by the next batch of the
-  // same shape.
-  Inputs stage(const at::Tensor& tokens, const at::Tensor& targets);
+  // tokens, targets: int64 (B, T) on the CPU, contiguous; targets may be undefined. num_keys: int32 (B, T) on
+  // the CPU, contiguous, which spans the rows hold; undefined: windows, or their documents. On a CPU the
+  // result shares their memory; on a GPU it is overwritten, in the order of the stream, by the next batch of
+  // the same shape.
+  Inputs stage(const at::Tensor& tokens, const at::Tensor& targets,
+               const at::Tensor& num_keys = at::Tensor());
 
  private:
+  void stage_spans(const at::Tensor& num_keys);
+
   const at::Device device_;
   const std::optional<int64_t> document_token_id_;
   Inputs staged_;
+  bool spans_are_windows_ = false;  // of staged_
 };
 
 }  // namespace ssgpt::model

@@ -34,7 +34,7 @@ struct RunData {
   std::string info = "{}";            // what run.json says of the run (run::known_fields), as JSON
   std::string parent;                 // checkpoint that a fork or --init-from began at; empty: none
   std::optional<int64_t> first_step;  // finished steps when the run began, above 0 for a fork; where known
-  std::string data_fingerprint;       // of the training shards; empty where run.json does not say
+  std::string data_fingerprint;       // of the training data; empty where run.json does not say
   std::string tokenizer_fingerprint;  // of its tokenizer's file; likewise
   std::vector<TrainPoint> train;      // steps rise; each point begins where the one before it ended
   std::vector<ValidationPoint> validation;  // steps rise

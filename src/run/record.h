@@ -30,7 +30,7 @@ struct Record {
   std::string name;
   std::string command;  // the command line that began it
   int64_t num_parameters = 0;
-  std::string data_fingerprint;            // of the training shards
+  std::string data_fingerprint;            // of the training data
   std::string tokenizer_fingerprint = {};  // checksum of its file; empty: none, or not known
   std::optional<int64_t> first_step;       // finished updates when the run began: above 0 for a fork
   std::string parent;             // the checkpoint that a fork or --init-from started from; empty: none

@@ -5,10 +5,12 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "data/sampler.h"
+#include "start/examples.h"
 #include "start/shard_checks.h"
 
 #include <algorithm>
 #include <filesystem>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -28,11 +30,9 @@ void check_ids(const DataSources& sources, const config::Config& config) {
   }
 }
 
-void set_validation_windows(const config::Config& config, DataSources& sources) {
+void set_validation_windows(const config::Config& config, int64_t available, DataSources& sources) {
   const int64_t wanted = config.evaluate.batches * config.train.global_batch_size;
-  const int64_t available = sources.validation->num_windows(config.data.sequence_length);
   sources.validation_windows = std::min(wanted, available);
-  check_ids(sources, config);
   if (available < wanted) {
     core::log::info(
         "The validation data hold {} windows; evaluate.batches asks for {}. All of them are used.", available,
@@ -81,10 +81,45 @@ void read_prompts(const config::Config& config, DataSources& sources) {
   }
 }
 
+// What ssgpt prepare says of the shards, of training and of validation.
+std::vector<Prepared> open_shards(const config::Config& config, DataSources& sources) {
+  sources.training = data::TokenSource(core::expand_globs(config.data.train));
+  std::vector<Prepared> prepared = {read_prepared(sources.training)};
+  refuse_unfinished(prepared.back());
+  sources.num_windows = sources.training.num_windows(config.data.sequence_length);
+  if (config.evaluate.every > 0 && !config.data.validation.empty()) {
+    sources.validation.emplace(core::expand_globs(config.data.validation));
+    prepared.push_back(read_prepared(*sources.validation));
+    refuse_unfinished(prepared.back());
+    set_validation_windows(config, sources.validation->num_windows(config.data.sequence_length), sources);
+    check_ids(sources, config);
+  }
+  refuse_training_on_held_out(config, sources);
+  return prepared;
+}
+
+void open_examples(const config::Config& config, DataSources& sources) {
+  if (!sources.examples) sources.examples = read_examples(config, config.data.train, *sources.tokenizer);
+  sources.num_windows = sources.examples->num_windows();
+  refuse_shared_examples(config);
+  if (config.evaluate.every == 0 || config.data.validation.empty()) return;
+  sources.validation_examples = read_examples(config, config.data.validation, *sources.tokenizer);
+  set_validation_windows(config, sources.validation_examples->num_windows(), sources);
+}
+
 }  // namespace
 
+std::string DataSources::training_fingerprint() const {
+  return examples ? examples->fingerprint() : training.fingerprint();
+}
+
+std::string DataSources::validation_fingerprint() const {
+  if (validation_examples) return validation_examples->fingerprint();
+  return validation ? validation->fingerprint() : "";
+}
+
 std::string DataSources::validation_label() const {
-  return fmt::format("{}/{}", validation->fingerprint(), validation_windows);
+  return fmt::format("{}/{}", validation_fingerprint(), validation_windows);
 }
 
 std::optional<int64_t> end_of_document(std::optional<int64_t> document_token_id,
@@ -97,36 +132,32 @@ std::optional<int64_t> end_of_document(std::optional<int64_t> document_token_id,
   }
 }
 
-DataSources open_data(const config::Config& config) {
+DataSources open_data(const config::Config& config, std::shared_ptr<const data::PackedExamples> examples) {
   DataSources sources;
-  sources.training = data::TokenSource(core::expand_globs(config.data.train));
+  const bool is_sft = config.data.format == config::DataFormat::kSft;
+  const std::vector<Prepared> prepared = is_sft ? std::vector<Prepared>() : open_shards(config, sources);
   sources.document_token_id = config.data.document_token_id;
-  const Prepared training_prepared = read_prepared(sources.training);
-  refuse_unfinished(training_prepared);
-  sources.num_windows = sources.training.num_windows(config.data.sequence_length);
-  Prepared validation_prepared;
-  if (config.evaluate.every > 0 && !config.data.validation.empty()) {
-    sources.validation.emplace(core::expand_globs(config.data.validation));
-    validation_prepared = read_prepared(*sources.validation);
-    refuse_unfinished(validation_prepared);
-    set_validation_windows(config, sources);
-  }
-  refuse_training_on_held_out(config, sources);
   if (config.data.tokenizer) {
-    sources.tokenizer = std::make_shared<const tokenizer::Tokenizer>(*config.data.tokenizer);
+    sources.tokenizer = open_tokenizer(config);
     sources.tokenizer_fingerprint = core::checksum_of_file(*config.data.tokenizer);
-    if (sources.tokenizer->vocab_size() > config.model.vocab_size) {
-      throw core::InputError(
-          "The tokenizer {} has {} pieces and model.vocab_size is {}: the model must hold them all.",
-          config.data.tokenizer->string(), sources.tokenizer->vocab_size(), config.model.vocab_size);
-    }
     if (!sources.document_token_id) sources.document_token_id = sources.tokenizer->eos_id();
   }
-  refuse_other_tokenizers({training_prepared, validation_prepared}, config.data.tokenizer,
-                          sources.tokenizer_fingerprint);
+  if (is_sft) {
+    sources.examples = std::move(examples);
+    open_examples(config, sources);
+  }
+  refuse_other_tokenizers(prepared, config.data.tokenizer, sources.tokenizer_fingerprint);
   if (!config.data.reset_at_document) sources.document_token_id.reset();
   read_prompts(config, sources);
   return sources;
+}
+
+std::string training_fingerprint(const config::Config& config) {
+  const std::vector<std::string>& globs = config.data.train;
+  if (config.data.format == config::DataFormat::kSft) {
+    return read_examples(config, globs, *open_tokenizer(config))->fingerprint();
+  }
+  return data::TokenSource(core::expand_globs(globs)).fingerprint();
 }
 
 data::LoaderOptions loader_options(const config::Config& config, int64_t first_step, int64_t rank,

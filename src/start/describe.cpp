@@ -6,6 +6,7 @@
 #include "model/accounting.h"
 #include "model/gpt.h"
 #include "start/choose_device.h"
+#include "start/examples.h"
 
 #include <optional>
 #include <utility>
@@ -111,6 +112,24 @@ std::string schedule_line(const config::OptimizerConfig& optimizer) {
                      optimizer.betas[1], optimizer.weight_decay);
 }
 
+std::string data_line(const Start& start) {
+  const DataSources& data = start.data;
+  if (data.examples) return examples_text(*data.examples);
+  return fmt::format("{} tokens, {} windows of {}{}",
+                     core::human_count(static_cast<double>(data.training.num_tokens())), data.num_windows,
+                     start.config.data.sequence_length,
+                     data.document_token_id ? ", attention within documents" : "");
+}
+
+// How often the run reads its data. Each epoch of examples begins with a step, so its last one may be short.
+double num_epochs(const Start& start) {
+  const auto steps = static_cast<double>(start.config.train.max_steps);
+  const DataSources& data = start.data;
+  if (data.examples) return steps / static_cast<double>(steps_per_epoch(start.config, *data.examples));
+  return steps * static_cast<double>(start.config.train.global_batch_size) /
+         static_cast<double>(data.num_windows);
+}
+
 double mib(uint64_t bytes) {
   return static_cast<double>(bytes) / (1 << 20);
 }
@@ -170,11 +189,9 @@ std::string start_text(const Start& start, int64_t num_ranks) {
   const config::Config ahead = ahead_of(start);
   const config::Config& config = start.config;
   const config::ModelConfig& model = ahead.model;
-  const DataSources& data = start.data;
   const int64_t num_parameters = model::count_parameters(model, config.data.sequence_length);
   const int64_t batch_tokens = config.train.global_batch_size * config.data.sequence_length;
   const double budget = static_cast<double>(batch_tokens) * static_cast<double>(config.train.max_steps);
-  const double epoch = static_cast<double>(data.num_windows * config.data.sequence_length);
   std::vector<std::pair<const char*, std::string>> rows = {
       {"run",
        fmt::format("{} ({}), seed {}", start.directory.path().string(), start_line(start), config.run.seed)},
@@ -183,18 +200,18 @@ std::string start_text(const Start& start, int64_t num_ranks) {
                    core::human_count(static_cast<double>(num_parameters)), model.num_hidden_layers,
                    model.num_attention_heads, model.hidden_size, model.intermediate_size, model.vocab_size)},
       {"attention", attention_line(ahead)},
-      {"data", fmt::format("{} tokens, {} windows of {}{}",
-                           core::human_count(static_cast<double>(data.training.num_tokens())),
-                           data.num_windows, config.data.sequence_length,
-                           data.document_token_id ? ", attention within documents" : "")},
+      {"data", data_line(start)},
       {"batch", fmt::format("{} sequences = {} tokens a step, in micro-batches of {}{}",
                             config.train.global_batch_size, batch_tokens, config.train.micro_batch_size,
                             num_ranks > 1 ? fmt::format(" on {} ranks", num_ranks) : "")},
       {"budget", fmt::format("{} steps, {} tokens, {:.2f} epochs", config.train.max_steps,
-                             core::human_count(budget), budget / epoch)},
+                             core::human_count(budget), num_epochs(start))},
       {"optimizer", schedule_line(config.optimizer)},
       {"compute", compute_text(config, num_ranks, gpu_of(config.train))},
       {"memory", memory_text(plan_memory(ahead, num_ranks))}};
+  if (const auto& examples = start.data.validation_examples) {
+    rows.insert(rows.begin() + 4, {"validation", examples_text(*examples)});
+  }
   std::string text = fmt::format("ssgpt {} ({})", core::version(), core::git_revision());
   for (const auto& [name, value] : rows) text += fmt::format("\n  {:<10} {}", name, value);
   return text;

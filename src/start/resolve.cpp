@@ -7,6 +7,7 @@
 #include "run/ownership.h"
 #include "run/record.h"
 #include "start/data_paths.h"
+#include "start/examples.h"
 #include "start/rules.h"
 
 #include <algorithm>
@@ -92,6 +93,7 @@ Start fresh(const Options& options) {
   }
   Start start;
   start.config = config::load(*options.config, options.overrides);
+  start.data.examples = resolve_epochs(start.config);
   config::resolve_total_steps(start.config);
   refuse_idle_swaps(start.config, /*first_step=*/0);
   start.directory = RunDirectory(options.run_directory.value_or(fs::path("runs") / start.config.run.name));
@@ -172,6 +174,7 @@ Start go_on(const Options& options, const fs::path& checkpoint, checkpoint::Summ
                                 : config::parse(start.state.config, origin, options.overrides);
   keep_choices(start.config, past.config);
   take_paths_from(start.state.directory, past.config, start.config);
+  start.data.examples = resolve_epochs(start.config);
   refuse_idle_swaps(start.config, start.state.step + 1);
   settle_swaps(start.config, past, options.swap_attention);
   refuse_fixed_differences(start.config, past);

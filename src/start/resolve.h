@@ -1,5 +1,5 @@
 // From the command line and what stands on the disk to what a run begins from: its mode, config, directory,
-// checkpoint and state. Opens neither data nor weights.
+// checkpoint and state. Opens no weights, and data only where their epochs are to be counted in steps.
 #pragma once
 
 #include "run/directory.h"

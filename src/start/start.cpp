@@ -18,14 +18,15 @@
 namespace ssgpt::start {
 namespace {
 
-// Throws where the shards are not those that the run was trained on so far.
+// Throws where the data are not those that the run was trained on so far.
 void require_same_data(const Start& start, const std::string& fingerprint) {
   const bool goes_on = start.mode == Mode::kContinue || start.mode == Mode::kFork;
   if (!goes_on || start.state.data_fingerprint == fingerprint) return;
   throw core::InputError(
-      "The training shards are not those that {} was trained on (fingerprint {}, now {}): the run would read "
+      "The training {} are not those that {} was trained on (fingerprint {}, now {}): the run would read "
       "other data. Restore them, or start a new run with its weights: --init-from.",
-      start.checkpoint->string(), start.state.data_fingerprint, fingerprint);
+      start.data.examples ? "examples" : "shards", start.checkpoint->string(), start.state.data_fingerprint,
+      fingerprint);
 }
 
 // Throws where the tokenizer is not the one that the run's ids came from; warns where only weights are taken
@@ -83,7 +84,7 @@ void settle_terms(Start& start, parallel::Communicator& communicator) {
 
 // What each rank reads for itself once the config is settled.
 void load(Start& start) {
-  const std::string fingerprint = start.data.training.fingerprint();
+  const std::string fingerprint = start.data.training_fingerprint();
   require_same_data(start, fingerprint);
   require_same_tokenizer(start);
   load_weights(start);
@@ -112,7 +113,7 @@ Start begin(const Options& options, parallel::Communicator& communicator) {
   Start start = resolve(options, [&communicator](const run::RunDirectory& directory) {
     return find_newest_together(communicator.board(), directory);
   });
-  if (!start.is_complete()) start.data = open_data(start.config);
+  if (!start.is_complete()) start.data = open_data(start.config, std::move(start.data.examples));
   settle_terms(start, communicator);
   communicator.set_timeout(start.config.parallel.timeout_s);
   if (!start.is_complete()) load(start);
@@ -121,7 +122,7 @@ Start begin(const Options& options, parallel::Communicator& communicator) {
 
 Start begin_alone(const Options& options) {
   Start start = resolve(options, checkpoint::find_newest_valid);
-  start.data = open_data(start.config);
+  start.data = open_data(start.config, std::move(start.data.examples));
   choose_device(start.config);
   load(start);
   return start;

@@ -102,8 +102,8 @@ Terms terms_of(const Start& start) {
       .validation_fingerprint = {}};
   if (start.is_complete()) return terms;  // nothing was opened, nor the device chosen
   terms.arithmetic = arithmetic_of(start.config.train);
-  terms.training_fingerprint = start.data.training.fingerprint();
-  if (start.data.validation) terms.validation_fingerprint = start.data.validation->fingerprint();
+  terms.training_fingerprint = start.data.training_fingerprint();
+  terms.validation_fingerprint = start.data.validation_fingerprint();
   return terms;
 }
 
@@ -141,8 +141,8 @@ std::vector<std::string> differences(const Terms& of_rank_zero, const Terms& own
     if (first != second) lines.push_back(difference(what, first, second));
   };
   compare("what the processor or GPU computes with", of_rank_zero.arithmetic, own.arithmetic);
-  compare("the training shards' fingerprint", of_rank_zero.training_fingerprint, own.training_fingerprint);
-  compare("the validation shards' fingerprint", of_rank_zero.validation_fingerprint,
+  compare("the training data's fingerprint", of_rank_zero.training_fingerprint, own.training_fingerprint);
+  compare("the validation data's fingerprint", of_rank_zero.validation_fingerprint,
           own.validation_fingerprint);
   compare("the run directory", of_rank_zero.run_directory, own.run_directory);
   compare("the step to start from", std::to_string(of_rank_zero.step), std::to_string(own.step));

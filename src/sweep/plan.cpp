@@ -5,7 +5,6 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/text.h"
-#include "data/token_source.h"
 #include "model/accounting.h"
 #include "run/record.h"
 #include "run/sweep_record.h"
@@ -133,16 +132,18 @@ std::vector<std::string> require_same_data(const fs::path& directory,
                                            std::span<const config::SweepRun> runs) {
   std::vector<std::string> lines;
   std::vector<std::string> notes;
-  std::map<std::vector<std::string>, std::string> now;  // fingerprints by data.train; empty: not known
+  std::map<std::string, std::string> now;  // fingerprints by config.data; empty: not known
   for (const config::SweepRun& run : runs) {
     const run::RunDirectory folder = directory_of(directory, run);
     if (const auto line = changed_tokenizer(folder, run.config)) lines.push_back(*line);
     const std::string then = record_in(folder).data_fingerprint;
     if (then.empty()) continue;
-    const auto [found, is_new] = now.emplace(run.config.data.train, "");
+    config::Config read;
+    read.data = run.config.data;
+    const auto [found, is_new] = now.emplace(config::dump(read), "");
     if (is_new) {
       try {
-        found->second = data::TokenSource(core::expand_globs(run.config.data.train)).fingerprint();
+        found->second = start::training_fingerprint(run.config);
       } catch (const core::InputError& error) {
         notes.push_back(fmt::format("Whether the training data are still those of the runs is not known: {}",
                                     error.what()));
@@ -154,7 +155,7 @@ std::vector<std::string> require_same_data(const fs::path& directory,
   }
   if (lines.empty()) return notes;
   throw core::UsageError(
-      "The training shards (data.train) or the tokenizer are not those that these runs were begun with, and "
+      "The training data (data.train) or the tokenizer are not those that these runs were begun with, and "
       "runs on other data are no pairs:\n{}\nBring them back to go on, or choose another --run-dir. "
       "Nothing was changed.",
       fmt::join(lines, "\n"));

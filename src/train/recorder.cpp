@@ -132,8 +132,8 @@ void Recorder::record(const StepResult& result, model::GPT& model) {
   at::Tensor first_bad = meters_.slice(0, kFirstBadStep, kFirstBadStep + 1);
   first_bad.copy_(at::where(finite.logical_or(first_bad > 0), first_bad, static_cast<double>(result.step)));
   ++uncounted_steps_;
-  uncounted_tokens_ += result.tokens;
-  live_.add(result.tokens);
+  uncounted_tokens_ += result.window_tokens;
+  live_.add(result.window_tokens);
   if (meters_.is_cpu() || line_due(result.step)) count_finished_steps();
   if (line_due(result.step)) add_training_figures(result, model);
 }

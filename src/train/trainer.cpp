@@ -7,6 +7,7 @@
 #include "core/profile.h"
 #include "core/stop_signal.h"
 #include "data/loader.h"
+#include "data/packed_examples.h"
 #include "device/gpu.h"
 #include "kernels/cuda/nvtx.h"
 #include "parallel/error_text.h"
@@ -52,6 +53,7 @@ class Trainer {
   void swap_if_due();
   void take_step();
   void evaluate();
+  WindowLoss validation_loss();
   void write_samples();
   void save();
   void with_data(const std::function<void()>& work);
@@ -64,7 +66,6 @@ class Trainer {
   parallel::Communicator& communicator_;
   const start::DataSources data_;
   const model::Execution execution_;
-  const data::WindowSampler sampler_;
   const SampleWriter sample_writer_;
   const std::string validation_label_;
   checkpoint::TrainerState state_;
@@ -81,21 +82,32 @@ class Trainer {
   int stop_signal_ = 0;     // that the ranks agreed on
 };
 
+// Of what this rank reads from the step behind `first_step` on. `data` outlives it.
+data::BatchLoader open_loader(const config::Config& config, const start::DataSources& data,
+                              int64_t first_step, const parallel::Communicator& communicator) {
+  const data::LoaderOptions options =
+      start::loader_options(config, first_step, communicator.rank(), communicator.world_size());
+  const uint64_t seed = config.run.seed;
+  if (data.examples) {
+    const data::EpochOrder order(seed, data.num_windows, options.samples_per_step);
+    return data::BatchLoader(*data.examples, order, options);
+  }
+  return data::BatchLoader(data.training, data::WindowSampler(seed, data.num_windows), options);
+}
+
 Trainer::Trainer(start::Start start, std::unique_ptr<TrainingStep> training_step,
                  parallel::Communicator& communicator, const core::StopSignal& stop)
     : config_(start.config),
       communicator_(communicator),
       data_(std::move(start.data)),
       execution_(start::execution_of(config_.train)),
-      sampler_(config_.run.seed, data_.num_windows),
       sample_writer_(config_, data_),
-      validation_label_(data_.validation ? data_.validation_label() : ""),
+      validation_label_(data_.has_validation() ? data_.validation_label() : ""),
       state_(std::move(start.state)),
       training_step_(std::move(training_step)),
       recorder_(config_, training_step_->model(), start.directory, state_,
                 /*has_earlier_points=*/!start.is_new_run() || start.restarts, communicator),
-      loader_(data_.training, sampler_,
-              start::loader_options(config_, state_.step, communicator.rank(), communicator.world_size())),
+      loader_(open_loader(config_, data_, state_.step, communicator)),
       writer_(start.directory,
               {.keep_last = config_.checkpoint.keep_last, .keep_every = config_.checkpoint.keep_every},
               config_.checkpoint.async, config_.checkpoint.verify, communicator.make_board()),
@@ -169,7 +181,7 @@ void Trainer::save_alone() {
 }
 
 bool Trainer::evaluation_due() const {
-  return data_.validation && (step_ % config_.evaluate.every == 0 || done());
+  return data_.has_validation() && (step_ % config_.evaluate.every == 0 || done());
 }
 
 bool Trainer::checkpoint_due() const {
@@ -201,12 +213,19 @@ void Trainer::evaluate() {
   with_data([this] {
     const Recorder::Pause pause(recorder_);
     const Scope timing = scope(Phase::kEvaluate);
-    recorder_.record_validation(
-        mean_window_loss(training_step_->model(), *data_.validation, data_.validation_windows,
-                         config_.train.micro_batch_size, communicator_),
-        validation_label_);
+    recorder_.record_validation(validation_loss(), validation_label_);
     if (communicator_.is_main()) write_samples();
   });
+}
+
+WindowLoss Trainer::validation_loss() {
+  model::GPT& model = training_step_->model();
+  const int64_t batch_size = config_.train.micro_batch_size;
+  if (data_.validation_examples) {
+    return mean_example_loss(model, *data_.validation_examples, data_.validation_windows, batch_size,
+                             communicator_);
+  }
+  return mean_window_loss(model, *data_.validation, data_.validation_windows, batch_size, communicator_);
 }
 
 // A model that cannot be sampled from still has its line and its checkpoint. Texts that cannot be written

@@ -86,14 +86,16 @@ StepResult TrainingStep::run(int64_t step, data::BatchLoader& loader, metrics::P
       const Scope timing = phase_timer(Phase::kFetch);
       const core::ProfileScope scope("fetch");
       const data::MicroBatch& micro_batch = loader.next();
-      fill_batch(micro_batch.tokens, micro_batch.rows, micro_batch.columns, batch_);
-      // Every rank's micro-batches have one shape, and each of their targets is predicted.
-      result.tokens += batch_.targets.numel() * communicator_.world_size();
+      fill_batch(micro_batch, batch_);
+      // Every rank's micro-batches have one shape, and say of how many predictions their step is.
+      result.tokens = micro_batch.step_targets;
+      result.window_tokens += batch_.targets.numel() * communicator_.world_size();
     }
     const Scope timing = phase_timer(Phase::kForwardBackward);
     const bool last = i + 1 == accumulation_steps_;
     model_->forward_backward(batch_.inputs, batch_.targets, loss_sum_,
-                             last ? [this](int64_t offset) { reduce_from(offset); } : model::GradientFinal());
+                             last ? [this](int64_t offset) { reduce_from(offset); } : model::GradientFinal(),
+                             batch_.num_keys);
   }
   {
     const Scope timing = phase_timer(Phase::kReduce);

@@ -25,10 +25,11 @@ namespace ssgpt::train {
 struct StepResult {
   int64_t step = 0;  // number of this update, 1 for the first
   double learning_rate = 0.0;
-  int64_t tokens = 0;        // predicted in this step by all ranks
-  at::Tensor loss_sum;       // fp64: cross-entropy summed over those of this rank, nats
-  at::Tensor grad_norm;      // fp64: of the mean gradient, before clipping
-  at::Tensor update_factor;  // fp32: not finite where the update was skipped
+  int64_t tokens = 0;         // predicted in this step by all ranks
+  int64_t window_tokens = 0;  // computed in it: those, prompts and padding of examples
+  at::Tensor loss_sum;        // fp64: cross-entropy summed over those of this rank, nats
+  at::Tensor grad_norm;       // fp64: of the mean gradient, before clipping
+  at::Tensor update_factor;   // fp32: not finite where the update was skipped
 };
 
 class TrainingStep {

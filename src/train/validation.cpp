@@ -37,6 +37,56 @@ WindowLoss mean_of_windows(const at::Tensor& sums, int64_t length) {
   return result;
 }
 
+// sums: fp64 (windows), the loss summed over the answers of each.  counts: the tokens of these, 1 or more.
+// After Cochran, "Sampling Techniques", section 6.4: the variance of a ratio of sums.
+WindowLoss mean_of_answers(const at::Tensor& sums, const std::vector<int64_t>& counts) {
+  const double* windows = sums.const_data_ptr<double>();
+  const auto num_windows = static_cast<double>(counts.size());
+  WindowLoss result;
+  double sum = 0.0;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    sum += windows[i];
+    result.tokens += counts[i];
+  }
+  const auto tokens = static_cast<double>(result.tokens);
+  result.loss = sum / tokens;
+  double sum_of_squares = 0.0;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    const double residual = windows[i] - result.loss * static_cast<double>(counts[i]);
+    sum_of_squares += residual * residual;
+  }
+  result.stderr_ = counts.size() > 1 ? std::sqrt(sum_of_squares / (num_windows - 1.0) * num_windows) / tokens
+                                     : std::numeric_limits<double>::quiet_NaN();
+  return result;
+}
+
+// The loss summed over each of `num_windows` windows, fp64 on the CPU and the same on all ranks, which share
+// the batches out. `read(first, rows)` gives the batch of windows first to first + rows - 1.
+template <typename Read>
+at::Tensor window_sums(model::GPT& model, int64_t num_windows, int64_t batch_size,
+                       parallel::Communicator& communicator, const Read& read) {
+  // The loss of each window, from whichever rank; adding the zeros of the others rounds nothing.
+  const at::Tensor sums =
+      at::zeros({num_windows}, at::TensorOptions(model.execution().device).dtype(at::kDouble));
+  for (int64_t first = communicator.rank() * batch_size; first < num_windows;
+       first += communicator.world_size() * batch_size) {
+    const int64_t rows = std::min(batch_size, num_windows - first);
+    const TensorBatch& batch = read(first, rows);
+    const int64_t length = batch.inputs.size(1);
+    const at::Tensor losses = model.token_losses(batch.inputs, batch.targets, batch.num_keys).cpu();
+    const at::Tensor batch_sums = at::empty({rows}, at::kDouble);
+    for (int64_t row = 0; row < rows; ++row) {
+      const float* loss = losses.const_data_ptr<float>() + row * length;
+      double window = 0.0;
+      for (int64_t t = 0; t < length; ++t) window += static_cast<double>(loss[t]);
+      batch_sums.mutable_data_ptr<double>()[row] = window;
+    }
+    sums.narrow(0, first, rows).copy_(batch_sums);
+  }
+  communicator.collectives().start_all_reduce(sums).wait();
+  return sums.cpu();
+}
+
 }  // namespace
 
 WindowLoss mean_window_loss(model::GPT& model, const data::TokenSource& source, int64_t num_windows,
@@ -50,29 +100,35 @@ WindowLoss mean_window_loss(model::GPT& model, const data::TokenSource& source, 
   }
   WindowReader reader(source, length, model.spec().config.vocab_size);
   std::vector<int64_t> first_tokens;
-  // The loss of each window, from whichever rank; adding the zeros of the others rounds nothing.
-  const at::Tensor sums =
-      at::zeros({num_windows}, at::TensorOptions(model.execution().device).dtype(at::kDouble));
-  for (int64_t first = communicator.rank() * batch_size; first < num_windows;
-       first += communicator.world_size() * batch_size) {
-    const int64_t rows = std::min(batch_size, num_windows - first);
+  const auto read = [&](int64_t first, int64_t rows) -> const TensorBatch& {
     first_tokens.clear();
     for (int64_t row = 0; row < rows; ++row) {
       first_tokens.push_back(data::sampled_window(first + row, num_windows, available) * length);
     }
-    const TensorBatch& batch = reader.read(first_tokens);
-    const at::Tensor losses = model.token_losses(batch.inputs, batch.targets).cpu();
-    const at::Tensor batch_sums = at::empty({rows}, at::kDouble);
-    for (int64_t row = 0; row < rows; ++row) {
-      const float* loss = losses.const_data_ptr<float>() + row * length;
-      double window = 0.0;
-      for (int64_t t = 0; t < length; ++t) window += static_cast<double>(loss[t]);
-      batch_sums.mutable_data_ptr<double>()[row] = window;
-    }
-    sums.narrow(0, first, rows).copy_(batch_sums);
+    return reader.read(first_tokens);
+  };
+  return mean_of_windows(window_sums(model, num_windows, batch_size, communicator, read), length);
+}
+
+WindowLoss mean_example_loss(model::GPT& model, const data::PackedExamples& examples, int64_t num_windows,
+                             int64_t batch_size, parallel::Communicator& communicator) {
+  const int64_t available = examples.num_windows();
+  SSGPT_CHECK(num_windows > 0 && num_windows <= available && batch_size > 0,
+              "{} windows of {} in batches of {}", num_windows, available, batch_size);
+  std::vector<int64_t> counts;
+  for (int64_t i = 0; i < num_windows; ++i) {
+    counts.push_back(examples.answer_tokens(data::sampled_window(i, num_windows, available)));
   }
-  communicator.collectives().start_all_reduce(sums).wait();
-  return mean_of_windows(sums.cpu(), length);
+  ExampleWindows windows(examples);
+  std::vector<int64_t> indices;
+  const auto read = [&](int64_t first, int64_t rows) -> const TensorBatch& {
+    indices.clear();
+    for (int64_t row = 0; row < rows; ++row) {
+      indices.push_back(data::sampled_window(first + row, num_windows, available));
+    }
+    return windows.read(indices);
+  };
+  return mean_of_answers(window_sums(model, num_windows, batch_size, communicator, read), counts);
 }
 
 }  // namespace ssgpt::train

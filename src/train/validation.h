@@ -1,6 +1,7 @@
-// Mean loss over consecutive windows of held-out tokens.
+// Mean loss over held-out windows: of consecutive tokens, or of packed examples.
 #pragma once
 
+#include "data/packed_examples.h"
 #include "data/token_source.h"
 #include "model/gpt.h"
 #include "parallel/communicator.h"
@@ -22,5 +23,10 @@ struct WindowLoss {
 // windows or an id beyond the vocabulary.
 WindowLoss mean_window_loss(model::GPT& model, const data::TokenSource& source, int64_t num_windows,
                             int64_t batch_size, parallel::Communicator& communicator);
+
+// The same over the answers in `num_windows` windows of examples, each token of an answer weighing alike; the
+// standard error is that of a ratio of sums over windows.
+WindowLoss mean_example_loss(model::GPT& model, const data::PackedExamples& examples, int64_t num_windows,
+                             int64_t batch_size, parallel::Communicator& communicator);
 
 }  // namespace ssgpt::train

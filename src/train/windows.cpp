@@ -12,4 +12,10 @@ const TensorBatch& WindowReader::read(std::span<const int64_t> first_tokens) {
   return batch_;
 }
 
+const TensorBatch& ExampleWindows::read(std::span<const int64_t> windows) {
+  data::read_windows(examples_, windows, rows_);
+  fill_batch(rows_, batch_);
+  return batch_;
+}
+
 }  // namespace ssgpt::train

@@ -1,6 +1,9 @@
-// Windows of consecutive tokens as the batches that a model takes. Which windows is the caller's business.
+// Windows of consecutive tokens, or of packed examples, as the batches that a model takes. Which windows is
+// the caller's business.
 #pragma once
 
+#include "data/loader.h"
+#include "data/packed_examples.h"
 #include "data/token_source.h"
 #include "train/batch.h"
 
@@ -26,6 +29,20 @@ class WindowReader {
   const int64_t length_;
   const int64_t vocab_size_;
   std::vector<int32_t> tokens_;
+  TensorBatch batch_;
+};
+
+class ExampleWindows {
+ public:
+  // The examples must outlive it.
+  explicit ExampleWindows(const data::PackedExamples& examples) : examples_(examples) {}
+
+  // These windows, a row each. Overwritten by the next call.
+  const TensorBatch& read(std::span<const int64_t> windows);
+
+ private:
+  const data::PackedExamples& examples_;
+  data::MicroBatch rows_;
   TensorBatch batch_;
 };
 

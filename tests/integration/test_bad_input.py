@@ -61,10 +61,6 @@ def test_an_empty_value_is_wrong_usage(program, finished_run, arguments, option)
     assert sorted(program.directory.rglob("*")) == before
 
 
-def test_what_this_build_lacks_is_refused_by_name(program):
-    fails(program, 2, "data.format", "not available in this build", changes=[{"data": {"format": "sft"}}])
-
-
 def test_a_gpu_where_none_can_be_used(program):
     program.environment["CUDA_VISIBLE_DEVICES"] = ""
     fails(program, 2, "device is cuda", "no GPU", "train.device=cpu", changes=[{"train": {"device": "cuda"}}])

@@ -209,7 +209,7 @@ def test_a_rank_with_other_shards_is_named(program):
     second = program.config(LONG, {"data": {"train": [str(other)]}}, name="second.json")
     per_rank = {0: {"arguments": ["--config", first]}, 1: {"arguments": ["--config", second]}}
     with start_ranks(program, "by_hand", 2, ["train", "--run-dir", "run"], per_rank=per_rank) as ranks:
-        assert_refused(program, ranks, "the training shards' fingerprint", "train.bin", "other.bin")
+        assert_refused(program, ranks, "the training data's fingerprint", "train.bin", "other.bin")
 
 
 def in_folders(program, names):
@@ -231,7 +231,7 @@ def test_a_rank_with_other_bytes_under_the_same_name_is_named(program):
     config = program.config(LONG, {"data": {"train": ["train.bin"]}})
     run = program.directory / "run"
     with start_ranks(program, "by_hand", 2, ["train", "--config", config, "--run-dir", run], per_rank=in_folders(program, "ab")) as ranks:
-        assert_refused(program, ranks, "the training shards' fingerprint")
+        assert_refused(program, ranks, "the training data's fingerprint")
 
 
 def test_a_rank_with_other_weights_under_the_same_name_is_named(program):

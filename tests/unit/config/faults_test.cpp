@@ -3,6 +3,7 @@
 #include "config/schema.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/message_of.h"
 #include "core/temporary_directory.h"
 
 #include <chrono>
@@ -193,12 +194,33 @@ TEST(WrongValues, LongOnesAreCutBetweenCharacters) {
   EXPECT_THAT(message, HasSubstr("\xC3\xA9...: expected"));
 }
 
-TEST(Refusals, NameValuesThatThisBuildCannotHonour) {
-  EXPECT_THAT(message_with("", {"data.format=sft"}), HasSubstr("not available in this build"));
-  for (const std::string setting :
-       {"data.format=pretrain", "train.device=cuda", "parallel.zero_stage=1", "train.deterministic=true"}) {
-    EXPECT_EQ(message_with("", {setting}), "") << setting;
-  }
+TEST(FineTuning, EpochsStandForSteps) {
+  const std::string epochs = R"(model: {vocab_size: 4096, hidden_size: 256, num_hidden_layers: 6,
+  num_attention_heads: 4, intermediate_size: 688}
+data: {train: [train.jsonl], tokenizer: t.model, format: sft}
+optimizer: {schedule: {kind: cosine, warmup_epochs: 1}}
+train: {epochs: 10, global_batch_size: 32, micro_batch_size: 8}
+)";
+  const Config config = parse(epochs, "c.yaml");
+  EXPECT_EQ(config.train.epochs, 10);
+  EXPECT_EQ(config.train.max_steps, 0);
+  EXPECT_EQ(config.optimizer.schedule.warmup_epochs, 1);
+  EXPECT_THAT(message_of<core::UsageError>([&] { parse(epochs, "c.yaml", {"train.max_steps=5"}); }),
+              HasSubstr("train.max_steps = 5 says how long"));
+  EXPECT_THAT(
+      message_of<core::UsageError>([&] { parse(epochs, "c.yaml", {"optimizer.schedule.warmup_steps=5"}); }),
+      HasSubstr("optimizer.schedule.warmup_steps = 5 says how long"));
+  EXPECT_THAT(message_of<core::UsageError>([&] { parse(epochs, "c.yaml", {"data.format=pretrain"}); }),
+              AllOf(HasSubstr("train.epochs = 10: needs data.format = sft"),
+                    HasSubstr("optimizer.schedule.warmup_epochs = 1: needs data.format = sft")));
+  EXPECT_THAT(message_of<core::UsageError>([&] { parse(epochs, "c.yaml", {"train.epochs=null"}); }),
+              HasSubstr("train.max_steps is missing"));
+}
+
+TEST(FineTuning, NeedsATokenizer) {
+  EXPECT_THAT(message_with("", {"data.format=sft"}), HasSubstr("needs data.tokenizer"));
+  EXPECT_EQ(message_with("", {"data.format=sft", "data.tokenizer=t.model"}), "");
+  EXPECT_THAT(message_with("", {"data.on_long_example=skip"}), HasSubstr("no effect without data.format"));
 }
 
 }  // namespace

@@ -37,6 +37,7 @@ TEST(ResumeRule, FixesWhatAStepComputesAndNothingElse) {
                                                                   "data.reset_at_document",
                                                                   "data.document_token_id",
                                                                   "data.format",
+                                                                  "data.on_long_example",
                                                                   "train.dtype",
                                                                   "train.global_batch_size",
                                                                   "train.clip_grad_norm"};

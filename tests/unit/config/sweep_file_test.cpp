@@ -163,6 +163,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadSweep{"empty_variants", "variants: {}\nseeds: 1\n", "variants = {}: expected a mapping"},
         BadSweep{"variant_of_another_type", "variants: {a: 3}\nseeds: 1\n",
                  "variants.a = 3: expected a mapping"},
+        BadSweep{"epochs",
+                 "variants: {a: {train: {epochs: 2}, data: {format: sft, tokenizer: t.model}}}\nseeds: 1\n"
+                 "allow_other_data: true\n",
+                 "which a sweep does not read"},
         BadSweep{"variant_twice", "variants:\n  a: {}\n  a: {optimizer.lr: 1}\nseeds: 1\n",
                  "a is listed twice (first in line 3)"},
         BadSweep{"equal_variants", "variants: {a: {}, b: {model.attention.kind: softmax}}\nseeds: 1\n",

@@ -12,6 +12,7 @@
 #include <tuple>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <gtest/gtest.h>
 
@@ -50,6 +51,44 @@ class WholeModel : public testing::TestWithParam<std::tuple<Kind, bool>> {
     }
   }
 };
+
+// Texts of 4, 5 and 2 tokens in a row of 11 against each in a window of its own: with the numbers of keys
+// given, none sees its neighbours, and positions and n begin anew.
+TEST(RowsOfSeveralTexts, EachTextIsAsItWouldBeAlone) {
+  const std::vector<int64_t> lengths = {4, 5, 2};
+  for (const Kind kind : all_kinds()) {
+    const GPTSpec spec = small_spec(kind);
+    const Batch batch = random_batch(2, 11, 37, 8, /*with_negative_targets=*/true);
+    GPT gpt(spec, {});
+    randomize(gpt.parameters(), 5);
+    const Reference reference(spec, gpt.parameters(), at::kDouble);
+    std::vector<at::Tensor> parts, keys;
+    for (int64_t first = 0, i = 0; i < 3; first += lengths[static_cast<size_t>(i++)]) {
+      const int64_t length = lengths[static_cast<size_t>(i)];
+      parts.push_back(reference.losses(batch.tokens.narrow(1, first, length).contiguous(),
+                                       batch.targets.narrow(1, first, length).contiguous()));
+      keys.push_back(at::arange(1, length + 1, at::kInt));
+    }
+    const at::Tensor expected = at::cat(parts, 1);
+    expected.sum().backward();
+    const at::Tensor num_keys = at::cat(keys).repeat({2, 1});
+    const at::Tensor loss_sum = zero_loss();
+    gpt.forward_backward(batch.tokens, batch.targets, loss_sum, nullptr, num_keys);
+    EXPECT_LT(relative_error(gpt.token_losses(batch.tokens, batch.targets, num_keys), expected),
+              kFp32Tolerance);
+    EXPECT_NEAR(loss_sum.item<double>(), expected.sum().item<double>(),
+                kFp32Tolerance * expected.sum().item<double>());
+    for (const Parameter& parameter : gpt.parameters().parameters()) {
+      const std::string& name = parameter.spec.name;
+      EXPECT_LT(relative_error(gpt.parameters().grad(name), reference.grad(name)), kFp32GradientTolerance)
+          << to_string(kind) << " " << name;
+    }
+    // The next batch without such numbers is of whole windows again.
+    EXPECT_LT(relative_error(gpt.token_losses(batch.tokens, batch.targets),
+                             reference.losses(batch.tokens, batch.targets)),
+              kFp32Tolerance);
+  }
+}
 
 TEST_P(WholeModel, MatchesTheSpecification) {
   const auto [kind, documents] = GetParam();

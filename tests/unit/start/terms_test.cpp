@@ -63,8 +63,8 @@ TEST(Terms, ThatDifferAreNamedOneByOne) {
   EXPECT_THAT(differences(some_terms(), other),
               ElementsAre("optimizer.lr: 0.0006 on rank 0, 0.5 here",
                           "what the processor or GPU computes with: AVX2 on rank 0, AVX512 here",
-                          "the training shards' fingerprint: t on rank 0, u here",
-                          "the validation shards' fingerprint: v on rank 0, none here",
+                          "the training data's fingerprint: t on rank 0, u here",
+                          "the validation data's fingerprint: v on rank 0, none here",
                           "the run directory: /some where/\"run\" on rank 0, /else here",
                           "the step to start from: 5 on rank 0, 6 here"));
 }

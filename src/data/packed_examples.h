@@ -1,0 +1,105 @@
+// Examples of fine-tuning as token ids, several packed into each window, and the order in which training
+// reads the windows. All of it is in memory. Knows no tensors, models and ranks.
+#pragma once
+
+#include "data/sampler.h"
+#include "tokenizer/tokenizer.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace ssgpt::data {
+
+enum class OnTooLong {
+  kRefuse,  // throw
+  kSkip,    // leave the example out and count it
+};
+
+// One row of a batch, T = sequence_length elements each.
+struct ExampleRow {
+  std::span<int32_t> inputs;
+  std::span<int32_t> targets;   // -1 where nothing is predicted: in a prompt and in padding
+  std::span<int32_t> num_keys;  // that a position attends to: 1 + its offset in its example
+};
+
+// An example is the tokens of its prompt, those of its answer, each encoded for itself so that a prompt has
+// the ids that it has when a text is generated after it, and EOS. EOS counts as a token of the answer: a
+// model that does not learn it never stops. Of its m tokens the first m - 1 are inputs and the last m - 1
+// targets, of which those of the answer are predicted, so it takes m - 1 positions of a window and is never
+// cut. Windows are packed best fit: in a fixed random order each example goes into the window with the least
+// room that holds it. Which examples share a window depends on the examples and sequence_length alone.
+class PackedExamples {
+ public:
+  // Reads and encodes on all cores what ExampleReader finds. Throws as that does, and core::InputError for an
+  // example that is longer than sequence_length + 1 tokens, with OnTooLong::kRefuse; for one whose prompt or
+  // answer has no token; and where no example is left.
+  PackedExamples(const std::vector<std::filesystem::path>& paths, const tokenizer::Tokenizer& tokenizer,
+                 int64_t sequence_length, OnTooLong on_too_long);
+
+  int64_t sequence_length() const { return sequence_length_; }
+  int64_t num_examples() const { return static_cast<int64_t>(examples_.size()); }
+  int64_t num_left_out() const { return num_left_out_; }  // for their length
+  int64_t num_windows() const { return static_cast<int64_t>(first_of_window_.size()) - 1; }
+  int64_t num_answer_tokens() const { return num_answer_tokens_; }  // that are predicted, EOS included
+  int64_t num_prompt_tokens() const {
+    return num_prompt_tokens_;
+  }  // inputs that predict no token of an answer
+  int64_t num_padding_tokens() const {
+    return num_windows() * sequence_length_ - num_answer_tokens_ - num_prompt_tokens_;
+  }
+
+  // Tokens that window `window` predicts, 1 or more.
+  int64_t answer_tokens(int64_t window) const;
+
+  // Fills a row with the examples of a window; a negative `window` is one of padding alone. Padding is token
+  // 0, a span of its own that nothing predicts.
+  void read(int64_t window, const ExampleRow& row) const;
+
+  // Checksum of the ids of all examples in order and where their answers begin.
+  const std::string& fingerprint() const { return fingerprint_; }
+
+ private:
+  struct Encoded {
+    int64_t first = 0;   // of its tokens in tokens_
+    int64_t prompt = 0;  // tokens
+    int64_t tokens = 0;  // all, with EOS
+  };
+
+  void add(std::span<const int32_t> prompt, std::span<const int32_t> answer, int32_t eos,
+           const std::string& place, OnTooLong on_too_long);
+  void pack();
+
+  const int64_t sequence_length_;
+  std::vector<int32_t> tokens_;
+  std::vector<Encoded> examples_;
+  std::vector<int64_t> by_window_;        // indices of examples, window after window
+  std::vector<int64_t> first_of_window_;  // in by_window_, and its size at the end
+  int64_t num_left_out_ = 0;
+  int64_t num_answer_tokens_ = 0;
+  int64_t num_prompt_tokens_ = 0;
+  std::string fingerprint_;
+};
+
+// Which windows a step reads: a pure function of (seed, step, row). Every epoch has all windows once, in an
+// order of its own, in ceil(windows / rows) steps; the rows of its last step that no window is left for are
+// empty.
+class EpochOrder {
+ public:
+  // `rows`: windows a step, over all ranks.
+  EpochOrder(uint64_t seed, int64_t num_windows, int64_t rows);
+
+  int64_t steps_per_epoch() const { return steps_per_epoch_; }
+  // Of row `row` of step `step`, both from 0; -1: empty.
+  int64_t window(int64_t step, int64_t row) const;
+  int64_t rows() const { return rows_; }
+
+ private:
+  WindowSampler sampler_;
+  int64_t rows_;
+  int64_t steps_per_epoch_;
+};
+
+}  // namespace ssgpt::data

@@ -1,0 +1,98 @@
+#include "start/examples.h"
+
+#include "core/checksum.h"
+#include "core/error.h"
+#include "core/file.h"
+#include "core/log.h"
+
+#include <filesystem>
+
+#include <fmt/format.h>
+
+namespace ssgpt::start {
+namespace {
+
+bool holds_the_same(const std::filesystem::path& one, const std::filesystem::path& other) {
+  if (std::filesystem::equivalent(one, other)) return true;
+  return core::InputFile(one).size() == core::InputFile(other).size() &&
+         core::checksum_of_file(one) == core::checksum_of_file(other);
+}
+
+std::vector<std::filesystem::path> files_that_exist(const std::vector<std::string>& globs) {
+  try {
+    return globs.empty() ? std::vector<std::filesystem::path>() : core::expand_globs(globs);
+  } catch (const core::InputError&) {
+    return {};
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<const tokenizer::Tokenizer> open_tokenizer(const config::Config& config) {
+  auto tokenizer = std::make_shared<const tokenizer::Tokenizer>(*config.data.tokenizer);
+  if (tokenizer->vocab_size() <= config.model.vocab_size) return tokenizer;
+  throw core::InputError(
+      "The tokenizer {} has {} pieces and model.vocab_size is {}: the model must hold them all.",
+      config.data.tokenizer->string(), tokenizer->vocab_size(), config.model.vocab_size);
+}
+
+std::shared_ptr<const data::PackedExamples> read_examples(const config::Config& config,
+                                                          const std::vector<std::string>& globs,
+                                                          const tokenizer::Tokenizer& tokenizer) {
+  const bool skips = config.data.on_long_example == config::OnLongExample::kSkip;
+  auto examples = std::make_shared<const data::PackedExamples>(
+      core::expand_globs(globs), tokenizer, config.data.sequence_length,
+      skips ? data::OnTooLong::kSkip : data::OnTooLong::kRefuse);
+  if (const int64_t left_out = examples->num_left_out(); left_out > 0) {
+    core::log::warning("{} of {} examples in {} do not fit into data.sequence_length = {} and are left out.",
+                       left_out, left_out + examples->num_examples(), globs.front(),
+                       config.data.sequence_length);
+  }
+  return examples;
+}
+
+void refuse_shared_examples(const config::Config& config) {
+  const std::vector<std::filesystem::path> held_out = files_that_exist(config.data.validation);
+  for (const std::filesystem::path& file : core::expand_globs(config.data.train)) {
+    for (const std::filesystem::path& other : held_out) {
+      if (!holds_the_same(file, other)) continue;
+      throw core::UsageError(
+          "data.train and data.validation share examples: {} holds the same as {}. A loss on what is trained "
+          "on says nothing of other examples; name files or patterns that part them.",
+          file.string(), other.string());
+    }
+  }
+}
+
+int64_t steps_per_epoch(const config::Config& config, const data::PackedExamples& examples) {
+  return data::EpochOrder(config.run.seed, examples.num_windows(), config.train.global_batch_size)
+      .steps_per_epoch();
+}
+
+std::shared_ptr<const data::PackedExamples> resolve_epochs(config::Config& config) {
+  config::ScheduleConfig& schedule = config.optimizer.schedule;
+  if (!config.train.epochs && !schedule.warmup_epochs) return nullptr;
+  const std::shared_ptr<const tokenizer::Tokenizer> tokenizer = open_tokenizer(config);
+  auto examples = read_examples(config, config.data.train, *tokenizer);
+  const int64_t steps = steps_per_epoch(config, *examples);
+  if (config.train.epochs) config.train.max_steps = *config.train.epochs * steps;
+  if (schedule.warmup_epochs) schedule.warmup_steps = *schedule.warmup_epochs * steps;
+  core::log::info("{} windows of examples are {} steps an epoch.", examples->num_windows(), steps);
+  config.train.epochs.reset();
+  schedule.warmup_epochs.reset();
+  config::parse(config::dump(config), fmt::format("the config, whose epochs are {} steps each", steps));
+  return examples;
+}
+
+std::string examples_text(const data::PackedExamples& examples) {
+  const double tokens = static_cast<double>(examples.num_windows() * examples.sequence_length());
+  std::string text = fmt::format(
+      "{} examples in {} windows of {}: {} tokens of answers, {} of prompts, {} of padding ({:.1f} %)",
+      examples.num_examples(), examples.num_windows(), examples.sequence_length(),
+      examples.num_answer_tokens(), examples.num_prompt_tokens(), examples.num_padding_tokens(),
+      100.0 * static_cast<double>(examples.num_padding_tokens()) / tokens);
+  if (examples.num_left_out() > 0) text += fmt::format("; {} longer ones left out", examples.num_left_out());
+  return text;
+}
+
+}  // namespace ssgpt::start
