@@ -12,7 +12,7 @@ def help_texts(program, *command):
     out, _ = program.run(*command, "--help")
     yield " ".join(["ssgpt", *command, "--help"]), out
     _, _, commands = out.partition("\nSubcommands:\n")
-    for name in re.findall(r"^  (\w+)", commands.split("\n\n")[0], flags=re.M):
+    for name in re.findall(r"^  ([\w-]+)", commands.split("\n\n")[0], flags=re.M):
         yield from help_texts(program, *command, name)
 
 
