@@ -3,23 +3,8 @@
 #include "cli/evaluate.h"
 #include "cli/evaluate_options.h"
 
-#include <memory>
-
 namespace ssgpt::cli {
 namespace {
-
-struct EvaluateAttentionArguments {
-  ComparisonArguments comparison;
-  evaluation::PositionOptions options;
-};
-
-void evaluate_attention(const EvaluateAttentionArguments& arguments) {
-  evaluation::PositionOptions options = arguments.options;
-  options.models = model_options(arguments.comparison);
-  print_comparison(arguments.comparison, [&](const evaluation::Progress& progress) {
-    return evaluation::compare_attention(options, progress);
-  });
-}
 
 constexpr const char* kAttentionFooter =
     "Of each query, layer and head:\n"
@@ -52,11 +37,8 @@ void add_evaluate_attention(CLI::App& evaluate) {
   CLI::App* command = evaluate.add_subcommand("attention",
                                               "Whether attention fades: entropy, largest weight, weight of "
                                               "the first token and row scale by position");
-  const auto arguments = std::make_shared<EvaluateAttentionArguments>();
-  add_window_options(*command, arguments->options);
-  add_comparison_options(*command, arguments->comparison);
+  add_window_comparison(*command, evaluation::compare_attention);
   command->footer(kAttentionFooter);
-  command->callback([arguments] { evaluate_attention(*arguments); });
 }
 
 }  // namespace ssgpt::cli

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <memory>
 #include <system_error>
 #include <utility>
 
@@ -160,32 +161,6 @@ std::vector<int64_t> parse_counts(std::string_view option, const std::string& te
   return counts;
 }
 
-void add_window_options(CLI::App& command, evaluation::PositionOptions& options) {
-  command.add_option("--data", options.data, "Token shards, globs allowed")->required();
-  command
-      .add_option("--max-length", options.max_length,
-                  "Positions of a window [default: 4 times the length that the baseline was trained on]")
-      ->transform(whole_number(1, evaluation::kMaxLength))
-      ->type_name("N");
-  command
-      .add_option("--bin", options.bin,
-                  "Positions of a bin [default: bins that end at T/4, T/2, T, 2 T, 4 T ..., T the trained "
-                  "length]")
-      ->transform(whole_number(1))
-      ->type_name("W");
-  command
-      .add_option("--windows", options.max_windows,
-                  "At most this many windows, spread evenly over the data [default: all]")
-      ->transform(whole_number(1))
-      ->type_name("K");
-  command.add_flag("--documents", options.documents,
-                   "Windows are the beginnings of documents that are longer than a window; without it "
-                   "consecutive stretches of the data");
-  command.add_option("--batch-size", options.batch_size, "Windows at a time [default: about 8,192 tokens]")
-      ->transform(whole_number(1))
-      ->type_name("B");
-}
-
 void add_comparison_options(CLI::App& command, ComparisonArguments& arguments) {
   command
       .add_option("--checkpoint", arguments.checkpoints,
@@ -236,6 +211,53 @@ void print_comparison(
   } else {
     print_text(report::to_table(evaluation));
   }
+}
+
+namespace {
+
+struct WindowArguments {
+  ComparisonArguments comparison;
+  evaluation::PositionOptions options;
+};
+
+void add_window_options(CLI::App& command, evaluation::PositionOptions& options) {
+  command.add_option("--data", options.data, "Token shards, globs allowed")->required();
+  command
+      .add_option("--max-length", options.max_length,
+                  "Positions of a window [default: 4 times the length that the baseline was trained on]")
+      ->transform(whole_number(1, evaluation::kMaxLength))
+      ->type_name("N");
+  command
+      .add_option("--bin", options.bin,
+                  "Positions of a bin [default: bins that end at T/4, T/2, T, 2 T, 4 T ..., T the trained "
+                  "length]")
+      ->transform(whole_number(1))
+      ->type_name("W");
+  command
+      .add_option("--windows", options.max_windows,
+                  "At most this many windows, spread evenly over the data [default: all]")
+      ->transform(whole_number(1))
+      ->type_name("K");
+  command.add_flag("--documents", options.documents,
+                   "Windows are the beginnings of documents that are longer than a window; without it "
+                   "consecutive stretches of the data");
+  command.add_option("--batch-size", options.batch_size, "Windows at a time [default: about 8,192 tokens]")
+      ->transform(whole_number(1))
+      ->type_name("B");
+}
+
+}  // namespace
+
+void add_window_comparison(CLI::App& command, CompareOnWindows compare) {
+  const auto arguments = std::make_shared<WindowArguments>();
+  add_window_options(command, arguments->options);
+  add_comparison_options(command, arguments->comparison);
+  command.callback([arguments, compare] {
+    evaluation::PositionOptions options = arguments->options;
+    options.models = model_options(arguments->comparison);
+    print_comparison(arguments->comparison,
+                     [&](const evaluation::Progress& progress) { return compare(options, progress); });
+  });
 }
 
 }  // namespace ssgpt::cli

@@ -37,10 +37,6 @@ evaluation::ChangeLists parse_changes(const ChangeArguments& arguments, bool lis
 // "1,2,4" as whole numbers above 0, or from `least` on; `option` stands in messages. Throws core::UsageError.
 std::vector<int64_t> parse_counts(std::string_view option, const std::string& text, int64_t least = 1);
 
-// --data, --max-length, --bin, --windows, --documents and --batch-size: which windows of text, and in which
-// bins of positions. `options` outlives the command.
-void add_window_options(CLI::App& command, evaluation::PositionOptions& options);
-
 // "softmax,ssmax" as kinds of attention; `option` stands in messages. Throws core::UsageError.
 std::vector<config::AttentionKind> parse_kinds(std::string_view option, const std::string& text);
 
@@ -61,5 +57,13 @@ evaluation::ModelOptions model_options(const ComparisonArguments& arguments);
 // stop that was asked for leaves as Stopped, with nothing written or printed.
 void print_comparison(const ComparisonArguments& arguments,
                       const std::function<report::Evaluation(const evaluation::Progress& progress)>& compare);
+
+// evaluation::compare_by_position or compare_attention.
+using CompareOnWindows = report::Evaluation (*)(const evaluation::PositionOptions& options,
+                                                const evaluation::Progress& progress);
+
+// Makes `command` a comparison of models on windows of text: its options say which windows, in which bins of
+// positions, and what add_comparison_options() adds; print_comparison() runs `compare` with them.
+void add_window_comparison(CLI::App& command, CompareOnWindows compare);
 
 }  // namespace ssgpt::cli

@@ -3,23 +3,8 @@
 #include "cli/evaluate.h"
 #include "cli/evaluate_options.h"
 
-#include <memory>
-
 namespace ssgpt::cli {
 namespace {
-
-struct EvaluatePositionArguments {
-  ComparisonArguments comparison;
-  evaluation::PositionOptions options;
-};
-
-void run(const EvaluatePositionArguments& arguments) {
-  evaluation::PositionOptions options = arguments.options;
-  options.models = model_options(arguments.comparison);
-  print_comparison(arguments.comparison, [&](const evaluation::Progress& progress) {
-    return evaluation::compare_by_position(options, progress);
-  });
-}
 
 constexpr const char* kPositionFooter =
     "Windows do not overlap: each position of a window is predicted from the tokens before it in that window "
@@ -42,12 +27,8 @@ void add_evaluate_position(CLI::App& evaluate) {
   CLI::App* command = evaluate.add_subcommand(
       "position",
       "Mean loss by position in windows far longer than those of training, of one model or of several");
-  const auto arguments = std::make_shared<EvaluatePositionArguments>();
-  evaluation::PositionOptions& options = arguments->options;
-  add_window_options(*command, options);
-  add_comparison_options(*command, arguments->comparison);
+  add_window_comparison(*command, evaluation::compare_by_position);
   command->footer(kPositionFooter);
-  command->callback([arguments] { run(*arguments); });
 }
 
 }  // namespace ssgpt::cli
