@@ -39,7 +39,7 @@ def result(run):
 class Campaign:
     def __init__(self, program, config):
         self._program = program
-        self._faults = Faults(program)
+        self.faults = Faults(program)
         self._command = ["train", "--config", program.config(config, SAMPLES, EVERY), "--run-dir", "run", "--resume", "auto"]
         whole = program.directory / "whole"
         program.run(*self._command[:3], "--run-dir", "whole")
@@ -51,7 +51,7 @@ class Campaign:
         """A fault at some call; most often an early one of its kind, of which there are few at some places."""
         times = draw.choice([1, 1, 3, 10**6])
         fault = (draw.choice(CALLS), draw.choice(PLACES), draw.choice(ERRORS))
-        return self._faults.on(*fault, nth=1 + int(draw.expovariate(1 / 6)), times=times)
+        return self.faults.on(*fault, nth=1 + int(draw.expovariate(1 / 6)), times=times)
 
     def start(self, environment, seconds=120):
         """Trains with a fault, and kills the process after so many seconds. Returns its exit code and stderr."""
@@ -109,7 +109,7 @@ def test_kills_change_no_result_of_a_training(program, config):  # noqa: F811
                 seconds = draw.uniform(0.05, 1.0)
             else:
                 call = draw.choice(["write", "pwrite", "fsync", "name"])
-                environment = campaign._faults.on(call, "run", KILL, nth=draw.randint(1, 60))
+                environment = campaign.faults.on(call, "run", KILL, nth=draw.randint(1, 60))
             code, err = campaign.start(environment, seconds)
             story.append((told(environment), seconds, code))
             assert code in (0, -signal.SIGKILL), (story, err)
