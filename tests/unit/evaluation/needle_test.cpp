@@ -267,9 +267,9 @@ TEST(AttentionOnNeedles, RanksHeadsAndMarksTrials) {
     EXPECT_NEAR(found.heads[i].mean, means[i], 1e-7);
   }
   ASSERT_EQ(found.trials.size(), 3u);
-  EXPECT_EQ(found.trials[0].outcome, "right");
-  EXPECT_EQ(found.trials[1].outcome, "first digit");
-  EXPECT_EQ(found.trials[2].outcome, "wrong");
+  EXPECT_EQ(found.trials[0].outcome, report::TrialOutcome::kRight);
+  EXPECT_EQ(found.trials[1].outcome, report::TrialOutcome::kFirstDigit);
+  EXPECT_EQ(found.trials[2].outcome, report::TrialOutcome::kWrong);
   EXPECT_EQ(found.trials[1].layer, 0);
   EXPECT_EQ(found.trials[1].head, 1);
   EXPECT_NEAR(found.trials[2].weight, 0.5, 1e-7);
