@@ -39,10 +39,8 @@ std::shared_ptr<const tokenizer::Tokenizer> open_tokenizer(const config::Config&
 std::shared_ptr<const data::PackedExamples> read_examples(const config::Config& config,
                                                           const std::vector<std::string>& globs,
                                                           const tokenizer::Tokenizer& tokenizer) {
-  const bool skips = config.data.on_long_example == config::OnLongExample::kSkip;
   auto examples = std::make_shared<const data::PackedExamples>(
-      core::expand_globs(globs), tokenizer, config.data.sequence_length,
-      skips ? data::OnTooLong::kSkip : data::OnTooLong::kRefuse);
+      core::expand_globs(globs), tokenizer, config.data.sequence_length, config.data.on_long_example);
   if (const int64_t left_out = examples->num_left_out(); left_out > 0) {
     core::log::warning("{} of {} examples in {} do not fit into data.sequence_length = {} and are left out.",
                        left_out, left_out + examples->num_examples(), globs.front(),
