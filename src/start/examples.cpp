@@ -1,5 +1,6 @@
 #include "start/examples.h"
 
+#include "config/soundness.h"
 #include "core/checksum.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -67,18 +68,21 @@ int64_t steps_per_epoch(const config::Config& config, const data::PackedExamples
       .steps_per_epoch();
 }
 
-std::shared_ptr<const data::PackedExamples> resolve_epochs(config::Config& config) {
+std::shared_ptr<const data::PackedExamples> resolve_epochs(config::Config& config, int64_t known_steps) {
   config::ScheduleConfig& schedule = config.optimizer.schedule;
   if (!config.train.epochs && !schedule.warmup_epochs) return nullptr;
-  const std::shared_ptr<const tokenizer::Tokenizer> tokenizer = open_tokenizer(config);
-  auto examples = read_examples(config, config.data.train, *tokenizer);
-  const int64_t steps = steps_per_epoch(config, *examples);
+  std::shared_ptr<const data::PackedExamples> examples;
+  int64_t steps = known_steps;
+  if (steps == 0) {
+    examples = read_examples(config, config.data.train, *open_tokenizer(config));
+    steps = steps_per_epoch(config, *examples);
+    core::log::info("{} windows of examples are {} steps an epoch.", examples->num_windows(), steps);
+  }
   if (config.train.epochs) config.train.max_steps = *config.train.epochs * steps;
   if (schedule.warmup_epochs) schedule.warmup_steps = *schedule.warmup_epochs * steps;
-  core::log::info("{} windows of examples are {} steps an epoch.", examples->num_windows(), steps);
   config.train.epochs.reset();
   schedule.warmup_epochs.reset();
-  config::parse(config::dump(config), fmt::format("the config, whose epochs are {} steps each", steps));
+  config::require_sound(config, fmt::format("the config, whose epochs are {} steps each", steps));
   return examples;
 }
 
