@@ -86,6 +86,19 @@ std::shared_ptr<const data::PackedExamples> resolve_epochs(config::Config& confi
   return examples;
 }
 
+double predicted_tokens(const config::Config& config, const data::PackedExamples& examples) {
+  const data::EpochOrder order(config.run.seed, examples.num_windows(), config.train.global_batch_size);
+  const int64_t epochs = config.train.max_steps / order.steps_per_epoch();
+  double tokens = static_cast<double>(epochs) * static_cast<double>(examples.num_answer_tokens());
+  for (int64_t step = epochs * order.steps_per_epoch(); step < config.train.max_steps; ++step) {
+    for (int64_t row = 0; row < order.rows(); ++row) {
+      const int64_t window = order.window(step, row);
+      if (window >= 0) tokens += static_cast<double>(examples.answer_tokens(window));
+    }
+  }
+  return tokens;
+}
+
 std::string examples_text(const data::PackedExamples& examples) {
   const double tokens = static_cast<double>(examples.num_windows() * examples.sequence_length());
   std::string text = fmt::format(
