@@ -214,6 +214,12 @@ void refuse_other_model(const model::GPTSpec& held, const config::Config& wanted
         checkpoint.string(), held.config.rope_theta, held.config.rms_norm_eps, wanted.model.rope_theta,
         wanted.model.rms_norm_eps);
   }
+  if (held.document_token_id && !wanted.data.reset_at_document) {
+    core::log::warning(
+        "The attention of {} ends with a document (token {}). That of this run, and of its checkpoints, does "
+        "not.",
+        checkpoint.string(), *held.document_token_id);
+  }
 }
 
 }  // namespace ssgpt::start
