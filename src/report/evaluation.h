@@ -131,6 +131,10 @@ std::string to_json(const Evaluation& evaluation);
 // empty.
 std::string to_csv(const Evaluation& evaluation);
 
+// The names of all files that write_files() writes or removes.
+inline constexpr const char* kEvaluationFileNames[] = {"evaluation.json", "evaluation.csv", "table.txt",
+                                                       "evaluation.png", "report.html"};
+
 // Writes evaluation.json, evaluation.csv and table.txt into `directory`, which is made where it is missing;
 // each file appears whole or not at all. What scripts/report.py drew there from earlier numbers
 // (evaluation.png, report.html) is removed first. Throws core::RunError.
