@@ -2,29 +2,18 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "core/text.h"
 #include "data/synthetic.h"
+#include "evaluation/rising.h"
 
 #include <algorithm>
 #include <optional>
-#include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
 
 namespace ssgpt::evaluation {
 namespace {
-
-void check_rising(std::string_view option, const std::vector<int64_t>& values, int64_t least, int64_t most) {
-  if (values.empty()) throw core::UsageError("{}: none is given.", option);
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (values[i] < least || values[i] > most)
-      throw core::UsageError("{}: {} is not from {} to {}.", option, values[i], least, most);
-    if (i > 0 && values[i] <= values[i - 1]) {
-      throw core::UsageError("{}: {} stands behind {}; name each once, in rising order.", option, values[i],
-                             values[i - 1]);
-    }
-  }
-}
 
 // Numbers of kNeedleDigits digits, no two the same, from the stream's bits from index `next` on.
 std::vector<std::string> draw_numbers(uint64_t key, uint64_t next, size_t count) {
