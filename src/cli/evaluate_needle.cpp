@@ -100,7 +100,7 @@ void add_trial_options(CLI::App& command, EvaluateNeedleArguments& arguments) {
       ->type_name("LIST");
   settings.trials = 20;
   command.add_option("--trials", settings.trials, "Trials of each length at each depth")
-      ->transform(whole_number(1))
+      ->transform(whole_number(1, evaluation::kMaxNeedleTrials))
       ->capture_default_str()
       ->type_name("N");
   command.add_option("--seed", settings.seed, "Of the trials")
@@ -128,17 +128,19 @@ void add_evaluate_needle(CLI::App& evaluate) {
                                               "several");
   const auto arguments = std::make_shared<EvaluateNeedleArguments>();
   add_trial_options(*command, *arguments);
-  command
-      ->add_option("--prompt-style", arguments->style,
-                   "How the number is asked for: continue (the needle's words up to it) or question")
-      ->capture_default_str()
-      ->type_name("STYLE");
+  CLI::Option* style =
+      command
+          ->add_option("--prompt-style", arguments->style,
+                       "How the number is asked for: continue (the needle's words up to it) or question")
+          ->capture_default_str()
+          ->type_name("STYLE");
   arguments->prompt_option =
       command
           ->add_option("--prompt", arguments->prompt,
                        "Instead: the text behind the haystack, with {city} where the city stands; the number "
                        "follows it after a blank")
-          ->type_name("TEXT");
+          ->type_name("TEXT")
+          ->excludes(style);
   arguments->trials_out_option =
       command
           ->add_option("--trials-out", arguments->trials_out,

@@ -9,7 +9,9 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <span>
+#include <string_view>
 #include <utility>
 
 namespace ssgpt::evaluation {
@@ -144,6 +146,12 @@ class NeedleBatch {
   at::Tensor first_;  // fp32 (B, V): the logits behind the prompts, on the host
 };
 
+std::optional<std::string_view> name_of_outcome(const NeedleOutcome& outcome) {
+  if (!outcome.finite) return std::nullopt;
+  if (outcome.right) return "right";
+  return outcome.leading_digits > 0 ? "first digit" : "wrong";
+}
+
 }  // namespace
 
 double NeedleOutcome::margin() const {
@@ -182,9 +190,7 @@ report::NeedleAttention attention_on_needles(const std::vector<NeedleOutcome>& o
     result.trials.push_back({.layer = top / num_heads,
                              .head = top % num_heads,
                              .weight = static_cast<double>(weights[static_cast<size_t>(top)]),
-                             .outcome = outcome.right                ? "right"
-                                        : outcome.leading_digits > 0 ? "first digit"
-                                                                     : "wrong"});
+                             .outcome = name_of_outcome(outcome)});
   }
   std::vector<int64_t> order(means.size());
   std::iota(order.begin(), order.end(), 0);

@@ -51,8 +51,9 @@ struct NeedleHead {
 struct NeedleTop {
   int64_t layer = 0;
   int64_t head = 0;
-  double weight = 0.0;       // the largest of all heads in this trial
-  std::string_view outcome;  // "right", "first digit", "wrong"
+  double weight = 0.0;  // the largest of all heads in this trial
+  // "right", "first digit", "wrong"; none of a trial whose log-probabilities are not finite.
+  std::optional<std::string_view> outcome;
 };
 struct NeedleAttention {
   std::vector<NeedleHead> heads;  // the highest 25, the highest first

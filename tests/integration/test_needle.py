@@ -240,7 +240,9 @@ REFUSED = {
     "short": (["--lengths", "30"], 2, "30 tokens have no room for text: the needle takes"),
     "long answer": (["--answer-tokens", "190"], 2, "the answer 190"),
     "short answer": (["--answer-tokens", "8"], 2, "give 9 or more"),
-    "no trials": (["--trials", "0"], 2, "1 or more"),
+    "no trials": (["--trials", "0"], 2, "1 to 10000"),
+    "endless trials": (["--trials", "9000000000000000000"], 2, "1 to 10000"),
+    "style of a prompt": (["--prompt-style", "question", "--prompt", "{city}:"], 2, "--prompt-style excludes --prompt"),
     "no city": (["--prompt", "Which number?"], 2, "{city}"),
     "style": (["--prompt-style", "sing"], 2, "continue or question"),
     "long": (["--lengths", "100000000"], 2, "is not from 1 to 16777216"),
@@ -257,6 +259,30 @@ def test_refuses(made, case):
     lengths = [] if "--lengths" in arguments else ["--lengths", 200]
     err = needle(made, "--checkpoint", checkpoint("softmax"), *lengths, *arguments, code=code)[1]
     assert message in err and "model 1 of" not in err
+
+
+def test_trials_are_written_over_nothing_that_is_read(made):
+    """Also where they could not be made: it is told before hours of work."""
+    shard, link = made.directory / "tokens/train_000000.bin", made.directory / "alias"
+    link.symlink_to(made.directory / "sweep")
+    (made.directory / "link.bin").symlink_to(shard)
+    weights = f"{checkpoint('softmax')}/model.safetensors"
+    read = {path: path.read_bytes() for path in (shard, made.directory / weights)}
+    for path, checkpoints, message in (
+        ("tokens/train_000000.bin", "sweep", "it is an input as well"),
+        ("tokens/../tokens/train_000000.bin", "sweep", "it is an input as well"),
+        ("link.bin", "sweep", "it is an input as well"),
+        (weights, checkpoint("softmax"), "which is read"),
+        (weights, "sweep", "which is read"),
+        (weights.replace("sweep", "alias"), "sweep", "which is read"),
+        ("sweep/new.jsonl", "alias", "which is read"),
+        ("new/table.txt", "sweep", "--out writes this file as well"),
+    ):
+        out = ["--out", "new"] if path.startswith("new") else []
+        err = needle(made, "--checkpoint", checkpoints, "--lengths", 100_000, "--trials-out", path, *out, code=2)[1]
+        assert f"error: --trials-out {path}: " in err and message in err and "model 1 of" not in err
+    assert all(path.read_bytes() == content for path, content in read.items())
+    assert not (made.directory / "sweep/new.jsonl").exists() and not (made.directory / "new").exists()
 
 
 def test_refuses_data_and_models_that_do_not_fit(made):
@@ -277,6 +303,9 @@ def test_refuses_data_and_models_that_do_not_fit(made):
     err = needle(made, *learned, "--lengths", 130, code=2)[1]
     assert "learned p_n of 128 entries" in err and "model 1 of" not in err
     needle(made, *learned, "--lengths", 129, "--trials", 1)
+    # Before the trials are made, of which these could not be.
+    err = needle(made, *learned, "--lengths", 100_000, code=2)[1]
+    assert "learned p_n of 128 entries" in err
     made.train("--run-dir", "untold", changes=[{"train": {"max_steps": 4}}])
     err = needle(made, "--checkpoint", step("untold"), "--lengths", 200, code=2)[1]
     assert "holds no tokenizer.model" in err
