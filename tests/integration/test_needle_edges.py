@@ -1,4 +1,4 @@
-"""evaluate needle of models whose attention ends with a document, and of one whose logits are not finite."""
+"""evaluate needle of models whose attention ends with a document, of one whose logits are not finite, and of too few seeds."""
 
 import json
 import subprocess
@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Models of one seed: "goes_on" and two whose attention ends with other tokens."""
+    """Models of one seed: "goes_on", "scaled" with SSMax, and two whose attention ends with other tokens."""
     program, change = make_text(tmp_path_factory.mktemp("edges"))
     program.train("--run-dir", "goes_on", changes=[change])
+    program.train("--run-dir", "scaled", changes=[change, {"model": {"attention": {"kind": "ssmax"}}}])
     for run, token in (("paragraphs", paragraph(program)), ("documents", 2)):
         data = {"document_token_id": token, "reset_at_document": True}
         program.train("--run-dir", run, changes=[change, {"data": data}])
@@ -88,3 +89,16 @@ def test_a_trial_that_is_not_finite_has_no_outcome(made):
         trial = json.loads(line)
         assert trial["correct"] is None and trial["leading_digits"] is None and trial["margin"] is None
     report(made, "infinite_out")
+
+
+def test_the_page_names_an_error_where_it_stands(made):
+    """Heat maps show none; the table of each difference has the column."""
+    needle(made, "--checkpoint", "goes_on", "scaled", *SMALL, "--out", "pair")
+    page = report(made, "pair")
+    parts = page.split("<h3>Difference to ")[1:]
+    assert len(parts) == 2  # of the share right, and of the margin
+    for part in parts:
+        maps, tables = part.split("1 seed: three or more are needed", 1)
+        assert 'class="heat"' in maps and "standard error" not in maps
+        before, column = tables.split("In the table: one standard error of the trials.", 1)
+        assert "<table" not in before and "std. error of the trials" in column
