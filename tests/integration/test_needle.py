@@ -8,13 +8,14 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import sentencepiece
 import torch
 from conftest import ROOT, write_shard
-from needle_models import HEADS, LAYERS, PIECES, make_models, needle, sentences, step
+from needle_models import HEADS, LAYERS, PIECES, make_models, needle, sentences, step, without_training
 from reference_model import ReferenceModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 KINDS = ("softmax", "ssmax", "learned_pn")
 
@@ -59,22 +60,45 @@ class Watching(ReferenceModel):
         return super().attention(x, prefix)
 
 
-@pytest.mark.parametrize("kind", ["softmax", "ssmax"])
+def weights_on_needle(tensors, kind, trial):
+    """Of each layer and head, by the reference."""
+    model = Watching(tensors, heads=HEADS, layers=LAYERS, kind=kind)
+    with torch.no_grad():
+        model(torch.tensor([trial["prompt_tokens"]]))
+    first = trial["needle_first_token"]
+    return [seen[:, first : first + trial["needle_tokens"]].sum(-1).tolist() for seen in model.seen]
+
+
+def varied(program, kind):
+    """A checkpoint of this kind whose s and b differ from head to head, and whose p_n is not log n. Returns its name and
+    its tensors in float64."""
+    program.run("convert", "--checkpoint", checkpoint("softmax"), "--attention", kind, "--out", f"converted_{kind}")
+    folder = without_training(program, f"converted_{kind}", f"varied_{kind}")
+    weights = load_file(folder / "model.safetensors")
+    generator = torch.Generator().manual_seed(3)
+    for name in sorted(weights):
+        if "ssmax_" in name:
+            weights[name] += 0.5 * torch.rand(weights[name].shape, generator=generator)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder.name, {name: tensor.double() for name, tensor in weights.items()}
+
+
+@pytest.mark.parametrize("kind", ["softmax", "softmax_temperature", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"])
 def test_attention_on_the_needle_is_that_of_the_reference(made, kind):
-    arguments = ["--checkpoint", checkpoint(kind), "--lengths", 300, "--depths", "50", "--trials", 4, "--json"]
+    name, tensors = varied(made, kind)
+    length, depth = (129, 0) if kind == "learned_pn" else (300, 50)  # a learned p_n reaches 128 positions
+    arguments = ["--checkpoint", name, "--lengths", length, "--depths", depth, "--trials", 4, "--json"]
     result, _ = needle(made, *arguments, "--attention", "--trials-out", "attention.jsonl")
     found = result["results"][0]["attention"]
     trials = trials_of(made, "attention.jsonl")
-    known = reference(made, kind)
     sums = {}
     for trial, top in zip(trials, found["trials"], strict=True):
-        model = Watching(known.named_tensors(), heads=HEADS, layers=LAYERS, kind=kind)
-        with torch.no_grad():
-            model(torch.tensor([trial["prompt_tokens"]]))
-        first = trial["needle_first_token"]
-        expected = [seen[:, first : first + trial["needle_tokens"]].sum(-1).tolist() for seen in model.seen]
+        expected = weights_on_needle(tensors, kind, trial)
         for ours, theirs in zip(trial["attention"], expected, strict=True):
             assert ours == pytest.approx(theirs, abs=1e-5)  # float32 weights between 0 and 1
+        if kind != "softmax":  # the row scale decides: without it the weights are others
+            plain = weights_on_needle(tensors, "softmax", trial)
+            assert np.abs(np.subtract(expected, plain)).max() > 1e-3
         weights = {(i, j): w for i, layer in enumerate(trial["attention"]) for j, w in enumerate(layer)}
         for head, weight in weights.items():
             sums[head] = sums.get(head, 0.0) + weight / 4
