@@ -11,7 +11,6 @@
 #include <numeric>
 #include <optional>
 #include <span>
-#include <string_view>
 #include <utility>
 
 namespace ssgpt::evaluation {
@@ -146,10 +145,10 @@ class NeedleBatch {
   at::Tensor first_;  // fp32 (B, V): the logits behind the prompts, on the host
 };
 
-std::optional<std::string_view> name_of_outcome(const NeedleOutcome& outcome) {
+std::optional<report::TrialOutcome> outcome_of_trial(const NeedleOutcome& outcome) {
   if (!outcome.finite) return std::nullopt;
-  if (outcome.right) return "right";
-  return outcome.leading_digits > 0 ? "first digit" : "wrong";
+  if (outcome.right) return report::TrialOutcome::kRight;
+  return outcome.leading_digits > 0 ? report::TrialOutcome::kFirstDigit : report::TrialOutcome::kWrong;
 }
 
 }  // namespace
@@ -190,7 +189,7 @@ report::NeedleAttention attention_on_needles(const std::vector<NeedleOutcome>& o
     result.trials.push_back({.layer = top / num_heads,
                              .head = top % num_heads,
                              .weight = static_cast<double>(weights[static_cast<size_t>(top)]),
-                             .outcome = name_of_outcome(outcome)});
+                             .outcome = outcome_of_trial(outcome)});
   }
   std::vector<int64_t> order(means.size());
   std::iota(order.begin(), order.end(), 0);

@@ -17,7 +17,10 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("name", ["evaluation.json", "evaluation.csv", "table.txt", "evaluation.png", "report.html"])
+WRITTEN = ["evaluation.json", "evaluation.csv", "table.txt", "evaluation.png", "needle_attention.png", "report.html"]
+
+
+@pytest.mark.parametrize("name", WRITTEN)
 def test_an_evaluation_is_not_written_over_its_shards(trained, name):
     """llm.c's format is known by its header, whatever the file is called."""
     folder = trained.directory / "data"
