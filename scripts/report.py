@@ -133,6 +133,15 @@ def part_of_picture(directory):
     return evaluation.title(), *size_and_draw(evaluation, evaluation.figures[:1])
 
 
+def refuse_input(directories, path):
+    """Nothing that is read is drawn over."""
+    for directory in directories:
+        for name in ("comparison.json", "comparison.csv", "evaluation.json", "closed_forms.json"):
+            read = directory / name
+            if read.exists() and path.exists() and path.samefile(read):
+                raise WrongUsage(f"--picture {path}: it is an input as well; write to another place")
+
+
 def draw_picture(directories, path):
     """The pictures of the directories below each other, each under a heading."""
     parts = []
@@ -156,6 +165,7 @@ def draw_picture(directories, path):
 
 def draw_all(arguments):
     if arguments.picture:
+        refuse_input(arguments.directories, arguments.picture)
         draw_picture(arguments.directories, arguments.picture)
         print(arguments.picture)
         return

@@ -3,7 +3,7 @@
 import math
 
 from report_page.evaluation import as_number, range_of
-from report_page.formats import ATTENTION_FIGURES
+from report_page.evaluation_formats import ATTENTION_FIGURES
 
 TITLES = dict(
     zip(

@@ -1,6 +1,6 @@
 """closed_forms.json as `ssgpt evaluate closed-forms --out DIR` writes it, and the picture of it."""
 
-from report_page import formats
+from report_page import closed_forms_formats
 from report_page.files import add_legend
 from report_page.schema import read_json
 from report_page.styles import color, slots
@@ -14,7 +14,7 @@ class ClosedForms:
     def __init__(self, directory):
         """Raises schema.Damaged."""
         self.data = read_json(
-            directory / "closed_forms.json", "ssgpt-closed-forms", formats.CLOSED_FORMS_VERSION, formats.closed_forms
+            directory / "closed_forms.json", "ssgpt-closed-forms", closed_forms_formats.VERSION, closed_forms_formats.closed_forms
         )
         names = [curve["attention"] for curve in self.data["fading"]["curves"]]
         self.slot = slots(list(dict.fromkeys(names + [curve["attention"] for curve in self.data["focus"]["curves"]])))

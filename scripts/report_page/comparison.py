@@ -4,7 +4,7 @@ import csv
 import io
 import math
 
-from report_page import formats
+from report_page import comparison_formats
 from report_page.elements import padded
 from report_page.schema import LARGEST, Damaged, read_json, read_text
 from report_page.styles import color, slots
@@ -40,7 +40,7 @@ class Comparison:
     def __init__(self, directory):
         """Raises Damaged."""
         self.data = read_json(
-            directory / "comparison.json", "ssgpt-comparison", formats.COMPARISON_VERSION, formats.comparison
+            directory / "comparison.json", "ssgpt-comparison", comparison_formats.VERSION, comparison_formats.comparison
         )
         columns = read_columns(directory / "comparison.csv")
         self.check_columns(columns)

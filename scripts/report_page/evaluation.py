@@ -2,7 +2,7 @@
 
 import math
 
-from report_page import formats
+from report_page import evaluation_formats
 from report_page.elements import listed, padded
 from report_page.schema import read_json
 from report_page.styles import slots
@@ -112,7 +112,7 @@ class Evaluation:
     def __init__(self, directory):
         """Raises schema.Damaged."""
         self.data = read_json(
-            directory / "evaluation.json", "ssgpt-evaluation", formats.EVALUATION_VERSION, formats.evaluation
+            directory / "evaluation.json", "ssgpt-evaluation", evaluation_formats.VERSION, evaluation_formats.evaluation
         )
         self.is_attention = self.data["kind"] == "attention"
         self.is_needle = self.data["kind"] == "needle"

@@ -148,6 +148,12 @@ def differences_of(evaluation, panel):
     return differences_chart(evaluation, panel)
 
 
+ERROR_OF_TRIALS = (
+    "one standard error of the trials. It says how far other trials would move the difference of these models; other seeds "
+    "move it further, so there is no verdict."
+)
+
+
 def panel_section(evaluation, panel):
     lower = "Lower is better." if panel.figure == "loss" else "Higher is better."
     unit = UNITS[panel.figure][0].upper() + UNITS[panel.figure][1:]
@@ -170,19 +176,18 @@ def panel_section(evaluation, panel):
     if panel.comparisons:
         tested = any(is_tested(point) for one in panel.comparisons for point in one["points"])
         few = all(panel.too_few_seeds(one) for one in panel.comparisons)
-        bars = (
-            ("*: a verdict." if evaluation.is_needle else "Bars: 95&nbsp;% interval over seeds.")
-            if tested
-            else ""
-            if not few
-            else f"{'Tables' if evaluation.is_needle else 'Bars'}: one standard error of the trials. It says how far other "
-            "trials would move the difference of these models; other seeds move it further, so there is no verdict."
-        )
+        bars = ""
+        if tested:
+            bars = "*: a verdict." if evaluation.is_needle else "Bars: 95&nbsp;% interval over seeds."
+        elif few and not evaluation.is_needle:  # heat maps show no error
+            bars = f"Bars: {ERROR_OF_TRIALS}"
         body += f"<h3>Difference to {esc(panel.comparisons[0]['baseline'])}</h3><p class=\"soft\">{bars}</p>"
         body += differences_of(evaluation, panel)
     for one in panel.comparisons:
         title = f"{esc(one['candidate'])} − {esc(one['baseline'])}"
         body += f"<h3>{title}</h3><p>{verdict_places(evaluation, panel, one)}.</p>"
+        if evaluation.is_needle and panel.too_few_seeds(one):
+            body += f'<p class="soft">In the table: {ERROR_OF_TRIALS}</p>'
         body += differences_table(evaluation, panel, one)
     return section(f"{TITLES[panel.figure]}, {esc(panel.condition)}", about, body)
 

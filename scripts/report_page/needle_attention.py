@@ -29,6 +29,11 @@ def head_name(one):
     return f"{one['layer']}.{one['head']}"
 
 
+def is_known(trial):
+    """Whether its weight and its outcome are: neither is of a trial that is not finite."""
+    return trial["weight"] is not None and trial["outcome"] is not None
+
+
 def mean(values):
     return sum(values) / len(values) if values else math.nan
 
@@ -55,7 +60,7 @@ class VariantAttention:
             results = [result for result in model["results"] if result["length"] == length]
             middle = next(result for result in results if result["depth"] == middle_depth(evaluation))
             self.heads.append([(head_name(one), as_number(one["mean"])) for one in middle["attention"]["heads"]])
-            trials = [one for result in results for one in result["attention"]["trials"] if one["weight"] is not None]
+            trials = [one for result in results for one in result["attention"]["trials"] if is_known(one)]
             self.trials.append(sorted(((one["weight"], one["outcome"]) for one in trials), key=lambda trial: -trial[0]))
 
     def means(self):

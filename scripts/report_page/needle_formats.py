@@ -11,7 +11,7 @@ head = {"layer": count(), "head": count()}
 ATTENTION = fields(
     {
         "heads": several(fields({**head, "mean": weight}), least=1, most=MOST_HEADS),
-        "trials": several(fields({**head, "weight": weight, "outcome": choice(*TRIAL_OUTCOMES)}), least=1),
+        "trials": several(fields({**head, "weight": weight, "outcome": known(choice(*TRIAL_OUTCOMES))}), least=1),
     }
 )
 FIELDS = fields(

@@ -70,9 +70,9 @@ void add_evaluate_closed_forms(CLI::App& evaluate) {
   command->add_option("--kinds", arguments->kinds, "Kinds of attention whose p_n is not learned")
       ->capture_default_str()
       ->type_name("LIST");
-  add_number("--scale", options.scale, "s of the kinds that have one, above 0");
-  add_number("--bias", options.bias, "b of the kinds that have one");
-  add_number("--high", options.high, "The largest logit of the first form");
+  add_number("--scale", options.scale, "s of the kinds that have one, 1e-6 to 1e6");
+  add_number("--bias", options.bias, "b of the kinds that have one, up to 1e6 either way");
+  add_number("--high", options.high, "The largest logit of the first form, up to 1e6 either way");
   add_number("--low", options.low, "All others of it");
   arguments->lengths_option =
       command

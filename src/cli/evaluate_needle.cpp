@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "evaluation/compare_needle.h"
 
+#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -31,6 +32,18 @@ evaluation::NeedlePromptStyle parse_style(const std::string& name) {
   throw core::UsageError("--prompt-style {}: it must be continue or question.", name);
 }
 
+// What --out writes at the end would replace the trials.
+void check_trials_beside(const std::string& out, const std::filesystem::path& trials) {
+  const auto place_of = [](const std::filesystem::path& path) {
+    return std::filesystem::weakly_canonical(std::filesystem::absolute(path));
+  };
+  for (const char* name : report::kEvaluationFileNames) {
+    if (out.empty() || place_of(trials) != place_of(std::filesystem::path(out) / name)) continue;
+    throw core::UsageError("--trials-out {}: --out writes this file as well; name another one.",
+                           trials.string());
+  }
+}
+
 void run(const EvaluateNeedleArguments& arguments) {
   evaluation::NeedleOptions options = arguments.options;
   options.models = model_options(arguments.comparison);
@@ -41,7 +54,8 @@ void run(const EvaluateNeedleArguments& arguments) {
                         ? arguments.prompt
                         : std::string(evaluation::prompt_template(parse_style(arguments.style)));
   if (arguments.trials_out_option->count() > 0) options.trials_out = arguments.trials_out;
-  print_comparison(arguments.comparison, [&](const evaluation::Progress& progress) {
+  if (options.trials_out) check_trials_beside(arguments.comparison.out, *options.trials_out);
+  print_comparison(arguments.comparison, options.data, [&](const evaluation::Progress& progress) {
     return evaluation::compare_by_needle(options, progress);
   });
 }
@@ -87,7 +101,7 @@ void add_trial_options(CLI::App& command, EvaluateNeedleArguments& arguments) {
       ->type_name("LIST");
   settings.trials = 20;
   command.add_option("--trials", settings.trials, "Trials of each length at each depth")
-      ->transform(whole_number(1))
+      ->transform(whole_number(1, evaluation::kMaxNeedleTrials))
       ->capture_default_str()
       ->type_name("N");
   command.add_option("--seed", settings.seed, "Of the trials")
@@ -115,17 +129,19 @@ void add_evaluate_needle(CLI::App& evaluate) {
                                               "several");
   const auto arguments = std::make_shared<EvaluateNeedleArguments>();
   add_trial_options(*command, *arguments);
-  command
-      ->add_option("--prompt-style", arguments->style,
-                   "How the number is asked for: continue (the needle's words up to it) or question")
-      ->capture_default_str()
-      ->type_name("STYLE");
+  CLI::Option* style =
+      command
+          ->add_option("--prompt-style", arguments->style,
+                       "How the number is asked for: continue (the needle's words up to it) or question")
+          ->capture_default_str()
+          ->type_name("STYLE");
   arguments->prompt_option =
       command
           ->add_option("--prompt", arguments->prompt,
                        "Instead: the text behind the haystack, with {city} where the city stands; the number "
                        "follows it after a blank")
-          ->type_name("TEXT");
+          ->type_name("TEXT")
+          ->excludes(style);
   arguments->trials_out_option =
       command
           ->add_option("--trials-out", arguments->trials_out,

@@ -6,7 +6,9 @@
 #include "cli/print.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/outputs.h"
 #include "core/text.h"
+#include "evaluation/comparison.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -51,6 +53,14 @@ std::vector<double> parse_numbers(const ChangeArguments& arguments, std::string_
     numbers.push_back(*number);
   }
   return numbers;
+}
+
+// A shard may have any name, also that of a file which is written.
+void check_out(const std::string& out, const std::vector<std::string>& data) {
+  if (out.empty() || data.empty()) return;
+  const std::vector<std::filesystem::path> inputs = evaluation::files_of_data(data);
+  for (const char* name : report::kEvaluationFileNames)
+    core::refuse_output_over_input("--out", std::filesystem::path(out) / name, inputs);
 }
 
 // The directory of --out, made before hours of work and not after them; where nothing came to be written into
@@ -196,8 +206,9 @@ evaluation::ModelOptions model_options(const ComparisonArguments& arguments) {
 }
 
 void print_comparison(
-    const ComparisonArguments& arguments,
+    const ComparisonArguments& arguments, const std::vector<std::string>& data,
     const std::function<report::Evaluation(const evaluation::Progress& progress)>& compare) {
+  check_out(arguments.out, data);
   const OutDirectory out(arguments.out);
   report::Evaluation evaluation;
   {
@@ -255,7 +266,7 @@ void add_window_comparison(CLI::App& command, CompareOnWindows compare) {
   command.callback([arguments, compare] {
     evaluation::PositionOptions options = arguments->options;
     options.models = model_options(arguments->comparison);
-    print_comparison(arguments->comparison,
+    print_comparison(arguments->comparison, options.data,
                      [&](const evaluation::Progress& progress) { return compare(options, progress); });
   });
 }

@@ -54,8 +54,9 @@ void add_comparison_options(CLI::App& command, ComparisonArguments& arguments);
 evaluation::ModelOptions model_options(const ComparisonArguments& arguments);
 
 // Runs `compare` with a progress of the models on stderr, writes what --out asks for and prints the result. A
-// stop that was asked for leaves as Stopped, with nothing written or printed.
-void print_comparison(const ComparisonArguments& arguments,
+// stop that was asked for leaves as Stopped, with nothing written or printed. `data`: the globs of --data.
+// Throws core::UsageError where --out would write over what they name, and what `compare` throws.
+void print_comparison(const ComparisonArguments& arguments, const std::vector<std::string>& data,
                       const std::function<report::Evaluation(const evaluation::Progress& progress)>& compare);
 
 // evaluation::compare_by_position or compare_attention.

@@ -26,7 +26,7 @@ void run(const EvaluateRetrievalArguments& arguments) {
   options.models = model_options(arguments.comparison);
   options.task = data::parse_synthetic_task(arguments.task);
   if (arguments.lengths_option->count() > 0) options.lengths = parse_counts("--lengths", arguments.lengths);
-  print_comparison(arguments.comparison, [&](const evaluation::Progress& progress) {
+  print_comparison(arguments.comparison, /*data=*/{}, [&](const evaluation::Progress& progress) {
     return evaluation::compare_by_retrieval(options, progress);
   });
 }

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "core/outputs.h"
 #include "core/text.h"
 #include "data/text_reader.h"
 
@@ -60,10 +61,7 @@ struct TrainTokenizerArguments {
 void refuse_existing_output(const TrainTokenizerArguments& arguments,
                             const std::vector<std::filesystem::path>& inputs) {
   if (!core::exists(arguments.output)) return;
-  for (const std::filesystem::path& input : inputs) {
-    if (!std::filesystem::equivalent(input, arguments.output)) continue;
-    throw core::UsageError("--output {}: it is an input as well; name another file", arguments.output);
-  }
+  core::refuse_output_over_input("--output", arguments.output, inputs);
   if (arguments.overwrite) return;
   throw core::UsageError("--output {}: exists already; name a new file, or replace it with --overwrite",
                          arguments.output);

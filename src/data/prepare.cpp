@@ -351,6 +351,9 @@ bool is_validation_document(uint64_t seed, int64_t index, double fraction) {
 
 PrepareSummary prepare(const PrepareOptions& options) {
   check_options(options);
+  std::vector<std::filesystem::path> inputs = options.inputs;
+  inputs.push_back(options.tokenizer);
+  refuse_inputs_in_output(options.output, inputs);
   return TextPreparation(options).run();
 }
 

@@ -5,6 +5,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "core/log.h"
+#include "core/outputs.h"
 #include "core/text.h"
 #include "core/version.h"
 #include "data/token_source.h"
@@ -289,6 +290,20 @@ void discard_replacement(const fs::path& output) {
   fs::remove_all(replacement, error);
   if (error) {
     throw core::RunError("{}: cannot be removed: {}", replacement.string(), error.message());
+  }
+}
+
+void refuse_inputs_in_output(const fs::path& output, const std::vector<fs::path>& inputs) {
+  for (const fs::path& input : inputs) {
+    std::error_code error;
+    const fs::path file = fs::canonical(input, error);
+    if (error) continue;  // whoever reads it says so
+    const bool is_written =
+        is_own_name(file.filename().string()) && core::is_same_file(file.parent_path(), output);
+    if (!is_written && !core::lies_under(file, output / kReplacementName)) continue;
+    throw core::UsageError(
+        "--out {}: {} is an input, and stands where shards are written; write to another folder.",
+        output.string(), input.string());
   }
 }
 

@@ -49,6 +49,11 @@ struct PrepareOutput {
   PrepareRecord record;  // to continue from; without shards for a fresh start
 };
 
+// Throws core::UsageError where one of `inputs` stands in `output` under a name that prepare() writes or
+// replaces there.
+void refuse_inputs_in_output(const std::filesystem::path& output,
+                             const std::vector<std::filesystem::path>& inputs);
+
 // Makes the folder `output` ready to write into. Throws as prepare() does for a folder that holds shards.
 PrepareOutput open_output(const std::filesystem::path& output, bool overwrite, const std::string& settings);
 

@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "data/synthetic.h"
+#include "evaluation/rising.h"
 #include "kernels/ops.h"
 #include "model/attention_statistics.h"
 #include "model/rope.h"
@@ -20,16 +21,14 @@ namespace {
 constexpr int64_t kLargestN =
     data::kMaxSyntheticLength;  // as of a window: the table of log n has an entry for each
 constexpr int kStepsOfMaximum = 100;
+// So that s and b are numbers of fp32 that are not rounded to 0, and all that is drawn is finite.
+constexpr double kSmallestScale = 1e-6;
+constexpr double kLargestNumber = 1e6;
 
-void check_rising(std::string_view option, const std::vector<int64_t>& values, int64_t least) {
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (values[i] < least || values[i] > kLargestN)
-      throw core::UsageError("{}: {} is out of range: {} to {}.", option, values[i], least, kLargestN);
-    if (i > 0 && values[i] <= values[i - 1]) {
-      throw core::UsageError("{}: {} stands behind {}; name each n once, in rising order.", option, values[i],
-                             values[i - 1]);
-    }
-  }
+// Refuses NaN as well.
+void check_number(std::string_view option, double value, double least, double most) {
+  if (!(value >= least && value <= most))
+    throw core::UsageError("{} {}: it must be a number from {} to {}.", option, value, least, most);
 }
 
 void check_options(const ClosedFormOptions& options) {
@@ -44,17 +43,16 @@ void check_options(const ClosedFormOptions& options) {
                              config::to_string(kind));
     }
   }
-  if (!std::isfinite(options.scale) || options.scale <= 0.0)
-    throw core::UsageError("--scale {}: s must be a finite number above 0.", options.scale);
-  if (!std::isfinite(options.bias))
-    throw core::UsageError("--bias {}: b must be a finite number.", options.bias);
-  if (!std::isfinite(options.high) || !std::isfinite(options.low) || options.high <= options.low) {
-    throw core::UsageError("--high {} --low {}: both must be finite, and the first above the second.",
-                           options.high, options.low);
+  check_number("--scale", options.scale, kSmallestScale, kLargestNumber);
+  check_number("--bias", options.bias, -kLargestNumber, kLargestNumber);
+  check_number("--high", options.high, -kLargestNumber, kLargestNumber);
+  check_number("--low", options.low, -kLargestNumber, kLargestNumber);
+  if (options.high <= options.low) {
+    throw core::UsageError("--high {} --low {}: the first must be above the second.", options.high,
+                           options.low);
   }
-  check_rising("--lengths", options.lengths, 1);
-  if (options.sizes.empty()) throw core::UsageError("--sizes: name one n or more.");
-  check_rising("--sizes", options.sizes, 3);
+  if (!options.lengths.empty()) check_rising("--lengths", options.lengths, 1, kLargestN);
+  check_rising("--sizes", options.sizes, 3, kLargestN);
 }
 
 // c(n) of one head of a new model of this kind, with this s and b, for each n.

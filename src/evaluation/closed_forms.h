@@ -12,7 +12,7 @@ namespace ssgpt::evaluation {
 
 struct ClosedFormOptions {
   std::vector<config::AttentionKind> kinds = {config::AttentionKind::kSoftmax, config::AttentionKind::kSsmax};
-  double scale = 0.43;  // s of the kinds that have one, above 0; 0.43 is that of the paper's figure 1
+  double scale = 0.43;  // s of the kinds that have one; 0.43 is that of the paper's figure 1
   double bias = 0.0;    // b of the kinds that have one
   double high = 3.0;    // the one logit of the fading curves, and the others, which are smaller
   double low = -2.0;
@@ -37,8 +37,8 @@ std::vector<int64_t> default_lengths();
 // from 0 to 1 + 2/s.
 //
 // Throws core::UsageError for no kind, one that is listed twice, a learned p_n, which has no closed form, a
-// scale that is not finite and above 0, a bias, high or low that is not finite, high that is not above low,
-// and lengths that are out of range or do not rise.
+// scale out of 1e-6 to 1e6, a bias, high or low out of -1e6 to 1e6, high that is not above low, and lengths
+// that are out of range or do not rise.
 report::ClosedForms compute_closed_forms(const ClosedFormOptions& options);
 
 }  // namespace ssgpt::evaluation

@@ -7,6 +7,7 @@
 #include "evaluation/notes.h"
 #include "evaluation/position.h"
 #include "evaluation/retrieval.h"
+#include "evaluation/rising.h"
 #include "evaluation/subjects.h"
 #include "start/data_sources.h"
 #include "tokenizer/tokenizer.h"
@@ -34,16 +35,6 @@ int64_t end_of_documents(const Subject& subject) {
         subject.checkpoint.string());
   }
   return *end;
-}
-
-void check_lengths(const std::vector<int64_t>& lengths) {
-  for (size_t i = 0; i < lengths.size(); ++i) {
-    if (lengths[i] < 1) throw core::UsageError("--lengths: {} is not a length.", lengths[i]);
-    if (i > 0 && lengths[i] <= lengths[i - 1]) {
-      throw core::UsageError("--lengths: {} stands behind {}; name each length once, in rising order.",
-                             lengths[i], lengths[i - 1]);
-    }
-  }
 }
 
 void check_no_documents(const Subjects& subjects) {
@@ -148,7 +139,7 @@ report::Evaluation compare_by_retrieval(const RetrievalOptions& options, const P
                            .on_progress = progress.batch};
   for (int64_t times = 1; options.lengths.empty() && times <= 16; times *= 2)
     request.lengths.push_back(times * evaluation.trained_length);
-  check_lengths(request.lengths);
+  check_rising("--lengths", request.lengths, 1, kMaxLength);
   const int64_t vocab_size = subjects.all.front().summary.spec.config.vocab_size;
   for (const int64_t length : request.lengths) {
     data::check_synthetic(options.task, vocab_size, length);

@@ -3,6 +3,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "core/outputs.h"
 #include "evaluation/comparison.h"
 #include "evaluation/needle.h"
 #include "evaluation/notes.h"
@@ -28,16 +29,45 @@ tokenizer::Tokenizer common_tokenizer(const Subjects& subjects) {
       subjects.all.front().checkpoint.string());
 }
 
-// Where models take different tokens for the end of a document, the first that one of them names.
-std::optional<int64_t> document_end(const Subjects& subjects, const tokenizer::Tokenizer& tokenizer) {
+// With which the attention of models ends (data.reset_at_document). None where that of all of them goes on.
+std::optional<int64_t> document_token(const Subjects& subjects) {
+  const Subject* first = nullptr;
   for (const Subject& subject : subjects.all) {
-    if (subject.summary.spec.document_token_id) return subject.summary.spec.document_token_id;
+    const std::optional<int64_t>& token = subject.summary.spec.document_token_id;
+    if (!token) continue;
+    if (first == nullptr) first = &subject;
+    const int64_t other = *first->summary.spec.document_token_id;
+    if (*token == other) continue;
+    throw core::UsageError(
+        "The attention of {} ends with the token {}, that of {} with {} (data.reset_at_document): no text is "
+        "a single document to both, so that they cannot be asked for the same needles.",
+        first->checkpoint.string(), other, subject.checkpoint.string(), *token);
   }
+  return first == nullptr ? std::nullopt : first->summary.spec.document_token_id;
+}
+
+// Where models whose attention goes on take different tokens for the end of a document, the first that one of
+// them names.
+std::optional<int64_t> document_end(const Subjects& subjects, const tokenizer::Tokenizer& tokenizer) {
+  if (const std::optional<int64_t> token = document_token(subjects)) return token;
   for (const Subject& subject : subjects.all) {
     if (subject.run && subject.run->config.data.document_token_id)
       return *subject.run->config.data.document_token_id;
   }
   return start::end_of_document(std::nullopt, &tokenizer);
+}
+
+// Before hours of work: none of what is read is lost.
+void check_trials_out(const NeedleOptions& options) {
+  if (!options.trials_out) return;
+  core::refuse_output_over_input("--trials-out", *options.trials_out, files_of_data(options.data));
+  for (const std::filesystem::path& checkpoint : options.models.paths) {
+    if (!core::lies_under(*options.trials_out, checkpoint)) continue;
+    throw core::UsageError("--trials-out {}: it would stand in {}, which is read; write to another place.",
+                           options.trials_out->string(), checkpoint.string());
+  }
+  if (std::filesystem::is_directory(*options.trials_out))
+    throw core::UsageError("--trials-out {}: it is a directory, not a file.", options.trials_out->string());
 }
 
 std::vector<std::vector<float>> by_layer(const std::vector<float>& heads, int64_t num_heads) {
@@ -51,11 +81,7 @@ std::vector<std::vector<float>> by_layer(const std::vector<float>& heads, int64_
 class TrialLines {
  public:
   explicit TrialLines(const std::optional<std::filesystem::path>& path) {
-    if (!path) return;
-    // Found out now, and not when all is measured.
-    if (std::filesystem::is_directory(*path))
-      throw core::UsageError("--trials-out {}: it is a directory, not a file.", path->string());
-    file_ = std::make_unique<core::AtomicFile>(*path);
+    if (path) file_ = std::make_unique<core::AtomicFile>(*path);
   }
 
   void add(size_t condition, const report::EvaluatedModel& model, int64_t length, int64_t depth,
@@ -107,7 +133,7 @@ struct Trials {
         stop_token(document_end(subjects, tokenizer)),
         haystack(data::TokenSource(shards_of(options.data)), tokenizer, vocab_size_of(subjects), stop_token,
                  settings.lengths.back()),
-        prompts(haystack, tokenizer, settings, vocab_size_of(subjects)) {}
+        prompts(haystack, tokenizer, settings, vocab_size_of(subjects), document_token(subjects)) {}
 
   static int64_t vocab_size_of(const Subjects& subjects) {
     return subjects.all.front().summary.spec.config.vocab_size;
@@ -172,9 +198,10 @@ report::Evaluation compare_by_needle(const NeedleOptions& options, const Progres
   append(evaluation.notes, notes_on_training(subjects, plan.baseline()));
   const NeedleSettings settings = with_default_lengths(options.settings, evaluation.trained_length);
   check_settings(settings);
-  const Trials trials(options, settings, subjects);
   const int64_t longest = settings.lengths.back() - 1;  // nothing is read behind the last token of an answer
   check_candidates(subjects, plan.conditions, longest);
+  check_trials_out(options);
+  const Trials trials(options, settings, subjects);
   evaluation.data = options.data;
   evaluation.prompt = settings.prompt;
   evaluation.distractors = settings.distractors;

@@ -33,8 +33,10 @@ struct NeedleOptions {
 // the logits are not finite.
 //
 // Throws what find_subjects, check_same_vocabulary, make_conditions, check_candidates, Haystack,
-// NeedlePrompts, load_model and find_needles throw; core::UsageError for a shard that is named twice and
-// where no model has a tokenizer; core::RunError where the file cannot be written.
+// NeedlePrompts, load_model and find_needles throw; core::UsageError for a shard that is named twice, where
+// no model has a tokenizer, for models whose attention ends with different tokens, and for `trials_out` that
+// is a file of `data`, lies under one of the paths of the models, or is a directory; core::RunError where the
+// file cannot be written.
 report::Evaluation compare_by_needle(const NeedleOptions& options, const Progress& progress);
 
 }  // namespace ssgpt::evaluation

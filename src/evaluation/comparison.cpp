@@ -110,4 +110,13 @@ std::vector<std::filesystem::path> shards_of(const std::vector<std::string>& glo
   return shards;
 }
 
+std::vector<std::filesystem::path> files_of_data(const std::vector<std::string>& globs) {
+  std::vector<std::filesystem::path> files;
+  for (const std::filesystem::path& shard : shards_of(globs)) {
+    files.push_back(shard);
+    files.push_back(std::filesystem::path(shard).replace_extension(".idx"));
+  }
+  return files;
+}
+
 }  // namespace ssgpt::evaluation

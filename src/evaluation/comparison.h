@@ -44,4 +44,8 @@ void append(std::vector<report::Note>& notes, const std::vector<report::Note>& m
 // throws.
 std::vector<std::filesystem::path> shards_of(const std::vector<std::string>& globs);
 
+// Those, and of Megatron's format the index beside each: what must not be written over. Throws as shards_of()
+// does.
+std::vector<std::filesystem::path> files_of_data(const std::vector<std::string>& globs);
+
 }  // namespace ssgpt::evaluation

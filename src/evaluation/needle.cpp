@@ -9,6 +9,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -144,6 +145,12 @@ class NeedleBatch {
   at::Tensor first_;  // fp32 (B, V): the logits behind the prompts, on the host
 };
 
+std::optional<report::TrialOutcome> outcome_of_trial(const NeedleOutcome& outcome) {
+  if (!outcome.finite) return std::nullopt;
+  if (outcome.right) return report::TrialOutcome::kRight;
+  return outcome.leading_digits > 0 ? report::TrialOutcome::kFirstDigit : report::TrialOutcome::kWrong;
+}
+
 }  // namespace
 
 double NeedleOutcome::margin() const {
@@ -182,9 +189,7 @@ report::NeedleAttention attention_on_needles(const std::vector<NeedleOutcome>& o
     result.trials.push_back({.layer = top / num_heads,
                              .head = top % num_heads,
                              .weight = static_cast<double>(weights[static_cast<size_t>(top)]),
-                             .outcome = outcome.right                ? report::TrialOutcome::kRight
-                                        : outcome.leading_digits > 0 ? report::TrialOutcome::kFirstDigit
-                                                                     : report::TrialOutcome::kWrong});
+                             .outcome = outcome_of_trial(outcome)});
   }
   std::vector<int64_t> order(means.size());
   std::iota(order.begin(), order.end(), 0);

@@ -2,30 +2,19 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "core/text.h"
 #include "data/synthetic.h"
+#include "evaluation/rising.h"
 #include "tokenizer/continuation.h"
 
 #include <algorithm>
 #include <optional>
-#include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
 
 namespace ssgpt::evaluation {
 namespace {
-
-void check_rising(std::string_view option, const std::vector<int64_t>& values, int64_t least, int64_t most) {
-  if (values.empty()) throw core::UsageError("{}: none is given.", option);
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (values[i] < least || values[i] > most)
-      throw core::UsageError("{}: {} is not from {} to {}.", option, values[i], least, most);
-    if (i > 0 && values[i] <= values[i - 1]) {
-      throw core::UsageError("{}: {} stands behind {}; name each once, in rising order.", option, values[i],
-                             values[i - 1]);
-    }
-  }
-}
 
 // Numbers of kNeedleDigits digits, no two the same, from the stream's bits from index `next` on.
 std::vector<std::string> draw_numbers(uint64_t key, uint64_t next, size_t count) {
@@ -45,7 +34,8 @@ std::vector<std::string> draw_numbers(uint64_t key, uint64_t next, size_t count)
 void check_settings(const NeedleSettings& settings) {
   check_rising("--lengths", settings.lengths, 1, data::kMaxSyntheticLength);
   check_rising("--depths", settings.depths, 0, 100);
-  if (settings.trials < 1) throw core::UsageError("--trials {}: at least 1 is needed.", settings.trials);
+  if (settings.trials < 1 || settings.trials > kMaxNeedleTrials)
+    throw core::UsageError("--trials {}: allowed are 1 to {}.", settings.trials, kMaxNeedleTrials);
   if (settings.distractors < 1 || settings.distractors > 1000)
     throw core::UsageError("--distractors {}: allowed are 1 to 1000.", settings.distractors);
   if (settings.answer_tokens < 2)
@@ -57,8 +47,13 @@ void check_settings(const NeedleSettings& settings) {
 }
 
 NeedlePrompts::NeedlePrompts(const Haystack& haystack, const tokenizer::Tokenizer& tokenizer,
-                             NeedleSettings settings, int64_t vocab_size)
-    : haystack_(haystack), tokenizer_(tokenizer), settings_(std::move(settings)), vocab_size_(vocab_size) {
+                             NeedleSettings settings, int64_t vocab_size,
+                             std::optional<int64_t> document_token_id)
+    : haystack_(haystack),
+      tokenizer_(tokenizer),
+      settings_(std::move(settings)),
+      vocab_size_(vocab_size),
+      document_token_id_(document_token_id) {
   check_settings(settings_);
   for (const int64_t length : settings_.lengths) {
     for (const int64_t depth : settings_.depths) {
@@ -84,6 +79,13 @@ std::vector<int64_t> NeedlePrompts::encode_behind(const std::string& context, co
           "the tokenizer makes a token {} of '{}', and the models have {}: they do not belong "
           "together",
           token, text, vocab_size_);
+    }
+    if (token == document_token_id_) {
+      throw core::UsageError(
+          "'{}' holds the token {}, with which a document ends, and with it the attention of these models "
+          "(data.reset_at_document): behind it they do not see the needle. Where it is the question, ask "
+          "another one with --prompt.",
+          core::excerpt(text), token);
     }
   }
   return tokens;

@@ -6,10 +6,15 @@
 #include "evaluation/needle_text.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace ssgpt::evaluation {
+
+// Of each length at each depth. All of them are made before a model is read; with so many the standard error
+// of a share of right answers is at most half a per cent.
+inline constexpr int64_t kMaxNeedleTrials = 10'000;
 
 struct NeedleSettings {
   std::vector<int64_t> lengths;  // in tokens, question and answer included
@@ -34,19 +39,22 @@ struct NeedlePrompt {
 };
 
 // Throws core::UsageError for lengths and depths of which there are none, that do not rise, or that are out
-// of their range (lengths: 1 to data::kMaxSyntheticLength), no trials, distractors out of 1 to 1000, fewer
-// than 2 answer_tokens, and a prompt without {city}.
+// of their range (lengths: 1 to data::kMaxSyntheticLength), trials out of 1 to kMaxNeedleTrials, distractors
+// out of 1 to 1000, fewer than 2 answer_tokens, and a prompt without {city}.
 void check_settings(const NeedleSettings& settings);
 
 class NeedlePrompts {
  public:
-  // Makes every trial once. `haystack` and `tokenizer` must outlive it. Throws what check_settings() throws;
-  // core::UsageError for a length that does not hold needle, question, answer and a haystack, and for
-  // answer_tokens fewer than a number takes and the token behind it, which shows that it has ended;
+  // Makes every trial once. `haystack` and `tokenizer` must outlive it. `document_token_id`: with which the
+  // attention of a model ends; none where that of every model goes on. The haystack must be without it.
+  //
+  // Throws what check_settings() throws; core::UsageError for a length that does not hold needle, question,
+  // answer and a haystack, for answer_tokens fewer than a number takes and the token behind it, which shows
+  // that it has ended, and for a needle, question or number that holds the token document_token_id;
   // core::InputError for text in which a trial finds no sentence end, and for a tokenizer that joins the
   // number to the words before it.
   NeedlePrompts(const Haystack& haystack, const tokenizer::Tokenizer& tokenizer, NeedleSettings settings,
-                int64_t vocab_size);
+                int64_t vocab_size, std::optional<int64_t> document_token_id = std::nullopt);
 
   const NeedleSettings& settings() const { return settings_; }
 
@@ -65,6 +73,7 @@ class NeedlePrompts {
   const tokenizer::Tokenizer& tokenizer_;
   const NeedleSettings settings_;
   const int64_t vocab_size_;
+  const std::optional<int64_t> document_token_id_;
 };
 
 }  // namespace ssgpt::evaluation

@@ -57,8 +57,8 @@ std::string_view to_string(TrialOutcome outcome);  // "right", "first digit", "w
 struct NeedleTop {
   int64_t layer = 0;
   int64_t head = 0;
-  double weight = 0.0;  // the largest of all heads in this trial
-  TrialOutcome outcome = TrialOutcome::kWrong;
+  double weight = 0.0;                  // the largest of all heads in this trial
+  std::optional<TrialOutcome> outcome;  // none where its log-probabilities are not finite
 };
 struct NeedleAttention {
   std::vector<NeedleHead> heads;  // the highest 25, the highest first
@@ -137,6 +137,11 @@ std::string to_json(const Evaluation& evaluation);
 // One row for each condition, model and point (of attention also layer and head). Fields without a value are
 // empty.
 std::string to_csv(const Evaluation& evaluation);
+
+// The names of all files that write_files() writes or removes.
+inline constexpr const char* kEvaluationFileNames[] = {
+    "evaluation.json", "evaluation.csv",       "table.txt",
+    "evaluation.png",  "needle_attention.png", "report.html"};
 
 // Writes evaluation.json, evaluation.csv and table.txt into `directory`, which is made where it is missing;
 // each file appears whole or not at all. What scripts/report.py drew there from earlier numbers

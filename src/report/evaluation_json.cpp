@@ -55,7 +55,7 @@ Json attention_json(const NeedleAttention& attention) {
     trials.push_back({{"layer", one.layer},
                       {"head", one.head},
                       {"weight", one.weight},
-                      {"outcome", to_string(one.outcome)}});
+                      {"outcome", one.outcome ? Json(to_string(*one.outcome)) : Json(nullptr)}});
   return {{"heads", heads}, {"trials", trials}};
 }
 

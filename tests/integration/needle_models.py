@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 
 from conftest import make_program
 
@@ -21,21 +22,35 @@ def step(run):
     return f"{run}/checkpoints/step-00000004"
 
 
-def make_models(folder):
-    """Softmax and SSMax of three seeds each, and a learned p_n, that have read a little of such text, and its shards."""
+def make_text(folder):
+    """The program beside a little text, its tokenizer and its shards, and the changes of a config for a model of them."""
     program = make_program(folder)
     (folder / "text.txt").write_text("\n".join(sentences(60, seed) for seed in range(12)))
     program.run("tokenizer", "train", "--input", "text.txt", "--output", "t.model", "--vocab-size", PIECES)
     program.run("prepare", "--input", "text.txt", "--tokenizer", "t.model", "--out", "tokens", "--validation-fraction", 0)
     model = {"vocab_size": PIECES, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "initializer_range": 0.2}
     data = {"tokenizer": str(folder / "t.model"), "train": [str(folder / "tokens/train_*.bin")], "sequence_length": TRAINED}
-    change = {"model": model, "data": data, "train": {"max_steps": 4}}
+    return program, {"model": model, "data": data, "train": {"max_steps": 4}}
+
+
+def make_models(folder):
+    """Softmax and SSMax of three seeds each, and a learned p_n, that have read a little of such text, and its shards."""
+    program, change = make_text(folder)
     base = program.config(change, name="base.json")
     kinds = {kind: {"model.attention.kind": kind} for kind in ("softmax", "ssmax")}
     (folder / "sweep.json").write_text(json.dumps({"base": base.name, "variants": kinds, "seeds": [1, 2, 3], "jobs": 1}))
     program.run("sweep", "--config", "sweep.json", "--run-dir", "sweep")
     program.train("--run-dir", "learned_pn", changes=[change, {"model": {"attention": {"kind": "learned_pn"}}}])
     return program
+
+
+def without_training(program, checkpoint, name):
+    """A copy of a checkpoint under this name, as a model of others: its files may be altered."""
+    folder = program.directory / name
+    shutil.copytree(program.directory / checkpoint, folder)
+    (folder / "manifest.json").unlink()
+    shutil.rmtree(folder / "trainer")
+    return folder
 
 
 def needle(program, *arguments, **options):

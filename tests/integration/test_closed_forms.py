@@ -90,12 +90,28 @@ def test_report_draws_a_picture(program):
     assert not (program.directory / "out/closed_forms.png").exists()
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_the_limits_are_finite_and_drawn(program, scale):
+    arguments = ["--kinds", KINDS, "--scale", scale, "--bias", 1e6, "--high", 1e6, "--low=-1e6", "--json", "--out", "out"]
+    result, _ = closed_forms(program, *arguments)
+    for curve in result["fading"]["curves"] + result["focus"]["curves"]:
+        assert all(0 <= weight <= 1 for weight in curve["weights"])
+    drawn = report(program, "out")
+    assert drawn.returncode == 0 and drawn.stderr == "", drawn.stderr
+
+
 REFUSED = {
     "unknown kind": (["--kinds", "hard"], "--kinds hard: it must be one of softmax"),
     "empty kind": (["--kinds", "softmax,"], "empty"),
     "kind twice": (["--kinds", "ssmax,ssmax"], "twice"),
     "learned p_n": (["--kinds", "learned_pn"], "its p_n is learned"),
-    "no scale": (["--scale", "0"], "--scale 0"),
+    "no scale": (["--scale", "0"], "--scale 0: it must be a number from 1e-06 to 1000000"),
+    "scale beyond float32": (["--scale", "1e300"], "--scale 1e+300: it must be a number from 1e-06 to 1000000"),
+    "scale that rounds to 0": (["--scale", "1e-45"], "--scale 1e-45: it must be a number from 1e-06 to 1000000"),
+    "bias beyond float32": (["--kinds", "ssmax_bias", "--bias", "1e300"], "--bias 1e+300: it must be a number from -1000000 to"),
+    "undrawable high": (["--high", "1e308", "--low", "9e307"], "--high 1e+308: it must be a number from -1000000 to 1000000"),
+    "undrawable low": (["--low=-1e7"], "--low -10000000: it must be a number from -1000000 to 1000000"),
+    "no number at all": (["--low", "nan"], "--low"),
     "no number": (["--bias", "much"], "much"),
     "equal logits": (["--high=-2"], "--high -2 --low -2"),
     "falling": (["--lengths", "5,4"], "rising"),

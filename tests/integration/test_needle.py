@@ -9,11 +9,12 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import sentencepiece
 import torch
 from conftest import ROOT, write_shard
-from needle_models import HEADS, LAYERS, PIECES, make_models, needle, sentences, step
+from needle_models import HEADS, LAYERS, PIECES, make_models, needle, sentences, step, without_training
 from reference_model import ReferenceModel
 from safetensors.torch import load_file, save_file
 
@@ -60,22 +61,45 @@ class Watching(ReferenceModel):
         return super().attention(x, prefix)
 
 
-@pytest.mark.parametrize("kind", ["softmax", "ssmax"])
+def weights_on_needle(tensors, kind, trial):
+    """Of each layer and head, by the reference."""
+    model = Watching(tensors, heads=HEADS, layers=LAYERS, kind=kind)
+    with torch.no_grad():
+        model(torch.tensor([trial["prompt_tokens"]]))
+    first = trial["needle_first_token"]
+    return [seen[:, first : first + trial["needle_tokens"]].sum(-1).tolist() for seen in model.seen]
+
+
+def varied(program, kind):
+    """A checkpoint of this kind whose s and b differ from head to head, and whose p_n is not log n. Returns its name and
+    its tensors in float64."""
+    program.run("convert", "--checkpoint", checkpoint("softmax"), "--attention", kind, "--out", f"converted_{kind}")
+    folder = without_training(program, f"converted_{kind}", f"varied_{kind}")
+    weights = load_file(folder / "model.safetensors")
+    generator = torch.Generator().manual_seed(3)
+    for name in sorted(weights):
+        if "ssmax_" in name:
+            weights[name] += 0.5 * torch.rand(weights[name].shape, generator=generator)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder.name, {name: tensor.double() for name, tensor in weights.items()}
+
+
+@pytest.mark.parametrize("kind", ["softmax", "softmax_temperature", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"])
 def test_attention_on_the_needle_is_that_of_the_reference(made, kind):
-    arguments = ["--checkpoint", checkpoint(kind), "--lengths", 300, "--depths", "50", "--trials", 4, "--json"]
+    name, tensors = varied(made, kind)
+    length, depth = (129, 0) if kind == "learned_pn" else (300, 50)  # a learned p_n reaches 128 positions
+    arguments = ["--checkpoint", name, "--lengths", length, "--depths", depth, "--trials", 4, "--json"]
     result, _ = needle(made, *arguments, "--attention", "--trials-out", "attention.jsonl")
     found = result["results"][0]["attention"]
     trials = trials_of(made, "attention.jsonl")
-    known = reference(made, kind)
     sums = {}
     for trial, top in zip(trials, found["trials"], strict=True):
-        model = Watching(known.named_tensors(), heads=HEADS, layers=LAYERS, kind=kind)
-        with torch.no_grad():
-            model(torch.tensor([trial["prompt_tokens"]]))
-        first = trial["needle_first_token"]
-        expected = [seen[:, first : first + trial["needle_tokens"]].sum(-1).tolist() for seen in model.seen]
+        expected = weights_on_needle(tensors, kind, trial)
         for ours, theirs in zip(trial["attention"], expected, strict=True):
             assert ours == pytest.approx(theirs, abs=1e-5)  # float32 weights between 0 and 1
+        if kind != "softmax":  # the row scale decides: without it the weights are others
+            plain = weights_on_needle(tensors, "softmax", trial)
+            assert np.abs(np.subtract(expected, plain)).max() > 1e-3
         weights = {(i, j): w for i, layer in enumerate(trial["attention"]) for j, w in enumerate(layer)}
         for head, weight in weights.items():
             sums[head] = sums.get(head, 0.0) + weight / 4
@@ -302,7 +326,9 @@ REFUSED = {
     "short": (["--lengths", "30"], 2, "30 tokens have no room for text: the needle takes"),
     "long answer": (["--answer-tokens", "190"], 2, "the answer 190"),
     "short answer": (["--answer-tokens", "8"], 2, "give 9 or more"),
-    "no trials": (["--trials", "0"], 2, "1 or more"),
+    "no trials": (["--trials", "0"], 2, "1 to 10000"),
+    "endless trials": (["--trials", "9000000000000000000"], 2, "1 to 10000"),
+    "style of a prompt": (["--prompt-style", "question", "--prompt", "{city}:"], 2, "--prompt-style excludes --prompt"),
     "no city": (["--prompt", "Which number?"], 2, "{city}"),
     "style": (["--prompt-style", "sing"], 2, "continue or question"),
     "long": (["--lengths", "100000000"], 2, "is not from 1 to 16777216"),
@@ -319,6 +345,30 @@ def test_refuses(made, case):
     lengths = [] if "--lengths" in arguments else ["--lengths", 200]
     err = needle(made, "--checkpoint", checkpoint("softmax"), *lengths, *arguments, code=code)[1]
     assert message in err and "model 1 of" not in err
+
+
+def test_trials_are_written_over_nothing_that_is_read(made):
+    """Also where they could not be made: it is told before hours of work."""
+    shard, link = made.directory / "tokens/train_000000.bin", made.directory / "alias"
+    link.symlink_to(made.directory / "sweep")
+    (made.directory / "link.bin").symlink_to(shard)
+    weights = f"{checkpoint('softmax')}/model.safetensors"
+    read = {path: path.read_bytes() for path in (shard, made.directory / weights)}
+    for path, checkpoints, message in (
+        ("tokens/train_000000.bin", "sweep", "it is an input as well"),
+        ("tokens/../tokens/train_000000.bin", "sweep", "it is an input as well"),
+        ("link.bin", "sweep", "it is an input as well"),
+        (weights, checkpoint("softmax"), "which is read"),
+        (weights, "sweep", "which is read"),
+        (weights.replace("sweep", "alias"), "sweep", "which is read"),
+        ("sweep/new.jsonl", "alias", "which is read"),
+        ("new/table.txt", "sweep", "--out writes this file as well"),
+    ):
+        out = ["--out", "new"] if path.startswith("new") else []
+        err = needle(made, "--checkpoint", checkpoints, "--lengths", 100_000, "--trials-out", path, *out, code=2)[1]
+        assert f"error: --trials-out {path}: " in err and message in err and "model 1 of" not in err
+    assert all(path.read_bytes() == content for path, content in read.items())
+    assert not (made.directory / "sweep/new.jsonl").exists() and not (made.directory / "new").exists()
 
 
 def test_refuses_data_and_models_that_do_not_fit(made):
@@ -339,6 +389,9 @@ def test_refuses_data_and_models_that_do_not_fit(made):
     err = needle(made, *learned, "--lengths", 130, code=2)[1]
     assert "learned p_n of 128 entries" in err and "model 1 of" not in err
     needle(made, *learned, "--lengths", 129, "--trials", 1)
+    # Before the trials are made, of which these could not be.
+    err = needle(made, *learned, "--lengths", 100_000, code=2)[1]
+    assert "learned p_n of 128 entries" in err
     made.train("--run-dir", "untold", changes=[{"train": {"max_steps": 4}}])
     err = needle(made, "--checkpoint", step("untold"), "--lengths", 200, code=2)[1]
     assert "holds no tokenizer.model" in err

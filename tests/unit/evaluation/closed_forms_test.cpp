@@ -10,6 +10,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -153,6 +154,39 @@ TEST(ClosedForms, AreOfTheUsualLengthsWhereNoneIsGiven) {
   EXPECT_EQ(compute_closed_forms({}).lengths, lengths);
 }
 
+// The limits of what is allowed, where fp32 and exp() have most to bear.
+TEST(ClosedForms, AreFiniteWhereverTheyAreAllowed) {
+  ClosedFormOptions options = all_closed_kinds();
+  options.lengths = {1, 2, 1000, 1 << 24};
+  options.sizes = {3, 1000};
+  for (const double scale : {1e-6, 1e6}) {
+    for (const double bias : {-1e6, 1e6}) {
+      for (const auto& [high, low] :
+           {std::pair{1e6, -1e6}, std::pair{1e6, 999'999.0}, std::pair{-999'999.0, -1e6}}) {
+        options.scale = scale;
+        options.bias = bias;
+        options.high = high;
+        options.low = low;
+        const report::ClosedForms forms = compute_closed_forms(options);
+        const auto all_weigh = [](const auto& curve) {
+          EXPECT_THAT(curve.weights, testing::Each(testing::AllOf(testing::Ge(0.0), testing::Le(1.0))));
+        };
+        for (const report::FadingCurve& curve : forms.fading) all_weigh(curve);
+        for (const report::FocusCurve& curve : forms.focus) all_weigh(curve);
+        EXPECT_THAT(forms.maxima, testing::Each(testing::Le(3e6)));
+      }
+    }
+  }
+  options.scale = 1e-6;  // is not rounded to 0, as a smaller one would be in fp32
+  options.kinds = {kSsmax};
+  options.bias = 0.0;
+  options.lengths = {1000};
+  options.high = 1e6;
+  options.low = 0.0;
+  const double weight = 1.0 / (1.0 + 999.0 * std::exp(-std::log(1000.0)));  // s (high - low) = 1
+  EXPECT_NEAR(compute_closed_forms(options).fading[0].weights[0], weight, kWeightTolerance);
+}
+
 TEST(ClosedForms, RefuseWhatHasNoMeaning) {
   const auto refused = [](const auto& change) {
     ClosedFormOptions options;
@@ -162,9 +196,14 @@ TEST(ClosedForms, RefuseWhatHasNoMeaning) {
   refused([](auto& o) { o.kinds = {}; });
   refused([](auto& o) { o.kinds = {kSsmax, kSsmax}; });
   refused([](auto& o) { o.kinds = {kLearnedPn}; });
-  refused([](auto& o) { o.scale = 0.0; });
-  refused([](auto& o) { o.scale = std::numeric_limits<double>::infinity(); });
-  refused([](auto& o) { o.bias = std::numeric_limits<double>::quiet_NaN(); });
+  constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+  for (const double scale : {0.0, -0.5, 1e-320, 1e-45, 9e-7, 1.1e6, 1e300, HUGE_VAL, kNaN})
+    refused([&](auto& o) { o.scale = scale; });
+  for (const double value : {-1e300, -1.1e6, 1.1e6, 1e300, HUGE_VAL, kNaN}) {
+    refused([&](auto& o) { o.bias = value; });
+    refused([&](auto& o) { o.high = value; });
+    refused([&](auto& o) { o.low = value; });
+  }
   refused([](auto& o) { o.high = -2.0; });
   refused([](auto& o) { o.lengths = {0, 1}; });
   refused([](auto& o) { o.lengths = {2, 2}; });

@@ -238,6 +238,25 @@ TEST_F(NeedlePromptsTest, NothingIsTruncated) {
   EXPECT_EQ(refusal<core::UsageError>(settings), "nothing was thrown");
 }
 
+// A model whose attention ends with a token sees nothing before it.
+TEST_F(NeedlePromptsTest, HoldNoTokenThatEndsADocument) {
+  const tokenizer::Tokenizer& tokenizer = text_.tokenizer();
+  const auto refusal_with = [&](int64_t token) {
+    return message_of<core::UsageError>(
+        [&] { const NeedlePrompts prompts(haystack_, tokenizer, settings_, NeedleText::kVocab, token); });
+  };
+  const std::string question = needle_question(settings_.prompt, std::string(needle_cities().front()));
+  const int64_t paragraph = tokenizer.encode(question).front();
+  EXPECT_EQ(tokenizer.decode(std::vector<int32_t>{static_cast<int32_t>(paragraph)}), "\n\n");
+  EXPECT_THAT(
+      refusal_with(paragraph),
+      AllOf(HasSubstr("number is:' holds the token " + std::to_string(paragraph)), HasSubstr("--prompt")));
+  // In the needle alone: the full stop at its end.
+  EXPECT_THAT(refusal_with(tokenizer.encode("5.").back()), HasSubstr(".' holds the token"));
+  EXPECT_THAT(refusal_with(tokenizer.encode("5").back()), HasSubstr("holds the token"));
+  EXPECT_EQ(refusal_with(NeedleText::kDocumentEnd), "nothing was thrown");
+}
+
 TEST_F(NeedlePromptsTest, RefuseWhatCannotBeMeasured) {
   const auto with = [&](auto change) {
     NeedleSettings settings = settings_;
@@ -253,7 +272,8 @@ TEST_F(NeedlePromptsTest, RefuseWhatCannotBeMeasured) {
               HasSubstr("--depths: 101 is not from 0"));
   EXPECT_THAT(with([](NeedleSettings& s) { s.depths = {-1}; }), HasSubstr("--depths: -1"));
   EXPECT_THAT(with([](NeedleSettings& s) { s.depths = {50, 50}; }), HasSubstr("rising"));
-  EXPECT_THAT(with([](NeedleSettings& s) { s.trials = 0; }), HasSubstr("--trials 0"));
+  EXPECT_THAT(with([](NeedleSettings& s) { s.trials = 0; }), HasSubstr("--trials 0: allowed are 1 to 10000"));
+  EXPECT_THAT(with([](NeedleSettings& s) { s.trials = kMaxNeedleTrials + 1; }), HasSubstr("--trials 10001"));
   EXPECT_THAT(with([](NeedleSettings& s) { s.distractors = 0; }), HasSubstr("--distractors 0"));
   EXPECT_THAT(with([](NeedleSettings& s) { s.answer_tokens = 1; }), HasSubstr("--answer-tokens 1"));
   EXPECT_THAT(with([](NeedleSettings& s) { s.prompt = "Which number?"; }), HasSubstr("{city}"));

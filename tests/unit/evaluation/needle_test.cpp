@@ -236,6 +236,8 @@ TEST_F(Needles, WithoutFiniteLogitsHaveNoValue) {
   const NeedlePrompts trials = prompts({.lengths = {200}, .depths = {0}, .trials = 2, .seed = 2});
   const std::vector<NeedleOutcome> outcomes = find(gpt, trials, 200, 0);
   for (const NeedleOutcome& outcome : outcomes) EXPECT_FALSE(outcome.finite);
+  for (const report::NeedleTop& trial : attention_on_needles(outcomes, /*num_heads=*/3).trials)
+    EXPECT_FALSE(trial.outcome.has_value());
   const NeedleValues values = values_of_outcomes(outcomes);
   EXPECT_TRUE(std::isnan(values.share_right.mean));
   EXPECT_TRUE(std::isnan(values.margin.mean));
@@ -250,6 +252,7 @@ TEST_F(Needles, LongerThanTheModelAreNoTrials) {
 
 TEST(AttentionOnNeedles, RanksHeadsAndMarksTrials) {
   std::vector<NeedleOutcome> outcomes(3);
+  for (NeedleOutcome& outcome : outcomes) outcome.finite = true;
   outcomes[0].right = true;
   outcomes[0].leading_digits = 7;
   outcomes[0].attention = {0.1F, 0.2F, 0.9F, 0.0F};
