@@ -40,6 +40,8 @@ ESTIMATE = {
     "seeds_needed": known(count()),
     "scatter_for_seeds": known(mapping(value)),
 }
+# Whether the runs of each side are independent, and what limits their verdict; files of earlier versions have neither.
+ORIGIN = {"independent": flag, "origin": known(text(TEXT))}
 notes = several(fields({"warning": flag, "text": text(TEXT)}), most=NOTES)
 
 
@@ -107,7 +109,9 @@ ONE_COMPARISON = fields(
             fields({"first_step": count(), "last_step": count(), "baseline": value, "candidate": value, "difference": value})
         ),
         "settings": several(fields({"key": name, "baseline": text(CONFIG), "candidate": text(CONFIG), "material": flag})),
-    }
+        **ORIGIN,
+    },
+    optional=ORIGIN,
 )
 VARIANT = fields(
     {"label": name, "runs": labels, "averaged_runs": labels, "tokens_to_baseline_final_loss": known(number(0))}
@@ -268,7 +272,9 @@ EVALUATION = fields(
                     "baseline": name,
                     "paired": flag,
                     "points": several(point, least=1),
-                }
+                    **ORIGIN,
+                },
+                optional=ORIGIN,
             ),
             most=CURVES,
         ),
