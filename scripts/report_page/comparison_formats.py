@@ -1,7 +1,7 @@
 """The fields of comparison.json that are drawn, and what must agree between them."""
 
 from report_page.formats import (
-    ESTIMATE, MANY, MODELS, VERDICTS, belongs, interval_of, labels, notes, unique, value, without_large_interval,
+    ESTIMATE, MANY, MODELS, ORIGIN, VERDICTS, belongs, interval_of, labels, notes, unique, value, without_large_interval,
 )  # fmt: skip
 from report_page.schema import (
     CONFIG, TEXT, Damaged, anything, choice, count, fields, flag, known, mapping, name, number, several, text,
@@ -58,7 +58,9 @@ ONE_COMPARISON = fields(
             fields({"first_step": count(), "last_step": count(), "baseline": value, "candidate": value, "difference": value})
         ),
         "settings": several(fields({"key": name, "baseline": text(CONFIG), "candidate": text(CONFIG), "material": flag})),
-    }
+        **ORIGIN,
+    },
+    optional=ORIGIN,
 )
 VARIANT = fields(
     {"label": name, "runs": labels, "averaged_runs": labels, "tokens_to_baseline_final_loss": known(number(0))}

@@ -56,6 +56,16 @@ def number_of_seeds(estimate):
     return f"{estimate['values']} seed{'' if estimate['values'] == 1 else 's'}"
 
 
+def is_independent(one):
+    """Whether the runs of a comparison are samples of what its sides differ in."""
+    return one.get("independent", True)
+
+
+def origin_of(one):
+    """A sentence on what the runs began from, after a blank; empty where it limits nothing."""
+    return f" {esc(one['origin'])}" if one.get("origin") else ""
+
+
 def p_value(value):
     return "–" if value is None else "&lt;0.0001" if value < 0.0001 else f"{value:.4f}"
 

@@ -3,7 +3,7 @@
 import math
 
 from report_page import evaluation_formats
-from report_page.elements import listed, padded
+from report_page.elements import is_independent, listed, padded
 from report_page.schema import read_json
 from report_page.styles import slots
 
@@ -78,7 +78,8 @@ class Panel:
         return min(len(self.compared_seeds(one[side])) for side in ("candidate", "baseline"))
 
     def too_few_seeds(self, one):
-        return self.number_of_seeds(one) < FEWEST_SEEDS
+        """For a test: fewer than there have to be, or runs that are not independent."""
+        return self.number_of_seeds(one) < FEWEST_SEEDS or not is_independent(one)
 
     def other_seeds(self):
         """{candidate: its seeds} of those whose differences are over other seeds than the baseline's mean, and are

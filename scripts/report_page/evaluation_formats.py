@@ -1,7 +1,7 @@
 """The fields of evaluation.json that are drawn, and what must agree between them; those of needles are in needle_formats.py."""
 
 from report_page.formats import (
-    CURVES, ESTIMATE, MANY, MODELS, belongs, finite, interval_of, labels, notes, seeds, unique, value, without_large_interval,
+    CURVES, ESTIMATE, MANY, MODELS, ORIGIN, belongs, finite, interval_of, labels, notes, seeds, unique, value, without_large_interval,
 )  # fmt: skip
 from report_page.needle_formats import grid, needle, needle_attention
 from report_page.schema import TEXT, Damaged, choice, count, fields, flag, known, name, same_length, several, text
@@ -69,7 +69,9 @@ EVALUATION = fields(
                     "baseline": name,
                     "paired": flag,
                     "points": several(point, least=1),
-                }
+                    **ORIGIN,
+                },
+                optional=ORIGIN,
             ),
             most=CURVES,
         ),

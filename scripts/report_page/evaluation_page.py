@@ -4,7 +4,19 @@ import math
 
 from report_page import needle_attention, needle_attention_page, needle_tables
 from report_page.charts import Chart
-from report_page.elements import decimals, document, esc, number_of_seeds, p_value, plain, section, signed, table
+from report_page.elements import (
+    decimals,
+    document,
+    esc,
+    is_independent,
+    number_of_seeds,
+    origin_of,
+    p_value,
+    plain,
+    section,
+    signed,
+    table,
+)
 from report_page.evaluation import TITLES, UNITS, as_number, counted, interval, is_tested
 from report_page.outcomes import WORDS
 
@@ -97,7 +109,7 @@ def verdict_places(evaluation, panel, one):
     text = "; ".join(parts)
     if missing := missing_places(evaluation, panel, one):
         text += f"; values not finite: {missing}"
-    if panel.too_few_seeds(one):
+    if panel.too_few_seeds(one) and is_independent(one):
         number = panel.number_of_seeds(one)
         seeds = counted(number, "seed") if one["paired"] else f"{counted(number, 'run')} of one side"
         text += f" ({seeds}: three or more are needed for one)"
@@ -185,7 +197,7 @@ def panel_section(evaluation, panel):
         body += differences_of(evaluation, panel)
     for one in panel.comparisons:
         title = f"{esc(one['candidate'])} − {esc(one['baseline'])}"
-        body += f"<h3>{title}</h3><p>{verdict_places(evaluation, panel, one)}.</p>"
+        body += f"<h3>{title}</h3><p>{verdict_places(evaluation, panel, one)}.{origin_of(one)}</p>"
         if evaluation.is_needle and panel.too_few_seeds(one):
             body += f'<p class="soft">In the table: {ERROR_OF_TRIALS}</p>'
         body += differences_table(evaluation, panel, one)

@@ -36,6 +36,8 @@ ESTIMATE = {
     "seeds_needed": known(count()),
     "scatter_for_seeds": known(mapping(value)),
 }
+# Whether the runs of each side are independent, and what limits their verdict; files of earlier versions have neither.
+ORIGIN = {"independent": flag, "origin": known(text(TEXT))}
 notes = several(fields({"warning": flag, "text": text(TEXT)}), most=NOTES)
 
 

@@ -3,7 +3,7 @@
 import math
 
 from report_page.charts import number, ticks
-from report_page.elements import decimals, esc, number_of_seeds, p_value, padded, plain, section, signed, table
+from report_page.elements import decimals, esc, is_independent, number_of_seeds, p_value, padded, plain, section, signed, table
 
 DOTS = "a dot for each seed, one for the difference of the means where the sides share no seed"
 WORDS = {"lower": "lower", "higher": "higher", "no verdict": "none"}
@@ -72,7 +72,7 @@ def strip_row(axis, one, estimate, values, color):
     x = axis.x
     marks = f'<line class="zero" x1="{x(0)}" x2="{x(0)}" y1="0" y2="100%"/>'
     seeds = number_of_seeds(estimate)
-    said = f"{axis.said(estimate['mean_difference'])}, {seeds}: too few for an interval"
+    said = f"{axis.said(estimate['mean_difference'])}, {seeds}: {'too few for an interval' if is_independent(one) else 'not independent, and no interval'}"
     if estimate["low"] is not None:
         low, mean, high = (estimate[k] for k in ("low", "mean_difference", "high"))
         width = axis.place(axis.convert(high)) - axis.place(axis.convert(low))
@@ -121,7 +121,7 @@ def by_seed(comparison):
         + (
             ", the line is their mean, the bar its 95&nbsp;% interval."
             if tested
-            else ". Fewer than three are too few for an interval."
+            else ". Fewer than three that are independent have no interval."
         )
     )
     return section("Difference, seed by seed", about, body)

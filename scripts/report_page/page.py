@@ -4,7 +4,21 @@ import math
 
 from report_page.background import method, notes, provenance, settings
 from report_page.charts import Chart
-from report_page.elements import count, decimals, document, esc, number_of_seeds, p_value, padded, plain, section, signed, table
+from report_page.elements import (
+    count,
+    decimals,
+    document,
+    esc,
+    is_independent,
+    number_of_seeds,
+    origin_of,
+    p_value,
+    padded,
+    plain,
+    section,
+    signed,
+    table,
+)
 from report_page.outcomes import WORDS, by_seed, outcomes, percent, verdict_of
 
 
@@ -21,7 +35,9 @@ def basis(estimate):
     )
 
 
-def too_few(estimate):
+def too_few(one, estimate):
+    if not is_independent(one):
+        return f"{number_of_seeds(estimate)}, which are not independent"
     return f"{number_of_seeds(estimate)}: three are needed for a verdict"
 
 
@@ -46,8 +62,10 @@ def headline(comparison, one):
         return title, f"{esc(one['failed'])}. Of the runs and losses that are left, which hides the failure, {lead}."
     if training["mean_difference"] is None:
         return title, f"There are no losses of {candidate} and {baseline} that could be compared over these steps."
+    if not is_independent(one):
+        return title, f"{lead}, from {too_few(one, training)}.{origin_of(one)}"
     if training["low"] is None:
-        return title, f"{lead}, from {too_few(training)}.{untested(training)}"
+        return title, f"{lead}, from {too_few(one, training)}.{untested(training)}"
     low, high = signed(training["low"], digits), signed(training["high"], digits)
     lead += f", 95&nbsp;% interval <b>{low}</b> to <b>{high}</b>, {basis(training)}."
     if one["verdict"] == training["verdict"] == "no verdict":
@@ -59,7 +77,7 @@ def headline(comparison, one):
         )
     elif one["verdict"] == "no verdict":
         lead += f" By itself that would be “{esc(training['verdict'])}”, but the validation loss says the opposite."
-    return title, lead + whole_curve(one)
+    return title, lead + whole_curve(one) + origin_of(one)
 
 
 def whole_curve(one):
@@ -120,7 +138,7 @@ def estimate_key(name, one, outcome, more=""):
     show = percent if relative else lambda value: signed(value, decimals(estimate))
     figures = ("mean", "low", "high") if relative else ("mean_difference", "low", "high")
     mean, low, high = ((relative or estimate)[k] for k in figures)
-    interval = f"95&nbsp;%: {show(low)} … {show(high)}" if low is not None else too_few(estimate)
+    interval = f"95&nbsp;%: {show(low)} … {show(high)}" if low is not None else too_few(one, estimate)
     return key(name, f'<span class="{WORDS[verdict]}">{show(mean)}</span>', f"{interval}<br>{esc(verdict)}{more}")
 
 
@@ -154,6 +172,8 @@ def power_key(one):
             "nats a token, found in 4 of 5 repetitions<br>"
             + ("" if equal else f"One as large as observed: {needed or 'more than 10,000'} seeds"),
         )
+    if not is_independent(one):
+        return key("Smallest difference it could show", "–", "the runs are not independent", "word")
     if training["method"] != "none":
         needed = f"about {training['seeds_needed']}" if training["seeds_needed"] else "more than 10,000"
         return key("Seeds needed", needed, "a rough guess from two seeds", "word")

@@ -16,6 +16,7 @@
 #include "parallel/error_text.h"
 #include "report/text_table.h"
 #include "run/sweep_record.h"
+#include "sweep/parents.h"
 #include "sweep/plan.h"
 #include "sweep/results.h"
 #include "sweep/scheduler.h"
@@ -111,10 +112,11 @@ void run_only(const std::filesystem::path& directory, const config::Sweep& sweep
   }
   sweep::require_known_dtype(one, auto_is_gpu(one));
   sweep::require_same_data(directory, sweep.runs);
+  const std::optional<std::filesystem::path> parent = sweep::find_parents(directory, one).front();
   core::create_writable_directory(directory);
   run::write_sweep_record(directory, sweep);
   sweep::write_configs(directory, one);
-  std::vector<std::string> arguments = sweep::train_arguments(directory, one.front());
+  std::vector<std::string> arguments = sweep::train_arguments(directory, one.front(), parent);
   std::vector<char*> pointers;
   for (std::string& argument : arguments) pointers.push_back(argument.data());
   pointers.push_back(nullptr);
@@ -138,6 +140,7 @@ std::vector<sweep::Status> train_runs(const std::filesystem::path& directory, co
                                       std::optional<int64_t> jobs) {
   const std::vector<sweep::Status> statuses = sweep::statuses_on_disk(directory, sweep.runs);
   const Runs left = to_train(sweep, statuses);
+  const auto parents = sweep::find_parents(directory, sweep.runs);
   const std::vector<std::string> notes = sweep::require_same_data(directory, sweep.runs);
   if (left.empty()) {
     for (const std::string& note : notes) core::log::info("{}", note);
@@ -165,7 +168,7 @@ std::vector<sweep::Status> train_runs(const std::filesystem::path& directory, co
     tasks.push_back({.name = sweep.runs[i].name,
                      .directory = sweep::directory_of(directory, sweep.runs[i]),
                      .program = kProgram,
-                     .arguments = sweep::train_arguments(directory, sweep.runs[i]),
+                     .arguments = sweep::train_arguments(directory, sweep.runs[i], parents[i]),
                      .status = statuses[i]});
   }
   const core::StopSignal stop;
@@ -229,7 +232,8 @@ void finish(const std::filesystem::path& directory, const config::Sweep& sweep,
 }
 
 void run_sweep(const SweepArguments& arguments) {
-  const config::Sweep sweep = config::load_sweep(arguments.config);
+  config::Sweep sweep = config::load_sweep(arguments.config);
+  sweep::resolve_epochs(sweep.runs);
   const std::filesystem::path directory = arguments.directory;
   if (run::RunDirectory(directory).holds_run()) {
     throw core::UsageError(
@@ -291,6 +295,7 @@ void add_sweep(CLI::App& app) {
       "  grid: {optimizer.lr: [1e-3, 2e-3]}   # optional: each variant at each of these\n"
       "  jobs: auto                       # optional: runs at a time; auto: one a GPU, or one a core\n"
       "  baseline: softmax                # optional: the first variant\n"
+      "  init_from: runs/pre/{variant}-seed{seed}   # optional: each begins with the weights of that run\n"
       "  allow_other_data: false          # optional: variants may set data.*\n\n"
       "Examples:\n"
       "  ssgpt sweep --config my/sweep.yaml --run-dir runs/sweep\n"

@@ -7,6 +7,7 @@
 #include "config/sweep_source.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <set>
 
@@ -28,6 +29,16 @@ struct Point {
   std::string name;
   std::vector<size_t> values;  // indices
 };
+
+// The path with a value in the place of each of kPlaceholders.
+std::string filled(std::string path, const std::array<std::string, kPlaceholders.size()>& values) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    for (size_t at = path.find(kPlaceholders[i]); at != std::string::npos;
+         at = path.find(kPlaceholders[i], at + values[i].size()))
+      path.replace(at, kPlaceholders[i].size(), values[i]);
+  }
+  return path;
+}
 
 // Of two configs that learn the same.
 std::string what_differs(const Config& first, const Config& second) {
@@ -136,13 +147,6 @@ Config Expansion::resolve_one(const SweepVariant& variant, const Point& point) {
   }
   Config config = resolve(source, source_.file, source_.faults);
   config.run.name = name_of(variant, point);
-  if (config.train.epochs || config.optimizer.schedule.warmup_epochs) {
-    fault({source_.file, 0},
-          fmt::format("variants.{}: train.epochs and optimizer.schedule.warmup_epochs depend on what the "
-                      "examples are, which a sweep does not read: set train.max_steps and "
-                      "optimizer.schedule.warmup_steps, which `ssgpt train --dry-run` prints",
-                      variant.name));
-  }
   return config;
 }
 
@@ -193,6 +197,7 @@ void Expansion::make_runs() {
                                 source_.grid[i].values[points_[p].values[i]].first.Scalar());
         }
         run.seed = seed;
+        run.init_from = filled(source_.init_from, {run.variant, std::to_string(seed)});
         sweep_.runs.push_back(std::move(run));
       }
     }

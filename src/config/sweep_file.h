@@ -19,7 +19,8 @@ struct SweepRun {
   std::string point;    // of the grid: "lr2e-3"; empty without one
   std::vector<std::pair<std::string, std::string>> grid;  // "optimizer.lr" and "2e-3", as the file has them
   uint64_t seed = 0;
-  Config config;  // run.name is the variant with its point, run.seed is `seed`
+  Config config;                         // run.name is the variant with its point, run.seed is `seed`
+  std::filesystem::path init_from = {};  // a run or a checkpoint whose weights it begins with; empty: none
 };
 
 struct Sweep {
@@ -36,10 +37,12 @@ struct Sweep {
 //   grid: {key: [value, ...]}           optional
 //   jobs: auto | N                      optional
 //   baseline: NAME                      optional: the first variant
+//   init_from: PATH                     optional: a run or a checkpoint, with {variant} and {seed} in it
 //   allow_other_data: false             optional: whether variants and grid may set data.*
 // Throws core::InputError where a file cannot be read or parsed, and core::UsageError that lists all faults
-// at once, as load() does: those of the sweep file and those of every variant's config. Variants, and points
-// of the grid, that learn the same (material_settings()) are a fault.
+// at once, as load() does (epochs stay as they are: see start::resolve_epochs): those of the sweep file and
+// those of every variant's config. Variants, and points of the grid, that learn the same
+// (material_settings()) are a fault.
 Sweep load_sweep(const std::filesystem::path& path);
 
 }  // namespace ssgpt::config

@@ -21,8 +21,8 @@ namespace {
 constexpr int64_t kMaxCount = 10'000;  // of seeds and jobs
 
 const std::vector<std::string>& sweep_keys() {
-  static const std::vector<std::string> names = {"base", "variants", "seeds",           "grid",
-                                                 "jobs", "baseline", "allow_other_data"};
+  static const std::vector<std::string> names = {"base", "variants", "seeds",     "grid",
+                                                 "jobs", "baseline", "init_from", "allow_other_data"};
   return names;
 }
 
@@ -45,6 +45,7 @@ class Reader {
     move_baseline_to_the_front();
     read_grid();
     read_seeds();
+    read_init_from();
     return std::move(out_);
   }
 
@@ -75,6 +76,7 @@ class Reader {
   void read_axis(const std::string& key, const YAML::Node& values, const Origin& origin);
   void refuse_axis_of_a_variant(const std::string& key, const Origin& origin);
   void read_seeds();
+  void read_init_from();
 
   SweepSource out_;
   std::map<std::string, Item> items_;
@@ -322,6 +324,24 @@ void Reader::read_seeds() {
       out_.seeds.push_back(*value);
     }
   }
+}
+
+void Reader::read_init_from() {
+  const Item* item = find("init_from");
+  if (item == nullptr) return;
+  const std::string path = item->value.IsScalar() ? item->value.Scalar() : "";
+  std::string rest = path;
+  for (const std::string_view placeholder : kPlaceholders) {
+    for (size_t at = rest.find(placeholder); at != std::string::npos; at = rest.find(placeholder))
+      rest.erase(at, placeholder.size());
+  }
+  if (!path.empty() && rest.find_first_of("{}") == std::string::npos) {
+    out_.init_from = path;
+    return;
+  }
+  fault(item->origin,
+        fmt::format("init_from = {}: expected a run or a checkpoint, in whose path {} may stand",
+                    value_text(item->value), fmt::join(kPlaceholders, " and ")));
 }
 
 }  // namespace

@@ -4,17 +4,22 @@
 #include "config/faults.h"
 #include "config/source.h"
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include <yaml-cpp/node/node.h>
 
 namespace ssgpt::config {
+
+// What init_from may hold for the name of a run's variant and for its seed.
+inline constexpr std::array<std::string_view, 2> kPlaceholders = {"{variant}", "{seed}"};
 
 struct SweepVariant {
   std::string name;
@@ -39,6 +44,7 @@ struct SweepSource {
   std::vector<SweepAxis> grid;
   std::vector<uint64_t> seeds;
   std::optional<int64_t> jobs;  // none: auto
+  std::string init_from;        // with its placeholders; empty: none
   Faults faults;                // of all this
 };
 

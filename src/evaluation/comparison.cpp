@@ -21,6 +21,7 @@ EvaluatedModel describe(const Subject& subject, const Candidate& candidate, cons
   model.variant = candidate.variant;
   model.seed = subject.seed;
   model.checkpoint = subject.checkpoint;
+  if (subject.run) model.lineage = subject.run->lineage;
   if (loaded.trainer) model.step = loaded.trainer->step;
   model.attention = config::to_string(loaded.model->spec().config.attention.kind);
   model.trained_length = loaded.trained_length;

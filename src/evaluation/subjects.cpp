@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -30,37 +31,24 @@ std::string own_name(const fs::path& path) {
   return name.empty() || name == "." || name == ".." ? path.string() : name.string();
 }
 
-// RUN of RUN/checkpoints/step-..., else the directory itself.
-fs::path run_of(const fs::path& checkpoint) {
-  const fs::path directory = checkpoint.has_filename() ? checkpoint : checkpoint.parent_path();
-  const fs::path folder = directory.parent_path();
-  return folder.filename() == "checkpoints" ? folder.parent_path() : directory;
-}
-
 report::RunData run_data(const fs::path& checkpoint, const checkpoint::TrainerState& trainer) {
   report::RunData data;
-  data.directory = run_of(checkpoint);
-  data.config = config::parse(trainer.config, (checkpoint / "trainer/state.json").string());
-  config::resolve_total_steps(data.config);
-  auto& swaps = data.config.train.swap_attention;
-  const auto is_ahead = [&](const config::SwapAttention& swap) {
-    return swap.at_step >= trainer.step;
-  };
-  swaps.erase(std::remove_if(swaps.begin(), swaps.end(), is_ahead), swaps.end());
+  data.directory = run::run_of(checkpoint);
+  data.config = report::config_at(trainer.config, (checkpoint / "trainer/state.json").string(), trainer.step);
   data.data_fingerprint = trainer.data_fingerprint;
   data.tokenizer_fingerprint = trainer.tokenizer_fingerprint;
-  if (const auto record = run::read_record(run::RunDirectory(data.directory))) {
-    data.parent = record->parent;
-    data.first_step = record->first_step;
-  }
+  if (const auto record = run::read_record(run::RunDirectory(data.directory)))
+    report::take_beginning(*record, data);
   return data;
 }
 
-// "Softmax", "Softmax from another-run, step-00000200"
-std::string title_of(const report::RunData& run) {
+// "Softmax", "Softmax from another-run, step-00000200"; where the runs of the variant began from several
+// checkpoints, "Softmax from 3 runs, step-00000200".
+std::string title_of(const report::RunData& run, size_t num_parents) {
   const std::string title = report::attention_title(run.config);
   if (run.parent.empty() || report::is_fork(run)) return title;  // a fork's swap stands in its title
-  const fs::path origin = run_of(run.parent);
+  const fs::path origin = run::run_of(run.parent);
+  if (num_parents > 1) return fmt::format("{} from {} runs, {}", title, num_parents, own_name(run.parent));
   if (origin == fs::path(run.parent)) return fmt::format("{} from {}", title, own_name(origin));
   return fmt::format("{} from {}, {}", title, own_name(origin), own_name(run.parent));
 }
@@ -191,18 +179,27 @@ class Finder {
     }
   }
 
+  // That the models of this one's variant began from.
+  size_t count_parents(size_t first) const {
+    std::set<std::string> parents;
+    for (size_t i = 0; i < found_.size(); ++i) {
+      if (group_[i] == group_[first] && found_[i].run) parents.insert(found_[i].run->parent);
+    }
+    return parents.size();
+  }
+
   void name_variants() {
     std::vector<report::Names> names;
     std::vector<fs::path> checkpoints;
     for (const size_t first : firsts_) {
       const Found& one = found_[first];
       checkpoints.push_back(one.checkpoint);
-      const std::string directory = own_name(run_of(one.checkpoint));
+      const std::string directory = own_name(run::run_of(one.checkpoint));
       if (!one.sweep_variant.empty()) {
         names.push_back(
             {one.sweep_variant, fmt::format("{}: {}", one.sweep, one.sweep_variant), one.checkpoint});
       } else if (one.run) {
-        names.push_back({title_of(*one.run), one.run->config.run.name, directory});
+        names.push_back({title_of(*one.run, count_parents(first)), one.run->config.run.name, directory});
       } else {
         names.push_back({own_name(one.checkpoint), one.checkpoint.string(), one.checkpoint});
       }

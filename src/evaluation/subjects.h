@@ -39,9 +39,9 @@ struct Subjects {
 // stored with them, and the weights that they began from, differ in nothing that changes what is learnt, but
 // the seed (report::same_variant). A swap of the attention that a checkpoint stands before is none of its
 // settings. A variant has the name that the sweep gives it, where several sweeps have it with the sweep's
-// folder before it; else that of its attention and of the checkpoint whose weights it began from, of its
-// first run, or of the directory, the first that is unique (report::unique_labels). A model that no trainer
-// wrote is a variant of its own with seed 0, named after its directory.
+// folder before it; else that of its attention and of the checkpoint whose weights it began from (or how many
+// these are), of its first run, or of the directory, the first that is unique (report::unique_labels). A
+// model that no trainer wrote is a variant of its own with seed 0, named after its directory.
 //
 // `baseline`: the name of a variant, one of `paths`, the baseline of a sweep's folder, or one of the names
 // that `candidates` makes of what was found. Without it the baseline of the first path.

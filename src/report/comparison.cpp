@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "report/coverage.h"
+#include "report/lineage.h"
 #include "report/outcomes.h"
 #include "report/series.h"
 
@@ -248,12 +249,20 @@ class Builder {
     return mean_in(values, out_.grid, out_.window.begin, out_.window.end);
   }
 
+  Origin origin_of(const Variant& variant, const std::vector<size_t>& runs) const {
+    Origin origin{.label = variant.label, .runs = {}};
+    for (const size_t run : runs) origin.runs.push_back(&out_.runs[run].data.lineage);
+    return origin;
+  }
+
   CandidateResult compare_with_baseline(size_t variant) {
     const Variant& candidate = out_.variants[variant].variant;
     const Variant& baseline = out_.variants[out_.baseline].variant;
     CandidateResult result;
     result.variant = variant;
     pair_runs(candidate, baseline, result);
+    result.origin = judge_independence(origin_of(candidate, result.runs),
+                                       origin_of(baseline, result.baseline_runs), result.paired);
     const Mean left = average(result.runs);
     const Mean right = average(result.baseline_runs);
     result.difference = subtract(left.loss, right.loss);

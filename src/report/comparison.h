@@ -4,11 +4,13 @@
 // The training loss over the window decides the verdict of a comparison, unless the validation loss has the
 // opposite verdict: then there is none. There is none either where a run of either side failed, which is to
 // have a loss in the window that is not finite, or to have stopped before its last step (report/coverage.h):
-// to leave that run out would praise the seeds that survived.
+// to leave that run out would praise the seeds that survived; nor where the sides began from different
+// trained models, of which runs of one side share any (report/lineage.h).
 #pragma once
 
 #include "report/coverage.h"
 #include "report/grid.h"
+#include "report/lineage.h"
 #include "report/statistics.h"
 #include "report/tokens.h"
 #include "report/variants.h"
@@ -81,6 +83,7 @@ struct CandidateResult {
   // What the differences are over: the runs of the pairs where seeds are shared, all compared ones otherwise.
   std::vector<size_t> runs;
   std::vector<size_t> baseline_runs;
+  Independence origin;  // of `runs` and `baseline_runs`
   bool failed = false;  // a run of either variant diverged or stopped, paired or not: there is no verdict
   // On the shared stretches: of the means over `runs` and `baseline_runs`.
   std::vector<double> difference;

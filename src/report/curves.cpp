@@ -94,10 +94,17 @@ double least_scatter(Figure figure, const Matched& matched, size_t point) {
   return std::max(one_answer, std::min(one_trial, std::sqrt(mean_of(squares))));
 }
 
+Origin origin_of(const Curves& curves) {
+  Origin origin{.label = curves.front()->variant, .runs = {}};
+  for (const MeasuredCurve* one : curves) origin.runs.push_back(&one->lineage);
+  return origin;
+}
+
 CurveCandidate describe(const Matched& matched, size_t num_points) {
   CurveCandidate candidate{
       .variant = matched.candidate.front()->variant,
       .paired = matched.paired,
+      .origin = judge_independence(origin_of(matched.candidate), origin_of(matched.baseline), matched.paired),
       .seeds = static_cast<int64_t>(std::min(matched.candidate.size(), matched.baseline.size())),
       .points = {}};
   for (size_t point = 0; point < num_points; ++point) {
@@ -209,7 +216,8 @@ JudgedFigure judge_curves(Figure figure, std::span<const MeasuredCurve> curves, 
     for (size_t point = 0; point < mean.means.size(); ++point) {
       family.push_back({.candidate = values(matched.candidate, point),
                         .baseline = values(matched.baseline, point),
-                        .least_scatter = least_scatter(figure, matched, point)});
+                        .least_scatter = least_scatter(figure, matched, point),
+                        .independent = result.candidates.back().origin.independent});
     }
   }
   VariantCurve& base_mean = result.variants[static_cast<size_t>(base - variants.begin())];

@@ -3,6 +3,7 @@
 // comes from seeds; with fewer of them there is the scatter of the trials, which are the same for all models.
 #pragma once
 
+#include "report/lineage.h"
 #include "report/measured.h"
 #include "report/verdict.h"
 
@@ -49,6 +50,7 @@ struct VariantCurve {
 struct CurveCandidate {
   std::string variant;
   bool paired = false;  // the sides share a seed: only shared ones are in the differences
+  Independence origin;  // of the models that the differences are over
   int64_t seeds = 0;    // shared ones, or runs of the side that has fewer; with values or without
   std::vector<PointDifference> points;
 };

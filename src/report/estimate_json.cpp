@@ -43,7 +43,8 @@ Json estimate_fields(const Estimate& estimate, bool paired) {
   object["power"] = kPower;
   object["power_level"] = estimate.level();
   object["seeds_needed"] = scattered && estimate.seeds_needed ? Json(*estimate.seeds_needed) : Json(nullptr);
-  object["scatter_for_seeds"] = scattered || !paired ? Json(nullptr) : scatter_json(estimate);
+  object["scatter_for_seeds"] =
+      scattered || !paired || !estimate.independent ? Json(nullptr) : scatter_json(estimate);
   return object;
 }
 

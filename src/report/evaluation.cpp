@@ -22,6 +22,7 @@ std::vector<MeasuredCurve> curves_of(const EvaluatedCondition& condition, Figure
     curves.push_back({.variant = model.variant,
                       .seed = model.seed,
                       .checkpoint = model.checkpoint,
+                      .lineage = model.lineage,
                       .points = values_of(model, figure)});
   }
   return curves;

@@ -4,6 +4,7 @@
 
 #include "report/attention_values.h"
 #include "report/curves.h"
+#include "report/lineage.h"
 #include "report/measured.h"
 #include "report/variants.h"
 
@@ -71,6 +72,7 @@ struct EvaluatedModel {
   uint64_t seed = 0;
   std::filesystem::path checkpoint;
   std::optional<int64_t> step;  // of a checkpoint that a trainer wrote
+  Lineage lineage = {};         // what its training began from
   std::string attention;        // the kind's name, in effect
   int64_t trained_length = 0;   // tokens of a window of its training
   double rope_theta = 0.0;      // in effect

@@ -155,7 +155,9 @@ Json comparison_json(const Evaluation& evaluation, size_t condition, const Judge
                  {"figure", key(figure.figure)},
                  {"candidate", candidate.variant},
                  {"baseline", figure.baseline},
-                 {"paired", candidate.paired}};
+                 {"paired", candidate.paired},
+                 {"independent", candidate.origin.independent},
+                 {"origin", candidate.origin.note.empty() ? Json(nullptr) : Json(candidate.origin.note)}};
   object["points"] = Json::array();
   for (size_t i = 0; i < evaluation.points.size(); ++i)
     object["points"].push_back(point_json(evaluation.points[i], candidate.points[i], candidate.paired));

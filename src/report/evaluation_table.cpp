@@ -44,7 +44,7 @@ std::string p_text(double p) {
 
 // Seeds enough for verdicts, whether or not their values are finite.
 bool has_seeds(const CurveCandidate& candidate) {
-  return candidate.seeds >= kFewestSeeds;
+  return candidate.seeds >= kFewestSeeds && candidate.origin.independent;
 }
 
 // The tests of a table; 0 where there is none.
@@ -151,8 +151,10 @@ std::string summary(const Evaluation& evaluation, const JudgedFigure& figure,
   // Where the baseline's mean is over more seeds, the difference is not that of the columns.
   if (candidate.paired && seeds.size() < variant_of(figure, figure.baseline).seeds.size())
     sides += fmt::format(": those that both have, {}", fmt::join(seeds, ", "));
-  return fmt::format("{} minus {}, {}: {} ({}).", candidate.variant, figure.baseline,
-                     figure_name(figure.figure), verdicts_text(evaluation, candidate), sides);
+  const std::string& origin = candidate.origin.note;
+  return fmt::format("{} minus {}, {}: {} ({}).{}{}", candidate.variant, figure.baseline,
+                     figure_name(figure.figure), verdicts_text(evaluation, candidate), sides,
+                     origin.empty() ? "" : "\n  ", origin);
 }
 
 // What the columns mean, under the tables of a figure.
@@ -179,7 +181,8 @@ std::string footnotes(const Evaluation& evaluation, const JudgedFigure& figure) 
   }
   if (!std::all_of(candidates.begin(), candidates.end(), has_seeds)) {
     text += fmt::format(
-        "  A verdict needs {} seeds or more on each side. {}: one standard error, how far other {}\n"
+        "  A verdict needs {} seeds or more on each side. {}: one standard error, how far other "
+        "{}\n"
         "  would move the difference of these very models; other seeds move it further.\n",
         kFewestSeeds, several ? "± with a t" : "Error of the trials",
         evaluation.kind == EvaluationKind::kPosition ? "windows" : "trials");

@@ -103,6 +103,8 @@ Json candidate_json(const Comparison& comparison, const CandidateResult& candida
       {"verdict", to_string(candidate.verdict)},
       {"failed", candidate.failed ? Json(failure_statement(comparison, candidate)) : Json(nullptr)},
       {"paired", candidate.paired},
+      {"independent", candidate.origin.independent},
+      {"origin", candidate.origin.note.empty() ? Json(nullptr) : Json(candidate.origin.note)},
       {"summary", candidate.summary},
       {"attention_alone_differs", candidate.attention_alone}};
   for (const OutcomeKind kind : kOutcomes) {

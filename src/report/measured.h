@@ -2,6 +2,8 @@
 // over positions or lengths. Plain numbers; where they come from is the caller's.
 #pragma once
 
+#include "report/lineage.h"
+
 #include <cstdint>
 #include <filesystem>
 #include <limits>
@@ -35,6 +37,7 @@ struct MeasuredCurve {
   std::string variant;  // what it is compared as: models of one variant differ in seed alone
   uint64_t seed = 0;
   std::filesystem::path checkpoint;
+  Lineage lineage = {};  // what the model's training began from
   std::vector<PointValue> points;
 };
 

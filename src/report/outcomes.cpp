@@ -102,6 +102,7 @@ class Judge {
       return SeedValue{out_.runs[run].data.config.run.seed, value(candidate, kind, run, partner)};
     };
     Sides result;
+    result.independent = candidate.origin.independent;
     if (!candidate.paired) {
       for (const size_t run : candidate.runs) result.candidate.push_back(seed_value(run, run));
       for (const size_t run : candidate.baseline_runs) result.baseline.push_back(seed_value(run, run));

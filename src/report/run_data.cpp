@@ -6,6 +6,8 @@
 #include "run/metrics_line.h"
 #include "run/record.h"
 
+#include <fmt/format.h>
+
 namespace ssgpt::report {
 namespace {
 
@@ -39,7 +41,45 @@ void add_points(const run::MetricsLine& line, RunData& run) {
   }
 }
 
+Ancestor to_ancestor(const run::Ancestor& record, const std::string& origin) {
+  Ancestor ancestor{.checkpoint = record.checkpoint,
+                    .known = true,
+                    .run_id = record.run_id,
+                    .step = record.step,
+                    .training = {}};
+  try {
+    ancestor.training.config = config_at(record.config, origin, record.step);
+  } catch (const core::UsageError& error) {
+    throw core::InputError("{}", error.what());
+  }
+  ancestor.training.data_fingerprint = record.data_fingerprint;
+  ancestor.training.tokenizer_fingerprint = record.tokenizer_fingerprint;
+  return ancestor;
+}
+
 }  // namespace
+
+config::Config config_at(const std::string& text, const std::string& origin, int64_t step) {
+  config::Config config = config::parse(text, origin);
+  config::resolve_total_steps(config);
+  std::erase_if(config.train.swap_attention,
+                [&](const config::SwapAttention& swap) { return swap.at_step >= step; });
+  return config;
+}
+
+void take_beginning(const run::Record& record, RunData& run) {
+  run.parent = record.parent;
+  run.first_step = record.first_step;
+  run.lineage.clear();
+  for (size_t i = 0; i < record.ancestors.size(); ++i) {
+    run.lineage.push_back(to_ancestor(
+        record.ancestors[i],
+        fmt::format("{}: ancestors[{}].config", run::RunDirectory(run.directory).record().string(), i)));
+  }
+  if (run.lineage.empty() && !run.parent.empty())
+    run.lineage.push_back(
+        {.checkpoint = run.parent, .known = false, .run_id = {}, .step = 0, .training = {}});
+}
 
 RunData read_run(const std::filesystem::path& path) {
   const run::RunDirectory directory(path);
@@ -51,8 +91,7 @@ RunData read_run(const std::filesystem::path& path) {
   run.config = run::read_config(directory);
   run.info = core::json_text(run::known_fields(directory));
   if (const std::optional<run::Record> record = run::read_record(directory)) {
-    run.parent = record->parent;
-    run.first_step = record->first_step;
+    take_beginning(*record, run);
     run.data_fingerprint = record->data_fingerprint;
     run.tokenizer_fingerprint = record->tokenizer_fingerprint;
   }

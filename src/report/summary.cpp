@@ -85,6 +85,10 @@ bool is_equal(const Estimate& estimate) {
 }
 
 std::string untested_line(const Terms& terms, const Estimate& estimate, bool paired) {
+  if (!estimate.independent) {
+    return fmt::format("No verdict on the {}: {}, from runs that are not independent.", terms.outcome,
+                       terms.difference(estimate));
+  }
   const std::string runs = paired ? estimate.seeds == 1 ? "one pair of runs" : "two pairs of runs"
                            : estimate.seeds == 1 ? "one run on one side"
                                                  : "two runs on one side";
@@ -168,6 +172,7 @@ void add_power_lines(const Terms& terms, const Estimate& estimate, const CurveNo
                               : fmt::format("more than {} seeds are needed", kMostSeeds)));
     return;
   }
+  if (!estimate.independent) return;
   if (noise.known) {
     lines.push_back(fmt::format(
         "The noise along the curve of {} is {:.4f} nats (standard error of {} batch means{}). It is not the "
@@ -321,6 +326,9 @@ std::vector<std::string> summarize(const Comparison& comparison, const Candidate
       lines.push_back(
           fmt::format("No verdict on the {} either: {}.", terms.outcome, terms.difference(*estimate)));
     }
+    if (kind == OutcomeKind::kTraining && !candidate.origin.note.empty() &&
+        (estimate->tested() || !candidate.origin.independent))
+      lines.push_back(candidate.origin.note);
     if (kind == OutcomeKind::kTraining && !candidate.failed && measured)
       add_power_lines(terms, *estimate, candidate.training_noise, paired, lines);
     if (kind == OutcomeKind::kValidation || (kind == OutcomeKind::kTraining && !candidate.validation))

@@ -1,22 +1,17 @@
 #include "report/variants.h"
 
-#include "config/material.h"
-#include "core/checksum.h"
 #include "core/error.h"
-#include "core/file.h"
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <set>
+#include <string_view>
 
 #include <fmt/format.h>
 
 namespace ssgpt::report {
 namespace {
-
-bool same_known_data(const RunData& a, const RunData& b) {
-  return !a.data_fingerprint.empty() && a.data_fingerprint == b.data_fingerprint;
-}
 
 // Finished steps when it began.
 int64_t first_step(const RunData& run) {
@@ -32,38 +27,24 @@ bool is_fork_of(const RunData& fork, const RunData& trunk) {
                                  std::filesystem::weakly_canonical(trunk.directory));
 }
 
+bool is_known(const Lineage& lineage) {
+  return std::all_of(lineage.begin(), lineage.end(), [](const Ancestor& one) { return one.known; });
+}
+
 // Whether both have trained from the same beginning for as long. Forks keep the seed of their trunk, so those
-// of other seeds have other trunks, and begin alike where they begin at the same step.
+// of other seeds have other trunks, and begin alike where they begin at the same step: what their trunks
+// learnt by, their own settings say.
 bool same_origin(const RunData& a, const RunData& b) {
-  return a.parent == b.parent || (is_fork(a) && is_fork(b) && a.config.run.seed != b.config.run.seed &&
-                                  first_step(a) == first_step(b));
-}
-
-// What two trainings are known to read alike, wherever it stands.
-struct SharedInputs {
-  bool data = false;
-  bool tokenizer = false;
-};
-
-bool is_material(const config::Difference& difference, const SharedInputs& shared) {
-  const std::string& key = difference.key;
-  if (key == "run.name" || key == "run.seed") return false;
-  if (key == "data.train" && shared.data) return false;
-  if (key == "data.tokenizer" && shared.tokenizer) return false;
-  return config::is_material(difference);
-}
-
-// none: cannot be told.
-std::optional<bool> same_tokenizer(const RunData& a, const RunData& b) {
-  if (!a.tokenizer_fingerprint.empty() &&
-      !b.tokenizer_fingerprint.empty()) {  // the files may be others by now
-    return a.tokenizer_fingerprint == b.tokenizer_fingerprint;
-  }
-  const auto& first = a.config.data.tokenizer;
-  const auto& second = b.config.data.tokenizer;
-  if (first == second) return true;
-  if (!first || !second || !core::exists(*first) || !core::exists(*second)) return std::nullopt;
-  return core::checksum_of_file(*first) == core::checksum_of_file(*second);
+  const uint64_t seed_a = a.config.run.seed;
+  const uint64_t seed_b = b.config.run.seed;
+  if (begin_alike(a.lineage, seed_a, b.lineage, seed_b)) return true;
+  if (!is_fork(a) || !is_fork(b) || seed_a == seed_b || first_step(a) != first_step(b)) return false;
+  if (!is_known(a.lineage) || !is_known(b.lineage)) return true;
+  const auto of_trunk = [](Lineage lineage) {
+    if (!lineage.empty()) lineage.pop_back();
+    return lineage;
+  };
+  return begin_alike(of_trunk(a.lineage), seed_a, of_trunk(b.lineage), seed_b);
 }
 
 // With the checksum where it is known: the paths may be the same.
@@ -73,12 +54,31 @@ std::string tokenizer_name(const RunData& run) {
                                            : fmt::format("{}, checksum {}", path, run.tokenizer_fingerprint);
 }
 
-SharedInputs shared_inputs(const RunData& a, const RunData& b) {
-  return {.data = same_known_data(a, b), .tokenizer = same_tokenizer(a, b) == true};
-}
-
 int64_t step_positions(const config::Config& config) {
   return config.train.global_batch_size * config.data.sequence_length;
+}
+
+// Of the trainings behind two runs, from the last on; where the runs' own seeds agree, those of the trainings
+// have to. None where they cannot be set against each other.
+std::optional<std::vector<SettingDifference>> lineage_differences(const RunData& a, const RunData& b) {
+  if (a.lineage.size() != b.lineage.size() || !is_known(a.lineage) || !is_known(b.lineage))
+    return std::nullopt;
+  std::vector<SettingDifference> result;
+  std::string prefix;
+  for (size_t i = a.lineage.size(); i-- > 0;) {
+    prefix += "parent.";
+    const Ancestor& one = a.lineage[i];
+    const Ancestor& other = b.lineage[i];
+    if (same_checkpoint(one, other)) break;
+    for (SettingDifference& difference : differences(one.training, other.training)) {
+      difference.material |= difference.key == "run.seed" && a.config.run.seed == b.config.run.seed;
+      difference.key.insert(0, prefix);
+      result.push_back(std::move(difference));
+    }
+    if (one.step != other.step)
+      result.push_back({prefix + "step", std::to_string(one.step), std::to_string(other.step), true});
+  }
+  return result;
 }
 
 }  // namespace
@@ -95,11 +95,7 @@ std::string attention_title(const config::Config& config) {
 }
 
 bool same_variant(const RunData& a, const RunData& b) {
-  if (!same_origin(a, b)) return false;
-  const SharedInputs shared = shared_inputs(a, b);
-  const std::vector<config::Difference> all = config::differences(a.config, b.config);
-  return std::none_of(all.begin(), all.end(),
-                      [&](const config::Difference& one) { return is_material(one, shared); });
+  return same_origin(a, b) && learn_alike(a, b);
 }
 
 std::vector<std::string> unique_labels(std::span<const Names> variants) {
@@ -223,21 +219,20 @@ std::vector<std::string> label_runs(std::span<const RunData> runs, std::span<con
 }
 
 std::vector<SettingDifference> setting_differences(const RunData& baseline, const RunData& candidate) {
-  std::vector<SettingDifference> result;
-  const SharedInputs shared = shared_inputs(baseline, candidate);
-  for (const config::Difference& difference : config::differences(baseline.config, candidate.config)) {
-    result.push_back({difference.key, difference.before, difference.after, is_material(difference, shared)});
-  }
-  if (baseline.parent != candidate.parent) {
-    const bool material = !same_origin(baseline, candidate) && !is_fork_of(candidate, baseline) &&
-                          !is_fork_of(baseline, candidate);
-    result.push_back({"parent", baseline.parent.empty() ? "none" : baseline.parent,
-                      candidate.parent.empty() ? "none" : candidate.parent, material});
-  }
+  std::vector<SettingDifference> result = differences(baseline, candidate);
+  if (baseline.parent == candidate.parent) return result;
+  const bool alike =
+      same_origin(baseline, candidate) || is_fork_of(candidate, baseline) || is_fork_of(baseline, candidate);
+  const auto behind = alike ? std::nullopt : lineage_differences(baseline, candidate);
+  result.push_back({"parent", baseline.parent.empty() ? "none" : baseline.parent,
+                    candidate.parent.empty() ? "none" : candidate.parent, !alike && !behind});
+  if (behind) result.insert(result.end(), behind->begin(), behind->end());
   return result;
 }
 
 bool is_of_attention(const std::string& key) {
+  constexpr std::string_view kBehind = "parent.";
+  if (key.starts_with(kBehind)) return is_of_attention(key.substr(kBehind.size()));
   return key.starts_with("model.attention") || key == "train.swap_attention" ||
          key == "optimizer.scale_lr_multiplier";
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "report/run_data.h"
+#include "report/training.h"
 
 #include <cstddef>
 #include <filesystem>
@@ -18,21 +19,12 @@ struct Note {
   std::string text;
 };
 
-// Runs whose settings and beginning (RunData::parent) differ in nothing that changes what is learnt, but the
+// Runs whose settings and beginning (RunData::lineage) differ in nothing that changes what is learnt, but the
 // seed.
 struct Variant {
   std::string
       label;  // unique: "SSMax", "Softmax", or the run's name where attention does not tell them apart
   std::vector<size_t> runs;  // indices, in the order given
-};
-
-struct SettingDifference {
-  // Of the config, or "parent": the checkpoint that a run began at, immaterial where one run is a fork of the
-  // other, which shares its steps before.
-  std::string key;
-  std::string baseline;
-  std::string candidate;
-  bool material = true;  // false: names, logging, checkpoints and the like
 };
 
 // Throws core::UsageError where losses of `other` cannot be set against those of `baseline` at the same step:
@@ -48,10 +40,13 @@ std::vector<Variant> group_by_settings(std::span<const RunData> runs, std::vecto
 // A unique short name for each run, in order: its variant's label, with the seed where a variant has several.
 std::vector<std::string> label_runs(std::span<const RunData> runs, std::span<const Variant> variants);
 
+// Of the config, and where the runs began apart: "parent", which is immaterial where one run is a fork of the
+// other, which shares its steps before, and where the trainings behind both are known, whose differences then
+// follow ("parent.optimizer.lr").
 std::vector<SettingDifference> setting_differences(const RunData& baseline, const RunData& candidate);
 
-// Whether this setting of the config is one of the attention: its kind, the initial values and the learning
-// rate of its row scale, a swap.
+// Whether this setting is one of the attention, of the run itself or of a training behind it: its kind, the
+// initial values and the learning rate of its row scale, a swap.
 bool is_of_attention(const std::string& key);
 
 // True where attention (its kind, the initial values and the learning rate of its row scale, a swap) is all

@@ -60,7 +60,7 @@ void estimate_paired(std::span<const double> differences, double least_scatter, 
   estimate.seeds = static_cast<int64_t>(differences.size());
   if (differences.empty()) return;
   estimate.mean = mean_of(differences);
-  if (estimate.seeds < 2) return;
+  if (estimate.seeds < 2 || !estimate.independent) return;
   estimate.method = Method::kSeedsPaired;
   estimate.scatter = std::max(least_scatter, std::sqrt(variance_of(differences, estimate.mean)));
   estimate.standard_error = estimate.scatter / std::sqrt(static_cast<double>(estimate.seeds));
@@ -77,7 +77,7 @@ void estimate_unpaired(const Seeds& seeds, double least_scatter, Estimate& estim
   const double candidate_mean = mean_of(seeds.candidate);
   const double baseline_mean = mean_of(seeds.baseline);
   estimate.mean = candidate_mean - baseline_mean;
-  if (estimate.seeds < 2) return;
+  if (estimate.seeds < 2 || !estimate.independent) return;
   estimate.method = Method::kSeedsUnpaired;
   const double m = static_cast<double>(seeds.candidate.size());
   const double n = static_cast<double>(seeds.baseline.size());
@@ -175,6 +175,7 @@ std::vector<Estimate> judge(const std::vector<Sides>& candidates) {
     const Seeds& matched = seeds.emplace_back(match(sides));
     Estimate& estimate = estimates.emplace_back();
     estimate.missing = matched.missing;
+    estimate.independent = sides.independent;
     if (matched.shared) {
       estimate_paired(matched.differences, sides.least_scatter, estimate);
     } else {

@@ -5,7 +5,8 @@
 // The rule. A verdict rests on the scatter between seeds alone: three pairs of runs that share their seed, or
 // more, and a paired t test; without shared seeds three runs a side, or more, and Welch's test. Several
 // candidates of one outcome are a family: their p values are corrected after Holm, and the verdict follows
-// the corrected one. Fewer seeds carry no verdict, whatever their difference.
+// the corrected one. Fewer seeds carry no verdict, whatever their difference, nor do runs that are not
+// independent.
 #pragma once
 
 #include "report/statistics.h"
@@ -35,10 +36,13 @@ struct Sides {
   std::vector<SeedValue> baseline;
   // A scatter between seeds below this is taken for this: values that are counts may agree by chance.
   double least_scatter = 0.0;
+  // The runs of each side are independent samples of what the sides differ in (report/lineage.h). False:
+  // their scatter is not that of the difference, and there is neither an error nor a verdict.
+  bool independent = true;
 };
 
 enum class Method {
-  kNone,           // fewer than two seeds with a value: no error
+  kNone,           // fewer than two seeds with a value, or runs that are not independent: no error
   kSeedsPaired,    // from the scatter of the differences of runs that share a seed
   kSeedsUnpaired,  // Welch: the sides share no seed
 };
@@ -55,6 +59,7 @@ struct Estimate {
   int64_t baseline_runs = 0;
   int64_t missing = 0;  // runs, or pairs, that are left out of the mean because they have no value
   Method method = Method::kNone;
+  bool independent = true;  // that of its Sides
   // Where the method is not kNone. From two seeds these are a rough guess.
   double standard_error = 0.0;
   double degrees_of_freedom = 0.0;

@@ -61,6 +61,12 @@ std::vector<Checkpoint> RunDirectory::complete_checkpoints() const {
   return found;
 }
 
+std::filesystem::path run_of(const std::filesystem::path& checkpoint) {
+  const std::filesystem::path directory = checkpoint.has_filename() ? checkpoint : checkpoint.parent_path();
+  const std::filesystem::path folder = directory.parent_path();
+  return folder.filename() == "checkpoints" ? folder.parent_path() : directory;
+}
+
 Lock::Lock(const RunDirectory& directory, std::string_view work) {
   const std::filesystem::path path = directory.lock();
   descriptor_ = open_lock(path, O_CREAT);

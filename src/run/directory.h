@@ -51,6 +51,9 @@ class RunDirectory {
   std::filesystem::path path_;
 };
 
+// RUN of RUN/checkpoints/step-..., else the directory itself.
+std::filesystem::path run_of(const std::filesystem::path& checkpoint);
+
 // Held while a process works on the directory, a run's or a sweep's; released by the system when the process
 // ends, however it ends.
 class Lock {

@@ -25,6 +25,16 @@ struct Session {
   std::string gpu;      // name of that of rank 0; empty: none
 };
 
+// A training whose weights another one went on from: what tells which it was.
+struct Ancestor {
+  std::string checkpoint;  // by which it was named, an absolute path
+  std::string run_id;
+  int64_t step = 0;    // finished updates
+  std::string config;  // as its checkpoint has it, YAML
+  std::string data_fingerprint;
+  std::string tokenizer_fingerprint = {};  // empty: none, or not known
+};
+
 struct Record {
   std::string run_id;
   std::string name;
@@ -33,7 +43,9 @@ struct Record {
   std::string data_fingerprint;            // of the training data
   std::string tokenizer_fingerprint = {};  // checksum of its file; empty: none, or not known
   std::optional<int64_t> first_step;       // finished updates when the run began: above 0 for a fork
-  std::string parent;             // the checkpoint that a fork or --init-from started from; empty: none
+  std::string parent;  // the checkpoint that a fork or --init-from started from; empty: none
+  // From the first training to that of `parent`; empty where there is none, or where they are not all known.
+  std::vector<Ancestor> ancestors = {};
   std::vector<Session> sessions;  // in the order of their starts
 };
 

@@ -8,6 +8,7 @@
 #include "run/metrics_line.h"
 #include "run/ownership.h"
 #include "run/record.h"
+#include "start/ancestors.h"
 #include "start/choose_device.h"
 
 #include <filesystem>
@@ -53,9 +54,11 @@ run::Record record_of(const Start& start, const std::string& command_line) {
       .tokenizer_fingerprint = start.state.tokenizer_fingerprint,
       .first_step = start.state.step,
       .parent = {},
+      .ancestors = {},
       .sessions = {}};
   if (start.mode == Mode::kFork || start.mode == Mode::kInitFrom) {
     record.parent = fs::absolute(*start.checkpoint).string();  // whatever the directory of who reads it
+    record.ancestors = ancestors_of(record.parent);
   }
   if (start.mode != Mode::kContinue) return record;
   const std::optional<run::Record> earlier = run::read_record(start.directory);
@@ -63,6 +66,7 @@ run::Record record_of(const Start& start, const std::string& command_line) {
     record.command = earlier->command;
     record.first_step = earlier->first_step;
     record.parent = earlier->parent;
+    record.ancestors = earlier->ancestors;
     record.sessions = earlier->sessions;
   } else {
     record.first_step.reset();  // where the run began is not known

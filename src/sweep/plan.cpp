@@ -9,6 +9,7 @@
 #include "run/record.h"
 #include "run/sweep_record.h"
 #include "start/data_sources.h"
+#include "start/examples.h"
 #include "start/rules.h"
 
 #include <algorithm>
@@ -91,11 +92,33 @@ run::RunDirectory directory_of(const fs::path& directory, const config::SweepRun
   return run::RunDirectory(directory / run.name);
 }
 
-std::vector<std::string> train_arguments(const fs::path& directory, const config::SweepRun& run) {
-  return {"ssgpt",     "train",
-          "--config",  run::sweep_config(directory, run.name).string(),
-          "--run-dir", directory_of(directory, run).path().string(),
-          "--resume",  "auto"};
+void resolve_epochs(std::vector<config::SweepRun>& runs) {
+  std::map<std::string, config::Config> resolved;  // by what decides how many steps there are
+  for (config::SweepRun& run : runs) {
+    config::Config& config = run.config;
+    config::Config read;
+    read.data = config.data;
+    read.model.vocab_size = config.model.vocab_size;
+    read.train.global_batch_size = config.train.global_batch_size;
+    read.train.epochs = config.train.epochs;
+    read.train.max_steps = config.train.max_steps;
+    read.optimizer.schedule = config.optimizer.schedule;
+    const auto [found, is_new] = resolved.emplace(config::dump(read), config);
+    if (is_new) start::resolve_epochs(found->second);
+    config.train.epochs = found->second.train.epochs;
+    config.train.max_steps = found->second.train.max_steps;
+    config.optimizer.schedule = found->second.optimizer.schedule;
+  }
+}
+
+std::vector<std::string> train_arguments(const fs::path& directory, const config::SweepRun& run,
+                                         const std::optional<fs::path>& parent) {
+  std::vector<std::string> arguments = {"ssgpt",     "train",
+                                        "--config",  run::sweep_config(directory, run.name).string(),
+                                        "--run-dir", directory_of(directory, run).path().string(),
+                                        "--resume",  "auto"};
+  if (parent) arguments.insert(arguments.end(), {"--init-from", parent->string()});
+  return arguments;
 }
 
 std::vector<Status> statuses_on_disk(const fs::path& directory, std::span<const config::SweepRun> runs) {

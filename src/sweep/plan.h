@@ -18,9 +18,14 @@ namespace ssgpt::sweep {
 // DIRECTORY/<run>: an ordinary run directory.
 run::RunDirectory directory_of(const std::filesystem::path& directory, const config::SweepRun& run);
 
+// Puts steps in the place of what the configs count in epochs (start::resolve_epochs). Equal files are read
+// once. Throws as that does.
+void resolve_epochs(std::vector<config::SweepRun>& runs);
+
 // The command line of the process that trains the run, beginning with "ssgpt": `train` with the config that
-// write_configs() leaves, --resume auto.
-std::vector<std::string> train_arguments(const std::filesystem::path& directory, const config::SweepRun& run);
+// write_configs() leaves, --resume auto, and --init-from where it begins at a checkpoint.
+std::vector<std::string> train_arguments(const std::filesystem::path& directory, const config::SweepRun& run,
+                                         const std::optional<std::filesystem::path>& parent = {});
 
 // What the folders of all runs say, in order; failed, with the reason, where a folder or its config cannot be
 // read.

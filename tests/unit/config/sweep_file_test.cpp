@@ -163,10 +163,11 @@ INSTANTIATE_TEST_SUITE_P(
         BadSweep{"empty_variants", "variants: {}\nseeds: 1\n", "variants = {}: expected a mapping"},
         BadSweep{"variant_of_another_type", "variants: {a: 3}\nseeds: 1\n",
                  "variants.a = 3: expected a mapping"},
-        BadSweep{"epochs",
-                 "variants: {a: {train: {epochs: 2}, data: {format: sft, tokenizer: t.model}}}\nseeds: 1\n"
-                 "allow_other_data: true\n",
-                 "which a sweep does not read"},
+        BadSweep{"unknown_placeholder", "variants: {a: {}}\nseeds: 1\ninit_from: 'runs/{name}-seed{seed}'\n",
+                 "expected a run or a checkpoint, in whose "
+                 "path {variant} and {seed} may stand"},
+        BadSweep{"init_from_a_list", "variants: {a: {}}\nseeds: 1\ninit_from: [a, b]\n",
+                 "expected a run or a checkpoint"},
         BadSweep{"variant_twice", "variants:\n  a: {}\n  a: {optimizer.lr: 1}\nseeds: 1\n",
                  "a is listed twice (first in line 3)"},
         BadSweep{"equal_variants", "variants: {a: {}, b: {model.attention.kind: softmax}}\nseeds: 1\n",
@@ -244,6 +245,27 @@ TEST_F(SweepFileTest, WhatOneVariantUsesMakesAPointAndWhatASwapUsesAVariant) {
   EXPECT_EQ(message("base: base.yaml\nseeds: 1\nvariants:\n  a: {optimizer.schedule.kind: cosine}\n  b: "
                     "{optimizer.schedule.kind: cosine, train.max_steps: 2000}\n"),
             "");
+}
+
+TEST_F(SweepFileTest, EachRunBeginsFromThePathOfItsVariantAndSeed) {
+  const std::string text = "base: base.yaml\n" + kVariants + "seeds: [3, 12]\n";
+  EXPECT_EQ(load(text).runs[0].init_from, "");
+  const Sweep sweep = load(text + "init_from: 'runs/{variant}/seed{seed}-{seed}'\n");
+  std::vector<std::string> parents;
+  for (const SweepRun& run : sweep.runs) parents.push_back(run.init_from.string());
+  EXPECT_THAT(parents, ElementsAre("runs/softmax/seed3-3", "runs/ssmax/seed3-3", "runs/softmax/seed12-12",
+                                   "runs/ssmax/seed12-12"));
+  EXPECT_EQ(load(text + "init_from: runs/one\n").runs[3].init_from, "runs/one");
+}
+
+TEST_F(SweepFileTest, EpochsStayAsTheyAre) {
+  const Sweep sweep = load(
+      "variants: {a: {}}\nseeds: 1\nbase:\n"
+      "  model: {vocab_size: 4096, hidden_size: 256, num_hidden_layers: 6, num_attention_heads: 4,\n"
+      "          intermediate_size: 688}\n"
+      "  data: {format: sft, train: [e.jsonl], tokenizer: t.model}\n"
+      "  train: {epochs: 2, global_batch_size: 32, micro_batch_size: 8}\n");
+  EXPECT_EQ(sweep.runs.at(0).config.train.epochs, 2);
 }
 
 TEST_F(SweepFileTest, OtherDataAreAllowedWhereAskedFor) {

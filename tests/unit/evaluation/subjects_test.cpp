@@ -11,8 +11,10 @@
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 namespace ssgpt::evaluation {
 namespace {
@@ -124,6 +126,32 @@ TEST_F(SubjectsTest, ModelsThatBeganFromOtherWeightsAreNoSeedsOfOneVariant) {
   EXPECT_THAT(subjects.variants, ElementsAre("Softmax", "Softmax from text, step-00000200"));
   EXPECT_EQ(subjects.all[1].variant, subjects.all[2].variant);
   EXPECT_EQ(subjects.all[1].run->parent, "/runs/text/checkpoints/step-00000200");
+}
+
+// Seeds of a training that were each tuned are seeds of one variant; those whose parent is of another one are
+// not.
+TEST_F(SubjectsTest, TunedSeedsOfOneTrainingAreOneVariant) {
+  const auto write_tuned = [&](const std::string& name, uint64_t seed, double parent_lr) {
+    write_run(root_ / name, settings(AttentionKind::kSoftmax, seed));
+    config::Config parent = settings(AttentionKind::kSoftmax, seed);
+    parent.optimizer.lr = parent_lr;
+    const std::string checkpoint = fmt::format("/runs/{}-parent/checkpoints/step-00000200", name);
+    nlohmann::json record = {{"run_id", name}, {"parent", checkpoint}, {"first_step", 0}};
+    record["ancestors"].push_back({{"checkpoint", checkpoint},
+                                   {"run_id", fmt::format("{}-parent", name)},
+                                   {"step", 200},
+                                   {"config", config::dump(parent)},
+                                   {"data_fingerprint", "text"}});
+    std::ofstream(root_ / name / "run.json") << record;
+    return root_ / name;
+  };
+  const Subjects subjects = find_subjects({write_tuned("a", 1, 1e-3), write_tuned("b", 2, 1e-3),
+                                           write_tuned("c", 3, 1e-3), write_tuned("d", 4, 2e-3)},
+                                          std::nullopt);
+  EXPECT_THAT(subjects.variants,
+              ElementsAre("Softmax from 3 runs, step-00000200", "Softmax from d-parent, step-00000200"));
+  EXPECT_EQ(subjects.all[2].variant, subjects.variants[0]);
+  EXPECT_EQ(subjects.all[2].run->lineage.at(0).training.config.run.seed, 3);
 }
 
 TEST_F(SubjectsTest, ASwapThatIsAheadIsNotInTheName) {

@@ -44,6 +44,15 @@ FakeRun curve(config::AttentionKind kind, uint64_t seed, double offset, uint64_t
   return run;
 }
 
+void begin_from(FakeRun& run, const std::string& name, config::AttentionKind kind, uint64_t seed) {
+  FakeAncestor ancestor;
+  ancestor.checkpoint = "/runs/" + name + "-seed" + std::to_string(seed) + "/checkpoints/step-00000100";
+  ancestor.config.model.attention.kind = kind;
+  ancestor.config.run.seed = seed;
+  run.parent = ancestor.checkpoint;
+  run.ancestors = {ancestor};
+}
+
 std::filesystem::path write_run(const std::filesystem::path& directory, const FakeRun& run) {
   std::filesystem::create_directories(directory);
   std::ofstream(directory / "config.yaml") << config::dump(run.config);
@@ -55,6 +64,13 @@ std::filesystem::path write_run(const std::filesystem::path& directory, const Fa
                            {"kind", config::to_string(run.swap_in_record->kind)}};
   }
   if (!run.parent.empty()) info["parent"] = run.parent;
+  for (const FakeAncestor& one : run.ancestors) {
+    info["ancestors"].push_back({{"checkpoint", one.checkpoint},
+                                 {"run_id", one.run_id.empty() ? one.checkpoint : one.run_id},
+                                 {"step", one.step},
+                                 {"config", config::dump(one.config)},
+                                 {"data_fingerprint", "text"}});
+  }
   std::ofstream(directory / "run.json") << info;
   std::ofstream metrics(directory / "metrics.jsonl");
   const int64_t step_tokens = run.config.train.global_batch_size * run.config.data.sequence_length;

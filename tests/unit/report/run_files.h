@@ -9,6 +9,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -16,6 +17,14 @@ namespace ssgpt::report {
 
 // A small valid config.
 config::Config small_config();
+
+// A training behind a made-up run.
+struct FakeAncestor {
+  std::string checkpoint;
+  config::Config config = small_config();
+  int64_t step = 100;
+  std::string run_id = {};  // empty: made of the checkpoint's path
+};
 
 struct FakeRun {
   config::Config config = small_config();
@@ -32,6 +41,7 @@ struct FakeRun {
   std::string fingerprint = "f";
   std::string tokenizer_fingerprint;                    // empty: run.json does not say
   std::string parent;                                   // empty: run.json has none
+  std::vector<FakeAncestor> ancestors;                  // empty: run.json does not know them
   std::optional<config::SwapAttention> swap_in_record;  // a swap by hand, where an earlier version kept it
 };
 
@@ -42,6 +52,10 @@ FakeRun curve(config::AttentionKind kind, uint64_t seed, double offset, uint64_t
 
 inline constexpr auto kSoftmax = config::AttentionKind::kSoftmax;
 inline constexpr auto kSsmax = config::AttentionKind::kSsmax;
+
+// Begins `run` with the weights that a training of this seed left after 100 steps, in
+// /runs/NAME-seed<seed>.
+void begin_from(FakeRun& run, const std::string& name, config::AttentionKind kind, uint64_t seed);
 
 // Writes RUN/{config.yaml,run.json,metrics.jsonl} as the trainer does.
 std::filesystem::path write_run(const std::filesystem::path& directory, const FakeRun& run);

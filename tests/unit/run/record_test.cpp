@@ -37,6 +37,12 @@ Record some_record() {
           .tokenizer_fingerprint = "t",
           .first_step = 20,
           .parent = "runs/a/checkpoints/step-00000020",
+          .ancestors = {{.checkpoint = "runs/a/checkpoints/step-00000020",
+                         .run_id = "fedcba9876543210",
+                         .step = 20,
+                         .config = "run: {seed: 3}",
+                         .data_fingerprint = "g",
+                         .tokenizer_fingerprint = "u"}},
           .sessions = {new_session("ssgpt train --resume a", 2, small_machine())}};
 }
 
@@ -57,6 +63,13 @@ TEST(Record, ReadsBackWhatWasWritten) {
   EXPECT_EQ(read->tokenizer_fingerprint, "t");
   EXPECT_EQ(read->first_step, 20);
   EXPECT_EQ(read->parent, record.parent);
+  ASSERT_EQ(read->ancestors.size(), 1U);
+  EXPECT_EQ(read->ancestors[0].checkpoint, record.parent);
+  EXPECT_EQ(read->ancestors[0].run_id, "fedcba9876543210");
+  EXPECT_EQ(read->ancestors[0].step, 20);
+  EXPECT_EQ(read->ancestors[0].config, "run: {seed: 3}");
+  EXPECT_EQ(read->ancestors[0].data_fingerprint, "g");
+  EXPECT_EQ(read->ancestors[0].tokenizer_fingerprint, "u");
   ASSERT_EQ(read->sessions.size(), 2U);
   for (size_t i = 0; i < 2; ++i) {
     EXPECT_EQ(read->sessions[i].started, record.sessions[i].started);
@@ -83,8 +96,8 @@ TEST(Record, WithoutWhatAnEarlierVersionDidNotWriteIsEmptyThere) {
   ASSERT_TRUE(read.has_value());
   EXPECT_EQ(read->run_id, "id");
   EXPECT_FALSE(read->first_step.has_value());
-  EXPECT_TRUE(read->parent.empty() && read->data_fingerprint.empty() && read->tokenizer_fingerprint.empty() &&
-              read->sessions.empty());
+  EXPECT_TRUE(read->ancestors.empty() && read->parent.empty() && read->data_fingerprint.empty() &&
+              read->tokenizer_fingerprint.empty() && read->sessions.empty());
 }
 
 TEST(Record, IsOneWhereItSaysWhatRunItIsOf) {
@@ -129,6 +142,9 @@ TEST(Record, AFieldOfAnotherTypeIsNamed) {
     for (const char* value : {"-1", "\"1\"", "1.5", "18446744073709551615"}) expect_named(name, value);
   }
   for (const char* value : {"{}", "[1]", "\"x\"", "[{\"ranks\": \"2\"}]"}) expect_named("sessions", value);
+  for (const char* value :
+       {"{}", "[1]", "[{}]", "[{\"checkpoint\": \"a\", \"run_id\": \"b\", \"step\": -1}]"})
+    expect_named("ancestors", value);
   std::ofstream(run.record()) << "[1]";
   EXPECT_THROW(read_record(run), core::InputError);
 }
