@@ -2,7 +2,7 @@
 
 import math
 
-from report_page import needle_tables
+from report_page import needle_attention, needle_attention_page, needle_tables
 from report_page.charts import Chart
 from report_page.elements import decimals, document, esc, number_of_seeds, p_value, plain, section, signed, table
 from report_page.evaluation import HIGHER_IS_BETTER, LOWER_IS_BETTER, TITLES, UNITS, as_number, counted, interval, is_tested
@@ -272,6 +272,7 @@ def build_page(evaluation, sections=None):
     body = [
         header(evaluation),
         *sections,
+        *(needle_attention_page.attention_sections(evaluation) if needle_attention.is_there(evaluation) else []),
         section("Notes", "", notes) if notes else "",
         models(evaluation),
         section("Method", "", METHOD.format(trials=trials)) if evaluation.data["comparisons"] else "",
