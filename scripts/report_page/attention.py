@@ -2,21 +2,13 @@
 
 import math
 
+from report_page.evaluation import TITLES as JUDGED_TITLES
+from report_page.evaluation import UNITS as JUDGED_UNITS
 from report_page.evaluation import as_number, range_of
 from report_page.evaluation_formats import ATTENTION_FIGURES
 
-TITLES = dict(
-    zip(
-        ATTENTION_FIGURES,
-        ("Entropy", "Largest weight", "Weight of the first token", "Effective row scale"),
-    )
-)
-UNITS = dict(
-    zip(
-        ATTENTION_FIGURES,
-        ("entropy (nats)", "largest attention weight", "weight of the first token", "factor of the scores"),
-    )
-)
+TITLES = {**JUDGED_TITLES, "effective_row_scale": "Effective row scale"}
+UNITS = {**JUDGED_UNITS, "effective_row_scale": "factor of the scores"}
 EVEN_KEY = {"entropy": "entropy", "largest_weight": "weight", "first_token_weight": "weight"}
 
 
@@ -29,7 +21,7 @@ class AttentionPanel:
     """One figure under one condition: {variant: [the curve of each layer, over heads and seeds]}."""
 
     def __init__(self, evaluation, number, figure):
-        self.condition, self.figure = evaluation.data["conditions"][number]["title"], figure
+        self.number, self.condition, self.figure = number, evaluation.data["conditions"][number]["title"], figure
         models = [model for model in evaluation.data["models"] if model["condition"] == number]
         self.layers = {}
         for name in dict.fromkeys(model["variant"] for model in models):

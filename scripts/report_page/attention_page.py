@@ -2,10 +2,11 @@
 
 import math
 
+from report_page import evaluation_page
 from report_page.attention import TITLES, UNITS, attention_panels
 from report_page.charts import Chart
-from report_page.elements import document, esc, plain, section, table
-from report_page.evaluation_page import ContextAxis, models, places
+from report_page.elements import esc, plain, section, table
+from report_page.evaluation_page import ContextAxis, differences_body, places
 
 ABOUT = {
     "entropy": "− Σ a log a over the n keys that a query attends to, in nats; log n where all have the same weight.",
@@ -45,26 +46,22 @@ def panel_table(evaluation, panel):
     return table(head, rows)
 
 
+def judged(evaluation, panel):
+    """The same figure over all layers and heads, as it is judged; None of the row scale."""
+    found = [p for p in evaluation.panels if (p.number, p.figure) == (panel.number, panel.figure)]
+    return found[0] if found else None
+
+
 def panel_section(evaluation, panel):
     about = f"{ABOUT[panel.figure]} Faint: each layer, over its heads and seeds; bold: the mean over layers."
     body = panel_chart(evaluation, panel) + panel_table(evaluation, panel)
+    whole = judged(evaluation, panel)
+    if whole and whole.comparisons:
+        about += " Differences are those of the mean over all layers and heads."
+        body += differences_body(evaluation, whole)
     return section(f"{TITLES[panel.figure]}, {esc(panel.condition)}", about, body)
 
 
 def build_page(evaluation):
-    notes = "".join(
-        f'<p class="note{" warning" if note["warning"] else ""}">{esc(note["text"])}</p>'
-        for note in evaluation.data["notes"]
-    )
-    number = len({model["checkpoint"] for model in evaluation.data["models"]})
-    header = (
-        f'<header><p class="eyebrow">ssgpt · attention of {number} model{"" if number == 1 else "s"}</p>'
-        f"<h1>{esc(evaluation.title())}</h1><p>{esc(evaluation.source())}</p></header>"
-    )
-    body = [
-        header,
-        *(panel_section(evaluation, panel) for panel in attention_panels(evaluation)),
-        section("Notes", "", notes) if notes else "",
-        models(evaluation),
-    ]
-    return document(f"{esc(evaluation.title())} · ssgpt", "".join(body))
+    sections = [panel_section(evaluation, panel) for panel in attention_panels(evaluation)]
+    return evaluation_page.build_page(evaluation, sections)

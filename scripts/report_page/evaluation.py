@@ -8,13 +8,18 @@ from report_page.schema import read_json
 from report_page.styles import slots
 
 TITLES = {"loss": "Loss", "accuracy": "Accuracy", "share_right": "Share right", "margin": "Margin"}
+TITLES |= {"entropy": "Entropy", "largest_weight": "Largest weight", "first_token_weight": "Weight of the first token"}
 FEWEST_SEEDS = 3  # that carry a verdict
 UNITS = {
     "loss": "nats a token",
     "accuracy": "share of the answer's tokens",
     "share_right": "share of the trials that are answered with the number",
     "margin": "log-probability of the number minus that of the likeliest wrong one, nats",
+    "entropy": "entropy of attention (nats)",
+    "largest_weight": "largest attention weight",
+    "first_token_weight": "attention weight of the first token",
 }
+LOWER_IS_BETTER, HIGHER_IS_BETTER = ("loss",), ("accuracy", "share_right", "margin")  # and neither of attention
 
 
 def as_number(value):

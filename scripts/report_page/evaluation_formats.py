@@ -30,8 +30,10 @@ MODEL = fields(
 )
 BIN = fields({"first": count(), "last": count(), "loss": value})
 RESULT = fields({"length": count(1), "accuracy": value, "loss": value})
-FIGURES = {"position": ("loss",), "retrieval": ("accuracy", "loss"), "needle": ("share_right", "margin"), "attention": ()}
-ANY_FIGURE = choice("loss", "accuracy", "share_right", "margin")
+ATTENTION_FIGURES = ("entropy", "largest_weight", "first_token_weight", "effective_row_scale")
+ATTENTION_JUDGED = ATTENTION_FIGURES[:3]
+FIGURES = {"position": ("loss",), "retrieval": ("accuracy", "loss"), "needle": ("share_right", "margin"), "attention": ATTENTION_JUDGED}
+ANY_FIGURE = choice(*(figure for figures in FIGURES.values() for figure in figures))
 FIGURE = fields(
     {
         "figure": ANY_FIGURE,
@@ -58,7 +60,7 @@ EVALUATION = fields(
         "kind": choice(*FIGURES),
         "trained_length": count(1),
         "max_length": count(1),
-        "conditions": several(fields({"title": name, "figures": several(FIGURE, most=2)}), least=1, most=MANY),
+        "conditions": several(fields({"title": name, "figures": several(FIGURE, least=1, most=3)}), least=1, most=MANY),
         "models": several(MODEL, least=1, most=MODELS),
         "comparisons": several(
             fields(
@@ -89,9 +91,8 @@ VALUES = {
     "position": ("bins", BIN),
     "retrieval": ("results", RESULT),
     "needle": ("results", needle),
-    "attention": ("bins", fields({"first": count(), "last": count()})),
+    "attention": ("bins", fields({"first": count(), "last": count(), **dict.fromkeys(ATTENTION_FIGURES, value)})),
 }
-ATTENTION_FIGURES = ("entropy", "largest_weight", "first_token_weight", "effective_row_scale")
 curves = dict.fromkeys(ATTENTION_FIGURES, several(value, least=1))
 LAYERS = 1000  # of a model
 ATTENTION = fields(
@@ -134,8 +135,6 @@ def evaluation(data, where):
     variants = {model["variant"] for model in data["models"]}
     panels = {}
     for number, condition in enumerate(data["conditions"]):
-        if bool(condition["figures"]) == (kind == "attention"):
-            raise Damaged(f"conditions[{number}].figures has {len(condition['figures'])} entries")
         if kind == "attention" and all(model["condition"] != number for model in data["models"]):
             raise Damaged(f"conditions[{number}] has no models")
         for i, figure in enumerate(condition["figures"]):

@@ -17,7 +17,7 @@ from report_page.elements import (
     signed,
     table,
 )
-from report_page.evaluation import TITLES, UNITS, as_number, counted, interval, is_tested
+from report_page.evaluation import HIGHER_IS_BETTER, LOWER_IS_BETTER, TITLES, UNITS, as_number, counted, interval, is_tested
 from report_page.outcomes import WORDS
 
 
@@ -164,15 +164,18 @@ ERROR_OF_TRIALS = (
     "one standard error of the trials. It says how far other trials would move the difference of these models; other seeds "
     "move it further, so there is no verdict."
 )
+BETTER = {figure: "Lower is better." for figure in LOWER_IS_BETTER} | {
+    figure: "Higher is better." for figure in HIGHER_IS_BETTER
+}
 
 
 def panel_section(evaluation, panel):
-    lower = "Lower is better." if panel.figure == "loss" else "Higher is better."
+    better = BETTER.get(panel.figure, "")
     unit = UNITS[panel.figure][0].upper() + UNITS[panel.figure][1:]
     if evaluation.is_needle:
-        about = f"{unit}, by length (tokens) and depth; the mean over seeds. {lower}"
+        about = f"{unit}, by length (tokens) and depth; the mean over seeds. {better}"
     else:
-        about = f"{unit}, by context. {lower} Faint: each seed; bold: their mean."
+        about = f"{unit}, by context. {better} Faint: each seed; bold: their mean."
     left_out = [f"{v['variant']} {', '.join(map(str, v['left_out']))}" for v in panel.variants if v["left_out"]]
     if left_out:
         about += f" Seeds that the other side lacks are not in the means: {esc('; '.join(left_out))}."
@@ -184,7 +187,13 @@ def panel_section(evaluation, panel):
             f" † Differences over the seeds that both sides have are not those of the means shown: {esc(over)}; "
             f"{esc(base)}’s mean is over {', '.join(map(str, panel.compared_seeds(base)))}."
         )
-    body = values_of(evaluation, panel)
+    body = values_of(evaluation, panel) + differences_body(evaluation, panel)
+    return section(f"{TITLES[panel.figure]}, {esc(panel.condition)}", about, body)
+
+
+def differences_body(evaluation, panel):
+    """The chart and the tables of what each candidate differs by; empty where there is none."""
+    body = ""
     if panel.comparisons:
         tested = any(is_tested(point) for one in panel.comparisons for point in one["points"])
         few = all(panel.too_few_seeds(one) for one in panel.comparisons)
@@ -201,7 +210,7 @@ def panel_section(evaluation, panel):
         if evaluation.is_needle and panel.too_few_seeds(one):
             body += f'<p class="soft">In the table: {ERROR_OF_TRIALS}</p>'
         body += differences_table(evaluation, panel, one)
-    return section(f"{TITLES[panel.figure]}, {esc(panel.condition)}", about, body)
+    return body
 
 
 def changes_of(model):
@@ -261,12 +270,15 @@ def header(evaluation):
             )
     count = len({model["checkpoint"] for model in evaluation.data["models"]})
     return (
-        f'<header><p class="eyebrow">ssgpt · evaluation of {count} model{"" if count == 1 else "s"}</p>'
+        f'<header><p class="eyebrow">ssgpt · {"attention" if evaluation.is_attention else "evaluation"} of {count} model{"" if count == 1 else "s"}</p>'
         f"<h1>{esc(evaluation.title())}</h1><p>{esc(evaluation.source())}</p>{badges}</header>"
     )
 
 
-def build_page(evaluation):
+def build_page(evaluation, sections=None):
+    """Of `sections`, where they are not those of the panels."""
+    if sections is None:
+        sections = [panel_section(evaluation, panel) for panel in evaluation.panels]
     notes = "".join(
         f'<p class="note{" warning" if note["warning"] else ""}">{esc(note["text"])}</p>'
         for note in evaluation.data["notes"]
@@ -274,7 +286,7 @@ def build_page(evaluation):
     trials = "windows of text" if evaluation.has_bins else "trials"
     body = [
         header(evaluation),
-        *(panel_section(evaluation, panel) for panel in evaluation.panels),
+        *sections,
         *(needle_attention_page.attention_sections(evaluation) if needle_attention.is_there(evaluation) else []),
         section("Notes", "", notes) if notes else "",
         models(evaluation),

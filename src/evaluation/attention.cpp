@@ -132,6 +132,23 @@ report::AttentionLayer finish_layer(LayerSums& sums, size_t num_heads, size_t nu
   return layer;
 }
 
+// Of each point, the mean over the layers window by window.
+std::vector<report::PointValue> over_layers(const std::vector<report::AttentionLayer>& layers,
+                                            size_t figure) {
+  std::vector<report::PointValue> values;
+  for (size_t point = 0; point < layers.front().mean[figure].size(); ++point) {
+    const report::PointValue& first = layers.front().mean[figure][point];
+    std::vector<double> trials(first.trials.size(), 0.0);
+    for (const report::AttentionLayer& layer : layers) {
+      for (size_t i = 0; i < trials.size(); ++i) trials[i] += layer.mean[figure][point].trials[i];
+    }
+    for (double& trial : trials) trial /= static_cast<double>(layers.size());
+    const auto tokens = first.tokens / static_cast<int64_t>(trials.size());
+    values.push_back(value_of_trials(std::move(trials), tokens));
+  }
+  return values;
+}
+
 }  // namespace
 
 report::AttentionValues attention_by_position(model::GPT& model, const data::TokenSource& source,
@@ -165,6 +182,8 @@ report::AttentionValues attention_by_position(model::GPT& model, const data::Tok
   even.finish(windows.size(), values);
   for (LayerSums& sums : layers)
     values.layers.push_back(finish_layer(sums, num_heads, windows.size(), points));
+  for (size_t figure = 0; figure < values.mean.size(); ++figure)
+    values.mean[figure] = over_layers(values.layers, figure);
   return values;
 }
 

@@ -51,7 +51,8 @@ struct PositionOptions {
 // kMaxLength, and `documents` where no token is known to end one.
 report::Evaluation compare_by_position(const PositionOptions& options, const Progress& progress);
 
-// What attention does by position, which is shown and not judged. Throws what compare_by_position throws.
+// What attention does by position: shown by layer, and judged over all layers and heads. Throws what
+// compare_by_position throws.
 report::Evaluation compare_attention(const PositionOptions& options, const Progress& progress);
 
 struct RetrievalOptions {

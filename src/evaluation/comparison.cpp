@@ -40,10 +40,7 @@ bool is_single(const Subjects& subjects, const ChangeLists& changes) {
 
 // Over which each of its values is a mean.
 int64_t num_trials(report::EvaluationKind kind, const EvaluatedModel& model) {
-  const bool attention = kind == report::EvaluationKind::kAttention;
-  const report::PointValue& one = attention ? model.attention_values.layers[0].mean[0][0]
-                                            : report::values_of(model, report::figures_of(kind).front())[0];
-  return static_cast<int64_t>(one.trials.size());
+  return static_cast<int64_t>(report::values_of(model, report::figures_of(kind).front())[0].trials.size());
 }
 
 }  // namespace

@@ -185,7 +185,7 @@ std::string attention_table(const Evaluation& evaluation) {
   text += fits_text(evaluation);
   for (const EvaluatedCondition& condition : evaluation.conditions)
     text += attention_condition_text(evaluation, condition);
-  return text + notes_text(evaluation);
+  return text;
 }
 
 std::string attention_csv(const Evaluation& evaluation) {
@@ -216,9 +216,15 @@ void add_attention(const Evaluation& evaluation, const EvaluatedModel& model,
   const AttentionValues& values = model.attention_values;
   object["bins"] = nlohmann::ordered_json::array();
   for (size_t i = 0; i < evaluation.points.size(); ++i) {
-    object["bins"].push_back({{"first", evaluation.points[i].first},
-                              {"last", evaluation.points[i].last},
-                              {"tokens", values.layers.front().mean.front()[i].tokens}});
+    nlohmann::ordered_json bin = {{"first", evaluation.points[i].first},
+                                  {"last", evaluation.points[i].last},
+                                  {"tokens", values.mean.front()[i].tokens}};
+    for (const AttentionFigure figure : kAttentionFigures) {
+      const PointValue& value = values.mean[static_cast<size_t>(figure)][i];
+      bin[std::string(key(figure))] = value.mean;
+      bin[fmt::format("{}_stderr", key(figure))] = value.standard_error;
+    }
+    object["bins"].push_back(std::move(bin));
   }
   object["spread_evenly"] = {{"entropy", values_json(values.even_entropy)},
                              {"weight", values_json(values.even_weight)}};

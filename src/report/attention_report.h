@@ -9,14 +9,15 @@
 
 namespace ssgpt::report {
 
-// As to_table(): for each condition and figure the means over heads and seeds, a row for each variant and
-// layer; and below them, how far attention fades from the first point to the last.
+// The first part of to_table(): for each condition and figure the means over heads and seeds, a row for each
+// variant and layer; and below them, how far attention fades from the first point to the last.
 std::string attention_table(const Evaluation& evaluation);
 
 // As to_csv(): a row for each condition, model, layer, head and point; without a head the mean over all.
 std::string attention_csv(const Evaluation& evaluation);
 
-// {"bins": [{"first", "last", "tokens"}...], "spread_evenly": {"entropy": [...], "weight": [...]}, "layers":
+// {"bins": [{"first", "last", "tokens", the key of each figure: its mean over layers and heads, the same with
+// "_stderr": over windows}...], "spread_evenly": {"entropy": [...], "weight": [...]}, "layers":
 // [{the key of each figure: [a value for each bin], the same with "_stderr", "heads": [{keys of
 // figures}...]}...]}
 void add_attention(const Evaluation& evaluation, const EvaluatedModel& model, nlohmann::ordered_json& object);

@@ -35,7 +35,8 @@ struct AttentionLayer {
 };
 
 struct AttentionValues {
-  std::vector<AttentionLayer> layers;  // from the first; empty: attention was not measured
+  std::vector<AttentionLayer> layers;                // from the first; empty: attention was not measured
+  PerAttentionFigure<std::vector<PointValue>> mean;  // of all layers and heads; a trial is a window
   // What attention to all n keys alike would have, over the same queries: log n, and 1 / n for both weights.
   std::vector<double> even_entropy, even_weight;
 };

@@ -67,6 +67,12 @@ TrialDifferences trial_differences(const Curves& candidate, const Curves& baseli
   return describe_trials(differences);
 }
 
+// Means of fp32 values of all tokens or queries, which rounding moves alike for all seeds.
+bool is_fp32_mean(Figure figure) {
+  return figure == Figure::kLoss || figure == Figure::kEntropy || figure == Figure::kLargestWeight ||
+         figure == Figure::kFirstTokenWeight;
+}
+
 // Sides::least_scatter of an accuracy: what the trials let the value of one seed (paired: its difference)
 // scatter, the root mean square over seeds of the standard error over trials, but no more than one trial's
 // worth. Trials that agree, or a single one, say nothing of it: one answer's worth is the least that could
@@ -176,6 +182,12 @@ std::string_view key(Figure figure) {
       return "share_right";
     case Figure::kMargin:
       return "margin";
+    case Figure::kEntropy:
+      return "entropy";
+    case Figure::kLargestWeight:
+      return "largest_weight";
+    case Figure::kFirstTokenWeight:
+      return "first_token_weight";
   }
   SSGPT_CHECK(false, "figure {} has no name", static_cast<int>(figure));
 }
@@ -189,7 +201,11 @@ std::string_view unit(Figure figure) {
     case Figure::kShareRight:
       return "share of the trials";
     case Figure::kMargin:
+    case Figure::kEntropy:
       return "nats";
+    case Figure::kLargestWeight:
+    case Figure::kFirstTokenWeight:
+      return "share of a query's attention";
   }
   SSGPT_CHECK(false, "figure {} has no unit", static_cast<int>(figure));
 }
@@ -228,7 +244,7 @@ JudgedFigure judge_curves(Figure figure, std::span<const MeasuredCurve> curves, 
     for (size_t point = 0; point < candidate.points.size(); ++point) {
       Estimate& estimate = candidate.points[point].estimate;
       estimate = *next++;
-      if (figure == Figure::kLoss) estimate.rounding = loss_rounding(base_mean.means[point]);
+      if (is_fp32_mean(figure)) estimate.rounding = loss_rounding(base_mean.means[point]);
     }
   }
   return result;

@@ -17,8 +17,8 @@
 
 namespace ssgpt::report {
 
-enum class Figure { kLoss, kAccuracy, kShareRight, kMargin };
-std::string_view key(Figure figure);   // "loss", "accuracy", "share_right", "margin"
+enum class Figure { kLoss, kAccuracy, kShareRight, kMargin, kEntropy, kLargestWeight, kFirstTokenWeight };
+std::string_view key(Figure figure);   // "loss", "accuracy", "share_right", "largest_weight", ...
 std::string_view unit(Figure figure);  // "nats per token", "share of the answer's tokens", ...
 
 // The differences of the trials at one point, each the mean over the pairs of seeds (where no seed is shared,
@@ -67,7 +67,7 @@ struct JudgedFigure {
 // corrected after Holm for the number of candidates times that of points. An accuracy and a share are counts,
 // and seeds that agree by chance are no evidence of a scatter of zero. Below the smaller of the standard
 // error over trials of one seed's difference and one trial's worth no scatter is believed, and never below
-// one answer's worth, 1 / PointValue::tokens (Sides::least_scatter). A loss and a margin have no such bound:
+// one answer's worth, 1 / PointValue::tokens (Sides::least_scatter). Other figures have no such bound:
 // where they do not scatter at all, the standard error is 0, and it has no interval to show.
 //
 // `curves` have the same points and trials, `baseline` is the variant of one of them, and no variant has a

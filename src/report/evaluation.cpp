@@ -84,7 +84,8 @@ std::string_view to_string(TrialOutcome outcome) {
 }
 
 std::vector<Figure> figures_of(EvaluationKind kind) {
-  if (kind == EvaluationKind::kAttention) return {};
+  if (kind == EvaluationKind::kAttention)
+    return {Figure::kEntropy, Figure::kLargestWeight, Figure::kFirstTokenWeight};
   if (kind == EvaluationKind::kNeedle) return {Figure::kShareRight, Figure::kMargin};
   if (kind == EvaluationKind::kRetrieval) return {Figure::kAccuracy, Figure::kLoss};
   return {Figure::kLoss};
@@ -100,6 +101,12 @@ const std::vector<PointValue>& values_of(const EvaluatedModel& model, Figure fig
       return model.share_right;
     case Figure::kMargin:
       return model.margin;
+    case Figure::kEntropy:
+      return model.attention_values.mean[static_cast<size_t>(AttentionFigure::kEntropy)];
+    case Figure::kLargestWeight:
+      return model.attention_values.mean[static_cast<size_t>(AttentionFigure::kLargest)];
+    case Figure::kFirstTokenWeight:
+      return model.attention_values.mean[static_cast<size_t>(AttentionFigure::kFirst)];
   }
   SSGPT_CHECK(false, "figure {} has no values", static_cast<int>(figure));
 }

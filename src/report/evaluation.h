@@ -22,7 +22,8 @@ enum class EvaluationKind { kPosition, kRetrieval, kNeedle, kAttention };
 std::string_view to_string(EvaluationKind kind);  // "position", "retrieval", "needle", "attention"
 
 // What is compared of an evaluation of this kind, the first before the others: the loss; accuracy and loss;
-// the share of right answers and the margin; nothing of attention, which is shown and not judged.
+// the share of right answers and the margin; entropy, largest weight and weight of the first token of
+// attention, over all layers and heads (its row scale follows from the kind and its parameters).
 std::vector<Figure> figures_of(EvaluationKind kind);
 
 // What was changed in a model on reading it.
@@ -98,7 +99,7 @@ struct EvaluatedCondition {
   std::optional<double> rope_theta;  // none: each model's own
   std::string baseline;              // a variant of `models`
   std::vector<EvaluatedModel> models;
-  std::vector<JudgedFigure> figures;  // see judge(); none of attention, which is shown and not judged
+  std::vector<JudgedFigure> figures;  // see judge()
 };
 
 struct Evaluation {

@@ -185,7 +185,7 @@ std::string footnotes(const Evaluation& evaluation, const JudgedFigure& figure) 
         "{}\n"
         "  would move the difference of these very models; other seeds move it further.\n",
         kFewestSeeds, several ? "± with a t" : "Error of the trials",
-        evaluation.kind == EvaluationKind::kPosition ? "windows" : "trials");
+        has_bins(evaluation.kind) ? "windows" : "trials");
   }
   return text;
 }
@@ -280,8 +280,9 @@ std::string seeds_line(const JudgedFigure& figure) {
 std::string figure_text(const Evaluation& evaluation, const EvaluatedCondition& condition,
                         const JudgedFigure& figure) {
   const bool several = figure.candidates.size() > 1;
+  const char* over = evaluation.kind == EvaluationKind::kAttention ? " (over all layers and heads)" : "";
   std::string text = fmt::format(
-      "{}: {}; {}\n{}", condition_title(condition), figure_words(figure.figure), seeds_line(figure),
+      "{}: {}{}; {}\n{}", condition_title(condition), figure_words(figure.figure), over, seeds_line(figure),
       several ? tables_across(evaluation, figure) : means_table(evaluation, condition, figure));
   for (const CurveCandidate& candidate : figure.candidates) {
     text += fmt::format("  {}\n", summary(evaluation, figure, candidate));
@@ -292,11 +293,14 @@ std::string figure_text(const Evaluation& evaluation, const EvaluatedCondition& 
 }  // namespace
 
 std::string to_table(const Evaluation& evaluation) {
-  if (evaluation.kind == EvaluationKind::kAttention) return attention_table(evaluation);
-  std::string text = heading(evaluation) + fits_text(evaluation);
+  const bool attention = evaluation.kind == EvaluationKind::kAttention;
+  std::string text = attention ? attention_table(evaluation) : heading(evaluation) + fits_text(evaluation);
   for (const EvaluatedCondition& condition : evaluation.conditions) {
-    for (const JudgedFigure& figure : condition.figures)
+    for (const JudgedFigure& figure : condition.figures) {
+      // The table of attention has the means already.
+      if (attention && figure.candidates.empty()) continue;
       text.append("\n").append(figure_text(evaluation, condition, figure));
+    }
     if (evaluation.kind == EvaluationKind::kNeedle) text += needle_attention_text(evaluation, condition);
   }
   return text + notes_text(evaluation);

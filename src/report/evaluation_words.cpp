@@ -54,7 +54,18 @@ std::string range_text(const Point& point) {
 }
 
 std::string_view figure_name(Figure figure) {
-  return figure == Figure::kShareRight ? "share right" : key(figure);
+  switch (figure) {
+    case Figure::kShareRight:
+      return "share right";
+    case Figure::kEntropy:
+      return "entropy of attention";
+    case Figure::kLargestWeight:
+      return "largest attention weight";
+    case Figure::kFirstTokenWeight:
+      return "attention to the first token";
+    default:
+      return key(figure);
+  }
 }
 
 std::string figure_words(Figure figure) {

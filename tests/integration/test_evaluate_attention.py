@@ -106,13 +106,35 @@ def test_figures_equal_those_of_transformers(program, kind, scale):
                 assert head["effective_row_scale"] == pytest.approx(means, abs=1e-5)
 
 
+def check_differences(result, table):
+    """Over layers, the differences seed by seed and their t tests are those of the layers' values."""
+    assert [one["figure"] for one in result["comparisons"]] == list(FIGURES[:3])
+    for one in result["comparisons"]:
+        assert (one["candidate"], one["baseline"], one["paired"]) == ("ssmax", "softmax", True)
+        values = {
+            variant: np.array([
+                np.mean([layer[one["figure"]] for layer in m["layers"]], axis=0)
+                for m in result["models"] if m["variant"] == variant])
+            for variant in ("softmax", "ssmax")
+        }  # fmt: skip
+        differences = values["ssmax"] - values["softmax"]
+        t = np.abs(differences.mean(axis=0)) / (differences.std(axis=0, ddof=1) / math.sqrt(3))
+        p = 1 - t / np.sqrt(2 + t * t)  # Student's distribution with two degrees of freedom, both sides
+        for i, point in enumerate(one["points"]):
+            found = [seed["difference"] for seed in point["seeds"]]
+            assert found == pytest.approx(list(differences[:, i]), abs=1e-12)
+            assert point["p"] == pytest.approx(p[i], rel=1e-6)
+            assert point["tests_corrected_for"] == len(one["points"])
+    assert table.count("ssmax minus softmax, ") == table.count("3 seeds, paired") == 3
+
+
 def test_a_sweep_is_shown_by_variant_layer_and_bin(trained):
     arguments = ["--checkpoint", "sweep", "--max-length", 64]
     result, err = attention(trained, *arguments, "--json", "--out", "out")
     assert [(m["variant"], m["seed"]) for m in result["models"]] == [
         (variant, seed) for seed in (1, 2, 3) for variant in ("softmax", "ssmax")
     ]
-    assert "layers" not in result and result["comparisons"] == []
+    assert "layers" not in result
     assert "model 6 of 6: ssmax, seed 3" in err
     table, _ = attention(trained, *arguments)
     for line in ("softmax, layer 0 ", "ssmax, layer 1 ", "spread evenly ", "positions "):
@@ -123,6 +145,7 @@ def test_a_sweep_is_shown_by_variant_layer_and_bin(trained):
         means = [sum(values) / 3 for values in zip(*(layer[key] for layer in ours))]
         row = "".join(f"  +{mean:.4f}" for mean in means)
         assert re.search(rf"ssmax, layer 1{row}\n", table), (key, row, table)
+    check_differences(result, table)
     out = trained.directory / "out"
     assert (out / "table.txt").read_text() == table
     assert json.loads((out / "evaluation.json").read_text()) == result
@@ -240,6 +263,7 @@ def test_pictures_have_a_line_for_each_layer_or_variant(trained, checkpoints):
     assert box.y0 >= 0 and all(box.y1 <= axes.get_tightbbox().y0 for axes in figure.axes)
     plt.close(figure)
     page = build_page(evaluation)
+    assert page.count("<h3>Difference to softmax</h3>") == (6 if changes else 0)
     assert page.count("<section>") >= len(panels) + 1 and "http" not in re.sub(r"http://www.w3.org\S*", "", page)
 
 

@@ -37,6 +37,13 @@ AttentionValues attention_of(double base) {
         figure.push_back({.mean = value, .standard_error = 0.5, .tokens = 16, .trials = {value, value}});
     }
   }
+  // Over both layers, in the first of two windows one below it and in the second one above.
+  for (std::vector<PointValue>& figure : values.mean) {
+    const double mean = base + 0.5 + 1.0 / 16.0;
+    for (const double value : {mean, 2.0 * mean})
+      figure.push_back(
+          {.mean = value, .standard_error = 1.0, .tokens = 16, .trials = {value - 1.0, value + 1.0}});
+  }
   values.even_entropy = {1.5, 3.0};
   values.even_weight = {0.25, 0.0625};
   return values;
@@ -71,7 +78,6 @@ Evaluation of_attention() {
 
 TEST(AttentionReport, TheTableHasMeansOverHeadsAndSeedsByLayer) {
   const Evaluation evaluation = of_attention();
-  EXPECT_TRUE(evaluation.conditions[0].figures.empty());
   const std::string table = to_table(evaluation);
   EXPECT_THAT(table, AllOf(HasSubstr("Attention by position: a (2 seeds (1, 2)); b, c (seed 1)\n"),
                            HasSubstr("2 windows of 32 tokens, which do not overlap (overlap 0), of v.bin.\n"),
@@ -89,6 +95,46 @@ TEST(AttentionReport, TheTableHasMeansOverHeadsAndSeedsByLayer) {
               HasSubstr("from positions 0..7 to 8..31\n"
                         "  a: the largest weight goes from 1.0625 to 2.1250, the first token's from 1.0625 "
                         "to 2.1250, the entropy from 1.0625 to 2.1250.\n"));
+}
+
+TEST(AttentionReport, DifferencesOverAllLayersHaveVerdictsBySeed) {
+  Evaluation evaluation = of_attention();
+  EvaluatedCondition& condition = evaluation.conditions[0];
+  condition.models.clear();
+  // Minus "a", "b" is 1.0, 1.1 and 1.2 at the first point, with one in three corrected for two tests.
+  for (const uint64_t seed : {1, 2, 3}) {
+    const auto base = static_cast<double>(seed);
+    condition.models.push_back(attention_model("a", seed, base));
+    condition.models.push_back(attention_model("b", seed, base + 0.9 + 0.1 * base));
+  }
+  judge(evaluation.kind, condition);
+  const std::string table = to_table(evaluation);
+  for (const char* name :
+       {"entropy of attention, nats", "largest attention weight, share of a query's attention",
+        "attention to the first token, share of a query's attention"}) {
+    EXPECT_THAT(table, HasSubstr(std::string("RoPE theta as trained (10000): ") + name +
+                                 " (over all layers and heads); 3 seeds (1, 2, 3)\n"));
+  }
+  EXPECT_THAT(table, Not(HasSubstr("effective row scale, ")));
+  // t = 1.1 / (0.1 / sqrt 3) = 19.05 with 2 degrees of freedom: p = 0.00274 (R, 2 * pt(-19.05256, 2)).
+  EXPECT_THAT(table,
+              ContainsRegex("0\\.\\.7 .* 2\\.5625 +3\\.6625 +\\+1\\.100 .*0\\.0027 +0\\.0055 .*higher"));
+  EXPECT_THAT(table, HasSubstr("b minus a, 3 seeds, paired: largest attention weight"));
+  const ParsedJson read = ParsedJson::parse(to_json(evaluation));
+  std::vector<std::string> figures;
+  for (const ParsedJson& one : read["comparisons"]) figures.push_back(one["figure"]);
+  EXPECT_THAT(figures, testing::ElementsAre("entropy", "largest_weight", "first_token_weight"));
+  EXPECT_EQ(read["comparisons"][1]["points"][0]["verdict"], "higher");
+  EXPECT_EQ(read["comparisons"][1]["points"][0]["tests_corrected_for"], 2);
+}
+
+TEST(AttentionReport, OneVariantHasNoDifferences) {
+  Evaluation evaluation = of_attention();
+  EvaluatedCondition& condition = evaluation.conditions[0];
+  condition.models.erase(condition.models.begin() + 1);
+  judge(evaluation.kind, condition);
+  EXPECT_THAT(to_table(evaluation),
+              AllOf(HasSubstr("a, layer 1"), Not(HasSubstr("over all layers and heads);"))));
 }
 
 TEST(AttentionReport, ModelsThatSeeOtherKeysHaveNoCommonEvenSpread) {
@@ -115,11 +161,12 @@ TEST(AttentionReport, TheJsonHasEveryHead) {
   EXPECT_EQ(read["max_length"], 32);
   EXPECT_EQ(read["windows"], 2);
   EXPECT_EQ(read["data"], ParsedJson({"v.bin"}));
-  EXPECT_EQ(read["comparisons"], ParsedJson::array());
   EXPECT_FALSE(read.contains("layers"));
   const ParsedJson& one = read["models"][1];
-  EXPECT_EQ(one["bins"], ParsedJson::parse(R"([{"first": 0, "last": 7, "tokens": 16},
-                                         {"first": 8, "last": 31, "tokens": 16}])"));
+  EXPECT_EQ(one["bins"].size(), 2u);
+  EXPECT_EQ(one["bins"][1], ParsedJson::parse(R"({"first": 8, "last": 31, "tokens": 16, "entropy": 9.125,
+      "entropy_stderr": 1.0, "largest_weight": 9.125, "largest_weight_stderr": 1.0, "first_token_weight": 9.125,
+      "first_token_weight_stderr": 1.0, "effective_row_scale": 9.125, "effective_row_scale_stderr": 1.0})"));
   EXPECT_EQ(one["spread_evenly"], ParsedJson::parse(R"({"entropy": [1.5, 3.0], "weight": [0.25, 0.0625]})"));
   EXPECT_EQ(one["layers"].size(), 2u);
   EXPECT_EQ(one["layers"][0]["entropy"], ParsedJson({4.0625, 8.125}));
