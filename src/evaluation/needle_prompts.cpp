@@ -105,18 +105,23 @@ std::vector<int64_t> NeedlePrompts::encode_number(const std::string& question,
   return tokens;
 }
 
-int64_t NeedlePrompts::place_needle(int64_t begin, int64_t end, int64_t depth) const {
+std::optional<int64_t> NeedlePrompts::place_needle(int64_t begin, int64_t end, int64_t depth) const {
   if (depth == 0) return begin;
   if (depth == 100) return end;
-  const std::optional<int64_t> nearest = haystack_.nearest_sentence_end(begin, end, depth);
-  if (!nearest) {
-    throw core::InputError(
-        "--data: no sentence ends inside of the {} tokens of text of a trial, so that its needle can only "
-        "stand "
-        "at depth 0 or 100; give longer --lengths.",
-        end - begin);
+  return haystack_.nearest_sentence_end(begin, end, depth);
+}
+
+NeedlePrompts::Stretch NeedlePrompts::choose_stretch(int64_t count, int64_t depth, uint64_t key) const {
+  constexpr uint64_t kTries = 256;
+  for (uint64_t i = 0; i < kTries; ++i) {
+    const int64_t end = haystack_.choose_end(count, core::random_bits(key, i));
+    if (const auto place = place_needle(end - count, end, depth))
+      return {.begin = end - count, .place = *place, .end = end};
   }
-  return *nearest;
+  throw core::InputError(
+      "--data: no sentence ends inside of the {} tokens of text of a trial, in {} places that were tried, so "
+      "that its needle can only stand at depth 0 or 100; give longer --lengths.",
+      count, kTries);
 }
 
 NeedlePrompt NeedlePrompts::make(int64_t length, int64_t depth, int64_t trial) const {
@@ -144,9 +149,8 @@ NeedlePrompt NeedlePrompts::make(int64_t length, int64_t depth, int64_t trial) c
         "--lengths: {} tokens have no room for text: the needle takes {}, the question {} and the answer {}.",
         length, needle.size(), asked.size(), settings_.answer_tokens);
   }
-  const int64_t end = haystack_.choose_end(prompt.haystack_tokens, core::random_bits(key, 0));
-  const int64_t begin = end - prompt.haystack_tokens;
-  const int64_t place = place_needle(begin, end, depth);
+  const auto [begin, place, end] =
+      choose_stretch(prompt.haystack_tokens, depth, core::stream_key(key, "haystack"));
   prompt.needle_first = place - begin;
   const auto text = haystack_.tokens();
   prompt.tokens.assign(text.begin() + begin, text.begin() + place);

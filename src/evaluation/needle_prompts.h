@@ -51,23 +51,29 @@ class NeedlePrompts {
   // Throws what check_settings() throws; core::UsageError for a length that does not hold needle, question,
   // answer and a haystack, for answer_tokens fewer than a number takes and the token behind it, which shows
   // that it has ended, and for a needle, question or number that holds the token document_token_id;
-  // core::InputError for text in which a trial finds no sentence end, and for a tokenizer that joins the
-  // number to the words before it.
+  // core::InputError for text in which a trial finds no place for its needle, and for a tokenizer that joins
+  // the number to the words before it.
   NeedlePrompts(const Haystack& haystack, const tokenizer::Tokenizer& tokenizer, NeedleSettings settings,
                 int64_t vocab_size, std::optional<int64_t> document_token_id = std::nullopt);
 
   const NeedleSettings& settings() const { return settings_; }
 
-  // The haystack of a trial ends with a sentence, anywhere in the text; at a depth between 0 and 100 the
-  // needle stands at the sentence end inside of it that is nearest to that share of its tokens. City, number,
-  // distractors and haystack differ from trial to trial, at each length and depth.
+  // The haystack of a trial ends with a sentence, anywhere in the text. At a depth between 0 and 100 a
+  // sentence ends inside of it as well, and the needle stands at such an end, the nearest to that share of
+  // its tokens. City, number, distractors and haystack differ from trial to trial, at each length and depth.
   NeedlePrompt make(int64_t length, int64_t depth, int64_t trial) const;
 
  private:
   std::vector<int64_t> encode_behind(const std::string& context, const std::string& text) const;
   std::vector<int64_t> encode_number(const std::string& question, const std::string& number) const;
-  // Of a needle in the tokens from `begin` to `end` of the haystack.
-  int64_t place_needle(int64_t begin, int64_t end, int64_t depth) const;
+  // Of a needle in the tokens from `begin` to `end` of the haystack; none where no sentence ends in between.
+  std::optional<int64_t> place_needle(int64_t begin, int64_t end, int64_t depth) const;
+  // `count` tokens of the haystack in which a needle has a place. Long sentences have none inside of them:
+  // then other tokens are drawn.
+  struct Stretch {
+    int64_t begin, place, end;
+  };
+  Stretch choose_stretch(int64_t count, int64_t depth, uint64_t key) const;
 
   const Haystack& haystack_;
   const tokenizer::Tokenizer& tokenizer_;

@@ -257,6 +257,26 @@ TEST_F(NeedlePromptsTest, HoldNoTokenThatEndsADocument) {
   EXPECT_EQ(refusal_with(NeedleText::kDocumentEnd), "nothing was thrown");
 }
 
+// Between 40 sentences and 40 others there is one that is longer than a haystack: those that lie in it are
+// drawn anew.
+TEST_F(NeedlePromptsTest, FindAPlaceWhereSomeSentencesAreLong) {
+  const NeedleText text({made_text(1, 40) + std::string(2000, 'x') + ". " + made_text(2, 4)});
+  const Haystack haystack = text.haystack(200);
+  NeedleSettings settings = settings_;
+  settings.lengths = {200};
+  settings.depths = {50};
+  settings.trials = 200;
+  const NeedlePrompts prompts(haystack, text.tokenizer(), settings, NeedleText::kVocab);
+  std::set<int64_t> places;
+  for (int64_t trial = 0; trial < settings.trials; ++trial) {
+    const NeedlePrompt prompt = prompts.make(200, 50, trial);
+    EXPECT_GT(prompt.needle_first, 0);
+    EXPECT_LT(prompt.needle_first, prompt.haystack_tokens);
+    places.insert(prompt.needle_first);
+  }
+  EXPECT_GT(places.size(), 10u);
+}
+
 TEST_F(NeedlePromptsTest, RefuseWhatCannotBeMeasured) {
   const auto with = [&](auto change) {
     NeedleSettings settings = settings_;
