@@ -216,6 +216,25 @@ TEST(RefuseFixedDifferences, WhereTheDataLieMayChangeNotWhetherTheyAreNamed) {
   EXPECT_TRUE(refused(true, "", "moved/t.model"));
 }
 
+TEST(RefuseFixedDifferences, WhatOneKindReadsMayChangeBeforeTheRunHasIt) {
+  const auto refused = [](const Swaps& before) {
+    const Past past = past_of(before, kSoftmax);
+    config::Config config = config_of(kSoftmax, {{30, config::AttentionKind::kLlama4Temperature}});
+    config.model.attention.attn_scale = 0.5;
+    config.model.attention.floor_scale = 64;
+    try {
+      refuse_fixed_differences(config, past);
+    } catch (const core::UsageError& error) {
+      EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("model.attention.attn_scale: auto"),
+                                               testing::HasSubstr("model.attention.floor_scale: auto")));
+      return true;
+    }
+    return false;
+  };
+  EXPECT_FALSE(refused({}));
+  EXPECT_TRUE(refused({{10, config::AttentionKind::kLlama4Temperature}}));
+}
+
 TEST(RefuseFixedDifferences, HowNewParametersStartMayChangeWhereASwapMakesSome) {
   const auto refused = [](const Swaps& swaps, const char* key) {
     config::Config config = config_of(kSoftmax, swaps);
