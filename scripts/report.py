@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draws what `ssgpt compare RUN RUN... --out DIR` wrote, as DIR/comparison.png and DIR/report.html, and what
-`ssgpt evaluate position|retrieval|needle|attention --out DIR` wrote, as DIR/evaluation.png and DIR/report.html.
-Of `ssgpt evaluate closed-forms --out DIR` it draws DIR/closed_forms.png.
+`ssgpt evaluate position|retrieval|needle|attention --out DIR` wrote, as DIR/evaluation.png and DIR/report.html; with the
+--attention of needles also DIR/needle_attention.png. Of `ssgpt evaluate closed-forms --out DIR` it draws DIR/closed_forms.png.
 
     .venv/bin/python scripts/report.py runs/quickstart/report
     .venv/bin/python scripts/report.py runs/quickstart/report runs/copying/report --picture both.png
@@ -25,6 +25,8 @@ from report_page import (
     comparison_figure,
     evaluation_figure,
     evaluation_page,
+    needle_attention,
+    needle_attention_figure,
     needle_figure,
     page,
 )
@@ -76,15 +78,16 @@ def is_evaluation(directory):
 
 
 def report_comparison(directory):
-    picture = directory / "comparison.png"
+    """Draws the picture and the page, as the others do, and returns the files."""
+    picture, written = directory / "comparison.png", directory / "report.html"
     with drawing(directory, "compare"):
         comparison = Comparison(directory)
         text = page.build_page(comparison)
         save_figure(
             picture, comparison_figure.size(comparison), lambda figure: comparison_figure.draw(comparison, figure)
         )
-    write_text(directory / "report.html", text)
-    return picture
+    write_text(written, text)
+    return [picture, written]
 
 
 def size_and_draw(evaluation, figures):
@@ -96,14 +99,17 @@ def size_and_draw(evaluation, figures):
 
 
 def report_evaluation(directory):
-    picture = directory / "evaluation.png"
+    picture, of_attention, written = (directory / name for name in ("evaluation.png", "needle_attention.png", "report.html"))
     with drawing(directory, "evaluate"):
         evaluation = Evaluation(directory)
         pages = attention_page if evaluation.is_attention else evaluation_page
         text = pages.build_page(evaluation)
         save_figure(picture, *size_and_draw(evaluation, evaluation.figures))
-    write_text(directory / "report.html", text)
-    return picture
+        if needle_attention.is_there(evaluation):
+            size = needle_attention_figure.size(evaluation)
+            save_figure(of_attention, size, lambda figure: needle_attention_figure.draw(evaluation, figure, COLORS))
+    write_text(written, text)
+    return [picture, *([of_attention] if needle_attention.is_there(evaluation) else []), written]
 
 
 def report_closed_forms(directory):
@@ -111,7 +117,7 @@ def report_closed_forms(directory):
     with drawing(directory, "evaluate closed-forms"):
         forms = closed_forms.ClosedForms(directory)
         save_figure(picture, closed_forms.size(forms), lambda figure: closed_forms.draw(forms, figure, COLORS))
-    return picture
+    return [picture]
 
 
 def part_of_picture(directory):
@@ -155,10 +161,10 @@ def draw_all(arguments):
         return
     for directory in arguments.directories:
         if holds_closed_forms(directory):
-            print(report_closed_forms(directory))
-            continue
-        picture = report_evaluation(directory) if is_evaluation(directory) else report_comparison(directory)
-        print(f"{picture}\n{directory / 'report.html'}")
+            files = report_closed_forms(directory)
+        else:
+            files = report_evaluation(directory) if is_evaluation(directory) else report_comparison(directory)
+        print(*files, sep="\n")
 
 
 def main(words=None):

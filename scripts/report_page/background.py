@@ -13,6 +13,7 @@ SETTING_NAMES = {
     "sequence_length": "sequence length",
     "global_batch_size": "sequences a step",
     "tokens_per_step": "tokens a step",
+    "positions_per_step": "positions a step",
     "max_steps": "steps",
     "lr": "learning rate",
     "warmup_steps": "warm-up steps",

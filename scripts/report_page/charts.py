@@ -58,10 +58,12 @@ def mark(slot, x, y):
     return f'<path class="dot" d="M{x:.1f} {y:.1f}{outline[kind]}"/>'
 
 
-def sample(slot):
-    """A series' line and mark, for the legend."""
-    if slot == color_of(slot):
+def sample(slot, is_line=True):
+    """A series' line and mark for the legend, or its mark alone."""
+    if is_line and slot == color_of(slot):
         return f'<i style="background:var(--c{slot})"></i>'
+    if not is_line:
+        return f'<svg class="sample mark" viewBox="0 0 10 10" style="stroke:var(--c{color_of(slot)})">{mark(slot, 5, 5)}</svg>'
     dash = f' stroke-dasharray="{dashes(slot)}"' if dashes(slot) else ""
     return (
         f'<svg class="sample" viewBox="0 0 34 10" style="stroke:var(--c{color_of(slot)})"><path d="M0 5h34"{dash}/>'
@@ -82,6 +84,20 @@ class StepAxis:
         return f"step {value:,.0f}"
 
 
+class CountAxis:
+    """Whole numbers from 1 on, of what they count."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def ticks(self, low, high, count):
+        values, step = ticks(low, high, count, smallest=1)
+        return [(value, number(value, step)) for value in values if value >= 1]
+
+    def text(self, value):
+        return f"{self.name} {value:,.0f}"
+
+
 class Chart:
     """Lines over steps, or over what `axis` says. Draw with the methods, then html(). Series share colours and legend
     over both shapes. A series' `color` is its slot, see styles.py."""
@@ -89,7 +105,7 @@ class Chart:
     def __init__(self, x_range, y_range, label, signed=False, axis=StepAxis()):
         self.x_range, self.y_range, self.label, self.signed, self.axis = x_range, y_range, label, signed, axis
         self.layers = []  # functions of a shape's coordinates that give SVG
-        self.legend = []  # (name, slot)
+        self.legend = []  # (name, slot, whether it is a line)
         self.hover = []  # (name, slot, steps, values)
 
     def _path(self, steps, values, css, color, name, pick, under=False):
@@ -117,7 +133,15 @@ class Chart:
 
     def smooth(self, steps, values, color, name):
         self._path(steps, values, "smooth", color, name, thin)
-        self.legend.append((name, color))
+        self.name(name, color)
+        self.read_out(steps, values, color, name)
+
+    def name(self, name, color, is_line=True):
+        """An entry of the legend."""
+        self.legend.append((name, color, is_line))
+
+    def read_out(self, steps, values, color, name):
+        """What hovering shows of a series, those of all over the same steps."""
         self.hover.append((name, color, steps, values))
 
     def dots(self, steps, values, color, name):
@@ -220,8 +244,8 @@ class Chart:
 
     def html(self):
         legend = "".join(
-            f'<button type="button" aria-pressed="true" data-series="{html.escape(name)}">{sample(color)}{html.escape(name)}</button>'
-            for name, color in self.legend
+            f'<button type="button" aria-pressed="true" data-series="{html.escape(name)}">{sample(color, is_line)}{html.escape(name)}</button>'
+            for name, color, is_line in self.legend
         )
         legend = f'<div class="legend">{legend}</div>' if legend else ""
         steps = self.hover[0][2]

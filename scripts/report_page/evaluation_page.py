@@ -2,7 +2,7 @@
 
 import math
 
-from report_page import needle_tables
+from report_page import needle_attention, needle_attention_page, needle_tables
 from report_page.charts import Chart
 from report_page.elements import decimals, document, esc, number_of_seeds, p_value, plain, section, signed, table
 from report_page.evaluation import TITLES, UNITS, as_number, counted, interval, is_tested
@@ -258,6 +258,7 @@ def build_page(evaluation):
     body = [
         header(evaluation),
         *(panel_section(evaluation, panel) for panel in evaluation.panels),
+        *(needle_attention_page.attention_sections(evaluation) if needle_attention.is_there(evaluation) else []),
         section("Notes", "", notes) if notes else "",
         models(evaluation),
         section("Method", "", METHOD.format(trials=trials)) if evaluation.data["comparisons"] else "",

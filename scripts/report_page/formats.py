@@ -1,7 +1,11 @@
 """The fields of comparison.json, evaluation.json and closed_forms.json that are drawn, and what must agree between them. The fields
 themselves are described where they are written, in src/report."""
 
-from report_page.schema import CONFIG, FINITE, TEXT, Damaged, anything, choice, count, drawn, fields, flag, known, mapping, name, number, several, text, too_large
+from report_page.needle_formats import grid, needle, needle_attention
+from report_page.schema import (
+    CONFIG, FINITE, TEXT, Damaged, anything, choice, count, drawn, fields, flag, known, mapping, name, number, same_length, several, share,
+    text, too_large,
+)  # fmt: skip
 
 COMPARISON_VERSION = 2
 EVALUATION_VERSION = 1
@@ -18,7 +22,6 @@ NOTES = 5000  # several of each run
 
 value = drawn
 finite = number(-FINITE, FINITE)  # not drawn
-share = known(number(0, 1))
 labels = several(name)
 seeds = several(count())
 
@@ -204,31 +207,6 @@ MODEL = fields(
 )
 BIN = fields({"first": count(), "last": count(), "loss": value})
 RESULT = fields({"length": count(1), "accuracy": value, "loss": value})
-NEEDLE_FIELDS = fields(
-    {
-        "length": count(1),
-        "depth": count(0, 100),
-        "trials": count(1),
-        "correct": known(count()),
-        "share_right": share,
-        "share_right_low": share,
-        "share_right_high": share,
-        "margin": value,
-        "margin_stderr": value,
-    }
-)
-
-
-def needle(found, where):
-    """What is known of a share comes together."""
-    NEEDLE_FIELDS(found, where)
-    ends = [found[key] for key in ("correct", "share_right_low", "share_right_high")]
-    if any(end is None for end in ends) != all(end is None for end in ends):
-        raise Damaged(f"{where} has one of correct, share_right_low and share_right_high, and not all")
-    if ends[0] is not None and (ends[0] > found["trials"] or ends[1] > ends[2]):
-        raise Damaged(f"{where} has more right answers than trials, or an interval whose ends are not in order")
-
-
 FIGURES = {"position": ("loss",), "retrieval": ("accuracy", "loss"), "needle": ("share_right", "margin"), "attention": ()}
 ANY_FIGURE = choice("loss", "accuracy", "share_right", "margin")
 FIGURE = fields(
@@ -311,16 +289,6 @@ def attention(model, points, where):
                 same_length(head[key], points, f"{where}.layers[{i}].heads[{j}].{key}")
 
 
-def grid(points):
-    """Of needles: every length comes with the same depths, which rise, so that they are the cells of a map."""
-    depths = [one["depth"] for one in points if one["length"] == points[0]["length"]]
-    lengths = [one["length"] for one in points[:: len(depths)]]
-    cells = [(length, depth) for length in lengths for depth in depths]
-    rising = all(sorted(set(axis)) == axis for axis in (lengths, depths))
-    if not rising or [(one["length"], one["depth"]) for one in points] != cells:
-        raise Damaged("models[0].results are not all depths at each of some lengths, in rising order")
-
-
 def evaluation(data, where):
     """The check of a whole evaluation.json."""
     EVALUATION(data, where)
@@ -337,6 +305,7 @@ def evaluation(data, where):
     points = data["models"][0][key]
     if kind == "needle":
         grid(points)
+        needle_attention(data["models"])
     variants = {model["variant"] for model in data["models"]}
     panels = {}
     for number, condition in enumerate(data["conditions"]):
@@ -360,11 +329,6 @@ def evaluation(data, where):
         for side in ("candidate", "baseline"):
             belongs(one[side], panels[one["condition"], one["figure"]], f"{place}.{side}")
         same_length(one["points"], points, f"{place}.points")
-
-
-def same_length(found, wanted, where):
-    if len(found) != len(wanted):
-        raise Damaged(f"{where} has {len(found)} entries, not {len(wanted)}")
 
 
 weights = several(number(0, 1), least=1)

@@ -88,6 +88,9 @@ def known(check):
     return lambda value, where: None if value is None else check(value, where)
 
 
+share = known(number(0, 1))
+
+
 def too_large(value):
     """A number that is not drawn, as one that is not finite."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and not -LARGEST <= value <= LARGEST
@@ -128,6 +131,11 @@ def fields(checks, optional=()):
                 raise Damaged(f"{place} is missing")
 
     return check
+
+
+def same_length(found, wanted, where):
+    if len(found) != len(wanted):
+        raise Damaged(f"{where} has {len(found)} entries, not {len(wanted)}")
 
 
 def mapping(check, key=name):

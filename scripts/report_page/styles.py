@@ -40,3 +40,7 @@ def marker(slot):
 
 def dashes(slot):
     return DASHES[slot // NUM_COLORS % len(DASHES)]
+
+
+# Of the trials of needles: each outcome has a colour and a marker of its own.
+OUTCOME_SLOTS = {"right": 0, "wrong": NUM_COLORS + 3, "first digit": 2 * NUM_COLORS + 1}

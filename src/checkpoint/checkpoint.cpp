@@ -165,7 +165,7 @@ Snapshot read(const std::filesystem::path& directory, bool with_optimizer, bool 
   if (moments) {
     read_moments(optimizer, snapshot.flat);
   }
-  if (const auto fault = first_nonfinite(snapshot.flat)) {
+  if (const auto fault = first_invalid(snapshot.flat)) {
     throw core::InputError(
         "{}: {}: its training diverged, or the file is damaged. Take an earlier checkpoint.",
         directory.string(), *fault);

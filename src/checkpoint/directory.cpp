@@ -63,7 +63,7 @@ SpecialTokens write_tokenizer(const std::filesystem::path& directory, const Snap
 }
 
 void require_finite(const FlatState& flat) {
-  if (const auto fault = first_nonfinite(flat)) throw core::RunError("{}: training diverged", *fault);
+  if (const auto fault = first_invalid(flat)) throw core::RunError("{}: training diverged", *fault);
 }
 
 void write_files(const std::filesystem::path& directory, const Snapshot& snapshot, bool may_lack_tokenizer,

@@ -15,22 +15,26 @@
 namespace ssgpt::checkpoint {
 namespace {
 
-bool all_finite(std::span<const float> values) {
+enum class Values { kAny, kNotNegative };  // that a tensor may have, of finite ones
+
+bool all_valid(std::span<const float> values, Values allowed) {
   constexpr uint32_t kExponent = 0x7F800000;  // all ones in NaN and infinity alone
+  // The bits of a number below zero are above those of -0.
+  const uint32_t largest = allowed == Values::kNotNegative ? 0x80000000 : 0xFFFFFFFF;
   uint32_t found = 0;
   for (const float value : values) {  // without a branch, so that it is as fast as memory
     uint32_t bits = 0;
     std::memcpy(&bits, &value, sizeof bits);
-    found |= static_cast<uint32_t>((bits & kExponent) == kExponent);
+    found |= static_cast<uint32_t>((bits & kExponent) == kExponent) | static_cast<uint32_t>(bits > largest);
   }
   return found == 0;
 }
 
-// Of the first one that is not finite.
-std::optional<int64_t> find_nonfinite(std::span<const float> values) {
-  if (all_finite(values)) return std::nullopt;
-  const auto found =
-      std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
+std::optional<int64_t> find_invalid(std::span<const float> values, Values allowed) {
+  if (all_valid(values, allowed)) return std::nullopt;
+  const auto found = std::find_if(values.begin(), values.end(), [allowed](float value) {
+    return !std::isfinite(value) || (allowed == Values::kNotNegative && value < 0.0F);
+  });
   return found - values.begin();
 }
 
@@ -51,13 +55,14 @@ std::span<const float> values_of(const at::Tensor& tensor, int64_t first, int64_
   return {tensor.const_data_ptr<float>() + first, static_cast<size_t>(count)};
 }
 
-std::optional<std::string> first_in_moment(const FlatState& flat, const at::Tensor& moment, const char* of) {
+std::optional<std::string> first_in_moment(const FlatState& flat, const at::Tensor& moment, Values allowed,
+                                           const char* of) {
   for (const model::Parameter& parameter : flat.layout) {
     const HeldPieces held = held_pieces(flat, parameter);
     int64_t position = held.position;
     for (const core::Range& piece : held.elements) {
       const std::span<const float> values = values_of(moment, position, piece.size());
-      if (const auto found = find_nonfinite(values)) {
+      if (const auto found = find_invalid(values, allowed)) {
         return fault(of, parameter, piece.begin + *found, values[static_cast<size_t>(*found)]);
       }
       position += piece.size();
@@ -68,18 +73,19 @@ std::optional<std::string> first_in_moment(const FlatState& flat, const at::Tens
 
 }  // namespace
 
-std::optional<std::string> first_nonfinite(const FlatState& flat) {
+std::optional<std::string> first_invalid(const FlatState& flat) {
   if (flat.master.defined()) {
     for (const model::Parameter& parameter : flat.layout) {
       const std::span<const float> values = values_of(flat.master, parameter.offset, parameter.numel);
-      if (const auto found = find_nonfinite(values)) {
+      if (const auto found = find_invalid(values, Values::kAny)) {
         return fault("", parameter, *found, values[static_cast<size_t>(*found)]);
       }
     }
   }
   if (!flat.exp_avg.defined()) return std::nullopt;
-  if (auto found = first_in_moment(flat, flat.exp_avg, "the first moment (exp_avg) of ")) return found;
-  return first_in_moment(flat, flat.exp_avg_sq, "the second moment (exp_avg_sq) of ");
+  if (auto found = first_in_moment(flat, flat.exp_avg, Values::kAny, "the first moment (exp_avg) of "))
+    return found;
+  return first_in_moment(flat, flat.exp_avg_sq, Values::kNotNegative, "the second moment (exp_avg_sq) of ");
 }
 
 }  // namespace ssgpt::checkpoint

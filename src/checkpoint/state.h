@@ -23,6 +23,7 @@ struct TrainerState {
   std::string run_id;                      // of the run that wrote it
   std::string dtype;                       // compute dtype, "float32" or "bfloat16"
   std::string data_fingerprint;            // of the training data: the shards, or the examples
+  int64_t steps_per_epoch = 0;             // of examples; 0: the data are no examples
   std::string tokenizer_fingerprint = {};  // core::checksum_of_file; empty: none, or not known
   std::string config;                      // the resolved config, YAML
   std::string directory = {};              // that its relative paths start from; empty: not known

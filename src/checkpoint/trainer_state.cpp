@@ -11,10 +11,11 @@ namespace {
 
 // Far beyond any training, and so small that sums of such counts fit.
 constexpr int64_t kLargestCount = int64_t{1} << 60;
+constexpr int64_t kMostStepsPerEpoch = int64_t{1} << 40;  // times the epochs of a config this fits as well
 
-int64_t read_count(const core::JsonFields& fields, const std::string& key) {
+int64_t read_count(const core::JsonFields& fields, const std::string& key, int64_t most = kLargestCount) {
   const int64_t count = fields.count(key);
-  if (count > kLargestCount) fields.fail(key, "the count of a training");
+  if (count > most) fields.fail(key, "the count of a training");
   return count;
 }
 
@@ -27,6 +28,7 @@ std::string trainer_state_text(const TrainerState& state) {
   json["run_id"] = state.run_id;
   json["dtype"] = state.dtype;
   json["data_fingerprint"] = state.data_fingerprint;
+  json["steps_per_epoch"] = state.steps_per_epoch;
   json["tokenizer_fingerprint"] = state.tokenizer_fingerprint;
   json["last_line_step"] = nullptr;
   if (state.last_line_step) json["last_line_step"] = *state.last_line_step;
@@ -48,6 +50,8 @@ TrainerState read_trainer_state(const std::filesystem::path& path) {
   state.run_id = fields.text("run_id");
   state.dtype = fields.text("dtype");
   state.data_fingerprint = fields.text("data_fingerprint");
+  if (fields.has("steps_per_epoch"))  // earlier versions did not say
+    state.steps_per_epoch = read_count(fields, "steps_per_epoch", kMostStepsPerEpoch);
   state.tokenizer_fingerprint = fields.optional_text("tokenizer_fingerprint").value_or("");
   state.loss_sums =
       fields.has("loss_sums") ? fields.numbers("loss_sums") : std::vector<double>{fields.number("loss_sum")};

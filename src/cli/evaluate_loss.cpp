@@ -23,6 +23,7 @@ struct EvaluateLossArguments {
   ChangeArguments changes;
   int64_t sequence_length = 0;
   int64_t windows = 0;
+  bool skip_long = false;
   bool json = false;
 };
 
@@ -36,6 +37,7 @@ void print_json(const evaluation::LossReport& report) {
                                  {"attention", report.attention},
                                  {"step", nullptr}};
   if (report.step) json["step"] = *report.step;
+  if (report.is_of_answers) json["examples_left_out"] = report.examples_left_out;
   json["overrides"] = report::changes_json(report.changes);
   json["pn_fit"] = report::fit_json(report.fitted);
   fmt::print("{}\n", core::json_text(json));
@@ -65,6 +67,7 @@ void run(EvaluateLossArguments arguments) {
   evaluation::LossOptions& options = arguments.options;
   options.changes = parse_changes(arguments.changes, /*lists=*/false);
   if (arguments.sequence_length > 0) options.sequence_length = arguments.sequence_length;
+  if (arguments.skip_long) options.on_long_example = config::OnLongExample::kSkip;
   if (arguments.windows > 0) options.max_windows = arguments.windows;
   const evaluation::LossReport report = evaluation::evaluate_loss(options);
   if (arguments.json) {
@@ -74,8 +77,11 @@ void run(EvaluateLossArguments arguments) {
   fmt::print("loss        {:.6f} +- {:.6f} nats a token (standard error over windows)\n", report.result.loss,
              report.result.stderr_);
   fmt::print("perplexity  {:.3f}\n", std::exp(report.result.loss));
-  fmt::print("tokens      {} in {} windows of {}\n", report.result.tokens, report.windows,
-             report.sequence_length);
+  fmt::print("tokens      {}{} in {} windows of {}\n", report.result.tokens,
+             report.is_of_answers ? " of answers" : "", report.windows, report.sequence_length);
+  if (report.examples_left_out > 0) {
+    fmt::print("left out    {} examples that do not fit into a window\n", report.examples_left_out);
+  }
   fmt::print("attention   {}\n", report.attention);
   if (report.step) fmt::print("step        {}\n", *report.step);
   if (const std::string changes = changes_text(report); !changes.empty())
@@ -86,12 +92,17 @@ void run(EvaluateLossArguments arguments) {
 
 void add_evaluate_loss(CLI::App& evaluate) {
   CLI::App* command =
-      evaluate.add_subcommand("loss", "Mean cross-entropy over consecutive windows of token shards");
+      evaluate.add_subcommand("loss",
+                              "Mean cross-entropy over consecutive windows of token shards, or over the "
+                              "answers of examples");
   auto arguments = std::make_shared<EvaluateLossArguments>();
   evaluation::LossOptions& options = arguments->options;
   command->add_option("--checkpoint", options.checkpoint, "Checkpoint, or a Llama directory of Hugging Face")
       ->required();
-  command->add_option("--data", options.data, "Token shards, globs allowed")->required();
+  command
+      ->add_option("--data", options.data,
+                   "Token shards, or examples (.jsonl, .jsonl.zst, SQuAD's .json), globs allowed")
+      ->required();
   command
       ->add_option("--sequence-length", arguments->sequence_length,
                    "Tokens of a window (default: the checkpoint's)")
@@ -101,6 +112,8 @@ void add_evaluate_loss(CLI::App& evaluate) {
   command->add_option("--batch-size", options.batch_size, "Windows at a time")
       ->transform(whole_number(1))
       ->capture_default_str();
+  command->add_flag("--skip-long", arguments->skip_long,
+                    "Leave out examples that do not fit into a window, and count them");
   add_change_options(*command, arguments->changes, /*lists=*/false);
   add_placement_options(*command, options.placement);
   command->add_flag("--json", arguments->json, "Print one JSON object");

@@ -66,7 +66,8 @@ constexpr const char* kNeedleFooter =
     "Example:\n"
     "  ssgpt evaluate needle --checkpoint runs/sweep --data 'my/shards/validation_*.bin' --lengths 1024,4096 "
     "--rope-theta 500000 --out runs/needle\n"
-    "  .venv/bin/python scripts/report.py runs/needle        # heat maps in evaluation.png and report.html";
+    "  .venv/bin/python scripts/report.py runs/needle        # heat maps in evaluation.png and report.html, "
+    "--attention in needle_attention.png";
 
 void add_trial_options(CLI::App& command, EvaluateNeedleArguments& arguments) {
   evaluation::NeedleSettings& settings = arguments.options.settings;
@@ -131,8 +132,8 @@ void add_evaluate_needle(CLI::App& evaluate) {
                        "Also write each trial of each model as a line of JSON into this file")
           ->type_name("F");
   command->add_flag("--attention", arguments->options.attention,
-                    "Also measure which heads attend to the needle where the answer begins; --json and "
-                    "--trials-out hold it");
+                    "Measure as well which heads attend to the needle where the answer begins, for tables, "
+                    "pictures, --json and --trials-out");
   command
       ->add_option("--batch-size,--batch", arguments->options.batch_size,
                    "Trials at a time [default: about 8,192 tokens]")

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "data/example_reader.h"
 #include "run/directory.h"
 #include "run/sweep_record.h"
 
@@ -40,13 +41,20 @@ Inspection inspect(const fs::path& path, bool verify) {
   if (path.extension() == ".safetensors" || path.filename() == "config.json") {
     return inspect_checkpoint(path.parent_path().empty() ? fs::path(".") : path.parent_path(), verify);
   }
-  if (path.extension() == ".json" || path.extension() == ".jsonl" || path.stem().extension() == ".jsonl") {
-    return inspect_examples(path);
+  if (data::is_named_as_examples(path)) {
+    if (data::looks_like_examples(path)) return inspect_examples(path);
+    throw core::InputError(
+        "{}: no examples of fine-tuning: neither lines with the fields \"prompt\" and \"answer\" nor, in "
+        "SQuAD's "
+        "form, a list \"data\". Of a run, a sweep, a checkpoint and prepared data give the folder.",
+        path.string());
   }
   try {
     return inspect_tokenizer(path);
   } catch (const core::InputError&) {
-    throw core::InputError("{}: neither token shards (.bin) nor a sentencepiece model", path.string());
+    throw core::InputError(
+        "{}: neither token shards (.bin) nor a sentencepiece model, nor a file of examples by its name",
+        path.string());
   }
 }
 

@@ -7,7 +7,6 @@
 #include "config/validation.h"
 #include "core/check.h"
 #include "core/error.h"
-#include "core/text.h"
 
 #include <algorithm>
 #include <limits>
@@ -20,17 +19,6 @@
 namespace ssgpt::config {
 
 namespace {
-
-std::string expected(const Key& key) {
-  return fmt::format("expected {} ({})", key.allowed, key.meaning);
-}
-
-std::string wrong_value(const Key& key, const YAML::Node& value) {
-  const std::string text = value_text(value);
-  const auto near = core::closest_match(value.IsScalar() ? value.Scalar() : "", key.choices);
-  return fmt::format("{} = {}: {}{}", key.name, text, expected(key),
-                     near ? "; did you mean " + *near + "?" : "");
-}
 
 std::vector<std::string> parts_of(const std::string& name) {
   std::vector<std::string> parts;

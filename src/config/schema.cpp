@@ -1,6 +1,7 @@
 #include "config/schema.h"
 
 #include "config/codecs.h"
+#include "config/source.h"
 #include "core/text.h"
 
 #include <algorithm>
@@ -262,6 +263,17 @@ void add_services(std::vector<Key>& keys) {
                 "steps between checks that all ranks hold equal weights; 0: none")});
 }
 
+void add_alternatives(std::vector<Key>& keys) {
+  const auto pair = [&keys](std::string_view one, std::string_view other) {
+    for (Key& key : keys) {
+      if (key.name == one) key.alternative = other;
+      if (key.name == other) key.alternative = one;
+    }
+  };
+  pair("train.epochs", "train.max_steps");
+  pair("optimizer.schedule.warmup_epochs", "optimizer.schedule.warmup_steps");
+}
+
 std::vector<Key> make_schema() {
   std::vector<Key> keys;
   keys.push_back(make_key(SSGPT_MEMBER(run.name), Name{}, kMayChange, "how the run is called in tables"));
@@ -272,6 +284,7 @@ std::vector<Key> make_schema() {
   add_train(keys);
   add_optimizer(keys);
   add_services(keys);
+  add_alternatives(keys);
   return keys;
 }
 
@@ -311,6 +324,17 @@ const std::vector<std::string>& sections() {
 
 bool is_section(std::string_view name) {
   return std::binary_search(sections().begin(), sections().end(), name);
+}
+
+std::string expected(const Key& key) {
+  return fmt::format("expected {} ({})", key.allowed, key.meaning);
+}
+
+std::string wrong_value(const Key& key, const YAML::Node& value) {
+  const std::string text = value_text(value);
+  const auto near = core::closest_match(value.IsScalar() ? value.Scalar() : "", key.choices);
+  return fmt::format("{} = {}: {}{}", key.name, text, expected(key),
+                     near ? "; did you mean " + *near + "?" : "");
 }
 
 std::string hint_for_unknown(std::string_view name) {

@@ -259,12 +259,17 @@ void Source::add_value(const std::string& name, const YAML::Node& value, const O
 }
 
 void Source::add(const std::string& name, const YAML::Node& value, const Origin& key_origin, Lines& lines) {
-  if (find_key(name) != nullptr) {
+  if (const Key* key = find_key(name)) {
     // Dotted and in its section, it could be said twice.
     if (const auto [first, is_new] = lines.emplace(name, key_origin.line); !is_new) {
       fault(key_origin, fmt::format("{} is listed twice in this file (first in line {})", core::excerpt(name),
                                     first->second));
       return;
+    }
+    // What an earlier file says in another unit. Both in one file are a contradiction, which validation
+    // tells.
+    if (!key->alternative.empty() && !value.IsNull() && !lines.contains(key->alternative)) {
+      entries_.erase(key->alternative);
     }
     // An empty value has no place of its own.
     const bool has_line = !value.IsNull() && key_origin.line > 0;

@@ -28,7 +28,8 @@ enum class Includes {
   kRefuse,  // in the stored config of a run, which has none
 };
 
-// Reads YAML files and overrides one over the other: what comes later wins, key by key.
+// Reads YAML files and overrides one over the other: what comes later wins, key by key, and over what an
+// earlier one says in another unit (Key::alternative).
 class Source {
  public:
   explicit Source(Includes includes = Includes::kMerge) : includes_(includes) {}

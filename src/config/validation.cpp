@@ -24,6 +24,8 @@ class Rules {
   void floor();
   void data();
   void examples();
+  void examples_without_documents();
+  void warmup_epochs();
   void samples();
   void batch();
   void swap();
@@ -132,6 +134,33 @@ void Rules::data() {
   }
 }
 
+// No example sees another, and none is cut where a token stands.
+void Rules::examples_without_documents() {
+  if (!sound({"data.reset_at_document", "data.document_token_id"})) return;
+  const DataConfig& data = config_.data;
+  if (data.reset_at_document) {
+    fault("data.reset_at_document", "has no effect with data.format = sft, where no example sees another");
+  }
+  if (data.document_token_id) {
+    fault("data.document_token_id", "has no effect with data.format = sft: examples hold no documents");
+  }
+}
+
+// Before the steps of an epoch are known.
+void Rules::warmup_epochs() {
+  constexpr std::string_view kWarmup = "optimizer.schedule.warmup_epochs";
+  const ScheduleConfig& schedule = config_.optimizer.schedule;
+  if (!config_.train.epochs || !schedule.warmup_epochs || schedule.total_steps) return;
+  if (!sound({"optimizer.schedule.kind", "optimizer.schedule.decay_steps", "optimizer.schedule.total_steps"}))
+    return;
+  const bool ends_with_cosine = schedule.kind == ScheduleKind::kCosine && schedule.decay_steps == 0;
+  if (*schedule.warmup_epochs > *config_.train.epochs) {
+    fault(kWarmup, "must not be above train.epochs = {}", *config_.train.epochs);
+  } else if (ends_with_cosine && *schedule.warmup_epochs == *config_.train.epochs) {
+    fault(kWarmup, "must be below train.epochs = {}, at which the cosine ends", *config_.train.epochs);
+  }
+}
+
 void Rules::examples() {
   constexpr std::string_view kEpochs = "train.epochs";
   constexpr std::string_view kWarmup = "optimizer.schedule.warmup_epochs";
@@ -148,6 +177,8 @@ void Rules::examples() {
       fault(kWarmup, "optimizer.schedule.warmup_steps = {} says how long as well; set one of them",
             schedule.warmup_steps);
     }
+    examples_without_documents();
+    warmup_epochs();
     return;
   }
   if (config_.train.epochs) fault(kEpochs, "needs data.format = sft; otherwise set train.max_steps");

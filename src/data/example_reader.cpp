@@ -3,8 +3,10 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "core/text.h"
+#include "data/lenient_json.h"
 #include "data/line_reader.h"
 
+#include <optional>
 #include <utility>
 
 #include <fmt/format.h>
@@ -46,6 +48,37 @@ void require_text(std::string_view text, const char* what, const std::string& pl
                          what == std::string_view("answer") ? "learn" : "answer");
 }
 
+// What a line of a .jsonl file holds.
+struct JsonLine {
+  ExampleJson value;
+  // With another mark in the place of halves of surrogate pairs; none where there is none.
+  std::optional<ExampleJson> with_other_mark;
+};
+
+// As `ssgpt prepare` reads a line (data/jsonl.cpp): strictly first, which is faster. The value is discarded
+// where the line is not JSON, and then `fault` says why.
+JsonLine parse_line(std::string_view line, std::string& fault) {
+  JsonLine parsed{.value = core::parse_json<ExampleJson>(line, &fault), .with_other_mark = std::nullopt};
+  if (!parsed.value.is_discarded()) return parsed;
+  const std::optional<StrictJson> strict = as_strict_json(line, kHalfPairMarks[0]);
+  if (!strict) return parsed;
+  parsed.value = core::parse_json<ExampleJson>(strict->text, &fault);
+  if (parsed.value.is_discarded() || !strict->has_half_pair) return parsed;
+  parsed.with_other_mark = core::parse_json<ExampleJson>(as_strict_json(line, kHalfPairMarks[1])->text);
+  return parsed;
+}
+
+// The field of a line. Throws where it is none, or holds half of a surrogate pair, which is no character.
+const std::string& text_of_line(const JsonLine& line, const char* key, const std::string& place) {
+  const std::string& text = text_at(line.value, key, place);
+  require_text(text, key, place);
+  if (line.with_other_mark && text_at(*line.with_other_mark, key, place) != text) {
+    throw core::InputError("{}: the field \"{}\" holds half of a surrogate pair, which is no character.",
+                           place, key);
+  }
+  return text;
+}
+
 class JsonlExamples : public ExampleFile {
  public:
   explicit JsonlExamples(const fs::path& path) : path_(path), lines_(path) {}
@@ -60,16 +93,14 @@ class JsonlExamples : public ExampleFile {
       }
       if (is_blank_text(line)) continue;
       std::string fault;
-      const ExampleJson object = core::parse_json<ExampleJson>(line, &fault);
-      if (object.is_discarded()) throw core::InputError("{}: {}.", example.place, fault);
-      if (!object.is_object()) {
+      const JsonLine parsed = parse_line(line, fault);
+      if (parsed.value.is_discarded()) throw core::InputError("{}: {}.", example.place, fault);
+      if (!parsed.value.is_object()) {
         throw core::InputError("{}: not a JSON object with the fields \"prompt\" and \"answer\".",
                                example.place);
       }
-      example.prompt = text_at(object, "prompt", example.place);
-      example.answer = text_at(object, "answer", example.place);
-      require_text(example.prompt, "prompt", example.place);
-      require_text(example.answer, "answer", example.place);
+      example.prompt = text_of_line(parsed, "prompt", example.place);
+      example.answer = text_of_line(parsed, "answer", example.place);
       return true;
     }
     return false;
@@ -80,12 +111,38 @@ class JsonlExamples : public ExampleFile {
   LineReader lines_;
 };
 
+// The object in the first line that is not empty; none where that line is none for itself, as in a JSON text
+// over several lines.
+std::optional<ExampleJson> object_of_first_line(const fs::path& path) {
+  LineReader lines(path);
+  std::string_view line;
+  while (lines.next(line, kMaxExampleBytes)) {
+    if (is_blank_text(line)) continue;
+    std::string fault;
+    JsonLine parsed = parse_line(line, fault);
+    if (!parsed.value.is_object()) break;
+    return std::move(parsed.value);
+  }
+  return std::nullopt;
+}
+
+ExampleJson read_squad(const fs::path& path) {
+  try {
+    return core::read_json<ExampleJson>(path, kMaxSquadBytes);
+  } catch (const core::InputError&) {
+    if (!object_of_first_line(path)) throw;
+  }
+  throw core::InputError(
+      "{}: lines of JSON, an object each, where a file of this name holds one JSON text in SQuAD's form. "
+      "Lines with the fields \"prompt\" and \"answer\" need a name that ends in .jsonl.",
+      path.string());
+}
+
 // {"data": [{"paragraphs": [{"context", "qas": [{"question", "id", "is_impossible", "answers":
-// [{"text"}]}]}]}]}
+// [{"text"}]}]}]}]}. A question that is impossible has no answers, and others under "plausible_answers".
 class SquadExamples : public ExampleFile {
  public:
-  explicit SquadExamples(const fs::path& path)
-      : path_(path), json_(core::read_json<ExampleJson>(path, kMaxSquadBytes)) {
+  explicit SquadExamples(const fs::path& path) : path_(path), json_(read_squad(path)) {
     if (!json_.is_object())
       throw core::InputError("{}: not a JSON object, as SQuAD's files are.", path.string());
   }
@@ -99,8 +156,10 @@ class SquadExamples : public ExampleFile {
         const std::string in_paragraph = fmt::format("{}.paragraphs[{}]", in_article, paragraph_);
         const ExampleJson& questions = list_at(paragraphs[paragraph_], "qas", in_paragraph);
         if (question_ == questions.size()) continue;
-        example.place = fmt::format("{}.qas[{}]", in_paragraph, question_);
-        take(paragraphs[paragraph_], questions[question_++], example);
+        const ExampleJson& question = questions[question_];
+        example.place = place_of(question, fmt::format("{}.qas[{}]", in_paragraph, question_));
+        ++question_;
+        take(paragraphs[paragraph_], question, example);
         return true;
       }
     }
@@ -108,6 +167,15 @@ class SquadExamples : public ExampleFile {
   }
 
  private:
+  // By its id, which can be searched for; `by_index` where it has none.
+  std::string place_of(const ExampleJson& question, const std::string& by_index) const {
+    if (question.is_object()) {
+      if (const auto id = question.find("id"); id != question.end() && id->is_string())
+        return fmt::format("{}: question {}", path_.string(), core::excerpt(id->get<std::string>()));
+    }
+    return by_index;
+  }
+
   static const ExampleJson& list_at(const ExampleJson& object, const char* key, const std::string& place) {
     if (object.is_object()) {
       if (const auto found = object.find(key); found != object.end() && found->is_array()) return *found;
@@ -125,6 +193,12 @@ class SquadExamples : public ExampleFile {
     require_text(asked, "question", example.place);
     example.prompt = squad_prompt(context, asked);
     if (is_impossible(question, example.place)) {
+      if (question.contains("answers") && !list_at(question, "answers", example.place).empty()) {
+        throw core::InputError(
+            "{}: \"is_impossible\" says that the question has no answer, and \"answers\" holds {}. Remove "
+            "one of both; SQuAD keeps answers that only seem right under \"plausible_answers\".",
+            example.place, core::json_excerpt(question["answers"]));
+      }
       example.answer = kUnanswerable;
       return;
     }
@@ -169,16 +243,31 @@ std::unique_ptr<ExampleFile> open_examples(const fs::path& path) {
 
 }  // namespace
 
+bool is_named_as_examples(const fs::path& path) {
+  return is_jsonl(path) || path.extension() == ".json";
+}
+
+bool looks_like_examples(const fs::path& path) {
+  if (is_jsonl(path)) {
+    const std::optional<ExampleJson> first = object_of_first_line(path);
+    return !first || first->contains("prompt") || first->contains("answer");
+  }
+  try {
+    return core::read_json<ExampleJson>(path, kMaxSquadBytes).contains("data");
+  } catch (const core::InputError&) {
+    return true;
+  }
+}
+
 std::string squad_prompt(std::string_view context, std::string_view question) {
   return fmt::format("{}\n\nQuestion: {}\nAnswer:", context, question);
 }
 
 ExampleReader::ExampleReader(std::vector<fs::path> paths) : paths_(std::move(paths)) {
   for (const fs::path& path : paths_) {
-    if (is_jsonl(path) || path.extension() == ".json") continue;
+    if (is_named_as_examples(path)) continue;
     throw core::UsageError(
-        "{}: with data.format = sft examples are read from files whose names end in .jsonl, .jsonl.zst or, "
-        "in "
+        "{}: examples (data.format = sft) are read from files whose names end in .jsonl, .jsonl.zst or, in "
         "the form of SQuAD, .json.",
         path.string());
   }
@@ -193,6 +282,17 @@ bool ExampleReader::next(Example& example) {
     file_.reset();
   }
   return false;
+}
+
+std::vector<Example> ExampleReader::next_part(size_t max_examples, size_t max_bytes) {
+  std::vector<Example> examples;
+  size_t bytes = 0;
+  Example example;
+  while (examples.size() < max_examples && bytes < max_bytes && next(example)) {
+    bytes += example.prompt.size() + example.answer.size();
+    examples.push_back(std::move(example));
+  }
+  return examples;
 }
 
 }  // namespace ssgpt::data

@@ -15,7 +15,7 @@ namespace ssgpt::data {
 struct Example {
   std::string prompt;  // neither is empty
   std::string answer;
-  std::string place;  // for messages: "train.jsonl:12", "train-v2.0.json: question 5a8d..."
+  std::string place;  // for messages: "train.jsonl:12", "train-v2.0.json: question 5a8d7bf7df8bba..."
 };
 
 // The answer to a question of SQuAD 2.0 that its paragraph does not answer. Like every answer of SQuAD it has
@@ -24,6 +24,14 @@ inline constexpr std::string_view kUnanswerable = " unanswerable";
 
 // The prompt that a question of SQuAD becomes: "<context>\n\nQuestion: <question>\nAnswer:".
 std::string squad_prompt(std::string_view context, std::string_view question);
+
+// Whether the name ends as that of a file of examples: in .jsonl, .jsonl.zst or .json.
+bool is_named_as_examples(const std::filesystem::path& path);
+
+// Whether a file of such a name is one of examples: the first object of one of lines has a prompt or an
+// answer, and the other is an object with "data". So is one that is not JSON, for whoever reads it to say
+// what is wrong. Throws core::InputError where it does not read.
+bool looks_like_examples(const std::filesystem::path& path);
 
 class ExampleFile;
 
@@ -34,11 +42,16 @@ class ExampleReader {
   ~ExampleReader();
 
   // The next example, in the order of the files; false at the end. A .jsonl file is read line by line, of
-  // which empty ones are passed over; a SQuAD file is in memory as a whole, with several times its size, and
-  // of several answers to a question the first is taken. Throws core::InputError, naming file and line or
-  // question, where a file cannot be read, is not JSON of that form, or has a prompt or an answer that is
-  // missing, no text or blank.
+  // which empty ones are passed over, and as `ssgpt prepare` reads one, with what Python's json writes beyond
+  // JSON (data/lenient_json.h); a SQuAD file is in memory as a whole, with several times its size, and of
+  // several answers to a question the first is taken. Throws core::InputError, naming file and line or
+  // question, where a file cannot be read, is not JSON of that form, has a prompt or an answer that is
+  // missing, no text or blank, or a question without an answer that has some.
   bool next(Example& example);
+
+  // The next examples, none at the end: up to max_examples, fewer where their texts come to max_bytes. The
+  // last one may go beyond that.
+  std::vector<Example> next_part(size_t max_examples, size_t max_bytes);
 
  private:
   const std::vector<std::filesystem::path> paths_;

@@ -18,9 +18,6 @@ namespace {
 
 static_assert(LineReader::kPadding >= simdjson::SIMDJSON_PADDING);
 
-// In the place of halves of surrogate pairs.
-constexpr std::string_view kHalfPairMarks[] = {"\\ufdd0", "\\ufdd1"};
-
 class Jsonl : public TextFile {
  public:
   Jsonl(const std::filesystem::path& path, const TextOptions& options)

@@ -7,6 +7,10 @@
 
 namespace ssgpt::data {
 
+// Two `half_pair` for as_strict_json(): a text that changes with them holds half of a surrogate pair, and one
+// that does not holds the first for itself.
+inline constexpr std::string_view kHalfPairMarks[] = {"\\ufdd0", "\\ufdd1"};
+
 struct StrictJson {
   std::string text;
   bool has_half_pair = false;

@@ -4,12 +4,16 @@
 #include "core/checksum.h"
 #include "core/error.h"
 #include "data/example_reader.h"
+#include "tokenizer/continuation.h"
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <exception>
+#include <functional>
 #include <map>
 #include <mutex>
+#include <numeric>
 #include <thread>
 #include <tuple>
 #include <utility>
@@ -18,20 +22,22 @@ namespace ssgpt::data {
 
 namespace {
 
-constexpr size_t kExamplesAtATime = 4096;  // whose text is in memory
-constexpr uint64_t kPackingSeed = 0;       // one packing for runs of all seeds, which then have equal steps
+// Of what is in memory as text; the bytes may be exceeded by one example.
+constexpr size_t kExamplesAtATime = 4096;
+constexpr size_t kBytesAtATime = size_t{64} << 20;
+constexpr uint64_t kPackingSeed = 0;  // one packing for runs of all seeds, which then have equal steps
 
 struct EncodedTexts {
   std::vector<int32_t> prompt;
   std::vector<int32_t> answer;
 };
 
-// The next examples, none at the end.
-std::vector<Example> read_examples(ExampleReader& reader) {
-  std::vector<Example> examples;
-  Example example;
-  while (examples.size() < kExamplesAtATime && reader.next(example)) examples.push_back(std::move(example));
-  return examples;
+EncodedTexts encode(const Example& example, const tokenizer::Tokenizer& tokenizer) {
+  EncodedTexts encoded;
+  encoded.prompt = tokenizer.encode(example.prompt);
+  if (encoded.prompt.empty()) return encoded;
+  encoded.answer = tokenizer::encode_after(tokenizer, example.prompt, encoded.prompt, example.answer);
+  return encoded;
 }
 
 // On all cores. Rethrows what a thread met.
@@ -44,8 +50,7 @@ std::vector<EncodedTexts> encode(const std::vector<Example>& examples,
   const auto work = [&] {
     try {
       for (size_t i = next++; i < examples.size(); i = next++) {
-        encoded[i] = {.prompt = tokenizer.encode(examples[i].prompt),
-                      .answer = tokenizer.encode(examples[i].answer)};
+        encoded[i] = encode(examples[i], tokenizer);
       }
     } catch (...) {
       const std::lock_guard lock(mutex);
@@ -66,15 +71,18 @@ std::vector<EncodedTexts> encode(const std::vector<Example>& examples,
 
 PackedExamples::PackedExamples(const std::vector<std::filesystem::path>& paths,
                                const tokenizer::Tokenizer& tokenizer, int64_t sequence_length,
-                               OnTooLong on_too_long)
+                               config::OnLongExample on_long_example)
     : sequence_length_(sequence_length) {
   SSGPT_CHECK(sequence_length > 0, "windows of {} tokens", sequence_length);
   const int32_t eos = tokenizer.eos_id();
   ExampleReader reader(paths);
-  for (std::vector<Example> texts = read_examples(reader); !texts.empty(); texts = read_examples(reader)) {
+  const auto next_part = [&reader] {
+    return reader.next_part(kExamplesAtATime, kBytesAtATime);
+  };
+  for (std::vector<Example> texts = next_part(); !texts.empty(); texts = next_part()) {
     const std::vector<EncodedTexts> encoded = encode(texts, tokenizer);
     for (size_t i = 0; i < texts.size(); ++i) {
-      add(encoded[i].prompt, encoded[i].answer, eos, texts[i].place, on_too_long);
+      add(encoded[i].prompt, encoded[i].answer, eos, texts[i].place, on_long_example);
     }
   }
   if (examples_.empty()) {
@@ -93,18 +101,18 @@ PackedExamples::PackedExamples(const std::vector<std::filesystem::path>& paths,
 }
 
 void PackedExamples::add(std::span<const int32_t> prompt, std::span<const int32_t> answer, int32_t eos,
-                         const std::string& place, OnTooLong on_too_long) {
+                         const std::string& place, config::OnLongExample on_long_example) {
   if (prompt.empty() || answer.empty()) {
     throw core::InputError("{}: the tokenizer makes no token of the {}.", place,
                            prompt.empty() ? "prompt" : "answer");
   }
   const auto tokens = static_cast<int64_t>(prompt.size() + answer.size() + 1);
   if (tokens - 1 > sequence_length_) {
-    if (on_too_long == OnTooLong::kRefuse) {
+    if (on_long_example == config::OnLongExample::kStop) {
       throw core::InputError(
           "{}: the example has {} tokens (prompt {}, answer {}, EOS), and data.sequence_length = {} holds up "
-          "to {}. Raise it or shorten the example; data.on_long_example: skip leaves such examples out and "
-          "counts them.",
+          "to {}. Raise it or shorten the example; data.on_long_example: skip (of `ssgpt evaluate loss`: "
+          "--skip-long) leaves such examples out and counts them.",
           place, tokens, prompt.size(), answer.size(), sequence_length_, sequence_length_ + 1);
     }
     ++num_left_out_;
@@ -155,6 +163,20 @@ int64_t PackedExamples::answer_tokens(int64_t window) const {
     sum += example.tokens - example.prompt;
   }
   return sum;
+}
+
+int64_t PackedExamples::most_spans(int64_t rows) const {
+  std::vector<int64_t> spans;
+  for (size_t window = 0; window + 1 < first_of_window_.size(); ++window) {
+    int64_t room = sequence_length_;
+    for (int64_t i = first_of_window_[window]; i < first_of_window_[window + 1]; ++i) {
+      room -= examples_[static_cast<size_t>(by_window_[static_cast<size_t>(i)])].tokens - 1;
+    }
+    spans.push_back(first_of_window_[window + 1] - first_of_window_[window] + (room > 0 ? 1 : 0));
+  }
+  const auto counted = static_cast<std::ptrdiff_t>(std::min(rows, num_windows()));
+  std::partial_sort(spans.begin(), spans.begin() + counted, spans.end(), std::greater<>());
+  return std::accumulate(spans.begin(), spans.begin() + counted, rows - counted);
 }
 
 void PackedExamples::read(int64_t window, const ExampleRow& row) const {

@@ -2,6 +2,7 @@
 // reads the windows. All of it is in memory. Knows no tensors, models and ranks.
 #pragma once
 
+#include "config/config.h"
 #include "data/sampler.h"
 #include "tokenizer/tokenizer.h"
 
@@ -13,11 +14,6 @@
 
 namespace ssgpt::data {
 
-enum class OnTooLong {
-  kRefuse,  // throw
-  kSkip,    // leave the example out and count it
-};
-
 // One row of a batch, T = sequence_length elements each.
 struct ExampleRow {
   std::span<int32_t> inputs;
@@ -25,19 +21,20 @@ struct ExampleRow {
   std::span<int32_t> num_keys;  // that a position attends to: 1 + its offset in its example
 };
 
-// An example is the tokens of its prompt, those of its answer, each encoded for itself so that a prompt has
-// the ids that it has when a text is generated after it, and EOS. EOS counts as a token of the answer: a
+// An example is the tokens of its prompt, which are those that it has when a text is generated after it, the
+// tokens of its answer behind them (tokenizer::encode_after), and EOS. EOS counts as a token of the answer: a
 // model that does not learn it never stops. Of its m tokens the first m - 1 are inputs and the last m - 1
 // targets, of which those of the answer are predicted, so it takes m - 1 positions of a window and is never
 // cut. Windows are packed best fit: in a fixed random order each example goes into the window with the least
 // room that holds it. Which examples share a window depends on the examples and sequence_length alone.
 class PackedExamples {
  public:
-  // Reads and encodes on all cores what ExampleReader finds. Throws as that does, and core::InputError for an
-  // example that is longer than sequence_length + 1 tokens, with OnTooLong::kRefuse; for one whose prompt or
-  // answer has no token; and where no example is left.
+  // Reads and encodes on all cores what ExampleReader finds, with up to 80 MiB of text beside the ids. An
+  // example of more than sequence_length + 1 tokens is refused, or with kSkip left out and counted. Throws as
+  // ExampleReader does, and core::InputError for an example that is refused; for one whose prompt or answer
+  // has no token; and where no example is left.
   PackedExamples(const std::vector<std::filesystem::path>& paths, const tokenizer::Tokenizer& tokenizer,
-                 int64_t sequence_length, OnTooLong on_too_long);
+                 int64_t sequence_length, config::OnLongExample on_long_example);
 
   int64_t sequence_length() const { return sequence_length_; }
   int64_t num_examples() const { return static_cast<int64_t>(examples_.size()); }
@@ -54,6 +51,10 @@ class PackedExamples {
   // Tokens that window `window` predicts, 1 or more.
   int64_t answer_tokens(int64_t window) const;
 
+  // The most parts that do not see each other (examples, and the padding of a window) that `rows` windows, or
+  // empty ones, have together.
+  int64_t most_spans(int64_t rows) const;
+
   // Fills a row with the examples of a window; a negative `window` is one of padding alone. Padding is token
   // 0, a span of its own that nothing predicts.
   void read(int64_t window, const ExampleRow& row) const;
@@ -69,7 +70,7 @@ class PackedExamples {
   };
 
   void add(std::span<const int32_t> prompt, std::span<const int32_t> answer, int32_t eos,
-           const std::string& place, OnTooLong on_too_long);
+           const std::string& place, config::OnLongExample on_long_example);
   void pack();
 
   const int64_t sequence_length_;

@@ -6,7 +6,11 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <limits>
+#include <numeric>
+#include <unordered_set>
+#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -22,6 +26,9 @@ constexpr int64_t kMarker = 0;
 constexpr int64_t kFirstKeySymbol = 1;
 constexpr int64_t kKeyTokens = 4;
 constexpr int64_t kGroupTokens = 1 + kKeyTokens;
+
+// key_value: two symbols of a key and a value.
+constexpr int64_t kPairTokens = 3;
 
 constexpr std::array kRows = {
     SyntheticTaskRow{
@@ -44,6 +51,18 @@ constexpr std::array kRows = {
             "times up to L/5, anywhere",
         .least_vocab_size = kFirstKeySymbol + 2 * kKeyTokens,
         .least_length = 2 * kGroupTokens,
+    },
+    SyntheticTaskRow{
+        .task = SyntheticTask::kKeyValue,
+        .name = "key_value",
+        .description = "find the values of keys of two symbols",
+        .grammar =
+            "a trial is L/6 keys of 2 symbols with a value each, and the same pairs again in another order; "
+            "its answers are the values the second time; a training sequence has 2, 4, 8, ... keys up to "
+            "L/6, "
+            "and each of its L/3 pairs is any of them",
+        .least_vocab_size = 4,
+        .least_length = 4 * kPairTokens,
     },
 };
 
@@ -156,6 +175,117 @@ TaskSequence passkey_trial(int64_t vocab_size, int64_t length, Draws& draws) {
   return sequence.take();
 }
 
+// A sequence of key_value: its keys with their values, and the tokens so far.
+class KeyValueSequence {
+ public:
+  // Draws the symbols before the pairs, and `keys` different keys with their values. At most num_keys().
+  KeyValueSequence(int64_t vocab_size, int64_t length, int64_t keys, Draws& draws)
+      : num_key_symbols_(vocab_size / 2) {
+    const auto draw_value = [&] {
+      return draws.between(num_key_symbols_, vocab_size - 1);
+    };
+    for (int64_t i = 0; i < length % kPairTokens; ++i) add(draw_value(), /*is_answer=*/false);
+    std::unordered_set<int64_t> taken;
+    while (std::ssize(pairs_) < keys) {
+      const int64_t key = draws.between(0, num_keys(vocab_size) - 1);
+      if (taken.insert(key).second) pairs_.push_back({.key = key, .value = draw_value()});
+    }
+  }
+
+  static int64_t num_keys(int64_t vocab_size) { return (vocab_size / 2) * (vocab_size / 2); }
+
+  // The value is an answer where the pair was added before.
+  void add_pair(int64_t number) {
+    Pair& pair = pairs_[static_cast<size_t>(number)];
+    add(pair.key / num_key_symbols_, /*is_answer=*/false);
+    add(pair.key % num_key_symbols_, /*is_answer=*/false);
+    add(pair.value, pair.was_added);
+    pair.was_added = true;
+  }
+
+  TaskSequence take() { return std::move(sequence_); }
+
+ private:
+  struct Pair {
+    int64_t key;  // its first symbol times num_key_symbols_, plus its second
+    int64_t value;
+    bool was_added = false;
+  };
+
+  void add(int64_t token, bool is_answer) {
+    sequence_.tokens.push_back(static_cast<int32_t>(token));
+    sequence_.is_answer.push_back(is_answer ? 1 : 0);
+  }
+
+  const int64_t num_key_symbols_;
+  std::vector<Pair> pairs_;
+  TaskSequence sequence_;
+};
+
+TaskSequence key_value_training(int64_t vocab_size, int64_t length, Draws& draws) {
+  const int64_t pairs = length / kPairTokens;
+  const int64_t most_keys = std::min(pairs / 2, KeyValueSequence::num_keys(vocab_size));
+  int64_t num_counts = 1;  // of keys: 2, 4, ... 2^num_counts
+  while ((int64_t{2} << num_counts) <= most_keys) ++num_counts;
+  const int64_t keys = int64_t{2} << draws.between(0, num_counts - 1);
+  KeyValueSequence sequence(vocab_size, length, keys, draws);
+  for (int64_t i = 0; i < pairs; ++i) sequence.add_pair(draws.between(0, keys - 1));
+  return sequence.take();
+}
+
+TaskSequence key_value_trial(int64_t vocab_size, int64_t length, Draws& draws) {
+  const int64_t asked = length / kPairTokens / 2;
+  const int64_t keys = length / kPairTokens - asked;
+  KeyValueSequence sequence(vocab_size, length, keys, draws);
+  for (int64_t i = 0; i < keys; ++i) sequence.add_pair(i);
+  std::vector<int64_t> left(static_cast<size_t>(keys));
+  std::iota(left.begin(), left.end(), int64_t{0});
+  for (int64_t i = 0; i < asked; ++i) {
+    std::swap(left[static_cast<size_t>(i)], left[static_cast<size_t>(draws.between(i, keys - 1))]);
+    sequence.add_pair(left[static_cast<size_t>(i)]);
+  }
+  return sequence.take();
+}
+
+TaskSequence copy_training(int64_t vocab_size, int64_t length, Draws& draws) {
+  return copy_sequence(draws.between((length + 7) / 8, length / 2), vocab_size, length, draws);
+}
+
+TaskSequence copy_trial(int64_t vocab_size, int64_t length, Draws& draws) {
+  return copy_sequence((length + 1) / 2, vocab_size, length, draws);
+}
+
+// A trial has a different key in every second pair.
+void check_number_of_keys(int64_t vocab_size, int64_t length) {
+  const int64_t num_keys = KeyValueSequence::num_keys(vocab_size);
+  const int64_t most_pairs = 2 * num_keys;
+  if (length / kPairTokens <= most_pairs) return;
+  throw core::UsageError(
+      "sequences of {} tokens: the task {} needs {} different keys of two symbols for them, and {} symbols "
+      "make "
+      "{}; with a vocabulary of {} it takes up to {} tokens",
+      length, to_string(SyntheticTask::kKeyValue), (length / kPairTokens + 1) / 2, vocab_size / 2, num_keys,
+      vocab_size, most_pairs * kPairTokens + kPairTokens - 1);
+}
+
+// What makes the sequences of a task, of the random numbers of one.
+struct Maker {
+  TaskSequence (*training)(int64_t vocab_size, int64_t length, Draws& draws);
+  TaskSequence (*trial)(int64_t vocab_size, int64_t length, Draws& draws);
+};
+
+Maker maker_of(SyntheticTask task) {
+  switch (task) {
+    case SyntheticTask::kCopy:
+      return {.training = copy_training, .trial = copy_trial};
+    case SyntheticTask::kPasskey:
+      return {.training = passkey_training, .trial = passkey_trial};
+    case SyntheticTask::kKeyValue:
+      return {.training = key_value_training, .trial = key_value_trial};
+  }
+  SSGPT_CHECK(false, "synthetic task {} has no sequences", static_cast<int>(task));
+}
+
 }  // namespace
 
 std::span<const SyntheticTaskRow> synthetic_tasks() {
@@ -198,23 +328,21 @@ void check_synthetic(SyntheticTask task, int64_t vocab_size, int64_t length) {
     throw core::UsageError("sequences of {} tokens: the task {} takes {} to {}", length, row.name,
                            row.least_length, kMaxSyntheticLength);
   }
+  if (task == SyntheticTask::kKeyValue) check_number_of_keys(vocab_size, length);
 }
 
 TaskSequence training_sequence(SyntheticTask task, int64_t vocab_size, int64_t length, uint64_t seed,
                                int64_t index) {
   check_synthetic(task, vocab_size, length);
   Draws draws(task, "training", length, seed, index);
-  if (task == SyntheticTask::kPasskey) return passkey_training(vocab_size, length, draws);
-  const int64_t segment = draws.between((length + 7) / 8, length / 2);
-  return copy_sequence(segment, vocab_size, length, draws);
+  return maker_of(task).training(vocab_size, length, draws);
 }
 
 TaskSequence trial_sequence(SyntheticTask task, int64_t vocab_size, int64_t length, uint64_t seed,
                             int64_t index) {
   check_synthetic(task, vocab_size, length);
   Draws draws(task, "trial", length, seed, index);
-  if (task == SyntheticTask::kPasskey) return passkey_trial(vocab_size, length, draws);
-  return copy_sequence((length + 1) / 2, vocab_size, length, draws);
+  return maker_of(task).trial(vocab_size, length, draws);
 }
 
 }  // namespace ssgpt::data

@@ -15,10 +15,18 @@
 // Training: c groups, every arrangement of them in length - 5 c noise symbols equally likely; c is 2, 4, 8,
 // ... up to length / 5, each with the same probability. Answers: the keys of all groups but the first.
 //
+// key_value. The first floor(V / 2) tokens are key symbols, the rest are value symbols. A key is two key
+// symbols in a row, and a pair is a key and the value symbol that belongs to it in this sequence, k1 k2 v. A
+// sequence is length mod 3 random value symbols and P = floor(length / 3) pairs. Trial: ceil(P / 2) pairs
+// with different keys, then floor(P / 2) of them again, every choice and order equally likely. Training: each
+// pair is one of m with different keys, all equally likely; m is 2, 4, 8, ... up to P / 2 and to the number
+// of keys, each with the same probability. Keys and values are uniform; several keys may have the same value.
+// Answers: the values of keys that came before.
+//
 // So distances from an answer to where it stood before are mixed, in copy from length / 8 to length / 2, in
-// passkey from 5 to length - 5, with few groups far apart and many close together. They are mixed at
-// every index, and training reads the sequences in a permuted order (data/sampler.h): nothing goes from short
-// to long.
+// passkey from 5 to length - 5, with few groups far apart and many close together, and in key_value from 3 to
+// length - 3, with few keys to tell apart at short ones and many at long ones. They are mixed at every index,
+// and training reads the sequences in a permuted order (data/sampler.h): nothing goes from short to long.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +37,7 @@
 
 namespace ssgpt::data {
 
-enum class SyntheticTask { kCopy, kPasskey };
+enum class SyntheticTask { kCopy, kPasskey, kKeyValue };
 
 struct SyntheticTaskRow {
   SyntheticTask task;

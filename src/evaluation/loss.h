@@ -1,4 +1,4 @@
-// Loss of a checkpoint on token shards.
+// Loss of a checkpoint on token shards, or on the answers of examples.
 #pragma once
 
 #include "evaluation/conditions.h"
@@ -16,8 +16,9 @@
 namespace ssgpt::evaluation {
 
 struct LossOptions {
-  std::filesystem::path checkpoint;        // ours, or a Llama model directory of Hugging Face
-  std::vector<std::string> data;           // globs of token shards
+  std::filesystem::path checkpoint;  // ours, or a Llama model directory of Hugging Face
+  std::vector<std::string> data;     // globs of token shards, or of files of examples
+  config::OnLongExample on_long_example = config::OnLongExample::kStop;
   std::optional<int64_t> sequence_length;  // of a window; the checkpoint's own where it is left out
   ChangeLists changes = {};                // one value of each at most, all in the one model
   std::optional<int64_t> max_windows;      // all windows where it is left out
@@ -29,6 +30,8 @@ struct LossReport {
   train::WindowLoss result;
   int64_t windows = 0;
   int64_t sequence_length = 0;
+  bool is_of_answers = false;     // the data are examples
+  int64_t examples_left_out = 0;  // for their length
   std::string attention;
   std::optional<int64_t> step;  // of a checkpoint that a trainer wrote
   report::ModelChanges changes;
@@ -36,8 +39,10 @@ struct LossReport {
 };
 
 // Mean cross-entropy over consecutive windows of sequence_length + 1 tokens, each starting at the last token
-// of the one before. Throws core::InputError for a checkpoint or shard that does not load, and
-// core::UsageError as combine_changes and load_model do.
+// of the one before; of examples, which are files of their names (data::is_named_as_examples), over their
+// answers, by the tokenizer of the checkpoint, as the validation of a fine-tuning takes it. Throws
+// core::InputError for a checkpoint, a shard or examples that do not load, and core::UsageError as
+// combine_changes and load_model do, and for examples where the checkpoint has no tokenizer.
 LossReport evaluate_loss(const LossOptions& options);
 
 }  // namespace ssgpt::evaluation

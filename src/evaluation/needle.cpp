@@ -182,9 +182,9 @@ report::NeedleAttention attention_on_needles(const std::vector<NeedleOutcome>& o
     result.trials.push_back({.layer = top / num_heads,
                              .head = top % num_heads,
                              .weight = static_cast<double>(weights[static_cast<size_t>(top)]),
-                             .outcome = outcome.right                ? "right"
-                                        : outcome.leading_digits > 0 ? "first digit"
-                                                                     : "wrong"});
+                             .outcome = outcome.right                ? report::TrialOutcome::kRight
+                                        : outcome.leading_digits > 0 ? report::TrialOutcome::kFirstDigit
+                                                                     : report::TrialOutcome::kWrong});
   }
   std::vector<int64_t> order(means.size());
   std::iota(order.begin(), order.end(), 0);

@@ -3,6 +3,7 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "data/synthetic.h"
+#include "tokenizer/continuation.h"
 
 #include <algorithm>
 #include <optional>
@@ -69,15 +70,14 @@ NeedlePrompts::NeedlePrompts(const Haystack& haystack, const tokenizer::Tokenize
 // The tokens of `text` as they follow `context`, so that a tokenizer that puts a blank before every text does
 // not put one here.
 std::vector<int64_t> NeedlePrompts::encode_behind(const std::string& context, const std::string& text) const {
-  const std::vector<int32_t> before = tokenizer_.encode(context);
-  const std::vector<int32_t> whole = tokenizer_.encode(context + text);
-  if (whole.size() <= before.size() || !std::equal(before.begin(), before.end(), whole.begin())) {
+  const auto ids = tokenizer::encode_behind(tokenizer_, context, tokenizer_.encode(context), text);
+  if (!ids || ids->empty()) {
     throw core::InputError(
         "the tokenizer of these models joins '{}' to the '{}' before it: where an answer begins cannot be "
         "told",
         text, context);
   }
-  const std::vector<int64_t> tokens(whole.begin() + static_cast<int64_t>(before.size()), whole.end());
+  const std::vector<int64_t> tokens(ids->begin(), ids->end());
   for (const int64_t token : tokens) {
     if (token >= vocab_size_) {
       throw core::InputError(

@@ -22,16 +22,16 @@ at::Device device_of(const config::Config& config) {
   return config.train.device == config::Device::kCuda ? at::kCUDA : at::kCPU;
 }
 
-// What attention on a GPU makes of a batch: windows, or spans where documents are apart. How many documents
-// there are is not known before they are read: two a window are assumed.
+// What attention on a GPU makes of a batch: windows, or spans where documents or examples are apart.
 struct GpuAttention {
-  GpuAttention(const config::Config& of, bool bf16)
+  GpuAttention(const config::Config& of, bool bf16, std::optional<int64_t> known_spans)
       : backend(of.train.attention_backend),
         deterministic(of.train.deterministic),
         documents(of.data.reset_at_document || of.data.format == config::DataFormat::kSft),
         rows(of.train.micro_batch_size * of.data.sequence_length),
         time(of.data.sequence_length),
-        spans(documents ? padded_spans(2 * of.train.micro_batch_size) : of.train.micro_batch_size),
+        spans(documents ? padded_spans(known_spans.value_or(2 * of.train.micro_batch_size))
+                        : of.train.micro_batch_size),
         heads(of.model.num_attention_heads),
         head_dim(of.model.hidden_size / heads) {
     using config::AttentionBackend;
@@ -69,7 +69,7 @@ struct GpuAttention {
 };
 
 // What allocate_buffers takes, and on a GPU what attention allocates of itself for its backward.
-int64_t activation_bytes(const config::Config& config, bool bf16) {
+int64_t activation_bytes(const config::Config& config, bool bf16, std::optional<int64_t> spans) {
   const config::ModelConfig& model = config.model;
   const at::Device device = device_of(config);
   const int64_t time = config.data.sequence_length;
@@ -79,7 +79,8 @@ int64_t activation_bytes(const config::Config& config, bool bf16) {
   const int64_t ff = model.intermediate_size;
   const int64_t heads = model.num_attention_heads;
   const int64_t vocab_size = padded_vocab_size(device, model.vocab_size);
-  const int64_t logsumexp = device.is_cpu() ? rows * heads : GpuAttention(config, bf16).logsumexp_elements();
+  const int64_t logsumexp =
+      device.is_cpu() ? rows * heads : GpuAttention(config, bf16, spans).logsumexp_elements();
   // Two norms' inputs and outputs, q, k and v, attention's output; gate and up, their product. Two rstd.
   const int64_t block = rows * (data * (8 * hidden + 3 * ff) + kFp32Bytes * 2) + kFp32Bytes * logsumexp;
   // The final norm; d_residual, branch, d_normed; d_hidden; d_q, d_k, d_v. rstd and loss.
@@ -95,8 +96,8 @@ int64_t activation_bytes(const config::Config& config, bool bf16) {
 }
 
 // What a GPU's kernels hold for the length of a call: attention's backward, and the products their workspace.
-int64_t gpu_workspace_bytes(const config::Config& config, bool bf16) {
-  return kFp32Bytes * GpuAttention(config, bf16).workspace_elements(bf16) +
+int64_t gpu_workspace_bytes(const config::Config& config, bool bf16, std::optional<int64_t> spans) {
+  return kFp32Bytes * GpuAttention(config, bf16, spans).workspace_elements(bf16) +
          static_cast<int64_t>(kernels::cuda::kProductWorkspaceBytes);
 }
 
@@ -135,7 +136,8 @@ double flops_per_token(const config::ModelConfig& config, int64_t sequence_lengt
          6.0 * static_cast<double>(sequence_length * config.hidden_size * config.num_hidden_layers);
 }
 
-MemoryEstimate estimate_memory(const config::Config& config, bool bf16, int64_t num_ranks) {
+MemoryEstimate estimate_memory(const config::Config& config, bool bf16, int64_t num_ranks,
+                               std::optional<int64_t> spans) {
   const int64_t sequence_length = config.data.sequence_length;
   const int64_t batch = config.train.micro_batch_size;
   const at::Device device = device_of(config);
@@ -145,10 +147,10 @@ MemoryEstimate estimate_memory(const config::Config& config, bool bf16, int64_t 
   MemoryEstimate estimate;
   const int64_t moments = 2 * count * kFp32Bytes / (config.parallel.zero_stage == 1 ? num_ranks : 1);
   estimate.parameters = count * (2 * kFp32Bytes + (bf16 ? kBf16Bytes : 0)) + moments;
-  estimate.activations = activation_bytes(config, bf16);
-  estimate.activations += device.is_cpu()
-                              ? batch_bytes(batch, sequence_length)
-                              : gpu_batch_bytes(batch, sequence_length) + gpu_workspace_bytes(config, bf16);
+  estimate.activations = activation_bytes(config, bf16, spans);
+  estimate.activations +=
+      device.is_cpu() ? batch_bytes(batch, sequence_length)
+                      : gpu_batch_bytes(batch, sequence_length) + gpu_workspace_bytes(config, bf16, spans);
   estimate.snapshot = copied_bytes(device, count * kFp32Bytes) + 2 * copied_bytes(device, moments / 2);
   // The swapped weights and moments stand beside the live ones, and beside the copy that an earlier
   // checkpoint left.

@@ -4,6 +4,7 @@
 #include "config/config.h"
 
 #include <cstdint>
+#include <optional>
 
 namespace ssgpt::model {
 
@@ -25,7 +26,9 @@ struct MemoryEstimate {
 };
 
 // Of rank 0 of `num_ranks`, which writes the weights; the others hold less for a checkpoint. For train.device
-// cuda of a GPU, else of a CPU.
-MemoryEstimate estimate_memory(const config::Config& config, bool bf16, int64_t num_ranks);
+// cuda of a GPU, else of a CPU. `spans`: parts of a micro-batch that do not see each other, documents or
+// examples, at the most; none: two a window are assumed where a config has such parts.
+MemoryEstimate estimate_memory(const config::Config& config, bool bf16, int64_t num_ranks,
+                               std::optional<int64_t> spans = {});
 
 }  // namespace ssgpt::model

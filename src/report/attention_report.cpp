@@ -5,7 +5,6 @@
 #include "report/evaluation_words.h"
 
 #include <algorithm>
-#include <iterator>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -17,7 +16,6 @@
 namespace ssgpt::report {
 namespace {
 
-// The models of one variant, which differ in seed alone.
 struct AttentionVariant {
   std::string name;
   std::vector<uint64_t> seeds;
@@ -43,15 +41,11 @@ struct AttentionVariant {
 
 std::vector<AttentionVariant> group_by_variant(const EvaluatedCondition& condition) {
   std::vector<AttentionVariant> variants;
-  for (const EvaluatedModel& model : condition.models) {
-    auto found = std::find_if(variants.begin(), variants.end(),
-                              [&](const AttentionVariant& one) { return one.name == model.variant; });
-    if (found == variants.end()) {
-      variants.push_back({.name = model.variant, .seeds = {}, .models = {}});
-      found = std::prev(variants.end());
-    }
-    found->seeds.push_back(model.seed);
-    found->models.push_back(&model);
+  for (std::vector<const EvaluatedModel*>& models : models_by_variant(condition)) {
+    AttentionVariant& variant = variants.emplace_back();
+    variant.name = models.front()->variant;
+    for (const EvaluatedModel* model : models) variant.seeds.push_back(model->seed);
+    variant.models = std::move(models);
   }
   return variants;
 }

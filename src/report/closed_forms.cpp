@@ -160,7 +160,7 @@ std::string to_csv(const ClosedForms& forms) {
 
 void write_files(const ClosedForms& forms, const std::filesystem::path& directory) {
   core::create_writable_directory(directory);
-  remove_drawn_files(directory, "closed_forms.png");
+  remove_drawn_files(directory, {"closed_forms.png"});
   core::write_text_atomically(directory / "closed_forms.csv", to_csv(forms));
   core::write_text_atomically(directory / "table.txt", core::printable(to_table(forms)));
   core::write_text_atomically(directory / "closed_forms.json", to_json(forms));

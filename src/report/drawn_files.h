@@ -2,12 +2,14 @@
 #pragma once
 
 #include <filesystem>
+#include <initializer_list>
 #include <string_view>
 
 namespace ssgpt::report {
 
-// Removes `picture` and report.html from `directory`, where they are, so that nothing drawn from earlier
+// Removes `pictures` and report.html from `directory`, where they are, so that nothing drawn from earlier
 // numbers stands beside new ones. Throws core::RunError that names the file.
-void remove_drawn_files(const std::filesystem::path& directory, std::string_view picture);
+void remove_drawn_files(const std::filesystem::path& directory,
+                        std::initializer_list<std::string_view> pictures);
 
 }  // namespace ssgpt::report

@@ -70,6 +70,18 @@ std::string_view to_string(EvaluationKind kind) {
   SSGPT_CHECK(false, "evaluation {} has no name", static_cast<int>(kind));
 }
 
+std::string_view to_string(TrialOutcome outcome) {
+  switch (outcome) {
+    case TrialOutcome::kRight:
+      return "right";
+    case TrialOutcome::kFirstDigit:
+      return "first digit";
+    case TrialOutcome::kWrong:
+      return "wrong";
+  }
+  SSGPT_CHECK(false, "outcome {} has no name", static_cast<int>(outcome));
+}
+
 std::vector<Figure> figures_of(EvaluationKind kind) {
   if (kind == EvaluationKind::kAttention) return {};
   if (kind == EvaluationKind::kNeedle) return {Figure::kShareRight, Figure::kMargin};
@@ -141,7 +153,7 @@ std::string to_csv(const Evaluation& evaluation) {
 
 void write_files(const Evaluation& evaluation, const std::filesystem::path& directory) {
   core::create_writable_directory(directory);
-  remove_drawn_files(directory, "evaluation.png");
+  remove_drawn_files(directory, {"evaluation.png", "needle_attention.png"});
   core::write_text_atomically(directory / "evaluation.csv", to_csv(evaluation));
   core::write_text_atomically(directory / "table.txt", core::printable(to_table(evaluation)));
   core::write_text_atomically(directory / "evaluation.json", to_json(evaluation));

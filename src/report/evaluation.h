@@ -7,6 +7,7 @@
 #include "report/measured.h"
 #include "report/variants.h"
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -48,11 +49,16 @@ struct NeedleHead {
   int64_t head = 0;
   double mean = 0.0;  // over trials
 };
+// How a trial was answered: with the number, with its first digit at least, or with another text.
+enum class TrialOutcome { kRight, kFirstDigit, kWrong };
+inline constexpr std::array kTrialOutcomes = {TrialOutcome::kRight, TrialOutcome::kFirstDigit,
+                                              TrialOutcome::kWrong};
+std::string_view to_string(TrialOutcome outcome);  // "right", "first digit", "wrong"
 struct NeedleTop {
   int64_t layer = 0;
   int64_t head = 0;
-  double weight = 0.0;       // the largest of all heads in this trial
-  std::string_view outcome;  // "right", "first digit", "wrong"
+  double weight = 0.0;  // the largest of all heads in this trial
+  TrialOutcome outcome = TrialOutcome::kWrong;
 };
 struct NeedleAttention {
   std::vector<NeedleHead> heads;  // the highest 25, the highest first
@@ -120,7 +126,8 @@ void judge(EvaluationKind kind, EvaluatedCondition& condition);
 std::string condition_title(const EvaluatedCondition& condition);
 
 // Tables for people: for each condition and figure the means by variant, the differences to the baseline and
-// their verdicts, under a heading that says what the numbers are.
+// their verdicts, under a heading that says what the numbers are; of needles also the attention on them,
+// where it was measured.
 std::string to_table(const Evaluation& evaluation);
 
 // One object, indented, with everything but the trials. Numbers read back to the same double; null where
@@ -133,7 +140,7 @@ std::string to_csv(const Evaluation& evaluation);
 
 // Writes evaluation.json, evaluation.csv and table.txt into `directory`, which is made where it is missing;
 // each file appears whole or not at all. What scripts/report.py drew there from earlier numbers
-// (evaluation.png, report.html) is removed first. Throws core::RunError.
+// (evaluation.png, needle_attention.png, report.html) is removed first. Throws core::RunError.
 void write_files(const Evaluation& evaluation, const std::filesystem::path& directory);
 
 }  // namespace ssgpt::report

@@ -28,6 +28,17 @@ std::string list_seeds(const std::vector<uint64_t>& seeds) {
                            : fmt::format("{} seeds ({})", seeds.size(), fmt::join(seeds, ", "));
 }
 
+std::vector<std::vector<const EvaluatedModel*>> models_by_variant(const EvaluatedCondition& condition) {
+  std::vector<std::vector<const EvaluatedModel*>> variants;
+  for (const EvaluatedModel& model : condition.models) {
+    auto found = std::find_if(variants.begin(), variants.end(),
+                              [&](const auto& one) { return one.front()->variant == model.variant; });
+    if (found == variants.end()) found = variants.emplace(found);
+    found->push_back(&model);
+  }
+  return variants;
+}
+
 std::string table_across(const Evaluation& evaluation, const std::vector<std::string>& names,
                          const std::function<std::string(size_t row, size_t point)>& cell) {
   std::string text;

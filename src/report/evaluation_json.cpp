@@ -52,8 +52,10 @@ Json attention_json(const NeedleAttention& attention) {
     heads.push_back({{"layer", one.layer}, {"head", one.head}, {"mean", one.mean}});
   Json trials = Json::array();
   for (const NeedleTop& one : attention.trials)
-    trials.push_back(
-        {{"layer", one.layer}, {"head", one.head}, {"weight", one.weight}, {"outcome", one.outcome}});
+    trials.push_back({{"layer", one.layer},
+                      {"head", one.head},
+                      {"weight", one.weight},
+                      {"outcome", to_string(one.outcome)}});
   return {{"heads", heads}, {"trials", trials}};
 }
 

@@ -4,6 +4,7 @@
 #include "report/evaluation.h"
 #include "report/evaluation_cells.h"
 #include "report/evaluation_words.h"
+#include "report/needle_table.h"
 #include "report/outcomes.h"
 #include "report/statistics.h"
 #include "report/text_table.h"
@@ -293,6 +294,7 @@ std::string to_table(const Evaluation& evaluation) {
   for (const EvaluatedCondition& condition : evaluation.conditions) {
     for (const JudgedFigure& figure : condition.figures)
       text.append("\n").append(figure_text(evaluation, condition, figure));
+    if (evaluation.kind == EvaluationKind::kNeedle) text += needle_attention_text(evaluation, condition);
   }
   return text + notes_text(evaluation);
 }

@@ -138,8 +138,10 @@ Json candidate_json(const Comparison& comparison, const CandidateResult& candida
   return object;
 }
 
-// The settings that a reader asks for first, of the baseline.
+// The settings that a reader asks for first, of the baseline. Of the positions of examples those before an
+// answer's tokens alone predict one.
 Json settings_json(const config::Config& config) {
+  const bool of_examples = config.data.format == config::DataFormat::kSft;
   return {{"hidden_size", config.model.hidden_size},
           {"num_hidden_layers", config.model.num_hidden_layers},
           {"num_attention_heads", config.model.num_attention_heads},
@@ -147,7 +149,8 @@ Json settings_json(const config::Config& config) {
           {"vocab_size", config.model.vocab_size},
           {"sequence_length", config.data.sequence_length},
           {"global_batch_size", config.train.global_batch_size},
-          {"tokens_per_step", config.train.global_batch_size * config.data.sequence_length},
+          {of_examples ? "positions_per_step" : "tokens_per_step",
+           config.train.global_batch_size * config.data.sequence_length},
           {"max_steps", config.train.max_steps},
           {"lr", config.optimizer.lr},
           {"warmup_steps", config.optimizer.schedule.warmup_steps},

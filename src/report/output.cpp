@@ -84,7 +84,7 @@ std::string to_csv(const Comparison& comparison) {
 
 void write_files(const Comparison& comparison, const std::filesystem::path& directory) {
   core::create_writable_directory(directory);
-  remove_drawn_files(directory, "comparison.png");
+  remove_drawn_files(directory, {"comparison.png"});
   core::write_text_atomically(directory / "comparison.csv", to_csv(comparison));
   core::write_text_atomically(directory / "table.txt", core::printable(to_table(comparison)));
   core::write_text_atomically(directory / "comparison.json", to_json(comparison));

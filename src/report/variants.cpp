@@ -77,7 +77,7 @@ SharedInputs shared_inputs(const RunData& a, const RunData& b) {
   return {.data = same_known_data(a, b), .tokenizer = same_tokenizer(a, b) == true};
 }
 
-int64_t step_tokens(const config::Config& config) {
+int64_t step_positions(const config::Config& config) {
   return config.train.global_batch_size * config.data.sequence_length;
 }
 
@@ -136,12 +136,14 @@ std::vector<Note> check_comparable(const RunData& baseline, const RunData& other
         "set against each other: compare runs that share data.tokenizer.",
         a, b, tokenizer_name(baseline), tokenizer_name(other));
   }
-  if (step_tokens(baseline.config) != step_tokens(other.config)) {
+  if (step_positions(baseline.config) != step_positions(other.config)) {
     throw core::UsageError(
-        "A step of {} is {} tokens, one of {} is {}: at the same step they have learnt from different "
+        "A step of {} is {} {}, one of {} is {}: at the same step they have learnt from different "
         "amounts of text, so their losses cannot be paired. Compare runs whose train.global_batch_size "
         "times data.sequence_length agree.",
-        a, step_tokens(baseline.config), b, step_tokens(other.config));
+        a, step_positions(baseline.config),
+        baseline.config.data.format == config::DataFormat::kSft ? "positions" : "tokens", b,
+        step_positions(other.config));
   }
   std::vector<Note> notes;
   if (!tokenizer) {

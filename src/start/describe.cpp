@@ -130,6 +130,28 @@ double num_epochs(const Start& start) {
          static_cast<double>(data.num_windows);
 }
 
+// Of examples a part of the positions predicts a token.
+std::string batch_line(const Start& start, int64_t num_ranks) {
+  const config::TrainConfig& train = start.config.train;
+  const int64_t positions = train.global_batch_size * start.config.data.sequence_length;
+  return fmt::format("{} {} = {} {} a step, in micro-batches of {}{}", train.global_batch_size,
+                     start.data.examples ? "windows" : "sequences", positions,
+                     start.data.examples ? "positions" : "tokens", train.micro_batch_size,
+                     num_ranks > 1 ? fmt::format(" on {} ranks", num_ranks) : "");
+}
+
+// In predicted tokens, as metrics.jsonl counts them.
+std::string budget_line(const Start& start) {
+  const config::TrainConfig& train = start.config.train;
+  const auto& examples = start.data.examples;
+  const double tokens =
+      examples ? predicted_tokens(start.config, *examples)
+               : static_cast<double>(train.global_batch_size * start.config.data.sequence_length) *
+                     static_cast<double>(train.max_steps);
+  return fmt::format("{} steps, {} tokens{}, {:.2f} epochs", train.max_steps, core::human_count(tokens),
+                     examples ? " of answers" : "", num_epochs(start));
+}
+
 double mib(uint64_t bytes) {
   return static_cast<double>(bytes) / (1 << 20);
 }
@@ -139,16 +161,20 @@ double mib(int64_t bytes) {
 
 }  // namespace
 
-MemoryPlan plan_memory(const config::Config& config, int64_t num_ranks) {
+MemoryPlan plan_memory(const config::Config& config, int64_t num_ranks, std::optional<int64_t> spans) {
   const bool on_gpu = config.train.device == config::Device::kCuda;
-  return {
-      .on_gpu = on_gpu,
-      .program = on_gpu ? 0 : kBytesAtStart + first_step_bytes(config),
-      .training = model::estimate_memory(config, config.train.dtype == config::Dtype::kBfloat16, num_ranks)};
+  const bool bf16 = config.train.dtype == config::Dtype::kBfloat16;
+  return {.on_gpu = on_gpu,
+          .program = on_gpu ? 0 : kBytesAtStart + first_step_bytes(config),
+          .training = model::estimate_memory(config, bf16, num_ranks, spans)};
 }
 
 MemoryPlan plan_memory(const Start& start, int64_t num_ranks) {
-  return plan_memory(ahead_of(start), num_ranks);
+  std::optional<int64_t> spans;
+  if (const auto& examples = start.data.examples) {
+    spans = examples->most_spans(start.config.train.micro_batch_size);
+  }
+  return plan_memory(ahead_of(start), num_ranks, spans);
 }
 
 // In MiB throughout: "1.4 GiB" would round by more than the estimate is off.
@@ -190,8 +216,6 @@ std::string start_text(const Start& start, int64_t num_ranks) {
   const config::Config& config = start.config;
   const config::ModelConfig& model = ahead.model;
   const int64_t num_parameters = model::count_parameters(model, config.data.sequence_length);
-  const int64_t batch_tokens = config.train.global_batch_size * config.data.sequence_length;
-  const double budget = static_cast<double>(batch_tokens) * static_cast<double>(config.train.max_steps);
   std::vector<std::pair<const char*, std::string>> rows = {
       {"run",
        fmt::format("{} ({}), seed {}", start.directory.path().string(), start_line(start), config.run.seed)},
@@ -201,14 +225,11 @@ std::string start_text(const Start& start, int64_t num_ranks) {
                    model.num_attention_heads, model.hidden_size, model.intermediate_size, model.vocab_size)},
       {"attention", attention_line(ahead)},
       {"data", data_line(start)},
-      {"batch", fmt::format("{} sequences = {} tokens a step, in micro-batches of {}{}",
-                            config.train.global_batch_size, batch_tokens, config.train.micro_batch_size,
-                            num_ranks > 1 ? fmt::format(" on {} ranks", num_ranks) : "")},
-      {"budget", fmt::format("{} steps, {} tokens, {:.2f} epochs", config.train.max_steps,
-                             core::human_count(budget), num_epochs(start))},
+      {"batch", batch_line(start, num_ranks)},
+      {"budget", budget_line(start)},
       {"optimizer", schedule_line(config.optimizer)},
       {"compute", compute_text(config, num_ranks, gpu_of(config.train))},
-      {"memory", memory_text(plan_memory(ahead, num_ranks))}};
+      {"memory", memory_text(plan_memory(start, num_ranks))}};
   if (const auto& examples = start.data.validation_examples) {
     rows.insert(rows.begin() + 4, {"validation", examples_text(*examples)});
   }

@@ -29,8 +29,8 @@ struct MemoryPlan {
 };
 
 // Of rank 0, which holds the most, of `num_ranks`. Device, dtype and attention backend are resolved. On a CPU
-// it allocates a few megabytes for a moment, whatever the config.
-MemoryPlan plan_memory(const config::Config& config, int64_t num_ranks);
+// it allocates a few megabytes for a moment, whatever the config. `spans`: as for model::estimate_memory.
+MemoryPlan plan_memory(const config::Config& config, int64_t num_ranks, std::optional<int64_t> spans = {});
 // Of what the run has still to do.
 MemoryPlan plan_memory(const Start& start, int64_t num_ranks);
 

@@ -1,5 +1,6 @@
 #include "start/examples.h"
 
+#include "config/soundness.h"
 #include "core/checksum.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -39,10 +40,8 @@ std::shared_ptr<const tokenizer::Tokenizer> open_tokenizer(const config::Config&
 std::shared_ptr<const data::PackedExamples> read_examples(const config::Config& config,
                                                           const std::vector<std::string>& globs,
                                                           const tokenizer::Tokenizer& tokenizer) {
-  const bool skips = config.data.on_long_example == config::OnLongExample::kSkip;
   auto examples = std::make_shared<const data::PackedExamples>(
-      core::expand_globs(globs), tokenizer, config.data.sequence_length,
-      skips ? data::OnTooLong::kSkip : data::OnTooLong::kRefuse);
+      core::expand_globs(globs), tokenizer, config.data.sequence_length, config.data.on_long_example);
   if (const int64_t left_out = examples->num_left_out(); left_out > 0) {
     core::log::warning("{} of {} examples in {} do not fit into data.sequence_length = {} and are left out.",
                        left_out, left_out + examples->num_examples(), globs.front(),
@@ -69,19 +68,35 @@ int64_t steps_per_epoch(const config::Config& config, const data::PackedExamples
       .steps_per_epoch();
 }
 
-std::shared_ptr<const data::PackedExamples> resolve_epochs(config::Config& config) {
+std::shared_ptr<const data::PackedExamples> resolve_epochs(config::Config& config, int64_t known_steps) {
   config::ScheduleConfig& schedule = config.optimizer.schedule;
   if (!config.train.epochs && !schedule.warmup_epochs) return nullptr;
-  const std::shared_ptr<const tokenizer::Tokenizer> tokenizer = open_tokenizer(config);
-  auto examples = read_examples(config, config.data.train, *tokenizer);
-  const int64_t steps = steps_per_epoch(config, *examples);
+  std::shared_ptr<const data::PackedExamples> examples;
+  int64_t steps = known_steps;
+  if (steps == 0) {
+    examples = read_examples(config, config.data.train, *open_tokenizer(config));
+    steps = steps_per_epoch(config, *examples);
+    core::log::info("{} windows of examples are {} steps an epoch.", examples->num_windows(), steps);
+  }
   if (config.train.epochs) config.train.max_steps = *config.train.epochs * steps;
   if (schedule.warmup_epochs) schedule.warmup_steps = *schedule.warmup_epochs * steps;
-  core::log::info("{} windows of examples are {} steps an epoch.", examples->num_windows(), steps);
   config.train.epochs.reset();
   schedule.warmup_epochs.reset();
-  config::parse(config::dump(config), fmt::format("the config, whose epochs are {} steps each", steps));
+  config::require_sound(config, fmt::format("the config, whose epochs are {} steps each", steps));
   return examples;
+}
+
+double predicted_tokens(const config::Config& config, const data::PackedExamples& examples) {
+  const data::EpochOrder order(config.run.seed, examples.num_windows(), config.train.global_batch_size);
+  const int64_t epochs = config.train.max_steps / order.steps_per_epoch();
+  double tokens = static_cast<double>(epochs) * static_cast<double>(examples.num_answer_tokens());
+  for (int64_t step = epochs * order.steps_per_epoch(); step < config.train.max_steps; ++step) {
+    for (int64_t row = 0; row < order.rows(); ++row) {
+      const int64_t window = order.window(step, row);
+      if (window >= 0) tokens += static_cast<double>(examples.answer_tokens(window));
+    }
+  }
+  return tokens;
 }
 
 std::string examples_text(const data::PackedExamples& examples) {

@@ -30,9 +30,15 @@ void refuse_shared_examples(const config::Config& config);
 int64_t steps_per_epoch(const config::Config& config, const data::PackedExamples& examples);
 
 // Puts numbers of steps in the place of train.epochs and optimizer.schedule.warmup_epochs, which are none
-// then. Returns the examples, which it reads for that; null where the config counts nothing in epochs. Throws
-// core::UsageError where the numbers do not fit together or are too large.
-std::shared_ptr<const data::PackedExamples> resolve_epochs(config::Config& config);
+// then. `known_steps`: of an epoch of the run that goes on; whether its examples are still the same is for
+// whoever reads them to compare. 0: not known, and then the examples are read for it and returned; otherwise,
+// and where the config counts nothing in epochs, null. Throws core::UsageError where the numbers do not fit
+// together or are too large.
+std::shared_ptr<const data::PackedExamples> resolve_epochs(config::Config& config, int64_t known_steps = 0);
+
+// Tokens that the run predicts in all, which are those of answers: what metrics.jsonl has under `tokens` at
+// its last step.
+double predicted_tokens(const config::Config& config, const data::PackedExamples& examples);
 
 // "12,000 examples ...": how many, their tokens, and how full their windows are.
 std::string examples_text(const data::PackedExamples& examples);

@@ -1,6 +1,7 @@
 #include "start/resolve.h"
 
 #include "checkpoint/checkpoint.h"
+#include "config/soundness.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
@@ -148,11 +149,6 @@ void find_lost(const RunDirectory& directory, const std::string& run_id, Past& p
   }
 }
 
-// A config that is written must read back: a swap may ask for what the rest of it does not allow.
-void require_readable(const config::Config& config) {
-  config::parse(config::dump(config), "the config of the run that goes on");
-}
-
 // Goes on after `checkpoint` in `directory`: that of its run, or a new one.
 Start go_on(const Options& options, const fs::path& checkpoint, checkpoint::Summary summary,
             const RunDirectory& directory, bool is_fork) {
@@ -174,12 +170,13 @@ Start go_on(const Options& options, const fs::path& checkpoint, checkpoint::Summ
                                 : config::parse(start.state.config, origin, options.overrides);
   keep_choices(start.config, past.config);
   take_paths_from(start.state.directory, past.config, start.config);
-  start.data.examples = resolve_epochs(start.config);
+  start.data.examples = resolve_epochs(start.config, start.state.steps_per_epoch);
   refuse_idle_swaps(start.config, start.state.step + 1);
   settle_swaps(start.config, past, options.swap_attention);
   refuse_fixed_differences(start.config, past);
   settle_schedule(start.config, past);
-  require_readable(start.config);
+  // A swap may ask for what the rest of the config does not allow.
+  config::require_sound(start.config, "the config of the run that goes on");
   if (!is_fork && start.attention_kind() != past.held && start.state.step >= start.config.train.max_steps) {
     throw core::UsageError(
         "{} is complete at step {}, so there is no step left to train with {}. Raise train.max_steps, or "

@@ -1,5 +1,6 @@
 // From the command line and what stands on the disk to what a run begins from: its mode, config, directory,
-// checkpoint and state. Opens no weights, and data only where their epochs are to be counted in steps.
+// checkpoint and state. Opens no weights, and data only where their epochs are to be counted in steps, which
+// the checkpoint of a run knows.
 #pragma once
 
 #include "run/directory.h"

@@ -239,6 +239,12 @@ void refuse_other_model(const model::GPTSpec& held, const config::Config& wanted
         wanted.model.rms_norm_eps);
   }
   warn_of_another_position(held, wanted, checkpoint);
+  if (held.document_token_id && !wanted.data.reset_at_document) {
+    core::log::warning(
+        "The attention of {} ends with a document (token {}). That of this run, and of its checkpoints, does "
+        "not.",
+        checkpoint.string(), *held.document_token_id);
+  }
 }
 
 }  // namespace ssgpt::start

@@ -6,6 +6,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "start/choose_device.h"
+#include "start/examples.h"
 #include "start/resolve.h"
 #include "start/terms.h"
 
@@ -89,6 +90,7 @@ void load(Start& start) {
   require_same_tokenizer(start);
   load_weights(start);
   start.state.data_fingerprint = fingerprint;
+  start.state.steps_per_epoch = start.data.examples ? steps_per_epoch(start.config, *start.data.examples) : 0;
   start.state.tokenizer_fingerprint = start.data.tokenizer_fingerprint;
   start.state.dtype = to_string(start.config.train.dtype);
   start.state.config = config::dump(start.config);

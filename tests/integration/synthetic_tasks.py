@@ -87,3 +87,32 @@ def passkey_trial(seed, index, length, vocab):
     tokens = noise(between, depth, vocab) + [0, *key]
     tokens += noise(between, length - 10 - depth, vocab) + [0, *key]
     return tokens, list(range(length - 4, length))
+
+
+def key_value_window(seed, index, length, vocab):
+    between = integers(seed, f"synthetic key_value training {length}", index)
+    count = 2 ** between(1, int(math.log2(min(length // 3 // 2, (vocab // 2) ** 2))))
+    front, pairs = key_value_pairs(between, length, vocab, count)
+    return front + [token for _ in range(length // 3) for token in pairs[between(0, count - 1)]]
+
+
+def key_value_pairs(between, length, vocab, count):
+    front = [between(vocab // 2, vocab - 1) for _ in range(length % 3)]
+    values = {}
+    while len(values) < count:
+        key = between(0, (vocab // 2) ** 2 - 1)
+        if key not in values:
+            values[key] = between(vocab // 2, vocab - 1)
+    return front, [[*divmod(key, vocab // 2), value] for key, value in values.items()]
+
+
+def key_value_trial(seed, index, length, vocab):
+    between = integers(seed, f"synthetic key_value trial {length}", index)
+    asked = length // 3 // 2
+    front, pairs = key_value_pairs(between, length, vocab, length // 3 - asked)
+    order = list(range(len(pairs)))
+    for i in range(asked):
+        j = between(i, len(pairs) - 1)
+        order[i], order[j] = order[j], order[i]
+    tokens = front + [token for pair in pairs + [pairs[i] for i in order[:asked]] for token in pair]
+    return tokens, [length - 1 - 3 * i for i in reversed(range(asked))]

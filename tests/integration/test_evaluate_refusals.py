@@ -67,7 +67,7 @@ def test_refuses_what_does_not_go_together(trained):
     for lengths, message in (("64,32", "rising"), ("16,16", "rising"), ("0", "above 0"), ("", "empty"), ("4", "copy")):
         assert message in retrieval(trained, *both, "--lengths", lengths, code=2)[1]
     err = trained.run("evaluate", "retrieval", "--task", "sing", *both, code=2)[1]
-    assert "copy" in err and "passkey" in err
+    assert "copy" in err and "passkey" in err and "key_value" in err
     assert "1025" in position(trained, *both, "--max-length", 5000, code=3)[1]  # tokens that there are
     assert "end" in position(trained, *both, "--documents", code=2)[1]
     assert "absent" in position(trained, "--checkpoint", "absent", code=3)[1]

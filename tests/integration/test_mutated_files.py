@@ -185,7 +185,7 @@ def test_a_changed_file_is_read_or_refused(place, name, tmp_path):
                 answer, errors = server.run(command)
                 codes[answer["code"]] += 1
                 for fault in faults(answer, errors):
-                    failures.append(f"mutant {number}, {command[0]}: {fault}: {errors[:300]!r}")
+                    failures.append(f"mutant {number}, {command[0]}: {fault}: {errors[-300:]!r}")
             shutil.rmtree(place.directory / "out", ignore_errors=True)
             if reader.copies:
                 shutil.rmtree(place.directory / reader.copies)

@@ -5,6 +5,7 @@ import json
 import math
 import random
 import re
+import shutil
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ import torch
 from conftest import ROOT, write_shard
 from needle_models import HEADS, LAYERS, PIECES, make_models, needle, sentences, step
 from reference_model import ReferenceModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 KINDS = ("softmax", "ssmax", "learned_pn")
 
@@ -86,6 +87,67 @@ def test_attention_on_the_needle_is_that_of_the_reference(made, kind):
     plain, _ = needle(made, *arguments)
     del result["results"][0]["attention"]
     assert plain["results"] == result["results"]
+
+
+def attention_rows(table):
+    """{(length, depth, variant): the cells behind} of the part on attention."""
+    part = table[table.index("attention on the needle") :]
+    cells = [re.split(" {2,}", line.strip()) for line in part.splitlines() if re.match(r" +[0-9]+ {2,}", line)]
+    return {(int(length), int(depth), variant): rest for length, _, depth, variant, *rest in cells}
+
+
+def by_outcome(trials):
+    """Cells of [(weight, outcome)]."""
+    cells = []
+    for outcome in ("right", "first digit", "wrong"):
+        weights = [weight for weight, one in trials if one == outcome]
+        cells.append(f"{sum(weights) / len(weights):.4f} ({len(weights)})" if weights else "-")
+    return cells
+
+
+def test_the_table_of_a_model_that_attends_to_all_alike(made):
+    """Without queries and keys: of the weights, all the same, the needle has as many as it has tokens."""
+    folder = made.directory / "evenly"
+    shutil.copytree(made.directory / checkpoint("softmax"), folder, ignore=shutil.ignore_patterns("trainer", "manifest.json"))
+    weights = load_file(folder / "model.safetensors")
+    for layer in range(LAYERS):
+        for name in "qk":
+            weights[f"model.layers.{layer}.self_attn.{name}_proj.weight"].zero_()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    arguments = ["--checkpoint", "evenly", "--lengths", "100,160", "--depths", "0,100", "--trials", 5, "--attention"]
+    table, _ = needle(made, *arguments, "--trials-out", "evenly.jsonl")
+    rows = attention_rows(table)
+    assert len(rows) == 4
+    for (length, depth, _), cells in rows.items():
+        cell = [t for t in trials_of(made, "evenly.jsonl") if (t["length"], t["depth"]) == (length, depth)]
+        shares = [t["needle_tokens"] / len(t["prompt_tokens"]) for t in cell]
+        outcomes = ["first digit" if t["leading_digits"] else "wrong" for t in cell]
+        assert cells == ["0.0", f"{sum(shares) / 5:.4f}", *by_outcome(list(zip(shares, outcomes)))]
+
+
+def test_the_table_has_the_top_heads_of_each_variant(made):
+    arguments = ["--checkpoint", "sweep", "--lengths", "100,160", "--depths", "0,100", "--trials", 3, "--attention"]
+    result, _ = needle(made, *arguments, "--json", "--out", "heads")
+    table = (made.directory / "heads/table.txt").read_text()
+    assert needle(made, *arguments)[0] == table and "attention on the needle; shown, not judged" in table
+    rows = attention_rows(table)
+    assert list(rows) == [(length, depth, v) for length in (100, 160) for depth in (0, 100) for v in ("softmax", "ssmax")]
+    for i, ((_, _, variant), cells) in enumerate(rows.items()):
+        found = [m["results"][i // 2]["attention"] for m in result["models"] if m["variant"] == variant]
+        tops = [one["heads"][0] for one in found]
+        trials = [(one["weight"], one["outcome"]) for model in found for one in model["trials"]]
+        names = ", ".join(f"{top['layer']}.{top['head']}" for top in tops)
+        assert len(tops) == 3 and len(trials) == 9
+        assert cells == [names, f"{sum(top['mean'] for top in tops) / 3:.4f}", *by_outcome(trials)]
+    command = [sys.executable, ROOT / "scripts/report.py", made.directory / "heads"]
+    drawn = subprocess.run(command, capture_output=True, text=True)
+    assert drawn.returncode == 0 and drawn.stderr == "", drawn.stderr
+    assert (made.directory / "heads/needle_attention.png").read_bytes().startswith(b"\x89PNG")
+    assert "Attention on the needle" in (made.directory / "heads/report.html").read_text()
+    needle(made, *arguments[:-1], "--out", "heads")  # without attention, what was drawn of it is gone
+    names = ["evaluation.csv", "evaluation.json", "table.txt"]
+    assert sorted(path.name for path in (made.directory / "heads").iterdir()) == names
+    assert "attention on the needle" not in (made.directory / "heads/table.txt").read_text()
 
 
 @pytest.mark.parametrize("kind", KINDS)

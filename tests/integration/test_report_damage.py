@@ -39,7 +39,7 @@ def originals(_trained, tmp_path_factory):
     position(_trained, "--checkpoint", "sweep", "--rope-theta", "10000,50000", "--out", runs / "position")
     attention(_trained, "--checkpoint", "sweep", "--rope-theta", "10000,50000", "--out", runs / "attention")
     models = make_models(tmp_path_factory.mktemp("needle"))
-    trials = ["--lengths", "120,160", "--depths", "0,50,100", "--trials", 2, "--rope-theta", "10000,50000"]
+    trials = ["--lengths", "120,160", "--depths", "0,50,100", "--trials", 2, "--rope-theta", "10000,50000", "--attention"]
     needle(models, "--checkpoint", "sweep", *trials, "--out", runs / "needle")
     return {name: runs / name for name in KINDS}
 

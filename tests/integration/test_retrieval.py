@@ -7,7 +7,7 @@ import torch
 from conftest import make_program
 from reference_model import ReferenceModel
 from safetensors.torch import load_file
-from synthetic_tasks import copy_trial, passkey_trial
+from synthetic_tasks import copy_trial, key_value_trial, passkey_trial
 
 VOCAB, LENGTH, HEADS, LAYERS, TRIALS = 12, 32, 2, 2, 30
 
@@ -41,14 +41,15 @@ def expected(checkpoint, kind, trials, theta):
     return accuracy, loss
 
 
-@pytest.mark.parametrize("task, make", [("copy", copy_trial), ("passkey", passkey_trial)])
+@pytest.mark.parametrize("task, make, least", [
+    ("copy", copy_trial, 10), ("passkey", passkey_trial, 10), ("key_value", key_value_trial, 12)])
 @pytest.mark.parametrize("theta", [10000.0, 500000.0])
-def test_accuracy_and_loss_are_those_of_the_reference(copying, task, make, theta):
+def test_accuracy_and_loss_are_those_of_the_reference(copying, task, make, least, theta):
     program, kind, checkpoint = copying
-    request = ["--task", task, "--lengths", "10,32,51,96", "--trials", TRIALS, "--seed", 3, "--rope-theta", theta]
+    request = ["--task", task, "--lengths", f"{least},32,51,96", "--trials", TRIALS, "--seed", 3, "--rope-theta", theta]
     out, _ = program.run("evaluate", "retrieval", "--checkpoint", checkpoint, *request, "--json")
     results = json.loads(out)["results"]
-    assert [result["length"] for result in results] == [10, 32, 51, 96]
+    assert [result["length"] for result in results] == [least, 32, 51, 96]
     for result in results:
         trials = [make(3, index, result["length"], VOCAB) for index in range(TRIALS)]
         accuracy, loss = expected(checkpoint, kind, trials, theta)

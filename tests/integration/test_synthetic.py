@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from conftest import read_metrics
-from synthetic_tasks import copy_window, passkey_window
+from synthetic_tasks import copy_window, key_value_window, passkey_window
 
 FIRST_VALIDATION = 2**40
 
@@ -26,7 +26,8 @@ def bytes_of(folder):
 
 
 @pytest.mark.parametrize("task, make, length, vocab", [
-    ("copy", copy_window, 64, 64), ("copy", copy_window, 51, 1000), ("passkey", passkey_window, 75, 30)])
+    ("copy", copy_window, 64, 64), ("copy", copy_window, 51, 1000), ("passkey", passkey_window, 75, 30),
+    ("key_value", key_value_window, 77, 15)])
 def test_shards_hold_the_sequences_of_the_grammar(program, task, make, length, vocab):
     options = ["--seed", 7, "--shard-tokens", 999, "--validation-windows", 3, "--json"]
     out, _ = prepare(program, *options, task=task, vocab=vocab, length=length)
@@ -63,11 +64,12 @@ def test_the_same_call_gives_the_same_bytes_and_a_folder_is_kept(program):
 
 
 @pytest.mark.parametrize("changes, options, code, words", [
-    ({"task": "needle"}, [], 2, ["copy", "passkey"]),
+    ({"task": "needle"}, [], 2, ["copy", "passkey", "key_value"]),
     ({"length": 0}, [], 2, ["sequences of 0 tokens", "takes 10 to"]),
     ({"length": 9, "task": "passkey"}, [], 2, ["sequences of 9 tokens"]),
     ({"vocab": 1}, [], 2, ["a vocabulary of 1", "takes 2 to"]),
     ({"vocab": 8, "task": "passkey"}, [], 2, ["a vocabulary of 8", "takes 9 to"]),
+    ({"length": 27, "vocab": 4, "task": "key_value"}, [], 2, ["27 tokens", "5 different keys", "up to 26"]),
     ({"windows": 0}, [], 2, ["0 windows"]),
     ({"windows": "many"}, [], 2, ["--windows"]),
     ({}, ["--input", "book.txt"], 2, ["--input"]),

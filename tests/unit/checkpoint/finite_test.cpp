@@ -10,6 +10,7 @@
 #include "core/temporary_directory.h"
 
 #include <limits>
+#include <tuple>
 
 #include <ATen/ops/cat.h>
 #include <gmock/gmock.h>
@@ -28,10 +29,10 @@ void put(const FlatState& flat, const at::Tensor& tensor, int64_t row, int64_t c
 }
 
 std::string said(const FlatState& flat) {
-  return first_nonfinite(flat).value_or("");
+  return first_invalid(flat).value_or("");
 }
 
-TEST(FirstNonfinite, NamesTensorAndIndex) {
+TEST(FirstInvalid, NamesTensorAndIndex) {
   for (const config::AttentionKind kind : all_kinds()) {
     EXPECT_EQ(said(random_snapshot(kind).flat), "");
   }
@@ -42,6 +43,13 @@ TEST(FirstNonfinite, NamesTensorAndIndex) {
   put(flat, flat.exp_avg_sq, 19, 11, kInfinity);
   EXPECT_EQ(said(flat),
             "the second moment (exp_avg_sq) of tensor '" + std::string(kName) + "' is inf at [19, 11]");
+  put(flat, flat.exp_avg_sq, 19, 10, -0.5F);
+  EXPECT_EQ(said(flat),
+            "the second moment (exp_avg_sq) of tensor '" + std::string(kName) + "' is -0.5 at [19, 10]");
+  put(flat, flat.exp_avg_sq, 19, 10, -std::numeric_limits<float>::denorm_min());
+  EXPECT_THAT(said(flat), testing::EndsWith("at [19, 10]"));
+  put(flat, flat.exp_avg_sq, 19, 10, -0.0F);
+  EXPECT_THAT(said(flat), testing::EndsWith("is inf at [19, 11]"));
   put(flat, flat.exp_avg, 3, 0, -kInfinity);
   EXPECT_EQ(said(flat),
             "the first moment (exp_avg) of tensor '" + std::string(kName) + "' is -inf at [3, 0]");
@@ -50,7 +58,7 @@ TEST(FirstNonfinite, NamesTensorAndIndex) {
 }
 
 // A rank of ZeRO-1 holds some ranges of the flat tensor, back to back.
-TEST(FirstNonfinite, FindsItsPlaceInAShareOfTheMoments) {
+TEST(FirstInvalid, FindsItsPlaceInAShareOfTheMoments) {
   const FlatState whole = random_snapshot(config::AttentionKind::kSsmax).flat;
   put(whole, whole.exp_avg, 7, 5, kNaN);
   const int64_t begin = find(whole, kName)->offset + 5 * 12;
@@ -84,13 +92,16 @@ TEST(Checkpoint, WithANumberThatIsNoneIsNotWritten) {
   }
 }
 
-// As a program that does not look would have written it.
+// As a program that does not look would have written it, or as a flipped bit leaves it: the root of a second
+// moment below zero would be NaN in the next step.
 TEST(Checkpoint, WithANumberThatIsNoneIsNotRead) {
-  for (const bool moment : {false, true}) {
+  for (const auto& [moment, value, words] :
+       {std::tuple(false, kInfinity, "inf at [7, 5]"), std::tuple(true, kInfinity, "inf at [7, 5]"),
+        std::tuple(true, -1.5F, "exp_avg_sq")}) {
     const TemporaryDirectory directory;
     const Snapshot snapshot = random_snapshot(config::AttentionKind::kSsmax);
     write(directory / "c", snapshot);
-    put(snapshot.flat, moment ? snapshot.flat.exp_avg_sq : snapshot.flat.master, 7, 5, kInfinity);
+    put(snapshot.flat, moment ? snapshot.flat.exp_avg_sq : snapshot.flat.master, 7, 5, value);
     Manifest manifest = read_manifest(directory / "c");
     manifest.files[kModelName] = write_model_file(directory / "c" / kModelName, snapshot.flat);
     const std::string name = optimizer_file_name(0, 1);
@@ -101,8 +112,7 @@ TEST(Checkpoint, WithANumberThatIsNoneIsNotRead) {
       read(directory / "c", /*with_optimizer=*/true);
       ADD_FAILURE() << "it was read";
     } catch (const core::InputError& error) {
-      EXPECT_THAT(error.what(),
-                  testing::AllOf(testing::HasSubstr(kName), testing::HasSubstr("inf at [7, 5]")));
+      EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr(kName), testing::HasSubstr(words)));
     }
     if (moment) {  // nobody takes them
       EXPECT_NO_THROW(read(directory / "c", /*with_optimizer=*/false));

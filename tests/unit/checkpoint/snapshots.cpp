@@ -52,6 +52,7 @@ Snapshot random_snapshot(config::AttentionKind kind, int64_t step, uint64_t seed
   fill_random(snapshot.flat, snapshot.flat.master, 10 * seed);
   fill_random(snapshot.flat, snapshot.flat.exp_avg, 10 * seed + 1);
   fill_random(snapshot.flat, snapshot.flat.exp_avg_sq, 10 * seed + 2);
+  snapshot.flat.exp_avg_sq.abs_();
   TrainerState state;
   state.step = step;
   state.tokens = int64_t{1} << 53 | 1;

@@ -40,6 +40,7 @@ TEST_F(EarlierState, DoesNotSayWhereTheLastLineWas) {
   EXPECT_EQ(read(nullptr).last_line_step, std::nullopt);
   EXPECT_EQ(read(nullptr).tokenizer_fingerprint, "");
   EXPECT_EQ(read(nullptr).directory, "");
+  EXPECT_EQ(read(nullptr).steps_per_epoch, 0);
   EXPECT_EQ(read(nullptr).config, config::dump(config::minimal_with({})));
 }
 
@@ -67,7 +68,7 @@ TEST(TrainerState, RefusesCountsThatNoTrainingHas) {
   TrainerState state;
   state.config = config::dump(config::minimal_with({}));
   const nlohmann::json sound = nlohmann::json::parse(trainer_state_text(state));
-  for (const char* key : {"step", "tokens", "loss_steps"}) {
+  for (const char* key : {"step", "tokens", "loss_steps", "steps_per_epoch"}) {
     for (const int64_t count : {int64_t{-1}, std::numeric_limits<int64_t>::max()}) {
       nlohmann::json damaged = sound;
       damaged[key] = count;

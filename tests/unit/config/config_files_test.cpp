@@ -28,6 +28,19 @@ TEST(ConfigFiles, AllOfThemLoad) {
   EXPECT_GE(count, 7);  // configs/paper alone
 }
 
+// Of the model that it includes a file for it keeps the sizes, and not the length of pretraining.
+TEST(ConfigFiles, FineTuningCountsInEpochsAndHasThePapersModel) {
+  const Config pretraining = load(kConfigs / "paper" / "b-ssmax.yaml", {});
+  const Config tuning = load(kConfigs / "paper" / "fine-tune.yaml", {});
+  EXPECT_EQ(tuning.train.epochs, 10);
+  EXPECT_EQ(tuning.train.max_steps, 0);
+  EXPECT_EQ(tuning.optimizer.schedule.warmup_epochs, 1);
+  EXPECT_EQ(tuning.optimizer.schedule.warmup_steps, 0);
+  for (const Difference& difference : differences(pretraining, tuning)) {
+    EXPECT_FALSE(difference.key.starts_with("model.")) << difference.key;
+  }
+}
+
 TEST(ConfigFiles, TheQuickstartsSweepTrainsSsmaxAndItsControlWithEqualSeeds) {
   const Sweep sweep = load_sweep(kConfigs / "quickstart" / "sweep.yaml");
   EXPECT_EQ(sweep.variants.front(), "softmax");  // the baseline

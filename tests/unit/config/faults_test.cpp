@@ -1,6 +1,7 @@
 #include "config/config.h"
 #include "config/minimal_config.h"
 #include "config/schema.h"
+#include "config/soundness.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/message_of.h"
@@ -8,6 +9,8 @@
 
 #include <chrono>
 #include <string>
+#include <tuple>
+#include <vector>
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -18,6 +21,7 @@ namespace ssgpt::config {
 namespace {
 
 using testing::AllOf;
+using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
@@ -205,16 +209,97 @@ train: {epochs: 10, global_batch_size: 32, micro_batch_size: 8}
   EXPECT_EQ(config.train.epochs, 10);
   EXPECT_EQ(config.train.max_steps, 0);
   EXPECT_EQ(config.optimizer.schedule.warmup_epochs, 1);
-  EXPECT_THAT(message_of<core::UsageError>([&] { parse(epochs, "c.yaml", {"train.max_steps=5"}); }),
-              HasSubstr("train.max_steps = 5 says how long"));
-  EXPECT_THAT(
-      message_of<core::UsageError>([&] { parse(epochs, "c.yaml", {"optimizer.schedule.warmup_steps=5"}); }),
-      HasSubstr("optimizer.schedule.warmup_steps = 5 says how long"));
+  const std::string steps = "train.max_steps: 5\noptimizer.schedule.warmup_steps: 3\n";
+  EXPECT_THAT(message_of<core::UsageError>([&] { parse(epochs + steps, "c.yaml"); }),
+              AllOf(HasSubstr("train.max_steps = 5 says how long"),
+                    HasSubstr("optimizer.schedule.warmup_steps = 3 says how long")));
   EXPECT_THAT(message_of<core::UsageError>([&] { parse(epochs, "c.yaml", {"data.format=pretrain"}); }),
               AllOf(HasSubstr("train.epochs = 10: needs data.format = sft"),
                     HasSubstr("optimizer.schedule.warmup_epochs = 1: needs data.format = sft")));
   EXPECT_THAT(message_of<core::UsageError>([&] { parse(epochs, "c.yaml", {"train.epochs=null"}); }),
               HasSubstr("train.max_steps is missing"));
+}
+
+// Of what one file, or the command line, says in another unit than an earlier file.
+TEST(FineTuning, WhatIsSaidLaterInEpochsOrStepsTakesThePlaceOfTheOther) {
+  const auto steps_of = [](const Config& config) {
+    return std::tuple(config.train.epochs, config.train.max_steps, config.optimizer.schedule.warmup_epochs,
+                      config.optimizer.schedule.warmup_steps);
+  };
+  const std::vector<std::string> sft = {"data.format=sft", "data.tokenizer=t.model"};
+  const auto with = [&](std::vector<std::string> overrides) {
+    overrides.insert(overrides.end(), sft.begin(), sft.end());
+    return overrides;
+  };
+  using Steps = decltype(steps_of(Config()));
+  const std::string in_steps = kMinimal + "optimizer.schedule: {warmup_steps: 30}\n";
+  const std::string warmup = "optimizer.schedule.warmup_";
+  const Config in_epochs = parse(in_steps, "c.yaml", with({"train.epochs=3", warmup + "epochs=1"}));
+  EXPECT_EQ(steps_of(in_epochs), Steps(3, 0, 1, 0));
+  // As a run stores it, with every key, of which some are null; and back.
+  Config stored = in_epochs;
+  stored.train.epochs.reset();
+  stored.train.max_steps = 6;
+  stored.optimizer.schedule.warmup_epochs.reset();
+  stored.optimizer.schedule.warmup_steps = 2;
+  EXPECT_EQ(steps_of(parse(dump(stored), "config.yaml")), Steps(std::nullopt, 6, std::nullopt, 2));
+  EXPECT_EQ(steps_of(parse(dump(stored), "config.yaml", {"train.epochs=4"})), Steps(4, 0, std::nullopt, 2));
+  EXPECT_EQ(steps_of(parse(in_steps, "c.yaml", with({"train.epochs=3", "train.max_steps=90"}))),
+            Steps(std::nullopt, 90, std::nullopt, 30));
+  // None is no number of them, and leaves the steps.
+  EXPECT_EQ(steps_of(parse(in_steps, "c.yaml", with({"train.epochs=null"}))),
+            Steps(std::nullopt, 1000, std::nullopt, 30));
+
+  const TemporaryDirectory folder;
+  core::write_text_atomically(folder / "base.yaml", in_steps);
+  core::write_text_atomically(folder / "child.yaml", "include: base.yaml\ntrain: {epochs: 3}\n");
+  core::write_text_atomically(folder / "grandchild.yaml", "include: child.yaml\ntrain: {max_steps: 50}\n");
+  core::write_text_atomically(folder / "both.yaml",
+                              "include: base.yaml\ntrain: {epochs: 3, max_steps: 50}\n");
+  EXPECT_EQ(steps_of(load(folder / "child.yaml", sft)), Steps(3, 0, std::nullopt, 30));
+  EXPECT_EQ(steps_of(load(folder / "grandchild.yaml", sft)), Steps(std::nullopt, 50, std::nullopt, 30));
+  EXPECT_THAT(message_of<core::UsageError>([&] { load(folder / "both.yaml", sft); }),
+              HasSubstr("train.max_steps = 50 says how long"));
+}
+
+TEST(FineTuning, TheWarmUpEndsWithinTheEpochs) {
+  const auto message = [](const std::string& schedule) {
+    return message_with("optimizer.schedule: " + schedule + "\n",
+                        {"data.format=sft", "data.tokenizer=t.model", "train.epochs=2"});
+  };
+  EXPECT_EQ(message("{warmup_epochs: 2}"), "");
+  EXPECT_THAT(
+      message("{warmup_epochs: 5}"),
+      AllOf(HasSubstr("c.yaml:13"), HasSubstr("warmup_epochs = 5: must not be above train.epochs = 2")));
+  EXPECT_EQ(message("{kind: cosine, warmup_epochs: 1}"), "");
+  EXPECT_THAT(message("{kind: cosine, warmup_epochs: 2}"), HasSubstr("must be below train.epochs = 2"));
+  EXPECT_EQ(message("{kind: cosine, warmup_epochs: 2, decay_steps: 900}"), "");
+}
+
+TEST(FineTuning, HasNoDocuments) {
+  const std::vector<std::string> sft = {"data.format=sft", "data.tokenizer=t.model"};
+  const auto message = [&](const char* setting) {
+    return message_with("", {sft[0], sft[1], setting});
+  };
+  EXPECT_THAT(message("data.reset_at_document=true"),
+              HasSubstr("data.reset_at_document = true: has no effect with data.format = sft"));
+  EXPECT_THAT(message("data.document_token_id=2"),
+              HasSubstr("data.document_token_id = 2: has no effect with data.format = sft"));
+  EXPECT_EQ(message("data.reset_at_document=false"), "");
+}
+
+// A config that was changed after it was read is in no file: no line is named.
+TEST(RequireSound, NamesTheKeysOfAConfigThatWasChanged) {
+  Config config = minimal_with({"optimizer.schedule.warmup_steps=10"});
+  EXPECT_NO_THROW(require_sound(config, "the config"));
+  config.train.max_steps = 5;
+  EXPECT_THAT(message_of<core::UsageError>([&] { require_sound(config, "the config of now"); }),
+              AllOf(HasSubstr("the config of now: "),
+                    HasSubstr("warmup_steps = 10: must not be above train.max_steps = 5"),
+                    Not(ContainsRegex("now:[0-9]"))));
+  config.train.max_steps = 2'000'000'000;
+  EXPECT_THAT(message_of<core::UsageError>([&] { require_sound(config, "the config of now"); }),
+              HasSubstr("train.max_steps = 2000000000: expected"));
 }
 
 TEST(FineTuning, NeedsATokenizer) {

@@ -3,10 +3,12 @@
 #include "core/error.h"
 #include "data/fixtures.h"
 
+#include <cstddef>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -61,7 +63,64 @@ TEST_F(ExamplesOnDisk, SquadsQuestionsBecomePrompts) {
   EXPECT_THAT(read("dev.json", squad), ElementsAre(Texts(context + "Where is Oslo?\nAnswer:", " Norway"),
                                                    Texts(context + "Who built it?\nAnswer:", " unanswerable"),
                                                    Texts(context + "What?\nAnswer:", " Oslo")));
-  EXPECT_THAT(places_.front(), HasSubstr("data[1].paragraphs[1].qas[0]"));
+  EXPECT_THAT(places_, ElementsAre("dev.json: question 1", "dev.json: question 2", "dev.json: question 3"));
+}
+
+// By its number where it has no id.
+TEST_F(ExamplesOnDisk, AQuestionOfSquadIsNamedByItsId) {
+  const std::string squad = R"({"data": [{"paragraphs": [{"context": "c", "qas": [
+      {"question": "q?", "id": "5a8d7bf7", "answers": [{"text": ""}]}]}]}]})";
+  EXPECT_THAT(refusal("s.json", squad), HasSubstr("s.json: question 5a8d7bf7: the answer is empty"));
+  const std::string unnamed = R"({"data": [{"paragraphs": [{"context": "c", "qas": [
+      {"question": "q?", "answers": [{"text": ""}]}]}]}]})";
+  EXPECT_THAT(refusal("s.json", unnamed),
+              HasSubstr("s.json: data[0].paragraphs[0].qas[0]: the answer is empty"));
+}
+
+// As Python's json writes a record with a NaN or half of a pair, in fields that no example is made of.
+TEST_F(ExamplesOnDisk, LinesAreReadThatPrepareReads) {
+  const std::string texts = R"("prompt": "a\ud83d\ude00", "answer": "b")";
+  for (const char* other :
+       {R"("score": NaN)", R"("score": [-Infinity, 1e999, 123456789012345678901234567890])",
+        R"("note": "\ud83d")", R"("note": NaN, "\udc00": 1)"}) {
+    for (const std::string& line :
+         {fmt::format("{{{}, {}}}", texts, other), fmt::format("{{{}, {}}}", other, texts)}) {
+      EXPECT_THAT(read("n.jsonl", line), ElementsAre(Texts("a\xF0\x9F\x98\x80", "b"))) << line;
+    }
+  }
+  // Half of a pair is no character of a text. What stands in its place may stand in the text for itself.
+  EXPECT_THAT(refusal("n.jsonl", R"({"prompt": "a\ud83d", "answer": "b"})"),
+              AllOf(HasSubstr("n.jsonl:1: the field \"prompt\" holds half of a surrogate pair")));
+  EXPECT_THAT(refusal("n.jsonl", R"({"prompt": "a", "answer": "b\udc00", "score": NaN})"),
+              HasSubstr("the field \"answer\" holds half of a surrogate pair"));
+  EXPECT_THAT(read("n.jsonl", R"({"prompt": "a\ufdd0", "answer": "b", "note": "\ud83d"})"),
+              ElementsAre(Texts("a\uFDD0", "b")));
+  // What is wrong beside it stays wrong.
+  EXPECT_THAT(refusal("n.jsonl", R"({"prompt": "a", "answer": "b", "score": NaN,})"), HasSubstr("not JSON"));
+  EXPECT_THAT(refusal("n.jsonl", R"({"prompt": "a", "answer": NaN})"),
+              HasSubstr("the field \"answer\" is 0"));
+}
+
+TEST_F(ExamplesOnDisk, APartEndsWithItsNumberOfExamplesOrItsBytes) {
+  std::string lines;
+  for (const int bytes : {10, 10, 10, 10, 100, 10}) {
+    lines += fmt::format("{{\"prompt\": \"{}\", \"answer\": \"{}\"}}\n", std::string(bytes / 2, 'a'),
+                         std::string(bytes / 2, 'b'));
+  }
+  testing::write_file(folder_ / "p.jsonl", lines);
+  const auto parts = [&](size_t max_examples, size_t max_bytes) {
+    ExampleReader reader({folder_ / "p.jsonl"});
+    std::vector<size_t> sizes;
+    do {
+      sizes.push_back(reader.next_part(max_examples, max_bytes).size());
+    } while (sizes.back() > 0);
+    return sizes;
+  };
+  EXPECT_THAT(parts(100, 1000), ElementsAre(6, 0));
+  EXPECT_THAT(parts(4, 1000), ElementsAre(4, 2, 0));
+  EXPECT_THAT(parts(100, 20), ElementsAre(2, 2, 1, 1, 0));
+  EXPECT_THAT(parts(100, 25), ElementsAre(3, 2, 1, 0));
+  EXPECT_THAT(parts(100, 1), ElementsAre(1, 1, 1, 1, 1, 1, 0));
 }
 
 TEST_F(ExamplesOnDisk, WhatIsNoExampleIsRefusedByItsPlace) {
@@ -101,6 +160,14 @@ TEST_F(ExamplesOnDisk, WhatIsNotSquadIsRefused) {
       {question(R"(, "answers": ["x"])"), "the answer is not a JSON object"},
       {question(R"(, "answers": [{"text": ""}])"), "the answer is empty"},
       {question(R"(, "answers": [], "is_impossible": "yes")"), "neither true nor false"},
+      {question(R"(, "answers": [{"text": "b"}], "is_impossible": true)"),
+       R"("answers" holds [{"text":"b"}])"},
+      {question(R"(, "answers": {"text": []}, "is_impossible": true)"), "no list \"answers\""},
+      {"{\"prompt\": \"a\", \"answer\": \"b\"}\n{\"prompt\": \"c\", \"answer\": \"d\"}\n",
+       "need a name that ends in .jsonl"},
+      {"\n{\"a\": NaN}\n{\"a\": 1}", "need a name that ends in .jsonl"},
+      {"{\n  \"data\": [],\n}", "not JSON (line 3, column 1)"},
+      {"{\"data\": [", "not JSON"},
   };
   for (const auto& [text, fault] : faults) {
     EXPECT_THAT(refusal("squad.json", text), AllOf(HasSubstr(fault), HasSubstr("squad.json"))) << text;
@@ -109,12 +176,28 @@ TEST_F(ExamplesOnDisk, WhatIsNotSquadIsRefused) {
 
 TEST_F(ExamplesOnDisk, OtherFilesAreRefusedByTheirNames) {
   EXPECT_THAT(message_of<core::UsageError>([] { ExampleReader({"train.bin"}); }), HasSubstr(".jsonl.zst"));
-  EXPECT_NE(message_of<core::Error>([&] {
-              ExampleReader reader({folder_ / "missing.jsonl"});
-              Example example;
-              reader.next(example);
-            }),
-            "nothing was thrown");
+  EXPECT_THAT(message_of<core::InputError>([&] {
+                ExampleReader reader({folder_ / "missing.jsonl"});
+                Example example;
+                reader.next(example);
+              }),
+              HasSubstr("missing.jsonl"));
+}
+
+TEST_F(ExamplesOnDisk, AreToldFromOtherFilesOfTheirNames) {
+  const auto looks = [&](const std::string& name, const std::string& bytes) {
+    testing::write_file(folder_ / name, bytes);
+    return looks_like_examples(folder_ / name);
+  };
+  EXPECT_TRUE(looks("a.jsonl", "\n{\"prompt\": \"a\", \"answer\": \"b\"}\n"));
+  EXPECT_TRUE(looks("a.jsonl", "{\"answer\": \"b\"}\n"));  // with a fault
+  EXPECT_TRUE(looks("a.jsonl", "{\"prompt\": \"a\n"));
+  EXPECT_TRUE(looks("a.jsonl.zst", testing::zstd_frame("{\"prompt\": \"a\"}\n")));
+  EXPECT_TRUE(looks("a.json", "{\"version\": \"v2.0\", \"data\": []}"));
+  EXPECT_TRUE(looks("a.json", "{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\n"));
+  EXPECT_FALSE(looks("metrics.jsonl", "{\"step\": 1, \"train/loss\": 2.5}\n"));
+  EXPECT_FALSE(looks("run.json", "{\"run_id\": \"x\",\n \"command\": \"ssgpt train\"}"));
+  EXPECT_FALSE(looks("run.json", "[1, 2]"));
 }
 
 }  // namespace

@@ -1,12 +1,16 @@
 #include "data/packed_examples.h"
 
+#include "core/checksum.h"
 #include "core/error.h"
 #include "data/fixtures.h"
 #include "data/loader.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <filesystem>
+#include <numeric>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -56,11 +60,13 @@ class Packing : public ::testing::Test {
     Piece piece{.inputs = Ids(ids.begin(), ids.end() - 1), .targets = Ids(ids.begin() + 1, ids.end())};
     std::fill_n(piece.targets.begin(), begin - 1, -1);
     expected_.insert(piece);
+    in_order_.push_back({.prompt = static_cast<int64_t>(begin), .ids = std::move(ids)});
   }
 
-  PackedExamples pack(int64_t length = kPackedLength, OnTooLong on_too_long = OnTooLong::kRefuse) {
+  PackedExamples pack(int64_t length = kPackedLength,
+                      config::OnLongExample on_long_example = config::OnLongExample::kStop) {
     testing::write_file(path_, lines_);
-    return PackedExamples({path_}, tokenizer_, length, on_too_long);
+    return PackedExamples({path_}, tokenizer_, length, on_long_example);
   }
 
   // The examples of a window, without its padding.
@@ -80,11 +86,17 @@ class Packing : public ::testing::Test {
     return result;
   }
 
+  struct Added {
+    int64_t prompt;  // tokens
+    Ids ids;
+  };
+
   const TemporaryDirectory folder_;
   const std::filesystem::path path_ = folder_ / "examples.jsonl";
   const tokenizer::Tokenizer tokenizer_;
   std::string lines_;
   std::multiset<Piece> expected_;
+  std::vector<Added> in_order_;
 };
 
 TEST_F(Packing, EveryExampleStandsWholeInOneWindowAndItsAnswerAloneIsPredicted) {
@@ -127,23 +139,44 @@ TEST_F(Packing, AnExampleFillsAWindowToTheLastTokenAndNotBeyond) {
   EXPECT_THAT(message, HasSubstr(fmt::format("the example has {} tokens", longest + 1)));
   EXPECT_THAT(message, HasSubstr("examples.jsonl:"));
   EXPECT_THAT(message, HasSubstr("data.on_long_example: skip"));
-  const PackedExamples fewer = pack(longest - 1, OnTooLong::kSkip);
+  const PackedExamples fewer = pack(longest - 1, config::OnLongExample::kSkip);
   EXPECT_EQ(fewer.num_examples() + fewer.num_left_out(), 5);
   EXPECT_GT(fewer.num_left_out(), 0);
-  EXPECT_THAT(message_of<core::InputError>([&] { pack(2, OnTooLong::kSkip); }),
+  EXPECT_THAT(message_of<core::InputError>([&] { pack(2, config::OnLongExample::kSkip); }),
               HasSubstr("holds no example that fits"));
 }
 
-// 10,000 are read in several parts and encoded by several threads.
+// 10,000 are read in several parts and encoded by several threads. The fingerprint, as the header says of it,
+// is over the ids of all examples in the order of the file.
 TEST_F(Packing, ThreadsDoNotChangeTheOrder) {
   add_examples(10'000);
-  const PackedExamples once = pack();
-  const PackedExamples again = pack();
-  EXPECT_EQ(once.fingerprint(), again.fingerprint());
-  EXPECT_EQ(once.num_windows(), again.num_windows());
-  for (int64_t window = 0; window < once.num_windows(); window += 97) {
-    EXPECT_EQ(pieces(once, window), pieces(again, window));
+  const PackedExamples examples = pack();
+  core::Checksum checksum;
+  for (const Added& added : in_order_) checksum.update(std::as_bytes(std::span(added.ids)));
+  for (const Added& added : in_order_) {
+    const auto tokens = static_cast<int64_t>(added.ids.size());
+    checksum.update(std::as_bytes(std::span(&added.prompt, 1)));
+    checksum.update(std::as_bytes(std::span(&tokens, 1)));
   }
+  EXPECT_EQ(examples.fingerprint(), checksum.hex());
+}
+
+// A span begins where the number of keys is 1.
+TEST_F(Packing, MostSpansAreThoseOfTheFullestWindows) {
+  add_examples(60);
+  const PackedExamples examples = pack();
+  std::vector<int64_t> spans;
+  for (int64_t window = 0; window < examples.num_windows(); ++window) {
+    MicroBatch row;
+    read_windows(examples, std::vector<int64_t>{window}, row);
+    spans.push_back(std::count(row.num_keys.begin(), row.num_keys.end(), 1));
+  }
+  std::sort(spans.rbegin(), spans.rend());
+  ASSERT_GT(spans.front(), spans.back());
+  EXPECT_EQ(examples.most_spans(1), spans[0]);
+  EXPECT_EQ(examples.most_spans(3), spans[0] + spans[1] + spans[2]);
+  const int64_t all = std::accumulate(spans.begin(), spans.end(), int64_t{0});
+  EXPECT_EQ(examples.most_spans(examples.num_windows() + 5), all + 5);
 }
 
 TEST_F(Packing, TheFingerprintKnowsWhereAnswersBegin) {

@@ -11,6 +11,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -19,6 +20,7 @@
 namespace ssgpt::data {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using enum SyntheticTask;
 
@@ -196,6 +198,128 @@ TEST(PasskeyTask, TrialHasTheKeyOnceAtAnyDepth) {
   }
 }
 
+// What a sequence of key_value holds.
+struct KeyValues {
+  std::vector<std::pair<int32_t, int32_t>> keys;  // in their order, repetitions as well
+  std::map<std::pair<int32_t, int32_t>, int32_t> values;
+  std::vector<uint8_t> is_answer;
+};
+
+KeyValues parse_key_values(const std::vector<int32_t>& tokens, int64_t vocab) {
+  const auto is_key_symbol = [&](int32_t token) {
+    return token >= 0 && token < vocab / 2;
+  };
+  KeyValues found;
+  found.is_answer.resize(tokens.size());
+  const size_t front = tokens.size() % 3;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const bool key_symbol = i >= front && (i - front) % 3 < 2;
+    EXPECT_EQ(is_key_symbol(tokens[i]), key_symbol) << i;
+    EXPECT_LT(tokens[i], vocab);
+    if (i < front || (i - front) % 3 != 2) continue;
+    const std::pair key(tokens[i - 2], tokens[i - 1]);
+    const auto [value, is_new] = found.values.emplace(key, tokens[i]);
+    EXPECT_EQ(value->second, tokens[i]) << "another value at " << i;
+    found.is_answer[i] = is_new ? 0 : 1;
+    found.keys.push_back(key);
+  }
+  return found;
+}
+
+TEST(KeyValueTask, EveryAnswerIsTheValueThatStoodBehindTheKeyBefore) {
+  for (const int64_t vocab : {14, 15, 64}) {  // 49 keys of two symbols and more
+    for (int64_t index = 0; index < 283; ++index) {
+      const int64_t length = 12 + index;
+      for (const TaskSequence& sequence : {training_sequence(kKeyValue, vocab, length, 1, index),
+                                           trial_sequence(kKeyValue, vocab, length, 1, index)}) {
+        ASSERT_EQ(sequence.tokens.size(), static_cast<size_t>(length));
+        ASSERT_EQ(parse_key_values(sequence.tokens, vocab).is_answer, sequence.is_answer);
+      }
+    }
+  }
+}
+
+TEST(KeyValueTask, TrialHasEachPairOnceAndAsksForHalfOfThemInAnyOrder) {
+  constexpr double kTrials = 4000.0;
+  for (const auto& [length, asked] : std::map<int64_t, size_t>{{12, 2}, {17, 2}, {18, 3}, {23, 3}, {24, 4}}) {
+    const size_t keys = static_cast<size_t>(length) / 3 - asked;
+    std::map<int64_t, double> first_asked;
+    std::map<int64_t, double> last_asked;
+    for (int64_t index = 0; index < static_cast<int64_t>(kTrials); ++index) {
+      const TaskSequence trial = trial_sequence(kKeyValue, kVocab, length, 1, index);
+      const KeyValues found = parse_key_values(trial.tokens, kVocab);
+      ASSERT_EQ(found.values.size(), keys);
+      ASSERT_EQ(num_answers(trial), static_cast<int64_t>(asked));
+      const auto end = found.keys.begin() + static_cast<int64_t>(keys);
+      ++first_asked[std::find(found.keys.begin(), end, *end) - found.keys.begin()];
+      ++last_asked[std::find(found.keys.begin(), end, found.keys.back()) - found.keys.begin()];
+    }
+    // Five standard deviations of a binomial count.
+    const double expected = kTrials / static_cast<double>(keys);
+    for (int64_t key = 0; key < static_cast<int64_t>(keys); ++key) {
+      EXPECT_NEAR(first_asked[key], expected, 5.0 * std::sqrt(expected)) << length << ", " << key;
+      EXPECT_NEAR(last_asked[key], expected, 5.0 * std::sqrt(expected)) << length << ", " << key;
+    }
+  }
+}
+
+TEST(KeyValueTask, TrainingHasFewToManyKeysAllAsOften) {
+  constexpr double kSequences = 4000.0;
+  std::map<size_t, double> counts;  // of sequences, by the keys that they have
+  std::map<int64_t, double> firsts;
+  std::map<int32_t, double> values;
+  int64_t pairs_of_two = 0;
+  int64_t changes = 0;  // of sequences with two keys
+  for (int64_t index = 0; index < static_cast<int64_t>(kSequences); ++index) {
+    const TaskSequence sequence = training_sequence(kKeyValue, kVocab, 768, 1, index);
+    const KeyValues found = parse_key_values(sequence.tokens, kVocab);
+    // 256 pairs, of up to 128 keys: the chance that one of 32 keys never comes is 1 in 100, of 128 keys 17 do
+    // not.
+    const size_t keys = found.values.size();
+    ++counts[keys <= 2    ? 2
+             : keys <= 4  ? 4
+             : keys <= 8  ? 8
+             : keys <= 16 ? 16
+             : keys <= 32 ? 32
+             : keys <= 64 ? 64
+                          : 128];
+    for (const auto& [key, value] : found.values) ++values[value];
+    ++firsts[found.keys[0].first];
+    if (keys > 2) continue;
+    for (size_t i = 1; i < found.keys.size(); ++i, ++pairs_of_two) {
+      changes += found.keys[i] != found.keys[i - 1] ? 1 : 0;
+    }
+  }
+  // 2, 4, ... 128 keys, each as often as the others; five standard deviations of a binomial count, here and
+  // below.
+  EXPECT_EQ(counts.size(), 7u);
+  for (const auto& [keys, count] : counts) {
+    EXPECT_NEAR(count, kSequences / 7.0, 5.0 * std::sqrt(kSequences / 7.0)) << keys;
+  }
+  const double half = static_cast<double>(pairs_of_two) / 2.0;
+  EXPECT_NEAR(static_cast<double>(changes), half, 5.0 * std::sqrt(half / 2.0));
+  EXPECT_EQ(firsts.size(), 32u);
+  for (const auto& [symbol, count] : firsts) {
+    EXPECT_NEAR(count, kSequences / 32.0, 5.0 * std::sqrt(kSequences / 32.0)) << symbol;
+  }
+  EXPECT_EQ(values.size(), 32u);
+  double all_values = 0.0;
+  for (const auto& [value, count] : values) all_values += count;
+  for (const auto& [value, count] : values) {
+    EXPECT_NEAR(count, all_values / 32.0, 5.0 * std::sqrt(all_values / 32.0)) << value;
+  }
+}
+
+TEST(KeyValueTask, MorePairsThanThereAreKeysAreRefused) {
+  // 4 keys: 8 pairs and two symbols before them.
+  EXPECT_EQ(num_answers(trial_sequence(kKeyValue, 4, 26, 1, 0)), 4);
+  const std::string message = message_of<core::UsageError>([] { trial_sequence(kKeyValue, 4, 27, 1, 0); });
+  EXPECT_THAT(message, AllOf(HasSubstr("sequences of 27 tokens"), HasSubstr("needs 5 different keys"),
+                             HasSubstr("2 symbols make 4"), HasSubstr("up to 26 tokens")));
+  EXPECT_THROW(training_sequence(kKeyValue, 4, 27, 1, 0), core::UsageError);
+  EXPECT_EQ(num_answers(trial_sequence(kKeyValue, 64, 4096, 1, 0)), 682);
+}
+
 TEST(SyntheticTask, SequenceIsAFunctionOfItsArgumentsAndOfEachOfThem) {
   for (const SyntheticTaskRow& row : synthetic_tasks()) {
     const auto training = [&](uint64_t seed, int64_t index) {
@@ -239,7 +363,7 @@ TEST(SyntheticTask, LeastSizesHaveAnswersAndSmallerOnesAreRefused) {
     }
   }
   EXPECT_THAT(message_of<core::UsageError>([] { parse_synthetic_task("needle"); }),
-              HasSubstr("allowed are copy, passkey"));
+              HasSubstr("allowed are copy, passkey, key_value"));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "core/temporary_directory.h"
 #include "evaluation/load_model.h"
 #include "evaluation/models.h"
+#include "evaluation/windows.h"
 #include "model/reference.h"
 #include "model/support.h"
 
@@ -32,22 +33,12 @@ using report::AttentionValues;
 using testing::ElementsAre;
 using testing::Pair;
 
-constexpr int64_t kAttentionLength = 4 * kTrainedLength;
 // Means of some nats and units, from fp32 scores that are off by some 1e-6 of them.
 constexpr double kAttentionTolerance = 1e-4;
 
 AttentionValues measure_attention(model::GPT& gpt, const data::TokenSource& source,
                                   const PositionRequest& request) {
-  const std::vector<int64_t> windows = choose_windows(source, request, gpt.spec().config.vocab_size);
-  return attention_by_position(gpt, source, windows, request);
-}
-
-// Rows of kAttentionLength consecutive tokens, int64 (count, kAttentionLength).
-at::Tensor consecutive_rows(const std::vector<uint16_t>& tokens, int64_t count) {
-  const at::Tensor rows = at::empty({count, kAttentionLength}, at::kLong);
-  for (int64_t i = 0; i < rows.numel(); ++i)
-    rows.mutable_data_ptr<int64_t>()[i] = tokens[static_cast<size_t>(i)];
-  return rows;
+  return attention_by_position(gpt, source, windows_for(gpt, source, request), request);
 }
 
 // n of each query, int64 (B, T), where `end` ends a document; a negative one ends none.
@@ -80,36 +71,23 @@ at::Tensor figures_of_queries(const model::ReferenceAttention& attention, const 
 void expect_layer(const AttentionLayer& layer, const at::Tensor& figures, const std::vector<int64_t>& ends) {
   ASSERT_EQ(static_cast<int64_t>(layer.heads.size()), figures.size(2));
   for (size_t figure = 0; figure < report::kNumAttentionFigures; ++figure) {
+    SCOPED_TRACE(fmt::format("figure {}", figure));
     const at::Tensor of_queries = figures[static_cast<int64_t>(figure)];  // (B, N, T)
+    expect_bins(layer.mean[figure], of_queries.mean(1), ends, kAttentionTolerance);
     int64_t begin = 0;
     for (size_t bin = 0; bin < ends.size(); ++bin) {
       const at::Tensor part = of_queries.narrow(2, begin, ends[bin] - begin);
-      const std::string where = fmt::format("figure {}, bin {}", figure, bin);
-      const report::PointValue& value = layer.mean[figure][bin];
-      EXPECT_NEAR(value.mean, part.mean().item<double>(), kAttentionTolerance) << where;
-      EXPECT_EQ(value.tokens, part.size(0) * part.size(2));
-      ASSERT_EQ(static_cast<int64_t>(value.trials.size()), part.size(0));
-      for (int64_t window = 0; window < part.size(0); ++window) {
-        EXPECT_NEAR(value.trials[static_cast<size_t>(window)], part[window].mean().item<double>(),
-                    kAttentionTolerance)
-            << where;
-      }
       for (size_t head = 0; head < layer.heads.size(); ++head) {
         EXPECT_NEAR(layer.heads[head][figure][bin],
                     part.select(1, static_cast<int64_t>(head)).mean().item<double>(), kAttentionTolerance)
-            << where << ", head " << head;
+            << "bin " << bin << ", head " << head;
       }
       begin = ends[bin];
     }
   }
 }
 
-class AttentionByPosition : public testing::Test {
- protected:
-  const std::vector<uint16_t> tokens_ = some_tokens(4 * kAttentionLength + 30);
-  const TemporaryDirectory directory_;
-  const data::TokenSource source_{{write_tokens(directory_.path(), tokens_)}};
-};
+class AttentionByPosition : public LongText {};
 
 class AttentionOfKind
     : public AttentionByPosition,
@@ -120,20 +98,20 @@ TEST_P(AttentionOfKind, IsThatOfAFullForwardInFloat64) {
   const std::optional<int64_t> document = end < 0 ? std::nullopt : std::optional<int64_t>(end);
   const LoadedModel loaded =
       load_model(write_checkpoint(directory_.path(), kind, document),
-                 {.sequence_length = kAttentionLength,
+                 {.sequence_length = kLong,
                   .overrides = {.rope_theta = theta, .row_scale = row_scale, .extend_pn = true}});
   model::GPTSpec spec = model::small_spec(kind, document);
   spec.trained_length = kTrainedLength;
-  spec.sequence_length = kAttentionLength;
+  spec.sequence_length = kLong;
   spec.config.rope_theta = theta;
   spec.rope_change.score_factor = row_scale;
   const model::Reference reference(spec, loaded.model->parameters(), at::kDouble);
-  const at::Tensor rows = consecutive_rows(tokens_, 4);
+  const at::Tensor rows = windows_at(tokens_, {0, kLong, 2 * kLong, 3 * kLong}, kLong).tokens;
   const at::Tensor seen = keys_seen(rows, end);
-  const bool whole_windows = seen.select(1, kAttentionLength - 1).eq(kAttentionLength).all().item<bool>();
+  const bool whole_windows = seen.select(1, kLong - 1).eq(kLong).all().item<bool>();
   ASSERT_EQ(whole_windows, end < 0);
   const std::vector<model::ReferenceAttention> expected = reference.attentions(rows);
-  const std::vector<int64_t> ends = {1, 5, kTrainedLength, 30, kAttentionLength};  // no multiples of anything
+  const std::vector<int64_t> ends = {1, 5, kTrainedLength, 30, kLong};  // no multiples of anything
   const AttentionValues values = measure_attention(*loaded.model, source_, {.bin_ends = ends});
   ASSERT_EQ(values.layers.size(), expected.size());
   for (size_t layer = 0; layer < expected.size(); ++layer)
@@ -179,10 +157,9 @@ TEST_F(AttentionByPosition, DoesNotDependOnTheBatch) {
 
 TEST_F(AttentionByPosition, OfAModelWithoutPreferencesIsSpreadEvenly) {
   model::GPTSpec spec = model::small_spec(config::AttentionKind::kSoftmax);
-  spec.sequence_length = kAttentionLength;
+  spec.sequence_length = kLong;
   model::GPT gpt(spec, {});  // all weights are zero, and all scores
-  const AttentionValues values =
-      measure_attention(gpt, source_, {.bin_ends = equal_bin_ends(10, kAttentionLength)});
+  const AttentionValues values = measure_attention(gpt, source_, {.bin_ends = equal_bin_ends(10, kLong)});
   for (const AttentionLayer& layer : values.layers) {
     for (size_t bin = 0; bin < values.even_entropy.size(); ++bin) {
       EXPECT_NEAR(layer.mean[0][bin].mean, values.even_entropy[bin], 1e-6);

@@ -29,7 +29,6 @@ using model::GPT;
 using model::GPTSpec;
 using testing::HasSubstr;
 
-constexpr int64_t kLong = 4 * kTrainedLength;
 const char* const kPosition = "model.ssmax_position";
 
 // The model of this spec with the parameters of `from`, p_n as far as both have it.

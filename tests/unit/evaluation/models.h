@@ -15,6 +15,7 @@ namespace ssgpt::evaluation {
 
 // Windows of 11 tokens, as model::small_spec has them.
 inline constexpr int64_t kTrainedLength = 11;
+inline constexpr int64_t kLong = 4 * kTrainedLength;  // of windows beyond them
 inline constexpr int64_t kVocabulary = 37;
 
 // Writes model::small_spec(kind) with random weights, in which every parameter matters.

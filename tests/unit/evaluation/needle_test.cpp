@@ -6,6 +6,7 @@
 #include "evaluation/load_model.h"
 #include "evaluation/models.h"
 #include "evaluation/needle_trials.h"
+#include "evaluation/repeating_model.h"
 #include "model/reference.h"
 #include "model/support.h"
 
@@ -42,55 +43,6 @@ class Needles : public testing::Test {
 
 // --- A model that repeats what stood a fixed number of tokens before
 
-constexpr int64_t kRepeatHidden = 2 * kNeedleVocab + 2;  // the token, a one, the repeated token
-constexpr double kRepeatedLogit = 5.0;
-
-model::GPTSpec repeating_spec(int64_t longest) {
-  model::GPTSpec spec;
-  spec.config.vocab_size = kNeedleVocab;
-  spec.config.hidden_size = kRepeatHidden;
-  spec.config.num_hidden_layers = 1;
-  spec.config.num_attention_heads = 1;
-  spec.config.intermediate_size = 8;
-  spec.config.rope_theta = 100.0;
-  spec.sequence_length = longest;
-  return spec;
-}
-
-// One head whose scores depend on the distance alone: it attends to the token `distance` before, and the head
-// of the model predicts that one. Queries and keys are the same at all positions until RoPE turns them,
-// queries `distance` steps behind.
-void set_repeating(model::ParameterStore& store, const config::ModelConfig& config, int64_t distance) {
-  const double before = std::sqrt(2.0 / kRepeatHidden + config.rms_norm_eps);  // of the token and the one
-  const double after = std::sqrt(3.0 / kRepeatHidden + config.rms_norm_eps);   // and the repeated token
-  const auto set = [&](const std::string& name, int64_t row, int64_t column, double value) {
-    const at::Tensor matrix = store.master(name);
-    matrix.mutable_data_ptr<float>()[row * matrix.size(1) + column] = static_cast<float>(value);
-  };
-  const std::string attention = "model.layers.0.self_attn.";
-  store.master("model.layers.0.input_layernorm.weight").fill_(1.0);
-  store.master("model.norm.weight").fill_(1.0);
-  constexpr int64_t kOne = kNeedleVocab;
-  constexpr int64_t kRepeated = kNeedleVocab + 1;
-  for (int64_t v = 0; v < kNeedleVocab; ++v) {
-    set("model.embed_tokens.weight", v, v, 1.0);
-    set("model.embed_tokens.weight", v, kOne, 1.0);
-    set(attention + "v_proj.weight", v, v, before);
-    set(attention + "o_proj.weight", kRepeated + v, v, 1.0);
-    set("lm_head.weight", v, kRepeated + v, kRepeatedLogit * after);
-  }
-  constexpr int64_t kHalf = kRepeatHidden / 2;
-  constexpr double kSize = 13.0;  // one step beside the distance a score is lower by more than 30
-  for (int64_t i = 0; i < kHalf; ++i) {
-    const double angle = -static_cast<double>(distance) *
-                         std::pow(config.rope_theta, -2.0 * static_cast<double>(i) / kRepeatHidden);
-    set(attention + "q_proj.weight", i, kOne, kSize * std::cos(angle) * before);
-    set(attention + "q_proj.weight", i + kHalf, kOne, kSize * std::sin(angle) * before);
-    set(attention + "k_proj.weight", i, kOne, kSize * before);
-  }
-  store.refresh_compute();
-}
-
 // From the last token of a prompt back to the first of the number in its needle.
 int64_t distance_of(const NeedlePrompt& prompt) {
   const auto needle = prompt.tokens.begin() + prompt.needle_first;
@@ -117,8 +69,8 @@ TEST_F(Needles, AModelThatRepeatsFindsThoseAtItsDistance) {
   const NeedleSettings settings{.lengths = {150}, .depths = {0, 50, 100}, .trials = 24, .seed = 1};
   const NeedlePrompts trials = prompts(settings);
   const int64_t distance = distance_of(trials.make(150, 100, 0));
-  model::GPT gpt(repeating_spec(149), {});
-  set_repeating(gpt.parameters(), gpt.spec().config, distance);
+  model::GPT gpt(repeating_spec(kNeedleVocab, 2 * kNeedleVocab + 2, 149), {});
+  set_repeating(gpt, distance);
   int64_t right = 0;
   int64_t wrong = 0;
   for (const int64_t depth : settings.depths) {
@@ -315,9 +267,9 @@ TEST(AttentionOnNeedles, RanksHeadsAndMarksTrials) {
     EXPECT_NEAR(found.heads[i].mean, means[i], 1e-7);
   }
   ASSERT_EQ(found.trials.size(), 3u);
-  EXPECT_EQ(found.trials[0].outcome, "right");
-  EXPECT_EQ(found.trials[1].outcome, "first digit");
-  EXPECT_EQ(found.trials[2].outcome, "wrong");
+  EXPECT_EQ(found.trials[0].outcome, report::TrialOutcome::kRight);
+  EXPECT_EQ(found.trials[1].outcome, report::TrialOutcome::kFirstDigit);
+  EXPECT_EQ(found.trials[2].outcome, report::TrialOutcome::kWrong);
   EXPECT_EQ(found.trials[1].layer, 0);
   EXPECT_EQ(found.trials[1].head, 1);
   EXPECT_NEAR(found.trials[2].weight, 0.5, 1e-7);

@@ -7,6 +7,7 @@
 #include "core/temporary_directory.h"
 #include "evaluation/load_model.h"
 #include "evaluation/models.h"
+#include "evaluation/windows.h"
 #include "model/reference.h"
 #include "model/support.h"
 
@@ -17,7 +18,6 @@
 #include <utility>
 #include <vector>
 
-#include <ATen/ops/empty.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -27,8 +27,7 @@ namespace {
 
 std::vector<report::PointValue> measure(model::GPT& gpt, const data::TokenSource& source,
                                         const PositionRequest& request) {
-  const std::vector<int64_t> windows = choose_windows(source, request, gpt.spec().config.vocab_size);
-  return losses_by_position(gpt, source, windows, request);
+  return losses_by_position(gpt, source, windows_for(gpt, source, request), request);
 }
 
 using Kind = config::AttentionKind;
@@ -38,52 +37,8 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Pair;
 
-constexpr int64_t kLong = 4 * kTrainedLength;
 // Mean losses of some nats, from fp32 paths that are off by some 1e-6 of them; see gpt_test.cpp.
 constexpr double kTolerance = 1e-4;
-
-// Rows of `length` inputs and targets, from these tokens on.
-model::Batch windows_at(const std::vector<uint16_t>& tokens, const std::vector<int64_t>& starts,
-                        int64_t length) {
-  const auto rows = static_cast<int64_t>(starts.size());
-  model::Batch batch{at::empty({rows, length}, at::kLong), at::empty({rows, length}, at::kLong)};
-  for (int64_t row = 0; row < rows; ++row) {
-    for (int64_t t = 0; t < length; ++t) {
-      const auto first = static_cast<size_t>(starts[static_cast<size_t>(row)] + t);
-      batch.tokens.mutable_data_ptr<int64_t>()[row * length + t] = tokens[first];
-      batch.targets.mutable_data_ptr<int64_t>()[row * length + t] = tokens[first + 1];
-    }
-  }
-  return batch;
-}
-
-// Against losses of each token, fp64 (windows, length): means, trials and their error by the plain formulas.
-void expect_bins(const std::vector<PointValue>& values, const at::Tensor& losses,
-                 const std::vector<int64_t>& ends) {
-  ASSERT_EQ(values.size(), ends.size());
-  const int64_t windows = losses.size(0);
-  int64_t begin = 0;
-  for (size_t bin = 0; bin < ends.size(); ++bin) {
-    const at::Tensor part = losses.narrow(1, begin, ends[bin] - begin);
-    const PointValue& value = values[bin];
-    EXPECT_NEAR(value.mean, part.mean().item<double>(), kTolerance) << bin;
-    EXPECT_EQ(value.tokens, part.numel());
-    ASSERT_EQ(static_cast<int64_t>(value.trials.size()), windows);
-    double squares = 0.0;
-    for (int64_t window = 0; window < windows; ++window) {
-      const double trial = part[window].mean().item<double>();
-      EXPECT_NEAR(value.trials[static_cast<size_t>(window)], trial, kTolerance) << bin << " " << window;
-      squares += std::pow(trial - part.mean().item<double>(), 2);
-    }
-    const auto count = static_cast<double>(windows);
-    if (windows > 1) {
-      EXPECT_NEAR(value.standard_error, std::sqrt(squares / (count - 1.0) / count), kTolerance) << bin;
-    } else {
-      EXPECT_TRUE(std::isnan(value.standard_error));
-    }
-    begin = ends[bin];
-  }
-}
 
 void expect_equal_bits(const std::vector<PointValue>& a, const std::vector<PointValue>& b) {
   ASSERT_EQ(a.size(), b.size());
@@ -94,13 +49,7 @@ void expect_equal_bits(const std::vector<PointValue>& a, const std::vector<Point
   }
 }
 
-// Four windows' tokens, and some more that do not fill a fifth.
-class Positions : public testing::Test {
- protected:
-  const std::vector<uint16_t> tokens_ = some_tokens(4 * kLong + 30);
-  const TemporaryDirectory directory_;
-  const data::TokenSource source_{{write_tokens(directory_.path(), tokens_)}};
-};
+class Positions : public LongText {};
 
 class PositionsOfKind : public Positions,
                         public testing::WithParamInterface<std::tuple<Kind, double, double>> {};
@@ -121,7 +70,7 @@ TEST_P(PositionsOfKind, AreThoseOfAFullForwardInFloat64) {
   const std::vector<int64_t> ends = {1, 5, kTrainedLength, 30, kLong};  // no multiples of anything
   const std::vector<PointValue> values = measure(*loaded.model, source_, {.bin_ends = ends});
   const model::Batch batch = windows_at(tokens_, {0, kLong, 2 * kLong, 3 * kLong}, kLong);
-  expect_bins(values, reference.losses(batch.tokens, batch.targets), ends);
+  expect_bins(values, reference.losses(batch.tokens, batch.targets), ends, kTolerance);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, PositionsOfKind,
@@ -169,7 +118,7 @@ TEST_F(Positions, StopAtDocumentsWhereTheModelDoes) {
   const std::vector<int64_t> ends = {20, kLong};
   PositionRequest request{.bin_ends = ends};
   const std::vector<PointValue> values = measure(*loaded.model, source_, request);
-  expect_bins(values, reference.losses(batch.tokens, batch.targets), ends);
+  expect_bins(values, reference.losses(batch.tokens, batch.targets), ends, kTolerance);
   request.batch_size = 1;
   expect_equal_bits(measure(*loaded.model, source_, request), values);
 }
@@ -201,7 +150,7 @@ TEST_F(Positions, OneWindowHasNoError) {
   const model::Batch batch = windows_at(tokens_, {0}, kLong);
   const PositionRequest request{.bin_ends = {7, kLong}, .max_windows = 1};
   expect_bins(measure(*loaded.model, source_, request), reference.losses(batch.tokens, batch.targets),
-              {7, kLong});
+              {7, kLong}, kTolerance);
 }
 
 TEST(PositionsOfDocuments, AreOfThoseThatAreLongEnough) {
@@ -217,7 +166,7 @@ TEST(PositionsOfDocuments, AreOfThoseThatAreLongEnough) {
   PositionRequest request{.bin_ends = ends, .document_token_id = 36};
   const std::vector<PointValue> values = measure(*loaded.model, source, request);
   const model::Batch batch = windows_at(tokens, {0, 15, 29}, kTrainedLength);
-  expect_bins(values, reference.losses(batch.tokens, batch.targets), ends);
+  expect_bins(values, reference.losses(batch.tokens, batch.targets), ends, kTolerance);
   request.batch_size = 1;
   expect_equal_bits(measure(*loaded.model, source, request), values);
 

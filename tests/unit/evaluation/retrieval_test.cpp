@@ -7,6 +7,7 @@
 #include "core/random.h"
 #include "data/synthetic.h"
 #include "evaluation/models.h"
+#include "evaluation/repeating_model.h"
 #include "model/support.h"
 
 #include <algorithm>
@@ -154,61 +155,15 @@ TEST(Retrieval, ScoresOfABigramModelFollowFromTheTokens) {
   EXPECT_GT(ties, 0);
 }
 
-// One head whose scores depend on the distance alone: it attends to the token kDistance before, and the head
-// of the model predicts that one. Queries and keys are the same at all positions until RoPE turns them,
-// queries kDistance steps behind.
-constexpr int64_t kDistance = 31;
-constexpr double kCopiedLogit = 5.0;
-constexpr int64_t kCopyVocab = 8;
-constexpr int64_t kCopyHidden = 24;  // the token, a one, the copied token, and nothing
-
-void set_copying(model::ParameterStore& store, const config::ModelConfig& config) {
-  const double before = std::sqrt(2.0 / kCopyHidden + config.rms_norm_eps);  // of the token and the one
-  const double after = std::sqrt(3.0 / kCopyHidden + config.rms_norm_eps);   // of these and the copied token
-  const auto set = [&](const std::string& name, int64_t row, int64_t column, double value) {
-    const at::Tensor matrix = store.master(name);
-    matrix.mutable_data_ptr<float>()[row * matrix.size(1) + column] = static_cast<float>(value);
-  };
-  const std::string attention = "model.layers.0.self_attn.";
-  store.master("model.layers.0.input_layernorm.weight").fill_(1.0);
-  store.master("model.norm.weight").fill_(1.0);
-  constexpr int64_t kOne = kCopyVocab;
-  constexpr int64_t kCopied = kCopyVocab + 1;
-  for (int64_t v = 0; v < kCopyVocab; ++v) {
-    set("model.embed_tokens.weight", v, v, 1.0);
-    set("model.embed_tokens.weight", v, kOne, 1.0);
-    set(attention + "v_proj.weight", v, v, before);
-    set(attention + "o_proj.weight", kCopied + v, v, 1.0);
-    set("lm_head.weight", v, kCopied + v, kCopiedLogit * after);
-  }
-  constexpr int64_t kHalf = kCopyHidden / 2;
-  // Of squares that add up to a score: one step beside the distance it is lower by 30, so that e^-30 of the
-  // attention goes astray.
-  constexpr double kSize = 13.0;
-  for (int64_t i = 0; i < kHalf; ++i) {
-    const double frequency = std::pow(config.rope_theta, -2.0 * static_cast<double>(i) / kCopyHidden);
-    const double angle = -kDistance * frequency;
-    set(attention + "q_proj.weight", i, kOne, kSize * std::cos(angle) * before);
-    set(attention + "q_proj.weight", i + kHalf, kOne, kSize * std::sin(angle) * before);
-    set(attention + "k_proj.weight", i, kOne, kSize * before);
-  }
-  store.refresh_compute();
-}
-
 TEST(Retrieval, HeadThatLooksBackOneDistanceCopiesAtOneLength) {
-  model::GPTSpec spec;
-  spec.config.vocab_size = kCopyVocab;
-  spec.config.hidden_size = kCopyHidden;
-  spec.config.num_hidden_layers = 1;
-  spec.config.num_attention_heads = 1;
-  spec.config.intermediate_size = 8;
-  spec.config.rope_theta = 100.0;
-  spec.sequence_length = 99;  // nothing is predicted behind the last of 100 tokens
-  model::GPT gpt(spec, {});
-  set_copying(gpt.parameters(), spec.config);
+  constexpr int64_t kCopyVocab = 8;
+  constexpr int64_t kDistance = 31;
+  // Nothing is predicted behind the last of 100 tokens.
+  model::GPT gpt(repeating_spec(kCopyVocab, /*hidden_size=*/24, /*longest=*/99), {});
+  set_repeating(gpt, kDistance);
   const auto logits = [](const std::vector<int32_t>& tokens, int64_t t) {
     std::vector<double> values(kCopyVocab, 0.0);
-    values[static_cast<size_t>(tokens[static_cast<size_t>(t - kDistance)])] = kCopiedLogit;
+    values[static_cast<size_t>(tokens[static_cast<size_t>(t - kDistance)])] = kRepeatedLogit;
     return values;
   };
   // Segments of 32 and of 50 tokens: the answer stands 31 and 49 before the query.

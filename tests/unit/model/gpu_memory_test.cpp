@@ -110,6 +110,27 @@ TEST(GpuMemory, IsTheBuffersAndWhatAttentionAllocatesOfItself) {
   }
 }
 
+// 40 examples in a micro-batch are padded to 48 spans, of which flash takes 128 rows more each, and the
+// efficient kernel a whole window; two a window would be 16.
+TEST(GpuMemory, OfExamplesGrowsWithTheSpansOfAMicroBatch) {
+  config::Config config;
+  config.model = small_spec(Kind::kSoftmax).config;
+  config.model.hidden_size = 32;
+  config.model.num_attention_heads = 4;
+  config.data.sequence_length = 100;
+  config.data.format = config::DataFormat::kSft;
+  config.train.device = config::Device::kCuda;
+  config.train.micro_batch_size = 3;
+  const auto more = [&config](config::AttentionBackend backend) {
+    config.train.attention_backend = backend;
+    return estimate_memory(config, /*bf16=*/true, /*num_ranks=*/1, /*spans=*/40).activations -
+           estimate_memory(config, /*bf16=*/true, /*num_ranks=*/1).activations;
+  };
+  EXPECT_EQ(more(config::AttentionBackend::kFlash), 4 * 32 * 128 * 4 * (1 + 32));
+  EXPECT_EQ(more(config::AttentionBackend::kEfficient),
+            4 * (32 * 128 * 32 + config.model.num_hidden_layers * 32 * 4 * 128));
+}
+
 TEST(GpuMemory, HoldsTheParametersWithThePaddedVocabulary) {
   config::Config config;
   config.model = small_spec(Kind::kSsmax).config;

@@ -187,11 +187,11 @@ TEST(Evaluation, OneTrialIsSingular) {
 // What was drawn from earlier numbers does not stay beside new ones; what is not of the page stays.
 TEST(Evaluation, WritingRemovesWhatWasDrawnFromEarlierNumbers) {
   const TemporaryDirectory directory;
-  for (const char* name : {"evaluation.png", "report.html", "notes.txt"})
+  for (const char* name : {"evaluation.png", "needle_attention.png", "report.html", "notes.txt"})
     core::write_text_atomically(directory.path() / name, "earlier");
   write_files(by_position(1), directory.path());
-  EXPECT_FALSE(std::filesystem::exists(directory.path() / "evaluation.png"));
-  EXPECT_FALSE(std::filesystem::exists(directory.path() / "report.html"));
+  for (const char* name : {"evaluation.png", "needle_attention.png", "report.html"})
+    EXPECT_FALSE(std::filesystem::exists(directory.path() / name)) << name;
   for (const char* name : {"notes.txt", "evaluation.json", "evaluation.csv", "table.txt"})
     EXPECT_TRUE(std::filesystem::exists(directory.path() / name)) << name;
   write_files(by_position(1), directory.path());  // with nothing to remove
