@@ -1,14 +1,9 @@
-"""Llama with Scalable-Softmax attention (SSMax, arXiv 2501.19399) or documents that do not see each other, for
-transformers 5.
+"""Llama with Scalable-Softmax attention (SSMax, arXiv 2501.19399) or another row scale, or documents that do not see each
+other, for transformers 5.
 
 A checkpoint whose mathematics is not exactly Llama's carries this file, so that
 `AutoModelForCausalLM.from_pretrained(directory, trust_remote_code=True)` computes what was trained. Everything is
-Llama's but the row scale of attention, a function of n, the number of keys that a query attends to:
-
-    softmax_temperature  s          ssmax_bias  s log n + b
-    ssmax                s log n    learned_pn  s p_n + b
-    ssmax_fixed          log n
-
+Llama's but the row scale of attention, s L(n) + b, a function of n, the number of keys that a query attends to: KINDS.
 It is constant along a row of scores, so it multiplies the query after RoPE. s and b are one value a head; p_n is shared
 by all layers. All three stay in fp32 whatever dtype the model is loaded in.
 
@@ -19,6 +14,8 @@ Shapes: B batch, Q queries of this call, K keys (cached ones included), N heads,
 """
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -33,9 +30,27 @@ from transformers.models.llama.modeling_llama import (
     eager_attention_forward,
 )
 
-ATTENTION_KINDS = ("softmax", "softmax_temperature", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn")
-KINDS_WITH_SCALE = ("softmax_temperature", "ssmax", "ssmax_bias", "learned_pn")
-KINDS_WITH_BIAS = ("ssmax_bias", "learned_pn")
+
+
+class Kind(NamedTuple):
+    """A kind of attention: L, of n as floats and of the config, or None without a row scale; and what is learned."""
+
+    position: Callable | None
+    scale: bool = False  # s; otherwise it is 1
+    bias: bool = False  # b; otherwise it is 0
+    learned: bool = False  # p_n, in the place of L, at which it starts
+
+
+KINDS = {
+    "softmax": Kind(None),
+    "softmax_temperature": Kind(lambda n, config: torch.ones_like(n), scale=True),
+    "ssmax": Kind(lambda n, config: n.log(), scale=True),
+    "ssmax_fixed": Kind(lambda n, config: n.log()),
+    "ssmax_bias": Kind(lambda n, config: n.log(), scale=True, bias=True),
+    "learned_pn": Kind(lambda n, config: n.log(), scale=True, bias=True, learned=True),
+    "logn_clamped": Kind(lambda n, config: (n.log() / math.log(max(2, config.max_position_embeddings))).clamp(min=1)),
+    "llama4_temperature": Kind(lambda n, config: 1 + config.attn_scale * (n / config.floor_scale).floor().log1p()),
+}
 
 
 class SsgptConfig(LlamaConfig):
@@ -44,24 +59,33 @@ class SsgptConfig(LlamaConfig):
     model_type = "ssgpt"
 
     attention_kind: str = "ssmax"
+    attn_scale: float = 0.1  # of llama4_temperature, as in Llama 4
+    floor_scale: int = 8192
     ssgpt: dict | None = None
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        if self.attention_kind not in ATTENTION_KINDS:
-            raise ValueError(f"attention_kind is {self.attention_kind!r}; it must be one of {ATTENTION_KINDS}")
+        if self.attention_kind not in KINDS:
+            raise ValueError(f"attention_kind is {self.attention_kind!r}; it must be one of {tuple(KINDS)}")
+
+    def kind(self) -> Kind:
+        return KINDS[self.attention_kind]
+
+    def initial_positions(self, device=None) -> torch.Tensor:
+        """L(n) for n = 1 to the training length, float64."""
+        n = torch.arange(1, self.max_position_embeddings + 1, dtype=torch.float64, device=device)
+        return self.kind().position(n, self)
 
     def initial_scale(self) -> float:
         """s of a new model: as configured, or where the mean row scale over the training length is 1.
 
-        What is configured is s for log n; softmax_temperature starts at the same mean row scale.
+        What is configured is s for log n; where s multiplies another L, it starts at the same mean row scale.
         """
         length = self.max_position_embeddings
-        mean_log = max(math.lgamma(length + 1), 1e-6) / length  # sum of log n = log(length!)
         configured = (self.ssgpt or {}).get("scale_init")
-        if self.attention_kind == "softmax_temperature":
-            return 1.0 if configured is None else configured * mean_log
-        return 1.0 / mean_log if configured is None else configured
+        mean_log = math.lgamma(length + 1) / length  # sum of log n = log(length!)
+        mean_row_scale = 1.0 if configured is None else configured * mean_log
+        return mean_row_scale / max(self.initial_positions(device="cpu").mean().item(), 1e-6)
 
     def initial_bias(self) -> float:
         return (self.ssgpt or {}).get("bias_init") or 0.0
@@ -149,9 +173,9 @@ class SsgptAttention(LlamaAttention):
     def __init__(self, config: SsgptConfig, layer_idx: int):
         super().__init__(config, layer_idx)
         heads = config.num_attention_heads
-        if config.attention_kind in KINDS_WITH_SCALE:
+        if config.kind().scale:
             self.ssmax_scale = nn.Parameter(torch.full((heads,), config.initial_scale(), dtype=torch.float32))
-        if config.attention_kind in KINDS_WITH_BIAS:
+        if config.kind().bias:
             self.ssmax_bias = nn.Parameter(torch.full((heads,), config.initial_bias(), dtype=torch.float32))
 
     def scale_query(self, query: torch.Tensor, row_position: torch.Tensor) -> torch.Tensor:
@@ -198,12 +222,7 @@ class SsgptPreTrainedModel(LlamaPreTrainedModel):
         if isinstance(getattr(module, "ssmax_bias", None), nn.Parameter):
             init.constant_(module.ssmax_bias, self.config.initial_bias())
         if isinstance(getattr(module, "ssmax_position", None), nn.Parameter):
-            init.copy_(module.ssmax_position, initial_positions(self.config))
-
-
-def initial_positions(config: SsgptConfig) -> torch.Tensor:
-    """p_n of a new model: log n, fp32 (training length)."""
-    return torch.arange(1, config.max_position_embeddings + 1, dtype=torch.float64).log().float()
+            init.copy_(module.ssmax_position, self.config.initial_positions().float())
 
 
 class SsgptModel(SsgptPreTrainedModel, LlamaModel):
@@ -211,18 +230,17 @@ class SsgptModel(SsgptPreTrainedModel, LlamaModel):
         super().__init__(config)
         for index, layer in enumerate(self.layers):
             layer.self_attn = SsgptAttention(config, index)
-        if config.attention_kind == "learned_pn":
-            self.ssmax_position = nn.Parameter(initial_positions(config))
+        if config.kind().learned:
+            self.ssmax_position = nn.Parameter(config.initial_positions().float())
         self.post_init()
 
     def row_position(self, counts: torch.Tensor) -> torch.Tensor | None:
-        """What multiplies s, 1, log n or p_n for n of counts (B, Q), as fp32 (B, 1, Q, 1); None for Softmax."""
-        if self.config.attention_kind == "softmax":
+        """What multiplies s, L(n) or p_n for n of counts (B, Q), as fp32 (B, 1, Q, 1); None for Softmax."""
+        kind = self.config.kind()
+        if kind.position is None:
             return None
-        if self.config.attention_kind == "softmax_temperature":
-            return torch.ones_like(counts, dtype=torch.float32)[:, None, :, None]
-        if self.config.attention_kind != "learned_pn":
-            return counts.float().log()[:, None, :, None]
+        if not kind.learned:
+            return kind.position(counts.float(), self.config)[:, None, :, None]
         length = self.ssmax_position.shape[0]
         if counts.shape[-1] and int(counts.max()) > length:
             raise ValueError(f"a query attends to {int(counts.max())} keys, but p_n was learned up to n = {length}")

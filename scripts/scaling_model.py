@@ -56,8 +56,7 @@ def parameter_groups(config):
     hidden, feed_forward, heads = (model[k] for k in ("hidden_size", "intermediate_size", "num_attention_heads"))
     layers, vocabulary = model["num_hidden_layers"], model["vocab_size"]
     kind = model.get("attention", {}).get("kind", "softmax")
-    per_head = {"softmax": 0, "softmax_temperature": 1, "ssmax": 1, "ssmax_fixed": 0, "ssmax_bias": 2,
-                "learned_pn": 2}[kind]
+    per_head = {"softmax_temperature": 1, "ssmax": 1, "ssmax_bias": 2, "learned_pn": 2}.get(kind, 0)
     block = 4 * hidden**2 + 3 * hidden * feed_forward + 2 * hidden + per_head * heads
     embedding = [(vocabulary * hidden, layers)]
     positions = [(length, layers)] if kind == "learned_pn" else []

@@ -33,7 +33,8 @@ struct Rotation {
         num_keys(model::count_keys(s.batch, s.time).to(device)),
         cos(at::cat({tables.cos, tables.cos}, -1).unsqueeze(1)),
         sin(at::cat({tables.sin, tables.sin}, -1).unsqueeze(1)),
-        row_scale{.position = model::make_position_table(config::AttentionKind::kSsmax, s.time, device),
+        row_scale{.position = model::make_position_table(config::AttentionKind::kSsmax,
+                                                         {.trained_length = s.time}, s.time, device),
                   .scale = at::ones({s.heads}, at::TensorOptions(device).dtype(at::kFloat)),
                   .bias = {}} {}
   // The angle's sign is that of `sign`: -1 turns back. In fp32, rounded to the dtype of x.

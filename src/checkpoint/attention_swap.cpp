@@ -9,15 +9,23 @@ namespace {
 
 using config::AttentionKind;
 
-void warn_of_larger_scores(const model::GPTSpec& from, AttentionKind kind) {
-  const AttentionKind before = from.config.attention.kind;
-  if (kind != AttentionKind::kSsmaxFixed || before == AttentionKind::kSsmaxFixed) return;
-  const double mean_log =
-      config::position_ratio(kind, AttentionKind::kSoftmaxTemperature, from.sequence_length);
+// The mean row scale of a kind that learns nothing; of the others it is about 1, or what their s makes it.
+double fixed_mean(const config::AttentionConfig& attention, int64_t length) {
+  const AttentionKind kind = attention.kind;
+  const bool fixed = config::has_row_scale(kind) && !config::has_scale(kind) && !config::has_bias(kind) &&
+                     !config::has_learned_position(kind);
+  return fixed ? config::mean_position(attention, length) : 1.0;
+}
+
+void warn_of_larger_scores(const model::GPTSpec& from, const config::AttentionConfig& to) {
+  constexpr double kNotable = 1.25;
+  const double mean = fixed_mean(to, from.sequence_length);
+  if (mean < kNotable * fixed_mean(from.config.attention, from.sequence_length)) return;
   core::log::warning(
-      "swapping {} to ssmax_fixed, which multiplies scores by log n, {:.1f} on average over {} positions: "
+      "swapping {} to {}, which multiplies scores by {}, {:.1f} on average over {} positions: "
       "expect the loss to jump and to need steps to recover",
-      config::to_string(before), mean_log, from.sequence_length);
+      config::to_string(from.config.attention.kind), config::to_string(to.kind),
+      config::row_of(to.kind).row_scale, mean, from.sequence_length);
 }
 
 // s becomes s times `ratio`. The gradient with respect to the new s is that of the old one divided by
@@ -33,10 +41,11 @@ void convert_scale(const FlatState& flat, const model::Parameter& scale, double 
 
 Snapshot with_attention(const Snapshot& from, const config::AttentionConfig& attention) {
   const AttentionKind before = from.spec.config.attention.kind;
-  warn_of_larger_scores(from.spec, attention.kind);
+  warn_of_larger_scores(from.spec, attention);
   const bool keeps_scale = config::has_scale(before) && config::has_scale(attention.kind);
   const double ratio =
-      keeps_scale ? config::position_ratio(before, attention.kind, from.spec.sequence_length) : 1.0;
+      keeps_scale ? config::position_ratio(from.spec.config.attention, attention, from.spec.sequence_length)
+                  : 1.0;
   Snapshot to{.spec = from.spec, .flat = {}, .trainer = from.trainer, .tokenizer = from.tokenizer};
   to.spec.config.attention = attention;
   to.flat = make_flat_state(model::parameter_specs(to.spec.config, to.spec.sequence_length),

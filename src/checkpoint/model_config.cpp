@@ -115,7 +115,7 @@ int64_t size_up_to(int64_t most, const core::JsonFields& fields, const std::stri
 }
 
 void check_numbers(const core::JsonFields& fields, const config::ModelConfig& model) {
-  const auto refuse = [&](const char* key, double value, const char* expected) {
+  const auto refuse = [&](const char* key, double value, std::string_view expected) {
     throw core::InputError("{}: '{}' is {}; it must be {}", fields.path().string(), key, value, expected);
   };
   for (const auto& [key, value] :
@@ -124,6 +124,15 @@ void check_numbers(const core::JsonFields& fields, const config::ModelConfig& mo
   }
   if (!std::isfinite(model.initializer_range) || model.initializer_range < 0.0) {
     refuse("initializer_range", model.initializer_range, "finite and not negative");
+  }
+  const double attn_scale = model.attention.attn_scale.value_or(config::PositionConstants().attn_scale);
+  if (!(attn_scale > 0.0 && attn_scale <= config::kMaxAttnScale)) {
+    refuse("attn_scale", attn_scale, fmt::format("above 0 and at most {}", config::kMaxAttnScale));
+  }
+  const int64_t floor_scale = model.attention.floor_scale.value_or(config::PositionConstants().floor_scale);
+  if (floor_scale < 1 || floor_scale > config::kMaxFloorScale) {
+    refuse("floor_scale", static_cast<double>(floor_scale),
+           fmt::format("from 1 to {}", config::kMaxFloorScale));
   }
   for (const auto& [key, value] : {std::pair("ssgpt.scale_init", model.attention.scale_init.value_or(0.0)),
                                    {"ssgpt.bias_init", model.attention.bias_init}}) {
@@ -139,7 +148,7 @@ bool is_llama(const model::GPTSpec& spec) {
 
 std::string model_config_text(const model::GPTSpec& spec, const SpecialTokens& tokens) {
   const config::ModelConfig& model = spec.config;
-  SSGPT_CHECK(!spec.rope_change.yarn && spec.rope_change.score_factor == 1.0,
+  SSGPT_CHECK(!spec.rope_change.yarn && spec.rope_change.score_factor == 1.0 && !spec.trained_length,
               "a checkpoint of a model whose positions were changed for an evaluation");
   const bool llama = is_llama(spec);
   nlohmann::ordered_json json;
@@ -149,6 +158,11 @@ std::string model_config_text(const model::GPTSpec& spec, const SpecialTokens& t
     json["attention_kind"] = config::to_string(model.attention.kind);
     json["auto_map"] = {{"AutoConfig", modeling_class("SsgptConfig")},
                         {"AutoModelForCausalLM", modeling_class("SsgptForCausalLM")}};
+  }
+  if (config::has_floor(model.attention.kind)) {
+    const config::PositionConstants constants = model::position_constants(spec);
+    json["attn_scale"] = constants.attn_scale;
+    json["floor_scale"] = constants.floor_scale;
   }
   json["vocab_size"] = model.vocab_size;
   json["hidden_size"] = model.hidden_size;
@@ -183,6 +197,10 @@ model::GPTSpec read_model_config(const std::filesystem::path& path) {
   model.attention.kind = read_kind(fields);
   model.attention.scale_init = own.optional_number("scale_init");
   model.attention.bias_init = own.optional_number("bias_init").value_or(0.0);
+  if (config::has_floor(model.attention.kind)) {
+    model.attention.attn_scale = fields.optional_number("attn_scale");
+    model.attention.floor_scale = fields.optional_integer("floor_scale");
+  }
   model.vocab_size = size_up_to(kMaxVocabulary, fields, "vocab_size");
   model.hidden_size = size_up_to(kMaxWidth, fields, "hidden_size");
   model.num_hidden_layers = size_up_to(kMaxLayers, fields, "num_hidden_layers");

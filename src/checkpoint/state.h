@@ -71,10 +71,11 @@ void load_into(const FlatState& from, const FlatState& to);
 // `from`, which holds whole moments, with another attention kind: shared tensors and their moments bit for
 // bit, new parameters at their initial values (s from `attention.scale_init`, b from `attention.bias_init`,
 // p_n = log n) with zero moments, parameters that the kind does not have dropped. An s or b that both kinds
-// have is kept, but between softmax_temperature and another kind s changes its unit: it is multiplied by
-// config::position_ratio, and its moments are those of that s. A head's mean row scale stays where the other
-// kind is ssmax; what b, and p_n beyond log n, add to it in other kinds is lost with them. The same kind
-// gives an equal copy.
+// have is kept, but where it comes to multiply another function of n, as between softmax_temperature and
+// ssmax, it changes its unit: it is multiplied by config::position_ratio, and its moments are those of that
+// s. A head's mean row scale stays where neither kind has b or a learned p_n; what these add to it in other
+// kinds is lost with them. Warns of a kind that learns nothing and multiplies scores by notably more than
+// before. The same kind gives an equal copy.
 Snapshot with_attention(const Snapshot& from, const config::AttentionConfig& attention);
 
 }  // namespace ssgpt::checkpoint

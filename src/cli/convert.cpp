@@ -24,7 +24,32 @@ struct ConvertArguments {
   std::filesystem::path out;
   std::optional<double> scale_init;
   std::optional<double> bias_init;
+  std::optional<double> attn_scale;
+  std::optional<int64_t> floor_scale;
 };
+
+// Sets what was asked for, within what a config allows. `before`: the checkpoint's kind, whose constants
+// stay.
+void set_floor(const ConvertArguments& arguments, config::AttentionKind before,
+               config::AttentionConfig& attention) {
+  if (!arguments.attn_scale && !arguments.floor_scale) return;
+  const std::string given = arguments.attn_scale ? fmt::format("--attn-scale {}", *arguments.attn_scale)
+                                                 : fmt::format("--floor-scale {}", *arguments.floor_scale);
+  if (!config::has_floor(attention.kind)) {
+    throw core::UsageError("{} has no effect with --attention {}; it is for {}", given,
+                           config::to_string(attention.kind), config::names_with_floor());
+  }
+  if (attention.kind == before) {
+    throw core::UsageError("{}: the checkpoint has been trained as {} already, with its own", given,
+                           config::to_string(before));
+  }
+  if (arguments.attn_scale &&
+      !(*arguments.attn_scale > 0.0 && *arguments.attn_scale <= config::kMaxAttnScale)) {
+    throw core::UsageError("{}: it must be above 0 and at most {}", given, config::kMaxAttnScale);
+  }
+  if (arguments.attn_scale) attention.attn_scale = arguments.attn_scale;
+  if (arguments.floor_scale) attention.floor_scale = arguments.floor_scale;
+}
 
 config::AttentionConfig requested_attention(const ConvertArguments& arguments,
                                             const config::AttentionConfig& before) {
@@ -42,6 +67,7 @@ config::AttentionConfig requested_attention(const ConvertArguments& arguments,
   attention.kind = *kind;
   if (arguments.scale_init) attention.scale_init = arguments.scale_init;
   if (arguments.bias_init) attention.bias_init = *arguments.bias_init;
+  set_floor(arguments, before.kind, attention);
   return attention;
 }
 
@@ -53,7 +79,16 @@ void run(const ConvertArguments& arguments) {
   }
   const checkpoint::Snapshot before = checkpoint::read(arguments.checkpoint, /*with_optimizer=*/true);
   const config::AttentionKind old_kind = before.spec.config.attention.kind;
-  const config::AttentionConfig attention = requested_attention(arguments, before.spec.config.attention);
+  const std::string origin = (arguments.checkpoint / "trainer/state.json").string();
+  config::AttentionConfig known = before.spec.config.attention;
+  const auto asked = config::parse_attention_kind(arguments.attention);
+  if (before.trainer && asked && config::has_floor(*asked) && !config::has_floor(old_kind)) {
+    // Its run may have set them for a later swap.
+    const config::AttentionConfig of_run = config::parse(before.trainer->config, origin).model.attention;
+    known.attn_scale = of_run.attn_scale;
+    known.floor_scale = of_run.floor_scale;
+  }
+  const config::AttentionConfig attention = requested_attention(arguments, known);
   if (attention.kind == old_kind) {
     core::log::warning("{} has attention kind {} already: the result is a copy",
                        arguments.checkpoint.string(), config::to_string(old_kind));
@@ -61,8 +96,11 @@ void run(const ConvertArguments& arguments) {
   checkpoint::Snapshot after = checkpoint::with_attention(before, attention);
   if (after.trainer && attention.kind != old_kind) {
     // So that a resume takes the new kind for what was asked for, and not for a mistake.
-    const std::string origin = (arguments.checkpoint / "trainer/state.json").string();
     config::Config config = config::parse(after.trainer->config, origin);
+    if (config::has_floor(attention.kind)) {
+      config.model.attention.attn_scale = attention.attn_scale;
+      config.model.attention.floor_scale = attention.floor_scale;
+    }
     config::add_swap(config, {.at_step = after.trainer->step, .kind = attention.kind});
     after.trainer->config = config::dump(config);
     config::parse(after.trainer->config, origin);  // the swap may ask for what the rest does not allow
@@ -77,9 +115,8 @@ void add_convert(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "convert",
       "Swap the attention of a checkpoint without training. Every tensor that both kinds have stays bit for\n"
-      "bit, with its moments, except that between softmax_temperature and another kind s is converted, "
-      "by\n"
-      "mean(log n), which keeps a head's mean row scale where the other kind is ssmax. New tensors get "
+      "bit, with its moments, except that s is converted where it comes to multiply another function of n,\n"
+      "as between softmax_temperature and ssmax, so that a head's mean row scale stays. New tensors get "
       "their\n"
       "initial values and zero moments.");
   const auto arguments = std::make_shared<ConvertArguments>();
@@ -107,6 +144,18 @@ void add_convert(CLI::App& app) {
                    "Where a new b starts [default: the checkpoint's, else 0]")
       ->transform(number())
       ->type_name("X");
+  command
+      ->add_option("--attn-scale", arguments->attn_scale,
+                   fmt::format("a of {}, as model.attention.attn_scale [default: the checkpoint's, else {}]",
+                               config::names_with_floor(), config::PositionConstants().attn_scale))
+      ->transform(number())
+      ->type_name("X");
+  command
+      ->add_option("--floor-scale", arguments->floor_scale,
+                   fmt::format("f of {}, as model.attention.floor_scale [default: the checkpoint's, else {}]",
+                               config::names_with_floor(), config::PositionConstants().floor_scale))
+      ->transform(whole_number(1, config::kMaxFloorScale))
+      ->type_name("N");
   command->footer(
       "Example:\n"
       "  ssgpt convert --checkpoint runs/softmax/checkpoints/step-00000200 --attention ssmax --out "

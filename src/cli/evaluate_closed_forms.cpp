@@ -72,6 +72,17 @@ void add_evaluate_closed_forms(CLI::App& evaluate) {
       ->type_name("LIST");
   add_number("--scale", options.scale, "s of the kinds that have one, 1e-6 to 1e6");
   add_number("--bias", options.bias, "b of the kinds that have one, up to 1e6 either way");
+  add_number("--attn-scale", options.constants.attn_scale, "a of the kinds that have one");
+  command->add_option("--floor-scale", options.constants.floor_scale, "f of the kinds that have one")
+      ->transform(whole_number(1, config::kMaxFloorScale))
+      ->capture_default_str()
+      ->type_name("N");
+  command
+      ->add_option("--trained-length", options.constants.trained_length,
+                   "T of the kinds that have one, in tokens")
+      ->transform(whole_number(2))
+      ->capture_default_str()
+      ->type_name("N");
   add_number("--high", options.high, "The largest logit of the first form, up to 1e6 either way");
   add_number("--low", options.low, "All others of it");
   arguments->lengths_option =

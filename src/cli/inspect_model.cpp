@@ -165,6 +165,13 @@ Inspection inspect_checkpoint(const fs::path& path, bool verify) {
   result.json["bytes"] = bytes;
   result.json["attention"] = config::to_string(config.attention.kind);
   head.add({"attention", std::string(config::to_string(config.attention.kind))});
+  head.add({"row scale", std::string(config::row_of(config.attention.kind).row_scale)});
+  if (config::has_floor(config.attention.kind)) {
+    const config::PositionConstants constants = model::position_constants(snapshot.spec);
+    head.add({"", fmt::format("with a = {}, f = {}", constants.attn_scale, constants.floor_scale)});
+    result.json["attn_scale"] = constants.attn_scale;
+    result.json["floor_scale"] = constants.floor_scale;
+  }
   result.json["model"] = model_json(snapshot.spec);
   head.add({"model", fmt::format("{} layers, {} heads, hidden {}, feed-forward {}", config.num_hidden_layers,
                                  config.num_attention_heads, config.hidden_size, config.intermediate_size)});

@@ -7,60 +7,88 @@
 #include <cmath>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace ssgpt::config {
 namespace {
 
-using enum AttentionKind;
+double position_of_one(double /*n*/, const PositionConstants& /*constants*/) {
+  return 1.0;
+}
+
+double position_of_log(double n, const PositionConstants& /*constants*/) {
+  return std::log(n);
+}
+
+// The first Qwen's logn attention. One token has no logarithm to divide by: T is at least 2.
+double position_of_clamped_log(double n, const PositionConstants& constants) {
+  const auto trained_length = static_cast<double>(std::max<int64_t>(2, constants.trained_length));
+  return std::max(1.0, std::log(n) / std::log(trained_length));
+}
+
+// Llama 4's temperature tuning, in which n is the position counted from 1 (transformers,
+// Llama4TextAttention).
+double position_of_floor(double n, const PositionConstants& constants) {
+  return 1.0 + constants.attn_scale * std::log1p(std::floor(n / static_cast<double>(constants.floor_scale)));
+}
 
 constexpr std::array kRows = {
-    AttentionKindRow{.kind = kSoftmax,
-                     .name = "softmax",
-                     .title = "Softmax",
-                     .row_scale = "1",
-                     .position = RowPosition::kNone,
-                     .has_scale = false,
-                     .has_bias = false},
-    AttentionKindRow{.kind = kSoftmaxTemperature,
-                     .name = "softmax_temperature",
+    AttentionKindRow{.name = "softmax", .title = "Softmax", .row_scale = "1"},
+    AttentionKindRow{.name = "softmax_temperature",
                      .title = "Softmax, learned temperature",
                      .row_scale = "s",
-                     .position = RowPosition::kOne,
-                     .has_scale = true,
-                     .has_bias = false},
-    AttentionKindRow{.kind = kSsmax,
-                     .name = "ssmax",
+                     .position = position_of_one,
+                     .has_scale = true},
+    AttentionKindRow{.name = "ssmax",
                      .title = "SSMax",
                      .row_scale = "s log n",
-                     .position = RowPosition::kLog,
-                     .has_scale = true,
-                     .has_bias = false},
-    AttentionKindRow{.kind = kSsmaxFixed,
-                     .name = "ssmax_fixed",
+                     .position = position_of_log,
+                     .has_scale = true},
+    AttentionKindRow{.name = "ssmax_fixed",
                      .title = "SSMax, s fixed at 1",
                      .row_scale = "log n",
-                     .position = RowPosition::kLog,
-                     .has_scale = false,
-                     .has_bias = false},
-    AttentionKindRow{.kind = kSsmaxBias,
-                     .name = "ssmax_bias",
+                     .position = position_of_log},
+    AttentionKindRow{.name = "ssmax_bias",
                      .title = "SSMax with bias",
                      .row_scale = "s log n + b",
-                     .position = RowPosition::kLog,
+                     .position = position_of_log,
                      .has_scale = true,
                      .has_bias = true},
-    AttentionKindRow{.kind = kLearnedPn,
-                     .name = "learned_pn",
+    AttentionKindRow{.name = "learned_pn",
                      .title = "SSMax, learned p_n",
                      .row_scale = "s p_n + b",
-                     .position = RowPosition::kLearned,
+                     .position = position_of_log,
+                     .learns_position = true,
                      .has_scale = true,
                      .has_bias = true},
+    AttentionKindRow{.name = "logn_clamped",
+                     .title = "Softmax, log n clamped",
+                     .row_scale = "max(1, log n / log T)",
+                     .position = position_of_clamped_log},
+    AttentionKindRow{.name = "llama4_temperature",
+                     .title = "Softmax, Llama 4's temperature",
+                     .row_scale = "1 + a log(floor(n / f) + 1)",
+                     .position = position_of_floor,
+                     .has_floor = true},
 };
 
-double sum_of_positions(AttentionKind kind, int64_t length) {
+using enum AttentionKind;
+
+constexpr bool stands_in_row(AttentionKind kind, std::string_view name) {
+  return kRows.at(static_cast<size_t>(kind)).name == name;
+}
+static_assert(stands_in_row(kSoftmax, "softmax") &&
+                  stands_in_row(kSoftmaxTemperature, "softmax_temperature") &&
+                  stands_in_row(kSsmax, "ssmax") && stands_in_row(kSsmaxFixed, "ssmax_fixed") &&
+                  stands_in_row(kSsmaxBias, "ssmax_bias") && stands_in_row(kLearnedPn, "learned_pn") &&
+                  stands_in_row(kLognClamped, "logn_clamped") &&
+                  stands_in_row(kLlama4Temperature, "llama4_temperature"),
+              "an enumerator is the index of its kind's row: new rows go behind these");
+
+double sum_of_positions(const AttentionConfig& attention, int64_t length) {
+  const PositionConstants constants = position_constants(attention, length);
   double sum = 0.0;
-  for (int64_t n = 1; n <= length; ++n) sum += initial_position(kind, n);
+  for (int64_t n = 1; n <= length; ++n) sum += initial_position(attention.kind, constants, n);
   return sum;
 }
 
@@ -71,10 +99,13 @@ std::span<const AttentionKindRow> attention_kinds() {
 }
 
 const AttentionKindRow& row_of(AttentionKind kind) {
-  const auto found =
-      std::find_if(kRows.begin(), kRows.end(), [kind](const auto& row) { return row.kind == kind; });
-  SSGPT_CHECK(found != kRows.end(), "attention kind {} has no row", static_cast<int>(kind));
-  return *found;
+  const auto index = static_cast<size_t>(kind);
+  SSGPT_CHECK(index < kRows.size(), "attention kind {} has no row", index);
+  return kRows[index];
+}
+
+AttentionKind kind_of(const AttentionKindRow& row) {
+  return static_cast<AttentionKind>(&row - kRows.data());
 }
 
 std::string_view to_string(AttentionKind kind) {
@@ -84,7 +115,7 @@ std::string_view to_string(AttentionKind kind) {
 std::optional<AttentionKind> parse_attention_kind(std::string_view text) {
   const auto found =
       std::find_if(kRows.begin(), kRows.end(), [text](const auto& row) { return row.name == text; });
-  return found != kRows.end() ? std::optional(found->kind) : std::nullopt;
+  return found != kRows.end() ? std::optional(kind_of(*found)) : std::nullopt;
 }
 
 const std::vector<std::string>& attention_kind_names() {
@@ -99,13 +130,13 @@ const std::vector<std::string>& attention_kind_names() {
 std::string list_row_scales() {
   std::string text;
   for (const AttentionKindRow& row : kRows) {
-    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", row.name, row.row_scale);
+    text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", row.name, row.row_scale);
   }
   return text;
 }
 
 bool has_row_scale(AttentionKind kind) {
-  return row_of(kind).position != RowPosition::kNone;
+  return row_of(kind).position != nullptr;
 }
 bool has_scale(AttentionKind kind) {
   return row_of(kind).has_scale;
@@ -114,26 +145,53 @@ bool has_bias(AttentionKind kind) {
   return row_of(kind).has_bias;
 }
 bool has_learned_position(AttentionKind kind) {
-  return row_of(kind).position == RowPosition::kLearned;
+  return row_of(kind).learns_position;
+}
+bool has_floor(AttentionKind kind) {
+  return row_of(kind).has_floor;
 }
 
-double initial_position(AttentionKind kind, int64_t n) {
-  switch (row_of(kind).position) {
-    case RowPosition::kOne:
-      return 1.0;
-    case RowPosition::kLog:
-    case RowPosition::kLearned:
-      return std::log(static_cast<double>(n));
-    case RowPosition::kNone:
-      break;
+std::string names_with_floor() {
+  std::vector<std::string_view> names;
+  for (const AttentionKindRow& row : kRows) {
+    if (row.has_floor) names.push_back(row.name);
   }
-  SSGPT_CHECK(false, "{} has no row scale", to_string(kind));
+  return fmt::format("{}", fmt::join(names, ", "));
 }
 
-double position_ratio(AttentionKind from, AttentionKind to, int64_t length) {
+PositionConstants position_constants(const AttentionConfig& attention, int64_t trained_length) {
+  PositionConstants constants;
+  constants.trained_length = trained_length;
+  if (attention.attn_scale) constants.attn_scale = *attention.attn_scale;
+  if (attention.floor_scale) constants.floor_scale = *attention.floor_scale;
+  return constants;
+}
+
+double initial_position(AttentionKind kind, const PositionConstants& constants, int64_t n) {
+  SSGPT_CHECK(has_row_scale(kind), "{} has no row scale", to_string(kind));
+  return row_of(kind).position(static_cast<double>(n), constants);
+}
+
+double mean_position(const AttentionConfig& attention, int64_t length) {
+  return sum_of_positions(attention, length) / static_cast<double>(length);
+}
+
+double position_ratio(const AttentionConfig& from, const AttentionConfig& to, int64_t length) {
   const double before = sum_of_positions(from, length);
   const double after = sum_of_positions(to, length);
   return before == after ? 1.0 : before / after;
+}
+
+double resolved_scale_init(const AttentionConfig& attention, int64_t sequence_length) {
+  if (attention.scale_init) {
+    AttentionConfig ssmax;
+    ssmax.kind = kSsmax;
+    return *attention.scale_init * position_ratio(ssmax, attention, sequence_length);
+  }
+  SSGPT_CHECK(sequence_length >= 2, "no scale for sequences of length {}", sequence_length);
+  AttentionConfig temperature;
+  temperature.kind = kSoftmaxTemperature;
+  return position_ratio(temperature, attention, sequence_length);
 }
 
 }  // namespace ssgpt::config

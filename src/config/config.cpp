@@ -183,6 +183,12 @@ AttentionKind attention_kind(const Config& config, int64_t update) {
   return kind;
 }
 
+bool any_kind(const Config& config, const std::function<bool(AttentionKind)>& says) {
+  const std::vector<SwapAttention>& swaps = config.train.swap_attention;
+  return says(config.model.attention.kind) ||
+         std::any_of(swaps.begin(), swaps.end(), [&](const SwapAttention& swap) { return says(swap.kind); });
+}
+
 bool ends_at_total_steps(const ScheduleConfig& schedule) {
   return schedule.kind == ScheduleKind::kWsd ||
          (schedule.kind == ScheduleKind::kCosine && schedule.decay_steps == 0);
@@ -263,14 +269,6 @@ std::optional<std::string> obstacle(AttentionBackend backend, const Config& conf
   }
   if (needs.empty()) return std::nullopt;
   return fmt::format("on a GPU it needs {}", fmt::join(needs, ", and "));
-}
-
-double resolved_scale_init(const AttentionConfig& attention, int64_t sequence_length) {
-  if (attention.scale_init) {
-    return *attention.scale_init * position_ratio(AttentionKind::kSsmax, attention.kind, sequence_length);
-  }
-  SSGPT_CHECK(sequence_length >= 2, "no scale for sequences of length {}", sequence_length);
-  return position_ratio(AttentionKind::kSoftmaxTemperature, attention.kind, sequence_length);
 }
 
 }  // namespace ssgpt::config

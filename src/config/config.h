@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -28,12 +29,6 @@ enum class OnLongExample { kStop, kSkip };
 struct RunConfig {
   std::string name = "run";
   uint64_t seed = 1;
-};
-
-struct AttentionConfig {
-  AttentionKind kind = AttentionKind::kSoftmax;
-  std::optional<double> scale_init;  // none: auto; see resolved_scale_init
-  double bias_init = 0.0;
 };
 
 struct ModelConfig {
@@ -191,6 +186,9 @@ void add_swap(Config& config, const SwapAttention& swap);
 // model.attention.kind.
 AttentionKind attention_kind(const Config& config, int64_t update);
 
+// Whether `says` is true of the kind of any update.
+bool any_kind(const Config& config, const std::function<bool(AttentionKind)>& says);
+
 // Whether the schedule ends at optimizer.schedule.total_steps: wsd, and cosine without decay_steps.
 bool ends_at_total_steps(const ScheduleConfig& schedule);
 
@@ -205,11 +203,5 @@ int64_t accumulation_steps(const TrainConfig& train, int64_t num_ranks);
 // Why a GPU cannot compute this config's attention with `backend`, which is not auto: "needs train.dtype =
 // bfloat16", naming every other key in the way; none where it can.
 std::optional<std::string> obstacle(AttentionBackend backend, const Config& config);
-
-// Where s starts in a kind that has it. auto: 1 / mean(L[n]), n = 1..sequence_length, so that the mean row
-// scale is 1 (for ssmax of 1,024 positions 0.168; arXiv 2501.19399, section 4). A number is ssmax's s; of a
-// kind with another L[n] it is the number times mean(log n) / mean(L[n]), so that the mean row scale is that
-// of ssmax.
-double resolved_scale_init(const AttentionConfig& attention, int64_t sequence_length);
 
 }  // namespace ssgpt::config

@@ -17,23 +17,21 @@ bool is_material_key(std::string_view key, ResumeRule rule) {
          key == "optimizer.schedule.total_steps" || key == "optimizer.schedule.earlier_total_steps";
 }
 
-// Whether any update of the config has a kind of attention of which `says` is true.
-template <typename Says>
-bool has_kind(const Config& config, Says says) {
-  const std::vector<SwapAttention>& swaps = config.train.swap_attention;
-  return says(config.model.attention.kind) ||
-         std::any_of(swaps.begin(), swaps.end(), [&](const SwapAttention& swap) { return says(swap.kind); });
-}
-
-// What no kind of its attention reads is set to the default.
+// What no kind of its attention reads is set to the default, and what one reads from auto to what that is.
 Config without_idle_settings(Config config) {
   const Config defaults;
-  const bool scale = has_kind(config, has_scale);
-  const bool bias = has_kind(config, has_bias);
+  const bool scale = any_kind(config, has_scale);
+  const bool bias = any_kind(config, has_bias);
   if (!scale) config.model.attention.scale_init = defaults.model.attention.scale_init;
   if (!bias) config.model.attention.bias_init = defaults.model.attention.bias_init;
-  if (!scale && !bias && !has_kind(config, has_learned_position)) {
+  if (!scale && !bias && !any_kind(config, has_learned_position)) {
     config.optimizer.scale_lr_multiplier = defaults.optimizer.scale_lr_multiplier;
+  }
+  if (any_kind(config, has_floor)) {
+    AttentionConfig& attention = config.model.attention;
+    const PositionConstants constants = position_constants(attention, config.data.sequence_length);
+    attention.attn_scale = constants.attn_scale;
+    attention.floor_scale = constants.floor_scale;
   }
   return config;
 }

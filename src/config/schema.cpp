@@ -80,6 +80,7 @@ Choice<AttentionKind> attention_kind() {
 
 void add_model(std::vector<Key>& keys) {
   const Number initial{.min = -1000.0, .max = 1000.0};
+  const PositionConstants constants;
   keys.insert(
       keys.end(),
       {required(SSGPT_MEMBER(model.vocab_size), integer(2, std::numeric_limits<int32_t>::max()), kFixed,
@@ -97,13 +98,22 @@ void add_model(std::vector<Key>& keys) {
                 "standard deviation of initial weights"),
        make_key(
            SSGPT_MEMBER(model.attention.kind), attention_kind(), kFixed,
-           fmt::format("row scale of the scores of a query that sees n keys: {}; s and b are learned for "
-                       "each head and layer, p_n for each n",
+           fmt::format("row scale of the scores of a query that sees n keys: {}. s and b are learned for "
+                       "each head and layer, p_n for each n; T is data.sequence_length, a attn_scale and f "
+                       "floor_scale",
                        list_row_scales())),
        make_key(SSGPT_MEMBER(model.attention.scale_init), Optional<Number>{initial, "auto"}, kFixed,
-                "initial s where it multiplies log n; softmax_temperature starts at this times mean(log n), "
-                "n = 1 to sequence_length, and so at the same mean row scale; auto: where that is 1"),
-       make_key(SSGPT_MEMBER(model.attention.bias_init), initial, kFixed, "initial b")});
+                "initial s where it multiplies log n; where it multiplies something else, as in "
+                "softmax_temperature, s starts at the same mean row scale over n = 1 to sequence_length; "
+                "auto: where that is 1"),
+       make_key(SSGPT_MEMBER(model.attention.bias_init), initial, kFixed, "initial b"),
+       make_key(SSGPT_MEMBER(model.attention.attn_scale),
+                Optional<Number>{above_zero_to(kMaxAttnScale), "auto"}, kFixed,
+                fmt::format("a of {}; auto: {}, as in Llama 4", names_with_floor(), constants.attn_scale)),
+       make_key(SSGPT_MEMBER(model.attention.floor_scale),
+                Optional<Integer<int64_t>>{integer(1, kMaxFloorScale), "auto"}, kFixed,
+                fmt::format("f of {}, in keys; auto: {}, as in Llama 4", names_with_floor(),
+                            constants.floor_scale))});
 }
 
 void add_data(std::vector<Key>& keys) {

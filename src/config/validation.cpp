@@ -21,6 +21,7 @@ class Rules {
       : config_(config), entries_(entries), faulty_(faulty), file_(file), faults_(faults) {}
 
   void model();
+  void floor();
   void data();
   void examples();
   void examples_without_documents();
@@ -97,14 +98,25 @@ void Rules::model() {
     const auto needs_scale = [&](AttentionKind kind) {
       return has_scale(kind) && !(has_bias(kind) && model.attention.bias_init != 0.0);
     };
-    const std::vector<SwapAttention>& swaps = config_.train.swap_attention;
-    const bool swaps_need_scale =
-        std::any_of(swaps.begin(), swaps.end(), [&](const auto& swap) { return needs_scale(swap.kind); });
-    if (model.attention.scale_init == 0.0 && (needs_scale(model.attention.kind) || swaps_need_scale)) {
+    if (model.attention.scale_init == 0.0 && any_kind(config_, needs_scale)) {
       fault("model.attention.scale_init",
             "must not be 0 without a bias: every score would be 0, and the queries and keys would not learn");
     }
   }
+}
+
+void Rules::floor() {
+  if (!sound({"model.attention.kind", "train.swap_attention"})) return;
+  const AttentionConfig& attention = config_.model.attention;
+  if (any_kind(config_, has_floor)) return;
+  const auto refuse = [&](std::string_view key) {
+    fault(key,
+          "has no effect with model.attention.kind = {}; leave it at auto, or choose {}, there or in "
+          "train.swap_attention",
+          to_string(attention.kind), names_with_floor());
+  };
+  if (attention.attn_scale) refuse("model.attention.attn_scale");
+  if (attention.floor_scale) refuse("model.attention.floor_scale");
 }
 
 void Rules::data() {
@@ -295,6 +307,7 @@ void validate(const Config& config, const Entries& entries, const std::vector<st
               const std::string& file, Faults& faults) {
   Rules rules(config, entries, faulty, file, faults);
   rules.model();
+  rules.floor();
   rules.data();
   rules.examples();
   rules.samples();

@@ -31,6 +31,19 @@ void check_number(std::string_view option, double value, double least, double mo
     throw core::UsageError("{} {}: it must be a number from {} to {}.", option, value, least, most);
 }
 
+void check_constants(const config::PositionConstants& constants) {
+  const auto check_count = [](std::string_view option, int64_t value, int64_t least, int64_t most) {
+    if (value < least || value > most)
+      throw core::UsageError("{} {}: it must be from {} to {}.", option, value, least, most);
+  };
+  check_count("--trained-length", constants.trained_length, 2, kLargestN);
+  check_count("--floor-scale", constants.floor_scale, 1, config::kMaxFloorScale);
+  if (!(constants.attn_scale > 0.0 && constants.attn_scale <= config::kMaxAttnScale)) {
+    throw core::UsageError("--attn-scale {}: a must be above 0 and at most {}.", constants.attn_scale,
+                           config::kMaxAttnScale);
+  }
+}
+
 void check_options(const ClosedFormOptions& options) {
   if (options.kinds.empty()) throw core::UsageError("--kinds: name one kind of attention or more.");
   for (size_t i = 0; i < options.kinds.size(); ++i) {
@@ -51,6 +64,7 @@ void check_options(const ClosedFormOptions& options) {
     throw core::UsageError("--high {} --low {}: the first must be above the second.", options.high,
                            options.low);
   }
+  check_constants(options.constants);
   if (!options.lengths.empty()) check_rising("--lengths", options.lengths, 1, kLargestN);
   check_rising("--sizes", options.sizes, 3, kLargestN);
 }
@@ -63,7 +77,7 @@ std::vector<double> row_scales(config::AttentionKind kind, const ClosedFormOptio
   };
   const auto size = static_cast<int64_t>(counts.size());
   kernels::RowScale row_scale;
-  row_scale.position = model::make_position_table(kind, counts.back(), at::kCPU);
+  row_scale.position = model::make_position_table(kind, options.constants, counts.back(), at::kCPU);
   if (config::has_scale(kind)) row_scale.scale = one_head(options.scale);
   if (config::has_bias(kind)) row_scale.bias = one_head(options.bias);
   const at::Tensor num_keys = at::empty({size}, at::kInt);
@@ -106,6 +120,7 @@ report::ClosedForms compute_closed_forms(const ClosedFormOptions& options) {
   check_options(options);
   report::ClosedForms forms{.scale = options.scale,
                             .bias = options.bias,
+                            .constants = options.constants,
                             .high = options.high,
                             .low = options.low,
                             .lengths = options.lengths.empty() ? default_lengths() : options.lengths,

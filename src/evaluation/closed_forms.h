@@ -14,7 +14,9 @@ struct ClosedFormOptions {
   std::vector<config::AttentionKind> kinds = {config::AttentionKind::kSoftmax, config::AttentionKind::kSsmax};
   double scale = 0.43;  // s of the kinds that have one; 0.43 is that of the paper's figure 1
   double bias = 0.0;    // b of the kinds that have one
-  double high = 3.0;    // the one logit of the fading curves, and the others, which are smaller
+  // T, a and f of the kinds that have them; 1,024 positions are the paper's.
+  config::PositionConstants constants = {.trained_length = 1024};
+  double high = 3.0;  // the one logit of the fading curves, and the others, which are smaller
   double low = -2.0;
   std::vector<int64_t> lengths;  // n of the fading curves, rising, from 1 on; none: see default_lengths()
   std::vector<int64_t> sizes = {10, 100, 1000, 10000};  // n of the focus curves, rising, from 3 on
@@ -37,8 +39,8 @@ std::vector<int64_t> default_lengths();
 // from 0 to 1 + 2/s.
 //
 // Throws core::UsageError for no kind, one that is listed twice, a learned p_n, which has no closed form, a
-// scale out of 1e-6 to 1e6, a bias, high or low out of -1e6 to 1e6, high that is not above low, and lengths
-// that are out of range or do not rise.
+// scale out of 1e-6 to 1e6, a bias, high or low out of -1e6 to 1e6, high that is not above low, constants
+// that no config allows, and lengths that are out of range or do not rise.
 report::ClosedForms compute_closed_forms(const ClosedFormOptions& options);
 
 }  // namespace ssgpt::evaluation

@@ -119,6 +119,7 @@ LoadedModel load_model(const std::filesystem::path& checkpoint, const LoadOption
   const int64_t sequence_length = options.sequence_length.value_or(trained_length);
   check_windows(checkpoint, spec, overrides, sequence_length);
   change_positions(overrides, spec);
+  spec.trained_length = trained_length;
   spec.sequence_length = sequence_length;
   LoadedModel loaded{.model = nullptr,
                      .trainer = snapshot.trainer,

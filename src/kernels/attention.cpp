@@ -63,25 +63,27 @@ int64_t attention_workspace(at::Device device, int64_t time, int64_t head_dim) {
 void attention_forward(const at::Tensor& qkv, const Spans& spans, AttentionBackend backend,
                        const at::Tensor& workspace, AttentionResult& result) {
   const AttentionShape shape = check_attention(qkv, spans.num_keys);
-  if (qkv.is_cuda()) {
+  const auto on_gpu = [&] {
     result = cuda::library_attention_forward(qkv, spans, backend);
-    return;
-  }
-  check_loops(shape, qkv, result, spans.num_keys, workspace);
-  with_loops(qkv.scalar_type(), [&](const auto& loops) {
-    using T = DataOf<decltype(loops)>;
-    const cpu::AttentionForwardArgs<T> args = {.qkv = pointer<T>(qkv),
-                                               .num_keys = pointer<int32_t>(spans.num_keys),
-                                               .out = pointer<T>(result.out),
-                                               .logsumexp = pointer<float>(result.logsumexp),
-                                               .softmax_scale = softmax_scale(shape),
-                                               .time = shape.time,
-                                               .heads = shape.heads,
-                                               .head_dim = shape.head_dim};
-    for_heads(shape, workspace, [&](int64_t batch, int64_t head, float* own) {
-      loops.attention_forward(args, batch, head, own);
+  };
+  const auto on_cpu = [&] {
+    check_loops(shape, qkv, result, spans.num_keys, workspace);
+    with_loops(qkv.scalar_type(), [&](const auto& loops) {
+      using T = DataOf<decltype(loops)>;
+      const cpu::AttentionForwardArgs<T> args = {.qkv = pointer<T>(qkv),
+                                                 .num_keys = pointer<int32_t>(spans.num_keys),
+                                                 .out = pointer<T>(result.out),
+                                                 .logsumexp = pointer<float>(result.logsumexp),
+                                                 .softmax_scale = softmax_scale(shape),
+                                                 .time = shape.time,
+                                                 .heads = shape.heads,
+                                                 .head_dim = shape.head_dim};
+      for_heads(shape, workspace, [&](int64_t batch, int64_t head, float* own) {
+        loops.attention_forward(args, batch, head, own);
+      });
     });
-  });
+  };
+  dispatch(qkv.device(), on_gpu, on_cpu);
 }
 
 AttentionInputGradients attention_backward(const at::Tensor& d_out, const at::Tensor& qkv,
@@ -90,29 +92,34 @@ AttentionInputGradients attention_backward(const at::Tensor& d_out, const at::Te
                                            const at::Tensor& d_qkv) {
   const AttentionShape shape = check_attention(qkv, spans.num_keys);
   check_tensor(d_out, "d_out", qkv.scalar_type(), result.out.sizes(), qkv.device());
-  if (qkv.is_cuda()) return cuda::library_attention_backward(d_out, qkv, result, spans, backend);
-  check_loops(shape, qkv, result, spans.num_keys, workspace);
-  check_tensor(d_qkv, "d_qkv", qkv.scalar_type(), qkv.sizes());
-  with_loops(qkv.scalar_type(), [&](const auto& loops) {
-    using T = DataOf<decltype(loops)>;
-    const cpu::AttentionBackwardArgs<T> args = {.d_out = pointer<T>(d_out),
-                                                .qkv = pointer<T>(qkv),
-                                                .out = pointer<T>(result.out),
-                                                .logsumexp = pointer<float>(result.logsumexp),
-                                                .num_keys = pointer<int32_t>(spans.num_keys),
-                                                .d_qkv = pointer<T>(d_qkv),
-                                                .softmax_scale = softmax_scale(shape),
-                                                .time = shape.time,
-                                                .heads = shape.heads,
-                                                .head_dim = shape.head_dim};
-    for_heads(shape, workspace, [&](int64_t batch, int64_t head, float* own) {
-      loops.attention_backward(args, batch, head, own);
-    });
-  });
-  const auto part = [&d_qkv](int64_t index) {
-    return d_qkv.select(2, index).transpose(1, 2);
+  const auto on_gpu = [&] {
+    return cuda::library_attention_backward(d_out, qkv, result, spans, backend);
   };
-  return {part(0), part(1), part(2)};
+  const auto on_cpu = [&] {
+    check_loops(shape, qkv, result, spans.num_keys, workspace);
+    check_tensor(d_qkv, "d_qkv", qkv.scalar_type(), qkv.sizes());
+    with_loops(qkv.scalar_type(), [&](const auto& loops) {
+      using T = DataOf<decltype(loops)>;
+      const cpu::AttentionBackwardArgs<T> args = {.d_out = pointer<T>(d_out),
+                                                  .qkv = pointer<T>(qkv),
+                                                  .out = pointer<T>(result.out),
+                                                  .logsumexp = pointer<float>(result.logsumexp),
+                                                  .num_keys = pointer<int32_t>(spans.num_keys),
+                                                  .d_qkv = pointer<T>(d_qkv),
+                                                  .softmax_scale = softmax_scale(shape),
+                                                  .time = shape.time,
+                                                  .heads = shape.heads,
+                                                  .head_dim = shape.head_dim};
+      for_heads(shape, workspace, [&](int64_t batch, int64_t head, float* own) {
+        loops.attention_backward(args, batch, head, own);
+      });
+    });
+    const auto part = [&d_qkv](int64_t index) {
+      return d_qkv.select(2, index).transpose(1, 2);
+    };
+    return AttentionInputGradients{part(0), part(1), part(2)};
+  };
+  return dispatch(qkv.device(), on_gpu, on_cpu);
 }
 
 }  // namespace ssgpt::kernels

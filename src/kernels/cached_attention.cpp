@@ -59,22 +59,21 @@ void cached_attention_forward(const at::Tensor& qkv, const at::Tensor& num_keys,
   check_tensor(values, "values", qkv.scalar_type(), keys.sizes(), device);
   check_tensor(scratch, "scratch", at::kFloat, {batch, heads, capacity + head_dim}, device);
   check_tensor(out, "out", qkv.scalar_type(), {batch, time, heads, head_dim}, device);
-  if (device.is_cuda()) {
-    check_vectors(qkv, keys, values, out);
-    with_kernels(qkv.scalar_type(), [&](const auto& kernels, cuda::Stream stream) {
-      using T = DataOf<decltype(kernels)>;
-      kernels.cached_attention(arguments<T>(qkv, num_keys, position, keys, values, scratch, out), batch,
-                               stream);
-    });
-    return;
-  }
-  const int64_t products = check_num_keys(num_keys, batch, time, position) * head_dim;
-  with_loops(qkv.scalar_type(), [&](const auto& loops) {
-    using T = DataOf<decltype(loops)>;
-    const auto args = arguments<T>(qkv, num_keys, position, keys, values, scratch, out);
-    for_products(batch * heads, products,
-                 [&](int64_t begin, int64_t end) { loops.cached_attention(args, begin, end); });
-  });
+  dispatch(
+      qkv,
+      [&](const auto& kernels, cuda::Stream stream) {
+        check_vectors(qkv, keys, values, out);
+        using T = DataOf<decltype(kernels)>;
+        kernels.cached_attention(arguments<T>(qkv, num_keys, position, keys, values, scratch, out), batch,
+                                 stream);
+      },
+      [&](const auto& loops) {
+        const int64_t products = check_num_keys(num_keys, batch, time, position) * head_dim;
+        using T = DataOf<decltype(loops)>;
+        const auto args = arguments<T>(qkv, num_keys, position, keys, values, scratch, out);
+        for_products(batch * heads, products,
+                     [&](int64_t begin, int64_t end) { loops.cached_attention(args, begin, end); });
+      });
 }
 
 }  // namespace ssgpt::kernels

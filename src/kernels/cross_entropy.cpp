@@ -15,26 +15,26 @@ void cross_entropy(const at::Tensor& logits, const at::Tensor& targets, int64_t 
   check_tensor(losses, "losses", at::kFloat, {rows}, device);
   SSGPT_CHECK(vocab_size > 0 && vocab_size <= columns, "vocab_size {} with {} columns", vocab_size, columns);
   const int64_t* target = pointer<int64_t>(targets);
-  if (device.is_cuda()) {
-    check_vectors(logits);
-    with_kernels(logits.scalar_type(), [&](const auto& kernels, cuda::Stream stream) {
-      using T = DataOf<decltype(kernels)>;
-      kernels.cross_entropy(pointer<T>(logits), target, pointer<float>(losses), rows, columns, vocab_size,
-                            leave_gradient, stream);
-    });
-    return;
-  }
-  for (int64_t row = 0; row < rows; ++row) {
-    SSGPT_CHECK(target[row] < vocab_size, "target {} at row {} of a vocabulary of {}", target[row], row,
-                vocab_size);
-  }
-  with_loops(logits.scalar_type(), [&](const auto& loops) {
-    using T = DataOf<decltype(loops)>;
-    for_rows(rows, columns, [&](int64_t begin, int64_t end) {
-      loops.cross_entropy(pointer<T>(logits) + begin * columns, target + begin,
-                          pointer<float>(losses) + begin, end - begin, columns, vocab_size, leave_gradient);
-    });
-  });
+  dispatch(
+      logits,
+      [&](const auto& kernels, cuda::Stream stream) {
+        check_vectors(logits);
+        using T = DataOf<decltype(kernels)>;
+        kernels.cross_entropy(pointer<T>(logits), target, pointer<float>(losses), rows, columns, vocab_size,
+                              leave_gradient, stream);
+      },
+      [&](const auto& loops) {
+        for (int64_t row = 0; row < rows; ++row) {
+          SSGPT_CHECK(target[row] < vocab_size, "target {} at row {} of a vocabulary of {}", target[row], row,
+                      vocab_size);
+        }
+        using T = DataOf<decltype(loops)>;
+        for_rows(rows, columns, [&](int64_t begin, int64_t end) {
+          loops.cross_entropy(pointer<T>(logits) + begin * columns, target + begin,
+                              pointer<float>(losses) + begin, end - begin, columns, vocab_size,
+                              leave_gradient);
+        });
+      });
 }
 
 }  // namespace

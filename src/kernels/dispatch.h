@@ -72,6 +72,21 @@ void with_kernels(at::ScalarType data_type, const Body& body) {
 template <typename Loops>
 using DataOf = typename std::decay_t<Loops>::Data;
 
+// The one choice between a GPU and a CPU: calls on_gpu() or on_cpu() and returns what it does.
+template <typename OnGpu, typename OnCpu>
+auto dispatch(at::Device device, const OnGpu& on_gpu, const OnCpu& on_cpu) {
+  return device.is_cuda() ? on_gpu() : on_cpu();
+}
+
+// The same by the device and the data type of `data`: on_gpu(kernels, stream) as with_kernels, or
+// on_cpu(loops) as with_loops.
+template <typename OnGpu, typename OnCpu>
+void dispatch(const at::Tensor& data, const OnGpu& on_gpu, const OnCpu& on_cpu) {
+  const at::ScalarType type = data.scalar_type();
+  dispatch(
+      data.device(), [&] { with_kernels(type, on_gpu); }, [&] { with_loops(type, on_cpu); });
+}
+
 // Runs body(begin, end) over parts of [0, rows), each of at least about 16,384 elements: below that, waking a
 // thread costs more than it saves.
 template <typename Body>

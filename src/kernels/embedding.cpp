@@ -20,16 +20,16 @@ void check_tokens(const at::Tensor& tokens, int64_t rows, int64_t vocab_size, at
 
 // The stable sort puts the rows of a token in the order that they have: sums then have one order as well. 32
 // bits hold every token of a vocabulary, and are sorted in half the time of 64.
-void embedding_backward_on_gpu(const at::Tensor& tokens, const at::Tensor& d_out, const at::Tensor& d_table) {
+template <typename Kernels>
+void embedding_backward_on_gpu(const Kernels& kernels, const at::Tensor& tokens, const at::Tensor& d_out,
+                               const at::Tensor& d_table, cuda::Stream stream) {
   // What is no token becomes one that the kernels leave out.
   const at::Tensor narrow = at::clamp(tokens, -1, d_table.size(0)).to(at::kInt);
   const auto [sorted, order] = at::sort(narrow, /*stable=*/true, /*dim=*/0, /*descending=*/false);
-  with_kernels(d_out.scalar_type(), [&](const auto& kernels, cuda::Stream stream) {
-    using T = DataOf<decltype(kernels)>;
-    kernels.embedding_backward(pointer<int32_t>(sorted), pointer<int64_t>(order), pointer<T>(d_out),
-                               pointer<float>(d_table), tokens.numel(), d_table.size(1), d_table.size(0),
-                               stream);
-  });
+  using T = DataOf<Kernels>;
+  kernels.embedding_backward(pointer<int32_t>(sorted), pointer<int64_t>(order), pointer<T>(d_out),
+                             pointer<float>(d_table), tokens.numel(), d_table.size(1), d_table.size(0),
+                             stream);
 }
 
 }  // namespace
@@ -42,22 +42,21 @@ void embedding_forward(const at::Tensor& tokens, const at::Tensor& table, const 
   check_tokens(tokens, rows, table.size(0), device);
   check_tensor(table, "table", table.scalar_type(), table.sizes(), device);
   check_tensor(out, "out", table.scalar_type(), {rows, width}, device);
-  if (device.is_cuda()) {
-    check_vectors(table, out);
-    with_kernels(table.scalar_type(), [&](const auto& kernels, cuda::Stream stream) {
-      using T = DataOf<decltype(kernels)>;
-      kernels.embedding_forward(pointer<int64_t>(tokens), pointer<T>(table), pointer<T>(out), rows, width,
-                                table.size(0), stream);
-    });
-    return;
-  }
-  with_loops(table.scalar_type(), [&](const auto& loops) {
-    using T = DataOf<decltype(loops)>;
-    for_rows(rows, width, [&](int64_t begin, int64_t end) {
-      loops.embedding_forward(pointer<int64_t>(tokens) + begin, pointer<T>(table),
-                              pointer<T>(out) + begin * width, end - begin, width);
-    });
-  });
+  dispatch(
+      table,
+      [&](const auto& kernels, cuda::Stream stream) {
+        check_vectors(table, out);
+        using T = DataOf<decltype(kernels)>;
+        kernels.embedding_forward(pointer<int64_t>(tokens), pointer<T>(table), pointer<T>(out), rows, width,
+                                  table.size(0), stream);
+      },
+      [&](const auto& loops) {
+        using T = DataOf<decltype(loops)>;
+        for_rows(rows, width, [&](int64_t begin, int64_t end) {
+          loops.embedding_forward(pointer<int64_t>(tokens) + begin, pointer<T>(table),
+                                  pointer<T>(out) + begin * width, end - begin, width);
+        });
+      });
 }
 
 void embedding_backward(const at::Tensor& tokens, const at::Tensor& d_out, const at::Tensor& d_table) {
@@ -68,21 +67,22 @@ void embedding_backward(const at::Tensor& tokens, const at::Tensor& d_out, const
   check_tokens(tokens, rows, d_table.size(0), device);
   check_tensor(d_out, "d_out", d_out.scalar_type(), {rows, width}, device);
   check_tensor(d_table, "d_table", at::kFloat, d_table.sizes(), device);
-  if (device.is_cuda()) {
-    check_vectors(d_out, d_table);
-    embedding_backward_on_gpu(tokens, d_out, d_table);
-    return;
-  }
-  with_loops(d_out.scalar_type(), [&](const auto& loops) {
-    using T = DataOf<decltype(loops)>;
-    // Columns are split, not rows: two rows may have the same token. 64 columns keep threads out of each
-    // other's cache lines.
-    constexpr int64_t kColumns = 64;
-    for_rows((width + kColumns - 1) / kColumns, kColumns * rows, [&](int64_t begin, int64_t end) {
-      loops.embedding_backward(pointer<int64_t>(tokens), pointer<T>(d_out), pointer<float>(d_table), rows,
-                               width, begin * kColumns, std::min(width, end * kColumns));
-    });
-  });
+  dispatch(
+      d_out,
+      [&](const auto& kernels, cuda::Stream stream) {
+        check_vectors(d_out, d_table);
+        embedding_backward_on_gpu(kernels, tokens, d_out, d_table, stream);
+      },
+      [&](const auto& loops) {
+        using T = DataOf<decltype(loops)>;
+        // Columns are split, not rows: two rows may have the same token. 64 columns keep threads out of each
+        // other's cache lines.
+        constexpr int64_t kColumns = 64;
+        for_rows((width + kColumns - 1) / kColumns, kColumns * rows, [&](int64_t begin, int64_t end) {
+          loops.embedding_backward(pointer<int64_t>(tokens), pointer<T>(d_out), pointer<float>(d_table), rows,
+                                   width, begin * kColumns, std::min(width, end * kColumns));
+        });
+      });
 }
 
 }  // namespace ssgpt::kernels

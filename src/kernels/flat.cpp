@@ -49,12 +49,15 @@ std::string_view instruction_set() {
 }
 
 at::Tensor flat_sum(const at::Tensor& flat) {
-  return flat.is_cuda() ? sum_on_gpu(flat, cuda::table().flat_sum) : sum_of_chunks(flat, cpu::table().sum);
+  return dispatch(
+      flat.device(), [&] { return sum_on_gpu(flat, cuda::table().flat_sum); },
+      [&] { return sum_of_chunks(flat, cpu::table().sum); });
 }
 
 at::Tensor squared_norm(const at::Tensor& flat) {
-  return flat.is_cuda() ? sum_on_gpu(flat, cuda::table().squared_norm)
-                        : sum_of_chunks(flat, cpu::table().sum_of_squares);
+  return dispatch(
+      flat.device(), [&] { return sum_on_gpu(flat, cuda::table().squared_norm); },
+      [&] { return sum_of_chunks(flat, cpu::table().sum_of_squares); });
 }
 
 void adamw_update(const at::Tensor& master, const at::Tensor& grad, const at::Tensor& exp_avg,
@@ -81,27 +84,29 @@ void adamw_update(const at::Tensor& master, const at::Tensor& grad, const at::Te
                                 .step_size = static_cast<float>(lr / bias1),
                                 .inverse_sqrt_bias2 = static_cast<float>(1.0 / std::sqrt(bias2)),
                                 .eps = static_cast<float>(eps)};
-  if (device.is_cuda()) {
+  const auto on_gpu = [&] {
     cuda::table().adamw(pointer<float>(master), pointer<float>(grad), pointer<float>(exp_avg),
                         pointer<float>(exp_avg_sq), pointer<Bfloat16>(shadow), size, scalars,
                         pointer<float>(grad_factor), cuda::current_stream());
-    return;
-  }
-  const float factor = *pointer<float>(grad_factor);
-  if (!std::isfinite(factor)) return;
-  for_rows(size, 1, [&](int64_t begin, int64_t end) {
-    constexpr int64_t kPart = 8192;  // stays in the cache until it is rounded
-    for (int64_t offset = begin; offset < end; offset += kPart) {
-      const int64_t count = std::min(kPart, end - offset);
-      cpu::table().adamw(pointer<float>(master) + offset, pointer<float>(grad) + offset,
-                         pointer<float>(exp_avg) + offset, pointer<float>(exp_avg_sq) + offset, count,
-                         scalars, factor);
-      if (shadow.defined()) {
-        cpu::table().round_to_bf16(pointer<float>(master) + offset, pointer<Bfloat16>(shadow) + offset,
-                                   count);
+  };
+  const auto on_cpu = [&] {
+    const float factor = *pointer<float>(grad_factor);
+    if (!std::isfinite(factor)) return;
+    for_rows(size, 1, [&](int64_t begin, int64_t end) {
+      constexpr int64_t kPart = 8192;  // stays in the cache until it is rounded
+      for (int64_t offset = begin; offset < end; offset += kPart) {
+        const int64_t count = std::min(kPart, end - offset);
+        cpu::table().adamw(pointer<float>(master) + offset, pointer<float>(grad) + offset,
+                           pointer<float>(exp_avg) + offset, pointer<float>(exp_avg_sq) + offset, count,
+                           scalars, factor);
+        if (shadow.defined()) {
+          cpu::table().round_to_bf16(pointer<float>(master) + offset, pointer<Bfloat16>(shadow) + offset,
+                                     count);
+        }
       }
-    }
-  });
+    });
+  };
+  dispatch(device, on_gpu, on_cpu);
 }
 
 }  // namespace ssgpt::kernels

@@ -87,13 +87,7 @@ void product_on_gpu(const at::Tensor& a, const at::Tensor& b, bool accumulate, c
   cuda::multiply(product, workspace.data_ptr(), cuda::current_stream());
 }
 
-}  // namespace
-
-void matrix_product(const at::Tensor& a, const at::Tensor& b, bool accumulate, const at::Tensor& out) {
-  if (a.is_cuda()) {
-    product_on_gpu(a, b, accumulate, out);
-    return;
-  }
+void product_on_cpu(const at::Tensor& a, const at::Tensor& b, bool accumulate, const at::Tensor& out) {
   const cpu::ProductArgs args = {.a = operand(a, "a", 0),
                                  .b = operand(b, "b", 1),
                                  .out = pointer<float>(out),
@@ -118,6 +112,14 @@ void matrix_product(const at::Tensor& a, const at::Tensor& b, bool accumulate, c
   at::parallel_for(0, std::min<int64_t>(at::get_num_threads(), grid.count), 1, [&](int64_t, int64_t) {
     for (int64_t index = next++; index < grid.count; index = next++) run_block(index);
   });
+}
+
+}  // namespace
+
+void matrix_product(const at::Tensor& a, const at::Tensor& b, bool accumulate, const at::Tensor& out) {
+  dispatch(
+      a.device(), [&] { product_on_gpu(a, b, accumulate, out); },
+      [&] { product_on_cpu(a, b, accumulate, out); });
 }
 
 }  // namespace ssgpt::kernels

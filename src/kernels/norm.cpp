@@ -36,23 +36,22 @@ void rms_norm_forward(const at::Tensor& x, const at::Tensor& weight, double eps,
   check_norm(x, "x", weight, rstd);
   check_like(out, "out", x);
   const int64_t width = x.size(1);
-  if (x.is_cuda()) {
-    check_vectors(x, weight, out);
-    with_kernels(x.scalar_type(), [&](const auto& kernels, cuda::Stream stream) {
-      using T = DataOf<decltype(kernels)>;
-      kernels.rms_norm_forward(pointer<T>(x), pointer<T>(weight), static_cast<float>(eps), pointer<T>(out),
-                               pointer<float>(rstd), x.size(0), width, stream);
-    });
-    return;
-  }
-  with_loops(x.scalar_type(), [&](const auto& loops) {
-    using T = DataOf<decltype(loops)>;
-    for_rows(x.size(0), width, [&](int64_t begin, int64_t end) {
-      loops.rms_norm_forward(pointer<T>(x) + begin * width, pointer<T>(weight), static_cast<float>(eps),
-                             pointer<T>(out) + begin * width, pointer<float>(rstd) + begin, end - begin,
-                             width);
-    });
-  });
+  dispatch(
+      x,
+      [&](const auto& kernels, cuda::Stream stream) {
+        check_vectors(x, weight, out);
+        using T = DataOf<decltype(kernels)>;
+        kernels.rms_norm_forward(pointer<T>(x), pointer<T>(weight), static_cast<float>(eps), pointer<T>(out),
+                                 pointer<float>(rstd), x.size(0), width, stream);
+      },
+      [&](const auto& loops) {
+        using T = DataOf<decltype(loops)>;
+        for_rows(x.size(0), width, [&](int64_t begin, int64_t end) {
+          loops.rms_norm_forward(pointer<T>(x) + begin * width, pointer<T>(weight), static_cast<float>(eps),
+                                 pointer<T>(out) + begin * width, pointer<float>(rstd) + begin, end - begin,
+                                 width);
+        });
+      });
 }
 
 void add_rms_norm_forward(const at::Tensor& residual, const at::Tensor& branch, const at::Tensor& weight,
@@ -62,25 +61,25 @@ void add_rms_norm_forward(const at::Tensor& residual, const at::Tensor& branch, 
   check_like(sum, "sum", residual);
   check_like(out, "out", residual);
   const int64_t width = residual.size(1);
-  if (residual.is_cuda()) {
-    check_vectors(residual, branch, weight, sum, out);
-    with_kernels(residual.scalar_type(), [&](const auto& kernels, cuda::Stream stream) {
-      using T = DataOf<decltype(kernels)>;
-      kernels.add_rms_norm_forward(pointer<T>(residual), pointer<T>(branch), pointer<T>(weight),
-                                   static_cast<float>(eps), pointer<T>(sum), pointer<T>(out),
-                                   pointer<float>(rstd), residual.size(0), width, stream);
-    });
-    return;
-  }
-  with_loops(residual.scalar_type(), [&](const auto& loops) {
-    using T = DataOf<decltype(loops)>;
-    for_rows(residual.size(0), width, [&](int64_t begin, int64_t end) {
-      const int64_t from = begin * width;
-      loops.add_rms_norm_forward(pointer<T>(residual) + from, pointer<T>(branch) + from, pointer<T>(weight),
-                                 static_cast<float>(eps), pointer<T>(sum) + from, pointer<T>(out) + from,
-                                 pointer<float>(rstd) + begin, end - begin, width);
-    });
-  });
+  dispatch(
+      residual,
+      [&](const auto& kernels, cuda::Stream stream) {
+        check_vectors(residual, branch, weight, sum, out);
+        using T = DataOf<decltype(kernels)>;
+        kernels.add_rms_norm_forward(pointer<T>(residual), pointer<T>(branch), pointer<T>(weight),
+                                     static_cast<float>(eps), pointer<T>(sum), pointer<T>(out),
+                                     pointer<float>(rstd), residual.size(0), width, stream);
+      },
+      [&](const auto& loops) {
+        using T = DataOf<decltype(loops)>;
+        for_rows(residual.size(0), width, [&](int64_t begin, int64_t end) {
+          const int64_t from = begin * width;
+          loops.add_rms_norm_forward(pointer<T>(residual) + from, pointer<T>(branch) + from,
+                                     pointer<T>(weight), static_cast<float>(eps), pointer<T>(sum) + from,
+                                     pointer<T>(out) + from, pointer<float>(rstd) + begin, end - begin,
+                                     width);
+        });
+      });
 }
 
 void rms_norm_backward(const at::Tensor& d_out, const at::Tensor& x, const at::Tensor& weight,
@@ -94,35 +93,34 @@ void rms_norm_backward(const at::Tensor& d_out, const at::Tensor& x, const at::T
   check_like(d_x, "d_x", x);
   check_tensor(d_weight, "d_weight", at::kFloat, {width}, x.device());
   check_tensor(scratch, "scratch", at::kFloat, {chunks, width}, x.device());
-  if (x.is_cuda()) {
-    check_vectors(d_out, x, weight, d_x, scratch);
-    with_kernels(x.scalar_type(), [&](const auto& kernels, cuda::Stream stream) {
-      using T = DataOf<decltype(kernels)>;
-      kernels.rms_norm_backward(pointer<T>(d_out), pointer<T>(x), pointer<T>(weight), pointer<float>(rstd),
-                                pointer<T>(d_x), pointer<float>(d_weight), pointer<float>(scratch), rows,
-                                width, stream);
-    });
-    return;
-  }
-  with_loops(x.scalar_type(), [&](const auto& loops) {
-    using T = DataOf<decltype(loops)>;
-    for_rows(chunks, kChunkRows * width, [&](int64_t begin, int64_t end) {
-      for (int64_t chunk = begin; chunk < end; ++chunk) {
-        const int64_t first = chunk * kChunkRows;
-        const int64_t count = std::min(kChunkRows, rows - first);
-        float* partial = pointer<float>(scratch) + chunk * width;
-        std::fill_n(partial, width, 0.0f);
-        loops.rms_norm_backward(pointer<T>(d_out) + first * width, pointer<T>(x) + first * width,
-                                pointer<T>(weight), pointer<float>(rstd) + first,
-                                pointer<T>(d_x) + first * width, partial, count, width);
-      }
-    });
-  });
-  float* total = pointer<float>(d_weight);
-  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-    const float* partial = pointer<float>(scratch) + chunk * width;
-    for (int64_t i = 0; i < width; ++i) total[i] += partial[i];
-  }
+  dispatch(
+      x,
+      [&](const auto& kernels, cuda::Stream stream) {
+        check_vectors(d_out, x, weight, d_x, scratch);
+        using T = DataOf<decltype(kernels)>;
+        kernels.rms_norm_backward(pointer<T>(d_out), pointer<T>(x), pointer<T>(weight), pointer<float>(rstd),
+                                  pointer<T>(d_x), pointer<float>(d_weight), pointer<float>(scratch), rows,
+                                  width, stream);
+      },
+      [&](const auto& loops) {
+        using T = DataOf<decltype(loops)>;
+        for_rows(chunks, kChunkRows * width, [&](int64_t begin, int64_t end) {
+          for (int64_t chunk = begin; chunk < end; ++chunk) {
+            const int64_t first = chunk * kChunkRows;
+            const int64_t count = std::min(kChunkRows, rows - first);
+            float* partial = pointer<float>(scratch) + chunk * width;
+            std::fill_n(partial, width, 0.0f);
+            loops.rms_norm_backward(pointer<T>(d_out) + first * width, pointer<T>(x) + first * width,
+                                    pointer<T>(weight), pointer<float>(rstd) + first,
+                                    pointer<T>(d_x) + first * width, partial, count, width);
+          }
+        });
+        float* total = pointer<float>(d_weight);
+        for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+          const float* partial = pointer<float>(scratch) + chunk * width;
+          for (int64_t i = 0; i < width; ++i) total[i] += partial[i];
+        }
+      });
 }
 
 }  // namespace ssgpt::kernels

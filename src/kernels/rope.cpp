@@ -67,23 +67,22 @@ HeadsView<T> heads_view(const at::Tensor& d, const char* name, const at::Tensor&
 void rope_forward(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin,
                   const at::Tensor& num_keys, const RowScale& row_scale) {
   const RopeShape shape = check_rope(qkv, cos, sin, num_keys, row_scale);
-  if (qkv.is_cuda()) {
-    with_kernels(qkv.scalar_type(), [&](const auto& kernels, cuda::Stream stream) {
-      using T = DataOf<decltype(kernels)>;
-      kernels.rope_forward(pointer<T>(qkv), pointer<float>(cos), pointer<float>(sin),
-                           pointer<int32_t>(num_keys), view_of(row_scale), shape.batch, shape.time,
-                           shape.heads, shape.head_dim, stream);
-    });
-    return;
-  }
-  with_loops(qkv.scalar_type(), [&](const auto& loops) {
-    using T = DataOf<decltype(loops)>;
-    for_rows(shape.batch * shape.time, 2 * shape.heads * shape.head_dim, [&](int64_t begin, int64_t end) {
-      loops.rope_forward(pointer<T>(qkv), pointer<float>(cos), pointer<float>(sin),
-                         pointer<int32_t>(num_keys), view_of(row_scale), shape.time, shape.heads,
-                         shape.head_dim, begin, end);
-    });
-  });
+  dispatch(
+      qkv,
+      [&](const auto& kernels, cuda::Stream stream) {
+        using T = DataOf<decltype(kernels)>;
+        kernels.rope_forward(pointer<T>(qkv), pointer<float>(cos), pointer<float>(sin),
+                             pointer<int32_t>(num_keys), view_of(row_scale), shape.batch, shape.time,
+                             shape.heads, shape.head_dim, stream);
+      },
+      [&](const auto& loops) {
+        using T = DataOf<decltype(loops)>;
+        for_rows(shape.batch * shape.time, 2 * shape.heads * shape.head_dim, [&](int64_t begin, int64_t end) {
+          loops.rope_forward(pointer<T>(qkv), pointer<float>(cos), pointer<float>(sin),
+                             pointer<int32_t>(num_keys), view_of(row_scale), shape.time, shape.heads,
+                             shape.head_dim, begin, end);
+        });
+      });
 }
 
 void rope_backward(const at::Tensor& d_q, const at::Tensor& d_k, const at::Tensor& d_v, const at::Tensor& cos,
@@ -110,19 +109,18 @@ void rope_backward(const at::Tensor& d_q, const at::Tensor& d_k, const at::Tenso
                                .heads = shape.heads,
                                .head_dim = shape.head_dim};
   };
-  if (qkv.is_cuda()) {
-    with_kernels(qkv.scalar_type(), [&](const auto& kernels, cuda::Stream stream) {
-      using T = DataOf<decltype(kernels)>;
-      kernels.rope_backward(arguments(pointer<T>(qkv)), shape.batch, stream);
-    });
-    return;
-  }
-  with_loops(qkv.scalar_type(), [&](const auto& loops) {
-    using T = DataOf<decltype(loops)>;
-    const RopeBackwardArgs<T> args = arguments(pointer<T>(qkv));
-    for_rows(shape.batch * shape.time, 3 * shape.heads * shape.head_dim,
-             [&](int64_t begin, int64_t end) { loops.rope_backward(args, begin, end); });
-  });
+  dispatch(
+      qkv,
+      [&](const auto& kernels, cuda::Stream stream) {
+        using T = DataOf<decltype(kernels)>;
+        kernels.rope_backward(arguments(pointer<T>(qkv)), shape.batch, stream);
+      },
+      [&](const auto& loops) {
+        using T = DataOf<decltype(loops)>;
+        const RopeBackwardArgs<T> args = arguments(pointer<T>(qkv));
+        for_rows(shape.batch * shape.time, 3 * shape.heads * shape.head_dim,
+                 [&](int64_t begin, int64_t end) { loops.rope_backward(args, begin, end); });
+      });
 }
 
 int64_t row_scale_scratch(at::Device device, int64_t heads, int64_t positions) {
@@ -152,36 +150,39 @@ void row_scale_backward(const at::Tensor& d_row_scale, const at::Tensor& num_key
   const RowScaleView view = view_of(row_scale);
   const float* d_c = pointer<float>(d_row_scale);
   const int32_t* n = pointer<int32_t>(num_keys);
-  if (device.is_cuda()) {
+  const auto on_gpu = [&] {
     cuda::table().row_scale_backward(d_c, n, view, pointer<float>(d_scale), pointer<float>(d_bias),
                                      pointer<float>(d_position), pointer<float>(scratch), rows, heads,
                                      cuda::current_stream());
-    return;
-  }
-  // One thread a head: few numbers, each sum in the order of the rows.
-  at::parallel_for(0, heads, std::max<int64_t>(1, 65536 / std::max<int64_t>(1, rows)),
-                   [&](int64_t begin, int64_t end) {
-                     for (int64_t head = begin; head < end; ++head) {
-                       double scale_sum = 0.0;
-                       double bias_sum = 0.0;
-                       for (int64_t row = 0; row < rows; ++row) {
-                         const double d = d_c[row * heads + head];
-                         scale_sum += d * static_cast<double>(view.position[n[row] - 1]);
-                         bias_sum += d;
+  };
+  const auto on_cpu = [&] {
+    // One thread a head: few numbers, each sum in the order of the rows.
+    at::parallel_for(0, heads, std::max<int64_t>(1, 65536 / std::max<int64_t>(1, rows)),
+                     [&](int64_t begin, int64_t end) {
+                       for (int64_t head = begin; head < end; ++head) {
+                         double scale_sum = 0.0;
+                         double bias_sum = 0.0;
+                         for (int64_t row = 0; row < rows; ++row) {
+                           const double d = d_c[row * heads + head];
+                           scale_sum += d * static_cast<double>(view.position[n[row] - 1]);
+                           bias_sum += d;
+                         }
+                         if (d_scale.defined())
+                           pointer<float>(d_scale)[head] += static_cast<float>(scale_sum);
+                         if (d_bias.defined()) pointer<float>(d_bias)[head] += static_cast<float>(bias_sum);
                        }
-                       if (d_scale.defined()) pointer<float>(d_scale)[head] += static_cast<float>(scale_sum);
-                       if (d_bias.defined()) pointer<float>(d_bias)[head] += static_cast<float>(bias_sum);
-                     }
-                   });
-  if (!d_position.defined()) return;
-  float* to = pointer<float>(d_position);
-  for (int64_t row = 0; row < rows; ++row) {
-    float sum = 0.0f;
-    for (int64_t head = 0; head < heads; ++head) {
-      sum += d_c[row * heads + head] * (view.scale != nullptr ? view.scale[head] : 1.0f);
+                     });
+    if (!d_position.defined()) return;
+    float* to = pointer<float>(d_position);
+    for (int64_t row = 0; row < rows; ++row) {
+      float sum = 0.0f;
+      for (int64_t head = 0; head < heads; ++head) {
+        sum += d_c[row * heads + head] * (view.scale != nullptr ? view.scale[head] : 1.0f);
+      }
+      to[n[row] - 1] += sum;
     }
-    to[n[row] - 1] += sum;
-  }
+  };
+  dispatch(device, on_gpu, on_cpu);
 }
 
 }  // namespace ssgpt::kernels

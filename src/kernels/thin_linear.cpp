@@ -14,26 +14,29 @@ void thin_linear_forward(const at::Tensor& x, const at::Tensor& weight, const at
   check_tensor(weight, "weight", x.scalar_type(), {outputs, inputs}, device);
   const bool widen = out.scalar_type() == at::kFloat;
   check_tensor(out, "out", widen ? at::kFloat : x.scalar_type(), {rows, outputs}, device);
-  if (device.is_cuda()) {
-    matrix_product(x, weight.t(), /*accumulate=*/false, out);
-    return;
-  }
-  with_loops(x.scalar_type(), [&](const auto& loops) {
-    using T = DataOf<decltype(loops)>;
-    // Threads take whole groups of four outputs: which loop makes an output does not depend on their number.
-    constexpr int64_t kGroup = 4;
-    for_products((outputs + kGroup - 1) / kGroup, kGroup * rows * inputs, [&](int64_t begin, int64_t end) {
-      const int64_t first = begin * kGroup;
-      const int64_t last = std::min(outputs, end * kGroup);
-      if (widen) {
-        loops.thin_linear_fp32(pointer<T>(x), pointer<T>(weight), pointer<float>(out), rows, inputs, outputs,
-                               first, last);
-      } else {
-        loops.thin_linear(pointer<T>(x), pointer<T>(weight), pointer<T>(out), rows, inputs, outputs, first,
-                          last);
-      }
-    });
-  });
+  dispatch(
+      x,
+      [&](const auto& /*kernels*/, cuda::Stream /*stream*/) {
+        matrix_product(x, weight.t(), /*accumulate=*/false, out);
+      },
+      [&](const auto& loops) {
+        using T = DataOf<decltype(loops)>;
+        // Threads take whole groups of four outputs: which loop makes an output does not depend on their
+        // number.
+        constexpr int64_t kGroup = 4;
+        for_products((outputs + kGroup - 1) / kGroup, kGroup * rows * inputs,
+                     [&](int64_t begin, int64_t end) {
+                       const int64_t first = begin * kGroup;
+                       const int64_t last = std::min(outputs, end * kGroup);
+                       if (widen) {
+                         loops.thin_linear_fp32(pointer<T>(x), pointer<T>(weight), pointer<float>(out), rows,
+                                                inputs, outputs, first, last);
+                       } else {
+                         loops.thin_linear(pointer<T>(x), pointer<T>(weight), pointer<T>(out), rows, inputs,
+                                           outputs, first, last);
+                       }
+                     });
+      });
 }
 
 }  // namespace ssgpt::kernels

@@ -98,7 +98,8 @@ Decoder::Impl::Impl(const GPT& model, int64_t sequences, int64_t positions)
               "{} positions, but p_n has {} entries", capacity, gpt.spec().sequence_length);
   const at::Device device = gpt.execution().device;
   rope = make_rope_tables(capacity, head_dim, config.rope_theta, device, gpt.spec().rope_change);
-  const at::Tensor position_table = make_position_table(config.attention.kind, capacity, device);
+  const at::Tensor position_table =
+      make_position_table(config.attention.kind, position_constants(gpt.spec()), capacity, device);
   const ParameterStore& store = gpt.parameters();
   embedding = store.compute("model.embed_tokens.weight");
   final_norm = store.compute("model.norm.weight");

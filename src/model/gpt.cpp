@@ -64,7 +64,8 @@ GPT::Impl::Impl(const GPTSpec& gpt_spec, const Execution& gpt_execution)
   const int64_t head_dim = config.hidden_size / config.num_attention_heads;
   rope =
       make_rope_tables(spec.sequence_length, head_dim, config.rope_theta, execution.device, spec.rope_change);
-  position_table = make_position_table(config.attention.kind, spec.sequence_length, execution.device);
+  position_table = make_position_table(config.attention.kind, position_constants(spec), spec.sequence_length,
+                                       execution.device);
   context.norm_eps = config.rms_norm_eps;
   context.attention.num_heads = config.num_attention_heads;
   context.attention.backend = execution.attention_backend;
@@ -144,6 +145,11 @@ void GPT::Impl::backward(const at::Tensor& tokens, const GradientFinal& gradient
 
 GPT::GPT(const GPTSpec& spec, const Execution& execution) : impl_(std::make_unique<Impl>(spec, execution)) {}
 GPT::~GPT() = default;
+
+config::PositionConstants position_constants(const GPTSpec& spec) {
+  return config::position_constants(spec.config.attention,
+                                    spec.trained_length.value_or(spec.sequence_length));
+}
 
 const GPTSpec& GPT::spec() const {
   return impl_->spec;

@@ -27,7 +27,12 @@ struct GPTSpec {
   std::optional<int64_t>
       document_token_id;        // set: attention does not cross the end of a document, which this id marks
   RopeChange rope_change = {};  // of an evaluation; no checkpoint has one
+  std::optional<int64_t> trained_length = {};  // set by an evaluation, whose windows may be longer than those
+                                               // of training; otherwise sequence_length
 };
+
+// Of the row scale, whose T is the trained length.
+config::PositionConstants position_constants(const GPTSpec& spec);
 
 // Where and in which precision it is computed.
 struct Execution {

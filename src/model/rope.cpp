@@ -68,11 +68,12 @@ RopeTables make_rope_tables(int64_t time, int64_t head_dim, double theta, at::De
   return {cos.to(device), sin.to(device)};
 }
 
-at::Tensor make_position_table(config::AttentionKind kind, int64_t count, at::Device device) {
+at::Tensor make_position_table(config::AttentionKind kind, const config::PositionConstants& constants,
+                               int64_t count, at::Device device) {
   if (!config::has_row_scale(kind)) return {};
   const at::Tensor table = at::empty({count}, at::kFloat);
   for (int64_t n = 1; n <= count; ++n) {
-    table.mutable_data_ptr<float>()[n - 1] = static_cast<float>(config::initial_position(kind, n));
+    table.mutable_data_ptr<float>()[n - 1] = static_cast<float>(config::initial_position(kind, constants, n));
   }
   return table.to(device);
 }

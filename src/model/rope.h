@@ -40,6 +40,7 @@ RopeTables make_rope_tables(int64_t time, int64_t head_dim, double theta, at::De
 
 // L[n] of the kind's row scale for n = 1..count, where a learned p_n starts; fp32 (count), computed in fp64.
 // Undefined where the kind has no row scale.
-at::Tensor make_position_table(config::AttentionKind kind, int64_t count, at::Device device);
+at::Tensor make_position_table(config::AttentionKind kind, const config::PositionConstants& constants,
+                               int64_t count, at::Device device);
 
 }  // namespace ssgpt::model

@@ -92,9 +92,8 @@ std::string focus_table(const ClosedForms& forms) {
 
 std::string to_table(const ClosedForms& forms) {
   return fmt::format(
-      "s = {}, b = {}, where a kind has one. c(n), which multiplies the logits, is computed by the model's "
-      "own "
-      "code.\n"
+      "s = {}, b = {}, T = {}, a = {}, f = {}, where a kind has one. c(n), which multiplies the logits, is "
+      "computed by the model's own code.\n"
       "\nThe weight of one logit at {} among n - 1 at {}\n{}"
       "\nThe weight of one logit at z among n - 1 spread evenly from 0 to 1. With c(n) = s log n it nears 1 "
       "as n "
@@ -103,7 +102,8 @@ std::string to_table(const ClosedForms& forms) {
       "least by "
       "less\n"
       "than 1/s (below {:.4g})\n{}",
-      forms.scale, forms.bias, forms.high, forms.low, fading_table(forms), 1.0 + 1.0 / forms.scale,
+      forms.scale, forms.bias, forms.constants.trained_length, forms.constants.attn_scale,
+      forms.constants.floor_scale, forms.high, forms.low, fading_table(forms), 1.0 + 1.0 / forms.scale,
       1.0 / forms.scale, focus_table(forms));
 }
 
@@ -112,6 +112,9 @@ std::string to_json(const ClosedForms& forms) {
                                    {"version", 1},
                                    {"scale", forms.scale},
                                    {"bias", forms.bias},
+                                   {"trained_length", forms.constants.trained_length},
+                                   {"attn_scale", forms.constants.attn_scale},
+                                   {"floor_scale", forms.constants.floor_scale},
                                    {"program_version", core::version()},
                                    {"revision", core::git_revision()}};
   nlohmann::ordered_json fading = {{"high", forms.high}, {"low", forms.low}, {"lengths", forms.lengths}};

@@ -2,6 +2,8 @@
 // computes: as text, JSON and CSV.
 #pragma once
 
+#include "config/attention_kind.h"
+
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -28,8 +30,9 @@ struct FocusCurve {
 };
 
 struct ClosedForms {
-  double scale = 0.0;  // s, of the kinds that have one
-  double bias = 0.0;   // b, likewise
+  double scale = 0.0;                   // s, of the kinds that have one
+  double bias = 0.0;                    // b, likewise
+  config::PositionConstants constants;  // T, a and f, likewise
   double high = 0.0;
   double low = 0.0;
   std::vector<int64_t> lengths;  // each n of the fading curves, rising

@@ -144,7 +144,8 @@ void settle_schedule(config::Config& config, const Past& past) {
   if (past.step < config.train.max_steps) tell_rates(config, past);
 }
 
-// How new parameters start matters only where a swap will make some.
+// How new parameters start matters only where a swap will make some, and what one kind alone reads only where
+// the run has had it.
 void refuse_fixed_differences(const config::Config& config, const Past& past) {
   const Swaps& swaps = config.train.swap_attention;
   const bool makes_parameters = config::attention_kind(config, past.step + 1) != past.held ||
@@ -153,10 +154,13 @@ void refuse_fixed_differences(const config::Config& config, const Past& past) {
   for (const config::Difference& difference : config::differences(past.config, config)) {
     const bool of_new_parameters =
         difference.key == "model.attention.scale_init" || difference.key == "model.attention.bias_init";
+    const bool of_new_kind =
+        !config::any_kind(past.config, config::has_floor) &&
+        (difference.key == "model.attention.attn_scale" || difference.key == "model.attention.floor_scale");
     const bool of_a_place = difference.key == "data.train" ||
                             (difference.key == "data.tokenizer" && past.knows_tokenizer &&
                              config.data.tokenizer.has_value() && past.config.data.tokenizer.has_value());
-    if (difference.rule == config::ResumeRule::kMayChange || of_a_place ||
+    if (difference.rule == config::ResumeRule::kMayChange || of_a_place || of_new_kind ||
         (makes_parameters && of_new_parameters)) {
       continue;
     }
@@ -188,6 +192,26 @@ void refuse_idle_swaps(const config::Config& config, int64_t first_step) {
   }
 }
 
+// Of a kind that stays, whose row scale is another function of n by the config's constants.
+void warn_of_another_position(const model::GPTSpec& held, const config::Config& wanted,
+                              const std::filesystem::path& checkpoint) {
+  const config::AttentionKind kind = held.config.attention.kind;
+  if (kind != wanted.model.attention.kind || !has_row_scale(kind)) return;
+  const auto describe = [](const config::PositionConstants& constants) {
+    return fmt::format("sequence_length {}, attn_scale {} and floor_scale {}", constants.trained_length,
+                       constants.attn_scale, constants.floor_scale);
+  };
+  const config::PositionConstants before = model::position_constants(held);
+  const config::PositionConstants now =
+      config::position_constants(wanted.model.attention, wanted.data.sequence_length);
+  const auto far_away = [kind](const config::PositionConstants& constants) {
+    return config::initial_position(kind, constants, 2 * config::kMaxFloorScale);
+  };
+  if (far_away(before) == far_away(now)) return;
+  core::log::warning("{} was trained with the row scale {} of {}; this run goes on with that of {}.",
+                     checkpoint.string(), config::row_of(kind).row_scale, describe(before), describe(now));
+}
+
 void refuse_other_model(const model::GPTSpec& held, const config::Config& wanted,
                         const std::filesystem::path& checkpoint) {
   std::vector<std::string> lines;
@@ -214,6 +238,7 @@ void refuse_other_model(const model::GPTSpec& held, const config::Config& wanted
         checkpoint.string(), held.config.rope_theta, held.config.rms_norm_eps, wanted.model.rope_theta,
         wanted.model.rms_norm_eps);
   }
+  warn_of_another_position(held, wanted, checkpoint);
   if (held.document_token_id && !wanted.data.reset_at_document) {
     core::log::warning(
         "The attention of {} ends with a document (token {}). That of this run, and of its checkpoints, does "

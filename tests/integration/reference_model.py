@@ -14,11 +14,13 @@ def rms_norm(x, weight, eps):
 class ReferenceModel(nn.Module):
     """Parameters are named as in our checkpoints, so that their tensors load by name."""
 
-    def __init__(self, tensors, heads, layers, kind, theta=10000.0, eps=1e-5):
+    def __init__(self, tensors, heads, layers, kind, theta=10000.0, eps=1e-5, trained_length=None, attn_scale=0.1,
+                 floor_scale=8192):
         super().__init__()
         self.names = list(tensors)
         self.weights = nn.ParameterList([nn.Parameter(tensors[n].clone()) for n in self.names])
         self.heads, self.layers, self.kind, self.theta, self.eps = heads, layers, kind, theta, eps
+        self.trained_length, self.attn_scale, self.floor_scale = trained_length, attn_scale, floor_scale
 
     def weight(self, name):
         return self.weights[self.names.index(name)]
@@ -41,6 +43,11 @@ class ReferenceModel(nn.Module):
             return one * torch.ones_like(log_n)
         if self.kind == "ssmax_fixed":
             return one * log_n
+        if self.kind == "logn_clamped":
+            return one * (log_n / math.log(self.trained_length)).clamp(min=1)
+        if self.kind == "llama4_temperature":
+            periods = torch.arange(1, t + 1) // self.floor_scale
+            return one * (1 + self.attn_scale * (periods + 1).to(torch.float64).log()).to(dtype)
         s = self.weight(prefix + "ssmax_scale")[:, None]
         if self.kind == "softmax_temperature":
             return s * torch.ones_like(log_n)

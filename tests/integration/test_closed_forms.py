@@ -9,14 +9,15 @@ import sys
 import numpy as np
 import pytest
 
+from attention_kinds import FLOOR, KINDS, options
 from conftest import ROOT
 
-KINDS = "softmax,softmax_temperature,ssmax,ssmax_fixed,ssmax_bias"
-SCALE, BIAS = 0.3, 0.7
+CLOSED_KINDS = [kind for kind in KINDS if kind != "learned_pn"]
+SCALE, BIAS, TRAINED = 0.3, 0.7, 50
 
 
-def closed_forms(program, *arguments, **options):
-    out, err = program.run("evaluate", "closed-forms", *arguments, **options)
+def closed_forms(program, *arguments, **settings):
+    out, err = program.run("evaluate", "closed-forms", *arguments, **settings)
     return (json.loads(out) if "--json" in arguments else out), err
 
 
@@ -32,6 +33,8 @@ def row_scale(kind, n):
         "ssmax": SCALE * np.log(n),
         "ssmax_fixed": np.log(n),
         "ssmax_bias": SCALE * np.log(n) + BIAS,
+        "logn_clamped": max(1, np.log(n) / np.log(TRAINED)),
+        "llama4_temperature": 1 + FLOOR["attn_scale"] * np.log(n // FLOOR["floor_scale"] + 1),
     }[kind]
 
 
@@ -42,16 +45,18 @@ def weight_of_first(logits, c):
 
 
 def test_weights_are_those_of_an_explicit_softmax(program):
-    arguments = ["--kinds", KINDS, "--scale", SCALE, "--bias", BIAS, "--high", 2.5, "--low", -1]
+    arguments = ["--kinds", ",".join(CLOSED_KINDS), "--scale", SCALE, "--bias", BIAS, "--high", 2.5, "--low", -1]
+    arguments += ["--trained-length", TRAINED, *options("llama4_temperature")]
     result, _ = closed_forms(program, *arguments, "--lengths", "1,2,30,4000", "--sizes", "3,70,5000", "--json")
-    assert [curve["attention"] for curve in result["fading"]["curves"]] == KINDS.split(",")
+    assert [curve["attention"] for curve in result["fading"]["curves"]] == CLOSED_KINDS
+    assert {key: result[key] for key in (*FLOOR, "trained_length")} == {**FLOOR, "trained_length": TRAINED}
     for curve in result["fading"]["curves"]:
         for n, weight in zip((1, 2, 30, 4000), curve["weights"]):
             expected = weight_of_first([2.5] + [-1.0] * (n - 1), row_scale(curve["attention"], n))
             assert weight == pytest.approx(expected, abs=2e-6)  # c(n) is float32, as in every model
     focus = result["focus"]
     assert (focus["spread_below"], focus["focused_above"]) == pytest.approx((1 / SCALE, 1 + 1 / SCALE))
-    assert len(focus["curves"]) == 5 * 3
+    assert len(focus["curves"]) == len(CLOSED_KINDS) * 3
     for curve in focus["curves"]:
         n = curve["n"]
         for z, weight in list(zip(focus["maxima"], curve["weights"]))[::10]:
@@ -113,6 +118,9 @@ REFUSED = {
     "undrawable low": (["--low=-1e7"], "--low -10000000: it must be a number from -1000000 to 1000000"),
     "no number at all": (["--low", "nan"], "--low"),
     "no number": (["--bias", "much"], "much"),
+    "no a": (["--attn-scale", "0"], "--attn-scale 0: a must be above 0"),
+    "no f": (["--floor-scale", "0"], "--floor-scale"),
+    "no T": (["--trained-length", "1"], "--trained-length"),
     "equal logits": (["--high=-2"], "--high -2 --low -2"),
     "falling": (["--lengths", "5,4"], "rising"),
     "too few": (["--sizes", "2"], "3 to"),

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from attention_kinds import KINDS, attention, constants
 from conftest import BINARY, write_shard
 from reference_model import ReferenceModel
 
 VOCAB, LENGTH, HEADS, LAYERS = 96, 64, 2, 2
-KINDS = ["softmax", "softmax_temperature", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"]
 
 
 def trained(program, kind="softmax", vocab=VOCAB, **data):
@@ -23,7 +23,7 @@ def trained(program, kind="softmax", vocab=VOCAB, **data):
     write_shard(program.directory / "train.bin", np.random.default_rng(3).integers(0, vocab, 20 * LENGTH + 1))
     program.train("--run-dir", f"run-{kind}", changes=[{
         "model": {"vocab_size": vocab, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "initializer_range": 0.4,
-                  "attention": {"kind": kind, "bias_init": 0.1}},
+                  "attention": attention(kind, bias_init=0.1)},
         "data": {"sequence_length": LENGTH, **data},
         "train": {"max_steps": 6},
     }])
@@ -42,7 +42,7 @@ def ids(tokens):
 
 def reference(checkpoint, kind):
     weights = {k: v.double() for k, v in load_file(checkpoint / "model.safetensors").items()}
-    return ReferenceModel(weights, heads=HEADS, layers=LAYERS, kind=kind)
+    return ReferenceModel(weights, heads=HEADS, layers=LAYERS, kind=kind, trained_length=LENGTH, **constants(kind))
 
 
 def count_greedy(logits, tokens):

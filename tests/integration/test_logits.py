@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from attention_kinds import KINDS, SCALED_KINDS, attention, constants
 from conftest import BINARY, VOCAB, write_shard
 from reference_model import ReferenceModel
 
@@ -34,7 +35,7 @@ def train_shape(program, shape, kind="softmax", theta=10000.0, data=None):
         "--run-dir", "run",
         changes=[{
             "model": {"vocab_size": vocab, "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
-                      "intermediate_size": inter, "rope_theta": theta, "attention": {"kind": kind}},
+                      "intermediate_size": inter, "rope_theta": theta, "attention": attention(kind)},
             "data": {"sequence_length": length, **(data or {})},
             "train": {"max_steps": 8},
             "optimizer": {"lr": 0.02},
@@ -62,20 +63,21 @@ def test_logits_equal_transformers(program, shape, theta):
     assert_logits_equal(our_logits(program, checkpoint, tokens), theirs)
 
 
-@pytest.mark.parametrize("kind", ["softmax_temperature", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"])
+@pytest.mark.parametrize("kind", SCALED_KINDS)
 def test_scaled_logits_equal_the_specification_and_the_modelling_file(program, kind):
     checkpoint = train_shape(program, SHAPES[2], kind)
     tokens = np.random.default_rng(4).integers(0, SHAPES[2][0], (3, SHAPES[2][-1]))
     ours = our_logits(program, checkpoint, tokens)
     weights = {k: v.double() for k, v in load_file(checkpoint / "model.safetensors").items()}
-    reference = ReferenceModel(weights, heads=SHAPES[2][3], layers=SHAPES[2][2], kind=kind)
+    reference = ReferenceModel(weights, heads=SHAPES[2][3], layers=SHAPES[2][2], kind=kind,
+                               trained_length=SHAPES[2][-1], **constants(kind))
     modelling_file = AutoModelForCausalLM.from_pretrained(checkpoint, trust_remote_code=True, dtype=torch.float32)
     with torch.no_grad():
         assert_logits_equal(ours, reference(torch.tensor(tokens)).numpy())
         assert_logits_equal(ours, modelling_file(torch.tensor(tokens)).logits.numpy())
 
 
-@pytest.mark.parametrize("kind", ["softmax", "softmax_temperature", "ssmax", "learned_pn"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_documents_do_not_see_each_other(program, kind):
     """Rows with several documents: our logits, those of the modelling file, and those of each document alone."""
     shape, end = (96, 32, 2, 2, 48, 16), 7
@@ -86,9 +88,9 @@ def test_documents_do_not_see_each_other(program, kind):
     tokens[2, 8] = end  # the last row is one document
     ours = our_logits(program, checkpoint, tokens)
     assert json.loads((checkpoint / "config.json").read_text())["model_type"] == "ssgpt"
-    for attention in ("eager", "sdpa"):
-        model = AutoModelForCausalLM.from_pretrained(checkpoint, trust_remote_code=True, attn_implementation=attention,
-                                                     dtype=torch.float32)
+    for implementation in ("eager", "sdpa"):
+        model = AutoModelForCausalLM.from_pretrained(checkpoint, trust_remote_code=True, dtype=torch.float32,
+                                                     attn_implementation=implementation)
         with torch.no_grad():
             for use_cache in (False, True):
                 theirs = model(torch.tensor(tokens), use_cache=use_cache).logits.numpy()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from attention_kinds import SCALED_KINDS
 from safetensors.torch import load_file
 from test_logits import assert_logits_equal, our_logits, train_shape
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
@@ -81,7 +82,7 @@ def test_softmax_equals_transformers(program, theta, scale, yarn):
         assert np.abs(our_logits(program, checkpoint, long_tokens()) - theirs).max() > 1e-3, "it makes no difference"
 
 
-@pytest.mark.parametrize("kind", ["softmax_temperature", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"])
+@pytest.mark.parametrize("kind", SCALED_KINDS)
 def test_other_kinds_equal_the_modelling_file(program, kind):
     checkpoint = train_shape(program, SHAPE, kind)
     for theta, scale in CONDITIONS:
@@ -90,7 +91,7 @@ def test_other_kinds_equal_the_modelling_file(program, kind):
         assert_logits_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("kind", ["ssmax", "ssmax_fixed"])
+@pytest.mark.parametrize("kind", ["ssmax", "ssmax_fixed", "logn_clamped"])
 def test_a_swap_on_reading_is_that_of_convert(program, kind):
     checkpoint = train_shape(program, SHAPE)
     program.run("convert", "--checkpoint", checkpoint, "--attention", kind, "--out", "swapped")

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from attention_kinds import KINDS
 from conftest import ROOT
 
 SCRIPT = ROOT / "scripts" / "scaling_model.py"
@@ -42,7 +43,7 @@ def run(*arguments, code=0):
     return process.stdout if code == 0 else process.stderr
 
 
-@pytest.mark.parametrize("kind", ["softmax", "softmax_temperature", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_it_counts_the_parameters_that_the_program_counts(program, kind):
     path = program.config({"model": {"attention": {"kind": kind}}})
     out, _ = program.run("bench", "step", "--config", path, "--steps", 2, "--json")

@@ -2,16 +2,19 @@
 
 import json
 import math
+import re
 import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from attention_kinds import FLOOR, SCALED_KINDS
 from conftest import LENGTH, checkpoints, equal_tensors, read_metrics, wait_for, without_timing
+from manifests import sign
 
 
-@pytest.mark.parametrize("kind", ["softmax_temperature", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"])
+@pytest.mark.parametrize("kind", SCALED_KINDS)
 def test_a_scheduled_swap_equals_a_manual_one(program, kind):
     swap = {"train": {"swap_attention": {"at_step": 12, "kind": kind}}, "checkpoint": {"every": 12, "keep_last": 5}}
     program.train("--run-dir", "scheduled", changes=[swap])
@@ -41,6 +44,62 @@ def test_a_swap_from_softmax_to_a_temperature_changes_no_loss(program):
     assert [r["train/loss"] for r in swapped[:13]] == [r["train/loss"] for r in plain[:13]]
     assert "attention/scale/0" not in swapped[11] and swapped[12]["attention/scale/0"] != 1
     assert swapped[13]["train/loss"] != plain[13]["train/loss"]
+
+
+def test_a_run_from_before_the_constants_of_llama_4_goes_on(program):
+    """Its configs and config.json do not name them: it resumes to the same bits as one whose configs do."""
+    program.train("--run-dir", "run", changes=[{"model": {"attention": {"kind": "ssmax"}}, "train": {"max_steps": 12}}])
+    older = program.directory / "older"
+    shutil.copytree(program.directory / "run", older)
+    checkpoint = older / "checkpoints/step-00000012"
+    assert not set(FLOOR) & set(json.loads((checkpoint / "config.json").read_text()))
+    state = json.loads((checkpoint / "trainer/state.json").read_text())
+    texts = [state["config"], (older / "config.yaml").read_text()]
+    assert all(text.count("attn_scale: auto") == text.count("floor_scale: auto") == 1 for text in texts)
+    texts = [re.sub(r" *(attn|floor)_scale: auto\n", "", text) for text in texts]
+    (checkpoint / "trainer/state.json").write_text(json.dumps(state | {"config": texts[0]}))
+    (older / "config.yaml").write_text(texts[1])
+    sign(checkpoint)
+    for name in ("run", "older"):
+        program.train("--run-dir", name, "--resume", "auto", changes=[{"model": {"attention": {"kind": "ssmax"}}}])
+    curves = [without_timing(read_metrics(program.directory / name)) for name in ("run", "older")]
+    assert curves[0] == curves[1] and len(curves[0]) == 20
+
+
+def test_a_swap_to_llama_4s_temperature_takes_its_constants_along(program):
+    """At a step, at a resume that names them, and by convert, whose result a resume takes as it is."""
+    swap = {"train": {"swap_attention": {"at_step": 12, "kind": "llama4_temperature"}}}
+    of_model = {"model": {"attention": FLOOR}}
+    program.train("--run-dir", "scheduled", changes=[swap, of_model])
+    program.train("--run-dir", "manual", changes=[{"train": {"max_steps": 12}}])
+    twelve = program.directory / "manual/checkpoints/step-00000012"
+    program.train("--run-dir", "manual", "--resume", "auto", changes=[swap, of_model])
+    program.run("convert", "--checkpoint", twelve, "--attention", "llama4_temperature", "--out", "converted",
+                "--attn-scale", FLOOR["attn_scale"], "--floor-scale", FLOOR["floor_scale"])
+    program.run("train", "--resume", "converted", "--run-dir", "forked", "--set", "train.max_steps=20")
+    curves = [without_timing(read_metrics(program.directory / name))[-8:] for name in ("scheduled", "manual", "forked")]
+    assert curves[0] == curves[1] == curves[2]
+    for name in ("scheduled", "manual", "forked"):
+        config = json.loads((program.directory / name / "checkpoints/step-00000020/config.json").read_text())
+        assert {key: config[key] for key in FLOOR} == FLOOR
+    _, err = program.run("convert", "--checkpoint", "scheduled/checkpoints/step-00000020", "--attention", "llama4_temperature",
+                         "--out", "other", "--floor-scale", 4, code=2)
+    assert "--floor-scale 4: the checkpoint has been trained as llama4_temperature already" in err
+    _, err = program.run("train", "--config", program.config(swap, {"model": {"attention": {"floor_scale": 4}}}),
+                         "--run-dir", "scheduled", "--resume", "auto", "--set", "train.max_steps=22", code=2)
+    assert "model.attention.floor_scale: 3 in the checkpoint, 4 now" in err
+
+
+@pytest.mark.parametrize("option, message", [
+    (["ssmax", "--attn-scale", 0.2], "--attn-scale 0.2 has no effect with --attention ssmax; it is for llama4_temperature"),
+    (["logn_clamped", "--floor-scale", 64], "--floor-scale 64 has no effect with --attention logn_clamped"),
+    (["llama4_temperature", "--attn-scale", 0], "--attn-scale 0: it must be above 0 and at most 1000"),
+    (["llama4_temperature", "--floor-scale", 0], "--floor-scale"),
+])
+def test_convert_refuses_constants_that_it_cannot_use(program, finished_run, option, message):
+    source = finished_run / "checkpoints/step-00000020"
+    _, err = program.run("convert", "--checkpoint", source, "--out", "out", "--attention", *option, code=2)
+    assert message in err and not (program.directory / "out").exists()
 
 
 def test_a_swap_between_ssmax_and_a_temperature_keeps_the_mean_row_scale(program):

@@ -1,5 +1,6 @@
 """Training against PyTorch: the same weights, the same data, torch.optim.AdamW."""
 
+import json
 import math
 import re
 
@@ -8,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import CONFIG, LENGTH, VOCAB, read_metrics, write_shard
+from attention_kinds import KINDS, attention, constants
+from conftest import CONFIG, LENGTH, VOCAB, read_metrics, without_timing, write_shard
 from reference_model import ReferenceModel
 
 STEPS = 20
-KINDS = ["softmax", "softmax_temperature", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"]
 
 
 def train_ours(program, kind, multiplier):
@@ -20,7 +21,7 @@ def train_ours(program, kind, multiplier):
     first run writes the weights after one update with a learning rate of nearly nothing; the second starts from them."""
     tokens = np.random.default_rng(11).integers(0, VOCAB, 8 * LENGTH + 1)
     write_shard(program.directory / "train.bin", tokens)
-    change = {"model": {"attention": {"kind": kind}}, "optimizer": {"scale_lr_multiplier": multiplier}}
+    change = {"model": {"attention": attention(kind)}, "optimizer": {"scale_lr_multiplier": multiplier}}
     program.train("--run-dir", "start", changes=[change, {"train": {"max_steps": 1}, "optimizer": {"lr": 1e-30, "schedule": {"warmup_steps": 0}}}])
     start = program.directory / "start/checkpoints/step-00000001"
     program.train("--run-dir", "ours", "--init-from", start, changes=[change])
@@ -31,7 +32,8 @@ def train_ours(program, kind, multiplier):
 
 def train_reference(start, windows, kind, multiplier):
     """The same twenty steps in float64; s, b and p_n have a rate of their own, and like all vectors do not decay."""
-    model = ReferenceModel({k: v.double() for k, v in start.items()}, heads=2, layers=2, kind=kind)
+    model = ReferenceModel({k: v.double() for k, v in start.items()}, heads=2, layers=2, kind=kind,
+                           trained_length=LENGTH, **constants(kind))
     optimizer_config = {"betas": (0.9, 0.95), "eps": 1e-8}
     of_row_scale = [w for name, w in model.named_tensors().items() if "ssmax" in name]
     others = [w for name, w in model.named_tensors().items() if "ssmax" not in name]
@@ -108,6 +110,17 @@ def test_a_temperature_of_one_begins_as_softmax_bit_for_bit(program):
                                                 "optimizer": {"lr": 1e-30, "schedule": {"warmup_steps": 0}}}])
     mean_log = math.lgamma(LENGTH + 1) / LENGTH
     assert read_metrics(program.directory / "one")[0]["attention/scale/1"] == pytest.approx(mean_log, rel=1e-6)
+
+
+def test_clamped_log_n_is_softmax_bit_for_bit_in_windows_of_training(program):
+    for kind in ("softmax", "logn_clamped"):
+        program.train("--run-dir", kind, changes=[{"model": {"attention": {"kind": kind}}}])
+    softmax, clamped = (without_timing(read_metrics(program.directory / kind)) for kind in ("softmax", "logn_clamped"))
+    assert clamped == softmax
+    evaluate = ["evaluate", "loss", "--data", "validation.bin", "--sequence-length", 4 * LENGTH, "--json", "--checkpoint"]
+    longer = [json.loads(program.run(*evaluate, f"{kind}/checkpoints/step-{STEPS:08d}")[0])["loss"]
+              for kind in ("softmax", "logn_clamped")]
+    assert longer[0] != longer[1]
 
 
 def test_accumulation_does_not_change_the_curve(program):

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <tuple>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -117,6 +118,38 @@ TEST(SwapToFixed, WarnsThatScoresGrow) {
   testing::internal::CaptureStderr();
   with_attention(random_snapshot(AttentionKind::kSoftmax), attention_of(AttentionKind::kSsmaxFixed));
   EXPECT_THAT(testing::internal::GetCapturedStderr(), testing::HasSubstr("multiplies scores by log n, 2.1"));
+}
+
+// L of these is 1 throughout a window of 19 but for the last, whose mean is above 2.
+TEST(SwapToFixed, WarnsOfOtherKindsByTheirMeanAlone) {
+  const auto warning = [](AttentionKind from, const config::AttentionConfig& to) {
+    testing::internal::CaptureStderr();
+    with_attention(random_snapshot(from), to);
+    return testing::internal::GetCapturedStderr();
+  };
+  EXPECT_EQ(warning(AttentionKind::kSoftmax, attention_of(AttentionKind::kLognClamped)), "");
+  config::AttentionConfig llama4 = attention_of(AttentionKind::kLlama4Temperature);
+  EXPECT_EQ(warning(AttentionKind::kSoftmax, llama4), "");
+  EXPECT_EQ(warning(AttentionKind::kSsmaxFixed, llama4), "");
+  llama4.attn_scale = 1.0;
+  llama4.floor_scale = 1;
+  double mean = 0.0;
+  for (int n = 1; n <= 19; ++n) mean += (1.0 + std::log(n + 1.0)) / 19.0;
+  EXPECT_THAT(warning(AttentionKind::kSoftmax, llama4),
+              testing::HasSubstr(fmt::format(
+                  "to llama4_temperature, which multiplies scores by 1 + a log(floor(n / f) + 1), {:.1f} on "
+                  "average over 19 positions",
+                  mean)));
+}
+
+// Nothing is converted: a new s starts where the mean row scale is 1, as from softmax.
+TEST(SwapFromFixed, StartsANewScaleAsFromSoftmax) {
+  for (const AttentionKind from : {AttentionKind::kLognClamped, AttentionKind::kLlama4Temperature}) {
+    const Snapshot to = with_attention(random_snapshot(from), attention_of(AttentionKind::kSsmax));
+    const Snapshot expected =
+        with_attention(random_snapshot(AttentionKind::kSoftmax), attention_of(AttentionKind::kSsmax));
+    expect_equal_tensors(to.flat, expected.flat, /*moments=*/true);
+  }
 }
 
 TEST(SwapWithoutMoments, StaysWithoutMoments) {

@@ -42,6 +42,8 @@ TEST_P(CheckpointOfKind, ReadsBackBitForBit) {
   EXPECT_EQ(a.attention.kind, b.attention.kind);
   EXPECT_EQ(a.attention.scale_init, b.attention.scale_init);
   EXPECT_EQ(a.attention.bias_init, b.attention.bias_init);
+  EXPECT_EQ(a.attention.attn_scale, b.attention.attn_scale);
+  EXPECT_EQ(a.attention.floor_scale, b.attention.floor_scale);
   EXPECT_EQ(a.rope_theta, b.rope_theta);
   EXPECT_EQ(a.rms_norm_eps, b.rms_norm_eps);
   EXPECT_EQ(a.initializer_range, b.initializer_range);

@@ -36,6 +36,10 @@ model::GPTSpec tiny_spec(config::AttentionKind kind) {
   spec.config.initializer_range = 0.1 + 0.2;  // 0.30000000000000004
   spec.config.attention.kind = kind;
   spec.config.attention.bias_init = -1.0 / 3.0;
+  if (config::has_floor(kind)) {
+    spec.config.attention.attn_scale = 2.0 / 3.0;
+    spec.config.attention.floor_scale = 5;
+  }
   spec.sequence_length = 19;
   return spec;
 }
@@ -117,7 +121,8 @@ std::vector<std::filesystem::path> files_below(const std::filesystem::path& dire
 const std::vector<config::AttentionKind>& all_kinds() {
   static const std::vector<config::AttentionKind> kinds = [] {
     std::vector<config::AttentionKind> list;
-    for (const config::AttentionKindRow& row : config::attention_kinds()) list.push_back(row.kind);
+    for (const config::AttentionKindRow& row : config::attention_kinds())
+      list.push_back(config::kind_of(row));
     return list;
   }();
   return kinds;

@@ -182,6 +182,10 @@ INSTANTIATE_TEST_SUITE_P(
                  "seeds: 1\n",
                  "variants.b equals variants.a: what differs (model.attention.scale_init, "
                  "optimizer.scale_lr_multiplier)"},
+        BadSweep{"constants_that_are_the_defaults",
+                 "variants:\n  a: {model.attention.kind: llama4_temperature}\n  b: {model.attention.kind: "
+                 "llama4_temperature, model.attention.floor_scale: 8192}\nseeds: 1\n",
+                 "variants.b equals variants.a: what differs (model.attention.floor_scale)"},
         BadSweep{"grid_that_changes_nothing", "variants: {a: {}}\nseeds: 1\ngrid: {log.every: [1, 2]}\n",
                  "grid: every2 equals every1: what differs (log.every)"},
         BadSweep{"steps_at_a_constant_rate",

@@ -242,11 +242,69 @@ TEST(ResolvedScaleInit, OfATemperatureHasTheMeanRowScaleOfSsmax) {
 
 TEST(PositionRatio, IsExactlyOneBetweenKindsOfOneLawAndReadsBackward) {
   using enum AttentionKind;
-  EXPECT_EQ(position_ratio(kSsmax, kLearnedPn, 1024), 1.0);
-  EXPECT_EQ(position_ratio(kSsmaxBias, kSsmax, 19), 1.0);
+  const auto ratio = [](AttentionKind from, AttentionKind to, int64_t length) {
+    return position_ratio({.kind = from, .scale_init = {}}, {.kind = to, .scale_init = {}}, length);
+  };
+  EXPECT_EQ(ratio(kSsmax, kLearnedPn, 1024), 1.0);
+  EXPECT_EQ(ratio(kSsmaxBias, kSsmax, 19), 1.0);
   const double mean_log = std::lgamma(1025.0) / 1024.0;
-  EXPECT_NEAR(position_ratio(kSsmax, kSoftmaxTemperature, 1024), mean_log, 1e-12);
-  EXPECT_NEAR(position_ratio(kSoftmaxTemperature, kSsmax, 1024), 1.0 / mean_log, 1e-12);
+  EXPECT_NEAR(ratio(kSsmax, kSoftmaxTemperature, 1024), mean_log, 1e-12);
+  EXPECT_NEAR(ratio(kSoftmaxTemperature, kSsmax, 1024), 1.0 / mean_log, 1e-12);
+}
+
+// Qwen's and Llama 4's formulas at the ends of what they tell apart. Llama 4 forms the same in fp32: position
+// 8,191, counted from 0, is the first of the second period.
+TEST(InitialPosition, IsTheFormulaOfEachFixedKind) {
+  using enum AttentionKind;
+  const PositionConstants defaults = {.trained_length = 1024};
+  for (const int64_t n : {1, 2, 1023, 1024}) EXPECT_EQ(initial_position(kLognClamped, defaults, n), 1.0) << n;
+  EXPECT_NEAR(initial_position(kLognClamped, defaults, 1025), std::log(1025.0) / std::log(1024.0), 1e-15);
+  EXPECT_NEAR(initial_position(kLognClamped, defaults, 1 << 20), 2.0, 1e-15);
+  for (const int64_t n : {1, 8191}) EXPECT_EQ(initial_position(kLlama4Temperature, defaults, n), 1.0) << n;
+  EXPECT_NEAR(initial_position(kLlama4Temperature, defaults, 8192), 1.0 + 0.1 * std::log(2.0), 1e-15);
+  EXPECT_NEAR(initial_position(kLlama4Temperature, defaults, 24575), 1.0 + 0.1 * std::log(3.0), 1e-15);
+  const PositionConstants own = {.trained_length = 1024, .attn_scale = 0.5, .floor_scale = 1};
+  EXPECT_NEAR(initial_position(kLlama4Temperature, own, 7), 1.0 + 0.5 * std::log(8.0), 1e-15);
+  for (const int64_t length : {1, 2})
+    EXPECT_TRUE(std::isfinite(initial_position(kLognClamped, {.trained_length = length}, 1000))) << length;
+}
+
+TEST(Validation, TheConstantsOfOneKindAreRefusedWithOthers) {
+  const std::string kind = "model.attention.kind=";
+  EXPECT_EQ(
+      set({kind + "llama4_temperature", "model.attention.attn_scale=0.2", "model.attention.floor_scale=64"}),
+      "");
+  const Config own = minimal_with(
+      {kind + "llama4_temperature", "model.attention.attn_scale=0.2", "model.attention.floor_scale=64"});
+  EXPECT_EQ(own.model.attention.attn_scale, 0.2);
+  EXPECT_EQ(own.model.attention.floor_scale, 64);
+  const PositionConstants defaults =
+      position_constants(minimal_with({kind + "llama4_temperature"}).model.attention, 512);
+  EXPECT_EQ(defaults.attn_scale, 0.1);
+  EXPECT_EQ(defaults.floor_scale, 8192);
+  EXPECT_EQ(defaults.trained_length, 512);
+  EXPECT_EQ(
+      set({"model.attention.floor_scale=64", "train.swap_attention={at_step: 5, kind: llama4_temperature}"}),
+      "");
+  for (const AttentionKindRow& row : attention_kinds()) {
+    if (row.has_floor) continue;
+    const std::string name(row.name);
+    EXPECT_THAT(set({kind + name, "model.attention.attn_scale=0.2"}),
+                HasSubstr("model.attention.attn_scale = 0.2: has no effect with model.attention.kind = " +
+                          name + "; leave it at auto, or choose llama4_temperature"));
+    EXPECT_THAT(set({kind + name, "model.attention.floor_scale=8192"}),
+                HasSubstr("model.attention.floor_scale = 8192: has no effect"));
+  }
+  for (const char* value : {"0", "-1", "1000.5", ".nan", "much"}) {
+    EXPECT_THAT(set({kind + "llama4_temperature", std::string("model.attention.attn_scale=") += value}),
+                HasSubstr("expected auto or a number above 0 and at most 1000"))
+        << value;
+  }
+  for (const char* value : {"0", "-1", "0.5", "16777217"}) {
+    EXPECT_THAT(set({kind + "llama4_temperature", std::string("model.attention.floor_scale=") += value}),
+                HasSubstr("expected auto or an integer from 1 to 16777216"))
+        << value;
+  }
 }
 
 TEST(Validation, TheMultiplierOfTheScalesRateIsOneUnlessGivenAndMayBeZero) {
@@ -266,26 +324,26 @@ TEST(AttentionKind, RowsAgreeWithTheirFormulas) {
   std::set<std::string_view> titles;
   for (const AttentionKindRow& row : attention_kinds()) {
     SCOPED_TRACE(row.name);
-    EXPECT_EQ(&row_of(row.kind), &row);
+    EXPECT_EQ(&row_of(kind_of(row)), &row);
     names.insert(row.name);
     titles.insert(row.title);
     const auto shows = [&](std::string_view part) {
       return row.row_scale.find(part) != std::string_view::npos;
     };
-    EXPECT_EQ(row.has_scale, row.row_scale.starts_with("s"));
-    EXPECT_EQ(row.has_bias, shows("+ b"));
-    EXPECT_EQ(row.position == RowPosition::kLog, shows("log n"));
-    EXPECT_EQ(row.position == RowPosition::kLearned, shows("p_n"));
-    EXPECT_EQ(row.position == RowPosition::kNone, row.row_scale == "1");
+    EXPECT_EQ(row.has_scale, row.row_scale == "s" || row.row_scale.starts_with("s "));
+    EXPECT_EQ(row.has_bias, row.row_scale.ends_with(" + b"));
+    EXPECT_EQ(row.learns_position, shows("p_n"));
+    EXPECT_EQ(row.has_floor, shows("n / f"));
+    EXPECT_EQ(row.position == nullptr, row.row_scale == "1");
     EXPECT_THAT(find_key("model.attention.kind")->meaning,
-                HasSubstr(fmt::format("{} {}", row.name, row.row_scale)));
+                HasSubstr(fmt::format("{}: {}", row.name, row.row_scale)));
   }
   EXPECT_EQ(names.size(), attention_kinds().size());
   EXPECT_EQ(titles.size(), attention_kinds().size());
 }
 
 TEST(AttentionKind, NamesReadBack) {
-  ASSERT_EQ(attention_kind_names().size(), 6u);
+  ASSERT_EQ(attention_kind_names().size(), attention_kinds().size());
   for (const std::string& name : attention_kind_names()) {
     EXPECT_EQ(to_string(*parse_attention_kind(name)), name);
   }

@@ -101,6 +101,7 @@ TEST_P(AttentionOfKind, IsThatOfAFullForwardInFloat64) {
                  {.sequence_length = kLong,
                   .overrides = {.rope_theta = theta, .row_scale = row_scale, .extend_pn = true}});
   model::GPTSpec spec = model::small_spec(kind, document);
+  spec.trained_length = kTrainedLength;
   spec.sequence_length = kLong;
   spec.config.rope_theta = theta;
   spec.rope_change.score_factor = row_scale;

@@ -26,12 +26,23 @@ double formula(const std::string& kind, double n, const ClosedFormOptions& optio
   if (kind == "softmax") return 1.0;
   if (kind == "softmax_temperature") return options.scale;
   if (kind == "ssmax_fixed") return std::log(n);
+  const config::PositionConstants& constants = options.constants;
+  if (kind == "logn_clamped")
+    return std::max(1.0, std::log(n) / std::log(static_cast<double>(constants.trained_length)));
+  if (kind == "llama4_temperature") {
+    const double periods = std::floor(n / static_cast<double>(constants.floor_scale));
+    return 1.0 + constants.attn_scale * std::log(periods + 1.0);
+  }
   return options.scale * std::log(n) + (kind == "ssmax_bias" ? options.bias : 0.0);
 }
 
 ClosedFormOptions all_closed_kinds() {
   ClosedFormOptions options;
-  options.kinds = {kSoftmax, kSoftmaxTemperature, kSsmax, kSsmaxFixed, kSsmaxBias};
+  options.kinds.clear();
+  for (const config::AttentionKindRow& row : config::attention_kinds()) {
+    if (!row.learns_position) options.kinds.push_back(config::kind_of(row));
+  }
+  options.constants = {.trained_length = 100, .attn_scale = 0.2, .floor_scale = 30};
   options.scale = 0.3;
   options.bias = 0.7;
   return options;
@@ -45,7 +56,7 @@ TEST(ClosedForms, OneLogitAmongEqualOnesFollowsTheFormula) {
   ClosedFormOptions options = all_closed_kinds();
   options.lengths = {1, 2, 3, 17, 1000, 65537, 1000000};
   const report::ClosedForms forms = compute_closed_forms(options);
-  ASSERT_EQ(forms.fading.size(), 5u);
+  ASSERT_EQ(forms.fading.size(), options.kinds.size());
   for (const report::FadingCurve& curve : forms.fading) {
     for (size_t i = 0; i < options.lengths.size(); ++i) {
       const auto n = static_cast<double>(options.lengths[i]);
@@ -80,7 +91,7 @@ TEST(ClosedForms, OneLogitAboveAnEvenSpreadFollowsTheFormula) {
   ClosedFormOptions options = all_closed_kinds();
   options.sizes = {3, 4, 50, 2000, 100000};
   const report::ClosedForms forms = compute_closed_forms(options);
-  ASSERT_EQ(forms.focus.size(), 25u);
+  ASSERT_EQ(forms.focus.size(), options.kinds.size() * options.sizes.size());
   ASSERT_EQ(forms.maxima.size(), 101u);
   EXPECT_EQ(forms.maxima.front(), 0.0);
   EXPECT_NEAR(forms.maxima.back(), 1.0 + 2.0 / 0.3, 1e-12);
@@ -122,6 +133,9 @@ TEST(ClosedForms, HaveTheRowScaleOfAModel) {
   for (const config::AttentionKind kind : asked.kinds) {
     model::GPTSpec spec = model::small_spec(kind);
     spec.sequence_length = 300;
+    spec.trained_length = asked.constants.trained_length;
+    spec.config.attention.attn_scale = asked.constants.attn_scale;
+    spec.config.attention.floor_scale = asked.constants.floor_scale;
     model::GPT gpt(spec, {.for_training = false});
     model::randomize(gpt.parameters(), 5);
     for (const model::Parameter& parameter : gpt.parameters().parameters()) {

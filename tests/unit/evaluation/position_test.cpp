@@ -62,6 +62,7 @@ TEST_P(PositionsOfKind, AreThoseOfAFullForwardInFloat64) {
                  {.sequence_length = kLong,
                   .overrides = {.rope_theta = theta, .row_scale = row_scale, .extend_pn = true}});
   model::GPTSpec spec = model::small_spec(kind);
+  spec.trained_length = kTrainedLength;
   spec.sequence_length = kLong;
   spec.config.rope_theta = theta;
   spec.rope_change.score_factor = row_scale;

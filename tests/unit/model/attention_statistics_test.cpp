@@ -198,7 +198,8 @@ TEST(ScoreFactors, AreThoseOfTheFormulas) {
   const double changed = 1.5 * std::pow(0.1 * std::log(4.0) + 1.0, 2);
   for (const Kind kind : all_kinds()) {
     kernels::RowScale row_scale;
-    row_scale.position = make_position_table(kind, kCount, at::kCPU);
+    row_scale.position = make_position_table(
+        kind, {.trained_length = 64, .attn_scale = 0.3, .floor_scale = 10}, kCount, at::kCPU);
     if (config::has_scale(kind)) row_scale.scale = s;
     if (config::has_bias(kind)) row_scale.bias = b;
     const at::Tensor factors = score_factors(row_scale, rope, 2, at::arange(1, kCount + 1, at::kInt));
@@ -211,6 +212,9 @@ TEST(ScoreFactors, AreThoseOfTheFormulas) {
         if (kind == Kind::kSoftmaxTemperature) c = scale;
         if (kind == Kind::kSsmax) c = scale * log_n;
         if (kind == Kind::kSsmaxFixed) c = log_n;
+        if (kind == Kind::kLognClamped) c = n <= 64 ? 1.0 : log_n / std::log(64.0);
+        if (kind == Kind::kLlama4Temperature)
+          c = 1.0 + 0.3 * std::log(1.0 + static_cast<double>(n / 10));  // a whole number of tens
         if (kind == Kind::kSsmaxBias || kind == Kind::kLearnedPn) c = scale * log_n - 0.7;
         EXPECT_NEAR(factors[head][n - 1].item<double>(), changed * c, 1e-5)
             << config::to_string(kind) << " " << n;

@@ -49,8 +49,9 @@ double weight_of_last(const std::vector<double>& z, const kernels::RowScale& row
 }
 
 kernels::RowScale ssmax(double s) {
-  return {
-      make_position_table(config::AttentionKind::kSsmax, 4096, at::kCPU), at::zeros({1}, at::kFloat) + s, {}};
+  return {make_position_table(config::AttentionKind::kSsmax, {}, 4096, at::kCPU),
+          at::zeros({1}, at::kFloat) + s,
+          {}};
 }
 
 // Scores and exponentials are fp32: a score of 25 is known to 2e-6, and so is the logarithm of a weight.

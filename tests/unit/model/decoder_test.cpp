@@ -51,7 +51,7 @@ class Decoding : public testing::TestWithParam<std::tuple<Kind, bool>> {
   Kind kind() const { return std::get<0>(GetParam()); }
   // Token 3 ends documents; random rows over 7 tokens have several ends.
   GPTSpec spec() const {
-    return small_spec(kind(), std::get<1>(GetParam()) ? std::optional<int64_t>(3) : std::nullopt);
+    return short_trained_spec(kind(), std::get<1>(GetParam()) ? std::optional<int64_t>(3) : std::nullopt);
   }
 };
 

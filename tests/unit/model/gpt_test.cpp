@@ -57,7 +57,7 @@ class WholeModel : public testing::TestWithParam<std::tuple<Kind, bool>> {
 TEST(RowsOfSeveralTexts, EachTextIsAsItWouldBeAlone) {
   const std::vector<int64_t> lengths = {4, 5, 2};
   for (const Kind kind : all_kinds()) {
-    const GPTSpec spec = small_spec(kind);
+    const GPTSpec spec = short_trained_spec(kind);
     const Batch batch = random_batch(2, 11, 37, 8, /*with_negative_targets=*/true);
     GPT gpt(spec, {});
     randomize(gpt.parameters(), 5);
@@ -92,7 +92,7 @@ TEST(RowsOfSeveralTexts, EachTextIsAsItWouldBeAlone) {
 
 TEST_P(WholeModel, MatchesTheSpecification) {
   const auto [kind, documents] = GetParam();
-  const GPTSpec spec = small_spec(kind, document_token(documents));
+  const GPTSpec spec = short_trained_spec(kind, document_token(documents));
   // 7 tokens only, so that documents end often. Odd sizes, and T below the longest window.
   compare(spec, random_batch(3, 7, 7, 1, /*with_negative_targets=*/true));
   compare(spec, random_batch(1, 11, 7, 2));
@@ -101,7 +101,7 @@ TEST_P(WholeModel, MatchesTheSpecification) {
 
 TEST_P(WholeModel, MatchesWhereNoSizeIsAligned) {
   const auto [kind, documents] = GetParam();
-  GPTSpec spec = small_spec(kind, document_token(documents));
+  GPTSpec spec = short_trained_spec(kind, document_token(documents));
   spec.config.hidden_size = 6;  // head dim 2
   spec.config.intermediate_size = 5;
   spec.config.vocab_size = 9;
@@ -110,7 +110,7 @@ TEST_P(WholeModel, MatchesWhereNoSizeIsAligned) {
 
 TEST_P(WholeModel, Bfloat16IsAsCloseAsItsRoundingAllows) {
   const auto [kind, documents] = GetParam();
-  const GPTSpec spec = small_spec(kind, document_token(documents));
+  const GPTSpec spec = short_trained_spec(kind, document_token(documents));
   GPT gpt(spec, {.device = at::kCPU, .dtype = at::kBFloat16});
   randomize(gpt.parameters(), 5);
   const Batch batch = random_batch(4, 11, 7, 6, /*with_negative_targets=*/true);
@@ -146,7 +146,7 @@ TEST_P(WholeModel, Bfloat16IsAsCloseAsItsRoundingAllows) {
 
 TEST_P(WholeModel, TwoMicroBatchesAddUpToOneBatch) {
   const auto [kind, documents] = GetParam();
-  GPT gpt(small_spec(kind, document_token(documents)), {});
+  GPT gpt(short_trained_spec(kind, document_token(documents)), {});
   randomize(gpt.parameters(), 7);
   const Batch first = random_batch(2, 9, 7, 8, /*with_negative_targets=*/true);
   const Batch second = random_batch(2, 9, 7, 9);
@@ -166,7 +166,7 @@ TEST_P(WholeModel, RepeatsBitForBitAndKeepsPaddingZero) {
   const auto [kind, documents] = GetParam();
   const Batch batch = random_batch(4, 11, 7, 10);
   const Batch other = random_batch(1, 5, 7, 11);
-  GPT gpt(small_spec(kind, document_token(documents)), {});
+  GPT gpt(short_trained_spec(kind, document_token(documents)), {});
   randomize(gpt.parameters(), 7);
   gpt.forward_backward(batch.tokens, batch.targets, zero_loss());
   const at::Tensor first = gpt.parameters().flat_grad().clone();
@@ -191,7 +191,7 @@ INSTANTIATE_TEST_SUITE_P(Kinds, WholeModel, testing::Combine(testing::ValuesIn(a
 class FiniteDifferences : public testing::TestWithParam<Kind> {};
 
 TEST_P(FiniteDifferences, MatchTheGradients) {
-  GPT gpt(small_spec(GetParam()), {});
+  GPT gpt(short_trained_spec(GetParam()), {});
   randomize(gpt.parameters(), 12);
   const Batch batch = random_batch(3, 9, 37, 13);
   gpt.forward_backward(batch.tokens, batch.targets, zero_loss());
@@ -230,17 +230,17 @@ TEST(Gpt, RowScaleOfOneIsSoftmaxBitForBit) {
   GPT softmax(small_spec(Kind::kSoftmax), {});
   randomize(softmax.parameters(), 15);
   softmax.forward_backward(batch.tokens, batch.targets, zero_loss());
-  // 1, p = 1 in 1 * p + 0, and 0 * log n + 1.
+  // 1, p = 1 in 1 * p + 0, 0 * log n + 1, and log n / log T up to T.
   for (const auto& [kind, s, b] :
        {std::tuple{Kind::kSoftmaxTemperature, 1.0, 0.0}, std::tuple{Kind::kLearnedPn, 1.0, 0.0},
-        std::tuple{Kind::kSsmaxBias, 0.0, 1.0}}) {
+        std::tuple{Kind::kSsmaxBias, 0.0, 1.0}, std::tuple{Kind::kLognClamped, 1.0, 0.0}}) {
     GPT gpt(small_spec(kind), {});
     randomize(gpt.parameters(), 15);
     for (const char* layer : {"0", "1"}) {
       const std::string prefix = std::string("model.layers.") + layer + ".self_attn.";
-      gpt.parameters().master(prefix + "ssmax_scale").fill_(s);
-      const std::string bias = prefix + "ssmax_bias";
-      if (gpt.parameters().contains(bias)) gpt.parameters().master(bias).fill_(b);
+      for (const auto& [name, value] : {std::pair{"ssmax_scale", s}, std::pair{"ssmax_bias", b}}) {
+        if (gpt.parameters().contains(prefix + name)) gpt.parameters().master(prefix + name).fill_(value);
+      }
     }
     if (kind == Kind::kLearnedPn) gpt.parameters().master("model.ssmax_position").fill_(1.0);
     EXPECT_TRUE(gpt.logits(batch.tokens).equal(softmax.logits(batch.tokens)));

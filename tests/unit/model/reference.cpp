@@ -78,6 +78,17 @@ at::Tensor Reference::row_scale(const std::string& prefix, const at::Tensor& num
       return per_head("ssmax_scale") * log_n;
     case Kind::kSsmaxBias:
       return per_head("ssmax_scale") * log_n + per_head("ssmax_bias");
+    case Kind::kLognClamped: {
+      const int64_t trained = spec_.trained_length.value_or(spec_.sequence_length);
+      return (log_n / std::log(static_cast<double>(trained))).clamp_min(1.0);
+    }
+    case Kind::kLlama4Temperature: {
+      const config::AttentionConfig& attention = spec_.config.attention;
+      const at::Tensor periods = num_keys.div(attention.floor_scale.value_or(8192), "floor");
+      return ((periods + 1).to(at::kDouble).log() * attention.attn_scale.value_or(0.1) + 1.0)
+          .to(dtype_)
+          .unsqueeze(1);
+    }
     case Kind::kLearnedPn:
       break;
   }

@@ -13,7 +13,8 @@ namespace ssgpt::model {
 const std::vector<config::AttentionKind>& all_kinds() {
   static const std::vector<config::AttentionKind> kinds = [] {
     std::vector<config::AttentionKind> list;
-    for (const config::AttentionKindRow& row : config::attention_kinds()) list.push_back(row.kind);
+    for (const config::AttentionKindRow& row : config::attention_kinds())
+      list.push_back(config::kind_of(row));
     return list;
   }();
   return kinds;
@@ -27,8 +28,18 @@ GPTSpec small_spec(config::AttentionKind kind, std::optional<int64_t> document_t
   spec.config.num_attention_heads = 3;
   spec.config.intermediate_size = 20;
   spec.config.attention.kind = kind;
+  if (config::has_floor(kind)) {
+    spec.config.attention.attn_scale = 0.7;
+    spec.config.attention.floor_scale = 3;
+  }
   spec.sequence_length = 11;
   spec.document_token_id = document_token_id;
+  return spec;
+}
+
+GPTSpec short_trained_spec(config::AttentionKind kind, std::optional<int64_t> document_token_id) {
+  GPTSpec spec = small_spec(kind, document_token_id);
+  spec.trained_length = 4;
   return spec;
 }
 

@@ -18,8 +18,11 @@ const std::vector<config::AttentionKind>& all_kinds();
 // 1e-7, and ATen's attention takes an exponential of 20 units in the last place, 1e-6.
 inline constexpr double kFp32Tolerance = 1e-5;
 
-// 2 layers, hidden 24, 3 heads, feed-forward 20, vocabulary 37, windows up to 11.
+// 2 layers, hidden 24, 3 heads, feed-forward 20, vocabulary 37, windows up to 11; Llama 4's a is 0.7 and f 3.
 GPTSpec small_spec(config::AttentionKind kind, std::optional<int64_t> document_token_id = {});
+
+// The same, trained in windows of 4: log n / log T is above 1 in the others.
+GPTSpec short_trained_spec(config::AttentionKind kind, std::optional<int64_t> document_token_id = {});
 
 // Every parameter random and large enough that each matters to the output, norms, s, b and p_n included.
 void randomize(ParameterStore& store, uint64_t seed);

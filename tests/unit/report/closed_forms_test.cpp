@@ -22,6 +22,7 @@ ClosedForms some_forms() {
   ClosedForms forms;
   forms.scale = 0.5;
   forms.bias = 0.25;
+  forms.constants = {.trained_length = 64, .attn_scale = 0.2, .floor_scale = 32};
   forms.high = 3.0;
   forms.low = -2.0;
   for (int64_t n = 1; n <= 13; ++n) forms.lengths.push_back(n);
@@ -39,7 +40,7 @@ ClosedForms some_forms() {
 
 TEST(ClosedFormsReport, TheTablesHaveSomeOfThePlaces) {
   const std::string table = to_table(some_forms());
-  EXPECT_THAT(table, HasSubstr("s = 0.5, b = 0.25, where a kind has one."));
+  EXPECT_THAT(table, HasSubstr("s = 0.5, b = 0.25, T = 64, a = 0.2, f = 32, where a kind has one."));
   EXPECT_THAT(table, HasSubstr("The weight of one logit at 3 among n - 1 at -2\n"));
   EXPECT_THAT(table, HasSubstr("(above 3), and 0 where it is above the least by less\nthan 1/s (below 2)\n"));
   EXPECT_THAT(table, testing::ContainsRegex("n = 1 +n = 3 +n = 5 +n = 7 +n = 9 +n = 11 +n = 13\n"));

@@ -216,6 +216,25 @@ TEST(RefuseFixedDifferences, WhereTheDataLieMayChangeNotWhetherTheyAreNamed) {
   EXPECT_TRUE(refused(true, "", "moved/t.model"));
 }
 
+TEST(RefuseFixedDifferences, WhatOneKindReadsMayChangeBeforeTheRunHasIt) {
+  const auto refused = [](const Swaps& before) {
+    const Past past = past_of(before, kSoftmax);
+    config::Config config = config_of(kSoftmax, {{30, config::AttentionKind::kLlama4Temperature}});
+    config.model.attention.attn_scale = 0.5;
+    config.model.attention.floor_scale = 64;
+    try {
+      refuse_fixed_differences(config, past);
+    } catch (const core::UsageError& error) {
+      EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("model.attention.attn_scale: auto"),
+                                               testing::HasSubstr("model.attention.floor_scale: auto")));
+      return true;
+    }
+    return false;
+  };
+  EXPECT_FALSE(refused({}));
+  EXPECT_TRUE(refused({{10, config::AttentionKind::kLlama4Temperature}}));
+}
+
 TEST(RefuseFixedDifferences, HowNewParametersStartMayChangeWhereASwapMakesSome) {
   const auto refused = [](const Swaps& swaps, const char* key) {
     config::Config config = config_of(kSoftmax, swaps);
@@ -233,6 +252,33 @@ TEST(RefuseFixedDifferences, HowNewParametersStartMayChangeWhereASwapMakesSome) 
   EXPECT_FALSE(refused({{30, kSsmax}}, "scale"));
   EXPECT_TRUE(refused({{30, kSsmax}}, "lr"));
   EXPECT_FALSE(refused({{30, kSsmax}}, ""));
+}
+
+// A model that was trained in windows of 1,024 as Llama 4, with its a and f, whose weights a run takes.
+TEST(RefuseOtherModel, WarnsWhereTheRowScaleOfAKindBecomesAnotherFunction) {
+  const auto warning = [](AttentionKind kind, int64_t length, std::optional<double> attn_scale) {
+    config::Config wanted = config_of(kind, {});
+    wanted.data.sequence_length = length;
+    wanted.model.attention.attn_scale = attn_scale;
+    model::GPTSpec held{.config = wanted.model, .sequence_length = 1024, .document_token_id = {}};
+    held.config.attention.attn_scale = std::nullopt;
+    testing::internal::CaptureStderr();
+    refuse_other_model(held, wanted, "c");
+    return testing::internal::GetCapturedStderr();
+  };
+  for (const config::AttentionKindRow& row : config::attention_kinds()) {
+    const AttentionKind kind = config::kind_of(row);
+    EXPECT_EQ(warning(kind, 1024, std::nullopt), "") << row.name;
+    if (row.learns_position) continue;  // its entries are as many as a window has tokens
+    const bool depends = kind == AttentionKind::kLognClamped;
+    EXPECT_EQ(warning(kind, 2048, std::nullopt).empty(), !depends) << row.name;
+  }
+  EXPECT_THAT(warning(AttentionKind::kLognClamped, 2048, std::nullopt),
+              testing::HasSubstr("c was trained with the row scale max(1, log n / log T) of sequence_length "
+                                 "1024, attn_scale 0.1 and floor_scale 8192; this run goes on with that of "
+                                 "sequence_length 2048"));
+  EXPECT_THAT(warning(AttentionKind::kLlama4Temperature, 1024, 0.5),
+              testing::HasSubstr("this run goes on with that of sequence_length 1024, attn_scale 0.5"));
 }
 
 }  // namespace
