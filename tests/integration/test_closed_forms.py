@@ -97,7 +97,7 @@ def test_report_draws_a_picture(program):
 
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 def test_the_limits_are_finite_and_drawn(program, scale):
-    arguments = ["--kinds", KINDS, "--scale", scale, "--bias", 1e6, "--high", 1e6, "--low=-1e6", "--json", "--out", "out"]
+    arguments = ["--kinds", ",".join(CLOSED_KINDS), "--scale", scale, "--bias", 1e6, "--high", 1e6, "--low=-1e6", "--json", "--out", "out"]
     result, _ = closed_forms(program, *arguments)
     for curve in result["fading"]["curves"] + result["focus"]["curves"]:
         assert all(0 <= weight <= 1 for weight in curve["weights"])

@@ -101,7 +101,7 @@ TEST(AttentionReport, DifferencesOverAllLayersHaveVerdictsBySeed) {
   Evaluation evaluation = of_attention();
   EvaluatedCondition& condition = evaluation.conditions[0];
   condition.models.clear();
-  // Minus "a", "b" is 1.0, 1.1 and 1.2 at the first point, with one in three corrected for two tests.
+  // Minus "a", "b" is 1.0, 1.1 and 1.2 at the first point, and twice that at the second.
   for (const uint64_t seed : {1, 2, 3}) {
     const auto base = static_cast<double>(seed);
     condition.models.push_back(attention_model("a", seed, base));
@@ -116,10 +116,11 @@ TEST(AttentionReport, DifferencesOverAllLayersHaveVerdictsBySeed) {
                                  " (over all layers and heads); 3 seeds (1, 2, 3)\n"));
   }
   EXPECT_THAT(table, Not(HasSubstr("effective row scale, ")));
-  // t = 1.1 / (0.1 / sqrt 3) = 19.05 with 2 degrees of freedom: p = 0.00274 (R, 2 * pt(-19.05256, 2)).
+  // t = 1.1 / (0.1 / sqrt 3) = 19.05 with 2 degrees of freedom: p = 1 - t / sqrt(2 + t^2) = 0.00274.
   EXPECT_THAT(table,
-              ContainsRegex("0\\.\\.7 .* 2\\.5625 +3\\.6625 +\\+1\\.100 .*0\\.0027 +0\\.0055 .*higher"));
-  EXPECT_THAT(table, HasSubstr("b minus a, 3 seeds, paired: largest attention weight"));
+              ContainsRegex("0\\.\\.7 .* 2\\.5625 +3\\.6625 +\\+1\\.1000 .*0\\.0027 +0\\.0055 .*higher"));
+  EXPECT_THAT(table,
+              HasSubstr("b minus a, largest attention weight: higher at 0..7, 8..31 (3 seeds, paired)."));
   const ParsedJson read = ParsedJson::parse(to_json(evaluation));
   std::vector<std::string> figures;
   for (const ParsedJson& one : read["comparisons"]) figures.push_back(one["figure"]);
