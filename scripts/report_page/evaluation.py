@@ -19,7 +19,8 @@ UNITS = {
     "largest_weight": "largest attention weight",
     "first_token_weight": "attention weight of the first token",
 }
-LOWER_IS_BETTER, HIGHER_IS_BETTER = ("loss",), ("accuracy", "share_right", "margin")  # and neither of attention
+# Of attention nothing is better.
+BETTER = {"loss": "Lower is better.", **dict.fromkeys(("accuracy", "share_right", "margin"), "Higher is better.")}
 
 
 def as_number(value):

@@ -17,7 +17,7 @@ from report_page.elements import (
     signed,
     table,
 )
-from report_page.evaluation import HIGHER_IS_BETTER, LOWER_IS_BETTER, TITLES, UNITS, as_number, counted, interval, is_tested
+from report_page.evaluation import BETTER, TITLES, UNITS, as_number, counted, interval, is_tested
 from report_page.outcomes import WORDS
 
 
@@ -164,9 +164,6 @@ ERROR_OF_TRIALS = (
     "one standard error of the trials. It says how far other trials would move the difference of these models; other seeds "
     "move it further, so there is no verdict."
 )
-BETTER = {figure: "Lower is better." for figure in LOWER_IS_BETTER} | {
-    figure: "Higher is better." for figure in HIGHER_IS_BETTER
-}
 
 
 def panel_section(evaluation, panel):

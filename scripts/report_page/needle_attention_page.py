@@ -55,6 +55,11 @@ def heads_table(drawn):
     return f"<details><summary>Each model: its heads</summary>{found}</details>"
 
 
+def most_marks(variant):
+    """Of the trials of one model."""
+    return max(2, MOST_MARKS // len(variant.seeds))
+
+
 def trials_chart(drawn, variant):
     made = Chart(
         (0.0, drawn.most_trials() + 1.0),
@@ -64,7 +69,7 @@ def trials_chart(drawn, variant):
     )
     places = list(range(1, drawn.most_trials() + 1))
     for seed, trials in zip(variant.seeds, variant.trials):
-        shown = set(thin(trials, max(2, MOST_MARKS // len(variant.seeds))))
+        shown = set(thin(trials, most_marks(variant)))
         made.raw(places, [weight for weight, _ in trials], variant.slot, f"seed {seed}")
         for outcome in TRIAL_OUTCOMES:
             weights = [w if i in shown and found == outcome else math.nan for i, (w, found) in enumerate(trials)]
@@ -78,7 +83,7 @@ def trials_chart(drawn, variant):
 
 def trials_of(drawn, variant):
     counts = ", ".join(f"{count} {outcome}" for outcome, count in variant.counts().items())
-    most = max(2, MOST_MARKS // len(variant.seeds))
+    most = most_marks(variant)
     few = f" Of each model {most} trials are marked." if max(map(len, variant.trials)) > most else ""
     return f'<h3>{esc(variant.variant)}</h3><p class="soft">{counts}.{few}</p>{trials_chart(drawn, variant)}'
 

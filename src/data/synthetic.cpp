@@ -80,10 +80,22 @@ class Draws {
     return first + static_cast<int64_t>(core::random_uniform(key_, next_++) * count);
   }
 
+  // 2, 4, 8, ... up to `most`, each with the same probability; 2 where `most` is less.
+  int64_t power_of_two(int64_t most) {
+    int64_t num_powers = 1;
+    while ((int64_t{2} << num_powers) <= most) ++num_powers;
+    return int64_t{2} << between(0, num_powers - 1);
+  }
+
  private:
   uint64_t key_;
   uint64_t next_ = 0;
 };
+
+void append(TaskSequence& sequence, int64_t token, bool is_answer) {
+  sequence.tokens.push_back(static_cast<int32_t>(token));
+  sequence.is_answer.push_back(is_answer ? 1 : 0);
+}
 
 TaskSequence copy_sequence(int64_t segment, int64_t vocab_size, int64_t length, Draws& draws) {
   TaskSequence sequence;
@@ -108,25 +120,21 @@ class PasskeySequence {
 
   void add_noise(int64_t count) {
     for (int64_t i = 0; i < count; ++i) {
-      add(draws_.between(kFirstKeySymbol + num_key_symbols_, vocab_size_ - 1), /*is_answer=*/false);
+      append(sequence_, draws_.between(kFirstKeySymbol + num_key_symbols_, vocab_size_ - 1),
+             /*is_answer=*/false);
     }
   }
 
   // The key is an answer in all groups but the first.
   void add_group() {
-    add(kMarker, /*is_answer=*/false);
-    for (const int64_t symbol : key_) add(symbol, any_group_);
+    append(sequence_, kMarker, /*is_answer=*/false);
+    for (const int64_t symbol : key_) append(sequence_, symbol, any_group_);
     any_group_ = true;
   }
 
   TaskSequence take() { return std::move(sequence_); }
 
  private:
-  void add(int64_t token, bool is_answer) {
-    sequence_.tokens.push_back(static_cast<int32_t>(token));
-    sequence_.is_answer.push_back(is_answer ? 1 : 0);
-  }
-
   // Four different symbols, every choice and order equally likely: the i-th is drawn among those that are
   // left, and steps over the smaller ones that were taken.
   std::array<int64_t, kKeyTokens> draw_key() {
@@ -149,9 +157,7 @@ class PasskeySequence {
 };
 
 TaskSequence passkey_training(int64_t vocab_size, int64_t length, Draws& draws) {
-  int64_t num_counts = 1;  // of groups: 2, 4, ... 2^num_counts
-  while ((int64_t{2} << num_counts) * kGroupTokens <= length) ++num_counts;
-  int64_t groups = int64_t{2} << draws.between(0, num_counts - 1);
+  int64_t groups = draws.power_of_two(length / kGroupTokens);
   PasskeySequence sequence(vocab_size, draws);
   for (int64_t left = length - groups * kKeyTokens; left > 0; --left) {  // noise symbols and groups
     if (draws.between(0, left - 1) < groups) {
@@ -184,7 +190,7 @@ class KeyValueSequence {
     const auto draw_value = [&] {
       return draws.between(num_key_symbols_, vocab_size - 1);
     };
-    for (int64_t i = 0; i < length % kPairTokens; ++i) add(draw_value(), /*is_answer=*/false);
+    for (int64_t i = 0; i < length % kPairTokens; ++i) append(sequence_, draw_value(), /*is_answer=*/false);
     std::unordered_set<int64_t> taken;
     while (std::ssize(pairs_) < keys) {
       const int64_t key = draws.between(0, num_keys(vocab_size) - 1);
@@ -197,9 +203,9 @@ class KeyValueSequence {
   // The value is an answer where the pair was added before.
   void add_pair(int64_t number) {
     Pair& pair = pairs_[static_cast<size_t>(number)];
-    add(pair.key / num_key_symbols_, /*is_answer=*/false);
-    add(pair.key % num_key_symbols_, /*is_answer=*/false);
-    add(pair.value, pair.was_added);
+    append(sequence_, pair.key / num_key_symbols_, /*is_answer=*/false);
+    append(sequence_, pair.key % num_key_symbols_, /*is_answer=*/false);
+    append(sequence_, pair.value, pair.was_added);
     pair.was_added = true;
   }
 
@@ -212,11 +218,6 @@ class KeyValueSequence {
     bool was_added = false;
   };
 
-  void add(int64_t token, bool is_answer) {
-    sequence_.tokens.push_back(static_cast<int32_t>(token));
-    sequence_.is_answer.push_back(is_answer ? 1 : 0);
-  }
-
   const int64_t num_key_symbols_;
   std::vector<Pair> pairs_;
   TaskSequence sequence_;
@@ -225,9 +226,7 @@ class KeyValueSequence {
 TaskSequence key_value_training(int64_t vocab_size, int64_t length, Draws& draws) {
   const int64_t pairs = length / kPairTokens;
   const int64_t most_keys = std::min(pairs / 2, KeyValueSequence::num_keys(vocab_size));
-  int64_t num_counts = 1;  // of keys: 2, 4, ... 2^num_counts
-  while ((int64_t{2} << num_counts) <= most_keys) ++num_counts;
-  const int64_t keys = int64_t{2} << draws.between(0, num_counts - 1);
+  const int64_t keys = draws.power_of_two(most_keys);
   KeyValueSequence sequence(vocab_size, length, keys, draws);
   for (int64_t i = 0; i < pairs; ++i) sequence.add_pair(draws.between(0, keys - 1));
   return sequence.take();

@@ -31,11 +31,12 @@ struct AttentionVariant {
     return sum / static_cast<double>(models.size());
   }
 
-  // Over layers as well.
+  // Of all layers.
   double mean(AttentionFigure figure, size_t point) const {
     double sum = 0.0;
-    for (size_t layer = 0; layer < num_layers(); ++layer) sum += mean(layer, figure, point);
-    return sum / static_cast<double>(num_layers());
+    for (const EvaluatedModel* model : models)
+      sum += model->attention_values.mean[static_cast<size_t>(figure)][point].mean;
+    return sum / static_cast<double>(models.size());
   }
 };
 
