@@ -4,6 +4,7 @@
 #include "cli/evaluate_options.h"
 #include "cli/number_checks.h"
 #include "data/synthetic.h"
+#include "evaluation/retrieval.h"
 
 #include <memory>
 #include <string>
@@ -63,7 +64,7 @@ void add_evaluate_retrieval(CLI::App& evaluate) {
                        "length that the baseline was trained on]")
           ->type_name("LIST");
   command->add_option("--trials", options.trials, "Trials of each length")
-      ->transform(whole_number(1))
+      ->transform(whole_number(1, evaluation::kMaxRetrievalTrials))
       ->capture_default_str()
       ->type_name("N");
   command->add_option("--seed", options.seed, "Of the trials")

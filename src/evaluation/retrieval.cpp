@@ -17,8 +17,9 @@ namespace {
 
 void check_request(const model::GPTSpec& spec, const RetrievalRequest& request) {
   if (request.lengths.empty()) throw core::UsageError("no length of trials was given");
-  if (request.trials < 1) {
-    throw core::UsageError("{} trials of each length: at least 1 is needed", request.trials);
+  if (request.trials < 1 || request.trials > kMaxRetrievalTrials) {
+    throw core::UsageError("{} trials of each length: allowed are 1 to {}", request.trials,
+                           kMaxRetrievalTrials);
   }
   if (request.batch_size < 0) {
     throw core::UsageError(

@@ -12,10 +12,12 @@
 
 namespace ssgpt::evaluation {
 
+inline constexpr int64_t kMaxRetrievalTrials = 1'000'000;
+
 struct RetrievalRequest {
   data::SyntheticTask task = data::SyntheticTask::kCopy;
   std::vector<int64_t> lengths;  // of trials, in tokens
-  int64_t trials = 0;            // of each length
+  int64_t trials = 0;            // of each length, at most kMaxRetrievalTrials
   uint64_t seed = 1;             // of the trials
   int64_t batch_size = 0;        // trials at a time; 0: chosen by the length, about 8,192 tokens
   // Told after each batch how many tokens of trials are done, and of how many. What it throws ends the call.
@@ -35,9 +37,9 @@ struct RetrievalValues {
 // result has the same bits whatever batch_size. All `lengths` must be at most the model's sequence_length +
 // 1: no prediction is made behind the last token.
 //
-// Throws core::UsageError where `lengths` is empty or has one out of the task's range, where there are no
-// trials, where the model's vocabulary is too small for the task, and for a model whose attention ends with a
-// document, for the token that ends one may stand in a trial.
+// Throws core::UsageError where `lengths` is empty or has one out of the task's range, where trials are
+// out of theirs, where the model's vocabulary is too small for the task, and for a model whose attention ends
+// with a document, for the token that ends one may stand in a trial.
 RetrievalValues retrieve(model::GPT& model, const RetrievalRequest& request);
 
 }  // namespace ssgpt::evaluation
