@@ -14,11 +14,12 @@ import pytest
 import sentencepiece
 import torch
 from conftest import ROOT, write_shard
-from needle_models import HEADS, LAYERS, PIECES, make_models, needle, sentences, step, without_training
+from needle_models import HEADS, LAYERS, PIECES, TRAINED, make_models, needle, sentences, step, without_training
 from reference_model import ReferenceModel
 from safetensors.torch import load_file, save_file
 
 KINDS = ("softmax", "ssmax", "learned_pn")
+FLOOR = 16  # f of llama4_temperature: much shorter than a trial
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ class Watching(ReferenceModel):
 
 def weights_on_needle(tensors, kind, trial):
     """Of each layer and head, by the reference."""
-    model = Watching(tensors, heads=HEADS, layers=LAYERS, kind=kind)
+    model = Watching(tensors, heads=HEADS, layers=LAYERS, kind=kind, trained_length=TRAINED, floor_scale=FLOOR)
     with torch.no_grad():
         model(torch.tensor([trial["prompt_tokens"]]))
     first = trial["needle_first_token"]
@@ -73,7 +74,8 @@ def weights_on_needle(tensors, kind, trial):
 def varied(program, kind):
     """A checkpoint of this kind whose s and b differ from head to head, and whose p_n is not log n. Returns its name and
     its tensors in float64."""
-    program.run("convert", "--checkpoint", checkpoint("softmax"), "--attention", kind, "--out", f"converted_{kind}")
+    floor = ["--floor-scale", FLOOR] if kind == "llama4_temperature" else []
+    program.run("convert", "--checkpoint", checkpoint("softmax"), "--attention", kind, *floor, "--out", f"converted_{kind}")
     folder = without_training(program, f"converted_{kind}", f"varied_{kind}")
     weights = load_file(folder / "model.safetensors")
     generator = torch.Generator().manual_seed(3)
@@ -84,7 +86,8 @@ def varied(program, kind):
     return folder.name, {name: tensor.double() for name, tensor in weights.items()}
 
 
-@pytest.mark.parametrize("kind", ["softmax", "softmax_temperature", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn"])
+@pytest.mark.parametrize("kind", ["softmax", "softmax_temperature", "ssmax", "ssmax_fixed", "ssmax_bias", "learned_pn", "logn_clamped",
+                                  "llama4_temperature"])
 def test_attention_on_the_needle_is_that_of_the_reference(made, kind):
     name, tensors = varied(made, kind)
     length, depth = (129, 0) if kind == "learned_pn" else (300, 50)  # a learned p_n reaches 128 positions
