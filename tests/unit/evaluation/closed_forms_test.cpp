@@ -171,7 +171,6 @@ TEST(ClosedForms, AreOfTheUsualLengthsWhereNoneIsGiven) {
 // The limits of what is allowed, where fp32 and exp() have most to bear.
 TEST(ClosedForms, AreFiniteWhereverTheyAreAllowed) {
   ClosedFormOptions options = all_closed_kinds();
-  options.lengths = {1, 2, 1000, 1 << 24};
   options.sizes = {3, 1000};
   for (const double scale : {1e-6, 1e6}) {
     for (const double bias : {-1e6, 1e6}) {
@@ -181,6 +180,8 @@ TEST(ClosedForms, AreFiniteWhereverTheyAreAllowed) {
         options.bias = bias;
         options.high = high;
         options.low = low;
+        options.lengths = {1, 2, 1000};
+        if (scale > 1.0 && bias > 0.0) options.lengths.push_back(1 << 24);  // takes half a second for each kind
         const report::ClosedForms forms = compute_closed_forms(options);
         const auto all_weigh = [](const auto& curve) {
           EXPECT_THAT(curve.weights, testing::Each(testing::AllOf(testing::Ge(0.0), testing::Le(1.0))));

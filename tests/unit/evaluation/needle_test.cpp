@@ -142,9 +142,9 @@ TEST_P(NeedlesOfKind, AreThoseOfFullForwardsInFloat64) {
   model::randomize(gpt.parameters(), 5);
   const model::Reference reference(gpt.spec(), gpt.parameters(), at::kDouble);
   const NeedlePrompts trials =
-      prompts({.lengths = {kLength}, .depths = {30}, .trials = 3, .seed = 2, .distractors = 2});
+      prompts({.lengths = {kLength}, .depths = {30}, .trials = 2, .seed = 2, .distractors = 1});
   const std::vector<NeedleOutcome> outcomes = find(gpt, trials, kLength, 30, 2);
-  for (int64_t trial = 0; trial < 3; ++trial) {
+  for (int64_t trial = 0; trial < 2; ++trial) {
     const NeedlePrompt prompt = trials.make(kLength, 30, trial);
     const NeedleOutcome& outcome = outcomes[static_cast<size_t>(trial)];
     const auto score = [&](const std::vector<int64_t>& number) {
@@ -160,13 +160,9 @@ TEST_P(NeedlesOfKind, AreThoseOfFullForwardsInFloat64) {
     constexpr double kTolerance = 8 * 30 * model::kFp32Tolerance;
     const double right = score(prompt.answer);
     EXPECT_NEAR(outcome.log_probability, right, kTolerance);
-    double best = -std::numeric_limits<double>::infinity();
-    for (size_t k = 0; k < 2; ++k) {
-      const double wrong = score(prompt.wrong[k]);
-      EXPECT_NEAR(outcome.wrong[k], wrong, kTolerance);
-      best = std::max(best, wrong);
-    }
-    EXPECT_NEAR(outcome.margin(), right - best, 2 * kTolerance);
+    const double wrong = score(prompt.wrong[0]);
+    EXPECT_NEAR(outcome.wrong[0], wrong, kTolerance);
+    EXPECT_NEAR(outcome.margin(), right - wrong, 2 * kTolerance);
     std::vector<int64_t> tokens = prompt.tokens;
     tokens.insert(tokens.end(), outcome.generated_tokens.begin(), outcome.generated_tokens.end());
     tokens.resize(std::min<size_t>(tokens.size(), kLength - 1));  // behind the last nothing is predicted
