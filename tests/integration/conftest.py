@@ -1,5 +1,6 @@
 """What the integration tests share: the binary, tiny shards made by numpy, a tiny config."""
 
+import io
 import json
 import os
 import pathlib
@@ -15,10 +16,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import pytest
+from fork_server import ForkServer
 from safetensors.numpy import load_file, save_file
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("SSGPT_BIN", ROOT / "build" / "release" / "ssgpt")).resolve()
+FORK_SERVER = BINARY.parent / "ssgpt_fork_server"
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 # nohup and some runners of CI ignore SIGHUP, and what a test starts would inherit that. A handler is none's to inherit.
@@ -74,8 +77,32 @@ sys.exit(os.waitstatus_to_exitcode(status))
 """
 
 
+OF_PYTEST = "PYTEST_CURRENT_TEST"
 # Variables by which a process would take itself for one of several ranks.
 OF_LAUNCHERS = ("SLURM", "OMPI", "TORCHELASTIC", "RANK", "WORLD_SIZE", "LOCAL_", "MASTER_")
+
+
+def default_environment():
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(OF_LAUNCHERS) and k != OF_PYTEST}
+    # A test may ask for more threads than there are free cores: those that wait must not keep the others from working.
+    return {**environment, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+
+
+_fork_servers = []  # that no command is running in
+
+
+def run_in_fork_server(arguments, directory):
+    """The exit code, as subprocess has it, and the text of stdout and stderr."""
+    server = _fork_servers.pop() if _fork_servers else ForkServer(FORK_SERVER, 300, default_environment())
+    answer, *streams = server.run(arguments, directory)
+    _fork_servers.append(server)
+    # Line breaks as text=True has them.
+    return (-answer["signal"] or answer["code"], *(io.TextIOWrapper(io.BytesIO(data), "utf-8").read() for data in streams))
+
+
+def pytest_sessionfinish():
+    while _fork_servers:
+        _fork_servers.pop().close()
 
 
 class Program:
@@ -83,10 +110,7 @@ class Program:
 
     def __init__(self, directory):
         self.directory = directory
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(OF_LAUNCHERS)}
-        self.environment["OMP_NUM_THREADS"] = "1"
-        # A test may ask for more threads than there are free cores: those that wait must not keep the others from working.
-        self.environment["OMP_WAIT_POLICY"] = "passive"
+        self.environment = default_environment()
         self._started = []
 
     def popen(self, command, environment=None, **options):
@@ -108,9 +132,15 @@ class Program:
 
     def run(self, *arguments, code=0, **environment):
         """Runs to the end; the exit code must be `code`. Returns stdout and stderr."""
-        process = self.start(*arguments, **environment)
-        out, err = process.communicate(timeout=300)
-        assert process.returncode == code, f"exit code {process.returncode}, expected {code}\n{err}\n{out}"
+        # A sweep starts the file that it is itself, and variables may be read when libraries are loaded.
+        by_itself = environment or arguments[0] == "sweep" or self.environment != default_environment()
+        if by_itself or not FORK_SERVER.exists():
+            process = self.start(*arguments, **environment)
+            out, err = process.communicate(timeout=300)
+            ended = process.returncode
+        else:
+            ended, out, err = run_in_fork_server(arguments, self.directory)
+        assert ended == code, f"exit code {ended}, expected {code}\n{err}\n{out}"
         return out, err
 
     def run_measured(self, *arguments):

@@ -9,20 +9,19 @@ import dataclasses
 import itertools
 import json
 import os
-import pathlib
 import shutil
-import subprocess
 from collections import Counter
 
 import numpy as np
 import pytest
 import sentencepiece
 
-from conftest import BINARY, LENGTH, VOCAB, make_program
+from conftest import FORK_SERVER, LENGTH, VOCAB, make_program
+from fork_server import ForkServer
 from manifests import sign
 from mutations import mutants
 
-SERVER = pathlib.Path(os.environ.get("SSGPT_FORK_SERVER", BINARY.parent / "ssgpt_fork_server"))
+SERVER = os.environ.get("SSGPT_FORK_SERVER", FORK_SERVER)
 MUTANTS = int(os.environ.get("SSGPT_MUTANTS", 200))
 SEED = int(os.environ.get("SSGPT_MUTANTS_SEED", 1))
 SECONDS = 20  # of one command, on a machine that has other work: a thousand times what it takes
@@ -120,26 +119,6 @@ def place(tmp_path_factory):
     return program
 
 
-class ForkServer:
-    def __init__(self, program, output):
-        self.output = output
-        self._process = subprocess.Popen(
-            [SERVER, output, str(SECONDS)], cwd=program.directory, env=program.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        self._process.stdin.close()
-        self._process.wait()
-
-    def run(self, arguments):
-        """The answer of tests/tools/fork_server.cpp, and what went to stderr."""
-        self._process.stdin.write(json.dumps(arguments) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline()), (self.output / "stderr").read_bytes()
-
-
 def faults(answer, errors):
     """What a user could not live with in how a command ended."""
     found = []
@@ -176,13 +155,13 @@ def test_a_changed_file_is_read_or_refused(place, name, tmp_path):
     else:
         changed = mutants(original, reader.kind, SEED)
     codes, failures = Counter(), []
-    with ForkServer(place, tmp_path) as server:
+    with ForkServer(SERVER, SECONDS, place.environment) as server:
         for number, data in enumerate(itertools.islice(changed, MUTANTS)):
             target.write_bytes(data)
             if reader.sign:
                 sign(place.directory / CHECKPOINT)
             for command in reader.commands:
-                answer, errors = server.run(command)
+                answer, _, errors = server.run(command, place.directory)
                 codes[answer["code"]] += 1
                 for fault in faults(answer, errors):
                     failures.append(f"mutant {number}, {command[0]}: {fault}: {errors[-300:]!r}")

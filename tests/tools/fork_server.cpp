@@ -3,10 +3,10 @@
 //
 //   ssgpt_fork_server FOLDER SECONDS < requests > answers
 //
-// A request is a line: a JSON list of the program's arguments. What the command prints goes to FOLDER/stdout
-// and FOLDER/stderr, new for each. The answer is a line, {"code": 3, "signal": 0, "seconds": 0.004,
-// "max_rss": 1000000}: the exit code, or the signal that the child died of (SIGALRM after SECONDS), and the
-// largest resident set in bytes.
+// A request is a line, {"arguments": [...], "directory": "/..."}: the program's arguments, and where it runs.
+// What the command prints goes to FOLDER/stdout and FOLDER/stderr, new for each. The answer is a line,
+// {"code": 3, "signal": 0, "seconds": 0.004, "max_rss": 1000000}: the exit code, or the signal that the child
+// died of (SIGALRM after SECONDS), and the largest resident set in bytes.
 #include "cli/run.h"
 
 #include <cerrno>
@@ -31,22 +31,27 @@ void redirect(const std::string& path, int flags, int to) {
   if (descriptor < 0 || dup2(descriptor, to) < 0) _exit(126);
 }
 
-[[noreturn]] void run_as_child(const std::vector<std::string>& arguments, const std::string& folder,
-                               unsigned seconds) {
+struct Request {
+  std::vector<std::string> arguments;
+  std::string directory;
+};
+
+[[noreturn]] void run_as_child(const Request& request, const std::string& folder, unsigned seconds) {
   redirect("/dev/null", O_RDONLY, STDIN_FILENO);
   redirect(folder + "/stdout", O_WRONLY | O_CREAT | O_TRUNC, STDOUT_FILENO);
   redirect(folder + "/stderr", O_WRONLY | O_CREAT | O_TRUNC, STDERR_FILENO);
+  if (chdir(request.directory.c_str()) != 0) _exit(126);
   alarm(seconds);
   std::vector<const char*> argv = {"ssgpt"};
-  for (const std::string& argument : arguments) argv.push_back(argument.c_str());
+  for (const std::string& argument : request.arguments) argv.push_back(argument.c_str());
   std::_Exit(ssgpt::cli::run(static_cast<int>(argv.size()), argv.data()));
 }
 
-nlohmann::json run(const std::vector<std::string>& arguments, const std::string& folder, unsigned seconds) {
+nlohmann::json run(const Request& request, const std::string& folder, unsigned seconds) {
   const auto begin = std::chrono::steady_clock::now();
   const pid_t child = fork();
   if (child < 0) throw std::runtime_error("fork failed");
-  if (child == 0) run_as_child(arguments, folder, seconds);
+  if (child == 0) run_as_child(request, folder, seconds);
   int status = 0;
   rusage usage{};
   while (wait4(child, &status, 0, &usage) < 0) {
@@ -67,6 +72,8 @@ int main(int argc, char** argv) {
   }
   const auto seconds = static_cast<unsigned>(std::stoul(argv[2]));
   for (std::string line; std::getline(std::cin, line);) {
-    std::cout << run(nlohmann::json::parse(line), argv[1], seconds) << std::endl;
+    const nlohmann::json json = nlohmann::json::parse(line);
+    const Request request = {.arguments = json.at("arguments"), .directory = json.at("directory")};
+    std::cout << run(request, argv[1], seconds) << std::endl;
   }
 }
