@@ -126,7 +126,7 @@ void check_numbers(const core::JsonFields& fields, const config::ModelConfig& mo
     refuse("initializer_range", model.initializer_range, "finite and not negative");
   }
   const double attn_scale = model.attention.attn_scale.value_or(config::PositionConstants().attn_scale);
-  if (!(attn_scale > 0.0 && attn_scale <= config::kMaxAttnScale)) {
+  if (!config::is_attn_scale(attn_scale)) {
     refuse("attn_scale", attn_scale, fmt::format("above 0 and at most {}", config::kMaxAttnScale));
   }
   const int64_t floor_scale = model.attention.floor_scale.value_or(config::PositionConstants().floor_scale);

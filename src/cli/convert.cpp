@@ -43,8 +43,7 @@ void set_floor(const ConvertArguments& arguments, config::AttentionKind before,
     throw core::UsageError("{}: the checkpoint has been trained as {} already, with its own", given,
                            config::to_string(before));
   }
-  if (arguments.attn_scale &&
-      !(*arguments.attn_scale > 0.0 && *arguments.attn_scale <= config::kMaxAttnScale)) {
+  if (arguments.attn_scale && !config::is_attn_scale(*arguments.attn_scale)) {
     throw core::UsageError("{}: it must be above 0 and at most {}", given, config::kMaxAttnScale);
   }
   if (arguments.attn_scale) attention.attn_scale = arguments.attn_scale;

@@ -34,6 +34,10 @@ struct PositionConstants {
 inline constexpr double kMaxAttnScale = 1000.0;              // attn_scale is above 0, and at most this
 inline constexpr int64_t kMaxFloorScale = int64_t{1} << 24;  // floor_scale is from 1 to this
 
+inline bool is_attn_scale(double value) {
+  return value > 0.0 && value <= kMaxAttnScale;
+}
+
 struct AttentionKindRow {
   std::string_view name;       // in configs and files: "ssmax_bias"
   std::string_view title;      // for people, in tables and legends

@@ -5,6 +5,7 @@
 #include "config/material.h"
 #include "config/resolve.h"
 #include "config/sweep_source.h"
+#include "core/text.h"
 
 #include <algorithm>
 #include <array>
@@ -32,11 +33,7 @@ struct Point {
 
 // The path with a value in the place of each of kPlaceholders.
 std::string filled(std::string path, const std::array<std::string, kPlaceholders.size()>& values) {
-  for (size_t i = 0; i < values.size(); ++i) {
-    for (size_t at = path.find(kPlaceholders[i]); at != std::string::npos;
-         at = path.find(kPlaceholders[i], at + values[i].size()))
-      path.replace(at, kPlaceholders[i].size(), values[i]);
-  }
+  for (size_t i = 0; i < values.size(); ++i) path = core::replace_all(path, kPlaceholders[i], values[i]);
   return path;
 }
 

@@ -330,11 +330,8 @@ void Reader::read_init_from() {
   const Item* item = find("init_from");
   if (item == nullptr) return;
   const std::string path = item->value.IsScalar() ? item->value.Scalar() : "";
-  std::string rest = path;
-  for (const std::string_view placeholder : kPlaceholders) {
-    for (size_t at = rest.find(placeholder); at != std::string::npos; at = rest.find(placeholder))
-      rest.erase(at, placeholder.size());
-  }
+  std::string rest = path;  // with no brace of a placeholder
+  for (const std::string_view placeholder : kPlaceholders) rest = core::replace_all(rest, placeholder, "-");
   if (!path.empty() && rest.find_first_of("{}") == std::string::npos) {
     out_.init_from = path;
     return;

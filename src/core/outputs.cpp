@@ -12,6 +12,10 @@ bool is_same_file(const std::filesystem::path& a, const std::filesystem::path& b
   return std::filesystem::equivalent(a, b, error) && !error;
 }
 
+bool is_same_path(const std::filesystem::path& a, const std::filesystem::path& b) {
+  return std::filesystem::weakly_canonical(a) == std::filesystem::weakly_canonical(b);
+}
+
 bool lies_under(const std::filesystem::path& path, const std::filesystem::path& folder) {
   std::error_code error;
   const std::filesystem::path top = std::filesystem::canonical(folder, error);

@@ -206,6 +206,16 @@ template std::optional<int64_t> parse_number(std::string_view text);
 template std::optional<uint64_t> parse_number(std::string_view text);
 template std::optional<double> parse_number(std::string_view text);
 
+std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
+  std::string replaced;
+  size_t done = 0;
+  for (size_t at = text.find(from); at != std::string_view::npos; at = text.find(from, done)) {
+    replaced.append(text, done, at - done).append(to);
+    done = at + from.size();
+  }
+  return replaced.append(text, done);
+}
+
 std::optional<size_t> find_invalid_utf8(std::string_view text) {
   size_t position = 0;
   while (position < text.size()) {

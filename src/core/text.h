@@ -22,6 +22,10 @@ std::optional<std::string> closest_match(std::string_view word, std::span<const 
 template <typename T>
 std::optional<T> parse_number(std::string_view text);
 
+// `text` with `to` in the place of each `from`, from the front; what was put in is not searched again. `from`
+// holds a byte or more.
+std::string replace_all(std::string_view text, std::string_view from, std::string_view to);
+
 // Byte position of the first byte that is not valid UTF-8; none where all of `text` is.
 std::optional<size_t> find_invalid_utf8(std::string_view text);
 

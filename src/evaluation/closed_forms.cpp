@@ -38,7 +38,7 @@ void check_constants(const config::PositionConstants& constants) {
   };
   check_count("--trained-length", constants.trained_length, 2, kLargestN);
   check_count("--floor-scale", constants.floor_scale, 1, config::kMaxFloorScale);
-  if (!(constants.attn_scale > 0.0 && constants.attn_scale <= config::kMaxAttnScale)) {
+  if (!config::is_attn_scale(constants.attn_scale)) {
     throw core::UsageError("--attn-scale {}: a must be above 0 and at most {}.", constants.attn_scale,
                            config::kMaxAttnScale);
   }

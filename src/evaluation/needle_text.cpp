@@ -1,5 +1,7 @@
 #include "evaluation/needle_text.h"
 
+#include "core/text.h"
+
 #include <algorithm>
 #include <array>
 
@@ -43,11 +45,7 @@ std::string_view prompt_template(NeedlePromptStyle style) {
 }
 
 std::string needle_question(std::string_view prompt, std::string_view city) {
-  constexpr std::string_view kPlace = "{city}";
-  std::string text(prompt);
-  for (size_t at = text.find(kPlace); at != std::string::npos; at = text.find(kPlace, at + city.size()))
-    text.replace(at, kPlace.size(), city);
-  return text;
+  return core::replace_all(prompt, "{city}", city);
 }
 
 NeedleAnswer judge_answer(std::string_view generated, std::string_view number) {

@@ -3,6 +3,7 @@
 #include "core/checksum.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/outputs.h"
 #include "report/variants.h"
 #include "run/directory.h"
 #include "run/record.h"
@@ -20,10 +21,6 @@ namespace ssgpt::evaluation {
 namespace {
 
 namespace fs = std::filesystem;
-
-bool same_path(const fs::path& a, const fs::path& b) {
-  return fs::weakly_canonical(a) == fs::weakly_canonical(b);
-}
 
 // A directory's own name, also where a slash ends its path.
 std::string own_name(const fs::path& path) {
@@ -156,7 +153,7 @@ class Finder {
 
   static bool same_variant(const Found& a, const Found& b) {
     if (!a.sweep_variant.empty() && a.path == b.path) return a.sweep_variant == b.sweep_variant;
-    if (!a.run && !b.run) return same_path(a.checkpoint, b.checkpoint);
+    if (!a.run && !b.run) return core::is_same_path(a.checkpoint, b.checkpoint);
     return a.run && b.run && report::same_variant(*a.run, *b.run);
   }
 
@@ -229,7 +226,7 @@ class Finder {
       if (std::find(names->begin(), names->end(), name) != names->end()) return name;
     }
     for (size_t i = 0; i < paths.size(); ++i) {
-      if (same_path(paths[i], name)) return baseline_of(i, paths[i]);
+      if (core::is_same_path(paths[i], name)) return baseline_of(i, paths[i]);
     }
     std::vector<std::string> all = candidates.empty() ? out_.variants : candidates;
     for (std::string& one : all) one = fmt::format("'{}'", one);

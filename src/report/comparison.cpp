@@ -1,6 +1,7 @@
 #include "report/comparison.h"
 
 #include "core/error.h"
+#include "core/outputs.h"
 #include "report/coverage.h"
 #include "report/lineage.h"
 #include "report/outcomes.h"
@@ -60,15 +61,16 @@ class Builder {
     }
     for (size_t i = 0; i < options.runs.size(); ++i) {
       for (size_t k = 0; k < i; ++k) {
-        if (same_path(options.runs[i], options.runs[k])) {
+        if (core::is_same_path(options.runs[i], options.runs[k])) {
           throw core::UsageError("{} is given twice; name each run once.", options.runs[i].string());
         }
       }
       runs_.push_back(read_run(options.runs[i]));
     }
     if (options.baseline) {
-      const auto found = std::find_if(options.runs.begin(), options.runs.end(),
-                                      [&](const auto& run) { return same_path(run, *options.baseline); });
+      const auto found = std::find_if(options.runs.begin(), options.runs.end(), [&](const auto& run) {
+        return core::is_same_path(run, *options.baseline);
+      });
       if (found == options.runs.end()) {
         throw core::UsageError("--baseline {} is none of the runs that are compared; name it among them.",
                                options.baseline->string());
@@ -80,10 +82,6 @@ class Builder {
       for (Note& note : check_comparable(runs_[baseline_run_], runs_[i]))
         out_.notes.push_back(std::move(note));
     }
-  }
-
-  static bool same_path(const std::filesystem::path& a, const std::filesystem::path& b) {
-    return std::filesystem::weakly_canonical(a) == std::filesystem::weakly_canonical(b);
   }
 
   void align(const std::optional<std::string>& window) {

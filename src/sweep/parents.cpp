@@ -3,6 +3,7 @@
 #include "checkpoint/checkpoint.h"
 #include "core/error.h"
 #include "core/file.h"
+#include "core/outputs.h"
 #include "run/directory.h"
 #include "run/record.h"
 #include "start/rules.h"
@@ -20,10 +21,6 @@ namespace ssgpt::sweep {
 namespace {
 
 namespace fs = std::filesystem;
-
-bool same_path(const fs::path& a, const fs::path& b) {
-  return fs::weakly_canonical(a) == fs::weakly_canonical(b);
-}
 
 struct Parent {
   std::optional<fs::path> checkpoint;
@@ -78,9 +75,10 @@ class ParentFinder {
 
   Parent begun(const config::SweepRun& run, const run::Record& record) {
     const fs::path held = record.parent;
-    const bool agrees = held.empty() || run.init_from.empty()
-                            ? held.empty() == run.init_from.empty()
-                            : same_path(held, run.init_from) || same_path(run::run_of(held), run.init_from);
+    const bool agrees =
+        held.empty() || run.init_from.empty()
+            ? held.empty() == run.init_from.empty()
+            : core::is_same_path(held, run.init_from) || core::is_same_path(run::run_of(held), run.init_from);
     const auto told = [](const fs::path& path) {
       return path.empty() ? "initial values" : path.string();
     };

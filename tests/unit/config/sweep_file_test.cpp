@@ -166,6 +166,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadSweep{"unknown_placeholder", "variants: {a: {}}\nseeds: 1\ninit_from: 'runs/{name}-seed{seed}'\n",
                  "expected a run or a checkpoint, in whose "
                  "path {variant} and {seed} may stand"},
+        BadSweep{"nested_placeholder", "variants: {a: {}}\nseeds: 1\ninit_from: 'runs/{va{variant}riant}'\n",
+                 "expected a run or a checkpoint"},
         BadSweep{"init_from_a_list", "variants: {a: {}}\nseeds: 1\ninit_from: [a, b]\n",
                  "expected a run or a checkpoint"},
         BadSweep{"variant_twice", "variants:\n  a: {}\n  a: {optimizer.lr: 1}\nseeds: 1\n",

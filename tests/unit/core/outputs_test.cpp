@@ -38,6 +38,12 @@ TEST_F(Outputs, OfTheSameFileHaveAnyName) {
   EXPECT_FALSE(is_same_file(directory_ / "absent", directory_ / "absent"));
 }
 
+TEST_F(Outputs, AreOnePathWhetherOrNotTheyExist) {
+  EXPECT_TRUE(is_same_path(directory_ / "shard", directory_ / "link"));
+  EXPECT_TRUE(is_same_path(directory_ / "alias/absent", directory_ / "models/../model/absent"));
+  EXPECT_FALSE(is_same_path(directory_ / "absent", directory_ / "model/absent"));
+}
+
 TEST_F(Outputs, LieUnderAFolderByWhereTheyStand) {
   const fs::path model = directory_ / "model";
   for (const char* name : {"model/weights", "model/absent", "model/trainer/state", "model/none/deep/absent",

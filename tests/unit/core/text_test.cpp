@@ -83,6 +83,14 @@ TEST(ParseNumber, TakesTheWholeTextOrNothing) {
   }
 }
 
+TEST(ReplaceAll, SearchesNothingThatItPutIn) {
+  EXPECT_EQ(replace_all("{a}-{a}{b}", "{a}", "x"), "x-x{b}");
+  EXPECT_EQ(replace_all("aaa", "a", "aa"), "aaaaaa");
+  EXPECT_EQ(replace_all("aaab", "aa", ""), "ab");
+  EXPECT_EQ(replace_all("abc", "abcd", "x"), "abc");
+  EXPECT_EQ(replace_all("", "a", "x"), "");
+}
+
 TEST(FindInvalidUtf8, AcceptsTheFirstAndLastCharacterOfEachLength) {
   for (const std::string text : {"", "\x7F", "\xC2\x80", "\xDF\xBF", "\xE0\xA0\x80", "\xED\x9F\xBF",
                                  "\xEE\x80\x80", "\xEF\xBF\xBF", "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF",
