@@ -25,12 +25,13 @@ stage "Layering"
 stage "Build"
 scripts/build.sh ci
 
-stage "Unit tests"
-ctest --test-dir build/release --parallel 2 --output-on-failure --no-tests=error || failed+=("unit tests")
+# More at a time than there are cores: tests of failing ranks spend most of their time waiting.
+workers=$(($(nproc) < 8 ? $(nproc) + 2 : 8))
 
-# One more worker than there are cores: tests of failing ranks spend most of their time waiting.
+stage "Unit tests"
+ctest --test-dir build/release --parallel "$workers" --output-on-failure --no-tests=error || failed+=("unit tests")
+
 stage "Integration tests"
-workers=$(($(nproc) < 8 ? $(nproc) + 1 : 8))
 SSGPT_BIN=$PWD/build/release/ssgpt \
   .venv/bin/python -m pytest -p no:cacheprovider -n "$workers" --dist worksteal tests/integration ||
   failed+=("integration tests")

@@ -132,8 +132,9 @@ class Program:
 
     def run(self, *arguments, code=0, **environment):
         """Runs to the end; the exit code must be `code`. Returns stdout and stderr."""
-        # A sweep starts the file that it is itself, and variables may be read when libraries are loaded.
-        by_itself = environment or arguments[0] == "sweep" or self.environment != default_environment()
+        # A sweep starts the file that it is itself, bench measures the memory of its process, and variables may be read when
+        # libraries are loaded.
+        by_itself = arguments[:1] in (("sweep",), ("bench",)) or environment or self.environment != default_environment()
         if by_itself or not FORK_SERVER.exists():
             process = self.start(*arguments, **environment)
             out, err = process.communicate(timeout=300)

@@ -41,7 +41,7 @@ def test_refuses_lengths_and_numbers_with_the_range(_trained):
     for length in (0, 100_000_000):
         err = position(_trained, *one, "--max-length", length, code=2)[1]
         assert f"'{length}': it must be a whole number, 1 to 16777216;" in err
-    assert "'0': it must be a whole number, 1 or more;" in retrieval(_trained, *one, "--trials", 0, code=2)[1]
+    assert "'0': it must be a whole number, 1 to 1000000;" in retrieval(_trained, *one, "--trials", 0, code=2)[1]
     seed = "'-1': a seed must be a whole number from 0 to 18446744073709551615;"
     assert seed in retrieval(_trained, *one, "--seed", -1, code=2)[1]
     synthetic = ["prepare", "--synthetic", "copy", "--vocab-size", 16, "--length", 16, "--windows", 4, "--out", "none"]
