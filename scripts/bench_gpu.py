@@ -92,10 +92,10 @@ class Entry:
     def memory(self):
         """Estimated bytes of device memory: held between the turns, and while at work.
 
-        Ours by what model::allocate_buffers takes. Of PyTorch what its operations save for the backward, which is what
-        autograd's hooks for saved tensors count, and the logits: eager in bfloat16, as log-softmax, and two gradients of
-        that in float32; compiled twice in bfloat16, and fused or not in float32 for a while. A compiled program keeps
-        no more than an eager one."""
+        Ours by what model::allocate_buffers takes. Of PyTorch by what the backward of its fused operations reads again
+        (of a block the inputs of both norms and of four products, q, k and v twice, attention's output, SiLU's) and
+        the logits: eager in bfloat16, as log-softmax, and two gradients of that in float32; compiled twice in bfloat16
+        and once in float32. A compiled program keeps no more than an eager one."""
         s = self.shape
         hidden, feed_forward = s["hidden"], s["feed_forward"]
         parameters = s["layers"] * (4 * hidden**2 + 3 * hidden * feed_forward) + 2 * s["vocab"] * hidden
