@@ -174,12 +174,14 @@ filter_of() {
 stage_facts() {
   wanted facts || return 0
   # PyTorch's libraries are 6 GB, which every stage reads from a disk that may be slow the first time.
-  (
-    IFS=:
-    # shellcheck disable=SC2086  # a list of folders
-    find $packages -maxdepth 1 -name '*.so*' -type f -exec cat {} + 2>/dev/null
-  ) >/dev/null &
-  reader=$!
+  if [[ $device == cuda ]]; then
+    (
+      IFS=:
+      # shellcheck disable=SC2086  # a list of folders
+      exec find $packages -maxdepth 1 -name '*.so*' -type f -exec cat {} + 2>/dev/null
+    ) >/dev/null &
+    reader=$!
+  fi
   stage facts facts.log 15 of_facts bash -c "$facts_script" facts "$program" "$python" "$packages" "$binary"
 }
 

@@ -23,11 +23,11 @@ namespace {
 
 using testing::HasSubstr;
 
-const KernelShape kSmall = {
+const KernelShape kProductShape = {
     .name = "small", .batch = 2, .time = 24, .hidden = 32, .heads = 2, .ff = 40, .vocab = 96, .flat = 1};
 
 TEST(ProductCases, AreThoseOfAStep) {
-  const std::vector<ProductCase> cases = product_cases(kSmall, at::kCPU);
+  const std::vector<ProductCase> cases = product_cases(kProductShape, at::kCPU);
   ASSERT_EQ(cases.size(), 15u);
   double flops = 0.0;
   for (const ProductCase& product : cases) flops += product.flops();
@@ -40,7 +40,7 @@ TEST(ProductCases, AreThoseOfAStep) {
 }
 
 TEST(ProductCases, AllSidesGiveTheSame) {
-  for (const ProductCase& product : product_cases(kSmall, at::kCPU)) {
+  for (const ProductCase& product : product_cases(kProductShape, at::kCPU)) {
     std::vector<ProductRun> runs = product_runs(product, {});
     ASSERT_EQ(runs.size(), 2u);
     EXPECT_EQ(runs[0].name, "ours");
@@ -97,7 +97,7 @@ TEST(MeasureProducts, SaysWhatIsWrongWithAFilter) {
 }
 
 // 2 GFLOP in 1 ms by ours and in 2 ms by the other.
-ProductReport made_up(at::Device device) {
+ProductReport made_up_products(at::Device device) {
   ProductReport report{
       .execution = {.device = device}, .threads = 3, .library = "MKL", .device = "a device", .results = {}};
   ProductResult result{
@@ -113,7 +113,7 @@ ProductReport made_up(at::Device device) {
 }
 
 TEST(MeasureProducts, RowsHaveSpeedsAndTheRatioOfTheTimes) {
-  const ProductReport report = made_up(at::kCPU);
+  const ProductReport report = made_up_products(at::kCPU);
   const std::string row = to_row(report, report.results[0]);
   for (const char* part :
        {"qkv product/x", "1000 x 1000 x 1000", " 3 ", "2000.0", "1000.0", "2.000", "2.000 to 2.000"}) {
@@ -129,7 +129,7 @@ TEST(MeasureProducts, RowsHaveSpeedsAndTheRatioOfTheTimes) {
 }
 
 TEST(MeasureProducts, ASideThatFailedIsMarkedAndSaysWhy) {
-  const ProductReport report = made_up(at::Device(at::kCUDA, 0));
+  const ProductReport report = made_up_products(at::Device(at::kCUDA, 0));
   const std::string row = to_row(report, report.results[0]);
   EXPECT_THAT(row, testing::AllOf(HasSubstr("failed"), HasSubstr("2.0"), HasSubstr("best of 16: no memory"),
                                   HasSubstr("number 3 of 16")));
