@@ -97,6 +97,7 @@ finish() {
     124 | 137) headline="stopped at its limit; last: $(last_line "$log")" ;;
     *) headline=$(reason "$log") ;;
   esac
+  headline=${headline#"${headline%%[! ]*}"}
   note "$name" "$code" $((ended - began_at[$name])) "${headline:-no output}"
   return "$code"
 }
