@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Our training step beside PyTorch's, eager and compiled in several ways, on one GPU in the same run.
 
-scripts/bench_gpu.sh starts it. At each micro-batch our program and those of peer.py, with Softmax and with SSMax, take
+At each micro-batch our program and those of peer.py, with Softmax and with SSMax, take
 turns: some steps each, in another order every round, so that what the machine does meanwhile meets all of them. As many
 of them are alive at once as the device's memory is estimated to hold; one of them works at a time. Printed are tokens/s
 (median over the rounds), the ratio of PyTorch's time to ours within a round, that of SSMax's time to Softmax's, each
@@ -11,7 +11,9 @@ A program of PyTorch is written MODE[+OPTION...]: MODE is eager or a mode of tor
 max-autotune-no-cudagraphs), OPTION is autocast (in place of bfloat16 copies of float32 masters), or the kernel of
 attention that is preferred: cudnn, flash, efficient.
 
-    scripts/bench_gpu.sh --quick
+    .venv/bin/python scripts/bench_gpu.py --binary build/release/ssgpt             in the repository
+    /path/to/venv/bin/python scripts/bench_gpu.py --binary ./run.sh               in a bundle
+scripts/gpu_check.sh starts it too, with fewer programs.
 """
 
 import argparse
@@ -88,15 +90,25 @@ class Entry:
                 "--attention-kernel", kernel, "--pad-vocabulary", "128", "--release", "--warmup", str(arguments.warmup)]
 
     def memory(self):
-        """Estimated bytes of device memory: held between the turns, and while at work."""
+        """Estimated bytes of device memory: held between the turns, and while at work.
+
+        Ours by what model::allocate_buffers takes. Of PyTorch by what the backward of its fused operations reads again
+        (of a block the inputs of both norms and of four products, q, k and v twice, attention's output, SiLU's) and
+        the logits: eager in bfloat16, as log-softmax, and two gradients of that in float32; compiled twice in bfloat16
+        and once in float32. A compiled program keeps no more than an eager one."""
         s = self.shape
-        parameters = s["layers"] * (4 * s["hidden"] ** 2 + 3 * s["hidden"] * s["feed_forward"]) + 2 * s["vocab"] * s["hidden"]
+        hidden, feed_forward = s["hidden"], s["feed_forward"]
+        parameters = s["layers"] * (4 * hidden**2 + 3 * hidden * feed_forward) + 2 * s["vocab"] * hidden
+        if self.program == OURS:
+            layer = 2 * (8 * hidden + 3 * feed_forward) + 8 + 4 * s["heads"]  # bytes kept of a token
+            shared = 2 * (8 * hidden + feed_forward) + min(2 * s["vocab"], 2**30 // self.tokens)  # the logits in chunks
+            whole = 18 * parameters + GIB + self.tokens * (s["layers"] * layer + shared)
+            return whole, whole
         fixed = 20 * parameters + GIB  # weights, gradients, moments, copies; the context
-        layer = 2 * (16 * s["hidden"] + 5 * s["feed_forward"])  # bytes kept of a token for the backward
-        logits = s["vocab"] * (4 if self.program == OURS else 16 if self.mode == "eager" else 8)
-        whole = fixed + self.tokens * (s["layers"] * layer + logits)
+        layer = 2 * (10 * hidden + 4 * feed_forward)  # bytes kept of a token for the backward
+        whole = fixed + self.tokens * (s["layers"] * layer + s["vocab"] * (14 if self.mode == "eager" else 8))
         # Only plain PyTorch gives its cache back between turns: a graph keeps its pool, ours its buffers.
-        return (whole if self.program == OURS or self.mode == "max-autotune" else fixed), whole
+        return (whole if self.mode == "max-autotune" else fixed), whole
 
     def mean_rounds(self):
         return [seconds for rounds in self.rounds.values() for seconds in rounds]
@@ -196,15 +208,19 @@ def need(entries):
 
 
 def plan_groups(entries, capacity):
-    """All together where they fit; else kind by kind, and ours alone for the ratio of the kinds; else in pairs with ours."""
+    """All together where they fit; else kind by kind, and ours alone for the ratio of the kinds; else the compiled ones
+    with ours, and the others in pairs with ours; else all in pairs."""
     if need(entries) <= capacity:
         return [entries]
     ours = [entry for entry in entries if entry.program == OURS]
     groups = [ours] if len(ours) > 1 else []
     for our in ours:
         of_kind = [entry for entry in entries if entry.attention == our.attention]
+        together = [entry for entry in of_kind if entry is our or entry.compiled]
         if need(of_kind) <= capacity:
             groups.append(of_kind)
+        elif len(together) > 2 and need(together) <= capacity:
+            groups += [together, *([our, entry] for entry in of_kind if entry not in together)]
         else:
             groups += [[our, entry] for entry in of_kind if entry is not our]
     return groups
@@ -310,13 +326,14 @@ def find_device(name):
     """What is said of the device; None where CUDA finds none."""
     if name == "cpu":
         return {"name": "CPU", "total_bytes": None, "free_bytes": math.inf}
-    import torch
-
-    if not torch.cuda.is_available():
-        return None
+    # In a process of its own: what CUDA takes of the device for this one would be missing in the measurements.
+    script = """import json, torch
+if torch.cuda.is_available():
     free, total = torch.cuda.mem_get_info()
-    return {"name": torch.cuda.get_device_name(), "total_bytes": total, "free_bytes": free, "torch": torch.__version__,
-            "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+    print(json.dumps({"name": torch.cuda.get_device_name(), "total_bytes": total, "free_bytes": free, "torch": torch.__version__,
+                      "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}))"""
+    out = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return json.loads(out) if out else None
 
 
 def names_of(*allowed):
@@ -352,10 +369,10 @@ def parse():
     add("--other-programs", type=names_of(*MODES), default=["eager", "default"], help="at the others (default: eager,default)")
     add("--quick", action="store_true", help="micro-batch 32 alone; eager, default, max-autotune")
     add("--rounds", type=int, default=8, help="turns of each program (default: %(default)s)")
-    add("--turn-seconds", type=float, default=0.5, help="the slowest one's turn; all take as many steps (default: %(default)s)")
+    add("--turn-seconds", type=float, default=1.0, help="the slowest one's turn; all take as many steps (default: %(default)s)")
     add("--warmup", type=int, default=3, help="steps before the first turn (default: %(default)s)")
     add("--budget", type=float, default=530, help="seconds in all; what they do not allow is left out (default: %(default)s)")
-    add("--start-limit", type=float, default=150, help="seconds a program may take to compile and warm up (default: %(default)s)")
+    add("--start-limit", type=float, default=260, help="seconds a program may take to compile and warm up (default: %(default)s)")
     add("--turn-limit", type=float, default=60, help="seconds a turn may take (default: %(default)s)")
     add("--least-seconds", type=float, default=20, help="no group starts with less left (default: %(default)s)")
     add("--json", metavar="FILE", help="write all figures there as well, after every group")
@@ -377,7 +394,7 @@ def main():
         print("bench_gpu.py: no GPU that CUDA can use; --device cpu --shape tiny tries the script without one", file=sys.stderr)
         sys.exit(3)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    atexit.register(lambda: [contestant.close() for contestant in list(Contestant.alive)])
+    atexit.register(lambda: [contestant.close(patience=0.0) for contestant in list(Contestant.alive)])
     # Programs that compile the same kernels share them.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"ssgpt-inductor-{os.getuid()}"))
 

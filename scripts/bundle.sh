@@ -49,7 +49,10 @@ copy_libraries() {
 }
 
 for program in "${programs[@]}"; do
-  [[ -x $program ]] || continue
+  if [[ ! -x $program ]]; then
+    echo "scripts/bundle.sh: $program is not packed: it is missing (scripts/build.sh makes it where a CUDA toolkit is found)" >&2
+    continue
+  fi
   name=${program##*/}
   copy_libraries "$program"
   strip -o "$unfinished/bin/$name" "$program"
@@ -60,7 +63,7 @@ for program in "${programs[@]}"; do
 done
 rm "$unfinished/rpath.cmake"
 cp -r configs "$unfinished/configs"
-cp scripts/{bench_gpu.sh,bench_gpu.py,bench_gpu_report.py,bench_step.py,loss_curves.py,peer.py,torch_environment.sh} "$unfinished/scripts/"
+cp scripts/{gpu_check.sh,bench_gpu.py,bench_gpu_report.py,bench_step.py,loss_curves.py,peer.py,torch_environment.sh} "$unfinished/scripts/"
 cp scripts/bundle_run.sh "$unfinished/run.sh"
 glibc=$(find "$unfinished"/{bin,lib} -type f -exec objdump -T {} + | grep -oE 'GLIBC_2[0-9.]+' | sort -V | tail -n 1)
 build/release/ssgpt --version >"$unfinished/VERSION"
@@ -73,7 +76,7 @@ Needs x86-64 Linux with glibc ${glibc#GLIBC_} or newer (ldd --version says), and
 Start the program with run.sh; python3 on the PATH is asked for PyTorch, or the one that SSGPT_PYTHON names:
   SSGPT_PYTHON=/path/to/venv/bin/python ./run.sh train --help
 Several GPUs:     torchrun --no-python --nproc-per-node 8 ./run.sh train --config configs/paper/b-ssmax.yaml
-Test and measure: scripts/bench_gpu.sh --quick     (--help says more)
+Test and measure: scripts/gpu_check.sh results     (--help says more)
 Where the system's C++ runtime is too old, that of a conda environment serves, if its python is the one that is named.
 The folder may be moved or copied as a whole.
 TEXT

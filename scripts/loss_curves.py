@@ -10,7 +10,7 @@ that dtype cost. Ours is one more draw of such a run: over S seeds a curve's dis
 than a factor of 1.6 in 95 of 100 cases at three seeds (F distribution, 15 and 15 degrees of freedom). Ours may therefore
 be at most 1.6 times as far as the farthest of PyTorch's; beyond that the exit code is 1.
 
-    scripts/bench_gpu.sh --curves          on a GPU, with the tests and the benchmark
+    .venv/bin/python scripts/loss_curves.py --binary build/release/ssgpt          on a GPU
     .venv/bin/python scripts/loss_curves.py --binary build/release/ssgpt --device cpu --shape tiny
 """
 

@@ -48,6 +48,6 @@ PYTHON
 
 # What the loader does not find for the program: libraries, or versions of them, on one line.
 missing_libraries() {
-  ldd "$1" 2>&1 | sed -nE 's/^.*(version `[^'\'']*'\'' not found).*$/\1/p; s/^[[:space:]]*([^ ]+) => not found$/\1/p' |
+  { ldd "$1" 2>&1 || true; } | sed -nE 's/^.*(version `[^'\'']*'\'' not found).*$/\1/p; s/^[[:space:]]*([^ ]+) => not found$/\1/p' |
     sort -u | paste -sd ' '
 }

@@ -1,7 +1,8 @@
-// ssgpt bench step, kernels
+// ssgpt bench step, kernels, products
 
 #include "bench/device_memory.h"
 #include "bench/kernels.h"
+#include "bench/products.h"
 #include "bench/shapes.h"
 #include "bench/step.h"
 #include "bench/step_text.h"
@@ -222,21 +223,85 @@ void add_kernels(CLI::App& bench) {
       "  ssgpt bench kernels --device cuda --filter attention --attention-backend flash\n"
       "OMP_NUM_THREADS sets the number of threads.");
   command->callback([arguments] {
-    const bench::KernelReport report = bench::measure_kernels({.execution = kernel_execution(*arguments),
-                                                               .filter = arguments->filter,
-                                                               .min_seconds = arguments->min_seconds});
-    print(arguments->json ? to_json(report) : to_table(report));
+    const bool table = !arguments->json;
+    const bench::KernelReport report = bench::measure_kernels(
+        {.execution = kernel_execution(*arguments),
+         .filter = arguments->filter,
+         .min_seconds = arguments->min_seconds},
+        [table](const bench::KernelReport& begun) {
+          if (table) print(heading(begun));
+        },
+        [table](const bench::KernelReport& so_far, const bench::KernelResult& result) {
+          if (table) print(to_row(so_far, result));
+        });
+    if (arguments->json) print(to_json(report));
   });
+}
+
+struct ProductArguments {
+  std::string device = "cpu";
+  std::string filter = bench::ProductOptions().filter;
+  double min_seconds = bench::ProductOptions().min_seconds;
+  bool json = false;
+};
+
+void run_products(const ProductArguments& arguments) {
+  bench::ProductOptions options{
+      .execution = {}, .filter = arguments.filter, .min_seconds = arguments.min_seconds};
+  if (arguments.device == "cuda") {
+    start::take_own_gpu(parallel::Environment(), /*deterministic=*/false);
+    options.execution.device = at::kCUDA;
+    options.execution.dtype = at::kBFloat16;
+  }
+  const bool table = !arguments.json;
+  const bench::ProductReport report = bench::measure_products(
+      options,
+      [table](const bench::ProductReport& begun) {
+        if (table) print(heading(begun));
+      },
+      [table](const bench::ProductReport& so_far, const bench::ProductResult& result) {
+        if (table) print(to_row(so_far, result));
+      });
+  if (arguments.json) print(to_json(report));
+}
+
+void add_products(CLI::App& bench) {
+  CLI::App* command = bench.add_subcommand(
+      "products",
+      "Each matrix product of a step beside other ways to compute it, in turn. On a CPU, in float32: ours "
+      "and "
+      "ATen's library,\non one thread and on all, with the ratio of their times and its 95 % interval. On a "
+      "GPU, in bfloat16: cuBLASLt's first\nproposal, which training takes, the fastest of 16, other "
+      "reductions and workspaces, and ATen's");
+  const auto arguments = std::make_shared<ProductArguments>();
+  command->add_option("--device", arguments->device, "Where; a GPU takes the paper's shape at B = 32")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  command
+      ->add_option("--filter", arguments->filter, "Only products whose name matches this regular expression")
+      ->capture_default_str();
+  command
+      ->add_option("--min-time", arguments->min_seconds, "Seconds that each side is repeated for, at least")
+      ->transform(positive_number())
+      ->capture_default_str();
+  command->add_flag("--json", arguments->json, "Print one JSON object");
+  command->footer(
+      "Examples:\n"
+      "  ssgpt bench products --filter 'gate and up.*quickstart'\n"
+      "  ssgpt bench products --device cuda --filter 'weight gradient'\n"
+      "OMP_NUM_THREADS sets the number of all threads.");
+  command->callback([arguments] { run_products(*arguments); });
 }
 
 }  // namespace
 
 void add_bench(CLI::App& app) {
   CLI::App* bench =
-      app.add_subcommand("bench", "Measure the speed of the training step, or of the operations");
+      app.add_subcommand("bench", "Measure the speed of the training step, or of its operations or products");
   bench->require_subcommand(1);
   add_step(*bench);
   add_kernels(*bench);
+  add_products(*bench);
 }
 
 }  // namespace ssgpt::cli

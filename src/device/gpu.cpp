@@ -5,9 +5,12 @@
 #include "device/index.h"
 
 #include <array>
+#include <chrono>
 #include <cstdlib>
 #include <memory>
 #include <optional>
+#include <thread>
+#include <utility>
 
 #include <ATen/Context.h>
 #include <c10/core/CachingDeviceAllocator.h>
@@ -96,24 +99,39 @@ void release_cached_memory(at::Device device) {
 }
 
 struct StepPacer::Impl {
-  explicit Impl(at::Device of) : device(of) {
+  Impl(at::Device of, std::function<void()> meanwhile) : device(of), while_waiting(std::move(meanwhile)) {
     for (std::optional<c10::Event>& event : events) event.emplace(device.type());
   }
   const at::Device device;
+  const std::function<void()> while_waiting;
   std::array<std::optional<c10::Event>, kLead> events;  // of the newest steps, in turn
   size_t next = 0;
 };
 
-StepPacer::StepPacer(at::Device device) {
+void wait_by_asking(const std::function<bool()>& done, const std::function<void()>& meanwhile) {
+  constexpr std::chrono::microseconds kPause{200};
+  constexpr std::chrono::milliseconds kRound{100};
+  auto begin = std::chrono::steady_clock::now();
+  while (!done()) {
+    std::this_thread::sleep_for(kPause);
+    if (std::chrono::steady_clock::now() - begin < kRound) continue;
+    if (meanwhile) meanwhile();
+    begin = std::chrono::steady_clock::now();
+  }
+}
+
+StepPacer::StepPacer(at::Device device, std::function<void()> while_waiting) {
   if (device.is_cpu()) return;
-  impl_ = std::make_unique<Impl>(with_index(device));
+  impl_ = std::make_unique<Impl>(with_index(device), std::move(while_waiting));
 }
 StepPacer::~StepPacer() = default;
 
 void StepPacer::end_step() {
   if (!impl_) return;
   c10::Event& event = *impl_->events[impl_->next];
-  event.synchronize();  // at once where it was not recorded yet
+  // By asking, since a collective whose other ranks are gone keeps a GPU waiting for ever.
+  wait_by_asking([&event] { return event.query(); },
+                 impl_->while_waiting);  // true where nothing was recorded
   event.record(driver().getStream(impl_->device));
   impl_->next = (impl_->next + 1) % impl_->events.size();
 }

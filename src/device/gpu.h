@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -49,6 +50,10 @@ uint64_t free_gpu_memory();
 // Gives what ATen's allocator holds and does not use back to the device; nothing to do on a CPU.
 void release_cached_memory(at::Device device);
 
+// Asks `done` several times a millisecond until it holds; calls `meanwhile` after each tenth of a second that
+// it did not, and hands on what that throws.
+void wait_by_asking(const std::function<bool()>& done, const std::function<void()>& meanwhile);
+
 // Keeps the host from running ahead of a GPU without bound: work that is queued holds memory of the host, and
 // a rank that failed would be noticed late. On a CPU, which works while the host waits, it does nothing.
 class StepPacer {
@@ -57,7 +62,8 @@ class StepPacer {
   // relies on it).
   static constexpr size_t kLead = 2;
 
-  explicit StepPacer(at::Device device);
+  // while_waiting: called some ten times a second while end_step() waits, which ends where it throws.
+  explicit StepPacer(at::Device device, std::function<void()> while_waiting = {});
   ~StepPacer();
   StepPacer(const StepPacer&) = delete;
   StepPacer& operator=(const StepPacer&) = delete;

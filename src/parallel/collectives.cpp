@@ -161,6 +161,11 @@ Collectives::~Collectives() = default;
 Collectives::Collectives(Collectives&&) noexcept = default;
 Collectives& Collectives::operator=(Collectives&&) noexcept = default;
 
+// NCCL's group ends in order by shutdown(), which waits for its queue; its destructor alone would abort.
+void Collectives::close() {
+  if (impl_) impl_->backend->shutdown();
+}
+
 Collectives::Collectives(std::unique_ptr<Store> store, const Environment& environment, at::Device device,
                          std::chrono::duration<double> timeout, Watch& watch)
     : impl_(std::make_unique<Impl>()) {

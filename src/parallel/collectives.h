@@ -46,6 +46,10 @@ class Collectives {
   Collectives(Collectives&&) noexcept;
   Collectives& operator=(Collectives&&) noexcept;
 
+  // The ordinary end, on all ranks, with nothing under way: no call follows. Without it the destructor gives
+  // up what is under way, as after an error.
+  void close();
+
   // The sum over ranks, in place, fp32, fp64 or int64; the same bits on every rank.
   Pending start_all_reduce(const at::Tensor& tensor);
 

@@ -204,6 +204,7 @@ std::vector<double> Communicator::gather_double(double value) {
 int Communicator::agree_on_stop(int64_t step, int signal) {
   if (!impl_->store) return signal;
   const int64_t last_step = step + 1 + (impl_->device.is_cpu() ? 0 : kStepsAhead);
+  if (!impl_->device.is_cpu()) impl_->watch->make_progress();
   try {
     if (signal != 0 && !impl_->stop) {
       impl_->stop =
@@ -217,10 +218,16 @@ int Communicator::agree_on_stop(int64_t step, int signal) {
   return impl_->stop && step >= impl_->stop->after_step ? impl_->stop->signal : 0;
 }
 
+void Communicator::check_peers() const {
+  if (!impl_->watch) return;
+  if (const auto failure = impl_->watch->failure()) throw PeerFailure(*failure);
+}
+
 void Communicator::finish() {
   if (!impl_->watch) return;
   impl_->watch->finish();
-  if (const auto failure = impl_->watch->failure()) throw PeerFailure(*failure);
+  check_peers();
+  impl_->collectives.close();
 }
 
 void Communicator::announce(const std::string& message) noexcept {

@@ -55,9 +55,14 @@ class Communicator {
   // rank after each step with its own signal (0: none). Costs one question to the store a step. A rank's next
   // step must complete only after all ranks began it, as it does with a collective in it. On a GPU, whose
   // steps are queued, the caller has waited for the one kStepsAhead before; the stop comes as many later.
+  // There a rank that is gone is missed where the next call takes far longer than usual to come.
   int agree_on_stop(int64_t step, int signal);
 
-  // The ordinary end, on all ranks. Throws PeerFailure where another rank fails on its way there.
+  // While the caller waits for its GPU: throws PeerFailure where another rank failed or is lost.
+  void check_peers() const;
+
+  // The ordinary end, on all ranks, after which no collective follows. Throws PeerFailure where another rank
+  // fails on its way there.
   void finish();
   // Of rank 0: it will fail() with `message` as soon as what is under way is complete: another rank that
   // fails with the same words leaves them to rank 0, and waits for it.

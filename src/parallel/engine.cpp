@@ -17,6 +17,8 @@ void configure_engine() {
   // The watch of this program ends a process whose peers are gone; the engine's own would first spend minutes
   // on a dump.
   setenv("TORCH_NCCL_DUMP_ON_TIMEOUT", "0", /*overwrite=*/0);
+  // Where NCCL reports an error the engine ends the process; finding names for a stack first takes long.
+  setenv("TORCH_NCCL_LOG_CPP_STACK_ON_UNCLEAN_SHUTDOWN", "0", /*overwrite=*/0);
 }
 
 }  // namespace ssgpt::parallel

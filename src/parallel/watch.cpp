@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "parallel/step_pace.h"
 
 #include <algorithm>
 #include <atomic>
@@ -25,12 +26,17 @@ constexpr Seconds kSilenceAtStart{45.0};
 constexpr Seconds kAbsenceAtStart{450.0};
 // Once a collective has failed somewhere, whoever is silent for this long is the reason.
 constexpr Seconds kSuspectSilence{3.0};
+// While a rank waits for longer than usual, likewise. Ranks that are merely slow are not silent.
+constexpr Seconds kSlowSilence{10.0};
 constexpr Seconds kLongestExplanation{12.0};
 constexpr Seconds kLongestLinger{3.0};
 constexpr Seconds kLongestGrace{10.0};
 
 constexpr const char* kFailureKey = "failure";
 constexpr const char* kSuspectKey = "suspect";
+constexpr const char* kFailed = "failed";  // what stands at kSuspectKey
+constexpr const char* kSlow = "slow";
+constexpr const char* kNone = "none";
 constexpr const char* kSeenKey = "failure/seen";
 constexpr const char* kLeftKey = "left";
 constexpr const char* kDone = "done";
@@ -85,6 +91,9 @@ struct Watch::Impl {
   void guard();
   void miss_store(Seconds passed);
   void end_if_main_hangs();
+  // The silence after which a rank or the store is lost, with what is suspected anywhere.
+  Seconds silence_limit(const std::string& suspicion, bool heard) const;
+  const char* own_suspicion() const { return suspects ? kFailed : pace.is_too_long() ? kSlow : kNone; }
   Seconds lost_after(bool heard) const {
     return timeout_known ? 0.75 * timeout.load() : heard ? kSilenceAtStart : kAbsenceAtStart;
   }
@@ -99,6 +108,7 @@ struct Watch::Impl {
   std::atomic<bool> timeout_known = false;
   std::vector<Pulse> pulses;
   int64_t count = 0;
+  std::string said_suspicion = kNone;
 
   std::mutex mutex;  // of what follows
   std::condition_variable changed;
@@ -109,6 +119,7 @@ struct Watch::Impl {
   std::optional<std::string> to_report;
   bool reported = false;   // the failure is this rank's own
   bool suspects = false;   // a collective of this rank failed
+  StepPace pace;           // of this rank's steps
   bool ending = false;     // this rank came to the ordinary end,
   bool said_done = false;  // the store knows it,
   bool all_done = false;   // every other rank came there too,
@@ -149,6 +160,7 @@ void Watch::Impl::guard() {
     const Clock::time_point begin = clock->now();
     clock->wait_for(changed, lock, pause(), [this] { return stop && talker_ended; });
     const Seconds passed = std::min<Seconds>(clock->now() - begin, 2 * pause());
+    pace.pass(passed);
     lock.unlock();
     miss_store(passed);
     end_if_main_hangs();
@@ -161,8 +173,7 @@ void Watch::Impl::miss_store(Seconds passed) {
   const std::lock_guard guard(mutex);
   if (talker_ended || failure) return;
   unanswered += passed;
-  const Seconds limit = lost_after(/*heard=*/true);
-  if (unanswered <= (suspects ? std::min(kSuspectSilence, limit) : limit)) return;
+  if (unanswered <= silence_limit(own_suspicion(), /*heard=*/true)) return;
   failure = fmt::format(
       "{} does not answer: nothing was heard of it for {:.1f} s. It stands still, or cannot "
       "be reached.",
@@ -170,6 +181,12 @@ void Watch::Impl::miss_store(Seconds passed) {
   failed_at = clock->now();
   said_done = all_done = left = all_know = true;  // nobody is left to tell
   changed.notify_all();
+}
+
+Seconds Watch::Impl::silence_limit(const std::string& suspicion, bool heard) const {
+  const Seconds limit = lost_after(heard);
+  if (suspicion == kFailed) return std::min(kSuspectSilence, limit);
+  return suspicion == kSlow ? std::min(kSlowSilence, limit) : limit;
 }
 
 void Watch::Impl::lose_store(const std::string& reason) {
@@ -184,12 +201,12 @@ void Watch::Impl::lose_store(const std::string& reason) {
 
 void Watch::Impl::beat_once() {
   std::optional<std::string> report;
-  bool suspect = false;
+  std::string suspicion;
   bool at_end = false;
   {
     const std::lock_guard guard(mutex);
     report = to_report;
-    suspect = suspects;
+    suspicion = own_suspicion();
     at_end = ending;
   }
   if (report) {
@@ -198,7 +215,9 @@ void Watch::Impl::beat_once() {
     reported = first == *report;
     to_report.reset();
   }
-  if (suspect) store->set_once(kSuspectKey, "1");
+  // Each time anew, since another rank may take its own back. Only the talker knows what it said.
+  if (suspicion != kNone || said_suspicion != suspicion) store->set(kSuspectKey, suspicion);
+  said_suspicion = suspicion;
   store->set(beat_key(rank), at_end ? kDone : std::to_string(++count));
   const std::lock_guard guard(mutex);
   said_done = at_end;
@@ -207,15 +226,14 @@ void Watch::Impl::beat_once() {
 
 void Watch::Impl::listen() {
   if (const auto message = store->get(kFailureKey)) learn(*message);
-  const bool suspicious = store->get(kSuspectKey).has_value();
+  const std::string suspicion = store->get(kSuspectKey).value_or(kNone);
   bool all = true;
   for (Pulse& pulse : pulses) {
     const std::string beat = store->get(beat_key(pulse.rank)).value_or("");
     if (beat == kDone) continue;
     all = false;
     const Seconds silence = clock->now() - pulse.heard;
-    const Seconds longest = lost_after(/*heard=*/!pulse.beat.empty());
-    const Seconds limit = suspicious ? std::min(kSuspectSilence, longest) : longest;
+    const Seconds limit = silence_limit(suspicion, /*heard=*/!pulse.beat.empty());
     if (beat != pulse.beat) {
       pulse.beat = beat;
       pulse.heard = clock->now();
@@ -317,6 +335,11 @@ std::optional<std::string> Watch::failure() const {
   return impl_->failure;
 }
 
+void Watch::make_progress() {
+  const std::lock_guard guard(impl_->mutex);
+  impl_->pace.end_step(impl_->clock->now());
+}
+
 std::string Watch::explain(const std::string& otherwise) {
   std::unique_lock lock(impl_->mutex);
   impl_->suspects = true;
@@ -344,6 +367,7 @@ void Watch::hold(bool begins) {
 void Watch::finish() {
   std::unique_lock lock(impl_->mutex);
   impl_->ending = true;
+  impl_->pace.stop();
   impl_->changed.notify_all();
   const bool all_came = impl_->clock->wait_for(impl_->changed, lock, impl_->timeout.load(), [this] {
     return impl_->failure || (impl_->said_done && impl_->all_done);

@@ -51,6 +51,12 @@ class Watch {
   // Why the run cannot go on: what another rank reported, or that it is lost. None while all is well.
   std::optional<std::string> failure() const;
 
+  // This rank's main thread came on by a step, of which no two may be far apart: from the first call on,
+  // where it takes ten times as long as usual, and ten seconds or more, to the next, the others may be the
+  // reason, and whoever was silent for ten seconds is. For collectives that wait for a rank that is gone and
+  // say nothing: those of a GPU.
+  void make_progress();
+
   // For a collective that failed: waits until it is known which rank is the reason, a few seconds at most,
   // and returns the failure; `otherwise` where none is found.
   std::string explain(const std::string& otherwise);

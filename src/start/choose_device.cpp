@@ -73,6 +73,30 @@ void measure_dtype(config::Config& config) {
       choose_bfloat16 ? "bfloat16" : "float32", float32, bfloat16);
 }
 
+// The backends of which one is the fastest on a GPU; by rules, so that all ranks have the same.
+std::vector<AttentionBackend> candidates_by_rules(const config::Config& config) {
+  // LibTorch's flash has no backward for wider heads on GPUs of compute capability 8.6, 8.9 and 12.0: one
+  // layer shows whether this is one of them.
+  constexpr int64_t kWidestFlashEverywhere = 192;
+  std::vector<AttentionBackend> candidates;
+  for (const AttentionBackend backend : {AttentionBackend::kCudnn, AttentionBackend::kFlash}) {
+    if (!config::obstacle(backend, config)) candidates.push_back(backend);
+  }
+  const auto reason = config::obstacle(AttentionBackend::kEfficient, config);
+  const int64_t head_dim = config.model.hidden_size / config.model.num_attention_heads;
+  if (candidates.empty() || (head_dim > kWidestFlashEverywhere && !reason)) {
+    if (reason) {
+      throw core::UsageError(
+          "No fused attention computes this model on a GPU; of the least demanding one, efficient: {}. "
+          "Change "
+          "the model, or set train.device=cpu.",
+          *reason);
+    }
+    candidates.push_back(AttentionBackend::kEfficient);
+  }
+  return candidates;
+}
+
 // In the shape of the run, since which one is faster depends on it.
 void measure_attention_backend(config::Config& config) {
   const model::GPTSpec spec = one_layer(config, config.data.sequence_length);
@@ -81,8 +105,7 @@ void measure_attention_backend(config::Config& config) {
     train.attention_backend = backend;
     return measure_layer(config, spec, train.micro_batch_size, execution_of(train));
   };
-  config.train.attention_backend =
-      fastest_backend({AttentionBackend::kCudnn, AttentionBackend::kFlash}, seconds);
+  config.train.attention_backend = fastest_backend(candidates_by_rules(config), seconds);
   device::release_cached_memory(execution_of(config.train).device);
 }
 
@@ -110,23 +133,6 @@ void require_kernels(const config::ModelConfig& model, config::Dtype dtype) {
       model.hidden_size, widest, aligned ? "" : " where a row of activations is not a multiple of 16 bytes");
 }
 
-// The backend that rules choose on a GPU; auto where cuDNN's and flash both can.
-AttentionBackend backend_by_rules(const config::Config& config) {
-  const auto can = [&config](AttentionBackend backend) {
-    return !config::obstacle(backend, config);
-  };
-  const bool flash = can(AttentionBackend::kFlash);
-  if (can(AttentionBackend::kCudnn)) return flash ? AttentionBackend::kAuto : AttentionBackend::kCudnn;
-  if (flash) return AttentionBackend::kFlash;
-  if (const auto reason = config::obstacle(AttentionBackend::kEfficient, config)) {
-    throw core::UsageError(
-        "No fused attention computes this model on a GPU; of the least demanding one, efficient: {}. Change "
-        "the model, or set train.device=cpu.",
-        *reason);
-  }
-  return AttentionBackend::kEfficient;
-}
-
 void measure_the_rest(config::Config& config) {
   if (config.train.dtype == config::Dtype::kAuto) measure_dtype(config);
   if (config.train.device == config::Device::kCuda &&
@@ -147,7 +153,8 @@ config::TrainConfig choose_by_rules(const config::Config& config, bool has_gpu) 
   if (train.dtype == config::Dtype::kAuto) train.dtype = config::Dtype::kBfloat16;
   require_kernels(config.model, train.dtype);
   if (train.attention_backend == AttentionBackend::kAuto) {
-    train.attention_backend = backend_by_rules(chosen);
+    const std::vector<AttentionBackend> candidates = candidates_by_rules(chosen);
+    if (candidates.size() == 1) train.attention_backend = candidates.front();  // else by time
   } else if (const auto reason = config::obstacle(train.attention_backend, chosen)) {
     throw core::UsageError("train.attention_backend = {}: {}.", to_string(train.attention_backend), *reason);
   }

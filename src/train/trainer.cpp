@@ -112,7 +112,7 @@ Trainer::Trainer(start::Start start, std::unique_ptr<TrainingStep> training_step
               {.keep_last = config_.checkpoint.keep_last, .keep_every = config_.checkpoint.keep_every},
               config_.checkpoint.async, config_.checkpoint.verify, communicator.make_board()),
       stop_(stop),
-      pacer_(execution_.device),
+      pacer_(execution_.device, [&communicator] { communicator.check_peers(); }),
       saves_first_(start.mode == start::Mode::kFork || start.mode == start::Mode::kInitFrom),
       step_(state_.step),
       saved_step_(state_.step) {}

@@ -61,17 +61,24 @@ WindowLoss mean_of_answers(const at::Tensor& sums, const std::vector<int64_t>& c
 }
 
 // The loss summed over each of `num_windows` windows, fp64 on the CPU and the same on all ranks, which share
-// the batches out. `read(first, rows)` gives the batch of windows first to first + rows - 1.
+// the batches out. `read(windows)` gives the batch of these. In a model in training every batch is whole, the
+// last one by repetition: a smaller one would need buffers of its own, in the place of training's.
 template <typename Read>
 at::Tensor window_sums(model::GPT& model, int64_t num_windows, int64_t batch_size,
                        parallel::Communicator& communicator, const Read& read) {
   // The loss of each window, from whichever rank; adding the zeros of the others rounds nothing.
   const at::Tensor sums =
       at::zeros({num_windows}, at::TensorOptions(model.execution().device).dtype(at::kDouble));
+  const bool is_whole = model.execution().for_training;
+  std::vector<int64_t> windows;
   for (int64_t first = communicator.rank() * batch_size; first < num_windows;
        first += communicator.world_size() * batch_size) {
     const int64_t rows = std::min(batch_size, num_windows - first);
-    const TensorBatch& batch = read(first, rows);
+    windows.clear();
+    for (int64_t row = 0; row < (is_whole ? batch_size : rows); ++row) {
+      windows.push_back(std::min(first + row, num_windows - 1));
+    }
+    const TensorBatch& batch = read(windows);
     const int64_t length = batch.inputs.size(1);
     const at::Tensor losses = model.token_losses(batch.inputs, batch.targets, batch.num_keys).cpu();
     const at::Tensor batch_sums = at::empty({rows}, at::kDouble);
@@ -100,10 +107,10 @@ WindowLoss mean_window_loss(model::GPT& model, const data::TokenSource& source, 
   }
   WindowReader reader(source, length, model.spec().config.vocab_size);
   std::vector<int64_t> first_tokens;
-  const auto read = [&](int64_t first, int64_t rows) -> const TensorBatch& {
+  const auto read = [&](const std::vector<int64_t>& windows) -> const TensorBatch& {
     first_tokens.clear();
-    for (int64_t row = 0; row < rows; ++row) {
-      first_tokens.push_back(data::sampled_window(first + row, num_windows, available) * length);
+    for (const int64_t window : windows) {
+      first_tokens.push_back(data::sampled_window(window, num_windows, available) * length);
     }
     return reader.read(first_tokens);
   };
@@ -121,10 +128,10 @@ WindowLoss mean_example_loss(model::GPT& model, const data::PackedExamples& exam
   }
   ExampleWindows windows(examples);
   std::vector<int64_t> indices;
-  const auto read = [&](int64_t first, int64_t rows) -> const TensorBatch& {
+  const auto read = [&](const std::vector<int64_t>& numbers) -> const TensorBatch& {
     indices.clear();
-    for (int64_t row = 0; row < rows; ++row) {
-      indices.push_back(data::sampled_window(first + row, num_windows, available));
+    for (const int64_t window : numbers) {
+      indices.push_back(data::sampled_window(window, num_windows, available));
     }
     return windows.read(indices);
   };

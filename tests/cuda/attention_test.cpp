@@ -1,5 +1,6 @@
 // Attention and matrix products on a GPU against plain formulas in fp64.
 #include "gpu_support.h"
+#include "kernels/cuda/product.h"
 #include "kernels/ops.h"
 #include "model/positions.h"
 
@@ -16,6 +17,7 @@
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
 
 namespace ssgpt::kernels {
 namespace {
@@ -161,6 +163,41 @@ TEST_F(ProductOnGpu, IsExactUpToTheRoundingsOfFp32) {
           }
         }
       }
+    }
+  }
+}
+
+TEST_F(ProductOnGpu, EveryProposalComputesTheProduct) {
+  // A weight gradient whose long sum is worth splitting: parts are added in fp32, in the output too.
+  const int64_t m = 96, n = 64, k = 8192;
+  const at::Tensor a = normal({k, m}, 1.0, at::kBFloat16).t();
+  const at::Tensor b = normal({k, n}, 1.0, at::kBFloat16);
+  const at::Tensor expected = at::matmul(a.to(at::kDouble), b.to(at::kDouble));
+  const at::Tensor magnitudes = at::matmul(a.to(at::kDouble).abs(), b.to(at::kDouble).abs());
+  const at::Tensor on_device_a = on_gpu(a, at::kBFloat16);
+  const at::Tensor on_device_b = on_gpu(b, at::kBFloat16);
+  const at::Tensor out = on_gpu(at::zeros({m, n}, at::kFloat));
+  const cuda::Product product = {.a = {.data = on_device_a.data_ptr(), .transposed = true},
+                                 .b = {.data = on_device_b.data_ptr(), .transposed = false},
+                                 .out = out.data_ptr(),
+                                 .m = m,
+                                 .n = n,
+                                 .k = k,
+                                 .bf16_inputs = true,
+                                 .bf16_out = false,
+                                 .accumulate = true};
+  for (const bool any_reduction : {false, true}) {
+    const cuda::ProductTerms terms = {.workspace_bytes = size_t{64} << 20, .any_reduction = any_reduction};
+    const at::Tensor workspace =
+        at::empty({static_cast<int64_t>(terms.workspace_bytes)}, out.options().dtype(at::kByte));
+    const auto plans = cuda::propose(product, terms, /*most=*/8);
+    EXPECT_GE(plans.size(), 1u);
+    EXPECT_LE(plans.size(), 8u);
+    for (const auto& plan : plans) {
+      SCOPED_TRACE(cuda::describe(*plan));
+      out.zero_();
+      cuda::multiply(product, *plan, workspace.data_ptr(), cuda::current_stream());
+      EXPECT_TRUE(kernels::compare(out, expected, static_cast<double>(k), magnitudes));
     }
   }
 }

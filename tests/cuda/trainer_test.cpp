@@ -262,8 +262,11 @@ TEST_F(TrainerOnGpu, HoldsWhatThePlanSaysAndNoMoreAfterTheFirstStep) {
     const auto first = memory();
     loop.run(5);
     const auto later = memory();
-    EXPECT_EQ(later.allocated_bytes[0].current, first.allocated_bytes[0].current);
-    EXPECT_EQ(later.reserved_bytes[0].peak, first.reserved_bytes[0].peak);
+    // In bytes asked for: from the second step on tensors come out of blocks that were split, which may be
+    // larger than they need, and one that no block is left for may take another segment of 20 MiB.
+    EXPECT_EQ(later.requested_bytes[0].current, first.requested_bytes[0].current);
+    EXPECT_EQ(later.requested_bytes[0].peak, first.requested_bytes[0].peak);
+    EXPECT_LE(later.reserved_bytes[0].peak, first.reserved_bytes[0].peak + (int64_t{40} << 20));
     EXPECT_EQ(later.num_alloc_retries, 0);
 
     const auto peak = static_cast<double>(later.allocated_bytes[0].peak - before);

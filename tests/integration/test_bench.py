@@ -62,6 +62,29 @@ def test_operations_are_named_by_a_filter(program):
     program.run("bench", "kernels", "--filter", "nothing of the kind", code=2)
 
 
+def test_products_are_measured_beside_the_library_in_turn(program):
+    arguments = ("bench", "products", "--filter", "^qkv (product|weight gradient)/quickstart$", "--min-time", 0.002)
+    out, _ = program.run(*arguments, "--json", OMP_NUM_THREADS="2")
+    report = json.loads(out)
+    assert report["dtype"] == "float32" and report["threads"] == 2 and report["library"] in report["products"][0]["sides"][1]["name"]
+    forward, weight = report["products"][::2]
+    # 4,096 rows of 256 by the 768 of q, k and v; 2 operations each.
+    assert (forward["m"], forward["n"], forward["k"]) == (4096, 768, 256) and forward["flops"] == 2 * 4096 * 768 * 256
+    assert (weight["m"], weight["n"], weight["k"]) == (768, 256, 4096) and weight["accumulates"]
+    for product, threads in zip(report["products"], [1, 2, 1, 2]):
+        ours, theirs = product["sides"]
+        assert product["threads"] == threads and len(ours["seconds"]) == len(theirs["seconds"]) == 8
+        logs = [math.log(b / a) for a, b in zip(ours["seconds"], theirs["seconds"])]
+        ratio = theirs["time_over_ours"]
+        assert math.log(ratio["ratio"]) == pytest.approx(sum(logs) / 8) and ratio["low"] <= ratio["ratio"] <= ratio["high"]
+    out, _ = program.run(*arguments, OMP_NUM_THREADS="2")
+    heading, unit, titles, rule, *rows = out.splitlines()
+    assert "L2 " in heading and "GFLOP/s" in unit and "95 % interval" in titles and set(rule) == {" ", "-"}
+    assert [row.split("/quickstart")[0].strip() for row in rows] == ["qkv product"] * 2 + ["qkv weight gradient"] * 2
+    _, err = program.run("bench", "products", "--filter", "nothing of the kind", code=2)
+    assert "qkv product/quickstart" in err
+
+
 def test_steps_are_taken_on_request(program):
     process = subprocess.Popen([str(BINARY), "bench", "step", *TINY, "--on-request"], cwd=program.directory, text=True,
                                env=program.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -1,4 +1,4 @@
-"""scripts/bench_gpu.sh and scripts/peer.py, on a CPU: the arithmetic of the table, what becomes of programs that fail,
+"""scripts/bench_gpu.py and scripts/peer.py, on a CPU: the arithmetic of the table, what becomes of programs that fail,
 and that the peer is the same model as ours. Speeds are not checked."""
 
 import argparse
@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import LENGTH, ROOT, VOCAB
+from conftest import BINARY, LENGTH, ROOT, VOCAB
 
 SCRIPTS = ROOT / "scripts"
 sys.path.insert(0, str(SCRIPTS))
@@ -26,8 +26,8 @@ SHAPE = dict(vocab=VOCAB, hidden=32, layers=2, heads=2, feed_forward=48, time=LE
 
 
 def run_script(directory, *arguments, code=0, **environment):
-    process = subprocess.run([SCRIPTS / "bench_gpu.sh", *map(str, arguments)], cwd=directory, capture_output=True, text=True, timeout=120,
-                             env={**os.environ, "OMP_NUM_THREADS": "1", "SSGPT_PYTHON": sys.executable, **environment})
+    process = subprocess.run([sys.executable, SCRIPTS / "bench_gpu.py", "--binary", BINARY, *map(str, arguments)], cwd=directory,
+                             capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1", **environment})
     assert process.returncode == code, process.stderr + process.stdout
     return process.stdout, process.stderr
 
@@ -116,13 +116,16 @@ def test_those_alive_together_fit_and_every_one_meets_ours():
     largest_pair = max(bench_gpu.need([our, entry]) for our in entries if our.program == "ssgpt"
                        for entry in entries if entry.attention == our.attention and entry is not our)
     assert bench_gpu.plan_groups(entries, whole) == [entries]
-    for capacity in (whole - 1, largest_pair):
+    # The compiled ones and ours still fit without the eager one.
+    compiled = [entry for entry in entries if entry.attention == "softmax" and entry.program != "eager"]
+    for capacity in (whole - 1, bench_gpu.need(compiled), largest_pair):
         groups = bench_gpu.plan_groups(entries, capacity)
         assert len(groups) > 1 and all(bench_gpu.need(group) <= capacity for group in groups)
         for entry in entries:
             if entry.program != "ssgpt":
                 assert any(entry in group and [e for e in group if (e.program, e.attention) == ("ssgpt", entry.attention)] for group in groups)
         assert any({entry.attention for entry in group if entry.program == "ssgpt"} == {"softmax", "ssmax"} for group in groups)
+    assert compiled in bench_gpu.plan_groups(entries, bench_gpu.need(compiled))
 
 
 def test_programs_that_measure_start_alone():

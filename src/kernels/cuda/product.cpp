@@ -9,8 +9,10 @@
 #include <map>
 #include <memory>
 #include <tuple>
+#include <utility>
 
 #include <c10/cuda/CUDAFunctions.h>
+#include <fmt/format.h>
 
 namespace ssgpt::kernels::cuda {
 namespace {
@@ -22,22 +24,31 @@ void check(cublasStatus_t status, const char* what, const Product& product) {
                        cublasLtGetStatusString(status));
 }
 
-struct Destroy {
-  void operator()(cublasLtMatmulDesc_t operation) const { cublasLtMatmulDescDestroy(operation); }
-  void operator()(cublasLtMatrixLayout_t layout) const { cublasLtMatrixLayoutDestroy(layout); }
-  void operator()(cublasLtMatmulPreference_t preference) const {
-    cublasLtMatmulPreferenceDestroy(preference);
-  }
-};
-template <typename Handle>
-using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy>;
+}  // namespace
 
 // The library counts columns first, so a row-major (r, c) is its (c, r): it computes out^T = b^T a^T.
-struct Plan {
+struct ProductPlan {
+  struct Destroy {
+    void operator()(cublasLtMatmulDesc_t operation) const { cublasLtMatmulDescDestroy(operation); }
+    void operator()(cublasLtMatrixLayout_t layout) const { cublasLtMatrixLayoutDestroy(layout); }
+    void operator()(cublasLtMatmulPreference_t preference) const {
+      cublasLtMatmulPreferenceDestroy(preference);
+    }
+  };
+  template <typename Handle>
+  using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy>;
+
   Owned<cublasLtMatmulDesc_t> operation;
   Owned<cublasLtMatrixLayout_t> left, right, out;  // b, a, out
   cublasLtMatmulAlgo_t algorithm;
+  size_t needed_bytes = 0;     // of workspace,
+  size_t workspace_bytes = 0;  // and what it may use
 };
+
+namespace {
+
+template <typename Handle>
+using Owned = ProductPlan::Owned<Handle>;
 
 // Of an address, up to what the library can make use of.
 uint32_t alignment(const void* address) {
@@ -73,7 +84,7 @@ Owned<cublasLtMatrixLayout_t> make_layout(cudaDataType type, int64_t rows, int64
   return Owned<cublasLtMatrixLayout_t>(layout);
 }
 
-Owned<cublasLtMatmulPreference_t> make_preference(const Product& product) {
+Owned<cublasLtMatmulPreference_t> make_preference(const Product& product, const ProductTerms& terms) {
   cublasLtMatmulPreference_t handle = nullptr;
   check(cublasLtMatmulPreferenceCreate(&handle), "preference", product);
   Owned<cublasLtMatmulPreference_t> preference(handle);
@@ -81,10 +92,11 @@ Owned<cublasLtMatmulPreference_t> make_preference(const Product& product) {
     check(cublasLtMatmulPreferenceSetAttribute(handle, attribute, &value, sizeof value), "preference",
           product);
   };
-  set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{kProductWorkspaceBytes});
+  set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{terms.workspace_bytes});
   // Parts of a sum are added in fp32 and in a fixed order.
+  constexpr uint32_t kInFp32 = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
   set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-      uint32_t{CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
+      terms.any_reduction ? uint32_t{CUBLASLT_REDUCTION_SCHEME_MASK} : kInFp32);
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment(product.b.data));
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(product.a.data));
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(product.out));
@@ -92,10 +104,11 @@ Owned<cublasLtMatmulPreference_t> make_preference(const Product& product) {
   return preference;
 }
 
-Plan make_plan(const Product& product, cublasLtHandle_t handle) {
+// All but the algorithm.
+ProductPlan describe_operation(const Product& product) {
   const cudaDataType input = product.bf16_inputs ? CUDA_R_16BF : CUDA_R_32F;
   const cudaDataType output = product.bf16_out ? CUDA_R_16BF : CUDA_R_32F;
-  Plan plan;
+  ProductPlan plan;
   cublasLtMatmulDesc_t operation = nullptr;
   check(cublasLtMatmulDescCreate(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "operation", product);
   plan.operation.reset(operation);
@@ -110,16 +123,34 @@ Plan make_plan(const Product& product, cublasLtHandle_t handle) {
   plan.right = product.a.transposed ? make_layout(input, product.k, product.m, product)
                                     : make_layout(input, product.m, product.k, product);
   plan.out = make_layout(output, product.m, product.n, product);
+  return plan;
+}
 
-  const Owned<cublasLtMatmulPreference_t> preference = make_preference(product);
-  cublasLtMatmulHeuristicResult_t result = {};
+std::vector<cublasLtMatmulHeuristicResult_t> ask(const Product& product, const ProductPlan& plan,
+                                                 const ProductTerms& terms, int most,
+                                                 cublasLtHandle_t handle) {
+  const Owned<cublasLtMatmulPreference_t> preference = make_preference(product, terms);
+  std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<size_t>(most));
   int found = 0;
-  check(cublasLtMatmulAlgoGetHeuristic(handle, operation, plan.left.get(), plan.right.get(), plan.out.get(),
-                                       plan.out.get(), preference.get(), /*requestedAlgoCount=*/1, &result,
+  check(cublasLtMatmulAlgoGetHeuristic(handle, plan.operation.get(), plan.left.get(), plan.right.get(),
+                                       plan.out.get(), plan.out.get(), preference.get(), most, results.data(),
                                        &found),
         "choice of an algorithm", product);
-  check(found == 1 ? result.state : CUBLAS_STATUS_NOT_SUPPORTED, "choice of an algorithm", product);
+  check(found > 0 ? results.front().state : CUBLAS_STATUS_NOT_SUPPORTED, "choice of an algorithm", product);
+  results.resize(static_cast<size_t>(found));
+  return results;
+}
+
+void take(const cublasLtMatmulHeuristicResult_t& result, const ProductTerms& terms, ProductPlan& plan) {
   plan.algorithm = result.algo;
+  plan.needed_bytes = result.workspaceSize;
+  plan.workspace_bytes = terms.workspace_bytes;
+}
+
+ProductPlan make_plan(const Product& product, cublasLtHandle_t handle) {
+  ProductPlan plan = describe_operation(product);
+  const ProductTerms terms;
+  take(ask(product, plan, terms, /*most=*/1, handle).front(), terms, plan);
   return plan;
 }
 
@@ -135,8 +166,8 @@ cublasLtHandle_t handle_of(int device, const Product& product) {
 }
 
 // Plans of this thread, for as long as the process lives: at its end the library may be gone before them.
-const Plan& plan_of(const Product& product, int device, cublasLtHandle_t handle) {
-  thread_local auto& plans = *new std::map<Key, Plan>;
+const ProductPlan& plan_of(const Product& product, int device, cublasLtHandle_t handle) {
+  thread_local auto& plans = *new std::map<Key, ProductPlan>;
   const Key key = key_of(product, device);
   const auto found = plans.find(key);
   if (found != plans.end()) return found->second;
@@ -147,14 +178,45 @@ const Plan& plan_of(const Product& product, int device, cublasLtHandle_t handle)
 
 void multiply(const Product& product, void* workspace, Stream stream) {
   const int device = c10::cuda::current_device();
-  const cublasLtHandle_t handle = handle_of(device, product);
-  const Plan& plan = plan_of(product, device, handle);
+  multiply(product, plan_of(product, device, handle_of(device, product)), workspace, stream);
+}
+
+void multiply(const Product& product, const ProductPlan& plan, void* workspace, Stream stream) {
+  const cublasLtHandle_t handle = handle_of(c10::cuda::current_device(), product);
   const float one = 1.0f;
   const float beta = product.accumulate ? 1.0f : 0.0f;
   check(cublasLtMatmul(handle, plan.operation.get(), &one, product.b.data, plan.left.get(), product.a.data,
                        plan.right.get(), &beta, product.out, plan.out.get(), product.out, plan.out.get(),
-                       &plan.algorithm, workspace, kProductWorkspaceBytes, stream),
+                       &plan.algorithm, workspace, plan.workspace_bytes, stream),
         "launch", product);
+}
+
+std::vector<std::shared_ptr<const ProductPlan>> propose(const Product& product, const ProductTerms& terms,
+                                                        int most) {
+  const cublasLtHandle_t handle = handle_of(c10::cuda::current_device(), product);
+  std::vector<std::shared_ptr<const ProductPlan>> plans;
+  for (const auto& result : ask(product, describe_operation(product), terms, most, handle)) {
+    if (result.state != CUBLAS_STATUS_SUCCESS) continue;
+    auto plan = std::make_shared<ProductPlan>(describe_operation(product));
+    take(result, terms, *plan);
+    plans.push_back(std::move(plan));
+  }
+  return plans;
+}
+
+std::string describe(const ProductPlan& plan) {
+  const auto read = [&plan](cublasLtMatmulAlgoConfigAttributes_t attribute) {
+    uint32_t value = 0;
+    size_t written = 0;
+    const cublasStatus_t status =
+        cublasLtMatmulAlgoConfigGetAttribute(&plan.algorithm, attribute, &value, sizeof value, &written);
+    return status == CUBLAS_STATUS_SUCCESS ? std::to_string(value) : "?";
+  };
+  return fmt::format("algorithm {}, tile {}, stages {}, {} splits, reduction {}, workspace {:.1f} MiB",
+                     read(CUBLASLT_ALGO_CONFIG_ID), read(CUBLASLT_ALGO_CONFIG_TILE_ID),
+                     read(CUBLASLT_ALGO_CONFIG_STAGES_ID), read(CUBLASLT_ALGO_CONFIG_SPLITK_NUM),
+                     read(CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME),
+                     static_cast<double>(plan.needed_bytes) / (1 << 20));
 }
 
 }  // namespace ssgpt::kernels::cuda

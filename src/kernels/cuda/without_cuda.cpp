@@ -19,6 +19,20 @@ void multiply(const Product& /*product*/, void* /*workspace*/, Stream /*stream*/
   SSGPT_CHECK(false, "this program was built without CUDA");
 }
 
+void multiply(const Product& /*product*/, const ProductPlan& /*plan*/, void* /*workspace*/,
+              Stream /*stream*/) {
+  SSGPT_CHECK(false, "this program was built without CUDA");
+}
+
+std::vector<std::shared_ptr<const ProductPlan>> propose(const Product& /*product*/,
+                                                        const ProductTerms& /*terms*/, int /*most*/) {
+  SSGPT_CHECK(false, "this program was built without CUDA");
+}
+
+std::string describe(const ProductPlan& /*plan*/) {
+  SSGPT_CHECK(false, "this program was built without CUDA");
+}
+
 void NvtxRanges::begin(std::string_view, const core::Work&) {}
 void NvtxRanges::end() {}
 

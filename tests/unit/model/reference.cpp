@@ -1,5 +1,8 @@
 #include "model/reference.h"
 
+#include "model/support.h"
+
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -154,6 +157,24 @@ at::Tensor Reference::losses(const at::Tensor& tokens, const at::Tensor& targets
 at::Tensor Reference::grad(const std::string& name) const {
   const at::Tensor& parameter = parameters_.at(name);
   return parameter.grad().defined() ? parameter.grad() : at::zeros_like(parameter);
+}
+
+std::map<std::string, double> gradient_bounds(const ParameterStore& parameters, const Reference& exact,
+                                              const Reference& plain, double least) {
+  constexpr int64_t kFew = 64;
+  std::map<std::string, double> errors;
+  double largest = 0.0;
+  for (const Parameter& parameter : parameters.parameters()) {
+    const std::string& name = parameter.spec.name;
+    errors[name] = relative_error(plain.grad(name), exact.grad(name));
+    if (std::isfinite(errors[name])) largest = std::max(largest, errors[name]);
+  }
+  std::map<std::string, double> bounds;
+  for (const auto& [name, error] : errors) {
+    const bool few = exact.grad(name).numel() < kFew;
+    bounds[name] = 2.0 * (few ? largest : error) + least;
+  }
+  return bounds;
 }
 
 }  // namespace ssgpt::model

@@ -51,4 +51,12 @@ class Reference {
   std::map<std::string, at::Tensor> parameters_;
 };
 
+// How far the gradient of each parameter may be from that of `exact`, as relative_error: twice as far as that
+// of `plain`, the same formulas in the model's dtype, whose roundings are as many or more, but random; and
+// `least`. The gradients of s and b are a few sums each whose terms cancel, so that plain's error in one of
+// these is small by luck as often as not: for a tensor of a few dozen elements or fewer, the largest of
+// plain's errors counts. Both have gone backward.
+std::map<std::string, double> gradient_bounds(const ParameterStore& parameters, const Reference& exact,
+                                              const Reference& plain, double least);
+
 }  // namespace ssgpt::model

@@ -72,6 +72,11 @@ Batch random_batch(int64_t batch, int64_t time, int64_t vocab_size, uint64_t see
   return result;
 }
 
+std::vector<Batch> specification_batches() {
+  return {random_batch(3, 7, 7, 1, /*with_negative_targets=*/true), random_batch(1, 11, 7, 2),
+          random_batch(5, 2, 7, 3), random_batch(2, 1, 7, 4)};
+}
+
 at::Tensor zero_loss() {
   return at::zeros({}, at::kDouble);
 }

@@ -34,6 +34,10 @@ struct Batch {
 Batch random_batch(int64_t batch, int64_t time, int64_t vocab_size, uint64_t seed,
                    bool with_negative_targets = false);
 
+// Those that a model is held against the specification with, over 7 tokens, of which 3 ends documents:
+// awkward sizes, negative targets, a single token.
+std::vector<Batch> specification_batches();
+
 // fp64 of one element, zero.
 at::Tensor zero_loss();
 

@@ -1,5 +1,9 @@
 // How the engine of the collectives is set.
+#include "parallel/engine.h"
+
 #include "parallel/ranks.h"
+
+#include <cstdlib>
 
 #include <ATen/ops/ones.h>
 #include <gmock/gmock.h>
@@ -21,6 +25,12 @@ TEST(ConfigureEngine, KeepsNoRecordOfCollectives) {
       nlohmann::json::parse(c10d::dump_fr_trace_json(/*includeCollectives=*/true, /*onlyActive=*/false));
   EXPECT_TRUE(record.contains("pg_config"));
   EXPECT_THAT(record.value("entries", nlohmann::json::array()), testing::IsEmpty());
+}
+
+TEST(ConfigureEngine, KeepsDumpsAndStacksOff) {
+  configure_engine();
+  EXPECT_STREQ(std::getenv("TORCH_NCCL_DUMP_ON_TIMEOUT"), "0");
+  EXPECT_STREQ(std::getenv("TORCH_NCCL_LOG_CPP_STACK_ON_UNCLEAN_SHUTDOWN"), "0");
 }
 
 }  // namespace

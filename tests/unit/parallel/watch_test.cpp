@@ -148,6 +148,54 @@ TEST_F(Watches, AfterAFailedCollectiveASilentRankIsFoundInSeconds) {
   EXPECT_LT(passed, Seconds(6.0));
 }
 
+// Rank 2 takes steps; then rank 1 is gone, and the next step does not end.
+TEST_F(Watches, WhereAStepTakesFarLongerThanUsualASilentRankIsFound) {
+  start(3, kLong);
+  for (int step = 0; step < 4; ++step) {
+    watches_[2]->make_progress();
+    clock_->pass(Seconds(2.0));
+  }
+  watches_[2]->make_progress();
+  watches_[1].reset();
+  const ManualClock::Time silent = clock_->now();
+  const std::optional<std::string> failure = wait_for_failure(0, Seconds(100.0));
+  const double lost_after = Seconds(clock_->now() - silent).count();
+  ASSERT_TRUE(failure);
+  EXPECT_THAT(*failure, HasSubstr("Rank 1 is lost"));
+  // Ten steps of 2 s; ranks speak and listen twice a second, and three have to one after the other.
+  EXPECT_GT(lost_after, 20.0 - 0.5);
+  EXPECT_LT(lost_after, 20.0 + 2.5);
+}
+
+TEST_F(Watches, WhereStepsAreShortASilentRankIsFoundAfterTenSeconds) {
+  start(2, kLong);
+  for (int step = 0; step < 20; ++step) {
+    watches_[0]->make_progress();
+    clock_->pass(Seconds(0.1));
+  }
+  watches_[1].reset();
+  const ManualClock::Time silent = clock_->now();
+  EXPECT_THAT(wait_for_failure(0, Seconds(100.0)).value_or("none"), HasSubstr("Rank 1 is lost"));
+  const double lost_after = Seconds(clock_->now() - silent).count();
+  EXPECT_GT(lost_after, 10.0 - 1.0);
+  EXPECT_LT(lost_after, 10.0 + 2.5);
+}
+
+TEST_F(Watches, RanksThatAreSlowAreNotLostAndSuspicionEndsWithTheStep) {
+  start(3, kLong);
+  for (const auto& watch : watches_) watch->make_progress();
+  clock_->pass(Seconds(300.0));  // a step of five minutes, in which all are heard of
+  for (const auto& watch : watches_) EXPECT_EQ(watch->failure(), std::nullopt);
+  for (const auto& watch : watches_) watch->make_progress();
+  clock_->pass(Seconds(1.5));  // until rank 2 has taken its word back
+  watches_[1].reset();
+  for (int step = 0; step < 30; ++step) {
+    watches_[2]->make_progress();
+    clock_->pass(Seconds(1.0));
+  }
+  EXPECT_EQ(watches_[0]->failure(), std::nullopt);
+}
+
 TEST_F(Watches, TheFirstReportIsTheFailureOfAll) {
   start(3, kLong);
   begin([&] { watches_[2]->report("two"); });

@@ -90,6 +90,9 @@ INSTANTIATE_TEST_SUITE_P(
         BackendCase{"deterministic", 64, Dtype::kAuto, true, false, AttentionBackend::kFlash},
         BackendCase{"documents", 64, Dtype::kAuto, false, true, AttentionBackend::kFlash},
         BackendCase{"too_wide_for_cudnn", 136, Dtype::kAuto, false, false, AttentionBackend::kFlash},
+        BackendCase{"as_wide_as_flash_is_everywhere", 192, Dtype::kAuto, false, false,
+                    AttentionBackend::kFlash},
+        BackendCase{"too_wide_for_flash_on_some", 208, Dtype::kAuto, false, false, AttentionBackend::kAuto},
         BackendCase{"too_wide_for_flash", 264, Dtype::kAuto, false, false, AttentionBackend::kEfficient},
         BackendCase{"no_multiple_of_8", 36, Dtype::kAuto, false, false, AttentionBackend::kEfficient}),
     [](const auto& tested) { return tested.param.name; });

@@ -2,10 +2,12 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/profile.h"
 #include "core/temporary_directory.h"
 #include "parallel/ranks.h"
 #include "train/batch.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
@@ -115,6 +117,31 @@ TEST(MeanWindowLoss, IsTheSameWhereThereAreFewerWindowsThanRanks) {
                                   }),
               parallel::nothing_thrown(4));
   }
+}
+
+// A model that trains holds buffers for whole micro-batches; a smaller batch would take their place.
+TEST(MeanWindowLoss, AModelInTrainingHasWholeBatchesAlone) {
+  const TemporaryDirectory directory;
+  const data::TokenSource source({write_tokens(directory.path(), some_tokens(5 * kLength + 1))});
+  parallel::Communicator alone;
+  std::vector<double> losses;
+  for (const bool for_training : {true, false}) {
+    model::Execution execution;
+    execution.for_training = for_training;
+    model::GPT model(small_spec(), execution);
+    model.parameters().initialize(/*seed=*/3);
+    core::HostProfile profile;
+    const core::ListenToProfile listening(profile);
+    losses.push_back(mean_window_loss(model, source, /*num_windows=*/5, /*batch_size=*/2, alone).loss);
+    const auto embedding = std::find_if(profile.entries().begin(), profile.entries().end(),
+                                        [](const auto& entry) { return entry.name == "embedding"; });
+    ASSERT_NE(embedding, profile.entries().end());
+    EXPECT_EQ(embedding->calls, 3);
+    // Rows of 16 fp32 values, read and written.
+    const double windows = embedding->work.bytes / (2.0 * 4 * 16 * kLength);
+    EXPECT_DOUBLE_EQ(windows, for_training ? 6.0 : 5.0);
+  }
+  EXPECT_EQ(losses[0], losses[1]);
 }
 
 TEST(MeanWindowLoss, RefusesMoreWindowsThanThereAre) {

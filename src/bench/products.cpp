@@ -1,0 +1,288 @@
+#include "bench/products.h"
+
+#include "bench/product_sides.h"
+#include "bench/rows.h"
+#include "bench/step.h"
+#include "core/error.h"
+#include "core/json.h"
+#include "device/gpu.h"
+#include "model/device_timing.h"
+#include "model/head.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <regex>
+#include <string_view>
+#include <utility>
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace ssgpt::bench {
+namespace {
+
+constexpr int kRounds = 8;
+
+// Threads of ATen's operations and of ours, for its life.
+class ThreadLimit {
+ public:
+  explicit ThreadLimit(int threads) : before_(at::get_num_threads()) { at::set_num_threads(threads); }
+  ~ThreadLimit() { at::set_num_threads(before_); }
+  ThreadLimit(const ThreadLimit&) = delete;
+  ThreadLimit& operator=(const ThreadLimit&) = delete;
+
+ private:
+  int before_;
+};
+
+// One side while it is measured.
+class Turns {
+ public:
+  Turns(ProductRun run, at::Device device) : run_(std::move(run)), marks_(model::make_marks(device)) {
+    side_.name = run_.name;
+  }
+
+  // Takes the caches and threads, and finds how many calls a turn of `seconds` has.
+  void begin(double seconds) {
+    guarded([&] {
+      if (run_.prepare) run_.prepare();
+      if (run_.detail) side_.detail = run_.detail();
+      take(/*calls=*/2);
+      calls_ = static_cast<int>(std::clamp(std::ceil(seconds / take(/*calls=*/2)), 1.0, 10000.0));
+    });
+  }
+  void turn() {
+    guarded([&] { side_.seconds.push_back(take(calls_)); });
+  }
+
+  ProductSide take_result() { return std::move(side_); }
+
+ private:
+  // Seconds of a call.
+  double take(int calls) {
+    const size_t begin = marks_->set();
+    for (int call = 0; call < calls; ++call) run_.call();
+    const size_t end = marks_->set();
+    marks_->wait();
+    const double seconds = marks_->seconds(begin, end);
+    marks_->clear();
+    return seconds / calls;
+  }
+  template <typename Work>
+  void guarded(const Work& work) {
+    if (!side_.error.empty()) return;
+    try {
+      work();
+    } catch (const std::exception& error) {
+      side_.error = error_cell(error.what());
+      side_.seconds.clear();
+    }
+  }
+
+  const ProductRun run_;
+  const std::unique_ptr<model::DeviceMarks> marks_;
+  ProductSide side_;
+  int calls_ = 1;
+};
+
+ProductResult measure(const ProductCase& product, int threads, const ProductOptions& options) {
+  const at::Device device = options.execution.device;
+  const ThreadLimit limit(threads);
+  ProductResult result{.product = product, .threads = threads, .sides = {}};
+  std::vector<std::unique_ptr<Turns>> sides;
+  try {
+    for (ProductRun& run : product_runs(product, options.execution)) {
+      sides.push_back(std::make_unique<Turns>(std::move(run), device));
+    }
+  } catch (const std::exception& error) {  // no memory for the operands
+    for (const std::string& name : product_side_names(device)) {
+      result.sides.push_back({.name = name, .seconds = {}, .detail = {}, .error = error_cell(error.what())});
+    }
+    return result;
+  }
+  for (const auto& side : sides) side->begin(options.min_seconds / kRounds);
+  for (int round = 0; round < kRounds; ++round) {
+    for (size_t turn = 0; turn < sides.size(); ++turn) {
+      sides[round % 2 == 0 ? turn : sides.size() - 1 - turn]->turn();
+    }
+  }
+  for (const auto& side : sides) result.sides.push_back(side->take_result());
+  return result;
+}
+
+std::string_view dtype_name(const model::Execution& execution) {
+  return execution.dtype == at::kBFloat16 ? "bfloat16" : "float32";
+}
+
+// A second, in the unit of the table.
+std::string speed(const ProductResult& result, const ProductSide& side, bool gpu) {
+  if (!side.error.empty()) return "failed";
+  return fmt::format("{:.1f}", result.product.flops() / quantile(side.seconds, 0.5) * (gpu ? 1e-12 : 1e-9));
+}
+
+// Rounds of the other over those of ours.
+std::optional<PairedRatio> ratio_to_ours(const ProductResult& result, const ProductSide& side) {
+  const ProductSide& ours = result.sides.front();
+  if (ours.seconds.size() != side.seconds.size() || side.seconds.empty()) return std::nullopt;
+  return paired_ratio(side.seconds, ours.seconds);
+}
+
+RowFormat row_format(const ProductReport& report) {
+  const bool gpu = !report.execution.device.is_cpu();
+  std::vector<RowFormat::Column> columns = {{.title = "product", .width = 45, .left = true},
+                                            {.title = "m x n x k", .width = 20, .left = true}};
+  if (!gpu) columns.push_back({.title = "threads"});
+  for (const std::string& name : product_side_names(report.execution.device))
+    columns.push_back({.title = name, .width = 6});
+  if (gpu) {
+    columns.push_back({.title = "best's", .left = true});
+  } else {
+    columns.push_back({.title = fmt::format("{} / ours", report.library), .width = 6});
+    columns.push_back({.title = "95 % interval", .left = true});
+  }
+  return RowFormat(std::move(columns));
+}
+
+std::vector<ProductCase> matching_cases(const ProductOptions& options) {
+  const at::Device device = options.execution.device;
+  std::vector<ProductCase> all, matching;
+  for (const KernelShape& shape : kernel_shapes(device)) {
+    const std::vector<ProductCase> of_shape = product_cases(shape, device);
+    all.insert(all.end(), of_shape.begin(), of_shape.end());
+  }
+  try {
+    const std::regex filter(options.filter);
+    std::copy_if(all.begin(), all.end(), std::back_inserter(matching),
+                 [&](const ProductCase& one) { return std::regex_search(one.name, filter); });
+  } catch (const std::regex_error&) {
+    throw core::UsageError("--filter {}: not a regular expression (ECMAScript).", options.filter);
+  }
+  if (matching.empty()) {
+    throw core::UsageError("--filter {}: matches no product; names are like '{}'.", options.filter,
+                           all.front().name);
+  }
+  return matching;
+}
+
+}  // namespace
+
+std::vector<ProductCase> product_cases(const KernelShape& shape, at::Device device) {
+  struct Layer {
+    std::string_view name;
+    int64_t rows, in, out;
+  };
+  const int64_t vocab = model::padded_vocab_size(device, shape.vocab);
+  const std::vector<Layer> layers = {
+      {"qkv", shape.rows(), shape.hidden, 3 * shape.hidden},
+      {"attention output", shape.rows(), shape.hidden, shape.hidden},
+      {"gate and up", shape.rows(), shape.hidden, 2 * shape.ff},
+      {"down", shape.rows(), shape.ff, shape.hidden},
+      {"logits", model::logits_chunk_rows(device, shape.rows(), vocab), shape.hidden, vocab}};
+  std::vector<ProductCase> forward, input, weight;
+  for (const Layer& layer : layers) {
+    const auto name = [&](std::string_view part) {
+      return fmt::format("{} {}/{}", layer.name, part, shape.name);
+    };
+    // Activations are (rows, in) and (rows, out), the weight (out, in): model/linear.cpp.
+    forward.push_back(
+        {.name = name("product"), .m = layer.rows, .n = layer.out, .k = layer.in, .b_transposed = true});
+    input.push_back({.name = name("input gradient"), .m = layer.rows, .n = layer.in, .k = layer.out});
+    weight.push_back({.name = name("weight gradient"),
+                      .m = layer.out,
+                      .n = layer.in,
+                      .k = layer.rows,
+                      .a_transposed = true,
+                      .accumulates = true});
+  }
+  forward.insert(forward.end(), input.begin(), input.end());
+  forward.insert(forward.end(), weight.begin(), weight.end());
+  return forward;
+}
+
+ProductReport measure_products(
+    const ProductOptions& options, const std::function<void(const ProductReport&)>& begun,
+    const std::function<void(const ProductReport&, const ProductResult&)>& measured) {
+  const std::vector<ProductCase> cases = matching_cases(options);
+  const at::Device device = options.execution.device;
+  ProductReport report{
+      .execution = options.execution,
+      .threads = at::get_num_threads(),
+      .library = product_side_names(device).back(),
+      .device = device.is_cpu() ? to_string(this_processor()) : device::to_string(device::current_gpu()),
+      .results = {}};
+  begun(report);
+  std::vector<int> threads = {report.threads};
+  if (device.is_cpu() && report.threads > 1) threads.insert(threads.begin(), 1);
+  for (const ProductCase& product : cases) {
+    for (const int count : threads) {
+      report.results.push_back(measure(product, count, options));
+      measured(report, report.results.back());
+    }
+    release_device_memory(device);
+  }
+  return report;
+}
+
+std::string heading(const ProductReport& report) {
+  const bool gpu = !report.execution.device.is_cpu();
+  const std::string sides =
+      gpu ? "ours: cuBLASLt's first proposal, parts of a sum added in fp32, 32 MiB of workspace; the others: "
+            "the fastest of 16 proposals, any reduction, more workspace, ATen"
+          : fmt::format("{} as ATen calls it", report.library);
+  return fmt::format("{}\n{}, {}, median of {} rounds in turn; {}\n", report.device,
+                     dtype_name(report.execution), gpu ? "TFLOP/s" : "GFLOP/s", kRounds, sides) +
+         row_format(report).heading();
+}
+
+std::string to_row(const ProductReport& report, const ProductResult& result) {
+  const bool gpu = !report.execution.device.is_cpu();
+  const ProductCase& product = result.product;
+  std::vector<std::string> cells = {product.name,
+                                    fmt::format("{} x {} x {}", product.m, product.n, product.k)};
+  if (!gpu) cells.push_back(std::to_string(result.threads));
+  std::string detail, errors;
+  for (const ProductSide& side : result.sides) {
+    cells.push_back(speed(result, side, gpu));
+    if (!side.error.empty()) errors += fmt::format("    {}: {}\n", side.name, side.error);
+  }
+  if (gpu) {
+    cells.push_back(result.sides.at(1).detail);
+  } else if (const auto ratio = ratio_to_ours(result, result.sides.back())) {
+    cells.push_back(fmt::format("{:.3f}", ratio->ratio));
+    cells.push_back(fmt::format("{:.3f} to {:.3f}", ratio->low, ratio->high));
+  }
+  return row_format(report).row(cells) + errors;
+}
+
+std::string to_json(const ProductReport& report) {
+  using Json = nlohmann::ordered_json;
+  Json json = {{"device", report.execution.device.is_cpu() ? "cpu" : "cuda"},
+               {"device_name", report.device},
+               {"dtype", dtype_name(report.execution)},
+               {"threads", report.threads},
+               {"library", report.library}};
+  json["products"] = Json::array();
+  for (const ProductResult& result : report.results) {
+    const ProductCase& product = result.product;
+    Json entry = {{"name", product.name},      {"m", product.m},          {"n", product.n}, {"k", product.k},
+                  {"threads", result.threads}, {"flops", product.flops()}};
+    entry["accumulates"] = product.accumulates;
+    entry["sides"] = Json::array();
+    for (const ProductSide& side : result.sides) {
+      Json of_side = {{"name", side.name}, {"seconds", side.seconds}};
+      if (!side.seconds.empty()) of_side["flops_per_second"] = product.flops() / quantile(side.seconds, 0.5);
+      if (const auto ratio = ratio_to_ours(result, side); ratio && &side != &result.sides.front()) {
+        of_side["time_over_ours"] = {{"ratio", ratio->ratio}, {"low", ratio->low}, {"high", ratio->high}};
+      }
+      if (!side.detail.empty()) of_side["detail"] = side.detail;
+      if (!side.error.empty()) of_side["error"] = side.error;
+      entry["sides"].push_back(std::move(of_side));
+    }
+    json["products"].push_back(std::move(entry));
+  }
+  return core::json_text(json) + "\n";
+}
+
+}  // namespace ssgpt::bench

@@ -1,0 +1,196 @@
+// What ssgpt bench products times is the same on all sides, and what it makes of their times.
+#include "bench/products.h"
+
+#include "bench/kernels.h"
+#include "bench/processor.h"
+#include "bench/product_sides.h"
+#include "bench/rows.h"
+#include "core/error.h"
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/zeros.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace ssgpt::bench {
+namespace {
+
+using testing::HasSubstr;
+
+const KernelShape kProductShape = {
+    .name = "small", .batch = 2, .time = 24, .hidden = 32, .heads = 2, .ff = 40, .vocab = 96, .flat = 1};
+
+TEST(ProductCases, AreThoseOfAStep) {
+  const std::vector<ProductCase> cases = product_cases(kProductShape, at::kCPU);
+  ASSERT_EQ(cases.size(), 15u);
+  double flops = 0.0;
+  for (const ProductCase& product : cases) flops += product.flops();
+  // Forward and both gradients: 2 operations for each weight and row. The head's rows are all in one chunk.
+  const double weights = 32 * 96 + 32 * 32 + 32 * 80 + 40 * 32 + 32 * 96;
+  EXPECT_DOUBLE_EQ(flops, 3 * 2.0 * 48 * weights);
+  EXPECT_EQ(cases.front().name, "qkv product/small");
+  EXPECT_EQ(cases.back().name, "logits weight gradient/small");
+  EXPECT_TRUE(cases.back().accumulates && cases.back().a_transposed);
+}
+
+TEST(ProductCases, AllSidesGiveTheSame) {
+  for (const ProductCase& product : product_cases(kProductShape, at::kCPU)) {
+    std::vector<ProductRun> runs = product_runs(product, {});
+    ASSERT_EQ(runs.size(), 2u);
+    EXPECT_EQ(runs[0].name, "ours");
+    const at::Tensor ours = runs[0].call().clone();
+    const at::Tensor others = runs[1].call();
+    EXPECT_EQ(ours.sizes(), (std::vector<int64_t>{product.m, product.n})) << product.name;
+    const double largest = ours.abs().max().item<double>();
+    EXPECT_GT(largest, 0.0);
+    // At most 96 terms of 0.01, in another order: a hundred roundings of fp32.
+    EXPECT_LT((ours - others).abs().max().item<double>(), 1e-5 * largest) << product.name;
+    // A second call adds where the first one is to be added to, and else writes the same.
+    const at::Tensor again = runs[0].call();
+    const double factor = product.accumulates ? 2.0 : 1.0;
+    EXPECT_LT((again - factor * ours).abs().max().item<double>(), 1e-5 * largest) << product.name;
+  }
+}
+
+TEST(MeasureProducts, TakesTurnsOnOneThreadAndOnAll) {
+  const int threads = at::get_num_threads();
+  std::vector<std::string> told;
+  const ProductReport report = measure_products(
+      {.execution = {}, .filter = "^qkv (product|weight gradient)/quickstart$", .min_seconds = 0.01},
+      [&](const ProductReport& begun) {
+        EXPECT_TRUE(begun.results.empty());
+        told.push_back(heading(begun));
+      },
+      [&](const ProductReport& so_far, const ProductResult& result) {
+        EXPECT_EQ(&so_far.results.back(), &result);
+        told.push_back(to_row(so_far, result));
+      });
+  EXPECT_EQ(at::get_num_threads(), threads);
+  const std::vector<int> expected = threads > 1 ? std::vector<int>{1, threads} : std::vector<int>{1};
+  ASSERT_EQ(report.results.size(), 2 * expected.size());
+  ASSERT_EQ(told.size(), 1 + report.results.size());
+  for (size_t i = 0; i < report.results.size(); ++i) {
+    const ProductResult& result = report.results[i];
+    EXPECT_EQ(result.threads, expected[i % expected.size()]);
+    ASSERT_EQ(result.sides.size(), 2u);
+    for (const ProductSide& side : result.sides) {
+      EXPECT_EQ(side.seconds.size(), 8u);
+      EXPECT_THAT(side.seconds, testing::Each(testing::Gt(0.0)));
+      EXPECT_EQ(side.error, "");
+    }
+    EXPECT_THAT(told[i + 1], HasSubstr(result.product.name));
+  }
+}
+
+TEST(MeasureProducts, SaysWhatIsWrongWithAFilter) {
+  const auto nothing = [](const auto&...) {
+  };
+  EXPECT_THROW(measure_products({.execution = {}, .filter = "no such product"}, nothing, nothing),
+               core::UsageError);
+  EXPECT_THROW(measure_products({.execution = {}, .filter = "("}, nothing, nothing), core::UsageError);
+}
+
+// 2 GFLOP in 1 ms by ours and in 2 ms by the other.
+ProductReport made_up_products(at::Device device) {
+  ProductReport report{
+      .execution = {.device = device}, .threads = 3, .library = "MKL", .device = "a device", .results = {}};
+  ProductResult result{
+      .product = {.name = "qkv product/x", .m = 1000, .n = 1000, .k = 1000}, .threads = 3, .sides = {}};
+  result.sides.push_back({.name = "ours", .seconds = {1e-3, 1e-3}, .detail = {}, .error = {}});
+  if (!device.is_cpu()) {
+    result.sides.push_back(
+        {.name = "best of 16", .seconds = {}, .detail = "number 3 of 16", .error = "no memory"});
+  }
+  result.sides.push_back({.name = "MKL", .seconds = {2e-3, 2e-3}, .detail = {}, .error = {}});
+  report.results.push_back(result);
+  return report;
+}
+
+TEST(MeasureProducts, RowsHaveSpeedsAndTheRatioOfTheTimes) {
+  const ProductReport report = made_up_products(at::kCPU);
+  const std::string row = to_row(report, report.results[0]);
+  for (const char* part :
+       {"qkv product/x", "1000 x 1000 x 1000", " 3 ", "2000.0", "1000.0", "2.000", "2.000 to 2.000"}) {
+    EXPECT_THAT(row, HasSubstr(part));
+  }
+  EXPECT_THAT(heading(report),
+              testing::AllOf(HasSubstr("a device"), HasSubstr("GFLOP/s"), HasSubstr("MKL / ours")));
+  const auto json = nlohmann::json::parse(to_json(report));
+  const auto& side = json["products"][0]["sides"][1];
+  EXPECT_DOUBLE_EQ(side["flops_per_second"], 1e12);
+  EXPECT_DOUBLE_EQ(side["time_over_ours"]["ratio"], 2.0);
+  EXPECT_FALSE(json["products"][0]["sides"][0].contains("time_over_ours"));
+}
+
+TEST(MeasureProducts, ASideThatFailedIsMarkedAndSaysWhy) {
+  const ProductReport report = made_up_products(at::Device(at::kCUDA, 0));
+  const std::string row = to_row(report, report.results[0]);
+  EXPECT_THAT(row, testing::AllOf(HasSubstr("failed"), HasSubstr("2.0"), HasSubstr("best of 16: no memory"),
+                                  HasSubstr("number 3 of 16")));
+  const auto json = nlohmann::json::parse(to_json(report));
+  EXPECT_EQ(json["products"][0]["sides"][1]["error"], "no memory");
+  EXPECT_FALSE(json["products"][0]["sides"][1].contains("flops_per_second"));
+}
+
+TEST(MeasureKernels, ASideThatThrowsIsMarkedAndTheOtherMeasured) {
+  const KernelOptions options = {.execution = {}, .filter = ".", .min_seconds = 0.001};
+  int calls = 0;
+  // The third call throws: after what comes before the timing.
+  const KernelResult plain = measure_kernel(
+      "x",
+      [&] {
+        return KernelRun{.work = {.flops = 0.0, .bytes = 1.0},
+                         .fused = [] { return at::zeros({1000}); },
+                         .plain = [&calls]() -> at::Tensor {
+                           if (++calls > 2) throw std::runtime_error("it broke\nat a line");
+                           return at::zeros({1000});
+                         }};
+      },
+      options);
+  EXPECT_GT(plain.fused_seconds, 0.0);
+  EXPECT_EQ(plain.fused_error, "");
+  EXPECT_EQ(plain.plain_error, "it broke");
+  const KernelResult both = measure_kernel(
+      "y", []() -> KernelRun { throw std::runtime_error("no memory"); }, options);
+  EXPECT_EQ(both.fused_error, "no memory");
+  EXPECT_EQ(both.plain_error, "no memory");
+  const KernelReport report{.execution = {},
+                            .threads = 1,
+                            .ceilings = {.product_flops = 1.0, .copy_bytes = 1.0},
+                            .results = {plain, both}};
+  EXPECT_THAT(to_table(report), testing::AllOf(HasSubstr("failed"), HasSubstr("plain: it broke"),
+                                               HasSubstr("fused: no memory")));
+  const auto json = nlohmann::json::parse(to_json(report));
+  EXPECT_TRUE(json["operations"][0].contains("fused_seconds"));
+  EXPECT_EQ(json["operations"][0]["plain_error"], "it broke");
+  EXPECT_FALSE(json["operations"][1].contains("fused_seconds"));
+}
+
+TEST(RowFormat, ColumnsStandBelowEachOther) {
+  const RowFormat format({{.title = "name", .width = 6, .left = true},
+                          {.title = "µs", .width = 5},
+                          {.title = "why", .left = true}});
+  EXPECT_EQ(format.heading(), "  name       µs  why\n  ------------------\n");
+  EXPECT_EQ(format.row({"a", "1.5", "so"}), "  a         1.5  so\n");
+  EXPECT_EQ(format.row({"a"}), "  a\n");
+  EXPECT_EQ(format.row({"a name", "1", "a long reason"}), "  a name      1  a long reason\n");
+}
+
+TEST(ProcessorTable, KnowsTheUnitsOfSomeModels) {
+  EXPECT_EQ(fma_units("GenuineIntel", 6, 143).value().bits, 512);
+  EXPECT_EQ(fma_units("AuthenticAMD", 0x19, 0x11).value().bits, 256);
+  EXPECT_FALSE(fma_units("GenuineIntel", 6, 85));  // one or two, by the product
+  EXPECT_FALSE(fma_units("AnotherVendor", 6, 143));
+  const Processor processor = this_processor();
+  EXPECT_THAT(to_string(processor),
+              testing::AllOf(HasSubstr(processor.name), HasSubstr(processor.our_loops)));
+}
+
+}  // namespace
+}  // namespace ssgpt::bench
