@@ -47,7 +47,7 @@ struct Rotation {
     return (row_scale.position.unsqueeze(-1) * row_scale.scale).unsqueeze(-1).unsqueeze(0);
   }
 
-  model::RopeTables tables;
+  kernels::Rotation tables;
   at::Tensor num_keys;
   at::Tensor cos, sin;  // (T, 1, H)
   kernels::RowScale row_scale;
@@ -62,8 +62,7 @@ KernelRun rope_forward(const KernelShape& s, const model::Execution& execution, 
   const at::Tensor k = qkv.select(2, 1);
   return {model::traffic(q, q, k, k),
           [=] {
-            kernels::rope_forward(qkv, rotation.tables.cos, rotation.tables.sin, rotation.num_keys,
-                                  row_scale);
+            kernels::rope_forward(qkv, rotation.tables, rotation.num_keys, row_scale, /*norm=*/{});
             return q;
           },
           [=] {
@@ -86,8 +85,8 @@ KernelRun rope_backward(const KernelShape& s, const model::Execution& execution,
   const at::Tensor q = qkv.select(2, 0);
   return {model::traffic(d_qkv, qkv) += (scaled ? model::traffic(q) : core::Work()),
           [=] {
-            kernels::rope_backward(part(0), part(1), part(2), rotation.tables.cos, rotation.tables.sin,
-                                   rotation.num_keys, row_scale, qkv, d_row_scale);
+            kernels::rope_backward(part(0), part(1), part(2), rotation.tables, rotation.num_keys, row_scale,
+                                   /*norm=*/{}, qkv, d_row_scale, /*norm_gradients=*/{});
             return qkv;
           },
           [=] {

@@ -36,7 +36,7 @@ void attention_forward(const at::Tensor& x, const AttentionWeights& weights, con
   {
     const core::ProfileScope scope("rope",
                                    core::Work{.flops = 0.0, .bytes = traffic(qkv, qkv).bytes * 2.0 / 3.0});
-    kernels::rope_forward(qkv, context.rope.cos, context.rope.sin, context.spans.num_keys, weights.row_scale);
+    kernels::rope_forward(qkv, context.rope, context.spans.num_keys, weights.row_scale, /*norm=*/{});
   }
   {
     // A fourth of q, k and v is what comes out.
@@ -72,8 +72,8 @@ void attention_backward(const at::Tensor& d_out, const at::Tensor& x, const Atte
     // scale.
     const double parts = weights.row_scale.identity() ? 2.0 : 2.0 + 1.0 / 3.0;
     const core::ProfileScope scope("rope", core::Work{.flops = 0.0, .bytes = parts * traffic(qkv).bytes});
-    kernels::rope_backward(d.d_q, d.d_k, d.d_v, context.rope.cos, context.rope.sin, context.spans.num_keys,
-                           weights.row_scale, qkv, scratch.d_row_scale);
+    kernels::rope_backward(d.d_q, d.d_k, d.d_v, context.rope, context.spans.num_keys, weights.row_scale,
+                           /*norm=*/{}, qkv, scratch.d_row_scale, /*norm_gradients=*/{});
   }
   if (!weights.row_scale.identity()) {
     const core::ProfileScope scope("row scale", traffic(scratch.d_row_scale, context.spans.num_keys));

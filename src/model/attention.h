@@ -26,7 +26,7 @@ struct AttentionContext {
   int64_t batch = 0;
   int64_t time = 0;
   int64_t num_heads = 0;
-  RopeTables rope;  // of `time` rows
+  kernels::Rotation rope;  // of `time` rows
   kernels::Spans spans;
   kernels::AttentionBackend backend = kernels::AttentionBackend::kFlash;  // on a GPU
 };

@@ -33,7 +33,7 @@ void fill_attention_statistics(const at::Tensor& qkv, const at::Tensor& num_keys
 // head, times what an evaluation made of the rotary tables (RopeChange). fp32 (N, count): what
 // kernels::rope_forward makes of q = k = 1 at time 0, where no pair turns.
 //   rope: of one row or more.  num_keys: int32 (count), each n, on the device of `rope`.
-at::Tensor score_factors(const kernels::RowScale& row_scale, const RopeTables& rope, int64_t num_heads,
+at::Tensor score_factors(const kernels::RowScale& row_scale, const kernels::Rotation& rope, int64_t num_heads,
                          const at::Tensor& num_keys);
 
 }  // namespace ssgpt::model

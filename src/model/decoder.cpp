@@ -68,7 +68,7 @@ struct Decoder::Impl {
   const int64_t num_heads;
   const int64_t head_dim;
   const double norm_eps;
-  RopeTables rope;  // of `capacity` rows
+  kernels::Rotation rope;  // of `capacity` rows
   std::vector<BlockWeights> blocks;
   at::Tensor embedding, final_norm, head;  // data (V, D), (D), (V, D)
   std::vector<Cache> caches;
@@ -177,8 +177,8 @@ void Decoder::Impl::attend(const Workspace& work, const BlockWeights& block, con
   const int64_t sequences = work.num_keys.size(0);
   const int64_t time = work.num_keys.size(1);
   linear(work, work.normed, block.attention.qkv, work.qkv);
-  kernels::rope_forward(work.qkv_heads, rope.cos.narrow(0, length, time), rope.sin.narrow(0, length, time),
-                        work.num_keys, block.attention.row_scale);
+  kernels::rope_forward(work.qkv_heads, rope.rows(length, time), work.num_keys, block.attention.row_scale,
+                        /*norm=*/{});
   kernels::cached_attention_forward(work.qkv_heads, work.num_keys, length, cache.keys.narrow(0, 0, sequences),
                                     cache.values.narrow(0, 0, sequences),
                                     attention_scratch.narrow(0, 0, sequences), work.heads_split);

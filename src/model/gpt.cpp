@@ -47,7 +47,7 @@ struct GPT::Impl {
   std::vector<BlockWeights> weights;
   std::vector<BlockGradients> gradients;
   at::Tensor position_table;  // see make_position_table
-  RopeTables rope;            // of sequence_length rows
+  kernels::Rotation rope;     // of sequence_length rows
   at::Tensor head, d_head;    // data and fp32 (padded V, D): views
   InputStager inputs;
   BlockContext context;  // of the batch at hand
@@ -87,7 +87,7 @@ Inputs GPT::Impl::prepare(const at::Tensor& tokens, const at::Tensor& targets, b
   AttentionContext& attention = context.attention;
   attention.batch = batch;
   attention.time = time;
-  attention.rope = {rope.cos.narrow(0, 0, time), rope.sin.narrow(0, 0, time)};
+  attention.rope = rope.rows(0, time);
   attention.spans = staged.spans;
 
   const bool fits = buffers.shape.batch == batch && buffers.shape.time == time &&

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "config/attention_kind.h"
+#include "kernels/ops.h"
 
 #include <cstdint>
 #include <optional>
@@ -9,13 +10,6 @@
 #include <ATen/core/Tensor.h>
 
 namespace ssgpt::model {
-
-// Rotary position embedding (Su et al., arXiv 2104.09864) in Hugging Face's convention: pair i of a head
-// turns by t * theta^(-2i / H) at time t.
-struct RopeTables {
-  at::Tensor cos;  // fp32 (T, H/2)
-  at::Tensor sin;  // fp32 (T, H/2)
-};
 
 // YaRN (Peng et al., arXiv 2309.00071, section 3), as Hugging Face's rope_type "yarn" computes it: pairs that
 // turn less than once in a window of training are slowed down by `factor`, those that turn more than 32 times
@@ -32,11 +26,14 @@ struct RopeChange {
   double score_factor = 1.0;  // > 0, multiplies q k^T of every query and head
 };
 
-// Angles, sines and cosines in fp64, rounded once. Both tables are multiplied by the square root of what the
-// scores are to be multiplied by, which reaches q and k alike.
+// Rotary position embedding (Su et al., arXiv 2104.09864): pair i of the dimensions that are rotated turns by
+// t * theta^(-2i / R) at time t. Angles, sines and cosines in fp64, rounded once. Both tables and `rest` are
+// multiplied by the square root of what the scores are to be multiplied by, which reaches q and k alike; by
+// YaRN's factor the tables alone, as in Hugging Face's.
+//   rotated_dims: R, even, 0 or more.
 //   theta: above 0; above 1 with YaRN, whose ramp is over logarithms to this base.
-RopeTables make_rope_tables(int64_t time, int64_t head_dim, double theta, at::Device device,
-                            const RopeChange& change = {});
+kernels::Rotation make_rope_tables(int64_t time, int64_t rotated_dims, double theta, at::Device device,
+                                   const RopeChange& change = {});
 
 // L[n] of the kind's row scale for n = 1..count, where a learned p_n starts; fp32 (count), computed in fp64.
 // Undefined where the kind has no row scale.

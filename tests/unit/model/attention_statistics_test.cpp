@@ -194,7 +194,7 @@ TEST(ScoreFactors, AreThoseOfTheFormulas) {
   RopeChange change;
   change.score_factor = 1.5;
   change.yarn = Yarn{.factor = 4.0, .trained_length = 64};
-  const RopeTables rope = make_rope_tables(3, 8, 10000.0, at::kCPU, change);
+  const kernels::Rotation rope = make_rope_tables(3, 8, 10000.0, at::kCPU, change);
   const double changed = 1.5 * std::pow(0.1 * std::log(4.0) + 1.0, 2);
   for (const Kind kind : all_kinds()) {
     kernels::RowScale row_scale;

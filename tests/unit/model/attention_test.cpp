@@ -145,7 +145,7 @@ TEST(SpanStarts, AreTheRowsWhereCountingBeginsAnew) {
 }
 
 TEST(RopeTables, HoldTheAnglesOfLlama) {
-  const RopeTables rope = make_rope_tables(2048, 8, 10000.0, at::kCPU);
+  const kernels::Rotation rope = make_rope_tables(2048, 8, 10000.0, at::kCPU);
   for (const int64_t t : {0, 1, 2047}) {
     for (int64_t i = 0; i < 4; ++i) {
       const double angle = static_cast<double>(t) / std::pow(10000.0, static_cast<double>(i) / 4.0);
@@ -156,10 +156,12 @@ TEST(RopeTables, HoldTheAnglesOfLlama) {
 }
 
 TEST(RopeTables, AreMultipliedByTheRootOfTheFactorOfTheScores) {
-  const RopeTables plain = make_rope_tables(300, 8, 10000.0, at::kCPU);
-  const RopeTables same = make_rope_tables(300, 8, 10000.0, at::kCPU, {.yarn = {}, .score_factor = 1.0});
+  const kernels::Rotation plain = make_rope_tables(300, 8, 10000.0, at::kCPU);
+  const kernels::Rotation same =
+      make_rope_tables(300, 8, 10000.0, at::kCPU, {.yarn = {}, .score_factor = 1.0});
   EXPECT_TRUE(same.cos.equal(plain.cos) && same.sin.equal(plain.sin));
-  const RopeTables scaled = make_rope_tables(300, 8, 10000.0, at::kCPU, {.yarn = {}, .score_factor = 2.25});
+  const kernels::Rotation scaled =
+      make_rope_tables(300, 8, 10000.0, at::kCPU, {.yarn = {}, .score_factor = 2.25});
   // Both are one rounding of the same fp64 number times 1 or 1.5.
   EXPECT_LT((scaled.cos - 1.5 * plain.cos.to(at::kDouble)).abs().max().item<double>(), 2e-7);
   EXPECT_LT((scaled.sin - 1.5 * plain.sin.to(at::kDouble)).abs().max().item<double>(), 2e-7);
@@ -190,7 +192,7 @@ TEST(RopeTables, SlowDownAsYarnDoes) {
   };
   for (const Case& c : cases) {
     const auto pairs = static_cast<int64_t>(c.frequencies.size());
-    const RopeTables rope =
+    const kernels::Rotation rope =
         make_rope_tables(5000, 2 * pairs, c.theta, at::kCPU, {.yarn = c.yarn, .score_factor = 1.5});
     for (const int64_t t : {0, 1, 1023, 4999}) {
       for (int64_t i = 0; i < pairs; ++i) {
@@ -202,9 +204,9 @@ TEST(RopeTables, SlowDownAsYarnDoes) {
       }
     }
   }
-  const RopeTables unchanged = make_rope_tables(
+  const kernels::Rotation unchanged = make_rope_tables(
       300, 8, 10000.0, at::kCPU, {.yarn = Yarn{.factor = 1.0, .trained_length = 64}, .score_factor = 1.0});
-  const RopeTables plain = make_rope_tables(300, 8, 10000.0, at::kCPU);
+  const kernels::Rotation plain = make_rope_tables(300, 8, 10000.0, at::kCPU);
   EXPECT_LT((unchanged.cos - plain.cos).abs().max().item<double>(), 1e-6);
 }
 
