@@ -29,7 +29,7 @@ constexpr double kNoDropout = 0.0;
 
 struct Rotation {
   Rotation(const KernelShape& s, at::Device device)
-      : tables(model::make_rope_tables(s.time, s.head_dim(), 10000.0, device)),
+      : tables(model::make_rotation(s.time, s.head_dim(), 10000.0, device)),
         num_keys(model::count_keys(s.batch, s.time).to(device)),
         cos(at::cat({tables.cos, tables.cos}, -1).unsqueeze(1)),
         sin(at::cat({tables.sin, tables.sin}, -1).unsqueeze(1)),
