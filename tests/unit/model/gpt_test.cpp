@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
+#include <string>
 #include <tuple>
 #include <vector>
 
@@ -82,13 +84,17 @@ TEST_P(WholeModel, MatchesWhereNoSizeIsAligned) {
   expect_specified(spec, random_batch(3, 9, 7, 4, /*with_negative_targets=*/true));
 }
 
-TEST_P(WholeModel, Bfloat16IsAsCloseAsItsRoundingAllows) {
-  const GPTSpec spec = GetParam().spec();
+// Of the logits (under "") and of the gradient of each parameter: what a model in bf16 is off by, and what
+// the plain model in bf16 is, from the exact model of the rounded weights.
+struct Bfloat16Errors {
+  std::vector<double> ours, plain;
+};
+
+void add_bfloat16_errors(const GPTSpec& spec, uint64_t seed, std::map<std::string, Bfloat16Errors>& errors) {
   GPT gpt(spec, {.device = at::kCPU, .dtype = at::kBFloat16});
-  randomize(gpt.parameters(), 5);
-  const Batch batch = random_batch(4, 11, 7, 6, /*with_negative_targets=*/true);
-  // The shadow is what it computes with; s, b and p_n stay fp32. Compared with the exact model of the rounded
-  // weights.
+  randomize(gpt.parameters(), seed);
+  const Batch batch = random_batch(4, 11, 7, seed + 1, /*with_negative_targets=*/true);
+  // The shadow is what it computes with; s, b and p_n stay fp32.
   ParameterStore rounded(parameter_specs(spec.config, spec.sequence_length), at::kCPU, at::kFloat);
   rounded.flat_master().copy_(gpt.parameters().flat_master());
   for (const Parameter& parameter : rounded.parameters()) {
@@ -100,20 +106,34 @@ TEST_P(WholeModel, Bfloat16IsAsCloseAsItsRoundingAllows) {
   exact.losses(batch.tokens, batch.targets).sum().backward();
   plain.losses(batch.tokens, batch.targets).sum().backward();
   gpt.forward_backward(batch.tokens, batch.targets, zero_loss());
-
-  // The plain model in bf16 shows what rounding every intermediate to 8 bits costs. The fused ops round less
-  // often, but errors are random: twice the plain one's, and never asked to be below one rounding, 2^-8.
-  const auto bound = [](double plain_error) {
-    return 2.0 * plain_error + 0x1p-8;
+  const auto add = [&errors](const std::string& name, const at::Tensor& ours, const at::Tensor& of_plain,
+                             const at::Tensor& expected) {
+    errors[name].ours.push_back(relative_error(ours, expected));
+    errors[name].plain.push_back(relative_error(of_plain, expected));
   };
-  const at::Tensor logits = exact.logits(batch.tokens);
-  EXPECT_LT(relative_error(gpt.logits(batch.tokens), logits),
-            bound(relative_error(plain.logits(batch.tokens), logits)));
+  add("", gpt.logits(batch.tokens), plain.logits(batch.tokens), exact.logits(batch.tokens));
   for (const Parameter& parameter : rounded.parameters()) {
     const std::string& name = parameter.spec.name;
-    const double plain_error = relative_error(plain.grad(name), exact.grad(name));
-    EXPECT_LT(plain_error, 0.5) << name << ": the comparison says nothing";
-    EXPECT_LT(relative_error(gpt.parameters().grad(name), exact.grad(name)), bound(plain_error)) << name;
+    add(name, gpt.parameters().grad(name), plain.grad(name), exact.grad(name));
+  }
+}
+
+double median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + static_cast<int64_t>(values.size()) / 2, values.end());
+  return values[values.size() / 2];
+}
+
+TEST_P(WholeModel, Bfloat16IsAsCloseAsItsRoundingAllows) {
+  // Errors are random, and where attention hangs between two keys they are large: the median of some draws.
+  constexpr uint64_t kDraws = 7;
+  std::map<std::string, Bfloat16Errors> errors;
+  for (uint64_t seed = 5; seed < 5 + kDraws; ++seed) add_bfloat16_errors(GetParam().spec(), seed, errors);
+  for (const auto& [name, error] : errors) {
+    // The plain model in bf16 shows what rounding every intermediate to 8 bits costs. The fused ops round
+    // less often: twice the plain one's, and never asked to be below one rounding, 2^-8.
+    const double plain = median(error.plain);
+    EXPECT_LT(plain, 0.5) << name << ": the comparison says nothing";
+    EXPECT_LT(median(error.ours), 2.0 * plain + 0x1p-8) << name;
   }
 }
 
