@@ -99,7 +99,7 @@ TEST(ForeignModel, ThetaAndTheRotatedPartAreReadWhereverTransformersPutsThem) {
     EXPECT_EQ(spec.config.rope_fraction, 1.0 / 3.0) << changes;
   }
   const TemporaryDirectory directory;
-  write_foreign(directory / "c", with({}));
+  write_foreign(directory / "c", with(nlohmann::json::object()));
   EXPECT_EQ(read_summary(directory / "c").spec.config.rope_theta, 10000.0);
   EXPECT_EQ(read_summary(directory / "c").spec.config.rope_fraction, 1.0);
 }
