@@ -303,7 +303,10 @@ TEST(OptionsOfAModel, AreNotChangedByTheWay) {
     return "";
   };
   const auto init_from = [&](const config::Config& held, const config::Config& wanted) {
-    return message([&] { refuse_other_model({.config = held.model}, wanted, "c"); });
+    return message([&] {
+      refuse_other_model({.config = held.model, .sequence_length = 1024, .document_token_id = {}}, wanted,
+                         "c");
+    });
   };
   const auto resume = [&](const config::Config& held, const config::Config& wanted) {
     Past past = past_of({}, kSoftmax);
