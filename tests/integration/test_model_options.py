@@ -188,7 +188,8 @@ def make_qwen3(directory, dtype=torch.float32, **settings):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_qwen_3_of_transformers_is_read_and_trained_on(program, dtype):
-    model = make_qwen3(program.directory / "qwen", dtype).float().eval()
+    make_qwen3(program.directory / "qwen", dtype)
+    model = transformers.Qwen3ForCausalLM.from_pretrained(program.directory / "qwen", dtype=torch.float32).eval()
     found = json.loads(program.run("inspect", "qwen", "--json")[0])
     assert (found["attention"], found["model"]["qk_norm"], found["model"]["rope_theta"]) == ("softmax", "rms", 1234.5)
     assert found["parameters"]["total"] == model.num_parameters()
@@ -197,7 +198,7 @@ def test_a_qwen_3_of_transformers_is_read_and_trained_on(program, dtype):
     program.run("convert", "--checkpoint", "qwen", "--attention", "ssmax", "--out", "ssmax")
     converted = json.loads((program.directory / "ssmax/config.json").read_text())
     assert (converted["model_type"], converted["qk_norm"]) == ("ssgpt", "rms")
-    change = {"model": {"qk_norm": "rms", "rope_theta": 1234.5}, "train": {"max_steps": 2}}
+    change = {"model": {"qk_norm": "rms", "rope_theta": 1234.5}, "train": {"max_steps": 3}}
     program.train("--run-dir", "run", "--init-from", "qwen", changes=[change])
     _, err = program.train("--run-dir", "other", "--init-from", "qwen", code=2)
     assert "model.qk_norm: rms in the checkpoint, none in the config" in err
@@ -345,7 +346,7 @@ def test_the_page_of_models_has_the_keys_of_the_program(program):
     sizes = {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "rope_theta",
              "rms_norm_eps", "initializer_range"}
     assert {key for key, _ in options_of_the_page()} == keys - {f"model.{size}" for size in sizes}
-    four_layers = {"model": {"num_hidden_layers": 4, "initializer_range": 0.15, "attention": {"kind": "ssmax"}}, "train": {"max_steps": 2}}
+    four_layers = {"model": {"num_hidden_layers": 4, "initializer_range": 0.15, "attention": {"kind": "ssmax"}}, "train": {"max_steps": 3}}
     losses = {}
     for i, (key, value) in enumerate(options_of_the_page()):
         program.train("--run-dir", f"run{i}", "--set", f"{key}={value}", changes=[four_layers])
