@@ -350,14 +350,7 @@ std::string expected(const Key& key) {
 }
 
 std::string wrong_value(const Key& key, const YAML::Node& value) {
-  std::string text = value_text(value);
-  constexpr size_t kShown = 3;  // a key that takes a mapping takes a small one
-  if (value.IsMap() && value.size() <= kShown) {
-    std::vector<std::string> items;
-    for (const auto& item : value)
-      items.push_back(fmt::format("{}: {}", value_text(item.first), value_text(item.second)));
-    text = fmt::format("{{{}}}", fmt::join(items, ", "));
-  }
+  const std::string text = mapping_text(value);
   const auto near = core::closest_match(value.IsScalar() ? value.Scalar() : "", key.choices);
   return fmt::format("{} = {}: {}{}", key.name, text, expected(key),
                      near ? "; did you mean " + *near + "?" : "");
