@@ -118,6 +118,7 @@ void Rope::compare(const Shape& shape, int64_t rotated, const QkNorm& norm, cons
   }
   q64 = rotate(q64, angle) * factor;
   k64 = rotate(k64, angle) * factor;
+  const at::Tensor unscaled_q = q64;
   if (!row_scale.identity()) {
     at::Tensor c = position64.index_select(0, n.view({-1}) - 1).view({batch, time, 1});
     if (s64.defined()) c = c * s64;
@@ -156,21 +157,29 @@ void Rope::compare(const Shape& shape, int64_t rotated, const QkNorm& norm, cons
   }
   if (row_scale.identity()) return;
 
-  const at::Tensor d_s = s64.defined() ? at::zeros({heads}, at::kFloat) : at::Tensor();
-  const at::Tensor d_b = b64.defined() ? at::zeros({heads}, at::kFloat) : at::Tensor();
+  const at::Tensor d_s = at::zeros({heads}, at::kFloat);
+  const at::Tensor d_b = at::zeros({heads}, at::kFloat);
   const at::Tensor d_position = at::zeros_like(row_scale.position);
-  row_scale_backward(d_c, num_keys, row_scale, d_s, d_b, d_position, no_scratch());
-  // Without a norm the op reads q' as it was stored: with bf16 each of its H components is off by up to 2^-8,
-  // at random. With one it makes q' anew.
-  const double tolerance = (norm.identity() ? 4 * unit() : 0.0) + 3e-6;
-  if (time == 1) return;  // n = 1 alone: the gradients are exactly 0, which a test below looks at
-  EXPECT_TRUE(is_close(d_position, position64.grad(), tolerance, tolerance));
-  if (s64.defined()) {
-    EXPECT_TRUE(is_close(d_s, s64.grad(), tolerance, tolerance));
-  }
-  if (b64.defined()) {
-    EXPECT_TRUE(is_close(d_b, b64.grad(), tolerance, tolerance));
-  }
+  row_scale_backward(d_c, num_keys, row_scale, s64.defined() ? d_s : at::Tensor(),
+                     b64.defined() ? d_b : at::Tensor(), d_position, no_scratch());
+  // Each gradient is a sum of products of d_q and the queries, and may cancel: the sizes of the products, by
+  // row and head.
+  const at::Tensor terms = (fp64(d_q).transpose(1, 2) * unscaled_q.detach()).abs().sum(3);
+  const at::Tensor counted = terms.masked_fill((n == 1).unsqueeze(2), 0.0);
+  const at::Tensor position = fp64(row_scale.position).abs();
+  const at::Tensor at_n = position.index_select(0, n.view({-1}) - 1).view({batch, time, 1});
+  // In fp32, in one order or another. Without a norm the op reads q' as it was stored, each component off by
+  // up to a rounding; with one it makes q' anew.
+  const double tolerance = (norm.identity() ? unit() : 0.0) + 1e-6;
+  const auto expect_close = [&](const at::Tensor& actual, const at::Tensor& leaf64, const at::Tensor& sizes) {
+    if (!leaf64.defined()) return;
+    const at::Tensor error = (fp64(actual) - leaf64.grad()).abs();
+    EXPECT_TRUE((error <= tolerance * sizes).all().item<bool>()) << error << tolerance * sizes;
+  };
+  expect_close(d_s, s64, (counted * at_n).sum(at::IntArrayRef{0, 1}));
+  expect_close(d_b, b64, counted.sum(at::IntArrayRef{0, 1}));
+  const at::Tensor by_row = (s64.defined() ? counted * s64.detach().abs() : counted).sum(2).view({-1});
+  expect_close(d_position, position64, at::zeros_like(position).index_add(0, n.view({-1}) - 1, by_row));
 }
 
 TEST_P(Rope, WithoutRowScaleMatches) {
