@@ -1,11 +1,16 @@
-"""Llama with Scalable-Softmax attention (SSMax, arXiv 2501.19399) or another row scale, or documents that do not see each
-other, for transformers 5.
+"""Llama with Scalable-Softmax attention (SSMax, arXiv 2501.19399) or another row scale, documents that do not see each
+other, normed queries and keys, or RoPE on a part of each head or of the layers, for transformers 5.
 
 A checkpoint whose mathematics is not exactly Llama's carries this file, so that
 `AutoModelForCausalLM.from_pretrained(directory, trust_remote_code=True)` computes what was trained. Everything is
 Llama's but the row scale of attention, s L(n) + b, a function of n, the number of keys that a query attends to: KINDS.
 It is constant along a row of scores, so it multiplies the query after RoPE. s and b are one value a head; p_n is shared
 by all layers. All three stay in fp32 whatever dtype the model is loaded in.
+
+Three settings change the queries and keys before that, in this order: config.qk_norm "rms" is Qwen 3's RMSNorm over each
+head, with learned gains; partial_rotary_factor rotates the first dimensions of each head alone; and a 0 in
+config.no_rope_layers, which has a flag for each layer, as in SmolLM3, none in that layer. (A row scale in front of the
+norm would be divided out by it.)
 
 Where config.ssgpt["document_token_id"] is set, attention does not cross the end of a document: a document ends after
 that token, and the token behind it has n = 1 again.
@@ -26,6 +31,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import (
     LlamaAttention,
     LlamaPreTrainedModel,
+    LlamaRMSNorm,
+    LlamaRotaryEmbedding,
     apply_rotary_pos_emb,
     eager_attention_forward,
 )
@@ -61,12 +68,29 @@ class SsgptConfig(LlamaConfig):
     attention_kind: str = "ssmax"
     attn_scale: float = 0.1  # of llama4_temperature, as in Llama 4
     floor_scale: int = 8192
+    qk_norm: str = "none"
+    no_rope_layers: list[int] | None = None  # of each layer 1, or 0 where it is not rotated; None: all are
     ssgpt: dict | None = None
+    ignore_keys_at_rope_validation = {"partial_rotary_factor"}
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         if self.attention_kind not in KINDS:
             raise ValueError(f"attention_kind is {self.attention_kind!r}; it must be one of {tuple(KINDS)}")
+        if self.qk_norm not in ("none", "rms"):
+            raise ValueError(f"qk_norm is {self.qk_norm!r}; it must be 'none' or 'rms'")
+        if self.no_rope_layers is not None and len(self.no_rope_layers) != self.num_hidden_layers:
+            raise ValueError(f"no_rope_layers has {len(self.no_rope_layers)} flags; there are {self.num_hidden_layers} layers")
+        if self.rotated_dims() % 2 or not 0 < self.rotated_dims() <= self.head_dim:
+            raise ValueError(f"partial_rotary_factor makes {self.rotated_dims()} of {self.head_dim} dimensions; it must be an "
+                             "even number of them, 2 or more")
+
+    def rotated_dims(self) -> int:
+        """The dimensions of each head that are rotated, the first ones."""
+        return round(self.head_dim * ((self.rope_parameters or {}).get("partial_rotary_factor") or 1.0))
+
+    def is_rotated(self, layer: int) -> bool:
+        return self.no_rope_layers is None or bool(self.no_rope_layers[layer])
 
     def kind(self) -> Kind:
         return KINDS[self.attention_kind]
@@ -167,12 +191,24 @@ def find_visible(ends, starts, attention_mask, queries) -> torch.Tensor:
     return visible & (attention_mask > torch.finfo(attention_mask.dtype).min / 2)
 
 
+class SsgptRotaryEmbedding(LlamaRotaryEmbedding):
+    """Llama's, over the dimensions that are rotated."""
+
+    @staticmethod
+    def compute_default_rope_parameters(config: SsgptConfig, **kwargs) -> tuple[torch.Tensor, float]:
+        dims = config.rotated_dims()
+        return 1.0 / (config.rope_parameters["rope_theta"] ** (torch.arange(0, dims, 2, dtype=torch.float) / dims)), 1.0
+
+
 class SsgptAttention(LlamaAttention):
     """Llama's attention with the query of each head multiplied by its row scale."""
 
     def __init__(self, config: SsgptConfig, layer_idx: int):
         super().__init__(config, layer_idx)
         heads = config.num_attention_heads
+        if config.qk_norm == "rms":
+            self.q_norm = LlamaRMSNorm(self.head_dim, eps=config.rms_norm_eps)
+            self.k_norm = LlamaRMSNorm(self.head_dim, eps=config.rms_norm_eps)
         if config.kind().scale:
             self.ssmax_scale = nn.Parameter(torch.full((heads,), config.initial_scale(), dtype=torch.float32))
         if config.kind().bias:
@@ -187,16 +223,26 @@ class SsgptAttention(LlamaAttention):
             scale = scale + self.ssmax_bias.float()[:, None, None]
         return (query.float() * scale).to(query.dtype)
 
+    def rotate(self, query, key, position_embeddings) -> tuple[torch.Tensor, torch.Tensor]:
+        """query, key: (B, N, Q, H). position_embeddings: cos and sin, (B, Q, R); the dimensions behind R stay."""
+        if not self.config.is_rotated(self.layer_idx):
+            return query, key
+        cos, sin = position_embeddings
+        dims = cos.shape[-1]
+        rotated = apply_rotary_pos_emb(query[..., :dims], key[..., :dims], cos, sin)
+        return tuple(torch.cat([turned, whole[..., dims:]], dim=-1) for turned, whole in zip(rotated, (query, key)))
+
     def forward(self, hidden_states, position_embeddings=None, attention_mask=None, past_key_values=None,
                 row_position=None, **kwargs):
         input_shape = hidden_states.shape[:-1]
         hidden_shape = (*input_shape, -1, self.head_dim)
         query = self.q_proj(hidden_states).view(hidden_shape).transpose(1, 2)
         key = self.k_proj(hidden_states).view(hidden_shape).transpose(1, 2)
+        if self.config.qk_norm == "rms":
+            query, key = self.q_norm(query), self.k_norm(key)
         value = self.v_proj(hidden_states).view(hidden_shape).transpose(1, 2)
 
-        cos, sin = position_embeddings
-        query, key = apply_rotary_pos_emb(query, key, cos, sin)
+        query, key = self.rotate(query, key, position_embeddings)
         if row_position is not None:
             query = self.scale_query(query, row_position)
         if past_key_values is not None:
@@ -230,6 +276,7 @@ class SsgptModel(SsgptPreTrainedModel, LlamaModel):
         super().__init__(config)
         for index, layer in enumerate(self.layers):
             layer.self_attn = SsgptAttention(config, index)
+        self.rotary_emb = SsgptRotaryEmbedding(config)
         if config.kind().learned:
             self.ssmax_position = nn.Parameter(config.initial_positions().float())
         self.post_init()

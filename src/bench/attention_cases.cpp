@@ -20,6 +20,7 @@
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/rms_norm.h>
 #include <ATen/ops/zeros_like.h>
 
 namespace ssgpt::bench {
@@ -29,7 +30,7 @@ constexpr double kNoDropout = 0.0;
 
 struct Rotation {
   Rotation(const KernelShape& s, at::Device device)
-      : tables(model::make_rope_tables(s.time, s.head_dim(), 10000.0, device)),
+      : tables(model::make_rotation(s.time, s.head_dim(), 10000.0, device)),
         num_keys(model::count_keys(s.batch, s.time).to(device)),
         cos(at::cat({tables.cos, tables.cos}, -1).unsqueeze(1)),
         sin(at::cat({tables.sin, tables.sin}, -1).unsqueeze(1)),
@@ -47,58 +48,104 @@ struct Rotation {
     return (row_scale.position.unsqueeze(-1) * row_scale.scale).unsqueeze(-1).unsqueeze(0);
   }
 
-  model::RopeTables tables;
+  kernels::Rotation tables;
   at::Tensor num_keys;
   at::Tensor cos, sin;  // (T, 1, H)
   kernels::RowScale row_scale;
 };
 
-KernelRun rope_forward(const KernelShape& s, const model::Execution& execution, bool scaled) {
+enum class RopeVariant { kPlain, kScaled, kNormed };
+
+// The norm of queries and keys, (B, T, 2, N, H) side by side.
+struct NormOfHeads {
+  NormOfHeads(const KernelShape& s, const TensorMaker& make)
+      : norm{.q_gain = make.random({s.head_dim()}),
+             .k_gain = make.random({s.head_dim()}),
+             .eps = 1e-5,
+             .raw = make.random({s.batch, s.time, 2, s.heads, s.head_dim()})},
+        gradients{.q_gain = make.zeros_fp32({s.head_dim()}),
+                  .k_gain = make.zeros_fp32({s.head_dim()}),
+                  .scratch = make.zeros_fp32({2, kernels::num_row_chunks(s.rows()), s.head_dim()})},
+        plain_d_q_gain(make.zeros_fp32({s.head_dim()})),
+        plain_d_k_gain(make.zeros_fp32({s.head_dim()})) {}
+  // The gradient of x, and d_gain += that of the gain.
+  at::Tensor back(const at::Tensor& d_out, const at::Tensor& x, const at::Tensor& gain,
+                  at::Tensor d_gain) const {
+    const at::Tensor rstd =
+        x.to(at::kFloat).square().mean(-1, /*keepdim=*/true).add_(norm.eps).rsqrt_().to(x.scalar_type());
+    const at::Tensor normed = x * rstd;
+    d_gain.add_((d_out * normed).sum(at::IntArrayRef{0, 1, 2}));
+    const at::Tensor g = d_out * gain;
+    return (g - normed * (g * normed).mean(-1, /*keepdim=*/true)) * rstd;
+  }
+
+  kernels::QkNorm norm;
+  kernels::QkNormGradients gradients;
+  at::Tensor plain_d_q_gain, plain_d_k_gain;
+};
+
+KernelRun rope_forward(const KernelShape& s, const model::Execution& execution, RopeVariant variant) {
   const TensorMaker make(execution);
+  const bool scaled = variant == RopeVariant::kScaled;
+  const bool is_normed = variant == RopeVariant::kNormed;
   const at::Tensor qkv = make.random({s.batch, s.time, 3, s.heads, s.head_dim()});
   const Rotation rotation(s, execution.device);
   const kernels::RowScale row_scale = scaled ? rotation.row_scale : kernels::RowScale();
+  const kernels::QkNorm norm = is_normed ? NormOfHeads(s, make).norm : kernels::QkNorm();
   const at::Tensor q = qkv.select(2, 0);
   const at::Tensor k = qkv.select(2, 1);
-  return {model::traffic(q, q, k, k),
+  return {model::traffic(q, q, k, k, norm.raw),
           [=] {
-            kernels::rope_forward(qkv, rotation.tables.cos, rotation.tables.sin, rotation.num_keys,
-                                  row_scale);
+            kernels::rope_forward(qkv, rotation.tables, rotation.num_keys, row_scale, norm);
             return q;
           },
-          [=] {
-            rotation.rotate(k, 1.0);
-            const at::Tensor rotated = rotation.rotate(q, 1.0);
+          [=, head_dim = s.head_dim()] {
+            const auto normed = [&](const at::Tensor& x, const at::Tensor& gain) {
+              return is_normed ? at::rms_norm(x, {head_dim}, gain, norm.eps) : x;
+            };
+            rotation.rotate(normed(k, norm.k_gain), 1.0);
+            const at::Tensor rotated = rotation.rotate(normed(q, norm.q_gain), 1.0);
             return scaled ? (rotated * rotation.factor()).to(q.scalar_type()) : rotated;
           }};
 }
 
-KernelRun rope_backward(const KernelShape& s, const model::Execution& execution, bool scaled) {
+KernelRun rope_backward(const KernelShape& s, const model::Execution& execution, RopeVariant variant) {
   const TensorMaker make(execution);
+  const bool scaled = variant == RopeVariant::kScaled;
   const at::Tensor qkv = make.random({s.batch, s.time, 3, s.heads, s.head_dim()});
   const at::Tensor d_qkv = make.random({s.batch, s.time, 3, s.heads, s.head_dim()});
   const Rotation rotation(s, execution.device);
   const kernels::RowScale row_scale = scaled ? rotation.row_scale : kernels::RowScale();
   const at::Tensor d_row_scale = scaled ? make.zeros_fp32({s.batch, s.time, s.heads}) : at::Tensor();
+  const std::optional<NormOfHeads> of_heads =
+      variant == RopeVariant::kNormed ? std::optional(NormOfHeads(s, make)) : std::nullopt;
+  const kernels::QkNorm norm = of_heads ? of_heads->norm : kernels::QkNorm();
+  const kernels::QkNormGradients gradients = of_heads ? of_heads->gradients : kernels::QkNormGradients();
   const auto part = [d_qkv](int64_t index) {
     return d_qkv.select(2, index).transpose(1, 2);
   };
   const at::Tensor q = qkv.select(2, 0);
-  return {model::traffic(d_qkv, qkv) += (scaled ? model::traffic(q) : core::Work()),
-          [=] {
-            kernels::rope_backward(part(0), part(1), part(2), rotation.tables.cos, rotation.tables.sin,
-                                   rotation.num_keys, row_scale, qkv, d_row_scale);
-            return qkv;
-          },
-          [=] {
-            at::Tensor d_q = d_qkv.select(2, 0);
-            if (scaled) {
-              (d_q * q).sum(-1).div_(rotation.factor().squeeze(-1).clamp_min(1e-20));
-              d_q = (d_q * rotation.factor()).to(q.scalar_type());
-            }
-            const at::Tensor turned_q = rotation.rotate(d_q, -1.0);
-            return at::cat({turned_q, rotation.rotate(d_qkv.select(2, 1), -1.0), d_qkv.select(2, 2)}, 2);
-          }};
+  return {
+      model::traffic(d_qkv, qkv, scaled ? q : norm.raw),
+      [=] {
+        kernels::rope_backward(part(0), part(1), part(2), rotation.tables, rotation.num_keys, row_scale, norm,
+                               qkv, d_row_scale, gradients);
+        return qkv;
+      },
+      [=] {
+        at::Tensor d_q = d_qkv.select(2, 0);
+        if (scaled) {
+          (d_q * q).sum(-1).div_(rotation.factor().squeeze(-1).clamp_min(1e-20));
+          d_q = (d_q * rotation.factor()).to(q.scalar_type());
+        }
+        at::Tensor turned_q = rotation.rotate(d_q, -1.0);
+        at::Tensor turned_k = rotation.rotate(d_qkv.select(2, 1), -1.0);
+        if (of_heads) {
+          turned_q = of_heads->back(turned_q, norm.raw.select(2, 0), norm.q_gain, of_heads->plain_d_q_gain);
+          turned_k = of_heads->back(turned_k, norm.raw.select(2, 1), norm.k_gain, of_heads->plain_d_k_gain);
+        }
+        return at::cat({turned_q, turned_k, d_qkv.select(2, 2)}, 2);
+      }};
 }
 
 KernelRun row_scale_backward(const KernelShape& s, const model::Execution& execution) {
@@ -214,19 +261,27 @@ std::vector<KernelCase> attention_cases() {
   return {
       {"rope_forward",
        [](const KernelShape& s, const model::Execution& execution) {
-         return rope_forward(s, execution, /*scaled=*/false);
+         return rope_forward(s, execution, RopeVariant::kPlain);
        }},
       {"rope_forward_scaled",
        [](const KernelShape& s, const model::Execution& execution) {
-         return rope_forward(s, execution, /*scaled=*/true);
+         return rope_forward(s, execution, RopeVariant::kScaled);
+       }},
+      {"rope_forward_normed",
+       [](const KernelShape& s, const model::Execution& execution) {
+         return rope_forward(s, execution, RopeVariant::kNormed);
        }},
       {"rope_backward",
        [](const KernelShape& s, const model::Execution& execution) {
-         return rope_backward(s, execution, /*scaled=*/false);
+         return rope_backward(s, execution, RopeVariant::kPlain);
        }},
       {"rope_backward_scaled",
        [](const KernelShape& s, const model::Execution& execution) {
-         return rope_backward(s, execution, /*scaled=*/true);
+         return rope_backward(s, execution, RopeVariant::kScaled);
+       }},
+      {"rope_backward_normed",
+       [](const KernelShape& s, const model::Execution& execution) {
+         return rope_backward(s, execution, RopeVariant::kNormed);
        }},
       {"row_scale_backward", row_scale_backward},
       {"attention_forward",

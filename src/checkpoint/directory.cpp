@@ -78,7 +78,7 @@ void write_files(const std::filesystem::path& directory, const Snapshot& snapsho
   const SpecialTokens tokens = write_tokenizer(directory, snapshot, may_lack_tokenizer, manifest);
   manifest.files[kConfigName] =
       write_digested(directory / kConfigName, model_config_text(snapshot.spec, tokens));
-  if (!is_llama(snapshot.spec)) {
+  if (model_type(snapshot.spec) == kOwnModelType) {
     const std::string name(kModelingFileName);
     manifest.files[name] = write_digested(directory / name, modeling_file());
   }

@@ -7,8 +7,11 @@
 #include "core/json_fields.h"
 #include "core/text.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <utility>
+#include <vector>
 
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
@@ -26,15 +29,19 @@ std::string modeling_class(std::string_view name) {
   return fmt::format("{}.{}", kModelingFileName.substr(0, kModelingFileName.rfind('.')), name);
 }
 
+constexpr std::string_view kLlama = "llama";
+constexpr std::string_view kQwen3 = "qwen3";
+
+std::string read_type(const core::JsonFields& fields) {
+  std::string type = fields.text("model_type");
+  if (type != kLlama && type != kQwen3 && type != kOwnModelType) {
+    throw core::InputError("{}: model_type is '{}'; '{}', '{}' and '{}' can be read", fields.path().string(),
+                           core::excerpt(type), kLlama, kQwen3, kOwnModelType);
+  }
+  return type;
+}
+
 config::AttentionKind read_kind(const core::JsonFields& fields) {
-  const std::string type = fields.text("model_type");
-  if (type == "llama") {
-    return config::AttentionKind::kSoftmax;
-  }
-  if (type != "ssgpt") {
-    throw core::InputError("{}: model_type is '{}'; 'llama' and 'ssgpt' can be read", fields.path().string(),
-                           core::excerpt(type));
-  }
   const std::string name = fields.text("attention_kind");
   const auto kind = config::parse_attention_kind(name);
   if (!kind) {
@@ -44,57 +51,135 @@ config::AttentionKind read_kind(const core::JsonFields& fields) {
   return *kind;
 }
 
-double read_rope_theta(const core::JsonFields& fields) {
-  const core::JsonFields parameters = fields.object("rope_parameters");
-  const auto plain = fields.optional_number("rope_theta");
-  const auto nested = parameters.optional_number("rope_theta");
-  if (plain && nested && *plain != *nested) {
-    throw core::InputError("{}: rope_theta is {} but rope_parameters.rope_theta is {}: make them equal",
-                           fields.path().string(), *plain, *nested);
+config::QkNorm read_qk_norm(const core::JsonFields& fields) {
+  const std::string name = fields.optional_text("qk_norm").value_or("none");
+  for (const config::QkNorm norm : {config::QkNorm::kNone, config::QkNorm::kRms}) {
+    if (name == config::to_string(norm)) return norm;
   }
-  const std::string type = parameters.optional_text("rope_type").value_or("default");
-  if (type != "default" || fields.has("rope_scaling")) {
-    throw core::InputError("{}: scaled RoPE ({}) is not supported", fields.path().string(),
-                           type != "default" ? core::excerpt(type) : "rope_scaling");
-  }
-  if (parameters.optional_number("partial_rotary_factor").value_or(1.0) != 1.0 ||
-      fields.optional_number("partial_rotary_factor").value_or(1.0) != 1.0) {
-    throw core::InputError("{}: partial RoPE (partial_rotary_factor) is not supported",
-                           fields.path().string());
-  }
-  return nested.value_or(plain.value_or(10000.0));
+  fields.fail("qk_norm", "none or rms");
 }
 
-void refuse_other_mathematics(const core::JsonFields& fields, const config::ModelConfig& model) {
-  const auto refuse = [&](std::string_view what) {
-    throw core::InputError("{}: {}, which this program does not have: the model cannot be read",
-                           fields.path().string(), what);
+// The places where versions of transformers have put what RoPE is made with: at the top, in rope_parameters
+// (5) and in rope_scaling (4).
+class RopeFields {
+ public:
+  explicit RopeFields(const core::JsonFields& fields)
+      : top_(fields), nested_{fields.object("rope_parameters"), fields.object("rope_scaling")} {}
+
+  // The number under `key`, wherever it stands; those that stand in several places are equal.
+  std::optional<double> number(const std::string& key) const {
+    std::optional<double> value = top_.optional_number(key);
+    std::string where = key;
+    for (size_t i = 0; i < nested_.size(); ++i) {
+      const std::optional<double> other = nested_[i].optional_number(key);
+      const std::string place = fmt::format("{}.{}", kNames[i], key);
+      if (value && other && *value != *other) {
+        throw core::InputError("{}: {} is {} but {} is {}: make them equal", top_.path().string(), where,
+                               *value, place, *other);
+      }
+      if (other && !value) where = place;
+      if (other) value = other;
+    }
+    return value;
+  }
+
+  void refuse_scaled() const {
+    for (size_t i = 0; i < nested_.size(); ++i) {
+      for (const char* key : {"full_attention", "sliding_attention"}) {
+        if (nested_[i].has(key)) nested_[i].fail(key, "none: RoPE is the same for all layers");
+      }
+      for (const char* key : {"rope_type", "type"}) {
+        if (nested_[i].optional_text(key).value_or("default") != "default")
+          nested_[i].fail(key, "'default': scaled RoPE is not supported");
+      }
+      const bool says_type = nested_[i].has("rope_type") || nested_[i].has("type");
+      if (nested_[i].has("factor") && !says_type)
+        nested_[i].fail("factor", "none: scaled RoPE is not supported");
+    }
+  }
+
+ private:
+  static constexpr std::array kNames = {"rope_parameters", "rope_scaling"};
+  const core::JsonFields& top_;
+  std::array<core::JsonFields, 2> nested_;
+};
+
+// The layers whose flag is 0: Hugging Face's no_rope_layers holds 1 for a layer that is rotated.
+std::vector<int64_t> read_nope_layers(const core::JsonFields& fields, int64_t num_layers) {
+  constexpr const char* kKey = "no_rope_layers";
+  std::vector<int64_t> layers;
+  if (!fields.has(kKey)) return layers;
+  const std::vector<double> flags = fields.numbers(kKey);
+  const bool sound = std::all_of(flags.begin(), flags.end(), [](double f) { return f == 0.0 || f == 1.0; });
+  if (!sound || static_cast<int64_t>(flags.size()) != num_layers)
+    fields.fail(kKey,
+                fmt::format("a list of {} flags, 1 for a layer with RoPE and 0 for one without", num_layers));
+  for (int64_t layer = 0; layer < num_layers; ++layer) {
+    if (flags[static_cast<size_t>(layer)] == 0.0) layers.push_back(layer);
+  }
+  return layers;
+}
+
+// Theta, and what `type` says of the norms and of which dimensions and layers are rotated.
+void read_positions(const core::JsonFields& fields, std::string_view type, config::ModelConfig& model) {
+  const RopeFields rope(fields);
+  rope.refuse_scaled();
+  model.rope_theta = rope.number("rope_theta").value_or(10000.0);
+  const double fraction = rope.number("partial_rotary_factor").value_or(1.0);
+  if (type == kOwnModelType) {
+    model.rope_fraction = fraction;
+    model.qk_norm = read_qk_norm(fields);
+    model.nope_layers.layers = read_nope_layers(fields, model.num_hidden_layers);
+    return;
+  }
+  model.qk_norm = type == kQwen3 ? config::QkNorm::kRms : config::QkNorm::kNone;
+  if (fraction != 1.0) {  // their code rotates all dimensions whatever it is
+    throw core::InputError(
+        "{}: partial_rotary_factor is {}, which transformers' '{}' does not read; it must be 1. Partial RoPE "
+        "needs model_type '{}'",
+        fields.path().string(), fraction, type, kOwnModelType);
+  }
+  for (const char* key : {"no_rope_layers", "no_rope_layer_interval"}) {
+    if (fields.has(key))
+      fields.fail(key, fmt::format("none: transformers' '{}' does not read it, and model_type '{}' has "
+                                   "no_rope_layers",
+                                   type, kOwnModelType));
+  }
+}
+
+void refuse_windows(const core::JsonFields& fields, std::string_view type) {
+  const bool uses_window = type != kQwen3 || fields.optional_flag("use_sliding_window").value_or(false);
+  if (uses_window && fields.has("sliding_window"))
+    fields.fail("sliding_window", "null: attention reaches back to the start");
+  if (!fields.has("layer_types")) return;
+  for (const std::string& layer : fields.texts("layer_types")) {
+    if (layer != "full_attention") fields.fail("layer_types", "a list of full_attention alone");
+  }
+}
+
+void refuse_other_mathematics(const core::JsonFields& fields, std::string_view type,
+                              const config::ModelConfig& model) {
+  const auto require_integer = [&](const char* key, int64_t value, std::string_view why) {
+    if (fields.optional_integer(key).value_or(value) != value)
+      fields.fail(key, fmt::format("{} ({})", value, why));
   };
-  const int64_t key_value_heads =
-      fields.optional_integer("num_key_value_heads").value_or(model.num_attention_heads);
-  if (key_value_heads != model.num_attention_heads) {
-    refuse(fmt::format("grouped-query attention (num_key_value_heads {} of {} heads)", key_value_heads,
-                       model.num_attention_heads));
-  }
-  if (fields.optional_flag("tie_word_embeddings").value_or(false)) {
-    refuse("the input and output embeddings are tied (tie_word_embeddings)");
-  }
+  require_integer("num_key_value_heads", model.num_attention_heads,
+                  "num_attention_heads: there is no grouped-query attention");
+  require_integer("head_dim", config::head_dim(model), "hidden_size / num_attention_heads");
+  if (fields.optional_flag("tie_word_embeddings").value_or(false))
+    fields.fail("tie_word_embeddings", "false: input and output embeddings are not tied");
   for (const char* bias : {"attention_bias", "mlp_bias"}) {
-    if (fields.optional_flag(bias).value_or(false)) {
-      refuse(fmt::format("linear layers have biases ({})", bias));
-    }
+    if (fields.optional_flag(bias).value_or(false)) fields.fail(bias, "false: linear layers have no biases");
   }
-  const int64_t head_dim = model.hidden_size / model.num_attention_heads;
-  if (fields.optional_integer("head_dim").value_or(head_dim) != head_dim) {
-    refuse("head_dim is not hidden_size / num_attention_heads");
-  }
-  if (const auto activation = fields.optional_text("hidden_act"); activation.value_or("silu") != "silu") {
-    refuse(fmt::format("the activation is {}", core::excerpt(*activation)));
-  }
-  for (const char* key : {"sliding_window", "quantization_config"}) {
-    if (fields.has(key)) {
-      refuse(fmt::format("it has a {}", key));
-    }
+  if (fields.optional_text("hidden_act").value_or("silu") != "silu") fields.fail("hidden_act", "silu");
+  if (fields.has("quantization_config"))
+    fields.fail("quantization_config", "none: weights are floating-point numbers");
+  refuse_windows(fields, type);
+  if (!config::rotated_dims(model.rope_fraction, config::head_dim(model))) {
+    throw core::InputError(
+        "{}: 'partial_rotary_factor' is {}; of head_dim {} it must make an even number of dimensions, 2 or "
+        "more",
+        fields.path().string(), model.rope_fraction, config::head_dim(model));
   }
 }
 
@@ -140,21 +225,42 @@ void check_numbers(const core::JsonFields& fields, const config::ModelConfig& mo
   }
 }
 
+// What is not as in a Llama, where it is set.
+void add_options(const config::ModelConfig& model, std::string_view type, nlohmann::ordered_json& json) {
+  if (model.rope_fraction != 1.0) {
+    json["partial_rotary_factor"] = model.rope_fraction;
+    json["rope_parameters"]["partial_rotary_factor"] = model.rope_fraction;
+  }
+  if (!model.nope_layers.layers.empty()) {
+    json["no_rope_layers"] = nlohmann::ordered_json::array();
+    for (int64_t layer = 0; layer < model.num_hidden_layers; ++layer)
+      json["no_rope_layers"].push_back(config::is_rotated(model, layer) ? 1 : 0);
+  }
+  if (type == kOwnModelType && model.qk_norm != config::QkNorm::kNone)
+    json["qk_norm"] = config::to_string(model.qk_norm);
+}
+
 }  // namespace
 
-bool is_llama(const model::GPTSpec& spec) {
-  return !config::has_row_scale(spec.config.attention.kind) && !spec.document_token_id;
+std::string_view model_type(const model::GPTSpec& spec) {
+  const config::ModelConfig& model = spec.config;
+  const bool rotates_all = model.rope_fraction == 1.0 && model.nope_layers.layers.empty();
+  if (config::has_row_scale(model.attention.kind) || spec.document_token_id || !rotates_all)
+    return kOwnModelType;
+  return model.qk_norm == config::QkNorm::kRms ? kQwen3 : kLlama;
 }
 
 std::string model_config_text(const model::GPTSpec& spec, const SpecialTokens& tokens) {
   const config::ModelConfig& model = spec.config;
   SSGPT_CHECK(!spec.rope_change.yarn && spec.rope_change.score_factor == 1.0 && !spec.trained_length,
               "a checkpoint of a model whose positions were changed for an evaluation");
-  const bool llama = is_llama(spec);
+  const std::string_view type = model_type(spec);
   nlohmann::ordered_json json;
-  json["architectures"] = {llama ? "LlamaForCausalLM" : "SsgptForCausalLM"};
-  json["model_type"] = llama ? "llama" : "ssgpt";
-  if (!llama) {
+  json["architectures"] = {type == kLlama   ? "LlamaForCausalLM"
+                           : type == kQwen3 ? "Qwen3ForCausalLM"
+                                            : "SsgptForCausalLM"};
+  json["model_type"] = type;
+  if (type == kOwnModelType) {
     json["attention_kind"] = config::to_string(model.attention.kind);
     json["auto_map"] = {{"AutoConfig", modeling_class("SsgptConfig")},
                         {"AutoModelForCausalLM", modeling_class("SsgptForCausalLM")}};
@@ -170,11 +276,16 @@ std::string model_config_text(const model::GPTSpec& spec, const SpecialTokens& t
   json["num_hidden_layers"] = model.num_hidden_layers;
   json["num_attention_heads"] = model.num_attention_heads;
   json["num_key_value_heads"] = model.num_attention_heads;
+  if (type == kQwen3) {  // its own would be 128
+    json["head_dim"] = config::head_dim(model);
+    json["use_sliding_window"] = false;
+  }
   json["max_position_embeddings"] = spec.sequence_length;
   json["hidden_act"] = "silu";
   json["rms_norm_eps"] = model.rms_norm_eps;
   json["rope_theta"] = model.rope_theta;
   json["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", model.rope_theta}};
+  add_options(model, type, json);
   json["initializer_range"] = model.initializer_range;
   json["attention_bias"] = false;
   json["mlp_bias"] = false;
@@ -194,7 +305,8 @@ model::GPTSpec read_model_config(const std::filesystem::path& path) {
   const core::JsonFields own = fields.object("ssgpt");
   model::GPTSpec spec;
   config::ModelConfig& model = spec.config;
-  model.attention.kind = read_kind(fields);
+  const std::string type = read_type(fields);
+  if (type == kOwnModelType) model.attention.kind = read_kind(fields);
   model.attention.scale_init = own.optional_number("scale_init");
   model.attention.bias_init = own.optional_number("bias_init").value_or(0.0);
   if (config::has_floor(model.attention.kind)) {
@@ -206,8 +318,8 @@ model::GPTSpec read_model_config(const std::filesystem::path& path) {
   model.num_hidden_layers = size_up_to(kMaxLayers, fields, "num_hidden_layers");
   model.num_attention_heads = size_up_to(kMaxWidth, fields, "num_attention_heads");
   model.intermediate_size = size_up_to(kMaxWidth, fields, "intermediate_size");
-  model.rope_theta = read_rope_theta(fields);
-  // Where a key may be missing, its value is that of transformers' LlamaConfig.
+  read_positions(fields, type, model);
+  // Where a key may be missing, its value is that of transformers' LlamaConfig and Qwen3Config.
   model.rms_norm_eps = fields.optional_number("rms_norm_eps").value_or(1e-6);
   model.initializer_range = fields.optional_number("initializer_range").value_or(0.02);
   check_numbers(fields, model);
@@ -215,7 +327,7 @@ model::GPTSpec read_model_config(const std::filesystem::path& path) {
     throw core::InputError("{}: hidden_size {} is not an even multiple of num_attention_heads {}",
                            path.string(), model.hidden_size, model.num_attention_heads);
   }
-  refuse_other_mathematics(fields, model);
+  refuse_other_mathematics(fields, type, model);
   spec.sequence_length = size_up_to(kMaxLength, fields, "max_position_embeddings");
   spec.document_token_id = own.optional_integer("document_token_id");
   return spec;

@@ -7,25 +7,29 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace ssgpt::checkpoint {
+
+inline constexpr std::string_view kOwnModelType = "ssgpt";
 
 struct SpecialTokens {
   std::optional<int64_t> bos;
   std::optional<int64_t> eos;
 };
 
-// Whether the mathematics is exactly that of transformers' Llama: Softmax whose attention reaches across the
-// ends of documents. Any other model carries its modelling file.
-bool is_llama(const model::GPTSpec& spec);
+// Hugging Face's name of the model where transformers computes exactly the same: "llama", Softmax that
+// rotates all dimensions of q and k in all layers and reaches across the ends of documents; "qwen3", the same
+// with the norms of q and k. Any other model is "ssgpt", and carries its modelling file.
+std::string_view model_type(const model::GPTSpec& spec);
 
-// The text of config.json: model_type "llama" where is_llama says so, else "ssgpt" with attention_kind and
-// auto_map. What Hugging Face has no name for stands under the key "ssgpt".
+// The text of config.json: model_type, and for "ssgpt" attention_kind and auto_map. What Hugging Face has no
+// name for stands under the key "ssgpt".
 std::string model_config_text(const model::GPTSpec& spec, const SpecialTokens& tokens);
 
-// Reads what model_config_text wrote, or the config of a Llama model that another program wrote. Throws
-// core::InputError for a model whose mathematics is not this program's (grouped-query attention, biases, tied
-// embeddings, scaled RoPE), with the reason.
+// Reads what model_config_text wrote, or the config of a Llama or Qwen 3 model that another program wrote.
+// Throws core::InputError for a model whose mathematics is not this program's (grouped-query attention,
+// biases, tied embeddings, scaled RoPE, sliding windows), with the key, its value and what is allowed.
 model::GPTSpec read_model_config(const std::filesystem::path& path);
 
 }  // namespace ssgpt::checkpoint

@@ -120,7 +120,8 @@ void add_convert(CLI::App& app) {
       "initial values and zero moments.");
   const auto arguments = std::make_shared<ConvertArguments>();
   command
-      ->add_option("--checkpoint", arguments->checkpoint, "Checkpoint, or a Llama directory of Hugging Face")
+      ->add_option("--checkpoint", arguments->checkpoint,
+                   "Checkpoint, or a Llama or Qwen 3 directory of Hugging Face")
       ->type_name("DIR")
       ->required();
   command

@@ -97,7 +97,9 @@ void add_evaluate_loss(CLI::App& evaluate) {
                               "answers of examples");
   auto arguments = std::make_shared<EvaluateLossArguments>();
   evaluation::LossOptions& options = arguments->options;
-  command->add_option("--checkpoint", options.checkpoint, "Checkpoint, or a Llama directory of Hugging Face")
+  command
+      ->add_option("--checkpoint", options.checkpoint,
+                   "Checkpoint, or a Llama or Qwen 3 directory of Hugging Face")
       ->required();
   command
       ->add_option("--data", options.data,

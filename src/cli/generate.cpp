@@ -201,7 +201,9 @@ void add_generate(CLI::App& app) {
   CLI::App* command = app.add_subcommand("generate", "Continue a prompt with text from a checkpoint");
   auto arguments = std::make_shared<GenerateArguments>();
   evaluation::GenerateOptions& options = arguments->options;
-  command->add_option("--checkpoint", options.checkpoint, "Checkpoint, or a Llama directory of Hugging Face")
+  command
+      ->add_option("--checkpoint", options.checkpoint,
+                   "Checkpoint, or a Llama or Qwen 3 directory of Hugging Face")
       ->type_name("DIR")
       ->required();
   auto* prompt = command->add_option("--prompt", options.prompt, "Text to continue; '' begins a document")

@@ -8,6 +8,7 @@
 #include "core/text.h"
 #include "report/run_data.h"
 #include "run/directory.h"
+#include "start/describe.h"
 
 #include <algorithm>
 #include <span>
@@ -30,11 +31,9 @@ struct Group {
 
 std::vector<Group> count_groups(const std::vector<model::Parameter>& layout) {
   // The first mark that occurs decides.
-  std::vector<Group> groups = {{"embedding", "embed_tokens"},
-                               {"attention scale", "ssmax_"},
-                               {"attention", "self_attn."},
-                               {"feed-forward", "mlp."},
-                               {"norms", "norm"},
+  std::vector<Group> groups = {{"embedding", "embed_tokens"},     {"attention scale", "ssmax_"},
+                               {"query and key norms", "_norm."}, {"attention", "self_attn."},
+                               {"feed-forward", "mlp."},          {"norms", "norm"},
                                {"output head", "lm_head"}};
   for (const model::Parameter& parameter : layout) {
     for (Group& group : groups) {
@@ -86,6 +85,9 @@ Json model_json(const model::GPTSpec& spec) {
           {"intermediate_size", config.intermediate_size},
           {"sequence_length", spec.sequence_length},
           {"rope_theta", config.rope_theta},
+          {"rope_fraction", config.rope_fraction},
+          {"nope_layers", config.nope_layers.layers},
+          {"qk_norm", config::to_string(config.qk_norm)},
           {"rms_norm_eps", config.rms_norm_eps}};
 }
 
@@ -178,6 +180,9 @@ Inspection inspect_checkpoint(const fs::path& path, bool verify) {
   head.add({"vocabulary", std::to_string(config.vocab_size)});
   head.add({"sequence length", std::to_string(snapshot.spec.sequence_length)});
   head.add({"RoPE theta", fmt::format("{}", config.rope_theta)});
+  if (config.rope_fraction != 1.0 || !config.nope_layers.layers.empty())
+    head.add({"positions", start::positions_text(config)});
+  if (config.qk_norm == config::QkNorm::kRms) head.add({"q and k", "RMSNorm with learned gains"});
   if (snapshot.spec.document_token_id) {
     head.add(
         {"document token", fmt::format("{}: attention does not cross it", *snapshot.spec.document_token_id)});

@@ -89,9 +89,9 @@ void add_train(CLI::App& app, const std::string& command_line) {
           "auto: go on from the newest valid checkpoint of the run directory, or begin where there is none. "
           "A checkpoint or run directory: go on from it")
       ->type_name("auto|DIR");
-  command->add_option(
-      "--init-from", arguments->init_from,
-      "Start a new run with the weights of this checkpoint (ours, or a Llama directory of Hugging Face)");
+  command->add_option("--init-from", arguments->init_from,
+                      "Start a new run with the weights of this checkpoint (ours, or a Llama or Qwen 3 "
+                      "directory of Hugging Face)");
   command
       ->add_option("--swap-attention", arguments->swap_attention,
                    "Replace the attention of what is resumed or initialised from, once")

@@ -42,7 +42,7 @@ struct AttentionKindRow {
   std::string_view name;       // in configs and files: "ssmax_bias"
   std::string_view title;      // for people, in tables and legends
   std::string_view row_scale;  // c as a formula: "s log n + b"
-  // L[n], n >= 1. Null: there is no row scale, c is 1, and the model is exactly a Llama of Hugging Face.
+  // L[n], n >= 1. Null: there is no row scale, c is 1, and the attention is a Llama's.
   double (*position)(double n, const PositionConstants& constants) = nullptr;
   bool learns_position = false;  // p_n, one for each n, stands in the place of L[n], where it starts
   bool has_scale = false;        // s is learned, one a head and layer; otherwise it is 1

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace ssgpt::config {
 
@@ -210,6 +211,33 @@ std::string SwapList::write(const Value& value) const {
 std::string SwapList::allowed() const {
   return fmt::format("a list of {{at_step: {}, kind: {}}}, or one of them", at_step.allowed(),
                      kind.allowed());
+}
+
+std::optional<LayerChoice::Value> LayerChoice::read(const YAML::Node& node) const {
+  Value value;
+  if (node.IsNull()) return value;
+  if (node.IsMap()) {
+    if (node.size() != 1 || !node["every"]) return std::nullopt;
+    value.every = Integer<int64_t>{1, layer.max + 1}.read(node["every"]);
+    return value.every ? std::optional(std::move(value)) : std::nullopt;
+  }
+  if (!node.IsSequence()) return std::nullopt;
+  for (const YAML::Node& element : node) {
+    const std::optional<int64_t> one = layer.read(element);
+    if (!one || std::find(value.layers.begin(), value.layers.end(), *one) != value.layers.end())
+      return std::nullopt;
+    value.layers.push_back(*one);
+  }
+  std::sort(value.layers.begin(), value.layers.end());
+  return value;
+}
+std::string LayerChoice::write(const Value& value) const {
+  if (value.every) return fmt::format("{{every: {}}}", *value.every);
+  return fmt::format("[{}]", fmt::join(value.layers, ", "));
+}
+std::string LayerChoice::allowed() const {
+  return fmt::format("a list of layers, each once, or {{every: K}} with K of at least 1; a layer is {}",
+                     layer.allowed());
 }
 
 std::optional<EarlierScheduleList::Value> EarlierScheduleList::read(const YAML::Node& node) const {

@@ -138,6 +138,15 @@ struct SwapList {
   std::optional<SwapAttention> read_one(const YAML::Node& node) const;
 };
 
+// A list of layers, in any order, each once; or a mapping {every: K}. Null is an empty list.
+struct LayerChoice {
+  using Value = NopeLayers;
+  Integer<int64_t> layer;
+  std::optional<Value> read(const YAML::Node& node) const;
+  std::string write(const Value& value) const;
+  std::string allowed() const;
+};
+
 // A list of mappings {until_step, total_steps}, in any order.
 struct EarlierScheduleList {
   using Value = std::vector<EarlierSchedule>;

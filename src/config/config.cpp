@@ -9,6 +9,7 @@
 #include "core/error.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -67,6 +68,8 @@ Config resolve(const Source& source, const std::string& file, Faults& faults) {
     }
   }
   validate(config, source.entries(), faulty, file, faults);
+  NopeLayers& nope = config.model.nope_layers;
+  nope = {.layers = resolved_layers(nope, config.model.num_hidden_layers)};
   return config;
 }
 
@@ -94,6 +97,10 @@ std::string_view to_string(AttentionBackend backend) {
       return "efficient";
   }
   SSGPT_CHECK(false, "attention backend {} has no name", static_cast<int>(backend));
+}
+
+std::string_view to_string(QkNorm norm) {
+  return norm == QkNorm::kRms ? "rms" : "none";
 }
 
 Config load(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
@@ -159,6 +166,40 @@ std::string describe_keys() {
                         key.resume == ResumeRule::kMayChange ? "; a resume may change it" : "");
   }
   return text;
+}
+
+int64_t head_dim(const ModelConfig& model) {
+  return model.hidden_size / model.num_attention_heads;
+}
+
+std::optional<int64_t> rotated_dims(double rope_fraction, int64_t head_dim) {
+  constexpr double kTolerance = 1e-4;  // 0.333333 of 24 is 8
+  if (!(rope_fraction > 0.0 && rope_fraction <= 1.0)) return std::nullopt;
+  const double dims = rope_fraction * static_cast<double>(head_dim);
+  const int64_t whole = std::llround(dims);
+  const bool allowed = whole >= 2 && whole <= head_dim && whole % 2 == 0 &&
+                       std::abs(dims - static_cast<double>(whole)) < kTolerance;
+  return allowed ? std::optional(whole) : std::nullopt;
+}
+
+int64_t rotated_dims(const ModelConfig& model) {
+  const std::optional<int64_t> dims = rotated_dims(model.rope_fraction, head_dim(model));
+  SSGPT_CHECK(dims.has_value(), "rope_fraction {} of a head dimension of {}", model.rope_fraction,
+              head_dim(model));
+  return *dims;
+}
+
+bool is_rotated(const ModelConfig& model, int64_t layer) {
+  const std::vector<int64_t>& nope = model.nope_layers.layers;
+  SSGPT_CHECK(!model.nope_layers.every, "nope_layers are not resolved");
+  return std::find(nope.begin(), nope.end(), layer) == nope.end();
+}
+
+std::vector<int64_t> resolved_layers(const NopeLayers& nope, int64_t num_layers) {
+  if (!nope.every) return nope.layers;
+  std::vector<int64_t> layers;
+  for (int64_t layer = *nope.every - 1; layer < num_layers; layer += *nope.every) layers.push_back(layer);
+  return layers;
 }
 
 void add_swap(Config& config, const SwapAttention& swap) {

@@ -25,10 +25,20 @@ enum class OnNonfinite { kStop, kSkip };
 enum class OnSpike { kWarn, kStop };
 enum class DataFormat { kPretrain, kSft };
 enum class OnLongExample { kStop, kSkip };
+enum class QkNorm { kNone, kRms };
+std::string_view to_string(QkNorm norm);  // "none", "rms"
 
 struct RunConfig {
   std::string name = "run";
   uint64_t seed = 1;
+};
+
+// The layers whose queries and keys are not rotated, counted from 0: those of a list, or every `every`-th.
+struct NopeLayers {
+  std::vector<int64_t> layers;  // rising
+  std::optional<int64_t> every =
+      {};  // as a file may say it; a config that was read has `layers` in its place
+  bool operator==(const NopeLayers&) const = default;
 };
 
 struct ModelConfig {
@@ -38,6 +48,9 @@ struct ModelConfig {
   int64_t num_attention_heads = 0;
   int64_t intermediate_size = 0;
   double rope_theta = 10000.0;
+  double rope_fraction = 1.0;  // of the dimensions of a head
+  NopeLayers nope_layers;
+  QkNorm qk_norm = QkNorm::kNone;
   double rms_norm_eps = 1e-5;
   double initializer_range = 0.02;
   AttentionConfig attention;
@@ -177,6 +190,23 @@ std::vector<Difference> differences(const Config& before, const Config& after);
 
 // Where every key stands with its unit, default and range, as text for `ssgpt train --help`.
 std::string describe_keys();
+
+// hidden_size / num_attention_heads.
+int64_t head_dim(const ModelConfig& model);
+
+// R, the dimensions of each head that are rotated, the first ones: rope_fraction of the head dimension, where
+// that is an even number of 2 or more, within what a fraction written in decimals may be off; otherwise none.
+std::optional<int64_t> rotated_dims(double rope_fraction, int64_t head_dim);
+
+// The same of a config that holds its rules.
+int64_t rotated_dims(const ModelConfig& model);
+
+// Whether queries and keys of this layer, from 0, are rotated.
+bool is_rotated(const ModelConfig& model, int64_t layer);
+
+// The layers that `nope` stands for among so many: K - 1, 2 K - 1, ... for `every` K, as Hugging Face's
+// no_rope_layer_interval counts; or its list.
+std::vector<int64_t> resolved_layers(const NopeLayers& nope, int64_t num_layers);
 
 // Adds a swap to train.swap_attention, in its place by at_step. One at the same step gives way to it, and so
 // do those that change nothing any more.

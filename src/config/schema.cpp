@@ -11,6 +11,7 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace ssgpt::config {
 
@@ -20,6 +21,7 @@ constexpr ResumeRule kFixed = ResumeRule::kFixed;
 constexpr ResumeRule kMayChange = ResumeRule::kMayChange;
 constexpr int64_t kMaxSteps = 1'000'000'000;
 constexpr int64_t kMaxEpochs = 1'000'000;
+constexpr int64_t kMaxLayers = 10'000;
 
 // `member(config)` points to the value.
 template <typename Member, typename Codec>
@@ -64,6 +66,12 @@ Number above_zero_to(double max) {
   return {.min = 0.0, .min_open = true, .max = max};
 }
 
+Choice<QkNorm> qk_norm() {
+  Choice<QkNorm> choice;
+  for (const QkNorm one : {QkNorm::kNone, QkNorm::kRms}) choice.names.emplace_back(to_string(one), one);
+  return choice;
+}
+
 Choice<AttentionKind> attention_kind() {
   Choice<AttentionKind> choice;
   for (const std::string& name : attention_kind_names()) {
@@ -86,12 +94,23 @@ void add_model(std::vector<Key>& keys) {
       {required(SSGPT_MEMBER(model.vocab_size), integer(2, std::numeric_limits<int32_t>::max()), kFixed,
                 "token ids are below this"),
        required(SSGPT_MEMBER(model.hidden_size), integer(2, 1 << 20), kFixed, "width of the residual stream"),
-       required(SSGPT_MEMBER(model.num_hidden_layers), integer(1, 10'000), kFixed, "transformer blocks"),
+       required(SSGPT_MEMBER(model.num_hidden_layers), integer(1, kMaxLayers), kFixed, "transformer blocks"),
        required(SSGPT_MEMBER(model.num_attention_heads), integer(1, 1 << 16), kFixed,
                 "heads a layer; hidden_size / num_attention_heads must be whole and even"),
        required(SSGPT_MEMBER(model.intermediate_size), integer(1, 1 << 22), kFixed,
                 "width of the gated feed-forward"),
        make_key(SSGPT_MEMBER(model.rope_theta), above_zero_to(1e15), kFixed, "base of the rotary angles"),
+       make_key(SSGPT_MEMBER(model.rope_fraction), above_zero_to(1.0), kFixed,
+                "share of each head's dimensions that is rotated, from the front (Hugging Face's "
+                "partial_rotary_factor); that many dimensions must be an even number, R, and the frequencies "
+                "are theta^(-2i/R)"),
+       make_key(SSGPT_MEMBER(model.nope_layers), LayerChoice{integer(0, kMaxLayers - 1)}, kFixed,
+                "layers, counted from 0, whose queries and keys are not rotated (NoPE); {every: K}: layers "
+                "K - 1, 2K - 1, ..., as Hugging Face's no_rope_layer_interval counts"),
+       make_key(
+           SSGPT_MEMBER(model.qk_norm), qk_norm(), kFixed,
+           "rms: RMSNorm over each head's dimensions of q and k, with learned gains, before RoPE and the "
+           "row scale, as in Qwen 3"),
        make_key(SSGPT_MEMBER(model.rms_norm_eps), above_zero_to(1.0), kFixed,
                 "added to the mean square in RMSNorm"),
        make_key(SSGPT_MEMBER(model.initializer_range), above_zero_to(10.0), kFixed,
@@ -331,7 +350,7 @@ std::string expected(const Key& key) {
 }
 
 std::string wrong_value(const Key& key, const YAML::Node& value) {
-  const std::string text = value_text(value);
+  const std::string text = mapping_text(value);
   const auto near = core::closest_match(value.IsScalar() ? value.Scalar() : "", key.choices);
   return fmt::format("{} = {}: {}{}", key.name, text, expected(key),
                      near ? "; did you mean " + *near + "?" : "");

@@ -143,6 +143,16 @@ std::string value_text(const YAML::Node& node) {
   return text;
 }
 
+std::string mapping_text(const YAML::Node& node) {
+  constexpr size_t kShown = 3;  // a key that takes a mapping takes a small one
+  if (!node.IsMap() || node.size() > kShown) return value_text(node);
+  std::string text;
+  for (const auto& item : node)
+    text +=
+        fmt::format("{}{}: {}", text.empty() ? "" : ", ", value_text(item.first), value_text(item.second));
+  return fmt::format("{{{}}}", text);
+}
+
 void Source::fault(const Origin& origin, std::string text) {
   add_fault(faults_, origin, std::move(text));
 }

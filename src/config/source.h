@@ -88,5 +88,7 @@ const char* type_name(const YAML::Node& node);
 
 // A value on one line, cut where it is long, for messages.
 std::string value_text(const YAML::Node& node);
+// The same, of a small mapping with what it holds.
+std::string mapping_text(const YAML::Node& node);
 
 }  // namespace ssgpt::config

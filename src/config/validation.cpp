@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace ssgpt::config {
 
@@ -21,6 +22,7 @@ class Rules {
       : config_(config), entries_(entries), faulty_(faulty), file_(file), faults_(faults) {}
 
   void model();
+  void positions();
   void floor();
   void data();
   void examples();
@@ -103,6 +105,42 @@ void Rules::model() {
             "must not be 0 without a bias: every score would be 0, and the queries and keys would not learn");
     }
   }
+}
+
+// Which dimensions and which layers are rotated.
+void Rules::positions() {
+  constexpr std::string_view kNope = "model.nope_layers";
+  constexpr std::string_view kFraction = "model.rope_fraction";
+  const ModelConfig& model = config_.model;
+  if (sound({kNope, "model.num_hidden_layers"})) {
+    const int64_t layers = model.num_hidden_layers;
+    std::vector<int64_t> missing;
+    for (const int64_t layer : model.nope_layers.layers) {
+      if (layer >= layers) missing.push_back(layer);
+    }
+    if (model.nope_layers.every.value_or(0) > layers) {
+      fault(kNope, "there is no layer {}; every must be at most model.num_hidden_layers = {}",
+            *model.nope_layers.every - 1, layers);
+    } else if (!missing.empty()) {
+      fault(kNope, "there is no layer {}; layers are 0 to model.num_hidden_layers - 1 = {}",
+            fmt::join(missing, ", "), layers - 1);
+    }
+  }
+  if (!sound({kFraction, "model.hidden_size", "model.num_attention_heads"}) ||
+      model.hidden_size % model.num_attention_heads != 0 || head_dim(model) % 2 != 0 ||
+      rotated_dims(model.rope_fraction, head_dim(model))) {
+    return;
+  }
+  const int64_t dims = head_dim(model);
+  const double asked = model.rope_fraction * static_cast<double>(dims);
+  const int64_t below = std::max<int64_t>(2, 2 * static_cast<int64_t>(asked / 2.0));
+  std::vector<double> fractions;
+  for (int64_t number = below; number <= std::min(dims, below + 2); number += 2)
+    fractions.push_back(static_cast<double>(number) / static_cast<double>(dims));
+  fault(kFraction,
+        "of the head dimension {} (hidden_size {} / {} heads) it is {:g} dimensions, and must be an even "
+        "number of them, 2 or more; fractions that work: {}",
+        dims, model.hidden_size, model.num_attention_heads, asked, fmt::join(fractions, ", "));
 }
 
 void Rules::floor() {
@@ -307,6 +345,7 @@ void validate(const Config& config, const Entries& entries, const std::vector<st
               const std::string& file, Faults& faults) {
   Rules rules(config, entries, faulty, file, faults);
   rules.model();
+  rules.positions();
   rules.floor();
   rules.data();
   rules.examples();

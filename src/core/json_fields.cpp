@@ -93,6 +93,16 @@ std::string JsonFields::text(const std::string& key) const {
   return json_.at(key).get<std::string>();
 }
 
+std::vector<std::string> JsonFields::texts(const std::string& key) const {
+  std::vector<std::string> values;
+  if (!required(key).is_array()) fail(key, "a list of texts");
+  for (const nlohmann::json& element : required(key)) {
+    if (!element.is_string()) fail(key, "a list of texts");
+    values.push_back(element.get<std::string>());
+  }
+  return values;
+}
+
 std::optional<int64_t> JsonFields::optional_integer(const std::string& key) const {
   return has(key) ? std::optional(integer(key)) : std::nullopt;
 }

@@ -24,6 +24,7 @@ class JsonFields {
   double number(const std::string& key) const;
   std::vector<double> numbers(const std::string& key) const;  // a list of at least one
   std::string text(const std::string& key) const;
+  std::vector<std::string> texts(const std::string& key) const;  // a list, which may be empty
   std::optional<int64_t> optional_integer(const std::string& key) const;
   std::optional<int64_t> optional_count(const std::string& key) const;
   std::optional<double> optional_number(const std::string& key) const;

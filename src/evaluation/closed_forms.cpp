@@ -83,8 +83,8 @@ std::vector<double> row_scales(config::AttentionKind kind, const ClosedFormOptio
   const at::Tensor num_keys = at::empty({size}, at::kInt);
   for (int64_t i = 0; i < size; ++i)
     num_keys.mutable_data_ptr<int32_t>()[i] = static_cast<int32_t>(counts[static_cast<size_t>(i)]);
-  const model::RopeTables rope = model::make_rope_tables(/*time=*/1, /*head_dim=*/2, 10000.0, at::kCPU);
-  const at::Tensor factors = model::score_factors(row_scale, rope, /*num_heads=*/1, num_keys);
+  const kernels::Rotation none = model::make_rotation(/*time=*/1, /*rotated_dims=*/0, 10000.0, at::kCPU);
+  const at::Tensor factors = model::score_factors(row_scale, none, /*num_heads=*/1, /*head_dim=*/2, num_keys);
   const float* values = factors.const_data_ptr<float>();
   return std::vector<double>(values, values + size);
 }

@@ -15,7 +15,7 @@
 namespace ssgpt::evaluation {
 
 struct GenerateOptions {
-  std::filesystem::path checkpoint;   // ours, or a Llama model directory of Hugging Face
+  std::filesystem::path checkpoint;   // ours, or a Llama or Qwen 3 directory of Hugging Face
   std::optional<std::string> prompt;  // text; one of the two is given
   std::optional<std::vector<int64_t>> prompt_tokens;
   std::optional<int64_t> max_tokens;  // of a sample; kDefaultMaxTokens, or what a learned p_n allows

@@ -16,7 +16,7 @@
 namespace ssgpt::evaluation {
 
 struct LossOptions {
-  std::filesystem::path checkpoint;  // ours, or a Llama model directory of Hugging Face
+  std::filesystem::path checkpoint;  // ours, or a Llama or Qwen 3 directory of Hugging Face
   std::vector<std::string> data;     // globs of token shards, or of files of examples
   config::OnLongExample on_long_example = config::OnLongExample::kStop;
   std::optional<int64_t> sequence_length;  // of a window; the checkpoint's own where it is left out

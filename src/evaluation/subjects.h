@@ -31,9 +31,9 @@ struct Subjects {
   std::vector<std::string> left_out;  // what of the paths is not in `all`, a sentence each
 };
 
-// Each of `paths` is a checkpoint, a Llama directory of Hugging Face, a run directory, whose newest complete
-// checkpoint is taken, or the folder of a sweep, of which that of each run is; runs of it without one are
-// left out. What is taken and left out is logged.
+// Each of `paths` is a checkpoint, a Llama or Qwen 3 directory of Hugging Face, a run directory, whose newest
+// complete checkpoint is taken, or the folder of a sweep, of which that of each run is; runs of it without
+// one are left out. What is taken and left out is logged.
 //
 // Models are of one variant where they come from one variant of a sweep, or where the settings that a trainer
 // stored with them, and the weights that they began from, differ in nothing that changes what is learnt, but

@@ -87,6 +87,13 @@ void dispatch(const at::Tensor& data, const OnGpu& on_gpu, const OnCpu& on_cpu) 
       data.device(), [&] { with_kernels(type, on_gpu); }, [&] { with_loops(type, on_cpu); });
 }
 
+// total += the sums of each chunk of rows, in order.   partials: (chunks, width).
+inline void add_chunks(const float* partials, int64_t chunks, int64_t width, float* total) {
+  for (int64_t chunk = 0; chunk < chunks; ++chunk, partials += width) {
+    for (int64_t i = 0; i < width; ++i) total[i] += partials[i];
+  }
+}
+
 // Runs body(begin, end) over parts of [0, rows), each of at least about 16,384 elements: below that, waking a
 // thread costs more than it saves.
 template <typename Body>

@@ -115,11 +115,7 @@ void rms_norm_backward(const at::Tensor& d_out, const at::Tensor& x, const at::T
                                     pointer<T>(d_x) + first * width, partial, count, width);
           }
         });
-        float* total = pointer<float>(d_weight);
-        for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-          const float* partial = pointer<float>(scratch) + chunk * width;
-          for (int64_t i = 0; i < width; ++i) total[i] += partial[i];
-        }
+        add_chunks(pointer<float>(scratch), chunks, width, pointer<float>(d_weight));
       });
 }
 

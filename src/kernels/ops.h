@@ -48,8 +48,40 @@ void rms_norm_backward(const at::Tensor& d_out, const at::Tensor& x, const at::T
 // rows.
 int64_t num_row_chunks(int64_t rows);
 
-// --- Rotary positions and the row scale of attention
+// --- Rotary positions, the norm of queries and keys, and the row scale of attention
 // ---------------------------------------------------------------
+
+// How q and k are turned by their position. Of each head the first R dimensions are rotated, in Hugging
+// Face's convention (rotate_half):
+//   out[i] = x[i] cos[i] - x[i + R/2] sin[i];  out[i + R/2] = x[i + R/2] cos[i] + x[i] sin[i],  i < R/2
+// and the other H - R multiplied by `rest`. R is even, H for a rotation of whole heads, 0 for none.
+struct Rotation {
+  at::Tensor cos, sin;  // fp32 (T, R/2), row t for time t
+  double rest = 1.0;    // where cos and sin are those of angles times a factor, the same factor
+
+  Rotation rows(int64_t begin, int64_t count) const {  // views: times [begin, begin + count)
+    return {cos.narrow(0, begin, count), sin.narrow(0, begin, count), rest};
+  }
+};
+
+// RMSNorm of each head's query and key over its H dimensions, before they are rotated, with a gain for the
+// queries and one for the keys that all heads share (as in Qwen 3, arXiv 2505.09388):
+//   out = x * rstd * gain with rstd = 1 / sqrt(mean(x^2) + eps)
+// Norm, rotation and row scale are one computation in fp32: what comes out is rounded to the data dtype once,
+// not after each. On a GPU heads have at most 512 dimensions.
+struct QkNorm {
+  at::Tensor q_gain, k_gain;  // data (H); undefined: no norm, and the rest is not read
+  double eps = 0.0;
+  at::Tensor raw;  // data (B, T, 2, N, H), = in the forward: q and k before the norm, which the backward
+                   // reads; undefined where there is no backward
+  bool identity() const { return !q_gain.defined(); }
+};
+
+// Undefined where there is no norm.
+struct QkNormGradients {
+  at::Tensor q_gain, k_gain;  // fp32 (H), +=, summed over rows and heads
+  at::Tensor scratch;         // fp32 (2, num_row_chunks(B T), H), contents lost
+};
 
 // What multiplies the query of head h where it attends to n keys: c = scale[h] * position[n - 1] + bias[h]
 // (Scalable-Softmax, arXiv 2501.19399, applied to the query because it is constant along a row of scores).
@@ -63,23 +95,22 @@ struct RowScale {
   bool identity() const { return !position.defined(); }
 };
 
-// Rotates q and k in place, then multiplies q by the row scale. v is untouched. Hugging Face's convention
-// (rotate_half):
-//   out[i] = x[i] cos[i] - x[i + H/2] sin[i];  out[i + H/2] = x[i + H/2] cos[i] + x[i] sin[i],  i < H/2
-//   qkv: data (B, T, 3, N, H).  cos, sin: fp32 (T, H/2), row t for time t.  num_keys: int32 (B, T), n >= 1 of
-//   each row.
-void rope_forward(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin,
-                  const at::Tensor& num_keys, const RowScale& row_scale);
+// Normalises q and k, rotates them, then multiplies q by the row scale, in place. v is untouched.
+//   qkv: data (B, T, 3, N, H), H even.  num_keys: int32 (B, T), n >= 1 of each row.
+void rope_forward(const at::Tensor& qkv, const Rotation& rotation, const at::Tensor& num_keys,
+                  const RowScale& row_scale, const QkNorm& norm);
 
 // The backward, from the gradients that attention gives: d_q, d_k, d_v: data (B, N, T, H), strided, last
 // stride 1.
 //   qkv: data (B, T, 3, N, H), as rope_forward left it; becomes the gradient of what rope_forward was given.
 //   d_row_scale: fp32 (B, T, N), =: the gradient of c for each row and head, <d_q, q'> / c with the scaled
-//   query q'; exactly 0 where n = 1, for attention to one key does not depend on the query. Undefined where
-//   the row scale is the identity.
-void rope_backward(const at::Tensor& d_q, const at::Tensor& d_k, const at::Tensor& d_v, const at::Tensor& cos,
-                   const at::Tensor& sin, const at::Tensor& num_keys, const RowScale& row_scale,
-                   const at::Tensor& qkv, const at::Tensor& d_row_scale);
+//   query q', which is read where there is no norm and else made anew from `raw`; exactly 0 where n = 1, for
+//   attention to one key does not depend on the query. Undefined where the row scale is the identity.
+//   norm: as in the forward, with `raw` as that left it.
+void rope_backward(const at::Tensor& d_q, const at::Tensor& d_k, const at::Tensor& d_v,
+                   const Rotation& rotation, const at::Tensor& num_keys, const RowScale& row_scale,
+                   const QkNorm& norm, const at::Tensor& qkv, const at::Tensor& d_row_scale,
+                   const QkNormGradients& norm_gradients);
 
 // Sums the gradient of c into those of its parameters; an undefined output is left out.
 //   d_row_scale: fp32 (B, T, N).  d_scale, d_bias: fp32 (N), +=.  d_position: fp32 (as row_scale.position),

@@ -37,17 +37,60 @@ void check_row_scale(const at::Tensor& num_keys, const RowScale& row_scale, int6
               "num_keys in [{}, {}], but there are {} positions", least, most, row_scale.position.numel());
 }
 
-RopeShape check_rope(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin,
-                     const at::Tensor& num_keys, const RowScale& row_scale) {
+void check_rotation(const Rotation& rotation, const RopeShape& shape, at::Device device) {
+  SSGPT_CHECK(rotation.cos.defined(), "cos is undefined");
+  SSGPT_CHECK(rotation.cos.dim() == 2 && 2 * rotation.cos.size(1) <= shape.head_dim,
+              "cos has shape [{}], expected (T, R/2) with R in [0, {}]",
+              fmt::join(rotation.cos.sizes(), ", "), shape.head_dim);
+  const int64_t pairs = rotation.cos.size(1);
+  check_tensor(rotation.cos, "cos", at::kFloat, {shape.time, pairs}, device);
+  check_tensor(rotation.sin, "sin", at::kFloat, {shape.time, pairs}, device);
+}
+
+void check_qk_norm(const QkNorm& norm, const at::Tensor& qkv, const RopeShape& shape) {
+  if (norm.identity()) return;
+  const at::ScalarType dtype = qkv.scalar_type();
+  check_tensor(norm.q_gain, "q_gain", dtype, {shape.head_dim}, qkv.device());
+  check_tensor(norm.k_gain, "k_gain", dtype, {shape.head_dim}, qkv.device());
+  if (norm.raw.defined()) {
+    check_tensor(norm.raw, "raw", dtype, {shape.batch, shape.time, 2, shape.heads, shape.head_dim},
+                 qkv.device());
+  }
+  SSGPT_CHECK(!qkv.is_cuda() || shape.head_dim <= cuda::kMostQkNormDims,
+              "heads of {} dimensions with a norm of queries and keys, on a GPU at most {}", shape.head_dim,
+              cuda::kMostQkNormDims);
+}
+
+RopeShape check_rope(const at::Tensor& qkv, const Rotation& rotation, const at::Tensor& num_keys,
+                     const RowScale& row_scale, const QkNorm& norm) {
   SSGPT_CHECK(qkv.dim() == 5 && qkv.size(2) == 3 && qkv.size(4) % 2 == 0,
               "qkv has shape [{}], expected (B, T, 3, N, H)", fmt::join(qkv.sizes(), ", "));
   const at::Device device = qkv.device();
   check_tensor(qkv, "qkv", qkv.scalar_type(), qkv.sizes(), device);
   const RopeShape shape = {qkv.size(0), qkv.size(1), qkv.size(3), qkv.size(4)};
-  check_tensor(cos, "cos", at::kFloat, {shape.time, shape.head_dim / 2}, device);
-  check_tensor(sin, "sin", at::kFloat, {shape.time, shape.head_dim / 2}, device);
+  check_rotation(rotation, shape, device);
   check_row_scale(num_keys, row_scale, shape.batch, shape.time, shape.heads, device);
+  check_qk_norm(norm, qkv, shape);
   return shape;
+}
+
+template <typename T>
+RopeArgs<T> rope_args(const at::Tensor& qkv, const Rotation& rotation, const at::Tensor& num_keys,
+                      const RowScale& row_scale, const QkNorm& norm, const RopeShape& shape) {
+  return {.qkv = pointer<T>(qkv),
+          .rotation = {.cos = pointer<float>(rotation.cos),
+                       .sin = pointer<float>(rotation.sin),
+                       .rest = static_cast<float>(rotation.rest),
+                       .dims = 2 * rotation.cos.size(1)},
+          .num_keys = pointer<int32_t>(num_keys),
+          .row_scale = view_of(row_scale),
+          .norm = {.q_gain = pointer<T>(norm.q_gain),
+                   .k_gain = pointer<T>(norm.k_gain),
+                   .eps = static_cast<float>(norm.eps),
+                   .raw = pointer<T>(norm.raw)},
+          .time = shape.time,
+          .heads = shape.heads,
+          .head_dim = shape.head_dim};
 }
 
 template <typename T>
@@ -62,33 +105,71 @@ HeadsView<T> heads_view(const at::Tensor& d, const char* name, const at::Tensor&
   return {.data = pointer<T>(d), .batch = d.stride(0), .head = d.stride(1), .time = d.stride(2)};
 }
 
+void check_norm_gradients(const QkNorm& norm, const QkNormGradients& gradients, const RopeShape& shape,
+                          at::Device device) {
+  SSGPT_CHECK(gradients.q_gain.defined() != norm.identity(),
+              "gradients of gains are given if and only if there is a norm");
+  if (norm.identity()) return;
+  SSGPT_CHECK(norm.raw.defined(), "there are no q and k from before the norm");
+  check_tensor(gradients.q_gain, "q_gain's gradient", at::kFloat, {shape.head_dim}, device);
+  check_tensor(gradients.k_gain, "k_gain's gradient", at::kFloat, {shape.head_dim}, device);
+  check_tensor(gradients.scratch, "scratch", at::kFloat,
+               {2, num_row_chunks(shape.batch * shape.time), shape.head_dim}, device);
+}
+
+template <typename T>
+void backward_on_cpu(const cpu::DataLoops<T>& loops, const RopeBackwardArgs<T>& args,
+                     const QkNormGradients& gradients, const RopeShape& shape) {
+  const int64_t rows = shape.batch * shape.time;
+  const int64_t row_elements = 3 * shape.heads * shape.head_dim;
+  if (args.rope.norm.q_gain == nullptr) {
+    for_rows(rows, row_elements,
+             [&](int64_t begin, int64_t end) { loops.rope_backward(args, nullptr, nullptr, begin, end); });
+    return;
+  }
+  const int64_t chunks = num_row_chunks(rows);
+  float* q_partials = pointer<float>(gradients.scratch);
+  float* k_partials = q_partials + chunks * shape.head_dim;
+  std::fill_n(q_partials, gradients.scratch.numel(), 0.0f);
+  for_rows(chunks, cuda::kNormChunkRows * row_elements, [&](int64_t begin, int64_t end) {
+    for (int64_t chunk = begin; chunk < end; ++chunk) {
+      const int64_t first = chunk * cuda::kNormChunkRows;
+      loops.rope_backward(args, q_partials + chunk * shape.head_dim, k_partials + chunk * shape.head_dim,
+                          first, std::min(first + cuda::kNormChunkRows, rows));
+    }
+  });
+  add_chunks(q_partials, chunks, shape.head_dim, pointer<float>(gradients.q_gain));
+  add_chunks(k_partials, chunks, shape.head_dim, pointer<float>(gradients.k_gain));
+}
+
 }  // namespace
 
-void rope_forward(const at::Tensor& qkv, const at::Tensor& cos, const at::Tensor& sin,
-                  const at::Tensor& num_keys, const RowScale& row_scale) {
-  const RopeShape shape = check_rope(qkv, cos, sin, num_keys, row_scale);
+void rope_forward(const at::Tensor& qkv, const Rotation& rotation, const at::Tensor& num_keys,
+                  const RowScale& row_scale, const QkNorm& norm) {
+  const RopeShape shape = check_rope(qkv, rotation, num_keys, row_scale, norm);
+  const bool is_turned = rotation.cos.size(1) > 0 || rotation.rest != 1.0;
+  if (!is_turned && row_scale.identity() && norm.identity()) return;
   dispatch(
       qkv,
       [&](const auto& kernels, cuda::Stream stream) {
         using T = DataOf<decltype(kernels)>;
-        kernels.rope_forward(pointer<T>(qkv), pointer<float>(cos), pointer<float>(sin),
-                             pointer<int32_t>(num_keys), view_of(row_scale), shape.batch, shape.time,
-                             shape.heads, shape.head_dim, stream);
+        kernels.rope_forward(rope_args<T>(qkv, rotation, num_keys, row_scale, norm, shape), shape.batch,
+                             stream);
       },
       [&](const auto& loops) {
         using T = DataOf<decltype(loops)>;
-        for_rows(shape.batch * shape.time, 2 * shape.heads * shape.head_dim, [&](int64_t begin, int64_t end) {
-          loops.rope_forward(pointer<T>(qkv), pointer<float>(cos), pointer<float>(sin),
-                             pointer<int32_t>(num_keys), view_of(row_scale), shape.time, shape.heads,
-                             shape.head_dim, begin, end);
-        });
+        const RopeArgs<T> args = rope_args<T>(qkv, rotation, num_keys, row_scale, norm, shape);
+        for_rows(shape.batch * shape.time, 2 * shape.heads * shape.head_dim,
+                 [&](int64_t begin, int64_t end) { loops.rope_forward(args, begin, end); });
       });
 }
 
-void rope_backward(const at::Tensor& d_q, const at::Tensor& d_k, const at::Tensor& d_v, const at::Tensor& cos,
-                   const at::Tensor& sin, const at::Tensor& num_keys, const RowScale& row_scale,
-                   const at::Tensor& qkv, const at::Tensor& d_row_scale) {
-  const RopeShape shape = check_rope(qkv, cos, sin, num_keys, row_scale);
+void rope_backward(const at::Tensor& d_q, const at::Tensor& d_k, const at::Tensor& d_v,
+                   const Rotation& rotation, const at::Tensor& num_keys, const RowScale& row_scale,
+                   const QkNorm& norm, const at::Tensor& qkv, const at::Tensor& d_row_scale,
+                   const QkNormGradients& norm_gradients) {
+  const RopeShape shape = check_rope(qkv, rotation, num_keys, row_scale, norm);
+  check_norm_gradients(norm, norm_gradients, shape, qkv.device());
   SSGPT_CHECK(d_row_scale.defined() != row_scale.identity(),
               "d_row_scale is given if and only if there is a row scale");
   if (d_row_scale.defined()) {
@@ -96,30 +177,25 @@ void rope_backward(const at::Tensor& d_q, const at::Tensor& d_k, const at::Tenso
                  qkv.device());
   }
   const auto arguments = [&]<typename T>(const T* /*element*/) {
-    return RopeBackwardArgs<T>{.d_q = heads_view<T>(d_q, "d_q", qkv, shape),
+    return RopeBackwardArgs<T>{.rope = rope_args<T>(qkv, rotation, num_keys, row_scale, norm, shape),
+                               .d_q = heads_view<T>(d_q, "d_q", qkv, shape),
                                .d_k = heads_view<T>(d_k, "d_k", qkv, shape),
                                .d_v = heads_view<T>(d_v, "d_v", qkv, shape),
-                               .cos = pointer<float>(cos),
-                               .sin = pointer<float>(sin),
-                               .num_keys = pointer<int32_t>(num_keys),
-                               .row_scale = view_of(row_scale),
-                               .qkv = pointer<T>(qkv),
-                               .d_row_scale = pointer<float>(d_row_scale),
-                               .time = shape.time,
-                               .heads = shape.heads,
-                               .head_dim = shape.head_dim};
+                               .d_row_scale = pointer<float>(d_row_scale)};
   };
   dispatch(
       qkv,
       [&](const auto& kernels, cuda::Stream stream) {
         using T = DataOf<decltype(kernels)>;
-        kernels.rope_backward(arguments(pointer<T>(qkv)), shape.batch, stream);
+        kernels.rope_backward(arguments(pointer<T>(qkv)),
+                              {.d_q_gain = pointer<float>(norm_gradients.q_gain),
+                               .d_k_gain = pointer<float>(norm_gradients.k_gain),
+                               .scratch = pointer<float>(norm_gradients.scratch)},
+                              shape.batch, stream);
       },
       [&](const auto& loops) {
         using T = DataOf<decltype(loops)>;
-        const RopeBackwardArgs<T> args = arguments(pointer<T>(qkv));
-        for_rows(shape.batch * shape.time, 3 * shape.heads * shape.head_dim,
-                 [&](int64_t begin, int64_t end) { loops.rope_backward(args, begin, end); });
+        backward_on_cpu(loops, arguments(pointer<T>(qkv)), norm_gradients, shape);
       });
 }
 

@@ -28,16 +28,38 @@ struct HeadsView {
   int64_t time;
 };
 
-template <typename T>
-struct RopeBackwardArgs {
-  HeadsView<T> d_q, d_k, d_v;
-  const float* cos;  // (time, head_dim / 2)
+// Rotation of ops.h.
+struct RotationView {
+  const float* cos;  // (time, dims / 2)
   const float* sin;
+  float rest;
+  int64_t dims;  // of each head that are rotated
+};
+
+// QkNorm of ops.h; a null pointer stands for an undefined tensor.
+template <typename T>
+struct QkNormView {
+  const T* q_gain;  // (head_dim)
+  const T* k_gain;
+  float eps;
+  T* raw;  // (batch, time, 2, heads, head_dim)
+};
+
+template <typename T>
+struct RopeArgs {
+  T* qkv;  // (batch, time, 3, heads, head_dim)
+  RotationView rotation;
   const int32_t* num_keys;  // (batch, time)
   RowScaleView row_scale;
-  T* qkv;              // (batch, time, 3, heads, head_dim)
-  float* d_row_scale;  // (batch, time, heads) or null
+  QkNormView<T> norm;
   int64_t time, heads, head_dim;
+};
+
+template <typename T>
+struct RopeBackwardArgs {
+  RopeArgs<T> rope;  // as the forward was given; qkv becomes the gradient
+  HeadsView<T> d_q, d_k, d_v;
+  float* d_row_scale;  // (batch, time, heads) or null
 };
 
 template <typename T>

@@ -82,7 +82,10 @@ int64_t activation_bytes(const config::Config& config, bool bf16, std::optional<
   const int64_t logsumexp =
       device.is_cpu() ? rows * heads : GpuAttention(config, bf16, spans).logsumexp_elements();
   // Two norms' inputs and outputs, q, k and v, attention's output; gate and up, their product. Two rstd.
-  const int64_t block = rows * (data * (8 * hidden + 3 * ff) + kFp32Bytes * 2) + kFp32Bytes * logsumexp;
+  // Where q and k are normed, both from before that.
+  const bool qk_norm = model.qk_norm == config::QkNorm::kRms;
+  const int64_t wide = (qk_norm ? 10 : 8) * hidden + 3 * ff;
+  const int64_t block = rows * (data * wide + kFp32Bytes * 2) + kFp32Bytes * logsumexp;
   // The final norm; d_residual, branch, d_normed; d_hidden; d_q, d_k, d_v. rstd and loss.
   int64_t shared = rows * (data * (8 * hidden + ff) + kFp32Bytes * 2);
   shared += data * logits_chunk_rows(device, rows, vocab_size) * vocab_size;
@@ -91,6 +94,7 @@ int64_t activation_bytes(const config::Config& config, bool bf16, std::optional<
   if (has_row_scale(model.attention.kind)) {
     shared += kFp32Bytes * (rows * heads + kernels::row_scale_scratch(device, heads, time));
   }
+  if (qk_norm) shared += kFp32Bytes * 2 * kernels::num_row_chunks(rows) * config::head_dim(model);
   if (bf16 && device.is_cpu()) shared += data * hidden * std::max({3 * hidden, 2 * ff, model.vocab_size});
   return model.num_hidden_layers * block + shared;
 }

@@ -26,6 +26,16 @@ core::Work causal_work(int products, const AttentionContext& context, const at::
   return attention_work(products, context.batch, context.time, context.num_heads, qkv.size(-1), bytes);
 }
 
+const kernels::Rotation& rotation_of(const AttentionWeights& weights, const AttentionContext& context) {
+  return weights.is_rotated ? context.rotation : context.no_rotation;
+}
+
+kernels::QkNorm norm_of(const AttentionWeights& weights, const AttentionActivations& activations) {
+  kernels::QkNorm norm = weights.qk_norm;
+  norm.raw = activations.raw;
+  return norm;
+}
+
 }  // namespace
 
 void attention_forward(const at::Tensor& x, const AttentionWeights& weights, const AttentionContext& context,
@@ -34,9 +44,11 @@ void attention_forward(const at::Tensor& x, const AttentionWeights& weights, con
   linear_forward(x, weights.qkv, activations.qkv, "qkv product");
   const at::Tensor qkv = split_heads(activations.qkv, context);
   {
-    const core::ProfileScope scope("rope",
-                                   core::Work{.flops = 0.0, .bytes = traffic(qkv, qkv).bytes * 2.0 / 3.0});
-    kernels::rope_forward(qkv, context.rope.cos, context.rope.sin, context.spans.num_keys, weights.row_scale);
+    const double in_place = traffic(qkv, qkv).bytes * 2.0 / 3.0;
+    const core::ProfileScope scope(
+        "rope", core::Work{.flops = 0.0, .bytes = in_place + traffic(activations.raw).bytes});
+    kernels::rope_forward(qkv, rotation_of(weights, context), context.spans.num_keys, weights.row_scale,
+                          norm_of(weights, activations));
   }
   {
     // A fourth of q, k and v is what comes out.
@@ -69,11 +81,16 @@ void attention_backward(const at::Tensor& d_out, const at::Tensor& x, const Atte
   if (qkv.is_cuda()) activations.result = {};
   {
     // Read are d_q, d_k and d_v, written those of qkv; the scaled query is read for the gradient of its
-    // scale.
-    const double parts = weights.row_scale.identity() ? 2.0 : 2.0 + 1.0 / 3.0;
-    const core::ProfileScope scope("rope", core::Work{.flops = 0.0, .bytes = parts * traffic(qkv).bytes});
-    kernels::rope_backward(d.d_q, d.d_k, d.d_v, context.rope.cos, context.rope.sin, context.spans.num_keys,
-                           weights.row_scale, qkv, scratch.d_row_scale);
+    // scale, or q and k from before their norm for both.
+    const bool has_norm = !weights.qk_norm.identity();
+    const double parts = has_norm || weights.row_scale.identity() ? 2.0 : 2.0 + 1.0 / 3.0;
+    const core::ProfileScope scope(
+        "rope",
+        core::Work{.flops = 0.0, .bytes = parts * traffic(qkv).bytes + traffic(activations.raw).bytes});
+    kernels::rope_backward(
+        d.d_q, d.d_k, d.d_v, rotation_of(weights, context), context.spans.num_keys, weights.row_scale,
+        norm_of(weights, activations), qkv, scratch.d_row_scale,
+        {.q_gain = gradients.q_norm, .k_gain = gradients.k_norm, .scratch = scratch.qk_norm});
   }
   if (!weights.row_scale.identity()) {
     const core::ProfileScope scope("row scale", traffic(scratch.d_row_scale, context.spans.num_keys));

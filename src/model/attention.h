@@ -10,15 +10,18 @@
 namespace ssgpt::model {
 
 struct AttentionWeights {
-  at::Tensor qkv;               // data (3D, D): the rows of q, then k, then v
-  at::Tensor out;               // data (D, D)
-  kernels::RowScale row_scale;  // fp32
+  at::Tensor qkv;                // data (3D, D): the rows of q, then k, then v
+  at::Tensor out;                // data (D, D)
+  kernels::RowScale row_scale;   // fp32
+  kernels::QkNorm qk_norm = {};  // its gains and epsilon
+  bool is_rotated = true;        // false: a layer without RoPE
 };
 
-// Each is added to. Those of the row scale are undefined where it has no such parameter.
+// Each is added to. Those of the row scale and of the norms are undefined where there is no such parameter.
 struct AttentionGradients {
-  at::Tensor qkv, out;               // fp32
-  at::Tensor scale, bias, position;  // fp32 (N), (N), (sequence_length)
+  at::Tensor qkv, out;                  // fp32
+  at::Tensor scale, bias, position;     // fp32 (N), (N), (sequence_length)
+  at::Tensor q_norm = {}, k_norm = {};  // fp32 (H)
 };
 
 // What is the same for all layers of a batch.
@@ -26,14 +29,17 @@ struct AttentionContext {
   int64_t batch = 0;
   int64_t time = 0;
   int64_t num_heads = 0;
-  RopeTables rope;  // of `time` rows
+  kernels::Rotation rotation;          // of the layers that are rotated; of `time` rows
+  kernels::Rotation no_rotation = {};  // of the others, likewise; read where there are such
   kernels::Spans spans;
   kernels::AttentionBackend backend = kernels::AttentionBackend::kFlash;  // on a GPU
 };
 
 // What the backward needs.
 struct AttentionActivations {
-  at::Tensor qkv;  // data (M, 3D), rotated and scaled; the backward leaves its gradient here
+  at::Tensor qkv;       // data (M, 3D), rotated and scaled; the backward leaves its gradient here
+  at::Tensor raw = {};  // data (B, T, 2, N, H), q and k before their norm; undefined where there is none, and
+                        // where there is no backward
   // Allocated by the kernel on a GPU, and let go of behind the backward.
   kernels::AttentionResult result;
 };
@@ -45,6 +51,7 @@ struct AttentionScratch {
   at::Tensor d_row_scale;  // fp32 (B, T, N); undefined where the row scale is the identity
   at::Tensor row_scale;    // fp32 (kernels::row_scale_scratch); undefined where the row scale is the identity
   at::Tensor weight;       // see linear_backward_weight
+  at::Tensor qk_norm = {};  // fp32 (2, kernels::num_row_chunks(M), H); undefined where there is no such norm
 };
 
 // x: data (M, D).  out: data (M, D), =.

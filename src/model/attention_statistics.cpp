@@ -79,19 +79,30 @@ void fill_attention_statistics(const at::Tensor& qkv, const at::Tensor& num_keys
   }
 }
 
-at::Tensor score_factors(const kernels::RowScale& row_scale, const RopeTables& rope, int64_t num_heads,
-                         const at::Tensor& num_keys) {
+at::Tensor score_factors(const kernels::RowScale& row_scale, const kernels::Rotation& rotation,
+                         int64_t num_heads, int64_t head_dim, const at::Tensor& num_keys) {
   const int64_t count = num_keys.numel();
   SSGPT_CHECK(count > 0, "there are no numbers of keys");
-  const int64_t half = std::min<int64_t>(rope.cos.size(1), 8);  // all pairs are alike at time 0
+  const int64_t rotated = 2 * rotation.cos.size(1);
+  SSGPT_CHECK(rotated <= head_dim, "{} of {} dimensions are rotated", rotated, head_dim);
+  // All pairs that are rotated are alike at time 0, and so are all other dimensions.
+  const int64_t half = std::min<int64_t>(rotation.cos.size(1), 1);
+  const int64_t others = rotated < head_dim ? 2 : 0;
   const auto at_time_zero = [&](const at::Tensor& table) {
     return table.narrow(0, 0, 1).narrow(1, 0, half).expand({count, half}).contiguous();
   };
-  const at::Tensor qkv = at::ones({1, count, 3, num_heads, 2 * half}, rope.cos.options());
-  kernels::rope_forward(qkv, at_time_zero(rope.cos), at_time_zero(rope.sin), num_keys.view({1, count}),
-                        row_scale);
-  const at::Tensor first = qkv[0].select(3, 0);  // (count, 3, N)
-  return (first.select(1, 0) * first.select(1, 1)).t().contiguous();
+  const at::Tensor qkv = at::ones({1, count, 3, num_heads, 2 * half + others}, rotation.cos.options());
+  kernels::rope_forward(
+      qkv, {.cos = at_time_zero(rotation.cos), .sin = at_time_zero(rotation.sin), .rest = rotation.rest},
+      num_keys.view({1, count}), row_scale, /*norm=*/{});
+  const auto factors_of = [&](int64_t dim) {  // (N, count)
+    const at::Tensor values = qkv[0].select(3, dim);
+    return (values.select(1, 0) * values.select(1, 1)).t().contiguous();
+  };
+  if (rotated == head_dim) return factors_of(0);
+  if (rotated == 0) return factors_of(2 * half);
+  const double share = static_cast<double>(rotated) / static_cast<double>(head_dim);
+  return factors_of(0) * share + factors_of(2 * half) * (1.0 - share);
 }
 
 }  // namespace ssgpt::model

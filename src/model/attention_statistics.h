@@ -29,11 +29,13 @@ struct AttentionStatistics {
 void fill_attention_statistics(const at::Tensor& qkv, const at::Tensor& num_keys, int64_t block_queries,
                                AttentionStatistics& statistics);
 
-// What the model multiplies q k^T / sqrt(H) by where a query attends to n keys: the row scale c(n) of the
-// head, times what an evaluation made of the rotary tables (RopeChange). fp32 (N, count): what
-// kernels::rope_forward makes of q = k = 1 at time 0, where no pair turns.
-//   rope: of one row or more.  num_keys: int32 (count), each n, on the device of `rope`.
-at::Tensor score_factors(const kernels::RowScale& row_scale, const RopeTables& rope, int64_t num_heads,
-                         const at::Tensor& num_keys);
+// What the model multiplies q k^T / sqrt(H) by where a query attends to n keys, of q and k as they are
+// rotated (behind their norm, where they have one): the row scale c(n) of the head, times what an evaluation
+// made of the rotation (RopeChange). fp32 (N, count): what kernels::rope_forward makes of the score of
+// q = k = 1 at time 0, where no pair turns, over H. Where the dimensions are not multiplied by the same, as
+// with YaRN where a part of them is rotated, that is their mean.
+//   rotation: of one row or more.  num_keys: int32 (count), each n, on the device of `rotation`.
+at::Tensor score_factors(const kernels::RowScale& row_scale, const kernels::Rotation& rotation,
+                         int64_t num_heads, int64_t head_dim, const at::Tensor& num_keys);
 
 }  // namespace ssgpt::model

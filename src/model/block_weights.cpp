@@ -21,6 +21,8 @@ struct Names {
   std::string attention_norm() const { return prefix + "input_layernorm.weight"; }
   std::string mlp_norm() const { return prefix + "post_attention_layernorm.weight"; }
   std::string out() const { return attention + "o_proj.weight"; }
+  std::string q_norm() const { return attention + "q_norm.weight"; }
+  std::string k_norm() const { return attention + "k_norm.weight"; }
   std::string down() const { return mlp + "down_proj.weight"; }
   std::string scale() const { return attention + "ssmax_scale"; }
   std::string bias() const { return attention + "ssmax_bias"; }
@@ -41,6 +43,13 @@ BlockWeights bind_block_weights(const ParameterStore& store, const config::Model
   weights.attention.qkv = store.merged(compute, names.qkv());
   weights.attention.out = store.compute(names.out());
   weights.mlp_norm = store.compute(names.mlp_norm());
+  weights.attention.is_rotated = config::is_rotated(config, layer);
+  if (config.qk_norm == config::QkNorm::kRms) {
+    weights.attention.qk_norm = {.q_gain = store.compute(names.q_norm()),
+                                 .k_gain = store.compute(names.k_norm()),
+                                 .eps = config.rms_norm_eps,
+                                 .raw = {}};
+  }
   weights.mlp = {store.merged(compute, names.gate_up()), store.compute(names.down())};
 
   kernels::RowScale& row_scale = weights.attention.row_scale;
@@ -61,6 +70,10 @@ BlockGradients bind_block_gradients(const ParameterStore& store, const config::M
   gradients.attention.qkv = store.merged(grad, names.qkv());
   gradients.attention.out = store.grad(names.out());
   gradients.mlp_norm = store.grad(names.mlp_norm());
+  if (config.qk_norm == config::QkNorm::kRms) {
+    gradients.attention.q_norm = store.grad(names.q_norm());
+    gradients.attention.k_norm = store.grad(names.k_norm());
+  }
   gradients.mlp = {store.merged(grad, names.gate_up()), store.grad(names.down())};
   const config::AttentionKind kind = config.attention.kind;
   if (has_scale(kind)) gradients.attention.scale = store.grad(names.scale());

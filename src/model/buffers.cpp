@@ -40,6 +40,12 @@ void allocate_for_backward(const Allocator& allocator, const config::ModelConfig
     scratch.attention.row_scale =
         allocator.fp32({kernels::row_scale_scratch(device, heads, sequence_length)});
   }
+  if (config.qk_norm == config::QkNorm::kRms) {
+    const int64_t head_dim = config::head_dim(config);
+    scratch.attention.qk_norm = allocator.fp32({2, kernels::num_row_chunks(rows), head_dim});
+    for (BlockActivations& block : buffers.blocks)
+      block.attention.raw = allocator.data({buffers.shape.batch, buffers.shape.time, 2, heads, head_dim});
+  }
   if (allocator.dtype != at::kFloat && device.is_cpu()) {
     const int64_t largest = hidden * std::max({3 * hidden, 2 * ff, config.vocab_size});
     scratch.attention.weight = allocator.data({largest});

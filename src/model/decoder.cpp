@@ -68,7 +68,7 @@ struct Decoder::Impl {
   const int64_t num_heads;
   const int64_t head_dim;
   const double norm_eps;
-  RopeTables rope;  // of `capacity` rows
+  kernels::Rotation rotation, no_rotation;  // of `capacity` rows; see AttentionContext
   std::vector<BlockWeights> blocks;
   at::Tensor embedding, final_norm, head;  // data (V, D), (D), (V, D)
   std::vector<Cache> caches;
@@ -97,7 +97,11 @@ Decoder::Impl::Impl(const GPT& model, int64_t sequences, int64_t positions)
   SSGPT_CHECK(!has_learned_position(config.attention.kind) || capacity <= gpt.spec().sequence_length,
               "{} positions, but p_n has {} entries", capacity, gpt.spec().sequence_length);
   const at::Device device = gpt.execution().device;
-  rope = make_rope_tables(capacity, head_dim, config.rope_theta, device, gpt.spec().rope_change);
+  const auto rotation_of = [&](int64_t rotated_dims) {
+    return make_rotation(capacity, rotated_dims, config.rope_theta, device, gpt.spec().rope_change);
+  };
+  rotation = rotation_of(config::rotated_dims(config));
+  no_rotation = rotation_of(0);
   const at::Tensor position_table =
       make_position_table(config.attention.kind, position_constants(gpt.spec()), capacity, device);
   const ParameterStore& store = gpt.parameters();
@@ -177,8 +181,9 @@ void Decoder::Impl::attend(const Workspace& work, const BlockWeights& block, con
   const int64_t sequences = work.num_keys.size(0);
   const int64_t time = work.num_keys.size(1);
   linear(work, work.normed, block.attention.qkv, work.qkv);
-  kernels::rope_forward(work.qkv_heads, rope.cos.narrow(0, length, time), rope.sin.narrow(0, length, time),
-                        work.num_keys, block.attention.row_scale);
+  const kernels::Rotation& whole = block.attention.is_rotated ? rotation : no_rotation;
+  kernels::rope_forward(work.qkv_heads, whole.rows(length, time), work.num_keys, block.attention.row_scale,
+                        block.attention.qk_norm);
   kernels::cached_attention_forward(work.qkv_heads, work.num_keys, length, cache.keys.narrow(0, 0, sequences),
                                     cache.values.narrow(0, 0, sequences),
                                     attention_scratch.narrow(0, 0, sequences), work.heads_split);

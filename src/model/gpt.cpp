@@ -46,9 +46,9 @@ struct GPT::Impl {
   ParameterStore store;
   std::vector<BlockWeights> weights;
   std::vector<BlockGradients> gradients;
-  at::Tensor position_table;  // see make_position_table
-  RopeTables rope;            // of sequence_length rows
-  at::Tensor head, d_head;    // data and fp32 (padded V, D): views
+  at::Tensor position_table;                // see make_position_table
+  kernels::Rotation rotation, no_rotation;  // of sequence_length rows; see AttentionContext
+  at::Tensor head, d_head;                  // data and fp32 (padded V, D): views
   InputStager inputs;
   BlockContext context;  // of the batch at hand
   Buffers buffers;
@@ -61,9 +61,12 @@ GPT::Impl::Impl(const GPTSpec& gpt_spec, const Execution& gpt_execution)
             execution.flat_granule, /*with_gradient=*/execution.for_training),
       inputs(execution.device, spec.document_token_id) {
   const config::ModelConfig& config = spec.config;
-  const int64_t head_dim = config.hidden_size / config.num_attention_heads;
-  rope =
-      make_rope_tables(spec.sequence_length, head_dim, config.rope_theta, execution.device, spec.rope_change);
+  const auto rotation_of = [&](int64_t rotated_dims) {
+    return make_rotation(spec.sequence_length, rotated_dims, config.rope_theta, execution.device,
+                         spec.rope_change);
+  };
+  rotation = rotation_of(config::rotated_dims(config));
+  no_rotation = rotation_of(0);
   position_table = make_position_table(config.attention.kind, position_constants(spec), spec.sequence_length,
                                        execution.device);
   context.norm_eps = config.rms_norm_eps;
@@ -87,7 +90,8 @@ Inputs GPT::Impl::prepare(const at::Tensor& tokens, const at::Tensor& targets, b
   AttentionContext& attention = context.attention;
   attention.batch = batch;
   attention.time = time;
-  attention.rope = {rope.cos.narrow(0, 0, time), rope.sin.narrow(0, 0, time)};
+  attention.rotation = rotation.rows(0, time);
+  attention.no_rotation = no_rotation.rows(0, time);
   attention.spans = staged.spans;
 
   const bool fits = buffers.shape.batch == batch && buffers.shape.time == time &&
@@ -223,7 +227,9 @@ void GPT::attention_statistics(const at::Tensor& tokens, const AttentionOfLayer&
     AttentionStatistics statistics;
     fill_attention_statistics(qkv.view({context.batch, context.time, 3, heads, -1}), num_keys, block_queries,
                               statistics);
-    statistics.factor = score_factors(impl.weights[layer].attention.row_scale, impl.rope, heads, every_n)
+    const AttentionWeights& weights = impl.weights[layer].attention;
+    const kernels::Rotation& rotation = weights.is_rotated ? impl.rotation : impl.no_rotation;
+    statistics.factor = score_factors(weights.row_scale, rotation, heads, qkv.size(1) / (3 * heads), every_n)
                             .index_select(1, rows)
                             .view({heads, context.batch, context.time})
                             .transpose(0, 1)

@@ -1,6 +1,7 @@
 // The decoder-only transformer: embedding, blocks, final norm, head with cross-entropy; explicit forward and
 // backward. Llama's mathematics (RMSNorm, RoPE, SwiGLU, no biases, separate embeddings) with a row scale on
-// the query. Knows nothing of files, optimizers and ranks. Shapes: B batch, T time, D hidden, N heads, H head
+// the query; RMSNorm of q and k as in Qwen 3, and RoPE on a part of each head or of the layers, where asked
+// for. Knows nothing of files, optimizers and ranks. Shapes: B batch, T time, D hidden, N heads, H head
 // dim, F feed-forward, V vocabulary.
 #pragma once
 

@@ -1,4 +1,5 @@
-// Which parameters a model has, under Hugging Face's Llama names, and how each starts.
+// Which parameters a model has, under Hugging Face's names (Llama's, and Qwen 3's of the norms of q and k),
+// and how each starts.
 
 #include "core/check.h"
 #include "model/gpt.h"
@@ -44,6 +45,10 @@ void add_block(const config::ModelConfig& config, double scale_init, int64_t lay
   add("self_attn.q_proj.weight", {hidden, hidden}, weight);
   add("self_attn.k_proj.weight", {hidden, hidden}, weight, /*adjoins_previous=*/true);
   add("self_attn.v_proj.weight", {hidden, hidden}, weight, /*adjoins_previous=*/true);
+  if (config.qk_norm == config::QkNorm::kRms) {
+    add("self_attn.q_norm.weight", {config::head_dim(config)}, constant(1.0));
+    add("self_attn.k_norm.weight", {config::head_dim(config)}, constant(1.0));
+  }
   if (has_scale(config.attention.kind)) {
     specs.push_back(
         row_scale_spec(fmt::format("{}self_attn.ssmax_scale", prefix), heads, constant(scale_init)));

@@ -1,7 +1,8 @@
-// Tables for kernels::rope_forward: angles, and what multiplies s in the row scale.
+// What kernels::rope_forward turns and scales by: angles, and what multiplies s in the row scale.
 #pragma once
 
 #include "config/attention_kind.h"
+#include "kernels/ops.h"
 
 #include <cstdint>
 #include <optional>
@@ -9,13 +10,6 @@
 #include <ATen/core/Tensor.h>
 
 namespace ssgpt::model {
-
-// Rotary position embedding (Su et al., arXiv 2104.09864) in Hugging Face's convention: pair i of a head
-// turns by t * theta^(-2i / H) at time t.
-struct RopeTables {
-  at::Tensor cos;  // fp32 (T, H/2)
-  at::Tensor sin;  // fp32 (T, H/2)
-};
 
 // YaRN (Peng et al., arXiv 2309.00071, section 3), as Hugging Face's rope_type "yarn" computes it: pairs that
 // turn less than once in a window of training are slowed down by `factor`, those that turn more than 32 times
@@ -32,11 +26,14 @@ struct RopeChange {
   double score_factor = 1.0;  // > 0, multiplies q k^T of every query and head
 };
 
-// Angles, sines and cosines in fp64, rounded once. Both tables are multiplied by the square root of what the
-// scores are to be multiplied by, which reaches q and k alike.
+// Rotary position embedding (Su et al., arXiv 2104.09864) in Hugging Face's convention: of the R dimensions
+// that are rotated, pair i turns by t * theta^(-2i / R) at time t. Angles, sines and cosines in fp64, rounded
+// once; times 0 to `time` - 1. Tables and `rest` are multiplied by the square root of what the scores are to
+// be multiplied by, which reaches q and k alike; YaRN's factor is of the tables alone, as in transformers.
+//   rotated_dims: R, even; 0: none, the rotation of a layer without RoPE.
 //   theta: above 0; above 1 with YaRN, whose ramp is over logarithms to this base.
-RopeTables make_rope_tables(int64_t time, int64_t head_dim, double theta, at::Device device,
-                            const RopeChange& change = {});
+kernels::Rotation make_rotation(int64_t time, int64_t rotated_dims, double theta, at::Device device,
+                                const RopeChange& change = {});
 
 // L[n] of the kind's row scale for n = 1..count, where a learned p_n starts; fp32 (count), computed in fp64.
 // Undefined where the kind has no row scale.

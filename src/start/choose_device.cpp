@@ -6,6 +6,7 @@
 #include "device/index.h"
 #include "device/spec_sheet.h"
 #include "kernels/cuda/norm.h"
+#include "kernels/cuda/table.h"
 #include "kernels/ops.h"
 #include "model/device_timing.h"
 #include "model/linear.h"
@@ -127,6 +128,13 @@ void require_kernels(const config::ModelConfig& model, config::Dtype dtype) {
   const int64_t bytes = model.hidden_size * (dtype == config::Dtype::kBfloat16 ? 2 : 4);
   const bool aligned = bytes % 16 == 0;
   const int64_t widest = aligned ? kernels::cuda::kWidestNorm : kernels::cuda::kWidestUnalignedNorm;
+  if (model.qk_norm == config::QkNorm::kRms && config::head_dim(model) > kernels::cuda::kMostQkNormDims) {
+    throw core::UsageError(
+        "model.qk_norm = rms: a GPU takes heads of at most {} dimensions, not {} (model.hidden_size {} / "
+        "model.num_attention_heads {}). Change them, or set train.device=cpu.",
+        kernels::cuda::kMostQkNormDims, config::head_dim(model), model.hidden_size,
+        model.num_attention_heads);
+  }
   if (model.hidden_size <= widest) return;
   throw core::UsageError(
       "model.hidden_size = {}: a GPU takes at most {}{}. Change it, or set train.device=cpu.",

@@ -41,6 +41,7 @@ uint64_t first_step_bytes(const config::Config& config) {
   small.model.num_attention_heads = 2;
   small.model.intermediate_size = 2 * kHidden;
   small.model.num_hidden_layers = 2;
+  small.model.rope_fraction = 1.0;  // the run's may be no even part of this head
   small.model.vocab_size = 512;
   small.data.sequence_length = kTime;
   small.train.micro_batch_size = 1;
@@ -91,6 +92,7 @@ std::string attention_line(const config::Config& ahead) {
   for (const config::SwapAttention& swap : ahead.train.swap_attention) {
     line += fmt::format(", {} after step {}", to_string(swap.kind), swap.at_step);
   }
+  if (ahead.model.qk_norm == config::QkNorm::kRms) line += "; RMSNorm of q and k";
   return line;
 }
 
@@ -177,6 +179,18 @@ MemoryPlan plan_memory(const Start& start, int64_t num_ranks) {
   return plan_memory(ahead_of(start), num_ranks, spans);
 }
 
+std::string positions_text(const config::ModelConfig& model) {
+  const std::vector<int64_t>& nope = model.nope_layers.layers;
+  if (static_cast<int64_t>(nope.size()) == model.num_hidden_layers) return "no RoPE in any layer";
+  std::string text = fmt::format("RoPE, theta {}", model.rope_theta);
+  if (model.rope_fraction != 1.0)
+    text += fmt::format(", on {} of the {} dimensions of a head", config::rotated_dims(model),
+                        config::head_dim(model));
+  if (!nope.empty())
+    text += fmt::format(", not in layer{} {} (from 0)", nope.size() > 1 ? "s" : "", fmt::join(nope, ", "));
+  return text;
+}
+
 // In MiB throughout: "1.4 GiB" would round by more than the estimate is off.
 std::string memory_text(const MemoryPlan& memory) {
   const model::MemoryEstimate& training = memory.training;
@@ -224,6 +238,7 @@ std::string start_text(const Start& start, int64_t num_ranks) {
                    core::human_count(static_cast<double>(num_parameters)), model.num_hidden_layers,
                    model.num_attention_heads, model.hidden_size, model.intermediate_size, model.vocab_size)},
       {"attention", attention_line(ahead)},
+      {"positions", positions_text(model)},
       {"data", data_line(start)},
       {"batch", batch_line(start, num_ranks)},
       {"budget", budget_line(start)},
@@ -231,7 +246,7 @@ std::string start_text(const Start& start, int64_t num_ranks) {
       {"compute", compute_text(config, num_ranks, gpu_of(config.train))},
       {"memory", memory_text(plan_memory(start, num_ranks))}};
   if (const auto& examples = start.data.validation_examples) {
-    rows.insert(rows.begin() + 4, {"validation", examples_text(*examples)});
+    rows.insert(rows.begin() + 5, {"validation", examples_text(*examples)});
   }
   std::string text = fmt::format("ssgpt {} ({})", core::version(), core::git_revision());
   for (const auto& [name, value] : rows) text += fmt::format("\n  {:<10} {}", name, value);

@@ -39,6 +39,9 @@ std::string memory_text(const MemoryPlan& memory);
 // What to tell where a GPU has fewer bytes left than the plan needs; none where they suffice.
 std::optional<std::string> memory_warning(const MemoryPlan& memory, uint64_t free_bytes);
 
+// "RoPE, theta 10000, on 8 of the 16 dimensions of a head, not in layers 1, 3 (from 0)".
+std::string positions_text(const config::ModelConfig& model);
+
 // A table of what will run: model, attention, data, batch, optimizer, precision, memory, token budget. Of
 // `num_ranks` processes.
 std::string start_text(const Start& start, int64_t num_ranks);

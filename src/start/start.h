@@ -25,7 +25,8 @@ struct Options {
   std::vector<std::string> overrides;
   std::optional<std::filesystem::path> run_directory;  // default: runs/<run.name>
   std::optional<std::string> resume;                   // "auto", a checkpoint or a run directory
-  std::optional<std::filesystem::path> init_from;  // a checkpoint, or a Llama model directory of Hugging Face
+  std::optional<std::filesystem::path>
+      init_from;  // a checkpoint, or a Llama or Qwen 3 directory of Hugging Face
   std::optional<config::AttentionKind> swap_attention;
 };
 

@@ -17,7 +17,6 @@
 namespace ssgpt::model {
 namespace {
 
-using Kind = config::AttentionKind;
 using Backend = kernels::AttentionBackend;
 
 at::Tensor host(const at::Tensor& x) {
@@ -25,20 +24,19 @@ at::Tensor host(const at::Tensor& x) {
 }
 
 // Head dim 8, the smallest that cuDNN and flash attention take; nothing else is a multiple of a vector.
-GPTSpec spec_of(Kind kind, bool documents) {
-  GPTSpec spec = small_spec(kind, documents ? std::optional<int64_t>(3) : std::nullopt);
+GPTSpec spec_of(const Variant& variant) {
+  GPTSpec spec = variant.spec();
   spec.config.intermediate_size = 21;
   return spec;
 }
 
 class ModelOnGpu : public kernels::OnGpu,
-                   public testing::WithParamInterface<std::tuple<Kind, bool, at::ScalarType, Backend>> {
+                   public testing::WithParamInterface<std::tuple<Variant, at::ScalarType, Backend>> {
  protected:
-  Kind kind() const { return std::get<0>(GetParam()); }
-  bool documents() const { return std::get<1>(GetParam()); }
+  GPTSpec spec() const { return spec_of(std::get<0>(GetParam())); }
   Execution execution() const {
     return {
-        .device = device(), .dtype = std::get<2>(GetParam()), .attention_backend = std::get<3>(GetParam())};
+        .device = device(), .dtype = std::get<1>(GetParam()), .attention_backend = std::get<2>(GetParam())};
   }
   at::Tensor zero() const { return at::zeros({1}, at::TensorOptions(device()).dtype(at::kDouble)); }
 
@@ -66,7 +64,7 @@ class ModelOnGpu : public kernels::OnGpu,
   }
 
   void compare(const Batch& batch) {
-    GPT gpt(spec_of(kind(), documents()), execution());
+    GPT gpt(spec(), execution());
     fill(gpt);
     const ParameterStore weights = rounded(gpt);
     const Reference exact(gpt.spec(), weights, at::kDouble);
@@ -108,7 +106,7 @@ TEST_P(ModelOnGpu, MatchesTheSpecification) {
 TEST_P(ModelOnGpu, TokenScoresAreThoseOfTheLogits) {
   Execution reading = execution();
   reading.for_training = false;
-  GPT gpt(spec_of(kind(), documents()), reading);
+  GPT gpt(spec(), reading);
   fill(gpt);
   const Batch batch = random_batch(40, 11, 7, 1, /*with_negative_targets=*/true);
   const at::Tensor logits = host(gpt.logits(batch.tokens)).contiguous();
@@ -135,25 +133,25 @@ TEST_P(ModelOnGpu, TokenScoresAreThoseOfTheLogits) {
 }
 
 TEST_P(ModelOnGpu, TakesAnotherThetaAndAFactorOfTheScores) {
-  GPTSpec spec = spec_of(kind(), documents());
-  spec.config.rope_theta = 500000.0;
-  spec.rope_change.score_factor = 1.5;
+  GPTSpec changed = spec();
+  changed.config.rope_theta = 500000.0;
+  changed.rope_change.score_factor = 1.5;
   Execution reading = execution();
   reading.for_training = false;
-  GPT gpt(spec, reading);
+  GPT gpt(changed, reading);
   fill(gpt);
   EXPECT_FALSE(gpt.parameters().flat_grad().defined());
   const ParameterStore weights = rounded(gpt);
   const Batch batch = random_batch(3, 11, 7, 1);
-  const at::Tensor expected = Reference(spec, weights, at::kDouble).losses(batch.tokens, batch.targets);
-  const at::Tensor plain = Reference(spec, weights, reading.dtype).losses(batch.tokens, batch.targets);
+  const at::Tensor expected = Reference(changed, weights, at::kDouble).losses(batch.tokens, batch.targets);
+  const at::Tensor plain = Reference(changed, weights, reading.dtype).losses(batch.tokens, batch.targets);
   const double least = reading.dtype == at::kFloat ? 1e-5 : 0x1p-8;  // as in compare()
   EXPECT_LT(relative_error(host(gpt.token_losses(batch.tokens, batch.targets)), expected),
             2.0 * relative_error(plain, expected) + least);
 }
 
 TEST_P(ModelOnGpu, AStepDoesNotWaitForTheDevice) {
-  GPT gpt(spec_of(kind(), documents()), execution());
+  GPT gpt(spec(), execution());
   fill(gpt);
   const Batch batch = random_batch(3, 11, 7, 1);
   const at::Tensor loss_sum = zero();
@@ -170,7 +168,7 @@ TEST_P(ModelOnGpu, DeterministicModeRepeatsBitForBit) {
   at::globalContext().setDeterministicFillUninitializedMemory(false);
   const Batch batch = random_batch(4, 11, 7, 10);
   const Batch other = random_batch(1, 5, 7, 11);
-  GPT gpt(spec_of(kind(), documents()), execution());
+  GPT gpt(spec(), execution());
   fill(gpt);
   gpt.forward_backward(batch.tokens, batch.targets, zero());
   const at::Tensor first = host(gpt.parameters().flat_grad()).clone();
@@ -183,7 +181,7 @@ TEST_P(ModelOnGpu, DeterministicModeRepeatsBitForBit) {
 }
 
 TEST_P(ModelOnGpu, DecodingGivesTheLogitsOfTheFullForward) {
-  GPT gpt(spec_of(kind(), documents()), execution());
+  GPT gpt(spec(), execution());
   fill(gpt);
   const Batch batch = random_batch(1, 11, 7, 2);
   ASSERT_EQ(batch.tokens.eq(3).sum().item<int64_t>(), 2) << "no documents end in it";
@@ -202,25 +200,33 @@ TEST_P(ModelOnGpu, DecodingGivesTheLogitsOfTheFullForward) {
 }
 
 std::string variant_name(const testing::TestParamInfo<ModelOnGpu::ParamType>& variant) {
-  const auto [kind, documents, dtype, backend] = variant.param;
-  std::string name(config::to_string(kind));
+  const auto [options, dtype, backend] = variant.param;
+  std::string name = to_string(options);
   name += dtype == at::kFloat ? "_fp32" : "_bf16";
-  name += backend == Backend::kCudnn ? "_cudnn" : backend == Backend::kFlash ? "_flash" : "_efficient";
-  if (documents) name += "_documents";
-  return name;
+  return name + (backend == Backend::kCudnn   ? "_cudnn"
+                 : backend == Backend::kFlash ? "_flash"
+                                              : "_efficient");
+}
+
+// Each kind alone, and the pairs of options.
+std::vector<Variant> all_variants(bool with_documents) {
+  std::vector<Variant> variants = plain_variants();
+  for (const Variant& variant : variants_of_options()) variants.push_back(variant);
+  if (!with_documents) std::erase_if(variants, [](const Variant& variant) { return variant.documents; });
+  return variants;
 }
 
 INSTANTIATE_TEST_SUITE_P(Fp32, ModelOnGpu,
-                         testing::Combine(testing::ValuesIn(all_kinds()), testing::Bool(),
+                         testing::Combine(testing::ValuesIn(all_variants(/*with_documents=*/true)),
                                           testing::Values(at::kFloat), testing::Values(Backend::kEfficient)),
                          variant_name);
 INSTANTIATE_TEST_SUITE_P(Bf16, ModelOnGpu,
-                         testing::Combine(testing::ValuesIn(all_kinds()), testing::Bool(),
+                         testing::Combine(testing::ValuesIn(all_variants(/*with_documents=*/true)),
                                           testing::Values(at::kBFloat16),
                                           testing::Values(Backend::kFlash, Backend::kEfficient)),
                          variant_name);
 INSTANTIATE_TEST_SUITE_P(Bf16Cudnn, ModelOnGpu,
-                         testing::Combine(testing::ValuesIn(all_kinds()), testing::Values(false),
+                         testing::Combine(testing::ValuesIn(all_variants(/*with_documents=*/false)),
                                           testing::Values(at::kBFloat16), testing::Values(Backend::kCudnn)),
                          variant_name);
 

@@ -143,8 +143,8 @@ TEST_F(RopeOnGpu, ForwardFollowsTheFormula) {
                                         << shape.head_dim << ", row scale " << static_cast<int>(parts));
         const Inputs inputs = inputs_of(shape, dtype, parts);
         const at::Tensor qkv = on_gpu(inputs.qkv, dtype);
-        rope_forward(qkv, on_gpu(inputs.cos), on_gpu(inputs.sin), num_keys_on_gpu(inputs),
-                     on_gpu(inputs.row_scale));
+        rope_forward(qkv, {on_gpu(inputs.cos), on_gpu(inputs.sin)}, num_keys_on_gpu(inputs),
+                     on_gpu(inputs.row_scale), {});
         const Plain plain(inputs);
         // Products and their sum; for q the factor, of which the product, the sum and the smallest size are
         // rounded.
@@ -254,11 +254,11 @@ class RopeBackwardOnGpu : public RopeOnGpu {
     const at::Tensor num_keys = num_keys_on_gpu(inputs);
     const RowScale row_scale = on_gpu(inputs.row_scale);
     const at::Tensor qkv = on_gpu(inputs.qkv, dtype);
-    rope_forward(qkv, cos, sin, num_keys, row_scale);
+    rope_forward(qkv, {cos, sin}, num_keys, row_scale, {});
     const at::Tensor stored_q = fp64(qkv.select(2, 0));
     const at::Tensor d_row_scale = is_scaled ? nans({batch, time, heads}) : at::Tensor();
-    rope_backward(laid_on_gpu(0, layouts.d_q), laid_on_gpu(1, layouts.d_k), laid_on_gpu(2, layouts.d_v), cos,
-                  sin, num_keys, row_scale, qkv, d_row_scale);
+    rope_backward(laid_on_gpu(0, layouts.d_q), laid_on_gpu(1, layouts.d_k), laid_on_gpu(2, layouts.d_v),
+                  {cos, sin}, num_keys, row_scale, {}, qkv, d_row_scale, {});
 
     const auto time_first = [&](size_t part) {
       return d[part].to(at::kDouble).transpose(1, 2);
@@ -308,8 +308,8 @@ TEST_F(RopeBackwardOnGpu, NumbersOfKeysWithoutAPositionMakeTheirQueriesNan) {
         const at::Tensor backward = forward.clone();
         const at::Tensor d = on_gpu(normal({1, 2, 4, head_dim}), dtype);
         const at::Tensor d_row_scale = nans({1, 4, 2}).zero_();
-        rope_forward(forward, cos, sin, num_keys, row_scale);
-        rope_backward(d, d, d, cos, sin, num_keys, row_scale, backward, d_row_scale);
+        rope_forward(forward, {cos, sin}, num_keys, row_scale, {});
+        rope_backward(d, d, d, {cos, sin}, num_keys, row_scale, {}, backward, d_row_scale, {});
         at::Tensor is_bad = (at::arange(4) < 3).view({1, 4, 1, 1, 1});
         is_bad = is_bad.logical_and((at::arange(3) == 0).view({1, 1, 3, 1, 1})).expand_as(forward);
         EXPECT_TRUE(forward.cpu().isnan().equal(is_bad) && backward.cpu().isnan().equal(is_bad));
@@ -330,15 +330,15 @@ TEST_F(RopeBackwardOnGpu, WaitsForTheCurrentStream) {
     const at::Tensor d = on_gpu(normal({2, 12, 300, 64}), dtype);
     const at::Tensor d_row_scale = nans({2, 300, 12});
     at::Tensor qkv = late(given);
-    rope_forward(qkv, cos, sin, num_keys, row_scale);
+    rope_forward(qkv, {cos, sin}, num_keys, row_scale, {});
     const Plain plain(inputs);
     EXPECT_TRUE(compare(qkv.select(2, 0), plain.q, 6,
                         terms_of(plain.part(0), plain.cos, plain.sin) * plain.c_terms.unsqueeze(3)));
     const at::Tensor expected = qkv.clone();
     const at::Tensor expected_d_row_scale = nans({2, 300, 12});
-    rope_backward(d, d, d, cos, sin, num_keys, row_scale, expected, expected_d_row_scale);
+    rope_backward(d, d, d, {cos, sin}, num_keys, row_scale, {}, expected, expected_d_row_scale, {});
     qkv = late(qkv);
-    rope_backward(d, d, d, cos, sin, num_keys, row_scale, qkv, d_row_scale);
+    rope_backward(d, d, d, {cos, sin}, num_keys, row_scale, {}, qkv, d_row_scale, {});
     EXPECT_TRUE(qkv.equal(expected) && d_row_scale.equal(expected_d_row_scale));
   }
 }

@@ -15,12 +15,13 @@ class ReferenceModel(nn.Module):
     """Parameters are named as in our checkpoints, so that their tensors load by name."""
 
     def __init__(self, tensors, heads, layers, kind, theta=10000.0, eps=1e-5, trained_length=None, attn_scale=0.1,
-                 floor_scale=8192):
+                 floor_scale=8192, qk_norm="none", rope_fraction=1.0, nope_layers=()):
         super().__init__()
         self.names = list(tensors)
         self.weights = nn.ParameterList([nn.Parameter(tensors[n].clone()) for n in self.names])
         self.heads, self.layers, self.kind, self.theta, self.eps = heads, layers, kind, theta, eps
         self.trained_length, self.attn_scale, self.floor_scale = trained_length, attn_scale, floor_scale
+        self.qk_norm, self.rope_fraction, self.nope_layers = qk_norm, rope_fraction, nope_layers
 
     def weight(self, name):
         return self.weights[self.names.index(name)]
@@ -29,12 +30,20 @@ class ReferenceModel(nn.Module):
         return dict(zip(self.names, self.weights))
 
     def rotate(self, x):
+        """The first dimensions of each head; those behind them stay."""
         b, n, t, h = x.shape
-        frequency = self.theta ** (-torch.arange(0, h, 2, dtype=torch.float64) / h)
+        r = round(self.rope_fraction * h)
+        frequency = self.theta ** (-torch.arange(0, r, 2, dtype=torch.float64) / r)
         angle = torch.arange(t, dtype=torch.float64)[:, None] * frequency
         cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-        a, c = x[..., : h // 2], x[..., h // 2 :]
-        return torch.cat([a * cos - c * sin, c * cos + a * sin], -1)
+        a, c = x[..., : r // 2], x[..., r // 2 : r]
+        return torch.cat([a * cos - c * sin, c * cos + a * sin, x[..., r:]], -1)
+
+    def prepare(self, x, prefix, name):
+        """q or k, (B, N, T, H), as the scores are made of them but for the row scale."""
+        if self.qk_norm == "rms":
+            x = rms_norm(x, self.weight(f"{prefix}{name}_norm.weight"), self.eps)
+        return x if int(prefix.split(".")[2]) in self.nope_layers else self.rotate(x)
 
     def row_scale(self, prefix, t, dtype):
         log_n = torch.arange(1, t + 1, dtype=torch.float64).log().to(dtype)
@@ -61,8 +70,8 @@ class ReferenceModel(nn.Module):
         q, k, v = (
             (x @ self.weight(f"{prefix}{name}_proj.weight").T).view(b, t, self.heads, -1).transpose(1, 2) for name in "qkv"
         )
-        q = self.rotate(q) * self.row_scale(prefix, t, x.dtype)[None, :, :, None]
-        scores = q @ self.rotate(k).transpose(-1, -2) / math.sqrt(q.shape[-1])
+        q = self.prepare(q, prefix, "q") * self.row_scale(prefix, t, x.dtype)[None, :, :, None]
+        scores = q @ self.prepare(k, prefix, "k").transpose(-1, -2) / math.sqrt(q.shape[-1])
         mask = torch.ones(t, t, dtype=torch.bool).tril()
         out = scores.masked_fill(~mask, float("-inf")).softmax(-1) @ v
         return out.transpose(1, 2).reshape(b, t, d) @ self.weight(prefix + "o_proj.weight").T

@@ -45,8 +45,11 @@ def test_what_is_streamed_is_stored_whole(arch):
     """Four stores of 32 bits in place of one of 128 are four times the transactions; all that is narrower here is known."""
     kernels = table_of(arch)
     for name, narrow in {
-        "rope_forward_kernel<Bfloat16, 8, false>": {}, "rope_forward_kernel<Bfloat16, 8, true>": {},
-        "rope_backward_kernel<Bfloat16, 8, false>": {}, "rope_backward_kernel<Bfloat16, 8, true>": {32: 1},  # d_row_scale
+        "rope_forward_kernel<Bfloat16, 8, false, false>": {}, "rope_forward_kernel<Bfloat16, 8, true, false>": {},
+        "rope_forward_kernel<Bfloat16, 8, false, true>": {}, "rope_forward_kernel<Bfloat16, 8, true, true>": {},
+        "rope_backward_kernel<Bfloat16, 8, false, false>": {}, "rope_backward_kernel<Bfloat16, 8, false, true>": {},
+        "rope_backward_kernel<Bfloat16, 8, true, false>": {32: 1}, "rope_backward_kernel<Bfloat16, 8, true, true>": {32: 1},  # d_row_scale
+        "qk_norm_rope_forward_kernel<Bfloat16, 8>": {},
         "swiglu_forward_kernel<Bfloat16, 8>": {}, "swiglu_backward_kernel<Bfloat16, 8>": {},
         "rms_norm_forward_kernel<Bfloat16, 8, true>": {32: 1},  # rstd
         "embedding_forward_kernel<Bfloat16, 8>": {},
@@ -54,6 +57,8 @@ def test_what_is_streamed_is_stored_whole(arch):
     }.items():
         stores = dict(kernels[name][3])
         assert stores.pop(128) > 0 and stores == narrow, name
+    # The gradients of a pair of vectors and one of v; those of a gain, summed over a block, are fp32.
+    assert kernels["qk_norm_rope_backward_kernel<Bfloat16, 8>"][3][128] == 3
 
 
 def test_variants_without_vectors_are_listed_on_request():

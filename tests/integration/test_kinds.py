@@ -83,8 +83,9 @@ def test_s_starts_where_the_modelling_file_says(program, finished_run, kind):
         assert scale.tolist() == pytest.approx([config.initial_scale()] * 2, rel=1e-7)  # one rounding to float32
 
 
-def test_the_table_of_readme_is_that_of_the_program():
-    lines = re.findall(r"^\| `(\w+)` \| (.*?) \|(.*?)\|$", (ROOT / "README.md").read_text(), re.M)
+@pytest.mark.parametrize("page", ["README.md", "docs/models.md"])
+def test_the_table_of_kinds_is_that_of_the_program(page):
+    lines = re.findall(r"^\| `(\w+)` \| (.*?) \|(.*?)\|", (ROOT / page).read_text(), re.M)
     rows = {kind: (formula.replace("*", ""), learned) for kind, formula, learned in lines if kind in FORMULAS}
     assert [(kind, formula) for kind, (formula, _) in rows.items()] == list(FORMULAS.items())
     for kind, (_, learned) in rows.items():

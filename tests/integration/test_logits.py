@@ -27,15 +27,15 @@ def our_logits(program, checkpoint, tokens, **overrides):
     return np.fromfile(out, dtype="<f4").reshape(*np.shape(tokens), -1)
 
 
-def train_shape(program, shape, kind="softmax", theta=10000.0, data=None):
-    """A few steps with a high rate, so that no weight is at its initial value."""
+def train_shape(program, shape, kind="softmax", theta=10000.0, data=None, **options):
+    """A few steps with a high rate, so that no weight is at its initial value. options: of the section model."""
     vocab, hidden, layers, heads, inter, length = shape
     write_shard(program.directory / "train.bin", np.random.default_rng(3).integers(0, vocab, 40 * length + 1))
     program.train(
         "--run-dir", "run",
         changes=[{
             "model": {"vocab_size": vocab, "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
-                      "intermediate_size": inter, "rope_theta": theta, "attention": attention(kind)},
+                      "intermediate_size": inter, "rope_theta": theta, "attention": attention(kind), **options},
             "data": {"sequence_length": length, **(data or {})},
             "train": {"max_steps": 8},
             "optimizer": {"lr": 0.02},

@@ -27,6 +27,7 @@ CASES = {
     "quickstart, SSMax in bfloat16": [QUICKSTART, {"model": {"attention": {"kind": "ssmax"}}, "train": {"dtype": "bfloat16"}}],
     "30M parameters": [QUICKSTART, DEEPER],
     "30M parameters, bfloat16": [QUICKSTART, DEEPER, {"train": {"dtype": "bfloat16"}}],
+    "quickstart, normed queries and keys": [QUICKSTART, {"model": {"qk_norm": "rms"}}],
     "a swap after a checkpoint": [QUICKSTART, {"train": {"max_steps": 3, "swap_attention": {"at_step": 2, "kind": "ssmax"}}, "checkpoint": {"every": 1}}],
 }
 

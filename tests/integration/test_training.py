@@ -16,12 +16,12 @@ from reference_model import ReferenceModel
 STEPS = 20
 
 
-def train_ours(program, kind, multiplier):
+def train_ours(program, kind, multiplier, options):
     """Eight windows and a batch of eight: each step reads all of them, whatever their order, in two micro-batches. The
     first run writes the weights after one update with a learning rate of nearly nothing; the second starts from them."""
     tokens = np.random.default_rng(11).integers(0, VOCAB, 8 * LENGTH + 1)
     write_shard(program.directory / "train.bin", tokens)
-    change = {"model": {"attention": attention(kind)}, "optimizer": {"scale_lr_multiplier": multiplier}}
+    change = {"model": {"attention": attention(kind), **options}, "optimizer": {"scale_lr_multiplier": multiplier}}
     program.train("--run-dir", "start", changes=[change, {"train": {"max_steps": 1}, "optimizer": {"lr": 1e-30, "schedule": {"warmup_steps": 0}}}])
     start = program.directory / "start/checkpoints/step-00000001"
     program.train("--run-dir", "ours", "--init-from", start, changes=[change])
@@ -30,10 +30,10 @@ def train_ours(program, kind, multiplier):
     return load_file(start / "model.safetensors"), load_file(final / "model.safetensors"), windows
 
 
-def train_reference(start, windows, kind, multiplier):
+def train_reference(start, windows, kind, multiplier, options):
     """The same twenty steps in float64; s, b and p_n have a rate of their own, and like all vectors do not decay."""
     model = ReferenceModel({k: v.double() for k, v in start.items()}, heads=2, layers=2, kind=kind,
-                           trained_length=LENGTH, **constants(kind))
+                           trained_length=LENGTH, **constants(kind), **options)
     optimizer_config = {"betas": (0.9, 0.95), "eps": 1e-8}
     of_row_scale = [w for name, w in model.named_tensors().items() if "ssmax" in name]
     others = [w for name, w in model.named_tensors().items() if "ssmax" not in name]
@@ -56,10 +56,22 @@ def train_reference(start, windows, kind, multiplier):
     return model, losses, norms
 
 
-@pytest.mark.parametrize("kind, multiplier", [*((kind, 1) for kind in KINDS), ("learned_pn", 4), ("learned_pn", 0)])
-def test_twenty_steps_equal_pytorch(program, kind, multiplier):
-    start, final, windows = train_ours(program, kind, multiplier)
-    model, losses, norms = train_reference(start, windows, kind, multiplier)
+CASES = [
+    *((kind, 1, {}) for kind in KINDS),
+    ("learned_pn", 4, {}),
+    ("learned_pn", 0, {}),
+    ("softmax", 1, {"qk_norm": "rms"}),
+    ("ssmax", 1, {"qk_norm": "rms", "rope_fraction": 0.5}),
+    ("learned_pn", 4, {"qk_norm": "rms", "nope_layers": [1]}),
+    ("ssmax_bias", 1, {"rope_fraction": 0.25, "nope_layers": [0]}),
+]
+
+
+@pytest.mark.parametrize("kind, multiplier, options", CASES)
+def test_twenty_steps_equal_pytorch(program, kind, multiplier, options):
+    start, final, windows = train_ours(program, kind, multiplier, options)
+    model, losses, norms = train_reference(start, windows, kind, multiplier, options)
+    assert ("model.layers.1.self_attn.q_norm.weight" in final) == ("qk_norm" in options)
     records = read_metrics(program.directory / "ours")
     assert [r["step"] for r in records] == list(range(1, STEPS + 1))
     # float32 against float64: a loss is a mean of 128 terms with relative errors of a few 2^-24 each; over 20 updates the

@@ -6,8 +6,20 @@
 namespace ssgpt::kernels::cpu::SSGPT_ISA {
 
 template <typename T>
+float squared_length(const T* x, int64_t width) {
+  float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < width; ++i) sum += load(x[i]) * load(x[i]);
+  return sum;
+}
+
+inline float rstd_of(float squared_length, float eps, int64_t width) {
+  return 1.0f / __builtin_sqrtf(squared_length / static_cast<float>(width) + eps);
+}
+
+template <typename T>
 float normalize_row(const T* x, const T* weight, float sum_of_squares, float eps, T* out, int64_t width) {
-  const float rstd = 1.0f / __builtin_sqrtf(sum_of_squares / static_cast<float>(width) + eps);
+  const float rstd = rstd_of(sum_of_squares, eps, width);
 #pragma omp simd
   for (int64_t i = 0; i < width; ++i) store(out[i], load(x[i]) * rstd * load(weight[i]));
   return rstd;
@@ -17,10 +29,7 @@ template <typename T>
 void rms_norm_forward(const T* x, const T* weight, float eps, T* out, float* rstd, int64_t rows,
                       int64_t width) {
   for (int64_t row = 0; row < rows; ++row, x += width, out += width) {
-    float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < width; ++i) sum += load(x[i]) * load(x[i]);
-    rstd[row] = normalize_row(x, weight, sum, eps, out, width);
+    rstd[row] = normalize_row(x, weight, squared_length(x, width), eps, out, width);
   }
 }
 

@@ -1,6 +1,7 @@
-// The loops of rotary positions and of attention's row scale.
+// The loops of rotary positions, with the norm before them and attention's row scale behind them.
 #pragma once
 
+#include "kernels/cpu/norm.h"
 #include "kernels/cpu/vector_math.h"
 
 namespace ssgpt::kernels::cpu::SSGPT_ISA {
@@ -14,6 +15,19 @@ inline float row_scale_at(const RowScaleView& row_scale, int64_t head, int32_t n
   if (__builtin_fabsf(c) < kSmallest) c = __builtin_copysignf(kSmallest, c);
   return c;
 }
+
+// How the heads of a row are turned: pairs (i, i + half) by an angle, what lies behind them not.
+struct RowRotation {
+  RowRotation(const RotationView& rotation, int64_t time)
+      : half(rotation.dims / 2),
+        cos(rotation.cos + time * half),
+        sin(rotation.sin + time * half),
+        rest(rotation.rest) {}
+  int64_t half;
+  const float* cos;
+  const float* sin;
+  float rest;
+};
 
 template <typename T>
 void rotate_row(T* x, const float* cos, const float* sin, float factor, int64_t half) {
@@ -38,9 +52,97 @@ void rotate_row_back(const T* d_out, const float* cos, const float* sin, float f
   }
 }
 
+// Elements [begin, end) of x times factor; out may be x.
 template <typename T>
-void rope_forward(T* qkv, const float* cos, const float* sin, const int32_t* num_keys, RowScaleView row_scale,
-                  int64_t time, int64_t heads, int64_t head_dim, int64_t begin, int64_t end) {
+void scale_rest(const T* x, float factor, T* out, int64_t begin, int64_t end) {
+#pragma omp simd
+  for (int64_t i = begin; i < end; ++i) store(out[i], load(x[i]) * factor);
+}
+
+// A head of q or k, in place.
+template <typename T>
+void turn_head(T* x, const RowRotation& rotation, float factor, int64_t head_dim) {
+  rotate_row(x, rotation.cos, rotation.sin, factor, rotation.half);
+  const float rest = rotation.rest * factor;
+  if (rest != 1.0f) scale_rest(x, rest, x, 2 * rotation.half, head_dim);
+}
+
+// The same behind a norm; raw, where it is not null, = x as it was.
+template <typename T>
+void norm_and_turn_head(T* x, const T* gain, float eps, T* raw, const RowRotation& rotation, float factor,
+                        int64_t head_dim) {
+  const int64_t half = rotation.half;
+  const float* cos = rotation.cos;
+  const float* sin = rotation.sin;
+  const float rstd = rstd_of(squared_length(x, head_dim), eps, head_dim);
+  if (raw != nullptr) {
+#pragma omp simd
+    for (int64_t i = 0; i < head_dim; ++i) raw[i] = x[i];
+  }
+#pragma omp simd
+  for (int64_t i = 0; i < half; ++i) {
+    const float low = load(x[i]) * rstd * load(gain[i]);
+    const float high = load(x[i + half]) * rstd * load(gain[i + half]);
+    store(x[i], (low * cos[i] - high * sin[i]) * factor);
+    store(x[i + half], (high * cos[i] + low * sin[i]) * factor);
+  }
+  const float rest = rotation.rest * factor;
+#pragma omp simd
+  for (int64_t i = 2 * half; i < head_dim; ++i) store(x[i], load(x[i]) * rstd * load(gain[i]) * rest);
+}
+
+// The way back through norm_and_turn_head: d_raw = the gradient of what was normalised, d_gain += that of the
+// gain. Returns the gradient of `factor`. With w = what d_out is when it is turned back, and n = raw rstd
+// gain what was turned:
+//   d_factor = <w, n>;  d_gain = factor w raw rstd;
+//   d_raw = factor (w gain rstd - raw rstd^2 / H <w, n>)
+template <typename T>
+float norm_and_turn_head_back(const T* d_out, const T* raw, const T* gain, float eps,
+                              const RowRotation& rotation, float factor, T* d_raw, float* d_gain,
+                              int64_t head_dim) {
+  const int64_t half = rotation.half;
+  const float* cos = rotation.cos;
+  const float* sin = rotation.sin;
+  const float rest = rotation.rest;
+  const float rstd = rstd_of(squared_length(raw, head_dim), eps, head_dim);
+  float dot = 0.0f;
+#pragma omp simd reduction(+ : dot)
+  for (int64_t i = 0; i < half; ++i) {
+    const float low = load(d_out[i]);
+    const float high = load(d_out[i + half]);
+    dot += (low * cos[i] + high * sin[i]) * load(gain[i]) * load(raw[i]);
+    dot += (high * cos[i] - low * sin[i]) * load(gain[i + half]) * load(raw[i + half]);
+  }
+#pragma omp simd reduction(+ : dot)
+  for (int64_t i = 2 * half; i < head_dim; ++i) dot += load(d_out[i]) * rest * load(gain[i]) * load(raw[i]);
+
+  const float d_factor = dot * rstd;
+  const float direct = factor * rstd;
+  const float along_raw = direct * d_factor * rstd / static_cast<float>(head_dim);
+#pragma omp simd
+  for (int64_t i = 0; i < half; ++i) {
+    const float low = load(d_out[i]);
+    const float high = load(d_out[i + half]);
+    const float d_low = (low * cos[i] + high * sin[i]) * direct;
+    const float d_high = (high * cos[i] - low * sin[i]) * direct;
+    d_gain[i] += d_low * load(raw[i]);
+    d_gain[i + half] += d_high * load(raw[i + half]);
+    store(d_raw[i], d_low * load(gain[i]) - along_raw * load(raw[i]));
+    store(d_raw[i + half], d_high * load(gain[i + half]) - along_raw * load(raw[i + half]));
+  }
+#pragma omp simd
+  for (int64_t i = 2 * half; i < head_dim; ++i) {
+    const float d = load(d_out[i]) * rest * direct;
+    d_gain[i] += d * load(raw[i]);
+    store(d_raw[i], d * load(gain[i]) - along_raw * load(raw[i]));
+  }
+  return d_factor;
+}
+
+// Heads that are rotated whole, without a norm: a loop of its own, for it takes less time.
+template <typename T>
+void rotate_rows(T* qkv, const float* cos, const float* sin, const int32_t* num_keys, RowScaleView row_scale,
+                 int64_t time, int64_t heads, int64_t head_dim, int64_t begin, int64_t end) {
   const int64_t half = head_dim / 2;
   for (int64_t row = begin; row < end; ++row) {
     const float* row_cos = cos + (row % time) * half;
@@ -55,33 +157,93 @@ void rope_forward(T* qkv, const float* cos, const float* sin, const int32_t* num
 }
 
 template <typename T>
-void rope_backward(const RopeBackwardArgs<T>& args, int64_t begin, int64_t end) {
-  const int64_t half = args.head_dim / 2;
+bool is_plain(const RopeArgs<T>& args) {
+  return args.norm.q_gain == nullptr && args.rotation.dims == args.head_dim;
+}
+
+template <typename T>
+void rope_forward(const RopeArgs<T>& args, int64_t begin, int64_t end) {
+  if (is_plain(args)) {
+    rotate_rows(args.qkv, args.rotation.cos, args.rotation.sin, args.num_keys, args.row_scale, args.time,
+                args.heads, args.head_dim, begin, end);
+    return;
+  }
+  const int64_t width = args.heads * args.head_dim;
+  const QkNormView<T>& norm = args.norm;
   for (int64_t row = begin; row < end; ++row) {
-    const int64_t b = row / args.time;
-    const int64_t t = row % args.time;
-    const float* cos = args.cos + t * half;
-    const float* sin = args.sin + t * half;
+    const RowRotation rotation(args.rotation, row % args.time);
     for (int64_t head = 0; head < args.heads; ++head) {
-      T* q = args.qkv + (row * 3 * args.heads + head) * args.head_dim;
-      T* k = q + args.heads * args.head_dim;
-      T* v = k + args.heads * args.head_dim;
+      T* q = args.qkv + row * 3 * width + head * args.head_dim;
+      T* k = q + width;
+      const float c = row_scale_at(args.row_scale, head, args.num_keys[row]);
+      if (norm.q_gain == nullptr) {
+        turn_head(q, rotation, c, args.head_dim);
+        turn_head(k, rotation, 1.0f, args.head_dim);
+        continue;
+      }
+      T* raw_q = norm.raw == nullptr ? nullptr : norm.raw + row * 2 * width + head * args.head_dim;
+      T* raw_k = norm.raw == nullptr ? nullptr : raw_q + width;
+      norm_and_turn_head(q, norm.q_gain, norm.eps, raw_q, rotation, c, args.head_dim);
+      norm_and_turn_head(k, norm.k_gain, norm.eps, raw_k, rotation, 1.0f, args.head_dim);
+    }
+  }
+}
+
+template <bool kPlain, typename T>
+void turn_rows_back(const RopeBackwardArgs<T>& args, float* d_q_gain, float* d_k_gain, int64_t begin,
+                    int64_t end) {
+  const RopeArgs<T>& rope = args.rope;
+  const QkNormView<T>& norm = rope.norm;
+  const int64_t head_dim = rope.head_dim;
+  const int64_t width = rope.heads * head_dim;
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t b = row / rope.time;
+    const int64_t t = row % rope.time;
+    const RowRotation rotation(rope.rotation, t);
+    const int64_t rotated = 2 * rotation.half;
+    for (int64_t head = 0; head < rope.heads; ++head) {
+      T* q = rope.qkv + row * 3 * width + head * head_dim;
+      T* k = q + width;
+      T* v = k + width;
       const T* d_q = args.d_q.data + b * args.d_q.batch + head * args.d_q.head + t * args.d_q.time;
       const T* d_k = args.d_k.data + b * args.d_k.batch + head * args.d_k.head + t * args.d_k.time;
       const T* d_v = args.d_v.data + b * args.d_v.batch + head * args.d_v.head + t * args.d_v.time;
-      const int32_t num_keys = args.num_keys[row];
-      const float c = row_scale_at(args.row_scale, head, num_keys);
-      if (args.d_row_scale != nullptr) {
-        float dot = 0.0f;
+      const int32_t num_keys = rope.num_keys[row];
+      const float c = row_scale_at(rope.row_scale, head, num_keys);
+      float d_c = 0.0f;
+      if (!kPlain && norm.q_gain != nullptr) {
+        const T* raw_q = norm.raw + row * 2 * width + head * head_dim;
+        const T* raw_k = raw_q + width;
+        d_c = norm_and_turn_head_back(d_q, raw_q, norm.q_gain, norm.eps, rotation, c, q, d_q_gain, head_dim);
+        norm_and_turn_head_back(d_k, raw_k, norm.k_gain, norm.eps, rotation, 1.0f, k, d_k_gain, head_dim);
+      } else {
+        if (args.d_row_scale != nullptr) {
+          float dot = 0.0f;
 #pragma omp simd reduction(+ : dot)
-        for (int64_t i = 0; i < args.head_dim; ++i) dot += load(d_q[i]) * load(q[i]);
-        args.d_row_scale[row * args.heads + head] = num_keys == 1 ? 0.0f : dot / c;
+          for (int64_t i = 0; i < head_dim; ++i) dot += load(d_q[i]) * load(q[i]);
+          d_c = dot / c;
+        }
+        rotate_row_back(d_q, rotation.cos, rotation.sin, c, q, rotation.half);
+        rotate_row_back(d_k, rotation.cos, rotation.sin, 1.0f, k, rotation.half);
+        if (!kPlain) {
+          scale_rest(d_q, rotation.rest * c, q, rotated, head_dim);
+          scale_rest(d_k, rotation.rest, k, rotated, head_dim);
+        }
       }
-      rotate_row_back(d_q, cos, sin, c, q, half);
-      rotate_row_back(d_k, cos, sin, 1.0f, k, half);
+      if (args.d_row_scale != nullptr) args.d_row_scale[row * rope.heads + head] = num_keys == 1 ? 0.0f : d_c;
 #pragma omp simd
-      for (int64_t i = 0; i < args.head_dim; ++i) v[i] = d_v[i];
+      for (int64_t i = 0; i < head_dim; ++i) v[i] = d_v[i];
     }
+  }
+}
+
+template <typename T>
+void rope_backward(const RopeBackwardArgs<T>& args, float* d_q_gain, float* d_k_gain, int64_t begin,
+                   int64_t end) {
+  if (is_plain(args.rope)) {
+    turn_rows_back<true>(args, d_q_gain, d_k_gain, begin, end);
+  } else {
+    turn_rows_back<false>(args, d_q_gain, d_k_gain, begin, end);
   }
 }
 

@@ -60,10 +60,10 @@ struct DataLoops {
   void (*rms_norm_backward)(const T* d_out, const T* x, const T* weight, const float* rstd, T* d_x,
                             float* d_weight, int64_t rows, int64_t width);
   // Rows [begin, end) of (batch, time) flattened.
-  void (*rope_forward)(T* qkv, const float* cos, const float* sin, const int32_t* num_keys,
-                       RowScaleView row_scale, int64_t time, int64_t heads, int64_t head_dim, int64_t begin,
-                       int64_t end);
-  void (*rope_backward)(const RopeBackwardArgs<T>& args, int64_t begin, int64_t end);
+  void (*rope_forward)(const RopeArgs<T>& args, int64_t begin, int64_t end);
+  // d_q_gain, d_k_gain: (head_dim), +=; not read where there is no norm.
+  void (*rope_backward)(const RopeBackwardArgs<T>& args, float* d_q_gain, float* d_k_gain, int64_t begin,
+                        int64_t end);
   // One head of one sequence; workspace: attention_workspace(time, head_dim) elements.
   void (*attention_forward)(const AttentionForwardArgs<T>& args, int64_t batch, int64_t head,
                             float* workspace);

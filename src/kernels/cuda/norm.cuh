@@ -2,6 +2,7 @@
 // several rows at a time.
 #pragma once
 
+#include "kernels/cuda/chunks.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/norm.h"
 
@@ -211,25 +212,6 @@ __global__ void __launch_bounds__(kMostNormThreads)
   }
 }
 
-// d_weight += the chunks' sums. A block for each 32 columns: its warps take the chunks in turn, and are added
-// in their order.
-__global__ void __launch_bounds__(kWarp* kWarp)
-    add_norm_chunks_kernel(const float* scratch, float* d_weight, int64_t chunks, int width) {
-  __shared__ float sums[kWarp][kWarp];
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  const int column = static_cast<int>(blockIdx.x) * kWarp + lane;
-  float sum = 0.0f;
-  if (column < width) {
-    for (int64_t chunk = warp; chunk < chunks; chunk += kWarp) sum += scratch[chunk * width + column];
-  }
-  sums[warp][lane] = sum;
-  __syncthreads();
-  if (warp > 0 || column >= width) return;
-  for (int w = 1; w < kWarp; ++w) sum += sums[w][lane];
-  d_weight[column] += sum;
-}
-
 // Calls body(width of a vector as a constant, warps of a row, threads of a block) for rows of `width`
 // elements of T.
 template <typename T, typename Body>
@@ -283,8 +265,7 @@ void rms_norm_backward(const T* d_out, const T* x, const T* weight, const float*
            dim3(static_cast<unsigned>(threads)), stream, d_out, x, weight, rstd, d_x, scratch, rows, width,
            warps);
   });
-  launch("add_norm_chunks", add_norm_chunks_kernel, dim3(static_cast<unsigned>(divide_up(width, kWarp))),
-         dim3(kWarp * kWarp), stream, scratch, d_weight, chunks, width);
+  add_chunks(scratch, d_weight, chunks, width, stream);
 }
 
 }  // namespace ssgpt::kernels::cuda

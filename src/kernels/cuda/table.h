@@ -16,10 +16,19 @@ using Stream = CUstream_st*;
 
 // Rows of which the gradient of a norm's weight is summed apart: the same as on a CPU.
 constexpr int64_t kNormChunkRows = 64;
+// The most dimensions of a head whose queries and keys are normalised.
+constexpr int64_t kMostQkNormDims = 512;
 // Elements of a flat tensor that are summed apart.
 constexpr int64_t kFlatChunk = 65536;
 // Parts into which row_scale_backward cuts the rows.
 constexpr int64_t kRowScaleParts = 64;
+
+// QkNormGradients of ops.h; not read where there is no norm.
+struct QkNormSums {
+  float* d_q_gain;  // (head_dim)
+  float* d_k_gain;
+  float* scratch;  // (2, chunks of kNormChunkRows rows, head_dim)
+};
 
 // Arguments as the tensors of ops.h.
 template <typename T>
@@ -32,10 +41,9 @@ struct DataKernels {
   // scratch: fp32 (chunks of kNormChunkRows rows, width)
   void (*rms_norm_backward)(const T* d_out, const T* x, const T* weight, const float* rstd, T* d_x,
                             float* d_weight, float* scratch, int64_t rows, int64_t width, Stream stream);
-  void (*rope_forward)(T* qkv, const float* cos, const float* sin, const int32_t* num_keys,
-                       RowScaleView row_scale, int64_t batch, int64_t time, int64_t heads, int64_t head_dim,
-                       Stream stream);
-  void (*rope_backward)(const RopeBackwardArgs<T>& args, int64_t batch, Stream stream);
+  void (*rope_forward)(const RopeArgs<T>& args, int64_t batch, Stream stream);
+  void (*rope_backward)(const RopeBackwardArgs<T>& args, const QkNormSums& sums, int64_t batch,
+                        Stream stream);
   void (*swiglu_forward)(const T* gate_up, T* out, int64_t rows, int64_t width, Stream stream);
   void (*swiglu_backward)(const T* d_out, const T* gate_up, T* d_gate_up, int64_t rows, int64_t width,
                           Stream stream);

@@ -90,6 +90,28 @@ TEST_P(Swap, KeepsSharedTensorsBitForBitAndStartsNewOnesAsAskedFor) {
 INSTANTIATE_TEST_SUITE_P(Pairs, Swap,
                          testing::Combine(testing::ValuesIn(all_kinds()), testing::ValuesIn(all_kinds())));
 
+TEST(SwapOfAModelWithOptions, KeepsThem) {
+  model::GPTSpec spec = tiny_spec(AttentionKind::kSoftmax);
+  spec.config.qk_norm = config::QkNorm::kRms;
+  spec.config.rope_fraction = 1.0 / 3.0;
+  spec.config.nope_layers.layers = {1};
+  const Snapshot from = random_snapshot(spec);
+  for (const AttentionKind kind : all_kinds()) {
+    const Snapshot to = with_attention(from, attention_of(kind));
+    EXPECT_EQ(to.spec.config.qk_norm, config::QkNorm::kRms);
+    EXPECT_EQ(to.spec.config.rope_fraction, spec.config.rope_fraction);
+    EXPECT_EQ(to.spec.config.nope_layers, spec.config.nope_layers);
+    for (const char* norm : {"q_norm", "k_norm"}) {
+      const std::string name = fmt::format("model.layers.2.self_attn.{}.weight", norm);
+      const model::Parameter* before = find(from.flat, name);
+      const model::Parameter* after = find(to.flat, name);
+      ASSERT_TRUE(before != nullptr && after != nullptr) << name;
+      EXPECT_EQ(bits_of(to.flat.master, *after), bits_of(from.flat.master, *before));
+      EXPECT_EQ(bits_of(to.flat.exp_avg_sq, *after), bits_of(from.flat.exp_avg_sq, *before));
+    }
+  }
+}
+
 // 1 / mean(log n), n = 1..19, written out.
 TEST(SwapWithoutAScale, StartsWhereTheAverageRowScaleIsOne) {
   double sum = 0.0;

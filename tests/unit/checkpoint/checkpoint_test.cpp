@@ -11,6 +11,7 @@
 #include <bit>
 #include <fstream>
 #include <optional>
+#include <string>
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -90,26 +91,48 @@ TEST(Checkpoint, AModelWithoutTrainerHasNoTrainerFolder) {
   EXPECT_FALSE(read_back.flat.exp_avg.defined());
 }
 
-TEST(Checkpoint, IsALlamaIfAndOnlyIfItsMathematicsIs) {
+// Each option of a model alone and together with each kind, and with documents apart.
+TEST(Checkpoint, HasTheNameOfTransformersIfAndOnlyIfItsMathematicsIsThat) {
   const TemporaryDirectory directory;
+  int number = 0;
   for (const AttentionKind kind : all_kinds()) {
-    for (const std::optional<int64_t> document_token :
-         {std::optional<int64_t>(), std::optional<int64_t>(3)}) {
-      const auto path = directory / fmt::format("{}-{}", config::to_string(kind), document_token.value_or(0));
-      Snapshot snapshot = random_snapshot(kind);
-      snapshot.spec.document_token_id = document_token;
-      write(path, snapshot);
+    for (int options = 0; options < 16; ++options) {
+      const bool norm = (options & 1) != 0;
+      const bool part = (options & 2) != 0;
+      const bool nope = (options & 4) != 0;
+      const bool documents = (options & 8) != 0;
+      model::GPTSpec spec = tiny_spec(kind);
+      spec.config.qk_norm = norm ? config::QkNorm::kRms : config::QkNorm::kNone;
+      if (part) spec.config.rope_fraction = 1.0 / 3.0;  // two of six dimensions
+      if (nope) spec.config.nope_layers.layers = {0, 2};
+      if (documents) spec.document_token_id = 3;
+      const auto path = directory / std::to_string(++number);
+      write(path, random_snapshot(spec));
       const nlohmann::json json = json_of(path / "config.json");
-      const bool llama = kind == AttentionKind::kSoftmax && !document_token;
-      EXPECT_EQ(json["model_type"], llama ? "llama" : "ssgpt");
-      EXPECT_EQ(json["architectures"][0], llama ? "LlamaForCausalLM" : "SsgptForCausalLM");
-      EXPECT_EQ(json.contains("auto_map"), !llama);
-      EXPECT_EQ(std::filesystem::exists(path / "modeling_ssgpt.py"), !llama);
-      EXPECT_EQ(json["eos_token_id"], document_token ? nlohmann::json(3) : nlohmann::json(nullptr));
+      const bool plain = kind == AttentionKind::kSoftmax && !part && !nope && !documents;
+      const std::string type = !plain ? "ssgpt" : norm ? "qwen3" : "llama";
+      const std::string prefix = !plain ? "Ssgpt" : norm ? "Qwen3" : "Llama";
+      SCOPED_TRACE(json.dump());
+      EXPECT_EQ(json["model_type"], type);
+      EXPECT_EQ(json["architectures"][0], prefix + "ForCausalLM");
+      EXPECT_EQ(json.contains("auto_map"), !plain);
+      EXPECT_EQ(std::filesystem::exists(path / "modeling_ssgpt.py"), !plain);
+      EXPECT_EQ(json["eos_token_id"], documents ? nlohmann::json(3) : nlohmann::json(nullptr));
       EXPECT_EQ(json["rope_theta"], json["rope_parameters"]["rope_theta"]);
-      EXPECT_EQ(read_summary(path).spec.document_token_id, document_token);
-      EXPECT_EQ(read_summary(path).spec.config.attention.kind, kind);
-      if (!llama) {
+      EXPECT_EQ(json.contains("partial_rotary_factor"), part);
+      EXPECT_EQ(json["rope_parameters"].contains("partial_rotary_factor"), part);
+      EXPECT_EQ(json.contains("no_rope_layers"), nope);
+      if (nope) EXPECT_EQ(json["no_rope_layers"], nlohmann::json({0, 1, 0}));
+      EXPECT_EQ(json.contains("qk_norm"), norm && !plain);
+      EXPECT_EQ(json.value("head_dim", 6), 6);
+      EXPECT_EQ(json.contains("head_dim"), type == "qwen3");  // transformers' own default is another
+      const model::GPTSpec found = read_summary(path).spec;
+      EXPECT_EQ(found.document_token_id, spec.document_token_id);
+      EXPECT_EQ(found.config.attention.kind, kind);
+      EXPECT_EQ(found.config.qk_norm, spec.config.qk_norm);
+      EXPECT_EQ(found.config.rope_fraction, spec.config.rope_fraction);
+      EXPECT_EQ(found.config.nope_layers, spec.config.nope_layers);
+      if (!plain) {
         EXPECT_EQ(json["attention_kind"], std::string(config::to_string(kind)));
         EXPECT_THAT(core::read_text(path / "modeling_ssgpt.py"), HasSubstr("class SsgptForCausalLM"));
       }

@@ -71,18 +71,88 @@ TEST(ForeignModel, Bfloat16TensorsAreWidened) {
   }
 }
 
+// Of this program's own model, with `changes`.
+nlohmann::json own(nlohmann::json changes) {
+  changes["model_type"] = "ssgpt";
+  changes["attention_kind"] = "softmax";
+  return changes;
+}
+
+// At the top, in rope_parameters (transformers 5) and in rope_scaling (4), alone or in several of them.
+TEST(ForeignModel, ThetaAndTheRotatedPartAreReadWhereverTransformersPutsThem) {
+  const nlohmann::json nothing = {{"rope_theta", nullptr}, {"rope_parameters", nullptr}};
+  const nlohmann::json both = {{"rope_theta", 5000.0}, {"partial_rotary_factor", 1.0 / 3.0}};
+  const auto with = [&](const nlohmann::json& changes) {
+    nlohmann::json all = own(nothing);
+    all.update(changes);
+    return all;
+  };
+  for (const nlohmann::json& changes :
+       {with(both), with({{"rope_parameters", both}}), with({{"rope_scaling", both}}),
+        with({{"rope_scaling", {{"type", "default"}, {"partial_rotary_factor", 1.0 / 3.0}}},
+              {"rope_theta", 5000}}),
+        with({{"rope_theta", 5000.0}, {"rope_parameters", both}, {"rope_scaling", both}})}) {
+    const TemporaryDirectory directory;
+    write_foreign(directory / "c", changes);
+    const model::GPTSpec spec = read_summary(directory / "c").spec;
+    EXPECT_EQ(spec.config.rope_theta, 5000.0) << changes;
+    EXPECT_EQ(spec.config.rope_fraction, 1.0 / 3.0) << changes;
+  }
+  const TemporaryDirectory directory;
+  write_foreign(directory / "c", with(nlohmann::json::object()));
+  EXPECT_EQ(read_summary(directory / "c").spec.config.rope_theta, 10000.0);
+  EXPECT_EQ(read_summary(directory / "c").spec.config.rope_fraction, 1.0);
+}
+
+// What a window would be where none is used is no matter, as in the files of Qwen 3.
+TEST(ForeignModel, AQwen3IsReadAsAModelWithNormedQueriesAndKeys) {
+  const TemporaryDirectory directory;
+  model::GPTSpec spec = tiny_spec(AttentionKind::kSoftmax);
+  spec.config.qk_norm = config::QkNorm::kRms;
+  Snapshot snapshot = random_snapshot(spec);
+  snapshot.trainer.reset();
+  write(directory / "c", snapshot);
+  std::filesystem::remove(directory / "c" / "manifest.json");
+  nlohmann::json json = nlohmann::json::parse(core::read_text(directory / "c" / "config.json"));
+  json.erase("ssgpt");
+  json.merge_patch({{"sliding_window", 4096},
+                    {"use_sliding_window", false},
+                    {"max_window_layers", 28},
+                    {"layer_types", {"full_attention", "full_attention", "full_attention"}}});
+  write_bytes(directory / "c" / "config.json", json.dump());
+  const Snapshot found = read(directory / "c", /*with_optimizer=*/false);
+  EXPECT_EQ(found.spec.config.qk_norm, config::QkNorm::kRms);
+  EXPECT_EQ(found.spec.config.attention.kind, AttentionKind::kSoftmax);
+  expect_equal_tensors(found.flat, snapshot.flat, /*moments=*/false);
+}
+
 TEST(ForeignModel, OtherMathematicsIsRefusedWithTheReason) {
   const std::vector<std::pair<nlohmann::json, std::string>> cases = {
-      {{{"num_key_value_heads", 1}}, "grouped-query"},
-      {{{"tie_word_embeddings", true}}, "tied"},
-      {{{"attention_bias", true}}, "attention_bias"},
-      {{{"mlp_bias", true}}, "mlp_bias"},
-      {{{"model_type", "gpt2"}}, "gpt2"},
-      {{{"hidden_act", "gelu"}}, "gelu"},
-      {{{"head_dim", 4}}, "head_dim"},
-      {{{"rope_parameters", {{"rope_type", "llama3"}}}}, "llama3"},
-      {{{"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}}, "RoPE"},
+      {{{"num_key_value_heads", 1}}, "'num_key_value_heads' is 1, where 2 (num_attention_heads"},
+      {{{"tie_word_embeddings", true}}, "'tie_word_embeddings' is true, where false"},
+      {{{"attention_bias", true}}, "'attention_bias' is true, where false"},
+      {{{"mlp_bias", true}}, "'mlp_bias' is true, where false"},
+      {{{"model_type", "gpt2"}}, "model_type is 'gpt2'; 'llama', 'qwen3' and 'ssgpt' can be read"},
+      {{{"hidden_act", "gelu"}}, "'hidden_act' is \"gelu\", where silu"},
+      {{{"head_dim", 4}}, "'head_dim' is 4, where 6 (hidden_size / num_attention_heads)"},
+      {{{"sliding_window", 8}}, "'sliding_window' is 8, where null"},
+      {{{"layer_types", {"full_attention", "sliding_attention"}}}, "'layer_types' is "},
+      {{{"layer_types", "full_attention"}}, "a list of texts"},
+      {{{"quantization_config", {{"bits", 4}}}}, "'quantization_config' is "},
+      {{{"rope_parameters", {{"rope_type", "llama3"}}}},
+       "'rope_parameters.rope_type' is \"llama3\", where 'default'"},
+      {{{"rope_parameters", {{"type", "yarn"}}}}, "'rope_parameters.type' is \"yarn\""},
+      {{{"rope_parameters", {{"full_attention", {{"rope_theta", 5.0}}}}}}, "rope_parameters.full_attention"},
+      {{{"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}}, "'rope_scaling.type' is \"linear\""},
+      {{{"rope_scaling", {{"factor", 2.0}}}}, "'rope_scaling.factor' is 2.0, where none"},
       {{{"rope_theta", 5.0}}, "make them equal"},
+      {{{"rope_scaling", {{"rope_type", "default"}, {"rope_theta", 5.0}}}}, "make them equal"},
+      {{{"partial_rotary_factor", 0.5}},
+       "partial_rotary_factor is 0.5, which transformers' 'llama' does not read; it must be 1."},
+      {{{"rope_parameters", {{"partial_rotary_factor", 0.5}}}}, "transformers' 'llama' does not read"},
+      {{{"rope_scaling", {{"type", "default"}, {"partial_rotary_factor", 0.5}}}}, "must be 1."},
+      {{{"no_rope_layers", {1, 0, 1}}}, "'no_rope_layers' is [1,0,1], where none"},
+      {{{"no_rope_layer_interval", 4}}, "'no_rope_layer_interval' is 4, where none"},
       {{{"vocab_size", nullptr}}, "vocab_size"},
       {{{"vocab_size", "many"}}, "vocab_size"},
       {{{"hidden_size", 13}}, "hidden_size"},
@@ -101,6 +171,19 @@ TEST(ForeignModel, OtherMathematicsIsRefusedWithTheReason) {
       {{{"intermediate_size", 24}}, "shape"},
       {{{"model_type", "ssgpt"}}, "attention_kind"},
       {{{"model_type", "ssgpt"}, {"attention_kind", "sharp"}}, "sharp"},
+      {{{"model_type", "qwen3"}}, "model.layers.0.self_attn.q_norm.weight' is missing"},
+      {{{"model_type", "qwen3"}, {"use_sliding_window", true}, {"sliding_window", 8}},
+       "'sliding_window' is 8"},
+      {{{"model_type", "qwen3"}, {"attention_bias", true}}, "'attention_bias' is true"},
+      {{{"model_type", "qwen3"}, {"partial_rotary_factor", 0.5}}, "transformers' 'qwen3' does not read"},
+      {own({{"qk_norm", "layer"}}), "'qk_norm' is \"layer\", where none or rms"},
+      {own({{"qk_norm", "rms"}}), "model.layers.0.self_attn.q_norm.weight' is missing"},
+      {own({{"partial_rotary_factor", 0.5}}), "'partial_rotary_factor' is 0.5; of head_dim 6 it must make"},
+      {own({{"partial_rotary_factor", 0.0}}), "'partial_rotary_factor' is 0; of head_dim 6"},
+      {own({{"partial_rotary_factor", 2.0}}), "'partial_rotary_factor' is 2; of head_dim 6"},
+      {own({{"no_rope_layers", {1, 0}}}), "'no_rope_layers' is [1,0], where a list of 3 flags"},
+      {own({{"no_rope_layers", {1, 2, 0}}}), "'no_rope_layers' is [1,2,0], where a list of 3 flags"},
+      {own({{"no_rope_layers", "all"}}), "a list of numbers"},
   };
   for (const auto& [changes, reason] : cases) {
     const TemporaryDirectory directory;

@@ -45,8 +45,12 @@ model::GPTSpec tiny_spec(config::AttentionKind kind) {
 }
 
 Snapshot random_snapshot(config::AttentionKind kind, int64_t step, uint64_t seed) {
+  return random_snapshot(tiny_spec(kind), step, seed);
+}
+
+Snapshot random_snapshot(const model::GPTSpec& spec, int64_t step, uint64_t seed) {
   Snapshot snapshot;
-  snapshot.spec = tiny_spec(kind);
+  snapshot.spec = spec;
   snapshot.flat = make_flat_state(model::parameter_specs(snapshot.spec.config, snapshot.spec.sequence_length),
                                   /*with_moments=*/true);
   fill_random(snapshot.flat, snapshot.flat.master, 10 * seed);

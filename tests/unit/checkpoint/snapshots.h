@@ -13,6 +13,7 @@ model::GPTSpec tiny_spec(config::AttentionKind kind);
 
 // Every element random, so that one that went elsewhere is seen; odd values in the trainer's doubles.
 Snapshot random_snapshot(config::AttentionKind kind, int64_t step = 7, uint64_t seed = 1);
+Snapshot random_snapshot(const model::GPTSpec& spec, int64_t step = 7, uint64_t seed = 1);
 
 // The elements of `parameter` in `flat`, as bits.
 std::vector<uint32_t> bits_of(const at::Tensor& flat, const model::Parameter& parameter);

@@ -34,6 +34,7 @@ bool make_unusual(const Key& key, Config& config) {
       "true",
       "false",
       "_1.5-e3",
+      "[3, 1]",
       "[{at_step: 3, kind: ssmax}, {at_step: 5, kind: learned_pn}]",
       "[{until_step: 3, total_steps: 8}, {until_step: 5, total_steps: 4}]"};
   samples.insert(samples.end(), key.choices.begin(), key.choices.end());

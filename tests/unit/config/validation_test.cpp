@@ -32,6 +32,76 @@ TEST(Validation, HeadDimensionIsWholeAndEven) {
   EXPECT_EQ(set({"model.num_attention_heads=128"}), "");
 }
 
+TEST(Validation, RotatedDimensionsAreAnEvenNumber) {
+  // A head dimension of 64.
+  EXPECT_THAT(
+      set({"model.rope_fraction=0.3"}),
+      AllOf(HasSubstr("model.rope_fraction = 0.3: of the head dimension 64 (hidden_size 256 / 4 heads) it "
+                      "is 19.2 dimensions"),
+            HasSubstr("an even number of them, 2 or more; fractions that work: 0.28125, 0.3125")));
+  EXPECT_THAT(set({"model.rope_fraction=0.015625"}), HasSubstr("is 1 dimensions"));
+  EXPECT_THAT(set({"model.rope_fraction=0.015625"}), HasSubstr("work: 0.03125, 0.0625"));
+  EXPECT_THAT(set({"model.rope_fraction=0.99"}), HasSubstr("work: 0.96875, 1"));
+  for (const char* bad : {"0", "-0.5", "1.5", "nan", "half", "[0.5]"}) {
+    const std::string message = set({fmt::format("model.rope_fraction={}", bad)});
+    EXPECT_THAT(message, AllOf(HasSubstr(fmt::format("model.rope_fraction = {}", bad)),
+                               HasSubstr("expected a number above 0 and at most 1")));
+  }
+  for (const char* good : {"1", "0.5", "0.25", "0.03125"})
+    EXPECT_EQ(set({fmt::format("model.rope_fraction={}", good)}), "") << good;
+  const auto rotated = [](double fraction, int64_t dims) {
+    return rotated_dims(fraction, dims).value_or(0);
+  };
+  EXPECT_EQ(rotated(0.333333, 24), 8);  // as one writes a third
+  EXPECT_EQ(rotated(1.0 / 3.0, 24), 8);
+  EXPECT_EQ(rotated(0.3333, 24), 0);
+  EXPECT_EQ(rotated(0.25, 4), 0);
+  // Where the head dimension itself is wrong, that is what is said.
+  EXPECT_THAT(set({"model.num_attention_heads=3", "model.rope_fraction=0.3"}),
+              Not(HasSubstr("rope_fraction")));
+}
+
+TEST(Validation, LayersWithoutRopeExist) {
+  const auto layers = [](const std::string& nope) {
+    return minimal_with({"model.num_hidden_layers=6", "model.nope_layers=" + nope}).model.nope_layers.layers;
+  };
+  EXPECT_EQ(layers("[]"), std::vector<int64_t>());
+  EXPECT_EQ(layers("null"), std::vector<int64_t>());
+  EXPECT_EQ(layers("[4, 0]"), (std::vector<int64_t>{0, 4}));
+  // Hugging Face's no_rope_layer_interval: layer i has none where (i + 1) % K is 0.
+  EXPECT_EQ(layers("{every: 2}"), (std::vector<int64_t>{1, 3, 5}));
+  EXPECT_EQ(layers("{every: 4}"), (std::vector<int64_t>{3}));
+  EXPECT_EQ(layers("{every: 6}"), (std::vector<int64_t>{5}));
+  EXPECT_EQ(layers("{every: 1}").size(), 6u);
+  EXPECT_TRUE(differences(minimal_with({"model.num_hidden_layers=6", "model.nope_layers={every: 2}"}),
+                          minimal_with({"model.num_hidden_layers=6", "model.nope_layers=[1, 3, 5]"}))
+                  .empty());
+  const auto message = [](const std::string& nope) {
+    return set({"model.num_hidden_layers=6", "model.nope_layers=" + nope});
+  };
+  EXPECT_THAT(message("[1, 6, 9]"),
+              HasSubstr("model.nope_layers = [1, 6, 9]: there is no layer 6, 9; layers are 0 "
+                        "to model.num_hidden_layers - 1 = 5"));
+  EXPECT_THAT(message("{every: 7}"),
+              HasSubstr("model.nope_layers = {every: 7}: there is no layer 6; every must be at most "
+                        "model.num_hidden_layers = 6"));
+  for (const char* bad : {"[1, 1]", "[-1]", "[1.5]", "[x]", "3", "every", "{every: 0}", "{each: 2}", "{}",
+                          "{every: 2, from: 1}", "{every: [2]}"}) {
+    EXPECT_THAT(message(bad), AllOf(HasSubstr(fmt::format("model.nope_layers = {}", bad)),
+                                    HasSubstr("expected a list of layers, each once, or {every: K}")))
+        << bad;
+  }
+  EXPECT_THAT(set({"model.nope_layers.every=2"}), HasSubstr("model.nope_layers is set as a whole"));
+}
+
+TEST(Validation, TheNormOfQueriesAndKeysIsANameOfOne) {
+  EXPECT_EQ(minimal_with({"model.qk_norm=rms"}).model.qk_norm, QkNorm::kRms);
+  EXPECT_EQ(minimal_with({}).model.qk_norm, QkNorm::kNone);
+  EXPECT_THAT(set({"model.qk_norm=rsm"}),
+              AllOf(HasSubstr("model.qk_norm = rsm: expected none | rms"), HasSubstr("did you mean rms?")));
+  EXPECT_THAT(set({"model.qk_norm=true"}), HasSubstr("model.qk_norm = true: expected none | rms"));
+}
+
 TEST(Validation, SamplesNeedValidationsAndATokenizer) {
   const std::vector<std::string> sound = {"evaluate.samples.prompts=['In the', '']", "data.tokenizer=t.model",
                                           "evaluate.every=5", "data.validation=v.bin"};

@@ -1,5 +1,6 @@
 // The kernels of rotary positions with the row scale, on a CPU.
 #include "kernels/cuda/rope.cuh"
+#include "kernels/cuda_rope_support.h"
 #include "kernels/cuda_support.h"
 
 #include <algorithm>
@@ -13,68 +14,26 @@
 namespace ssgpt::kernels::cuda {
 namespace {
 
-using emulation::OrderOfThreads;
-constexpr std::array kOrders = {OrderOfThreads::kRising, OrderOfThreads::kFalling, OrderOfThreads::kShuffled};
-
-struct Shape {
-  int64_t batch, time, heads, head_dim;
-  int64_t rows() const { return batch * time; }
-  int64_t half() const { return head_dim / 2; }
-  int64_t size() const { return rows() * heads * head_dim; }
-  // Of part 0 (q), 1 (k) or 2 (v) in (B, T, 3, N, H).
-  int64_t in_qkv(int64_t row, int64_t part, int64_t head, int64_t i) const {
-    return ((row * 3 + part) * heads + head) * head_dim + i;
-  }
-};
-// Heads of whole vectors and not; longer than a warp's vectors; more rows than a block takes.
-const std::vector<Shape> kShapes = {{1, 1, 1, 2},   {2, 5, 3, 6},   {1, 70, 1, 2},  {1, 3, 12, 64},
-                                    {2, 3, 2, 32},  {1, 2, 5, 80},  {1, 2, 3, 96},  {2, 9, 4, 128},
-                                    {1, 2, 1, 256}, {1, 2, 1, 512}, {1, 2, 2, 130}, {3, 1, 16, 1024}};
-
-constexpr int64_t kPositions = 9;
-
-// What an operation is given beside qkv. Without learned positions there is no row scale.
-struct Inputs {
-  Inputs(const Shape& shape, bool is_scaled)
-      : cos(random_array<float>(shape.time * shape.half(), 1.0)),
-        sin(random_array<float>(shape.time * shape.half(), 1.0)),
-        position(random_array<float>(kPositions, 1.0)),
-        scale(random_array<float>(shape.heads, 1.0)),
-        bias(random_array<float>(shape.heads, 1.0)),
-        num_keys(shape.rows()) {
-    for (int64_t row = 0; row < shape.rows(); ++row) {
-      num_keys.data()[row] = static_cast<int32_t>(row * 5 % kPositions + 1);
-    }
-    if (is_scaled) view = {position.data(), scale.data(), bias.data(), kPositions};
-  }
-  struct Value {
-    double c = 1.0;
-    double terms = 1.0;  // the size of what c is a sum of
-  };
-  Value row_scale(int64_t row, int64_t head) const {
-    if (view.position == nullptr) return {};
-    const double product = position.at(num_keys.data()[row] - 1) * scale.at(head);
-    return {product + bias.at(head), std::abs(product) + std::abs(bias.at(head))};
-  }
-
-  Array<float> cos, sin, position, scale, bias;
-  Array<int32_t> num_keys;
-  RowScaleView view = {};
+// Heads of whole vectors and not; longer than a warp's vectors; more rows than a block takes. Rotated whole
+// and in part: halves that are whole vectors and not, a pair, nothing.
+const std::vector<RopeShape> kShapes = {
+    {1, 1, 1, 2, 2},      {2, 5, 3, 6, 6},       {1, 70, 1, 2, 2},    {1, 3, 12, 64, 64},
+    {2, 3, 2, 32, 32},    {1, 2, 5, 80, 80},     {1, 2, 3, 96, 96},   {2, 9, 4, 128, 128},
+    {1, 2, 1, 256, 256},  {1, 2, 1, 512, 512},   {1, 2, 2, 130, 130}, {3, 1, 16, 1024, 1024},
+    {1, 1, 1, 2, 0},      {2, 5, 3, 6, 2},       {1, 3, 12, 64, 32},  {2, 3, 2, 32, 8},
+    {1, 2, 5, 80, 16},    {2, 9, 4, 128, 0},     {1, 2, 1, 512, 128}, {1, 2, 2, 130, 64},
+    {3, 1, 16, 1024, 48}, {1, 2, 1, 1024, 1008},
 };
 
-// Component i of a head of x turned by sign times the angles: its value, and the size of its terms.
-struct Turned {
-  double value, terms;
-};
-template <typename T>
-Turned turned(const Array<T>& x, int64_t head_begin, int64_t i, const Inputs& inputs, const Shape& shape,
-              int64_t t, double sign) {
-  const int64_t half = shape.half();
-  const double cos = inputs.cos.at(t * half + i % half);
-  const double sin = sign * inputs.sin.at(t * half + i % half);
-  const double same = x.at(head_begin + i) * cos;
-  const double other = i < half ? -x.at(head_begin + i + half) * sin : x.at(head_begin + i - half) * sin;
-  return {same + other, std::abs(same) + std::abs(other)};
+// The cases of a shape: each with a row scale and without, and where heads are rotated in part the rest as it
+// is and multiplied.
+std::vector<RopeInputs> inputs_of(const RopeShape& shape) {
+  std::vector<RopeInputs> all;
+  for (const bool is_scaled : {false, true}) {
+    all.emplace_back(shape, is_scaled);
+    if (shape.rotated < shape.head_dim) all.emplace_back(shape, is_scaled, /*rest_factor=*/1.25);
+  }
+  return all;
 }
 
 template <typename T>
@@ -84,36 +43,42 @@ class CudaRope : public testing::Test {
 };
 TYPED_TEST_SUITE(CudaRope, DataTypes);
 
+template <typename T>
+Array<T> forward(RopeInputs& inputs, const Array<T>& qkv) {
+  std::optional<Array<T>> first;
+  for (const OrderOfThreads order : kOrders) {
+    emulation::order_of_threads = order;
+    Array<T> out = qkv;
+    rope_forward<T>(inputs.args(out.data()), inputs.shape.batch, nullptr);
+    if (!first) first = out;
+    EXPECT_TRUE(out == *first);
+  }
+  return *first;
+}
+
 TYPED_TEST(CudaRope, ForwardFollowsTheFormulaAndTheThreadsOrderDoesNotMatter) {
   using T = TypeParam;
-  for (const Shape& shape : kShapes) {
-    for (const bool is_scaled : {false, true}) {
-      SCOPED_TRACE(testing::Message() << shape.heads << " heads of " << shape.head_dim);
-      Inputs inputs(shape, is_scaled);
+  for (const RopeShape& shape : kShapes) {
+    for (RopeInputs& inputs : inputs_of(shape)) {
+      SCOPED_TRACE(testing::Message() << shape);
       const Array<T> qkv = random_array<T>(3 * shape.size(), 1.0);
-      std::optional<Array<T>> first;
-      for (const OrderOfThreads order : kOrders) {
-        emulation::order_of_threads = order;
-        Array<T> out = qkv;
-        rope_forward<T>(out.data(), inputs.cos.data(), inputs.sin.data(),
-                        is_scaled ? inputs.num_keys.data() : nullptr, inputs.view, shape.batch, shape.time,
-                        shape.heads, shape.head_dim, nullptr);
-        if (!first) first = out;
-        EXPECT_TRUE(out == *first);
-      }
+      const Array<T> out = forward(inputs, qkv);
       for (int64_t row = 0; row < shape.rows(); ++row) {
         for (int64_t head = 0; head < shape.heads; ++head) {
           const auto [c, c_terms] = inputs.row_scale(row, head);
+          const auto before = [&](int64_t part) {
+            return head_of(qkv, shape.in_qkv(row, part, head, 0), shape.head_dim);
+          };
+          const std::array heads = {before(0), before(1)};
           for (int64_t i = 0; i < shape.head_dim; ++i) {
             const auto at = [&](int64_t part) {
-              return first->at(shape.in_qkv(row, part, head, i));
+              return out.at(shape.in_qkv(row, part, head, i));
             };
-            const auto expected = [&](int64_t part) {
-              return turned(qkv, shape.in_qkv(row, part, head, 0), i, inputs, shape, row % shape.time, 1.0);
-            };
+            const Turned q = turned(heads[0], i, inputs, row % shape.time, 1.0);
+            const Turned k = turned(heads[1], i, inputs, row % shape.time, 1.0);
             // Products, their sum, the factor and the two roundings of c, relative to the terms.
-            EXPECT_TRUE(near<T>(at(0), expected(0).value * c, 6, expected(0).terms * c_terms));
-            EXPECT_TRUE(near<T>(at(1), expected(1).value, 3, expected(1).terms));
+            EXPECT_TRUE(near<T>(at(0), q.value * c, 6, q.terms * c_terms));
+            EXPECT_TRUE(near<T>(at(1), k.value, 3, k.terms));
             EXPECT_EQ(at(2), qkv.at(shape.in_qkv(row, 2, head, i)));
           }
         }
@@ -122,37 +87,6 @@ TYPED_TEST(CudaRope, ForwardFollowsTheFormulaAndTheThreadsOrderDoesNotMatter) {
   }
 }
 
-// A gradient (B, N, T, H) in some layout.
-template <typename T>
-struct Gradient {
-  enum class Layout { kHeadsFirst, kTimeFirst, kUnaligned };
-  Gradient(const Shape& shape, Layout layout)
-      : view{.data = nullptr,
-             .batch = shape.heads * shape.time * shape.head_dim,
-             .head = layout == Layout::kTimeFirst ? shape.head_dim : shape.time * shape.head_dim,
-             .time = layout == Layout::kTimeFirst ? shape.heads * shape.head_dim : shape.head_dim},
-        offset(layout == Layout::kUnaligned ? 1 : 0),
-        storage(random_array<T>(offset + shape.size(), 1.0)) {
-    view.data = storage.data() + offset;
-  }
-  int64_t head_begin(const Shape& shape, int64_t row, int64_t head) const {
-    return offset + row / shape.time * view.batch + head * view.head + row % shape.time * view.time;
-  }
-  HeadsView<T> view;
-  int64_t offset;
-  Array<T> storage;
-};
-
-template <typename T>
-struct Gradients {
-  using Layout = typename Gradient<T>::Layout;
-  Gradients(const Shape& shape, bool is_aligned)
-      : d_q(shape, Layout::kTimeFirst),
-        d_k(shape, Layout::kHeadsFirst),
-        d_v(shape, is_aligned ? Layout::kTimeFirst : Layout::kUnaligned) {}
-  Gradient<T> d_q, d_k, d_v;
-};
-
 // What rope_backward leaves, the same bits for every order of the threads.
 template <typename T>
 struct BackwardResult {
@@ -160,26 +94,18 @@ struct BackwardResult {
   Array<float> d_row_scale;
 };
 template <typename T>
-BackwardResult<T> backward(const Shape& shape, Inputs& inputs, const Gradients<T>& gradients,
-                           const Array<T>& qkv) {
+BackwardResult<T> backward(RopeInputs& inputs, const RopeGradients<T>& gradients, const Array<T>& qkv) {
+  const RopeShape& shape = inputs.shape;
   std::optional<BackwardResult<T>> first;
-  const bool is_scaled = inputs.view.position != nullptr;
   for (const OrderOfThreads order : kOrders) {
     emulation::order_of_threads = order;
     BackwardResult<T> result = {qkv, Array<float>(shape.rows() * shape.heads)};
-    rope_backward<T>({.d_q = gradients.d_q.view,
+    rope_backward<T>({.rope = inputs.args(result.qkv.data()),
+                      .d_q = gradients.d_q.view,
                       .d_k = gradients.d_k.view,
                       .d_v = gradients.d_v.view,
-                      .cos = inputs.cos.data(),
-                      .sin = inputs.sin.data(),
-                      .num_keys = is_scaled ? inputs.num_keys.data() : nullptr,
-                      .row_scale = inputs.view,
-                      .qkv = result.qkv.data(),
-                      .d_row_scale = is_scaled ? result.d_row_scale.data() : nullptr,
-                      .time = shape.time,
-                      .heads = shape.heads,
-                      .head_dim = shape.head_dim},
-                     shape.batch, nullptr);
+                      .d_row_scale = inputs.is_scaled ? result.d_row_scale.data() : nullptr},
+                     {}, shape.batch, nullptr);
     if (!first) first = result;
     EXPECT_TRUE(result.qkv == first->qkv && result.d_row_scale == first->d_row_scale);
   }
@@ -187,57 +113,53 @@ BackwardResult<T> backward(const Shape& shape, Inputs& inputs, const Gradients<T
 }
 
 template <typename T>
-void expect_gradients(const BackwardResult<T>& result, const Shape& shape, const Inputs& inputs,
-                      const Gradients<T>& gradients, int64_t row, int64_t head) {
+void expect_gradients(const BackwardResult<T>& result, const RopeInputs& inputs,
+                      const RopeGradients<T>& gradients, const Array<T>& qkv, int64_t row, int64_t head) {
+  const RopeShape& shape = inputs.shape;
   const auto [c, c_terms] = inputs.row_scale(row, head);
   const int64_t t = row % shape.time;
-  const int64_t q = gradients.d_q.head_begin(shape, row, head);
-  const int64_t k = gradients.d_k.head_begin(shape, row, head);
-  const int64_t v = gradients.d_v.head_begin(shape, row, head);
+  const std::vector<double> d_q = gradients.d_q.head(shape, row, head);
+  const std::vector<double> d_k = gradients.d_k.head(shape, row, head);
+  const std::vector<double> d_v = gradients.d_v.head(shape, row, head);
+  double dot = 0.0;
+  double dot_terms = 0.0;
   for (int64_t i = 0; i < shape.head_dim; ++i) {
-    const Turned d_q = turned(gradients.d_q.storage, q, i, inputs, shape, t, -1.0);
-    const Turned d_k = turned(gradients.d_k.storage, k, i, inputs, shape, t, -1.0);
+    const Turned q = turned(d_q, i, inputs, t, -1.0);
+    const Turned k = turned(d_k, i, inputs, t, -1.0);
     const auto at = [&](int64_t part) {
       return result.qkv.at(shape.in_qkv(row, part, head, i));
     };
-    EXPECT_TRUE(near<T>(at(0), d_q.value * c, 6, d_q.terms * c_terms));  // as in the forward
-    EXPECT_TRUE(near<T>(at(1), d_k.value, 3, d_k.terms));
-    EXPECT_EQ(at(2), gradients.d_v.storage.at(v + i));
+    EXPECT_TRUE(near<T>(at(0), q.value * c, 6, q.terms * c_terms));  // as in the forward
+    EXPECT_TRUE(near<T>(at(1), k.value, 3, k.terms));
+    EXPECT_EQ(at(2), d_v[static_cast<size_t>(i)]);
+    const double term = d_q[static_cast<size_t>(i)] * qkv.at(shape.in_qkv(row, 0, head, i));
+    dot += term;
+    dot_terms += std::abs(term);
   }
+  if (!inputs.is_scaled) return;
+  const double actual = result.d_row_scale.at(row * shape.heads + head);
+  if (inputs.num_keys.data()[row] == 1) {
+    EXPECT_EQ(actual, 0.0);
+    return;
+  }
+  // A lane adds at most 2 H / 32 products or those of two vectors, the warp 5 sums; the quotient, and c's
+  // roundings.
+  const double roundings = 16.0 + static_cast<double>(shape.head_dim) / 16 + 5 + 3;
+  EXPECT_TRUE(near<float>(actual, dot / c, roundings, dot_terms * c_terms / (c * c)));
 }
 
 TYPED_TEST(CudaRope, BackwardFollowsTheFormulaWhateverTheStrides) {
   using T = TypeParam;
-  for (const Shape& shape : kShapes) {
+  for (const RopeShape& shape : kShapes) {
     for (const bool is_aligned : {false, true}) {
-      for (const bool is_scaled : {false, true}) {
-        SCOPED_TRACE(testing::Message() << shape.heads << " heads of " << shape.head_dim);
-        Inputs inputs(shape, is_scaled);
-        const Gradients<T> gradients(shape, is_aligned);
+      for (RopeInputs& inputs : inputs_of(shape)) {
+        SCOPED_TRACE(testing::Message() << shape);
+        const RopeGradients<T> gradients(shape, is_aligned);
         const Array<T> qkv = random_array<T>(3 * shape.size(), 1.0);
-        const BackwardResult<T> result = backward(shape, inputs, gradients, qkv);
+        const BackwardResult<T> result = backward(inputs, gradients, qkv);
         for (int64_t row = 0; row < shape.rows(); ++row) {
           for (int64_t head = 0; head < shape.heads; ++head) {
-            expect_gradients(result, shape, inputs, gradients, row, head);
-            if (!is_scaled) continue;
-            const double actual = result.d_row_scale.at(row * shape.heads + head);
-            if (inputs.num_keys.data()[row] == 1) {
-              EXPECT_EQ(actual, 0.0);
-              continue;
-            }
-            double dot = 0.0;
-            double terms = 0.0;
-            for (int64_t i = 0; i < shape.head_dim; ++i) {
-              const double term = gradients.d_q.storage.at(gradients.d_q.head_begin(shape, row, head) + i) *
-                                  qkv.at(shape.in_qkv(row, 0, head, i));
-              dot += term;
-              terms += std::abs(term);
-            }
-            const auto [c, c_terms] = inputs.row_scale(row, head);
-            // A lane adds at most 2 H / 32 products or those of two vectors, the warp 5 sums; the quotient,
-            // and c's roundings.
-            const double roundings = 16.0 + static_cast<double>(shape.head_dim) / 16 + 5 + 3;
-            EXPECT_TRUE(near<float>(actual, dot / c, roundings, terms * c_terms / (c * c)));
+            expect_gradients(result, inputs, gradients, qkv, row, head);
           }
         }
       }
@@ -247,54 +169,56 @@ TYPED_TEST(CudaRope, BackwardFollowsTheFormulaWhateverTheStrides) {
 
 TYPED_TEST(CudaRope, NumbersOfKeysWithoutAPositionPoisonTheirQueriesAlone) {
   using T = TypeParam;
-  const Shape shape = {1, 4, 2, 64};
-  Inputs inputs(shape, /*is_scaled=*/true);
-  const std::array<int32_t, 4> num_keys = {0, -7, kPositions + 1, kPositions};
-  std::copy(num_keys.begin(), num_keys.end(), inputs.num_keys.data());
-  const Array<T> qkv = random_array<T>(3 * shape.size(), 1.0);
-  Array<T> out = qkv;
-  rope_forward<T>(out.data(), inputs.cos.data(), inputs.sin.data(), inputs.num_keys.data(), inputs.view,
-                  shape.batch, shape.time, shape.heads, shape.head_dim, nullptr);
-  const BackwardResult<T> result = backward(shape, inputs, Gradients<T>(shape, true), qkv);
-  for (int64_t row = 0; row < shape.rows(); ++row) {
-    for (int64_t i = 0; i < 3 * shape.heads * shape.head_dim; ++i) {
-      const bool is_poisoned = row < 3 && i < shape.heads * shape.head_dim;
-      const int64_t at = row * 3 * shape.heads * shape.head_dim + i;
-      EXPECT_EQ(std::isnan(out.at(at)), is_poisoned);
-      EXPECT_EQ(std::isnan(result.qkv.at(at)), is_poisoned);
-    }
-    for (int64_t head = 0; head < shape.heads; ++head) {
-      EXPECT_EQ(std::isnan(result.d_row_scale.at(row * shape.heads + head)), row < 3);
+  for (const int64_t rotated : {64, 32, 0}) {
+    const RopeShape shape = {1, 4, 2, 64, rotated};
+    RopeInputs inputs(shape, /*has_row_scale=*/true);
+    const std::array<int32_t, 4> num_keys = {0, -7, kRopePositions + 1, kRopePositions};
+    std::copy(num_keys.begin(), num_keys.end(), inputs.num_keys.data());
+    const Array<T> qkv = random_array<T>(3 * shape.size(), 1.0);
+    const Array<T> out = forward(inputs, qkv);
+    const BackwardResult<T> result = backward(inputs, RopeGradients<T>(shape, true), qkv);
+    for (int64_t row = 0; row < shape.rows(); ++row) {
+      for (int64_t i = 0; i < 3 * shape.heads * shape.head_dim; ++i) {
+        const bool is_poisoned = row < 3 && i < shape.heads * shape.head_dim;
+        const int64_t at = row * 3 * shape.heads * shape.head_dim + i;
+        EXPECT_EQ(std::isnan(out.at(at)), is_poisoned);
+        EXPECT_EQ(std::isnan(result.qkv.at(at)), is_poisoned);
+      }
+      for (int64_t head = 0; head < shape.heads; ++head) {
+        EXPECT_EQ(std::isnan(result.d_row_scale.at(row * shape.heads + head)), row < 3);
+      }
     }
   }
 }
 
 TYPED_TEST(CudaRope, ARowScaleOfZeroIsTakenAsItsSmallestSize) {
   using T = TypeParam;
-  const Shape shape = {1, 3, 2, 32};
-  Inputs inputs(shape, /*is_scaled=*/true);
+  const RopeShape shape = {1, 3, 2, 32, 32};
+  RopeInputs inputs(shape, /*has_row_scale=*/true);
   inputs.scale.fill(0.0);
-  inputs.view.bias = nullptr;
+  inputs.has_bias = false;
   const Array<T> qkv = random_array<T>(3 * shape.size(), 1.0);
-  Array<T> out = qkv;
-  rope_forward<T>(out.data(), inputs.cos.data(), inputs.sin.data(), inputs.num_keys.data(), inputs.view,
-                  shape.batch, shape.time, shape.heads, shape.head_dim, nullptr);
+  const Array<T> out = forward(inputs, qkv);
   for (int64_t row = 0; row < shape.rows(); ++row) {
     const double c = std::copysign(1e-20, inputs.position.at(inputs.num_keys.data()[row] - 1));
+    const std::vector<double> head = head_of(qkv, shape.in_qkv(row, 0, 1, 0), shape.head_dim);
     for (int64_t i = 0; i < shape.head_dim; ++i) {
-      const Turned q = turned(qkv, shape.in_qkv(row, 0, 1, 0), i, inputs, shape, row, 1.0);
+      const Turned q = turned(head, i, inputs, row, 1.0);
       EXPECT_TRUE(near<T>(out.at(shape.in_qkv(row, 0, 1, i)), q.value * c, 6, q.terms * 1e-20));
     }
   }
 }
 
 TYPED_TEST(CudaRope, NothingIsLaunchedForNoRows) {
-  rope_forward<TypeParam>(nullptr, nullptr, nullptr, nullptr, {}, 0, 4, 2, 8, nullptr);
-  RopeBackwardArgs<TypeParam> args = {};
+  RopeArgs<TypeParam> args = {};
+  args.rotation.dims = 8;
   args.time = 4;
   args.heads = 2;
   args.head_dim = 8;
-  rope_backward<TypeParam>(args, 0, nullptr);
+  rope_forward<TypeParam>(args, 0, nullptr);
+  RopeBackwardArgs<TypeParam> backward_args = {};
+  backward_args.rope = args;
+  rope_backward<TypeParam>(backward_args, {}, 0, nullptr);
 }
 
 }  // namespace

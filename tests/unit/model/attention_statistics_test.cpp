@@ -12,7 +12,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <optional>
+#include <string>
 #include <tuple>
 #include <vector>
 
@@ -21,7 +21,6 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/xlogy.h>
 #include <ATen/ops/zeros.h>
-#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 namespace ssgpt::model {
@@ -67,11 +66,11 @@ void expect_statistics(const AttentionStatistics& actual, const at::Tensor& weig
   }
 }
 
-class StatisticsOfKind : public testing::TestWithParam<std::tuple<Kind, bool, double>> {};
+class StatisticsOfVariant : public testing::TestWithParam<std::tuple<Variant, double>> {};
 
-TEST_P(StatisticsOfKind, AreThoseOfAnExplicitSoftmaxInFloat64) {
-  const auto [kind, documents, score_factor] = GetParam();
-  GPTSpec spec = small_spec(kind, documents ? std::optional<int64_t>(kEndOfDocument) : std::nullopt);
+TEST_P(StatisticsOfVariant, AreThoseOfAnExplicitSoftmaxInFloat64) {
+  const auto [variant, score_factor] = GetParam();
+  GPTSpec spec = variant.spec();
   spec.sequence_length = 40;
   spec.rope_change.score_factor = score_factor;
   GPT gpt(spec, {.for_training = false});
@@ -79,7 +78,7 @@ TEST_P(StatisticsOfKind, AreThoseOfAnExplicitSoftmaxInFloat64) {
   const Batch batch = random_batch(3, 40, spec.config.vocab_size, 1);
   ASSERT_TRUE(batch.tokens.eq(kEndOfDocument).any().item<bool>());
   const at::Tensor num_keys =
-      documents ? count_keys_within_documents(batch.tokens, kEndOfDocument) : count_keys(3, 40);
+      variant.documents ? count_keys_within_documents(batch.tokens, kEndOfDocument) : count_keys(3, 40);
   const Reference reference(spec, gpt.parameters(), at::kDouble);
   const std::vector<ReferenceAttention> expected = reference.attentions(batch.tokens);
   const std::vector<AttentionStatistics> layers = statistics_of(gpt, batch.tokens);
@@ -91,14 +90,17 @@ TEST_P(StatisticsOfKind, AreThoseOfAnExplicitSoftmaxInFloat64) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, StatisticsOfKind,
-                         testing::Combine(testing::ValuesIn(all_kinds()), testing::Bool(),
+std::string name_of(const testing::TestParamInfo<std::tuple<Variant, double>>& info) {
+  return to_string(std::get<0>(info.param)) + (std::get<1>(info.param) == 1.0 ? "" : "_scaled");
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, StatisticsOfVariant,
+                         testing::Combine(testing::ValuesIn(plain_variants()), testing::Values(1.0, 1.5)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(Options, StatisticsOfVariant,
+                         testing::Combine(testing::ValuesIn(variants_of_options()),
                                           testing::Values(1.0, 1.5)),
-                         [](const auto& variant) {
-                           return fmt::format("{}{}{}", config::to_string(std::get<0>(variant.param)),
-                                              std::get<1>(variant.param) ? "_documents" : "",
-                                              std::get<2>(variant.param) == 1.0 ? "" : "_scaled");
-                         });
+                         name_of);
 
 TEST(AttentionStatistics, DoNotDependOnTheBlock) {
   GPTSpec spec = small_spec(Kind::kSsmaxBias, kEndOfDocument);
@@ -194,7 +196,7 @@ TEST(ScoreFactors, AreThoseOfTheFormulas) {
   RopeChange change;
   change.score_factor = 1.5;
   change.yarn = Yarn{.factor = 4.0, .trained_length = 64};
-  const RopeTables rope = make_rope_tables(3, 8, 10000.0, at::kCPU, change);
+  const kernels::Rotation rotation = make_rotation(3, 8, 10000.0, at::kCPU, change);
   const double changed = 1.5 * std::pow(0.1 * std::log(4.0) + 1.0, 2);
   for (const Kind kind : all_kinds()) {
     kernels::RowScale row_scale;
@@ -202,7 +204,7 @@ TEST(ScoreFactors, AreThoseOfTheFormulas) {
         kind, {.trained_length = 64, .attn_scale = 0.3, .floor_scale = 10}, kCount, at::kCPU);
     if (config::has_scale(kind)) row_scale.scale = s;
     if (config::has_bias(kind)) row_scale.bias = b;
-    const at::Tensor factors = score_factors(row_scale, rope, 2, at::arange(1, kCount + 1, at::kInt));
+    const at::Tensor factors = score_factors(row_scale, rotation, 2, 8, at::arange(1, kCount + 1, at::kInt));
     ASSERT_EQ(factors.sizes(), at::IntArrayRef({2, kCount}));
     for (int64_t head = 0; head < 2; ++head) {
       for (const int64_t n : {1, 2, 3, 10, 1024, 5000}) {
@@ -220,6 +222,24 @@ TEST(ScoreFactors, AreThoseOfTheFormulas) {
             << config::to_string(kind) << " " << n;
       }
     }
+  }
+}
+
+// YaRN's factor is of the rotated dimensions alone, as in transformers; that of an evaluation is of all.
+TEST(ScoreFactors, AreTheMeanOverTheDimensionsOfAHead) {
+  RopeChange change;
+  change.score_factor = 1.5;
+  change.yarn = Yarn{.factor = 4.0, .trained_length = 64};
+  const double yarn = std::pow(0.1 * std::log(4.0) + 1.0, 2);
+  const kernels::RowScale ssmax = {
+      make_position_table(Kind::kSsmax, {}, 10, at::kCPU), at::full({2}, 0.43, at::kFloat), {}};
+  for (const int64_t rotated : {0, 2, 6, 8}) {
+    const kernels::Rotation rotation = make_rotation(3, rotated, 10000.0, at::kCPU, change);
+    const double share = static_cast<double>(rotated) / 8.0;
+    const at::Tensor factors = score_factors(ssmax, rotation, 2, 8, at::arange(1, 11, at::kInt));
+    EXPECT_NEAR(factors[1][9].item<double>(), 0.43 * std::log(10.0) * 1.5 * (share * yarn + 1.0 - share),
+                1e-6)  // of about 1, in fp32
+        << rotated;
   }
 }
 

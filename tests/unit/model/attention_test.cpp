@@ -35,7 +35,7 @@ double weight_of_last(const std::vector<double>& z, const kernels::RowScale& row
   const AttentionContext context = {.batch = 1,
                                     .time = n,
                                     .num_heads = 1,
-                                    .rope = {at::ones({n, 2}, at::kFloat), at::zeros({n, 2}, at::kFloat)},
+                                    .rotation = make_rotation(n, 0, 10000.0, at::kCPU),
                                     .spans = {.num_keys = count_keys(1, n), .starts = {}}};
   AttentionActivations activations = {.qkv = at::zeros({n, 12}, at::kFloat),
                                       .result = {.out = at::zeros({1, n, 1, 4}, at::kFloat),
@@ -144,8 +144,8 @@ TEST(SpanStarts, AreTheRowsWhereCountingBeginsAnew) {
   EXPECT_EQ(span_starts(ones)[999].item<int>(), 999);
 }
 
-TEST(RopeTables, HoldTheAnglesOfLlama) {
-  const RopeTables rope = make_rope_tables(2048, 8, 10000.0, at::kCPU);
+TEST(Rotation, HoldsTheAnglesOfLlama) {
+  const kernels::Rotation rope = make_rotation(2048, 8, 10000.0, at::kCPU);
   for (const int64_t t : {0, 1, 2047}) {
     for (int64_t i = 0; i < 4; ++i) {
       const double angle = static_cast<double>(t) / std::pow(10000.0, static_cast<double>(i) / 4.0);
@@ -155,11 +155,30 @@ TEST(RopeTables, HoldTheAnglesOfLlama) {
   }
 }
 
-TEST(RopeTables, AreMultipliedByTheRootOfTheFactorOfTheScores) {
-  const RopeTables plain = make_rope_tables(300, 8, 10000.0, at::kCPU);
-  const RopeTables same = make_rope_tables(300, 8, 10000.0, at::kCPU, {.yarn = {}, .score_factor = 1.0});
+// Of a part of a head the frequencies are those of a head of that size, as transformers computes them for
+// partial_rotary_factor.
+TEST(Rotation, HoldsTheAnglesOfThePart) {
+  const kernels::Rotation whole = make_rotation(300, 16, 500.0, at::kCPU);
+  const kernels::Rotation part = make_rotation(300, 6, 500.0, at::kCPU, {.yarn = {}, .score_factor = 2.25});
+  EXPECT_EQ(whole.rest, 1.0);
+  EXPECT_EQ(part.rest, 1.5);
+  ASSERT_EQ(part.cos.sizes(), at::IntArrayRef({300, 3}));
+  for (int64_t i = 0; i < 3; ++i) {
+    const double angle = 299.0 * std::pow(500.0, -2.0 * static_cast<double>(i) / 6.0);
+    EXPECT_NEAR(part.cos[299][i].item<double>(), 1.5 * std::cos(angle), 2e-7);  // one rounding to fp32
+    EXPECT_NEAR(part.sin[299][i].item<double>(), 1.5 * std::sin(angle), 2e-7);
+  }
+  const kernels::Rotation none = make_rotation(300, 0, 500.0, at::kCPU, {.yarn = {}, .score_factor = 2.25});
+  EXPECT_EQ(none.cos.numel(), 0);
+  EXPECT_EQ(none.rest, 1.5);
+}
+
+TEST(Rotation, IsMultipliedByTheRootOfTheFactorOfTheScores) {
+  const kernels::Rotation plain = make_rotation(300, 8, 10000.0, at::kCPU);
+  const kernels::Rotation same = make_rotation(300, 8, 10000.0, at::kCPU, {.yarn = {}, .score_factor = 1.0});
   EXPECT_TRUE(same.cos.equal(plain.cos) && same.sin.equal(plain.sin));
-  const RopeTables scaled = make_rope_tables(300, 8, 10000.0, at::kCPU, {.yarn = {}, .score_factor = 2.25});
+  const kernels::Rotation scaled =
+      make_rotation(300, 8, 10000.0, at::kCPU, {.yarn = {}, .score_factor = 2.25});
   // Both are one rounding of the same fp64 number times 1 or 1.5.
   EXPECT_LT((scaled.cos - 1.5 * plain.cos.to(at::kDouble)).abs().max().item<double>(), 2e-7);
   EXPECT_LT((scaled.sin - 1.5 * plain.sin.to(at::kDouble)).abs().max().item<double>(), 2e-7);
@@ -167,7 +186,7 @@ TEST(RopeTables, AreMultipliedByTheRootOfTheFactorOfTheScores) {
 
 // Frequencies by numpy in float64 from the formulas of arXiv 2309.00071, with the rounding of the ramp's ends
 // that transformers has.
-TEST(RopeTables, SlowDownAsYarnDoes) {
+TEST(Rotation, SlowsDownAsYarnDoes) {
   struct Case {
     double theta;
     Yarn yarn;
@@ -190,8 +209,8 @@ TEST(RopeTables, SlowDownAsYarnDoes) {
   };
   for (const Case& c : cases) {
     const auto pairs = static_cast<int64_t>(c.frequencies.size());
-    const RopeTables rope =
-        make_rope_tables(5000, 2 * pairs, c.theta, at::kCPU, {.yarn = c.yarn, .score_factor = 1.5});
+    const kernels::Rotation rope =
+        make_rotation(5000, 2 * pairs, c.theta, at::kCPU, {.yarn = c.yarn, .score_factor = 1.5});
     for (const int64_t t : {0, 1, 1023, 4999}) {
       for (int64_t i = 0; i < pairs; ++i) {
         const double angle = static_cast<double>(t) * c.frequencies[static_cast<size_t>(i)];
@@ -202,9 +221,9 @@ TEST(RopeTables, SlowDownAsYarnDoes) {
       }
     }
   }
-  const RopeTables unchanged = make_rope_tables(
+  const kernels::Rotation unchanged = make_rotation(
       300, 8, 10000.0, at::kCPU, {.yarn = Yarn{.factor = 1.0, .trained_length = 64}, .score_factor = 1.0});
-  const RopeTables plain = make_rope_tables(300, 8, 10000.0, at::kCPU);
+  const kernels::Rotation plain = make_rotation(300, 8, 10000.0, at::kCPU);
   EXPECT_LT((unchanged.cos - plain.cos).abs().max().item<double>(), 1e-6);
 }
 

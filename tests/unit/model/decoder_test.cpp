@@ -7,7 +7,6 @@
 #include "model/support.h"
 
 #include <span>
-#include <tuple>
 #include <vector>
 
 #include <ATen/TensorOperators.h>
@@ -46,13 +45,11 @@ at::Tensor decode(Decoder& decoder, const at::Tensor& tokens, const std::vector<
   return at::stack(columns, 1);
 }
 
-class Decoding : public testing::TestWithParam<std::tuple<Kind, bool>> {
+class Decoding : public testing::TestWithParam<Variant> {
  protected:
-  Kind kind() const { return std::get<0>(GetParam()); }
-  // Token 3 ends documents; random rows over 7 tokens have several ends.
-  GPTSpec spec() const {
-    return short_trained_spec(kind(), std::get<1>(GetParam()) ? std::optional<int64_t>(3) : std::nullopt);
-  }
+  Kind kind() const { return GetParam().kind; }
+  // Random rows over 7 tokens have several ends of documents.
+  GPTSpec spec() const { return GetParam().spec(); }
 };
 
 TEST_P(Decoding, LogitsAreThoseOfTheFullForwardHoweverThePromptIsCut) {
@@ -186,7 +183,9 @@ TEST_P(Decoding, SequencesMayHavePromptsOfTheirOwn) {
 }
 
 TEST_P(Decoding, WatchingTheAttentionChangesNothing) {
-  GPT gpt(small_spec(kind()), {});
+  Variant variant = GetParam();
+  variant.documents = false;
+  GPT gpt(variant.spec(), {});
   randomize(gpt.parameters(), 5);
   const at::Tensor tokens = random_batch(3, 11, 7, 7).tokens;
   Decoder plain(gpt, 3, 11);
@@ -250,11 +249,10 @@ TEST_P(Decoding, GoesBackToAMarkForAnotherContinuation) {
   EXPECT_THROW(shorter.return_to(mark), core::InternalError);
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, Decoding, testing::Combine(testing::ValuesIn(all_kinds()), testing::Bool()),
-                         [](const auto& variant) {
-                           return std::string(config::to_string(std::get<0>(variant.param))) +
-                                  (std::get<1>(variant.param) ? "_documents" : "");
-                         });
+INSTANTIATE_TEST_SUITE_P(Kinds, Decoding, testing::ValuesIn(plain_variants()),
+                         [](const auto& variant) { return to_string(variant.param); });
+INSTANTIATE_TEST_SUITE_P(Options, Decoding, testing::ValuesIn(variants_of_options()),
+                         [](const auto& variant) { return to_string(variant.param); });
 
 TEST(DecoderWeights, FollowTheModel) {
   GPT gpt(small_spec(Kind::kSsmaxBias), {});

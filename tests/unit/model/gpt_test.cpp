@@ -9,11 +9,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
+#include <string>
 #include <tuple>
+#include <vector>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 namespace ssgpt::model {
@@ -21,43 +25,17 @@ namespace {
 
 using Kind = config::AttentionKind;
 
-// The gradient of a score is a difference of nearly equal numbers where attention has settled on one key: an
-// error of 1e-6 in them is a larger part of it. 2e-5 was the largest seen; a wrong formula is off by far
-// more.
-constexpr double kFp32GradientTolerance = 1e-4;
-
-class WholeModel : public testing::TestWithParam<std::tuple<Kind, bool>> {
- protected:
-  // Token 3 ends documents; random batches over 7 tokens have several ends in a row of 11.
-  static std::optional<int64_t> document_token(bool documents) {
-    return documents ? std::optional<int64_t>(3) : std::nullopt;
-  }
-  static void compare(const GPTSpec& spec, const Batch& batch) {
-    GPT gpt(spec, {});
-    randomize(gpt.parameters(), 5);
-    const Reference reference(spec, gpt.parameters(), at::kDouble);
-    EXPECT_LT(relative_error(gpt.logits(batch.tokens), reference.logits(batch.tokens)), kFp32Tolerance);
-    const at::Tensor expected = reference.losses(batch.tokens, batch.targets);
-    expected.sum().backward();
-    const at::Tensor loss_sum = zero_loss();
-    gpt.forward_backward(batch.tokens, batch.targets, loss_sum);
-    EXPECT_LT(relative_error(gpt.token_losses(batch.tokens, batch.targets), expected), kFp32Tolerance);
-    EXPECT_NEAR(loss_sum.item<double>(), expected.sum().item<double>(),
-                kFp32Tolerance * expected.sum().item<double>());
-    for (const Parameter& parameter : gpt.parameters().parameters()) {
-      const std::string& name = parameter.spec.name;
-      EXPECT_LT(relative_error(gpt.parameters().grad(name), reference.grad(name)), kFp32GradientTolerance)
-          << name;
-    }
-  }
-};
+class WholeModel : public testing::TestWithParam<Variant> {};
 
 // Texts of 4, 5 and 2 tokens in a row of 11 against each in a window of its own: with the numbers of keys
 // given, none sees its neighbours, and positions and n begin anew.
 TEST(RowsOfSeveralTexts, EachTextIsAsItWouldBeAlone) {
   const std::vector<int64_t> lengths = {4, 5, 2};
-  for (const Kind kind : all_kinds()) {
-    const GPTSpec spec = short_trained_spec(kind);
+  std::vector<Variant> variants = variants_of_options();
+  for (const Kind kind : all_kinds()) variants.push_back({.kind = kind});
+  for (Variant& variant : variants) {
+    variant.documents = false;
+    const GPTSpec spec = variant.spec();
     const Batch batch = random_batch(2, 11, 37, 8, /*with_negative_targets=*/true);
     GPT gpt(spec, {});
     randomize(gpt.parameters(), 5);
@@ -81,7 +59,7 @@ TEST(RowsOfSeveralTexts, EachTextIsAsItWouldBeAlone) {
     for (const Parameter& parameter : gpt.parameters().parameters()) {
       const std::string& name = parameter.spec.name;
       EXPECT_LT(relative_error(gpt.parameters().grad(name), reference.grad(name)), kFp32GradientTolerance)
-          << to_string(kind) << " " << name;
+          << to_string(variant) << " " << name;
     }
     // The next batch without such numbers is of whole windows again.
     EXPECT_LT(relative_error(gpt.token_losses(batch.tokens, batch.targets),
@@ -91,29 +69,28 @@ TEST(RowsOfSeveralTexts, EachTextIsAsItWouldBeAlone) {
 }
 
 TEST_P(WholeModel, MatchesTheSpecification) {
-  const auto [kind, documents] = GetParam();
-  const GPTSpec spec = short_trained_spec(kind, document_token(documents));
+  const GPTSpec spec = GetParam().spec();
   // 7 tokens only, so that documents end often. Odd sizes, and T below the longest window.
-  compare(spec, random_batch(3, 7, 7, 1, /*with_negative_targets=*/true));
-  compare(spec, random_batch(1, 11, 7, 2));
-  compare(spec, random_batch(5, 2, 7, 3));
+  expect_specified(spec, random_batch(3, 7, 7, 1, /*with_negative_targets=*/true));
+  expect_specified(spec, random_batch(1, 11, 7, 2));
+  expect_specified(spec, random_batch(5, 2, 7, 3));
 }
 
 TEST_P(WholeModel, MatchesWhereNoSizeIsAligned) {
-  const auto [kind, documents] = GetParam();
-  GPTSpec spec = short_trained_spec(kind, document_token(documents));
-  spec.config.hidden_size = 6;  // head dim 2
+  GPTSpec spec = GetParam().spec();
+  spec.config.hidden_size = spec.config.rope_fraction == 1.0 ? 6 : 12;  // two dimensions are rotated
   spec.config.intermediate_size = 5;
   spec.config.vocab_size = 9;
-  compare(spec, random_batch(3, 9, 7, 4, /*with_negative_targets=*/true));
+  expect_specified(spec, random_batch(3, 9, 7, 4, /*with_negative_targets=*/true));
 }
 
-// The model in bf16 on a CPU against the specification of its rounded weights.
-void compare_bfloat16(const GPTSpec& spec, const Batch& batch) {
+// Calls body(gpt, rounded, exact, plain) when all have gone backward: a model in bf16 on a CPU, its
+// parameters as they are rounded, and the specification of these in fp64 and in bf16.
+template <typename Body>
+void with_bfloat16(const GPTSpec& spec, uint64_t seed, const Batch& batch, const Body& body) {
   GPT gpt(spec, {.device = at::kCPU, .dtype = at::kBFloat16});
-  randomize(gpt.parameters(), 5);
-  // The shadow is what it computes with; s, b and p_n stay fp32. Compared with the exact model of the rounded
-  // weights.
+  randomize(gpt.parameters(), seed);
+  // The shadow is what it computes with; s, b and p_n stay fp32.
   ParameterStore rounded(parameter_specs(spec.config, spec.sequence_length), at::kCPU, at::kFloat);
   rounded.flat_master().copy_(gpt.parameters().flat_master());
   for (const Parameter& parameter : rounded.parameters()) {
@@ -125,36 +102,72 @@ void compare_bfloat16(const GPTSpec& spec, const Batch& batch) {
   exact.losses(batch.tokens, batch.targets).sum().backward();
   plain.losses(batch.tokens, batch.targets).sum().backward();
   gpt.forward_backward(batch.tokens, batch.targets, zero_loss());
-
-  // The plain model in bf16 shows what rounding every intermediate to 8 bits costs. The fused ops round less
-  // often, but errors are random: twice the plain one's, and never asked to be below one rounding, 2^-8.
-  constexpr double kLeast = 0x1p-8;
-  const at::Tensor logits = exact.logits(batch.tokens);
-  EXPECT_LT(relative_error(gpt.logits(batch.tokens), logits),
-            2.0 * relative_error(plain.logits(batch.tokens), logits) + kLeast);
-  for (const auto& [name, bound] : gradient_bounds(rounded, exact, plain, kLeast)) {
-    EXPECT_LT(bound, 1.0) << name << ": the comparison says nothing";
-    EXPECT_LT(relative_error(gpt.parameters().grad(name), exact.grad(name)), bound) << name;
-  }
+  body(gpt, rounded, exact, plain);
 }
 
+// Of the logits (under "") and of the gradient of each parameter, from the exact ones.
+struct Bfloat16Errors {
+  std::vector<double> ours, plain;
+};
+
+double median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + static_cast<int64_t>(values.size()) / 2, values.end());
+  return values[values.size() / 2];
+}
+
+// The plain model in bf16 shows what rounding every intermediate to 8 bits costs. The fused ops round less
+// often, but errors are random: twice the plain one's, and never asked to be below one rounding.
+constexpr double kLeastBfloat16Bound = 0x1p-8;
+
 TEST_P(WholeModel, Bfloat16IsAsCloseAsItsRoundingAllows) {
-  const auto [kind, documents] = GetParam();
-  const GPTSpec spec = short_trained_spec(kind, document_token(documents));
-  compare_bfloat16(spec, random_batch(4, 11, 7, 6, /*with_negative_targets=*/true));
+  // Where attention hangs between two keys errors are large: the median of some draws.
+  constexpr uint64_t kDraws = 7;
+  std::map<std::string, Bfloat16Errors> errors;
+  const auto add = [&errors](const std::string& name, const at::Tensor& ours, const at::Tensor& of_plain,
+                             const at::Tensor& expected) {
+    errors[name].ours.push_back(relative_error(ours, expected));
+    errors[name].plain.push_back(relative_error(of_plain, expected));
+  };
+  for (uint64_t seed = 5; seed < 5 + kDraws; ++seed) {
+    const Batch batch = random_batch(4, 11, 7, seed + 1, /*with_negative_targets=*/true);
+    with_bfloat16(
+        GetParam().spec(), seed, batch,
+        [&](GPT& gpt, const ParameterStore& rounded, const Reference& exact, const Reference& plain) {
+          add("", gpt.logits(batch.tokens), plain.logits(batch.tokens), exact.logits(batch.tokens));
+          for (const Parameter& parameter : rounded.parameters()) {
+            const std::string& name = parameter.spec.name;
+            add(name, gpt.parameters().grad(name), plain.grad(name), exact.grad(name));
+          }
+        });
+  }
+  for (const auto& [name, error] : errors) {
+    const double plain = median(error.plain);
+    EXPECT_LT(plain, 0.5) << name << ": the comparison says nothing";
+    EXPECT_LT(median(error.ours), 2.0 * plain + kLeastBfloat16Bound) << name;
+  }
 }
 
 // The bounds that tests/cuda/model_test.cpp holds a GPU to are such that this CPU is within them.
 TEST_P(WholeModel, Bfloat16IsSoOnTheBatchesOfAGpusTest) {
-  const auto [kind, documents] = GetParam();
-  GPTSpec spec = small_spec(kind, document_token(documents));
+  GPTSpec spec = GetParam().spec();
   spec.config.intermediate_size = 21;
-  for (const Batch& batch : specification_batches()) compare_bfloat16(spec, batch);
+  for (const Batch& batch : specification_batches()) {
+    with_bfloat16(
+        spec, 5, batch,
+        [&](GPT& gpt, const ParameterStore& rounded, const Reference& exact, const Reference& plain) {
+          const at::Tensor logits = exact.logits(batch.tokens);
+          EXPECT_LT(relative_error(gpt.logits(batch.tokens), logits),
+                    2.0 * relative_error(plain.logits(batch.tokens), logits) + kLeastBfloat16Bound);
+          for (const auto& [name, bound] : gradient_bounds(rounded, exact, plain, kLeastBfloat16Bound)) {
+            EXPECT_LT(bound, 1.0) << name << ": the comparison says nothing";
+            EXPECT_LT(relative_error(gpt.parameters().grad(name), exact.grad(name)), bound) << name;
+          }
+        });
+  }
 }
 
 TEST_P(WholeModel, TwoMicroBatchesAddUpToOneBatch) {
-  const auto [kind, documents] = GetParam();
-  GPT gpt(short_trained_spec(kind, document_token(documents)), {});
+  GPT gpt(GetParam().spec(), {});
   randomize(gpt.parameters(), 7);
   const Batch first = random_batch(2, 9, 7, 8, /*with_negative_targets=*/true);
   const Batch second = random_batch(2, 9, 7, 9);
@@ -171,10 +184,9 @@ TEST_P(WholeModel, TwoMicroBatchesAddUpToOneBatch) {
 }
 
 TEST_P(WholeModel, RepeatsBitForBitAndKeepsPaddingZero) {
-  const auto [kind, documents] = GetParam();
   const Batch batch = random_batch(4, 11, 7, 10);
   const Batch other = random_batch(1, 5, 7, 11);
-  GPT gpt(short_trained_spec(kind, document_token(documents)), {});
+  GPT gpt(GetParam().spec(), {});
   randomize(gpt.parameters(), 7);
   gpt.forward_backward(batch.tokens, batch.targets, zero_loss());
   const at::Tensor first = gpt.parameters().flat_grad().clone();
@@ -190,16 +202,15 @@ TEST_P(WholeModel, RepeatsBitForBitAndKeepsPaddingZero) {
   EXPECT_EQ(second.abs().max().item<float>(), 0.0f);
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, WholeModel, testing::Combine(testing::ValuesIn(all_kinds()), testing::Bool()),
-                         [](const auto& variant) {
-                           return std::string(config::to_string(std::get<0>(variant.param))) +
-                                  (std::get<1>(variant.param) ? "_documents" : "");
-                         });
+INSTANTIATE_TEST_SUITE_P(Kinds, WholeModel, testing::ValuesIn(plain_variants()),
+                         [](const auto& variant) { return to_string(variant.param); });
+INSTANTIATE_TEST_SUITE_P(Options, WholeModel, testing::ValuesIn(variants_of_options()),
+                         [](const auto& variant) { return to_string(variant.param); });
 
-class FiniteDifferences : public testing::TestWithParam<Kind> {};
+class FiniteDifferences : public testing::TestWithParam<Variant> {};
 
 TEST_P(FiniteDifferences, MatchTheGradients) {
-  GPT gpt(short_trained_spec(GetParam()), {});
+  GPT gpt(GetParam().spec(), {});
   randomize(gpt.parameters(), 12);
   const Batch batch = random_batch(3, 9, 37, 13);
   gpt.forward_backward(batch.tokens, batch.targets, zero_loss());
@@ -209,8 +220,9 @@ TEST_P(FiniteDifferences, MatchTheGradients) {
   const std::string attention = "model.layers.1.self_attn.";
   for (const std::string& name :
        {attention + "ssmax_scale", attention + "ssmax_bias", std::string("model.ssmax_position"),
-        attention + "q_proj.weight", std::string("model.layers.0.mlp.up_proj.weight"),
-        std::string("model.embed_tokens.weight"), std::string("model.norm.weight")}) {
+        attention + "q_norm.weight", attention + "k_norm.weight", attention + "q_proj.weight",
+        std::string("model.layers.0.mlp.up_proj.weight"), std::string("model.embed_tokens.weight"),
+        std::string("model.norm.weight")}) {
     if (!gpt.parameters().contains(name)) continue;
     const at::Tensor grad = gpt.parameters().grad(name).view({-1});
     const int64_t index = grad.abs().argmax().item<int64_t>();
@@ -230,8 +242,50 @@ TEST_P(FiniteDifferences, MatchTheGradients) {
         << name;
   }
 }
-INSTANTIATE_TEST_SUITE_P(Kinds, FiniteDifferences, testing::ValuesIn(all_kinds()),
-                         [](const auto& variant) { return std::string(config::to_string(variant.param)); });
+INSTANTIATE_TEST_SUITE_P(Kinds, FiniteDifferences, testing::ValuesIn(plain_variants()),
+                         [](const auto& variant) { return to_string(variant.param); });
+INSTANTIATE_TEST_SUITE_P(Options, FiniteDifferences, testing::ValuesIn(variants_of_options()),
+                         [](const auto& variant) { return to_string(variant.param); });
+
+// A row scale in front of the norm would be divided out: twice the scale would be the same scores.
+TEST(QkNorm, LeavesTheRowScaleItsEffect) {
+  const Batch batch = random_batch(3, 11, 37, 14);
+  for (const Kind kind : {Kind::kSoftmaxTemperature, Kind::kSsmax}) {
+    Variant variant = {.kind = kind, .qk_norm = config::QkNorm::kRms};
+    GPT gpt(variant.spec(), {});
+    randomize(gpt.parameters(), 15);
+    const at::Tensor before = gpt.logits(batch.tokens);
+    for (const char* layer : {"0", "1"})
+      gpt.parameters().master(fmt::format("model.layers.{}.self_attn.ssmax_scale", layer)).mul_(2.0);
+    EXPECT_GT(relative_error(gpt.logits(batch.tokens), before), 0.05) << config::to_string(kind);
+    // While the size of the query is what the norm takes out.
+    for (const char* layer : {"0", "1"}) {
+      gpt.parameters().master(fmt::format("model.layers.{}.self_attn.ssmax_scale", layer)).div_(2.0);
+      gpt.parameters().master(fmt::format("model.layers.{}.self_attn.q_proj.weight", layer)).mul_(4.0);
+    }
+    // But for epsilon, 1e-5 beside mean squares of about 2, of which a sixteenth is left.
+    EXPECT_LT(relative_error(gpt.logits(batch.tokens), before), 1e-3) << config::to_string(kind);
+  }
+}
+
+TEST(NopeLayers, SeeTheSameWhereverTokensStand) {
+  // One layer without positions: the last of a row of tokens gets the same from any order of those before it.
+  GPTSpec spec = small_spec(Kind::kSsmax);
+  spec.config.num_hidden_layers = 1;
+  spec.config.nope_layers.layers = {0};
+  GPT gpt(spec, {});
+  randomize(gpt.parameters(), 16);
+  const at::Tensor tokens = random_batch(1, 11, 37, 17).tokens;
+  const at::Tensor turned = at::cat({tokens.narrow(1, 0, 10).flip({1}), tokens.narrow(1, 10, 1)}, 1);
+  const auto last = [&](const at::Tensor& of) {
+    return gpt.logits(of).select(1, 10);
+  };
+  EXPECT_LT(relative_error(last(turned), last(tokens)), kFp32Tolerance);
+  spec.config.nope_layers.layers = {};
+  GPT rotated(spec, {});
+  randomize(rotated.parameters(), 16);
+  EXPECT_GT(relative_error(rotated.logits(turned).select(1, 10), rotated.logits(tokens).select(1, 10)), 0.01);
+}
 
 TEST(Gpt, RowScaleOfOneIsSoftmaxBitForBit) {
   const Batch batch = random_batch(3, 11, 37, 14);

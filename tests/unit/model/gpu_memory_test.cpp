@@ -34,14 +34,14 @@ int64_t bytes_of(const Buffers& buffers) {
   int64_t total = bytes_of(buffers.final_norm);
   for (const BlockActivations& block : buffers.blocks) {
     total += bytes_of(block.attention_norm) + bytes_of(block.mlp_norm);
-    total += bytes({block.attention.qkv, block.attention.result.out, block.attention.result.logsumexp,
-                    block.mlp.gate_up, block.mlp.hidden});
+    total += bytes({block.attention.qkv, block.attention.raw, block.attention.result.out,
+                    block.attention.result.logsumexp, block.mlp.gate_up, block.mlp.hidden});
   }
   const Scratch& scratch = buffers.scratch;
   return total + bytes({buffers.logits, buffers.losses, buffers.d_residual, scratch.branch, scratch.d_normed,
                         scratch.norm, scratch.attention.d_row_scale, scratch.attention.row_scale,
-                        scratch.attention.d_qkv, scratch.attention.workspace, scratch.mlp.d_hidden,
-                        scratch.mlp.weight});
+                        scratch.attention.qk_norm, scratch.attention.d_qkv, scratch.attention.workspace,
+                        scratch.mlp.d_hidden, scratch.mlp.weight});
 }
 
 // 3 windows of 100 tokens; 4 heads of 8. By hand from what LibTorch's kernels allocate, in elements of fp32.
@@ -84,6 +84,7 @@ TEST(GpuMemory, IsTheBuffersAndWhatAttentionAllocatesOfItself) {
     for (const Kind kind : {Kind::kSoftmax, Kind::kLearnedPn}) {
       config::Config config;
       config.model = small_spec(kind).config;
+      if (kind == Kind::kLearnedPn) config.model.qk_norm = config::QkNorm::kRms;
       config.model.hidden_size = 32;
       config.model.num_attention_heads = 4;
       config.data.sequence_length = kTime;

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <ATen/TensorOperators.h>
@@ -95,6 +96,7 @@ TEST(Initialization, HasTheMomentsOfItsDistribution) {
   spec.config.intermediate_size = 128;
   spec.config.vocab_size = 500;
   spec.config.attention.bias_init = 0.25;
+  spec.config.qk_norm = config::QkNorm::kRms;
   ParameterStore store = store_of(spec);
   store.initialize(3);
   for (const Parameter& parameter : store.parameters()) {
@@ -167,6 +169,18 @@ TEST(Accounting, PaperModelHasItsParametersAndOperations) {
   }
 }
 
+// A gain a dimension of a head for q and one for k, in each layer; rotation has no parameters.
+TEST(Accounting, OptionsHaveTheirParametersAndNoOperations) {
+  config::ModelConfig config = paper_config(Kind::kSsmax);
+  const int64_t plain = count_parameters(config, 1024);
+  config.qk_norm = config::QkNorm::kRms;
+  EXPECT_EQ(count_parameters(config, 1024) - plain, 12 * 2 * 64);
+  config.rope_fraction = 0.25;
+  config.nope_layers.layers = {3, 7, 11};
+  EXPECT_EQ(count_parameters(config, 1024) - plain, 12 * 2 * 64);
+  EXPECT_EQ(flops_per_token(config, 1024), flops_per_token(paper_config(Kind::kSsmax), 1024));
+}
+
 void add_bytes(const at::Tensor& tensor, int64_t& total) {
   if (tensor.defined()) total += static_cast<int64_t>(tensor.nbytes());
 }
@@ -178,9 +192,13 @@ int64_t norm_bytes(const NormActivations& norm) {
 }
 
 TEST(Accounting, MemoryEstimateIsWhatIsAllocated) {
-  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+  for (const auto& [dtype, qk_norm] : {std::pair(at::kFloat, config::QkNorm::kNone),
+                                       {at::kBFloat16, config::QkNorm::kNone},
+                                       {at::kFloat, config::QkNorm::kRms},
+                                       {at::kBFloat16, config::QkNorm::kRms}}) {
     config::Config config;
     config.model = small_spec(Kind::kSsmaxBias).config;
+    config.model.qk_norm = qk_norm;
     config.data.sequence_length = 128;
     config.train.micro_batch_size = 3;
     const Buffers buffers = allocate_buffers({3, 128, /*with_backward=*/true}, config.model,
@@ -189,16 +207,16 @@ TEST(Accounting, MemoryEstimateIsWhatIsAllocated) {
     for (const BlockActivations& block : buffers.blocks) {
       total += norm_bytes(block.attention_norm) + norm_bytes(block.mlp_norm);
       for (const at::Tensor& tensor :
-           {block.attention.qkv, block.attention.result.out, block.attention.result.logsumexp,
-            block.mlp.gate_up, block.mlp.hidden}) {
+           {block.attention.qkv, block.attention.raw, block.attention.result.out,
+            block.attention.result.logsumexp, block.mlp.gate_up, block.mlp.hidden}) {
         add_bytes(tensor, total);
       }
     }
     const Scratch& scratch = buffers.scratch;
     for (const at::Tensor& tensor :
          {buffers.logits, buffers.losses, buffers.d_residual, scratch.branch, scratch.d_normed, scratch.norm,
-          scratch.attention.d_row_scale, scratch.attention.d_qkv, scratch.attention.workspace,
-          scratch.mlp.d_hidden, scratch.mlp.weight}) {
+          scratch.attention.d_row_scale, scratch.attention.qk_norm, scratch.attention.d_qkv,
+          scratch.attention.workspace, scratch.mlp.d_hidden, scratch.mlp.weight}) {
       add_bytes(tensor, total);
     }
     total += 3 * 129 * (6 * 4 + 2 * 8);  // tokens: six batches of int32, inputs and targets of int64
@@ -207,7 +225,8 @@ TEST(Accounting, MemoryEstimateIsWhatIsAllocated) {
 }
 
 TEST(Buffers, OfAForwardAloneHoldOneBlockAndNothingOfABackward) {
-  const config::ModelConfig model = small_spec(Kind::kSsmaxBias).config;
+  config::ModelConfig model = small_spec(Kind::kSsmaxBias).config;
+  model.qk_norm = config::QkNorm::kRms;
   const Buffers buffers = allocate_buffers({3, 128, /*with_backward=*/false}, model, /*sequence_length=*/128,
                                            at::kCPU, at::kBFloat16);
   EXPECT_EQ(buffers.blocks.size(), 1u);
@@ -215,7 +234,8 @@ TEST(Buffers, OfAForwardAloneHoldOneBlockAndNothingOfABackward) {
   for (const at::Tensor& tensor :
        {buffers.d_residual, scratch.d_normed, scratch.norm, scratch.attention.d_heads,
         scratch.attention.d_qkv, scratch.attention.d_row_scale, scratch.attention.row_scale,
-        scratch.attention.weight, scratch.mlp.d_hidden, scratch.mlp.weight}) {
+        scratch.attention.qk_norm, buffers.blocks.front().attention.raw, scratch.attention.weight,
+        scratch.mlp.d_hidden, scratch.mlp.weight}) {
     EXPECT_FALSE(tensor.defined());
   }
   EXPECT_TRUE(scratch.branch.defined() && buffers.logits.defined());

@@ -19,6 +19,7 @@
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/zeros_like.h>
 #include <fmt/format.h>
+#include <gtest/gtest.h>
 
 namespace ssgpt::model {
 namespace {
@@ -51,15 +52,24 @@ at::Tensor Reference::norm(const at::Tensor& x, const std::string& name) const {
   return x * at::rsqrt(mean_square + spec_.config.rms_norm_eps) * weight(name);
 }
 
-at::Tensor Reference::rotate(const at::Tensor& x) const {  // (B, N, T, H)
-  const int64_t head_dim = x.size(3);
-  const at::Tensor index = at::arange(0, head_dim, 2, at::kDouble) / static_cast<double>(head_dim);
+// The first dimensions of each head; those behind them stay.
+at::Tensor Reference::rotate(const at::Tensor& whole) const {  // (B, N, T, H)
+  const int64_t dims = std::lround(spec_.config.rope_fraction * static_cast<double>(whole.size(3)));
+  const at::Tensor x = whole.narrow(3, 0, dims);
+  const at::Tensor index = at::arange(0, dims, 2, at::kDouble) / static_cast<double>(dims);
   const at::Tensor frequency = (index * -std::log(spec_.config.rope_theta)).exp();
   const at::Tensor half = at::arange(x.size(2), at::kDouble).unsqueeze(1) * frequency;
   const at::Tensor angle = at::cat({half, half}, 1);
-  const at::Tensor turned =
-      at::cat({-x.narrow(3, head_dim / 2, head_dim / 2), x.narrow(3, 0, head_dim / 2)}, 3);
-  return x * angle.cos().to(dtype_) + turned * angle.sin().to(dtype_);
+  const at::Tensor turned = at::cat({-x.narrow(3, dims / 2, dims / 2), x.narrow(3, 0, dims / 2)}, 3);
+  const at::Tensor rotated = x * angle.cos().to(dtype_) + turned * angle.sin().to(dtype_);
+  return at::cat({rotated, whole.narrow(3, dims, whole.size(3) - dims)}, 3);
+}
+
+at::Tensor Reference::prepare(const at::Tensor& x, const std::string& norm_name, int64_t layer) const {
+  const config::ModelConfig& config = spec_.config;
+  const at::Tensor normed = config.qk_norm == config::QkNorm::kRms ? norm(x, norm_name) : x;
+  const std::vector<int64_t>& nope = config.nope_layers.layers;
+  return std::count(nope.begin(), nope.end(), layer) > 0 ? normed : rotate(normed);
 }
 
 // (B or 1, N or 1, T or 1): what multiplies each row of scores, for num_keys (B, T).
@@ -102,8 +112,9 @@ at::Tensor Reference::row_scale(const std::string& prefix, const at::Tensor& num
   return per_head("ssmax_scale") * p + per_head("ssmax_bias");
 }
 
-at::Tensor Reference::attention(const at::Tensor& x, const std::string& prefix, const at::Tensor& visible,
+at::Tensor Reference::attention(const at::Tensor& x, int64_t layer, const at::Tensor& visible,
                                 std::vector<ReferenceAttention>* record) const {
+  const std::string prefix = fmt::format("model.layers.{}.self_attn.", layer);
   const int64_t batch = x.size(0);
   const int64_t time = x.size(1);
   const int64_t heads = spec_.config.num_attention_heads;
@@ -111,8 +122,8 @@ at::Tensor Reference::attention(const at::Tensor& x, const std::string& prefix, 
   const auto project = [&](const char* name) {
     return at::matmul(x, weight(prefix + name).t()).view({batch, time, heads, head_dim}).transpose(1, 2);
   };
-  const at::Tensor q = rotate(project("q_proj.weight"));
-  const at::Tensor k = rotate(project("k_proj.weight"));
+  const at::Tensor q = prepare(project("q_proj.weight"), prefix + "q_norm.weight", layer);
+  const at::Tensor k = prepare(project("k_proj.weight"), prefix + "k_norm.weight", layer);
   at::Tensor scores = at::matmul(q, k.transpose(2, 3)) / std::sqrt(static_cast<double>(head_dim));
   const at::Tensor factors =
       row_scale(prefix, visible.sum(at::IntArrayRef{2})) * spec_.rope_change.score_factor;
@@ -129,7 +140,7 @@ at::Tensor Reference::forward(const at::Tensor& tokens, std::vector<ReferenceAtt
   at::Tensor x = at::embedding(weight("model.embed_tokens.weight"), tokens);
   for (int64_t layer = 0; layer < spec_.config.num_hidden_layers; ++layer) {
     const std::string prefix = fmt::format("model.layers.{}.", layer);
-    x = x + attention(norm(x, prefix + "input_layernorm.weight"), prefix + "self_attn.", visible, record);
+    x = x + attention(norm(x, prefix + "input_layernorm.weight"), layer, visible, record);
     const at::Tensor h = norm(x, prefix + "post_attention_layernorm.weight");
     const at::Tensor gate = at::matmul(h, weight(prefix + "mlp.gate_proj.weight").t());
     const at::Tensor up = at::matmul(h, weight(prefix + "mlp.up_proj.weight").t());
@@ -175,6 +186,25 @@ std::map<std::string, double> gradient_bounds(const ParameterStore& parameters, 
     bounds[name] = 2.0 * (few ? largest : error) + least;
   }
   return bounds;
+}
+
+void expect_specified(const GPTSpec& spec, const Batch& batch) {
+  GPT gpt(spec, {});
+  randomize(gpt.parameters(), 5);
+  const Reference reference(spec, gpt.parameters(), at::kDouble);
+  EXPECT_LT(relative_error(gpt.logits(batch.tokens), reference.logits(batch.tokens)), kFp32Tolerance);
+  const at::Tensor expected = reference.losses(batch.tokens, batch.targets);
+  expected.sum().backward();
+  const at::Tensor loss_sum = zero_loss();
+  gpt.forward_backward(batch.tokens, batch.targets, loss_sum);
+  EXPECT_LT(relative_error(gpt.token_losses(batch.tokens, batch.targets), expected), kFp32Tolerance);
+  EXPECT_NEAR(loss_sum.item<double>(), expected.sum().item<double>(),
+              kFp32Tolerance * expected.sum().item<double>());
+  for (const Parameter& parameter : gpt.parameters().parameters()) {
+    const std::string& name = parameter.spec.name;
+    EXPECT_LT(relative_error(gpt.parameters().grad(name), reference.grad(name)), kFp32GradientTolerance)
+        << name;
+  }
 }
 
 }  // namespace ssgpt::model

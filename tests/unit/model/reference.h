@@ -4,6 +4,7 @@
 
 #include "model/gpt.h"
 #include "model/parameters.h"
+#include "model/support.h"
 
 #include <map>
 #include <optional>
@@ -40,8 +41,10 @@ class Reference {
   at::Tensor weight(const std::string& name) const { return parameters_.at(name); }
   at::Tensor norm(const at::Tensor& x, const std::string& name) const;
   at::Tensor rotate(const at::Tensor& x) const;
+  // q or k of a layer, (B, N, T, H), as its scores are made of it but for the row scale.
+  at::Tensor prepare(const at::Tensor& x, const std::string& norm_name, int64_t layer) const;
   // Appends to `record` what it did, where that is given.
-  at::Tensor attention(const at::Tensor& x, const std::string& prefix, const at::Tensor& visible,
+  at::Tensor attention(const at::Tensor& x, int64_t layer, const at::Tensor& visible,
                        std::vector<ReferenceAttention>* record) const;
   at::Tensor forward(const at::Tensor& tokens, std::vector<ReferenceAttention>* record) const;
   at::Tensor row_scale(const std::string& prefix, const at::Tensor& num_keys) const;
@@ -58,5 +61,9 @@ class Reference {
 // plain's errors counts. Both have gone backward.
 std::map<std::string, double> gradient_bounds(const ParameterStore& parameters, const Reference& exact,
                                               const Reference& plain, double least);
+
+// That logits, losses and gradients of the model, fp32 with random parameters, are those of the specification
+// in fp64, within rounding.
+void expect_specified(const GPTSpec& spec, const Batch& batch);
 
 }  // namespace ssgpt::model

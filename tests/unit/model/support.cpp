@@ -7,6 +7,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
+#include <fmt/format.h>
 
 namespace ssgpt::model {
 
@@ -41,6 +42,46 @@ GPTSpec short_trained_spec(config::AttentionKind kind, std::optional<int64_t> do
   GPTSpec spec = small_spec(kind, document_token_id);
   spec.trained_length = 4;
   return spec;
+}
+
+GPTSpec Variant::spec() const {
+  GPTSpec spec = short_trained_spec(kind, documents ? std::optional<int64_t>(3) : std::nullopt);
+  spec.config.qk_norm = qk_norm;
+  spec.config.rope_fraction = rope_fraction;
+  spec.config.nope_layers.layers = nope_layers;
+  return spec;
+}
+
+std::string to_string(const Variant& variant) {
+  std::string name(config::to_string(variant.kind));
+  if (variant.qk_norm == config::QkNorm::kRms) name += "_norm";
+  if (variant.rope_fraction != 1.0) name += "_half";
+  for (const int64_t layer : variant.nope_layers) name += fmt::format("_nope{}", layer);
+  return name + (variant.documents ? "_documents" : "");
+}
+
+std::vector<Variant> plain_variants() {
+  std::vector<Variant> variants;
+  for (const config::AttentionKind kind : all_kinds()) {
+    for (const bool documents : {false, true}) variants.push_back({.kind = kind, .documents = documents});
+  }
+  return variants;
+}
+
+std::vector<Variant> variants_of_options() {
+  std::vector<Variant> variants;
+  for (size_t i = 0; i < all_kinds().size(); ++i) {
+    for (size_t rotation = 0; rotation < 4; ++rotation) {
+      const bool norm = (i + rotation) % 2 == 1;
+      Variant variant = {.kind = all_kinds()[i],
+                         .qk_norm = norm ? config::QkNorm::kRms : config::QkNorm::kNone,
+                         .rope_fraction = rotation % 2 == 0 ? 1.0 : 0.5,
+                         .documents = (i + rotation / 2) % 2 == 1};
+      if (rotation >= 2) variant.nope_layers = {static_cast<int64_t>(i % 2)};
+      if (norm || rotation > 0) variants.push_back(variant);
+    }
+  }
+  return variants;
 }
 
 void randomize(ParameterStore& store, uint64_t seed) {

@@ -281,5 +281,50 @@ TEST(RefuseOtherModel, WarnsWhereTheRowScaleOfAKindBecomesAnotherFunction) {
               testing::HasSubstr("this run goes on with that of sequence_length 1024, attn_scale 0.5"));
 }
 
+// The options of a model are its architecture: a resume and a new run from its weights keep them.
+TEST(OptionsOfAModel, AreNotChangedByTheWay) {
+  const config::Config plain = [] {
+    config::Config config = config_of(kSoftmax, {});
+    config.model.hidden_size = 16;
+    config.model.num_attention_heads = 2;
+    config.model.num_hidden_layers = 4;
+    return config;
+  }();
+  config::Config other = plain;
+  other.model.qk_norm = config::QkNorm::kRms;
+  other.model.rope_fraction = 0.5;
+  other.model.nope_layers.layers = {1, 3};
+  const auto message = [](const auto& call) -> std::string {
+    try {
+      call();
+    } catch (const core::UsageError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const auto init_from = [&](const config::Config& held, const config::Config& wanted) {
+    return message([&] {
+      refuse_other_model({.config = held.model, .sequence_length = 1024, .document_token_id = {}}, wanted,
+                         "c");
+    });
+  };
+  const auto resume = [&](const config::Config& held, const config::Config& wanted) {
+    Past past = past_of({}, kSoftmax);
+    past.config = held;
+    return message([&] { refuse_fixed_differences(wanted, past); });
+  };
+  EXPECT_EQ(init_from(plain, plain) + init_from(other, other) + resume(other, other), "");
+  EXPECT_EQ(init_from(plain, other),
+            "c is another model than the config describes:\n"
+            "  model.qk_norm: none in the checkpoint, rms in the config\n"
+            "  model.nope_layers: [] in the checkpoint, [1, 3] in the config\n"
+            "  model.rope_fraction: 1 in the checkpoint, 0.5 in the config");
+  EXPECT_THAT(init_from(other, plain), testing::HasSubstr("model.qk_norm: rms in the checkpoint, none"));
+  EXPECT_THAT(resume(other, plain),
+              testing::AllOf(testing::HasSubstr("model.qk_norm: rms in the checkpoint, none now"),
+                             testing::HasSubstr("model.rope_fraction: 0.5 in the checkpoint, 1 now"),
+                             testing::HasSubstr("model.nope_layers: [1, 3] in the checkpoint, [] now")));
+}
+
 }  // namespace
 }  // namespace ssgpt::start
