@@ -122,7 +122,9 @@ TEST(Checkpoint, HasTheNameOfTransformersIfAndOnlyIfItsMathematicsIsThat) {
       EXPECT_EQ(json.contains("partial_rotary_factor"), part);
       EXPECT_EQ(json["rope_parameters"].contains("partial_rotary_factor"), part);
       EXPECT_EQ(json.contains("no_rope_layers"), nope);
-      if (nope) EXPECT_EQ(json["no_rope_layers"], nlohmann::json({0, 1, 0}));
+      if (nope) {
+        EXPECT_EQ(json["no_rope_layers"], nlohmann::json({0, 1, 0}));
+      }
       EXPECT_EQ(json.contains("qk_norm"), norm && !plain);
       EXPECT_EQ(json.value("head_dim", 6), 6);
       EXPECT_EQ(json.contains("head_dim"), type == "qwen3");  // transformers' own default is another
