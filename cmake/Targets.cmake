@@ -119,7 +119,8 @@ function(ssgpt_add_test folder)
   target_link_libraries(ssgpt_${folder}_tests PRIVATE
     ssgpt_options ssgpt_light_optimisation ssgpt_${folder} ${ARG_DEPENDS} GTest::gmock GTest::gtest_main)
   add_test(NAME unit.${folder} COMMAND ssgpt_${folder}_tests)
-  set_tests_properties(unit.${folder} PROPERTIES LABELS unit)
+  # Several suites run at a time: threads that wait must not keep the others from working.
+  set_tests_properties(unit.${folder} PROPERTIES LABELS unit ENVIRONMENT OMP_WAIT_POLICY=passive)
   ssgpt_find_torch(torch ssgpt_${folder} ${ARG_DEPENDS})
   ssgpt_precompile(ssgpt_${folder}_tests TEST ${torch})
   ssgpt_compile_together(ssgpt_${folder}_tests)

@@ -84,86 +84,30 @@ TEST_P(WholeModel, MatchesWhereNoSizeIsAligned) {
   expect_specified(spec, random_batch(3, 9, 7, 4, /*with_negative_targets=*/true));
 }
 
-// Calls body(gpt, rounded, exact, plain) when all have gone backward: a model in bf16 on a CPU, its
-// parameters as they are rounded, and the specification of these in fp64 and in bf16.
-template <typename Body>
-void with_bfloat16(const GPTSpec& spec, uint64_t seed, const Batch& batch, const Body& body) {
-  GPT gpt(spec, {.device = at::kCPU, .dtype = at::kBFloat16});
-  randomize(gpt.parameters(), seed);
-  // The shadow is what it computes with; s, b and p_n stay fp32.
-  ParameterStore rounded(parameter_specs(spec.config, spec.sequence_length), at::kCPU, at::kFloat);
-  rounded.flat_master().copy_(gpt.parameters().flat_master());
-  for (const Parameter& parameter : rounded.parameters()) {
-    const std::string& name = parameter.spec.name;
-    if (name.find("ssmax") == std::string::npos) rounded.master(name).copy_(gpt.parameters().compute(name));
-  }
-  const Reference exact(spec, rounded, at::kDouble);
-  const Reference plain(spec, rounded, at::kBFloat16);
-  exact.losses(batch.tokens, batch.targets).sum().backward();
-  plain.losses(batch.tokens, batch.targets).sum().backward();
-  gpt.forward_backward(batch.tokens, batch.targets, zero_loss());
-  body(gpt, rounded, exact, plain);
-}
-
-// Of the logits (under "") and of the gradient of each parameter, from the exact ones.
-struct Bfloat16Errors {
-  std::vector<double> ours, plain;
-};
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<int64_t>(values.size()) / 2, values.end());
-  return values[values.size() / 2];
-}
-
-// The plain model in bf16 shows what rounding every intermediate to 8 bits costs. The fused ops round less
-// often, but errors are random: twice the plain one's, and never asked to be below one rounding.
-constexpr double kLeastBfloat16Bound = 0x1p-8;
-
 TEST_P(WholeModel, Bfloat16IsAsCloseAsItsRoundingAllows) {
-  // Where attention hangs between two keys errors are large: the median of some draws.
-  constexpr uint64_t kDraws = 7;
-  std::map<std::string, Bfloat16Errors> errors;
-  const auto add = [&errors](const std::string& name, const at::Tensor& ours, const at::Tensor& of_plain,
-                             const at::Tensor& expected) {
-    errors[name].ours.push_back(relative_error(ours, expected));
-    errors[name].plain.push_back(relative_error(of_plain, expected));
-  };
-  for (uint64_t seed = 5; seed < 5 + kDraws; ++seed) {
-    const Batch batch = random_batch(4, 11, 7, seed + 1, /*with_negative_targets=*/true);
-    with_bfloat16(
-        GetParam().spec(), seed, batch,
-        [&](GPT& gpt, const ParameterStore& rounded, const Reference& exact, const Reference& plain) {
-          add("", gpt.logits(batch.tokens), plain.logits(batch.tokens), exact.logits(batch.tokens));
-          for (const Parameter& parameter : rounded.parameters()) {
-            const std::string& name = parameter.spec.name;
-            add(name, gpt.parameters().grad(name), plain.grad(name), exact.grad(name));
-          }
-        });
+  const GPTSpec spec = GetParam().spec();
+  Bfloat16Errors errors;
+  for (const auto& [seed, batch] : bfloat16_draws()) {
+    GPT gpt(spec, {.device = at::kCPU, .dtype = at::kBFloat16});
+    randomize(gpt.parameters(), seed);
+    // The shadow is what it computes with; s, b and p_n stay fp32.
+    ParameterStore rounded(parameter_specs(spec.config, spec.sequence_length), at::kCPU, at::kFloat);
+    rounded.flat_master().copy_(gpt.parameters().flat_master());
+    for (const Parameter& parameter : rounded.parameters()) {
+      const std::string& name = parameter.spec.name;
+      if (name.find("ssmax") == std::string::npos) rounded.master(name).copy_(gpt.parameters().compute(name));
+    }
+    const Reference exact(spec, rounded, at::kDouble);
+    const Reference plain(spec, rounded, at::kBFloat16);
+    exact.losses(batch.tokens, batch.targets).sum().backward();
+    plain.losses(batch.tokens, batch.targets).sum().backward();
+    gpt.forward_backward(batch.tokens, batch.targets, zero_loss());
+    errors.add(exact, plain, rounded, batch, [&, &batch = batch](const std::string& name) {
+      if (name == "logits") return gpt.logits(batch.tokens);
+      return name == "losses" ? gpt.token_losses(batch.tokens, batch.targets) : gpt.parameters().grad(name);
+    });
   }
-  for (const auto& [name, error] : errors) {
-    const double plain = median(error.plain);
-    EXPECT_LT(plain, 0.5) << name << ": the comparison says nothing";
-    EXPECT_LT(median(error.ours), 2.0 * plain + kLeastBfloat16Bound) << name;
-  }
-}
-
-// The bounds that tests/cuda/model_test.cpp holds a GPU to are such that this CPU is within them.
-TEST_P(WholeModel, Bfloat16IsSoOnTheBatchesOfAGpusTest) {
-  GPTSpec spec = GetParam().spec();
-  spec.config.intermediate_size = 21;
-  for (const Batch& batch : specification_batches()) {
-    with_bfloat16(
-        spec, 5, batch,
-        [&](GPT& gpt, const ParameterStore& rounded, const Reference& exact, const Reference& plain) {
-          const at::Tensor logits = exact.logits(batch.tokens);
-          EXPECT_LT(relative_error(gpt.logits(batch.tokens), logits),
-                    2.0 * relative_error(plain.logits(batch.tokens), logits) + kLeastBfloat16Bound);
-          for (const auto& [name, bound] : gradient_bounds(rounded, exact, plain, kLeastBfloat16Bound)) {
-            EXPECT_LT(bound, 1.0) << name << ": the comparison says nothing";
-            EXPECT_LT(relative_error(gpt.parameters().grad(name), exact.grad(name)), bound) << name;
-          }
-        });
-  }
+  errors.expect_as_small_as_plain();
 }
 
 TEST_P(WholeModel, TwoMicroBatchesAddUpToOneBatch) {

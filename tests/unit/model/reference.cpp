@@ -3,8 +3,10 @@
 #include "model/support.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
@@ -170,22 +172,51 @@ at::Tensor Reference::grad(const std::string& name) const {
   return parameter.grad().defined() ? parameter.grad() : at::zeros_like(parameter);
 }
 
-std::map<std::string, double> gradient_bounds(const ParameterStore& parameters, const Reference& exact,
-                                              const Reference& plain, double least) {
-  constexpr int64_t kFew = 64;
-  std::map<std::string, double> errors;
-  double largest = 0.0;
+void Bfloat16Errors::add(const std::string& name, const at::Tensor& ours, const at::Tensor& plain,
+                         const at::Tensor& exact) {
+  errors_[name].ours.push_back(relative_error(ours, exact));
+  errors_[name].plain.push_back(relative_error(plain, exact));
+  errors_[name].elements = exact.numel();
+}
+
+void Bfloat16Errors::add(const Reference& exact, const Reference& plain, const ParameterStore& parameters,
+                         const Batch& batch, const std::function<at::Tensor(const std::string& name)>& ours) {
+  add("logits", ours("logits"), plain.logits(batch.tokens), exact.logits(batch.tokens));
+  add("losses", ours("losses"), plain.losses(batch.tokens, batch.targets),
+      exact.losses(batch.tokens, batch.targets));
   for (const Parameter& parameter : parameters.parameters()) {
     const std::string& name = parameter.spec.name;
-    errors[name] = relative_error(plain.grad(name), exact.grad(name));
-    if (std::isfinite(errors[name])) largest = std::max(largest, errors[name]);
+    add(name, ours(name), plain.grad(name), exact.grad(name));
   }
-  std::map<std::string, double> bounds;
-  for (const auto& [name, error] : errors) {
-    const bool few = exact.grad(name).numel() < kFew;
-    bounds[name] = 2.0 * (few ? largest : error) + least;
+}
+
+void Bfloat16Errors::expect_as_small_as_plain() const {
+  const auto median = [](std::vector<double> values) {
+    const auto middle = values.begin() + static_cast<int64_t>(values.size()) / 2;
+    std::nth_element(values.begin(), middle, values.end());
+    return *middle;
+  };
+  constexpr int64_t kFew = 64;
+  double largest = 0.0;
+  for (const auto& [name, errors] : errors_) largest = std::max(largest, median(errors.plain));
+  EXPECT_GT(largest, 0.0);
+  EXPECT_LT(largest, 0.5) << "the comparison says nothing";
+  for (const auto& [name, errors] : errors_) {
+    const double plain = errors.elements < kFew ? largest : median(errors.plain);
+    EXPECT_LT(median(errors.ours), 2.0 * plain + 0x1p-8) << name;
   }
-  return bounds;
+}
+
+std::vector<Draw> bfloat16_draws() {
+  constexpr std::array<std::pair<int64_t, int64_t>, 7> kSizes = {
+      {{4, 11}, {3, 7}, {4, 11}, {1, 11}, {4, 11}, {5, 2}, {2, 1}}};
+  std::vector<Draw> draws;
+  for (uint64_t seed = 5; const auto& [rows, time] : kSizes) {
+    draws.push_back(
+        {.seed = seed, .batch = random_batch(rows, time, 7, seed + 1, /*with_negative_targets=*/true)});
+    ++seed;
+  }
+  return draws;
 }
 
 void expect_specified(const GPTSpec& spec, const Batch& batch) {

@@ -6,6 +6,7 @@
 #include "model/parameters.h"
 #include "model/support.h"
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -54,13 +55,37 @@ class Reference {
   std::map<std::string, at::Tensor> parameters_;
 };
 
-// How far the gradient of each parameter may be from that of `exact`, as relative_error: twice as far as that
-// of `plain`, the same formulas in the model's dtype, whose roundings are as many or more, but random; and
-// `least`. The gradients of s and b are a few sums each whose terms cancel, so that plain's error in one of
-// these is small by luck as often as not: for a tensor of a few dozen elements or fewer, the largest of
-// plain's errors counts. Both have gone backward.
-std::map<std::string, double> gradient_bounds(const ParameterStore& parameters, const Reference& exact,
-                                              const Reference& plain, double least);
+// How far a model in bf16 is from the exact values, beside how far the plain model in bf16 is, over several
+// draws of parameters and batches. Errors of rounding are random, and large where attention hangs between two
+// keys or a sum cancels: what is compared are the medians. Gradients of s and b are a few sums each, of which
+// the plain model gets some right by luck: of a tensor of a few dozen elements or fewer, the largest of the
+// plain model's medians counts.
+class Bfloat16Errors {
+ public:
+  void add(const std::string& name, const at::Tensor& ours, const at::Tensor& plain, const at::Tensor& exact);
+
+  // Of the logits, the losses and each gradient of models that have gone backward; tensors are on the CPU.
+  void add(const Reference& exact, const Reference& plain, const ParameterStore& parameters,
+           const Batch& batch, const std::function<at::Tensor(const std::string& name)>& ours);
+
+  // Expects ours to be at most twice the plain model's, which rounds every intermediate to 8 bits, and never
+  // asks for less than one rounding, 2^-8.
+  void expect_as_small_as_plain() const;
+
+ private:
+  struct Errors {
+    std::vector<double> ours, plain;
+    int64_t elements = 0;
+  };
+  std::map<std::string, Errors> errors_;
+};
+
+// The draws for it: seeds of the parameters, and batches of odd sizes down to one token.
+struct Draw {
+  uint64_t seed = 0;
+  Batch batch;
+};
+std::vector<Draw> bfloat16_draws();
 
 // That logits, losses and gradients of the model, fp32 with random parameters, are those of the specification
 // in fp64, within rounding.
