@@ -157,7 +157,7 @@ with_torch='source "$1"; use_torch "$2" "$3" || exit 1; shift 2; exec "$@"'
 # The suites of the test program in processes of their own: an error of CUDA stays with its process, and spoils what
 # comes after it there. What no other names is in the last; tests of many GB run alone, afterwards.
 test_names=(attention norms rope losses model repeats trainer rest)
-test_filters=('*AttentionOnGpu*:ProductOnGpu*' 'Norm*:Swiglu*:RowScale*:DecodingOnGpu*' 'Rope*' 'CrossEntropy*:Embedding*'
+test_filters=('*AttentionOnGpu*:ProductOnGpu*' 'Norm*:Swiglu*:RowScale*:DecodingOnGpu*' 'Rope*:QkNorm*' 'CrossEntropy*:Embedding*'
   '*ModelOnGpu*' 'TrainerOnGpu*Bit*:TrainerOnGpu*Cpu*:TrainerOnGpu*Swaps*' 'TrainerOnGpu*')
 readonly large='*32BitIndex*'
 
@@ -268,7 +268,7 @@ stage_memcheck() {
   esac
   stage memcheck tests.log 40 of_memcheck env PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool memcheck \
     --error-exitcode 9 "${kernels[@]}" "${tests[@]}" --gtest_color=no --gtest_brief=1 \
-    --gtest_filter='Swiglu*:RowScale*:NormOnGpu*:CrossEntropy*NanAnd*:Embedding*Beside*:RopeOnGpu*-*32BitIndex*'
+    --gtest_filter='Swiglu*:RowScale*:NormOnGpu*:CrossEntropy*NanAnd*:Embedding*Beside*:RopeOnGpu*:QkNormOnGpu*-*32BitIndex*'
 }
 
 # --- Beginning and end --------------------------------------------------------------------------------------------------

@@ -100,10 +100,11 @@ install_python_packages() {
   fi
   say "Python packages: installing into .venv (download 2.5 GB, on disk 5 GB, some minutes; log: $log)"
   touch "$unfinished"
-  # pip unpacks where there is room: /tmp may be small. Its cache, outside, needs another 3 GB.
+  # pip unpacks where there is room: /tmp may be small. Its cache, outside, needs another 3 GB. Of the Python in these
+  # packages little is ever imported: Python compiles that when it is.
   mkdir -p .venv/tmp
   if (($(free_megabytes .) < 12288)); then pip+=(--no-cache-dir); fi
-  TMPDIR=$PWD/.venv/tmp "${pip[@]}" install --progress-bar off --retries 3 -r "$requirements" >"$log" 2>&1 </dev/null || {
+  TMPDIR=$PWD/.venv/tmp "${pip[@]}" install --no-compile --progress-bar off --retries 3 -r "$requirements" >"$log" 2>&1 </dev/null || {
     if grep -qaE 'Temporary failure|Connection|ConnectTimeout|ReadTimeout|ProxyError|Max retries' "$log"; then
       fail "pip cannot reach the package index (no network?); run it again when there is one (log: $log)"
     elif grep -qa 'No space left' "$log"; then

@@ -164,13 +164,16 @@ class Ranks:
 
     def pid(self, rank):
         """The process id of a rank that lives; under a launcher its child."""
-        for candidate in self.alive():
-            with contextlib.suppress(OSError):
-                process = pathlib.Path(f"/proc/{candidate}")
-                variables = (process / "environ").read_bytes().split(b"\0")
-                if f"{RANK_VARIABLES[self.how]}={rank}".encode() in variables:
-                    return candidate
-        raise AssertionError(f"no process of rank {rank}\n" + "\n".join(self.errors()))
+        end = time.monotonic() + 2  # while a process is being started, its environment is not there for a moment
+        while True:
+            for candidate in self.alive():
+                with contextlib.suppress(OSError):
+                    process = pathlib.Path(f"/proc/{candidate}")
+                    variables = (process / "environ").read_bytes().split(b"\0")
+                    if f"{RANK_VARIABLES[self.how]}={rank}".encode() in variables:
+                        return candidate
+            assert time.monotonic() < end, f"no process of rank {rank}\n" + "\n".join(self.errors())
+            time.sleep(0.01)
 
     def signal(self, number, rank=None):
         """To one rank; without it to all of `processes`, so to the launcher where there is one."""
