@@ -181,7 +181,8 @@ TEST(ClosedForms, AreFiniteWhereverTheyAreAllowed) {
         options.high = high;
         options.low = low;
         options.lengths = {1, 2, 1000};
-        if (scale > 1.0 && bias > 0.0) options.lengths.push_back(1 << 24);  // takes half a second for each kind
+        if (scale > 1.0 && bias > 0.0)
+          options.lengths.push_back(1 << 24);  // takes half a second for each kind
         const report::ClosedForms forms = compute_closed_forms(options);
         const auto all_weigh = [](const auto& curve) {
           EXPECT_THAT(curve.weights, testing::Each(testing::AllOf(testing::Ge(0.0), testing::Le(1.0))));
