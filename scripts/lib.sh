@@ -3,6 +3,8 @@
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# What .venv's packages compile to when they are first imported is kept there: PyTorch takes twice as long without.
+unset PYTHONDONTWRITEBYTECODE
 
 # fail MESSAGE...: one line on stderr that says what is wrong and what to do; ends the script.
 fail() {
