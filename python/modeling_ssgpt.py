@@ -195,9 +195,10 @@ class SsgptRotaryEmbedding(LlamaRotaryEmbedding):
     """Llama's, over the dimensions that are rotated."""
 
     @staticmethod
-    def compute_default_rope_parameters(config: SsgptConfig, **kwargs) -> tuple[torch.Tensor, float]:
+    def compute_default_rope_parameters(config: SsgptConfig, device=None, seq_len=None, **kwargs) -> tuple[torch.Tensor, float]:
         dims = config.rotated_dims()
-        return 1.0 / (config.rope_parameters["rope_theta"] ** (torch.arange(0, dims, 2, dtype=torch.float) / dims)), 1.0
+        exponents = torch.arange(0, dims, 2, dtype=torch.float, device=device) / dims
+        return 1.0 / (config.rope_parameters["rope_theta"] ** exponents), 1.0
 
 
 class SsgptAttention(LlamaAttention):
