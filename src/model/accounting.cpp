@@ -33,7 +33,7 @@ struct GpuAttention {
         spans(documents ? padded_spans(known_spans.value_or(2 * of.train.micro_batch_size))
                         : of.train.micro_batch_size),
         heads(of.model.num_attention_heads),
-        head_dim(of.model.hidden_size / heads) {
+        head_dim(config::head_dim(of.model)) {
     using config::AttentionBackend;
     if (backend == AttentionBackend::kAuto)
       backend = bf16 ? AttentionBackend::kFlash : AttentionBackend::kEfficient;

@@ -88,7 +88,7 @@ Decoder::Impl::Impl(const GPT& model, int64_t sequences, int64_t positions)
       batch(sequences),
       capacity(positions),
       num_heads(model.spec().config.num_attention_heads),
-      head_dim(model.spec().config.hidden_size / num_heads),
+      head_dim(config::head_dim(model.spec().config)),
       norm_eps(model.spec().config.rms_norm_eps),
       num_keys(static_cast<size_t>(sequences), 0),
       document_ends(static_cast<size_t>(sequences), false) {

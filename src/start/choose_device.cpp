@@ -84,7 +84,7 @@ std::vector<AttentionBackend> candidates_by_rules(const config::Config& config) 
     if (!config::obstacle(backend, config)) candidates.push_back(backend);
   }
   const auto reason = config::obstacle(AttentionBackend::kEfficient, config);
-  const int64_t head_dim = config.model.hidden_size / config.model.num_attention_heads;
+  const int64_t head_dim = config::head_dim(config.model);
   if (candidates.empty() || (head_dim > kWidestFlashEverywhere && !reason)) {
     if (reason) {
       throw core::UsageError(
