@@ -13,6 +13,12 @@ std::string human_bytes(uint64_t bytes);     // "1.4 GiB"
 std::string human_count(double count);       // "6.8M", "1.25B", "950"
 std::string human_duration(double seconds);  // "45 s", "3 min 12 s", "2 h 05 min", "3 d 4 h"
 
+// "1 layer", "3 layers".
+std::string counted(int64_t number, std::string_view noun);
+
+// "A", "A and B", "A, B and C".
+std::string listed(std::span<const std::string> parts);
+
 // The candidate most like `word`, for "did you mean ...?"; none where nothing is near (edit distance above a
 // third).
 std::optional<std::string> closest_match(std::string_view word, std::span<const std::string> candidates);

@@ -60,26 +60,17 @@ bool any_is_set(const Variables& variables) {
   return find(variables.rank) || find(variables.world_size) || find(variables.local_rank);
 }
 
-// "A, B and C"
-std::string join(const std::vector<const char*>& names) {
-  std::string text;
-  for (size_t i = 0; i < names.size(); ++i) {
-    text.append(i == 0 ? "" : i + 1 == names.size() ? " and " : ", ").append(names[i]);
-  }
-  return text;
-}
-
-void require(const Variables& variables, const std::vector<const char*>& required) {
-  std::vector<const char*> missing;
-  std::vector<const char*> present;
-  for (const char* name : required) (find(name) ? present : missing).push_back(name);
+void require(const Variables& variables, const std::vector<std::string>& required) {
+  std::vector<std::string> missing;
+  std::vector<std::string> present;
+  for (const std::string& name : required) (find(name.c_str()) ? present : missing).push_back(name);
   if (missing.empty()) return;
   throw core::UsageError(
       "The variables of {} are incomplete: {} {} not set, although {} {}. Start all processes with torchrun, "
       "srun or mpirun, which set them, or set each of {} for every process; or unset them to train in one "
       "process.",
-      variables.program, join(missing), missing.size() == 1 ? "is" : "are", join(present),
-      present.size() == 1 ? "is" : "are", join(required));
+      variables.program, core::listed(missing), missing.size() == 1 ? "is" : "are", core::listed(present),
+      present.size() == 1 ? "is" : "are", core::listed(required));
 }
 
 void refuse(const char* name, int64_t value, const char* other, int64_t other_value, std::string_view rule) {

@@ -1,5 +1,6 @@
 // An evaluation as text for people.
 
+#include "core/text.h"
 #include "report/attention_report.h"
 #include "report/evaluation.h"
 #include "report/evaluation_cells.h"
@@ -104,9 +105,10 @@ std::string missing_text(const Evaluation& evaluation, const CurveCandidate& can
     const Estimate& estimate = candidate.points[i].estimate;
     if (estimate.missing == 0) continue;
     const std::string place = point_label(evaluation.kind, evaluation.points[i]);
-    parts.push_back(candidate.paired ? fmt::format("{} of {} at {}", estimate.missing,
-                                                   counted(candidate.seeds, "seed"), place)
-                                     : fmt::format("{} at {}", counted(estimate.missing, "run"), place));
+    parts.push_back(
+        candidate.paired
+            ? fmt::format("{} of {} at {}", estimate.missing, core::counted(candidate.seeds, "seed"), place)
+            : fmt::format("{} at {}", core::counted(estimate.missing, "run"), place));
   }
   return fmt::format("{}", fmt::join(parts, ", "));
 }
@@ -144,7 +146,7 @@ std::string summary(const Evaluation& evaluation, const JudgedFigure& figure,
                     const CurveCandidate& candidate) {
   std::vector<uint64_t> seeds;
   for (const SeedValue& one : candidate.points.front().seeds) seeds.push_back(one.seed);
-  std::string sides = candidate.paired ? fmt::format("{}, paired", counted(candidate.seeds, "seed"))
+  std::string sides = candidate.paired ? fmt::format("{}, paired", core::counted(candidate.seeds, "seed"))
                                        : fmt::format("{} and {} runs, unpaired",
                                                      variant_of(figure, candidate.variant).seeds.size(),
                                                      variant_of(figure, figure.baseline).seeds.size());

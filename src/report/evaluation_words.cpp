@@ -1,6 +1,7 @@
 #include "report/evaluation_words.h"
 
 #include "core/check.h"
+#include "core/text.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -23,7 +24,7 @@ std::string of_retrieval(const Evaluation& evaluation, const std::string& names)
       "Retrieval, task {} ({}): {}\n"
       "{} of each length (seed {}), the same for every model; each trial is a sequence of its own.\n"
       "The context of a row is its length. Trained on windows of {} tokens.\n",
-      evaluation.task, evaluation.task_description, names, counted(evaluation.trials, "trial"),
+      evaluation.task, evaluation.task_description, names, core::counted(evaluation.trials, "trial"),
       evaluation.seed, evaluation.trained_length);
 }
 
@@ -35,15 +36,11 @@ std::string of_needle(const Evaluation& evaluation, const std::string& names) {
       "likeliest "
       "of {}.\n"
       "A depth of 0 is the front, 100 right before the question. Trained on windows of {} tokens.\n",
-      names, counted(evaluation.trials, "trial"), evaluation.seed, fmt::join(evaluation.data, ", "),
-      counted(evaluation.distractors, "wrong one"), evaluation.trained_length);
+      names, core::counted(evaluation.trials, "trial"), evaluation.seed, fmt::join(evaluation.data, ", "),
+      core::counted(evaluation.distractors, "wrong one"), evaluation.trained_length);
 }
 
 }  // namespace
-
-std::string counted(int64_t number, std::string_view noun) {
-  return fmt::format("{} {}{}", number, noun, number == 1 ? "" : "s");
-}
 
 bool has_bins(EvaluationKind kind) {
   return kind == EvaluationKind::kPosition || kind == EvaluationKind::kAttention;
@@ -102,8 +99,8 @@ std::vector<std::string> point_cells(const Evaluation& evaluation, const Point& 
 
 std::string windows_text(const Evaluation& evaluation) {
   return fmt::format(
-      "{} of {} tokens{}{}, of {}", counted(evaluation.trials, "window"), evaluation.points.back().last + 1,
-      evaluation.documents ? ", each the beginning of a document" : "",
+      "{} of {} tokens{}{}, of {}", core::counted(evaluation.trials, "window"),
+      evaluation.points.back().last + 1, evaluation.documents ? ", each the beginning of a document" : "",
       evaluation.trials == 1 ? "" : ", which do not overlap (overlap 0)", fmt::join(evaluation.data, ", "));
 }
 

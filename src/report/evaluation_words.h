@@ -10,9 +10,6 @@
 
 namespace ssgpt::report {
 
-// "1 seed", "3 seeds"
-std::string counted(int64_t number, std::string_view noun);
-
 // Whether points are bins of positions; of other kinds they are lengths.
 bool has_bins(EvaluationKind kind);
 

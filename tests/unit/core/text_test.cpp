@@ -33,6 +33,20 @@ TEST(HumanText, HasFewDigitsAndAUnit) {
   EXPECT_EQ(human_duration(1.0 / 0.0), "unknown");
 }
 
+TEST(Counted, HasTheNounInTheNumberThatBelongsToIt) {
+  EXPECT_EQ(counted(0, "layer"), "0 layers");
+  EXPECT_EQ(counted(1, "layer"), "1 layer");
+  EXPECT_EQ(counted(2, "layer"), "2 layers");
+}
+
+TEST(Listed, HasCommasAndOneAnd) {
+  using Parts = std::vector<std::string>;
+  EXPECT_EQ(listed(Parts{}), "");
+  EXPECT_EQ(listed(Parts{"A"}), "A");
+  EXPECT_EQ(listed(Parts{"A", "B"}), "A and B");
+  EXPECT_EQ(listed(Parts{"A", "B", "C"}), "A, B and C");
+}
+
 TEST(ClosestMatch, FindsTyposAndNothingElse) {
   const std::vector<std::string> words = {"warmup_steps", "decay_steps", "lr", "betas"};
   EXPECT_EQ(closest_match("warmup_step", words), "warmup_steps");
