@@ -4,6 +4,7 @@
 #include "core/json_fields.h"
 #include "run/record.h"
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 namespace ssgpt::checkpoint {
@@ -15,7 +16,7 @@ constexpr int64_t kMostStepsPerEpoch = int64_t{1} << 40;  // times the epochs of
 
 int64_t read_count(const core::JsonFields& fields, const std::string& key, int64_t most = kLargestCount) {
   const int64_t count = fields.count(key);
-  if (count > most) fields.fail(key, "the count of a training");
+  if (count > most) fields.fail(key, fmt::format("a count of at most {}", most));
   return count;
 }
 

@@ -41,9 +41,10 @@ const nlohmann::json& JsonFields::required(const std::string& key) const {
   return json_.at(key);
 }
 
-void JsonFields::fail(const std::string& key, const std::string& expected) const {
-  throw InputError("{}: '{}{}' is {}, where {} is expected", path_.string(), prefix_, key,
-                   json_excerpt(json_.at(key)), expected);
+void JsonFields::fail(const std::string& key, std::string_view expected, std::string_view reason) const {
+  throw InputError("{}: '{}{}' is {}, where {} is expected{}{}", path_.string(), prefix_, key,
+                   json_.contains(key) ? json_excerpt(json_[key]) : "missing", expected,
+                   reason.empty() ? "" : ": ", reason);
 }
 
 int64_t JsonFields::integer(const std::string& key) const {

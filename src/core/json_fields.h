@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -35,10 +36,13 @@ class JsonFields {
   // The objects of the list under `key`; none where it is missing.
   std::vector<JsonFields> objects(const std::string& key) const;
 
-  // Throws the error of a value under `key` that is not what is expected: "a kind of attention".
-  [[noreturn]] void fail(const std::string& key, const std::string& expected) const;
+  // Throws the error of a value under `key`, or of none, in whose place there has to be what is `expected`, a
+  // noun: "a kind of attention". `reason`, where there is one, tells in words of its own why.
+  [[noreturn]] void fail(const std::string& key, std::string_view expected,
+                         std::string_view reason = {}) const;
 
   bool has(const std::string& key) const { return json_.contains(key) && !json_[key].is_null(); }
+  bool is_null(const std::string& key) const { return json_.contains(key) && json_[key].is_null(); }
   const std::filesystem::path& path() const { return path_; }
 
  private:

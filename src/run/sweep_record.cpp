@@ -107,7 +107,7 @@ SweepRecord read_sweep_record(const std::filesystem::path& directory) {
   const core::JsonFields fields(record_path(directory));
   if (fields.text("format") != kFormat) fields.fail("format", fmt::format("\"{}\"", kFormat));
   if (fields.integer("version") != kVersion) {
-    fields.fail("version", fmt::format("{}, the version that this program reads", kVersion));
+    fields.fail("version", fmt::format("{}", kVersion), "the version that this program reads");
   }
   SweepRecord record{.baseline = fields.text("baseline"), .runs = {}};
   for (const core::JsonFields& run : fields.objects("runs")) {

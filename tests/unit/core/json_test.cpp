@@ -110,5 +110,26 @@ TEST(JsonFields, QuoteTheBeginningOfAValueThatIsNotWhatIsExpected) {
   }
 }
 
+TEST(JsonFields, SayWhatIsExpectedAndWhyInSentences) {
+  const TemporaryDirectory directory;
+  write_text_atomically(directory / "f.json", R"({"n": 3, "inner": {"none": null}})");
+  const JsonFields fields(directory / "f.json");
+  const auto message = [&](const JsonFields& of, const char* key, const char* reason) -> std::string {
+    try {
+      of.fail(key, "2", reason);
+    } catch (const InputError& error) {
+      return std::string(error.what()).substr((directory / "f.json").string().size());
+    }
+    return "";
+  };
+  EXPECT_EQ(message(fields, "n", ""), ": 'n' is 3, where 2 is expected");
+  EXPECT_EQ(message(fields, "n", "it is even"), ": 'n' is 3, where 2 is expected: it is even");
+  const JsonFields inner = fields.object("inner");
+  EXPECT_EQ(message(inner, "none", ""), ": 'inner.none' is null, where 2 is expected");
+  EXPECT_EQ(message(inner, "n", ""), ": 'inner.n' is missing, where 2 is expected");
+  EXPECT_TRUE(inner.is_null("none") && !inner.is_null("n") && !fields.is_null("n"));
+  EXPECT_FALSE(inner.has("none"));
+}
+
 }  // namespace
 }  // namespace ssgpt::core
