@@ -79,15 +79,21 @@ class SsgptConfig(LlamaConfig):
             raise ValueError(f"attention_kind is {self.attention_kind!r}; it must be one of {tuple(KINDS)}")
         if self.qk_norm not in ("none", "rms"):
             raise ValueError(f"qk_norm is {self.qk_norm!r}; it must be 'none' or 'rms'")
-        if self.no_rope_layers is not None and len(self.no_rope_layers) != self.num_hidden_layers:
-            raise ValueError(f"no_rope_layers has {len(self.no_rope_layers)} flags; there are {self.num_hidden_layers} layers")
-        if self.rotated_dims() % 2 or not 0 < self.rotated_dims() <= self.head_dim:
-            raise ValueError(f"partial_rotary_factor makes {self.rotated_dims()} of {self.head_dim} dimensions; it must be an "
-                             "even number of them, 2 or more")
+        flags = self.no_rope_layers
+        if flags is not None and (len(flags) != self.num_hidden_layers or not set(flags) <= {0, 1}):
+            raise ValueError(f"no_rope_layers is {flags}; it must be a list of num_hidden_layers = {self.num_hidden_layers} flags, "
+                             "1 for a layer with RoPE and 0 for one without")
+        self.rotated_dims()
 
     def rotated_dims(self) -> int:
-        """The dimensions of each head that are rotated, the first ones."""
-        return round(self.head_dim * ((self.rope_parameters or {}).get("partial_rotary_factor") or 1.0))
+        """The dimensions of each head that are rotated, the first ones: as many as transformers' other RoPE types count."""
+        factor = (self.rope_parameters or {}).get("partial_rotary_factor")
+        product = self.head_dim * (1.0 if factor is None else factor)
+        dims = int(product)
+        if dims % 2 or not 0 < dims <= self.head_dim or product - dims > 1e-4:
+            raise ValueError(f"partial_rotary_factor is {factor}, which makes {product} of the {self.head_dim} dimensions of a "
+                             "head; it must make an even number of them, 2 or more, to its last digit")
+        return dims
 
     def is_rotated(self, layer: int) -> bool:
         return self.no_rope_layers is None or bool(self.no_rope_layers[layer])

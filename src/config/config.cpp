@@ -68,8 +68,11 @@ Config resolve(const Source& source, const std::string& file, Faults& faults) {
     }
   }
   validate(config, source.entries(), faulty, file, faults);
-  NopeLayers& nope = config.model.nope_layers;
-  nope = {.layers = resolved_layers(nope, config.model.num_hidden_layers)};
+  ModelConfig& model = config.model;
+  model.nope_layers = {.layers = resolved_layers(model.nope_layers, model.num_hidden_layers), .every = {}};
+  if (model.num_attention_heads > 0) {
+    model.rope_fraction = exact_fraction(model.rope_fraction, head_dim(model));
+  }
   return config;
 }
 
@@ -189,10 +192,23 @@ int64_t rotated_dims(const ModelConfig& model) {
   return *dims;
 }
 
+double exact_fraction(double rope_fraction, int64_t head_dim) {
+  const std::optional<int64_t> dims = rotated_dims(rope_fraction, head_dim);
+  if (!dims) return rope_fraction;
+  const auto rotated = static_cast<double>(*dims);
+  const auto whole = static_cast<double>(head_dim);
+  const double quotient = rotated / whole;
+  return quotient * whole < rotated ? std::nextafter(quotient, 1.0) : quotient;
+}
+
 bool is_rotated(const ModelConfig& model, int64_t layer) {
   const std::vector<int64_t>& nope = model.nope_layers.layers;
   SSGPT_CHECK(!model.nope_layers.every, "nope_layers are not resolved");
   return std::find(nope.begin(), nope.end(), layer) == nope.end();
+}
+
+bool has_rope(const ModelConfig& model) {
+  return static_cast<int64_t>(model.nope_layers.layers.size()) < model.num_hidden_layers;
 }
 
 std::vector<int64_t> resolved_layers(const NopeLayers& nope, int64_t num_layers) {
@@ -262,8 +278,8 @@ int64_t accumulation_steps(const TrainConfig& train, int64_t num_ranks) {
   }
   throw core::UsageError(
       "train.global_batch_size {} does not divide among {} ranks in micro-batches of {} "
-      "(train.micro_batch_size). What does, one change at a time: {}; {} ranks.",
-      global, num_ranks, micro, ways, fmt::join(ranks, ", "));
+      "(train.micro_batch_size). What does, one change at a time: {}; {} rank{}.",
+      global, num_ranks, micro, ways, fmt::join(ranks, ", "), ranks == std::vector<int64_t>{1} ? "" : "s");
 }
 
 std::optional<std::string> obstacle(AttentionBackend backend, const Config& config) {

@@ -26,6 +26,7 @@ enum class OnSpike { kWarn, kStop };
 enum class DataFormat { kPretrain, kSft };
 enum class OnLongExample { kStop, kSkip };
 enum class QkNorm { kNone, kRms };
+inline constexpr std::array kQkNorms = {QkNorm::kNone, QkNorm::kRms};
 std::string_view to_string(QkNorm norm);  // "none", "rms"
 
 struct RunConfig {
@@ -36,10 +37,13 @@ struct RunConfig {
 // The layers whose queries and keys are not rotated, counted from 0: those of a list, or every `every`-th.
 struct NopeLayers {
   std::vector<int64_t> layers;  // rising
-  std::optional<int64_t> every =
-      {};  // as a file may say it; a config that was read has `layers` in its place
+  // As a file may say it; a config that was read has `layers` in its place.
+  std::optional<int64_t> every = {};
   bool operator==(const NopeLayers&) const = default;
 };
+
+// Far beyond any model, and so few that listing their parameters takes moments.
+inline constexpr int64_t kMaxLayers = 10'000;
 
 struct ModelConfig {
   int64_t vocab_size = 0;  // required
@@ -48,7 +52,7 @@ struct ModelConfig {
   int64_t num_attention_heads = 0;
   int64_t intermediate_size = 0;
   double rope_theta = 10000.0;
-  double rope_fraction = 1.0;  // of the dimensions of a head
+  double rope_fraction = 1.0;  // of the dimensions of a head; see exact_fraction
   NopeLayers nope_layers;
   QkNorm qk_norm = QkNorm::kNone;
   double rms_norm_eps = 1e-5;
@@ -201,8 +205,16 @@ std::optional<int64_t> rotated_dims(double rope_fraction, int64_t head_dim);
 // The same of a config that holds its rules.
 int64_t rotated_dims(const ModelConfig& model);
 
+// R / head_dim for the R that `rope_fraction` stands for, so that 0.333333 of 24 becomes a third: a double
+// whose product with head_dim is R or more, as transformers takes R to be int(head_dim * fraction). The
+// fraction itself where it stands for no R. A config that was read holds this one.
+double exact_fraction(double rope_fraction, int64_t head_dim);
+
 // Whether queries and keys of this layer, from 0, are rotated.
 bool is_rotated(const ModelConfig& model, int64_t layer);
+
+// Whether those of any layer are.
+bool has_rope(const ModelConfig& model);
 
 // The layers that `nope` stands for among so many: K - 1, 2 K - 1, ... for `every` K, as Hugging Face's
 // no_rope_layer_interval counts; or its list.

@@ -21,7 +21,6 @@ constexpr ResumeRule kFixed = ResumeRule::kFixed;
 constexpr ResumeRule kMayChange = ResumeRule::kMayChange;
 constexpr int64_t kMaxSteps = 1'000'000'000;
 constexpr int64_t kMaxEpochs = 1'000'000;
-constexpr int64_t kMaxLayers = 10'000;
 
 // `member(config)` points to the value.
 template <typename Member, typename Codec>
@@ -68,7 +67,7 @@ Number above_zero_to(double max) {
 
 Choice<QkNorm> qk_norm() {
   Choice<QkNorm> choice;
-  for (const QkNorm one : {QkNorm::kNone, QkNorm::kRms}) choice.names.emplace_back(to_string(one), one);
+  for (const QkNorm one : kQkNorms) choice.names.emplace_back(to_string(one), one);
   return choice;
 }
 

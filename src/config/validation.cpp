@@ -1,6 +1,7 @@
 #include "config/validation.h"
 
 #include "config/schema.h"
+#include "core/text.h"
 
 #include <algorithm>
 #include <initializer_list>
@@ -89,9 +90,9 @@ void Rules::model() {
     const int64_t heads = model.num_attention_heads;
     if (hidden % heads != 0 || hidden / heads % 2 != 0) {
       fault("model.num_attention_heads",
-            "hidden_size {} / {} heads must be a whole, even head dimension, not {:g}; numbers of heads that "
-            "work: {}",
-            hidden, heads, static_cast<double>(hidden) / static_cast<double>(heads),
+            "hidden_size {} / {} must be a whole, even head dimension, not {:g}; numbers of heads that work: "
+            "{}",
+            hidden, core::counted(heads, "head"), static_cast<double>(hidden) / static_cast<double>(heads),
             divisors_near(hidden, heads, [hidden](int64_t divisor) { return hidden / divisor % 2 == 0; }));
     }
   }
@@ -114,16 +115,16 @@ void Rules::positions() {
   const ModelConfig& model = config_.model;
   if (sound({kNope, "model.num_hidden_layers"})) {
     const int64_t layers = model.num_hidden_layers;
-    std::vector<int64_t> missing;
+    std::vector<std::string> missing;
     for (const int64_t layer : model.nope_layers.layers) {
-      if (layer >= layers) missing.push_back(layer);
+      if (layer >= layers) missing.push_back(std::to_string(layer));
     }
     if (model.nope_layers.every.value_or(0) > layers) {
       fault(kNope, "there is no layer {}; every must be at most model.num_hidden_layers = {}",
             *model.nope_layers.every - 1, layers);
     } else if (!missing.empty()) {
-      fault(kNope, "there is no layer {}; layers are 0 to model.num_hidden_layers - 1 = {}",
-            fmt::join(missing, ", "), layers - 1);
+      fault(kNope, "there {} {}; layers are 0 to model.num_hidden_layers - 1 = {}",
+            missing.size() == 1 ? "is no layer" : "are no layers", core::listed(missing), layers - 1);
     }
   }
   if (!sound({kFraction, "model.hidden_size", "model.num_attention_heads"}) ||
@@ -137,10 +138,12 @@ void Rules::positions() {
   std::vector<double> fractions;
   for (int64_t number = below; number <= std::min(dims, below + 2); number += 2)
     fractions.push_back(static_cast<double>(number) / static_cast<double>(dims));
-  fault(kFraction,
-        "of the head dimension {} (hidden_size {} / {} heads) it is {:g} dimensions, and must be an even "
-        "number of them, 2 or more; fractions that work: {}",
-        dims, model.hidden_size, model.num_attention_heads, asked, fmt::join(fractions, ", "));
+  fault(
+      kFraction,
+      "of the head dimension {} (hidden_size {} / {}) it is {:g} dimension{}, and must be an even number of "
+      "them, 2 or more; fractions that work: {}",
+      dims, model.hidden_size, core::counted(model.num_attention_heads, "head"), asked,
+      asked == 1.0 ? "" : "s", fmt::join(fractions, ", "));
 }
 
 void Rules::floor() {

@@ -180,12 +180,12 @@ MemoryPlan plan_memory(const Start& start, int64_t num_ranks) {
 }
 
 std::string positions_text(const config::ModelConfig& model) {
-  const std::vector<int64_t>& nope = model.nope_layers.layers;
-  if (static_cast<int64_t>(nope.size()) == model.num_hidden_layers) return "no RoPE in any layer";
+  if (!config::has_rope(model)) return "no RoPE in any layer";
   std::string text = fmt::format("RoPE, theta {}", model.rope_theta);
   if (model.rope_fraction != 1.0)
     text += fmt::format(", on {} of the {} dimensions of a head", config::rotated_dims(model),
                         config::head_dim(model));
+  const std::vector<int64_t>& nope = model.nope_layers.layers;
   if (!nope.empty())
     text += fmt::format(", not in layer{} {} (from 0)", nope.size() > 1 ? "s" : "", fmt::join(nope, ", "));
   return text;

@@ -223,15 +223,12 @@ void refuse_other_model(const model::GPTSpec& held, const config::Config& wanted
   compare("model.num_hidden_layers", held.config.num_hidden_layers, wanted.model.num_hidden_layers);
   compare("model.num_attention_heads", held.config.num_attention_heads, wanted.model.num_attention_heads);
   compare("model.intermediate_size", held.config.intermediate_size, wanted.model.intermediate_size);
-  // What may be said in several ways, in one.
   const auto nope = [](const config::ModelConfig& model) {
     return fmt::format("[{}]", fmt::join(model.nope_layers.layers, ", "));
   };
   compare("model.qk_norm", config::to_string(held.config.qk_norm), config::to_string(wanted.model.qk_norm));
   compare("model.nope_layers", nope(held.config), nope(wanted.model));
-  if (held.config.rope_fraction != wanted.model.rope_fraction &&
-      config::rotated_dims(held.config) != config::rotated_dims(wanted.model))
-    compare("model.rope_fraction", held.config.rope_fraction, wanted.model.rope_fraction);
+  compare("model.rope_fraction", held.config.rope_fraction, wanted.model.rope_fraction);
   if (has_learned_position(held.config.attention.kind) && has_learned_position(wanted.model.attention.kind)) {
     compare("data.sequence_length (entries of the learned p_n)", held.sequence_length,
             wanted.data.sequence_length);
