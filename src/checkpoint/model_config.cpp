@@ -52,11 +52,14 @@ config::AttentionKind read_kind(const core::JsonFields& fields) {
 }
 
 config::QkNorm read_qk_norm(const core::JsonFields& fields) {
-  const std::string name = fields.optional_text("qk_norm").value_or("none");
-  for (const config::QkNorm norm : {config::QkNorm::kNone, config::QkNorm::kRms}) {
-    if (name == config::to_string(norm)) return norm;
+  const auto name = fields.optional_text("qk_norm");
+  if (!name) return config::QkNorm::kNone;
+  std::vector<std::string_view> names;
+  for (const config::QkNorm norm : config::kQkNorms) {
+    names.push_back(config::to_string(norm));
+    if (name == names.back()) return norm;
   }
-  fields.fail("qk_norm", "none or rms");
+  fields.fail("qk_norm", fmt::format("{}", fmt::join(names, " or ")));
 }
 
 // The places where versions of transformers have put what RoPE is made with: at the top, in rope_parameters
@@ -86,20 +89,20 @@ class RopeFields {
   void refuse_scaled() const {
     for (size_t i = 0; i < nested_.size(); ++i) {
       for (const char* key : {"full_attention", "sliding_attention"}) {
-        if (nested_[i].has(key)) nested_[i].fail(key, "none: RoPE is the same for all layers");
+        if (nested_[i].has(key)) nested_[i].fail(key, "none", "RoPE is the same for all layers");
       }
       for (const char* key : {"rope_type", "type"}) {
         if (nested_[i].optional_text(key).value_or("default") != "default")
-          nested_[i].fail(key, "'default': scaled RoPE is not supported");
+          nested_[i].fail(key, "'default'", kNotScaled);
       }
       const bool says_type = nested_[i].has("rope_type") || nested_[i].has("type");
-      if (nested_[i].has("factor") && !says_type)
-        nested_[i].fail("factor", "none: scaled RoPE is not supported");
+      if (nested_[i].has("factor") && !says_type) nested_[i].fail("factor", "none", kNotScaled);
     }
   }
 
  private:
   static constexpr std::array kNames = {"rope_parameters", "rope_scaling"};
+  static constexpr std::string_view kNotScaled = "scaled RoPE is not supported";
   const core::JsonFields& top_;
   std::array<core::JsonFields, 2> nested_;
 };
@@ -112,8 +115,8 @@ std::vector<int64_t> read_nope_layers(const core::JsonFields& fields, int64_t nu
   const std::vector<double> flags = fields.numbers(kKey);
   const bool sound = std::all_of(flags.begin(), flags.end(), [](double f) { return f == 0.0 || f == 1.0; });
   if (!sound || static_cast<int64_t>(flags.size()) != num_layers)
-    fields.fail(kKey,
-                fmt::format("a list of {} flags, 1 for a layer with RoPE and 0 for one without", num_layers));
+    fields.fail(kKey, fmt::format("a list of {}", core::counted(num_layers, "flag")),
+                "1 for a layer with RoPE and 0 for one without");
   for (int64_t layer = 0; layer < num_layers; ++layer) {
     if (flags[static_cast<size_t>(layer)] == 0.0) layers.push_back(layer);
   }
@@ -141,40 +144,75 @@ void read_positions(const core::JsonFields& fields, std::string_view type, confi
   }
   for (const char* key : {"no_rope_layers", "no_rope_layer_interval"}) {
     if (fields.has(key))
-      fields.fail(key, fmt::format("none: transformers' '{}' does not read it, and model_type '{}' has "
-                                   "no_rope_layers",
-                                   type, kOwnModelType));
+      fields.fail(key, "none",
+                  fmt::format("transformers' '{}' does not read it, and model_type '{}' has no_rope_layers",
+                              type, kOwnModelType));
   }
 }
 
-void refuse_windows(const core::JsonFields& fields, std::string_view type) {
-  const bool uses_window = type != kQwen3 || fields.optional_flag("use_sliding_window").value_or(false);
-  if (uses_window && fields.has("sliding_window"))
-    fields.fail("sliding_window", "null: attention reaches back to the start");
-  if (!fields.has("layer_types")) return;
-  for (const std::string& layer : fields.texts("layer_types")) {
-    if (layer != "full_attention") fields.fail("layer_types", "a list of full_attention alone");
+// What transformers' Qwen3Config has where a key is missing.
+constexpr int64_t kQwen3KeyValueHeads = 32;
+constexpr int64_t kQwen3HeadDim = 128;
+constexpr int64_t kQwen3Window = 4096;
+constexpr int64_t kQwen3FirstLayerWithWindow = 28;
+
+bool is_missing(const core::JsonFields& fields, const std::string& key) {
+  return !fields.has(key) && !fields.is_null(key);
+}
+
+std::string with_default(std::string_view reason, int64_t value) {
+  return fmt::format("{}; where the key is missing, transformers' '{}' has {}", reason, kQwen3, value);
+}
+
+// Which layers have a window says layer_types, and where that is missing, in a Qwen 3 max_window_layers.
+void refuse_windows(const core::JsonFields& fields, std::string_view type, int64_t num_layers) {
+  constexpr std::string_view kReason = "attention reaches back to the start";
+  if (fields.has("layer_types")) {
+    const std::vector<std::string> layers = fields.texts("layer_types");
+    if (static_cast<int64_t>(layers.size()) != num_layers)
+      fields.fail("layer_types", fmt::format("a list of {}", core::counted(num_layers, "text")),
+                  "one for each layer");
+    for (const std::string& layer : layers) {
+      if (layer != "full_attention") fields.fail("layer_types", "full_attention for every layer", kReason);
+    }
   }
+  if (type != kQwen3) {
+    if (fields.has("sliding_window")) fields.fail("sliding_window", "null", kReason);
+    return;
+  }
+  const bool uses_windows = fields.optional_flag("use_sliding_window").value_or(false);
+  if (!uses_windows || fields.has("layer_types") || fields.is_null("sliding_window")) return;
+  const int64_t first = fields.optional_integer("max_window_layers").value_or(kQwen3FirstLayerWithWindow);
+  if (first >= num_layers) return;
+  const std::string reason =
+      fmt::format("{}, also in the layers from max_window_layers, {}, on", kReason, first);
+  fields.fail("sliding_window", "null",
+              is_missing(fields, "sliding_window") ? with_default(reason, kQwen3Window) : reason);
 }
 
 void refuse_other_mathematics(const core::JsonFields& fields, std::string_view type,
                               const config::ModelConfig& model) {
-  const auto require_integer = [&](const char* key, int64_t value, std::string_view why) {
-    if (fields.optional_integer(key).value_or(value) != value)
-      fields.fail(key, fmt::format("{} ({})", value, why));
+  // Null, and a missing key of another type, stand for what follows from the sizes.
+  const auto require = [&](const char* key, int64_t value, int64_t of_qwen3, std::string_view reason) {
+    const bool has_default = type == kQwen3 && is_missing(fields, key);
+    const int64_t found = has_default ? of_qwen3 : fields.optional_integer(key).value_or(value);
+    if (found != value)
+      fields.fail(key, fmt::format("{}", value),
+                  has_default ? with_default(reason, of_qwen3) : std::string(reason));
   };
-  require_integer("num_key_value_heads", model.num_attention_heads,
-                  "num_attention_heads: there is no grouped-query attention");
-  require_integer("head_dim", config::head_dim(model), "hidden_size / num_attention_heads");
+  require("num_key_value_heads", model.num_attention_heads, kQwen3KeyValueHeads,
+          "as many as num_attention_heads, since there is no grouped-query attention");
+  require("head_dim", config::head_dim(model), kQwen3HeadDim, "hidden_size / num_attention_heads");
   if (fields.optional_flag("tie_word_embeddings").value_or(false))
-    fields.fail("tie_word_embeddings", "false: input and output embeddings are not tied");
+    fields.fail("tie_word_embeddings", "false", "input and output embeddings are not tied");
   for (const char* bias : {"attention_bias", "mlp_bias"}) {
-    if (fields.optional_flag(bias).value_or(false)) fields.fail(bias, "false: linear layers have no biases");
+    if (fields.optional_flag(bias).value_or(false))
+      fields.fail(bias, "false", "linear layers have no biases");
   }
   if (fields.optional_text("hidden_act").value_or("silu") != "silu") fields.fail("hidden_act", "silu");
   if (fields.has("quantization_config"))
-    fields.fail("quantization_config", "none: weights are floating-point numbers");
-  refuse_windows(fields, type);
+    fields.fail("quantization_config", "none", "weights are floating-point numbers");
+  refuse_windows(fields, type, model.num_hidden_layers);
   if (!config::rotated_dims(model.rope_fraction, config::head_dim(model))) {
     throw core::InputError(
         "{}: 'partial_rotary_factor' is {}; of head_dim {} it must make an even number of dimensions, 2 or "
@@ -183,11 +221,9 @@ void refuse_other_mathematics(const core::JsonFields& fields, std::string_view t
   }
 }
 
-// Far beyond any model, and small enough that no product of them overflows and that listing the parameters
-// takes moments.
+// Far beyond any model, and small enough that no product of them overflows.
 constexpr int64_t kMaxVocabulary = int64_t{1} << 24;
 constexpr int64_t kMaxWidth = int64_t{1} << 20;
-constexpr int64_t kMaxLayers = 10'000;
 constexpr int64_t kMaxLength = int64_t{1} << 24;
 
 int64_t size_up_to(int64_t most, const core::JsonFields& fields, const std::string& key) {
@@ -315,7 +351,7 @@ model::GPTSpec read_model_config(const std::filesystem::path& path) {
   }
   model.vocab_size = size_up_to(kMaxVocabulary, fields, "vocab_size");
   model.hidden_size = size_up_to(kMaxWidth, fields, "hidden_size");
-  model.num_hidden_layers = size_up_to(kMaxLayers, fields, "num_hidden_layers");
+  model.num_hidden_layers = size_up_to(config::kMaxLayers, fields, "num_hidden_layers");
   model.num_attention_heads = size_up_to(kMaxWidth, fields, "num_attention_heads");
   model.intermediate_size = size_up_to(kMaxWidth, fields, "intermediate_size");
   read_positions(fields, type, model);
@@ -328,6 +364,7 @@ model::GPTSpec read_model_config(const std::filesystem::path& path) {
                            path.string(), model.hidden_size, model.num_attention_heads);
   }
   refuse_other_mathematics(fields, type, model);
+  model.rope_fraction = config::exact_fraction(model.rope_fraction, config::head_dim(model));
   spec.sequence_length = size_up_to(kMaxLength, fields, "max_position_embeddings");
   spec.document_token_id = own.optional_integer("document_token_id");
   return spec;

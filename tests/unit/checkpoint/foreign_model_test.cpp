@@ -78,6 +78,13 @@ nlohmann::json own(nlohmann::json changes) {
   return changes;
 }
 
+// Of a Qwen 3, with `changes`.
+nlohmann::json qwen3(const nlohmann::json& changes) {
+  nlohmann::json all = {{"model_type", "qwen3"}, {"head_dim", 6}};
+  all.update(changes);
+  return all;
+}
+
 // At the top, in rope_parameters (transformers 5) and in rope_scaling (4), alone or in several of them.
 TEST(ForeignModel, ThetaAndTheRotatedPartAreReadWhereverTransformersPutsThem) {
   const nlohmann::json nothing = {{"rope_theta", nullptr}, {"rope_parameters", nullptr}};
@@ -115,32 +122,49 @@ TEST(ForeignModel, AQwen3IsReadAsAModelWithNormedQueriesAndKeys) {
   std::filesystem::remove(directory / "c" / "manifest.json");
   nlohmann::json json = nlohmann::json::parse(core::read_text(directory / "c" / "config.json"));
   json.erase("ssgpt");
-  json.merge_patch({{"sliding_window", 4096},
-                    {"use_sliding_window", false},
-                    {"max_window_layers", 28},
-                    {"layer_types", {"full_attention", "full_attention", "full_attention"}}});
-  write_bytes(directory / "c" / "config.json", json.dump());
-  const Snapshot found = read(directory / "c", /*with_optimizer=*/false);
-  EXPECT_EQ(found.spec.config.qk_norm, config::QkNorm::kRms);
-  EXPECT_EQ(found.spec.config.attention.kind, AttentionKind::kSoftmax);
-  expect_equal_tensors(found.flat, snapshot.flat, /*moments=*/false);
+  const nlohmann::json full = {"full_attention", "full_attention", "full_attention"};
+  for (const nlohmann::json& windows : std::vector<nlohmann::json>{
+           {{"sliding_window", 4096},
+            {"use_sliding_window", false},
+            {"max_window_layers", 0},
+            {"layer_types", full}},
+           {{"sliding_window", 4}, {"use_sliding_window", true}, {"max_window_layers", 3}},
+           {{"sliding_window", 4}, {"use_sliding_window", true}},  // from layer 28 on
+           {{"use_sliding_window", true}},
+           {{"sliding_window", nullptr}, {"use_sliding_window", true}, {"max_window_layers", 0}},
+           {{"use_sliding_window", true}, {"max_window_layers", 0}, {"layer_types", full}}}) {
+    nlohmann::json changed = json;
+    changed.erase("use_sliding_window");
+    changed.update(windows);
+    write_bytes(directory / "c" / "config.json", changed.dump());
+    const Snapshot found = read(directory / "c", /*with_optimizer=*/false);
+    EXPECT_EQ(found.spec.config.qk_norm, config::QkNorm::kRms) << windows;
+    EXPECT_EQ(found.spec.config.attention.kind, AttentionKind::kSoftmax) << windows;
+    expect_equal_tensors(found.flat, snapshot.flat, /*moments=*/false);
+  }
 }
 
 TEST(ForeignModel, OtherMathematicsIsRefusedWithTheReason) {
   const std::vector<std::pair<nlohmann::json, std::string>> cases = {
-      {{{"num_key_value_heads", 1}}, "'num_key_value_heads' is 1, where 2 (num_attention_heads"},
-      {{{"tie_word_embeddings", true}}, "'tie_word_embeddings' is true, where false"},
-      {{{"attention_bias", true}}, "'attention_bias' is true, where false"},
+      {{{"num_key_value_heads", 1}},
+       "'num_key_value_heads' is 1, where 2 is expected: as many as num_attention_heads"},
+      {{{"tie_word_embeddings", true}},
+       "'tie_word_embeddings' is true, where false is expected: input and output"},
+      {{{"attention_bias", true}}, "'attention_bias' is true, where false is expected: linear layers"},
       {{{"mlp_bias", true}}, "'mlp_bias' is true, where false"},
       {{{"model_type", "gpt2"}}, "model_type is 'gpt2'; 'llama', 'qwen3' and 'ssgpt' can be read"},
-      {{{"hidden_act", "gelu"}}, "'hidden_act' is \"gelu\", where silu"},
-      {{{"head_dim", 4}}, "'head_dim' is 4, where 6 (hidden_size / num_attention_heads)"},
-      {{{"sliding_window", 8}}, "'sliding_window' is 8, where null"},
-      {{{"layer_types", {"full_attention", "sliding_attention"}}}, "'layer_types' is "},
+      {{{"hidden_act", "gelu"}}, "'hidden_act' is \"gelu\", where silu is expected"},
+      {{{"head_dim", 4}}, "'head_dim' is 4, where 6 is expected: hidden_size / num_attention_heads"},
+      {{{"sliding_window", 8}}, "'sliding_window' is 8, where null is expected: attention reaches back"},
+      {{{"layer_types", {"full_attention", "full_attention", "sliding_attention"}}},
+       "\"sliding_attention\"], where full_attention for every layer is expected: attention reaches back"},
+      {{{"layer_types", {"full_attention"}}}, "where a list of 3 texts is expected: one for each layer"},
       {{{"layer_types", "full_attention"}}, "a list of texts"},
-      {{{"quantization_config", {{"bits", 4}}}}, "'quantization_config' is "},
+      {{{"quantization_config", {{"bits", 4}}}},
+       "'quantization_config' is {\"bits\":4}, where none is expected"},
       {{{"rope_parameters", {{"rope_type", "llama3"}}}},
-       "'rope_parameters.rope_type' is \"llama3\", where 'default'"},
+       "'rope_parameters.rope_type' is \"llama3\", where 'default' is expected: scaled RoPE is not "
+       "supported"},
       {{{"rope_parameters", {{"type", "yarn"}}}}, "'rope_parameters.type' is \"yarn\""},
       {{{"rope_parameters", {{"full_attention", {{"rope_theta", 5.0}}}}}}, "rope_parameters.full_attention"},
       {{{"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}}, "'rope_scaling.type' is \"linear\""},
@@ -151,8 +175,9 @@ TEST(ForeignModel, OtherMathematicsIsRefusedWithTheReason) {
        "partial_rotary_factor is 0.5, which transformers' 'llama' does not read; it must be 1."},
       {{{"rope_parameters", {{"partial_rotary_factor", 0.5}}}}, "transformers' 'llama' does not read"},
       {{{"rope_scaling", {{"type", "default"}, {"partial_rotary_factor", 0.5}}}}, "must be 1."},
-      {{{"no_rope_layers", {1, 0, 1}}}, "'no_rope_layers' is [1,0,1], where none"},
-      {{{"no_rope_layer_interval", 4}}, "'no_rope_layer_interval' is 4, where none"},
+      {{{"no_rope_layers", {1, 0, 1}}},
+       "'no_rope_layers' is [1,0,1], where none is expected: transformers' 'llama' does not read it"},
+      {{{"no_rope_layer_interval", 4}}, "'no_rope_layer_interval' is 4, where none is expected"},
       {{{"vocab_size", nullptr}}, "vocab_size"},
       {{{"vocab_size", "many"}}, "vocab_size"},
       {{{"hidden_size", 13}}, "hidden_size"},
@@ -171,12 +196,26 @@ TEST(ForeignModel, OtherMathematicsIsRefusedWithTheReason) {
       {{{"intermediate_size", 24}}, "shape"},
       {{{"model_type", "ssgpt"}}, "attention_kind"},
       {{{"model_type", "ssgpt"}, {"attention_kind", "sharp"}}, "sharp"},
-      {{{"model_type", "qwen3"}}, "model.layers.0.self_attn.q_norm.weight' is missing"},
-      {{{"model_type", "qwen3"}, {"use_sliding_window", true}, {"sliding_window", 8}},
-       "'sliding_window' is 8"},
-      {{{"model_type", "qwen3"}, {"attention_bias", true}}, "'attention_bias' is true"},
-      {{{"model_type", "qwen3"}, {"partial_rotary_factor", 0.5}}, "transformers' 'qwen3' does not read"},
-      {own({{"qk_norm", "layer"}}), "'qk_norm' is \"layer\", where none or rms"},
+      {qwen3(nlohmann::json::object()), "model.layers.0.self_attn.q_norm.weight' is missing"},
+      {qwen3({{"use_sliding_window", true}, {"sliding_window", 8}, {"max_window_layers", 2}}),
+       "'sliding_window' is 8, where null is expected: attention reaches back to the start, also in the "
+       "layers from max_window_layers, 2, on"},
+      {qwen3({{"use_sliding_window", true}, {"max_window_layers", 0}}),
+       "'sliding_window' is missing, where null is expected: attention reaches back to the start, also in "
+       "the layers from max_window_layers, 0, on; where the key is missing, transformers' 'qwen3' has 4096"},
+      {qwen3({{"use_sliding_window", true}, {"num_hidden_layers", 29}}),
+       "'sliding_window' is missing, where null is expected: attention reaches back to the start, also in "
+       "the layers from max_window_layers, 28, on"},
+      {qwen3({{"use_sliding_window", true}, {"num_hidden_layers", 28}}), "q_norm.weight' is missing"},
+      {qwen3({{"head_dim", nullptr}}),
+       "'head_dim' is missing, where 6 is expected: hidden_size / num_attention_heads; where the key is "
+       "missing, transformers' 'qwen3' has 128"},
+      {qwen3({{"num_key_value_heads", nullptr}}),
+       "'num_key_value_heads' is missing, where 2 is expected: as many as num_attention_heads, since there "
+       "is no grouped-query attention; where the key is missing, transformers' 'qwen3' has 32"},
+      {qwen3({{"attention_bias", true}}), "'attention_bias' is true"},
+      {qwen3({{"partial_rotary_factor", 0.5}}), "transformers' 'qwen3' does not read"},
+      {own({{"qk_norm", "layer"}}), "'qk_norm' is \"layer\", where none or rms is expected"},
       {own({{"qk_norm", "rms"}}), "model.layers.0.self_attn.q_norm.weight' is missing"},
       {own({{"partial_rotary_factor", 0.5}}), "'partial_rotary_factor' is 0.5; of head_dim 6 it must make"},
       {own({{"partial_rotary_factor", 0.0}}), "'partial_rotary_factor' is 0; of head_dim 6"},
