@@ -3,6 +3,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "evaluation/applied_changes.h"
+#include "evaluation/notes.h"
 
 #include <algorithm>
 #include <set>
@@ -65,6 +66,7 @@ Plan make_plan(const ModelOptions& options) {
 void measure_all(const Plan& plan, const ModelOptions& options, int64_t length, const Measure& measure,
                  const Progress& progress, report::Evaluation& evaluation) {
   const Subjects& subjects = plan.subjects;
+  append(evaluation.notes, notes_on_changes(subjects, options.changes));
   size_t count = 0;
   for (const Condition& condition : plan.conditions) count += condition.candidates.size();
   size_t number = 0;

@@ -34,7 +34,8 @@ Plan make_plan(const ModelOptions& options);
 using Measure = std::function<void(model::GPT& model, report::EvaluatedModel& measured)>;
 
 // Loads each model of each condition for windows of `length` tokens, measures it, and judges; `evaluation`
-// has its kind and points. Throws what load_model() and `measure` throw.
+// has its kind and points. Adds the notes on what the changes do. Throws what load_model() and `measure`
+// throw.
 void measure_all(const Plan& plan, const ModelOptions& options, int64_t length, const Measure& measure,
                  const Progress& progress, report::Evaluation& evaluation);
 

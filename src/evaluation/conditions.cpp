@@ -43,10 +43,26 @@ void check_apply_to(const Subjects& subjects, const ChangeLists& changes) {
   }
 }
 
+// In models without RoPE another theta and YaRN would change nothing. Where some have it, notes_on_changes()
+// tells of the others.
+void check_rope(const Subjects& subjects, const ChangeLists& changes) {
+  const bool any = std::any_of(subjects.all.begin(), subjects.all.end(), [](const Subject& subject) {
+    return config::has_rope(subject.summary.spec.config);
+  });
+  for (const auto& [option, given] : {std::pair{"--rope-theta", !changes.rope_thetas.empty()},
+                                      std::pair{"--yarn", changes.yarn_factor.has_value()}}) {
+    if (any || !given) continue;
+    throw core::UsageError(
+        "{}: {} has no RoPE in any layer (model.nope_layers), so it would change nothing{}.", option,
+        subjects.all.front().checkpoint.string(), subjects.all.size() > 1 ? "; nor has another model" : "");
+  }
+}
+
 void check(const Subjects& subjects, const ChangeLists& changes) {
   for (const double theta : changes.rope_thetas) check_overrides({.rope_theta = theta});
   for (const double scale : changes.row_scales) check_overrides({.row_scale = scale});
   check_overrides({.yarn_factor = changes.yarn_factor});
+  check_rope(subjects, changes);
   check_apply_to(subjects, changes);
   for (const auto& [option, repeats] : {std::pair{"--rope-theta", has_repeats(changes.rope_thetas)},
                                         std::pair{"--row-scale", has_repeats(changes.row_scales)},

@@ -40,9 +40,10 @@ struct Condition {
 // a learned p_n.
 //
 // Throws core::UsageError for a theta or row scale that is not finite and above 0, a YaRN factor below 1, a
-// value twice in a list, for several thetas with a yarn_factor, which is one change of theta itself, for a
-// swap to the kind that every model has already that it would be applied to, for extend_pn where no model has
-// a learned p_n, and for apply_to with a name that is no variant's or with nothing to apply.
+// value twice in a list, for several thetas with a yarn_factor, which is one change of theta itself, for
+// thetas and a yarn_factor where no model has RoPE in any layer, for a swap to the kind that every model has
+// already that it would be applied to, for extend_pn where no model has a learned p_n, and for apply_to with
+// a name that is no variant's or with nothing to apply.
 std::vector<Condition> make_conditions(const Subjects& subjects, const ChangeLists& changes);
 
 // The names of the candidates, each once.

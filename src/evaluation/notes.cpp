@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/text.h"
 #include "data/prepare_synthetic.h"
 
 #include <algorithm>
@@ -126,6 +127,20 @@ std::vector<Note> notes_on_training(const Subjects& subjects, const Subject& bas
     const Subject& other = same_seed != subjects.all.end() ? *same_seed : first_of(subjects, variant);
     add_steps_and_lengths(first, other, notes);
     add_settings(first, other, notes);
+  }
+  return notes;
+}
+
+std::vector<Note> notes_on_changes(const Subjects& subjects, const ChangeLists& changes) {
+  std::vector<std::string> options;
+  if (!changes.rope_thetas.empty()) options.emplace_back("--rope-theta");
+  if (changes.yarn_factor) options.emplace_back("--yarn");
+  std::vector<Note> notes;
+  for (const std::string& variant : subjects.variants) {
+    if (options.empty() || config::has_rope(first_of(subjects, variant).summary.spec.config)) continue;
+    notes.push_back(
+        {/*warning=*/false, fmt::format("{} has no RoPE in any layer: {} change{} nothing in it.", variant,
+                                        core::listed(options), options.size() == 1 ? "s" : "")});
   }
   return notes;
 }

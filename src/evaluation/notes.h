@@ -2,6 +2,7 @@
 #pragma once
 
 #include "data/synthetic.h"
+#include "evaluation/conditions.h"
 #include "evaluation/subjects.h"
 #include "report/variants.h"
 
@@ -13,6 +14,9 @@ namespace ssgpt::evaluation {
 // the baseline's differ in more than attention and seed: steps, length of the windows, data, other settings.
 // `baseline`: a subject.
 std::vector<report::Note> notes_on_training(const Subjects& subjects, const Subject& baseline);
+
+// Variants without RoPE in any layer, where RoPE is changed in all models.
+std::vector<report::Note> notes_on_changes(const Subjects& subjects, const ChangeLists& changes);
 
 // Variants whose shards are, by the prepare.json beside them, not of this task, or over another number of
 // symbols or of another length than the model was trained with. Says nothing of shards that cannot be read.

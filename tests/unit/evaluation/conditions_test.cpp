@@ -119,6 +119,38 @@ TEST_F(ConditionsTest, WindowsBeyondALearnedPositionAreRefusedByCheckpoint) {
               AllOf(HasSubstr((root_ / "a").string()), HasSubstr("theta above 1")));
 }
 
+// Neither another theta nor YaRN changes a model that rotates nothing.
+TEST_F(ConditionsTest, ChangesOfRopeNeedAModelWithRope) {
+  config::Config config = settings(AttentionKind::kSsmax, 1);
+  config.model.nope_layers.layers = {0};
+  ASSERT_EQ(config.model.num_hidden_layers, 1);
+  const fs::path nope = write_trained(root_ / "nope", config);
+  ChangeLists theta;
+  theta.rope_thetas = {5e5};
+  ChangeLists yarn;
+  yarn.yarn_factor = 2.0;
+  ChangeLists scale;
+  scale.row_scales = {1.5};
+  subjects_ = find_subjects({nope}, std::nullopt);
+  const std::string of_model = nope.string() +
+                               " has no RoPE in any layer (model.nope_layers), so it would "
+                               "change nothing.";
+  EXPECT_EQ(refusal(theta), "--rope-theta: " + of_model);
+  EXPECT_EQ(refusal(yarn), "--yarn: " + of_model);
+  EXPECT_EQ(refusal(scale), "nothing was thrown");
+  EXPECT_EQ(message_of<core::UsageError>([&] { combine_changes(subjects_.all[0], theta); }),
+            "--rope-theta: " + of_model);
+  subjects_ = find_subjects({root_ / "a", nope}, std::nullopt);
+  EXPECT_EQ(refusal(theta), "nothing was thrown");
+  theta.yarn_factor = 2.0;
+  const std::vector<report::Note> notes = notes_on_changes(subjects_, theta);
+  ASSERT_EQ(notes.size(), 1);
+  EXPECT_EQ(notes[0].text, "SSMax has no RoPE in any layer: --rope-theta and --yarn change nothing in it.");
+  EXPECT_EQ(notes_on_changes(subjects_, yarn).at(0).text,
+            "SSMax has no RoPE in any layer: --yarn changes nothing in it.");
+  EXPECT_TRUE(notes_on_changes(subjects_, scale).empty());
+}
+
 class NotesTest : public testing::Test {
  protected:
   TemporaryDirectory root_;
