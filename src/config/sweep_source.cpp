@@ -281,8 +281,9 @@ void Reader::read_axis(const std::string& key, const YAML::Node& values, const O
       values.IsSequence() && values.size() > 0 &&
       std::all_of(values.begin(), values.end(), [](const YAML::Node& v) { return v.IsScalar(); });
   if (!sound) {
-    fault(origin, fmt::format("grid: {} = {}: expected a list of single values, one at least", key,
-                              value_text(values)));
+    fault(origin, fmt::format("grid: {} = {}: expected a list of single values, one at least; a list or a "
+                              "mapping is set in variants",
+                              key, value_text(values)));
     return;
   }
   for (const YAML::Node& value : values) axis.values.emplace_back(value, origin_of(out_.file, value));

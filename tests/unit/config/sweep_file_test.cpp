@@ -221,6 +221,8 @@ INSTANTIATE_TEST_SUITE_P(
                  "did you mean optimizer.lr?"},
         BadSweep{"grid_without_values", "variants: {a: {}}\nseeds: 1\ngrid: {optimizer.lr: []}\n",
                  "expected a list of single values"},
+        BadSweep{"grid_of_lists", "variants: {a: {}}\nseeds: 1\ngrid: {model.nope_layers: [[0], [1]]}\n",
+                 "expected a list of single values, one at least; a list or a mapping is set in variants"},
         BadSweep{"grid_value_of_another_type",
                  "variants: {a: {}}\nseeds: 1\ngrid: {optimizer.lr: [1e-3, -1]}\n",
                  "sweep.yaml:4: optimizer.lr = -1"},
