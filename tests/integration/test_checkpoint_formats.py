@@ -15,6 +15,7 @@ import torch
 import transformers
 from attention_kinds import KINDS, SCALED_KINDS, attention, options
 from conftest import LENGTH, VOCAB
+from indifference import CLOSE, check_packing, check_padding_and_caches
 from manifests import sign
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -137,33 +138,7 @@ def test_left_padding_and_caching_change_nothing(program, trained, kind, attenti
     diversify(directory)
     model = load(directory, kind, attn_implementation=attention).eval()
     tokens = torch.randint(0, VOCAB, (3, 9), generator=torch.Generator().manual_seed(1))
-    padding = 4
-    padded = torch.cat([torch.zeros(3, padding, dtype=torch.long), tokens], 1)
-    mask = (torch.arange(9 + padding) >= padding).long().expand(3, -1)
-    with torch.no_grad():
-        full = model(tokens, use_cache=False).logits
-        # Other shapes sum in another order: fp32 noise of logits of a size of about 5.
-        close = {"rtol": 0, "atol": 1e-4}
-        assert full.abs().max() > 1
-        torch.testing.assert_close(model(padded, attention_mask=mask).logits[:, padding:], full, **close)
-
-        for inputs, masks, offset in ((tokens, None, 0), (padded, mask, padding)):
-            cache, logits = None, []
-            for part in (slice(0, 3 + offset), slice(3 + offset, 4 + offset), slice(4 + offset, None)):
-                stop = part.stop or inputs.shape[1]
-                out = model(inputs[:, part], attention_mask=None if masks is None else masks[:, :stop],
-                            past_key_values=cache, use_cache=True)
-                cache = out.past_key_values
-                logits.append(out.logits)
-            torch.testing.assert_close(torch.cat(logits, 1)[:, offset:], full, **close)
-
-        continued = tokens
-        for _ in range(6):
-            logits = model(continued, use_cache=False).logits
-            continued = torch.cat([continued, logits[:, -1:].argmax(-1)], 1)
-        assert torch.equal(model.generate(tokens, max_new_tokens=6, do_sample=False), continued)
-        from_padded = model.generate(padded, attention_mask=mask, max_new_tokens=6, do_sample=False)
-        assert torch.equal(from_padded[:, padding:], continued)
+    check_padding_and_caches(model, tokens, new_tokens=6)
 
 
 def test_the_row_scale_matters(program, trained):
@@ -184,12 +159,7 @@ def test_packed_documents_count_from_their_start(program, trained):
     directory = convert(program, trained, "ssmax_bias")
     diversify(directory)
     model = load(directory, "ssmax_bias", attn_implementation="eager").eval()
-    tokens = torch.randint(0, VOCAB, (1, 10), generator=torch.Generator().manual_seed(1))
-    positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2, 3, 4, 5]])
-    with torch.no_grad():
-        packed = model(tokens, position_ids=positions, use_cache=False).logits
-        alone = torch.cat([model(tokens[:, :4]).logits, model(tokens[:, 4:]).logits], 1)
-    torch.testing.assert_close(packed, alone, rtol=0, atol=1e-4)
+    check_packing(model, torch.randint(0, VOCAB, (1, 10), generator=torch.Generator().manual_seed(1)), cut=4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -206,32 +176,13 @@ def test_documents_stay_apart_with_a_cache(program, kind):
     tokens = torch.randint(8, VOCAB, (3, 12), generator=rows)
     tokens[0, [2, 7]] = end
     tokens[1, 4] = end
-    padded = torch.cat([torch.full((3, 2), end), tokens], 1)
-    mask = (torch.arange(14) >= 2).long().expand(3, -1)
-    close = {"rtol": 0, "atol": 1e-4}  # other shapes sum in another order: logits of a size of about 5
+    full = check_padding_and_caches(model, tokens, filler=end, padding=2, cuts=(4, 5, 6), new_tokens=3)
     with torch.no_grad():
-        full = model(tokens, use_cache=False).logits
-        torch.testing.assert_close(model(padded, attention_mask=mask).logits[:, 2:], full, **close)
-        cache, logits = None, []
-        for part in (slice(0, 4), slice(4, 5), slice(5, 6), slice(6, 12)):
-            out = model(tokens[:, part], past_key_values=cache, use_cache=True)
-            cache = out.past_key_values
-            logits.append(out.logits)
-        torch.testing.assert_close(torch.cat(logits, 1), full, **close)
-
-        continued = tokens
-        for _ in range(3):
-            following = model(continued, use_cache=False).logits[:, -1:].argmax(-1)
-            continued = torch.cat([continued, following], 1)
-        generated = model.generate(padded, attention_mask=mask, max_new_tokens=3, do_sample=False, eos_token_id=-1,
-                                   pad_token_id=0)
-        assert torch.equal(generated[:, 2:], continued)
-
         cache = model(tokens[:, :4], use_cache=True).past_key_values
         order = torch.tensor([1, 2, 0])  # as a beam search does
         cache.reorder_cache(order)
         out = model(tokens[order, 4:], past_key_values=cache, use_cache=True)
-        torch.testing.assert_close(out.logits, full[order, 4:], **close)
+        torch.testing.assert_close(out.logits, full[order, 4:], **CLOSE)
 
         foreign = transformers.DynamicCache()
         for layer in range(2):
