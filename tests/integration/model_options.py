@@ -16,7 +16,8 @@ def cover_pairs():
                 yield kind, {**norm, **rotation}, (i + j // 2) % 2 == 1
 
 
-VARIANTS = list(cover_pairs())
+# A Qwen 3 of transformers, and the others.
+VARIANTS = [("softmax", {"qk_norm": "rms"}, False), *cover_pairs()]
 
 
 def name_of(variant):

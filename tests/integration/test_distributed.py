@@ -157,6 +157,18 @@ def test_zero_1_equals_plain_and_shares_the_optimizer_out(runs, count, size):
         assert worst < 1e-3, (name, worst)
 
 
+def test_options_of_the_model_on_two_ranks_are_those_of_one_process(program):
+    """The optimizer is shared out: the gains of the norms are tensors of 16 among those of a thousand."""
+    options = {"qk_norm": "rms", "rope_fraction": 0.5, "nope_layers": [1]}
+    changes = [LEARNING, kind("ssmax"), {"model": options, "train": {"max_steps": 20}}]
+    program.train("--run-dir", "one", changes=changes)
+    train(program, "by_hand", 2, "two", [*changes, MANY_BUCKETS, ZERO])
+    assert_same_curve(program.directory / "two", program.directory / "one")
+    last = program.directory / "two/checkpoints/step-00000020"
+    assert len(optimizer_files(last)) == 2
+    assert whole_moments(last)["model.layers.1.self_attn.k_norm.weight.exp_avg"].shape == (16,)
+
+
 @pytest.mark.parametrize("how, count, changes", [
     ("by_hand", 2, [kind("softmax")]),
     ("slurm", 2, [kind("ssmax"), {"train": {"dtype": "bfloat16"}}]),

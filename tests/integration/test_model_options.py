@@ -15,12 +15,14 @@ import pytest
 import torch
 import transformers
 from attention_kinds import constants
-from conftest import LENGTH, ROOT, VOCAB, read_metrics, without_timing
+from conftest import ROOT, read_metrics, without_timing
+from indifference import check_packing, check_padding_and_caches
 from manifests import sign
 from model_options import DOCUMENT_END, VARIANTS, name_of, resolved
 from reference_model import ReferenceModel
 from safetensors.torch import load_file
 from test_checkpoint_formats import diversify
+from test_kinds import modelling
 from test_logits import assert_logits_equal, our_logits, train_shape
 
 SHAPE = (96, 48, 2, 3, 56, 24)  # vocab, hidden, layers, heads, feed-forward, length: a head dimension of 16
@@ -73,20 +75,6 @@ def test_logits_equal_float64_and_transformers(program, variant):
             assert_logits_equal(ours, reference(torch.tensor(tokens)).numpy())
 
 
-def test_normed_softmax_is_a_qwen_3_of_transformers(program):
-    """Without the modelling file, and to 1e-5 of the largest logit."""
-    checkpoint = train_shape(program, (257, 96, 3, 3, 100, 64), theta=50000.0, qk_norm="rms")
-    assert not (checkpoint / "modeling_ssgpt.py").exists()
-    model, report = transformers.Qwen3ForCausalLM.from_pretrained(checkpoint, dtype=torch.float32, output_loading_info=True)
-    assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    assert (model.config.head_dim, model.config.sliding_window, model.config.attention_bias) == (32, None, False)
-    tokens = np.random.default_rng(4).integers(0, 257, (3, 64))
-    ours, theirs = our_logits(program, checkpoint, tokens), logits_of(model, tokens)
-    assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max()
-    gains = load_file(checkpoint / "model.safetensors")["model.layers.1.self_attn.q_norm.weight"]
-    assert gains.shape == (32,) and (gains != 1).all(), "the gains have not learned"
-
-
 @pytest.mark.parametrize("variant", [EVERYTHING, ("learned_pn", {"qk_norm": "rms", "nope_layers": [0]}, False),
                                      ("ssmax_bias", {"rope_fraction": 0.5}, False), ("softmax", OPTIONS, True)], ids=name_of)
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -95,36 +83,8 @@ def test_padding_packing_and_caches_change_nothing(program, variant, attention):
     checkpoint = train(program, variant)
     diversify(checkpoint)
     model = load(checkpoint, attn_implementation=attention)
-    tokens = torch.tensor(random_tokens(variant[2], 12))
-    padding = 4
-    padded = torch.cat([torch.full((3, padding), DOCUMENT_END), tokens], 1)
-    mask = (torch.arange(12 + padding) >= padding).long().expand(3, -1)
-    close = {"rtol": 0, "atol": 1e-4}  # other shapes sum in another order: logits of a size of about 5
-    with torch.no_grad():
-        full = model(tokens, use_cache=False).logits
-        assert full.abs().max() > 1
-        torch.testing.assert_close(model(padded, attention_mask=mask).logits[:, padding:], full, **close)
-        for inputs, masks, offset in ((tokens, None, 0), (padded, mask, padding)):
-            cache, logits = None, []
-            for part in (slice(0, 3 + offset), slice(3 + offset, 4 + offset), slice(4 + offset, None)):
-                stop = part.stop or inputs.shape[1]
-                out = model(inputs[:, part], attention_mask=None if masks is None else masks[:, :stop],
-                            past_key_values=cache, use_cache=True)
-                cache = out.past_key_values
-                logits.append(out.logits)
-            torch.testing.assert_close(torch.cat(logits, 1)[:, offset:], full, **close)
-        continued = tokens
-        for _ in range(4):
-            following = model(continued, use_cache=False).logits[:, -1:].argmax(-1)
-            continued = torch.cat([continued, following], 1)
-        generated = model.generate(padded, attention_mask=mask, max_new_tokens=4, do_sample=False, eos_token_id=-1,
-                                   pad_token_id=0)
-        assert torch.equal(generated[:, padding:], continued)
-        positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6, 7]])
-        row = torch.tensor(random_tokens(False, 12))[:1]  # no other end than that of the positions
-        packed = model(row, position_ids=positions, use_cache=False).logits
-        alone = torch.cat([model(row[:, :4]).logits, model(row[:, 4:]).logits], 1)
-        torch.testing.assert_close(packed, alone, **close)
+    check_padding_and_caches(model, torch.tensor(random_tokens(variant[2], 12)), filler=DOCUMENT_END)
+    check_packing(model, torch.tensor(random_tokens(False, 12))[:1], cut=4)  # no other end than that of the positions
 
 
 def test_n_is_counted_in_fp32_in_a_model_of_bfloat16(program):
@@ -172,36 +132,39 @@ def test_changed_positions_equal_transformers(program, options, yarn, scale):
     assert np.abs(our_logits(program, checkpoint, tokens) - theirs).max() > 1e-3, "it makes no difference"
 
 
-def make_qwen3(directory, dtype=torch.float32, **settings):
-    torch.manual_seed(0)
-    config = transformers.Qwen3Config(
-        vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, head_dim=16, max_position_embeddings=LENGTH, rms_norm_eps=1e-5,
-        rope_parameters={"rope_type": "default", "rope_theta": 1234.5}, **settings)
-    model = transformers.Qwen3ForCausalLM(config).to(dtype)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    model.save_pretrained(directory)
-    return model
+def test_a_part_in_decimals_is_the_same_in_transformers(program):
+    """YaRN rotates int(factor * head_dim) dimensions there, and of 0.333333 times 24 that would be 7."""
+    length = 16
+    checkpoint = train_shape(program, (96, 48, 1, 2, 56, length), rope_fraction=0.333333)
+    stored = json.loads((checkpoint / "config.json").read_text())
+    factor = stored["partial_rotary_factor"]
+    assert factor == stored["rope_parameters"]["partial_rotary_factor"] == 1 / 3
+    tokens = random_tokens(length=4 * length)
+    for rope, overrides in (
+        ({"rope_type": "default"}, {}),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": length}, {"yarn_factor": 4.0}),
+    ):
+        config = transformers.AutoConfig.from_pretrained(checkpoint, trust_remote_code=True)
+        config.rope_parameters = {"rope_theta": 10000.0, "partial_rotary_factor": factor, **rope}
+        model = load(checkpoint, config=config)
+        assert model.model.rotary_emb.inv_freq.numel() == 4
+        assert_logits_equal(our_logits(program, checkpoint, tokens, **overrides), logits_of(model, tokens))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_qwen_3_of_transformers_is_read_and_trained_on(program, dtype):
-    make_qwen3(program.directory / "qwen", dtype)
-    model = transformers.Qwen3ForCausalLM.from_pretrained(program.directory / "qwen", dtype=torch.float32).eval()
-    found = json.loads(program.run("inspect", "qwen", "--json")[0])
-    assert (found["attention"], found["model"]["qk_norm"], found["model"]["rope_theta"]) == ("softmax", "rms", 1234.5)
-    assert found["parameters"]["total"] == model.num_parameters()
-    tokens = np.random.default_rng(4).integers(0, VOCAB, (3, LENGTH))
-    assert_logits_equal(our_logits(program, program.directory / "qwen", tokens), logits_of(model, tokens))
-    program.run("convert", "--checkpoint", "qwen", "--attention", "ssmax", "--out", "ssmax")
-    converted = json.loads((program.directory / "ssmax/config.json").read_text())
-    assert (converted["model_type"], converted["qk_norm"]) == ("ssgpt", "rms")
-    change = {"model": {"qk_norm": "rms", "rope_theta": 1234.5}, "train": {"max_steps": 3}}
-    program.train("--run-dir", "run", "--init-from", "qwen", changes=[change])
-    _, err = program.train("--run-dir", "other", "--init-from", "qwen", code=2)
-    assert "model.qk_norm: rms in the checkpoint, none in the config" in err
+@pytest.mark.parametrize("settings, message", [
+    ({"attention_kind": "sharp"}, r"attention_kind is 'sharp'; it must be one of \('softmax', "),
+    ({"qk_norm": "layer"}, "qk_norm is 'layer'; it must be 'none' or 'rms'"),
+    ({"no_rope_layers": [1]}, r"no_rope_layers is \[1\]; it must be a list of num_hidden_layers = 2 flags"),
+    ({"no_rope_layers": [1, 2]}, r"no_rope_layers is \[1, 2\]; it must be a list"),
+    *(({"partial_rotary_factor": factor}, f"partial_rotary_factor is {factor}, which makes {dims} of the 24 dimensions of a head")
+      for factor, dims in ((0, 0), (0.49, 11.76), (0.45, 10.8), (0.333333, 7.999992), (1 / 24, 1.0), (0.0, 0.0), (-0.5, -12.0), (2.0, 48.0))),
+])
+def test_the_modelling_file_refuses_what_the_program_cannot_have_written(settings, message):
+    sizes = {"hidden_size": 48, "num_attention_heads": 2, "num_hidden_layers": 2}
+    with pytest.raises(ValueError, match=message):
+        modelling.SsgptConfig(**sizes, **settings)
+    part = modelling.SsgptConfig(**sizes, partial_rotary_factor=1 / 3, no_rope_layers=[1, 0], qk_norm="rms")
+    assert (part.rotated_dims(), part.is_rotated(0), part.is_rotated(1)) == (8, True, False)
 
 
 def test_what_transformers_saves_again_is_read(program):
@@ -209,29 +172,6 @@ def test_what_transformers_saves_again_is_read(program):
     load(checkpoint).save_pretrained(program.directory / "again")
     tokens = random_tokens(documents=True)
     assert (our_logits(program, program.directory / "again", tokens) == our_logits(program, checkpoint, tokens)).all()
-
-
-def test_a_llama_that_claims_a_partial_rotation_is_refused(program):
-    """transformers rotates all of its dimensions; another program might not."""
-    config = transformers.LlamaConfig(vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-                                      num_attention_heads=2, max_position_embeddings=LENGTH, partial_rotary_factor=0.5)
-    model = transformers.LlamaForCausalLM(config)
-    assert model.model.rotary_emb.inv_freq.numel() == 8
-    model.save_pretrained(program.directory / "llama")
-    _, err = program.run("inspect", "llama", code=3)
-    assert re.search(r"partial_rotary_factor is 0.5, which transformers' 'llama' does not read; it must be 1", err)
-    assert len(err.strip().splitlines()) == 1
-
-
-@pytest.mark.parametrize("settings, message", [
-    ({"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}, r"'sliding_window' is 8, where null"),
-    ({"attention_bias": True}, "'attention_bias' is true, where false"),
-    ({"tie_word_embeddings": True}, "'tie_word_embeddings' is true, where false"),
-])
-def test_a_qwen_3_with_other_mathematics_is_refused(program, settings, message):
-    make_qwen3(program.directory / "qwen", **settings)
-    _, err = program.run("inspect", "qwen", code=3)
-    assert re.search(message, err) and len(err.strip().splitlines()) == 1, err
 
 
 def test_options_go_through_swaps_resumes_and_reports(program):
@@ -331,6 +271,16 @@ def test_an_earlier_checkpoint_goes_on_bit_for_bit(program):
 def test_impossible_options_are_refused_in_one_line(program, setting, message):
     _, err = program.train("--run-dir", "run", "--set", setting, code=2)
     assert message in err and len(err.strip().splitlines()) == 1, err
+
+
+def test_the_sweep_of_the_page_is_one(program):
+    """Each of its variants holds the rules, and learns something else than the others: a sweep is refused otherwise."""
+    (variants,) = re.findall(r"```yaml\n(variants:\n.*?)```", (ROOT / "docs/models.md").read_text(), re.S)
+    program.config(name="base.json")
+    (program.directory / "sweep.yaml").write_text(f"base: base.json\nseeds: 1\n{variants}")
+    out, _ = program.run("sweep", "--config", "sweep.yaml", "--run-dir", "sweep", "--list")
+    names = re.findall(r"^  (\S+): \{", variants, re.M)
+    assert len(names) == 4 and re.findall(r"\S+-seed1", out) == [f"{name}-seed1" for name in names], out
 
 
 def options_of_the_page():

@@ -56,15 +56,15 @@ class Watching(ReferenceModel):
         q, k = (
             (x @ self.weight(f"{prefix}{name}_proj.weight").T).view(b, t, self.heads, -1).transpose(1, 2) for name in "qk"
         )
-        q = (self.rotate(q) * self.row_scale(prefix, t, x.dtype)[None, :, :, None])[:, :, -1:]
-        scores = q @ self.rotate(k).transpose(-1, -2) / math.sqrt(q.shape[-1])
+        q = (self.prepare(q, prefix, "q") * self.row_scale(prefix, t, x.dtype)[None, :, :, None])[:, :, -1:]
+        scores = q @ self.prepare(k, prefix, "k").transpose(-1, -2) / math.sqrt(q.shape[-1])
         self.seen = [*getattr(self, "seen", []), scores.softmax(-1)[0, :, 0]]
         return super().attention(x, prefix)
 
 
-def weights_on_needle(tensors, kind, trial):
+def weights_on_needle(tensors, kind, trial, **options):
     """Of each layer and head, by the reference."""
-    model = Watching(tensors, heads=HEADS, layers=LAYERS, kind=kind, trained_length=TRAINED, floor_scale=FLOOR)
+    model = Watching(tensors, heads=HEADS, layers=LAYERS, kind=kind, trained_length=TRAINED, floor_scale=FLOOR, **options)
     with torch.no_grad():
         model(torch.tensor([trial["prompt_tokens"]]))
     first = trial["needle_first_token"]

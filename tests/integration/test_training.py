@@ -61,6 +61,8 @@ CASES = [
     ("learned_pn", 4, {}),
     ("learned_pn", 0, {}),
     ("softmax", 1, {"qk_norm": "rms"}),
+    ("softmax", 1, {"rope_fraction": 0.5}),
+    ("softmax", 1, {"nope_layers": [1]}),
     ("ssmax", 1, {"qk_norm": "rms", "rope_fraction": 0.5}),
     ("learned_pn", 4, {"qk_norm": "rms", "nope_layers": [1]}),
     ("ssmax_bias", 1, {"rope_fraction": 0.25, "nope_layers": [0]}),

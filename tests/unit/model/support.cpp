@@ -69,7 +69,11 @@ std::vector<Variant> plain_variants() {
 }
 
 std::vector<Variant> variants_of_options() {
-  std::vector<Variant> variants;
+  std::vector<Variant> variants = {{.kind = config::AttentionKind::kSoftmax,
+                                    .qk_norm = config::QkNorm::kRms,
+                                    .rope_fraction = 1.0,
+                                    .nope_layers = {},
+                                    .documents = false}};
   for (size_t i = 0; i < all_kinds().size(); ++i) {
     for (size_t rotation = 0; rotation < 4; ++rotation) {
       const bool norm = (i + rotation) % 2 == 1;

@@ -47,7 +47,8 @@ std::string to_string(const Variant& variant);
 std::vector<Variant> plain_variants();
 
 // Rotation of whole heads, of half heads, of one layer of two, and of half heads in one layer, each with each
-// kind, norm and documents so that every pair of values of two options occurs.
+// kind, norm and documents so that every pair of values of two options occurs; and a Qwen 3: Softmax with the
+// norm alone.
 std::vector<Variant> variants_of_options();
 
 // Every parameter random and large enough that each matters to the output, norms, s, b and p_n included.
