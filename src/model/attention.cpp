@@ -1,6 +1,5 @@
 #include "model/attention.h"
 
-#include "model/linear.h"
 #include "model/work.h"
 
 namespace ssgpt::model {
@@ -61,9 +60,9 @@ void attention_forward(const at::Tensor& x, const AttentionWeights& weights, con
 
 void attention_backward(const at::Tensor& d_out, const at::Tensor& x, const AttentionWeights& weights,
                         const AttentionContext& context, AttentionActivations& activations,
-                        const AttentionGradients& gradients, const AttentionScratch& scratch,
-                        const at::Tensor& d_x) {
-  linear_backward_weight(d_out, by_row(activations.result.out), gradients.out, scratch.weight,
+                        const AttentionGradients& gradients, GradientMode mode,
+                        const AttentionScratch& scratch, const at::Tensor& d_x) {
+  linear_backward_weight(d_out, by_row(activations.result.out), gradients.out, mode, scratch.weight,
                          "attention output weight gradient");
   linear_backward_input(d_out, weights.out, scratch.d_heads, "attention output input gradient");
 
@@ -97,7 +96,7 @@ void attention_backward(const at::Tensor& d_out, const at::Tensor& x, const Atte
     kernels::row_scale_backward(scratch.d_row_scale, context.spans.num_keys, weights.row_scale,
                                 gradients.scale, gradients.bias, gradients.position, scratch.row_scale);
   }
-  linear_backward_weight(activations.qkv, x, gradients.qkv, scratch.weight, "qkv weight gradient");
+  linear_backward_weight(activations.qkv, x, gradients.qkv, mode, scratch.weight, "qkv weight gradient");
   linear_backward_input(activations.qkv, weights.qkv, d_x, "qkv input gradient");
 }
 

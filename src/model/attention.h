@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/ops.h"
+#include "model/linear.h"
 #include "model/rope.h"
 
 #include <ATen/core/Tensor.h>
@@ -17,11 +18,11 @@ struct AttentionWeights {
   bool is_rotated = true;        // false: a layer without RoPE
 };
 
-// Each is added to. Those of the row scale and of the norms are undefined where there is no such parameter.
+// Those of the row scale and of the norms are undefined where there is no such parameter.
 struct AttentionGradients {
-  at::Tensor qkv, out;                  // fp32
-  at::Tensor scale, bias, position;     // fp32 (N), (N), (sequence_length)
-  at::Tensor q_norm = {}, k_norm = {};  // fp32 (H)
+  at::Tensor qkv, out;                  // fp32, += or = as the backward is asked to
+  at::Tensor scale, bias, position;     // fp32 (N), (N), (sequence_length), +=
+  at::Tensor q_norm = {}, k_norm = {};  // fp32 (H), +=
 };
 
 // What is the same for all layers of a batch.
@@ -62,7 +63,7 @@ void attention_forward(const at::Tensor& x, const AttentionWeights& weights, con
 // d_out, x: data (M, D).  d_x: data (M, D), =; may be scratch.d_heads.
 void attention_backward(const at::Tensor& d_out, const at::Tensor& x, const AttentionWeights& weights,
                         const AttentionContext& context, AttentionActivations& activations,
-                        const AttentionGradients& gradients, const AttentionScratch& scratch,
-                        const at::Tensor& d_x);
+                        const AttentionGradients& gradients, GradientMode mode,
+                        const AttentionScratch& scratch, const at::Tensor& d_x);
 
 }  // namespace ssgpt::model

@@ -37,15 +37,16 @@ void block_forward(const at::Tensor& residual, const BlockWeights& weights, cons
 }
 
 void block_backward(const at::Tensor& d_residual, const BlockWeights& weights, const BlockContext& context,
-                    BlockActivations& activations, const BlockGradients& gradients, const Scratch& scratch) {
+                    BlockActivations& activations, const BlockGradients& gradients, GradientMode mode,
+                    const Scratch& scratch) {
   // The gradient of a sum is that of both summands: d_residual is also the gradient of each branch.
-  mlp_backward(d_residual, activations.mlp_norm.output, weights.mlp, activations.mlp, gradients.mlp,
-               scratch.mlp,
-               /*d_x=*/scratch.d_normed);
+  mlp_backward(d_residual, activations.mlp_norm.output, weights.mlp, activations.mlp, gradients.mlp, mode,
+               scratch.mlp, /*d_x=*/scratch.d_normed);
   norm_backward(scratch.d_normed, weights.mlp_norm, activations.mlp_norm, d_residual, gradients.mlp_norm,
                 scratch.norm);
   attention_backward(d_residual, activations.attention_norm.output, weights.attention, context.attention,
-                     activations.attention, gradients.attention, scratch.attention, /*d_x=*/scratch.d_normed);
+                     activations.attention, gradients.attention, mode, scratch.attention,
+                     /*d_x=*/scratch.d_normed);
   norm_backward(scratch.d_normed, weights.attention_norm, activations.attention_norm, d_residual,
                 gradients.attention_norm, scratch.norm);
 }

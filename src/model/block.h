@@ -16,10 +16,10 @@ struct BlockWeights {
   MlpWeights mlp;
 };
 
-struct BlockGradients {  // fp32, each is added to
-  at::Tensor attention_norm;
+struct BlockGradients {
+  at::Tensor attention_norm;  // fp32 (D), +=
   AttentionGradients attention;
-  at::Tensor mlp_norm;
+  at::Tensor mlp_norm;  // fp32 (D), +=
   MlpGradients mlp;
 };
 
@@ -67,7 +67,9 @@ void block_forward(const at::Tensor& residual, const BlockWeights& weights, cons
                    BlockActivations& activations, const Scratch& scratch);
 
 // d_residual: data (M, D), the gradient of the stream behind the block; becomes that of the stream before it.
+// mode: of the gradients of matrices; the others are added to.
 void block_backward(const at::Tensor& d_residual, const BlockWeights& weights, const BlockContext& context,
-                    BlockActivations& activations, const BlockGradients& gradients, const Scratch& scratch);
+                    BlockActivations& activations, const BlockGradients& gradients, GradientMode mode,
+                    const Scratch& scratch);
 
 }  // namespace ssgpt::model

@@ -1,15 +1,18 @@
 #include "model/gpt.h"
 
 #include "core/check.h"
+#include "core/range.h"
 #include "kernels/ops.h"
 #include "model/block_weights.h"
 #include "model/buffers.h"
 #include "model/head.h"
 #include "model/inputs.h"
-#include "model/linear.h"
 #include "model/work.h"
 
+#include <algorithm>
+
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/_foreach_zero.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mean.h>
@@ -25,6 +28,25 @@ std::vector<ParameterSpec> specs_in_memory(const GPTSpec& spec, at::Device devic
   return specs;
 }
 
+// What lies between `parts`, views of a flat tensor that do not overlap, before and behind them: views.
+std::vector<at::Tensor> rest_of(const at::Tensor& flat, const std::vector<at::Tensor>& parts) {
+  std::vector<core::Range> taken;
+  for (const at::Tensor& part : parts) {
+    const int64_t begin = part.storage_offset() - flat.storage_offset();
+    taken.push_back({.begin = begin, .end = begin + part.numel()});
+  }
+  std::sort(taken.begin(), taken.end(),
+            [](const core::Range& a, const core::Range& b) { return a.begin < b.begin; });
+  taken.push_back({.begin = flat.numel(), .end = flat.numel()});
+  std::vector<at::Tensor> rest;
+  int64_t end = 0;  // of the part before
+  for (const core::Range& range : taken) {
+    if (range.begin > end) rest.push_back(flat.narrow(0, end, range.begin - end));
+    end = range.end;
+  }
+  return rest;
+}
+
 }  // namespace
 
 struct GPT::Impl {
@@ -36,7 +58,9 @@ struct GPT::Impl {
   // Runs all blocks and the final norm; the result is buffers.final_norm.output (M, D). `after_block` is
   // called while the layer's activations stand.
   void forward(const at::Tensor& tokens, const std::function<void(size_t layer)>& after_block = nullptr);
-  void backward(const at::Tensor& tokens, const GradientFinal& gradient_final);
+  // Zeroes what the backward adds to even where it overwrites: all but the gradients of matrices.
+  void zero_sums();
+  void backward(const at::Tensor& tokens, const GradientFinal& gradient_final, GradientMode mode);
   BlockActivations& activations(size_t layer) {
     return buffers.blocks[buffers.blocks.size() == 1 ? 0 : layer];
   }
@@ -49,6 +73,7 @@ struct GPT::Impl {
   at::Tensor position_table;                // see make_position_table
   kernels::Rotation rotation, no_rotation;  // of sequence_length rows; see AttentionContext
   at::Tensor head, d_head;                  // data and fp32 (padded V, D): views
+  std::vector<at::Tensor> gradient_sums;    // views of the flat gradient: what zero_sums() zeroes
   InputStager inputs;
   BlockContext context;  // of the batch at hand
   Buffers buffers;
@@ -78,6 +103,15 @@ GPT::Impl::Impl(const GPTSpec& gpt_spec, const Execution& gpt_execution)
     weights.push_back(bind_block_weights(store, config, layer, position_table));
     if (execution.for_training) gradients.push_back(bind_block_gradients(store, config, layer));
   }
+  if (!execution.for_training) return;
+  std::vector<at::Tensor> products = {d_head};
+  for (const BlockGradients& block : gradients) {
+    for (const at::Tensor& product :
+         {block.attention.qkv, block.attention.out, block.mlp.gate_up, block.mlp.down}) {
+      products.push_back(product);
+    }
+  }
+  gradient_sums = rest_of(store.flat_grad(), products);
 }
 
 Inputs GPT::Impl::prepare(const at::Tensor& tokens, const at::Tensor& targets, bool with_backward,
@@ -121,9 +155,16 @@ void GPT::Impl::forward(const at::Tensor& tokens, const std::function<void(size_
                buffers.final_norm);
 }
 
+void GPT::Impl::zero_sums() {
+  double bytes = 0.0;
+  for (const at::Tensor& sum : gradient_sums) bytes += static_cast<double>(sum.nbytes());
+  const core::ProfileScope scope("zero the gradient", {.flops = 0.0, .bytes = bytes});
+  at::_foreach_zero_(gradient_sums);
+}
+
 // From the gradient of the final norm's output in scratch.d_normed, with the head's own gradient done. The
 // gradient becomes final from the end of the flat tensor to its start, as parameter_specs orders it.
-void GPT::Impl::backward(const at::Tensor& tokens, const GradientFinal& gradient_final) {
+void GPT::Impl::backward(const at::Tensor& tokens, const GradientFinal& gradient_final, GradientMode mode) {
   const core::ProfileScope phase("backward");
   const auto final_from = [&](const std::string& name) {
     if (gradient_final) gradient_final(store.find(name).offset);
@@ -134,7 +175,7 @@ void GPT::Impl::backward(const at::Tensor& tokens, const GradientFinal& gradient
                 buffers.d_residual, store.grad("model.norm.weight"), buffers.scratch.norm);
   final_from("model.norm.weight");
   for (size_t layer = weights.size(); layer-- > 0;) {
-    block_backward(buffers.d_residual, weights[layer], context, activations(layer), gradients[layer],
+    block_backward(buffers.d_residual, weights[layer], context, activations(layer), gradients[layer], mode,
                    buffers.scratch);
     final_from(fmt::format("model.layers.{}.input_layernorm.weight", layer));
   }
@@ -169,21 +210,23 @@ const ParameterStore& GPT::parameters() const {
 }
 
 void GPT::forward_backward(const at::Tensor& tokens, const at::Tensor& targets, const at::Tensor& loss_sum,
-                           const GradientFinal& gradient_final, const at::Tensor& num_keys) {
+                           const GradientFinal& gradient_final, const at::Tensor& num_keys,
+                           GradientMode mode) {
   Impl& impl = *impl_;
   SSGPT_CHECK(targets.defined(), "there are no targets");
   SSGPT_CHECK(impl.execution.for_training, "this model has no gradient");
   const Inputs inputs = impl.prepare(tokens, targets, /*with_backward=*/true, num_keys);
+  if (mode == GradientMode::kOverwrite) impl.zero_sums();
   impl.forward(inputs.tokens);
   Buffers& buffers = impl.buffers;
   {
     const core::ProfileScope phase("head");
     head_forward_backward(buffers.final_norm.output, inputs.targets.view({-1}), impl.head,
                           impl.spec.config.vocab_size, buffers.losses, /*d_x=*/buffers.scratch.d_normed,
-                          impl.d_head, buffers.logits, buffers.scratch.mlp.weight);
+                          impl.d_head, mode, buffers.logits, buffers.scratch.mlp.weight);
     loss_sum.add_(kernels::flat_sum(buffers.losses));
   }
-  impl.backward(inputs.tokens, gradient_final);
+  impl.backward(inputs.tokens, gradient_final, mode);
 }
 
 at::Tensor GPT::token_losses(const at::Tensor& tokens, const at::Tensor& targets,

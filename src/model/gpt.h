@@ -8,6 +8,7 @@
 #include "config/config.h"
 #include "kernels/ops.h"
 #include "model/attention_statistics.h"
+#include "model/linear.h"
 #include "model/parameters.h"
 #include "model/rope.h"
 
@@ -76,14 +77,15 @@ class GPT {
 
   // One micro-batch of training. tokens, targets: int64 (B, T) on the CPU whatever the model's device,
   // T <= sequence_length; a negative target is not predicted. Adds the sum over tokens of the cross-entropy
-  // (nats) to loss_sum, fp64 of one element on the device, and the gradient of that sum to the flat gradient.
+  // (nats) to loss_sum, fp64 of one element on the device, and the gradient of that sum to the flat gradient;
+  // with kOverwrite the flat gradient becomes that of this micro-batch, whatever it held before.
   // `gradient_final`, where given, is called as layers finish; loss_sum is complete by then. `num_keys`:
   // int32 (B, T) on the CPU, the n keys that each query attends to, its own and those before it
   // (kernels::Spans), where a row holds texts that do not see each other; undefined: as the spec says, the
   // whole window or its documents.
   void forward_backward(const at::Tensor& tokens, const at::Tensor& targets, const at::Tensor& loss_sum,
                         const GradientFinal& gradient_final = nullptr,
-                        const at::Tensor& num_keys = at::Tensor());
+                        const at::Tensor& num_keys = at::Tensor(), GradientMode mode = GradientMode::kAdd);
 
   // Cross-entropy of each token, fp32 (B, T) on the model's device, 0 where the target is negative. Changes
   // no gradient.

@@ -2,7 +2,6 @@
 
 #include "core/round_up.h"
 #include "kernels/ops.h"
-#include "model/linear.h"
 #include "model/work.h"
 
 #include <algorithm>
@@ -57,7 +56,8 @@ int64_t logits_chunk_rows(at::Device device, int64_t rows, int64_t vocab_size) {
 
 void head_forward_backward(const at::Tensor& x, const at::Tensor& targets, const at::Tensor& weight,
                            int64_t vocab_size, const at::Tensor& losses, const at::Tensor& d_x,
-                           const at::Tensor& d_weight, const at::Tensor& logits, const at::Tensor& scratch) {
+                           const at::Tensor& d_weight, GradientMode mode, const at::Tensor& logits,
+                           const at::Tensor& scratch) {
   for_chunks(x, weight, logits, [&](int64_t first, int64_t rows, const at::Tensor& chunk) {
     {
       const core::ProfileScope scope("cross-entropy", traffic(chunk, chunk));
@@ -65,7 +65,8 @@ void head_forward_backward(const at::Tensor& x, const at::Tensor& targets, const
                                               losses.narrow(0, first, rows));
     }
     linear_backward_input(chunk, weight, d_x.narrow(0, first, rows), "logits input gradient");
-    linear_backward_weight(chunk, x.narrow(0, first, rows), d_weight, scratch, "logits weight gradient");
+    linear_backward_weight(chunk, x.narrow(0, first, rows), d_weight, first == 0 ? mode : GradientMode::kAdd,
+                           scratch, "logits weight gradient");
   });
 }
 

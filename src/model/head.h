@@ -3,6 +3,8 @@
 // hidden, V vocabulary.
 #pragma once
 
+#include "model/linear.h"
+
 #include <cstdint>
 
 #include <ATen/core/Tensor.h>
@@ -23,10 +25,12 @@ int64_t logits_chunk_rows(at::Device device, int64_t rows, int64_t vocab_size);
 // Losses in nats and their gradients.
 //   x: data (M, D), normed.  targets: int64 (M), negative: not predicted.  weight: data (C, D), C >=
 //   vocab_size; the rows beyond are padding.  losses: fp32 (M), =.  d_x: data (M, D), =.  d_weight: fp32 (C,
-//   D), +=. logits: data (rows of a chunk, C), contents lost.  scratch: see linear_backward_weight.
+//   D), += or = as `mode` says.  logits: data (rows of a chunk, C), contents lost.  scratch: see
+//   linear_backward_weight.
 void head_forward_backward(const at::Tensor& x, const at::Tensor& targets, const at::Tensor& weight,
                            int64_t vocab_size, const at::Tensor& losses, const at::Tensor& d_x,
-                           const at::Tensor& d_weight, const at::Tensor& logits, const at::Tensor& scratch);
+                           const at::Tensor& d_weight, GradientMode mode, const at::Tensor& logits,
+                           const at::Tensor& scratch);
 
 // The losses alone.
 void head_forward(const at::Tensor& x, const at::Tensor& targets, const at::Tensor& weight,

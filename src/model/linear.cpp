@@ -38,16 +38,21 @@ void linear_backward_input(const at::Tensor& d_out, const at::Tensor& weight, at
 }
 
 void linear_backward_weight(const at::Tensor& d_out, const at::Tensor& x, at::Tensor d_weight,
-                            const at::Tensor& scratch, std::string_view name) {
-  const core::ProfileScope scope(name, product_work(d_weight.size(0), d_weight.size(1), x.size(0),
-                                                    traffic(d_out, x, d_weight, d_weight).bytes));
+                            GradientMode mode, const at::Tensor& scratch, std::string_view name) {
+  const bool add = mode == GradientMode::kAdd;
+  const double bytes = traffic(d_out, x, d_weight, add ? d_weight : at::Tensor()).bytes;
+  const core::ProfileScope scope(name, product_work(d_weight.size(0), d_weight.size(1), x.size(0), bytes));
   if (is_ours(x)) {
-    kernels::matrix_product(d_out.t(), x, /*accumulate=*/true, d_weight);
+    kernels::matrix_product(d_out.t(), x, /*accumulate=*/add, d_weight);
     return;
   }
   const at::Tensor rounded = scratch.narrow(0, 0, d_weight.numel()).view(d_weight.sizes());
   product(d_out.t(), x, rounded);
-  d_weight.add_(rounded);
+  if (add) {
+    d_weight.add_(rounded);
+  } else {
+    d_weight.copy_(rounded);
+  }
 }
 
 }  // namespace ssgpt::model

@@ -1,6 +1,8 @@
 // The gated feed-forward. Shapes: M rows, D hidden, F feed-forward.
 #pragma once
 
+#include "model/linear.h"
+
 #include <ATen/core/Tensor.h>
 
 namespace ssgpt::model {
@@ -10,7 +12,7 @@ struct MlpWeights {
   at::Tensor down;     // data (D, F)
 };
 
-struct MlpGradients {  // fp32, each is added to
+struct MlpGradients {  // fp32
   at::Tensor gate_up, down;
 };
 
@@ -29,9 +31,9 @@ struct MlpScratch {
 void mlp_forward(const at::Tensor& x, const MlpWeights& weights, const MlpActivations& activations,
                  const at::Tensor& out);
 
-// d_out, x: data (M, D).  d_x: data (M, D), =.
+// d_out, x: data (M, D).  d_x: data (M, D), =.  gradients: += or = as `mode` says.
 void mlp_backward(const at::Tensor& d_out, const at::Tensor& x, const MlpWeights& weights,
-                  const MlpActivations& activations, const MlpGradients& gradients, const MlpScratch& scratch,
-                  const at::Tensor& d_x);
+                  const MlpActivations& activations, const MlpGradients& gradients, GradientMode mode,
+                  const MlpScratch& scratch, const at::Tensor& d_x);
 
 }  // namespace ssgpt::model

@@ -142,10 +142,6 @@ void ParameterStore::initialize(uint64_t seed) {
   refresh_compute();
 }
 
-void ParameterStore::zero_grad() {
-  grad_.zero_();
-}
-
 void ParameterStore::refresh_compute() {
   if (compute_.scalar_type() != at::kFloat) compute_.copy_(master_);
 }

@@ -56,7 +56,7 @@ class ParameterStore {
  public:
   // Lays the parameters out in the given order and allocates zeros. compute_dtype: kFloat or kBFloat16. The
   // flat size is rounded up to a multiple of flat_granule. Without a gradient, flat_grad() is undefined, and
-  // grad() and zero_grad() must not be called.
+  // grad() must not be called.
   ParameterStore(const std::vector<ParameterSpec>& specs, at::Device device, at::ScalarType compute_dtype,
                  int64_t flat_granule = 1, bool with_gradient = true);
 
@@ -87,7 +87,6 @@ class ParameterStore {
   at::Tensor padded(const at::Tensor& flat, std::string_view name) const;
 
   void initialize(uint64_t seed);
-  void zero_grad();
   // Rounds the master into the bf16 shadow; nothing to do in fp32. Call after the master changed.
   void refresh_compute();
 

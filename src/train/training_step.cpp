@@ -76,11 +76,7 @@ StepResult TrainingStep::run(int64_t step, data::BatchLoader& loader, metrics::P
   StepResult result;
   result.step = step;
   result.learning_rate = optim::learning_rate(config_.optimizer, step, config_.train.max_steps);
-  {
-    const core::ProfileScope scope("zero the gradient", {.flops = 0.0, .bytes = flat_bytes});
-    model_->parameters().zero_grad();
-    loss_sum_.zero_();
-  }
+  loss_sum_.zero_();
   for (int64_t i = 0; i < accumulation_steps_; ++i) {
     {
       const Scope timing = phase_timer(Phase::kFetch);
@@ -95,7 +91,8 @@ StepResult TrainingStep::run(int64_t step, data::BatchLoader& loader, metrics::P
     const bool last = i + 1 == accumulation_steps_;
     model_->forward_backward(batch_.inputs, batch_.targets, loss_sum_,
                              last ? [this](int64_t offset) { reduce_from(offset); } : model::GradientFinal(),
-                             batch_.num_keys);
+                             batch_.num_keys,
+                             i == 0 ? model::GradientMode::kOverwrite : model::GradientMode::kAdd);
   }
   {
     const Scope timing = phase_timer(Phase::kReduce);

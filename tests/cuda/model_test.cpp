@@ -6,6 +6,7 @@
 #include "model/support.h"
 
 #include <cstring>
+#include <limits>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -175,6 +176,8 @@ TEST_P(ModelOnGpu, AStepDoesNotWaitForTheDevice) {
   for (int warm_up = 0; warm_up < 2; ++warm_up) gpt.forward_backward(batch.tokens, batch.targets, loss_sum);
   c10::cuda::warning_state().set_sync_debug_mode(c10::cuda::SyncDebugMode::L_ERROR);
   EXPECT_NO_THROW(gpt.forward_backward(batch.tokens, batch.targets, loss_sum));
+  EXPECT_NO_THROW(
+      gpt.forward_backward(batch.tokens, batch.targets, loss_sum, nullptr, {}, GradientMode::kOverwrite));
   c10::cuda::warning_state().set_sync_debug_mode(c10::cuda::SyncDebugMode::L_DISABLED);
 }
 
@@ -190,8 +193,8 @@ TEST_P(ModelOnGpu, DeterministicModeRepeatsBitForBit) {
   gpt.forward_backward(batch.tokens, batch.targets, zero());
   const at::Tensor first = host(gpt.parameters().flat_grad()).clone();
   gpt.token_losses(other.tokens, other.targets);  // another shape in between leaves no trace
-  gpt.parameters().zero_grad();
-  gpt.forward_backward(batch.tokens, batch.targets, zero());
+  gpt.parameters().flat_grad().fill_(std::numeric_limits<double>::quiet_NaN());
+  gpt.forward_backward(batch.tokens, batch.targets, zero(), nullptr, {}, GradientMode::kOverwrite);
   const at::Tensor second = host(gpt.parameters().flat_grad());
   EXPECT_EQ(std::memcmp(first.const_data_ptr(), second.const_data_ptr(), first.nbytes()), 0);
   at::globalContext().setDeterministicAlgorithms(false, /*warn_only=*/false);

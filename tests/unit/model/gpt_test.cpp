@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <map>
 #include <string>
 #include <tuple>
@@ -119,12 +120,29 @@ TEST_P(WholeModel, TwoMicroBatchesAddUpToOneBatch) {
   gpt.forward_backward(at::cat({first.tokens, second.tokens}), at::cat({first.targets, second.targets}),
                        both);
   const at::Tensor expected = gpt.parameters().flat_grad().clone();
-  gpt.parameters().zero_grad();
+  gpt.parameters().flat_grad().zero_();
   const at::Tensor sum = zero_loss();
   gpt.forward_backward(first.tokens, first.targets, sum);
   gpt.forward_backward(second.tokens, second.targets, sum);
   EXPECT_NEAR(sum.item<double>(), both.item<double>(), 1e-6 * both.item<double>());
   EXPECT_LT(relative_error(gpt.parameters().flat_grad(), expected), 1e-6);  // fp32 sums in another order
+}
+
+// x + 0 is x: the same numbers, but for the sign of a zero, as from a gradient of zeros.
+TEST_P(WholeModel, OverwritesWhateverTheGradientHeld) {
+  const Batch first = random_batch(2, 9, 7, 8, /*with_negative_targets=*/true);
+  const Batch second = random_batch(3, 7, 7, 9);
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    GPT zeroed(GetParam().spec(), {.dtype = dtype});
+    GPT stale(GetParam().spec(), {.dtype = dtype});
+    for (GPT* gpt : {&zeroed, &stale}) randomize(gpt->parameters(), 7);
+    stale.parameters().flat_grad().fill_(std::numeric_limits<double>::quiet_NaN());
+    zeroed.forward_backward(first.tokens, first.targets, zero_loss());
+    stale.forward_backward(first.tokens, first.targets, zero_loss(), nullptr, {}, GradientMode::kOverwrite);
+    EXPECT_TRUE(stale.parameters().flat_grad().equal(zeroed.parameters().flat_grad()));
+    for (GPT* gpt : {&zeroed, &stale}) gpt->forward_backward(second.tokens, second.targets, zero_loss());
+    EXPECT_TRUE(stale.parameters().flat_grad().equal(zeroed.parameters().flat_grad()));
+  }
 }
 
 TEST_P(WholeModel, RepeatsBitForBitAndKeepsPaddingZero) {
@@ -135,7 +153,7 @@ TEST_P(WholeModel, RepeatsBitForBitAndKeepsPaddingZero) {
   gpt.forward_backward(batch.tokens, batch.targets, zero_loss());
   const at::Tensor first = gpt.parameters().flat_grad().clone();
   gpt.token_losses(other.tokens, other.targets);  // another shape in between leaves no trace
-  gpt.parameters().zero_grad();
+  gpt.parameters().flat_grad().zero_();
   gpt.forward_backward(batch.tokens, batch.targets, zero_loss());
   const at::Tensor& second = gpt.parameters().flat_grad();
   EXPECT_EQ(std::memcmp(first.const_data_ptr(), second.const_data_ptr(), first.nbytes()), 0);

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cmath>
+#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
@@ -250,12 +251,13 @@ TEST(Head, ChunksOfAnyLengthGiveTheSame) {
   const at::Tensor targets =
       random_batch(1, rows, vocab, 2, /*with_negative_targets=*/true).targets.view({-1});
   const auto run = [&](int64_t chunk_rows) {
-    store.zero_grad();
+    store.flat_grad().zero_();
+    store.grad("w").fill_(std::numeric_limits<double>::quiet_NaN());
     const at::Tensor losses = at::empty({rows}, at::kFloat);
     const at::Tensor only = at::empty({rows}, at::kFloat);
     const at::Tensor logits = at::empty({chunk_rows, vocab}, at::kFloat);
     head_forward_backward(store.master("x"), targets, store.master("w"), vocab, losses, store.grad("x"),
-                          store.grad("w"), logits, {});
+                          store.grad("w"), GradientMode::kOverwrite, logits, {});
     head_forward(store.master("x"), targets, store.master("w"), vocab, only, logits);
     EXPECT_TRUE(only.equal(losses));
     return std::pair{losses, store.flat_grad().clone()};
@@ -292,7 +294,7 @@ TEST(Head, PaddingOfTheVocabularyIsNeverPredicted) {
     const at::Tensor losses = at::empty({rows}, at::kFloat);
     const at::Tensor logits = at::empty({rows, weight.size(0)}, at::kFloat);
     head_forward_backward(store.master("x"), targets, weight, vocab, losses, store.grad("x"), d_weight,
-                          logits, {});
+                          GradientMode::kAdd, logits, {});
     EXPECT_TRUE(d_weight.narrow(0, vocab, weight.size(0) - vocab).ne(0).sum().item<int64_t>() == 0);
     return std::array{losses, store.grad("x").clone(), store.grad("w").clone()};
   };

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <gtest/gtest.h>
 
@@ -86,8 +87,8 @@ struct Experiment {
   config::Config config;
   int64_t first_step = 1;
   const checkpoint::FlatState* start = nullptr;  // none: the initial weights
-  // Called on each rank when its weights are there.
-  std::function<void(int64_t rank, TrainingStep& step)> before = nullptr;
+  // Called on each rank before each step.
+  std::function<void(int64_t rank, int64_t number, TrainingStep& step)> before = nullptr;
   int64_t last_step = kSteps;
 };
 
@@ -107,7 +108,6 @@ std::vector<Outcome> train(const Experiment& experiment) {
       step.model().parameters().initialize(/*seed=*/3);
     }
     const int64_t rank = communicator.rank();
-    if (experiment.before) experiment.before(rank, step);
     const data::WindowSampler sampler(/*seed=*/4, source.num_windows(config.data.sequence_length));
     data::BatchLoader loader(
         source, sampler,
@@ -115,6 +115,7 @@ std::vector<Outcome> train(const Experiment& experiment) {
     metrics::PhaseTimers timers = make_phase_timers();
     Outcome outcome;
     for (int64_t i = experiment.first_step; i <= experiment.last_step; ++i) {
+      if (experiment.before) experiment.before(rank, i, step);
       const StepResult result = step.run(i, loader, timers);
       EXPECT_EQ(result.tokens, config.train.global_batch_size * config.data.sequence_length);
       outcome.losses.push_back(communicator.sum(result.loss_sum.item<double>()));
@@ -199,7 +200,7 @@ TEST_P(StepOfRanks, TakesOneRanksWay) {
 TEST_P(StepOfRanks, LeavesAllWeightsAloneWhereOneRanksLossIsNotFinite) {
   std::mutex mutex;
   std::vector<at::Tensor> before(2);
-  const auto break_rank_one = [&](int64_t rank, TrainingStep& step) {
+  const auto break_rank_one = [&](int64_t rank, int64_t, TrainingStep& step) {
     const at::Tensor head = step.model().parameters().master("lm_head.weight");
     if (rank == 1) head.select(0, 7).select(0, 2).fill_(std::numeric_limits<double>::infinity());
     const std::lock_guard guard(mutex);
@@ -216,6 +217,35 @@ TEST_P(StepOfRanks, LeavesAllWeightsAloneWhereOneRanksLossIsNotFinite) {
     }
     EXPECT_EQ(ranks[rank].own.exp_avg.abs().max().item<float>(), 0.0f);
     EXPECT_EQ(ranks[rank].own.exp_avg_sq.abs().max().item<float>(), 0.0f);
+  }
+}
+
+// A skipped step leaves gradients that are no numbers, and an evaluation other activations: the next step is
+// as if neither had been. Two micro-batches a step, of which the first overwrites.
+TEST_P(StepOfRanks, LeavesNothingToTheNextStep) {
+  const config::Config config = make_config(/*micro_batch_size=*/2, GetParam(), /*clip_grad_norm=*/0.5);
+  const auto break_the_first = [&](int64_t, int64_t number, TrainingStep& step) {
+    const at::Tensor weight =
+        step.model().parameters().master("model.layers.1.mlp.down_proj.weight").select(0, 3).narrow(0, 5, 1);
+    if (number == 1) {
+      weight.mul_(std::numeric_limits<double>::infinity());
+      return;
+    }
+    const at::Tensor grad = step.model().parameters().flat_grad();
+    EXPECT_TRUE(grad.isnan().any().item<bool>());
+    const at::Tensor tokens = at::arange(15).view({3, 5});
+    step.model().parameters().initialize(/*seed=*/3);
+    step.model().token_losses(tokens, tokens);
+  };
+  const std::vector<Outcome> broken =
+      train({.num_ranks = 2, .config = config, .before = break_the_first, .last_step = 2});
+  const std::vector<Outcome> straight =
+      train({.num_ranks = 2, .config = config, .first_step = 2, .last_step = 2});
+  for (size_t rank = 0; rank < 2; ++rank) {
+    EXPECT_TRUE(std::isnan(broken[rank].factors[0]));
+    EXPECT_EQ(broken[rank].factors[1], straight[rank].factors[0]);
+    EXPECT_EQ(broken[rank].losses[1], straight[rank].losses[0]);
+    expect_same_state(broken[rank].whole, straight[rank].whole);
   }
 }
 
