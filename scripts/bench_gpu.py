@@ -101,7 +101,7 @@ class Entry:
         parameters = s["layers"] * (4 * hidden**2 + 3 * hidden * feed_forward) + 2 * s["vocab"] * hidden
         if self.program == OURS:
             layer = 2 * (8 * hidden + 3 * feed_forward) + 8 + 4 * s["heads"]  # bytes kept of a token
-            shared = 2 * (8 * hidden + feed_forward) + min(2 * s["vocab"], 2**30 // self.tokens)  # the logits in chunks
+            shared = 2 * (8 * hidden + feed_forward) + min(2 * s["vocab"], 2**32 // self.tokens)  # the logits in chunks
             whole = 18 * parameters + GIB + self.tokens * (s["layers"] * layer + shared)
             return whole, whole
         fixed = 20 * parameters + GIB  # weights, gradients, moments, copies; the context

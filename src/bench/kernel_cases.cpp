@@ -156,7 +156,7 @@ KernelRun swiglu_backward(const KernelShape& s, const model::Execution& executio
 // The logits of one chunk of the head. ATen's softmax of bf16 is that of fp32 copies, as under autocast.
 KernelRun cross_entropy(const KernelShape& s, const model::Execution& execution, bool backward) {
   const TensorMaker make(execution);
-  const int64_t rows = model::logits_chunk_rows(execution.device, s.rows(), s.vocab);
+  const int64_t rows = model::logits_chunk_rows(execution.device, execution.dtype, s.rows(), s.vocab);
   const at::Tensor logits = make.random({rows, model::padded_vocab_size(execution.device, s.vocab)});
   const at::Tensor targets = make.ids(rows, s.vocab);
   const at::Tensor losses = make.zeros_fp32({rows});

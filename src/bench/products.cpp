@@ -149,7 +149,7 @@ std::vector<ProductCase> matching_cases(const ProductOptions& options) {
   const at::Device device = options.execution.device;
   std::vector<ProductCase> all, matching;
   for (const KernelShape& shape : kernel_shapes(device)) {
-    const std::vector<ProductCase> of_shape = product_cases(shape, device);
+    const std::vector<ProductCase> of_shape = product_cases(shape, options.execution);
     all.insert(all.end(), of_shape.begin(), of_shape.end());
   }
   try {
@@ -168,18 +168,19 @@ std::vector<ProductCase> matching_cases(const ProductOptions& options) {
 
 }  // namespace
 
-std::vector<ProductCase> product_cases(const KernelShape& shape, at::Device device) {
+std::vector<ProductCase> product_cases(const KernelShape& shape, const model::Execution& execution) {
   struct Layer {
     std::string_view name;
     int64_t rows, in, out;
   };
-  const int64_t vocab = model::padded_vocab_size(device, shape.vocab);
+  const int64_t vocab = model::padded_vocab_size(execution.device, shape.vocab);
   const std::vector<Layer> layers = {
       {"qkv", shape.rows(), shape.hidden, 3 * shape.hidden},
       {"attention output", shape.rows(), shape.hidden, shape.hidden},
       {"gate and up", shape.rows(), shape.hidden, 2 * shape.ff},
       {"down", shape.rows(), shape.ff, shape.hidden},
-      {"logits", model::logits_chunk_rows(device, shape.rows(), vocab), shape.hidden, vocab}};
+      {"logits", model::logits_chunk_rows(execution.device, execution.dtype, shape.rows(), vocab),
+       shape.hidden, vocab}};
   std::vector<ProductCase> forward, input, weight;
   for (const Layer& layer : layers) {
     const auto name = [&](std::string_view part) {

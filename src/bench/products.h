@@ -28,7 +28,7 @@ struct ProductCase {
 };
 
 // Those of a step with this shape on this device, in the order of the step: forward, head, backward.
-std::vector<ProductCase> product_cases(const KernelShape& shape, at::Device device);
+std::vector<ProductCase> product_cases(const KernelShape& shape, const model::Execution& execution);
 
 struct ProductOptions {
   model::Execution execution = {};

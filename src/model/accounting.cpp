@@ -88,7 +88,8 @@ int64_t activation_bytes(const config::Config& config, bool bf16, std::optional<
   const int64_t block = rows * (data * wide + kFp32Bytes * 2) + kFp32Bytes * logsumexp;
   // The final norm; d_residual, branch, d_normed; d_hidden; d_q, d_k, d_v. rstd and loss.
   int64_t shared = rows * (data * (8 * hidden + ff) + kFp32Bytes * 2);
-  shared += data * logits_chunk_rows(device, rows, vocab_size) * vocab_size;
+  const at::ScalarType dtype = bf16 ? at::kBFloat16 : at::kFloat;
+  shared += data * logits_chunk_rows(device, dtype, rows, vocab_size) * vocab_size;
   shared += kFp32Bytes * kernels::attention_workspace(device, time, hidden / heads);
   shared += kFp32Bytes * kernels::num_row_chunks(rows) * hidden;
   if (has_row_scale(model.attention.kind)) {

@@ -77,7 +77,7 @@ Buffers allocate_buffers(const BufferShape& shape, const config::ModelConfig& co
     block.mlp = {allocator.data({rows, 2 * ff}), allocator.data({rows, ff})};
   }
   buffers.final_norm = allocate_norm(allocator, rows, hidden);
-  buffers.logits = allocator.data({logits_chunk_rows(device, rows, vocab_size), vocab_size});
+  buffers.logits = allocator.data({logits_chunk_rows(device, dtype, rows, vocab_size), vocab_size});
   buffers.losses = allocator.fp32({rows});
   buffers.scratch.branch = allocator.data({rows, hidden});
   buffers.scratch.attention.workspace =

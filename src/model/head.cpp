@@ -1,6 +1,8 @@
 #include "model/head.h"
 
 #include "core/round_up.h"
+#include "core/variables.h"
+#include "device/gpu.h"
 #include "kernels/ops.h"
 #include "model/work.h"
 
@@ -12,6 +14,19 @@
 
 namespace ssgpt::model {
 namespace {
+
+// One less than a count of 32 bits, which a library may take.
+constexpr uint64_t kMostGpuElements = (uint64_t{1} << 31) - 1;
+constexpr uint64_t kLeastGpuElements = uint64_t{1} << 29;
+
+int64_t chunk_elements_on_gpu(at::Device device, at::ScalarType dtype) {
+  const auto log2 = core::find_number_variable("SSGPT_HEAD_CHUNK_LOG2", 20, 31);
+  if (log2) return std::min(int64_t{1} << *log2, static_cast<int64_t>(kMostGpuElements));
+  // A config for a GPU may be described where there is none.
+  const bool is_there = device.is_cuda() && device::count_gpus().count > 0;
+  return is_there ? gpu_logits_chunk_elements(device::current_gpu().memory_bytes, dtype)
+                  : static_cast<int64_t>(kMostGpuElements);
+}
 
 // Calls body(first_row, rows, the logits of these rows) for each chunk.
 template <typename Body>
@@ -43,15 +58,23 @@ int64_t padded_vocab_size(at::Device device, int64_t vocab_size) {
   return core::round_up(vocab_size, vocabulary_multiple(device));
 }
 
-int64_t logits_chunk_rows(at::Device device, int64_t rows, int64_t vocab_size) {
+int64_t gpu_logits_chunk_elements(uint64_t memory_bytes, at::ScalarType dtype) {
+  constexpr uint64_t kShare = 16;
+  const uint64_t elements = memory_bytes / kShare / c10::elementSize(dtype);
+  return static_cast<int64_t>(std::clamp(elements, kLeastGpuElements, kMostGpuElements));
+}
+
+int64_t logits_chunk_rows(at::Device device, at::ScalarType dtype, int64_t rows, int64_t vocab_size) {
   constexpr int64_t kLeastRows = 512;
-  const int64_t chunk_elements = int64_t{1} << (device.is_cpu() ? 22 : 29);
-  const int64_t most = std::min(rows, std::max(kLeastRows, chunk_elements / vocab_size));
-  if (device.is_cpu()) return most;
-  const int64_t chunks = (rows + most - 1) / most;
+  if (device.is_cpu()) {
+    constexpr int64_t kElements = int64_t{1} << 22;
+    return std::min(rows, std::max(kLeastRows, kElements / vocab_size));
+  }
   constexpr int64_t kTile = 128;  // of a product, so that its blocks are full
-  const int64_t equal = (rows + chunks - 1) / chunks;
-  return std::min(rows, core::round_up(equal, kTile));
+  const int64_t wanted = chunk_elements_on_gpu(device, dtype) / vocab_size;
+  const int64_t most = std::max(kLeastRows, wanted / kTile * kTile);
+  const int64_t chunks = (rows + most - 1) / most;
+  return std::min(rows, core::round_up((rows + chunks - 1) / chunks, kTile));
 }
 
 void head_forward_backward(const at::Tensor& x, const at::Tensor& targets, const at::Tensor& weight,

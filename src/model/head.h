@@ -17,10 +17,15 @@ int64_t vocabulary_multiple(at::Device device);
 int64_t padded_vocab_size(at::Device device, int64_t vocab_size);
 
 // Rows of logits made at a time. On a CPU a few megabytes, so that they stay in the cache between the
-// product, the softmax and the two products of the backward, but enough rows to make the products efficient;
-// on a GPU, where no cache holds them, about 2^29 elements, so that the gradient of the weight is added to
-// few times, in chunks of about equal size.
-int64_t logits_chunk_rows(at::Device device, int64_t rows, int64_t vocab_size);
+// product, the softmax and the two products of the backward, but enough rows to make the products efficient.
+// On a GPU, where no cache holds them, most often all, so that the gradient of the weight is written once: as
+// many as gpu_logits_chunk_elements says of the current one, or 2^SSGPT_HEAD_CHUNK_LOG2 elements where that
+// environment variable is set, in chunks of about equal size. dtype: of the logits. Throws core::UsageError
+// where the variable is no whole number from 20 to 31.
+int64_t logits_chunk_rows(at::Device device, at::ScalarType dtype, int64_t rows, int64_t vocab_size);
+
+// What fits into a sixteenth of a GPU's memory, but at least 2^29 and below 2^31.
+int64_t gpu_logits_chunk_elements(uint64_t memory_bytes, at::ScalarType dtype);
 
 // Losses in nats and their gradients.
 //   x: data (M, D), normed.  targets: int64 (M), negative: not predicted.  weight: data (C, D), C >=

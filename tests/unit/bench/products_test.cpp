@@ -27,7 +27,7 @@ const KernelShape kProductShape = {
     .name = "small", .batch = 2, .time = 24, .hidden = 32, .heads = 2, .ff = 40, .vocab = 96, .flat = 1};
 
 TEST(ProductCases, AreThoseOfAStep) {
-  const std::vector<ProductCase> cases = product_cases(kProductShape, at::kCPU);
+  const std::vector<ProductCase> cases = product_cases(kProductShape, {});
   ASSERT_EQ(cases.size(), 15u);
   double flops = 0.0;
   for (const ProductCase& product : cases) flops += product.flops();
@@ -40,7 +40,7 @@ TEST(ProductCases, AreThoseOfAStep) {
 }
 
 TEST(ProductCases, AllSidesGiveTheSame) {
-  for (const ProductCase& product : product_cases(kProductShape, at::kCPU)) {
+  for (const ProductCase& product : product_cases(kProductShape, {})) {
     std::vector<ProductRun> runs = product_runs(product, {});
     ASSERT_EQ(runs.size(), 2u);
     EXPECT_EQ(runs[0].name, "ours");

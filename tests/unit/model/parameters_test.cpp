@@ -1,6 +1,8 @@
 // The flat store, initial values, counts of parameters and operations, memory.
 
 #include "core/check.h"
+#include "core/error.h"
+#include "core/message_of.h"
 #include "model/accounting.h"
 #include "model/buffers.h"
 #include "model/head.h"
@@ -8,6 +10,8 @@
 
 #include <array>
 #include <cmath>
+#include <cstdint>
+#include <cstdlib>
 #include <limits>
 #include <optional>
 #include <string>
@@ -268,9 +272,9 @@ TEST(Head, ChunksOfAnyLengthGiveTheSame) {
     EXPECT_LT(relative_error(chunked_losses, losses), 1e-6);  // the products' sums may have another order
     EXPECT_LT(relative_error(chunked_grad, grad), 1e-6);
   }
-  EXPECT_EQ(logits_chunk_rows(at::kCPU, 100, 50257), 100);
-  EXPECT_EQ(logits_chunk_rows(at::kCPU, 100000, 50257), 512);
-  EXPECT_EQ(logits_chunk_rows(at::kCPU, 100000, 4096), 1024);
+  EXPECT_EQ(logits_chunk_rows(at::kCPU, at::kFloat, 100, 50257), 100);
+  EXPECT_EQ(logits_chunk_rows(at::kCPU, at::kFloat, 100000, 50257), 512);
+  EXPECT_EQ(logits_chunk_rows(at::kCPU, at::kFloat, 100000, 4096), 1024);
 }
 
 // What a GPU does to the vocabulary, with the operations of a CPU: the rows of zeros behind the weight change
@@ -306,8 +310,39 @@ TEST(Head, PaddingOfTheVocabularyIsNeverPredicted) {
   EXPECT_EQ(padded_vocab_size(at::kCPU, 50257), 50257);
   EXPECT_EQ(padded_vocab_size(at::kCUDA, 50257), 50304);
   EXPECT_EQ(padded_vocab_size(at::kCUDA, 50304), 50304);
-  EXPECT_EQ(logits_chunk_rows(at::kCUDA, 32768, 50304), 8192);  // four of a gigabyte at most
-  EXPECT_EQ(logits_chunk_rows(at::kCUDA, 1, 200064), 1);
+}
+
+// The meta device stands for a GPU, whatever there is on this machine.
+TEST(Head, ChunksOfAGpuAreAboutEqualAndKeepBelowTheirLimit) {
+  const auto rows_of = [](int64_t rows, int64_t vocab) {
+    return logits_chunk_rows(at::kMeta, at::kBFloat16, rows, vocab);
+  };
+  EXPECT_EQ(rows_of(1, 200064), 1);
+  EXPECT_EQ(rows_of(32768, 50304), 32768);  // 3.3 GB
+  EXPECT_EQ(rows_of(42600, 50304), 42600);
+  EXPECT_EQ(rows_of(65536, 50304), 32768);  // two, not 42,624 and the rest
+  EXPECT_EQ(rows_of(85248, 50304), 42624);  // 42,690 rows would be the most
+  EXPECT_EQ(rows_of(85249, 50304), 28544);  // so that these are three
+  for (const int64_t rows : {1000, 42624, 42625, 85249, 100001, 262144}) {
+    for (const int64_t vocab : {50304, 128256, 262144}) {
+      EXPECT_LT(rows_of(rows, vocab) * vocab, int64_t{1} << 31) << rows << " " << vocab;
+    }
+  }
+  setenv("SSGPT_HEAD_CHUNK_LOG2", "29", /*overwrite=*/1);
+  EXPECT_EQ(rows_of(32768, 50304), 8192);
+  EXPECT_EQ(logits_chunk_rows(at::kCPU, at::kFloat, 100000, 4096), 1024);
+  setenv("SSGPT_HEAD_CHUNK_LOG2", "32", /*overwrite=*/1);
+  EXPECT_EQ(message_of<core::UsageError>([&] { rows_of(32768, 50304); }),
+            "The environment variable SSGPT_HEAD_CHUNK_LOG2=32 is not a whole number from 20 to 31.");
+  unsetenv("SSGPT_HEAD_CHUNK_LOG2");
+}
+
+TEST(Head, ChunksTakeASixteenthOfAGpusMemory) {
+  constexpr uint64_t kGiB = uint64_t{1} << 30;
+  EXPECT_EQ(gpu_logits_chunk_elements(80 * kGiB, at::kBFloat16), (int64_t{1} << 31) - 1);
+  EXPECT_EQ(gpu_logits_chunk_elements(80 * kGiB, at::kFloat), int64_t{5} << 28);
+  EXPECT_EQ(gpu_logits_chunk_elements(24 * kGiB, at::kBFloat16), int64_t{3} << 28);
+  EXPECT_EQ(gpu_logits_chunk_elements(8 * kGiB, at::kBFloat16), int64_t{1} << 29);
 }
 
 }  // namespace
