@@ -248,12 +248,13 @@ KernelRun adamw_update(const KernelShape& s, const model::Execution& execution) 
 
   const bool has_shadow = execution.dtype == at::kBFloat16;
   const at::Tensor shadow = has_shadow ? make.zeros({s.flat}) : at::Tensor();
+  const std::vector<kernels::AdamWSlice> slices = {
+      {.begin = 0, .moment = 0, .size = s.flat, .lr = 1e-4, .weight_decay = 0.1}};
   const at::Tensor plain_shadow = has_shadow ? make.zeros({s.flat}) : at::Tensor();
 
   return {model::traffic(master, grad, first, second, master, first, second, shadow),
           [=] {
-            kernels::adamw_update(master, grad, first, second, shadow, /*lr=*/1e-4, /*beta1=*/0.9,
-                                  /*beta2=*/0.95, /*eps=*/1e-8, /*weight_decay=*/0.1, /*step=*/10, factor);
+            kernels::adamw_update(master, grad, first, second, shadow, slices, {}, /*step=*/10, factor);
             return master;
           },
           [=] {

@@ -42,6 +42,23 @@ at::Tensor sum_of_chunks(const at::Tensor& flat, double (*sum)(const float* valu
   return result;
 }
 
+void adamw_on_cpu(const AdamWTensors& tensors, const AdamWSliceView& slice, const AdamWScalars& scalars,
+                  float factor) {
+  for_rows(slice.size, 1, [&](int64_t begin, int64_t end) {
+    constexpr int64_t kPart = 8192;  // stays in the cache until it is rounded
+    for (int64_t offset = begin; offset < end; offset += kPart) {
+      const int64_t count = std::min(kPart, end - offset);
+      const int64_t at = slice.begin + offset;
+      const int64_t moment = slice.moment + offset;
+      cpu::table().adamw(tensors.master + at, tensors.grad + at, tensors.exp_avg + moment,
+                         tensors.exp_avg_sq + moment, count, scalars, slice.rates, factor);
+      if (tensors.shadow != nullptr) {
+        cpu::table().round_to_bf16(tensors.master + at, tensors.shadow + at, count);
+      }
+    }
+  });
+}
+
 }  // namespace
 
 std::string_view instruction_set() {
@@ -61,52 +78,56 @@ at::Tensor squared_norm(const at::Tensor& flat) {
 }
 
 void adamw_update(const at::Tensor& master, const at::Tensor& grad, const at::Tensor& exp_avg,
-                  const at::Tensor& exp_avg_sq, const at::Tensor& shadow, double lr, double beta1,
-                  double beta2, double eps, double weight_decay, int64_t step,
+                  const at::Tensor& exp_avg_sq, const at::Tensor& shadow,
+                  const std::vector<AdamWSlice>& slices, const AdamWOptions& options, int64_t step,
                   const at::Tensor& grad_factor) {
   const int64_t size = master.numel();
+  const int64_t moments = exp_avg.numel();
   const at::Device device = master.device();
   check_tensor(master, "master", at::kFloat, {size}, device);
   check_tensor(grad, "grad", at::kFloat, {size}, device);
-  check_tensor(exp_avg, "exp_avg", at::kFloat, {size}, device);
-  check_tensor(exp_avg_sq, "exp_avg_sq", at::kFloat, {size}, device);
+  check_tensor(exp_avg, "exp_avg", at::kFloat, {moments}, device);
+  check_tensor(exp_avg_sq, "exp_avg_sq", at::kFloat, {moments}, device);
   if (shadow.defined()) check_tensor(shadow, "shadow", at::kBFloat16, {size}, device);
   SSGPT_CHECK(grad_factor.numel() == 1, "grad_factor has {} elements", grad_factor.numel());
   check_tensor(grad_factor, "grad_factor", at::kFloat, grad_factor.sizes(), device);
   SSGPT_CHECK(step >= 1, "step {}", step);
   // Computed in fp64 as PyTorch does: 1 - beta2^step of the first steps has few digits in fp32.
-  const double bias1 = 1.0 - std::pow(beta1, static_cast<double>(step));
-  const double bias2 = 1.0 - std::pow(beta2, static_cast<double>(step));
-  const AdamWScalars scalars = {.one_minus_beta1 = static_cast<float>(1.0 - beta1),
-                                .beta2 = static_cast<float>(beta2),
-                                .one_minus_beta2 = static_cast<float>(1.0 - beta2),
-                                .keep = static_cast<float>(1.0 - lr * weight_decay),
-                                .step_size = static_cast<float>(lr / bias1),
+  const double bias1 = 1.0 - std::pow(options.beta1, static_cast<double>(step));
+  const double bias2 = 1.0 - std::pow(options.beta2, static_cast<double>(step));
+  const AdamWScalars scalars = {.one_minus_beta1 = static_cast<float>(1.0 - options.beta1),
+                                .beta2 = static_cast<float>(options.beta2),
+                                .one_minus_beta2 = static_cast<float>(1.0 - options.beta2),
                                 .inverse_sqrt_bias2 = static_cast<float>(1.0 / std::sqrt(bias2)),
-                                .eps = static_cast<float>(eps)};
-  const auto on_gpu = [&] {
-    cuda::table().adamw(pointer<float>(master), pointer<float>(grad), pointer<float>(exp_avg),
-                        pointer<float>(exp_avg_sq), pointer<Bfloat16>(shadow), size, scalars,
-                        pointer<float>(grad_factor), cuda::current_stream());
-  };
-  const auto on_cpu = [&] {
-    const float factor = *pointer<float>(grad_factor);
-    if (!std::isfinite(factor)) return;
-    for_rows(size, 1, [&](int64_t begin, int64_t end) {
-      constexpr int64_t kPart = 8192;  // stays in the cache until it is rounded
-      for (int64_t offset = begin; offset < end; offset += kPart) {
-        const int64_t count = std::min(kPart, end - offset);
-        cpu::table().adamw(pointer<float>(master) + offset, pointer<float>(grad) + offset,
-                           pointer<float>(exp_avg) + offset, pointer<float>(exp_avg_sq) + offset, count,
-                           scalars, factor);
-        if (shadow.defined()) {
-          cpu::table().round_to_bf16(pointer<float>(master) + offset, pointer<Bfloat16>(shadow) + offset,
-                                     count);
-        }
-      }
-    });
-  };
-  dispatch(device, on_gpu, on_cpu);
+                                .eps = static_cast<float>(options.eps)};
+  std::vector<AdamWSliceView> views;
+  for (const AdamWSlice& slice : slices) {
+    SSGPT_CHECK(slice.begin >= 0 && slice.moment >= 0 && slice.size >= 0 &&
+                    slice.begin + slice.size <= size && slice.moment + slice.size <= moments,
+                "{} elements from {} and moments from {}, of {} and {}", slice.size, slice.begin,
+                slice.moment, size, moments);
+    views.push_back({.begin = slice.begin,
+                     .moment = slice.moment,
+                     .size = slice.size,
+                     .rates = {.keep = static_cast<float>(1.0 - slice.lr * slice.weight_decay),
+                               .step_size = static_cast<float>(slice.lr / bias1)}});
+  }
+  const AdamWTensors tensors = {.master = pointer<float>(master),
+                                .grad = pointer<float>(grad),
+                                .exp_avg = pointer<float>(exp_avg),
+                                .exp_avg_sq = pointer<float>(exp_avg_sq),
+                                .shadow = pointer<Bfloat16>(shadow)};
+  dispatch(
+      device,
+      [&] {
+        cuda::table().adamw(tensors, views.data(), static_cast<int64_t>(views.size()), scalars,
+                            pointer<float>(grad_factor), cuda::current_stream());
+      },
+      [&] {
+        const float factor = *pointer<float>(grad_factor);
+        if (!std::isfinite(factor)) return;
+        for (const AdamWSliceView& slice : views) adamw_on_cpu(tensors, slice, scalars, factor);
+      });
 }
 
 }  // namespace ssgpt::kernels

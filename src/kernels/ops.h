@@ -252,14 +252,27 @@ at::Tensor flat_sum(const at::Tensor& flat);
 //   flat: fp32 (any size).
 at::Tensor squared_norm(const at::Tensor& flat);
 
-// One AdamW update (Loshchilov and Hutter, arXiv 1711.05101), as torch.optim.AdamW:
+// Elements [begin, begin + size) of flat tensors, whose moments stand from `moment` on in tensors of their
+// own.
+struct AdamWSlice {
+  int64_t begin = 0, moment = 0, size = 0;
+  double lr = 0.0, weight_decay = 0.0;
+};
+
+struct AdamWOptions {
+  double beta1 = 0.9, beta2 = 0.95, eps = 1e-8;
+};
+
+// One AdamW update (Loshchilov and Hutter, arXiv 1711.05101) of these slices, as torch.optim.AdamW:
 //   g = grad * grad_factor;  m = m + (1 - beta1) (g - m);  v = beta2 v + (1 - beta2) g^2
 //   w = w (1 - lr weight_decay) - lr / (1 - beta1^step) * m / (sqrt(v) / sqrt(1 - beta2^step) + eps)
-//   master, grad, exp_avg, exp_avg_sq: fp32 of equal size; grad is only read.  shadow: bf16 of the same size,
-//   =, the new master rounded; undefined: none.  step: 1 for the first. grad_factor: fp32 of one element;
-//   where it is not finite, nothing changes.
+//   master, grad: fp32 of equal size; grad is only read.  exp_avg, exp_avg_sq: fp32 of equal size.  shadow:
+//   bf16 of the master's size, =, the new master rounded; undefined: none.  slices: disjoint, within the
+//   tensors.  step: 1 for the first.  grad_factor: fp32 of one element; where it is not finite, nothing
+//   changes.
 void adamw_update(const at::Tensor& master, const at::Tensor& grad, const at::Tensor& exp_avg,
-                  const at::Tensor& exp_avg_sq, const at::Tensor& shadow, double lr, double beta1,
-                  double beta2, double eps, double weight_decay, int64_t step, const at::Tensor& grad_factor);
+                  const at::Tensor& exp_avg_sq, const at::Tensor& shadow,
+                  const std::vector<AdamWSlice>& slices, const AdamWOptions& options, int64_t step,
+                  const at::Tensor& grad_factor);
 
 }  // namespace ssgpt::kernels

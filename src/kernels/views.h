@@ -76,10 +76,27 @@ struct CachedAttentionArgs {
 
 struct AdamWScalars {
   float one_minus_beta1, beta2, one_minus_beta2;
-  float keep;                // 1 - lr * weight_decay
-  float step_size;           // lr / (1 - beta1^step)
   float inverse_sqrt_bias2;  // 1 / sqrt(1 - beta2^step)
   float eps;
+};
+struct AdamWRates {
+  float keep;       // 1 - lr * weight_decay
+  float step_size;  // lr / (1 - beta1^step)
+};
+
+// The tensors of adamw_update; a null pointer stands for no shadow.
+struct AdamWTensors {
+  float* master;
+  const float* grad;
+  float* exp_avg;
+  float* exp_avg_sq;
+  Bfloat16* shadow;
+};
+
+// AdamWSlice of ops.h.
+struct AdamWSliceView {
+  int64_t begin, moment, size;
+  AdamWRates rates;
 };
 
 }  // namespace ssgpt::kernels

@@ -1,7 +1,6 @@
 #include "optim/adamw.h"
 
 #include "core/check.h"
-#include "kernels/ops.h"
 
 #include <algorithm>
 #include <utility>
@@ -27,17 +26,21 @@ void check_order(const std::vector<Part>& parts, int64_t size) {
 
 AdamW::AdamW(at::Tensor master, at::Tensor grad, const std::vector<UpdateSlice>& slices,
              std::vector<core::Range> owned, const AdamWOptions& options, const at::Tensor& shadow)
-    : owned_(std::move(owned)), options_(options) {
-  SSGPT_CHECK(master.dim() == 1 && master.is_contiguous() && master.scalar_type() == at::kFloat,
+    : master_(std::move(master)),
+      grad_(std::move(grad)),
+      shadow_(shadow),
+      owned_(std::move(owned)),
+      options_(options) {
+  SSGPT_CHECK(master_.dim() == 1 && master_.is_contiguous() && master_.scalar_type() == at::kFloat,
               "master is not a flat fp32 tensor");
-  SSGPT_CHECK(grad.sizes() == master.sizes() && grad.is_contiguous() && grad.scalar_type() == at::kFloat,
+  SSGPT_CHECK(grad_.sizes() == master_.sizes() && grad_.is_contiguous() && grad_.scalar_type() == at::kFloat,
               "grad does not match master");
-  SSGPT_CHECK(!shadow.defined() || (shadow.sizes() == master.sizes() && shadow.is_contiguous() &&
-                                    shadow.scalar_type() == at::kBFloat16),
+  SSGPT_CHECK(!shadow_.defined() || (shadow_.sizes() == master_.sizes() && shadow_.is_contiguous() &&
+                                     shadow_.scalar_type() == at::kBFloat16),
               "the shadow is no flat bf16 tensor of the master's size");
-  check_order(slices, master.numel());
-  check_order(owned_, master.numel());
-  exp_avg_ = at::zeros({core::total_size(owned_)}, master.options());
+  check_order(slices, master_.numel());
+  check_order(owned_, master_.numel());
+  exp_avg_ = at::zeros({core::total_size(owned_)}, master_.options());
   exp_avg_sq_ = at::zeros_like(exp_avg_);
   int64_t first_moment = 0;  // of the owned range at hand
   for (const core::Range& range : owned_) {
@@ -46,24 +49,18 @@ AdamW::AdamW(at::Tensor master, at::Tensor grad, const std::vector<UpdateSlice>&
       const int64_t size = std::min(range.end, slice.end) - begin;
       if (size <= 0) continue;
       const int64_t moment = first_moment + begin - range.begin;
-      pieces_.push_back({.master = master.narrow(0, begin, size),
-                         .grad = grad.narrow(0, begin, size),
-                         .exp_avg = exp_avg_.narrow(0, moment, size),
-                         .exp_avg_sq = exp_avg_sq_.narrow(0, moment, size),
-                         .shadow = shadow.defined() ? shadow.narrow(0, begin, size) : at::Tensor(),
-                         .weight_decay = slice.weight_decay,
-                         .lr_multiplier = slice.lr_multiplier});
+      pieces_.push_back(
+          {.begin = begin, .moment = moment, .size = size, .lr = 0.0, .weight_decay = slice.weight_decay});
+      lr_multipliers_.push_back(slice.lr_multiplier);
     }
     first_moment += range.size();
   }
 }
 
 void AdamW::step(int64_t step, double lr, const at::Tensor& grad_factor) {
-  for (const Piece& piece : pieces_) {
-    kernels::adamw_update(piece.master, piece.grad, piece.exp_avg, piece.exp_avg_sq, piece.shadow,
-                          lr * piece.lr_multiplier, options_.beta1, options_.beta2, options_.eps,
-                          piece.weight_decay, step, grad_factor);
-  }
+  std::vector<kernels::AdamWSlice> slices = pieces_;
+  for (size_t i = 0; i < slices.size(); ++i) slices[i].lr = lr * lr_multipliers_[i];
+  kernels::adamw_update(master_, grad_, exp_avg_, exp_avg_sq_, shadow_, slices, options_, step, grad_factor);
 }
 
 }  // namespace ssgpt::optim

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/range.h"
+#include "kernels/ops.h"
 
 #include <cstdint>
 #include <vector>
@@ -10,11 +11,7 @@
 
 namespace ssgpt::optim {
 
-struct AdamWOptions {
-  double beta1 = 0.9;
-  double beta2 = 0.95;
-  double eps = 1e-8;
-};
+using kernels::AdamWOptions;
 
 // Elements [begin, end) of the flat tensor, their decoupled weight decay, and what multiplies their learning
 // rate. Slices are sorted and disjoint; elements in none of them (alignment padding) are left alone.
@@ -47,17 +44,11 @@ class AdamW {
   const std::vector<core::Range>& owned() const { return owned_; }
 
  private:
-  // Owned elements of one slice that stand together, as views.
-  struct Piece {
-    at::Tensor master, grad, exp_avg, exp_avg_sq;
-    at::Tensor shadow;  // or undefined
-    double weight_decay = 0.0;
-    double lr_multiplier = 1.0;
-  };
-
+  at::Tensor master_, grad_, shadow_;
   at::Tensor exp_avg_, exp_avg_sq_;
   std::vector<core::Range> owned_;
-  std::vector<Piece> pieces_;
+  std::vector<kernels::AdamWSlice> pieces_;  // owned elements of one slice that stand together; no rate
+  std::vector<double> lr_multipliers_;       // of the pieces
   AdamWOptions options_;
 };
 

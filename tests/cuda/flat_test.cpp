@@ -55,7 +55,9 @@ constexpr double kLr = 1e-2, kBeta1 = 0.9, kBeta2 = 0.95, kEps = 1e-8, kDecay = 
 struct State {
   at::Tensor w, grad, m, v, shadow;
   void update(int64_t step, const at::Tensor& grad_factor) const {
-    adamw_update(w, grad, m, v, shadow, kLr, kBeta1, kBeta2, kEps, kDecay, step, grad_factor);
+    adamw_update(w, grad, m, v, shadow,
+                 {{.begin = 0, .moment = 0, .size = w.numel(), .lr = kLr, .weight_decay = kDecay}},
+                 {.beta1 = kBeta1, .beta2 = kBeta2, .eps = kEps}, step, grad_factor);
   }
 };
 

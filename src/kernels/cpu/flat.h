@@ -21,8 +21,9 @@ inline double sum_of_squares(const float* values, int64_t count) {
 
 inline void adamw(float* __restrict__ master, const float* __restrict__ grad, float* __restrict__ exp_avg,
                   float* __restrict__ exp_avg_sq, int64_t count, const AdamWScalars& scalars,
-                  float grad_factor) {
+                  const AdamWRates& rates, float grad_factor) {
   const AdamWScalars s = scalars;
+  const AdamWRates r = rates;
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) {
     const float g = grad[i] * grad_factor;
@@ -30,7 +31,7 @@ inline void adamw(float* __restrict__ master, const float* __restrict__ grad, fl
     const float v = s.beta2 * exp_avg_sq[i] + s.one_minus_beta2 * g * g;
     exp_avg[i] = m;
     exp_avg_sq[i] = v;
-    master[i] = master[i] * s.keep - s.step_size * (m / (__builtin_sqrtf(v) * s.inverse_sqrt_bias2 + s.eps));
+    master[i] = master[i] * r.keep - r.step_size * (m / (__builtin_sqrtf(v) * s.inverse_sqrt_bias2 + s.eps));
   }
 }
 

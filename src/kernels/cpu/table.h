@@ -118,7 +118,7 @@ struct Table {
   double (*sum)(const float* values, int64_t count);
   double (*sum_of_squares)(const float* values, int64_t count);
   void (*adamw)(float* master, const float* grad, float* exp_avg, float* exp_avg_sq, int64_t count,
-                const AdamWScalars& scalars, float grad_factor);
+                const AdamWScalars& scalars, const AdamWRates& rates, float grad_factor);
   void (*round_to_bf16)(const float* values, Bfloat16* rounded, int64_t count);
   void (*exp)(const float* x, float* out, int64_t count);
 };

@@ -11,6 +11,7 @@ namespace ssgpt::kernels::cuda {
 constexpr int kSumThreads = 512;
 constexpr int kSumWarps = kSumThreads / kWarp;
 constexpr int kAdamWThreads = 256;
+constexpr int kAdamWBlocks = 6;  // on an SM, with 40 registers a thread
 
 inline bool is_aligned(const void* pointer, uintptr_t bytes) {
   return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
@@ -88,77 +89,127 @@ inline void squared_norm(const float* flat, double* partial, double* result, int
   sum_of<Square>("squared_norm", flat, partial, result, size, stream);
 }
 
-struct AdamWPointers {
-  float* master;
-  const float* grad;
-  float* exp_avg;
-  float* exp_avg_sq;
-  Bfloat16* shadow;  // or null
+// The slices of a launch, on the way to the device as an argument, of which there may be 4 KB.
+struct AdamWParts {
+  struct Part {
+    AdamWSliceView slice;
+    uint32_t first_block;
+    bool aligned;  // all its tensors begin where vectors do
+  };
+  static constexpr int kMost = 96;
+  Part parts[kMost];
+  int count = 0;
+  uint32_t blocks = 0;
 };
 
-// A thread takes kPacks vectors, a block's threads apart. The fused multiply-adds are written out: an
-// element's bits do not depend on kWidth, so not on who owns which part of the tensor.
-template <int kWidth, int kPacks>
-__global__ void __launch_bounds__(kAdamWThreads)
-    adamw_kernel(AdamWPointers to, int64_t count, AdamWScalars s, const float* grad_factor) {
-  using Values = Pack<float, kWidth>;
-  constexpr int kStride = kAdamWThreads * kWidth;
-  const int64_t begin = int64_t{blockIdx.x} * kStride * kPacks + threadIdx.x * kWidth;
-  Values w[kPacks], grad[kPacks], m[kPacks], v[kPacks];
-  for (int pack = 0; pack < kPacks; ++pack) {
-    const int64_t at = begin + pack * kStride;
-    if (at >= count) break;
-    w[pack] = load_pack<kWidth>(to.master + at);
-    grad[pack] = load_pack<kWidth>(to.grad + at);
-    m[pack] = load_pack<kWidth>(to.exp_avg + at);
-    v[pack] = load_pack<kWidth>(to.exp_avg_sq + at);
+constexpr int kAdamWVector = kVector<float>;
+// Elements of a block, of which a thread takes a vector.
+constexpr int64_t kAdamWBlock = int64_t{kAdamWThreads} * kAdamWVector;
+
+// The part that a block belongs to: the last that begins at it or before.
+__device__ inline int part_of_block(const AdamWParts& list, uint32_t block) {
+  int part = 0;
+  for (int distance = 64; distance > 0; distance /= 2) {
+    static_assert(AdamWParts::kMost <= 128);
+    const int later = part + distance;
+    if (later < list.count && list.parts[later].first_block <= block) part = later;
+  }
+  return part;
+}
+
+// The first `count` elements of a vector that is not whole, or not aligned.
+__device__ inline Pack<float, kAdamWVector> load_singly(const float* from, int64_t count) {
+  return load_group<false>(from, count);
+}
+template <typename T>
+__device__ inline void store_singly(const Pack<T, kAdamWVector>& pack, T* to, int64_t count) {
+  for (int i = 0; i < kAdamWVector; ++i) {
+    if (i < count) to[i] = pack.values[i];
+  }
+}
+
+__device__ inline void store_shadow(const Pack<Bfloat16, kAdamWVector>& pack, Bfloat16* to) {
+  uint2 bytes;
+  static_assert(sizeof bytes == sizeof pack);
+  __builtin_memcpy(&bytes, &pack, sizeof bytes);
+  store_8_bytes(bytes, to);
+}
+
+// The fused multiply-adds are written out: an element's bits do not depend on how it is loaded, so not on who
+// owns which part of the tensor.
+static __global__ void __launch_bounds__(kAdamWThreads, kAdamWBlocks)
+    adamw_kernel(AdamWTensors to, const __grid_constant__ AdamWParts list, AdamWScalars s,
+                 const float* grad_factor) {
+  const AdamWParts::Part& part = list.parts[part_of_block(list, blockIdx.x)];
+  const int64_t offset = (blockIdx.x - part.first_block) * kAdamWBlock + threadIdx.x * kAdamWVector;
+  const int64_t count = part.slice.size - offset;
+  if (count <= 0) return;
+  const int64_t at = part.slice.begin + offset;
+  const int64_t moment = part.slice.moment + offset;
+  const bool whole = part.aligned && count >= kAdamWVector;
+  Pack<float, kAdamWVector> w, grad, m, v;
+  if (whole) {
+    w = load_pack<kAdamWVector>(to.master + at);
+    grad = load_pack<kAdamWVector>(to.grad + at);
+    m = load_pack<kAdamWVector>(to.exp_avg + moment);
+    v = load_pack<kAdamWVector>(to.exp_avg_sq + moment);
+  } else {
+    w = load_singly(to.master + at, count);
+    grad = load_singly(to.grad + at, count);
+    m = load_singly(to.exp_avg + moment, count);
+    v = load_singly(to.exp_avg_sq + moment, count);
   }
   const float factor = *grad_factor;
   if (!std::isfinite(factor)) return;
-  for (int pack = 0; pack < kPacks; ++pack) {
-    const int64_t at = begin + pack * kStride;
-    if (at >= count) break;
-    Pack<Bfloat16, kWidth> shadow;
-    for (int i = 0; i < kWidth; ++i) {
-      float& mean = m[pack].values[i];
-      float& square = v[pack].values[i];
-      float& weight = w[pack].values[i];
-      const float g = __fmul_rn(grad[pack].values[i], factor);  // used twice: never part of an fma
-      mean = fmaf(s.one_minus_beta1, g - mean, mean);
-      square = fmaf(s.beta2, square, s.one_minus_beta2 * g * g);
-      const float update = mean / fmaf(sqrtf(square), s.inverse_sqrt_bias2, s.eps);
-      weight = fmaf(-s.step_size, update, weight * s.keep);
-      from_float(weight, shadow.values[i]);
-    }
-    store_pack(w[pack], to.master + at);
-    store_pack(m[pack], to.exp_avg + at);
-    store_pack(v[pack], to.exp_avg_sq + at);
-    if (to.shadow != nullptr) store_pack(shadow, to.shadow + at);
+  const AdamWRates rates = part.slice.rates;
+  Pack<Bfloat16, kAdamWVector> shadow;
+  for (int i = 0; i < kAdamWVector; ++i) {
+    float& mean = m.values[i];
+    float& square = v.values[i];
+    float& weight = w.values[i];
+    const float g = __fmul_rn(grad.values[i], factor);  // used twice: never part of an fma
+    mean = fmaf(s.one_minus_beta1, g - mean, mean);
+    square = fmaf(s.beta2, square, s.one_minus_beta2 * g * g);
+    const float update = mean / fmaf(sqrtf(square), s.inverse_sqrt_bias2, s.eps);
+    weight = fmaf(-rates.step_size, update, weight * rates.keep);
+    from_float(weight, shadow.values[i]);
+  }
+  if (whole) {
+    store_pack(w, to.master + at);
+    store_pack(m, to.exp_avg + moment);
+    store_pack(v, to.exp_avg_sq + moment);
+    if (to.shadow != nullptr) store_shadow(shadow, to.shadow + at);
+  } else {
+    store_singly(w, to.master + at, count);
+    store_singly(m, to.exp_avg + moment, count);
+    store_singly(v, to.exp_avg_sq + moment, count);
+    if (to.shadow != nullptr) store_singly(shadow, to.shadow + at, count);
   }
 }
 
-// count: a multiple of kWidth, all pointers at multiples of kWidth elements.
-template <int kWidth, int kPacks>
-void launch_adamw(const AdamWPointers& to, int64_t count, const AdamWScalars& scalars,
-                  const float* grad_factor, Stream stream) {
-  if (count == 0) return;
-  const int64_t blocks = divide_up(count, int64_t{kAdamWThreads} * kWidth * kPacks);
-  launch("adamw", adamw_kernel<kWidth, kPacks>, dim3(static_cast<unsigned>(blocks)), dim3(kAdamWThreads),
-         stream, to, count, scalars, grad_factor);
-}
-
-inline void adamw(float* master, const float* grad, float* exp_avg, float* exp_avg_sq, Bfloat16* shadow,
-                  int64_t count, const AdamWScalars& scalars, const float* grad_factor, Stream stream) {
-  constexpr int kWidth = kVector<float>;
-  constexpr int kSingles = 4;  // single elements that keep as many bytes in flight
-  const bool aligned = is_aligned(master, 16) && is_aligned(grad, 16) && is_aligned(exp_avg, 16) &&
-                       is_aligned(exp_avg_sq, 16) && is_aligned(shadow, 8);
-  const int64_t in_packs = aligned ? count / kWidth * kWidth : 0;
-  launch_adamw<kWidth, 1>({master, grad, exp_avg, exp_avg_sq, shadow}, in_packs, scalars, grad_factor,
-                          stream);
-  const AdamWPointers rest = {master + in_packs, grad + in_packs, exp_avg + in_packs, exp_avg_sq + in_packs,
-                              shadow == nullptr ? nullptr : shadow + in_packs};
-  launch_adamw<1, kSingles>(rest, count - in_packs, scalars, grad_factor, stream);
+inline void adamw(const AdamWTensors& to, const AdamWSliceView* slices, int64_t count,
+                  const AdamWScalars& scalars, const float* grad_factor, Stream stream) {
+  static_assert(sizeof(AdamWTensors) + sizeof(AdamWParts) + sizeof(AdamWScalars) + sizeof(void*) <= 4096);
+  AdamWParts list;
+  const auto queue = [&] {
+    if (list.count == 0) return;
+    launch("adamw", adamw_kernel, dim3(list.blocks), dim3(kAdamWThreads), stream, to, list, scalars,
+           grad_factor);
+    list.count = 0;
+    list.blocks = 0;
+  };
+  for (int64_t i = 0; i < count; ++i) {
+    const AdamWSliceView& slice = slices[i];
+    if (slice.size == 0) continue;
+    if (list.count == AdamWParts::kMost) queue();
+    const bool aligned = is_aligned(to.master + slice.begin, 16) && is_aligned(to.grad + slice.begin, 16) &&
+                         is_aligned(to.exp_avg + slice.moment, 16) &&
+                         is_aligned(to.exp_avg_sq + slice.moment, 16) &&
+                         (to.shadow == nullptr || is_aligned(to.shadow + slice.begin, 8));
+    list.parts[list.count++] = {.slice = slice, .first_block = list.blocks, .aligned = aligned};
+    list.blocks += static_cast<uint32_t>(divide_up(slice.size, kAdamWBlock));
+  }
+  queue();
 }
 
 }  // namespace ssgpt::kernels::cuda

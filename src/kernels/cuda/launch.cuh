@@ -37,6 +37,10 @@ __device__ inline void store_16_bytes(uint4 bytes, void* to) {
                "r"(bytes.w)
                : "memory");
 }
+// The same of 8 bytes.
+__device__ inline void store_8_bytes(uint2 bytes, void* to) {
+  asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(to), "r"(bytes.x), "r"(bytes.y) : "memory");
+}
 #endif
 
 constexpr int64_t divide_up(int64_t value, int64_t divisor) {

@@ -70,9 +70,9 @@ struct Table {
   // partial: fp64, an element for each chunk of kFlatChunk. result: one element.
   void (*flat_sum)(const float* flat, double* partial, double* result, int64_t size, Stream stream);
   void (*squared_norm)(const float* flat, double* partial, double* result, int64_t size, Stream stream);
-  // shadow: may be null. grad_factor: on the device.
-  void (*adamw)(float* master, const float* grad, float* exp_avg, float* exp_avg_sq, Bfloat16* shadow,
-                int64_t count, const AdamWScalars& scalars, const float* grad_factor, Stream stream);
+  // slices: `count` of them, on the host. grad_factor: on the device.
+  void (*adamw)(const AdamWTensors& tensors, const AdamWSliceView* slices, int64_t count,
+                const AdamWScalars& scalars, const float* grad_factor, Stream stream);
 };
 
 // Throw core::InternalError where the program was built without CUDA.

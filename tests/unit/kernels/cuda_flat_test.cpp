@@ -4,9 +4,11 @@
 
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <numeric>
 #include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -84,7 +86,10 @@ TEST(CudaFlat, SumsShowValuesThatAreNotFinite) {
   EXPECT_TRUE(std::isnan(sum_with(squared_norm, flat.data(), flat.size())));
 }
 
-// What AdamW reads and writes, each array beginning `shift` elements behind a multiple of 16 bytes.
+constexpr AdamWRates kRates = {.keep = 0.999f, .step_size = 0.02f};
+
+// What AdamW reads and writes: of each array a slice that begins `shift` elements behind a multiple of 16
+// bytes.
 struct State {
   State(int64_t size, int64_t shift_of_master, int64_t shift_of_moments)
       : count(size),
@@ -105,9 +110,11 @@ struct State {
   void update(const AdamWScalars& scalars, double grad_factor, bool with_shadow = true) {
     Array<float> factor(1);
     factor.set(0, grad_factor);
-    adamw(master.data() + master_shift, grad.data() + master_shift, exp_avg.data() + moment_shift,
-          exp_avg_sq.data() + moment_shift, with_shadow ? shadow.data() + master_shift : nullptr, count,
-          scalars, factor.data(), nullptr);
+    const AdamWSliceView slice = {
+        .begin = master_shift, .moment = moment_shift, .size = count, .rates = kRates};
+    adamw({master.data(), grad.data(), exp_avg.data(), exp_avg_sq.data(),
+           with_shadow ? shadow.data() : nullptr},
+          &slice, 1, scalars, factor.data(), nullptr);
   }
   // The same elements at the same values.
   bool operator==(const State& other) const {
@@ -129,8 +136,6 @@ struct State {
 constexpr AdamWScalars kScalars = {.one_minus_beta1 = 0.1f,
                                    .beta2 = 0.95f,
                                    .one_minus_beta2 = 0.05f,
-                                   .keep = 0.999f,
-                                   .step_size = 0.02f,
                                    .inverse_sqrt_bias2 = 3.2f,
                                    .eps = 0.03f};
 
@@ -147,8 +152,8 @@ void expect_updated(const State& after, const State& before, double factor) {
                               static_cast<double>(s.one_minus_beta2) * g * g;
     const double denominator =
         std::sqrt(expected_v) * static_cast<double>(s.inverse_sqrt_bias2) + static_cast<double>(s.eps);
-    const double per_m = static_cast<double>(s.step_size) / denominator;
-    const double expected_w = w * static_cast<double>(s.keep) - per_m * expected_m;
+    const double per_m = static_cast<double>(kRates.step_size) / denominator;
+    const double expected_w = w * static_cast<double>(kRates.keep) - per_m * expected_m;
     // m is a difference: g, the difference and the sum round. v adds what is positive: g twice, two products,
     // the sum. w takes over what m and half of what v is off by, and rounds five times itself.
     const double terms_of_m = std::abs(m) + std::abs(g);
@@ -218,8 +223,65 @@ TEST(CudaFlat, AdamWTakesAGradientThatIsNotANumberToItsOwnElementAlone) {
 }
 
 TEST(CudaFlat, AdamWOfNothingLaunchesNothing) {
+  const int before = emulation::launches;
   State state(0, 0, 0);
   state.update(kScalars, 1.0);
+  EXPECT_EQ(emulation::launches, before);
+}
+
+// Many slices of all sizes, with rates of their own, between elements that belong to none and beside moments
+// of other owners: each as if it were alone. One, as many as a launch takes, and one more.
+TEST(CudaFlat, AdamWTakesManySlicesAtOnce) {
+  constexpr int64_t kSliceSizes[] = {64, 1, 1024, 3, 2052, 12, 1021, 0, 768, 66, 1};
+  for (const int count : {1, AdamWParts::kMost, AdamWParts::kMost + 1}) {
+    SCOPED_TRACE(count);
+    std::vector<AdamWSliceView> slices;
+    int64_t begin = 3, moment = 0;
+    int empty = 0;
+    for (int i = 0; i < count + empty; ++i) {
+      const auto which = static_cast<size_t>(i);
+      const int64_t size = kSliceSizes[which % std::size(kSliceSizes)];
+      if (size == 0) ++empty;
+      begin += i % 3;  // slices that touch, and that begin where no vector does
+      slices.push_back({.begin = begin,
+                        .moment = moment,
+                        .size = size,
+                        .rates = {.keep = 1.0f - 0.001f * static_cast<float>(i % 7),
+                                  .step_size = 0.01f * static_cast<float>(1 + i % 5)}});
+      begin += size;
+      moment += size + i % 2;
+    }
+    const State before(begin + 9, 0, 0);
+    const auto update = [&](State& state, const AdamWSliceView* first, int64_t number) {
+      Array<float> factor(1);
+      factor.set(0, 0.01);
+      adamw({state.master.data(), state.grad.data(), state.exp_avg.data(), state.exp_avg_sq.data(),
+             state.shadow.data()},
+            first, number, kScalars, factor.data(), nullptr);
+    };
+    State together = before;
+    const int launches = emulation::launches;
+    update(together, slices.data(), static_cast<int64_t>(slices.size()));
+    EXPECT_EQ(emulation::launches - launches, divide_up(count, AdamWParts::kMost));
+    State apart = before;
+    for (const AdamWSliceView& slice : slices) update(apart, &slice, 1);
+    EXPECT_TRUE(together == apart);
+    EXPECT_TRUE(together.grad == before.grad);
+    // Of a slice alone FollowsTheFormula speaks; here, that nothing else has moved.
+    std::vector<bool> in_a_slice(static_cast<size_t>(before.count)), has_moment(in_a_slice);
+    for (const AdamWSliceView& slice : slices) {
+      for (int64_t i = 0; i < slice.size; ++i) {
+        in_a_slice[static_cast<size_t>(slice.begin + i)] = true;
+        has_moment[static_cast<size_t>(slice.moment + i)] = true;
+      }
+    }
+    for (int64_t i = 0; i < before.count; ++i) {
+      const bool moved = together.master.at(i) != before.master.at(i);
+      const bool moment_moved = together.exp_avg.at(i) != before.exp_avg.at(i);
+      ASSERT_EQ(moved, in_a_slice[static_cast<size_t>(i)]) << i;
+      ASSERT_EQ(moment_moved, has_moment[static_cast<size_t>(i)]) << i;
+    }
+  }
 }
 
 }  // namespace

@@ -13,6 +13,7 @@ namespace ssgpt::emulation {
 
 Indices current;
 OrderOfThreads order_of_threads = OrderOfThreads::kRising;
+int launches = 0;
 
 namespace {
 
@@ -126,6 +127,7 @@ void run(const char* name, dim3 grid, dim3 block_size, const std::function<void(
       grid.y > kMostBlocksAcross || grid.z == 0 || grid.z > kMostBlocksAcross) {
     throw std::logic_error(std::string(name) + ": a grid that no GPU takes");
   }
+  ++launches;
   current.grid_size = grid;
   current.block_size = block_size;
   block.fibers.resize(threads);

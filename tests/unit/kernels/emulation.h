@@ -16,7 +16,9 @@
 
 #undef __shared__
 #undef __launch_bounds__
+#undef __grid_constant__
 #define __shared__ static
+#define __grid_constant__
 #define __launch_bounds__(...)
 
 namespace ssgpt::emulation {
@@ -32,6 +34,9 @@ extern Indices current;
 
 enum class OrderOfThreads { kRising, kFalling, kShuffled };
 extern OrderOfThreads order_of_threads;
+
+// How often a kernel was launched.
+extern int launches;
 
 // Runs `body` in every thread of every block. Throws std::logic_error as described above.
 void run(const char* name, dim3 grid, dim3 block, const std::function<void()>& body);
@@ -95,6 +100,9 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
 
 inline void store_16_bytes(uint4 bytes, void* to) {
   *static_cast<uint4*>(to) = bytes;
+}
+inline void store_8_bytes(uint2 bytes, void* to) {
+  *static_cast<uint2*>(to) = bytes;
 }
 
 }  // namespace ssgpt::kernels::cuda

@@ -6,6 +6,9 @@
 
 #include <cmath>
 #include <limits>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/arange.h>
@@ -133,7 +136,14 @@ Moments adamw_reference(Moments state, const at::Tensor& g, double lr, double de
   return state;
 }
 
-TEST_P(Flat, AdamwFollowsTheFormulaOnViewsOfLargerTensors) {
+constexpr AdamWOptions kOptions = {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8};
+
+// Of a whole tensor.
+std::vector<AdamWSlice> slice_of(int64_t size) {
+  return {{.begin = 0, .moment = 0, .size = size, .lr = 1e-2, .weight_decay = 0.1}};
+}
+
+TEST_P(Flat, AdamwFollowsTheFormulaOnSlicesOfATensor) {
   const int64_t size = 40013;
   const int64_t begin = 5;
   const int64_t end = 40000;
@@ -145,12 +155,19 @@ TEST_P(Flat, AdamwFollowsTheFormulaOnViewsOfLargerTensors) {
   const auto slice = [&](const at::Tensor& x) {
     return x.narrow(0, begin, end - begin);
   };
+  // Two that touch, beside elements of no slice. The moments are those of the slices alone.
+  constexpr int64_t kMiddle = 8200;
+  std::vector<AdamWSlice> slices = slice_of(kMiddle - begin);
+  slices.front().begin = begin;
+  slices.push_back(slices.front());
+  slices.back().begin = kMiddle;
+  slices.back().moment = kMiddle - begin;
+  slices.back().size = end - kMiddle;
   Moments expected = {fp64(w), fp64(m), fp64(v)};
   for (int64_t step = 1; step <= 5; ++step) {
     const at::Tensor grad = fp32({size}, 100.0);
     const at::Tensor factor = at::full({}, 0.01f, at::kFloat);
-    adamw_update(slice(w), slice(grad), slice(m), slice(v), slice(shadow), 1e-2, 0.9, 0.95, 1e-8, 0.1, step,
-                 factor);
+    adamw_update(w, grad, slice(m), slice(v), shadow, slices, kOptions, step, factor);
     expected = adamw_reference(expected, fp64(grad) * 0.01f, 1e-2, 0.1, step);
   }
   // fp32 state over five steps; m cancels, so its error is relative to the largest.
@@ -173,9 +190,9 @@ TEST_P(Flat, AdamwNeedsNoShadow) {
   const auto zeros = [] {
     return at::zeros({1000}, at::kFloat);
   };
-  adamw_update(w, grad, zeros(), zeros(), /*shadow=*/{}, 1e-2, 0.9, 0.95, 1e-8, 0.1, 1, factor);
-  adamw_update(other_w, grad, zeros(), zeros(), at::zeros({1000}, at::kBFloat16), 1e-2, 0.9, 0.95, 1e-8, 0.1,
-               1, factor);
+  adamw_update(w, grad, zeros(), zeros(), /*shadow=*/{}, slice_of(1000), kOptions, 1, factor);
+  adamw_update(other_w, grad, zeros(), zeros(), at::zeros({1000}, at::kBFloat16), slice_of(1000), kOptions, 1,
+               factor);
   EXPECT_TRUE(w.equal(other_w));
 }
 
@@ -187,8 +204,7 @@ TEST_P(Flat, AdamwChangesNothingWhereTheFactorIsNotFinite) {
   const at::Tensor shadow_before = shadow.clone();
   const Moments before = {w.clone(), m.clone(), v.clone()};
   for (const float factor : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
-    adamw_update(w, fp32({100}), m, v, shadow, 1e-2, 0.9, 0.95, 1e-8, 0.1, 3,
-                 at::full({}, factor, at::kFloat));
+    adamw_update(w, fp32({100}), m, v, shadow, slice_of(100), kOptions, 3, at::full({}, factor, at::kFloat));
   }
   EXPECT_TRUE(w.equal(before.w) && m.equal(before.m) && v.equal(before.v) && shadow.equal(shadow_before));
 }
@@ -197,6 +213,20 @@ std::vector<Variant> fp32_variants() {
   std::vector<Variant> variants;
   for (const cpu::Table* table : cpu::available_tables()) variants.push_back({table, at::kFloat});
   return variants;
+}
+
+TEST_P(Flat, AdamwRefusesSlicesBeyondItsTensors) {
+  const at::Tensor w = fp32({100});
+  const at::Tensor moments = at::zeros({90}, at::kFloat);
+  for (const auto& [begin, moment, size] :
+       {std::tuple{-1, 0, 3}, {0, -1, 3}, {0, 0, -1}, {98, 0, 3}, {0, 88, 3}}) {
+    std::vector<AdamWSlice> slices = slice_of(size);
+    slices.front().begin = begin;
+    slices.front().moment = moment;
+    EXPECT_THROW(
+        adamw_update(w, w, moments, moments, {}, slices, kOptions, 1, at::full({}, 1.0f, at::kFloat)),
+        core::InternalError);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Variants, Flat, testing::ValuesIn(fp32_variants()), variant_name);
