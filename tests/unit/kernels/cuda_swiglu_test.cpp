@@ -3,6 +3,7 @@
 #include "kernels/cuda_support.h"
 
 #include <cmath>
+#include <limits>
 
 #include <gtest/gtest.h>
 
@@ -26,6 +27,14 @@ Expected plain(double gate, double up, double d_out) {
           .d_gate_terms = std::abs(d_out * up * s) * (1.0 + std::abs(gate))};
 }
 
+// Errors of fp32 beside the rounding to T, relative, in units of 2^-24 (half an ulp of a number just above a
+// power of two). The sigmoid s = 1 / (1 + e): e^x is off by up to 2 ulp, of which 1 + e has no more than it
+// has of e, the sum rounds, and the quotient is off by up to 2 ulp: 4 + 1 + 4.
+constexpr double kSigmoidRoundings = 9;
+// d_gate = d_out up s (1 + g (1 - s)), relative to |d_out up s| (1 + |g|): the factor s passes on its error,
+// and in 1 - s it is |g| s times that: together at most that of s. Six operations round.
+constexpr double kGateRoundings = kSigmoidRoundings + 6;
+
 TYPED_TEST(CudaSwiglu, FollowsTheFormulaAtEveryWidth) {
   using T = TypeParam;
   for (const auto& [rows, width] :
@@ -41,16 +50,66 @@ TYPED_TEST(CudaSwiglu, FollowsTheFormulaAtEveryWidth) {
         const int64_t gate = row * 2 * width + i;
         const Expected expected =
             plain(gate_up.at(gate), gate_up.at(gate + width), d_out.at(row * width + i));
-        // One rounding to T, and a few of fp32 in e^x, quotient and products.
-        EXPECT_TRUE(near<T>(out.at(row * width + i), expected.out, 8));
-        EXPECT_TRUE(near<T>(d_gate_up.at(gate), expected.d_gate, 8, expected.d_gate_terms));
-        EXPECT_TRUE(near<T>(d_gate_up.at(gate + width), expected.d_up, 8));
+        EXPECT_TRUE(near<T>(out.at(row * width + i), expected.out, kSigmoidRoundings + 2));
+        EXPECT_TRUE(near<T>(d_gate_up.at(gate), expected.d_gate, kGateRoundings, expected.d_gate_terms));
+        EXPECT_TRUE(near<T>(d_gate_up.at(gate + width), expected.d_up, kSigmoidRoundings + 2));
       }
     }
     Array<T> in_place = gate_up;
     swiglu_backward<T>(d_out.data(), in_place.data(), in_place.data(), rows, width, nullptr);
     EXPECT_TRUE(in_place == d_gate_up);
   }
+}
+
+// From gates whose sigmoid rounds to 1 to those whose e^-x is no number of fp32. Up to there the errors are
+// those of above; beyond 1 + e^-x = 2^126 the sigmoid is taken as 0 and less than 2^-126.
+TYPED_TEST(CudaSwiglu, HoldsItsErrorsForGatesOfEverySize) {
+  using T = TypeParam;
+  constexpr int64_t kWidth = 2400;
+  Array<T> gate_up(2 * kWidth), out(kWidth), d_out(kWidth), d_gate_up(2 * kWidth);
+  for (int64_t i = 0; i < kWidth; ++i) {
+    gate_up.set(i, 0.1 * static_cast<double>(i - kWidth / 2));
+    gate_up.set(kWidth + i, i % 2 == 0 ? 1.3 : -0.7);
+    d_out.set(i, i % 3 == 0 ? 0.9 : -1.1);
+  }
+  swiglu_forward<T>(gate_up.data(), out.data(), 1, kWidth, nullptr);
+  swiglu_backward<T>(d_out.data(), gate_up.data(), d_gate_up.data(), 1, kWidth, nullptr);
+  for (int64_t i = 0; i < kWidth; ++i) {
+    const double gate = gate_up.at(i);
+    const Expected expected = plain(gate, gate_up.at(kWidth + i), d_out.at(i));
+    if (gate < -87.0) {  // 126 log 2 = 87.3
+      const double bound = 2.0 * (1.0 + std::abs(gate)) * 0x1p-126;
+      EXPECT_NEAR(out.at(i), expected.out, bound) << gate;
+      EXPECT_NEAR(d_gate_up.at(i), expected.d_gate, bound) << gate;
+      EXPECT_NEAR(d_gate_up.at(kWidth + i), expected.d_up, bound) << gate;
+      continue;
+    }
+    EXPECT_TRUE(near<T>(out.at(i), expected.out, kSigmoidRoundings + 2)) << gate;
+    EXPECT_TRUE(near<T>(d_gate_up.at(i), expected.d_gate, kGateRoundings, expected.d_gate_terms)) << gate;
+    EXPECT_TRUE(near<T>(d_gate_up.at(kWidth + i), expected.d_up, kSigmoidRoundings + 2)) << gate;
+  }
+}
+
+TYPED_TEST(CudaSwiglu, ShowsValuesThatAreNotFinite) {
+  using T = TypeParam;
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  constexpr int64_t kWidth = 8;
+  Array<T> gate_up(2 * kWidth), out(kWidth), d_gate_up(2 * kWidth), d_out(kWidth);
+  gate_up.fill(1.0);
+  d_out.fill(1.0);
+  gate_up.set(0, kInfinity);
+  gate_up.set(1, std::nan(""));
+  gate_up.set(2, -kInfinity);  // times a sigmoid of 0
+  gate_up.set(kWidth + 3, std::nan(""));
+  gate_up.set(4, -1e30);
+  swiglu_forward<T>(gate_up.data(), out.data(), 1, kWidth, nullptr);
+  swiglu_backward<T>(d_out.data(), gate_up.data(), d_gate_up.data(), 1, kWidth, nullptr);
+  EXPECT_EQ(out.at(0), kInfinity);
+  for (const int64_t i : {1, 2, 3}) EXPECT_TRUE(std::isnan(out.at(i))) << i;
+  for (const int64_t i : {1, 2, 3}) EXPECT_TRUE(std::isnan(d_gate_up.at(i))) << i;
+  EXPECT_EQ(out.at(4), 0.0);
+  for (int64_t i = 5; i < kWidth; ++i)
+    EXPECT_TRUE(std::isfinite(out.at(i)) && std::isfinite(d_gate_up.at(i)));
 }
 
 TYPED_TEST(CudaSwiglu, NothingIsLaunchedForNoRows) {

@@ -79,6 +79,15 @@ inline void __stcs(uint4* to, uint4 value) {
 inline float __fmul_rn(float a, float b) {
   return a * b;
 }
+// As bad as it may be: 2 ulp off, to either side, and 0 for a large divisor.
+inline float __fdividef(float a, float b) {
+  if (std::isfinite(a) && std::abs(b) > 0x1p126f) return a * 0.0f;
+  const float quotient = a / b;
+  uint32_t bits = 0;
+  __builtin_memcpy(&bits, &b, sizeof bits);
+  const float towards = bits % 2 == 0 ? HUGE_VALF : -HUGE_VALF;
+  return std::nextafter(std::nextafter(quotient, towards), towards);
+}
 
 template <typename Number>
 Number __shfl_xor_sync(unsigned /*mask*/, Number value, int distance) {
