@@ -78,7 +78,8 @@ KernelRun rms_norm_backward(const KernelShape& s, const model::Execution& execut
   const at::Tensor scratch = make.zeros_fp32({kernels::num_row_chunks(s.rows()), s.hidden});
   return {model::traffic(d_out, x, d_x, d_x),
           [=] {
-            kernels::rms_norm_backward(d_out, x, weight, rstd, d_x, d_weight, scratch);
+            kernels::rms_norm_backward(d_out, x, weight, rstd, /*accumulate=*/true, d_x, scratch);
+            kernels::add_row_sums({{.of_chunks = scratch, .total = d_weight}});
             return d_x;
           },
           [=] {

@@ -3,6 +3,8 @@
 #include "kernels/dispatch.h"
 #include "kernels/ops.h"
 
+#include <vector>
+
 namespace ssgpt::kernels {
 namespace {
 
@@ -83,24 +85,23 @@ void add_rms_norm_forward(const at::Tensor& residual, const at::Tensor& branch, 
 }
 
 void rms_norm_backward(const at::Tensor& d_out, const at::Tensor& x, const at::Tensor& weight,
-                       const at::Tensor& rstd, const at::Tensor& d_x, const at::Tensor& d_weight,
-                       const at::Tensor& scratch) {
+                       const at::Tensor& rstd, bool accumulate, const at::Tensor& d_x,
+                       const at::Tensor& weight_sums) {
   check_norm(x, "x", weight, rstd);
   const int64_t rows = x.size(0);
   const int64_t width = x.size(1);
   const int64_t chunks = num_row_chunks(rows);
   check_like(d_out, "d_out", x);
   check_like(d_x, "d_x", x);
-  check_tensor(d_weight, "d_weight", at::kFloat, {width}, x.device());
-  check_tensor(scratch, "scratch", at::kFloat, {chunks, width}, x.device());
+  check_tensor(weight_sums, "weight_sums", at::kFloat, {chunks, width}, x.device());
   dispatch(
       x,
       [&](const auto& kernels, cuda::Stream stream) {
-        check_vectors(d_out, x, weight, d_x, scratch);
+        check_vectors(d_out, x, weight, d_x, weight_sums);
         using T = DataOf<decltype(kernels)>;
         kernels.rms_norm_backward(pointer<T>(d_out), pointer<T>(x), pointer<T>(weight), pointer<float>(rstd),
-                                  pointer<T>(d_x), pointer<float>(d_weight), pointer<float>(scratch), rows,
-                                  width, stream);
+                                  accumulate, pointer<T>(d_x), pointer<float>(weight_sums), rows, width,
+                                  stream);
       },
       [&](const auto& loops) {
         using T = DataOf<decltype(loops)>;
@@ -108,14 +109,34 @@ void rms_norm_backward(const at::Tensor& d_out, const at::Tensor& x, const at::T
           for (int64_t chunk = begin; chunk < end; ++chunk) {
             const int64_t first = chunk * kChunkRows;
             const int64_t count = std::min(kChunkRows, rows - first);
-            float* partial = pointer<float>(scratch) + chunk * width;
-            std::fill_n(partial, width, 0.0f);
+            float* sums = pointer<float>(weight_sums) + chunk * width;
+            std::fill_n(sums, width, 0.0f);
             loops.rms_norm_backward(pointer<T>(d_out) + first * width, pointer<T>(x) + first * width,
-                                    pointer<T>(weight), pointer<float>(rstd) + first,
-                                    pointer<T>(d_x) + first * width, partial, count, width);
+                                    pointer<T>(weight), pointer<float>(rstd) + first, accumulate,
+                                    pointer<T>(d_x) + first * width, sums, count, width);
           }
         });
-        add_chunks(pointer<float>(scratch), chunks, width, pointer<float>(d_weight));
+      });
+}
+
+void add_row_sums(const std::vector<RowSums>& sums) {
+  SSGPT_CHECK(!sums.empty() && sums.front().of_chunks.dim() == 2, "no sums of chunks");
+  const at::IntArrayRef shape = sums.front().of_chunks.sizes();
+  const at::Device device = sums.front().of_chunks.device();
+  std::vector<RowSumsView> views;
+  for (const RowSums& sum : sums) {
+    check_tensor(sum.of_chunks, "of_chunks", at::kFloat, shape, device);
+    check_tensor(sum.total, "total", at::kFloat, {shape[1]}, device);
+    views.push_back({.of_chunks = pointer<float>(sum.of_chunks), .total = pointer<float>(sum.total)});
+  }
+  dispatch(
+      device,
+      [&] {
+        cuda::table().add_row_sums(views.data(), static_cast<int64_t>(views.size()), shape[0], shape[1],
+                                   cuda::current_stream());
+      },
+      [&] {
+        for (const RowSumsView& sum : views) add_chunks(sum.of_chunks, shape[0], shape[1], sum.total);
       });
 }
 

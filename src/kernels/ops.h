@@ -36,17 +36,24 @@ void rms_norm_forward(const at::Tensor& x, const at::Tensor& weight, double eps,
 void add_rms_norm_forward(const at::Tensor& residual, const at::Tensor& branch, const at::Tensor& weight,
                           double eps, const at::Tensor& sum, const at::Tensor& out, const at::Tensor& rstd);
 
-// d_x += the gradient through the norm (d_x arrives with the residual path's gradient); d_weight += sum over
-// rows.
-//   d_out, x: data (M, D).  weight: data (D).  rstd: fp32 (M).  d_x: data (M, D).  d_weight: fp32 (D).
-//   scratch: fp32 (num_row_chunks(M), D), contents lost.
+// d_x = the gradient through the norm, or += where `accumulate` (it then arrives with the residual path's).
+// The gradient of the weight is left as its sums over the rows of each chunk, for add_row_sums.
+//   d_out, x: data (M, D).  weight: data (D).  rstd: fp32 (M).  d_x: data (M, D).
+//   weight_sums: fp32 (num_row_chunks(M), D), =.
 void rms_norm_backward(const at::Tensor& d_out, const at::Tensor& x, const at::Tensor& weight,
-                       const at::Tensor& rstd, const at::Tensor& d_x, const at::Tensor& d_weight,
-                       const at::Tensor& scratch);
+                       const at::Tensor& rstd, bool accumulate, const at::Tensor& d_x,
+                       const at::Tensor& weight_sums);
 
 // Rows are summed in chunks of a fixed length, whose sums are then added in order: this many chunks for M
 // rows.
 int64_t num_row_chunks(int64_t rows);
+
+struct RowSums {
+  at::Tensor of_chunks;  // fp32 (chunks, D)
+  at::Tensor total;      // fp32 (D), +=
+};
+// Adds the chunks of several sums of one shape, which takes a GPU little longer than those of one.
+void add_row_sums(const std::vector<RowSums>& sums);
 
 // --- Rotary positions, the norm of queries and keys, and the row scale of attention
 // ---------------------------------------------------------------

@@ -74,6 +74,12 @@ struct CachedAttentionArgs {
   int64_t position, time, heads, head_dim, capacity;
 };
 
+// RowSums of ops.h.
+struct RowSumsView {
+  const float* of_chunks;
+  float* total;
+};
+
 struct AdamWScalars {
   float one_minus_beta1, beta2, one_minus_beta2;
   float inverse_sqrt_bias2;  // 1 / sqrt(1 - beta2^step)

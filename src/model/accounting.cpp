@@ -91,7 +91,7 @@ int64_t activation_bytes(const config::Config& config, bool bf16, std::optional<
   const at::ScalarType dtype = bf16 ? at::kBFloat16 : at::kFloat;
   shared += data * logits_chunk_rows(device, dtype, rows, vocab_size) * vocab_size;
   shared += kFp32Bytes * kernels::attention_workspace(device, time, hidden / heads);
-  shared += kFp32Bytes * kernels::num_row_chunks(rows) * hidden;
+  shared += kFp32Bytes * 2 * kernels::num_row_chunks(rows) * hidden;
   if (has_row_scale(model.attention.kind)) {
     shared += kFp32Bytes * (rows * heads + kernels::row_scale_scratch(device, heads, time));
   }

@@ -19,9 +19,11 @@ void norm_forward(const at::Tensor& residual, const at::Tensor& branch, const at
 }
 
 void norm_backward(const at::Tensor& d_out, const at::Tensor& weight, const NormActivations& activations,
-                   const at::Tensor& d_x, const at::Tensor& d_weight, const at::Tensor& scratch) {
-  const core::ProfileScope scope("norm", traffic(d_out, activations.input, d_x, d_x));
-  kernels::rms_norm_backward(d_out, activations.input, weight, activations.rstd, d_x, d_weight, scratch);
+                   bool accumulate, const at::Tensor& d_x, const at::Tensor& weight_sums) {
+  const core::ProfileScope scope("norm",
+                                 traffic(d_out, activations.input, d_x, accumulate ? d_x : at::Tensor()));
+  kernels::rms_norm_backward(d_out, activations.input, weight, activations.rstd, accumulate, d_x,
+                             weight_sums);
 }
 
 void block_forward(const at::Tensor& residual, const BlockWeights& weights, const BlockContext& context,
@@ -42,13 +44,16 @@ void block_backward(const at::Tensor& d_residual, const BlockWeights& weights, c
   // The gradient of a sum is that of both summands: d_residual is also the gradient of each branch.
   mlp_backward(d_residual, activations.mlp_norm.output, weights.mlp, activations.mlp, gradients.mlp, mode,
                scratch.mlp, /*d_x=*/scratch.d_normed);
-  norm_backward(scratch.d_normed, weights.mlp_norm, activations.mlp_norm, d_residual, gradients.mlp_norm,
-                scratch.norm);
+  norm_backward(scratch.d_normed, weights.mlp_norm, activations.mlp_norm, /*accumulate=*/true, d_residual,
+                scratch.mlp_norm_sums);
   attention_backward(d_residual, activations.attention_norm.output, weights.attention, context.attention,
                      activations.attention, gradients.attention, mode, scratch.attention,
                      /*d_x=*/scratch.d_normed);
-  norm_backward(scratch.d_normed, weights.attention_norm, activations.attention_norm, d_residual,
-                gradients.attention_norm, scratch.norm);
+  norm_backward(scratch.d_normed, weights.attention_norm, activations.attention_norm, /*accumulate=*/true,
+                d_residual, scratch.attention_norm_sums);
+  const core::ProfileScope scope("norm", traffic(scratch.mlp_norm_sums, scratch.attention_norm_sums));
+  kernels::add_row_sums({{.of_chunks = scratch.mlp_norm_sums, .total = gradients.mlp_norm},
+                         {.of_chunks = scratch.attention_norm_sums, .total = gradients.attention_norm}});
 }
 
 }  // namespace ssgpt::model

@@ -41,7 +41,8 @@ struct BlockActivations {
 struct Scratch {
   at::Tensor branch;    // data (M, D): what a block's last branch leaves for the next norm
   at::Tensor d_normed;  // data (M, D)
-  at::Tensor norm;      // fp32 (kernels::num_row_chunks(M), D)
+  // fp32 (kernels::num_row_chunks(M), D): for the gradients of the norms' weights
+  at::Tensor attention_norm_sums, mlp_norm_sums;
   AttentionScratch attention;
   MlpScratch mlp;
 };
@@ -55,10 +56,10 @@ struct BlockContext {
 void norm_forward(const at::Tensor& residual, const at::Tensor& branch, const at::Tensor& weight, double eps,
                   const NormActivations& activations);
 
-// d_x += the gradient through the norm; d_weight, fp32 (D), +=.   d_out: data (M, D).  scratch: see
-// Scratch::norm.
+// d_x = the gradient through the norm, or += where `accumulate`.   d_out: data (M, D).  weight_sums: fp32
+// (kernels::num_row_chunks(M), D), =, for kernels::add_row_sums.
 void norm_backward(const at::Tensor& d_out, const at::Tensor& weight, const NormActivations& activations,
-                   const at::Tensor& d_x, const at::Tensor& d_weight, const at::Tensor& scratch);
+                   bool accumulate, const at::Tensor& d_x, const at::Tensor& weight_sums);
 
 // Reads the residual stream from activations.attention_norm.input (where `residual` is undefined), or makes
 // it as residual + scratch.branch. Leaves it in activations.mlp_norm.input, and the mlp's branch in

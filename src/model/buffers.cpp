@@ -31,7 +31,8 @@ void allocate_for_backward(const Allocator& allocator, const config::ModelConfig
   Scratch& scratch = buffers.scratch;
   buffers.d_residual = allocator.data({rows, hidden});
   scratch.d_normed = allocator.data({rows, hidden});
-  scratch.norm = allocator.fp32({kernels::num_row_chunks(rows), hidden});
+  scratch.attention_norm_sums = allocator.fp32({kernels::num_row_chunks(rows), hidden});
+  scratch.mlp_norm_sums = allocator.fp32({kernels::num_row_chunks(rows), hidden});
   scratch.mlp.d_hidden = allocator.data({rows, ff});
   scratch.attention.d_heads = scratch.d_normed;
   if (device.is_cpu()) scratch.attention.d_qkv = allocator.data({rows, 3 * hidden});

@@ -170,9 +170,10 @@ void GPT::Impl::backward(const at::Tensor& tokens, const GradientFinal& gradient
     if (gradient_final) gradient_final(store.find(name).offset);
   };
   final_from("lm_head.weight");
-  buffers.d_residual.zero_();
+  const at::Tensor norm_sums = buffers.scratch.mlp_norm_sums;
   norm_backward(buffers.scratch.d_normed, store.compute("model.norm.weight"), buffers.final_norm,
-                buffers.d_residual, store.grad("model.norm.weight"), buffers.scratch.norm);
+                /*accumulate=*/false, buffers.d_residual, norm_sums);
+  kernels::add_row_sums({{.of_chunks = norm_sums, .total = store.grad("model.norm.weight")}});
   final_from("model.norm.weight");
   for (size_t layer = weights.size(); layer-- > 0;) {
     block_backward(buffers.d_residual, weights[layer], context, activations(layer), gradients[layer], mode,

@@ -128,12 +128,15 @@ class NormBackwardOnGpu : public NormOnGpu {
             .dtype = dtype};
   }
 
-  static Gradients run(const BackwardInputs& inputs) {
+  static Gradients run(const BackwardInputs& inputs, bool accumulate = true) {
     const at::ScalarType dtype = inputs.dtype;
     const Gradients result = {.d_x = on_gpu(inputs.d_x, dtype), .d_weight = on_gpu(inputs.d_weight)};
+    const at::Tensor sums = nans({num_row_chunks(inputs.x.size(0)), inputs.x.size(1)});
     rms_norm_backward(on_gpu(inputs.d_out, dtype), on_gpu(inputs.x, dtype), on_gpu(inputs.weight, dtype),
-                      on_gpu(inputs.rstd), result.d_x, result.d_weight,
-                      nans({num_row_chunks(inputs.x.size(0)), inputs.x.size(1)}));
+                      on_gpu(inputs.rstd), accumulate, result.d_x, sums);
+    // Two at once, of which the first is another's.
+    add_row_sums({{.of_chunks = sums, .total = result.d_weight.clone()},
+                  {.of_chunks = sums, .total = result.d_weight}});
     return result;
   }
 };
@@ -168,6 +171,19 @@ TEST_F(NormBackwardOnGpu, AddsTheGradientOfTheFormula) {
       const int64_t roundings = 3 + std::min<int64_t>(size.rows, 64) + 8 + chunks / 32 + 32 + 1;
       EXPECT_TRUE(compare(actual.d_weight, d_weight + weight.grad(), static_cast<double>(roundings),
                           d_weight.abs() + (d_out.abs() * x_size * r).sum(0)));
+    }
+  }
+}
+
+TEST_F(NormBackwardOnGpu, OverwritesAsIfItAddedToZero) {
+  for (const at::ScalarType dtype : kDataTypes) {
+    for (const Size& size : kSizes) {
+      BackwardInputs inputs = inputs_of(size, dtype);
+      inputs.d_x.zero_();
+      const Gradients added = run(inputs);
+      inputs.d_x.fill_(std::nan(""));
+      const Gradients overwritten = run(inputs, /*accumulate=*/false);
+      EXPECT_TRUE(overwritten.d_x.equal(added.d_x) && overwritten.d_weight.equal(added.d_weight));
     }
   }
 }
@@ -235,7 +251,8 @@ TEST_F(NormBackwardOnGpu, WaitsForTheCurrentStream) {
     const Gradients expected = run(inputs);
     const Gradients actual = {.d_x = on_gpu(inputs.d_x, dtype), .d_weight = on_gpu(inputs.d_weight)};
     const at::Tensor scratch = nans({num_row_chunks(size.rows), size.width});
-    rms_norm_backward(late(d_out), x, weight, given_rstd, actual.d_x, actual.d_weight, scratch);
+    rms_norm_backward(late(d_out), x, weight, given_rstd, /*accumulate=*/true, actual.d_x, scratch);
+    add_row_sums({{.of_chunks = scratch, .total = actual.d_weight}});
     EXPECT_TRUE(actual.d_x.equal(expected.d_x) && actual.d_weight.equal(expected.d_weight));
   }
 }

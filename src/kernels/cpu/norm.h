@@ -50,8 +50,8 @@ void add_rms_norm_forward(const T* residual, const T* branch, const T* weight, f
 }
 
 template <typename T>
-void rms_norm_backward(const T* d_out, const T* x, const T* weight, const float* rstd, T* d_x,
-                       float* d_weight, int64_t rows, int64_t width) {
+void rms_norm_backward(const T* d_out, const T* x, const T* weight, const float* rstd, bool accumulate,
+                       T* d_x, float* d_weight, int64_t rows, int64_t width) {
   for (int64_t row = 0; row < rows; ++row, d_out += width, x += width, d_x += width) {
     const float r = rstd[row];
     float dot = 0.0f;
@@ -63,7 +63,8 @@ void rms_norm_backward(const T* d_out, const T* x, const T* weight, const float*
       const float dy = load(d_out[i]);
       const float value = load(x[i]);
       d_weight[i] += dy * value * r;
-      store(d_x[i], load(d_x[i]) + dy * load(weight[i]) * r - along_x * value);
+      const float before = accumulate ? load(d_x[i]) : 0.0f;
+      store(d_x[i], before + dy * load(weight[i]) * r - along_x * value);
     }
   }
 }

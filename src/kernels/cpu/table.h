@@ -57,8 +57,8 @@ struct DataLoops {
   void (*add_rms_norm_forward)(const T* residual, const T* branch, const T* weight, float eps, T* sum, T* out,
                                float* rstd, int64_t rows, int64_t width);
   // d_weight: (width), +=
-  void (*rms_norm_backward)(const T* d_out, const T* x, const T* weight, const float* rstd, T* d_x,
-                            float* d_weight, int64_t rows, int64_t width);
+  void (*rms_norm_backward)(const T* d_out, const T* x, const T* weight, const float* rstd, bool accumulate,
+                            T* d_x, float* d_weight, int64_t rows, int64_t width);
   // Rows [begin, end) of (batch, time) flattened.
   void (*rope_forward)(const RopeArgs<T>& args, int64_t begin, int64_t end);
   // d_q_gain, d_k_gain: (head_dim), +=; not read where there is no norm.

@@ -16,6 +16,7 @@ void fill(DataKernels<T>& kernels) {
 void fill_norm(Table& table) {
   fill(table.fp32);
   fill(table.bf16);
+  table.add_row_sums = add_row_sums;
 }
 
 }  // namespace ssgpt::kernels::cuda

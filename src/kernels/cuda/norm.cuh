@@ -122,16 +122,20 @@ struct NormWeightGradient {
   float values[kNormPacks<kWidth>][kWidth];
 };
 
-// One row: d_x += its gradient, d_weight += its part. All threads of the block call it.
+// One row: d_x = its gradient or, where `accumulate`, += it; d_weight += its part. All threads of the block
+// call it.
 template <typename T, int kWidth>
-__device__ inline void rms_norm_backward_row(const T* d_out, const T* x, const T* weight, float r, T* d_x,
-                                             NormWeightGradient<kWidth>& d_weight, int width,
-                                             const NormColumns& columns, int warps, float* shared) {
+__device__ inline void rms_norm_backward_row(const T* d_out, const T* x, const T* weight, float r,
+                                             bool accumulate, T* d_x, NormWeightGradient<kWidth>& d_weight,
+                                             int width, const NormColumns& columns, int warps,
+                                             float* shared) {
   constexpr int kPacks = kNormPacks<kWidth>;
   NormPacks<T, kWidth> d_outs = load_row<kWidth>(d_out, columns);
   NormPacks<T, kWidth> values = load_row<kWidth>(x, columns);
   NormPacks<T, kWidth> weights = load_row<kWidth>(weight, columns);
-  const NormPacks<T, kWidth> d_xs = load_row<kWidth>(d_x, columns);
+  NormColumns of_d_x = columns;
+  if (!accumulate) of_d_x.end = 0;
+  const NormPacks<T, kWidth> d_xs = load_row<kWidth>(d_x, of_d_x);
   float dot = 0.0f;
   for (int p = 0; p < kPacks; ++p) {
     const Floats<kWidth> dy = d_outs.packs[p].floats();
@@ -175,11 +179,11 @@ __device__ inline void store_sums(const NormWeightGradient<kWidth>& sums, float*
 }
 
 // A block for each chunk of kNormChunkRows rows; its groups of warps take the rows in turn, and what they
-// have of d_weight is added in the order of the groups. scratch: (chunks, width).
+// have of d_weight is added in the order of the groups. weight_sums: (chunks, width).
 template <typename T, int kWidth>
 __global__ void __launch_bounds__(kMostNormThreads)
-    rms_norm_backward_kernel(const T* d_out, const T* x, const T* weight, const float* rstd, T* d_x,
-                             float* scratch, int64_t rows, int width, int warps) {
+    rms_norm_backward_kernel(const T* d_out, const T* x, const T* weight, const float* rstd, bool accumulate,
+                             T* d_x, float* weight_sums, int64_t rows, int width, int warps) {
   __shared__ float shared[kMostNormWarps];
   alignas(16) __shared__ float group_sums[kNormThreads * kNormPacks<kWidth> * kWidth];
   const int threads = warps * kWarp;
@@ -196,9 +200,9 @@ __global__ void __launch_bounds__(kMostNormThreads)
     NormColumns columns = all;
     if (!is_row) columns.end = 0;
     rms_norm_backward_row<T, kWidth>(d_out + row * width, x + row * width, weight, is_row ? rstd[row] : 0.0f,
-                                     d_x + row * width, d_weight, width, columns, warps, shared);
+                                     accumulate, d_x + row * width, d_weight, width, columns, warps, shared);
   }
-  float* sums = scratch + int64_t{blockIdx.x} * width;
+  float* sums = weight_sums + int64_t{blockIdx.x} * width;
   if (groups == 1) {
     store_sums(d_weight, sums, all);
     return;
@@ -256,16 +260,15 @@ void add_rms_norm_forward(const T* residual, const T* branch, const T* weight, f
 }
 
 template <typename T>
-void rms_norm_backward(const T* d_out, const T* x, const T* weight, const float* rstd, T* d_x,
-                       float* d_weight, float* scratch, int64_t rows, int64_t width, Stream stream) {
+void rms_norm_backward(const T* d_out, const T* x, const T* weight, const float* rstd, bool accumulate,
+                       T* d_x, float* weight_sums, int64_t rows, int64_t width, Stream stream) {
   if (rows == 0) return;
   const int64_t chunks = divide_up(rows, kNormChunkRows);
   with_norm_block<T>(width, [&](auto vector, int warps, int threads) {
     launch("rms_norm_backward", rms_norm_backward_kernel<T, vector()>, dim3(static_cast<unsigned>(chunks)),
-           dim3(static_cast<unsigned>(threads)), stream, d_out, x, weight, rstd, d_x, scratch, rows, width,
-           warps);
+           dim3(static_cast<unsigned>(threads)), stream, d_out, x, weight, rstd, accumulate, d_x, weight_sums,
+           rows, width, warps);
   });
-  add_chunks(scratch, d_weight, chunks, width, stream);
 }
 
 }  // namespace ssgpt::kernels::cuda

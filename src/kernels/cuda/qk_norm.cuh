@@ -291,8 +291,9 @@ void qk_norm_rope_backward(const RopeBackwardArgs<T>& args, const QkNormSums& su
   with_rope_grid<T>(is_aligned, rows, rope.heads, rope.head_dim, [&](auto width, dim3 /*grid*/, dim3 block) {
     launch("qk_norm_rope_backward", qk_norm_rope_backward_kernel<T, width()>,
            dim3(static_cast<unsigned>(chunks), 2), block, stream, args, sums.scratch, rows);
-    add_chunks(sums.scratch, sums.d_q_gain, chunks, rope.head_dim, stream);
-    add_chunks(sums.scratch + chunks * rope.head_dim, sums.d_k_gain, chunks, rope.head_dim, stream);
+    const RowSumsView of_gains[] = {{sums.scratch, sums.d_q_gain},
+                                    {sums.scratch + chunks * rope.head_dim, sums.d_k_gain}};
+    add_row_sums(of_gains, 2, chunks, rope.head_dim, stream);
   });
 }
 

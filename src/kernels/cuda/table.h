@@ -38,9 +38,9 @@ struct DataKernels {
                            int64_t width, Stream stream);
   void (*add_rms_norm_forward)(const T* residual, const T* branch, const T* weight, float eps, T* sum, T* out,
                                float* rstd, int64_t rows, int64_t width, Stream stream);
-  // scratch: fp32 (chunks of kNormChunkRows rows, width)
-  void (*rms_norm_backward)(const T* d_out, const T* x, const T* weight, const float* rstd, T* d_x,
-                            float* d_weight, float* scratch, int64_t rows, int64_t width, Stream stream);
+  // weight_sums: (chunks of kNormChunkRows rows, width)
+  void (*rms_norm_backward)(const T* d_out, const T* x, const T* weight, const float* rstd, bool accumulate,
+                            T* d_x, float* weight_sums, int64_t rows, int64_t width, Stream stream);
   void (*rope_forward)(const RopeArgs<T>& args, int64_t batch, Stream stream);
   void (*rope_backward)(const RopeBackwardArgs<T>& args, const QkNormSums& sums, int64_t batch,
                         Stream stream);
@@ -63,6 +63,8 @@ struct DataKernels {
 struct Table {
   DataKernels<float> fp32;
   DataKernels<Bfloat16> bf16;
+  // sums: `count` of them, on the host.
+  void (*add_row_sums)(const RowSumsView* sums, int64_t count, int64_t chunks, int64_t width, Stream stream);
   // scratch: fp32, kRowScaleParts * (2 * heads + num_positions) elements. An output may be null.
   void (*row_scale_backward)(const float* d_row_scale, const int32_t* num_keys, RowScaleView row_scale,
                              float* d_scale, float* d_bias, float* d_position, float* scratch, int64_t rows,

@@ -115,15 +115,28 @@ TYPED_TEST(CudaNorm, AddForwardNormalizesTheRoundedSum) {
 }
 
 template <typename T>
-std::pair<Array<T>, Array<float>> backward(const Inputs<T>& inputs) {
+std::pair<Array<T>, Array<float>> backward(const Inputs<T>& inputs, bool accumulate = true) {
   const auto [rows, width] = inputs.size;
   Array<T> d_x = inputs.d_x;
+  if (!accumulate) d_x.fill(std::nan(""));
   Array<float> d_weight = inputs.d_weight;
-  Array<float> scratch(divide_up(rows, kNormChunkRows) * width);
-  scratch.fill(std::nan(""));
+  const int64_t chunks = divide_up(rows, kNormChunkRows);
+  Array<float> sums(chunks * width);
+  sums.fill(std::nan(""));
   rms_norm_backward<T>(inputs.d_out.data(), inputs.x.data(), inputs.weight.data(), inputs.rstd.data(),
-                       d_x.data(), d_weight.data(), scratch.data(), rows, width, nullptr);
+                       accumulate, d_x.data(), sums.data(), rows, width, nullptr);
+  const RowSumsView of_weight = {.of_chunks = sums.data(), .total = d_weight.data()};
+  add_row_sums(&of_weight, 1, chunks, width, nullptr);
   return {std::move(d_x), std::move(d_weight)};
+}
+
+TYPED_TEST(CudaNorm, BackwardOverwritesAsIfItAddedToZero) {
+  using T = TypeParam;
+  for (const Size& size : {Size{3, 7}, Size{67, 768}, Size{3, 2056}, Size{5, 770}}) {
+    Inputs<T> inputs(size);
+    inputs.d_x.fill(0.0);
+    EXPECT_TRUE(backward(inputs, /*accumulate=*/false) == backward(inputs));
+  }
 }
 
 TYPED_TEST(CudaNorm, BackwardFollowsTheFormula) {
@@ -167,22 +180,32 @@ TYPED_TEST(CudaNorm, BackwardFollowsTheFormula) {
   }
 }
 
-// More chunks than the warps that add them.
-TYPED_TEST(CudaNorm, AddsManyChunks) {
+// More chunks than the warps that add them; one sum and more than a launch takes.
+TEST(CudaRowSums, AddsTheChunksOfEach) {
   constexpr int64_t kChunks = 75;
   constexpr int64_t kWidth = 40;
-  const Array<float> scratch = random_array<float>(kChunks * kWidth, 1.0);
-  Array<float> d_weight = random_array<float>(kWidth, 1.0);
-  const Array<float> before = d_weight;
-  add_chunks(scratch.data(), d_weight.data(), kChunks, kWidth, nullptr);
-  for (int64_t i = 0; i < kWidth; ++i) {
-    double sum = before.at(i);
-    double terms = std::abs(sum);
-    for (int64_t chunk = 0; chunk < kChunks; ++chunk) {
-      sum += scratch.at(chunk * kWidth + i);
-      terms += std::abs(scratch.at(chunk * kWidth + i));
+  for (const int64_t count : {1, 2, 5}) {
+    const Array<float> chunks = random_array<float>(count * kChunks * kWidth, 1.0);
+    Array<float> totals = random_array<float>(count * kWidth, 1.0);
+    const Array<float> before = totals;
+    std::vector<RowSumsView> views;
+    for (int64_t i = 0; i < count; ++i) {
+      views.push_back(
+          {.of_chunks = chunks.data() + i * kChunks * kWidth, .total = totals.data() + i * kWidth});
     }
-    EXPECT_TRUE(near<float>(d_weight.at(i), sum, 3 + 32, terms));
+    const int launches = emulation::launches;
+    add_row_sums(views.data(), count, kChunks, kWidth, nullptr);
+    EXPECT_EQ(emulation::launches - launches, divide_up(count, RowSumsList::kMost));
+    for (int64_t i = 0; i < count * kWidth; ++i) {
+      double sum = before.at(i);
+      double terms = std::abs(sum);
+      for (int64_t chunk = 0; chunk < kChunks; ++chunk) {
+        const double value = chunks.at((i / kWidth * kChunks + chunk) * kWidth + i % kWidth);
+        sum += value;
+        terms += std::abs(value);
+      }
+      EXPECT_TRUE(near<float>(totals.at(i), sum, 3 + 32, terms));
+    }
   }
 }
 
@@ -249,7 +272,9 @@ TYPED_TEST(CudaNorm, LeavesAllAsItIsWithoutRows) {
   const Array<float> before = d_weight;
   rms_norm_forward<T>(nullptr, nullptr, kEps, nullptr, nullptr, 0, 8, nullptr);
   add_rms_norm_forward<T>(nullptr, nullptr, nullptr, kEps, nullptr, nullptr, nullptr, 0, 8, nullptr);
-  rms_norm_backward<T>(nullptr, nullptr, nullptr, nullptr, nullptr, d_weight.data(), nullptr, 0, 8, nullptr);
+  rms_norm_backward<T>(nullptr, nullptr, nullptr, nullptr, true, nullptr, nullptr, 0, 8, nullptr);
+  const RowSumsView of_weight = {.of_chunks = nullptr, .total = d_weight.data()};
+  add_row_sums(&of_weight, 1, 0, 8, nullptr);
   EXPECT_TRUE(d_weight == before);
 }
 

@@ -14,10 +14,12 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/full_like.h>
 #include <ATen/ops/isnan.h>
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 namespace ssgpt::kernels {
 namespace {
@@ -118,8 +120,16 @@ TEST_P(Norm, BackwardMatchesAutogradAndAdds) {
     const at::Tensor d_weight = fp32({width});
     const at::Tensor expected_d_x = fp64(d_x) + x64.grad();
     const at::Tensor expected_d_weight = fp64(d_weight) + weight64.grad();
-    rms_norm_backward(d_out, x, weight, rstd, d_x, d_weight,
-                      at::empty({num_row_chunks(rows), width}, at::kFloat));
+    const at::Tensor overwritten = at::full_like(d_x, std::nanf(""));
+    const at::Tensor sums = at::empty({num_row_chunks(rows), width}, at::kFloat);
+    rms_norm_backward(d_out, x, weight, rstd, /*accumulate=*/false, overwritten, sums);
+    const at::Tensor added_to_zero = at::zeros_like(d_x);
+    rms_norm_backward(d_out, x, weight, rstd, /*accumulate=*/true, added_to_zero, sums);
+    EXPECT_TRUE(overwritten.equal(added_to_zero)) << rows << " x " << width;
+    rms_norm_backward(d_out, x, weight, rstd, /*accumulate=*/true, d_x, sums);
+    const at::Tensor other_d_weight = at::zeros({width}, at::kFloat);
+    add_row_sums({{.of_chunks = sums, .total = d_weight}, {.of_chunks = sums, .total = other_d_weight}});
+    EXPECT_TRUE(is_close(other_d_weight, weight64.grad(), 1e-6, 3e-6));
     // The two terms of d_x cancel, so that the error is relative to the largest; width 1 cancels fully.
     EXPECT_TRUE(is_close(d_x, expected_d_x, unit(), 3e-6)) << rows << " x " << width;
     EXPECT_TRUE(is_close(d_weight, expected_d_weight, 1e-6, 3e-6));

@@ -39,9 +39,9 @@ int64_t bytes_of(const Buffers& buffers) {
   }
   const Scratch& scratch = buffers.scratch;
   return total + bytes({buffers.logits, buffers.losses, buffers.d_residual, scratch.branch, scratch.d_normed,
-                        scratch.norm, scratch.attention.d_row_scale, scratch.attention.row_scale,
-                        scratch.attention.qk_norm, scratch.attention.d_qkv, scratch.attention.workspace,
-                        scratch.mlp.d_hidden, scratch.mlp.weight});
+                        scratch.attention_norm_sums, scratch.mlp_norm_sums, scratch.attention.d_row_scale,
+                        scratch.attention.row_scale, scratch.attention.qk_norm, scratch.attention.d_qkv,
+                        scratch.attention.workspace, scratch.mlp.d_hidden, scratch.mlp.weight});
 }
 
 // 3 windows of 100 tokens; 4 heads of 8. By hand from what LibTorch's kernels allocate, in elements of fp32.

@@ -219,9 +219,10 @@ TEST(Accounting, MemoryEstimateIsWhatIsAllocated) {
     }
     const Scratch& scratch = buffers.scratch;
     for (const at::Tensor& tensor :
-         {buffers.logits, buffers.losses, buffers.d_residual, scratch.branch, scratch.d_normed, scratch.norm,
-          scratch.attention.d_row_scale, scratch.attention.qk_norm, scratch.attention.d_qkv,
-          scratch.attention.workspace, scratch.mlp.d_hidden, scratch.mlp.weight}) {
+         {buffers.logits, buffers.losses, buffers.d_residual, scratch.branch, scratch.d_normed,
+          scratch.attention_norm_sums, scratch.mlp_norm_sums, scratch.attention.d_row_scale,
+          scratch.attention.qk_norm, scratch.attention.d_qkv, scratch.attention.workspace,
+          scratch.mlp.d_hidden, scratch.mlp.weight}) {
       add_bytes(tensor, total);
     }
     total += 3 * 129 * (6 * 4 + 2 * 8);  // tokens: six batches of int32, inputs and targets of int64
@@ -237,10 +238,10 @@ TEST(Buffers, OfAForwardAloneHoldOneBlockAndNothingOfABackward) {
   EXPECT_EQ(buffers.blocks.size(), 1u);
   const Scratch& scratch = buffers.scratch;
   for (const at::Tensor& tensor :
-       {buffers.d_residual, scratch.d_normed, scratch.norm, scratch.attention.d_heads,
-        scratch.attention.d_qkv, scratch.attention.d_row_scale, scratch.attention.row_scale,
-        scratch.attention.qk_norm, buffers.blocks.front().attention.raw, scratch.attention.weight,
-        scratch.mlp.d_hidden, scratch.mlp.weight}) {
+       {buffers.d_residual, scratch.d_normed, scratch.attention_norm_sums, scratch.mlp_norm_sums,
+        scratch.attention.d_heads, scratch.attention.d_qkv, scratch.attention.d_row_scale,
+        scratch.attention.row_scale, scratch.attention.qk_norm, buffers.blocks.front().attention.raw,
+        scratch.attention.weight, scratch.mlp.d_hidden, scratch.mlp.weight}) {
     EXPECT_FALSE(tensor.defined());
   }
   EXPECT_TRUE(scratch.branch.defined() && buffers.logits.defined());
