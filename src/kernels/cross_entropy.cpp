@@ -1,8 +1,15 @@
+#include "core/variables.h"
 #include "kernels/dispatch.h"
 #include "kernels/ops.h"
 
 namespace ssgpt::kernels {
 namespace {
+
+cuda::CrossEntropyRow wanted_row() {
+  const auto choice = core::find_choice_variable("SSGPT_CROSS_ENTROPY_ROW", {"shared", "global"});
+  if (!choice) return cuda::CrossEntropyRow::kAuto;
+  return *choice == "shared" ? cuda::CrossEntropyRow::kShared : cuda::CrossEntropyRow::kGlobal;
+}
 
 void cross_entropy(const at::Tensor& logits, const at::Tensor& targets, int64_t vocab_size,
                    const at::Tensor& losses, bool leave_gradient) {
@@ -21,7 +28,7 @@ void cross_entropy(const at::Tensor& logits, const at::Tensor& targets, int64_t 
         check_vectors(logits);
         using T = DataOf<decltype(kernels)>;
         kernels.cross_entropy(pointer<T>(logits), target, pointer<float>(losses), rows, columns, vocab_size,
-                              leave_gradient, stream);
+                              leave_gradient, wanted_row(), stream);
       },
       [&](const auto& loops) {
         for (int64_t row = 0; row < rows; ++row) {

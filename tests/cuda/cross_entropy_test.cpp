@@ -1,9 +1,11 @@
 // Softmax cross-entropy on a GPU against autograd in fp64.
+#include "core/error.h"
 #include "kernels/ops.h"
 #include "op_support.h"
 
 #include <array>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 
 #include <ATen/TensorOperators.h>
@@ -12,6 +14,7 @@
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/remainder.h>
 #include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/util/Exception.h>
 
@@ -111,6 +114,29 @@ TEST_F(CrossEntropyOnGpu, FollowsAutogradAndNeverReadsPadding) {
       expect_follows(result, logits, targets, vocab);
     }
   }
+}
+
+// Whatever this GPU takes by itself. Rows that shared memory does not hold stay where they are.
+TEST_F(CrossEntropyOnGpu, ARowInSharedMemoryHasTheSameBits) {
+  constexpr const char* kVariable = "SSGPT_CROSS_ENTROPY_ROW";
+  for (const at::ScalarType dtype : kDataTypes) {
+    for (const auto& [rows, vocab, padding] : kSizes) {
+      SCOPED_TRACE(testing::Message() << c10::toString(dtype) << ", " << rows << " rows of " << vocab);
+      const at::Tensor logits = on_gpu(normal({rows, vocab + padding}, 4.0, dtype), dtype);
+      const at::Tensor targets = at::arange(rows, logits.options().dtype(at::kLong)).remainder(vocab);
+      setenv(kVariable, "global", /*overwrite=*/1);
+      const Result global = run(logits, targets, vocab);
+      setenv(kVariable, "shared", /*overwrite=*/1);
+      const Result shared = run(logits, targets, vocab);
+      unsetenv(kVariable);
+      EXPECT_TRUE(same_bits(shared.losses, global.losses) && same_bits(shared.gradient, global.gradient));
+    }
+  }
+  setenv(kVariable, "cache", /*overwrite=*/1);
+  const at::Tensor logits = nans({1, 8});
+  const at::Tensor targets = at::zeros({1}, logits.options().dtype(at::kLong));
+  EXPECT_THROW(cross_entropy_forward(logits, targets, 8, nans({1})), core::UsageError);
+  unsetenv(kVariable);
 }
 
 TEST_F(CrossEntropyOnGpu, WithoutTargetsAllIsZero) {

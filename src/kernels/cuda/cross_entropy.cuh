@@ -1,6 +1,7 @@
 // Softmax cross-entropy: a block for each row of logits. One pass finds the maximum and the sum of
 // exponentials together (Milakov and Gimelshein, "Online normalizer calculation for softmax", arXiv
-// 1805.02867); a second one, in place, leaves the gradient.
+// 1805.02867); a second one, in place, leaves the gradient. Between them the row stays in shared memory, or
+// else in the GPU's cache, if it does.
 #pragma once
 
 #include "kernels/cuda/launch.cuh"
@@ -52,19 +53,25 @@ __device__ inline float block_max(float value) {
   return value;
 }
 
-// log(sum of e^logits[i], i < count), on each thread of the block.
-template <typename T, int kWidth>
-__device__ inline float log_sum_exp(const T* logits, int64_t count) {
+// log(sum of e^logits[i], i < count), on each thread of the block. With kShared the row's whole vectors,
+// those that write_softmax will read in the same threads, are left in `shared_row`.
+template <typename T, int kWidth, bool kShared>
+__device__ inline float log_sum_exp(const T* logits, int64_t count, T* shared_row) {
   RunningSum running;
   const int64_t vectors = count / kWidth;
   for (int64_t begin = threadIdx.x; begin < vectors; begin += kCrossEntropyThreads * kCrossEntropyLoads) {
     Pack<T, kWidth> packs[kCrossEntropyLoads];
     for (int i = 0; i < kCrossEntropyLoads; ++i) {
       const int64_t vector = begin + i * kCrossEntropyThreads;
-      if (vector < vectors) packs[i] = load_pack<kWidth>(logits + vector * kWidth);
+      if (vector >= vectors) continue;
+      packs[i] = kShared ? load_pack_last<kWidth>(logits + vector * kWidth)
+                         : load_pack<kWidth>(logits + vector * kWidth);
     }
     for (int i = 0; i < kCrossEntropyLoads; ++i) {
-      if (begin + i * kCrossEntropyThreads < vectors) add(packs[i], running);
+      const int64_t vector = begin + i * kCrossEntropyThreads;
+      if (vector >= vectors) continue;
+      if constexpr (kShared) store_pack(packs[i], shared_row + vector * kWidth);
+      add(packs[i], running);
     }
   }
   const int64_t rest = vectors * kWidth + threadIdx.x;
@@ -77,15 +84,25 @@ __device__ inline float log_sum_exp(const T* logits, int64_t count) {
 }
 
 // logits = e^(logits - normalizer) below vocab_size, 0 from there on. It reads a row for the second and last
-// time: the rows that other blocks are still to read again keep the cache.
-template <typename T, int kWidth>
-__device__ inline void write_softmax(T* logits, float normalizer, int64_t columns, int64_t vocab_size) {
+// time: the rows that other blocks are still to read again keep the cache. The first
+// `shared` columns, whole vectors of them, are read from `shared_row`, where this thread has put them.
+template <typename T, int kWidth, bool kShared>
+__device__ inline void write_softmax(T* logits, float normalizer, int64_t columns, int64_t vocab_size,
+                                     const T* shared_row, int64_t shared) {
   const int64_t vectors = columns / kWidth;
+  const int64_t shared_vectors = shared / kWidth;
   for (int64_t begin = threadIdx.x; begin < vectors; begin += kCrossEntropyThreads * kCrossEntropyLoads) {
     Pack<T, kWidth> packs[kCrossEntropyLoads];
     for (int i = 0; i < kCrossEntropyLoads; ++i) {
       const int64_t vector = begin + i * kCrossEntropyThreads;
-      if (vector < vectors) packs[i] = load_pack_last<kWidth>(logits + vector * kWidth);
+      if (vector >= vectors) continue;
+      if constexpr (kShared) {
+        if (vector < shared_vectors) {
+          packs[i] = load_pack<kWidth>(shared_row + vector * kWidth);
+          continue;
+        }
+      }
+      packs[i] = load_pack_last<kWidth>(logits + vector * kWidth);
     }
     for (int i = 0; i < kCrossEntropyLoads; ++i) {
       const int64_t vector = begin + i * kCrossEntropyThreads;
@@ -107,12 +124,14 @@ __device__ inline void write_zeros(T* logits, int64_t columns) {
   }
 }
 
-// kWidth divides the columns.
-template <typename T, int kWidth>
+// kWidth divides the columns. kShared: the dynamic shared memory holds vocab_size elements.
+template <typename T, int kWidth, bool kShared>
 __global__ void __launch_bounds__(kCrossEntropyThreads)
     cross_entropy_kernel(T* logits, const int64_t* targets, float* losses, int64_t columns,
                          int64_t vocab_size, bool leave_gradient) {
   T* row = logits + int64_t{blockIdx.x} * columns;
+  T* shared_row = nullptr;
+  if constexpr (kShared) shared_row = static_cast<T*>(dynamic_shared());
   const int64_t target = targets[blockIdx.x];
   if (target < 0) {
     if (threadIdx.x == 0) losses[blockIdx.x] = 0.0f;
@@ -122,27 +141,50 @@ __global__ void __launch_bounds__(kCrossEntropyThreads)
   // A target beyond the vocabulary makes everything NaN.
   const bool is_target = target < vocab_size;
   const float logit = is_target ? to_float(row[target]) : kNan;
-  const float normalizer = is_target ? log_sum_exp<T, kWidth>(row, vocab_size) : logit;
+  const float normalizer = is_target ? log_sum_exp<T, kWidth, kShared>(row, vocab_size, shared_row) : logit;
   if (threadIdx.x == 0) losses[blockIdx.x] = normalizer - logit;
   if (!leave_gradient) return;
-  write_softmax<T, kWidth>(row, normalizer, columns, vocab_size);
+  // Without a target the row has not been read.
+  write_softmax<T, kWidth, kShared>(row, normalizer, columns, vocab_size, shared_row,
+                                    is_target ? vocab_size : 0);
   __syncthreads();  // the target's column has been written
   if (threadIdx.x == 0 && is_target) from_float(fast_exp(logit - normalizer) - 1.0f, row[target]);
 }
 
+// Bytes of shared memory for a row, whole vectors of it.
+template <typename T>
+int64_t row_bytes(int64_t vocab_size) {
+  return vocab_size / kVector<T> * kVector<T> * static_cast<int64_t>(sizeof(T));
+}
+
+// Whether a row's bytes go into shared memory. By default where two blocks find room on a multiprocessor:
+// with one, it would not read while it writes.
+inline bool is_row_shared(CrossEntropyRow row, int64_t bytes, const SharedMemory& memory) {
+  constexpr int64_t kStatic = 2048;  // what the kernel has beside it, or more
+  const int64_t block = bytes + kStatic;
+  if (row == CrossEntropyRow::kGlobal || block > memory.of_block) return false;
+  return row == CrossEntropyRow::kShared ||
+         2 * (block + memory.reserved_for_block) <= memory.of_multiprocessor;
+}
+
 template <typename T>
 void cross_entropy(T* logits, const int64_t* targets, float* losses, int64_t rows, int64_t columns,
-                   int64_t vocab_size, bool leave_gradient, Stream stream) {
+                   int64_t vocab_size, bool leave_gradient, CrossEntropyRow row, Stream stream) {
   if (rows == 0) return;
-  const auto with = [&]<int kWidth>(std::integral_constant<int, kWidth>) {
-    launch("cross_entropy", cross_entropy_kernel<T, kWidth>, dim3(static_cast<unsigned>(rows)),
-           dim3(kCrossEntropyThreads), stream, logits, targets, losses, columns, vocab_size, leave_gradient);
+  const auto with = [&](auto kernel, int64_t shared_bytes) {
+    launch_with_shared("cross_entropy", kernel, dim3(static_cast<unsigned>(rows)), dim3(kCrossEntropyThreads),
+                       static_cast<int>(shared_bytes), stream, logits, targets, losses, columns, vocab_size,
+                       leave_gradient);
   };
-  if (columns % kVector<T> == 0) {
-    with(std::integral_constant<int, kVector<T>>());
-  } else {
-    with(std::integral_constant<int, 1>());
+  if (columns % kVector<T> != 0) return with(cross_entropy_kernel<T, 1, false>, 0);
+  // Only the gradient reads a row again.
+  const int64_t bytes = row_bytes<T>(vocab_size);
+  const auto shared = cross_entropy_kernel<T, kVector<T>, true>;
+  if (leave_gradient && is_row_shared(row, bytes, shared_memory()) &&
+      allow_shared_memory(shared, static_cast<int>(bytes))) {
+    return with(shared, bytes);
   }
+  with(cross_entropy_kernel<T, kVector<T>, false>, 0);
 }
 
 }  // namespace ssgpt::kernels::cuda

@@ -20,14 +20,56 @@ constexpr int kWarp = 32;
 constexpr unsigned kFullMask = 0xffffffffu;
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
+// How much shared memory there is on the current GPU, in bytes.
+struct SharedMemory {
+  int of_block;            // that a block may ask for
+  int of_multiprocessor;   // that its blocks have together
+  int reserved_for_block;  // beside what it asks for
+};
+
 #ifdef __CUDACC__
-// Queues `kernel` on `stream`.
+// Queues `kernel` on `stream`, with `shared_bytes` of dynamic shared memory for each block, which
+// allow_shared_memory has allowed where they are more than 48 KB.
 template <typename... Parameters, typename... Arguments>
-void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, Stream stream,
-            const Arguments&... arguments) {
-  kernel<<<grid, block, 0, stream>>>(static_cast<Parameters>(arguments)...);
+void launch_with_shared(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+                        int shared_bytes, Stream stream, const Arguments&... arguments) {
+  kernel<<<grid, block, static_cast<size_t>(shared_bytes), stream>>>(static_cast<Parameters>(arguments)...);
   const cudaError_t error = cudaGetLastError();
   if (error != cudaSuccess) fail_launch(name, cudaGetErrorString(error));
+}
+
+// Lets each block of a kernel take as much dynamic shared memory on the current GPU, and a multiprocessor
+// give all that it has. Returns whether it may.
+template <typename... Parameters>
+bool allow_shared_memory(void (*kernel)(Parameters...), int bytes) {
+  const bool is_allowed =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes) == cudaSuccess &&
+      cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                           cudaSharedmemCarveoutMaxShared) == cudaSuccess;
+  if (!is_allowed) cudaGetLastError();  // else the next launch would report it
+  return is_allowed;
+}
+
+inline SharedMemory shared_memory() {
+  int device = 0;
+  SharedMemory memory = {};
+  const bool is_known =
+      cudaGetDevice(&device) == cudaSuccess &&
+      cudaDeviceGetAttribute(&memory.of_block, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) ==
+          cudaSuccess &&
+      cudaDeviceGetAttribute(&memory.of_multiprocessor, cudaDevAttrMaxSharedMemoryPerMultiprocessor,
+                             device) == cudaSuccess &&
+      cudaDeviceGetAttribute(&memory.reserved_for_block, cudaDevAttrReservedSharedMemoryPerBlock, device) ==
+          cudaSuccess;
+  if (is_known) return memory;
+  cudaGetLastError();
+  return {};
+}
+
+// The dynamic shared memory of this block, at a multiple of 16 bytes.
+__device__ inline void* dynamic_shared() {
+  extern __shared__ uint4 dynamic_shared_memory[];
+  return dynamic_shared_memory;
 }
 
 // Stores 16 bytes in global memory at once. Of the assignment of a struct nvcc makes four stores in a long
@@ -181,6 +223,13 @@ __device__ inline Number warps_sum(Number value, int warps, Number* shared) {
   Number sum = shared[first];
   for (int i = 1; i < warps; ++i) sum += shared[first + i];
   return sum;
+}
+
+// Queues `kernel` on `stream`.
+template <typename... Parameters, typename... Arguments>
+void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, Stream stream,
+            const Arguments&... arguments) {
+  launch_with_shared(name, kernel, grid, block, /*shared_bytes=*/0, stream, arguments...);
 }
 
 }  // namespace ssgpt::kernels::cuda

@@ -20,6 +20,12 @@ constexpr int64_t kNormChunkRows = 64;
 constexpr int64_t kMostQkNormDims = 512;
 // Elements of a flat tensor that are summed apart.
 constexpr int64_t kFlatChunk = 65536;
+// Where a row of logits stays between the two passes of cross-entropy over it; the bits are the same.
+enum class CrossEntropyRow {
+  kAuto,    // in shared memory, where it fits there twice
+  kShared,  // in shared memory, where it fits
+  kGlobal,  // where it came from, which is the GPU's cache if that is large enough
+};
 // Parts into which row_scale_backward cuts the rows.
 constexpr int64_t kRowScaleParts = 64;
 
@@ -49,7 +55,7 @@ struct DataKernels {
                           Stream stream);
   // A target that is not below vocab_size makes the loss of its row NaN, and its gradient too.
   void (*cross_entropy)(T* logits, const int64_t* targets, float* losses, int64_t rows, int64_t columns,
-                        int64_t vocab_size, bool leave_gradient, Stream stream);
+                        int64_t vocab_size, bool leave_gradient, CrossEntropyRow row, Stream stream);
   // A token that is not in [0, vocab_size) makes its row NaN.
   void (*embedding_forward)(const int64_t* tokens, const T* table, T* out, int64_t rows, int64_t width,
                             int64_t vocab_size, Stream stream);

@@ -28,18 +28,23 @@ struct Result {
   Array<float> losses;
   Array<T> logits;
 };
-// Both variants: the losses alone leave the logits as they are and have the same bits.
+// All variants: the losses alone leave the logits as they are and have the same bits, as has a row in shared
+// memory.
 template <typename T>
 Result<T> run(const Array<T>& logits, const std::vector<int64_t>& targets, int64_t columns, int64_t vocab) {
   const auto rows = static_cast<int64_t>(targets.size());
   Result<T> result = {Array<float>(rows), logits};
+  Result<T> shared = result;
   cross_entropy<T>(result.logits.data(), targets.data(), result.losses.data(), rows, columns, vocab,
-                   /*leave_gradient=*/false, nullptr);
-  EXPECT_TRUE(result.logits == logits);
-  const Array<float> losses = result.losses;
-  cross_entropy<T>(result.logits.data(), targets.data(), result.losses.data(), rows, columns, vocab,
-                   /*leave_gradient=*/true, nullptr);
-  EXPECT_TRUE(result.losses == losses);
+                   /*leave_gradient=*/true, CrossEntropyRow::kGlobal, nullptr);
+  cross_entropy<T>(shared.logits.data(), targets.data(), shared.losses.data(), rows, columns, vocab,
+                   /*leave_gradient=*/true, CrossEntropyRow::kShared, nullptr);
+  EXPECT_TRUE(shared.losses == result.losses && shared.logits == result.logits);
+  if (emulation::order_of_threads != OrderOfThreads::kRising) return result;
+  Result<T> alone = {Array<float>(rows), logits};
+  cross_entropy<T>(alone.logits.data(), targets.data(), alone.losses.data(), rows, columns, vocab,
+                   /*leave_gradient=*/false, CrossEntropyRow::kShared, nullptr);
+  EXPECT_TRUE(alone.losses == result.losses && alone.logits == logits);
   return result;
 }
 
@@ -172,7 +177,50 @@ TYPED_TEST(CudaCrossEntropy, ATargetBeyondTheVocabularyPoisonsItsRowAlone) {
 }
 
 TYPED_TEST(CudaCrossEntropy, NothingIsLaunchedForNoRows) {
-  cross_entropy<TypeParam>(nullptr, nullptr, nullptr, 0, 8, 8, true, nullptr);
+  cross_entropy<TypeParam>(nullptr, nullptr, nullptr, 0, 8, 8, true, CrossEntropyRow::kAuto, nullptr);
+}
+
+// What the last launch took of it, for the gradient of one row.
+template <typename T>
+int64_t shared_bytes_of(int64_t columns, int64_t vocab, CrossEntropyRow row, bool leave_gradient = true) {
+  Array<T> logits = random_array<T>(columns, 1.0);
+  const int64_t target = 0;
+  Array<float> losses(1);
+  cross_entropy<T>(logits.data(), &target, losses.data(), 1, columns, vocab, leave_gradient, row, nullptr);
+  return emulation::shared_bytes;
+}
+
+TYPED_TEST(CudaCrossEntropy, TakesSharedMemoryWhereTheRowFits) {
+  using T = TypeParam;
+  using Row = CrossEntropyRow;
+  constexpr int64_t kSize = sizeof(T);
+  constexpr int64_t kFits = (100 << 10) / kSize;  // 100 KB: two of them on a multiprocessor of Hopper
+  EXPECT_EQ(shared_bytes_of<T>(kFits, kFits - 1, Row::kAuto), kFits * kSize - 16);  // whole vectors
+  EXPECT_EQ(shared_bytes_of<T>(kFits, kFits, Row::kGlobal), 0);
+  EXPECT_EQ(shared_bytes_of<T>(kFits, kFits, Row::kShared, /*leave_gradient=*/false), 0);
+  EXPECT_EQ(shared_bytes_of<T>(kFits + 1, kFits, Row::kShared), 0);  // rows that no vectors begin
+  EXPECT_EQ(shared_bytes_of<T>(2 * kFits, 2 * kFits, Row::kAuto), 0);
+  EXPECT_EQ(shared_bytes_of<T>(2 * kFits, 2 * kFits, Row::kShared), 2 * kFits * kSize);
+  EXPECT_EQ(shared_bytes_of<T>(3 * kFits, 3 * kFits, Row::kShared), 0);  // more than a block may have
+}
+
+TEST(CrossEntropyRowChoice, FollowsTheMemoryOfTheGpu) {
+  constexpr SharedMemory kHopper = {
+      .of_block = 227 << 10, .of_multiprocessor = 228 << 10, .reserved_for_block = 1 << 10};
+  constexpr SharedMemory kAmpere = {
+      .of_block = 163 << 10, .of_multiprocessor = 164 << 10, .reserved_for_block = 1 << 10};
+  constexpr SharedMemory kUnknown = {};
+  const int64_t bf16 = row_bytes<Bfloat16>(50257);
+  const int64_t fp32 = row_bytes<float>(50257);
+  EXPECT_EQ(bf16, 2 * 50256);
+  EXPECT_TRUE(is_row_shared(CrossEntropyRow::kAuto, bf16, kHopper));
+  EXPECT_FALSE(is_row_shared(CrossEntropyRow::kAuto, bf16, kAmpere));
+  EXPECT_TRUE(is_row_shared(CrossEntropyRow::kShared, bf16, kAmpere));
+  EXPECT_FALSE(is_row_shared(CrossEntropyRow::kAuto, fp32, kHopper));
+  EXPECT_TRUE(is_row_shared(CrossEntropyRow::kShared, fp32, kHopper));
+  EXPECT_FALSE(is_row_shared(CrossEntropyRow::kShared, row_bytes<Bfloat16>(128256), kHopper));
+  for (const CrossEntropyRow row : {CrossEntropyRow::kAuto, CrossEntropyRow::kShared})
+    EXPECT_FALSE(is_row_shared(row, 1024, kUnknown));
 }
 
 }  // namespace

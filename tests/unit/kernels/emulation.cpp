@@ -1,6 +1,9 @@
 #include "kernels/emulation.h"
 
+#include "kernels/cuda/launch.cuh"
+
 #include <algorithm>
+#include <cstring>
 #include <exception>
 #include <numeric>
 #include <random>
@@ -14,6 +17,7 @@ namespace ssgpt::emulation {
 Indices current;
 OrderOfThreads order_of_threads = OrderOfThreads::kRising;
 int launches = 0;
+int shared_bytes = 0;
 
 namespace {
 
@@ -40,6 +44,25 @@ struct Block {
   std::exception_ptr error;
 };
 Block block;
+
+// With a guard behind it. Bytes of ones are NaN in every dtype.
+constexpr size_t kGuardBytes = 1024;
+constexpr unsigned char kUnset = 0xff;
+std::vector<uint4> dynamic_memory;
+
+void begin_dynamic_memory() {
+  const size_t bytes = static_cast<size_t>(shared_bytes) + kGuardBytes;
+  dynamic_memory.resize((bytes + sizeof(uint4) - 1) / sizeof(uint4));
+  std::memset(dynamic_memory.data(), kUnset, dynamic_memory.size() * sizeof(uint4));
+}
+
+void check_dynamic_memory() {
+  const auto* bytes = reinterpret_cast<const unsigned char*>(dynamic_memory.data());
+  const auto* guard = bytes + shared_bytes;
+  if (!std::all_of(guard, guard + kGuardBytes, [](unsigned char byte) { return byte == kUnset; })) {
+    throw std::logic_error("written beyond the shared memory");
+  }
+}
 
 void set_indices(unsigned index) {
   const dim3 size = current.block_size;
@@ -95,6 +118,7 @@ bool release_waiting() {
 
 void run_block(const std::function<void()>& body) {
   block.body = &body;
+  begin_dynamic_memory();
   block.error = nullptr;
   for (Fiber& fiber : block.fibers) {
     fiber.state = State::kReady;
@@ -117,6 +141,7 @@ void run_block(const std::function<void()>& body) {
       throw std::logic_error("threads wait at a barrier that others never reach");
     }
   }
+  check_dynamic_memory();
 }
 
 }  // namespace
@@ -124,7 +149,8 @@ void run_block(const std::function<void()>& body) {
 void run(const char* name, dim3 grid, dim3 block_size, const std::function<void()>& body) {
   const unsigned threads = block_size.x * block_size.y * block_size.z;
   if (threads == 0 || threads > kMostThreads || grid.x == 0 || grid.x > INT32_MAX || grid.y == 0 ||
-      grid.y > kMostBlocksAcross || grid.z == 0 || grid.z > kMostBlocksAcross) {
+      grid.y > kMostBlocksAcross || grid.z == 0 || grid.z > kMostBlocksAcross ||
+      shared_bytes > kSharedMemoryOfBlock) {
     throw std::logic_error(std::string(name) + ": a grid that no GPU takes");
   }
   ++launches;
@@ -144,6 +170,10 @@ void run(const char* name, dim3 grid, dim3 block_size, const std::function<void(
       }
     }
   }
+}
+
+void* dynamic_shared() {
+  return dynamic_memory.data();
 }
 
 void wait_for_block() {
@@ -168,3 +198,13 @@ uint64_t exchange_in_warp(uint64_t bits, int source) {
 }
 
 }  // namespace ssgpt::emulation
+
+namespace ssgpt::kernels::cuda {
+
+SharedMemory shared_memory() {
+  return {.of_block = emulation::kSharedMemoryOfBlock,
+          .of_multiprocessor = 228 << 10,
+          .reserved_for_block = 1 << 10};
+}
+
+}  // namespace ssgpt::kernels::cuda

@@ -3,9 +3,9 @@
 // is not nvcc.
 //
 // A launch fails the test where threads would wait for each other forever, where a warp's operation misses
-// lanes, or where a block is larger than a GPU takes. Between two barriers the threads run in an order that
-// OrderOfThreads chooses: a kernel without races gives the same bits in all of them. Not emulated: the memory
-// model within a warp without barriers, atomics, dynamic shared memory.
+// lanes, or where a block is larger than a GPU takes or writes beyond its dynamic shared memory. Between two
+// barriers the threads run in an order that OrderOfThreads chooses: a kernel without races gives the same
+// bits in all of them. Not emulated: the memory model within a warp without barriers, atomics.
 #pragma once
 
 #include <cmath>
@@ -37,6 +37,12 @@ extern OrderOfThreads order_of_threads;
 
 // How often a kernel was launched.
 extern int launches;
+
+// Bytes of dynamic shared memory of a block at the last launch, and how many a block may have. They hold NaN
+// when a block begins.
+extern int shared_bytes;
+constexpr int kSharedMemoryOfBlock = 227 << 10;  // Hopper's
+void* dynamic_shared();
 
 // Runs `body` in every thread of every block. Throws std::logic_error as described above.
 void run(const char* name, dim3 grid, dim3 block, const std::function<void()>& body);
@@ -100,12 +106,22 @@ Number __shfl_sync(unsigned /*mask*/, Number value, int source) {
 
 namespace ssgpt::kernels::cuda {
 
-// As launch.cuh has it for nvcc.
+// As launch.cuh has them for nvcc.
 template <typename... Parameters, typename... Arguments>
-void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, CUstream_st* /*stream*/,
-            const Arguments&... arguments) {
+void launch_with_shared(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+                        int shared_bytes, CUstream_st* /*stream*/, const Arguments&... arguments) {
+  emulation::shared_bytes = shared_bytes;
   emulation::run(name, grid, block, [&] { kernel(static_cast<Parameters>(arguments)...); });
 }
+template <typename... Parameters>
+bool allow_shared_memory(void (*)(Parameters...), int bytes) {
+  return bytes <= emulation::kSharedMemoryOfBlock;
+}
+inline void* dynamic_shared() {
+  return emulation::dynamic_shared();
+}
+struct SharedMemory;
+SharedMemory shared_memory();  // Hopper's
 
 inline void store_16_bytes(uint4 bytes, void* to) {
   *static_cast<uint4*>(to) = bytes;
