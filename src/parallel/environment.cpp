@@ -4,9 +4,9 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "core/text.h"
+#include "core/variables.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <ctime>
 #include <limits>
 #include <string_view>
@@ -17,6 +17,9 @@
 
 namespace ssgpt::parallel {
 namespace {
+
+using core::find_number_variable;
+using core::find_variable;
 
 constexpr int64_t kMaxCount = std::numeric_limits<int32_t>::max();  // ranks are int in c10d
 constexpr int64_t kMaxPort = 65535;
@@ -39,31 +42,15 @@ constexpr Variables kMpirun = {Launcher::kOpenMpi,           "mpirun",
 constexpr Variables kSrun = {Launcher::kSlurm, "srun",          "SLURM_PROCID",
                              "SLURM_NTASKS",   "SLURM_LOCALID", /*local_world_size=*/nullptr};
 
-// Nothing where the variable is empty: `RANK= ssgpt train` is how a shell takes one away.
-std::optional<std::string> find(const char* name) {
-  const char* text = std::getenv(name);
-  return text == nullptr || *text == '\0' ? std::nullopt : std::optional<std::string>(text);
-}
-
-std::optional<int64_t> find_number(const char* name, int64_t least, int64_t most) {
-  const std::optional<std::string> text = find(name);
-  if (!text) return std::nullopt;
-  const std::optional<int64_t> number = core::parse_number<int64_t>(*text);
-  if (!number || *number < least || *number > most) {
-    throw core::UsageError("The environment variable {}={} is not a whole number from {} to {}.", name, *text,
-                           least, most);
-  }
-  return number;
-}
-
 bool any_is_set(const Variables& variables) {
-  return find(variables.rank) || find(variables.world_size) || find(variables.local_rank);
+  return find_variable(variables.rank) || find_variable(variables.world_size) ||
+         find_variable(variables.local_rank);
 }
 
 void require(const Variables& variables, const std::vector<std::string>& required) {
   std::vector<std::string> missing;
   std::vector<std::string> present;
-  for (const std::string& name : required) (find(name.c_str()) ? present : missing).push_back(name);
+  for (const std::string& name : required) (find_variable(name.c_str()) ? present : missing).push_back(name);
   if (missing.empty()) return;
   throw core::UsageError(
       "The variables of {} are incomplete: {} {} not set, although {} {}. Start all processes with torchrun, "
@@ -104,28 +91,29 @@ void check(const Variables& variables, const Environment& place) {
 Environment read_place(const Variables& variables) {
   Environment place;
   place.launcher = variables.launcher;
-  place.rank = find_number(variables.rank, 0, kMaxCount).value();
-  place.world_size = find_number(variables.world_size, 1, kMaxCount).value();
-  place.local_rank = find_number(variables.local_rank, 0, kMaxCount).value();
+  place.rank = find_number_variable(variables.rank, 0, kMaxCount).value();
+  place.world_size = find_number_variable(variables.world_size, 1, kMaxCount).value();
+  place.local_rank = find_number_variable(variables.local_rank, 0, kMaxCount).value();
   if (variables.local_world_size != nullptr) {
-    place.local_world_size = find_number(variables.local_world_size, 1, kMaxCount);
+    place.local_world_size = find_number_variable(variables.local_world_size, 1, kMaxCount);
   }
   check(variables, place);
   return place;
 }
 
 void read_address(Environment& environment) {
-  environment.master_address = find("MASTER_ADDR").value_or(environment.master_address);
-  environment.master_port = find_number("MASTER_PORT", 1, kMaxPort).value_or(environment.master_port);
+  environment.master_address = find_variable("MASTER_ADDR").value_or(environment.master_address);
+  environment.master_port =
+      find_number_variable("MASTER_PORT", 1, kMaxPort).value_or(environment.master_port);
 }
 
 // Where a launcher started the processes whose variables were set by hand, both must say the same: else every
 // process could take itself for rank 0.
 void check_same(const Variables& set_by_hand, const Environment& place, const Variables& other) {
   const std::string rule = fmt::format("the former was set by hand, the latter by {}", other.program);
-  const std::optional<int64_t> rank = find_number(other.rank, 0, kMaxCount);
+  const std::optional<int64_t> rank = find_number_variable(other.rank, 0, kMaxCount);
   if (rank && *rank != place.rank) refuse(set_by_hand.rank, place.rank, other.rank, *rank, rule);
-  const std::optional<int64_t> size = find_number(other.world_size, 1, kMaxCount);
+  const std::optional<int64_t> size = find_number_variable(other.world_size, 1, kMaxCount);
   if (size && *size != place.world_size) {
     refuse(set_by_hand.world_size, place.world_size, other.world_size, *size, rule);
   }
@@ -136,20 +124,20 @@ Environment read_torchrun() {
           {kTorchrun.rank, kTorchrun.world_size, kTorchrun.local_rank, "MASTER_ADDR", "MASTER_PORT"});
   Environment environment = read_place(kTorchrun);
   read_address(environment);
-  environment.agent_serves_store = find("TORCHELASTIC_USE_AGENT_STORE") == "True";
-  environment.error_file = find("TORCHELASTIC_ERROR_FILE");
+  environment.agent_serves_store = find_variable("TORCHELASTIC_USE_AGENT_STORE") == "True";
+  environment.error_file = find_variable("TORCHELASTIC_ERROR_FILE");
   // srun or mpirun may start torchrun, once a machine: their ranks are then those of the agents.
-  if (find("TORCHELASTIC_RUN_ID")) return environment;
+  if (find_variable("TORCHELASTIC_RUN_ID")) return environment;
   if (any_is_set(kMpirun)) {
     check_same(kTorchrun, environment, kMpirun);
-  } else if (find("SLURM_STEP_ID")) {
+  } else if (find_variable("SLURM_STEP_ID")) {
     check_same(kTorchrun, environment, kSrun);
   }
   return environment;
 }
 
 void require_address(const Variables& variables, const Environment& place, std::string_view how) {
-  if (find("MASTER_ADDR")) return;
+  if (find_variable("MASTER_ADDR")) return;
   throw core::UsageError(
       "{}={}, and MASTER_ADDR is not set: processes that may be on several machines find each other by the "
       "name "
@@ -171,7 +159,7 @@ Environment read_mpirun() {
 
 // In a batch script the variables of the allocation are set although srun started nothing.
 bool started_by_srun() {
-  return find(kSrun.rank) && (find("SLURM_STEP_ID") || find("MASTER_ADDR"));
+  return find_variable(kSrun.rank) && (find_variable("SLURM_STEP_ID") || find_variable("MASTER_ADDR"));
 }
 
 Environment read_srun() {
@@ -191,7 +179,7 @@ Environment read_place_and_address() {
   if (any_is_set(kMpirun)) return read_mpirun();
   if (started_by_srun()) return read_srun();
   // MPICH, Intel MPI: taken for one process each, all of them would train the same model into one directory.
-  if (const auto size = find_number("PMI_SIZE", 1, kMaxCount); size && *size > 1) {
+  if (const auto size = find_number_variable("PMI_SIZE", 1, kMaxCount); size && *size > 1) {
     throw core::UsageError(
         "PMI_SIZE={}: several processes of an MPI whose ranks this program does not read. Start them with "
         "Open MPI's mpirun, srun or torchrun, or set RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and "
@@ -205,7 +193,7 @@ Environment read_place_and_address() {
 
 Environment read_environment() {
   Environment environment = read_place_and_address();
-  environment.elastic_agent = find("TORCHELASTIC_RUN_ID").has_value();
+  environment.elastic_agent = find_variable("TORCHELASTIC_RUN_ID").has_value();
   return environment;
 }
 
@@ -244,7 +232,7 @@ int64_t choose_gpu(const Environment& environment, int64_t num_gpus) {
 
 int64_t choose_num_threads(const Environment& environment, int64_t allowed_cores, int64_t machine_cores) {
   // A list has the number for nested parallel regions after the first comma.
-  const std::string wish = find("OMP_NUM_THREADS").value_or("");
+  const std::string wish = find_variable("OMP_NUM_THREADS").value_or("");
   const std::optional<int64_t> wanted =
       core::parse_number<int64_t>(std::string_view(wish).substr(0, wish.find(',')));
   if (wanted && *wanted >= 1 && *wanted <= kMaxCount) return *wanted;
