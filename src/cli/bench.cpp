@@ -14,6 +14,7 @@
 #include "core/text.h"
 #include "parallel/communicator.h"
 #include "start/choose_device.h"
+#include "start/choose_products.h"
 
 #include <cstdio>
 #include <iostream>
@@ -61,6 +62,7 @@ std::vector<config::AttentionKind> kinds_of(const std::vector<std::string>& name
 // to take, answered by a line of JSON.
 void serve(config::Config config, int64_t warmup) {
   start::choose_device(config);
+  start::choose_products(config, /*held=*/std::nullopt, /*origin=*/"");
   parallel::Communicator alone;
   bench::StepRunner runner(config, alone);
   runner.steps(warmup);
