@@ -272,6 +272,7 @@ KernelRun adamw_update(const KernelShape& s, const model::Execution& execution) 
 
 const std::vector<KernelShape>& kernel_shapes(at::Device device) {
   static const KernelShape kPaper = {.name = "paper",
+                                     .layers = 12,
                                      .batch = 2,
                                      .time = 1024,
                                      .hidden = 768,
@@ -282,6 +283,7 @@ const std::vector<KernelShape>& kernel_shapes(at::Device device) {
   // The paper's parameters would fill 650 MB a flat tensor; 32M elements are as far beyond every cache of a
   // CPU. A GPU has room for them, and takes the micro-batch that it is trained with.
   static const std::vector<KernelShape> of_cpu = {{.name = "quickstart",
+                                                   .layers = 6,
                                                    .batch = 8,
                                                    .time = 512,
                                                    .hidden = 256,

@@ -13,10 +13,11 @@
 
 namespace ssgpt::bench {
 
-// Sizes of a model's operations: B, T, D, N, F, V as in kernels/ops.h, and elements of the flat tensors.
+// Sizes of a model's operations: layers, B, T, D, N, F, V as in kernels/ops.h, and elements of the flat
+// tensors.
 struct KernelShape {
   std::string name;
-  int64_t batch, time, hidden, heads, ff, vocab, flat;
+  int64_t layers, batch, time, hidden, heads, ff, vocab, flat;
   int64_t rows() const { return batch * time; }
   int64_t head_dim() const { return hidden / heads; }
 };

@@ -1,14 +1,11 @@
 #include "bench/product_sides.h"
 
-#include "bench/tensor_maker.h"
-#include "core/error.h"
-#include "kernels/cuda/product.h"
 #include "kernels/ops.h"
-#include "model/device_timing.h"
+#include "kernels/product_of.h"
+#include "model/product_tuning.h"
 
-#include <limits>
+#include <array>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include <ATen/Context.h>
@@ -23,115 +20,85 @@ namespace {
 namespace cuda = kernels::cuda;
 
 struct Operands {
-  at::Tensor a, b, out;  // a (m, k), b (k, n), out (m, n)
+  model::ProductOperands tensors;
   bool accumulates;
 };
 
-Operands make_operands(const ProductCase& product, const model::Execution& execution) {
-  const TensorMaker make(execution);
-  const auto matrix = [&](int64_t rows, int64_t columns, bool transposed) {
-    return transposed ? make.random({columns, rows}).t() : make.random({rows, columns});
-  };
-  return {.a = matrix(product.m, product.k, product.a_transposed),
-          .b = matrix(product.k, product.n, product.b_transposed),
-          .out = product.accumulates ? make.zeros_fp32({product.m, product.n})
-                                     : make.zeros({product.m, product.n}),
-          .accumulates = product.accumulates};
+kernels::ProductShape shape_of(const ProductCase& product, const model::Execution& execution) {
+  const bool bf16 = execution.dtype == at::kBFloat16;
+  return {.m = product.m,
+          .n = product.n,
+          .k = product.k,
+          .a_transposed = product.a_transposed,
+          .b_transposed = product.b_transposed,
+          .bf16_inputs = bf16,
+          .bf16_out = bf16 && !product.accumulates,
+          .a_alignment = kernels::kChoiceAlignment,
+          .b_alignment = kernels::kChoiceAlignment,
+          .out_alignment = kernels::kChoiceAlignment};
 }
 
 at::Tensor by_aten(const Operands& of) {
-  at::Tensor out = of.out;
-  if (!of.accumulates) return at::mm_out(out, of.a, of.b);
-  const bool widens = out.scalar_type() != of.a.scalar_type();
-  return widens ? at::addmm_out(out, out, of.a, of.b, at::kFloat) : out.addmm_(of.a, of.b);
+  const auto& [a, b, tensor] = of.tensors;
+  at::Tensor out = tensor;
+  if (!of.accumulates) return at::mm_out(out, a, b);
+  const bool widens = out.scalar_type() != a.scalar_type();
+  return widens ? at::addmm_out(out, out, a, b, at::kFloat) : out.addmm_(a, b);
 }
 
-cuda::Product gpu_product(const Operands& of) {
-  return {.a = {.data = of.a.data_ptr(), .transposed = !of.a.is_contiguous()},
-          .b = {.data = of.b.data_ptr(), .transposed = !of.b.is_contiguous()},
-          .out = of.out.data_ptr(),
-          .m = of.a.size(0),
-          .n = of.b.size(1),
-          .k = of.a.size(1),
-          .bf16_inputs = of.a.scalar_type() == at::kBFloat16,
-          .bf16_out = of.out.scalar_type() == at::kBFloat16,
-          .accumulate = of.accumulates};
-}
-
-// A plan of cuBLASLt's under some terms: of its first proposals the one that is fastest here.
-class PlannedProduct {
+// By the proposal of cuBLASLt's that is the fastest under some terms, as a training chooses it.
+class TunedSide {
  public:
-  PlannedProduct(Operands operands, cuda::ProductTerms terms, int proposals)
-      : operands_(std::move(operands)), terms_(terms), proposals_(proposals) {}
+  TunedSide(Operands operands, const kernels::ProductShape& shape, const kernels::ProductTerms& terms)
+      : operands_(std::move(operands)), shape_(shape), terms_(terms) {}
 
   void prepare() {
-    workspace_ =
-        at::empty({static_cast<int64_t>(terms_.workspace_bytes)}, operands_.a.options().dtype(at::kByte));
-    const auto plans = cuda::propose(gpu_product(operands_), terms_, proposals_);
-    double least = std::numeric_limits<double>::infinity();
-    for (size_t index = 0; index < plans.size(); ++index) {
-      const double seconds = plans.size() > 1 ? seconds_of(*plans[index]).value_or(least) : 0.0;
-      if (seconds >= least) continue;
-      least = seconds;
-      plan_ = plans[index];
-      detail_ = fmt::format("number {} of {}: {}", index + 1, plans.size(), cuda::describe(*plan_));
-    }
-    if (!plan_) throw core::RunError("none of {} proposals computes the product", plans.size());
+    const at::Tensor& a = operands_.tensors.a;
+    workspace_ = at::empty({terms_.workspace_bytes}, a.options().dtype(at::kByte));
+    tuned_ =
+        model::tune_product(product(), terms_, model::kTunedProposals, workspace_.data_ptr(), a.device());
   }
-
   at::Tensor call() const {
-    multiply(*plan_);
-    return operands_.out;
+    cuda::multiply(product(), *tuned_.plan, workspace_.data_ptr(), cuda::current_stream());
+    return operands_.tensors.out;
   }
-  const std::string& detail() const { return detail_; }
+  std::string detail() const { return to_string(tuned_); }
 
  private:
-  void multiply(const cuda::ProductPlan& plan) const {
-    cuda::multiply(gpu_product(operands_), plan, workspace_.data_ptr(), cuda::current_stream());
-  }
-  // None where the library refuses it after all.
-  std::optional<double> seconds_of(const cuda::ProductPlan& plan) const {
-    constexpr int kCalls = 4;  // the fastest counts
-    try {
-      multiply(plan);
-      return model::fastest_call(operands_.a.device(), kCalls, [&] { multiply(plan); });
-    } catch (const core::RunError&) {
-      return std::nullopt;
-    }
+  cuda::Product product() const {
+    const auto& [a, b, out] = operands_.tensors;
+    cuda::Product product = kernels::product_of(a, b, operands_.accumulates, out);
+    product.shape = shape_;
+    return product;
   }
 
   const Operands operands_;
-  const cuda::ProductTerms terms_;
-  const int proposals_;
+  const kernels::ProductShape shape_;
+  const kernels::ProductTerms terms_;
   at::Tensor workspace_;
-  std::shared_ptr<const cuda::ProductPlan> plan_;
-  std::string detail_;
+  model::TunedProduct tuned_;
 };
 
-struct PlannedSide {
+struct TunedTerms {
   const char* name;
-  cuda::ProductTerms terms;
-  int proposals;
+  uint32_t fp32_reductions;
+  int64_t workspace_mib;
 };
-constexpr size_t kMiB = size_t{1} << 20;
-// Ours is cuBLASLt's first proposal under its own terms.
-const std::vector<PlannedSide>& planned_sides() {
-  static const std::vector<PlannedSide> sides = {
-      {"best of 16", {}, 16},
-      {"any reduction", {.workspace_bytes = cuda::kProductWorkspaceBytes, .any_reduction = true}, 1},
-      {"64 MiB", {.workspace_bytes = 64 * kMiB, .any_reduction = false}, 1},
-      {"128 MiB", {.workspace_bytes = 128 * kMiB, .any_reduction = false}, 1}};
-  return sides;
-}
+// The first are training's own.
+constexpr std::array<TunedTerms, 4> kTunedTerms = {{{"best of 16", kernels::kReduceAnyhow, 32},
+                                                    {"mask 2", kernels::kReduceInFp32, 32},
+                                                    {"64 MiB", kernels::kReduceAnyhow, 64},
+                                                    {"128 MiB", kernels::kReduceAnyhow, 128}}};
 
-ProductRun planned_run(const PlannedSide& side, const Operands& operands) {
-  const auto product = std::make_shared<PlannedProduct>(operands, side.terms, side.proposals);
-  return {.name = side.name,
-          .call = [product] { return product->call(); },
-          .prepare = [product] { product->prepare(); },
+ProductRun tuned_run(const TunedTerms& of, const Operands& operands, const kernels::ProductShape& shape) {
+  const auto side = std::make_shared<TunedSide>(
+      operands, shape, choice_terms(shape, of.workspace_mib << 20, of.fp32_reductions));
+  return {.name = of.name,
+          .call = [side] { return side->call(); },
+          .prepare = [side] { side->prepare(); },
           .detail =
-              [product] {
-                return product->detail();
+              [side] {
+                return side->detail();
               }};
 }
 
@@ -140,28 +107,30 @@ ProductRun planned_run(const PlannedSide& side, const Operands& operands) {
 std::vector<std::string> product_side_names(at::Device device) {
   if (device.is_cpu()) return {"ours", at::hasMKL() ? "MKL" : "ATen"};
   std::vector<std::string> names = {"ours"};
-  for (const PlannedSide& side : planned_sides()) names.emplace_back(side.name);
+  for (const TunedTerms& terms : kTunedTerms) names.emplace_back(terms.name);
   names.emplace_back("ATen");
   return names;
 }
 
 std::vector<ProductRun> product_runs(const ProductCase& product, const model::Execution& execution) {
-  const Operands operands = make_operands(product, execution);
+  const kernels::ProductShape shape = shape_of(product, execution);
+  const Operands operands = {.tensors = model::make_product_operands(shape, execution.device),
+                             .accumulates = product.accumulates};
   const std::vector<std::string> names = product_side_names(execution.device);
   std::vector<ProductRun> runs = {{.name = names.front(),
                                    .call =
                                        [operands] {
-                                         kernels::matrix_product(operands.a, operands.b, operands.accumulates,
-                                                                 operands.out);
-                                         return operands.out;
+                                         const auto& [a, b, out] = operands.tensors;
+                                         kernels::matrix_product(a, b, operands.accumulates, out);
+                                         return out;
                                        },
                                    .prepare = {},
                                    .detail = {}}};
   if (!execution.device.is_cpu()) {
-    for (const PlannedSide& side : planned_sides()) runs.push_back(planned_run(side, operands));
+    for (const TunedTerms& terms : kTunedTerms) runs.push_back(tuned_run(terms, operands, shape));
   }
   Operands of_aten = operands;
-  of_aten.out = operands.out.clone();
+  of_aten.tensors.out = operands.tensors.out.clone();
   runs.push_back(
       {.name = names.back(), .call = [of_aten] { return by_aten(of_aten); }, .prepare = {}, .detail = {}});
   return runs;

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <memory>
 #include <regex>
 #include <string_view>
@@ -18,6 +19,7 @@
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 namespace ssgpt::bench {
@@ -145,6 +147,17 @@ RowFormat row_format(const ProductReport& report) {
   return RowFormat(std::move(columns));
 }
 
+// Of one side in a micro-batch; none where it failed on a product.
+std::optional<double> total_seconds(const std::vector<const ProductResult*>& results, size_t side) {
+  double sum = 0.0;
+  for (const ProductResult* result : results) {
+    const std::vector<double>& seconds = result->sides[side].seconds;
+    if (seconds.empty()) return std::nullopt;
+    sum += static_cast<double>(result->product.calls) * quantile(seconds, 0.5);
+  }
+  return sum;
+}
+
 std::vector<ProductCase> matching_cases(const ProductOptions& options) {
   const at::Device device = options.execution.device;
   std::vector<ProductCase> all, matching;
@@ -171,31 +184,43 @@ std::vector<ProductCase> matching_cases(const ProductOptions& options) {
 std::vector<ProductCase> product_cases(const KernelShape& shape, const model::Execution& execution) {
   struct Layer {
     std::string_view name;
-    int64_t rows, in, out;
+    int64_t rows, in, out, calls;
   };
   const int64_t vocab = model::padded_vocab_size(execution.device, shape.vocab);
+  const int64_t chunk_rows = model::logits_chunk_rows(execution.device, execution.dtype, shape.rows(), vocab);
   const std::vector<Layer> layers = {
-      {"qkv", shape.rows(), shape.hidden, 3 * shape.hidden},
-      {"attention output", shape.rows(), shape.hidden, shape.hidden},
-      {"gate and up", shape.rows(), shape.hidden, 2 * shape.ff},
-      {"down", shape.rows(), shape.ff, shape.hidden},
-      {"logits", model::logits_chunk_rows(execution.device, execution.dtype, shape.rows(), vocab),
-       shape.hidden, vocab}};
+      {"qkv", shape.rows(), shape.hidden, 3 * shape.hidden, shape.layers},
+      {"attention output", shape.rows(), shape.hidden, shape.hidden, shape.layers},
+      {"gate and up", shape.rows(), shape.hidden, 2 * shape.ff, shape.layers},
+      {"down", shape.rows(), shape.ff, shape.hidden, shape.layers},
+      {"logits", chunk_rows, shape.hidden, vocab, (shape.rows() + chunk_rows - 1) / chunk_rows}};
   std::vector<ProductCase> forward, input, weight;
   for (const Layer& layer : layers) {
     const auto name = [&](std::string_view part) {
       return fmt::format("{} {}/{}", layer.name, part, shape.name);
     };
     // Activations are (rows, in) and (rows, out), the weight (out, in): model/linear.cpp.
-    forward.push_back(
-        {.name = name("product"), .m = layer.rows, .n = layer.out, .k = layer.in, .b_transposed = true});
-    input.push_back({.name = name("input gradient"), .m = layer.rows, .n = layer.in, .k = layer.out});
-    weight.push_back({.name = name("weight gradient"),
+    forward.push_back({.shape = shape.name,
+                       .name = name("product"),
+                       .m = layer.rows,
+                       .n = layer.out,
+                       .k = layer.in,
+                       .b_transposed = true,
+                       .calls = layer.calls});
+    input.push_back({.shape = shape.name,
+                     .name = name("input gradient"),
+                     .m = layer.rows,
+                     .n = layer.in,
+                     .k = layer.out,
+                     .calls = layer.calls});
+    weight.push_back({.shape = shape.name,
+                      .name = name("weight gradient"),
                       .m = layer.out,
                       .n = layer.in,
                       .k = layer.rows,
                       .a_transposed = true,
-                      .accumulates = true});
+                      .accumulates = true,
+                      .calls = layer.calls});
   }
   forward.insert(forward.end(), input.begin(), input.end());
   forward.insert(forward.end(), weight.begin(), weight.end());
@@ -228,10 +253,12 @@ ProductReport measure_products(
 
 std::string heading(const ProductReport& report) {
   const bool gpu = !report.execution.device.is_cpu();
-  const std::string sides =
-      gpu ? "ours: cuBLASLt's first proposal, parts of a sum added in fp32, 32 MiB of workspace; the others: "
-            "the fastest of 16 proposals, any reduction, more workspace, ATen"
-          : fmt::format("{} as ATen calls it", report.library);
+  const std::string sides = gpu ? "ours: cuBLASLt's first proposal, parts of a sum added in fp32, 32 MiB of "
+                                  "workspace; best of 16: the "
+                                  "fastest proposal, as train.tune_products takes it; the others: likewise "
+                                  "with SSGPT_LT_MASK=2, with "
+                                  "more workspace; ATen"
+                                : fmt::format("{} as ATen calls it", report.library);
   return fmt::format("{}\n{}, {}, median of {} rounds in turn; {}\n", report.device,
                      dtype_name(report.execution), gpu ? "TFLOP/s" : "GFLOP/s", kRounds, sides) +
          row_format(report).heading();
@@ -257,6 +284,25 @@ std::string to_row(const ProductReport& report, const ProductResult& result) {
   return row_format(report).row(cells) + errors;
 }
 
+std::string totals(const ProductReport& report) {
+  std::map<std::string, std::vector<const ProductResult*>> by_shape;
+  for (const ProductResult& result : report.results) {
+    if (result.threads == report.threads) by_shape[result.product.shape].push_back(&result);
+  }
+  std::string lines;
+  for (const auto& [shape, results] : by_shape) {
+    std::vector<std::string> sides;
+    for (size_t side = 0; side < results.front()->sides.size(); ++side) {
+      if (const auto seconds = total_seconds(results, side)) {
+        sides.push_back(fmt::format("{} {:.2f} ms", results.front()->sides[side].name, 1e3 * *seconds));
+      }
+    }
+    lines += fmt::format("a micro-batch of {}, {} product{}: {}\n", shape, results.size(),
+                         results.size() > 1 ? "s" : "", fmt::join(sides, ", "));
+  }
+  return lines;
+}
+
 std::string to_json(const ProductReport& report) {
   using Json = nlohmann::ordered_json;
   Json json = {{"device", report.execution.device.is_cpu() ? "cpu" : "cuda"},
@@ -270,6 +316,7 @@ std::string to_json(const ProductReport& report) {
     Json entry = {{"name", product.name},      {"m", product.m},          {"n", product.n}, {"k", product.k},
                   {"threads", result.threads}, {"flops", product.flops()}};
     entry["accumulates"] = product.accumulates;
+    entry["calls"] = product.calls;
     entry["sides"] = Json::array();
     for (const ProductSide& side : result.sides) {
       Json of_side = {{"name", side.name}, {"seconds", side.seconds}};

@@ -9,6 +9,7 @@
 #include "model/device_timing.h"
 #include "report/statistics.h"
 #include "start/choose_device.h"
+#include "start/choose_products.h"
 #include "start/data_sources.h"
 #include "start/describe.h"
 #include "start/terms.h"
@@ -57,6 +58,12 @@ config::Config resolve_and_open(config::Config config, parallel::Communicator& c
     const config::Config chosen = config::parse(of_rank_zero, "the config of rank 0");
     start::take_choices(config, chosen.train, environment);
     differences = start::config_differences(chosen, config);
+  }
+  const std::string products = communicator.board().from_rank_zero("products", [&] {
+    return start::products_text(start::choose_products(config, /*held=*/std::nullopt, /*origin=*/""));
+  });
+  if (!communicator.is_main() && differences.empty()) {
+    differences = start::take_products(start::read_products_text(products));
   }
   parallel::agree(communicator.board(), "benchmark", differences);
   communicator.open(start::execution_of(config.train).device, config.parallel.timeout_s);

@@ -3,6 +3,7 @@
 
 #include "config/config.h"
 #include "core/range.h"
+#include "kernels/product_choices.h"
 #include "model/gpt.h"
 #include "model/parameters.h"
 
@@ -34,6 +35,8 @@ struct TrainerState {
   int64_t loss_steps = 0;                 // how many of them were finite
   double smoothed_loss = 0.0;             // exponential mean; meaningful where smoothed_weight > 0
   double smoothed_weight = 0.0;
+  // By which algorithms a GPU computes its matrix products; none: as cuBLASLt proposes, or on a CPU.
+  std::optional<kernels::ProductChoices> products = {};
 };
 
 // Flat fp32 tensors with the layout that they follow: of what is read or written on the CPU, of what trains

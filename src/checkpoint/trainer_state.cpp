@@ -38,6 +38,7 @@ std::string trainer_state_text(const TrainerState& state) {
   json["loss_steps"] = state.loss_steps;
   json["smoothed_loss"] = core::exact_number(state.smoothed_loss);
   json["smoothed_weight"] = core::exact_number(state.smoothed_weight);
+  if (state.products) json["products"] = to_json(*state.products);
   json["config"] = state.config;
   json["directory"] = state.directory;
   return core::json_text(json, 2) + "\n";
@@ -62,6 +63,7 @@ TrainerState read_trainer_state(const std::filesystem::path& path) {
   state.config = fields.text("config");
   state.directory = fields.optional_text("directory").value_or("");
   state.last_line_step = fields.optional_count("last_line_step");
+  if (fields.has("products")) state.products = kernels::read_product_choices(fields.object("products"));
   if (const auto swap = run::earlier_swap(fields)) {
     config::Config config = config::parse(state.config, path.string());
     config::add_swap(config, *swap);

@@ -14,6 +14,7 @@
 #include "core/text.h"
 #include "parallel/communicator.h"
 #include "start/choose_device.h"
+#include "start/choose_products.h"
 
 #include <cstdio>
 #include <iostream>
@@ -61,6 +62,7 @@ std::vector<config::AttentionKind> kinds_of(const std::vector<std::string>& name
 // to take, answered by a line of JSON.
 void serve(config::Config config, int64_t warmup) {
   start::choose_device(config);
+  start::choose_products(config, /*held=*/std::nullopt, /*origin=*/"");
   parallel::Communicator alone;
   bench::StepRunner runner(config, alone);
   runner.steps(warmup);
@@ -262,7 +264,7 @@ void run_products(const ProductArguments& arguments) {
       [table](const bench::ProductReport& so_far, const bench::ProductResult& result) {
         if (table) print(to_row(so_far, result));
       });
-  if (arguments.json) print(to_json(report));
+  print(arguments.json ? to_json(report) : totals(report));
 }
 
 void add_products(CLI::App& bench) {
@@ -271,7 +273,8 @@ void add_products(CLI::App& bench) {
       "Each matrix product of a step beside other ways to compute it, in turn. On a CPU, in float32: ours "
       "and "
       "ATen's library,\non one thread and on all, with the ratio of their times and its 95 % interval. On a "
-      "GPU, in bfloat16: cuBLASLt's first\nproposal, which training takes, the fastest of 16, other "
+      "GPU, in bfloat16: cuBLASLt's first\nproposal, the fastest of 16, which training takes, the same with "
+      "other "
       "reductions and workspaces, and ATen's");
   const auto arguments = std::make_shared<ProductArguments>();
   command->add_option("--device", arguments->device, "Where; a GPU takes the paper's shape at B = 32")

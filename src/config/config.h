@@ -87,6 +87,7 @@ struct TrainConfig {
   int64_t global_batch_size = 0;
   int64_t micro_batch_size = 0;
   double clip_grad_norm = 1.0;  // 0: no clipping
+  bool tune_products = true;    // read on a GPU alone, and not where deterministic
   bool deterministic = false;
   std::vector<SwapAttention> swap_attention;  // at rising steps
   OnNonfinite on_nonfinite = OnNonfinite::kStop;

@@ -166,14 +166,12 @@ void add_data(std::vector<Key>& keys) {
 void add_train(std::vector<Key>& keys) {
   const Choice<Device> device{{{"auto", Device::kAuto}, {"cpu", Device::kCpu}, {"cuda", Device::kCuda}}};
   Choice<Dtype> dtype;
-  for (const Dtype one : {Dtype::kAuto, Dtype::kFloat32, Dtype::kBfloat16}) {
+  for (const Dtype one : {Dtype::kAuto, Dtype::kFloat32, Dtype::kBfloat16})
     dtype.names.emplace_back(to_string(one), one);
-  }
   Choice<AttentionBackend> backend;
   for (const AttentionBackend one : {AttentionBackend::kAuto, AttentionBackend::kCudnn,
-                                     AttentionBackend::kFlash, AttentionBackend::kEfficient}) {
+                                     AttentionBackend::kFlash, AttentionBackend::kEfficient})
     backend.names.emplace_back(to_string(one), one);
-  }
   keys.insert(
       keys.end(),
       {make_key(SSGPT_MEMBER(train.device), device, kMayChange,
@@ -194,6 +192,8 @@ void add_train(std::vector<Key>& keys) {
                 "sequences at once on a rank; divides global_batch_size"),
        make_key(SSGPT_MEMBER(train.clip_grad_norm), at_least_zero(), kFixed,
                 "largest global gradient norm; 0: no clipping"),
+       make_key(SSGPT_MEMBER(train.tune_products), Boolean{}, kMayChange,
+                "each matrix product of a GPU by the fastest way, measured once; not where deterministic"),
        make_key(SSGPT_MEMBER(train.deterministic), Boolean{}, kMayChange,
                 "the same bits in each run on a GPU; always so on a CPU"),
        make_key(

@@ -25,9 +25,11 @@ std::optional<double> exact_double(const nlohmann::json& value) {
 }  // namespace
 
 JsonFields::JsonFields(const std::filesystem::path& path)
-    : JsonFields(path, "", read_json<nlohmann::json>(path)) {
+    : JsonFields(path.string(), read_json<nlohmann::json>(path)) {}
+
+JsonFields::JsonFields(const std::string& name, nlohmann::json json) : JsonFields(name, "", std::move(json)) {
   if (!json_.is_object()) {
-    throw InputError("{}: not a JSON object: the file is damaged", path.string());
+    throw InputError("{}: not a JSON object: the file is damaged", name);
   }
 }
 
@@ -87,6 +89,12 @@ std::vector<double> JsonFields::numbers(const std::string& key) const {
   return values;
 }
 
+bool JsonFields::flag(const std::string& key) const {
+  const nlohmann::json& value = required(key);
+  if (!value.is_boolean()) fail(key, "true or false");
+  return value.get<bool>();
+}
+
 std::string JsonFields::text(const std::string& key) const {
   if (!required(key).is_string()) {
     fail(key, "a text");
@@ -117,13 +125,7 @@ std::optional<double> JsonFields::optional_number(const std::string& key) const 
 }
 
 std::optional<bool> JsonFields::optional_flag(const std::string& key) const {
-  if (!has(key)) {
-    return std::nullopt;
-  }
-  if (!json_.at(key).is_boolean()) {
-    fail(key, "true or false");
-  }
-  return json_.at(key).get<bool>();
+  return has(key) ? std::optional(flag(key)) : std::nullopt;
 }
 
 std::optional<std::string> JsonFields::optional_text(const std::string& key) const {

@@ -17,6 +17,9 @@ class JsonFields {
  public:
   // Parses the file. Throws InputError where it is missing or not a JSON object.
   explicit JsonFields(const std::filesystem::path& path);
+  // Of an object that was parsed before; `name` stands for the file's in messages. Throws InputError where it
+  // is not an object.
+  JsonFields(const std::string& name, nlohmann::json json);
 
   // Each throws where the key is missing (or null) or of another type; the optional forms give none where it
   // is missing.
@@ -24,6 +27,7 @@ class JsonFields {
   int64_t count(const std::string& key) const;  // 0 or more
   double number(const std::string& key) const;
   std::vector<double> numbers(const std::string& key) const;  // a list of at least one
+  bool flag(const std::string& key) const;
   std::string text(const std::string& key) const;
   std::vector<std::string> texts(const std::string& key) const;  // a list, which may be empty
   std::optional<int64_t> optional_integer(const std::string& key) const;

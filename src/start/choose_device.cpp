@@ -6,6 +6,7 @@
 #include "device/index.h"
 #include "device/spec_sheet.h"
 #include "kernels/cuda/norm.h"
+#include "kernels/cuda/product.h"
 #include "kernels/cuda/table.h"
 #include "kernels/ops.h"
 #include "model/device_timing.h"
@@ -200,6 +201,7 @@ AttentionBackend fastest_backend(const std::vector<AttentionBackend>& candidates
 
 void take_own_gpu(const parallel::Environment& environment, bool deterministic) {
   device::take_gpu(parallel::choose_gpu(environment, device::require_gpus()), deterministic);
+  kernels::cuda::use_choices(std::nullopt);  // of a training before in this process
   const device::GpuDescription gpu = device::current_gpu();
   core::log::info("Rank {} computes on GPU {}, {}; float32 products in float32 (TF32 off){}.",
                   environment.rank, gpu.index, device::to_string(gpu),

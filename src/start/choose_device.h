@@ -24,7 +24,8 @@ config::AttentionBackend fastest_backend(const std::vector<config::AttentionBack
                                          const std::function<double(config::AttentionBackend)>& seconds);
 
 // Makes the GPU of this process, that of its local rank, the current one of this thread, and logs which it
-// is. Throws core::UsageError where there is none that this process can use.
+// is; matrix products are computed as cuBLASLt proposes until others are chosen (choose_products.h). Throws
+// core::UsageError where there is none that this process can use.
 void take_own_gpu(const parallel::Environment& environment, bool deterministic);
 
 // Does to `config` what choose_by_rules says. Where that is a GPU, makes that of this process, of its local

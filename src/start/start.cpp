@@ -6,6 +6,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "start/choose_device.h"
+#include "start/choose_products.h"
 #include "start/examples.h"
 #include "start/resolve.h"
 #include "start/terms.h"
@@ -66,12 +67,20 @@ void load_weights(Start& start) {
   start.weights = std::move(snapshot.flat);
 }
 
+// Where what `start` holds from before comes from.
+std::string origin_of(const Start& start) {
+  return start.checkpoint ? (*start.checkpoint / "trainer/state.json").string() : "";
+}
+
 // Opens the data; chooses the device on rank 0, whose terms the others take and compare with their own.
 void settle_terms(Start& start, parallel::Communicator& communicator) {
   parallel::Board& board = communicator.board();
   const parallel::Environment& environment = communicator.environment();
   if (communicator.is_main()) {
-    if (!start.is_complete()) choose_device(start.config, environment);
+    if (!start.is_complete()) {
+      choose_device(start.config, environment);
+      start.state.products = choose_products(start.config, start.state.products, origin_of(start));
+    }
     if (communicator.world_size() == 1) return;
     post_terms(board, terms_of(start));
     parallel::agree(board, "start", {});
@@ -80,7 +89,10 @@ void settle_terms(Start& start, parallel::Communicator& communicator) {
   const Terms of_rank_zero = read_terms(board);
   if (!start.is_complete()) take_choices(start.config, of_rank_zero.config.train, environment);
   start.state.run_id = of_rank_zero.run_id;
-  parallel::agree(board, "start", differences(of_rank_zero, terms_of(start)));
+  start.state.products = of_rank_zero.products;
+  std::vector<std::string> lines = differences(of_rank_zero, terms_of(start));
+  if (lines.empty() && !start.is_complete()) lines = take_products(of_rank_zero.products);
+  parallel::agree(board, "start", lines);
 }
 
 // What each rank reads for itself once the config is settled.

@@ -10,6 +10,7 @@
 #include "parallel/communicator.h"
 #include "parallel/error_text.h"
 #include "start/choose_device.h"
+#include "start/choose_products.h"
 #include "start/start.h"
 
 #include <span>
@@ -50,7 +51,8 @@ std::string text_of(const Terms& terms) {
                      {"run_id", terms.run_id},
                      {"run_directory", terms.run_directory},
                      {"training_fingerprint", terms.training_fingerprint},
-                     {"validation_fingerprint", terms.validation_fingerprint}};
+                     {"validation_fingerprint", terms.validation_fingerprint},
+                     {"products", products_text(terms.products)}};
   return core::json_text(json);
 }
 
@@ -65,6 +67,7 @@ Terms terms_of(const Json& json) {
   terms.run_directory = json.at("run_directory");
   terms.training_fingerprint = json.at("training_fingerprint");
   terms.validation_fingerprint = json.at("validation_fingerprint");
+  terms.products = read_products_text(json.at("products").get<std::string>());
   return terms;
 }
 
@@ -104,6 +107,7 @@ Terms terms_of(const Start& start) {
   terms.arithmetic = arithmetic_of(start.config.train);
   terms.training_fingerprint = start.data.training_fingerprint();
   terms.validation_fingerprint = start.data.validation_fingerprint();
+  terms.products = start.state.products;
   return terms;
 }
 

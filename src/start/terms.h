@@ -3,6 +3,7 @@
 #pragma once
 
 #include "config/config.h"
+#include "kernels/product_choices.h"
 #include "parallel/board.h"
 #include "run/directory.h"
 
@@ -23,7 +24,8 @@ struct Terms {
   std::string run_id;
   std::string run_directory;  // canonical, as a message shows it
   std::string training_fingerprint;
-  std::string validation_fingerprint;  // empty: no validation
+  std::string validation_fingerprint;                    // empty: no validation
+  std::optional<kernels::ProductChoices> products = {};  // rank 0's choices, which all take
 };
 
 // The newest sound checkpoint of the run in `directory`, none where it has none at all, on every rank: rank 0

@@ -1,23 +1,28 @@
 // Attention and matrix products on a GPU against plain formulas in fp64.
+#include "core/json_fields.h"
 #include "gpu_support.h"
-#include "kernels/cuda/product.h"
 #include "kernels/ops.h"
+#include "kernels/product_of.h"
 #include "model/positions.h"
+#include "model/product_tuning.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
+#include <nlohmann/json.hpp>
 
 namespace ssgpt::kernels {
 namespace {
@@ -167,39 +172,110 @@ TEST_F(ProductOnGpu, IsExactUpToTheRoundingsOfFp32) {
   }
 }
 
-TEST_F(ProductOnGpu, EveryProposalComputesTheProduct) {
-  // A weight gradient whose long sum is worth splitting: parts are added in fp32, in the output too.
-  const int64_t m = 96, n = 64, k = 8192;
-  const at::Tensor a = normal({k, m}, 1.0, at::kBFloat16).t();
-  const at::Tensor b = normal({k, n}, 1.0, at::kBFloat16);
-  const at::Tensor expected = at::matmul(a.to(at::kDouble), b.to(at::kDouble));
-  const at::Tensor magnitudes = at::matmul(a.to(at::kDouble).abs(), b.to(at::kDouble).abs());
-  const at::Tensor on_device_a = on_gpu(a, at::kBFloat16);
-  const at::Tensor on_device_b = on_gpu(b, at::kBFloat16);
-  const at::Tensor out = on_gpu(at::zeros({m, n}, at::kFloat));
-  const cuda::Product product = {.a = {.data = on_device_a.data_ptr(), .transposed = true},
-                                 .b = {.data = on_device_b.data_ptr(), .transposed = false},
-                                 .out = out.data_ptr(),
-                                 .m = m,
-                                 .n = n,
-                                 .k = k,
-                                 .bf16_inputs = true,
-                                 .bf16_out = false,
-                                 .accumulate = true};
-  for (const bool any_reduction : {false, true}) {
-    const cuda::ProductTerms terms = {.workspace_bytes = size_t{64} << 20, .any_reduction = any_reduction};
-    const at::Tensor workspace =
-        at::empty({static_cast<int64_t>(terms.workspace_bytes)}, out.options().dtype(at::kByte));
-    const auto plans = cuda::propose(product, terms, /*most=*/8);
-    EXPECT_GE(plans.size(), 1u);
-    EXPECT_LE(plans.size(), 8u);
-    for (const auto& plan : plans) {
+// A weight gradient whose long sum is worth splitting.
+class LongProductOnGpu : public ProductOnGpu {
+ protected:
+  static constexpr int64_t kM = 96, kN = 64, kK = 8192;
+
+  void SetUp() override {
+    ProductOnGpu::SetUp();
+    if (IsSkipped()) return;
+    a_ = normal({kK, kM}, 1.0, at::kBFloat16).t();
+    b_ = normal({kK, kN}, 1.0, at::kBFloat16);
+    a_on_gpu_ = on_gpu(a_, at::kBFloat16);
+    b_on_gpu_ = on_gpu(b_, at::kBFloat16);
+    out_ = on_gpu(at::zeros({kM, kN}, at::kFloat));
+  }
+  void TearDown() override {
+    cuda::use_choices(std::nullopt);
+    ProductOnGpu::TearDown();
+  }
+
+  cuda::Product product() const { return product_of(a_on_gpu_, b_on_gpu_, /*accumulate=*/true, out_); }
+  ProductShape shape() const { return with_choice_alignment(product().shape); }
+
+  at::Tensor workspace(const ProductTerms& terms) const {
+    return at::empty({terms.workspace_bytes}, out_.options().dtype(at::kByte));
+  }
+  // On the CPU.
+  at::Tensor by(const cuda::ProductPlan& plan, const ProductTerms& terms) const {
+    out_.zero_();
+    const at::Tensor of_plan = workspace(terms);
+    cuda::multiply(product(), plan, of_plan.data_ptr(), cuda::current_stream());
+    return out_.cpu();
+  }
+  at::Tensor by_matrix_product() const {
+    out_.zero_();
+    matrix_product(a_on_gpu_, b_on_gpu_, /*accumulate=*/true, out_);
+    return out_.cpu();
+  }
+
+  at::Tensor a_, b_, a_on_gpu_, b_on_gpu_, out_;
+};
+
+TEST_F(LongProductOnGpu, EveryProposalComputesTheProduct) {
+  const at::Tensor expected = at::matmul(a_.to(at::kDouble), b_.to(at::kDouble));
+  const at::Tensor magnitudes = at::matmul(a_.to(at::kDouble).abs(), b_.to(at::kDouble).abs());
+  for (const uint32_t reductions : {kReduceInFp32, kReduceAnyhow}) {
+    const ProductTerms terms = {.workspace_bytes = int64_t{64} << 20, .reductions = reductions};
+    const auto algorithms = cuda::propose(shape(), terms, /*most=*/8);
+    EXPECT_GE(algorithms.size(), 1u);
+    EXPECT_LE(algorithms.size(), 8u);
+    for (const ProductAlgorithm& algorithm : algorithms) {
+      const auto plan = cuda::make_plan(shape(), algorithm, terms);
+      ASSERT_TRUE(plan);
       SCOPED_TRACE(cuda::describe(*plan));
-      out.zero_();
-      cuda::multiply(product, *plan, workspace.data_ptr(), cuda::current_stream());
-      EXPECT_TRUE(kernels::compare(out, expected, static_cast<double>(k), magnitudes));
+      // Parts are added in fp32, in the output too.
+      EXPECT_TRUE(kernels::compare(by(*plan, terms), expected, static_cast<double>(kK), magnitudes));
     }
   }
+}
+
+// Through the form in which a checkpoint holds them; each proposal in turn, so that most are not what
+// cuBLASLt would take by itself.
+TEST_F(LongProductOnGpu, AStoredChoiceGivesTheSameBits) {
+  const ProductTerms terms = choice_terms(shape(), int64_t{64} << 20);
+  for (const ProductAlgorithm& algorithm : cuda::propose(shape(), terms, /*most=*/16)) {
+    const auto plan = cuda::make_plan(shape(), algorithm, terms);
+    ASSERT_TRUE(plan);
+    SCOPED_TRACE(cuda::describe(*plan));
+    const at::Tensor expected = by(*plan, terms);
+    const ProductChoices choices = {.library = cuda::product_library(),
+                                    .workspace_bytes = terms.workspace_bytes,
+                                    .algorithms = {{shape(), algorithm}}};
+    const core::JsonFields stored("stored", nlohmann::json::parse(to_json(choices).dump()));
+    cuda::use_choices(read_product_choices(stored));
+    EXPECT_EQ(cuda::product_workspace_bytes(), size_t{64} << 20);
+    EXPECT_TRUE(at::equal(by_matrix_product(), expected));
+    EXPECT_TRUE(at::equal(by_matrix_product(), expected)) << "a plan that was made before";
+  }
+  cuda::use_choices(std::nullopt);
+  EXPECT_EQ(cuda::product_workspace_bytes(), cuda::kProductWorkspaceBytes);
+}
+
+TEST_F(LongProductOnGpu, AnAlgorithmThatIsNoneIsRefused) {
+  const ProductTerms terms = choice_terms(shape(), int64_t{32} << 20);
+  ProductAlgorithm sound = cuda::propose(shape(), terms, /*most=*/1).front();
+  EXPECT_TRUE(cuda::make_plan(shape(), sound, terms));
+  ProductAlgorithm noise{};
+  noise.fill(0x9e3779b97f4a7c15);
+  EXPECT_FALSE(cuda::make_plan(shape(), noise, terms));
+}
+
+TEST_F(LongProductOnGpu, TheFastestProposalIsChosenAndComputesIt) {
+  const ProductTerms terms = choice_terms(shape(), int64_t{32} << 20);
+  const at::Tensor of_terms = workspace(terms);
+  const model::TunedProduct tuned =
+      model::tune_product(product(), terms, model::kTunedProposals, of_terms.data_ptr(), device());
+  EXPECT_GE(tuned.proposals, 1u);
+  EXPECT_LE(tuned.number, tuned.proposals);
+  EXPECT_GT(tuned.seconds, 0.0);
+  const at::Tensor expected = at::matmul(a_.to(at::kDouble), b_.to(at::kDouble));
+  const at::Tensor magnitudes = at::matmul(a_.to(at::kDouble).abs(), b_.to(at::kDouble).abs());
+  EXPECT_TRUE(kernels::compare(by(*tuned.plan, terms), expected, static_cast<double>(kK), magnitudes));
+  EXPECT_EQ(model::take_proposal(shape(), terms, /*number=*/1).number, 1u);
+  EXPECT_EQ(model::take_proposal(shape(), terms, /*number=*/1).algorithm,
+            cuda::propose(shape(), terms, /*most=*/1).front());
 }
 
 // TF32 has the first ten bits after the point: 1 + 2^-12 would be 1.

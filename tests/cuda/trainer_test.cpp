@@ -7,6 +7,7 @@
 #include "core/temporary_directory.h"
 #include "device/gpu.h"
 #include "gpu_support.h"
+#include "kernels/cuda/product.h"
 #include "model/device_timing.h"
 #include "run/metrics_line.h"
 #include "start/choose_device.h"
@@ -330,6 +331,33 @@ TEST_F(TrainerOnGpu, GoesOnBitForBitFromItsOwnCheckpoint) {
     EXPECT_EQ(losses(whole), losses(whole + "-in-two"));
     EXPECT_TRUE(state(whole, 6) == state(whole + "-in-two", 6));
   }
+}
+
+// Not deterministic, so that products are chosen: the same choices go through the checkpoint, and products
+// alone have the same bits for it (attention's backward need not).
+TEST_F(TrainerOnGpu, KeepsItsChoicesOfProductsOnResumeUntilItIsToldNotTo) {
+  config::Config config = small_config(tokens());
+  config.train.dtype = Dtype::kBfloat16;
+  const auto choices = [this](int64_t step) {
+    return checkpoint::read_summary(run::RunDirectory(directory_ / "chosen").checkpoint(step))
+        .trainer->products;
+  };
+  train_to(3, config, "chosen");
+  ASSERT_TRUE(choices(3));
+  EXPECT_EQ(choices(3)->library, kernels::cuda::product_library());
+  // Forward, input gradient and weight gradient of qkv, output, gate and up, down, and the head; some of
+  // these small ones may be alike.
+  EXPECT_GE(choices(3)->algorithms.size(), 10u);
+  EXPECT_LE(choices(3)->algorithms.size(), 15u);
+  train_to(6, config, "chosen", /*resume=*/true);
+  EXPECT_EQ(choices(6), choices(3));
+  config.train.tune_products = false;
+  train_to(7, config, "chosen", /*resume=*/true);
+  EXPECT_EQ(choices(7), std::nullopt);
+  config.train.tune_products = true;
+  config.train.deterministic = true;
+  train_to(8, config, "chosen", /*resume=*/true);
+  EXPECT_EQ(choices(8), std::nullopt);
 }
 
 // In fp32 the two add the same numbers in other orders, some 1e-7 of a loss at first. An update is a smooth

@@ -1,4 +1,4 @@
-"""The manifest of a checkpoint that a test changed, as the program would have written it."""
+"""The manifest of a checkpoint that a test changed, as the program would have written it, and what a GPU would have left in it."""
 
 import json
 
@@ -19,3 +19,16 @@ def sign(checkpoint, elsewhere={}):
     manifest["files"] = {name: {"size": len(data), "checksum": xxhash.xxh3_128_hexdigest(data)} for name, data in sorted(contents.items())}
     manifest["self"] = xxhash.xxh3_128_hexdigest(compact())
     path.write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+# As a run on a GPU keeps them in its state.
+CHOSEN_PRODUCTS = {"library": "cuBLASLt 130100", "gpu": "a GPU", "workspace_bytes": 2**25, "shapes": [
+    {"m": 2304, "n": 768, "k": 32768, "a_transposed": True, "b_transposed": False, "inputs": "bfloat16", "out": "float32",
+     "a_alignment": 64, "b_alignment": 64, "out_alignment": 4, "algorithm": "0123456789abcdef" * 8}]}
+
+
+def store_products(checkpoint, products=CHOSEN_PRODUCTS):
+    """Makes the checkpoint one of a run that chose how a GPU computes its matrix products."""
+    state = checkpoint / "trainer/state.json"
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"products": products}, indent=2))
+    sign(checkpoint)

@@ -70,7 +70,7 @@ def test_products_are_measured_beside_the_library_in_turn(program):
     forward, weight = report["products"][::2]
     # 4,096 rows of 256 by the 768 of q, k and v; 2 operations each.
     assert (forward["m"], forward["n"], forward["k"]) == (4096, 768, 256) and forward["flops"] == 2 * 4096 * 768 * 256
-    assert (weight["m"], weight["n"], weight["k"]) == (768, 256, 4096) and weight["accumulates"]
+    assert (weight["m"], weight["n"], weight["k"]) == (768, 256, 4096) and weight["accumulates"] and weight["calls"] == 6
     for product, threads in zip(report["products"], [1, 2, 1, 2]):
         ours, theirs = product["sides"]
         assert product["threads"] == threads and len(ours["seconds"]) == len(theirs["seconds"]) == 8
@@ -78,9 +78,10 @@ def test_products_are_measured_beside_the_library_in_turn(program):
         ratio = theirs["time_over_ours"]
         assert math.log(ratio["ratio"]) == pytest.approx(sum(logs) / 8) and ratio["low"] <= ratio["ratio"] <= ratio["high"]
     out, _ = program.run(*arguments, OMP_NUM_THREADS="2")
-    heading, unit, titles, rule, *rows = out.splitlines()
+    heading, unit, titles, rule, *rows, total = out.splitlines()
     assert "L2 " in heading and "GFLOP/s" in unit and "95 % interval" in titles and set(rule) == {" ", "-"}
     assert [row.split("/quickstart")[0].strip() for row in rows] == ["qkv product"] * 2 + ["qkv weight gradient"] * 2
+    assert total.startswith("a micro-batch of quickstart, 2 products: ours ")
     _, err = program.run("bench", "products", "--filter", "nothing of the kind", code=2)
     assert "qkv product/quickstart" in err
 

@@ -18,7 +18,7 @@ FAILURES = {
     "waits": "echo waiting; exec sleep 1000",
     "hangs": "trap '' TERM; echo waiting; while :; do sleep 0.2; done",
 }
-STEPS = ["step", "step-flash", "step-efficient", "step-float32", "step-blocking"]
+STEPS = ["step", "step-untuned", "step-flash", "step-efficient", "step-float32", "step-blocking"]
 TESTS = [f"tests-{name}" for name in ("attention", "norms", "rope", "losses", "model", "repeats", "trainer", "rest")]
 # In the order of the summary.
 STAGES = ["facts", *STEPS, *TESTS, "curves", "compile-cache", "tests-large", "rank", "products", "kernels", "attention", "peers", "memcheck"]
@@ -181,8 +181,9 @@ def test_the_program_itself_without_a_gpu(tmp_path):
     environment = {**os.environ, "SSGPT_PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
     lines, out = check(bundle, environment, "--device", "cpu", "--shape", "tiny", "--only", "facts,step,rank,products,kernels,attention",
                        "--pace", 400, 1800, code=0)
-    assert list(lines) == ["facts", "step", "rank", "products", "kernels", "attention"]
-    for name in ("step", "rank"):
+    assert list(lines) == ["facts", "step", "step-untuned", "rank", "products", "kernels", "attention"]
+    assert lines["products"][2].startswith("a micro-batch of quickstart, ")
+    for name in ("step", "step-untuned", "rank"):
         assert "tokens/s" in lines[name][2]
     assert "ssgpt" in lines["facts"][2] and " x" in lines["attention"][2]
     assert "swiglu_backward/paper" in (out / "kernels.log").read_text()

@@ -18,7 +18,7 @@ import sentencepiece
 
 from conftest import FORK_SERVER, LENGTH, VOCAB, make_program
 from fork_server import ForkServer
-from manifests import sign
+from manifests import sign, store_products
 from mutations import mutants
 
 SERVER = os.environ.get("SSGPT_FORK_SERVER", FORK_SERVER)
@@ -106,6 +106,7 @@ def place(tmp_path_factory):
                "data": {"tokenizer": "tokenizer.model", "validation": ["validation.bin"]}}
     for name, seed in (("run", 7), ("other", 8)):
         program.train("--run-dir", name, changes=[sampled, {"run": {"seed": seed}}], name=f"{name}.json")
+    store_products(folder / CHECKPOINT)
     shutil.copy(folder / "run.json", folder / "config.json")
     shutil.copy(folder / "run/config.yaml", folder / "config.yaml")
     (folder / "model").mkdir()

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import checkpoints, equal_tensors, read_metrics, wait_for, without_timing
-from launchers import free_port, rank_variables
+from launchers import free_port, rank_variables, run_ranks
+from manifests import CHOSEN_PRODUCTS, store_products
 
 LONG = {
     "train": {"max_steps": 400},
@@ -267,6 +268,24 @@ def test_dtype_auto_is_measured_once_and_kept(program):
     _, err = program.train("--run-dir", "run", "--resume", "auto", changes=[{"train": {"dtype": "auto", "max_steps": 9}}])
     assert "train.dtype auto" not in err
     assert read_metrics(program.directory / "run")[-1]["step"] == 9
+
+
+def test_choices_of_a_gpus_products_are_left_on_a_cpu_and_that_is_told(program):
+    changes = [{"train": {"max_steps": 4}}]
+    program.train("--run-dir", "run", changes=changes)
+    checkpoint = program.directory / "run/checkpoints/step-00000004"
+    assert "products" not in json.loads((checkpoint / "trainer/state.json").read_text())
+    store_products(checkpoint)
+    resume = ["train", "--config", program.config(*changes), "--set", "train.max_steps=6", "--resume", checkpoint]
+    for rank_count in (1, 2):
+        fork = [*resume, "--run-dir", f"fork{rank_count}"]
+        _, errors = run_ranks(program, "by_hand", rank_count, fork)
+        assert "matrix products" in errors[0] and "train.device = cpu" in errors[0] and "not bit for bit" in errors[0]
+        state = json.loads((program.directory / f"fork{rank_count}/checkpoints/step-00000006/trainer/state.json").read_text())
+        assert "products" not in state
+    store_products(checkpoint, CHOSEN_PRODUCTS | {"workspace_bytes": 0})
+    _, err = program.run(*resume, code=3)
+    assert "trainer/state.json: 'products.workspace_bytes' is 0" in err
 
 
 def test_bad_data_in_the_midst_of_training_lose_nothing(program):

@@ -3,12 +3,14 @@
 #include "core/error.h"
 
 #include <algorithm>
-#include <array>
+#include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <cublasLt.h>
+#include <cuda_runtime_api.h>
 #include <map>
 #include <memory>
-#include <tuple>
+#include <mutex>
 #include <utility>
 
 #include <c10/cuda/CUDAFunctions.h>
@@ -17,10 +19,14 @@
 namespace ssgpt::kernels::cuda {
 namespace {
 
-void check(cublasStatus_t status, const char* what, const Product& product) {
+static_assert(kReduceInFp32 == CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
+static_assert(kReduceAnyhow == CUBLASLT_REDUCTION_SCHEME_MASK);
+static_assert(kProductWorkspaceBytes == ProductTerms().workspace_bytes);
+static_assert(sizeof(ProductAlgorithm) == sizeof(cublasLtMatmulAlgo_t));
+
+void check(cublasStatus_t status, const char* what, const ProductShape& shape) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
-  throw core::RunError("cuBLASLt cannot multiply {} x {} and {} x {} matrices of {} ({}): {}.", product.m,
-                       product.k, product.k, product.n, product.bf16_inputs ? "bfloat16" : "float32", what,
+  throw core::RunError("cuBLASLt cannot compute the product {} ({}): {}.", to_string(shape), what,
                        cublasLtGetStatusString(status));
 }
 
@@ -50,167 +56,229 @@ namespace {
 template <typename Handle>
 using Owned = ProductPlan::Owned<Handle>;
 
-// Of an address, up to what the library can make use of.
-uint32_t alignment(const void* address) {
-  constexpr uintptr_t kMost = 256;
-  const auto value = reinterpret_cast<uintptr_t>(address) | kMost;
-  return static_cast<uint32_t>(value & (~value + 1));
-}
-
-using Key =
-    std::tuple<bool, bool, bool, bool, bool, int64_t, int64_t, int64_t, uint32_t, uint32_t, uint32_t, int>;
-
-Key key_of(const Product& product, int device) {
-  return {product.a.transposed,
-          product.b.transposed,
-          product.bf16_inputs,
-          product.bf16_out,
-          product.accumulate,
-          product.m,
-          product.n,
-          product.k,
-          alignment(product.a.data),
-          alignment(product.b.data),
-          alignment(product.out),
-          device};
-}
-
 Owned<cublasLtMatrixLayout_t> make_layout(cudaDataType type, int64_t rows, int64_t columns,
-                                          const Product& product) {
+                                          const ProductShape& shape) {
   cublasLtMatrixLayout_t layout = nullptr;
   check(cublasLtMatrixLayoutCreate(&layout, type, static_cast<uint64_t>(columns), static_cast<uint64_t>(rows),
                                    columns),
-        "layout", product);
+        "layout", shape);
   return Owned<cublasLtMatrixLayout_t>(layout);
 }
 
-Owned<cublasLtMatmulPreference_t> make_preference(const Product& product, const ProductTerms& terms) {
+Owned<cublasLtMatmulPreference_t> make_preference(const ProductShape& shape, const ProductTerms& terms) {
   cublasLtMatmulPreference_t handle = nullptr;
-  check(cublasLtMatmulPreferenceCreate(&handle), "preference", product);
+  check(cublasLtMatmulPreferenceCreate(&handle), "preference", shape);
   Owned<cublasLtMatmulPreference_t> preference(handle);
-  const auto set = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
-    check(cublasLtMatmulPreferenceSetAttribute(handle, attribute, &value, sizeof value), "preference",
-          product);
+  const auto set = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto value) {
+    check(cublasLtMatmulPreferenceSetAttribute(handle, attribute, &value, sizeof value), "preference", shape);
   };
-  set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{terms.workspace_bytes});
-  // Parts of a sum are added in fp32 and in a fixed order.
-  constexpr uint32_t kInFp32 = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-  set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-      terms.any_reduction ? uint32_t{CUBLASLT_REDUCTION_SCHEME_MASK} : kInFp32);
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment(product.b.data));
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(product.a.data));
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(product.out));
-  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment(product.out));
+  set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(terms.workspace_bytes));
+  set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, terms.reductions);
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, static_cast<uint32_t>(shape.b_alignment));
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<uint32_t>(shape.a_alignment));
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<uint32_t>(shape.out_alignment));
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, static_cast<uint32_t>(shape.out_alignment));
   return preference;
 }
 
 // All but the algorithm.
-ProductPlan describe_operation(const Product& product) {
-  const cudaDataType input = product.bf16_inputs ? CUDA_R_16BF : CUDA_R_32F;
-  const cudaDataType output = product.bf16_out ? CUDA_R_16BF : CUDA_R_32F;
+ProductPlan describe_operation(const ProductShape& shape) {
+  const cudaDataType input = shape.bf16_inputs ? CUDA_R_16BF : CUDA_R_32F;
+  const cudaDataType output = shape.bf16_out ? CUDA_R_16BF : CUDA_R_32F;
   ProductPlan plan;
   cublasLtMatmulDesc_t operation = nullptr;
-  check(cublasLtMatmulDescCreate(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "operation", product);
+  check(cublasLtMatmulDescCreate(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "operation", shape);
   plan.operation.reset(operation);
-  const cublasOperation_t left = product.b.transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
-  const cublasOperation_t right = product.a.transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
+  const cublasOperation_t left = shape.b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
+  const cublasOperation_t right = shape.a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
   check(cublasLtMatmulDescSetAttribute(operation, CUBLASLT_MATMUL_DESC_TRANSA, &left, sizeof left),
-        "operation", product);
+        "operation", shape);
   check(cublasLtMatmulDescSetAttribute(operation, CUBLASLT_MATMUL_DESC_TRANSB, &right, sizeof right),
-        "operation", product);
-  plan.left = product.b.transposed ? make_layout(input, product.n, product.k, product)
-                                   : make_layout(input, product.k, product.n, product);
-  plan.right = product.a.transposed ? make_layout(input, product.k, product.m, product)
-                                    : make_layout(input, product.m, product.k, product);
-  plan.out = make_layout(output, product.m, product.n, product);
-  return plan;
-}
-
-std::vector<cublasLtMatmulHeuristicResult_t> ask(const Product& product, const ProductPlan& plan,
-                                                 const ProductTerms& terms, int most,
-                                                 cublasLtHandle_t handle) {
-  const Owned<cublasLtMatmulPreference_t> preference = make_preference(product, terms);
-  std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<size_t>(most));
-  int found = 0;
-  check(cublasLtMatmulAlgoGetHeuristic(handle, plan.operation.get(), plan.left.get(), plan.right.get(),
-                                       plan.out.get(), plan.out.get(), preference.get(), most, results.data(),
-                                       &found),
-        "choice of an algorithm", product);
-  check(found > 0 ? results.front().state : CUBLAS_STATUS_NOT_SUPPORTED, "choice of an algorithm", product);
-  results.resize(static_cast<size_t>(found));
-  return results;
-}
-
-void take(const cublasLtMatmulHeuristicResult_t& result, const ProductTerms& terms, ProductPlan& plan) {
-  plan.algorithm = result.algo;
-  plan.needed_bytes = result.workspaceSize;
-  plan.workspace_bytes = terms.workspace_bytes;
-}
-
-ProductPlan make_plan(const Product& product, cublasLtHandle_t handle) {
-  ProductPlan plan = describe_operation(product);
-  const ProductTerms terms;
-  take(ask(product, plan, terms, /*most=*/1, handle).front(), terms, plan);
+        "operation", shape);
+  plan.left = shape.b_transposed ? make_layout(input, shape.n, shape.k, shape)
+                                 : make_layout(input, shape.k, shape.n, shape);
+  plan.right = shape.a_transposed ? make_layout(input, shape.k, shape.m, shape)
+                                  : make_layout(input, shape.m, shape.k, shape);
+  plan.out = make_layout(output, shape.m, shape.n, shape);
   return plan;
 }
 
 // Of this thread and the current device, for as long as the process lives, as the plans. Not ATen's: that one
 // comes with a workspace of its own, and is set up anew at every call.
-cublasLtHandle_t handle_of(int device, const Product& product) {
+cublasLtHandle_t handle_of(int device, const ProductShape& shape) {
   thread_local auto& handles = *new std::map<int, cublasLtHandle_t>;
   const auto found = handles.find(device);
   if (found != handles.end()) return found->second;
   cublasLtHandle_t handle = nullptr;
-  check(cublasLtCreate(&handle), "handle", product);
+  check(cublasLtCreate(&handle), "handle", shape);
   return handles.emplace(device, handle).first->second;
 }
 
-// Plans of this thread, for as long as the process lives: at its end the library may be gone before them.
-const ProductPlan& plan_of(const Product& product, int device, cublasLtHandle_t handle) {
-  thread_local auto& plans = *new std::map<Key, ProductPlan>;
-  const Key key = key_of(product, device);
-  const auto found = plans.find(key);
-  if (found != plans.end()) return found->second;
-  return plans.emplace(key, make_plan(product, handle)).first->second;
+cublasLtHandle_t current_handle(const ProductShape& shape) {
+  return handle_of(c10::cuda::current_device(), shape);
+}
+
+uint32_t attribute(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoConfigAttributes_t which,
+                   uint32_t otherwise) {
+  uint32_t value = 0;
+  size_t written = 0;
+  const cublasStatus_t status =
+      cublasLtMatmulAlgoConfigGetAttribute(&algorithm, which, &value, sizeof value, &written);
+  return status == CUBLAS_STATUS_SUCCESS ? value : otherwise;
+}
+
+// Whether it splits no sum, or adds the parts in a way that the terms allow. One that does not tell has no
+// such ways.
+bool adds_up_as_allowed(const cublasLtMatmulAlgo_t& algorithm, const ProductTerms& terms) {
+  const uint32_t way =
+      attribute(algorithm, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, CUBLASLT_REDUCTION_SCHEME_NONE);
+  return (way & ~terms.reductions) == 0;
+}
+
+std::optional<ProductPlan> plan_by(const ProductShape& shape, const ProductAlgorithm& algorithm,
+                                   const ProductTerms& terms) {
+  ProductPlan plan = describe_operation(shape);
+  std::memcpy(&plan.algorithm, algorithm.data(), sizeof plan.algorithm);
+  cublasLtMatmulHeuristicResult_t result{};
+  const cublasStatus_t status =
+      cublasLtMatmulAlgoCheck(current_handle(shape), plan.operation.get(), plan.left.get(), plan.right.get(),
+                              plan.out.get(), plan.out.get(), &plan.algorithm, &result);
+  const bool fits = status == CUBLAS_STATUS_SUCCESS &&
+                    result.workspaceSize <= static_cast<size_t>(terms.workspace_bytes) &&
+                    adds_up_as_allowed(plan.algorithm, terms);
+  if (!fits) return std::nullopt;
+  plan.needed_bytes = result.workspaceSize;
+  plan.workspace_bytes = static_cast<size_t>(terms.workspace_bytes);
+  return plan;
+}
+
+std::vector<cublasLtMatmulHeuristicResult_t> ask(const ProductShape& shape, const ProductPlan& plan,
+                                                 const ProductTerms& terms, int most) {
+  const Owned<cublasLtMatmulPreference_t> preference = make_preference(shape, terms);
+  std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<size_t>(most));
+  int found = 0;
+  check(cublasLtMatmulAlgoGetHeuristic(current_handle(shape), plan.operation.get(), plan.left.get(),
+                                       plan.right.get(), plan.out.get(), plan.out.get(), preference.get(),
+                                       most, results.data(), &found),
+        "choice of an algorithm", shape);
+  check(found > 0 ? results.front().state : CUBLAS_STATUS_NOT_SUPPORTED, "choice of an algorithm", shape);
+  results.resize(static_cast<size_t>(found));
+  return results;
+}
+
+ProductPlan first_proposal(const ProductShape& shape) {
+  ProductPlan plan = describe_operation(shape);
+  const ProductTerms terms;
+  const cublasLtMatmulHeuristicResult_t result = ask(shape, plan, terms, /*most=*/1).front();
+  plan.algorithm = result.algo;
+  plan.needed_bytes = result.workspaceSize;
+  plan.workspace_bytes = static_cast<size_t>(terms.workspace_bytes);
+  return plan;
+}
+
+// Of the process. Each thread makes its plans anew when it sees another generation.
+struct Choices {
+  std::mutex mutex;
+  std::shared_ptr<const ProductChoices> in_use;
+  std::atomic<uint64_t> generation = 0;
+  std::atomic<size_t> workspace_bytes = kProductWorkspaceBytes;
+};
+Choices& choices_of_process() {
+  static auto& choices = *new Choices;
+  return choices;
+}
+
+ProductPlan new_plan(const ProductShape& shape, const ProductChoices* choices) {
+  if (!choices) return first_proposal(shape);
+  const auto chosen = choices->algorithms.find(with_choice_alignment(shape));
+  if (chosen == choices->algorithms.end()) return first_proposal(shape);
+  auto plan = plan_by(shape, chosen->second, choice_terms(shape, choices->workspace_bytes));
+  check(plan ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED, "the algorithm that was chosen", shape);
+  return std::move(*plan);
+}
+
+// Of one thread, for as long as the process lives: at its end the library may be gone before them.
+struct Plans {
+  uint64_t generation = 0;
+  std::shared_ptr<const ProductChoices> choices;
+  std::map<std::pair<ProductShape, int>, ProductPlan> by_shape;  // and device
+};
+
+const ProductPlan& plan_of(const ProductShape& shape) {
+  thread_local auto& plans = *new Plans;
+  Choices& choices = choices_of_process();
+  if (plans.generation != choices.generation) {
+    const std::lock_guard guard(choices.mutex);
+    plans.generation = choices.generation;
+    plans.choices = choices.in_use;
+    plans.by_shape.clear();
+  }
+  const std::pair key(shape, static_cast<int>(c10::cuda::current_device()));
+  const auto found = plans.by_shape.find(key);
+  if (found != plans.by_shape.end()) return found->second;
+  return plans.by_shape.emplace(key, new_plan(shape, plans.choices.get())).first->second;
 }
 
 }  // namespace
 
+void use_choices(std::optional<ProductChoices> choices) {
+  Choices& of_process = choices_of_process();
+  const std::lock_guard guard(of_process.mutex);
+  const size_t wanted = choices ? static_cast<size_t>(choices->workspace_bytes) : 0;
+  of_process.workspace_bytes = std::max(wanted, kProductWorkspaceBytes);
+  of_process.in_use.reset();
+  if (choices) of_process.in_use = std::make_shared<const ProductChoices>(std::move(*choices));
+  ++of_process.generation;
+}
+
+size_t product_workspace_bytes() {
+  return choices_of_process().workspace_bytes;
+}
+
 void multiply(const Product& product, void* workspace, Stream stream) {
-  const int device = c10::cuda::current_device();
-  multiply(product, plan_of(product, device, handle_of(device, product)), workspace, stream);
+  multiply(product, plan_of(product.shape), workspace, stream);
 }
 
 void multiply(const Product& product, const ProductPlan& plan, void* workspace, Stream stream) {
-  const cublasLtHandle_t handle = handle_of(c10::cuda::current_device(), product);
   const float one = 1.0f;
   const float beta = product.accumulate ? 1.0f : 0.0f;
-  check(cublasLtMatmul(handle, plan.operation.get(), &one, product.b.data, plan.left.get(), product.a.data,
-                       plan.right.get(), &beta, product.out, plan.out.get(), product.out, plan.out.get(),
-                       &plan.algorithm, workspace, plan.workspace_bytes, stream),
-        "launch", product);
+  check(cublasLtMatmul(current_handle(product.shape), plan.operation.get(), &one, product.b, plan.left.get(),
+                       product.a, plan.right.get(), &beta, product.out, plan.out.get(), product.out,
+                       plan.out.get(), &plan.algorithm, workspace, plan.workspace_bytes, stream),
+        "launch", product.shape);
 }
 
-std::vector<std::shared_ptr<const ProductPlan>> propose(const Product& product, const ProductTerms& terms,
-                                                        int most) {
-  const cublasLtHandle_t handle = handle_of(c10::cuda::current_device(), product);
-  std::vector<std::shared_ptr<const ProductPlan>> plans;
-  for (const auto& result : ask(product, describe_operation(product), terms, most, handle)) {
-    if (result.state != CUBLAS_STATUS_SUCCESS) continue;
-    auto plan = std::make_shared<ProductPlan>(describe_operation(product));
-    take(result, terms, *plan);
-    plans.push_back(std::move(plan));
+ProductLibrary product_library() {
+  cudaDeviceProp gpu{};
+  const cudaError_t status = cudaGetDeviceProperties(&gpu, static_cast<int>(c10::cuda::current_device()));
+  if (status != cudaSuccess) {
+    throw core::RunError("CUDA does not tell the properties of the GPU: {}.", cudaGetErrorString(status));
   }
-  return plans;
+  return {.version = fmt::format("cuBLASLt {}", cublasLtGetVersion()),
+          .gpu = fmt::format("{}, compute capability {}.{}, {} multiprocessors", gpu.name, gpu.major,
+                             gpu.minor, gpu.multiProcessorCount)};
+}
+
+std::vector<ProductAlgorithm> propose(const ProductShape& shape, const ProductTerms& terms, int most) {
+  std::vector<ProductAlgorithm> algorithms;
+  for (const auto& result : ask(shape, describe_operation(shape), terms, most)) {
+    if (result.state != CUBLAS_STATUS_SUCCESS) continue;
+    std::memcpy(algorithms.emplace_back().data(), &result.algo, sizeof result.algo);
+  }
+  return algorithms;
+}
+
+std::shared_ptr<const ProductPlan> make_plan(const ProductShape& shape, const ProductAlgorithm& algorithm,
+                                             const ProductTerms& terms) {
+  auto plan = plan_by(shape, algorithm, terms);
+  return plan ? std::make_shared<ProductPlan>(std::move(*plan)) : nullptr;
 }
 
 std::string describe(const ProductPlan& plan) {
-  const auto read = [&plan](cublasLtMatmulAlgoConfigAttributes_t attribute) {
-    uint32_t value = 0;
-    size_t written = 0;
-    const cublasStatus_t status =
-        cublasLtMatmulAlgoConfigGetAttribute(&plan.algorithm, attribute, &value, sizeof value, &written);
-    return status == CUBLAS_STATUS_SUCCESS ? std::to_string(value) : "?";
+  const auto read = [&plan](cublasLtMatmulAlgoConfigAttributes_t which) {
+    constexpr uint32_t kUnknown = ~uint32_t{0};
+    const uint32_t value = attribute(plan.algorithm, which, kUnknown);
+    return value == kUnknown ? "?" : std::to_string(value);
   };
   return fmt::format("algorithm {}, tile {}, stages {}, {} splits, reduction {}, workspace {:.1f} MiB",
                      read(CUBLASLT_ALGO_CONFIG_ID), read(CUBLASLT_ALGO_CONFIG_TILE_ID),

@@ -24,8 +24,26 @@ void multiply(const Product& /*product*/, const ProductPlan& /*plan*/, void* /*w
   SSGPT_CHECK(false, "this program was built without CUDA");
 }
 
-std::vector<std::shared_ptr<const ProductPlan>> propose(const Product& /*product*/,
-                                                        const ProductTerms& /*terms*/, int /*most*/) {
+std::vector<ProductAlgorithm> propose(const ProductShape& /*shape*/, const ProductTerms& /*terms*/,
+                                      int /*most*/) {
+  SSGPT_CHECK(false, "this program was built without CUDA");
+}
+
+std::shared_ptr<const ProductPlan> make_plan(const ProductShape& /*shape*/,
+                                             const ProductAlgorithm& /*algorithm*/,
+                                             const ProductTerms& /*terms*/) {
+  SSGPT_CHECK(false, "this program was built without CUDA");
+}
+
+ProductLibrary product_library() {
+  SSGPT_CHECK(false, "this program was built without CUDA");
+}
+
+void use_choices(std::optional<ProductChoices> /*choices*/) {
+  SSGPT_CHECK(false, "this program was built without CUDA");
+}
+
+size_t product_workspace_bytes() {
   SSGPT_CHECK(false, "this program was built without CUDA");
 }
 

@@ -15,8 +15,15 @@
 namespace ssgpt::bench {
 namespace {
 
-const KernelShape kSmall = {
-    .name = "small", .batch = 2, .time = 24, .hidden = 32, .heads = 2, .ff = 40, .vocab = 96, .flat = 5000};
+const KernelShape kSmall = {.name = "small",
+                            .layers = 3,
+                            .batch = 2,
+                            .time = 24,
+                            .hidden = 32,
+                            .heads = 2,
+                            .ff = 40,
+                            .vocab = 96,
+                            .flat = 5000};
 
 class KernelCases : public ::testing::TestWithParam<KernelCase> {};
 

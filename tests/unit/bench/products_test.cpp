@@ -23,8 +23,15 @@ namespace {
 
 using testing::HasSubstr;
 
-const KernelShape kProductShape = {
-    .name = "small", .batch = 2, .time = 24, .hidden = 32, .heads = 2, .ff = 40, .vocab = 96, .flat = 1};
+const KernelShape kProductShape = {.name = "small",
+                                   .layers = 3,
+                                   .batch = 2,
+                                   .time = 24,
+                                   .hidden = 32,
+                                   .heads = 2,
+                                   .ff = 40,
+                                   .vocab = 96,
+                                   .flat = 1};
 
 TEST(ProductCases, AreThoseOfAStep) {
   const std::vector<ProductCase> cases = product_cases(kProductShape, {});
@@ -37,6 +44,8 @@ TEST(ProductCases, AreThoseOfAStep) {
   EXPECT_EQ(cases.front().name, "qkv product/small");
   EXPECT_EQ(cases.back().name, "logits weight gradient/small");
   EXPECT_TRUE(cases.back().accumulates && cases.back().a_transposed);
+  EXPECT_EQ(cases.front().calls, 3);  // layers
+  EXPECT_EQ(cases.back().calls, 1);
 }
 
 TEST(ProductCases, AllSidesGiveTheSame) {
@@ -100,8 +109,9 @@ TEST(MeasureProducts, SaysWhatIsWrongWithAFilter) {
 ProductReport made_up_products(at::Device device) {
   ProductReport report{
       .execution = {.device = device}, .threads = 3, .library = "MKL", .device = "a device", .results = {}};
-  ProductResult result{
-      .product = {.name = "qkv product/x", .m = 1000, .n = 1000, .k = 1000}, .threads = 3, .sides = {}};
+  ProductResult result{.product = {.shape = "x", .name = "qkv product/x", .m = 1000, .n = 1000, .k = 1000},
+                       .threads = 3,
+                       .sides = {}};
   result.sides.push_back({.name = "ours", .seconds = {1e-3, 1e-3}, .detail = {}, .error = {}});
   if (!device.is_cpu()) {
     result.sides.push_back(
@@ -126,6 +136,24 @@ TEST(MeasureProducts, RowsHaveSpeedsAndTheRatioOfTheTimes) {
   EXPECT_DOUBLE_EQ(side["flops_per_second"], 1e12);
   EXPECT_DOUBLE_EQ(side["time_over_ours"]["ratio"], 2.0);
   EXPECT_FALSE(json["products"][0]["sides"][0].contains("time_over_ours"));
+}
+
+TEST(MeasureProducts, TotalsCountEveryCallOfAMicroBatch) {
+  ProductReport report = made_up_products(at::kCPU);
+  report.results[0].product.calls = 12;
+  report.results.push_back(report.results[0]);
+  report.results[1].product.calls = 1;
+  EXPECT_EQ(totals(report), "a micro-batch of x, 2 products: ours 13.00 ms, MKL 26.00 ms\n");
+  report.results.push_back(report.results[0]);  // on fewer threads
+  report.results[2].threads = 1;
+  report.results.push_back(report.results[0]);
+  report.results[3].product.shape = "y";
+  EXPECT_EQ(totals(report),
+            "a micro-batch of x, 2 products: ours 13.00 ms, MKL 26.00 ms\n"
+            "a micro-batch of y, 1 product: ours 12.00 ms, MKL 24.00 ms\n");
+  // A side that failed once has no sum.
+  EXPECT_EQ(totals(made_up_products(at::Device(at::kCUDA, 0))),
+            "a micro-batch of x, 1 product: ours 1.00 ms, MKL 2.00 ms\n");
 }
 
 TEST(MeasureProducts, ASideThatFailedIsMarkedAndSaysWhy) {

@@ -41,6 +41,7 @@ TEST_F(EarlierState, DoesNotSayWhereTheLastLineWas) {
   EXPECT_EQ(read(nullptr).tokenizer_fingerprint, "");
   EXPECT_EQ(read(nullptr).directory, "");
   EXPECT_EQ(read(nullptr).steps_per_epoch, 0);
+  EXPECT_EQ(read(nullptr).products, std::nullopt);
   EXPECT_EQ(read(nullptr).config, config::dump(config::minimal_with({})));
 }
 
@@ -80,6 +81,30 @@ TEST(TrainerState, RefusesCountsThatNoTrainingHas) {
         EXPECT_THAT(error.what(), testing::HasSubstr(key));
       }
     }
+  }
+}
+
+TEST(TrainerState, HoldsTheChoicesOfProductsOrRefusesThem) {
+  const TemporaryDirectory root;
+  TrainerState state;
+  state.config = config::dump(config::minimal_with({}));
+  const kernels::ProductShape shape{
+      .m = 8, .n = 9, .k = 10, .a_alignment = 64, .b_alignment = 4, .out_alignment = 64};
+  state.products = kernels::ProductChoices{.library = {.version = "a library", .gpu = "a GPU"},
+                                           .workspace_bytes = 5,
+                                           .algorithms = {{shape, {1, 2, 3, 4, 5, 6, 7, 8}}}};
+  const std::string text = trainer_state_text(state);
+  std::ofstream(root / "state.json") << text;
+  EXPECT_EQ(read_trainer_state(root / "state.json").products, state.products);
+  nlohmann::json damaged = nlohmann::json::parse(text);
+  damaged["products"]["shapes"][0]["algorithm"] = "12";
+  std::ofstream(root / "state.json") << damaged;
+  try {
+    read_trainer_state(root / "state.json");
+    ADD_FAILURE() << "taken";
+  } catch (const core::InputError& error) {
+    EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("state.json"),
+                                             testing::HasSubstr("'products.shapes[0].algorithm'")));
   }
 }
 

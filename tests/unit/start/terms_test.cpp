@@ -28,6 +28,11 @@ Terms some_terms() {
   terms.run_directory = "/some where/\"run\"";
   terms.training_fingerprint = "t";
   terms.validation_fingerprint = "v";
+  terms.products = kernels::ProductChoices{
+      .library = {.version = "a library", .gpu = "a GPU"},
+      .workspace_bytes = 5,
+      .algorithms = {{{.m = 8, .n = 9, .k = 10, .a_alignment = 4, .b_alignment = 4, .out_alignment = 4},
+                      {1, 2, 3, 4, 5, 6, 7, 8}}}};
   return terms;
 }
 
@@ -48,6 +53,7 @@ TEST(Terms, ReachTheOtherRanksAsTheyAre) {
   for (const Terms& terms : received) {
     EXPECT_THAT(differences(some_terms(), terms), ElementsAre());
     EXPECT_EQ(terms.run_id, some_terms().run_id);
+    EXPECT_EQ(terms.products, some_terms().products);
     EXPECT_EQ(terms.revision, some_terms().revision);
   }
 }
@@ -113,6 +119,8 @@ TEST(Terms, HaveAChecksumOverEachOfThem) {
   const std::vector<std::string> checksums = {
       checksum_of(some_terms()),
       changed([](Terms& terms) { terms.config.train.dtype = config::Dtype::kBfloat16; }),
+      changed([](Terms& terms) { terms.products->algorithms.begin()->second[7] = 9; }),
+      changed([](Terms& terms) { terms.products.reset(); }),
       changed([](Terms& terms) { terms.config.optimizer.lr = 0.5; }),
       changed([](Terms& terms) { terms.step = 6; }),
       changed([](Terms& terms) { terms.run_id = "0123456789abcdee"; }),

@@ -1,0 +1,153 @@
+#include "start/choose_products.h"
+
+#include "core/error.h"
+#include "core/json.h"
+#include "core/json_fields.h"
+#include "core/log.h"
+#include "core/variables.h"
+
+#include <utility>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+namespace ssgpt::start {
+namespace {
+
+using kernels::ProductChoices;
+using kernels::ProductShape;
+
+constexpr const char* kWithinRounding = "the run continues within rounding, not bit for bit";
+
+// Times of a call of each product that was measured.
+struct Sums {
+  double seconds = 0.0, first_seconds = 0.0;
+};
+
+void tell(size_t chosen, size_t known, const Sums& sums, const ProductSwitches& switches) {
+  if (chosen == 0) {
+    core::log::info("The matrix products, of {} shapes, are computed as was chosen before.", known);
+  } else if (switches.candidate) {
+    core::log::info("SSGPT_LT_CANDIDATE={}: {} shapes of matrix products are computed by that proposal.",
+                    *switches.candidate, chosen);
+  } else {
+    core::log::info(
+        "train.tune_products: {} shapes of matrix products measured beside other proposals of cuBLASLt; once "
+        "each they take {:.2f} ms, as it proposes first {:.2f} ms.",
+        chosen, 1e3 * sums.seconds, 1e3 * sums.first_seconds);
+  }
+}
+
+// Throws where the library does not take what is held for a shape that is needed; drops the other shapes.
+void keep_needed(const std::map<ProductShape, bool>& needed, const std::string& origin,
+                 ProductChooser& chooser, ProductChoices& choices) {
+  std::erase_if(choices.algorithms, [&](const auto& one) { return !needed.contains(one.first); });
+  for (const auto& [shape, algorithm] : choices.algorithms) {
+    if (chooser.takes(shape, algorithm, choice_terms(shape, choices.workspace_bytes))) continue;
+    throw core::InputError(
+        "{}: {} does not compute the product {} by the algorithm that was chosen for it, so what is stored "
+        "of it is damaged. To go on without it, within rounding, set train.tune_products=false.",
+        origin, to_string(choices.library), to_string(shape));
+  }
+}
+
+}  // namespace
+
+ProductSwitches read_product_switches() {
+  constexpr int64_t kMostCandidates = 64;
+  constexpr int64_t kMostMiB = 1024;
+  ProductSwitches switches;
+  const auto read = [&switches](const char* name, int64_t least, int64_t most) {
+    const std::optional<int64_t> value = core::find_number_variable(name, least, most);
+    if (value) switches.set.emplace_back(name);
+    return value;
+  };
+  switches.candidate = read("SSGPT_LT_CANDIDATE", 1, kMostCandidates);
+  if (const auto mask = read("SSGPT_LT_MASK", 0, kernels::kReduceAnyhow))
+    switches.fp32_reductions = static_cast<uint32_t>(*mask);
+  if (const auto mib = read("SSGPT_LT_WORKSPACE_MIB", 1, kMostMiB)) switches.workspace_bytes = *mib << 20;
+  return switches;
+}
+
+bool chooses_products(const config::TrainConfig& train) {
+  return train.device == config::Device::kCuda && train.tune_products && !train.deterministic;
+}
+
+ProductChoices settle_products(const std::map<ProductShape, bool>& needed,
+                               const std::optional<ProductChoices>& held, const std::string& origin,
+                               const ProductSwitches& switches, ProductChooser& chooser) {
+  ProductChoices choices{
+      .library = chooser.library(), .workspace_bytes = switches.workspace_bytes, .algorithms = {}};
+  const bool same_library = held && held->library == choices.library;
+  if (same_library) {
+    choices = *held;
+    keep_needed(needed, origin, chooser, choices);
+    if (!switches.set.empty()) {
+      core::log::warning("{} says nothing of the products that {} holds choices of.",
+                         fmt::join(switches.set, ", "), origin);
+    }
+  } else if (held) {
+    core::log::warning(
+        "The matrix products of {} were chosen for {}, and this is {}: they are chosen anew; {}.", origin,
+        to_string(held->library), to_string(choices.library), kWithinRounding);
+  }
+  const size_t known = choices.algorithms.size();
+  Sums sums;
+  for (const auto& [shape, accumulate] : needed) {
+    if (choices.algorithms.contains(shape)) continue;
+    const kernels::ProductTerms terms =
+        choice_terms(shape, choices.workspace_bytes, switches.fp32_reductions);
+    try {
+      const ProductChooser::Choice choice = chooser.choose(shape, accumulate, terms, switches.candidate);
+      core::log::debug("The product {} by {}.", to_string(shape), choice.description);
+      choices.algorithms.emplace(shape, choice.algorithm);
+      sums.seconds += choice.seconds;
+      sums.first_seconds += choice.first_seconds;
+    } catch (const core::RunError& error) {
+      core::log::warning("train.tune_products: the product {} is left as cuBLASLt proposes it: {}",
+                         to_string(shape), error.what());
+    }
+  }
+  tell(choices.algorithms.size() - known, known, sums, switches);
+  return choices;
+}
+
+std::vector<std::string> product_differences(const ProductChoices& of_rank_zero, ProductChooser& chooser) {
+  const kernels::ProductLibrary own = chooser.library();
+  const char* remedy = "train.tune_products=false does without";
+  if (own != of_rank_zero.library) {
+    return {fmt::format("what the matrix products are chosen for: {} on rank 0, {} here ({})",
+                        to_string(of_rank_zero.library), to_string(own), remedy)};
+  }
+  std::vector<std::string> lines;
+  for (const auto& [shape, algorithm] : of_rank_zero.algorithms) {
+    if (chooser.takes(shape, algorithm, choice_terms(shape, of_rank_zero.workspace_bytes))) continue;
+    lines.push_back(fmt::format("the matrix product {}: not computed here by the algorithm of rank 0 ({})",
+                                to_string(shape), remedy));
+  }
+  return lines;
+}
+
+void tell_what_gives_way(const config::TrainConfig& train, const std::string& origin) {
+  const char* why = "train.tune_products = false";
+  if (train.deterministic) why = "train.deterministic = true";
+  if (train.device != config::Device::kCuda) why = "train.device = cpu";
+  core::log::warning(
+      "{} was trained with matrix products that were chosen by measurement, and this run, with {}, computes "
+      "them otherwise: {}.",
+      origin, why, kWithinRounding);
+}
+
+std::string products_text(const std::optional<ProductChoices>& choices) {
+  return choices ? core::json_text(to_json(*choices)) : "";
+}
+
+std::optional<ProductChoices> read_products_text(const std::string& text) {
+  if (text.empty()) return std::nullopt;
+  const core::JsonFields fields("what rank 0 says of the matrix products",
+                                core::parse_json<nlohmann::json>(text));
+  return kernels::read_product_choices(fields);
+}
+
+}  // namespace ssgpt::start
