@@ -175,8 +175,10 @@ Inspection inspect_checkpoint(const fs::path& path, bool verify) {
     result.json["floor_scale"] = constants.floor_scale;
   }
   result.json["model"] = model_json(snapshot.spec);
-  head.add({"model", fmt::format("{} layers, {} heads, hidden {}, feed-forward {}", config.num_hidden_layers,
-                                 config.num_attention_heads, config.hidden_size, config.intermediate_size)});
+  head.add({"model", fmt::format("{}, {}, hidden {}, feed-forward {}",
+                                 core::counted(config.num_hidden_layers, "layer"),
+                                 core::counted(config.num_attention_heads, "head"), config.hidden_size,
+                                 config.intermediate_size)});
   head.add({"vocabulary", std::to_string(config.vocab_size)});
   head.add({"sequence length", std::to_string(snapshot.spec.sequence_length)});
   head.add({"RoPE theta", fmt::format("{}", config.rope_theta)});

@@ -206,7 +206,9 @@ TEST(FastestCandidate, OnesThatFailOrGiveNoTimeAreLeftOut) {
       return index == 1 ? 0.5 : 1.0;
     });
     EXPECT_EQ(fastest.has_value(), failing == 1);
-    if (fastest) EXPECT_EQ(fastest->index, 0u);
+    if (fastest) {
+      EXPECT_EQ(fastest->index, 0u);
+    }
   }
 }
 
