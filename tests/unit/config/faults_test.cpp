@@ -7,7 +7,7 @@
 #include "core/message_of.h"
 #include "core/temporary_directory.h"
 
-#include <chrono>
+#include <ctime>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -112,9 +112,11 @@ TEST(Faults, OfAFileThatIsIncludedOftenCountOnce) {
 
 // With a hint for each it takes more than a quarter of a minute.
 TEST(Faults, AConfigOfMegabytesIsRefusedInAMoment) {
-  const auto begin = std::chrono::steady_clock::now();
+  // It takes a second of a core, and would take hours if it grew with the square of the keys. The clock
+  // counts what this process computes, so other work on the cores does not matter.
+  const std::clock_t begin = std::clock();
   EXPECT_THAT(message_with(unknown_keys(100'000, "optimizer.")), StartsWith("more than 100 faults"));
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
+  EXPECT_LT(std::clock() - begin, 10 * CLOCKS_PER_SEC);
 }
 
 TEST(UnknownKeys, SuggestTheNearestKeyAlsoOfAnotherSection) {
