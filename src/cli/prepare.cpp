@@ -44,8 +44,8 @@ double ratio(double numerator, double denominator) {
 }
 
 std::string line_of(std::string_view name, const data::SplitCount& count) {
-  return fmt::format("{:<12}{} documents, {} tokens, {} shard{}\n", name, count.documents, count.tokens,
-                     count.shards, count.shards == 1 ? "" : "s");
+  return fmt::format("{:<12}{} documents, {} tokens, {}\n", name, count.documents, count.tokens,
+                     core::counted(count.shards, "shard"));
 }
 
 void print_summary(const PrepareArguments& arguments, const data::PrepareSummary& summary) {

@@ -29,8 +29,8 @@ std::string list_tasks() {
 }
 
 std::string line_of(std::string_view name, const data::SyntheticCount& count) {
-  return fmt::format("{:<12}{} windows, {} tokens, {} shard{}\n", name, count.windows, count.tokens,
-                     count.shards, count.shards == 1 ? "" : "s");
+  return fmt::format("{:<12}{} windows, {} tokens, {}\n", name, count.windows, count.tokens,
+                     core::counted(count.shards, "shard"));
 }
 
 void print_summary(const data::SyntheticOptions& options, const data::SyntheticSummary& summary, bool json) {

@@ -11,6 +11,7 @@
 #include "core/process.h"
 #include "core/stop_signal.h"
 #include "core/system_message.h"
+#include "core/text.h"
 #include "device/gpu.h"
 #include "parallel/environment.h"
 #include "parallel/error_text.h"
@@ -159,9 +160,8 @@ std::vector<sweep::Status> train_runs(const std::filesystem::path& directory, co
   if (const auto warning = sweep::disk_warning(directory, left)) core::log::warning("{}", *warning);
   run::write_sweep_record(directory, sweep);  // the first, by which the folder is known for a sweep's
   sweep::write_configs(directory, left);
-  core::log::info("{}: {} of {} runs to train, {} at a time, {} thread{} each{}.", directory.string(),
-                  left.size(), sweep.runs.size(), placement.jobs, placement.threads,
-                  placement.threads == 1 ? "" : "s",
+  core::log::info("{}: {} of {} runs to train, {} at a time, {} each{}.", directory.string(), left.size(),
+                  sweep.runs.size(), placement.jobs, core::counted(placement.threads, "thread"),
                   placement.gpus.empty() ? "" : fmt::format(", on GPUs {}", fmt::join(placement.gpus, ", ")));
   std::vector<sweep::Task> tasks;
   for (size_t i = 0; i < sweep.runs.size(); ++i) {

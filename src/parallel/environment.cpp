@@ -222,12 +222,12 @@ int64_t choose_gpu(const Environment& environment, int64_t num_gpus) {
           ? fmt::format("has local rank {} of {}", environment.local_rank, *environment.local_world_size)
           : fmt::format("has local rank {}", environment.local_rank);
   throw core::UsageError(
-      "Rank {} {} on its machine and sees {} GPU{}: each process of a machine needs a GPU of its own, that "
+      "Rank {} {} on its machine and sees {}: each process of a machine needs a GPU of its own, that "
       "of "
       "its local rank. Start at most one process a GPU (torchrun --nproc-per-node, srun --ntasks-per-node, "
       "mpirun -N), and let every process see all GPUs of its machine (CUDA_VISIBLE_DEVICES; srun "
       "--gpus-per-node and not --gpus-per-task).",
-      environment.rank, which, num_gpus, num_gpus == 1 ? "" : "s");
+      environment.rank, which, core::counted(num_gpus, "GPU"));
 }
 
 int64_t choose_num_threads(const Environment& environment, int64_t allowed_cores, int64_t machine_cores) {

@@ -181,9 +181,9 @@ void add_power_lines(const Terms& terms, const Estimate& estimate, const CurveNo
         paired && estimate.seeds == 1 ? "this one pair" : "this difference", noise.standard_error,
         noise.batches, noise.correlated ? ", too small, for the difference drifts through the window" : ""));
   } else {
-    lines.push_back(fmt::format(
-        "{} point{} in the window {} too few to tell the noise along the curve ({} are needed).",
-        noise.points, noise.points == 1 ? "" : "s", noise.points == 1 ? "is" : "are", kFewestPoints));
+    lines.push_back(
+        fmt::format("{} in the window {} too few to tell the noise along the curve ({} are needed).",
+                    core::counted(noise.points, "point"), noise.points == 1 ? "is" : "are", kFewestPoints));
   }
   if (estimate.seeds >= 2) {
     lines.push_back(fmt::format(
@@ -217,8 +217,8 @@ std::string nonfinite_text(const Comparison& comparison, const RunResult& run) {
     return fmt::format("the training loss is not finite at {} of the {} points of the window",
                        losses.training, comparison.window.end - comparison.window.begin);
   }
-  return fmt::format("the validation loss is not finite {} time{} in the window", losses.validation,
-                     losses.validation == 1 ? "" : "s");
+  return fmt::format("the validation loss is not finite {} in the window",
+                     core::counted(losses.validation, "time"));
 }
 
 std::string tokens_line(const Comparison& comparison, const CandidateResult& candidate) {

@@ -2,11 +2,12 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "core/variables.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <omp.h>
 #include <sched.h>
+#include <string>
 #include <string_view>
 #include <unistd.h>
 
@@ -26,24 +27,15 @@ std::vector<std::string> first_fields(std::string_view text, size_t count) {
   return fields;
 }
 
-const char* plural(int64_t count) {
-  return count == 1 ? "" : "s";
-}
-
-std::string_view variable(const char* name) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? "" : text;
-}
-
 }  // namespace
 
 Placement place(const Machine& machine, int64_t runs, std::optional<int64_t> jobs) {
   const auto gpus = static_cast<int64_t>(machine.gpus.size());
   if (gpus > 0 && jobs.value_or(1) > gpus) {
     throw core::UsageError(
-        "{} jobs: there {} {} GPU{}, and each run needs one of its own. Leave jobs at auto, or ask for {} at "
+        "{} jobs: there {} {}, and each run needs one of its own. Leave jobs at auto, or ask for {} at "
         "most.",
-        *jobs, gpus == 1 ? "is" : "are", gpus, plural(gpus), gpus);
+        *jobs, gpus == 1 ? "is" : "are", core::counted(gpus, "GPU"), gpus);
   }
   const int64_t fitting = gpus > 0 ? gpus : std::max<int64_t>(1, machine.cores / machine.threads.value_or(1));
   Placement placement;
@@ -51,10 +43,10 @@ Placement place(const Machine& machine, int64_t runs, std::optional<int64_t> job
   placement.threads = machine.threads.value_or(std::max<int64_t>(1, machine.cores / placement.jobs));
   if (gpus > 0) placement.gpus.assign(machine.gpus.begin(), machine.gpus.begin() + placement.jobs);
   if (gpus == 0 && placement.jobs * placement.threads > machine.cores) {
-    placement.warning = fmt::format(
-        "{} threads for {} core{} ({} run{} at a time, {} thread{} each): they will slow each other down.",
-        placement.jobs * placement.threads, machine.cores, plural(machine.cores), placement.jobs,
-        plural(placement.jobs), placement.threads, plural(placement.threads));
+    placement.warning =
+        fmt::format("{} threads for {} ({} at a time, {} each): they will slow each other down.",
+                    placement.jobs * placement.threads, core::counted(machine.cores, "core"),
+                    core::counted(placement.jobs, "run"), core::counted(placement.threads, "thread"));
   }
   return placement;
 }
@@ -75,10 +67,11 @@ Machine this_machine(int64_t num_gpus) {
   cpu_set_t mask;
   const bool known = sched_getaffinity(0, sizeof mask, &mask) == 0;
   machine.cores = std::max<int64_t>(1, known ? CPU_COUNT(&mask) : sysconf(_SC_NPROCESSORS_ONLN));
-  const std::string_view wish = variable("OMP_NUM_THREADS");
+  const std::string wish = core::find_variable("OMP_NUM_THREADS").value_or("");
   const auto threads = core::parse_number<int64_t>(wish.substr(0, wish.find(',')));
   if (threads && *threads >= 1) machine.threads = threads;
-  machine.gpus = first_fields(variable("CUDA_VISIBLE_DEVICES"), static_cast<size_t>(num_gpus));
+  machine.gpus =
+      first_fields(core::find_variable("CUDA_VISIBLE_DEVICES").value_or(""), static_cast<size_t>(num_gpus));
   while (static_cast<int64_t>(machine.gpus.size()) < num_gpus) {
     machine.gpus.push_back(fmt::format("{}", machine.gpus.size()));
   }

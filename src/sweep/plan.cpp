@@ -228,10 +228,10 @@ std::optional<std::string> disk_warning(const fs::path& directory, std::span<con
   const fs::space_info space = fs::space(directory, unknown);
   if (unknown || space.available >= needed) return std::nullopt;
   return fmt::format(
-      "{} has {} left, and the checkpoints of {} run{} may come to {}: runs may fail with a full disk. A "
+      "{} has {} left, and the checkpoints of {} may come to {}: runs may fail with a full disk. A "
       "smaller "
       "checkpoint.keep_last needs less.",
-      directory.string(), core::human_bytes(space.available), runs.size(), runs.size() == 1 ? "" : "s",
+      directory.string(), core::human_bytes(space.available), core::counted(std::ssize(runs), "run"),
       core::human_bytes(needed));
 }
 

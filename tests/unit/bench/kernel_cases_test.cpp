@@ -2,6 +2,7 @@
 #include "bench/kernel_cases.h"
 
 #include "bench/kernels.h"
+#include "bench/small_shape.h"
 #include "core/error.h"
 
 #include <string>
@@ -15,20 +16,10 @@
 namespace ssgpt::bench {
 namespace {
 
-const KernelShape kSmall = {.name = "small",
-                            .layers = 3,
-                            .batch = 2,
-                            .time = 24,
-                            .hidden = 32,
-                            .heads = 2,
-                            .ff = 40,
-                            .vocab = 96,
-                            .flat = 5000};
-
 class KernelCases : public ::testing::TestWithParam<KernelCase> {};
 
 TEST_P(KernelCases, FusedAndPlainGiveTheSame) {
-  const KernelRun run = GetParam().prepare(kSmall, {});
+  const KernelRun run = GetParam().prepare(kSmallShape, {});
   const at::Tensor plain = run.plain().to(at::kDouble);  // first, for the fused side may work in place
   const at::Tensor fused = run.fused().to(at::kDouble);
   ASSERT_EQ(fused.numel(), plain.numel());
@@ -44,7 +35,7 @@ TEST_P(KernelCases, RunInBfloat16WhereTheCpuHasThem) {
     EXPECT_THAT(GetParam().name, ::testing::StartsWith("matrix_product"));
     return;
   }
-  const KernelRun run = GetParam().prepare(kSmall, bfloat16);
+  const KernelRun run = GetParam().prepare(kSmallShape, bfloat16);
   const at::Tensor plain = run.plain().to(at::kDouble);
   const at::Tensor fused = run.fused().to(at::kDouble);
   ASSERT_EQ(fused.numel(), plain.numel());

@@ -5,6 +5,7 @@
 #include "bench/processor.h"
 #include "bench/product_sides.h"
 #include "bench/rows.h"
+#include "bench/small_shape.h"
 #include "core/error.h"
 
 #include <stdexcept>
@@ -23,18 +24,8 @@ namespace {
 
 using testing::HasSubstr;
 
-const KernelShape kProductShape = {.name = "small",
-                                   .layers = 3,
-                                   .batch = 2,
-                                   .time = 24,
-                                   .hidden = 32,
-                                   .heads = 2,
-                                   .ff = 40,
-                                   .vocab = 96,
-                                   .flat = 1};
-
 TEST(ProductCases, AreThoseOfAStep) {
-  const std::vector<ProductCase> cases = product_cases(kProductShape, {});
+  const std::vector<ProductCase> cases = product_cases(kSmallShape, {});
   ASSERT_EQ(cases.size(), 15u);
   double flops = 0.0;
   for (const ProductCase& product : cases) flops += product.flops();
@@ -49,7 +40,7 @@ TEST(ProductCases, AreThoseOfAStep) {
 }
 
 TEST(ProductCases, AllSidesGiveTheSame) {
-  for (const ProductCase& product : product_cases(kProductShape, {})) {
+  for (const ProductCase& product : product_cases(kSmallShape, {})) {
     std::vector<ProductRun> runs = product_runs(product, {});
     ASSERT_EQ(runs.size(), 2u);
     EXPECT_EQ(runs[0].name, "ours");
