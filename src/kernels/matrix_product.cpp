@@ -1,10 +1,7 @@
 #include "kernels/dispatch.h"
 #include "kernels/ops.h"
 #include "kernels/product_of.h"
-
-#include <array>
-#include <atomic>
-#include <memory>
+#include "kernels/product_schedule.h"
 
 #include <ATen/ops/empty.h>
 
@@ -12,42 +9,6 @@ namespace ssgpt::kernels {
 namespace {
 
 thread_local ProductRecorder* recorder = nullptr;
-
-// Size of the parts of `size` that are `parts` in number, a multiple of `unit`.
-int64_t part_size(int64_t size, int64_t parts, int64_t unit) {
-  return std::min(cpu::kProductBlock, cpu::round_up((size + parts - 1) / parts, unit));
-}
-
-struct Grid {
-  int64_t block_rows, block_columns;
-  int64_t across, count;
-};
-
-// Blocks as large as the caches take, but several for each thread, so that none waits long for the others.
-// How a product is cut changes no bit of it.
-Grid cut(int64_t rows, int64_t columns) {
-  constexpr int64_t kUnit = 96;  // whole tiles of every instruction set
-  constexpr int64_t kBlocksPerThread = 3;
-  const int64_t wanted = at::get_num_threads() > 1 ? kBlocksPerThread * at::get_num_threads() : 1;
-  Grid grid;
-  for (int64_t smallest = cpu::kProductBlock;; smallest -= kUnit) {
-    grid.block_rows = part_size(rows, (rows + smallest - 1) / smallest, kUnit);
-    grid.block_columns = part_size(columns, (columns + cpu::kProductBlock - 1) / cpu::kProductBlock, kUnit);
-    grid.across = (columns + grid.block_columns - 1) / grid.block_columns;
-    grid.count = grid.across * ((rows + grid.block_rows - 1) / grid.block_rows);
-    if (grid.count >= wanted || smallest == kUnit) return grid;
-  }
-}
-
-// Of this thread, kept for its life: a product is too short to allocate for each.
-float* workspace() {
-  struct alignas(64) Line {
-    std::array<float, 16> values;
-  };
-  static_assert(cpu::kProductWorkspace % 16 == 0);
-  thread_local const std::unique_ptr<Line[]> lines(new Line[cpu::kProductWorkspace / 16]);
-  return lines[0].values.data();
-}
 
 cpu::Operand operand(const at::Tensor& x, const char* name, int64_t row_dimension) {
   SSGPT_CHECK(x.dim() == 2 && x.device().is_cpu() && x.scalar_type() == at::kFloat,
@@ -99,21 +60,7 @@ void product_on_cpu(const at::Tensor& a, const at::Tensor& b, bool accumulate, c
   SSGPT_CHECK(b.size(0) == args.depth && args.depth > 0 && a.size(0) > 0 && b.size(1) > 0,
               "a product of {} x {} and {} x {}", a.size(0), args.depth, b.size(0), b.size(1));
   check_tensor(out, "out", at::kFloat, {a.size(0), b.size(1)});
-  const int64_t rows = a.size(0);
-  const int64_t columns = b.size(1);
-  const Grid grid = cut(rows, columns);
-  const auto run_block = [&](int64_t index) {
-    const int64_t row = index / grid.across * grid.block_rows;
-    const int64_t column = index % grid.across * grid.block_columns;
-    cpu::table().matrix_product_block(args, row, std::min(grid.block_rows, rows - row), column,
-                                      std::min(grid.block_columns, columns - column), workspace());
-  };
-  // Each thread takes the next block when it is done with one: a fixed share would wait for the slowest
-  // thread.
-  std::atomic<int64_t> next = 0;
-  at::parallel_for(0, std::min<int64_t>(at::get_num_threads(), grid.count), 1, [&](int64_t, int64_t) {
-    for (int64_t index = next++; index < grid.count; index = next++) run_block(index);
-  });
+  multiply_on_cpu(args, a.size(0), b.size(1));
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// A block of an fp32 matrix product: operands are packed into the caches in the order in which micro_product
+// Parts of an fp32 matrix product: operands are packed into the caches in the order in which micro_product
 // reads them (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008).
 #pragma once
 
@@ -7,53 +7,29 @@
 
 namespace ssgpt::kernels::cpu::SSGPT_ISA {
 
-constexpr int64_t kDepthBlock = 256;
-// Rows of a at this distance do not fall into the same sets of the first cache.
-constexpr int64_t kPackedRowStride = kDepthBlock + 16;
-
-static_assert(kProductBlock % kMicroRows == 0 && kProductBlock % kMicroColumns == 0);
-static_assert(kProductWorkspace >= kProductBlock * (kPackedRowStride + kDepthBlock));
+static_assert(kPackedRows % kProductRowUnit == 0 && kProductRowUnit % kMicroRows == 0);
+static_assert(kProductColumnUnit % kMicroColumns == 0);
 
 inline void copy_floats(float* to, const float* from, int64_t count) {
   __builtin_memcpy(to, from, static_cast<uint64_t>(count) * sizeof(float));
 }
 
-// Rows of a that is contiguous along the depth, at kPackedRowStride; zero up to a whole tile.
-inline void pack_rows_of_a(const Operand& a, int64_t row, int64_t rows, int64_t depth_begin, int64_t depth,
-                           float* to) {
-  const int64_t padded = (rows + kMicroRows - 1) / kMicroRows * kMicroRows;
-  for (int64_t r = 0; r < padded; ++r, to += kPackedRowStride) {
-    if (r < rows) {
-      copy_floats(to, a.data + (row + r) * a.row_stride + depth_begin, depth);
-    } else {
-      __builtin_memset(to, 0, static_cast<uint64_t>(depth) * sizeof(float));
-    }
-  }
-}
-
-// Asks for the rows of the next tile while this one is multiplied. Rows that are not there do no harm.
-inline void prefetch_rows(const Operand& a, int64_t row, int64_t depth_begin, int64_t depth) {
-  for (int64_t r = 0; r < kMicroRows; ++r) {
-    const float* from = a.data + (row + r) * a.row_stride + depth_begin;
-    for (int64_t k = 0; k < depth; k += 16) __builtin_prefetch(from + k);
-  }
-}
-
-// `width` adjacent numbers of each k, of which `count` are there and the others zero: to[k * width + i].
+// Numbers that are adjacent in memory, `count` for each of `depth` k, as panels of kWidth: element i of k at
+// to[i / kWidth * panel_stride + k * kWidth + i % kWidth]; zero up to a whole panel. Whole rows are read, so
+// that the processor sees the next ones coming.
 template <int64_t kWidth>
-void pack_adjacent(const float* from, int64_t depth_stride, int64_t count, int64_t depth, float* to) {
+void pack_adjacent(const float* from, int64_t depth_stride, int64_t count, int64_t depth,
+                   int64_t panel_stride, float* to) {
   for (int64_t k = 0; k < depth; ++k, from += depth_stride, to += kWidth) {
-    // The rows are far apart: the processor does not see the next ones coming.
-    for (int64_t i = 0; i < kWidth; i += 16) __builtin_prefetch(from + 16 * depth_stride + i);
-    if (count >= kWidth) {
-      copy_floats(to, from, kWidth);
-    } else {
-      for (int64_t i = 0; i < kWidth; ++i) to[i] = i < count ? from[i] : 0.0f;
-    }
+    float* panel = to;
+    int64_t i = 0;
+    for (; i + kWidth <= count; i += kWidth, panel += panel_stride) copy_floats(panel, from + i, kWidth);
+    if (i == count) continue;
+    for (int64_t n = 0; n < kWidth; ++n) panel[n] = i + n < count ? from[i + n] : 0.0f;
   }
 }
 
-// The same of numbers that stand `stride` apart while the depth is contiguous: a transposition.
+// One panel of columns that stand `stride` apart while the depth is contiguous: a transposition.
 inline void pack_transposed(const float* from, int64_t stride, int64_t count, int64_t depth, float* to) {
   for (int64_t group = 0; group < kMicroColumns; group += kLanes) {
     int64_t k = 0;
@@ -73,16 +49,51 @@ inline void pack_transposed(const float* from, int64_t stride, int64_t count, in
   }
 }
 
+inline void pack_product_columns(const ProductArgs& args, const ProductPart& part, float* to) {
+  const Operand& b = args.b;
+  const float* from = b.data + part.column * b.row_stride + part.begin * b.depth_stride;
+  if (b.row_stride == 1) {
+    pack_adjacent<kMicroColumns>(from, b.depth_stride, part.columns, part.depth, part.depth * kMicroColumns,
+                                 to);
+    return;
+  }
+  for (int64_t j = 0; j < part.columns; j += kMicroColumns) {
+    pack_transposed(from + j * b.row_stride, b.row_stride, part.columns - j, part.depth, to + j * part.depth);
+  }
+}
+
+// A tile's rows of a that is contiguous along the depth, at kPackedRowStride; zero where `rows` end.
+inline void pack_rows_of_tile(const Operand& a, int64_t row, int64_t rows, const ProductPart& part,
+                              float* to) {
+  for (int64_t r = 0; r < kMicroRows; ++r, to += kPackedRowStride) {
+    if (r < rows) {
+      copy_floats(to, a.data + (row + r) * a.row_stride + part.begin, part.depth);
+    } else {
+      __builtin_memset(to, 0, static_cast<uint64_t>(part.depth) * sizeof(float));
+    }
+  }
+}
+
+// Asks for the rows of the next tile while this one is multiplied. Rows that are not there do no harm.
+inline void prefetch_rows(const Operand& a, int64_t row, const ProductPart& part) {
+  for (int64_t r = 0; r < kMicroRows; ++r) {
+    const float* from = a.data + (row + r) * a.row_stride + part.begin;
+    for (int64_t k = 0; k < part.depth; k += 16) __builtin_prefetch(from + k);
+  }
+}
+
 // One tile of c; at the edges, where a whole tile does not fit, through a tile beside it.
 template <int64_t kRowStep, int64_t kDepthStep>
 void product_tile(int64_t depth, const float* a, const float* b, float* c, int64_t c_stride, int64_t rows,
                   int64_t columns, bool accumulate) {
+  // A panel of b comes from the second cache, some 15 cycles away; a k takes a dozen.
+  constexpr int64_t kAhead = 8;
   if (rows >= kMicroRows && columns >= kMicroColumns) {
-    micro_product<kRowStep, kDepthStep>(depth, a, b, kMicroColumns, c, c_stride, accumulate);
+    micro_product<kRowStep, kDepthStep, kAhead>(depth, a, b, kMicroColumns, c, c_stride, accumulate);
     return;
   }
   float tile[kMicroRows * kMicroColumns];
-  micro_product<kRowStep, kDepthStep>(depth, a, b, kMicroColumns, tile, kMicroColumns, false);
+  micro_product<kRowStep, kDepthStep, kAhead>(depth, a, b, kMicroColumns, tile, kMicroColumns, false);
   for (int64_t r = 0; r < rows && r < kMicroRows; ++r) {
     for (int64_t i = 0; i < columns && i < kMicroColumns; ++i) {
       float& to = c[r * c_stride + i];
@@ -91,44 +102,46 @@ void product_tile(int64_t depth, const float* a, const float* b, float* c, int64
   }
 }
 
-// Rows [row, row + rows) and columns [column, column + columns) of args.out, each at most kProductBlock.
-// Every element is a sum in the order of the depth, in blocks of kDepthBlock, wherever the block lies.
-inline void matrix_product_block(const ProductArgs& args, int64_t row, int64_t rows, int64_t column,
-                                 int64_t columns, float* workspace) {
-  float* packed_b = workspace;
-  float* packed_a = workspace + kProductBlock * kDepthBlock;
+// At most kPackedRows rows against the columns [column, column + columns) of the part, which stay in the
+// second cache meanwhile. A tile of a that is contiguous along the depth is packed when it is first needed.
+inline void multiply_rows(const ProductArgs& args, const ProductPart& part, int64_t column, int64_t columns,
+                          const float* packed_columns, float* packed_rows) {
   const bool a_by_rows = args.a.depth_stride == 1;
-  for (int64_t begin = 0; begin < args.depth; begin += kDepthBlock) {
-    const int64_t depth = args.depth - begin < kDepthBlock ? args.depth - begin : kDepthBlock;
-    const bool accumulate = args.accumulate || begin > 0;
-    for (int64_t j = 0; j < columns; j += kMicroColumns) {
-      const float* from = args.b.data + (column + j) * args.b.row_stride + begin * args.b.depth_stride;
-      if (args.b.row_stride == 1) {
-        pack_adjacent<kMicroColumns>(from, args.b.depth_stride, columns - j, depth, packed_b + j * depth);
+  const bool accumulate = args.accumulate || part.begin > 0;
+  for (int64_t i = 0; i < part.rows; i += kMicroRows) {
+    float* a = packed_rows + i * kPackedRowStride;
+    if (a_by_rows && column == 0) {
+      pack_rows_of_tile(args.a, part.row + i, part.rows - i, part, a);
+      prefetch_rows(args.a, part.row + i + kMicroRows, part);
+    }
+    for (int64_t j = column; j < column + columns; j += kMicroColumns) {
+      float* c = args.out + (part.row + i) * args.out_stride + part.column + j;
+      const float* b = packed_columns + j * part.depth;
+      if (a_by_rows) {
+        product_tile<kPackedRowStride, 1>(part.depth, a, b, c, args.out_stride, part.rows - i,
+                                          part.columns - j, accumulate);
       } else {
-        pack_transposed(from, args.b.row_stride, columns - j, depth, packed_b + j * depth);
+        product_tile<1, kMicroRows>(part.depth, a, b, c, args.out_stride, part.rows - i, part.columns - j,
+                                    accumulate);
       }
     }
-    for (int64_t i = 0; i < rows; i += kMicroRows) {
-      if (a_by_rows) {
-        pack_rows_of_a(args.a, row + i, rows - i < kMicroRows ? rows - i : kMicroRows, begin, depth,
-                       packed_a);
-      } else {
-        pack_adjacent<kMicroRows>(args.a.data + row + i + begin * args.a.depth_stride, args.a.depth_stride,
-                                  rows - i, depth, packed_a);
-      }
-      if (a_by_rows) prefetch_rows(args.a, row + i + kMicroRows, begin, depth);
-      for (int64_t j = 0; j < columns; j += kMicroColumns) {
-        float* c = args.out + (row + i) * args.out_stride + column + j;
-        const float* b = packed_b + j * depth;
-        if (a_by_rows) {
-          product_tile<kPackedRowStride, 1>(depth, packed_a, b, c, args.out_stride, rows - i, columns - j,
-                                            accumulate);
-        } else {
-          product_tile<1, kMicroRows>(depth, packed_a, b, c, args.out_stride, rows - i, columns - j,
-                                      accumulate);
-        }
-      }
+  }
+}
+
+inline void multiply_packed(const ProductArgs& args, const ProductPart& part, const float* columns,
+                            float* rows) {
+  constexpr int64_t kColumns = 384;
+  for (int64_t i = 0; i < part.rows; i += kPackedRows) {
+    ProductPart group = part;
+    group.row += i;
+    group.rows = part.rows - i < kPackedRows ? part.rows - i : kPackedRows;
+    if (args.a.depth_stride != 1) {
+      pack_adjacent<kMicroRows>(args.a.data + group.row + part.begin * args.a.depth_stride,
+                                args.a.depth_stride, group.rows, part.depth, kMicroRows * kPackedRowStride,
+                                rows);
+    }
+    for (int64_t j = 0; j < part.columns; j += kColumns) {
+      multiply_rows(args, group, j, part.columns - j < kColumns ? part.columns - j : kColumns, columns, rows);
     }
   }
 }

@@ -70,8 +70,9 @@ inline void transpose_square(Vector (&rows)[kLanes]) {
 }
 
 // c[r, n] = (or += where `accumulate`) sum over k < depth of a[r * kRowStep + k * kDepthStep] * b[k *
-// b_stride + n] for r < kMicroRows and n < kMicroColumns; row r of c stands at c + r * c_stride.
-template <int64_t kRowStep, int64_t kDepthStep>
+// b_stride + n] for r < kMicroRows and n < kMicroColumns; row r of c stands at c + r * c_stride. Where
+// kAhead is not 0, asks for b that many k before it is multiplied.
+template <int64_t kRowStep, int64_t kDepthStep, int64_t kAhead = 0>
 inline void micro_product(int64_t depth, const float* a, const float* b, int64_t b_stride, float* c,
                           int64_t c_stride, bool accumulate) {
   Vector sums[kMicroRows][2];
@@ -79,6 +80,11 @@ inline void micro_product(int64_t depth, const float* a, const float* b, int64_t
   for (int64_t k = 0; k < depth; ++k, a += kDepthStep, b += b_stride) {
     const Vector low = load_vector(b);
     const Vector high = load_vector(b + kLanes);
+    if constexpr (kAhead > 0) {
+#pragma GCC unroll 2
+      for (int64_t line = 0; line < kMicroColumns; line += 16)
+        __builtin_prefetch(b + kAhead * b_stride + line);
+    }
 #pragma GCC unroll 12
     for (int64_t r = 0; r < kMicroRows; ++r) {
       const float factor = a[r * kRowStep];

@@ -104,17 +104,37 @@ struct ProductArgs {
   bool accumulate;
 };
 
-// The largest block of a product that is computed at a time, rows and columns; fp32 elements that it needs.
-constexpr int64_t kProductBlock = 384;
-constexpr int64_t kProductWorkspace = kProductBlock * 528;
+// Sums over the depth are added up in blocks of so many numbers, each of which begins at zero: with that, the
+// order of a sum depends on the depth alone.
+constexpr int64_t kDepthBlock = 256;
+// Parts of a product have rows and columns in multiples of these, whole tiles for every instruction set.
+constexpr int64_t kProductRowUnit = 12;
+constexpr int64_t kProductColumnUnit = 32;
+
+// Rows [row, row + rows) and columns [column, column + columns) of a product, over one block of the depth:
+// [begin, begin + depth), with depth at most kDepthBlock.
+struct ProductPart {
+  int64_t row, rows;
+  int64_t column, columns;
+  int64_t begin, depth;
+};
+
+// Rows of a that are packed at a time, and the fp32 elements that they take.
+constexpr int64_t kPackedRows = 192;
+constexpr int64_t kPackedRowStride = kDepthBlock + 16;  // other sets of the first cache for each row
+constexpr int64_t kPackedRowsSize = kPackedRows * kPackedRowStride;
 
 struct Table {
   const char* name;  // of the instruction set
   DataLoops<float> fp32;
   DataLoops<Bfloat16> bf16;
-  // workspace: kProductWorkspace elements.
-  void (*matrix_product_block)(const ProductArgs& args, int64_t row, int64_t rows, int64_t column,
-                               int64_t columns, float* workspace);
+  // The columns of the part's b, in the order in which multiply_packed reads them: (columns rounded up to
+  // kProductColumnUnit) * depth elements. Packed one after another, neighbouring columns lie as if they had
+  // been packed at once where each but the last has a multiple of that unit.
+  void (*pack_columns)(const ProductArgs& args, const ProductPart& part, float* to);
+  // The part of out, from the packed columns of the part. rows: kPackedRowsSize elements, contents lost.
+  void (*multiply_packed)(const ProductArgs& args, const ProductPart& part, const float* columns,
+                          float* rows);
   double (*sum)(const float* values, int64_t count);
   double (*sum_of_squares)(const float* values, int64_t count);
   void (*adamw)(float* master, const float* grad, float* exp_avg, float* exp_avg_sq, int64_t count,

@@ -17,10 +17,13 @@ namespace {
 struct Size {
   int64_t rows, columns, depth;
 };
-// One number; below, at and beyond a tile, a block of the depth (256) and a block of the product (384).
-const std::vector<Size> kSizes = {{1, 1, 1},     {5, 7, 3},      {12, 32, 16},    {13, 33, 17},
-                                  {96, 64, 256}, {101, 77, 303}, {384, 400, 257}, {400, 48, 520},
-                                  {37, 391, 64}, {1000, 10, 100}};
+// One number; below, at and beyond a tile, a block of the depth (256), and packed rows (192). Then many rows,
+// whose columns are packed for all threads, in one slab and in several (1,536, or 768); and few, where each
+// thread packs its own.
+const std::vector<Size> kSizes = {{1, 1, 1},      {5, 7, 3},       {12, 32, 16},    {13, 33, 17},
+                                  {96, 64, 256},  {101, 77, 303},  {384, 400, 257}, {400, 48, 520},
+                                  {37, 391, 64},  {1000, 10, 100}, {193, 96, 512},  {900, 300, 600},
+                                  {500, 1600, 9}, {420, 800, 300}, {30, 1601, 300}};
 
 class MatrixProduct : public OpTest {
  protected:
@@ -49,20 +52,34 @@ TEST_P(MatrixProduct, MatchesForEveryLayoutAndSize) {
   }
 }
 
-TEST_P(MatrixProduct, NeitherThreadsNorOtherRowsAndColumnsChangeABit) {
+TEST_P(MatrixProduct, TheNumberOfThreadsChangesNoBit) {
+  const int threads = at::get_num_threads();
+  // Many rows and several slabs; few rows; both over several blocks of the depth.
+  for (const auto& [rows, columns, depth] :
+       {Size{900, 1600, 600}, Size{130, 900, 600}, Size{500, 450, 300}}) {
+    for (const bool transposed : {false, true}) {
+      const at::Tensor a = matrix(rows, depth, transposed);
+      const at::Tensor b = matrix(depth, columns, !transposed);
+      const at::Tensor start = fp32({rows, columns});
+      const at::Tensor whole = start.clone();
+      at::set_num_threads(1);
+      matrix_product(a, b, true, whole);
+      for (const int count : {2, 3, 7, 16}) {
+        at::set_num_threads(count);
+        const at::Tensor again = start.clone();
+        matrix_product(a, b, true, again);
+        EXPECT_TRUE(again.equal(whole)) << rows << " rows, " << count << " threads";
+      }
+      at::set_num_threads(threads);
+    }
+  }
+}
+
+TEST_P(MatrixProduct, OtherRowsAndColumnsChangeNoBit) {
   const at::Tensor a = matrix(500, 300, false);
   const at::Tensor b = matrix(300, 450, true);
   const at::Tensor whole = fp32({500, 450});
-  const int threads = at::get_num_threads();
-  at::set_num_threads(1);
   matrix_product(a, b, false, whole);
-  for (const int count : {2, 3, 7}) {
-    at::set_num_threads(count);
-    const at::Tensor again = fp32({500, 450});
-    matrix_product(a, b, false, again);
-    EXPECT_TRUE(again.equal(whole)) << count << " threads";
-  }
-  at::set_num_threads(threads);
   const at::Tensor part = fp32({31, 67});
   matrix_product(a.narrow(0, 17, 31), b.narrow(1, 100, 67), false, part);
   EXPECT_TRUE(part.equal(whole.narrow(0, 17, 31).narrow(1, 100, 67)));

@@ -1,0 +1,257 @@
+#include "kernels/product_schedule.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include <ATen/Parallel.h>
+
+namespace ssgpt::kernels {
+namespace {
+
+using cpu::kDepthBlock;
+using cpu::kProductColumnUnit;
+using cpu::kProductRowUnit;
+using cpu::ProductArgs;
+using cpu::ProductPart;
+
+constexpr int64_t divide_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+// [0, size) in `number` parts of as equal a size as multiples of `unit` allow.
+struct Parts {
+  int64_t size, unit, number;
+  int64_t begin(int64_t index) const { return std::min(size, divide_up(size, unit) * index / number * unit); }
+  int64_t count(int64_t index) const { return begin(index + 1) - begin(index); }
+};
+
+Parts divide(int64_t size, int64_t unit, int64_t number) {
+  return {size, unit, std::clamp<int64_t>(number, 1, divide_up(size, unit))};
+}
+
+// fp32 memory of a thread, kept for its life: a product is too short to allocate for each.
+class Scratch {
+ public:
+  float* at_least(int64_t elements) {
+    const auto needed = static_cast<size_t>(divide_up(elements, kLine));
+    if (needed > lines_) {
+      lines_ = 0;
+      memory_.reset();
+      memory_.reset(new Line[needed]);
+      lines_ = needed;
+    }
+    return memory_[0].values.data();
+  }
+
+ private:
+  static constexpr int64_t kLine = 16;
+  struct alignas(64) Line {
+    std::array<float, kLine> values;
+  };
+  std::unique_ptr<Line[]> memory_;
+  size_t lines_ = 0;
+};
+
+float* columns_scratch(int64_t elements) {
+  thread_local Scratch scratch;
+  return scratch.at_least(elements);
+}
+float* rows_scratch() {
+  thread_local Scratch scratch;
+  return scratch.at_least(cpu::kPackedRowsSize);
+}
+
+// Elements of packed columns.
+int64_t packed_size(int64_t columns) {
+  return cpu::round_up(columns, kProductColumnUnit) * kDepthBlock;
+}
+
+// Runs work(index) for [0, tasks) in this order, each by the next thread that is free: a fixed share would
+// wait for the slowest. prepare(): once on each thread before.
+template <typename Prepare, typename Work>
+void for_each_task(int64_t tasks, const Prepare& prepare, const Work& work) {
+  std::atomic<int64_t> next = 0;
+  at::parallel_for(0, std::min<int64_t>(at::get_num_threads(), tasks), 1, [&](int64_t, int64_t) {
+    prepare();
+    for (int64_t index = next++; index < tasks; index = next++) work(index);
+  });
+}
+
+// Few rows for the columns: each task packs columns of its own, which stay in its thread's cache, and
+// multiplies all rows with them.
+void multiply_by_columns(const ProductArgs& args, int64_t rows, const Parts& parts) {
+  const auto prepare = [] {
+    rows_scratch();
+  };
+  for_each_task(parts.number, prepare, [&](int64_t index) {
+    float* const packed = columns_scratch(packed_size(parts.count(index)));
+    for (int64_t begin = 0; begin < args.depth; begin += kDepthBlock) {
+      const ProductPart part = {.row = 0,
+                                .rows = rows,
+                                .column = parts.begin(index),
+                                .columns = parts.count(index),
+                                .begin = begin,
+                                .depth = std::min(kDepthBlock, args.depth - begin)};
+      cpu::table().pack_columns(args, part, packed);
+      cpu::table().multiply_packed(args, part, packed, rows_scratch());
+    }
+  });
+}
+
+// How far a shared product is: counters of their own cache lines, which only ever grow.
+struct alignas(64) Progress {
+  std::atomic<int64_t> value = 0;
+
+  void add(int64_t done) { value.fetch_add(done, std::memory_order_release); }
+  // Others are at it, and have at most a fraction of a millisecond to go, unless the system took their core.
+  void wait_for(int64_t least) const {
+    constexpr int kSpins = 2000;
+    for (int spins = 0; value.load(std::memory_order_acquire) < least; ++spins) {
+      if (spins > kSpins) std::this_thread::yield();
+    }
+  }
+};
+
+// Many rows: all threads pack the columns once, and each task multiplies some rows with all of them. Phase
+// after phase, a phase being a slab of columns over a block of the depth; its columns are packed while the
+// last rows of the phase before are multiplied. Tasks are taken in order and wait for earlier ones alone, so
+// the earliest that is not done can always go on, however few threads there are.
+class SharedProduct {
+ public:
+  SharedProduct(const ProductArgs& args, const Parts& rows, const Parts& slabs)
+      : args_(args),
+        rows_(rows),
+        slabs_(slabs),
+        depths_(divide_up(args.depth, kDepthBlock)),
+        widest_(divide_up(divide_up(slabs.size, slabs.unit), slabs.number) * slabs.unit),
+        packs_(divide_up(widest_, kPackedAtOnce)),
+        packed_{columns_scratch(2 * packed_size(widest_)), nullptr},
+        phases_of_rows_(static_cast<size_t>(rows.number)) {
+    packed_[1] = packed_[0] + packed_size(widest_);
+  }
+
+  void run() {
+    const int64_t in_phase = packs_ + rows_.number;
+    const auto prepare = [] {
+      rows_scratch();
+    };
+    for_each_task(in_phase * depths_ * slabs_.number, prepare, [&](int64_t task) {
+      const int64_t phase = task / in_phase;
+      const int64_t index = task % in_phase;
+      if (index < packs_) {
+        pack(phase, index);
+      } else {
+        multiply(phase, index - packs_);
+      }
+    });
+  }
+
+ private:
+  static constexpr int64_t kPackedAtOnce = 2 * kProductColumnUnit;
+
+  // All rows.
+  ProductPart part_of(int64_t phase) const {
+    const int64_t slab = phase / depths_;
+    const int64_t begin = phase % depths_ * kDepthBlock;
+    return {.row = 0,
+            .rows = rows_.size,
+            .column = slabs_.begin(slab),
+            .columns = slabs_.count(slab),
+            .begin = begin,
+            .depth = std::min(kDepthBlock, args_.depth - begin)};
+  }
+  float* packed(int64_t phase) const { return packed_[static_cast<size_t>(phase % 2)]; }
+
+  void pack(int64_t phase, int64_t index) {
+    multiplied_.wait_for((phase - 1) * rows_.number);  // what this overwrites is read no more
+    ProductPart part = part_of(phase);
+    const int64_t offset = index * kPackedAtOnce;
+    if (offset < part.columns) {
+      part.column += offset;
+      part.columns = std::min(kPackedAtOnce, part.columns - offset);
+      cpu::table().pack_columns(args_, part, packed(phase) + offset * part.depth);
+    }
+    packed_parts_.add(1);
+  }
+
+  void multiply(int64_t phase, int64_t index) {
+    packed_parts_.wait_for((phase + 1) * packs_);
+    phases_of_rows_[static_cast<size_t>(index)].wait_for(phase);  // sums are added up in order
+    ProductPart part = part_of(phase);
+    part.row = rows_.begin(index);
+    part.rows = rows_.count(index);
+    cpu::table().multiply_packed(args_, part, packed(phase), rows_scratch());
+    phases_of_rows_[static_cast<size_t>(index)].add(1);
+    multiplied_.add(1);
+  }
+
+  const ProductArgs& args_;
+  const Parts rows_;
+  const Parts slabs_;
+  const int64_t depths_;
+  const int64_t widest_;  // columns of a slab, at most
+  const int64_t packs_;   // tasks in which those of a slab are packed
+  std::array<float*, 2> packed_;
+  Progress packed_parts_, multiplied_;
+  std::vector<Progress> phases_of_rows_;
+};
+
+// Columns that a task packs for itself: with as many rows as it has at most, their sums stay in the second
+// cache from one block of the depth to the next.
+constexpr int64_t kOwnColumns = 768;
+constexpr int64_t kOwnRows = 384;
+constexpr int64_t kSharedColumns = 1536;
+
+// Slots of the multiplications that packing an element takes, measured on a Xeon with AVX-512.
+constexpr double kPackingCost = 30.0;
+
+struct Cut {
+  Parts parts;
+  double cost;  // of the thread that has the most to do: multiplications over one number of the depth
+};
+
+Cut cut_by_columns(int64_t rows, int64_t columns, int64_t threads) {
+  const int64_t wanted = cpu::round_up(divide_up(columns, kOwnColumns), threads);
+  const Parts parts = divide(columns, kProductColumnUnit, wanted);
+  const auto mine = static_cast<double>(divide_up(parts.number, threads));
+  const double width = static_cast<double>(columns) / static_cast<double>(parts.number);
+  const auto height = static_cast<double>(rows);
+  return {parts, mine * (height * width + kPackingCost * (height + width))};
+}
+
+// `slabs`: of the columns.
+Cut cut_by_rows(int64_t rows, const Parts& slabs, int64_t threads) {
+  constexpr int64_t kTasksOfThread = 2;  // in a phase, so that none waits long for another
+  const int64_t most = divide_up(rows, cpu::kPackedRows);
+  const int64_t wanted = threads == 1 ? most : std::max(most, kTasksOfThread * threads);
+  const Parts parts = divide(rows, kProductRowUnit, cpu::round_up(wanted, threads));
+  const auto width = static_cast<double>(slabs.size);
+  const double height =
+      static_cast<double>(rows * divide_up(parts.number, threads)) / static_cast<double>(parts.number);
+  // Each thread packs its share of the columns, and reads all others from another's cache.
+  const double share = 1.0 / static_cast<double>(threads);
+  const double packed = height * static_cast<double>(slabs.number) + width * (share + 0.5 * (1.0 - share));
+  return {parts, height * width + kPackingCost * packed};
+}
+
+}  // namespace
+
+void multiply_on_cpu(const ProductArgs& args, int64_t rows, int64_t columns) {
+  const int64_t threads = at::get_num_threads();
+  const bool few_rows = args.depth > kDepthBlock && rows <= kOwnRows * threads;
+  const int64_t widest = few_rows ? kOwnColumns : kSharedColumns;
+  const Parts slabs = divide(columns, kProductColumnUnit, divide_up(columns, widest));
+  const Cut by_columns = cut_by_columns(rows, columns, threads);
+  const Cut by_rows = cut_by_rows(rows, slabs, threads);
+  if (by_columns.cost <= by_rows.cost) {
+    multiply_by_columns(args, rows, by_columns.parts);
+  } else {
+    SharedProduct(args, by_rows.parts, slabs).run();
+  }
+}
+
+}  // namespace ssgpt::kernels
