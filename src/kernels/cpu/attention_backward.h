@@ -45,11 +45,10 @@ inline void backward_row(float* probabilities, float* d_scores, int64_t begin, i
                          float logsumexp, float dot) {
   for (int64_t i = 0; i < begin; ++i) probabilities[i] = -__builtin_inff();
   for (int64_t i = end; i < computed; ++i) probabilities[i] = -__builtin_inff();
-#pragma omp simd
-  for (int64_t i = 0; i < computed; ++i) {
-    const float probability = exp(probabilities[i] - logsumexp);
-    probabilities[i] = probability;
-    d_scores[i] = probability * (d_scores[i] - dot);
+  for (int64_t i = 0; i < computed; i += kLanes) {
+    const Vector probability = exp_of_difference(load_vector(probabilities + i) - logsumexp);
+    store_vector(probabilities + i, probability);
+    store_vector(d_scores + i, probability * (load_vector(d_scores + i) - dot));
   }
 }
 

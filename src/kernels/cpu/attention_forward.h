@@ -5,22 +5,17 @@
 
 namespace ssgpt::kernels::cpu::SSGPT_ISA {
 
-// Scores of a tile of queries, in blocks of keys: element (r, j) at [j / block, r, j % block].
-inline float* score_at(float* scores, int64_t row, int64_t key) {
-  return scores + (key / kAttentionBlock * kMicroRows + row) * kAttentionBlock + key % kAttentionBlock;
-}
-inline int64_t next_block(int64_t key) {
-  return (key / kAttentionBlock + 1) * kAttentionBlock;
-}
-
-inline void hide(float* scores, int64_t row, int64_t begin, int64_t end) {
-  for (int64_t key = begin; key < end; ++key) *score_at(scores, row, key) = -__builtin_inff();
-}
-
 // Keys that a group of queries attends to at a time: with their values they fill about half of a second-level
 // cache, and each is read from beyond it once a group. A window of no more keys is a single chunk.
 constexpr int64_t kKeyChunk = 11 * kAttentionBlock;
 constexpr int64_t kGroupRows = 2 * kAttentionBlock;  // queries of a group: whole tiles
+
+// Values that are summed before the sum is added to what there is: a sum of fewer terms rounds less.
+constexpr int64_t kSummedKeys = kKeyChunk / 3;
+
+inline void hide(float* scores, int64_t begin, int64_t end) {
+  for (int64_t key = begin; key < end; ++key) scores[key] = -__builtin_inff();
+}
 
 // A tile of queries, and what their softmax has come to over the keys so far.
 struct QueryTile {
@@ -37,36 +32,33 @@ struct PackedHead {
   HeadShape shape;
   const float* keys;    // (time / kMicroColumns, head_dim, kMicroColumns)
   const float* values;  // (padded_time, padded_dim)
-  float* scores;        // see score_at
+  float* scores;        // (kMicroRows, kKeyChunk)
 };
 
 // The scores of a row over keys [begin, end) of a chunk, whole panels, become exp(score - maximum), with the
 // maximum over these and all earlier chunks (Milakov and Gimelshein, arXiv 1805.02867). Returns what earlier
 // sums are to be multiplied by.
-inline float softmax_row(float* scores, int64_t row, int64_t begin, int64_t end, QueryTile& tile) {
-  const float before = tile.maximum[row];
-  float most = before;
-  for (int64_t key = begin; key < end; key = next_block(key)) {
-    const float* values = score_at(scores, row, key);
-    const int64_t count = smaller(next_block(key), end) - key;
-#pragma omp simd reduction(max : most)
-    for (int64_t i = 0; i < count; ++i) most = values[i] > most ? values[i] : most;
+inline float softmax_row(float* scores, int64_t begin, int64_t end, float& maximum, float& normalizer) {
+  const float before = maximum;
+  Vector low = Vector{} + before, high = low;
+  for (int64_t key = begin; key < end; key += kMicroColumns) {
+    low = larger_lanes(low, load_vector(scores + key));
+    high = larger_lanes(high, load_vector(scores + key + kLanes));
   }
+  maximum = fold_lanes(larger_lanes(low, high), larger_lanes);
   // A row may see none of a chunk's keys, where its document begins behind them.
-  const float base = most == -__builtin_inff() ? 0.0f : most;
-  float sum = 0.0f;
-  for (int64_t key = begin; key < end; key = next_block(key)) {
-    float* values = score_at(scores, row, key);
-    const int64_t count = smaller(next_block(key), end) - key;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < count; ++i) {
-      values[i] = exp(values[i] - base);
-      sum += values[i];
-    }
+  const float base = maximum == -__builtin_inff() ? 0.0f : maximum;
+  low = high = Vector{};
+  for (int64_t key = begin; key < end; key += kMicroColumns) {
+    const Vector first = exp_of_difference(load_vector(scores + key) - base);
+    const Vector second = exp_of_difference(load_vector(scores + key + kLanes) - base);
+    store_vector(scores + key, first);
+    store_vector(scores + key + kLanes, second);
+    low += first;
+    high += second;
   }
   const float rescale = before == -__builtin_inff() ? 0.0f : exp(before - base);
-  tile.normalizer[row] = tile.normalizer[row] * rescale + sum;
-  tile.maximum[row] = most;
+  normalizer = normalizer * rescale + fold_lanes(low + high, sum_of_lanes);
   return rescale;
 }
 
@@ -79,25 +71,26 @@ inline void attend(const PackedHead& head, const int32_t* num_keys, int64_t chun
   const int64_t end = round_up(seen, kMicroColumns);
   for (int64_t key = begin; key < end; key += kMicroColumns) {
     micro_product<1, kMicroRows>(shape.head_dim, tile.queries, head.keys + key * shape.head_dim,
-                                 kMicroColumns, score_at(head.scores, 0, key - chunk), kAttentionBlock,
-                                 false);
+                                 kMicroColumns, head.scores + key - chunk, kKeyChunk, false);
   }
   for (int64_t row = 0; row < tile.rows; ++row) {
     const int64_t query = tile.first + row;
-    hide(head.scores, row, begin - chunk, smaller(end, query + 1 - num_keys[query]) - chunk);
-    hide(head.scores, row, larger(begin, query + 1) - chunk, end - chunk);
-    const float rescale = softmax_row(head.scores, row, begin - chunk, end - chunk, tile);
+    float* scores = head.scores + row * kKeyChunk;
+    hide(scores, begin - chunk, smaller(end, query + 1 - num_keys[query]) - chunk);
+    hide(scores, larger(begin, query + 1) - chunk, end - chunk);
+    const float rescale =
+        softmax_row(scores, begin - chunk, end - chunk, tile.maximum[row], tile.normalizer[row]);
     if (begin == tile.begin) continue;  // there are no earlier sums
     float* sums = tile.sums + row * shape.padded_dim;
 #pragma omp simd
     for (int64_t h = 0; h < shape.padded_dim; ++h) sums[h] *= rescale;
   }
-  for (int64_t key = begin; key < end; key = next_block(key)) {
-    const int64_t depth = smaller(next_block(key), seen) - key;
+  for (int64_t key = begin; key < seen; key += kSummedKeys) {
+    const int64_t depth = smaller(kSummedKeys, seen - key);
     for (int64_t column = 0; column < shape.head_dim; column += kMicroColumns) {
-      micro_product<kAttentionBlock, 1>(depth, score_at(head.scores, 0, key - chunk),
-                                        head.values + key * shape.padded_dim + column, shape.padded_dim,
-                                        tile.sums + column, shape.padded_dim, key != tile.begin);
+      micro_product<kKeyChunk, 1>(depth, head.scores + key - chunk,
+                                  head.values + key * shape.padded_dim + column, shape.padded_dim,
+                                  tile.sums + column, shape.padded_dim, key != tile.begin);
     }
   }
 }
@@ -154,7 +147,7 @@ void attention_forward(const AttentionForwardArgs<T>& args, int64_t batch, int64
   float* keys = workspace;
   float* values = keys + shape.padded_time * shape.head_dim;
   float* scores = values + shape.padded_time * shape.padded_dim;
-  float* queries = scores + smaller(shape.padded_time, kKeyChunk) * kMicroRows;
+  float* queries = scores + kMicroRows * kKeyChunk;
   float* sums = queries + kGroupRows * shape.head_dim;
   pack_columns<kMicroColumns>(data.queries + width, data.stride, shape.time, shape.head_dim, 1.0f,
                               kAttentionBlock, keys);

@@ -26,15 +26,6 @@ inline int64_t larger(int64_t a, int64_t b) {
   return a > b ? a : b;
 }
 
-inline Vector load_lanes(const float* from) {
-  return load_vector(from);
-}
-inline Vector load_lanes(const Bfloat16* from) {
-  Vector values;
-  for (int64_t i = 0; i < kLanes; ++i) values[i] = load(from[i]);
-  return values;
-}
-
 // to[h * kWidth + t] = factor * from[t, h] for t < kCount; 0 where t >= count.
 template <int64_t kWidth, int64_t kCount, typename T>
 void transpose_tokens(const T* from, int64_t stride, int64_t count, int64_t head_dim, float factor,

@@ -7,14 +7,27 @@ namespace ssgpt::kernels::cpu::SSGPT_ISA {
 
 template <typename T>
 float log_sum_exp(const T* logits, int64_t count) {
-  float largest = load(logits[0]);
-#pragma omp simd reduction(max : largest)
-  for (int64_t i = 1; i < count; ++i) largest = load(logits[i]) > largest ? load(logits[i]) : largest;
-  // A NaN that the comparisons passed over comes back here; an infinite maximum makes inf - inf, NaN as well.
-  float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < count; ++i) sum += exp(load(logits[i]) - largest);
-  return largest + __builtin_logf(sum);
+  const int64_t whole = count / kLanes * kLanes;
+  // A NaN that the comparisons pass over comes back in the sum; an infinite maximum makes inf - inf, NaN as
+  // well.
+  const Vector rest = load_first_lanes(logits + whole, count - whole, -__builtin_inff());
+  Vector largest = rest;
+  for (int64_t i = 0; i < whole; i += kLanes) largest = larger_lanes(largest, load_lanes(logits + i));
+  const float most = fold_lanes(largest, larger_lanes);
+  Vector sums = exp_of_difference(rest - most);
+  for (int64_t i = 0; i < whole; i += kLanes) sums += exp_of_difference(load_lanes(logits + i) - most);
+  return most + __builtin_logf(fold_lanes(sums, sum_of_lanes));
+}
+
+// logits become exp(logits - normalizer).
+template <typename T>
+void exp_in_place(T* logits, int64_t count, float normalizer) {
+  const int64_t whole = count / kLanes * kLanes;
+  for (int64_t i = 0; i < whole; i += kLanes) {
+    store_lanes(logits + i, exp_of_difference(load_lanes(logits + i) - normalizer));
+  }
+  const Vector rest = exp_of_difference(load_first_lanes(logits + whole, count - whole, 0.0f) - normalizer);
+  for (int64_t i = whole; i < count; ++i) store(logits[i], rest[i - whole]);
 }
 
 template <typename T>
@@ -31,8 +44,7 @@ void cross_entropy(T* logits, const int64_t* targets, float* losses, int64_t row
     losses[row] = normalizer - load(logits[target]);
     if (!leave_gradient) continue;
     const float target_gradient = exp(load(logits[target]) - normalizer) - 1.0f;
-#pragma omp simd
-    for (int64_t i = 0; i < vocab_size; ++i) store(logits[i], exp(load(logits[i]) - normalizer));
+    exp_in_place(logits, vocab_size, normalizer);
     store(logits[target], target_gradient);
     __builtin_memset(logits + vocab_size, 0, static_cast<uint64_t>(columns - vocab_size) * sizeof(T));
   }

@@ -53,6 +53,35 @@ inline Vector interleave_high(Vector a, Vector b) {
 }
 #endif
 
+// Of each lane; a itself where either is NaN.
+inline Vector larger_lanes(Vector a, Vector b) {
+  return b > a ? b : a;
+}
+inline Vector smaller_lanes(Vector a, Vector b) {
+  return b < a ? b : a;
+}
+inline Vector sum_of_lanes(Vector a, Vector b) {
+  return a + b;
+}
+
+template <int64_t kStep>
+Vector rotate_lanes(Vector values) {
+  typedef int32_t Indices __attribute__((vector_size(kVectorBytes)));
+  Indices from;
+  for (int64_t lane = 0; lane < kLanes; ++lane) from[lane] = static_cast<int32_t>((lane + kStep) % kLanes);
+  return __builtin_shuffle(values, from);
+}
+// What combine(a, b) makes of all lanes, in pairs, pairs of pairs and so on.
+template <int64_t kStep = kLanes / 2, typename Combine>
+float fold_lanes(Vector values, const Combine& combine) {
+  const Vector folded = combine(values, rotate_lanes<kStep>(values));
+  if constexpr (kStep == 1) {
+    return folded[0];
+  } else {
+    return fold_lanes<kStep / 2>(folded, combine);
+  }
+}
+
 // Transposes a square of kLanes rows. Interleaving rows i and i + kLanes / 2 rotates the bits of an element's
 // (row, lane) index by one; log2(kLanes) rotations exchange row and lane.
 inline void transpose_square(Vector (&rows)[kLanes]) {

@@ -3,6 +3,7 @@
 // merge code of one set into another, and for the same reason nothing of the standard library is called.
 #pragma once
 
+#include "kernels/cpu/micro_product.h"
 #include "kernels/cpu/table.h"
 
 #include <stdint.h>
@@ -27,35 +28,75 @@ inline void store(Bfloat16& to, float value) {
   to.bits = static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? quiet_nan : rounded);
 }
 
-// e^x to 2 ulp where the result is normal; inf above, subnormal numbers and 0 below, NaN for NaN. x = k ln 2
-// + r with |r| <= ln(2)/2; the coefficients are Cephes' expf's.
-inline float exp(float x) {
-  constexpr float kLog2E = 1.44269504088896341f;
+inline Vector load_lanes(const float* from) {
+  return load_vector(from);
+}
+inline Vector load_lanes(const Bfloat16* from) {
+  Vector values;
+  for (int64_t i = 0; i < kLanes; ++i) values[i] = load(from[i]);
+  return values;
+}
+
+// The first `count` lanes; the others are `rest`.
+template <typename T>
+Vector load_first_lanes(const T* from, int64_t count, float rest) {
+  Vector values = Vector{} + rest;
+  for (int64_t i = 0; i < count; ++i) values[i] = load(from[i]);
+  return values;
+}
+inline void store_lanes(float* to, Vector values) {
+  store_vector(to, values);
+}
+inline void store_lanes(Bfloat16* to, Vector values) {
+  for (int64_t i = 0; i < kLanes; ++i) store(to[i], values[i]);
+}
+
+constexpr float kLog2E = 1.44269504088896341f;
+constexpr float kExpRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, held by the low bits
+
+// e^(x - k ln 2), |x - k ln 2| <= ln(2) / 2. The coefficients are Cephes' expf's.   F: float, or Vector.
+template <typename F>
+F exp_of_rest(F x, F k) {
   constexpr float kLn2High = 0.693359375f;  // 9 significant bits: k * kLn2High is exact
   constexpr float kLn2Low = -2.12194440e-4f;
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, held by the low bits
-  // Both comparisons are false for a NaN, which so passes through. Beyond these bounds the result is 0 or
-  // inf.
-  const float above = x < -105.0f ? -105.0f : x;
-  const float bounded = above > 90.0f ? 90.0f : above;
-  const float shifted = bounded * kLog2E + kRound;
-  const float k = shifted - kRound;
-  const float r = (bounded - k * kLn2High) - k * kLn2Low;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
+  const F r = (x - k * kLn2High) - k * kLn2Low;
+  F p = 1.9875691500e-4f * r + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
+  return p * (r * r) + r + 1.0f;
+}
+
+// e^x to 2 ulp where the result is normal; inf above, subnormal numbers and 0 below, NaN for NaN.
+inline float exp(float x) {
+  // Both comparisons are false for a NaN, which so passes through. Beyond these bounds the result is 0 or
+  // inf.
+  const float above = x < -105.0f ? -105.0f : x;
+  const float bounded = above > 90.0f ? 90.0f : above;
+  const float shifted = bounded * kLog2E + kExpRound;
+  const float p = exp_of_rest(bounded, shifted - kExpRound);
   // Two factors, for 2^k itself is out of range for results near the largest and below the smallest normal
   // number.
   const int32_t exponent =
-      static_cast<int32_t>(__builtin_bit_cast(uint32_t, shifted) - __builtin_bit_cast(uint32_t, kRound));
+      static_cast<int32_t>(__builtin_bit_cast(uint32_t, shifted) - __builtin_bit_cast(uint32_t, kExpRound));
   const int32_t half = exponent >> 1;
   const uint32_t first = static_cast<uint32_t>(half + 127) << 23;
   const uint32_t second = static_cast<uint32_t>(exponent - half + 127) << 23;
   return p * __builtin_bit_cast(float, first) * __builtin_bit_cast(float, second);
+}
+
+// The same for a softmax, with fewer instructions: 0 where exp() has subnormal numbers, and never above
+// 2^127.
+inline Vector exp_of_difference(Vector x) {
+  typedef uint32_t Bits __attribute__((vector_size(kVectorBytes)));
+  const Vector least = Vector{} - 87.3f;  // e^x is normal
+  const Vector most = Vector{} + 88.0f;   // and 2^k in range
+  const Vector bounded = smaller_lanes(larger_lanes(x, least), most);
+  const Vector shifted = bounded * kLog2E + kExpRound;
+  const Bits factor = (reinterpret_cast<Bits>(shifted) << 23) + (127u << 23);
+  const Vector power = exp_of_rest(bounded, shifted - kExpRound) * reinterpret_cast<Vector>(factor);
+  return x < least ? Vector{} : power;
 }
 
 inline void exp_array(const float* x, float* out, int64_t count) {
