@@ -1,9 +1,10 @@
 #include "kernels/product_schedule.h"
 
+#include "device/large_pages.h"
+
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <memory>
 #include <thread>
 #include <vector>
 
@@ -33,36 +34,21 @@ Parts divide(int64_t size, int64_t unit, int64_t number) {
   return {size, unit, std::clamp<int64_t>(number, 1, divide_up(size, unit))};
 }
 
-// fp32 memory of a thread, kept for its life: a product is too short to allocate for each.
-class Scratch {
- public:
-  float* at_least(int64_t elements) {
-    const auto needed = static_cast<size_t>(divide_up(elements, kLine));
-    if (needed > lines_) {
-      lines_ = 0;
-      memory_.reset();
-      memory_.reset(new Line[needed]);
-      lines_ = needed;
-    }
-    return memory_[0].values.data();
+// fp32 memory that a thread keeps for its life: a product is too short to allocate for each.
+float* at_least(int64_t elements, at::Tensor& memory) {
+  if (!memory.defined() || memory.numel() < elements) {
+    memory = at::Tensor();
+    memory = device::empty_held({elements}, at::kFloat);
   }
-
- private:
-  static constexpr int64_t kLine = 16;
-  struct alignas(64) Line {
-    std::array<float, kLine> values;
-  };
-  std::unique_ptr<Line[]> memory_;
-  size_t lines_ = 0;
-};
-
+  return memory.data_ptr<float>();
+}
 float* columns_scratch(int64_t elements) {
-  thread_local Scratch scratch;
-  return scratch.at_least(elements);
+  thread_local at::Tensor memory;
+  return at_least(elements, memory);
 }
 float* rows_scratch() {
-  thread_local Scratch scratch;
-  return scratch.at_least(cpu::kPackedRowsSize);
+  thread_local at::Tensor memory;
+  return at_least(cpu::kPackedRowsSize, memory);
 }
 
 // Elements of packed columns.

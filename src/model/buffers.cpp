@@ -1,11 +1,10 @@
 #include "model/buffers.h"
 
+#include "device/large_pages.h"
 #include "kernels/ops.h"
 #include "model/head.h"
 
 #include <algorithm>
-
-#include <ATen/ops/empty.h>
 
 namespace ssgpt::model {
 namespace {
@@ -13,8 +12,10 @@ namespace {
 struct Allocator {
   at::TensorOptions options;
   at::ScalarType dtype;
-  at::Tensor data(at::IntArrayRef shape) const { return at::empty(shape, options.dtype(dtype)); }
-  at::Tensor fp32(at::IntArrayRef shape) const { return at::empty(shape, options.dtype(at::kFloat)); }
+  at::Tensor data(at::IntArrayRef shape) const { return device::empty_held(shape, options.dtype(dtype)); }
+  at::Tensor fp32(at::IntArrayRef shape) const {
+    return device::empty_held(shape, options.dtype(at::kFloat));
+  }
 };
 
 NormActivations allocate_norm(const Allocator& allocator, int64_t rows, int64_t hidden) {

@@ -3,12 +3,12 @@
 #include "core/check.h"
 #include "core/random.h"
 #include "core/round_up.h"
+#include "device/large_pages.h"
 
 #include <cmath>
 #include <utility>
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 namespace ssgpt::model {
@@ -77,9 +77,9 @@ ParameterStore::ParameterStore(const std::vector<ParameterSpec>& specs, at::Devi
     SSGPT_CHECK(is_new, "two parameters are called {}", parameters_[i].spec.name);
   }
   const at::TensorOptions options = at::TensorOptions().device(device);
-  master_ = at::zeros({size}, options.dtype(at::kFloat));
-  if (with_gradient) grad_ = at::zeros({size}, options.dtype(at::kFloat));
-  compute_ = compute_dtype == at::kFloat ? master_ : at::zeros({size}, options.dtype(compute_dtype));
+  master_ = device::zeros_held({size}, options.dtype(at::kFloat));
+  if (with_gradient) grad_ = device::zeros_held({size}, options.dtype(at::kFloat));
+  compute_ = compute_dtype == at::kFloat ? master_ : device::zeros_held({size}, options.dtype(compute_dtype));
 }
 
 const Parameter& ParameterStore::find(std::string_view name) const {

@@ -1,12 +1,10 @@
 #include "optim/adamw.h"
 
 #include "core/check.h"
+#include "device/large_pages.h"
 
 #include <algorithm>
 #include <utility>
-
-#include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 
 namespace ssgpt::optim {
 namespace {
@@ -40,8 +38,8 @@ AdamW::AdamW(at::Tensor master, at::Tensor grad, const std::vector<UpdateSlice>&
               "the shadow is no flat bf16 tensor of the master's size");
   check_order(slices, master_.numel());
   check_order(owned_, master_.numel());
-  exp_avg_ = at::zeros({core::total_size(owned_)}, master_.options());
-  exp_avg_sq_ = at::zeros_like(exp_avg_);
+  exp_avg_ = device::zeros_held({core::total_size(owned_)}, master_.options());
+  exp_avg_sq_ = device::zeros_held(exp_avg_.sizes(), exp_avg_.options());
   int64_t first_moment = 0;  // of the owned range at hand
   for (const core::Range& range : owned_) {
     for (const UpdateSlice& slice : slices) {
