@@ -74,14 +74,6 @@ inline void pack_rows_of_tile(const Operand& a, int64_t row, int64_t rows, const
   }
 }
 
-// Asks for the rows of the next tile while this one is multiplied. Rows that are not there do no harm.
-inline void prefetch_rows(const Operand& a, int64_t row, const ProductPart& part) {
-  for (int64_t r = 0; r < kMicroRows; ++r) {
-    const float* from = a.data + (row + r) * a.row_stride + part.begin;
-    for (int64_t k = 0; k < part.depth; k += 16) __builtin_prefetch(from + k);
-  }
-}
-
 // One tile of c; at the edges, where a whole tile does not fit, through a tile beside it.
 template <int64_t kRowStep, int64_t kDepthStep>
 void product_tile(int64_t depth, const float* a, const float* b, float* c, int64_t c_stride, int64_t rows,
@@ -110,10 +102,7 @@ inline void multiply_rows(const ProductArgs& args, const ProductPart& part, int6
   const bool accumulate = args.accumulate || part.begin > 0;
   for (int64_t i = 0; i < part.rows; i += kMicroRows) {
     float* a = packed_rows + i * kPackedRowStride;
-    if (a_by_rows && column == 0) {
-      pack_rows_of_tile(args.a, part.row + i, part.rows - i, part, a);
-      prefetch_rows(args.a, part.row + i + kMicroRows, part);
-    }
+    if (a_by_rows && column == 0) pack_rows_of_tile(args.a, part.row + i, part.rows - i, part, a);
     for (int64_t j = column; j < column + columns; j += kMicroColumns) {
       float* c = args.out + (part.row + i) * args.out_stride + part.column + j;
       const float* b = packed_columns + j * part.depth;
