@@ -48,6 +48,7 @@ const Table kTable = {.name = SSGPT_STRING(SSGPT_ISA),
                       .sum_of_squares = sum_of_squares,
                       .adamw = adamw,
                       .round_to_bf16 = round_to_bf16,
-                      .exp = exp_array};
+                      .exp = exp_array,
+                      .exp_of_difference = exp_of_difference_array};
 
 }  // namespace ssgpt::kernels::cpu::SSGPT_ISA

@@ -140,7 +140,9 @@ struct Table {
   void (*adamw)(float* master, const float* grad, float* exp_avg, float* exp_avg_sq, int64_t count,
                 const AdamWScalars& scalars, const AdamWRates& rates, float grad_factor);
   void (*round_to_bf16)(const float* values, Bfloat16* rounded, int64_t count);
+  // What the other loops use, for tests.
   void (*exp)(const float* x, float* out, int64_t count);
+  void (*exp_of_difference)(const float* x, float* out, int64_t count);
 };
 
 // The tables that this processor can run, the best last.

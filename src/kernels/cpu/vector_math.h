@@ -86,8 +86,8 @@ inline float exp(float x) {
   return p * __builtin_bit_cast(float, first) * __builtin_bit_cast(float, second);
 }
 
-// The same for a softmax, with fewer instructions: 0 where exp() has subnormal numbers, and never above
-// 2^127.
+// The same for a softmax, with fewer instructions: 0 where e^x is below the smallest normal number, e^88
+// where it is above that.
 inline Vector exp_of_difference(Vector x) {
   typedef uint32_t Bits __attribute__((vector_size(kVectorBytes)));
   const Vector least = Vector{} - 87.3f;  // e^x is normal
@@ -97,6 +97,14 @@ inline Vector exp_of_difference(Vector x) {
   const Bits factor = (reinterpret_cast<Bits>(shifted) << 23) + (127u << 23);
   const Vector power = exp_of_rest(bounded, shifted - kExpRound) * reinterpret_cast<Vector>(factor);
   return x < least ? Vector{} : power;
+}
+
+inline void exp_of_difference_array(const float* x, float* out, int64_t count) {
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const int64_t lanes = count - i < kLanes ? count - i : kLanes;
+    const Vector power = exp_of_difference(load_first_lanes(x + i, lanes, 0.0f));
+    for (int64_t lane = 0; lane < lanes; ++lane) out[i + lane] = power[lane];
+  }
 }
 
 inline void exp_array(const float* x, float* out, int64_t count) {

@@ -30,14 +30,10 @@ constexpr double kEps = 1e-5;
 const std::vector<std::array<int64_t, 2>> kShapes = {{1, 1},   {1, 7},    {3, 16}, {5, 17},
                                                      {65, 33}, {130, 64}, {2, 768}};
 
-class Exp : public testing::TestWithParam<const cpu::Table*> {};
-
-TEST_P(Exp, IsWithinTwoUnitsInTheLastPlace) {
-  std::vector<float> x;
-  for (float value = -87.3f; value < 88.7f; value += 0.000737f) x.push_back(value);
-  for (float value = -0.01f; value < 0.01f; value += 0.0000173f) x.push_back(value);
+// The largest error of `exp` over x, in units in the last place of the nearest number.
+double worst_ulps(void (*exp)(const float*, float*, int64_t), const std::vector<float>& x) {
   std::vector<float> y(x.size());
-  GetParam()->exp(x.data(), y.data(), static_cast<int64_t>(x.size()));
+  exp(x.data(), y.data(), static_cast<int64_t>(x.size()));
   double worst = 0.0;
   for (size_t i = 0; i < x.size(); ++i) {
     const double exact = std::exp(static_cast<double>(x[i]));
@@ -45,7 +41,30 @@ TEST_P(Exp, IsWithinTwoUnitsInTheLastPlace) {
     const double ulp = static_cast<double>(std::nextafter(nearest, kInfinity)) - static_cast<double>(nearest);
     worst = std::max(worst, std::abs(static_cast<double>(y[i]) - exact) / ulp);
   }
-  EXPECT_LE(worst, 2.0);
+  return worst;
+}
+
+class Exp : public testing::TestWithParam<const cpu::Table*> {};
+
+TEST_P(Exp, IsWithinTwoUnitsInTheLastPlace) {
+  std::vector<float> x;
+  for (float value = -87.3f; value < 88.7f; value += 0.000737f) x.push_back(value);
+  for (float value = -0.01f; value < 0.01f; value += 0.0000173f) x.push_back(value);
+  EXPECT_LE(worst_ulps(GetParam()->exp, x), 2.0);
+  std::erase_if(x, [](float value) { return value > 88.0f; });
+  EXPECT_LE(worst_ulps(GetParam()->exp_of_difference, x), 2.0);
+}
+
+TEST_P(Exp, OfADifferenceIsZeroFarBelowAndBoundedAbove) {
+  const std::vector<float> x = {0.0f,       -0.0f,         -87.4f, -100.0f, -3e38f,
+                                -kInfinity, std::nanf(""), 100.0f, 3e38f};
+  std::vector<float> y(x.size());
+  GetParam()->exp_of_difference(x.data(), y.data(), static_cast<int64_t>(x.size()));
+  EXPECT_EQ(y[0], 1.0f);
+  EXPECT_EQ(y[1], 1.0f);
+  for (size_t i = 2; i < 6; ++i) EXPECT_EQ(y[i], 0.0f) << x[i];
+  EXPECT_TRUE(std::isnan(y[6]));
+  for (size_t i = 7; i < 9; ++i) EXPECT_NEAR(y[i] / std::exp(88.0), 1.0, 1e-5) << x[i];
 }
 
 TEST_P(Exp, KeepsZeroInfinityAndNan) {
