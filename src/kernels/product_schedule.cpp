@@ -88,7 +88,13 @@ void multiply_by_columns(const ProductArgs& args, int64_t rows, const Parts& par
   });
 }
 
-// How far a shared product is: counters of their own cache lines, which only ever grow.
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();  // leaves the core to its other hyperthread
+#endif
+}
+
+// How far a part of a shared product is: a counter in a cache line of its own, which only ever grows.
 struct alignas(64) Progress {
   std::atomic<int64_t> value = 0;
 
@@ -96,16 +102,23 @@ struct alignas(64) Progress {
   // Others are at it, and have at most a fraction of a millisecond to go, unless the system took their core.
   void wait_for(int64_t least) const {
     constexpr int kSpins = 2000;
-    for (int spins = 0; value.load(std::memory_order_acquire) < least; ++spins) {
-      if (spins > kSpins) std::this_thread::yield();
+    int spins = 0;
+    while (value.load(std::memory_order_acquire) < least) {
+      if (spins < kSpins) {
+        ++spins;
+        pause();
+      } else {
+        std::this_thread::yield();
+      }
     }
   }
 };
 
 // Many rows: all threads pack the columns once, and each task multiplies some rows with all of them. Phase
 // after phase, a phase being a slab of columns over a block of the depth; its columns are packed while the
-// last rows of the phase before are multiplied. Tasks are taken in order and wait for earlier ones alone, so
-// the earliest that is not done can always go on, however few threads there are.
+// last rows of the phase before are multiplied, into the other of two buffers. Tasks are taken in order and
+// wait for earlier ones alone, so the earliest that is not done can always go on, however few threads there
+// are. Each phase counts for itself: rows of a phase may be done while others of the phase before are not.
 class SharedProduct {
  public:
   SharedProduct(const ProductArgs& args, const Parts& rows, const Parts& slabs)
@@ -115,9 +128,11 @@ class SharedProduct {
         depths_(divide_up(args.depth, kDepthBlock)),
         widest_(divide_up(divide_up(slabs.size, slabs.unit), slabs.number) * slabs.unit),
         packs_(divide_up(widest_, kPackedAtOnce)),
-        packed_{columns_scratch(2 * packed_size(widest_)), nullptr},
+        buffers_{columns_scratch(2 * packed_size(widest_)), nullptr},
+        packed_(static_cast<size_t>(depths_ * slabs.number)),
+        multiplied_(packed_.size()),
         phases_of_rows_(static_cast<size_t>(rows.number)) {
-    packed_[1] = packed_[0] + packed_size(widest_);
+    buffers_[1] = buffers_[0] + packed_size(widest_);
   }
 
   void run() {
@@ -150,30 +165,33 @@ class SharedProduct {
             .begin = begin,
             .depth = std::min(kDepthBlock, args_.depth - begin)};
   }
-  float* packed(int64_t phase) const { return packed_[static_cast<size_t>(phase % 2)]; }
+  float* buffer(int64_t phase) const { return buffers_[static_cast<size_t>(phase % 2)]; }
 
   void pack(int64_t phase, int64_t index) {
-    multiplied_.wait_for((phase - 1) * rows_.number);  // what this overwrites is read no more
+    if (phase >= 2)
+      of(multiplied_, phase - 2).wait_for(rows_.number);  // what this overwrites is read no more
     ProductPart part = part_of(phase);
     const int64_t offset = index * kPackedAtOnce;
     if (offset < part.columns) {
       part.column += offset;
       part.columns = std::min(kPackedAtOnce, part.columns - offset);
-      cpu::table().pack_columns(args_, part, packed(phase) + offset * part.depth);
+      cpu::table().pack_columns(args_, part, buffer(phase) + offset * part.depth);
     }
-    packed_parts_.add(1);
+    of(packed_, phase).add(1);
   }
 
   void multiply(int64_t phase, int64_t index) {
-    packed_parts_.wait_for((phase + 1) * packs_);
-    phases_of_rows_[static_cast<size_t>(index)].wait_for(phase);  // sums are added up in order
+    of(packed_, phase).wait_for(packs_);
+    of(phases_of_rows_, index).wait_for(phase);  // sums are added up in order
     ProductPart part = part_of(phase);
     part.row = rows_.begin(index);
     part.rows = rows_.count(index);
-    cpu::table().multiply_packed(args_, part, packed(phase), rows_scratch());
-    phases_of_rows_[static_cast<size_t>(index)].add(1);
-    multiplied_.add(1);
+    cpu::table().multiply_packed(args_, part, buffer(phase), rows_scratch());
+    of(phases_of_rows_, index).add(1);
+    of(multiplied_, phase).add(1);
   }
+
+  static Progress& of(std::vector<Progress>& all, int64_t index) { return all[static_cast<size_t>(index)]; }
 
   const ProductArgs& args_;
   const Parts rows_;
@@ -181,16 +199,19 @@ class SharedProduct {
   const int64_t depths_;
   const int64_t widest_;  // columns of a slab, at most
   const int64_t packs_;   // tasks in which those of a slab are packed
-  std::array<float*, 2> packed_;
-  Progress packed_parts_, multiplied_;
-  std::vector<Progress> phases_of_rows_;
+  std::array<float*, 2> buffers_;
+  std::vector<Progress> packed_;          // by phase: tasks of it that have packed
+  std::vector<Progress> multiplied_;      // by phase: parts of the rows
+  std::vector<Progress> phases_of_rows_;  // by part of the rows: phases
 };
 
-// Columns that a task packs for itself: with as many rows as it has at most, their sums stay in the second
-// cache from one block of the depth to the next.
+// Columns that a task packs for itself at most.
 constexpr int64_t kOwnColumns = 768;
-constexpr int64_t kOwnRows = 384;
-constexpr int64_t kSharedColumns = 1536;
+// Columns of a slab at most: as many as two buffers of 1.5 MiB hold, or, where the depth has several blocks
+// and a thread few rows, half of that, so that their sums stay in its second cache from block to block.
+constexpr int64_t kWidestSlab = 1536;
+constexpr int64_t kNarrowSlab = 768;
+constexpr int64_t kFewRows = 384;
 
 // Slots of the multiplications that packing an element takes, measured on a Xeon with AVX-512.
 constexpr double kPackingCost = 30.0;
@@ -227,8 +248,8 @@ Cut cut_by_rows(int64_t rows, const Parts& slabs, int64_t threads) {
 
 void multiply_on_cpu(const ProductArgs& args, int64_t rows, int64_t columns) {
   const int64_t threads = at::get_num_threads();
-  const bool few_rows = args.depth > kDepthBlock && rows <= kOwnRows * threads;
-  const int64_t widest = few_rows ? kOwnColumns : kSharedColumns;
+  const bool sums_stay = args.depth > kDepthBlock && rows <= kFewRows * threads;
+  const int64_t widest = sums_stay ? kNarrowSlab : kWidestSlab;
   const Parts slabs = divide(columns, kProductColumnUnit, divide_up(columns, widest));
   const Cut by_columns = cut_by_columns(rows, columns, threads);
   const Cut by_rows = cut_by_rows(rows, slabs, threads);

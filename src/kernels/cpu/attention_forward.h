@@ -10,7 +10,8 @@ namespace ssgpt::kernels::cpu::SSGPT_ISA {
 constexpr int64_t kKeyChunk = 11 * kAttentionBlock;
 constexpr int64_t kGroupRows = 2 * kAttentionBlock;  // queries of a group: whole tiles
 
-// Values that are summed before the sum is added to what there is: a sum of fewer terms rounds less.
+// Values that are summed before the sum is added to what there is: a sum of fewer terms rounds less, and
+// each sum costs a pass over the tile.
 constexpr int64_t kSummedKeys = kKeyChunk / 3;
 
 inline void hide(float* scores, int64_t begin, int64_t end) {

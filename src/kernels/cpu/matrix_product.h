@@ -78,7 +78,7 @@ inline void pack_rows_of_tile(const Operand& a, int64_t row, int64_t rows, const
 template <int64_t kRowStep, int64_t kDepthStep>
 void product_tile(int64_t depth, const float* a, const float* b, float* c, int64_t c_stride, int64_t rows,
                   int64_t columns, bool accumulate) {
-  // A panel of b comes from the second cache, some 15 cycles away; a k takes a dozen.
+  // A panel of b comes from the second cache; of 0, 4, 8 and 16 ahead, 8 was the fastest on a Xeon.
   constexpr int64_t kAhead = 8;
   if (rows >= kMicroRows && columns >= kMicroColumns) {
     micro_product<kRowStep, kDepthStep, kAhead>(depth, a, b, kMicroColumns, c, c_stride, accumulate);

@@ -53,7 +53,7 @@ inline Vector interleave_high(Vector a, Vector b) {
 }
 #endif
 
-// Of each lane; a itself where either is NaN.
+// The larger, or the smaller, of each pair of lanes; that of a where either is NaN.
 inline Vector larger_lanes(Vector a, Vector b) {
   return b > a ? b : a;
 }

@@ -1,6 +1,7 @@
-// Loads, stores and exp for the loops, written so that gcc vectorises them. Included by loops.cpp alone,
-// which defines SSGPT_ISA: everything lies in a namespace of the instruction set, so that the linker cannot
-// merge code of one set into another, and for the same reason nothing of the standard library is called.
+// Loads, stores and exp for the loops, of vectors or written so that gcc vectorises them. Included by
+// loops.cpp alone, which defines SSGPT_ISA: everything lies in a namespace of the instruction set, so that
+// the linker cannot merge code of one set into another, and for the same reason nothing of the standard
+// library is called.
 #pragma once
 
 #include "kernels/cpu/micro_product.h"

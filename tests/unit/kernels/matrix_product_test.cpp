@@ -4,8 +4,10 @@
 #include "kernels/ops.h"
 #include "kernels/support.h"
 
+#include <chrono>
 #include <cmath>
 #include <limits>
+#include <thread>
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/full.h>
@@ -54,9 +56,11 @@ TEST_P(MatrixProduct, MatchesForEveryLayoutAndSize) {
 
 TEST_P(MatrixProduct, TheNumberOfThreadsChangesNoBit) {
   const int threads = at::get_num_threads();
-  // Many rows and several slabs; few rows; both over several blocks of the depth.
+  // Columns packed for all threads and by each for itself, in one slab and several, over several blocks of
+  // the depth; fewer tiles of rows than threads.
   for (const auto& [rows, columns, depth] :
-       {Size{900, 1600, 600}, Size{130, 900, 600}, Size{500, 450, 300}}) {
+       {Size{900, 1600, 600}, Size{130, 900, 600}, Size{500, 450, 300}, Size{1200, 256, 1024},
+        Size{2400, 1600, 600}, Size{256, 256, 1024}, Size{24, 32, 2048}}) {
     for (const bool transposed : {false, true}) {
       const at::Tensor a = matrix(rows, depth, transposed);
       const at::Tensor b = matrix(depth, columns, !transposed);
@@ -64,7 +68,7 @@ TEST_P(MatrixProduct, TheNumberOfThreadsChangesNoBit) {
       const at::Tensor whole = start.clone();
       at::set_num_threads(1);
       matrix_product(a, b, true, whole);
-      for (const int count : {2, 3, 7, 16}) {
+      for (const int count : {2, 3, 7, 16, 32}) {
         at::set_num_threads(count);
         const at::Tensor again = start.clone();
         matrix_product(a, b, true, again);
@@ -73,6 +77,60 @@ TEST_P(MatrixProduct, TheNumberOfThreadsChangesNoBit) {
       at::set_num_threads(threads);
     }
   }
+}
+
+// The program's own loops, the first block of the depth slowed down where the product begins.
+const cpu::Table* loops = nullptr;
+enum class Slow { kPacking, kMultiplying };
+template <Slow kSlow>
+void wait_at_the_beginning(Slow at, const cpu::ProductPart& part) {
+  if (at != kSlow || part.begin != 0 || part.column != 0) return;
+  if (at == Slow::kMultiplying && part.row != 0) return;
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));
+}
+template <Slow kSlow>
+void pack_columns(const cpu::ProductArgs& args, const cpu::ProductPart& part, float* to) {
+  wait_at_the_beginning<kSlow>(Slow::kPacking, part);
+  loops->pack_columns(args, part, to);
+}
+template <Slow kSlow>
+void multiply_packed(const cpu::ProductArgs& args, const cpu::ProductPart& part, const float* columns,
+                     float* rows) {
+  wait_at_the_beginning<kSlow>(Slow::kMultiplying, part);
+  loops->multiply_packed(args, part, columns, rows);
+}
+template <Slow kSlow>
+cpu::Table slowed() {
+  cpu::Table table = *loops;
+  table.pack_columns = pack_columns<kSlow>;
+  table.multiply_packed = multiply_packed<kSlow>;
+  return table;
+}
+
+TEST_P(MatrixProduct, NoThreadRunsAheadOfOneThatIsSlow) {
+  const int threads = at::get_num_threads();
+  loops = &cpu::table();
+  const cpu::Table tables[] = {slowed<Slow::kPacking>(), slowed<Slow::kMultiplying>()};
+  // Three blocks of the depth and more: two are in memory at a time.
+  for (const auto& [rows, columns, depth] :
+       {Size{1200, 256, 1024}, Size{24, 32, 2048}, Size{130, 64, 1024}, Size{1200, 1600, 768}}) {
+    const at::Tensor a = matrix(rows, depth, false);
+    const at::Tensor b = matrix(depth, columns, false);
+    const at::Tensor whole = fp32({rows, columns});
+    at::set_num_threads(1);
+    matrix_product(a, b, false, whole);
+    for (const cpu::Table& table : tables) {
+      cpu::use_table(table);
+      for (const int count : {2, 3, 4, 16}) {
+        at::set_num_threads(count);
+        const at::Tensor again = fp32({rows, columns});
+        matrix_product(a, b, false, again);
+        EXPECT_TRUE(again.equal(whole)) << rows << " rows, " << count << " threads";
+      }
+    }
+    cpu::use_table(*loops);
+  }
+  at::set_num_threads(threads);
 }
 
 TEST_P(MatrixProduct, OtherRowsAndColumnsChangeNoBit) {
