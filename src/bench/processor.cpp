@@ -1,12 +1,12 @@
 #include "bench/processor.h"
 
 #include "core/text.h"
+#include "device/machine.h"
 #include "kernels/cpu/table.h"
 
-#include <array>
 #include <fstream>
 #include <map>
-#include <string_view>
+#include <vector>
 
 #include <ATen/Version.h>
 #include <fmt/format.h>
@@ -55,37 +55,7 @@ std::vector<Cache> caches_of_first_core() {
   return caches;
 }
 
-struct Models {
-  std::string_view vendor;
-  int64_t family;
-  int64_t first_model, last_model;
-  FmaUnits units;
-};
-constexpr FmaUnits kTwoOf256 = {.number = 2, .bits = 256};
-constexpr FmaUnits kTwoOf512 = {.number = 2, .bits = 512};
-constexpr std::array kModels = {
-    Models{"AuthenticAMD", 0x17, 0x30, 0xff, kTwoOf256},  // Zen 2
-    Models{"AuthenticAMD", 0x19, 0x00, 0xff, kTwoOf256},  // Zen 3; Zen 4, which takes 512 bits in two halves
-    Models{"AuthenticAMD", 0x1a, 0x00, 0x1f, kTwoOf512},  // Zen 5 of servers
-    Models{"GenuineIntel", 6, 0x3f, 0x3f, kTwoOf256},     // Haswell of servers
-    Models{"GenuineIntel", 6, 0x4f, 0x4f, kTwoOf256},     // Broadwell of servers
-    Models{"GenuineIntel", 6, 0x6a, 0x6c, kTwoOf512},     // Ice Lake of servers
-    Models{"GenuineIntel", 6, 0x8f, 0x8f, kTwoOf512},     // Sapphire Rapids
-    Models{"GenuineIntel", 6, 0xad, 0xae, kTwoOf512},     // Granite Rapids
-    Models{"GenuineIntel", 6, 0xcf, 0xcf, kTwoOf512},     // Emerald Rapids
-};
-
 }  // namespace
-
-std::optional<FmaUnits> fma_units(const std::string& vendor, int64_t family, int64_t model) {
-  for (const Models& known : kModels) {
-    if (known.vendor == vendor && known.family == family && known.first_model <= model &&
-        model <= known.last_model) {
-      return known.units;
-    }
-  }
-  return std::nullopt;
-}
 
 Processor this_processor() {
   std::map<std::string, std::string> core = first_core();
@@ -95,6 +65,11 @@ Processor this_processor() {
   processor.model = core::parse_number<int64_t>(core["model"]).value_or(0);
   processor.caches = caches_of_first_core();
   processor.fma_units = fma_units(core["vendor_id"], processor.family, processor.model);
+  if (!processor.fma_units) {
+    if (const auto rates = measure_fma_rates()) processor.fma_units = fma_units(*rates);
+    processor.fma_units_are_measured = processor.fma_units.has_value();
+  }
+  processor.bf16 = device::bf16_instructions().value_or(std::vector<std::string>());
   processor.our_loops = kernels::cpu::table().name;
   processor.aten_vectors = at::get_cpu_capability();
   return processor;
@@ -106,8 +81,10 @@ std::string to_string(const Processor& processor) {
   for (const Cache& cache : processor.caches) text += fmt::format(", {} {}", cache.name, cache.size);
   text += fmt::format("; ours for {}, ATen's for {}", processor.our_loops, processor.aten_vectors);
   if (const auto& units = processor.fma_units) {
-    text += fmt::format("; {} FMA units of {} bits a core", units->number, units->bits);
+    text += fmt::format("; {} FMA units of {} bits a core{}", units->number, units->bits,
+                        processor.fma_units_are_measured ? " (measured)" : "");
   }
+  if (!processor.bf16.empty()) text += fmt::format("; has {}", core::listed(processor.bf16));
   return text;
 }
 

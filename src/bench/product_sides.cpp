@@ -1,5 +1,6 @@
 #include "bench/product_sides.h"
 
+#include "bench/onednn.h"
 #include "kernels/ops.h"
 #include "kernels/product_of.h"
 #include "model/product_tuning.h"
@@ -44,6 +45,11 @@ at::Tensor by_aten(const Operands& of) {
   if (!of.accumulates) return at::mm_out(out, a, b);
   const bool widens = out.scalar_type() != a.scalar_type();
   return widens ? at::addmm_out(out, out, a, b, at::kFloat) : out.addmm_(a, b);
+}
+
+at::Tensor by_onednn(const Operands& of) {
+  onednn_product(of.tensors.a, of.tensors.b, of.accumulates, of.tensors.out);
+  return of.tensors.out;
 }
 
 // By the proposal of cuBLASLt's that is the fastest under some terms, as a training chooses it.
@@ -105,19 +111,26 @@ ProductRun tuned_run(const TunedTerms& of, const Operands& operands, const kerne
 }  // namespace
 
 std::vector<std::string> product_side_names(at::Device device) {
-  if (device.is_cpu()) return {"ours", at::hasMKL() ? "MKL" : "ATen"};
+  if (device.is_cpu()) {
+    std::vector<std::string> names = {"ours", aten_library(device)};
+    if (has_onednn()) names.emplace_back("oneDNN");
+    return names;
+  }
   std::vector<std::string> names = {"ours"};
   for (const TunedTerms& terms : kTunedTerms) names.emplace_back(terms.name);
   names.emplace_back("ATen");
   return names;
 }
 
+std::string aten_library(at::Device device) {
+  return device.is_cpu() && at::hasMKL() ? "MKL" : "ATen";
+}
+
 std::vector<ProductRun> product_runs(const ProductCase& product, const model::Execution& execution) {
   const kernels::ProductShape shape = shape_of(product, execution);
   const Operands operands = {.tensors = model::make_product_operands(shape, execution.device),
                              .accumulates = product.accumulates};
-  const std::vector<std::string> names = product_side_names(execution.device);
-  std::vector<ProductRun> runs = {{.name = names.front(),
+  std::vector<ProductRun> runs = {{.name = "ours",
                                    .call =
                                        [operands] {
                                          const auto& [a, b, out] = operands.tensors;
@@ -126,13 +139,19 @@ std::vector<ProductRun> product_runs(const ProductCase& product, const model::Ex
                                        },
                                    .prepare = {},
                                    .detail = {}}};
+  const auto add = [&](std::string name, at::Tensor (*compute)(const Operands&)) {
+    Operands of = operands;
+    of.tensors.out = operands.tensors.out.clone();
+    runs.push_back({.name = std::move(name),
+                    .call = [compute, of] { return compute(of); },
+                    .prepare = {},
+                    .detail = {}});
+  };
   if (!execution.device.is_cpu()) {
     for (const TunedTerms& terms : kTunedTerms) runs.push_back(tuned_run(terms, operands, shape));
   }
-  Operands of_aten = operands;
-  of_aten.tensors.out = operands.tensors.out.clone();
-  runs.push_back(
-      {.name = names.back(), .call = [of_aten] { return by_aten(of_aten); }, .prepare = {}, .detail = {}});
+  add(aten_library(execution.device), by_aten);
+  if (execution.device.is_cpu() && has_onednn()) add("oneDNN", by_onednn);
   return runs;
 }
 

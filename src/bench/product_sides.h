@@ -21,7 +21,11 @@ struct ProductRun {
 // On tensors of their own; ours first.
 std::vector<ProductRun> product_runs(const ProductCase& product, const model::Execution& execution);
 
-// Their names, which do not depend on the product.
+// Their names, which do not depend on the product. On a CPU "ours", ATen's library, and "oneDNN" where
+// has_onednn() (onednn.h).
 std::vector<std::string> product_side_names(at::Device device);
+
+// What ATen multiplies with: "MKL"; "ATen" where that is not known by name.
+std::string aten_library(at::Device device);
 
 }  // namespace ssgpt::bench

@@ -1,17 +1,15 @@
 #include "bench/products.h"
 
+#include "bench/device_memory.h"
 #include "bench/product_sides.h"
 #include "bench/rows.h"
-#include "bench/step.h"
 #include "core/error.h"
-#include "core/json.h"
 #include "device/gpu.h"
 #include "model/device_timing.h"
 #include "model/head.h"
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <memory>
 #include <regex>
 #include <string_view>
@@ -19,13 +17,9 @@
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
-#include <nlohmann/json.hpp>
 
 namespace ssgpt::bench {
 namespace {
-
-constexpr int kRounds = 8;
 
 // Threads of ATen's operations and of ours, for its life.
 class ThreadLimit {
@@ -104,58 +98,14 @@ ProductResult measure(const ProductCase& product, int threads, const ProductOpti
     }
     return result;
   }
-  for (const auto& side : sides) side->begin(options.min_seconds / kRounds);
-  for (int round = 0; round < kRounds; ++round) {
+  for (const auto& side : sides) side->begin(options.min_seconds / kProductRounds);
+  for (int round = 0; round < kProductRounds; ++round) {
     for (size_t turn = 0; turn < sides.size(); ++turn) {
       sides[round % 2 == 0 ? turn : sides.size() - 1 - turn]->turn();
     }
   }
   for (const auto& side : sides) result.sides.push_back(side->take_result());
   return result;
-}
-
-std::string_view dtype_name(const model::Execution& execution) {
-  return execution.dtype == at::kBFloat16 ? "bfloat16" : "float32";
-}
-
-// A second, in the unit of the table.
-std::string speed(const ProductResult& result, const ProductSide& side, bool gpu) {
-  if (!side.error.empty()) return "failed";
-  return fmt::format("{:.1f}", result.product.flops() / quantile(side.seconds, 0.5) * (gpu ? 1e-12 : 1e-9));
-}
-
-// Rounds of the other over those of ours.
-std::optional<PairedRatio> ratio_to_ours(const ProductResult& result, const ProductSide& side) {
-  const ProductSide& ours = result.sides.front();
-  if (ours.seconds.size() != side.seconds.size() || side.seconds.empty()) return std::nullopt;
-  return paired_ratio(side.seconds, ours.seconds);
-}
-
-RowFormat row_format(const ProductReport& report) {
-  const bool gpu = !report.execution.device.is_cpu();
-  std::vector<RowFormat::Column> columns = {{.title = "product", .width = 45, .left = true},
-                                            {.title = "m x n x k", .width = 20, .left = true}};
-  if (!gpu) columns.push_back({.title = "threads"});
-  for (const std::string& name : product_side_names(report.execution.device))
-    columns.push_back({.title = name, .width = 6});
-  if (gpu) {
-    columns.push_back({.title = "best's", .left = true});
-  } else {
-    columns.push_back({.title = fmt::format("{} / ours", report.library), .width = 6});
-    columns.push_back({.title = "95 % interval", .left = true});
-  }
-  return RowFormat(std::move(columns));
-}
-
-// Of one side in a micro-batch; none where it failed on a product.
-std::optional<double> total_seconds(const std::vector<const ProductResult*>& results, size_t side) {
-  double sum = 0.0;
-  for (const ProductResult* result : results) {
-    const std::vector<double>& seconds = result->sides[side].seconds;
-    if (seconds.empty()) return std::nullopt;
-    sum += static_cast<double>(result->product.calls) * quantile(seconds, 0.5);
-  }
-  return sum;
 }
 
 std::vector<ProductCase> matching_cases(const ProductOptions& options) {
@@ -235,7 +185,8 @@ ProductReport measure_products(
   ProductReport report{
       .execution = options.execution,
       .threads = at::get_num_threads(),
-      .library = product_side_names(device).back(),
+      .sides = product_side_names(device),
+      .library = aten_library(device),
       .device = device.is_cpu() ? to_string(this_processor()) : device::to_string(device::current_gpu()),
       .results = {}};
   begun(report);
@@ -249,88 +200,6 @@ ProductReport measure_products(
     release_device_memory(device);
   }
   return report;
-}
-
-std::string heading(const ProductReport& report) {
-  const bool gpu = !report.execution.device.is_cpu();
-  const std::string sides = gpu ? "ours: cuBLASLt's first proposal, parts of a sum added in fp32, 32 MiB of "
-                                  "workspace; best of 16: the "
-                                  "fastest proposal, as train.tune_products takes it; the others: likewise "
-                                  "with SSGPT_LT_MASK=2, with "
-                                  "more workspace; ATen"
-                                : fmt::format("{} as ATen calls it", report.library);
-  return fmt::format("{}\n{}, {}, median of {} rounds in turn; {}\n", report.device,
-                     dtype_name(report.execution), gpu ? "TFLOP/s" : "GFLOP/s", kRounds, sides) +
-         row_format(report).heading();
-}
-
-std::string to_row(const ProductReport& report, const ProductResult& result) {
-  const bool gpu = !report.execution.device.is_cpu();
-  const ProductCase& product = result.product;
-  std::vector<std::string> cells = {product.name,
-                                    fmt::format("{} x {} x {}", product.m, product.n, product.k)};
-  if (!gpu) cells.push_back(std::to_string(result.threads));
-  std::string detail, errors;
-  for (const ProductSide& side : result.sides) {
-    cells.push_back(speed(result, side, gpu));
-    if (!side.error.empty()) errors += fmt::format("    {}: {}\n", side.name, side.error);
-  }
-  if (gpu) {
-    cells.push_back(result.sides.at(1).detail);
-  } else if (const auto ratio = ratio_to_ours(result, result.sides.back())) {
-    cells.push_back(fmt::format("{:.3f}", ratio->ratio));
-    cells.push_back(fmt::format("{:.3f} to {:.3f}", ratio->low, ratio->high));
-  }
-  return row_format(report).row(cells) + errors;
-}
-
-std::string totals(const ProductReport& report) {
-  std::map<std::string, std::vector<const ProductResult*>> by_shape;
-  for (const ProductResult& result : report.results) {
-    if (result.threads == report.threads) by_shape[result.product.shape].push_back(&result);
-  }
-  std::string lines;
-  for (const auto& [shape, results] : by_shape) {
-    std::vector<std::string> sides;
-    for (size_t side = 0; side < results.front()->sides.size(); ++side) {
-      if (const auto seconds = total_seconds(results, side)) {
-        sides.push_back(fmt::format("{} {:.2f} ms", results.front()->sides[side].name, 1e3 * *seconds));
-      }
-    }
-    lines += fmt::format("a micro-batch of {}, {} product{}: {}\n", shape, results.size(),
-                         results.size() > 1 ? "s" : "", fmt::join(sides, ", "));
-  }
-  return lines;
-}
-
-std::string to_json(const ProductReport& report) {
-  using Json = nlohmann::ordered_json;
-  Json json = {{"device", report.execution.device.is_cpu() ? "cpu" : "cuda"},
-               {"device_name", report.device},
-               {"dtype", dtype_name(report.execution)},
-               {"threads", report.threads},
-               {"library", report.library}};
-  json["products"] = Json::array();
-  for (const ProductResult& result : report.results) {
-    const ProductCase& product = result.product;
-    Json entry = {{"name", product.name},      {"m", product.m},          {"n", product.n}, {"k", product.k},
-                  {"threads", result.threads}, {"flops", product.flops()}};
-    entry["accumulates"] = product.accumulates;
-    entry["calls"] = product.calls;
-    entry["sides"] = Json::array();
-    for (const ProductSide& side : result.sides) {
-      Json of_side = {{"name", side.name}, {"seconds", side.seconds}};
-      if (!side.seconds.empty()) of_side["flops_per_second"] = product.flops() / quantile(side.seconds, 0.5);
-      if (const auto ratio = ratio_to_ours(result, side); ratio && &side != &result.sides.front()) {
-        of_side["time_over_ours"] = {{"ratio", ratio->ratio}, {"low", ratio->low}, {"high", ratio->high}};
-      }
-      if (!side.detail.empty()) of_side["detail"] = side.detail;
-      if (!side.error.empty()) of_side["error"] = side.error;
-      entry["sides"].push_back(std::move(of_side));
-    }
-    json["products"].push_back(std::move(entry));
-  }
-  return core::json_text(json) + "\n";
 }
 
 }  // namespace ssgpt::bench

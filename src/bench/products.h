@@ -1,5 +1,5 @@
 // Times the matrix products of a training step beside other ways to compute them, in turn: on a CPU beside
-// ATen's library, on a GPU beside other choices of cuBLASLt and ATen's.
+// ATen's library and oneDNN, on a GPU beside other choices of cuBLASLt and ATen's.
 #pragma once
 
 #include "bench/kernel_cases.h"
@@ -38,6 +38,8 @@ struct ProductOptions {
   double min_seconds = 0.2;  // that each side is repeated for, at least
 };
 
+inline constexpr int kProductRounds = 8;
+
 // One way to compute a product.
 struct ProductSide {
   std::string name;             // "ours"; of a GPU's also what cuBLASLt was asked for
@@ -54,9 +56,10 @@ struct ProductResult {
 
 struct ProductReport {
   model::Execution execution;
-  int threads = 1;      // at most
-  std::string library;  // what ATen multiplies with: "MKL"
-  std::string device;   // the GPU, or the processor
+  int threads = 1;                 // at most
+  std::vector<std::string> sides;  // their names, ours first
+  std::string library;             // what ATen multiplies with: "MKL"
+  std::string device;              // the GPU, or the processor
   std::vector<ProductResult> results;
 };
 
@@ -67,14 +70,5 @@ struct ProductReport {
 ProductReport measure_products(
     const ProductOptions& options, const std::function<void(const ProductReport&)>& begun,
     const std::function<void(const ProductReport&, const ProductResult&)>& measured);
-
-// The table, whose rows can be printed as they come.
-std::string heading(const ProductReport& report);
-std::string to_row(const ProductReport& report, const ProductResult& result);
-// What the products that were measured take in a micro-batch of the whole model by each side, on all threads:
-// "a micro-batch of paper: ours 38.12 ms, best of 16 36.90 ms, ...". A side that one of them failed on is
-// left out; a line for each shape of a model, with a line break behind it.
-std::string totals(const ProductReport& report);
-std::string to_json(const ProductReport& report);  // with a line break behind it
 
 }  // namespace ssgpt::bench

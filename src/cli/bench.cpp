@@ -2,7 +2,7 @@
 
 #include "bench/device_memory.h"
 #include "bench/kernels.h"
-#include "bench/products.h"
+#include "bench/products_text.h"
 #include "bench/shapes.h"
 #include "bench/step.h"
 #include "bench/step_text.h"
@@ -270,12 +270,11 @@ void run_products(const ProductArguments& arguments) {
 void add_products(CLI::App& bench) {
   CLI::App* command = bench.add_subcommand(
       "products",
-      "Each matrix product of a step beside other ways to compute it, in turn. On a CPU, in float32: ours "
-      "and "
-      "ATen's library,\non one thread and on all, with the ratio of their times and its 95 % interval. On a "
-      "GPU, in bfloat16: cuBLASLt's first\nproposal, the fastest of 16, which training takes, the same with "
-      "other "
-      "reductions and workspaces, and ATen's");
+      "Each matrix product of a step beside other ways to compute it, in turn. On a CPU, in float32: ours, "
+      "ATen's library\nand oneDNN, on one thread and on all, with the ratios of their times to ours and 95 % "
+      "intervals. On a GPU, in bfloat16:\ncuBLASLt's first proposal, the fastest of 16, which training "
+      "takes, "
+      "the same with other reductions and workspaces, and ATen's");
   const auto arguments = std::make_shared<ProductArguments>();
   command->add_option("--device", arguments->device, "Where; a GPU takes the paper's shape at B = 32")
       ->check(CLI::IsMember({"cpu", "cuda"}))

@@ -36,4 +36,16 @@ Machine this_machine(std::optional<GpuDescription> gpu) {
           .gpu = std::move(gpu)};
 }
 
+std::optional<std::vector<std::string>> bf16_instructions() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  std::vector<std::string> sets;
+  if (__builtin_cpu_supports("amx-bf16")) sets.emplace_back("AMX-BF16");
+  if (__builtin_cpu_supports("avx512bf16")) sets.emplace_back("AVX512-BF16");
+  return sets;
+#else
+  return std::nullopt;
+#endif
+}
+
 }  // namespace ssgpt::device

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace ssgpt::device {
 
@@ -21,5 +22,9 @@ struct Machine {
 
 // gpu: that this process computes on, if any.
 Machine this_machine(std::optional<GpuDescription> gpu);
+
+// The instruction sets of this processor that multiply numbers in bfloat16: "AMX-BF16", "AVX512-BF16". Empty
+// where it has none; none at all where that is not known: on processors other than x86.
+std::optional<std::vector<std::string>> bf16_instructions();
 
 }  // namespace ssgpt::device

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import re
 import subprocess
 
 import pytest
@@ -66,24 +67,49 @@ def test_products_are_measured_beside_the_library_in_turn(program):
     arguments = ("bench", "products", "--filter", "^qkv (product|weight gradient)/quickstart$", "--min-time", 0.002)
     out, _ = program.run(*arguments, "--json", OMP_NUM_THREADS="2")
     report = json.loads(out)
-    assert report["dtype"] == "float32" and report["threads"] == 2 and report["library"] in report["products"][0]["sides"][1]["name"]
+    assert report["dtype"] == "float32" and report["threads"] == 2
+    names = [side["name"] for side in report["products"][0]["sides"]]
+    assert names[:2] == ["ours", report["library"]] and names[2:] in ([], ["oneDNN"])
     forward, weight = report["products"][::2]
     # 4,096 rows of 256 by the 768 of q, k and v; 2 operations each.
     assert (forward["m"], forward["n"], forward["k"]) == (4096, 768, 256) and forward["flops"] == 2 * 4096 * 768 * 256
     assert (weight["m"], weight["n"], weight["k"]) == (768, 256, 4096) and weight["accumulates"] and weight["calls"] == 6
     for product, threads in zip(report["products"], [1, 2, 1, 2]):
-        ours, theirs = product["sides"]
-        assert product["threads"] == threads and len(ours["seconds"]) == len(theirs["seconds"]) == 8
-        logs = [math.log(b / a) for a, b in zip(ours["seconds"], theirs["seconds"])]
-        ratio = theirs["time_over_ours"]
-        assert math.log(ratio["ratio"]) == pytest.approx(sum(logs) / 8) and ratio["low"] <= ratio["ratio"] <= ratio["high"]
+        ours, *others = product["sides"]
+        assert product["threads"] == threads and [side["name"] for side in product["sides"]] == names
+        for theirs in others:
+            assert len(ours["seconds"]) == len(theirs["seconds"]) == 8
+            logs = [math.log(b / a) for a, b in zip(ours["seconds"], theirs["seconds"])]
+            ratio = theirs["time_over_ours"]
+            assert math.log(ratio["ratio"]) == pytest.approx(sum(logs) / 8) and ratio["low"] <= ratio["ratio"] <= ratio["high"]
+    for standing, threads in zip(report["fastest_other_over_ours"], [1, 2], strict=True):
+        least = {product["name"]: min(side["time_over_ours"]["ratio"] for side in product["sides"][1:])
+                 for product in report["products"] if product["threads"] == threads}
+        assert standing["shape"] == "quickstart" and standing["threads"] == threads and standing["products"] == 2
+        assert standing["geometric_mean"] == pytest.approx(math.sqrt(math.prod(least.values())))
+        assert standing["least"] == pytest.approx(min(least.values())) == pytest.approx(least[standing["least_product"]])
     out, _ = program.run(*arguments, OMP_NUM_THREADS="2")
-    heading, unit, titles, rule, *rows, total = out.splitlines()
-    assert "L2 " in heading and "GFLOP/s" in unit and "95 % interval" in titles and set(rule) == {" ", "-"}
+    heading, unit, titles, rule, *rows, total, on_one, on_two = out.splitlines()
+    assert "L2 " in heading and "GFLOP/s" in unit and all(f"{name} / ours, 95 %" in titles for name in names[1:])
+    assert set(rule) == {" ", "-"} and len(titles) <= 140 and len(rule) <= 140
     assert [row.split("/quickstart")[0].strip() for row in rows] == ["qkv product"] * 2 + ["qkv weight gradient"] * 2
     assert total.startswith("a micro-batch of quickstart, 2 products: ours ")
+    assert on_one.startswith("quickstart on 1 thread, 2 products: ") and on_two.startswith("quickstart on 2 threads, 2 products: ")
     _, err = program.run("bench", "products", "--filter", "nothing of the kind", code=2)
     assert "qkv product/quickstart" in err
+
+
+def test_onednn_is_what_computes_its_side_without_reordering(program):
+    """By oneDNN's own log, which it writes to the output: products alone, in the three layouts, the last with its addition."""
+    arguments = ("bench", "products", "--filter", "^qkv.*/quickstart$", "--min-time", 0.002)
+    out, _ = program.run(*arguments, OMP_NUM_THREADS="1", ONEDNN_VERBOSE="1")
+    if "oneDNN / ours" not in out:
+        pytest.skip("no oneDNN on this processor")
+    done = [line.split(",") for line in out.splitlines() if line.startswith("onednn_verbose") and ",exec," in line]
+    assert {line[5] for line in done} == {"matmul"}
+    found = {(*re.findall(r"(?:src|wei|dst):f32::blocked:(\w+)", line[8]), "sum" in line[9], line[11]) for line in done}
+    assert found >= {("ab", "ba", "ab", False, "4096x256:256x768"), ("ab", "ab", "ab", False, "4096x768:768x256"),
+                     ("ba", "ab", "ab", True, "768x4096:4096x256")}
 
 
 def test_steps_are_taken_on_request(program):

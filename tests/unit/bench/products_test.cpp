@@ -1,13 +1,12 @@
 // What ssgpt bench products times is the same on all sides, and what it makes of their times.
-#include "bench/products.h"
-
 #include "bench/kernels.h"
-#include "bench/processor.h"
 #include "bench/product_sides.h"
+#include "bench/products_text.h"
 #include "bench/rows.h"
 #include "bench/small_shape.h"
 #include "core/error.h"
 
+#include <cmath>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -42,15 +41,19 @@ TEST(ProductCases, AreThoseOfAStep) {
 TEST(ProductCases, AllSidesGiveTheSame) {
   for (const ProductCase& product : product_cases(kSmallShape, {})) {
     std::vector<ProductRun> runs = product_runs(product, {});
-    ASSERT_EQ(runs.size(), 2u);
-    EXPECT_EQ(runs[0].name, "ours");
+    std::vector<std::string> names;
+    for (const ProductRun& run : runs) names.push_back(run.name);
+    EXPECT_EQ(names, product_side_names(at::kCPU));
+    EXPECT_EQ(names.front(), "ours");
     const at::Tensor ours = runs[0].call().clone();
-    const at::Tensor others = runs[1].call();
     EXPECT_EQ(ours.sizes(), (std::vector<int64_t>{product.m, product.n})) << product.name;
     const double largest = ours.abs().max().item<double>();
     EXPECT_GT(largest, 0.0);
     // At most 96 terms of 0.01, in another order: a hundred roundings of fp32.
-    EXPECT_LT((ours - others).abs().max().item<double>(), 1e-5 * largest) << product.name;
+    for (size_t side = 1; side < runs.size(); ++side) {
+      EXPECT_LT((ours - runs[side].call()).abs().max().item<double>(), 1e-5 * largest)
+          << names[side] << ", " << product.name;
+    }
     // A second call adds where the first one is to be added to, and else writes the same.
     const at::Tensor again = runs[0].call();
     const double factor = product.accumulates ? 2.0 : 1.0;
@@ -78,7 +81,7 @@ TEST(MeasureProducts, TakesTurnsOnOneThreadAndOnAll) {
   for (size_t i = 0; i < report.results.size(); ++i) {
     const ProductResult& result = report.results[i];
     EXPECT_EQ(result.threads, expected[i % expected.size()]);
-    ASSERT_EQ(result.sides.size(), 2u);
+    ASSERT_EQ(result.sides.size(), product_side_names(at::kCPU).size());
     for (const ProductSide& side : result.sides) {
       EXPECT_EQ(side.seconds.size(), 8u);
       EXPECT_THAT(side.seconds, testing::Each(testing::Gt(0.0)));
@@ -96,55 +99,121 @@ TEST(MeasureProducts, SaysWhatIsWrongWithAFilter) {
   EXPECT_THROW(measure_products({.execution = {}, .filter = "("}, nothing, nothing), core::UsageError);
 }
 
-// 2 GFLOP in 1 ms by ours and in 2 ms by the other.
+// 2 GFLOP in 1 ms by ours, in 2 ms by the second side and on a CPU in 1.5 ms by the third.
 ProductReport made_up_products(at::Device device) {
-  ProductReport report{
-      .execution = {.device = device}, .threads = 3, .library = "MKL", .device = "a device", .results = {}};
+  ProductReport report{.execution = {.device = device},
+                       .threads = 3,
+                       .sides = {"ours", "MKL", "oneDNN"},
+                       .library = "MKL",
+                       .device = "a device",
+                       .results = {}};
   ProductResult result{.product = {.shape = "x", .name = "qkv product/x", .m = 1000, .n = 1000, .k = 1000},
                        .threads = 3,
                        .sides = {}};
   result.sides.push_back({.name = "ours", .seconds = {1e-3, 1e-3}, .detail = {}, .error = {}});
   if (!device.is_cpu()) {
+    report.sides = {"ours", "best of 16", "MKL"};
     result.sides.push_back(
         {.name = "best of 16", .seconds = {}, .detail = "number 3 of 16", .error = "no memory"});
   }
   result.sides.push_back({.name = "MKL", .seconds = {2e-3, 2e-3}, .detail = {}, .error = {}});
+  if (device.is_cpu()) {
+    result.sides.push_back({.name = "oneDNN", .seconds = {1.5e-3, 1.5e-3}, .detail = {}, .error = {}});
+  }
   report.results.push_back(result);
   return report;
 }
 
-TEST(MeasureProducts, RowsHaveSpeedsAndTheRatioOfTheTimes) {
+TEST(MeasureProducts, RowsHaveSpeedsAndTheRatiosOfTheTimes) {
   const ProductReport report = made_up_products(at::kCPU);
   const std::string row = to_row(report, report.results[0]);
-  for (const char* part :
-       {"qkv product/x", "1000 x 1000 x 1000", " 3 ", "2000.0", "1000.0", "2.000", "2.000 to 2.000"}) {
+  for (const char* part : {"qkv product/x", "1000 x 1000 x 1000", " 3 ", "2000.0", "1000.0", "1333.3",
+                           "2.000 (2.000-2.000)", "1.500 (1.500-1.500)"}) {
     EXPECT_THAT(row, HasSubstr(part));
   }
   EXPECT_THAT(heading(report),
-              testing::AllOf(HasSubstr("a device"), HasSubstr("GFLOP/s"), HasSubstr("MKL / ours")));
+              testing::AllOf(HasSubstr("a device"), HasSubstr("GFLOP/s"), HasSubstr("MKL / ours, 95 %"),
+                             HasSubstr("oneDNN / ours, 95 %")));
   const auto json = nlohmann::json::parse(to_json(report));
-  const auto& side = json["products"][0]["sides"][1];
-  EXPECT_DOUBLE_EQ(side["flops_per_second"], 1e12);
-  EXPECT_DOUBLE_EQ(side["time_over_ours"]["ratio"], 2.0);
-  EXPECT_FALSE(json["products"][0]["sides"][0].contains("time_over_ours"));
+  const auto& sides = json["products"][0]["sides"];
+  EXPECT_DOUBLE_EQ(sides[1]["flops_per_second"], 1e12);
+  EXPECT_DOUBLE_EQ(sides[1]["time_over_ours"]["ratio"], 2.0);
+  EXPECT_DOUBLE_EQ(sides[2]["time_over_ours"]["ratio"], 1.5);
+  EXPECT_FALSE(sides[0].contains("time_over_ours"));
+}
+
+// A terminal of 140 columns has the longest of the names and the sizes in a line.
+TEST(MeasureProducts, RowsFitIntoALineOf140Columns) {
+  ProductReport report = made_up_products(at::kCPU);
+  for (const KernelShape& shape : kernel_shapes(at::kCPU)) {
+    for (const ProductCase& product : product_cases(shape, {})) {
+      report.results[0].product = product;
+      for (ProductSide& side : report.results[0].sides) side.seconds.assign(2, product.flops() / 9.9e12);
+      EXPECT_LE(to_row(report, report.results[0]).size(), 141u) << product.name;  // and the line break
+    }
+  }
+  const std::string text = heading(report);
+  const size_t rule = text.rfind('\n', text.size() - 2);
+  EXPECT_LE(text.size() - rule - 2, 140u);
 }
 
 TEST(MeasureProducts, TotalsCountEveryCallOfAMicroBatch) {
+  const auto first_lines = [](const ProductReport& report) {
+    const std::string text = totals(report);
+    return text.substr(0, text.find("x on "));
+  };
   ProductReport report = made_up_products(at::kCPU);
   report.results[0].product.calls = 12;
   report.results.push_back(report.results[0]);
   report.results[1].product.calls = 1;
-  EXPECT_EQ(totals(report), "a micro-batch of x, 2 products: ours 13.00 ms, MKL 26.00 ms\n");
+  EXPECT_EQ(first_lines(report),
+            "a micro-batch of x, 2 products: ours 13.00 ms, MKL 26.00 ms, oneDNN 19.50 ms\n");
   report.results.push_back(report.results[0]);  // on fewer threads
   report.results[2].threads = 1;
   report.results.push_back(report.results[0]);
   report.results[3].product.shape = "y";
-  EXPECT_EQ(totals(report),
-            "a micro-batch of x, 2 products: ours 13.00 ms, MKL 26.00 ms\n"
-            "a micro-batch of y, 1 product: ours 12.00 ms, MKL 24.00 ms\n");
+  EXPECT_EQ(first_lines(report),
+            "a micro-batch of x, 2 products: ours 13.00 ms, MKL 26.00 ms, oneDNN 19.50 ms\n"
+            "a micro-batch of y, 1 product: ours 12.00 ms, MKL 24.00 ms, oneDNN 18.00 ms\n");
   // A side that failed once has no sum.
   EXPECT_EQ(totals(made_up_products(at::Device(at::kCUDA, 0))),
             "a micro-batch of x, 1 product: ours 1.00 ms, MKL 2.00 ms\n");
+}
+
+TEST(MeasureProducts, StandingsAreAgainstTheFastestOfTheOthers) {
+  ProductReport report = made_up_products(at::kCPU);
+  ProductResult down = report.results[0];
+  down.product.name = "down product/x";
+  down.sides[1].seconds = {0.6e-3, 0.6e-3};  // the fastest here
+  report.results.push_back(down);
+  ProductResult alone = down;
+  alone.threads = 1;
+  alone.sides[1].error = "it broke";
+  alone.sides[1].seconds.clear();
+  report.results.push_back(alone);
+  ProductResult failed = alone;  // ours has no time: no ratio
+  failed.sides[0] = {.name = "ours", .seconds = {}, .detail = {}, .error = "it broke"};
+  report.results.push_back(failed);
+
+  const std::vector<Standing> found = standings(report);
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[0].shape, "x");
+  EXPECT_EQ(found[0].threads, 3);
+  EXPECT_EQ(found[0].products, 2);
+  EXPECT_NEAR(found[0].mean, std::sqrt(1.5 * 0.6), 1e-12);
+  EXPECT_NEAR(found[0].least, 0.6, 1e-12);
+  EXPECT_EQ(found[0].least_product, "down product/x");
+  EXPECT_EQ(found[1].threads, 1);
+  EXPECT_EQ(found[1].products, 1);
+  EXPECT_NEAR(found[1].mean, 1.5, 1e-12);
+  EXPECT_THAT(
+      totals(report),
+      HasSubstr("\nx on 3 threads, 2 products: fastest other side / ours 0.949 in the geometric mean, at "
+                "least 0.600 (down product/x)\nx on 1 thread, 1 product: "));
+  const auto json = nlohmann::json::parse(to_json(report));
+  EXPECT_EQ(json["fastest_other_over_ours"].size(), 2u);
+  EXPECT_EQ(json["fastest_other_over_ours"][0]["least_product"], "down product/x");
+  EXPECT_TRUE(standings(made_up_products(at::Device(at::kCUDA, 0))).empty());
 }
 
 TEST(MeasureProducts, ASideThatFailedIsMarkedAndSaysWhy) {
@@ -199,16 +268,6 @@ TEST(RowFormat, ColumnsStandBelowEachOther) {
   EXPECT_EQ(format.row({"a", "1.5", "so"}), "  a         1.5  so\n");
   EXPECT_EQ(format.row({"a"}), "  a\n");
   EXPECT_EQ(format.row({"a name", "1", "a long reason"}), "  a name      1  a long reason\n");
-}
-
-TEST(ProcessorTable, KnowsTheUnitsOfSomeModels) {
-  EXPECT_EQ(fma_units("GenuineIntel", 6, 143).value().bits, 512);
-  EXPECT_EQ(fma_units("AuthenticAMD", 0x19, 0x11).value().bits, 256);
-  EXPECT_FALSE(fma_units("GenuineIntel", 6, 85));  // one or two, by the product
-  EXPECT_FALSE(fma_units("AnotherVendor", 6, 143));
-  const Processor processor = this_processor();
-  EXPECT_THAT(to_string(processor),
-              testing::AllOf(HasSubstr(processor.name), HasSubstr(processor.our_loops)));
 }
 
 }  // namespace

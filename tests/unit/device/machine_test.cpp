@@ -1,7 +1,10 @@
 #include "device/machine.h"
 
+#include <fstream>
+#include <string>
 #include <thread>
 #include <unistd.h>
+#include <vector>
 
 #include <ATen/Parallel.h>
 #include <gmock/gmock.h>
@@ -27,6 +30,22 @@ TEST(ThisMachine, IsTheOneThatTheSystemDescribes) {
               0.01 * memory);  // both count the whole memory
   EXPECT_EQ(machine.gpu->name, "a GPU");
   EXPECT_FALSE(this_machine(std::nullopt).gpu.has_value());
+}
+
+// Beside the flags that the kernel reads from CPUID by itself.
+TEST(Bf16Instructions, AreThoseThatTheKernelLists) {
+  const auto sets = bf16_instructions();
+  if (!sets) GTEST_SKIP() << "not known on this architecture";
+  std::ifstream info("/proc/cpuinfo");
+  std::vector<std::string> expected;
+  for (std::string line; std::getline(info, line);) {
+    if (!line.starts_with("flags")) continue;
+    line += ' ';
+    if (line.find(" amx_bf16 ") != std::string::npos) expected.emplace_back("AMX-BF16");
+    if (line.find(" avx512_bf16 ") != std::string::npos) expected.emplace_back("AVX512-BF16");
+    break;
+  }
+  EXPECT_EQ(*sets, expected);
 }
 
 }  // namespace
