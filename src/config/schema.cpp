@@ -177,7 +177,7 @@ void add_train(std::vector<Key>& keys) {
       {make_key(SSGPT_MEMBER(train.device), device, kMayChange,
                 "where to compute; auto: on a GPU where there is one"),
        make_key(SSGPT_MEMBER(train.dtype), dtype, kFixed,
-                "of the computation; auto: bfloat16 on a GPU, on a CPU the faster one, measured once"),
+                "of the computation; auto: bfloat16 on a GPU, on a CPU where a tenth faster, measured once"),
        make_key(SSGPT_MEMBER(train.attention_backend), backend, kMayChange,
                 "whose fused attention a GPU runs (a CPU has its own); auto: the fastest that can, "
                 "measured once"),

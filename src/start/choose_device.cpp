@@ -3,7 +3,9 @@
 #include "core/check.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/text.h"
 #include "device/index.h"
+#include "device/machine.h"
 #include "device/spec_sheet.h"
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/product.h"
@@ -34,6 +36,8 @@ namespace {
 
 using config::AttentionBackend;
 
+constexpr double kLeastGainOfBfloat16 = 1.1;
+
 // The seconds of forward and backward through one layer of `spec` and its head, the best of a few calls.
 double measure_layer(const config::Config& config, const model::GPTSpec& spec, int64_t rows,
                      const model::Execution& execution) {
@@ -62,17 +66,12 @@ model::GPTSpec one_layer(const config::Config& config, int64_t sequence_length) 
 void measure_dtype(config::Config& config) {
   const model::GPTSpec spec = one_layer(config, std::min<int64_t>(config.data.sequence_length, 256));
   const int64_t rows = std::clamp<int64_t>(512 / spec.sequence_length, 1, config.train.micro_batch_size);
-  const auto tokens_per_second = [&](at::ScalarType dtype) {
-    const double seconds = measure_layer(config, spec, rows, {.device = at::kCPU, .dtype = dtype});
+  const auto tokens_per_second = [&](config::Dtype dtype) {
+    const at::ScalarType type = dtype == config::Dtype::kBfloat16 ? at::kBFloat16 : at::kFloat;
+    const double seconds = measure_layer(config, spec, rows, {.device = at::kCPU, .dtype = type});
     return static_cast<double>(rows * spec.sequence_length) / seconds;
   };
-  const double float32 = tokens_per_second(at::kFloat);
-  const double bfloat16 = tokens_per_second(at::kBFloat16);
-  const bool choose_bfloat16 = bfloat16 > float32;
-  config.train.dtype = choose_bfloat16 ? config::Dtype::kBfloat16 : config::Dtype::kFloat32;
-  core::log::info(
-      "train.dtype auto: {} (one layer forward and backward: float32 {:.0f} tokens/s, bfloat16 {:.0f})",
-      choose_bfloat16 ? "bfloat16" : "float32", float32, bfloat16);
+  config.train.dtype = dtype_of_cpu(device::bf16_instructions(), tokens_per_second);
 }
 
 // The backends of which one is the fastest on a GPU; by rules, so that all ranks have the same.
@@ -197,6 +196,33 @@ AttentionBackend fastest_backend(const std::vector<AttentionBackend>& candidates
   core::log::info("train.attention_backend auto: {} (one layer forward and backward: {})", to_string(fastest),
                   fmt::join(figures, ", "));
   return fastest;
+}
+
+bool bfloat16_is_worth_it(double float32_speed, double bfloat16_speed) {
+  return bfloat16_speed / float32_speed >= kLeastGainOfBfloat16;
+}
+
+config::Dtype dtype_of_cpu(const std::optional<std::vector<std::string>>& instructions,
+                           const std::function<double(config::Dtype)>& speed) {
+  if (instructions && instructions->empty()) {
+    core::log::info(
+        "train.dtype auto: float32 (this processor has no bf16 instructions, AMX-BF16 or AVX512-BF16; "
+        "nothing "
+        "was measured)");
+    return config::Dtype::kFloat32;
+  }
+  const double float32 = speed(config::Dtype::kFloat32);
+  const double bfloat16 = speed(config::Dtype::kBfloat16);
+  const bool worth_it = bfloat16_is_worth_it(float32, bfloat16);
+  const config::Dtype chosen = worth_it ? config::Dtype::kBfloat16 : config::Dtype::kFloat32;
+  core::log::info(
+      "train.dtype auto: {} (one layer forward and backward: float32 {:.0f} tokens/s, bfloat16 {:.0f}{}, "
+      "that "
+      "is {:.3f} times as many; bfloat16 is taken from {} times on)",
+      to_string(chosen), float32, bfloat16,
+      instructions ? fmt::format(" by {}", core::listed(*instructions)) : "", bfloat16 / float32,
+      kLeastGainOfBfloat16);
+  return chosen;
 }
 
 void take_own_gpu(const parallel::Environment& environment, bool deterministic) {

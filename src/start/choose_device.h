@@ -9,19 +9,31 @@
 
 #include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace ssgpt::start {
 
 // What rules alone make of train.device, train.dtype and train.attention_backend where they are auto. What is
-// auto still must be measured: the dtype on a CPU; on a GPU the backend, which is then cuDNN's or flash. On a
-// CPU the backend stays as it is. Throws core::UsageError where no backend can compute the config on a GPU.
+// auto still is decided by time: on a CPU the dtype (dtype_of_cpu); on a GPU the backend, which is then
+// cuDNN's or flash. On a CPU the backend stays as it is. Throws core::UsageError where no backend can compute
+// the config on a GPU.
 config::TrainConfig choose_by_rules(const config::Config& config, bool has_gpu);
 
 // Runs `seconds` for each candidate and returns the one that took the least, with a log line that has all
 // figures; one that throws is left out, with a warning that says why. Throws core::RunError where all do.
 config::AttentionBackend fastest_backend(const std::vector<config::AttentionBackend>& candidates,
                                          const std::function<double(config::AttentionBackend)>& seconds);
+
+// Whether bfloat16 is worth its rounding on a CPU, by the speeds of the same work in both: where it is faster
+// by a tenth or more; a smaller gain may be the chance of a measurement.
+bool bfloat16_is_worth_it(double float32_speed, double bfloat16_speed);
+
+// What train.dtype: auto is on a CPU, with a log line that says why. `instructions`:
+// device::bf16_instructions(). Where it is an empty list, float32, and nothing is measured, since bfloat16
+// would be emulated; else `speed` is asked for both dtypes, in tokens/s, and bfloat16_is_worth_it decides.
+config::Dtype dtype_of_cpu(const std::optional<std::vector<std::string>>& instructions,
+                           const std::function<double(config::Dtype)>& speed);
 
 // Makes the GPU of this process, that of its local rank, the current one of this thread, and logs which it
 // is; matrix products are computed as cuBLASLt proposes until others are chosen (choose_products.h). Throws

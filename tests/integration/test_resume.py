@@ -1,9 +1,11 @@
 """Stopping, resuming, forking and swapping the attention, as a user does."""
 
 import json
+import platform
 import re
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -262,7 +264,12 @@ def test_a_dry_run_of_a_complete_run_opens_its_inputs(program):
 
 def test_dtype_auto_is_measured_once_and_kept(program):
     _, err = program.train("--run-dir", "run", changes=[{"train": {"dtype": "auto", "max_steps": 5}}])
-    chosen = re.search(r"train.dtype auto: (float32|bfloat16)", err)[1]
+    chosen = re.search(r"train.dtype auto: (float32|bfloat16) \(", err)[1]
+    if platform.machine() == "x86_64":  # by the kernel's own list, whether there was anything to measure
+        flags = set(re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M)[1].split())
+        has_instructions = bool(flags & {"amx_bf16", "avx512_bf16"})
+        assert ("tokens/s, bfloat16 " in err) == has_instructions and ("no bf16 instructions" in err) != has_instructions
+        assert has_instructions or chosen == "float32"
     state = json.loads((program.directory / "run/checkpoints/step-00000005/trainer/state.json").read_text())
     assert state["dtype"] == chosen and f"dtype: {chosen}" in (program.directory / "run/config.yaml").read_text()
     _, err = program.train("--run-dir", "run", "--resume", "auto", changes=[{"train": {"dtype": "auto", "max_steps": 9}}])

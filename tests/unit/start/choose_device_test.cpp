@@ -165,6 +165,32 @@ TEST(FastestBackend, IsTheOneThatTakesLeastOfThoseThatWork) {
   EXPECT_THROW(fastest_backend(both, times(-1.0, -1.0)), core::RunError);
 }
 
+TEST(DtypeOfCpu, IsBfloat16WhereThatIsFasterByATenthOrMore) {
+  EXPECT_FALSE(bfloat16_is_worth_it(100.0, 50.0));
+  EXPECT_FALSE(bfloat16_is_worth_it(100.0, 109.0));
+  EXPECT_TRUE(bfloat16_is_worth_it(100.0, 110.0));
+  EXPECT_TRUE(bfloat16_is_worth_it(100.0, 111.0));
+  const auto speeds = [](double float32, double bfloat16) {
+    return [=](Dtype dtype) {
+      return dtype == Dtype::kBfloat16 ? bfloat16 : float32;
+    };
+  };
+  const std::vector<std::string> amx = {"AMX-BF16"};
+  EXPECT_EQ(dtype_of_cpu(amx, speeds(100.0, 109.0)), Dtype::kFloat32);
+  EXPECT_EQ(dtype_of_cpu(amx, speeds(100.0, 111.0)), Dtype::kBfloat16);
+  // An architecture whose instructions are not known is measured.
+  EXPECT_EQ(dtype_of_cpu(std::nullopt, speeds(100.0, 109.0)), Dtype::kFloat32);
+  EXPECT_EQ(dtype_of_cpu(std::nullopt, speeds(100.0, 111.0)), Dtype::kBfloat16);
+}
+
+TEST(DtypeOfCpu, IsFloat32WithoutAMeasurementWhereThereAreNoInstructions) {
+  const auto unmeasured = [](Dtype) -> double {
+    throw std::logic_error("measured");
+  };
+  EXPECT_EQ(dtype_of_cpu(std::vector<std::string>{}, unmeasured), Dtype::kFloat32);
+  EXPECT_THROW(dtype_of_cpu(std::vector<std::string>{"AVX512-BF16"}, unmeasured), std::logic_error);
+}
+
 TEST(ExecutionOf, IsTheCpuInTheDtypeOfTheConfig) {
   config::TrainConfig train;
   train.device = Device::kCpu;
