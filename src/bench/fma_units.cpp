@@ -52,41 +52,31 @@ void add_in_a_chain(int64_t rounds) {
       : "cc");
 }
 
-// All values are 0: none is subnormal, which would be slower.
-void multiply_add_256_bits(int64_t rounds) {
-  asm volatile(
-      ".irp i, 0,1,2,3,4,5,6,7,8,9,10,11,12\n"
-      "vpxor %%xmm\\i, %%xmm\\i, %%xmm\\i\n"
-      ".endr\n"
-      "1:\n"
-      ".irp i, 1,2,3,4,5,6,7,8,9,10,11,12\n"
-      "vfmadd231ps %%ymm0, %%ymm0, %%ymm\\i\n"
-      ".endr\n"
-      "sub $1, %[rounds]\n"
-      "jnz 1b\n"
-      "vzeroupper\n"
-      : [rounds] "+r"(rounds)
-      :
-      : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
-        "xmm11", "xmm12");
-}
+// Rounds of kFmasInRound multiply-adds of registers of one width, "ymm" or "zmm". All values are 0: none is
+// subnormal, which would be slower.
+#define SSGPT_MULTIPLY_ADD(rounds, width)                                                              \
+  asm volatile(                                                                                        \
+      ".irp i, 0,1,2,3,4,5,6,7,8,9,10,11,12\n"                                                         \
+      "vpxor %%xmm\\i, %%xmm\\i, %%xmm\\i\n"                                                           \
+      ".endr\n"                                                                                        \
+      "1:\n"                                                                                           \
+      ".irp i, 1,2,3,4,5,6,7,8,9,10,11,12\n"                                                           \
+      "vfmadd231ps %%" width "0, %%" width "0, %%" width                                               \
+      "\\i\n"                                                                                          \
+      ".endr\n"                                                                                        \
+      "sub $1, %[count]\n"                                                                             \
+      "jnz 1b\n"                                                                                       \
+      "vzeroupper\n"                                                                                   \
+      : [count] "+r"(rounds)                                                                           \
+      :                                                                                                \
+      : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", \
+        "xmm11", "xmm12")
 
+void multiply_add_256_bits(int64_t rounds) {
+  SSGPT_MULTIPLY_ADD(rounds, "ymm");
+}
 void multiply_add_512_bits(int64_t rounds) {
-  asm volatile(
-      ".irp i, 0,1,2,3,4,5,6,7,8,9,10,11,12\n"
-      "vpxor %%xmm\\i, %%xmm\\i, %%xmm\\i\n"
-      ".endr\n"
-      "1:\n"
-      ".irp i, 1,2,3,4,5,6,7,8,9,10,11,12\n"
-      "vfmadd231ps %%zmm0, %%zmm0, %%zmm\\i\n"
-      ".endr\n"
-      "sub $1, %[rounds]\n"
-      "jnz 1b\n"
-      "vzeroupper\n"
-      : [rounds] "+r"(rounds)
-      :
-      : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
-        "xmm11", "xmm12");
+  SSGPT_MULTIPLY_ADD(rounds, "zmm");
 }
 
 double seconds_of(void (*loop)(int64_t), int64_t rounds) {
