@@ -29,7 +29,13 @@ scripts/build.sh ci
 workers=$(($(nproc) < 8 ? $(nproc) + 2 : 8))
 
 stage "Unit tests"
+# In a new .venv each worker of the integration tests would compile the packages that they import: here that is done once.
+compiled=(.venv/lib/python*/site-packages/transformers/models/llama/__pycache__/*.pyc)
+if [[ ! -e ${compiled[0]} ]]; then
+  SSGPT_BIN=$PWD/build/release/ssgpt .venv/bin/python -m pytest -q -p no:cacheprovider --collect-only tests/integration >/dev/null 2>&1 &
+fi
 ctest --test-dir build/release --parallel "$workers" --output-on-failure --no-tests=error || failed+=("unit tests")
+wait # an error of what was compiled shows in the integration tests
 
 stage "Integration tests"
 SSGPT_BIN=$PWD/build/release/ssgpt \
