@@ -1,5 +1,6 @@
 """What the integration tests share: the binary, tiny shards made by numpy, a tiny config."""
 
+import fcntl
 import io
 import json
 import os
@@ -233,27 +234,42 @@ def program(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def _finished_run(tmp_path_factory):
-    made = make_program(tmp_path_factory.mktemp("finished"))
-    made.train("--run-dir", "run")
-    return made.directory / "run"
+def made_once(tmp_path_factory):
+    """made_once(name, make) is a folder that make(folder) has filled, once for all of pytest's workers: the first one that
+    asks makes it, and the others wait. A test that writes into it has a copy of its own."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def once(name, make):
+        folder, finished = root / "made" / name, root / "made" / f"{name}.finished"
+        folder.parent.mkdir(exist_ok=True)
+        with open(folder.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not finished.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                finished.touch()
+        return folder
+
+    return once
 
 
 @pytest.fixture
-def finished_run(program, _finished_run):
+def finished_run(program, made_once):
     """The directory "run" beside the program, as `program.train("--run-dir", "run")` leaves it: a copy of one that was
     trained once, for tests of what comes after training. Its config names the shards that it was trained on: a config
     of `program` does not resume it."""
-    return pathlib.Path(shutil.copytree(_finished_run, program.directory / "run"))
+    made = made_once("finished", lambda folder: make_program(folder).train("--run-dir", "run"))
+    return pathlib.Path(shutil.copytree(made / "run", program.directory / "run"))
 
 
 TRAINED_STEPS = 3
 
 
-@pytest.fixture(scope="session")
-def _trained(tmp_path_factory):
-    """A sweep of Softmax and SSMax with three seeds, and a run of a learned p_n, all of a few steps."""
-    made = make_program(tmp_path_factory.mktemp("trained"))
+def make_trained(folder):
+    made = make_program(folder)
     # Weights so large that attention looks at some tokens more than at others, with hardly any training.
     change = {"train": {"max_steps": TRAINED_STEPS}, "model": {"initializer_range": 0.15}}
     base = made.config(change, name="base.json")
@@ -264,7 +280,12 @@ def _trained(tmp_path_factory):
     made.run("sweep", "--config", "sweep.json", "--run-dir", "sweep")
     learned = {"model": {"attention": {"kind": "learned_pn"}}}
     made.train("--run-dir", "learned", changes=[change, learned])
-    return made
+
+
+@pytest.fixture(scope="session")
+def _trained(made_once):
+    """A sweep of Softmax and SSMax with three seeds, and a run of a learned p_n, all of a few steps; to be read alone."""
+    return Program(made_once("trained", make_trained))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import json
 import random
 import shutil
 
-from conftest import make_program
+from conftest import Program, make_program
 
 PIECES, TRAINED, HEADS, LAYERS = 320, 128, 2, 2
 WORDS = "the hand of Thomas went 3.14 into water and night was".split()
@@ -42,6 +42,16 @@ def make_models(folder):
     program.run("sweep", "--config", "sweep.json", "--run-dir", "sweep")
     program.train("--run-dir", "learned_pn", changes=[change, {"model": {"attention": {"kind": "learned_pn"}}}])
     return program
+
+
+def models(made_once):
+    """What make_models makes, once for all tests; to be read alone."""
+    return Program(made_once("needle", make_models))
+
+
+def copied_models(made_once, folder):
+    """The same in a folder where tests may write. Configs name the tokenizer and the shards of the original."""
+    return Program(shutil.copytree(models(made_once).directory, folder, dirs_exist_ok=True))
 
 
 def without_training(program, checkpoint, name):

@@ -30,11 +30,15 @@ def arguments_of(program, run, *changes):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def undisturbed(made_once, tmp_path_factory):
     """The program, and the metrics of a run that nobody disturbs."""
-    program = make_program(tmp_path_factory.mktemp("strangers"))
-    run_ranks(program, "by_hand", 2, arguments_of(program, "alone"))
-    return program, without_timing(read_metrics(program.directory / "alone"))
+
+    def make(folder):
+        program = make_program(folder)
+        run_ranks(program, "by_hand", 2, arguments_of(program, "alone"))
+
+    alone = made_once("undisturbed", make) / "alone"
+    return make_program(tmp_path_factory.mktemp("strangers")), without_timing(read_metrics(alone))
 
 
 def listening_addresses(pid):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from conftest import FORK_SERVER, LENGTH, VOCAB, make_program
+from conftest import FORK_SERVER, LENGTH, VOCAB, Program, make_program
 from fork_server import ForkServer
 from manifests import sign, store_products
 from mutations import mutants
@@ -90,10 +90,14 @@ def compressed(data):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(made_once, tmp_path_factory):
     """A folder with one sound file of each kind."""
-    program = make_program(tmp_path_factory.mktemp("mutated"))
-    folder = program.directory
+    return Program(shutil.copytree(made_once("sound", make_sound), tmp_path_factory.mktemp("mutated"), dirs_exist_ok=True))
+
+
+def make_sound(folder):
+    """Files name each other by paths in this folder, so that they do in a copy as well."""
+    program = make_program(folder)
     lines = [f"{i} the text of a line, {i * i} and a half" for i in range(60)]
     (folder / "corpus.txt").write_text("\n\n".join(lines))
     (folder / "corpus.jsonl").write_text("".join(json.dumps({"id": i, "text": line}) + "\n" for i, line in enumerate(lines)))
@@ -103,7 +107,7 @@ def place(tmp_path_factory):
     (np.arange(9 * LENGTH) % VOCAB).astype("<u2").tofile(folder / "plain.bin")
     program.run("prepare", "--tokenizer", "tokenizer.model", "--out", "prepared", "--input", "corpus.jsonl")
     sampled = {"evaluate": {"every": 10, "batches": 1, "samples": {"prompts": ["the"], "max_tokens": 4}},
-               "data": {"tokenizer": "tokenizer.model", "validation": ["validation.bin"]}}
+               "data": {"tokenizer": "tokenizer.model", "train": ["train.bin"], "validation": ["validation.bin"]}}
     for name, seed in (("run", 7), ("other", 8)):
         program.train("--run-dir", name, changes=[sampled, {"run": {"seed": seed}}], name=f"{name}.json")
     store_products(folder / CHECKPOINT)
@@ -114,10 +118,9 @@ def place(tmp_path_factory):
         shutil.copy(folder / CHECKPOINT / name, folder / "model")
     kinds = {kind: {"model.attention.kind": kind} for kind in ("softmax", "ssmax")}
     sweep = {"base": "short.json", "variants": kinds, "seeds": [1, 2], "jobs": 1}
-    program.config({"train": {"max_steps": 4}}, name="short.json")
+    program.config({"data": {"train": ["train.bin"]}, "train": {"max_steps": 4}}, name="short.json")
     (folder / "sweep_config.json").write_text(json.dumps(sweep))
     program.run("sweep", "--config", "sweep_config.json", "--run-dir", "sweep")
-    return program
 
 
 def faults(answer, errors):

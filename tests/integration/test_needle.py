@@ -14,7 +14,7 @@ import pytest
 import sentencepiece
 import torch
 from conftest import ROOT, write_shard
-from needle_models import HEADS, LAYERS, PIECES, TRAINED, make_models, needle, sentences, step, without_training
+from needle_models import HEADS, LAYERS, PIECES, TRAINED, copied_models, needle, sentences, step, without_training
 from reference_model import ReferenceModel
 from safetensors.torch import load_file, save_file
 
@@ -23,8 +23,8 @@ FLOOR = 16  # f of llama4_temperature: much shorter than a trial
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return make_models(tmp_path_factory.mktemp("needle"))
+def made(made_once, tmp_path_factory):
+    return copied_models(made_once, tmp_path_factory.mktemp("needle"))
 
 
 def trials_of(program, name="trials.jsonl"):

@@ -17,7 +17,7 @@ from conftest import ROOT
 from evaluated_models import attention, position, retrieval
 from made_runs import write_run, write_seeds
 from mutations import places
-from needle_models import make_models, needle
+from needle_models import models, needle
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import report
@@ -30,18 +30,23 @@ VALUES = [None, True, -1, 0, 0.5, 1e308, -1e308, 5e-324, 2**70, 10**400, float("
 
 
 @pytest.fixture(scope="module")
-def originals(_trained, tmp_path_factory):
-    """{command: directory} of what compare and evaluate write for several seeds."""
-    runs = tmp_path_factory.mktemp("runs")
+def originals(_trained, made_once):
+    """{command: directory} of what compare and evaluate write for several seeds; to be read alone."""
+
+    def make(runs):
+        evaluate(_trained, models(made_once), runs)
+
+    return {name: made_once("reported", make) / name for name in KINDS}
+
+
+def evaluate(trained, needles, runs):
     _, names = write_seeds(runs, ssmax=("ssmax", -0.01), fixed=("ssmax_fixed", 0.0))
-    _trained.run("compare", *(runs / name for name in names), "--out", runs / "compare")
-    retrieval(_trained, "--checkpoint", "sweep", "--trials", 2, "--row-scale", "2", "--out", runs / "retrieval")
-    position(_trained, "--checkpoint", "sweep", "--rope-theta", "10000,50000", "--out", runs / "position")
-    attention(_trained, "--checkpoint", "sweep", "--rope-theta", "10000,50000", "--out", runs / "attention")
-    models = make_models(tmp_path_factory.mktemp("needle"))
+    trained.run("compare", *(runs / name for name in names), "--out", runs / "compare")
+    retrieval(trained, "--checkpoint", "sweep", "--trials", 2, "--row-scale", "2", "--out", runs / "retrieval")
+    position(trained, "--checkpoint", "sweep", "--rope-theta", "10000,50000", "--out", runs / "position")
+    attention(trained, "--checkpoint", "sweep", "--rope-theta", "10000,50000", "--out", runs / "attention")
     trials = ["--lengths", "120,160", "--depths", "0,50,100", "--trials", 2, "--rope-theta", "10000,50000", "--attention"]
-    needle(models, "--checkpoint", "sweep", *trials, "--out", runs / "needle")
-    return {name: runs / name for name in KINDS}
+    needle(needles, "--checkpoint", "sweep", *trials, "--out", runs / "needle")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from conftest import ROOT, read_metrics, without_timing
-from needle_models import PIECES, make_models, needle, sentences, step
+from needle_models import PIECES, copied_models, needle, sentences, step
 
 KINDS = {kind: {"model.attention.kind": kind} for kind in ("softmax", "ssmax")}
 SEEDS = (1, 2, 3)
@@ -16,9 +16,9 @@ RUNS = [f"{kind}-seed{seed}" for seed in SEEDS for kind in KINDS]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(made_once, tmp_path_factory):
     """Softmax and SSMax of three seeds each in `sweep`, and the examples that they are tuned on."""
-    program = make_models(tmp_path_factory.mktemp("tuned"))
+    program = copied_models(made_once, tmp_path_factory.mktemp("tuned"))
     lines = [{"prompt": sentences(2, seed), "answer": " 3.14 into water."} for seed in range(100, 130)]
     (program.directory / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return program
