@@ -22,6 +22,9 @@ STEPS = 50
 LAST = f"checkpoints/step-{STEPS:08d}"
 # 12 sequences a step divide among 1, 2, 3, 4 and 6 ranks; the last validation of 16 windows is uneven on 3.
 LEARNING = {
+    # Of seed 7, the residual of one window nearly vanishes beneath a norm: the gradient of its loss has 200 times the norm of
+    # others', and the rounding of the weights shows in the fourth digit of a step's gradient norm.
+    "run": {"seed": 8},
     "train": {"max_steps": STEPS, "global_batch_size": 12, "micro_batch_size": 3},
     "data": {"validation": ["validation.bin"]},
     "evaluate": {"every": 10, "batches": 16},
