@@ -56,12 +56,12 @@ int64_t packed_size(int64_t columns) {
   return cpu::round_up(columns, kProductColumnUnit) * kDepthBlock;
 }
 
-// Runs work(index) for [0, tasks) in this order, each by the next thread that is free: a fixed share would
-// wait for the slowest. prepare(): once on each thread before.
+// Runs work(index) for [0, tasks) in this order on so many threads, each by the next that is free: a fixed
+// share would wait for the slowest. prepare(): once on each thread before.
 template <typename Prepare, typename Work>
-void for_each_task(int64_t tasks, const Prepare& prepare, const Work& work) {
+void for_each_task(int64_t threads, int64_t tasks, const Prepare& prepare, const Work& work) {
   std::atomic<int64_t> next = 0;
-  at::parallel_for(0, std::min<int64_t>(at::get_num_threads(), tasks), 1, [&](int64_t, int64_t) {
+  at::parallel_for(0, std::min(threads, tasks), 1, [&](int64_t, int64_t) {
     prepare();
     for (int64_t index = next++; index < tasks; index = next++) work(index);
   });
@@ -69,11 +69,11 @@ void for_each_task(int64_t tasks, const Prepare& prepare, const Work& work) {
 
 // Few rows for the columns: each task packs columns of its own, which stay in its thread's cache, and
 // multiplies all rows with them.
-void multiply_by_columns(const ProductArgs& args, int64_t rows, const Parts& parts) {
+void multiply_by_columns(const ProductArgs& args, int64_t rows, const Parts& parts, int64_t threads) {
   const auto prepare = [] {
     rows_scratch();
   };
-  for_each_task(parts.number, prepare, [&](int64_t index) {
+  for_each_task(threads, parts.number, prepare, [&](int64_t index) {
     float* const packed = columns_scratch(packed_size(parts.count(index)));
     for (int64_t begin = 0; begin < args.depth; begin += kDepthBlock) {
       const ProductPart part = {.row = 0,
@@ -135,12 +135,12 @@ class SharedProduct {
     buffers_[1] = buffers_[0] + packed_size(widest_);
   }
 
-  void run() {
+  void run(int64_t threads) {
     const int64_t in_phase = packs_ + rows_.number;
     const auto prepare = [] {
       rows_scratch();
     };
-    for_each_task(in_phase * depths_ * slabs_.number, prepare, [&](int64_t task) {
+    for_each_task(threads, in_phase * depths_ * slabs_.number, prepare, [&](int64_t task) {
       const int64_t phase = task / in_phase;
       const int64_t index = task % in_phase;
       if (index < packs_) {
@@ -168,8 +168,8 @@ class SharedProduct {
   float* buffer(int64_t phase) const { return buffers_[static_cast<size_t>(phase % 2)]; }
 
   void pack(int64_t phase, int64_t index) {
-    if (phase >= 2)
-      of(multiplied_, phase - 2).wait_for(rows_.number);  // what this overwrites is read no more
+    // What this overwrites is read no more.
+    if (phase >= 2) of(multiplied_, phase - 2).wait_for(rows_.number);
     ProductPart part = part_of(phase);
     const int64_t offset = index * kPackedAtOnce;
     if (offset < part.columns) {
@@ -247,16 +247,21 @@ Cut cut_by_rows(int64_t rows, const Parts& slabs, int64_t threads) {
 }  // namespace
 
 void multiply_on_cpu(const ProductArgs& args, int64_t rows, int64_t columns) {
-  const int64_t threads = at::get_num_threads();
+  // A thread that is woken for less costs more than it saves.
+  constexpr double kLeastOfThread = 1 << 20;
+  const double products =
+      static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(args.depth);
+  const int64_t threads =
+      std::clamp<int64_t>(static_cast<int64_t>(products / kLeastOfThread), 1, at::get_num_threads());
   const bool sums_stay = args.depth > kDepthBlock && rows <= kFewRows * threads;
   const int64_t widest = sums_stay ? kNarrowSlab : kWidestSlab;
   const Parts slabs = divide(columns, kProductColumnUnit, divide_up(columns, widest));
   const Cut by_columns = cut_by_columns(rows, columns, threads);
   const Cut by_rows = cut_by_rows(rows, slabs, threads);
   if (by_columns.cost <= by_rows.cost) {
-    multiply_by_columns(args, rows, by_columns.parts);
+    multiply_by_columns(args, rows, by_columns.parts, threads);
   } else {
-    SharedProduct(args, by_rows.parts, slabs).run();
+    SharedProduct(args, by_rows.parts, slabs).run(threads);
   }
 }
 

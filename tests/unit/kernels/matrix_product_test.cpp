@@ -57,10 +57,10 @@ TEST_P(MatrixProduct, MatchesForEveryLayoutAndSize) {
 TEST_P(MatrixProduct, TheNumberOfThreadsChangesNoBit) {
   const int threads = at::get_num_threads();
   // Columns packed for all threads and by each for itself, in one slab and several, over several blocks of
-  // the depth; fewer tiles of rows than threads.
+  // the depth; fewer tiles of rows than threads, of which each has a million products to do at least.
   for (const auto& [rows, columns, depth] :
        {Size{900, 1600, 600}, Size{130, 900, 600}, Size{500, 450, 300}, Size{1200, 256, 1024},
-        Size{2400, 1600, 600}, Size{256, 256, 1024}, Size{24, 32, 2048}}) {
+        Size{2400, 1600, 600}, Size{256, 256, 1024}, Size{24, 32, 20480}}) {
     for (const bool transposed : {false, true}) {
       const at::Tensor a = matrix(rows, depth, transposed);
       const at::Tensor b = matrix(depth, columns, !transposed);
@@ -113,7 +113,7 @@ TEST_P(MatrixProduct, NoThreadRunsAheadOfOneThatIsSlow) {
   const cpu::Table tables[] = {slowed<Slow::kPacking>(), slowed<Slow::kMultiplying>()};
   // Three blocks of the depth and more: two are in memory at a time.
   for (const auto& [rows, columns, depth] :
-       {Size{1200, 256, 1024}, Size{24, 32, 2048}, Size{130, 64, 1024}, Size{1200, 1600, 768}}) {
+       {Size{1200, 256, 1024}, Size{24, 32, 20480}, Size{130, 64, 4096}, Size{1200, 1600, 768}}) {
     const at::Tensor a = matrix(rows, depth, false);
     const at::Tensor b = matrix(depth, columns, false);
     const at::Tensor whole = fp32({rows, columns});
