@@ -56,24 +56,22 @@ int64_t packed_size(int64_t columns) {
   return cpu::round_up(columns, kProductColumnUnit) * kDepthBlock;
 }
 
-// Runs work(index) for [0, tasks) in this order on so many threads, each by the next that is free: a fixed
-// share would wait for the slowest. prepare(): once on each thread before.
-template <typename Prepare, typename Work>
-void for_each_task(int64_t threads, int64_t tasks, const Prepare& prepare, const Work& work) {
+// Runs work(index, rows) for [0, tasks) in this order on so many threads, each by the next that is free: a
+// fixed share would wait for the slowest. rows: the thread's own memory for packed rows. It is there before
+// the thread takes a task, so that a lack of it leaves none taken and not done.
+template <typename Work>
+void for_each_task(int64_t threads, int64_t tasks, const Work& work) {
   std::atomic<int64_t> next = 0;
   at::parallel_for(0, std::min(threads, tasks), 1, [&](int64_t, int64_t) {
-    prepare();
-    for (int64_t index = next++; index < tasks; index = next++) work(index);
+    float* const rows = rows_scratch();
+    for (int64_t index = next++; index < tasks; index = next++) work(index, rows);
   });
 }
 
 // Few rows for the columns: each task packs columns of its own, which stay in its thread's cache, and
 // multiplies all rows with them.
 void multiply_by_columns(const ProductArgs& args, int64_t rows, const Parts& parts, int64_t threads) {
-  const auto prepare = [] {
-    rows_scratch();
-  };
-  for_each_task(threads, parts.number, prepare, [&](int64_t index) {
+  for_each_task(threads, parts.number, [&](int64_t index, float* packed_rows) {
     float* const packed = columns_scratch(packed_size(parts.count(index)));
     for (int64_t begin = 0; begin < args.depth; begin += kDepthBlock) {
       const ProductPart part = {.row = 0,
@@ -83,12 +81,12 @@ void multiply_by_columns(const ProductArgs& args, int64_t rows, const Parts& par
                                 .begin = begin,
                                 .depth = std::min(kDepthBlock, args.depth - begin)};
       cpu::table().pack_columns(args, part, packed);
-      cpu::table().multiply_packed(args, part, packed, rows_scratch());
+      cpu::table().multiply_packed(args, part, packed, packed_rows);
     }
   });
 }
 
-inline void pause() {
+void pause() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();  // leaves the core to its other hyperthread
 #endif
@@ -137,16 +135,13 @@ class SharedProduct {
 
   void run(int64_t threads) {
     const int64_t in_phase = packs_ + rows_.number;
-    const auto prepare = [] {
-      rows_scratch();
-    };
-    for_each_task(threads, in_phase * depths_ * slabs_.number, prepare, [&](int64_t task) {
+    for_each_task(threads, in_phase * depths_ * slabs_.number, [&](int64_t task, float* packed_rows) {
       const int64_t phase = task / in_phase;
       const int64_t index = task % in_phase;
       if (index < packs_) {
         pack(phase, index);
       } else {
-        multiply(phase, index - packs_);
+        multiply(phase, index - packs_, packed_rows);
       }
     });
   }
@@ -180,13 +175,13 @@ class SharedProduct {
     of(packed_, phase).add(1);
   }
 
-  void multiply(int64_t phase, int64_t index) {
+  void multiply(int64_t phase, int64_t index, float* packed_rows) {
     of(packed_, phase).wait_for(packs_);
     of(phases_of_rows_, index).wait_for(phase);  // sums are added up in order
     ProductPart part = part_of(phase);
     part.row = rows_.begin(index);
     part.rows = rows_.count(index);
-    cpu::table().multiply_packed(args_, part, buffer(phase), rows_scratch());
+    cpu::table().multiply_packed(args_, part, buffer(phase), packed_rows);
     of(phases_of_rows_, index).add(1);
     of(multiplied_, phase).add(1);
   }
