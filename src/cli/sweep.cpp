@@ -291,6 +291,7 @@ void add_sweep(CLI::App& app) {
       "  variants:                        # names, each with the keys that it sets\n"
       "    softmax: {model.attention.kind: softmax}\n"
       "    ssmax: {model.attention.kind: ssmax}\n"
+      "    bias: {model.attention.kind: ssmax_bias, seeds: 2}   # seeds and init_from of its own\n"
       "  seeds: [1, 2, 3, 4]              # or their number: 4\n"
       "  grid: {optimizer.lr: [1e-3, 2e-3]}   # optional: each variant at each of these\n"
       "  jobs: auto                       # optional: runs at a time; auto: one a GPU, or one a core\n"

@@ -108,6 +108,16 @@ AttentionKind kind_of(const AttentionKindRow& row) {
   return static_cast<AttentionKind>(&row - kRows.data());
 }
 
+std::string_view to_string(PnInit init) {
+  switch (init) {
+    case PnInit::kLogN:
+      return "log_n";
+    case PnInit::kFlat:
+      return "flat";
+  }
+  return "";
+}
+
 std::string_view to_string(AttentionKind kind) {
   return row_of(kind).name;
 }

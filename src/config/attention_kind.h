@@ -2,6 +2,7 @@
 // parameters and texts of help follow from it. Knows no tensors.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -69,12 +70,19 @@ bool has_learned_position(AttentionKind kind);
 bool has_floor(AttentionKind kind);
 std::string names_with_floor();  // of the kinds that read attn_scale and floor_scale, with commas
 
+// Where a learned p_n starts: at log n, or for every n at the mean of log n, so that what it comes to is
+// learnt from the data alone. The mean row scale is the same.
+enum class PnInit { kLogN, kFlat };
+inline constexpr std::array kPnInits = {PnInit::kLogN, PnInit::kFlat};
+std::string_view to_string(PnInit init);  // "log_n", "flat"
+
 struct AttentionConfig {
   AttentionKind kind = AttentionKind::kSoftmax;
   std::optional<double> scale_init;  // none: auto; see resolved_scale_init
   double bias_init = 0.0;
   std::optional<double> attn_scale = {};    // none: auto, that of PositionConstants
   std::optional<int64_t> floor_scale = {};  // likewise
+  PnInit pn_init = PnInit::kLogN;
 };
 
 // Those of a model with this attention that was trained in windows of `trained_length` tokens.

@@ -24,7 +24,9 @@ Config without_idle_settings(Config config) {
   const bool bias = any_kind(config, has_bias);
   if (!scale) config.model.attention.scale_init = defaults.model.attention.scale_init;
   if (!bias) config.model.attention.bias_init = defaults.model.attention.bias_init;
-  if (!scale && !bias && !any_kind(config, has_learned_position)) {
+  const bool position = any_kind(config, has_learned_position);
+  if (!position) config.model.attention.pn_init = defaults.model.attention.pn_init;
+  if (!scale && !bias && !position) {
     config.optimizer.scale_lr_multiplier = defaults.optimizer.scale_lr_multiplier;
   }
   if (any_kind(config, has_floor)) {

@@ -18,7 +18,7 @@ bool is_material(const Difference& difference);
 
 // "key: value" lines of all material settings that the config makes use of: equal texts train to the same
 // weights. Of a kind of attention that has no s, b or learned parameter, at the start or after a swap,
-// model.attention.scale_init, bias_init and optimizer.scale_lr_multiplier say nothing.
+// model.attention.scale_init, bias_init, pn_init and optimizer.scale_lr_multiplier say nothing.
 std::string material_settings(const Config& config);
 
 }  // namespace ssgpt::config

@@ -5,6 +5,7 @@
 #include "core/text.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <set>
@@ -65,9 +66,11 @@ Number above_zero_to(double max) {
   return {.min = 0.0, .min_open = true, .max = max};
 }
 
-Choice<QkNorm> qk_norm() {
-  Choice<QkNorm> choice;
-  for (const QkNorm one : kQkNorms) choice.names.emplace_back(to_string(one), one);
+// The values of an enumeration by their names.
+template <typename Enum, size_t kCount>
+Choice<Enum> choice_of(const std::array<Enum, kCount>& values) {
+  Choice<Enum> choice;
+  for (const Enum one : values) choice.names.emplace_back(to_string(one), one);
   return choice;
 }
 
@@ -107,7 +110,7 @@ void add_model(std::vector<Key>& keys) {
                 "layers, counted from 0, whose queries and keys are not rotated (NoPE); {every: K}: layers "
                 "K - 1, 2K - 1, ..., as Hugging Face's no_rope_layer_interval counts"),
        make_key(
-           SSGPT_MEMBER(model.qk_norm), qk_norm(), kFixed,
+           SSGPT_MEMBER(model.qk_norm), choice_of(kQkNorms), kFixed,
            "rms: RMSNorm over each head's dimensions of q and k, with learned gains, before RoPE and the "
            "row scale, as in Qwen 3"),
        make_key(SSGPT_MEMBER(model.rms_norm_eps), above_zero_to(1.0), kFixed,
@@ -125,6 +128,8 @@ void add_model(std::vector<Key>& keys) {
                 "softmax_temperature, s starts at the same mean row scale over n = 1 to sequence_length; "
                 "auto: where that is 1"),
        make_key(SSGPT_MEMBER(model.attention.bias_init), initial, kFixed, "initial b"),
+       make_key(SSGPT_MEMBER(model.attention.pn_init), choice_of(kPnInits), kFixed,
+                "initial p_n: log_n, or flat, the mean of log n over n = 1 to sequence_length for every n"),
        make_key(SSGPT_MEMBER(model.attention.attn_scale),
                 Optional<Number>{above_zero_to(kMaxAttnScale), "auto"}, kFixed,
                 fmt::format("a of {}; auto: {}, as in Llama 4", names_with_floor(), constants.attn_scale)),
@@ -165,13 +170,9 @@ void add_data(std::vector<Key>& keys) {
 
 void add_train(std::vector<Key>& keys) {
   const Choice<Device> device{{{"auto", Device::kAuto}, {"cpu", Device::kCpu}, {"cuda", Device::kCuda}}};
-  Choice<Dtype> dtype;
-  for (const Dtype one : {Dtype::kAuto, Dtype::kFloat32, Dtype::kBfloat16})
-    dtype.names.emplace_back(to_string(one), one);
-  Choice<AttentionBackend> backend;
-  for (const AttentionBackend one : {AttentionBackend::kAuto, AttentionBackend::kCudnn,
-                                     AttentionBackend::kFlash, AttentionBackend::kEfficient})
-    backend.names.emplace_back(to_string(one), one);
+  const auto dtype = choice_of(std::array{Dtype::kAuto, Dtype::kFloat32, Dtype::kBfloat16});
+  const auto backend = choice_of(std::array{AttentionBackend::kAuto, AttentionBackend::kCudnn,
+                                            AttentionBackend::kFlash, AttentionBackend::kEfficient});
   keys.insert(
       keys.end(),
       {make_key(SSGPT_MEMBER(train.device), device, kMayChange,

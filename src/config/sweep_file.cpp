@@ -74,6 +74,13 @@ class Expansion {
   void resolve_all();
   Config resolve_one(const SweepVariant& variant, const Point& point);
   void check_different();
+  const std::vector<uint64_t>& seeds_of(const SweepVariant& variant) const {
+    return variant.seeds ? *variant.seeds : source_.seeds;
+  }
+  std::string parent_of(const SweepVariant& variant) const {
+    return variant.init_from.value_or(source_.init_from);
+  }
+  std::vector<uint64_t> all_seeds() const;
   void make_runs();
   static std::string name_of(const SweepVariant& variant, const Point& point) {
     return point.name.empty() ? variant.name : fmt::format("{}-{}", variant.name, point.name);
@@ -86,7 +93,11 @@ class Expansion {
 };
 
 bool Expansion::is_of_a_sane_size() {
-  size_t runs = std::max<size_t>(1, source_.variants.size()) * std::max<size_t>(1, source_.seeds.size());
+  size_t seeds = source_.seeds.size();
+  for (const SweepVariant& variant : source_.variants) {
+    if (variant.seeds) seeds = std::max(seeds, variant.seeds->size());
+  }
+  size_t runs = std::max<size_t>(1, source_.variants.size()) * std::max<size_t>(1, seeds);
   for (const SweepAxis& axis : source_.grid) runs *= runs > kMaxRuns ? 1 : axis.values.size();
   if (runs > kMaxRuns) {
     fault({source_.file, 0}, fmt::format("variants, grid and seeds make more than {} runs", kMaxRuns));
@@ -151,9 +162,12 @@ Config Expansion::resolve_one(const SweepVariant& variant, const Point& point) {
 void Expansion::check_different() {
   // What each variant learns at each point.
   std::vector<std::vector<std::string>> settings;
-  for (const std::vector<Config>& of_variant : configs_) {
+  for (size_t v = 0; v < configs_.size(); ++v) {
     settings.emplace_back();
-    for (const Config& config : of_variant) settings.back().push_back(material_settings(config));
+    const SweepVariant& variant = source_.variants[v];
+    // Those that begin with other weights are others, whatever they set.
+    const std::string parent = filled(parent_of(variant), {variant.name, "{seed}"});
+    for (const Config& config : configs_[v]) settings.back().push_back(material_settings(config) + parent);
   }
   std::map<std::vector<std::string>, size_t> variants;
   for (size_t v = 0; v < settings.size(); ++v) {
@@ -176,13 +190,26 @@ void Expansion::check_different() {
   }
 }
 
+// Of all variants, in the order in which they come first.
+std::vector<uint64_t> Expansion::all_seeds() const {
+  std::vector<uint64_t> seeds = source_.seeds;
+  for (const SweepVariant& variant : source_.variants) {
+    for (const uint64_t seed : seeds_of(variant)) {
+      if (std::find(seeds.begin(), seeds.end(), seed) == seeds.end()) seeds.push_back(seed);
+    }
+  }
+  return seeds;
+}
+
 void Expansion::make_runs() {
   sweep_.jobs = source_.jobs;
   for (const SweepVariant& variant : source_.variants) sweep_.variants.push_back(variant.name);
   for (const Point& point : points_) sweep_.points.push_back(point.name);
-  for (const uint64_t seed : source_.seeds) {
+  for (const uint64_t seed : all_seeds()) {
     for (size_t p = 0; p < points_.size(); ++p) {
       for (size_t v = 0; v < source_.variants.size(); ++v) {
+        const std::vector<uint64_t>& of_variant = seeds_of(source_.variants[v]);
+        if (std::find(of_variant.begin(), of_variant.end(), seed) == of_variant.end()) continue;
         SweepRun run;
         run.config = configs_[v][p];
         run.config.run.seed = seed;
@@ -194,7 +221,7 @@ void Expansion::make_runs() {
                                 source_.grid[i].values[points_[p].values[i]].first.Scalar());
         }
         run.seed = seed;
-        run.init_from = filled(source_.init_from, {run.variant, std::to_string(seed)});
+        run.init_from = filled(parent_of(source_.variants[v]), {run.variant, std::to_string(seed)});
         sweep_.runs.push_back(std::move(run));
       }
     }

@@ -32,7 +32,8 @@ struct Sweep {
 
 // Reads a file of the form
 //   base: FILE | {section: ...}         a config; a file is looked for beside the sweep file
-//   variants: {NAME: {key: value}}      keys dotted or nested, with include: as in a config
+//   variants: {NAME: {key: value}}      keys dotted or nested, with include: as in a config; seeds: and
+//                                       init_from: in place of the sweep's
 //   seeds: [1, 2] | COUNT               a count means 1 to COUNT
 //   grid: {key: [value, ...]}           optional
 //   jobs: auto | N                      optional

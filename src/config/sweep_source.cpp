@@ -70,13 +70,16 @@ class Reader {
   void read_base();
   void read_flags();
   void read_variants();
+  void take_own_keys(SweepVariant& variant);
   void read_variant(const std::string& name, const YAML::Node& changes, const Origin& origin);
   void move_baseline_to_the_front();
   void read_grid();
   void read_axis(const std::string& key, const YAML::Node& values, const Origin& origin);
   void refuse_axis_of_a_variant(const std::string& key, const Origin& origin);
   void read_seeds();
+  std::vector<uint64_t> seeds_in(const YAML::Node& value, const Origin& origin, const std::string& key);
   void read_init_from();
+  std::string parent_in(const YAML::Node& value, const Origin& origin, const std::string& key);
 
   SweepSource out_;
   std::map<std::string, Item> items_;
@@ -214,8 +217,22 @@ void Reader::move_baseline_to_the_front() {
                                       value_text(baseline->value), fmt::join(names, ", ")));
 }
 
+// What a variant says of the sweep and not of the config.
+void Reader::take_own_keys(SweepVariant& variant) {
+  const std::string where = fmt::format("variants.{}: ", variant.name);
+  if (const YAML::Node seeds = variant.changes["seeds"]) {
+    variant.seeds = seeds_in(seeds, origin_of(out_.file, seeds), where + "seeds");
+    variant.changes.remove("seeds");
+  }
+  if (const YAML::Node parent = variant.changes["init_from"]) {
+    variant.init_from = parent_in(parent, origin_of(out_.file, parent), where + "init_from");
+    variant.changes.remove("init_from");
+  }
+}
+
 void Reader::read_variant(const std::string& name, const YAML::Node& changes, const Origin& origin) {
   SweepVariant variant{.name = name, .changes = changes, .origin = origin, .keys = {}};
+  if (changes.IsMap()) take_own_keys(variant);
   if (!changes.IsNull() && !changes.IsMap()) {
     fault(origin,
           fmt::format("variants.{} = {}: expected a mapping of config keys, {{}} for the base as it is", name,
@@ -298,48 +315,58 @@ void Reader::refuse_axis_of_a_variant(const std::string& key, const Origin& orig
   }
 }
 
+constexpr Integer<int64_t> kSeedCount{1, kMaxCount};
+
+std::string expected_seeds() {
+  return fmt::format("a list of seeds, each once and one at least, or their number, {}",
+                     kSeedCount.allowed());
+}
+
 void Reader::read_seeds() {
+  const Item* item = require("seeds", expected_seeds());
+  if (item != nullptr) out_.seeds = seeds_in(item->value, item->origin, "seeds");
+}
+
+std::vector<uint64_t> Reader::seeds_in(const YAML::Node& value, const Origin& origin,
+                                       const std::string& key) {
   const Integer<uint64_t> seed{0, std::numeric_limits<uint64_t>::max()};
-  const Integer<int64_t> count{1, kMaxCount};
-  const std::string expected =
-      fmt::format("a list of seeds, each once and one at least, or their number, {}", count.allowed());
-  const Item* item = require("seeds", expected);
-  if (item == nullptr) return;
-  if (const auto number = count.read(item->value)) {
-    for (int64_t i = 1; i <= *number; ++i) out_.seeds.push_back(static_cast<uint64_t>(i));
-    return;
+  std::vector<uint64_t> seeds;
+  if (const auto number = kSeedCount.read(value)) {
+    for (int64_t i = 1; i <= *number; ++i) seeds.push_back(static_cast<uint64_t>(i));
+    return seeds;
   }
-  if (!item->value.IsSequence() || item->value.size() == 0) {
-    fault(item->origin, fmt::format("seeds = {}: expected {}", value_text(item->value), expected));
-    return;
+  if (!value.IsSequence() || value.size() == 0) {
+    fault(origin, fmt::format("{} = {}: expected {}", key, value_text(value), expected_seeds()));
+    return seeds;
   }
-  for (const YAML::Node& node : item->value) {
-    const auto value = seed.read(node);
-    if (!value) {
+  for (const YAML::Node& node : value) {
+    const auto one = seed.read(node);
+    if (!one) {
       fault(origin_of(out_.file, node),
-            fmt::format("seeds: {}: expected {}", value_text(node), seed.allowed()));
-    } else if (std::find(out_.seeds.begin(), out_.seeds.end(), *value) != out_.seeds.end()) {
+            fmt::format("{}: {}: expected {}", key, value_text(node), seed.allowed()));
+    } else if (std::find(seeds.begin(), seeds.end(), *one) != seeds.end()) {
       fault(origin_of(out_.file, node),
-            fmt::format("seeds: {} is listed twice; its runs would be the same", *value));
+            fmt::format("{}: {} is listed twice; its runs would be the same", key, *one));
     } else {
-      out_.seeds.push_back(*value);
+      seeds.push_back(*one);
     }
   }
+  return seeds;
 }
 
 void Reader::read_init_from() {
   const Item* item = find("init_from");
-  if (item == nullptr) return;
-  const std::string path = item->value.IsScalar() ? item->value.Scalar() : "";
+  if (item != nullptr) out_.init_from = parent_in(item->value, item->origin, "init_from");
+}
+
+std::string Reader::parent_in(const YAML::Node& value, const Origin& origin, const std::string& key) {
+  const std::string path = value.IsScalar() ? value.Scalar() : "";
   std::string rest = path;  // with no brace of a placeholder
   for (const std::string_view placeholder : kPlaceholders) rest = core::replace_all(rest, placeholder, "-");
-  if (!path.empty() && rest.find_first_of("{}") == std::string::npos) {
-    out_.init_from = path;
-    return;
-  }
-  fault(item->origin,
-        fmt::format("init_from = {}: expected a run or a checkpoint, in whose path {} may stand",
-                    value_text(item->value), fmt::join(kPlaceholders, " and ")));
+  if (!path.empty() && rest.find_first_of("{}") == std::string::npos) return path;
+  fault(origin, fmt::format("{} = {}: expected a run or a checkpoint, in whose path {} may stand", key,
+                            value_text(value), fmt::join(kPlaceholders, " and ")));
+  return "";
 }
 
 }  // namespace

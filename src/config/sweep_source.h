@@ -25,7 +25,9 @@ struct SweepVariant {
   std::string name;
   YAML::Node changes;  // a mapping, or null
   Origin origin;
-  std::set<std::string> keys;  // that it sets
+  std::set<std::string> keys;                       // that it sets
+  std::optional<std::vector<uint64_t>> seeds = {};  // in place of the sweep's
+  std::optional<std::string> init_from = {};        // likewise
 };
 
 // One key of the grid.

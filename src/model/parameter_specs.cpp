@@ -76,8 +76,10 @@ std::vector<ParameterSpec> parameter_specs(const config::ModelConfig& config, in
   const Initializer embedding = normal(config.initializer_range);
   specs.push_back({"model.embed_tokens.weight", {config.vocab_size, config.hidden_size}, embedding});
   if (has_learned_position(config.attention.kind)) {
-    specs.push_back(
-        row_scale_spec("model.ssmax_position", sequence_length, {Initializer::Kind::kLogPosition, 0.0}));
+    const Initializer position = config.attention.pn_init == config::PnInit::kFlat
+                                     ? constant(config::mean_position(config.attention, sequence_length))
+                                     : Initializer{Initializer::Kind::kLogPosition, 0.0};
+    specs.push_back(row_scale_spec("model.ssmax_position", sequence_length, position));
   }
   const double scale_init =
       has_scale(config.attention.kind) ? config::resolved_scale_init(config.attention, sequence_length) : 0.0;

@@ -152,8 +152,9 @@ void refuse_fixed_differences(const config::Config& config, const Past& past) {
                                 (!swaps.empty() && swaps.back().at_step > past.step);
   std::vector<std::string> lines;
   for (const config::Difference& difference : config::differences(past.config, config)) {
-    const bool of_new_parameters =
-        difference.key == "model.attention.scale_init" || difference.key == "model.attention.bias_init";
+    const bool of_new_parameters = difference.key == "model.attention.scale_init" ||
+                                   difference.key == "model.attention.bias_init" ||
+                                   difference.key == "model.attention.pn_init";
     const bool of_new_kind =
         !config::any_kind(past.config, config::has_floor) &&
         (difference.key == "model.attention.attn_scale" || difference.key == "model.attention.floor_scale");

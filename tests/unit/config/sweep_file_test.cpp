@@ -67,6 +67,19 @@ TEST_F(SweepFileTest, GoesSeedBySeedOverTheVariantsTheBaselineFirst) {
   EXPECT_EQ(sweep.runs[3].config.run.seed, 3U);
 }
 
+TEST_F(SweepFileTest, AVariantMayHaveSeedsAndABeginningOfItsOwn) {
+  const Sweep sweep = load(
+      "base: base.yaml\nseeds: 2\ninit_from: 'pre/{variant}-seed{seed}'\nvariants:\n"
+      "  softmax: {seeds: [2, 5]}\n"
+      "  ssmax: {model.attention.kind: ssmax}\n"
+      "  other: {model.attention.kind: ssmax, init_from: 'pre/x-{seed}', seeds: 1}\n");
+  EXPECT_THAT(names_of(sweep),
+              ElementsAre("ssmax-seed1", "other-seed1", "softmax-seed2", "ssmax-seed2", "softmax-seed5"));
+  EXPECT_EQ(sweep.runs[0].init_from, "pre/ssmax-seed1");
+  EXPECT_EQ(sweep.runs[1].init_from, "pre/x-1");
+  EXPECT_EQ(sweep.runs[4].init_from, "pre/softmax-seed5");
+}
+
 TEST_F(SweepFileTest, ARunIsTheConfigThatTrainWouldRead) {
   const Sweep sweep = load("base: base.yaml\n" + kVariants + "seeds: 1\n");
   const Config wanted =
@@ -211,6 +224,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadSweep{"no_seeds", "variants: {a: {}}\nseeds: 0\n", "seeds = 0: expected a list of seeds"},
         BadSweep{"empty_seeds", "variants: {a: {}}\nseeds: []\n", "seeds = []: expected a list of seeds"},
         BadSweep{"negative_seed", "variants: {a: {}}\nseeds: [-1]\n", "seeds: -1: expected an integer"},
+        BadSweep{"bad_seeds_of_a_variant", "variants: {a: {seeds: [1, 1]}}\nseeds: 1\n",
+                 "variants.a: seeds: 1 is listed twice"},
+        BadSweep{"bad_beginning_of_a_variant", "variants: {a: {init_from: 'runs/{name}'}}\nseeds: 1\n",
+                 "variants.a: init_from = \"runs/{name}\": expected a run or a checkpoint"},
         BadSweep{"baseline_elsewhere", "variants: {a: {}}\nseeds: 1\nbaseline: b\n",
                  "baseline = b: no such variant; there are a"},
         BadSweep{"grid_over_the_seed", "variants: {a: {}}\nseeds: 1\ngrid: {run.seed: [1, 2]}\n",

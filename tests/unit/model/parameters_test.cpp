@@ -95,6 +95,22 @@ TEST(Initialization, SharedParametersDependOnTheSeedAndNotOnTheKind) {
   EXPECT_FALSE(reseeded.master("lm_head.weight").equal(softmax.master("lm_head.weight")));
 }
 
+TEST(Initialization, OfAFlatLearnedPositionKeepsTheMeanRowScale) {
+  GPTSpec spec = small_spec(Kind::kLearnedPn);
+  const at::Tensor log_n = [&] {
+    ParameterStore store = store_of(spec);
+    store.initialize(3);
+    return store.master("model.ssmax_position").to(at::kDouble).clone();
+  }();
+  spec.config.attention.pn_init = config::PnInit::kFlat;
+  ParameterStore store = store_of(spec);
+  store.initialize(3);
+  const at::Tensor flat = store.master("model.ssmax_position").to(at::kDouble);
+  EXPECT_EQ(flat.max().item<double>(), flat.min().item<double>());
+  EXPECT_NEAR(flat.mean().item<double>(), log_n.mean().item<double>(), 1e-6);  // fp32
+  EXPECT_NEAR(log_n[1].item<double>(), std::log(2.0), 1e-6);
+}
+
 TEST(Initialization, HasTheMomentsOfItsDistribution) {
   GPTSpec spec = small_spec(Kind::kLearnedPn);
   spec.config.hidden_size = 96;
