@@ -120,6 +120,13 @@ def report_closed_forms(directory):
     return [picture]
 
 
+def report_directory(directory):
+    """Draws the picture and the page of a directory, whatever it holds, and returns the files. Throws WrongUsage, Damaged, OSError."""
+    if holds_closed_forms(directory):
+        return report_closed_forms(directory)
+    return report_evaluation(directory) if is_evaluation(directory) else report_comparison(directory)
+
+
 def part_of_picture(directory):
     """(heading, size, function that draws into a part of a figure) of a directory."""
     if holds_closed_forms(directory):
@@ -170,11 +177,7 @@ def draw_all(arguments):
         print(arguments.picture)
         return
     for directory in arguments.directories:
-        if holds_closed_forms(directory):
-            files = report_closed_forms(directory)
-        else:
-            files = report_evaluation(directory) if is_evaluation(directory) else report_comparison(directory)
-        print(*files, sep="\n")
+        print(*report_directory(directory), sep="\n")
 
 
 def main(words=None):

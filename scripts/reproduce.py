@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""Runs the stages of a plan (configs/reproduce/SIZE/plan.yaml) one after the other, with one progress and ETA for all, and
+writes what of the paper's abstract holds. scripts/reproduce.sh installs and builds, and calls this.
+
+A stage is done where its mark says that it was made from these settings, these files and these stages before it: the same
+call again makes what is missing, and nothing twice. Exit codes: 0 done; 1 a stage failed; 2 wrong usage or plan;
+3 a damaged result; 128 + signal stopped.
+"""
+
+import argparse
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from report_page.schema import Damaged
+from reproduction import results
+from reproduction.plan import BadPlan, load_plan
+from reproduction.runner import Runner, StageFailed, Stopped
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SIZES = ("cpu-short", "cpu", "gpu")
+FAILED, WRONG_USAGE, DAMAGED = 1, 2, 3
+
+
+def folder_of(size):
+    return pathlib.Path("configs/reproduce", size) if size in SIZES else pathlib.Path(size)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("size", nargs="?", default="cpu", help="cpu-short, cpu, gpu, or a folder with a plan.yaml (default: %(default)s)")
+    parser.add_argument("--publish", action="store_true", help="also renew docs/results.md and docs/results/")
+    parser.add_argument("--list", action="store_true", help="show the stages, and which of them are done")
+    arguments = parser.parse_args()
+    try:
+        plan = load_plan(folder_of(arguments.size))
+        runner = Runner(plan)
+        if arguments.list:
+            print(runner.listing())
+            return 0
+        runner.run()
+        written = results.write(plan, ROOT / "docs" if arguments.publish else None)
+        print("\n".join(f"wrote {path}" for path in written))
+    except BadPlan as error:
+        print(f"scripts/reproduce.sh: {error}", file=sys.stderr)
+        return WRONG_USAGE
+    except Damaged as error:
+        print(f"scripts/reproduce.sh: {error}", file=sys.stderr)
+        return DAMAGED
+    except (StageFailed, OSError) as error:
+        print(f"scripts/reproduce.sh: {error}", file=sys.stderr)
+        return FAILED
+    except Stopped as stop:
+        print(f"Stopped by signal {stop.signal}; the same command goes on where it was.", file=sys.stderr)
+        return 128 + stop.signal
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

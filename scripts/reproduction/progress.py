@@ -1,0 +1,78 @@
+"""How far the plan is, and how long the rest takes: the stages' measured minutes, corrected by how this machine does."""
+
+import json
+import sys
+import time
+
+LINE_PERIOD = 60.0  # seconds between lines where there is no terminal
+
+
+def duration(seconds):
+    minutes, seconds = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {seconds:02d} s" if minutes < 10 else f"{minutes} min"
+
+
+def last_step(metrics):
+    """Of the last whole line of metrics.jsonl; 0 where there is none."""
+    try:
+        with open(metrics, "rb") as file:
+            file.seek(max(0, metrics.stat().st_size - 4096))
+            lines = file.read().split(b"\n")[:-1]
+        return json.loads(lines[-1])["step"] if lines else 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+class SweepWatch:
+    """The share of a sweep's steps that are done, from the metrics of its runs."""
+
+    def __init__(self, folder, runs):
+        self.folder, self.runs = folder, runs  # as `ssgpt sweep --list --json` has them
+
+    def look(self):
+        """(share of all steps, finished runs)."""
+        steps = [min(last_step(self.folder / run["name"] / "metrics.jsonl") / run["max_steps"], 1.0) for run in self.runs]
+        return sum(steps) / max(len(steps), 1), sum(step >= 1.0 for step in steps)
+
+
+class Progress:
+    """Of a whole plan. `minutes`: of each stage, `done`: of which nothing is left."""
+
+    def __init__(self, name, stages, done):
+        self.name, self.stages, self.done = name, stages, set(done)
+        self.total = sum(stage.minutes for stage in stages)
+        self.begin = time.monotonic()
+        self.began_with = self.planned_minutes(None, 0.0)
+        self.on_terminal = sys.stderr.isatty()
+        self.last_line = 0.0
+
+    def planned_minutes(self, current, share):
+        """Of the plan's minutes those that are behind us."""
+        minutes = sum(stage.minutes for stage in self.stages if stage.name in self.done)
+        return minutes + (current.minutes * share if current is not None else 0.0)
+
+    def line(self, current, share, what):
+        behind = self.planned_minutes(current, share)
+        here = behind - self.began_with  # made by this call
+        elapsed = (time.monotonic() - self.begin) / 60.0
+        # The first half minute of the plan counts as it was planned: a pace from less says nothing.
+        pace = (elapsed + 0.5) / (here + 0.5)
+        number = next((i for i, stage in enumerate(self.stages, 1) if current is not None and stage.name == current.name), len(self.stages))
+        left = duration(60.0 * pace * (self.total - behind))
+        return f"{self.name}: {100.0 * behind / self.total:.0f} %, stage {number} of {len(self.stages)}, {what}, {left} left"
+
+    def show(self, current, share, what, now=None):
+        now = time.monotonic() if now is None else now
+        text = self.line(current, share, what)
+        if self.on_terminal:
+            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+        elif now - self.last_line >= LINE_PERIOD:
+            self.last_line = now
+            print(text, file=sys.stderr, flush=True)
+
+    def clear(self):
+        if self.on_terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
