@@ -99,11 +99,19 @@ bool same_variant(const RunData& a, const RunData& b) {
 }
 
 std::vector<std::string> unique_labels(std::span<const Names> variants) {
+  const auto is_alone = [&](const Names& one, std::string Names::*text) {
+    return std::count_if(variants.begin(), variants.end(),
+                         [&](const Names& other) { return other.*text == one.*text; }) == 1;
+  };
+  const auto all_alone = [&](std::string Names::*text) {
+    return std::all_of(variants.begin(), variants.end(),
+                       [&](const Names& one) { return is_alone(one, text); });
+  };
+  // Names for all where titles do not tell all apart: a table with some of both is hard to read.
+  const bool by_title = all_alone(&Names::title) || !all_alone(&Names::name);
   std::vector<std::string> labels;
   for (const Names& one : variants) {
-    const auto alike = std::count_if(variants.begin(), variants.end(),
-                                     [&](const Names& other) { return other.title == one.title; });
-    labels.push_back(alike > 1 ? one.name : one.title);
+    labels.push_back(by_title && is_alone(one, &Names::title) ? one.title : one.name);
   }
   for (size_t i = 0; i < labels.size(); ++i) {  // equal names as well: the directory tells them apart
     const std::string label = labels[i];

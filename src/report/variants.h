@@ -69,7 +69,8 @@ struct Names {
   std::filesystem::path directory;
 };
 
-// One unique label each: the title, where that is not unique the name, where that is neither the directory.
+// One unique label each: titles where all are unique, else names where all of those are; else the title of
+// each whose title is unique, and of the others the name or, where that is not unique either, the directory.
 std::vector<std::string> unique_labels(std::span<const Names> variants);
 
 }  // namespace ssgpt::report

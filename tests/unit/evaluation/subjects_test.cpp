@@ -222,7 +222,7 @@ TEST_F(SweepSubjectsTest, VariantsOfTwoSweepsHaveTheSweepBeforeThem) {
   write_sweep(root_ / "fast", run_entry("plain-1", "plain"));
   write_run(root_ / "fast" / "plain-1", fast);
   EXPECT_THAT(find_subjects({sweep_, root_ / "fast/"}, std::nullopt).variants,
-              ElementsAre("scaled", "sweep: plain", "fast: plain"));
+              ElementsAre("sweep: scaled", "sweep: plain", "fast: plain"));
 }
 
 TEST_F(SweepSubjectsTest, ACandidateCanBeTheBaseline) {
