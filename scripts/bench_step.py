@@ -18,6 +18,9 @@ import statistics
 import subprocess
 import sys
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from student import interval
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PEER = pathlib.Path(__file__).resolve().parent / "peer.py"
 SHAPES = {
@@ -64,21 +67,10 @@ class Contestant:
         self.process.wait()
 
 
-# Student's t at 97.5 % for 1 to 30 degrees of freedom; beyond, the normal value is within 2 %.
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
-           2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)
-
-
 def paired_ratio(ours, theirs):
     """Their time over ours, exp of the mean of the logarithms over rounds, with its 95 % interval."""
-    logs = [math.log(b / a) for a, b in zip(ours, theirs)]
-    mean = statistics.fmean(logs)
-    if len(logs) < 2:
-        return {"ratio": math.exp(mean), "low": None, "high": None}
-    degrees = len(logs) - 1
-    t = STUDENT[degrees - 1] if degrees <= len(STUDENT) else 2.0
-    half_width = t * statistics.stdev(logs) / math.sqrt(len(logs))
-    return {"ratio": math.exp(mean), "low": math.exp(mean - half_width), "high": math.exp(mean + half_width)}
+    mean, low, high = interval([math.log(b / a) for a, b in zip(ours, theirs)])
+    return {"ratio": math.exp(mean), **{key: end if end is None else math.exp(end) for key, end in (("low", low), ("high", high))}}
 
 
 def run(arguments):

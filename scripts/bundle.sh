@@ -63,7 +63,7 @@ for program in "${programs[@]}"; do
 done
 rm "$unfinished/rpath.cmake"
 cp -r configs "$unfinished/configs"
-cp scripts/{gpu_check.sh,bench_gpu.py,bench_gpu_report.py,bench_step.py,loss_curves.py,peer.py,torch_environment.sh} "$unfinished/scripts/"
+cp scripts/{gpu_check.sh,bench_gpu.py,bench_gpu_report.py,bench_step.py,loss_curves.py,peer.py,student.py,torch_environment.sh} "$unfinished/scripts/"
 cp scripts/bundle_run.sh "$unfinished/run.sh"
 glibc=$(find "$unfinished"/{bin,lib} -type f -exec objdump -T {} + | grep -oE 'GLIBC_2[0-9.]+' | sort -V | tail -n 1)
 build/release/ssgpt --version >"$unfinished/VERSION"

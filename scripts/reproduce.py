@@ -14,10 +14,10 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from report_page.schema import Damaged
 from reproduction import results
+from reproduction.claims import load_claims
 from reproduction.plan import BadPlan, load_plan
 from reproduction.runner import Runner, StageFailed, Stopped
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 SIZES = ("cpu-short", "cpu", "gpu")
 FAILED, WRONG_USAGE, DAMAGED = 1, 2, 3
 
@@ -33,26 +33,29 @@ def main():
     parser.add_argument("--list", action="store_true", help="show the stages, and which of them are done")
     arguments = parser.parse_args()
     try:
-        plan = load_plan(folder_of(arguments.size))
-        runner = Runner(plan)
-        if arguments.list:
-            print(runner.listing())
-            return 0
-        runner.run()
-        written = results.write(plan, ROOT / "docs" if arguments.publish else None)
-        print("\n".join(f"wrote {path}" for path in written))
-    except BadPlan as error:
+        return run(load_plan(folder_of(arguments.size)), arguments)
+    except (BadPlan, Damaged, StageFailed, OSError) as error:
         print(f"scripts/reproduce.sh: {error}", file=sys.stderr)
-        return WRONG_USAGE
-    except Damaged as error:
-        print(f"scripts/reproduce.sh: {error}", file=sys.stderr)
-        return DAMAGED
-    except (StageFailed, OSError) as error:
-        print(f"scripts/reproduce.sh: {error}", file=sys.stderr)
-        return FAILED
+        return WRONG_USAGE if isinstance(error, BadPlan) else DAMAGED if isinstance(error, Damaged) else FAILED
     except Stopped as stop:
         print(f"Stopped by signal {stop.signal}; the same command goes on where it was.", file=sys.stderr)
         return 128 + stop.signal
+
+
+def run(plan, arguments):
+    load_claims(plan)  # before hours of training, not behind them
+    runner = Runner(plan)
+    if arguments.list:
+        print(runner.listing())
+        return 0
+    if plan.needs_gpu and not pathlib.Path("/dev/nvidiactl").exists():
+        raise BadPlan(f"{plan.name} needs an NVIDIA GPU, and this machine has none; cpu and cpu-short do without")
+    try:
+        runner.run()
+    except StageFailed:
+        results.write(plan)  # of what there is
+        raise
+    print("\n".join(f"wrote {path}" for path in results.write(plan, pathlib.Path("docs") if arguments.publish else None)))
     return 0
 
 

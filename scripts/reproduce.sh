@@ -1,28 +1,39 @@
 #!/usr/bin/env bash
-# From a fresh machine to an answer for each sentence of the paper's abstract, with its errors: trains the paper's six
-# attentions and their controls with several seeds, on text, on copying and on needles, measures them beyond the length that they were
-# trained at, and writes what of the abstract holds at this scale. Safe to repeat: a call that was stopped goes on
-# where it was, and what is finished is reused.
+# From a fresh machine to an answer for each claim of the paper's abstract, with its errors: trains the paper's six attentions and their
+# controls with several seeds, on text, on copying and on needles, measures them beyond the length that they were trained at, and writes what
+# of the abstract holds at this scale. Safe to repeat: a call that was stopped goes on where it was, and what is finished is reused.
 # Usage: scripts/reproduce.sh [cpu-short|cpu|gpu|FOLDER] [--publish] [--list]
-#   cpu-short   under 15 minutes on two CPU cores: every stage, too little training for an answer
+#   cpu-short   under 15 minutes on two CPU cores once it is built: every stage, and too little training for an answer
 #   cpu         under 100 minutes on two CPU cores; the default
-#   gpu         162M parameters as in the paper, fewer tokens, under 3 hours on one H100
+#   gpu         162M parameters as in the paper, fewer tokens, planned for under 3 hours on one H100
 #   FOLDER      a folder with a plan.yaml, as those in configs/reproduce
-# Runs and results go to runs/reproduce-SIZE.
-#   --publish   also renew docs/results.md and docs/results/
+# Runs and results go to runs/reproduce-SIZE, data to data/reproduce-SIZE.
+#   --publish   also renew docs/results.md and docs/results/ (of another size than cpu: docs/results-SIZE)
 #   --list      show the stages, and which of them are done
+here=$PWD
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
 
-case ${1-} in
-  -h | --help)
-    sed -n '2,/^$/ s/^# \{0,1\}//p' "$0" | sed '/^shellcheck/d'
-    exit
-    ;;
-esac
+arguments=()
+for argument in "$@"; do
+  case $argument in
+    -h | --help)
+      sed -n '2,/^here=/ s/^# \{0,1\}//p' "scripts/${0##*/}" | sed '/^shellcheck/d'
+      exit
+      ;;
+    --publish | --list | cpu-short | cpu | gpu) arguments+=("$argument") ;;
+    *)
+      folder=$(cd "$here" && realpath -m -- "$argument")
+      [[ -f $folder/plan.yaml ]] || fail "$argument: neither cpu-short, cpu, gpu, --list or --publish, nor a folder with a plan.yaml"
+      arguments+=("$folder")
+      ;;
+  esac
+done
 
-stage "Set-up"
-scripts/setup.sh
-stage "Build"
-scripts/build.sh release ssgpt
-exec .venv/bin/python scripts/reproduce.py "$@"
+if [[ " $* " != *" --list "* || ! -x .venv/bin/python ]]; then
+  stage "Set-up"
+  scripts/setup.sh
+  stage "Build"
+  scripts/build.sh release ssgpt
+fi
+exec .venv/bin/python scripts/reproduce.py "${arguments[@]}"

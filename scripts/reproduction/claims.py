@@ -1,17 +1,18 @@
-"""The sentences of the abstract, as tests that were fixed before the runs: configs/reproduce/claims.yaml.
+"""The claims of the abstract, as tests that were fixed before the runs: configs/reproduce/claims.yaml.
 
-A test names one figure, whose difference the paper says a direction of. The first test of a claim decides its answer; the others stand
-beside it.
+A test names one figure, and the direction that the paper says of its difference. The first test of a claim decides its answer.
 """
 
 import dataclasses
 
 import yaml
 
-from report_page.schema import Damaged
-from reproduction.figures import Comparison, Evaluation
+from reproduction.figures import LEAST_SEEDS, Comparison, Evaluation, judge_together
+from reproduction.plan import BadPlan
 
 AGREES, DISAGREES, CANNOT_TELL = "agrees", "disagrees", "cannot tell at this scale"
+NEEDED = {"id", "title", "sentence", "paper", "tests"}
+KEYS = {"text", "unit", "stage", "figure", "candidate", "baseline", "of", "variant", "from", "to", "theta", "last", "length", "depth", "expects", "tested"}
 
 
 @dataclasses.dataclass
@@ -20,69 +21,88 @@ class Outcome:
 
     text: str
     unit: str
-    difference: object  # figures.Difference; None where the plan has no such stage or variant
-    answer: str
-    sides: tuple  # (candidate, baseline), or the points of a change
+    difference: object  # figures.Difference; None where the size has no such stage, variant or place
+    answer: str  # empty of a figure that only stands beside the others
     stage: str
 
 
 class Results:
-    """Of the stages of a plan, each read once."""
+    """Of the stages of a plan, each read once; None of one that is missing."""
 
     def __init__(self, plan):
         self.plan, self.read = plan, {}
 
     def of(self, name):
         if name not in self.read:
+            self.read[name] = None
             stage = next((stage for stage in self.plan.stages if stage.name == name), None)
-            if stage is None:
-                return None
-            folder = self.plan.out / name
-            self.read[name] = Comparison(folder) if stage.is_sweep else Evaluation(folder)
+            folder = stage and self.plan.results_of(stage)
+            for kind, file in ((Comparison, "comparison.json"), (Evaluation, "evaluation.json")):
+                if folder is not None and (folder / file).exists():
+                    self.read[name] = kind(folder)
         return self.read[name]
 
 
-def load_claims(path):
-    claims = yaml.safe_load(path.read_text(encoding="utf-8"))
+def load_claims(plan):
+    """The claims that a plan judges. Throws BadPlan where one lacks a key, or names a point that the plan has not."""
+    path = plan.claims
+    try:
+        claims = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadPlan(f"{path}: {' '.join(str(error).split())}") from None
+    if not isinstance(claims, list) or not all(isinstance(claim, dict) for claim in claims):
+        raise BadPlan(f"{path}: it holds a list of claims")
     for claim in claims:
-        missing = {"id", "sentence", "paper", "tests"} - claim.keys()
-        if missing:
-            raise Damaged(f"{path}: a claim lacks {', '.join(sorted(missing))}")
+        if missing := NEEDED - claim.keys():
+            raise BadPlan(f"{path}: claim {claim.get('id', claim)} lacks {', '.join(sorted(missing))}")
+        for test in claim["tests"]:
+            check_test(path, claim["id"], test, plan.points)
     return claims
 
 
+def check_test(path, claim, test, points):
+    place = f"{path}: claim {claim}, test {test.get('text')!r}"
+    if unknown := test.keys() - KEYS:
+        raise BadPlan(f"{place}: unknown {', '.join(sorted(unknown))}")
+    sides = {"variant", "from", "to"} if test.get("of") == "change" else {"candidate", "baseline"}
+    if missing := ({"text", "unit", "stage", "figure"} | sides) - test.keys():
+        raise BadPlan(f"{place}: it lacks {', '.join(sorted(missing))}")
+    for key in ("last", "length", "from", "to"):
+        if isinstance(test.get(key), str) and test[key] not in points:
+            raise BadPlan(f"{place}: the plan's points have no {test[key]}")
+
+
+def difference_of(test, results, points):
+    found = results.of(test["stage"])
+    if found is None:
+        return None
+    where = {key: points.get(test[key], test[key]) for key in ("last", "length", "depth") if key in test}
+    if test.get("of") == "change":
+        first, last = ({"last": points.get(test[key], test[key])} for key in ("from", "to"))
+        return found.change(test["figure"], test["variant"], test.get("theta"), first, last)
+    if isinstance(found, Comparison):
+        return found.difference(test["figure"], test["candidate"], test["baseline"])
+    return found.difference(test["figure"], test["candidate"], test["baseline"], test.get("theta"), where)
+
+
 def answer_of(difference, expects):
-    """By the rule: a verdict in the paper's direction, one against it, or none; of two that are said to be alike, whether the interval lies within the
-    margin. Empty of a figure that only stands beside the others."""
+    """By the rule: a verdict in the paper's direction, one against it, or none."""
+    if difference is None:
+        return "not part of this size"
     if expects is None:
         return ""
-    if isinstance(expects, dict):
-        within = expects["within"]
-        if difference.low is None:
-            return CANNOT_TELL
-        if -within < difference.low and difference.high < within:
-            return AGREES
-        return DISAGREES if difference.verdict != "no verdict" and abs(difference.mean) >= within else CANNOT_TELL
+    if difference.seeds < LEAST_SEEDS:
+        return f"no answer: {difference.seeds} seed{'' if difference.seeds == 1 else 's'}"
+    if not difference.is_tested:
+        return "not tested"
     if difference.verdict == "no verdict":
         return CANNOT_TELL
     return AGREES if difference.verdict == expects else DISAGREES
 
 
-def run_test(test, results, plan_points):
-    """The Outcome of one test; plan_points: what names as `far` stand for in this size."""
-    found = results.of(test["stage"])
-    if found is None:
-        return None
-    where = {key: plan_points.get(value, value) for key, value in test.items() if key in ("last", "length", "depth")}
-    if test.get("of") == "change":
-        first, last = ({"last": plan_points.get(test[key], test[key])} for key in ("from", "to"))
-        difference = found.change(test["figure"], test["variant"], test.get("theta"), first, last)
-        sides = (test["variant"], test["variant"])
-    elif isinstance(found, Comparison):
-        difference = found.difference(test["figure"], test["candidate"], test["baseline"])
-        sides = (test["candidate"], test["baseline"])
-    else:
-        difference = found.difference(test["figure"], test["candidate"], test["baseline"], test.get("theta"), where)
-        sides = (test["candidate"], test["baseline"])
-    return Outcome(text=test["text"], unit=test.get("unit", ""), difference=difference, answer=answer_of(difference, test.get("expects")),
-                   sides=sides, stage=test["stage"])
+def judge(claim, results, points):
+    """The Outcome of each test of a claim. Those with `tested: here` are figures that no table tests; they are tested together."""
+    differences = [difference_of(test, results, points) for test in claim["tests"]]
+    judge_together([one for test, one in zip(claim["tests"], differences) if test.get("tested") == "here" and one is not None and not one.is_tested])
+    return [Outcome(text=test["text"], unit=test["unit"], difference=one, answer=answer_of(one, test.get("expects")), stage=test["stage"])
+            for test, one in zip(claim["tests"], differences)]

@@ -2,25 +2,31 @@
 
 import dataclasses
 import json
+import math
 import pathlib
+import statistics
 
 from report_page.schema import Damaged
-from reproduction.student import interval
+from student import interval, p_value
+
+LEAST_SEEDS = 3  # for a verdict, by docs/statistics.md
 
 
 @dataclasses.dataclass
 class Difference:
-    """Of a candidate to a baseline. Without an interval where there are fewer than three pairs of seeds."""
+    """Of a candidate to a baseline, or of one variant from one place to another."""
 
     mean: float
-    low: float | None
+    low: float | None  # of the 95 % interval; None of fewer than LEAST_SEEDS seeds
     high: float | None
-    p: float | None  # corrected within its table; None where no table tests it
-    detectable: float | None
     seeds: int
-    verdict: str  # "lower", "higher" or "no verdict"
+    verdict: str = "no verdict"  # or "lower", "higher"
+    is_tested: bool = False  # by compare or evaluate, or by judge_together(); else it only stands there
+    p: float | None = None  # corrected
+    detectable: float | None = None
+    baseline_mean: float | None = None  # both over the same seeds, or None
     candidate_mean: float | None = None
-    baseline_mean: float | None = None
+    values: tuple = ()  # by seed, where no table has tested it
 
 
 def read_json(path):
@@ -30,62 +36,82 @@ def read_json(path):
         raise Damaged(f"{path}: {error}") from None
 
 
-def from_estimate(estimate, seeds):
-    return Difference(mean=estimate["mean_difference"], low=estimate["low"], high=estimate["high"], p=estimate["p_corrected"],
-                      detectable=estimate["smallest_detectable"], seeds=seeds, verdict=estimate["verdict"])
-
-
-def from_values(values):
-    """Of differences by seed that are tested here, by whether their interval excludes 0."""
-    mean, low, high = interval(values)
-    verdict = "no verdict" if low is None or low <= 0.0 <= high else "lower" if mean < 0.0 else "higher"
-    return Difference(mean=mean, low=low, high=high, p=None, detectable=None, seeds=len(values), verdict=verdict)
-
-
 def run_name(path):
-    """What a sweep calls the variant of a run or a checkpoint below it."""
+    """What a sweep calls the variant of a run, or of a checkpoint below it."""
     folders = [part for part in pathlib.Path(path).parts if "-seed" in part]
     return folders[-1].rsplit("-seed", 1)[0] if folders else None
 
 
+def from_estimate(estimate, seeds, verdict):
+    return Difference(mean=estimate["mean_difference"], low=estimate["low"], high=estimate["high"], seeds=seeds, verdict=verdict,
+                      is_tested=seeds >= LEAST_SEEDS, p=estimate["p_corrected"], detectable=estimate["smallest_detectable"])
+
+
+def from_values(values):
+    """Of differences by seed that no table tests; those that are not finite are left out."""
+    known = tuple(value for value in values if value is not None and math.isfinite(value))
+    if not known:
+        return None
+    mean, low, high = interval(known)
+    if len(known) < LEAST_SEEDS or len(known) < len(values):
+        low = high = None
+    return Difference(mean=mean, low=low, high=high, seeds=len(known), values=known)
+
+
+def judge_together(differences):
+    """Tests those that stand alone by Student's t over their seeds, p corrected for their number (Holm 1979). One of too few seeds, of seeds that are missing,
+    or without scatter stays untested."""
+    tests = []
+    for one in differences:
+        scatter = statistics.stdev(one.values) if len(one.values) >= LEAST_SEEDS and one.low is not None else 0.0
+        if scatter > 0.0:
+            tests.append((p_value(one.mean * math.sqrt(len(one.values)) / scatter, len(one.values) - 1), one))
+    largest = 0.0
+    for place, (p, one) in enumerate(sorted(tests, key=lambda test: test[0])):
+        largest = max(largest, min(1.0, p * (len(tests) - place)))
+        one.is_tested, one.p = True, largest
+        one.verdict = "no verdict" if largest >= 0.05 else "lower" if one.mean < 0.0 else "higher"
+
+
 class Comparison:
-    """comparison.json of a sweep; variants are called as in the sweep's file."""
+    """comparison.json of a sweep or of `ssgpt compare`; variants are called as in the sweep's file."""
 
     def __init__(self, folder):
-        self.data = read_json(folder / "report" / "comparison.json")
-        self.names = {}
-        for run in self.data["runs"]:
-            self.names[run["label"]] = run_name(run["directory"])
-        self.labels = {self.names[variant["runs"][0]]: variant["label"] for variant in self.data["variants"]}
+        self.data = read_json(folder / "comparison.json")
+        names = {run["label"]: run_name(run["directory"]) for run in self.data["runs"]}
+        self.labels = {names[variant["runs"][0]]: variant["label"] for variant in self.data["variants"]}
 
     def one(self, candidate):
-        for found in self.data["comparisons"]:
-            if found["candidate"] == self.labels.get(candidate):
-                return found
-        raise Damaged(f"the comparison has no {candidate}")
+        return next((found for found in self.data["comparisons"] if found["candidate"] == self.labels.get(candidate)), None)
 
     def difference(self, outcome, candidate, baseline):
-        """Of "training", "validation", "whole_curve" or "tokens" (in per cent)."""
+        """Of "training", "validation", "whole_curve" or "tokens" (in per cent); None where a side is missing."""
         if self.labels.get(baseline) != self.data["baseline"]:
             return self.of_two_candidates(outcome, candidate, baseline)
         one = self.one(candidate)
-        found = from_estimate(one[outcome], len(one["seeds"]))
+        if one is None or one[outcome] is None or one[outcome]["mean_difference"] is None:
+            return None
+        # The training loss decides together with what may take its verdict away: a failed run, a validation that says the opposite.
+        found = from_estimate(one[outcome], len(one["seeds"]), one["verdict"] if outcome == "training" else one[outcome]["verdict"])
         if outcome == "tokens" and one["tokens"]["percent"]:
             percent = one["tokens"]["percent"]
             found.mean, found.low, found.high, found.detectable = (percent[key] for key in ("mean", "low", "high", "smallest_detectable"))
         if outcome == "training" and self.seeds(candidate) == self.seeds(baseline) == len(one["seeds"]):
-            found.candidate_mean, found.baseline_mean = (self.window_loss(label) for label in (one["candidate"], one["baseline"]))
+            found.candidate_mean, found.baseline_mean = (self.variant(name)["window_loss"] for name in (candidate, baseline))
         return found
 
     def of_two_candidates(self, outcome, candidate, baseline):
-        sides = [{entry["seed"]: entry[outcome] for entry in self.one(name)["seeds"]} for name in (candidate, baseline)]
+        sides = [self.one(name) for name in (candidate, baseline)]
+        if None in sides:
+            return None
+        sides = [{entry["seed"]: entry[outcome] for entry in side["seeds"] if entry[outcome] is not None} for side in sides]
         return from_values([sides[0][seed] - sides[1][seed] for seed in sides[0] if seed in sides[1]])
 
-    def window_loss(self, label):
-        return next(variant["window_loss"] for variant in self.data["variants"] if variant["label"] == label)
+    def variant(self, name):
+        return next(found for found in self.data["variants"] if found["label"] == self.labels[name])
 
-    def seeds(self, variant):
-        return len(next(found["runs"] for found in self.data["variants"] if found["label"] == self.labels.get(variant)))
+    def seeds(self, name):
+        return len(self.variant(name)["runs"])
 
 
 def figure_of(result, figure):
@@ -94,67 +120,67 @@ def figure_of(result, figure):
 
 
 class Evaluation:
-    """evaluation.json of a stage. Variants are called as in the sweep's file, with what was changed on reading behind it."""
+    """evaluation.json. Variants are called as in the sweep's file, with what was changed on reading behind it: "softmax, row scale 1.5"."""
 
     def __init__(self, folder):
         self.data = read_json(folder / "evaluation.json")
         names = {}  # by the title that the evaluation gave them
         for model in self.data["models"]:
-            if not any(value for key, value in model["overrides"].items() if key in ("row_scale", "attention")):
+            if not any(model["overrides"][key] for key in ("row_scale", "attention")):
                 names[model["variant"]] = run_name(model["checkpoint"]) or model["variant"]
-        titles = {model["variant"] for model in self.data["models"]} - names.keys()
-        for title in titles:  # "softmax, row scale 1.5"
-            plain = max((known for known in names if title.startswith(known)), key=len, default="")
-            names[title] = names.get(plain, "") + title[len(plain):]
+        for title in {model["variant"] for model in self.data["models"]} - names.keys():
+            unchanged = max((known for known in names if title.startswith(known)), key=len, default="")
+            names[title] = names.get(unchanged, "") + title[len(unchanged):]
         for entry in self.data["models"]:
             entry["variant"] = names[entry["variant"]]
         for entry in self.data["comparisons"]:
             entry["candidate"], entry["baseline"] = names[entry["candidate"]], names[entry["baseline"]]
 
     def condition(self, theta):
-        """The number of the condition with this RoPE theta; the only one where theta is None."""
-        for number, condition in enumerate(self.data["conditions"]):
-            if theta is None or condition["title"].endswith(f"theta {theta}"):
-                return number
-        raise Damaged(f"no condition has RoPE theta {theta}")
-
-    def points(self):
-        model = self.data["models"][0]
-        return model.get("bins") or model["results"]
+        """The number of the condition with this RoPE theta, or of the only one; None where there is none."""
+        conditions = self.data["conditions"]
+        found = [number for number, condition in enumerate(conditions) if theta is None or f"theta {theta}" in condition["title"] or f"({theta})" in condition["title"]]
+        return found[0] if found else None
 
     def point(self, where):
-        """The number of the point: {last: N}, the bin that ends before N; {length: L}; {length: L, depth: D}."""
-        for number, point in enumerate(self.points()):
+        """The number of the point: {last: N}, the bin that ends before N; {length: L}; {length: L, depth: D}. None where there is none."""
+        model = self.data["models"][0]
+        for number, point in enumerate(model.get("bins") or model["results"]):
             if "last" in where and point.get("last") == where["last"] - 1:
                 return number
             if "length" in where and point.get("length") == where["length"] and point.get("depth", where.get("depth")) == where.get("depth"):
                 return number
-        raise Damaged(f"no point is at {where}")
+        return None
 
-    def values(self, figure, variant, theta, point):
+    def values(self, figure, variant, condition, point):
         """{seed: value} of a variant's models."""
-        condition = self.condition(theta)
         models = [model for model in self.data["models"] if model["variant"] == variant and model["condition"] == condition]
         return {model["seed"]: figure_of((model.get("bins") or model["results"])[point], figure) for model in models}
 
     def difference(self, figure, candidate, baseline, theta, where):
+        """None where the evaluation has no such condition, point or variant."""
         number, condition = self.point(where), self.condition(theta)
-        sides = [self.values(figure, name, theta, number) for name in (candidate, baseline)]
-        shared = [seed for seed in sides[0] if seed in sides[1]]
-        if not shared:
-            raise Damaged(f"{candidate} and {baseline} share no seed")
+        if number is None or condition is None:
+            return None
+        sides = [self.values(figure, name, condition, number) for name in (candidate, baseline)]
+        shared = [seed for seed in sides[0] if seed in sides[1] and None not in (sides[0][seed], sides[1][seed])]
         found = from_values([sides[0][seed] - sides[1][seed] for seed in shared])
         for one in self.data["comparisons"]:
-            if (one["condition"], one["figure"], one["candidate"], one["baseline"]) == (condition, figure, candidate, baseline):
-                found = from_estimate(one["points"][number], len(shared))
-        found.candidate_mean, found.baseline_mean = (sum(side[seed] for seed in shared) / len(shared) for side in sides)
+            point = one["points"][number]
+            if (one["condition"], one["figure"], one["candidate"], one["baseline"]) == (condition, figure, candidate, baseline) and point["mean_difference"] is not None:
+                found = from_estimate(point, len(shared), point["verdict"])
+        if found is not None:
+            found.candidate_mean, found.baseline_mean = (statistics.fmean(side[seed] for seed in shared) for side in sides)
         return found
 
     def change(self, figure, variant, theta, first, last):
-        """From one point to another, of the same models."""
-        before, after = (self.values(figure, variant, theta, self.point(where)) for where in (first, last))
-        if not after:
-            raise Damaged(f"the evaluation has no {variant}")
-        found = from_values([after[seed] - before[seed] for seed in after])
-        found.candidate_mean, found.baseline_mean = (sum(side.values()) / len(side) for side in (after, before))
+        """From one point to another, of the same models; None where they are missing."""
+        numbers, condition = [self.point(where) for where in (first, last)], self.condition(theta)
+        if None in numbers or condition is None:
+            return None
+        before, after = (self.values(figure, variant, condition, number) for number in numbers)
+        shared = [seed for seed in after if None not in (before[seed], after[seed])]
+        found = from_values([after[seed] - before[seed] for seed in shared])
+        if found is not None:
+            found.candidate_mean, found.baseline_mean = (statistics.fmean(side[seed] for seed in shared) for side in (after, before))
         return found

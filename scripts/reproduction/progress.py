@@ -45,7 +45,7 @@ class Progress:
         self.name, self.stages, self.done = name, stages, set(done)
         self.total = sum(stage.minutes for stage in stages)
         self.begin = time.monotonic()
-        self.began_with = self.planned_minutes(None, 0.0)
+        self.began_with = None  # what earlier calls made, known at the first look
         self.on_terminal = sys.stderr.isatty()
         self.last_line = 0.0
 
@@ -56,6 +56,8 @@ class Progress:
 
     def line(self, current, share, what):
         behind = self.planned_minutes(current, share)
+        if self.began_with is None:
+            self.began_with = behind
         here = behind - self.began_with  # made by this call
         elapsed = (time.monotonic() - self.begin) / 60.0
         # The first half minute of the plan counts as it was planned: a pace from less says nothing.

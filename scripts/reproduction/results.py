@@ -1,25 +1,26 @@
-"""Writes what the runs say of the abstract: results.md, with its pictures and figures beside it."""
+"""Writes what the runs say of the abstract: results.md, with its pictures and tables beside it."""
 
+import pathlib
 import shutil
 
 from report import report_directory
+from report_page.elements import signed
 from report_page.files import write_text
-from reproduction.claims import AGREES, CANNOT_TELL, DISAGREES, Results, load_claims, run_test
+from reproduction.claims import AGREES, CANNOT_TELL, DISAGREES, Results, judge, load_claims
 
-RULES = f"""The rules were written down before the runs, in [claims.yaml](CLAIMS): for each sentence one test that decides, and others that stand
-beside it. A test is a difference between two kinds of attention, seed by seed, with the direction that the paper says.
+TABLES = ("comparison.json", "evaluation.json", "closed_forms.json")
+RULES = f"""The rules were written down before the runs, in [claims.yaml](CLAIMS): for each claim one test that decides, and others that stand beside it. A test is a
+difference between two kinds of attention, seed by seed, and the direction that the paper says of it.
 
-- **{AGREES}**: the difference has that direction and a verdict ([statistics.md](STATISTICS): three pairs of seeds or more, p below 5 % after Holm's correction
-  over all candidates and points of its table). Where two kinds are said to be alike: its whole 95 % interval lies within the margin that is named.
-- **{DISAGREES}**: it has a verdict in the other direction; or, where two are said to be alike, one beyond the margin.
-- **{CANNOT_TELL}**: everything else. Beside it stands the smallest difference that these seeds would have shown in 4 of 5 repetitions, where the table knows it.
+- **{AGREES}**: the difference has that direction and a verdict by [statistics.md](STATISTICS): three pairs of seeds or more, and p below 5 % after Holm's correction
+  over all candidates and points of the table that it stands in. The tables that decide were kept small for that reason.
+- **{DISAGREES}**: it has a verdict in the other direction.
+- **{CANNOT_TELL}**: it has none. Beside it stands the smallest difference that these seeds would have shown in 4 of 5 repetitions.
+- **no answer**: fewer than three seeds, which show a difference and never an effect.
 
-Two seeds have no verdict, and so no answer; their differences are shown. Where no table tests a difference (to another candidate than the table's
-baseline, or between two lengths) the 95 % interval of Student's t over the seeds decides, without a correction."""
-
-
-def signed(value, digits=4):
-    return "" if value is None else f"{value:+.{digits}f}".replace("-", "−")
+Rows without an answer say what a control does, or how figures lie to each other; the paper says nothing of them, or no table tests them, and their interval is Student's t without
+a correction. One figure has no table and is tested here, by Student's t over the seeds with Holm's correction over the rows of its claim: the weight that the head
+which attends to the needle most pays to it."""
 
 
 def digits_of(unit):
@@ -31,139 +32,139 @@ def plain(value, digits):
 
 
 def interval_text(difference, digits):
-    if difference.low is None:
-        return f"none: {difference.seeds} {'seed' if difference.seeds == 1 else 'seeds'}"
-    return f"{signed(difference.low, digits)} to {signed(difference.high, digits)}"
+    return "" if difference.low is None else f"{signed(difference.low, digits)} to {signed(difference.high, digits)}"
 
 
-def p_text(difference):
-    if difference.p is None:
+def p_text(p):
+    if p is None:
         return ""
-    return "< 0.0001" if difference.p < 1e-4 else f"{difference.p:.4f}" if difference.p < 0.01 else f"{difference.p:.2f}"
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.01 else f"{p:.2f}"
 
 
 def test_row(outcome, decides):
     found, digits = outcome.difference, digits_of(outcome.unit)
-    cells = [f"**{outcome.text}**" if decides else outcome.text, plain(found.baseline_mean, digits), plain(found.candidate_mean, digits),
-             signed(found.mean, digits), interval_text(found, digits), p_text(found), plain(found.detectable, digits), str(found.seeds), outcome.answer]
+    text = f"**{outcome.text}**" if decides else outcome.text
+    if found is None:
+        cells = [text, "", "", "", "", "", "", "", outcome.answer]
+    else:
+        cells = [text, plain(found.baseline_mean, digits), plain(found.candidate_mean, digits), f"{signed(found.mean, digits)} {outcome.unit}",
+                 interval_text(found, digits), p_text(found.p), plain(found.detectable, digits), str(found.seeds), outcome.answer]
     return "| " + " | ".join(cells) + " |"
 
 
-def claim_section(claim, outcomes, pictures):
-    head = "| test | baseline | candidate | difference | 95 % interval | p | detectable | seeds | answer |\n|---|---|---|---|---|---|---|---|---|"
-    lines = [f"## {claim['title']}", "", f"> {claim['sentence']}", "", f"*The paper:* {claim['paper']}", "",
-             f"*Here:* **{outcomes[0].answer if outcomes else 'not part of this size'}**", ""]
-    if outcomes:
-        lines += [head, *(test_row(outcome, i == 0) for i, outcome in enumerate(outcomes)), ""]
-    if claim.get("note"):
-        lines += [claim["note"].strip(), ""]
+def summary(judged):
+    lines = ["| what the abstract says | here | by | 95 % interval | seeds |", "|---|---|---|---|---|"]
+    for claim, outcomes in judged:
+        first, found = outcomes[0], outcomes[0].difference
+        digits = digits_of(first.unit)
+        by = "" if found is None else f"{first.text}: {signed(found.mean, digits)} {first.unit}"
+        lines.append(f"| {claim['sentence']} | **{first.answer}** | {by} | {interval_text(found, digits) if found else ''} | {found.seeds if found else ''} |")
+    return lines
+
+
+def claim_section(plan, claim, outcomes, pictures):
+    lines = [f"## {claim['title']}", "", f"*The abstract:* {claim['sentence']}", "", f"*The paper's figures:* {claim['paper']}", "", f"*Here:* **{outcomes[0].answer}**", "",
+             "| test | baseline | candidate | difference | 95 % interval | p | detectable | seeds | answer |", "|---|---|---|---|---|---|---|---|---|",
+             *(test_row(outcome, i == 0) for i, outcome in enumerate(outcomes)), ""]
     for title, path in pictures:
         lines += [f"![{title}]({path})", ""]
-    return lines
-
-
-def summary(judged):
-    lines = ["| the abstract | here | the deciding difference | 95 % interval | seeds |", "|---|---|---|---|---|"]
-    for claim, outcomes in judged:
-        if not outcomes:
-            lines.append(f"| {claim['sentence']} | not part of this size | | | |")
-            continue
-        first = outcomes[0]
-        digits = digits_of(first.unit)
-        lines.append(f"| {claim['sentence']} | **{first.answer}** | {first.text}: {signed(first.difference.mean, digits)} {first.unit} | "
-                     f"{interval_text(first.difference, digits)} | {first.difference.seeds} |")
-    return lines
-
-
-def commands(plan):
-    lines = ["| stage | what it does | command |", "|---|---|---|"]
-    for stage in plan.stages:
-        command = plan.fill(stage.command).replace("|", "\\|")
-        lines.append(f"| {stage.name} | {stage.title} | `{command}` |")
-    return lines
+    stages = dict.fromkeys(outcome.stage for outcome in outcomes)
+    commands = [f"# {stage.name}\n{plan.fill(stage.command)}" for stage in plan.stages if stage.name in stages]
+    return [*lines, "```sh", *commands, "```", ""]
 
 
 def pn_fits(results):
-    """Of learned p_n: the line that was fitted in each seed, from whatever evaluation extends it."""
-    lines = []
+    """Of learned p_n: the line that was fitted in each seed, from the first evaluation that extends it."""
     for stage in results.plan.stages:
         found = results.of(stage.name) if "--extend-pn" in stage.command else None
         fits = {model["seed"]: model["pn_fit"] for model in found.data["models"] if model.get("pn_fit")} if found else {}
-        if not fits:
-            continue
-        lines += ["| seed | a1 | a2 | rms residual | largest residual |", "|---|---|---|---|---|"]
-        lines += [f"| {seed} | {fit['a1']:.4f} | {fit['a2']:.4f} | {fit['rms_residual']:.4f} | {fit['max_residual']:.4f} |" for seed, fit in sorted(fits.items())]
-    return lines
+        if fits:
+            rows = [f"| {seed} | {fit['a1']:.4f} | {fit['a2']:.4f} | {fit['rms_residual']:.4f} | {fit['max_residual']:.4f} |" for seed, fit in sorted(fits.items())]
+            return ["## The learned p_n", "", "A model that learns one p_n for each n: in the paper's Figure 2 it comes to a1 log n + a2. Here p_n begins flat (`model.attention.pn_init: flat`), so "
+                    "that log n is not in it from the start. Least squares of each seed; with a1 at 0 nothing of log n was learnt.", "",
+                    "| seed | a1 | a2 | rms residual | largest residual |", "|---|---|---|---|---|", *rows, ""]
+    return []
 
 
-TABLES = ("comparison.json", "evaluation.json", "closed_forms.json")
+def set_up(plan, results):
+    """What was trained, from the records of the runs."""
+    lines = ["| sweep | parameters | runs | steps | machine | revision |", "|---|---|---|---|---|---|"]
+    for stage in plan.stages:
+        found = results.of(stage.name) if stage.is_sweep else None
+        if found is not None:
+            runs = found.data["runs"]
+            record = runs[0]["run"]
+            lines.append(f"| {stage.title} | {record['num_parameters']:,} | {len(runs)} | {runs[0]['max_steps']:,} | {record['hardware']['cpu']}, "
+                         f"{record['hardware']['cpu_capability']} | {record['revision']} |")
+    return lines if len(lines) > 2 else []
 
 
 def pictures_of(source):
-    """Of a stage's results; drawn where the ones that are there are older than what they show."""
-    made = [path for path in source.glob("*.png")]
+    """Of a stage's results, drawn where they are not; report.html is what is written last."""
     newest = max(path.stat().st_mtime_ns for name in TABLES if (path := source / name).exists())
-    if not made or min(path.stat().st_mtime_ns for path in made) < newest:
-        made = [path for path in report_directory(source) if path.suffix == ".png"]
-    return sorted(made)
+    last = source / "report.html" if not (source / "closed_forms.json").exists() else source / "closed_forms.png"
+    if not last.exists() or last.stat().st_mtime_ns < newest:
+        report_directory(source)
+    return sorted(source.glob("*.png"))
 
 
-def draw(plan, folder):
-    """Copies the pictures and tables of all stages into the folder; {stage: names of its pictures}."""
+def gather(plan, folder):
+    """Copies the tables of all stages, and the pictures that are shown, into the folder; {stage: names of its pictures}."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     drawn = {}
     for stage in plan.stages:
-        source = plan.out / stage.name / ("report" if stage.is_sweep else "")
+        source = plan.results_of(stage)
         tables = [source / name for name in TABLES if (source / name).exists()]
         if not tables:
             continue
         shutil.copyfile(tables[0], folder / f"{stage.name}.json")
-        for picture in pictures_of(source):
-            name = f"{stage.name}-{picture.stem}.png" if picture.stem == "needle_attention" else f"{stage.name}.png"
+        for picture in pictures_of(source) if stage.has_picture else []:
+            name = f"{stage.name}-attention.png" if picture.stem == "needle_attention" else f"{stage.name}.png"
             shutil.copyfile(picture, folder / name)
             drawn.setdefault(stage.name, []).append(name)
     return drawn
 
 
-def build(plan, results, claims, drawn, pictures_in, statistics):
-    judged = []
-    for claim in claims:
-        outcomes = [run_test(test, results, plan.points) for test in claim["tests"]]
-        judged.append((claim, [outcome for outcome in outcomes if outcome is not None]))
-    lines = [f"# Results: the paper's abstract at the scale of `{plan.name}`", "",
-             f"Generated by `scripts/reproduce.sh {plan.name}` from the runs; nothing in it is written by hand but what stands under "
-             "[Commentary](#commentary). [The paper](https://arxiv.org/abs/2501.19399) is \"Scalable-Softmax Is Superior for Attention\"; what its abstract says stands here in our words.", ""]
-    lines += summary(judged) + ["", "## How each is judged", "", RULES.replace("CLAIMS", f"{statistics}../{plan.claims}" if not plan.claims.is_absolute() else str(plan.claims)).replace("STATISTICS", f"{statistics}statistics.md"), ""]
+def build(plan, claims, drawn, beside, docs):
+    """The page. `beside`: where its pictures lie, `docs`: where the repository's documentation does, both as seen from it."""
+    results = Results(plan)
+    judged = [(claim, judge(claim, results, plan.points)) for claim in claims]
+    claims_path = str(plan.claims) if plan.claims.is_absolute() else f"{docs}../{plan.claims}"
+    lines = [f"# Results: the paper at the scale of `{plan.name}`", "",
+             f"Generated by `scripts/reproduce.sh {plan.name}`. [The paper](https://arxiv.org/abs/2501.19399) is \"Scalable-Softmax Is Superior for Attention\"; what its abstract and its figures "
+             "say stands here in our words.", ""]
+    if missing := [stage.name for stage in plan.stages if stage.makes and not any(any(pathlib.Path().glob(plan.fill(glob))) for glob in stage.makes)]:
+        lines += [f"**Not finished:** nothing is here yet of {', '.join(missing)}.", ""]
+    lines += [*summary(judged), "", "## How each is judged", "", RULES.replace("CLAIMS", claims_path).replace("STATISTICS", f"{docs}statistics.md"), ""]
     shown = set()
     for claim, outcomes in judged:
-        stages = dict.fromkeys(outcome.stage for outcome in outcomes)
-        pictures = [(f"{stage}: {claim['title']}", f"{pictures_in}/{name}") for stage in stages if stage not in shown for name in drawn.get(stage, [])]
+        stages = dict.fromkeys([*(outcome.stage for outcome in outcomes), *claim.get("pictures", [])])
+        pictures = [(f"{claim['title']}: {stage}", f"{beside}/{name}") for stage in stages if stage not in shown for name in drawn.get(stage, [])]
         shown |= set(stages)
-        lines += claim_section(claim, outcomes, pictures)
-    if fits := pn_fits(results):
-        lines += ["## The learned p_n", "", "The paper's Figure 2: of a model that learns one p_n for each n, p_n comes to a1 log n + a2. Here p_n begins flat "
-                  "(`model.attention.pn_init: flat`), so that log n is not in it from the start; the fit of each seed:", "", *fits, ""]
+        lines += claim_section(plan, claim, outcomes, pictures)
+    lines += pn_fits(results)
     commentary = plan.folder / "commentary.md"
     if commentary.exists():
-        lines += ["## Commentary", "", commentary.read_text(encoding="utf-8").strip(), ""]
-    lines += ["## How to check", "", f"`scripts/reproduce.sh {plan.name}` runs all of it, some {sum(stage.minutes for stage in plan.stages):.0f} minutes on {plan.machine}; "
-              "called again, it makes nothing twice, and after a stop it goes on. Figures are those of float32 on a CPU with the same instruction set, bit for bit, on any number of threads.", "",
-              *commands(plan), ""]
+        lines += ["## Commentary", "", "Written by hand, after the runs.", "", commentary.read_text(encoding="utf-8").strip(), ""]
+    lines += ["## How to check", "", f"`scripts/reproduce.sh {plan.name}` does all of it, in some {sum(stage.minutes for stage in plan.stages):.0f} minutes on {plan.machine}. Called again it makes nothing twice, "
+              f"and after a stop it goes on. {plan.note}".strip(), "", *set_up(plan, results), ""]
+    lines += ["| stage | what it does |", "|---|---|", *(f"| {stage.name} | {stage.title} |" for stage in plan.stages), ""]
     return "\n".join(lines)
 
 
 def write(plan, docs=None):
-    """Writes OUT/results.md with OUT/results/, and with `docs` the same as docs/results.md. Returns what was written. Throws schema.Damaged, OSError."""
-    folder = plan.out / "results"
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = draw(plan, folder)
-    results, claims = Results(plan), load_claims(plan.claims)
-    written = [plan.out / "results.md"]
-    to_docs = "/".join([".."] * len(plan.out.parts)) + "/docs/"
-    write_text(written[0], build(plan, results, claims, drawn, "results", to_docs))
-    if docs is not None:
-        (docs / "results").mkdir(exist_ok=True)
-        for file in sorted(folder.iterdir()):
-            shutil.copyfile(file, docs / "results" / file.name)
-        written.append(docs / "results.md")
-        write_text(written[1], build(plan, results, claims, drawn, "results", ""))
-    return written
+    """Writes OUT/results.md with OUT/results/, and with `docs` the same as docs/results.md (docs/results-NAME.md of another size than cpu). Returns what was
+    written. Throws schema.Damaged, BadPlan, OSError."""
+    claims = load_claims(plan)
+    drawn = gather(plan, plan.out / "results")
+    page = plan.out / "results.md"
+    write_text(page, build(plan, claims, drawn, "results", "../" * len(plan.out.parts) + "docs/"))
+    if docs is None:
+        return [page]
+    name = "results" if plan.name == "cpu" else f"results-{plan.name}"
+    docs.mkdir(exist_ok=True)
+    shutil.rmtree(docs / name, ignore_errors=True)
+    shutil.copytree(plan.out / "results", docs / name)
+    write_text(docs / f"{name}.md", build(plan, claims, drawn, name, ""))
+    return [page, docs / f"{name}.md"]

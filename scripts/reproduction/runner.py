@@ -1,6 +1,7 @@
 """Runs the stages of a plan that are not done, each in a process of its own whose output goes to OUT/log.txt."""
 
 import ctypes
+import fcntl
 import hashlib
 import json
 import pathlib
@@ -35,7 +36,7 @@ def end_with_parent():
 class Runner:
     def __init__(self, plan):
         self.plan = plan
-        self.stopped_by = None
+        self.signals = []  # that ask for a stop, in the order in which they came
 
     def mark_path(self, stage):
         return self.plan.out / "marks" / stage.name
@@ -46,7 +47,7 @@ class Runner:
         for stage in self.plan.stages:
             parts = [self.plan.name, stage.command]
             for name in stage.reads:
-                parts += [self.contents(path) for path in self.included(self.plan.folder / name)]
+                parts += [self.contents(path) for path in self.included((self.plan.folder / name).resolve())]
             parts += [found[name] for name in stage.needs]
             found[stage.name] = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return found
@@ -67,7 +68,7 @@ class Runner:
                 continue
             for line in file.read_text(encoding="utf-8").splitlines():
                 key, _, value = line.strip().partition(":")
-                other = (file.parent / value.split("#")[0].strip()).resolve()
+                other = (file.parent / value.split("#")[0].strip().strip("'\"")).resolve()
                 if key in ("base", "include") and other.is_file() and other not in files:
                     files.append(other)
         return files
@@ -92,24 +93,49 @@ class Runner:
     def run(self):
         """Throws StageFailed, Stopped or BadPlan."""
         (self.plan.out / "marks").mkdir(parents=True, exist_ok=True)
+        with open(self.plan.out / "lock", "w", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StageFailed(f"another call works on {self.plan.out}") from None
+            earlier = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+            for number, handler in earlier.items():
+                if handler != signal.SIG_IGN:  # as nohup leaves SIGHUP
+                    signal.signal(number, self.stop)
+            try:
+                self.run_stages()
+            finally:
+                for number, handler in earlier.items():
+                    signal.signal(number, handler)
+
+    def run_stages(self):
         digests = self.digests()
-        done = self.done(digests)
-        progress = Progress(self.plan.name, self.plan.stages, done)
+        progress = Progress(self.plan.name, self.plan.stages, self.done(digests))
         print(self.listing())
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self.stop)
         for stage in self.plan.stages:
             if stage.name in progress.done:
                 continue
+            self.forget(stage, progress)
             begin = time.monotonic()
-            self.run_stage(stage, progress)
-            self.mark_path(stage).write_text(digests[stage.name] + "\n", encoding="utf-8")
+            is_whole = self.run_stage(stage, progress)
+            if is_whole:
+                self.mark_path(stage).write_text(digests[stage.name] + "\n", encoding="utf-8")
             progress.done.add(stage.name)
             progress.clear()
-            print(f"{stage.title}: {duration(time.monotonic() - begin)}", flush=True)
+            print(f"{stage.title}: {duration(time.monotonic() - begin)}{'' if is_whole else ', with runs that failed (see the log)'}", flush=True)
+
+    def forget(self, stage, progress):
+        """What follows from a stage that is made anew has to be made anew."""
+        behind = {stage.name}
+        for other in self.plan.stages:
+            if behind & set(other.needs):
+                behind.add(other.name)
+        for name in behind:
+            (self.plan.out / "marks" / name).unlink(missing_ok=True)
+        progress.done -= behind
 
     def stop(self, number, _frame):
-        self.stopped_by = number
+        self.signals.append(number)
 
     def watch(self, stage):
         """What tells how far a sweep is; none of another stage."""
@@ -121,30 +147,38 @@ class Runner:
         return SweepWatch(self.plan.out / stage.name, json.loads(listed.stdout))
 
     def run_stage(self, stage, progress):
+        """Returns whether all of it was made; where runs of a sweep failed, the others are."""
         watch = self.watch(stage)
-        with open(self.plan.out / "log.txt", "a", encoding="utf-8") as log:
-            command = self.plan.words(stage)
-            print(f"\n== {stage.title}\n$ {' '.join(command)}", file=log, flush=True)
+        command = self.plan.words(stage)
+        with open(self.plan.out / "log.txt", "ab") as log:
+            log.write(f"\n== {stage.title}\n$ {' '.join(command)}\n".encode())
+            log.flush()
             begin_of_output = log.tell()
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=end_with_parent,
                                        start_new_session=True)
             self.wait(process, stage, watch, progress)
-        if process.returncode != 0:
+        if self.signals:
             progress.clear()
-            if self.stopped_by:
-                raise Stopped(self.stopped_by)
-            raise StageFailed(f"{stage.title} ended with exit code {process.returncode}; the end of {self.plan.out}/log.txt:\n{self.tail(begin_of_output)}")
-        if missing := [glob for glob in stage.makes if not any(pathlib.Path().glob(self.plan.fill(glob)))]:
-            raise StageFailed(f"{stage.title} did not write {', '.join(map(self.plan.fill, missing))}")
+            raise Stopped(self.signals[0])
+        missing = [self.plan.fill(glob) for glob in stage.makes if not any(pathlib.Path().glob(self.plan.fill(glob)))]
+        if process.returncode == 1 and stage.is_sweep and not missing:
+            return False
+        progress.clear()
+        if process.returncode != 0:
+            hint = f"; where settings were changed, move {self.plan.out / stage.name} away" if stage.is_sweep and process.returncode == 2 else ""
+            raise StageFailed(f"{stage.title} ended with exit code {process.returncode}{hint}; the end of {self.plan.out}/log.txt:\n{self.tail(begin_of_output)}")
+        if missing:
+            raise StageFailed(f"{stage.title} did not write {', '.join(missing)}")
+        return True
 
     def wait(self, process, stage, watch, progress):
-        """Until it ends; a signal to this process goes on to it, once."""
-        told = None
+        """Until it ends; signals to this process go on to it."""
+        told = 0
         begin = time.monotonic()
         while process.poll() is None:
-            if self.stopped_by and not told:
-                told = self.stopped_by
-                process.send_signal(signal.SIGTERM if told == signal.SIGHUP else told)
+            for number in self.signals[told:]:
+                process.send_signal(number)
+            told = len(self.signals)
             share, what = self.share_of(stage, watch, (time.monotonic() - begin) / 60.0)
             progress.show(stage, share, what)
             time.sleep(POLL_SECONDS)
@@ -157,5 +191,5 @@ class Runner:
         return share, f"{stage.name} ({finished} of {len(watch.runs)} runs)"
 
     def tail(self, offset):
-        text = (self.plan.out / "log.txt").read_text(encoding="utf-8", errors="replace")[offset:]
+        text = (self.plan.out / "log.txt").read_bytes()[offset:].decode(errors="replace")
         return "\n".join(f"  {line}" for line in text.splitlines()[-FAILED_LINES:])

@@ -17,9 +17,13 @@ from made_plan import write_plan
 
 SCRIPT = ROOT / "scripts" / "reproduce.py"
 sys.path.insert(0, str(ROOT / "scripts"))
-from reproduction.claims import AGREES, CANNOT_TELL, DISAGREES, answer_of
-from reproduction.figures import Difference
-from reproduction.student import interval
+from reproduction.claims import AGREES, CANNOT_TELL, DISAGREES, answer_of, load_claims
+from reproduction.figures import Comparison, Difference, from_values, judge_together
+from reproduction.plan import load_plan
+from reproduction.progress import Progress
+from student import interval, p_value, quantile
+
+STAGES = len(yaml.safe_load((ROOT / "configs/reproduce/cpu-short/plan.yaml").read_text())["stages"])
 
 
 def start(folder, *arguments):
@@ -64,39 +68,71 @@ def test_a_plan_comes_to_an_answer_for_each_claim(made):
         answers = re.findall(r"\*Here:\* \*\*(.*)\*\*", section(text, claim["title"]))
         assert len(answers) == 1 and answers[0] in (AGREES, DISAGREES, CANNOT_TELL)
         assert section(text, claim["title"]).count("\n| ") == 1 + len(claim["tests"])
+        assert "not part of this size" not in section(text, claim["title"])  # each test finds its stage, variants and place
+    assert len(re.findall(r"\]\((results/.*?\.png)\)", text)) >= 6
     for picture in re.findall(r"\]\((results/.*?\.png)\)", text):
         assert (made / "runs/reproduce-made" / picture).stat().st_size > 1000
-    assert "stage 1 of 14" in (made / "printed.txt").read_text()
+    assert "Not finished" not in text and section(text, "The learned p_n").count("\n| ") == 2  # the head, and one seed
+    assert re.search(rf"made: \d %, stage \d of {STAGES}, \w+, \d+ min left", (made / "printed.txt").read_text())
+
+
+@pytest.mark.parametrize("size", ["cpu", "cpu-short", "gpu"])
+def test_each_committed_size_has_the_stages_and_points_of_the_claims(size, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    plan = load_plan(ROOT / "configs/reproduce" / size)
+    stages = {stage.name for stage in plan.stages}
+    assert {test["stage"] for claim in load_claims(plan) for test in claim["tests"]} <= stages
+    assert all((plan.folder / path).is_file() for stage in plan.stages for path in stage.reads)
+    # What the needles begin with is what this size trained.
+    assert f"runs/reproduce-{size}/text/" in (plan.folder / "needles/sweep.yaml").read_text()
+
+
+def by_seed(data, variant, value, condition=0):
+    """{seed: value(model)}. The evaluation names models by their attention where they are given one by one, the results by the sweep's variants."""
+    return {m["seed"]: value(m) for m in data["models"] if m["condition"] == condition and m["checkpoint"].split("/")[-3].startswith(f"{variant}-seed")}
+
+
+def ends(cell):
+    return [float(end) for end in cell.split(" to ")]
 
 
 def test_its_figures_are_those_of_the_evaluations(made):
-    """The mean, the interval and p of a difference that a table tests, and of one that none does."""
+    """The mean, the interval and p of a difference that a table tests."""
     results = made / "runs/reproduce-made"
-    text = section((results / "results.md").read_text(), "Long contexts")
     data = json.loads((results / "position/evaluation.json").read_text())
     theta = next(i for i, condition in enumerate(data["conditions"]) if condition["title"].endswith("500000"))
-
-    # The evaluation names models by their attention where they are given one by one, the results by the sweep's variants.
-    titles = {m["variant"]: m["checkpoint"].split("/")[-3].split("-seed")[0] for m in data["models"]}
-
-    def losses(variant):
-        return {m["seed"]: next(b["loss"] for b in m["bins"] if b["last"] == 511) for m in data["models"]
-                if (m["condition"], titles[m["variant"]]) == (theta, variant)}
-
-    tested = row(text, "SSMax against Softmax, loss far beyond")
-    point = next(p for c in data["comparisons"] if (c["condition"], titles[c["candidate"]]) == (theta, "ssmax") for p in c["points"] if p["last"] == 511)
-    difference = statistics.fmean(losses("ssmax")[seed] - losses("softmax")[seed] for seed in (1, 2, 3))
+    losses = [by_seed(data, name, lambda m: next(b["loss"] for b in m["bins"] if b["last"] == 511), theta) for name in ("ssmax", "softmax")]
+    point = next(p for c in data["comparisons"] if (c["condition"], c["candidate"]) == (theta, "SSMax") for p in c["points"] if p["last"] == 511)
+    shown = row(section((results / "results.md").read_text(), "Long contexts"), "SSMax against Softmax, loss far beyond")
+    difference = statistics.fmean(losses[0][seed] - losses[1][seed] for seed in (1, 2, 3))
     # Printed with four decimals.
-    assert float(tested[3]) == pytest.approx(difference, abs=5e-5) == pytest.approx(point["mean_difference"], abs=1e-6)
-    assert [float(end) for end in tested[4].split(" to ")] == pytest.approx([point["low"], point["high"]], abs=5e-5)
-    assert tested[5] == f"{point['p_corrected']:.2f}" and tested[7] == "3"
-    untested = row(text, "SSMax against that control")
-    values = [losses("ssmax")[seed] - losses("softmax_temperature")[seed] for seed in (1, 2, 3)]
-    half = 4.3027 * statistics.stdev(values) / 3**0.5  # t at 97.5 % with 2 degrees of freedom
-    mean = statistics.fmean(values)
-    assert [float(end) for end in untested[4].split(" to ")] == pytest.approx([mean - half, mean + half], abs=6e-5)
-    one_seed = row(text, "both with QK-norm")
-    assert one_seed[4] == "none: 1 seed" and one_seed[8] == CANNOT_TELL
+    assert float(shown[3].split()[0]) == pytest.approx(difference, abs=5e-5) == pytest.approx(point["mean_difference"], abs=1e-6)
+    assert ends(shown[4]) == pytest.approx([point["low"], point["high"]], abs=5e-5)
+    assert shown[5] == f"{point['p_corrected']:.2f}" and shown[7] == "3"
+    assert float(shown[1]) == pytest.approx(statistics.fmean(losses[1].values()), abs=5e-5)
+
+
+def test_what_no_table_tests_has_students_interval(made):
+    """From one place to another; and the weight on the needle, tested over the rows of its claim."""
+    results = made / "runs/reproduce-made"
+    text = (results / "results.md").read_text()
+    data = json.loads((results / "attention/evaluation.json").read_text())
+    weights = [by_seed(data, "softmax", lambda m, last=last: next(b["largest_weight"] for b in m["bins"] if b["last"] == last)) for last in (511, 255)]
+    values = [weights[0][seed] - weights[1][seed] for seed in (1, 2, 3)]
+    half = 4.302653 * statistics.stdev(values) / 3**0.5  # t at 97.5 % with 2 degrees of freedom
+    shown = row(section(text, "Attention fades"), "Softmax, largest weight, from the first half")
+    assert ends(shown[4]) == pytest.approx([statistics.fmean(values) - half, statistics.fmean(values) + half], abs=6e-4)  # three decimals
+    assert shown[5] == "" and shown[8] == ""
+    needles = section(text, "Attention on key information")
+    tested = [row(needles, name)[5] for name in ("SSMax against Softmax, largest", "the same at the theta", "within the trained", "the control")]
+    assert all(re.fullmatch(r"[01]\.\d+|< 0.0001", p) for p in tested)
+
+
+def test_one_seed_has_no_answer_and_no_interval(made):
+    text = section((made / "runs/reproduce-made/results.md").read_text(), "Faster loss reduction in pretraining")
+    shown = row(text, "SSMax with a bias against Softmax")
+    assert shown[4] == shown[5] == "" and shown[7:] == ["1", "no answer: 1 seed"]
+    assert shown[1] == shown[2] == ""  # means would be over other seeds
 
 
 def test_the_same_call_again_makes_nothing_and_changes_nothing(made, tmp_path):
@@ -109,7 +145,7 @@ def test_the_same_call_again_makes_nothing_and_changes_nothing(made, tmp_path):
     assert (results / "results.md").read_text() == text and (results / "log.txt").read_text() == log
     assert {path: path.read_bytes() for path in (results / "results").iterdir()} == pictures
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in before} == before and len(before) > 20
-    assert printed.count(" done ") == 14
+    assert printed.count(" done ") == STAGES
 
 
 def test_killed_in_the_middle_it_goes_on_to_the_same_results(made, tmp_path):
@@ -124,7 +160,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_results(made, tmp_path):
     process.communicate()
     assert not (tmp_path / "runs/reproduce-made/text/report/comparison.json").exists()
     deadline = time.monotonic() + 60
-    while subprocess.run([BINARY, "sweep", "--config", plan / "text-sweep.yaml", "--run-dir", "runs/reproduce-made/text", "--list"], cwd=tmp_path,
+    while subprocess.run([BINARY, "sweep", "--config", plan / "text/sweep.yaml", "--run-dir", "runs/reproduce-made/text", "--list"], cwd=tmp_path,
                          capture_output=True, text=True, check=True).stdout.count("elsewhere"):
         assert time.monotonic() < deadline, "a run outlived the call"
         time.sleep(0.1)
@@ -148,37 +184,138 @@ def test_a_signal_saves_and_stops_it(tmp_path):
 def test_another_setting_makes_a_stage_and_those_behind_it_anew(made, tmp_path):
     folder = shutil.copytree(made, tmp_path / "again")
     content = (folder / PLAN / "plan.yaml").read_text()
-    (folder / PLAN / "plan.yaml").write_text(content.replace("--trials 2\n      --rope", "--trials 3\n      --rope").replace("--trials 2 --rope", "--trials 3 --rope"))
+    data = yaml.safe_load(content)
+    copies = next(stage for stage in data["stages"] if stage["name"] == "copies")
+    copies["run"] = copies["run"].replace("--lengths 1024", "--lengths 512")
+    (folder / PLAN / "plan.yaml").write_text(yaml.safe_dump(data))
     listed = reproduce(folder, PLAN, "--list")
-    assert re.search(r"copies +1 min", listed) and listed.count(" done ") == 12  # two of them ask for copies
+    assert not re.search(r" copies +done", listed) and listed.count(" done ") == STAGES - 1
     (folder / PLAN / "plan.yaml").write_text(content)
-    base = (folder / PLAN / "base.yaml").read_text()
-    (folder / PLAN / "base.yaml").write_text(base.replace("max_steps: 40", "max_steps: 41"))
+    base = (folder / PLAN / "text/base.yaml").read_text()
+    (folder / PLAN / "text/base.yaml").write_text(base.replace("max_steps: 40", "max_steps: 41"))
     listed = reproduce(folder, PLAN, "--list")
-    # The text, and what follows from it; the base of the copying is the same file.
-    assert not re.search(r"(text|position|attention|needles|needles-found|copying|copies) +done", listed)
-    assert re.search(r"shards +done", listed)
+    # The text, and what follows from it; the bases of copying and needles include its base.
+    assert not re.search(r" (text|loss|position|attention|needles|needles-found|copying|copies) +done", listed)
+    assert re.search(r" shards +done", listed)
 
 
-def test_a_stage_that_fails_says_why(tmp_path):
+def test_a_result_that_is_gone_is_made_again_with_what_follows_from_it(made, tmp_path):
+    folder = shutil.copytree(made, tmp_path / "again")
+    results = folder / "runs/reproduce-made"
+    text = (results / "results.md").read_text()
+    shutil.rmtree(results / "copies")
+    shutil.rmtree(results / "needles")
+    listed = reproduce(folder, PLAN, "--list")
+    assert not re.search(r" (copies|needles) +done", listed) and listed.count(" done ") == STAGES - 2
+    before = (results / "needles-found/evaluation.json").stat().st_mtime_ns
+    reproduce(folder, PLAN)
+    assert (results / "results.md").read_text() == text
+    assert (results / "needles-found/evaluation.json").stat().st_mtime_ns > before  # of models that were trained anew
+
+
+def edit(path, change):
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+def test_values_that_are_missing_or_not_finite_take_a_row_and_not_the_page(made, tmp_path):
+    folder = shutil.copytree(made, tmp_path / "again")
+    results = folder / "runs/reproduce-made"
+
+    def lose_a_value(data):
+        for model in data["models"]:
+            if model["seed"] == 2 and "row scale" not in model["variant"]:
+                model["bins"][-1]["loss"] = None
+        for comparison in data["comparisons"]:
+            if comparison["candidate"] in ("ssmax", "ssmax_fixed"):
+                comparison["points"][-1].update(mean_difference=None, low=None, high=None, p=None, p_corrected=None, verdict="no verdict")
+
+    edit(results / "position-others/evaluation.json", lose_a_value)
+    edit(results / "copies-control/evaluation.json", lambda data: data.update(comparisons=[], models=[m for m in data["models"] if "ssmax" in m["checkpoint"]]))
+    shutil.rmtree(results / "needles-others")
+    (results / "needles-others").mkdir()
+    (results / "needles-others/notes.json").write_text("{}")  # as if there, and without its table
+    reproduce(folder, PLAN)
+    text = (results / "results.md").read_text()
+    assert row(section(text, "Long contexts"), "SSMax against Softmax, both with QK-norm, far")[8] == ""
+    assert row(section(text, "Length generalisation"), "SSMax against that control")[8] == "not part of this size"
+    assert row(section(text, "Replacing Softmax during pretraining"), "fine-tuned, margin")[8] == "not part of this size"
+
+
+def test_a_stage_that_fails_says_why_and_the_rest_is_shown(made, tmp_path):
+    folder = shutil.copytree(made, tmp_path / "again")
+    results = folder / "runs/reproduce-made"
+    (results / "marks/copies-swapped").unlink()
+    with open(results / "log.txt", "a") as log:
+        log.write("caf\u00e9 \u2713 " * 300)  # more bytes than characters
+    plan = (folder / PLAN / "plan.yaml").read_text()
+    (folder / PLAN / "plan.yaml").write_text(plan.replace("--apply-to Softmax --task copy", "--apply-to Sofmax --task copy"))
+    told = reproduce(folder, PLAN, code=1)
+    assert "ended with exit code 2" in told and "--apply-to Sofmax" in told.split("the end of")[1]
+    shutil.rmtree(results / "copies-swapped")
+    told = reproduce(folder, PLAN, code=1)
+    text = (results / "results.md").read_text()
+    assert "**Not finished:** nothing is here yet of copies-swapped." in text
+    assert row(section(text, "Replacing Softmax after pretraining"), "Softmax replaced after training")[8] == "not part of this size"
+
+
+def test_two_calls_do_not_work_on_the_same_runs(tmp_path):
     plan = write_plan(tmp_path)
-    (tmp_path / "data/corpus.jsonl").write_text("not JSON\n")
-    told = reproduce(tmp_path, plan, code=1)
-    assert "tokenizer ended with exit code 3" in told and "corpus.jsonl" in told.split("the end of")[1]
+    first = start(tmp_path, plan)
+    while not (tmp_path / "runs/reproduce-made/marks/corpus").exists():
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.02)
+    assert "another call works on runs/reproduce-made" in reproduce(tmp_path, plan, code=1)
+    first.send_signal(signal.SIGTERM)
+    first.communicate()
+
+
+def test_publishing_writes_the_same_page_beside_the_documentation(made, tmp_path):
+    folder = shutil.copytree(made, tmp_path / "again")
+    (folder / "docs/results-made").mkdir(parents=True)
+    (folder / "docs/results-made/old.png").touch()
+    reproduce(folder, PLAN, "--publish")
+    page = (folder / "docs/results-made.md").read_text()
+    inner = (folder / "runs/reproduce-made/results.md").read_text()
+    assert page == inner.replace("(results/", "(results-made/").replace("../../docs/", "")
+    assert {path.name for path in (folder / "docs/results-made").iterdir()} == {path.name for path in (folder / "runs/reproduce-made/results").iterdir()}
+
+
+def test_a_signal_that_nohup_has_set_aside_does_not_stop_it(tmp_path):
+    plan = write_plan(tmp_path)
+    process = subprocess.Popen(["nohup", sys.executable, SCRIPT, plan], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               env={**os.environ, "SSGPT_BIN": str(BINARY)})
+    while not (tmp_path / "runs/reproduce-made/marks/corpus").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGHUP)
+    while not (tmp_path / "runs/reproduce-made/marks/shards").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 128 + signal.SIGTERM
 
 
 @pytest.mark.parametrize("change, told", [
     (lambda plan: plan.pop("claims"), "a plan is a mapping with name, claims and stages"),
-    (lambda plan: plan["stages"][1].update(needs=["nowhere"]), "stage shards needs nowhere"),
-    (lambda plan: plan["stages"][1].update(name="tokenizer"), "two stages are called tokenizer"),
-    (lambda plan: plan["stages"][0].pop("run"), "stage tokenizer has one of sweep and run"),
+    (lambda plan: plan["stages"][2].update(needs=["nowhere"]), "stage shards needs nowhere, which do not come before it"),
+    (lambda plan: plan["stages"][2].update(name="tokenizer"), "stage tokenizer: two stages are called so"),
+    (lambda plan: plan["stages"][0].pop("run"), "stage corpus has one of sweep and run"),
     (lambda plan: plan["stages"][0].update(minuets=1), "unknown minuets"),
+    (lambda plan: plan["stages"][0].update(minutes=0), "minutes must be above 0"),
+    (lambda plan: plan["stages"][0].update(minutes="ten"), "minutes = 'ten' is of another type"),
+    (lambda plan: plan["stages"][0].update(run="{ssgtp} version"), "unknown placeholder {ssgtp}"),
+    (lambda plan: plan["points"].pop("far"), "the plan's points have no far"),
+    (lambda plan: plan.update(needs_gpu=True), "needs an NVIDIA GPU"),
 ])  # fmt: skip
 def test_a_wrong_plan_is_refused(tmp_path, change, told):
     plan = write_plan(tmp_path)
     data = yaml.safe_load((tmp_path / plan / "plan.yaml").read_text())
     change(data)
     (tmp_path / plan / "plan.yaml").write_text(yaml.safe_dump(data))
+    if "GPU" in told and os.path.exists("/dev/nvidiactl"):
+        pytest.skip("there is a GPU")
     assert told in reproduce(tmp_path, plan, code=2)
     assert not (tmp_path / "runs").exists()
 
@@ -187,27 +324,82 @@ def test_a_folder_without_a_plan_is_refused(tmp_path):
     assert "cpu-short, cpu, gpu" in reproduce(tmp_path, "nowhere", code=2)
 
 
-@pytest.mark.parametrize("low, high, verdict, expects, answer", [
-    (-0.3, -0.1, "lower", "lower", AGREES),
-    (0.1, 0.3, "higher", "lower", DISAGREES),
-    (-0.3, -0.1, "no verdict", "lower", CANNOT_TELL),  # p corrected is above 5 %
-    (-0.1, 0.3, "no verdict", "lower", CANNOT_TELL),
-    (None, None, "no verdict", "lower", CANNOT_TELL),
-    (-0.01, 0.02, "no verdict", {"within": 0.05}, AGREES),
-    (0.01, 0.02, "higher", {"within": 0.05}, AGREES),  # surely other, and surely by less than the margin
-    (-0.01, 0.06, "no verdict", {"within": 0.05}, CANNOT_TELL),
-    (0.05, 0.09, "higher", {"within": 0.05}, DISAGREES),
-    (None, None, "no verdict", {"within": 0.05}, CANNOT_TELL),
+@pytest.mark.parametrize("arguments, told", [(["nowhere"], "nowhere: neither cpu-short"), (["--publsh"], "--publsh: neither cpu-short")])
+def test_the_script_refuses_wrong_words_before_it_installs_anything(tmp_path, arguments, told):
+    done = subprocess.run([ROOT / "scripts/reproduce.sh", *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and told in done.stderr and "Set-up" not in done.stdout
+
+
+def test_the_script_lists_a_folder_from_where_one_stands(tmp_path):
+    plan = write_plan(tmp_path)
+    done = subprocess.run([ROOT / "scripts/reproduce.sh", plan, "--list"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("made, some ") and "Set-up" not in done.stdout
+
+
+def difference(seeds=3, verdict="no verdict", is_tested=True):
+    return Difference(mean=0.1, low=None, high=None, seeds=seeds, verdict=verdict, is_tested=is_tested)
+
+
+@pytest.mark.parametrize("found, expects, answer", [
+    (difference(verdict="lower"), "lower", AGREES),
+    (difference(verdict="higher"), "lower", DISAGREES),
+    (difference(), "lower", CANNOT_TELL),
+    (difference(verdict="lower"), None, ""),
+    (difference(seeds=2, is_tested=False), "lower", "no answer: 2 seeds"),
+    (difference(is_tested=False), "lower", "not tested"),
+    (None, "lower", "not part of this size"),
 ])  # fmt: skip
-def test_the_rule_of_an_answer(low, high, verdict, expects, answer):
-    mean = 0.0 if low is None else (low + high) / 2
-    assert answer_of(Difference(mean=mean, low=low, high=high, p=None, detectable=None, seeds=3, verdict=verdict), expects) == answer
+def test_the_rule_of_an_answer(found, expects, answer):
+    assert answer_of(found, expects) == answer
 
 
-def test_the_interval_is_students():
-    """Student's own example (1908, table of the additional sleep of ten patients): mean 1.58, standard deviation 1.23, 9 degrees of freedom."""
+def test_a_validation_that_says_the_opposite_takes_the_verdict(made, tmp_path):
+    """As `ssgpt compare` says by its own verdict, that of the whole comparison."""
+    folder = shutil.copytree(made / "runs/reproduce-made/loss", tmp_path / "loss")
+
+    def oppose(data):
+        one = next(one for one in data["comparisons"] if one["candidate"] == "SSMax")
+        one["training"]["verdict"], one["validation"]["verdict"], one["verdict"] = "lower", "higher", "no verdict"
+
+    edit(folder / "comparison.json", oppose)
+    assert Comparison(folder).difference("training", "ssmax", "softmax").verdict == "no verdict"
+
+
+def test_the_interval_and_p_are_students():
+    """His own example (1908): the additional sleep of ten patients. As R's t.test(sleep) prints them: t = 4.0621, p-value = 0.002833."""
     sleep = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]
-    mean, low, high = interval(sleep)
-    assert mean == pytest.approx(1.58)
-    assert (low, high) == pytest.approx((0.7001, 2.4599), abs=5e-4)  # as R's t.test(sleep) prints them
-    assert interval([1.0, 2.0])[1:] == (None, None)
+    assert interval(sleep) == pytest.approx((1.58, 0.7001142, 2.4598858), abs=1e-7)
+    assert p_value(4.0621, 9) == pytest.approx(0.002833, abs=1e-6)
+    assert [quantile(degrees) for degrees in (1, 3, 30)] == pytest.approx([12.70620, 3.182446, 2.042272], rel=1e-6)  # printed tables
+    assert interval([1.0])[1:] == (None, None)
+
+
+def test_figures_without_a_table_are_tested_together():
+    """Holm: the smallest p times 3, the next times 2, the last as it is, and none below one before it."""
+    close, far, weak = from_values([1.0, 1.1, 0.9, 1.05]), from_values([-2.0, -2.02, -1.98, -2.01]), from_values([0.1, -0.3, 0.2, 0.4])
+    alone = [p_value(statistics.fmean(one.values) * 2 / statistics.stdev(one.values), 3) for one in (close, far, weak)]
+    constant, two, lost = from_values([0.5, 0.5, 0.5]), from_values([0.1, 0.2]), from_values([0.1, None, 0.3, 0.2])
+    judge_together([close, far, weak, constant, two, lost])
+    assert (far.p, close.p, weak.p) == pytest.approx((3 * alone[1], 2 * alone[0], alone[2]))
+    assert (far.verdict, close.verdict, weak.verdict) == ("lower", "higher", "no verdict")
+    assert not (constant.is_tested or two.is_tested or lost.is_tested) and lost.low is None and lost.seeds == 3
+    assert from_values([None, float("nan")]) is None
+
+
+class Part:
+    def __init__(self, name, minutes):
+        self.name, self.minutes = name, minutes
+
+
+def test_the_rest_of_a_resumed_plan_is_told_by_what_this_call_made(monkeypatch):
+    """Ninety minutes of a hundred were made before: what is left takes ten, not the blink in which the ninety were found."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    stages = [Part("text", 95.0), Part("rest", 5.0)]
+    progress = Progress("made", stages, [])
+    now[0] = 1.0
+    progress.line(stages[0], 90 / 95, "text")
+    now[0] = 61.0  # a minute later, at half the planned speed
+    left = progress.line(stages[0], 90.5 / 95, "text")
+    assert left.startswith("made: 90 %") or left.startswith("made: 91 %")
+    assert 12 <= float(re.search(r"(\d+) min(?: \d+ s)? left", left)[1]) <= 19
