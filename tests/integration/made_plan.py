@@ -15,6 +15,7 @@ SHORTER = {
     "--validation-fraction 0.01": "--validation-fraction 0.3",
     "--windows 40000": "--windows 200",
     "--max-length 2048": "--max-length 512",
+    "--max-length 256 --bin 26 --windows 100": "--max-length 64 --bin 7 --windows 2",
     "--bin 1024": "--bin 256",
     "--windows 24": "--windows 2",
     "--windows 4": "--windows 1",
@@ -96,7 +97,7 @@ def write_plan(folder):
         (plan / name / "sweep.yaml").write_text(shorter_sweep(SIZE / name / "sweep.yaml"))
     data = yaml.safe_load((SIZE / "plan.yaml").read_text())
     data |= {"name": "made", "machine": "a test", "claims": str(ROOT / "configs/reproduce/claims.yaml"),
-             "points": {"trained": 64, "middle": 256, "far": 512, "needle_trained": 128, "needle_far": 256}}
+             "points": {"first_tenth": 7, "trained": 64, "middle": 256, "far": 512, "needle_trained": 128, "needle_far": 256}}
     data["stages"] = [shorter_stage(stage) for stage in data["stages"]]
     (plan / "plan.yaml").write_text(yaml.safe_dump(data, sort_keys=False, width=1000))
     return plan.relative_to(folder)
