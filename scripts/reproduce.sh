@@ -3,8 +3,8 @@
 # controls with several seeds, on text, on copying and on needles, measures them beyond the length that they were trained at, and writes what
 # of the abstract holds at this scale. Safe to repeat: a call that was stopped goes on where it was, and what is finished is reused.
 # Usage: scripts/reproduce.sh [cpu-short|cpu|gpu|FOLDER] [--publish] [--list]
-#   cpu-short   under 15 minutes on two CPU cores once it is built: every stage, and too little training for an answer
-#   cpu         under 100 minutes on two CPU cores; the default
+#   cpu-short   12 minutes on two CPU cores once it is built: every stage, and too little training for an answer
+#   cpu         some 90 minutes on two CPU cores; the default
 #   gpu         162M parameters as in the paper, fewer tokens, planned for under 3 hours on one H100
 #   FOLDER      a folder with a plan.yaml, as those in configs/reproduce
 # Runs and results go to runs/reproduce-SIZE, data to data/reproduce-SIZE.
