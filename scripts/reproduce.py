@@ -43,7 +43,7 @@ def main():
 
 
 def run(plan, arguments):
-    load_claims(plan)  # before hours of training, not behind them
+    claims = load_claims(plan)  # before hours of training, not behind them
     runner = Runner(plan)
     if arguments.list:
         print(runner.listing())
@@ -53,9 +53,9 @@ def run(plan, arguments):
     try:
         runner.run()
     except StageFailed:
-        results.write(plan)  # of what there is
+        results.write(plan, claims)  # of what there is
         raise
-    print("\n".join(f"wrote {path}" for path in results.write(plan, pathlib.Path("docs") if arguments.publish else None)))
+    print("\n".join(f"wrote {path}" for path in results.write(plan, claims, pathlib.Path("docs") if arguments.publish else None)))
     return 0
 
 

@@ -85,6 +85,10 @@ class Plan:
             words += found
         return words
 
+    def missing(self, stage):
+        """Of the files that the stage makes, those that are not there."""
+        return [glob for glob in map(self.fill, stage.makes) if not any(pathlib.Path().glob(glob))]
+
     def results_of(self, stage):
         """The folder with the tables and pictures of a stage, if it makes any."""
         return self.out / stage.name / ("report" if stage.is_sweep else "")

@@ -52,7 +52,7 @@ class Progress:
     def planned_minutes(self, current, share):
         """Of the plan's minutes those that are behind us."""
         minutes = sum(stage.minutes for stage in self.stages if stage.name in self.done)
-        return minutes + (current.minutes * share if current is not None else 0.0)
+        return minutes + current.minutes * share
 
     def line(self, current, share, what):
         behind = self.planned_minutes(current, share)
@@ -62,12 +62,12 @@ class Progress:
         elapsed = (time.monotonic() - self.begin) / 60.0
         # The first half minute of the plan counts as it was planned: a pace from less says nothing.
         pace = (elapsed + 0.5) / (here + 0.5)
-        number = next((i for i, stage in enumerate(self.stages, 1) if current is not None and stage.name == current.name), len(self.stages))
+        number = 1 + self.stages.index(current)
         left = duration(60.0 * pace * (self.total - behind))
         return f"{self.name}: {100.0 * behind / self.total:.0f} %, stage {number} of {len(self.stages)}, {what}, {left} left"
 
-    def show(self, current, share, what, now=None):
-        now = time.monotonic() if now is None else now
+    def show(self, current, share, what):
+        now = time.monotonic()
         text = self.line(current, share, what)
         if self.on_terminal:
             print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)

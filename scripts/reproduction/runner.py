@@ -36,12 +36,13 @@ def end_with_parent():
 class Runner:
     def __init__(self, plan):
         self.plan = plan
+        self.digests = self.find_digests()
         self.signals = []  # that ask for a stop, in the order in which they came
 
     def mark_path(self, stage):
         return self.plan.out / "marks" / stage.name
 
-    def digests(self):
+    def find_digests(self):
         """{name: what a stage was made from}: its command, the files that it reads, and the same of the stages that it needs."""
         found = {}
         for stage in self.plan.stages:
@@ -73,16 +74,15 @@ class Runner:
                     files.append(other)
         return files
 
-    def is_done(self, stage, digest):
+    def is_done(self, stage):
         path = self.mark_path(stage)
-        made = all(any(pathlib.Path().glob(self.plan.fill(glob))) for glob in stage.makes)
-        return made and path.is_file() and path.read_text(encoding="utf-8").strip() == digest
+        return not self.plan.missing(stage) and path.is_file() and path.read_text(encoding="utf-8").strip() == self.digests[stage.name]
 
-    def done(self, digests):
-        return [stage.name for stage in self.plan.stages if self.is_done(stage, digests[stage.name])]
+    def done(self):
+        return {stage.name for stage in self.plan.stages if self.is_done(stage)}
 
     def listing(self):
-        done = self.done(self.digests())
+        done = self.done()
         width = max(len(stage.name) for stage in self.plan.stages)
         lines = [f"{self.plan.name}, some {sum(stage.minutes for stage in self.plan.stages):.0f} minutes on {self.plan.machine}; results in {self.plan.out}"]
         for stage in self.plan.stages:
@@ -109,8 +109,7 @@ class Runner:
                     signal.signal(number, handler)
 
     def run_stages(self):
-        digests = self.digests()
-        progress = Progress(self.plan.name, self.plan.stages, self.done(digests))
+        progress = Progress(self.plan.name, self.plan.stages, self.done())
         print(self.listing())
         for stage in self.plan.stages:
             if stage.name in progress.done:
@@ -119,7 +118,7 @@ class Runner:
             begin = time.monotonic()
             is_whole = self.run_stage(stage, progress)
             if is_whole:
-                self.mark_path(stage).write_text(digests[stage.name] + "\n", encoding="utf-8")
+                self.mark_path(stage).write_text(self.digests[stage.name] + "\n", encoding="utf-8")
             progress.done.add(stage.name)
             progress.clear()
             print(f"{stage.title}: {duration(time.monotonic() - begin)}{'' if is_whole else ', with runs that failed (see the log)'}", flush=True)
@@ -160,7 +159,7 @@ class Runner:
         if self.signals:
             progress.clear()
             raise Stopped(self.signals[0])
-        missing = [self.plan.fill(glob) for glob in stage.makes if not any(pathlib.Path().glob(self.plan.fill(glob)))]
+        missing = self.plan.missing(stage)
         if process.returncode == 1 and stage.is_sweep and not missing:
             return False
         progress.clear()

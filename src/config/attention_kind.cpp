@@ -109,13 +109,7 @@ AttentionKind kind_of(const AttentionKindRow& row) {
 }
 
 std::string_view to_string(PnInit init) {
-  switch (init) {
-    case PnInit::kLogN:
-      return "log_n";
-    case PnInit::kFlat:
-      return "flat";
-  }
-  return "";
+  return init == PnInit::kFlat ? "flat" : "log_n";
 }
 
 std::string_view to_string(AttentionKind kind) {
