@@ -6,7 +6,7 @@ import math
 
 from report_page import comparison_formats
 from report_page.elements import padded
-from report_page.schema import LARGEST, Damaged, read_json, read_text
+from report_page.schema import LARGEST, Damaged, read_text
 from report_page.styles import color, slots
 
 
@@ -39,9 +39,7 @@ class Comparison:
 
     def __init__(self, directory):
         """Raises Damaged."""
-        self.data = read_json(
-            directory / "comparison.json", "ssgpt-comparison", comparison_formats.VERSION, comparison_formats.comparison
-        )
+        self.data = comparison_formats.read(directory)
         columns = read_columns(directory / "comparison.csv")
         self.check_columns(columns)
         trained = [i for i, first in enumerate(columns["first_step"]) if not math.isnan(first)]

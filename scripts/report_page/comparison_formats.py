@@ -4,7 +4,7 @@ from report_page.formats import (
     ESTIMATE, MANY, MODELS, ORIGIN, VERDICTS, belongs, interval_of, labels, notes, unique, value, without_large_interval,
 )  # fmt: skip
 from report_page.schema import (
-    CONFIG, TEXT, Damaged, anything, choice, count, fields, flag, known, mapping, name, number, several, text,
+    CONFIG, TEXT, Damaged, anything, choice, count, fields, flag, known, mapping, name, number, read_json, several, text,
 )  # fmt: skip
 
 VERSION = 2
@@ -123,3 +123,8 @@ def comparison(data, where):
             raise Damaged(f"{place}.segments has {len(one['segments'])} entries, not {segments} as the first")
         if len(one["validation_difference"]) != len(data["validation"]["steps"]):
             raise Damaged(f"{place}.validation_difference is not as long as validation.steps")
+
+
+def read(directory):
+    """The comparison in a directory. Raises schema.Damaged."""
+    return read_json(directory / "comparison.json", "ssgpt-comparison", VERSION, comparison)

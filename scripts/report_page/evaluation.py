@@ -4,7 +4,6 @@ import math
 
 from report_page import evaluation_formats
 from report_page.elements import is_independent, listed, padded
-from report_page.schema import read_json
 from report_page.styles import slots
 
 TITLES = {"loss": "Loss", "accuracy": "Accuracy", "share_right": "Share right", "margin": "Margin"}
@@ -118,9 +117,7 @@ def interval(point):
 class Evaluation:
     def __init__(self, directory):
         """Raises schema.Damaged."""
-        self.data = read_json(
-            directory / "evaluation.json", "ssgpt-evaluation", evaluation_formats.VERSION, evaluation_formats.evaluation
-        )
+        self.data = evaluation_formats.read(directory)
         self.is_attention = self.data["kind"] == "attention"
         self.is_needle = self.data["kind"] == "needle"
         self.has_bins = self.data["kind"] in ("position", "attention")

@@ -4,7 +4,7 @@ from report_page.formats import (
     CURVES, ESTIMATE, MANY, MODELS, ORIGIN, belongs, finite, interval_of, labels, notes, seeds, unique, value, without_large_interval,
 )  # fmt: skip
 from report_page.needle_formats import grid, needle, needle_attention
-from report_page.schema import TEXT, Damaged, choice, count, fields, flag, known, name, same_length, several, text
+from report_page.schema import TEXT, Damaged, choice, count, fields, flag, known, name, read_json, same_length, several, text
 
 VERSION = 1
 
@@ -153,3 +153,8 @@ def evaluation(data, where):
         for side in ("candidate", "baseline"):
             belongs(one[side], panels[one["condition"], one["figure"]], f"{place}.{side}")
         same_length(one["points"], points, f"{place}.points")
+
+
+def read(directory):
+    """The evaluation in a directory. Raises schema.Damaged."""
+    return read_json(directory / "evaluation.json", "ssgpt-evaluation", VERSION, evaluation)

@@ -1,11 +1,11 @@
 """Reads single figures, with their errors, out of the results of the stages."""
 
 import dataclasses
-import json
 import math
 import pathlib
 import statistics
 
+from report_page import comparison_formats, evaluation_formats
 from report_page.schema import Damaged
 from student import interval, p_value
 
@@ -29,11 +29,12 @@ class Difference:
     values: tuple = ()  # by seed, where no table has tested it
 
 
-def read_json(path):
+def read(file_format, folder):
+    """A table in the folder, checked. Throws schema.Damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise Damaged(f"{path}: {error}") from None
+        return file_format.read(folder)
+    except Damaged as damage:
+        raise Damaged(f"{folder}: {damage}") from None
 
 
 def run_name(path):
@@ -77,7 +78,7 @@ class Comparison:
     """comparison.json of a sweep or of `ssgpt compare`; variants are called as in the sweep's file."""
 
     def __init__(self, folder):
-        self.data = read_json(folder / "comparison.json")
+        self.data = read(comparison_formats, folder)
         names = {run["label"]: run_name(run["directory"]) for run in self.data["runs"]}
         self.labels = {names[variant["runs"][0]]: variant["label"] for variant in self.data["variants"]}
 
@@ -123,7 +124,7 @@ class Evaluation:
     """evaluation.json. Variants are called as in the sweep's file, with what was changed on reading behind it: "softmax, row scale 1.5"."""
 
     def __init__(self, folder):
-        self.data = read_json(folder / "evaluation.json")
+        self.data = read(evaluation_formats, folder)
         names = {}  # by the title that the evaluation gave them
         for model in self.data["models"]:
             if not any(model["overrides"][key] for key in ("row_scale", "attention")):

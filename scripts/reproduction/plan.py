@@ -1,38 +1,43 @@
-"""A plan: the stages of a reproduction in their order, as configs/reproduce/SIZE/plan.yaml has them.
+"""A plan: the stages of a reproduction in their order. configs/reproduce/stages.yaml lists them, and configs/reproduce/SIZE/plan.yaml gives them their numbers.
 
     name: cpu                      # of the size, and of the folders runs/reproduce-NAME and data/reproduce-NAME
     machine: 2 CPU cores           # what its minutes were measured on
     needs_gpu: false               # refuse to begin where there is none
     note: ...                      # a sentence for the results, on how exactly they repeat
-    claims: ../claims.yaml         # what is judged, and by which figures
-    points: {far: 2048}            # what names in the claims' tests stand for
-    stages:
-      - name: text                 # also of its folder and its mark
-        title: ...                 # for people
-        minutes: 40                # for the ETA alone
-        sweep: text/sweep.yaml     # a sweep, beside the plan ...
-        run: '{ssgpt} ...'         # ... or a command, split into words as a shell would, without its expansions
-        makes: ['{data}/...']      # files, globs allowed, that must be there behind it, beside the results in {out}/NAME
-        needs: [corpus]            # stages whose results it reads
-        reads: [...]               # other files that decide what it makes, relative to the plan
-        picture: true              # its picture stands in the results
+    claims: ../claims.yaml         # what is judged, and by which figures; relative to the plan
+    stages: ../stages.yaml         # relative to the plan
+    points: {far: 2048}            # what names in the claims' tests stand for, and in the stages
+    values: {trials: 60}           # what other names in the stages stand for
+    minutes: {text: 40}            # for the ETA alone; 0.1 of a stage that is not named
 
-In commands {ssgpt}, {python}, {out}, {data} and {plan} (the plan's folder) are filled in, and words with * become the paths that they match, but for names
-of shards, which ssgpt itself expands. Commands run in the current folder, the repository's.
+and a list of stages:
+
+    - name: text                   # also of its folder and its mark
+      title: ...                   # for people
+      sweep: text/sweep.yaml       # a sweep, beside the plan ...
+      run: '{ssgpt} ...'           # ... or a command, split into words as a shell would, without its expansions
+      makes: ['{data}/...']        # files, globs allowed, that must be there behind it, beside the results in {out}/NAME
+      needs: [corpus]              # stages whose results it reads
+      reads: [data/needles.py]     # other files that decide what it makes
+      picture: true                # its picture stands in the results
+
+In titles and commands {points} and {values} are filled in by name, in commands also {ssgpt}, {python}, {out}, {data} and {plan} (the plan's folder), and words with *
+become the paths that they match, but for names of shards, which ssgpt itself expands. Commands run in the current folder, the repository's.
 """
 
 import dataclasses
 import os
 import pathlib
 import shlex
-import string
 import sys
 
 import yaml
 
 PLACEHOLDERS = {"ssgpt": "build/release/ssgpt", "python": ".venv/bin/python"}  # as a reader would type them
-STAGE_KEYS = {"name": str, "title": str, "minutes": (int, float), "sweep": str, "run": str, "makes": list, "needs": list, "reads": list, "picture": bool}
-PLAN_KEYS = {"name": str, "machine": str, "needs_gpu": bool, "note": str, "claims": str, "points": dict, "stages": list}
+FOLDERS = ("out", "data", "plan")
+STAGE_KEYS = {"name": str, "title": str, "sweep": str, "run": str, "makes": list, "needs": list, "reads": list, "picture": bool}
+PLAN_KEYS = {"name": str, "machine": str, "needs_gpu": bool, "note": str, "claims": str, "points": dict, "values": dict, "minutes": dict, "stages": str}
+SHORT = 0.1  # minutes of a stage whose time nobody needs to know
 
 
 class BadPlan(Exception):
@@ -47,7 +52,7 @@ class Stage:
     command: str  # with placeholders
     makes: list
     needs: list
-    reads: list  # files beside the plan, for the mark
+    reads: list  # files, for the mark
     is_sweep: bool
     has_picture: bool
 
@@ -102,7 +107,8 @@ def check_types(place, entry, keys):
             raise BadPlan(f"{place}: {key} = {value!r} is of another type than it should be")
 
 
-def read_stage(place, entry, names):
+def read_stage(place, entry, names, plan):
+    """`plan`: what plan.yaml holds; `names`: of the stages before this one."""
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise BadPlan(f"{place}: each stage is a mapping with a name, not {entry!r}")
     name = entry["name"]
@@ -114,33 +120,53 @@ def read_stage(place, entry, names):
         raise BadPlan(f"{place}: two stages are called so")
     if missing := [other for other in entry.get("needs", []) if other not in names]:
         raise BadPlan(f"{place} needs {', '.join(map(str, missing))}, which do not come before it")
-    if entry.get("minutes", 1) <= 0:
-        raise BadPlan(f"{place}: minutes must be above 0")
-    sweep = entry.get("sweep")
-    command = f"{{ssgpt}} sweep --config {{plan}}/{sweep} --run-dir {{out}}/{name}" if sweep else " ".join(entry["run"].split())
-    fields = {field for _, field, _, _ in string.Formatter().parse(command + "".join(map(str, entry.get("makes", [])))) if field is not None}
-    if unknown := sorted(fields - {"ssgpt", "python", "out", "data", "plan"}):
-        raise BadPlan(f"{place}: unknown placeholder {{{unknown[0]}}}")
+    values = {**plan.get("points", {}), **plan.get("values", {}), **{kept: f"{{{kept}}}" for kept in (*PLACEHOLDERS, *FOLDERS)}}
+
+    def fill(text):
+        try:
+            return " ".join(text.format(**values).split())
+        except (KeyError, IndexError, ValueError) as error:
+            raise BadPlan(f"{place}: {text!r} has a placeholder that is neither of the plan's points and values nor one of {', '.join((*PLACEHOLDERS, *FOLDERS))}: {error}") from None
+
+    sweep, title = entry.get("sweep"), fill(entry.get("title", name))
+    command = f"{{ssgpt}} sweep --config {{plan}}/{sweep} --run-dir {{out}}/{name}" if sweep else fill(entry["run"])
     makes = [f"{{out}}/{name}/report/comparison.json"] if sweep else [f"{{out}}/{name}/*.json"] if f"--out {{out}}/{name}" in command else []
-    return Stage(name=name, title=entry.get("title", name), minutes=float(entry.get("minutes", 1)), command=command,
-                 makes=makes + entry.get("makes", []), needs=entry.get("needs", []),
-                 reads=([sweep] if sweep else []) + entry.get("reads", []), is_sweep=bool(sweep), has_picture=entry.get("picture", False))
+    return Stage(name=name, title=title, minutes=float(plan.get("minutes", {}).get(name, SHORT)), command=command,
+                 makes=makes + [fill(str(path)) for path in entry.get("makes", [])], needs=entry.get("needs", []),
+                 reads=([f"{{plan}}/{sweep}"] if sweep else []) + entry.get("reads", []), is_sweep=bool(sweep), has_picture=entry.get("picture", False))
+
+
+def read_yaml(path, hint=""):
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadPlan(f"{path}: no such file{hint}") from None
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadPlan(f"{path}: {' '.join(str(error).split())}") from None
+
+
+def check_minutes(path, minutes, names):
+    if unknown := sorted(map(str, minutes.keys() - set(names))):
+        raise BadPlan(f"{path}: minutes of {', '.join(unknown)}, which are no stages")
+    for name, number in minutes.items():
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or not number > 0:
+            raise BadPlan(f"{path}: minutes of {name} are {number!r}, and not a number above 0")
 
 
 def load_plan(folder):
     """The plan in the folder. Throws BadPlan."""
     path = folder / "plan.yaml"
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadPlan(f"{path}: no such file; a size is cpu-short, cpu, gpu, or a folder with a plan.yaml") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadPlan(f"{path}: {' '.join(str(error).split())}") from None
+    data = read_yaml(path, "; a size is cpu-short, cpu, gpu, or a folder with a plan.yaml")
     if not isinstance(data, dict) or not {"name", "stages", "claims"} <= data.keys():
         raise BadPlan(f"{path}: a plan is a mapping with name, claims and stages")
     check_types(path, data, PLAN_KEYS)
+    claims, stages_path = (pathlib.Path(os.path.normpath(folder / data[key])) for key in ("claims", "stages"))
+    entries = read_yaml(stages_path)
+    if not isinstance(entries, list):
+        raise BadPlan(f"{stages_path}: it holds a list of stages")
     stages = []
-    for entry in data["stages"]:
-        stages.append(read_stage(path, entry, [stage.name for stage in stages]))
+    for entry in entries:
+        stages.append(read_stage(stages_path, entry, [stage.name for stage in stages], data))
+    check_minutes(path, data.get("minutes", {}), [stage.name for stage in stages])
     return Plan(name=data["name"], folder=folder, machine=data.get("machine", "the machine that it was planned for"), needs_gpu=data.get("needs_gpu", False),
-                note=data.get("note", ""), claims=pathlib.Path(os.path.normpath(folder / data["claims"])), points=data.get("points", {}), stages=stages)
+                note=data.get("note", ""), claims=claims, points=data.get("points", {}), stages=stages)

@@ -48,7 +48,7 @@ class Runner:
         for stage in self.plan.stages:
             parts = [self.plan.name, stage.command]
             for name in stage.reads:
-                parts += [self.contents(path) for path in self.included((self.plan.folder / name).resolve())]
+                parts += [self.contents(path) for path in self.included(pathlib.Path(self.plan.fill(name)).resolve())]
             parts += [found[name] for name in stage.needs]
             found[stage.name] = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return found

@@ -1,32 +1,32 @@
 """The stages of configs/reproduce/cpu-short, of which each takes a second: another corpus, models that learn nothing, short evaluations."""
 
-import json
-import random
+import shutil
 import textwrap
 
 import yaml
 from conftest import ROOT
 
-SIZE = ROOT / "configs/reproduce/cpu-short"
-WORDS = "the lamp of a city stands near water and seven men read old books under trees while rain falls on green hills".split()
-# In the committed commands, and what takes their place.
+SIZES = ROOT / "configs/reproduce"
+POINTS = {"first_tenth": 7, "trained": 64, "middle": 256, "far": 512, "needle_trained": 128, "needle_far": 256}
+VALUES = {"packages": "", "vocabulary": 384, "tokenizer_bytes": "24MB", "context_windows": 2, "windows": 2, "attention_windows": 1, "needle_words": 10, "trials": 2, "precision": ""}
+# In the committed stages, what is the same for all sizes and would take long here.
 SHORTER = {
-    "--vocab-size 1024": "--vocab-size 384",
     "--validation-fraction 0.01": "--validation-fraction 0.3",
     "--windows 40000": "--windows 200",
-    "--max-length 2048": "--max-length 512",
-    "--max-length 256 --bin 26 --windows 100": "--max-length 64 --bin 7 --windows 2",
-    "--bin 1024": "--bin 256",
-    "--windows 24": "--windows 2",
-    "--windows 4": "--windows 1",
     "--task copy": "--task copy --trials 2",
-    "--lengths 256,512 ": "--lengths 128,256 ",
-    "--trials 12": "--trials 2",
     "--examples 40000": "--examples 200",
     "--examples 500": "--examples 30",
-    "--words 60": "--words 10",
-    "data/needles.py": f"{ROOT}/data/needles.py",
 }
+# In place of data/python_sources.py, which needs the network.
+CORPUS = """
+    import json, random, sys
+    draw = random.Random(3)
+    words = "the lamp of a city stands near water and seven men read old books under trees while rain falls on green hills".split()
+    with open(sys.argv[1], "w") as file:
+        for number in range(60):
+            text = " ".join(f"{' '.join(draw.choice(words) for _ in range(6)).capitalize()}." for _ in range(40))
+            file.write(json.dumps({"text": f"Document {number}. {text}"}) + "\\n")
+"""
 TEXT = """
     model: {vocab_size: 384, hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 24}
     data:
@@ -60,14 +60,6 @@ NEEDLES = """
 """
 
 
-def write_corpus(path, documents=60, sentences=40):
-    draw = random.Random(3)
-    with open(path, "w") as file:
-        for number in range(documents):
-            text = " ".join(f"{' '.join(draw.choice(WORDS) for _ in range(6)).capitalize()}." for _ in range(sentences))
-            file.write(json.dumps({"text": f"Document {number}. {text}"}) + "\n")
-
-
 def shorter_sweep(path):
     """A committed sweep, its variants and seeds as they are, whose swaps come within forty steps."""
     sweep = yaml.safe_load(path.read_text())
@@ -77,27 +69,25 @@ def shorter_sweep(path):
     return yaml.safe_dump(sweep, sort_keys=False).replace("runs/reproduce-cpu-short/", "runs/reproduce-made/")
 
 
-def shorter_stage(stage):
-    if "run" in stage:
-        for committed, here in SHORTER.items():
-            stage["run"] = stage["run"].replace(committed, here)
-    if stage["name"] == "corpus":
-        stage["run"] = "install -D corpus.jsonl {data}/sources.jsonl"
-    stage.pop("reads", None)
-    return stage
+def shorter_stages():
+    text = (SIZES / "stages.yaml").read_text()
+    for committed, here in SHORTER.items():
+        assert committed in text
+        text = text.replace(committed, here)
+    return text
 
 
 def write_plan(folder):
-    """Writes the plan, its sweeps and its corpus below the folder, in which the commands are to run. Returns the plan's folder, relative to it."""
+    """Writes the plan, its stages and sweeps, and the scripts of its data, below the folder in which the commands are to run. Returns the plan's folder, relative to it."""
     plan = folder / "plan"
-    write_corpus(folder / "corpus.jsonl")
     for name, base in (("text", TEXT), ("copying", COPYING), ("needles", NEEDLES)):
         (plan / name).mkdir(parents=True)
         (plan / name / "base.yaml").write_text(textwrap.dedent(base))
-        (plan / name / "sweep.yaml").write_text(shorter_sweep(SIZE / name / "sweep.yaml"))
-    data = yaml.safe_load((SIZE / "plan.yaml").read_text())
-    data |= {"name": "made", "machine": "a test", "claims": str(ROOT / "configs/reproduce/claims.yaml"),
-             "points": {"first_tenth": 7, "trained": 64, "middle": 256, "far": 512, "needle_trained": 128, "needle_far": 256}}
-    data["stages"] = [shorter_stage(stage) for stage in data["stages"]]
-    (plan / "plan.yaml").write_text(yaml.safe_dump(data, sort_keys=False, width=1000))
+        (plan / name / "sweep.yaml").write_text(shorter_sweep(SIZES / "cpu-short" / name / "sweep.yaml"))
+    (plan / "stages.yaml").write_text(shorter_stages())
+    data = {"name": "made", "machine": "a test", "claims": str(SIZES / "claims.yaml"), "stages": "stages.yaml", "points": POINTS, "values": VALUES, "minutes": {"text": 5}}
+    (plan / "plan.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+    (folder / "data").mkdir()
+    (folder / "data/python_sources.py").write_text(textwrap.dedent(CORPUS))
+    shutil.copy(ROOT / "data/needles.py", folder / "data")
     return plan.relative_to(folder)

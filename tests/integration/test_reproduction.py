@@ -21,7 +21,7 @@ from reproduction.claims import AGREES, CANNOT_TELL, DISAGREES, load_claims
 from reproduction.figures import Comparison
 from reproduction.plan import load_plan
 
-STAGES = len(yaml.safe_load((ROOT / "configs/reproduce/cpu-short/plan.yaml").read_text())["stages"])
+STAGES = len(yaml.safe_load((ROOT / "configs/reproduce/stages.yaml").read_text()))
 
 
 def start(folder, *arguments):
@@ -80,7 +80,7 @@ def test_each_committed_size_has_the_stages_and_points_of_the_claims(size, monke
     plan = load_plan(ROOT / "configs/reproduce" / size)
     stages = {stage.name for stage in plan.stages}
     assert {test["stage"] for claim in load_claims(plan) for test in claim["tests"]} <= stages
-    assert all((plan.folder / path).is_file() for stage in plan.stages for path in stage.reads)
+    assert all((ROOT / plan.fill(path)).is_file() for stage in plan.stages for path in stage.reads)
     # What the needles begin with is what this size trained.
     assert f"runs/reproduce-{size}/text/" in (plan.folder / "needles/sweep.yaml").read_text()
 
@@ -181,14 +181,19 @@ def test_a_signal_saves_and_stops_it(tmp_path):
 
 def test_another_setting_makes_a_stage_and_those_behind_it_anew(made, tmp_path):
     folder = shutil.copytree(made, tmp_path / "again")
-    content = (folder / PLAN / "plan.yaml").read_text()
-    data = yaml.safe_load(content)
-    copies = next(stage for stage in data["stages"] if stage["name"] == "copies")
+    content = (folder / PLAN / "stages.yaml").read_text()
+    stages = yaml.safe_load(content)
+    copies = next(stage for stage in stages if stage["name"] == "copies")
     copies["run"] = copies["run"].replace("--lengths 1024", "--lengths 512")
-    (folder / PLAN / "plan.yaml").write_text(yaml.safe_dump(data))
+    (folder / PLAN / "stages.yaml").write_text(yaml.safe_dump(stages))
     listed = reproduce(folder, PLAN, "--list")
     assert not re.search(r" copies +done", listed) and listed.count(" done ") == STAGES - 1
-    (folder / PLAN / "plan.yaml").write_text(content)
+    (folder / PLAN / "stages.yaml").write_text(content)
+    plan = (folder / PLAN / "plan.yaml").read_text()
+    (folder / PLAN / "plan.yaml").write_text(plan.replace("trials: 2", "trials: 3").replace("text: 5", "text: 6"))
+    listed = reproduce(folder, PLAN, "--list")
+    assert not re.search(r" (needles-found|needles-others) +done", listed) and listed.count(" done ") == STAGES - 2  # minutes make nothing anew
+    (folder / PLAN / "plan.yaml").write_text(plan)
     base = (folder / PLAN / "text/base.yaml").read_text()
     (folder / PLAN / "text/base.yaml").write_text(base.replace("max_steps: 40", "max_steps: 41"))
     listed = reproduce(folder, PLAN, "--list")
@@ -229,8 +234,14 @@ def test_values_that_are_missing_or_not_finite_take_a_row_and_not_the_page(made,
             if comparison["candidate"] in ("ssmax", "ssmax_fixed"):
                 comparison["points"][-1].update(mean_difference=None, low=None, high=None, p=None, p_corrected=None, verdict="no verdict")
 
+    def lose_the_baseline(data):
+        data.update(comparisons=[], models=[m for m in data["models"] if "ssmax" in m["checkpoint"]])
+        for condition in data["conditions"]:
+            for figure in condition["figures"]:
+                figure["variants"] = [v for v in figure["variants"] if v["variant"] == "SSMax"]
+
     edit(results / "position-others/evaluation.json", lose_a_value)
-    edit(results / "copies-control/evaluation.json", lambda data: data.update(comparisons=[], models=[m for m in data["models"] if "ssmax" in m["checkpoint"]]))
+    edit(results / "copies-control/evaluation.json", lose_the_baseline)
     shutil.rmtree(results / "needles-others")
     (results / "needles-others").mkdir()
     (results / "needles-others/notes.json").write_text("{}")  # as if there, and without its table
@@ -247,8 +258,8 @@ def test_a_stage_that_fails_says_why_and_the_rest_is_shown(made, tmp_path):
     (results / "marks/copies-swapped").unlink()
     with open(results / "log.txt", "a") as log:
         log.write("caf\u00e9 \u2713 " * 300)  # more bytes than characters
-    plan = (folder / PLAN / "plan.yaml").read_text()
-    (folder / PLAN / "plan.yaml").write_text(plan.replace("--apply-to Softmax --task copy", "--apply-to Sofmax --task copy"))
+    stages = (folder / PLAN / "stages.yaml").read_text()
+    (folder / PLAN / "stages.yaml").write_text(stages.replace("--apply-to Softmax\n    --task copy", "--apply-to Sofmax\n    --task copy"))
     told = reproduce(folder, PLAN, code=1)
     assert "ended with exit code 2" in told and "--apply-to Sofmax" in told.split("the end of")[1]
     shutil.rmtree(results / "copies-swapped")
@@ -296,26 +307,41 @@ def test_a_signal_that_nohup_has_set_aside_does_not_stop_it(tmp_path):
 
 
 @pytest.mark.parametrize("change, told", [
-    (lambda plan: plan.pop("claims"), "a plan is a mapping with name, claims and stages"),
-    (lambda plan: plan["stages"][2].update(needs=["nowhere"]), "stage shards needs nowhere, which do not come before it"),
-    (lambda plan: plan["stages"][2].update(name="tokenizer"), "stage tokenizer: two stages are called so"),
-    (lambda plan: plan["stages"][0].pop("run"), "stage corpus has one of sweep and run"),
-    (lambda plan: plan["stages"][0].update(minuets=1), "unknown minuets"),
-    (lambda plan: plan["stages"][0].update(minutes=0), "minutes must be above 0"),
-    (lambda plan: plan["stages"][0].update(minutes="ten"), "minutes = 'ten' is of another type"),
-    (lambda plan: plan["stages"][0].update(run="{ssgtp} version"), "unknown placeholder {ssgtp}"),
-    (lambda plan: plan["points"].pop("far"), "the plan's points have no far"),
-    (lambda plan: plan.update(needs_gpu=True), "needs an NVIDIA GPU"),
+    (lambda plan, stages: plan.pop("claims"), "a plan is a mapping with name, claims and stages"),
+    (lambda plan, stages: plan.update(stages="nowhere.yaml"), "plan/nowhere.yaml: no such file"),
+    (lambda plan, stages: stages[2].update(needs=["nowhere"]), "stage shards needs nowhere, which do not come before it"),
+    (lambda plan, stages: stages[2].update(name="tokenizer"), "stage tokenizer: two stages are called so"),
+    (lambda plan, stages: stages[0].pop("run"), "stage corpus has one of sweep and run"),
+    (lambda plan, stages: stages[0].update(minuets=1), "unknown minuets"),
+    (lambda plan, stages: stages[0].update(title=3), "title = 3 is of another type"),
+    (lambda plan, stages: stages[0].update(run="{ssgtp} version"), "one of ssgpt, python, out, data, plan: 'ssgtp'"),
+    (lambda plan, stages: stages[0].update(run="{ssgpt version"), "has a placeholder that is neither"),
+    (lambda plan, stages: plan["values"].pop("vocabulary"), "stage tokenizer: 'Tokenizer of {vocabulary:,} pieces' has a placeholder that is neither"),
+    (lambda plan, stages: plan.update(minutes={"text": 0}), "minutes of text are 0, and not a number above 0"),
+    (lambda plan, stages: plan.update(minutes={"txet": 1}), "minutes of txet, which are no stages"),
+    (lambda plan, stages: plan.update(minutes=3), "minutes = 3 is of another type"),
+    (lambda plan, stages: plan["points"].pop("far"), "has a placeholder that is neither of the plan's points and values"),
+    (lambda plan, stages: plan.update(needs_gpu=True), "needs an NVIDIA GPU"),
 ])  # fmt: skip
 def test_a_wrong_plan_is_refused(tmp_path, change, told):
-    plan = write_plan(tmp_path)
-    data = yaml.safe_load((tmp_path / plan / "plan.yaml").read_text())
-    change(data)
-    (tmp_path / plan / "plan.yaml").write_text(yaml.safe_dump(data))
+    folder = tmp_path / write_plan(tmp_path)
+    files = {name: yaml.safe_load((folder / f"{name}.yaml").read_text()) for name in ("plan", "stages")}
+    change(**files)
+    for name, data in files.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(data))
     if "GPU" in told and os.path.exists("/dev/nvidiactl"):
         pytest.skip("there is a GPU")
-    assert told in reproduce(tmp_path, plan, code=2)
+    assert told in reproduce(tmp_path, PLAN, code=2)
     assert not (tmp_path / "runs").exists()
+
+
+def test_claims_of_a_point_that_the_plan_has_not_are_refused(tmp_path):
+    folder = tmp_path / write_plan(tmp_path)
+    plan = yaml.safe_load((folder / "plan.yaml").read_text())
+    claims = (ROOT / "configs/reproduce/claims.yaml").read_text().replace("last: far", "last: farther")
+    (folder / "claims.yaml").write_text(claims)
+    (folder / "plan.yaml").write_text(yaml.safe_dump({**plan, "claims": "claims.yaml"}))
+    assert "the plan's points have no farther" in reproduce(tmp_path, PLAN, code=2)
 
 
 def test_a_folder_without_a_plan_is_refused(tmp_path):
