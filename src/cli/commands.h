@@ -19,6 +19,7 @@ void add_tokenizer(CLI::App& app);
 void add_prepare(CLI::App& app);
 void add_convert(CLI::App& app);
 void add_inspect(CLI::App& app);
+void add_keys(CLI::App& app);
 void add_bench(CLI::App& app);
 
 // A run that a signal stopped after saving: the program ends with this exit code.

@@ -57,6 +57,7 @@ int run_and_catch(int argc, const char* const* argv) {
   add_prepare(app);
   add_convert(app);
   add_inspect(app);
+  add_keys(app);
   add_bench(app);
   try {
     run_command_line(app, argc, argv);

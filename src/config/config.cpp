@@ -160,11 +160,23 @@ std::vector<Difference> differences(const Config& before, const Config& after) {
   return list;
 }
 
-std::string describe_keys() {
+std::vector<KeyDescription> key_descriptions() {
   const Config defaults;
-  std::string text;
+  std::vector<KeyDescription> descriptions;
   for (const Key& key : schema()) {
-    const std::string value = key.required ? "required" : "default " + key.write(defaults);
+    descriptions.push_back({.name = key.name,
+                            .meaning = key.meaning,
+                            .allowed = key.allowed,
+                            .default_value = key.required ? std::nullopt : std::optional(key.write(defaults)),
+                            .resume = key.resume});
+  }
+  return descriptions;
+}
+
+std::string describe_keys() {
+  std::string text;
+  for (const KeyDescription& key : key_descriptions()) {
+    const std::string value = key.default_value ? fmt::format("default {}", *key.default_value) : "required";
     text += fmt::format("  {}: {}\n      {}; {}{}\n", key.name, key.meaning, key.allowed, value,
                         key.resume == ResumeRule::kMayChange ? "; a resume may change it" : "");
   }

@@ -193,7 +193,18 @@ struct Difference {
 // The keys whose values differ, in the order of the dump.
 std::vector<Difference> differences(const Config& before, const Config& after);
 
-// Where every key stands with its unit, default and range, as text for `ssgpt train --help`.
+struct KeyDescription {
+  std::string name;                          // "optimizer.lr"
+  std::string meaning;                       // with its unit
+  std::string allowed;                       // type and range in words
+  std::optional<std::string> default_value;  // as dumped; none: the key is required
+  ResumeRule resume;
+};
+
+// Every key, in the order of the dump.
+std::vector<KeyDescription> key_descriptions();
+
+// The same as text, for `ssgpt train --help` and `ssgpt keys`.
 std::string describe_keys();
 
 // hidden_size / num_attention_heads.
