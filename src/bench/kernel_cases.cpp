@@ -247,15 +247,15 @@ KernelRun adamw_update(const KernelShape& s, const model::Execution& execution) 
   const at::Tensor plain_first = first.clone();
   const at::Tensor plain_second = second.clone();
 
-  const bool has_shadow = execution.dtype == at::kBFloat16;
-  const at::Tensor shadow = has_shadow ? make.zeros({s.flat}) : at::Tensor();
+  const bool has_bf16_copy = execution.dtype == at::kBFloat16;
+  const at::Tensor bf16_copy = has_bf16_copy ? make.zeros({s.flat}) : at::Tensor();
   const std::vector<kernels::AdamWSlice> slices = {
       {.begin = 0, .moment = 0, .size = s.flat, .lr = 1e-4, .weight_decay = 0.1}};
-  const at::Tensor plain_shadow = has_shadow ? make.zeros({s.flat}) : at::Tensor();
+  const at::Tensor plain_bf16_copy = has_bf16_copy ? make.zeros({s.flat}) : at::Tensor();
 
-  return {model::traffic(master, grad, first, second, master, first, second, shadow),
+  return {model::traffic(master, grad, first, second, master, first, second, bf16_copy),
           [=] {
-            kernels::adamw_update(master, grad, first, second, shadow, slices, {}, /*step=*/10, factor);
+            kernels::adamw_update(master, grad, first, second, bf16_copy, slices, {}, /*step=*/10, factor);
             return master;
           },
           [=] {
@@ -263,7 +263,7 @@ KernelRun adamw_update(const KernelShape& s, const model::Execution& execution) 
                               /*beta1=*/0.9,
                               /*beta2=*/0.95, /*weight_decay=*/0.1, /*eps=*/1e-8, /*amsgrad=*/false,
                               /*maximize=*/false);
-            if (plain_shadow.defined()) plain_shadow.copy_(plain_master);
+            if (plain_bf16_copy.defined()) plain_bf16_copy.copy_(plain_master);
             return plain_master;
           }};
 }

@@ -49,7 +49,7 @@ model::GPTSpec spec_of(const config::Config& config) {
 // Rank 0 chooses what `auto` stands for.
 config::Config resolve_and_open(config::Config config, parallel::Communicator& communicator) {
   const parallel::Environment& environment = communicator.environment();
-  const std::string of_rank_zero = communicator.board().from_rank_zero("benchmark", [&] {
+  const std::string of_rank_zero = communicator.exchange().from_rank_zero("benchmark", [&] {
     start::choose_device(config, environment);
     return config::dump(config);
   });
@@ -59,13 +59,13 @@ config::Config resolve_and_open(config::Config config, parallel::Communicator& c
     start::take_choices(config, chosen.train, environment);
     differences = start::config_differences(chosen, config);
   }
-  const std::string products = communicator.board().from_rank_zero("products", [&] {
+  const std::string products = communicator.exchange().from_rank_zero("products", [&] {
     return start::products_text(start::choose_products(config, /*held=*/std::nullopt, /*origin=*/""));
   });
   if (!communicator.is_main() && differences.empty()) {
     differences = start::take_products(start::read_products_text(products));
   }
-  parallel::agree(communicator.board(), "benchmark", differences);
+  parallel::agree(communicator.exchange(), "benchmark", differences);
   communicator.open(start::execution_of(config.train).device, config.parallel.timeout_s);
   return config;
 }

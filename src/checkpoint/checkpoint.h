@@ -3,7 +3,7 @@
 #pragma once
 
 #include "checkpoint/state.h"
-#include "parallel/board.h"
+#include "parallel/exchange.h"
 #include "run/directory.h"
 
 #include <cstdint>
@@ -53,9 +53,9 @@ struct Retention {
 // Saves in the background. Owned and called by one thread of each rank.
 class Writer {
  public:
-  // `board`: this Writer's own, of all ranks of the run.
+  // `exchange`: this Writer's own, of all ranks of the run.
   Writer(run::RunDirectory run_directory, const Retention& retention, bool async, bool verify,
-         std::unique_ptr<parallel::Board> board = std::make_unique<parallel::Board>());
+         std::unique_ptr<parallel::Exchange> exchange = std::make_unique<parallel::Exchange>());
   ~Writer();  // waits; a failure that nobody fetched is logged
 
   // Copies the flat tensors of `live` (any device) into staging memory, waiting for an earlier save first,

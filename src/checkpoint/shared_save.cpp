@@ -19,19 +19,19 @@ std::string text_of(const FileDigest& digest) {
 
 }  // namespace
 
-SharedSave::SharedSave(parallel::Board& board, std::filesystem::path directory, int64_t number)
-    : board_(board),
+SharedSave::SharedSave(parallel::Exchange& exchange, std::filesystem::path directory, int64_t number)
+    : exchange_(exchange),
       directory_(std::move(directory)),
       temporary_name_(fmt::format("checkpoint/{}/temporary", number)),
       digest_name_(fmt::format("checkpoint/{}/digest", number)) {}
 
 void SharedSave::open(const std::filesystem::path& temporary) {
-  board_.post(temporary_name_, temporary.filename().string());
+  exchange_.post(temporary_name_, temporary.filename().string());
 }
 
 void SharedSave::collect(Manifest& manifest) {
   for (int64_t rank = 1; rank < world_size(); ++rank) {
-    const std::string posted = board_.read(digest_name_, rank);
+    const std::string posted = exchange_.read(digest_name_, rank);
     std::istringstream text(posted);
     FileDigest digest;
     text >> digest.size >> digest.checksum;
@@ -45,7 +45,7 @@ void SharedSave::collect(Manifest& manifest) {
 }
 
 std::filesystem::path SharedSave::temporary() {
-  const std::string name = board_.read(temporary_name_, 0);
+  const std::string name = exchange_.read(temporary_name_, 0);
   if (!core::AtomicDirectory::is_temporary_name(name, directory_.filename().string())) {
     throw core::RunError(
         "what the store holds as rank 0's folder for the checkpoint {} is not the name of one, so rank 0 did "
@@ -63,7 +63,7 @@ std::filesystem::path SharedSave::temporary() {
 }
 
 void SharedSave::add(const FileDigest& digest) {
-  board_.post(digest_name_, text_of(digest));
+  exchange_.post(digest_name_, text_of(digest));
 }
 
 }  // namespace ssgpt::checkpoint

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "checkpoint/manifest.h"
-#include "parallel/board.h"
+#include "parallel/exchange.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -15,11 +15,11 @@ namespace ssgpt::checkpoint {
 class SharedSave {
  public:
   // `directory`: the name that the checkpoint will have, the same on all ranks. `number`: the same on all
-  // ranks and another one for each save on this board, which must outlive this.
-  SharedSave(parallel::Board& board, std::filesystem::path directory, int64_t number);
+  // ranks and another one for each save on this exchange, which must outlive this.
+  SharedSave(parallel::Exchange& exchange, std::filesystem::path directory, int64_t number);
 
-  int64_t rank() const { return board_.rank(); }
-  int64_t world_size() const { return board_.world_size(); }
+  int64_t rank() const { return exchange_.rank(); }
+  int64_t world_size() const { return exchange_.world_size(); }
 
   // Rank 0: tells the others the name of the temporary directory beside the final one.
   void open(const std::filesystem::path& temporary);
@@ -34,9 +34,9 @@ class SharedSave {
   void add(const FileDigest& digest);
 
  private:
-  parallel::Board& board_;
+  parallel::Exchange& exchange_;
   std::filesystem::path directory_;
-  std::string temporary_name_;  // on the board
+  std::string temporary_name_;  // on the exchange
   std::string digest_name_;
 };
 

@@ -41,12 +41,12 @@ struct Writer::Impl {
   Retention retention;
   bool async = true;
   bool verify = true;
-  std::unique_ptr<parallel::Board> board;
+  std::unique_ptr<parallel::Exchange> exchange;
   int64_t num_shared_saves = 0;
   Snapshot staged;
   std::future<void> pending;
 
-  bool is_rank_zero() const { return board->rank() == 0; }
+  bool is_rank_zero() const { return exchange->rank() == 0; }
 
   void stage(const Snapshot& live) {
     staged.spec = live.spec;
@@ -66,14 +66,14 @@ struct Writer::Impl {
     const std::filesystem::path directory = run_directory.checkpoint(step);
     std::optional<SharedSave> shared;
     if (!staged.flat.moment_ranges.empty()) {
-      shared.emplace(*board, directory, num_shared_saves);
+      shared.emplace(*exchange, directory, num_shared_saves);
     }
     if (!is_rank_zero()) {
       write_share(staged.flat, *shared);
       return;
     }
-    std::optional<parallel::Board::Hold> alone;
-    if (!shared) alone.emplace(*board);
+    std::optional<parallel::Exchange::Hold> alone;
+    if (!shared) alone.emplace(*exchange);
     // What stood under the name when the run began was set aside; what came there since is replaced.
     write_directory(directory, staged, verify, IfExists::kReplace, shared ? &*shared : nullptr);
     core::log::info("checkpoint {} saved", directory.string());
@@ -110,14 +110,14 @@ struct Writer::Impl {
 };
 
 Writer::Writer(run::RunDirectory run_directory, const Retention& retention, bool async, bool verify,
-               std::unique_ptr<parallel::Board> board)
+               std::unique_ptr<parallel::Exchange> exchange)
     : impl_(std::make_unique<Impl>()) {
-  SSGPT_CHECK(board != nullptr, "a writer without a board");
+  SSGPT_CHECK(exchange != nullptr, "a writer without an exchange");
   impl_->run_directory = std::move(run_directory);
   impl_->retention = retention;
   impl_->async = async;
   impl_->verify = verify;
-  impl_->board = std::move(board);
+  impl_->exchange = std::move(exchange);
   if (!impl_->is_rank_zero()) {
     return;
   }

@@ -52,8 +52,8 @@ void adamw_on_cpu(const AdamWTensors& tensors, const AdamWSliceView& slice, cons
       const int64_t moment = slice.moment + offset;
       cpu::table().adamw(tensors.master + at, tensors.grad + at, tensors.exp_avg + moment,
                          tensors.exp_avg_sq + moment, count, scalars, slice.rates, factor);
-      if (tensors.shadow != nullptr) {
-        cpu::table().round_to_bf16(tensors.master + at, tensors.shadow + at, count);
+      if (tensors.bf16_copy != nullptr) {
+        cpu::table().round_to_bf16(tensors.master + at, tensors.bf16_copy + at, count);
       }
     }
   });
@@ -78,7 +78,7 @@ at::Tensor squared_norm(const at::Tensor& flat) {
 }
 
 void adamw_update(const at::Tensor& master, const at::Tensor& grad, const at::Tensor& exp_avg,
-                  const at::Tensor& exp_avg_sq, const at::Tensor& shadow,
+                  const at::Tensor& exp_avg_sq, const at::Tensor& bf16_copy,
                   const std::vector<AdamWSlice>& slices, const AdamWOptions& options, int64_t step,
                   const at::Tensor& grad_factor) {
   const int64_t size = master.numel();
@@ -88,7 +88,7 @@ void adamw_update(const at::Tensor& master, const at::Tensor& grad, const at::Te
   check_tensor(grad, "grad", at::kFloat, {size}, device);
   check_tensor(exp_avg, "exp_avg", at::kFloat, {moments}, device);
   check_tensor(exp_avg_sq, "exp_avg_sq", at::kFloat, {moments}, device);
-  if (shadow.defined()) check_tensor(shadow, "shadow", at::kBFloat16, {size}, device);
+  if (bf16_copy.defined()) check_tensor(bf16_copy, "bf16_copy", at::kBFloat16, {size}, device);
   SSGPT_CHECK(grad_factor.numel() == 1, "grad_factor has {} elements", grad_factor.numel());
   check_tensor(grad_factor, "grad_factor", at::kFloat, grad_factor.sizes(), device);
   SSGPT_CHECK(step >= 1, "step {}", step);
@@ -116,7 +116,7 @@ void adamw_update(const at::Tensor& master, const at::Tensor& grad, const at::Te
                                 .grad = pointer<float>(grad),
                                 .exp_avg = pointer<float>(exp_avg),
                                 .exp_avg_sq = pointer<float>(exp_avg_sq),
-                                .shadow = pointer<Bfloat16>(shadow)};
+                                .bf16_copy = pointer<Bfloat16>(bf16_copy)};
   dispatch(
       device,
       [&] {

@@ -273,12 +273,12 @@ struct AdamWOptions {
 // One AdamW update (Loshchilov and Hutter, arXiv 1711.05101) of these slices, as torch.optim.AdamW:
 //   g = grad * grad_factor;  m = m + (1 - beta1) (g - m);  v = beta2 v + (1 - beta2) g^2
 //   w = w (1 - lr weight_decay) - lr / (1 - beta1^step) * m / (sqrt(v) / sqrt(1 - beta2^step) + eps)
-//   master, grad: fp32 of equal size; grad is only read.  exp_avg, exp_avg_sq: fp32 of equal size.  shadow:
+//   master, grad: fp32 of equal size; grad is only read.  exp_avg, exp_avg_sq: fp32 of equal size. bf16_copy:
 //   bf16 of the master's size, =, the new master rounded; undefined: none.  slices: disjoint, within the
 //   tensors.  step: 1 for the first.  grad_factor: fp32 of one element; where it is not finite, nothing
 //   changes.
 void adamw_update(const at::Tensor& master, const at::Tensor& grad, const at::Tensor& exp_avg,
-                  const at::Tensor& exp_avg_sq, const at::Tensor& shadow,
+                  const at::Tensor& exp_avg_sq, const at::Tensor& bf16_copy,
                   const std::vector<AdamWSlice>& slices, const AdamWOptions& options, int64_t step,
                   const at::Tensor& grad_factor);
 

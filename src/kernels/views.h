@@ -90,13 +90,13 @@ struct AdamWRates {
   float step_size;  // lr / (1 - beta1^step)
 };
 
-// The tensors of adamw_update; a null pointer stands for no shadow.
+// The tensors of adamw_update; a null pointer stands for no bf16_copy.
 struct AdamWTensors {
   float* master;
   const float* grad;
   float* exp_avg;
   float* exp_avg_sq;
-  Bfloat16* shadow;
+  Bfloat16* bf16_copy;
 };
 
 // AdamWSlice of ops.h.

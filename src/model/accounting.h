@@ -18,7 +18,7 @@ double flops_per_token(const config::ModelConfig& config, int64_t sequence_lengt
 // What training allocates, in bytes. On a CPU the program itself comes on top; on a GPU snapshot and swap are
 // in the memory of the host, and the context of CUDA and NCCL's buffers come on top of the rest.
 struct MemoryEstimate {
-  int64_t parameters = 0;   // fp32 master, gradient, two moments, bf16 shadow
+  int64_t parameters = 0;   // fp32 master, gradient, two moments, bf16 copy
   int64_t activations = 0;  // of one micro-batch, with scratch, and its tokens on the way from the disk
   int64_t snapshot = 0;     // the copy that a checkpoint is written from: weights and moments
   int64_t swap = 0;         // at a scheduled swap of the attention, a second such copy

@@ -83,7 +83,7 @@ GPT::Impl::Impl(const GPTSpec& gpt_spec, const Execution& gpt_execution)
     : spec(gpt_spec),
       execution(gpt_execution),
       store(specs_in_memory(spec, execution.device), execution.device, execution.dtype,
-            execution.flat_granule, /*with_gradient=*/execution.for_training),
+            execution.flat_alignment, /*with_gradient=*/execution.for_training),
       inputs(execution.device, spec.document_token_id) {
   const config::ModelConfig& config = spec.config;
   const auto rotation_of = [&](int64_t rotated_dims) {

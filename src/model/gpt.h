@@ -41,8 +41,8 @@ struct Execution {
   at::Device device = at::kCPU;
   at::ScalarType dtype = at::kFloat;                                                // kFloat or kBFloat16
   kernels::AttentionBackend attention_backend = kernels::AttentionBackend::kFlash;  // read on a GPU
-  int64_t flat_granule = 1;  // divides the size of the flat tensors, so that they can be shared out
-  bool for_training = true;  // false: there is no flat gradient, and forward_backward must not be called
+  int64_t flat_alignment = 1;  // divides the size of the flat tensors, so that they can be shared out
+  bool for_training = true;    // false: there is no flat gradient, and forward_backward must not be called
 };
 
 // Of each token of a batch, on the model's device.

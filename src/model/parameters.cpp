@@ -66,11 +66,11 @@ void fill_initial(float* values, const Parameter& parameter, uint64_t seed) {
 }
 
 ParameterStore::ParameterStore(const std::vector<ParameterSpec>& specs, at::Device device,
-                               at::ScalarType compute_dtype, int64_t flat_granule, bool with_gradient) {
+                               at::ScalarType compute_dtype, int64_t flat_alignment, bool with_gradient) {
   SSGPT_CHECK(compute_dtype == at::kFloat || compute_dtype == at::kBFloat16, "compute dtype {}",
               c10::toString(compute_dtype));
   Layout layout = lay_out(specs);
-  const int64_t size = core::round_up(layout.size, flat_granule);
+  const int64_t size = core::round_up(layout.size, flat_alignment);
   parameters_ = std::move(layout.parameters);
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const bool is_new = index_.emplace(parameters_[i].spec.name, i).second;

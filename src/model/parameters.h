@@ -1,5 +1,5 @@
 // All parameters in one flat fp32 tensor, their gradients in a second one at the same offsets, and, when the
-// compute dtype is bf16, a bf16 shadow at the same offsets. Named parameters are views. Knows no layers and
+// compute dtype is bf16, a bf16 copy at the same offsets. Named parameters are views. Knows no layers and
 // no optimizer.
 #pragma once
 
@@ -55,10 +55,10 @@ void fill_initial(float* values, const Parameter& parameter, uint64_t seed);
 class ParameterStore {
  public:
   // Lays the parameters out in the given order and allocates zeros. compute_dtype: kFloat or kBFloat16. The
-  // flat size is rounded up to a multiple of flat_granule. Without a gradient, flat_grad() is undefined, and
-  // grad() must not be called.
+  // flat size is rounded up to a multiple of flat_alignment. Without a gradient, flat_grad() is undefined,
+  // and grad() must not be called.
   ParameterStore(const std::vector<ParameterSpec>& specs, at::Device device, at::ScalarType compute_dtype,
-                 int64_t flat_granule = 1, bool with_gradient = true);
+                 int64_t flat_alignment = 1, bool with_gradient = true);
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
   const Parameter& find(std::string_view name) const;  // throws core::InternalError where there is none
@@ -87,7 +87,7 @@ class ParameterStore {
   at::Tensor padded(const at::Tensor& flat, std::string_view name) const;
 
   void initialize(uint64_t seed);
-  // Rounds the master into the bf16 shadow; nothing to do in fp32. Call after the master changed.
+  // Rounds the master into the bf16 copy; nothing to do in fp32. Call after the master changed.
   void refresh_compute();
 
  private:

@@ -23,19 +23,19 @@ void check_order(const std::vector<Part>& parts, int64_t size) {
 }  // namespace
 
 AdamW::AdamW(at::Tensor master, at::Tensor grad, const std::vector<UpdateSlice>& slices,
-             std::vector<core::Range> owned, const AdamWOptions& options, const at::Tensor& shadow)
+             std::vector<core::Range> owned, const AdamWOptions& options, const at::Tensor& bf16_copy)
     : master_(std::move(master)),
       grad_(std::move(grad)),
-      shadow_(shadow),
+      bf16_copy_(bf16_copy),
       owned_(std::move(owned)),
       options_(options) {
   SSGPT_CHECK(master_.dim() == 1 && master_.is_contiguous() && master_.scalar_type() == at::kFloat,
               "master is not a flat fp32 tensor");
   SSGPT_CHECK(grad_.sizes() == master_.sizes() && grad_.is_contiguous() && grad_.scalar_type() == at::kFloat,
               "grad does not match master");
-  SSGPT_CHECK(!shadow_.defined() || (shadow_.sizes() == master_.sizes() && shadow_.is_contiguous() &&
-                                     shadow_.scalar_type() == at::kBFloat16),
-              "the shadow is no flat bf16 tensor of the master's size");
+  SSGPT_CHECK(!bf16_copy_.defined() || (bf16_copy_.sizes() == master_.sizes() && bf16_copy_.is_contiguous() &&
+                                        bf16_copy_.scalar_type() == at::kBFloat16),
+              "the bf16_copy is no flat bf16 tensor of the master's size");
   check_order(slices, master_.numel());
   check_order(owned_, master_.numel());
   exp_avg_ = device::zeros_held({core::total_size(owned_)}, master_.options());
@@ -58,7 +58,8 @@ AdamW::AdamW(at::Tensor master, at::Tensor grad, const std::vector<UpdateSlice>&
 void AdamW::step(int64_t step, double lr, const at::Tensor& grad_factor) {
   std::vector<kernels::AdamWSlice> slices = pieces_;
   for (size_t i = 0; i < slices.size(); ++i) slices[i].lr = lr * lr_multipliers_[i];
-  kernels::adamw_update(master_, grad_, exp_avg_, exp_avg_sq_, shadow_, slices, options_, step, grad_factor);
+  kernels::adamw_update(master_, grad_, exp_avg_, exp_avg_sq_, bf16_copy_, slices, options_, step,
+                        grad_factor);
 }
 
 }  // namespace ssgpt::optim

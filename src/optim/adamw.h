@@ -25,10 +25,10 @@ struct UpdateSlice {
 class AdamW {
  public:
   // master, grad: fp32 (size), kept by reference. Moments start at zero. Only the elements in `owned`, sorted
-  // and disjoint, are updated and have moments. shadow: bf16 (size), kept by reference; an update writes what
-  // it makes of the master there as well, rounded. Undefined: none.
+  // and disjoint, are updated and have moments. bf16_copy: bf16 (size), kept by reference; an update writes
+  // what it makes of the master there as well, rounded. Undefined: none.
   AdamW(at::Tensor master, at::Tensor grad, const std::vector<UpdateSlice>& slices,
-        std::vector<core::Range> owned, const AdamWOptions& options, const at::Tensor& shadow = {});
+        std::vector<core::Range> owned, const AdamWOptions& options, const at::Tensor& bf16_copy = {});
 
   // One update number `step` (1 for the first), for g = grad * grad_factor:
   //   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
@@ -44,7 +44,7 @@ class AdamW {
   const std::vector<core::Range>& owned() const { return owned_; }
 
  private:
-  at::Tensor master_, grad_, shadow_;
+  at::Tensor master_, grad_, bf16_copy_;
   at::Tensor exp_avg_, exp_avg_sq_;
   std::vector<core::Range> owned_;
   std::vector<kernels::AdamWSlice> pieces_;  // owned elements of one slice that stand together; no rate

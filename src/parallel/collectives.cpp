@@ -3,8 +3,8 @@
 #include "core/check.h"
 #include "core/error.h"
 #include "core/system_message.h"
-#include "parallel/board.h"
 #include "parallel/error_text.h"
+#include "parallel/exchange.h"
 #include "parallel/master_address.h"
 
 #include <cstdlib>
@@ -92,7 +92,7 @@ c10::intrusive_ptr<c10d::Backend> connect_engine(c10d::Store& store, const Envir
 struct Pending::State {
   c10::intrusive_ptr<c10d::Work> work;
   std::vector<at::Tensor> tensors;  // alive until the engine is done with them
-  Watch* watch = nullptr;
+  Heartbeat* heartbeat = nullptr;
   Clock::time_point started;
   std::atomic<Clock::time_point> ended;
 };
@@ -102,7 +102,7 @@ void Pending::wait() {
   try {
     state_->work->wait();
   } catch (const std::exception& error) {
-    throw PeerFailure(state_->watch->explain(
+    throw PeerFailure(state_->heartbeat->explain(
         fmt::format("A collective operation failed, and no rank is known to be the reason: {}",
                     first_line(error.what()))));
   }
@@ -118,7 +118,7 @@ Clock::time_point Pending::ended() const {
 struct Collectives::Impl {
   std::unique_ptr<Store> store;
   c10::intrusive_ptr<c10d::Backend> backend;
-  Watch* watch = nullptr;
+  Heartbeat* heartbeat = nullptr;
   int64_t rank = 0;
   int64_t world_size = 1;
   bool is_cpu = true;
@@ -131,13 +131,13 @@ struct Collectives::Impl {
     }
     auto state = std::make_shared<Pending::State>();
     state->tensors = std::move(tensors);
-    state->watch = watch;
+    state->heartbeat = heartbeat;
     state->started = Clock::now();
     state->ended = state->started;
     try {
       state->work = operation(state->tensors);
     } catch (const std::exception& error) {
-      throw PeerFailure(watch->explain(
+      throw PeerFailure(heartbeat->explain(
           fmt::format("A collective operation could not be started: {}", first_line(error.what()))));
     }
     if (is_cpu) {
@@ -167,10 +167,10 @@ void Collectives::close() {
 }
 
 Collectives::Collectives(std::unique_ptr<Store> store, const Environment& environment, at::Device device,
-                         std::chrono::duration<double> timeout, Watch& watch)
+                         std::chrono::duration<double> timeout, Heartbeat& heartbeat)
     : impl_(std::make_unique<Impl>()) {
   impl_->store = std::move(store);
-  impl_->watch = &watch;
+  impl_->heartbeat = &heartbeat;
   impl_->rank = environment.rank;
   impl_->world_size = environment.world_size;
   impl_->is_cpu = device.is_cpu();
@@ -179,8 +179,8 @@ Collectives::Collectives(std::unique_ptr<Store> store, const Environment& enviro
   } catch (const core::Error&) {
     throw;
   } catch (const std::exception& error) {
-    throw PeerFailure(watch.explain(fmt::format("Rank {} could not connect to the other ranks: {}",
-                                                environment.rank, first_line(error.what()))));
+    throw PeerFailure(heartbeat.explain(fmt::format("Rank {} could not connect to the other ranks: {}",
+                                                    environment.rank, first_line(error.what()))));
   }
 }
 

@@ -1,8 +1,8 @@
 // Collective operations on tensors: c10d's NCCL on GPUs, Gloo on CPUs. Knows no gradients.
 #pragma once
 
+#include "parallel/heartbeat.h"
 #include "parallel/store.h"
-#include "parallel/watch.h"
 
 #include <chrono>
 #include <cstdint>
@@ -38,10 +38,10 @@ class Collectives {
  public:
   Collectives();  // of one process: every call returns at once, and leaves its tensors as they are
 
-  // Connects to all ranks. `store`: a connection of its own. `watch` outlives it. Throws PeerFailure where a
-  // rank does not come within the timeout.
+  // Connects to all ranks. `store`: a connection of its own. `heartbeat` outlives it. Throws PeerFailure
+  // where a rank does not come within the timeout.
   Collectives(std::unique_ptr<Store> store, const Environment& environment, at::Device device,
-              std::chrono::duration<double> timeout, Watch& watch);
+              std::chrono::duration<double> timeout, Heartbeat& heartbeat);
   ~Collectives();
   Collectives(Collectives&&) noexcept;
   Collectives& operator=(Collectives&&) noexcept;

@@ -33,17 +33,17 @@ constexpr const char* kStopKey = "stop";
 constexpr const char* kAnnouncedKey = "announced";
 
 // Waits by asking, so that a failure elsewhere is noticed meanwhile.
-class StoreLink : public Board::Link {
+class StoreLink : public Exchange::Link {
  public:
-  StoreLink(std::unique_ptr<Store> store, Watch& watch, const std::atomic<double>& timeout_s)
-      : store_(std::move(store)), watch_(watch), timeout_s_(timeout_s) {}
+  StoreLink(std::unique_ptr<Store> store, Heartbeat& heartbeat, const std::atomic<double>& timeout_s)
+      : store_(std::move(store)), heartbeat_(heartbeat), timeout_s_(timeout_s) {}
 
-  void set(const std::string& key, const std::string& text) override { store_->set("board/" + key, text); }
+  void set(const std::string& key, const std::string& text) override { store_->set("exchange/" + key, text); }
 
   std::string wait(const std::string& key, int64_t owner) override {
     const auto begin = std::chrono::steady_clock::now();
     while (true) {
-      if (const auto failure = watch_.failure()) throw PeerFailure(*failure);
+      if (const auto failure = heartbeat_.failure()) throw PeerFailure(*failure);
       if (const auto text = ask(key)) return *text;
       if (std::chrono::steady_clock::now() - begin > Seconds(timeout_s_.load())) {
         throw PeerFailure(fmt::format("Rank {} does not come to '{}': waited {:g} s (parallel.timeout_s).",
@@ -53,20 +53,20 @@ class StoreLink : public Board::Link {
     }
   }
 
-  void hold(bool begins) override { watch_.hold(begins); }
+  void hold(bool begins) override { heartbeat_.hold(begins); }
 
  private:
   std::optional<std::string> ask(const std::string& key) {
     try {
-      return store_->get("board/" + key);
+      return store_->get("exchange/" + key);
     } catch (const core::RunError& error) {
-      if (const auto failure = watch_.failure()) throw PeerFailure(*failure);
+      if (const auto failure = heartbeat_.failure()) throw PeerFailure(*failure);
       throw PeerFailure(error.what());
     }
   }
 
   const std::unique_ptr<Store> store_;
-  Watch& watch_;
+  Heartbeat& heartbeat_;
   const std::atomic<double>& timeout_s_;
 };
 
@@ -104,15 +104,15 @@ struct Communicator::Impl {
   Environment environment;
   std::atomic<double> timeout_s{kTimeoutUntilKnown};
   std::unique_ptr<Store> store;  // none in one process
-  std::unique_ptr<Watch> watch;
-  std::unique_ptr<Board> board;
+  std::unique_ptr<Heartbeat> heartbeat;
+  std::unique_ptr<Exchange> exchange;
   Collectives collectives;
   at::Device device = at::kCPU;
   std::optional<Stop> stop;
 };
 
 Communicator::Communicator() : impl_(std::make_unique<Impl>()) {
-  impl_->board = std::make_unique<Board>();
+  impl_->exchange = std::make_unique<Exchange>();
   impl_->environment.local_world_size = 1;
 }
 
@@ -124,10 +124,11 @@ Communicator::Communicator(const Environment& environment) : Communicator() {
   }
   impl_->store = Store::connect(environment, kConnectTimeout);
   join_ranks(*impl_->store, environment, kConnectTimeout);
-  impl_->watch = std::make_unique<Watch>(impl_->store->reconnect(), environment.rank, environment.world_size);
-  impl_->board = make_board();
+  impl_->heartbeat =
+      std::make_unique<Heartbeat>(impl_->store->reconnect(), environment.rank, environment.world_size);
+  impl_->exchange = make_exchange();
   const std::string host = host_name();
-  const std::vector<std::string> hosts = impl_->board->gather("host", host);
+  const std::vector<std::string> hosts = impl_->exchange->gather("host", host);
   if (!environment.local_world_size) {
     impl_->environment.local_world_size = std::count(hosts.begin(), hosts.end(), host);
   }
@@ -144,20 +145,20 @@ int64_t Communicator::world_size() const {
 const Environment& Communicator::environment() const {
   return impl_->environment;
 }
-Board& Communicator::board() {
-  return *impl_->board;
+Exchange& Communicator::exchange() {
+  return *impl_->exchange;
 }
 
-std::unique_ptr<Board> Communicator::make_board() {
-  if (!impl_->store) return std::make_unique<Board>();
-  auto link = std::make_unique<StoreLink>(impl_->store->reconnect(), *impl_->watch, impl_->timeout_s);
-  return std::make_unique<Board>(rank(), world_size(), std::move(link));
+std::unique_ptr<Exchange> Communicator::make_exchange() {
+  if (!impl_->store) return std::make_unique<Exchange>();
+  auto link = std::make_unique<StoreLink>(impl_->store->reconnect(), *impl_->heartbeat, impl_->timeout_s);
+  return std::make_unique<Exchange>(rank(), world_size(), std::move(link));
 }
 
 void Communicator::set_timeout(double timeout_s) {
   if (!impl_->store) return;
   impl_->timeout_s = timeout_s;
-  impl_->watch->set_timeout(Seconds(timeout_s));
+  impl_->heartbeat->set_timeout(Seconds(timeout_s));
 }
 
 void Communicator::open(at::Device device, double timeout_s) {
@@ -166,7 +167,7 @@ void Communicator::open(at::Device device, double timeout_s) {
   impl_->device = device;
   const auto answer_timeout = std::chrono::duration_cast<std::chrono::seconds>(Seconds(timeout_s));
   impl_->collectives = Collectives(impl_->store->reconnect(std::max(answer_timeout, std::chrono::seconds(1))),
-                                   impl_->environment, device, Seconds(timeout_s), *impl_->watch);
+                                   impl_->environment, device, Seconds(timeout_s), *impl_->heartbeat);
 }
 
 Collectives& Communicator::collectives() {
@@ -204,7 +205,7 @@ std::vector<double> Communicator::gather_double(double value) {
 int Communicator::agree_on_stop(int64_t step, int signal) {
   if (!impl_->store) return signal;
   const int64_t last_step = step + 1 + (impl_->device.is_cpu() ? 0 : kStepsAhead);
-  if (!impl_->device.is_cpu()) impl_->watch->make_progress();
+  if (!impl_->device.is_cpu()) impl_->heartbeat->make_progress();
   try {
     if (signal != 0 && !impl_->stop) {
       impl_->stop =
@@ -213,19 +214,19 @@ int Communicator::agree_on_stop(int64_t step, int signal) {
       if (const auto text = impl_->store->get(kStopKey)) impl_->stop = parse_stop(*text);
     }
   } catch (const core::RunError& error) {
-    throw PeerFailure(impl_->watch->explain(error.what()));
+    throw PeerFailure(impl_->heartbeat->explain(error.what()));
   }
   return impl_->stop && step >= impl_->stop->after_step ? impl_->stop->signal : 0;
 }
 
 void Communicator::check_peers() const {
-  if (!impl_->watch) return;
-  if (const auto failure = impl_->watch->failure()) throw PeerFailure(*failure);
+  if (!impl_->heartbeat) return;
+  if (const auto failure = impl_->heartbeat->failure()) throw PeerFailure(*failure);
 }
 
 void Communicator::finish() {
-  if (!impl_->watch) return;
-  impl_->watch->finish();
+  if (!impl_->heartbeat) return;
+  impl_->heartbeat->finish();
   check_peers();
   impl_->collectives.close();
 }
@@ -246,7 +247,7 @@ void Communicator::wait_for_rank_zero(const std::string& message) {
   };
   const auto begin = std::chrono::steady_clock::now();
   std::optional<std::string> of_rank_zero;
-  while (!impl_->watch->failure()) {
+  while (!impl_->heartbeat->failure()) {
     if (!of_rank_zero) of_rank_zero = impl_->store->get(kAnnouncedKey);
     const bool is_same = of_rank_zero == message;
     if (of_rank_zero && !is_same) return;
@@ -261,23 +262,23 @@ bool Communicator::fail(const std::string& message) noexcept {
   try {
     announce(message);
     if (rank() != 0) wait_for_rank_zero(message);
-    impl_->watch->report(message);
-    speaks = rank() == 0 || impl_->watch->failure() != failure_text(/*rank=*/0, message);
-    impl_->watch->linger();
+    impl_->heartbeat->report(message);
+    speaks = rank() == 0 || impl_->heartbeat->failure() != failure_text(/*rank=*/0, message);
+    impl_->heartbeat->linger();
   } catch (const std::exception&) {  // the store is gone: nobody is left to tell
   }
   return speaks;
 }
 
-void agree(Board& board, std::string_view occasion, const std::vector<std::string>& differences) {
+void agree(Exchange& exchange, std::string_view occasion, const std::vector<std::string>& differences) {
   if (!differences.empty()) {
     throw core::UsageError(
         "Rank {} does not do what rank 0 does: they differ in\n  {}\nAll ranks must run the same program on "
         "the "
         "same config and files.",
-        board.rank(), fmt::join(differences, "\n  "));
+        exchange.rank(), fmt::join(differences, "\n  "));
   }
-  board.gather(fmt::format("{} agreed", occasion), "yes");
+  exchange.gather(fmt::format("{} agreed", occasion), "yes");
 }
 
 void run_as_rank(const Environment& environment, const std::function<void(Communicator&)>& body) {

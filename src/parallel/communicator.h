@@ -2,9 +2,9 @@
 // failure. In one process that no launcher started it does nothing, at no cost.
 #pragma once
 
-#include "parallel/board.h"
 #include "parallel/collectives.h"
 #include "parallel/environment.h"
+#include "parallel/exchange.h"
 
 #include <cstdint>
 #include <functional>
@@ -31,9 +31,9 @@ class Communicator {
   const Environment& environment() const;       // local_world_size is known
 
   // For the main thread.
-  Board& board();
+  Exchange& exchange();
   // For another thread.
-  std::unique_ptr<Board> make_board();
+  std::unique_ptr<Exchange> make_exchange();
 
   // After which a rank that does not answer counts as lost, seconds; a value for the start serves before.
   void set_timeout(double timeout_s);
@@ -80,7 +80,7 @@ class Communicator {
 
 // Throws core::UsageError on a rank that has `differences` from rank 0, naming the rank and them; returns on
 // no rank before all have none (the others throw PeerFailure). All ranks, once for each `occasion`.
-void agree(Board& board, std::string_view occasion, const std::vector<std::string>& differences);
+void agree(Exchange& exchange, std::string_view occasion, const std::vector<std::string>& differences);
 
 // Runs `body` as one of the ranks that the environment says: connects, tells the others where it throws, and
 // waits for them at the end. Rethrows what `body` throws. Only rank 0 logs to the terminal; the others do so

@@ -25,9 +25,10 @@ double seconds_between(Clock::time_point begin, Clock::time_point end) {
 
 }  // namespace
 
-std::vector<core::Range> plan_buckets(int64_t size, int64_t bucket_size, int64_t granule) {
-  SSGPT_CHECK(size > 0 && granule > 0 && size % granule == 0, "{} elements in granules of {}", size, granule);
-  const int64_t step = std::max(granule, bucket_size / granule * granule);
+std::vector<core::Range> plan_buckets(int64_t size, int64_t bucket_size, int64_t alignment) {
+  SSGPT_CHECK(size > 0 && alignment > 0 && size % alignment == 0, "{} elements are no multiple of {}", size,
+              alignment);
+  const int64_t step = std::max(alignment, bucket_size / alignment * alignment);
   std::vector<core::Range> buckets;
   for (int64_t end = size; end > 0; end -= step) {
     buckets.push_back({.begin = std::max<int64_t>(0, end - step), .end = end});
@@ -49,7 +50,7 @@ std::vector<core::Range> owned_ranges(const std::vector<core::Range>& buckets, i
   return owned;
 }
 
-int64_t flat_granule(int64_t world_size) {
+int64_t flat_alignment(int64_t world_size) {
   return kAlignment * world_size;
 }
 
@@ -57,10 +58,10 @@ GradientReduction::GradientReduction(Communicator& communicator, at::Tensor grad
     : communicator_(communicator),
       grad_(std::move(grad)),
       shard_(options.shard && communicator.world_size() > 1) {
-  const int64_t granule = shard_ ? flat_granule(communicator.world_size()) : kAlignment;
+  const int64_t alignment = shard_ ? flat_alignment(communicator.world_size()) : kAlignment;
   const auto wanted = static_cast<int64_t>(options.bucket_mb * (1 << 20) / sizeof(float));
-  const int64_t largest = (grad_.numel() / granule + kFewestBuckets - 1) / kFewestBuckets * granule;
-  buckets_ = plan_buckets(grad_.numel(), std::min(wanted, largest), granule);
+  const int64_t largest = (grad_.numel() / alignment + kFewestBuckets - 1) / kFewestBuckets * alignment;
+  buckets_ = plan_buckets(grad_.numel(), std::min(wanted, largest), alignment);
   owned_ = shard_ ? owned_ranges(buckets_, communicator.rank(), communicator.world_size())
                   : std::vector<core::Range>{{.begin = 0, .end = grad_.numel()}};
   if (!grad_.is_cpu() && communicator.environment().launcher != Launcher::kNone) {

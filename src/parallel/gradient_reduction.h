@@ -18,8 +18,8 @@
 namespace ssgpt::parallel {
 
 // Cuts a flat tensor of `size` elements into buckets, from its end to its start, of about `bucket_size`
-// elements; each begins and ends at a multiple of `granule`, which divides `size`.
-std::vector<core::Range> plan_buckets(int64_t size, int64_t bucket_size, int64_t granule);
+// elements; each begins and ends at a multiple of `alignment`, which divides `size`.
+std::vector<core::Range> plan_buckets(int64_t size, int64_t bucket_size, int64_t alignment);
 
 // The pieces of all buckets that belong to `rank`, sorted: piece r of `world_size` equal ones in each.
 std::vector<core::Range> owned_ranges(const std::vector<core::Range>& buckets, int64_t rank,
@@ -27,7 +27,7 @@ std::vector<core::Range> owned_ranges(const std::vector<core::Range>& buckets, i
 
 // Flat tensors that are cut for ZeRO-1 have a size that this number divides: every piece of every bucket then
 // starts at a multiple of 128 bytes.
-int64_t flat_granule(int64_t world_size);
+int64_t flat_alignment(int64_t world_size);
 
 class GradientReduction {
  public:

@@ -132,7 +132,7 @@ int64_t find_rank_zero(Store& store, const Environment& environment, Seconds tim
 void join_ranks(Store& store, const Environment& environment, Seconds timeout) {
   const int64_t generation = environment.rank == 0 ? gather_ranks(store, environment, timeout)
                                                    : find_rank_zero(store, environment, timeout);
-  // None of the words above, so that no key of a board or an engine is one of these.
+  // None of the words above, so that no key of an exchange or an engine is one of these.
   store.enter(space_of(generation) + "/run");
 }
 

@@ -74,7 +74,7 @@ std::string origin_of(const Start& start) {
 
 // Opens the data; chooses the device on rank 0, whose terms the others take and compare with their own.
 void settle_terms(Start& start, parallel::Communicator& communicator) {
-  parallel::Board& board = communicator.board();
+  parallel::Exchange& exchange = communicator.exchange();
   const parallel::Environment& environment = communicator.environment();
   if (communicator.is_main()) {
     if (!start.is_complete()) {
@@ -82,17 +82,17 @@ void settle_terms(Start& start, parallel::Communicator& communicator) {
       start.state.products = choose_products(start.config, start.state.products, origin_of(start));
     }
     if (communicator.world_size() == 1) return;
-    post_terms(board, terms_of(start));
-    parallel::agree(board, "start", {});
+    post_terms(exchange, terms_of(start));
+    parallel::agree(exchange, "start", {});
     return;
   }
-  const Terms of_rank_zero = read_terms(board);
+  const Terms of_rank_zero = read_terms(exchange);
   if (!start.is_complete()) take_choices(start.config, of_rank_zero.config.train, environment);
   start.state.run_id = of_rank_zero.run_id;
   start.state.products = of_rank_zero.products;
   std::vector<std::string> lines = differences(of_rank_zero, terms_of(start));
   if (lines.empty() && !start.is_complete()) lines = take_products(of_rank_zero.products);
-  parallel::agree(board, "start", lines);
+  parallel::agree(exchange, "start", lines);
 }
 
 // What each rank reads for itself once the config is settled.
@@ -125,7 +125,7 @@ model::GPTSpec Start::spec() const {
 // same time.
 Start begin(const Options& options, parallel::Communicator& communicator) {
   Start start = resolve(options, [&communicator](const run::RunDirectory& directory) {
-    return find_newest_together(communicator.board(), directory);
+    return find_newest_together(communicator.exchange(), directory);
   });
   if (!start.is_complete()) start.data = open_data(start.config, std::move(start.data.examples));
   settle_terms(start, communicator);

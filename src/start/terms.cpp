@@ -80,9 +80,9 @@ std::string difference(const char* what, const std::string& of_rank_zero, const 
 
 }  // namespace
 
-std::optional<run::Checkpoint> find_newest_together(parallel::Board& board,
+std::optional<run::Checkpoint> find_newest_together(parallel::Exchange& exchange,
                                                     const run::RunDirectory& directory) {
-  const std::string found = board.from_rank_zero("newest checkpoint", [&] {
+  const std::string found = exchange.from_rank_zero("newest checkpoint", [&] {
     const std::optional<run::Checkpoint> newest = checkpoint::find_newest_valid(directory);
     return newest ? Json(newest->step).dump() : "null";
   });
@@ -111,16 +111,16 @@ Terms terms_of(const Start& start) {
   return terms;
 }
 
-void post_terms(parallel::Board& board, const Terms& terms) {
-  board.post(kName, text_of(terms));
+void post_terms(parallel::Exchange& exchange, const Terms& terms) {
+  exchange.post(kName, text_of(terms));
 }
 
-Terms read_terms(parallel::Board& board) {
+Terms read_terms(parallel::Exchange& exchange) {
   const Terms terms =
-      read_posted(board.read(kName, /*rank=*/0), [](const Json& json) { return terms_of(json); });
+      read_posted(exchange.read(kName, /*rank=*/0), [](const Json& json) { return terms_of(json); });
   if (terms.revision != core::git_revision()) {
     parallel::agree(
-        board, kName,
+        exchange, kName,
         {difference("the program's revision", terms.revision, std::string(core::git_revision()))});
   }
   return terms;

@@ -4,7 +4,7 @@
 
 #include "config/config.h"
 #include "kernels/product_choices.h"
-#include "parallel/board.h"
+#include "parallel/exchange.h"
 #include "run/directory.h"
 
 #include <cstdint>
@@ -31,17 +31,17 @@ struct Terms {
 // The newest sound checkpoint of the run in `directory`, none where it has none at all, on every rank: rank 0
 // alone looks, since every byte of a checkpoint is read for it. All ranks. Throws as
 // checkpoint::find_newest_valid does, on rank 0.
-std::optional<run::Checkpoint> find_newest_together(parallel::Board& board,
+std::optional<run::Checkpoint> find_newest_together(parallel::Exchange& exchange,
                                                     const run::RunDirectory& directory);
 
 Terms terms_of(const Start& start);
 
 // Of rank 0: to the others.
-void post_terms(parallel::Board& board, const Terms& terms);
+void post_terms(parallel::Exchange& exchange, const Terms& terms);
 
 // Of the others: what rank 0 posted; waits for it. Throws core::UsageError where rank 0 is another build,
 // whose terms need not mean the same here; core::RunError where what the store holds is not of their form.
-Terms read_terms(parallel::Board& board);
+Terms read_terms(parallel::Exchange& exchange);
 
 // 32 hexadecimal digits over all of the terms. The ranks compare them by a collective, since whoever reaches
 // the store's port can write other terms into it.

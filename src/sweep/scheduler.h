@@ -4,10 +4,10 @@
 #pragma once
 
 #include "run/directory.h"
-#include "sweep/board.h"
 #include "sweep/child.h"
 #include "sweep/placement.h"
 #include "sweep/status.h"
+#include "sweep/status_board.h"
 
 #include <chrono>
 #include <cstddef>
@@ -64,7 +64,7 @@ class Scheduler {
 
   std::vector<Task> tasks_;
   const Placement placement_;
-  Board board_;
+  StatusBoard board_;
   std::vector<Running> running_;
   std::vector<bool> started_again_;                      // by task
   std::vector<std::optional<double>> seconds_per_step_;  // by task, where measured

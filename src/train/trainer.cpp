@@ -110,7 +110,7 @@ Trainer::Trainer(start::Start start, std::unique_ptr<TrainingStep> training_step
       loader_(open_loader(config_, data_, state_.step, communicator)),
       writer_(start.directory,
               {.keep_last = config_.checkpoint.keep_last, .keep_every = config_.checkpoint.keep_every},
-              config_.checkpoint.async, config_.checkpoint.verify, communicator.make_board()),
+              config_.checkpoint.async, config_.checkpoint.verify, communicator.make_exchange()),
       stop_(stop),
       pacer_(execution_.device, [&communicator] { communicator.check_peers(); }),
       saves_first_(start.mode == start::Mode::kFork || start.mode == start::Mode::kInitFrom),
@@ -326,7 +326,7 @@ TrainResult train(start::Start start, const std::string& command_line, parallel:
   communicator.open(start::execution_of(start.config.train).device, start.config.parallel.timeout_s);
   require_equal_start(start, training_step->model(), communicator);
   std::optional<run::Lock> lock;
-  communicator.board().from_rank_zero("run directory", [&] {
+  communicator.exchange().from_rank_zero("run directory", [&] {
     core::create_writable_directory(directory.path());
     lock.emplace(directory);
     start::prepare_run_files(start, command_line, num_ranks);

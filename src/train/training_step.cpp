@@ -29,7 +29,7 @@ std::vector<optim::TensorExtent> extents(const model::ParameterStore& parameters
 }
 
 model::Execution with_granule(model::Execution execution, int64_t world_size) {
-  execution.flat_granule = parallel::flat_granule(world_size);
+  execution.flat_alignment = parallel::flat_alignment(world_size);
   return execution;
 }
 
@@ -53,10 +53,10 @@ TrainingStep::TrainingStep(const config::Config& config, const model::GPTSpec& s
       optim::update_slices(extents(parameters, optimizer.scale_lr_multiplier), optimizer.weight_decay),
       reduction_->owned(),
       optim::AdamWOptions{.beta1 = optimizer.betas[0], .beta2 = optimizer.betas[1], .eps = optimizer.eps},
-      has_shadow() && !is_sharded() ? parameters.flat_compute() : at::Tensor());
+      has_bf16_copy() && !is_sharded() ? parameters.flat_compute() : at::Tensor());
 }
 
-bool TrainingStep::has_shadow() const {
+bool TrainingStep::has_bf16_copy() const {
   return !model_->parameters().flat_compute().is_same(model_->parameters().flat_master());
 }
 
@@ -71,8 +71,8 @@ StepResult TrainingStep::run(int64_t step, data::BatchLoader& loader, metrics::P
   };
   const at::Tensor master = model_->parameters().flat_master();
   const auto flat_bytes = static_cast<double>(master.nbytes());
-  const double shadow_bytes =
-      has_shadow() ? static_cast<double>(model_->parameters().flat_compute().nbytes()) : 0.0;
+  const double bf16_copy_bytes =
+      has_bf16_copy() ? static_cast<double>(model_->parameters().flat_compute().nbytes()) : 0.0;
   StepResult result;
   result.step = step;
   result.learning_rate = optim::learning_rate(config_.optimizer, step, config_.train.max_steps);
@@ -107,7 +107,7 @@ StepResult TrainingStep::run(int64_t step, data::BatchLoader& loader, metrics::P
   }
   const Scope timing = phase_timer(Phase::kUpdate);
   // Weight, gradient and two moments are read, weight and moments written.
-  const core::ProfileScope scope("update", {.flops = 0.0, .bytes = 7.0 * flat_bytes + shadow_bytes});
+  const core::ProfileScope scope("update", {.flops = 0.0, .bytes = 7.0 * flat_bytes + bf16_copy_bytes});
   optimizer_->step(step, result.learning_rate, clipped.factor);
   if (is_sharded()) {
     reduction_->gather(master);

@@ -62,7 +62,8 @@ class TrainingStep {
 
  private:
   void reduce_from(int64_t offset);
-  bool has_shadow() const;  // the compute copy is another tensor than the master, and the update writes both
+  bool has_bf16_copy()
+      const;                // the compute copy is another tensor than the master, and the update writes both
   bool is_sharded() const;  // each rank updates a part of the weights
 
   const config::Config config_;

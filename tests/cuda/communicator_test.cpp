@@ -117,17 +117,17 @@ TEST_F(Gpu, ReducesAndGathersTensorsOfAwkwardSizes) {
 // current stream its result, without a wait of the host.
 TEST_F(Gpu, ReducesTheGradientInTheOrderOfTheStream) {
   for (const bool shard : {false, true}) {
-    const int64_t size = 1000 * flat_granule(world_size_);
+    const int64_t size = 1000 * flat_alignment(world_size_);
     const at::Tensor grad = at::zeros({size}, at::TensorOptions(device_).dtype(at::kFloat));
     GradientReduction reduction(
         *communicator_, grad,
-        {.bucket_mb = static_cast<double>(100 * flat_granule(world_size_)) * sizeof(float) / (1 << 20),
+        {.bucket_mb = static_cast<double>(100 * flat_alignment(world_size_)) * sizeof(float) / (1 << 20),
          .shard = shard});
     EXPECT_EQ(reduction.num_buckets(), 10);
     for (int step = 0; step < 3; ++step) {
       const at::Tensor final_values = values(size, rank_);
       grad.fill_(-1.0);
-      const int64_t piece = 7 * flat_granule(world_size_) + 5;  // knows nothing of buckets
+      const int64_t piece = 7 * flat_alignment(world_size_) + 5;  // knows nothing of buckets
       for (int64_t end = size; end > 0; end -= piece) {
         const int64_t offset = std::max<int64_t>(0, end - piece);
         grad.narrow(0, offset, end - offset).copy_(final_values.narrow(0, offset, end - offset));
@@ -148,8 +148,8 @@ TEST_F(Gpu, ReducesTheGradientInTheOrderOfTheStream) {
 // Not a bound: what a user reads in the log of a machine.
 TEST_F(Gpu, SaysWhatTheReductionOfAWholeGradientCosts) {
   using Clock = std::chrono::steady_clock;
-  const int64_t granule = flat_granule(world_size_);
-  const int64_t size = kParametersOfThePaper / granule * granule;
+  const int64_t alignment = flat_alignment(world_size_);
+  const int64_t size = kParametersOfThePaper / alignment * alignment;
   const at::Tensor grad = at::zeros({size}, at::TensorOptions(device_).dtype(at::kFloat));
   GradientReduction reduction(*communicator_, grad, {});
   constexpr int kRepetitions = 20;

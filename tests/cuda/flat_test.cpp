@@ -51,11 +51,11 @@ TEST_F(FlatOnGpu, SumsHaveTheSameBitsWhereverTheTensorBegins) {
 
 constexpr double kLr = 1e-2, kBeta1 = 0.9, kBeta2 = 0.95, kEps = 1e-8, kDecay = 0.1;
 
-// fp32 tensors, and the bf16 shadow, in larger ones: the moments begin where no vector does.
+// fp32 tensors, and the bf16 copy, in larger ones: the moments begin where no vector does.
 struct State {
-  at::Tensor w, grad, m, v, shadow;
+  at::Tensor w, grad, m, v, bf16_copy;
   void update(int64_t step, const at::Tensor& grad_factor) const {
-    adamw_update(w, grad, m, v, shadow,
+    adamw_update(w, grad, m, v, bf16_copy,
                  {{.begin = 0, .moment = 0, .size = w.numel(), .lr = kLr, .weight_decay = kDecay}},
                  {.beta1 = kBeta1, .beta2 = kBeta2, .eps = kEps}, step, grad_factor);
   }
@@ -80,7 +80,7 @@ struct Expected {
   at::Tensor w, m, v, terms_of_m, terms_of_w;
 };
 
-TEST_F(FlatOnGpu, AdamwFollowsTheFormulaAndFillsTheShadow) {
+TEST_F(FlatOnGpu, AdamwFollowsTheFormulaAndFillsTheBf16Copy) {
   const double factor_value = static_cast<double>(0.01f);
   for (const int64_t size : kSizes) {
     for (const int64_t shift : {0, 1}) {
@@ -94,7 +94,7 @@ TEST_F(FlatOnGpu, AdamwFollowsTheFormulaAndFillsTheShadow) {
                            .grad = on_gpu(normal({size}, 100.0)),
                            .m = moved(normal({size})),
                            .v = moved(normal({size}).abs()),
-                           .shadow = on_gpu(at::zeros({size}, at::kBFloat16))};
+                           .bf16_copy = on_gpu(at::zeros({size}, at::kBFloat16))};
       for (int64_t step = 1; step <= 3; ++step) {
         const Expected expected(state, factor_value, step);
         state.update(step, factor(0.01));
@@ -104,13 +104,13 @@ TEST_F(FlatOnGpu, AdamwFollowsTheFormulaAndFillsTheShadow) {
         EXPECT_TRUE(compare(state.m, expected.m, 4, expected.terms_of_m));
         EXPECT_TRUE(compare(state.v, expected.v, 7));
         EXPECT_TRUE(compare(state.w, expected.w, 17, expected.terms_of_w));
-        EXPECT_TRUE(state.shadow.equal(state.w.to(at::kBFloat16)));
+        EXPECT_TRUE(state.bf16_copy.equal(state.w.to(at::kBFloat16)));
       }
     }
   }
 }
 
-TEST_F(FlatOnGpu, AdamwGivesTheSameBitsWhereverTheMomentsBeginAndWithoutAShadow) {
+TEST_F(FlatOnGpu, AdamwGivesTheSameBitsWhereverTheMomentsBeginAndWithoutABf16Copy) {
   const int64_t size = 100'003;
   const at::Tensor w = normal({size}, 0.02);
   const at::Tensor grad = on_gpu(normal({size}));
@@ -118,12 +118,12 @@ TEST_F(FlatOnGpu, AdamwGivesTheSameBitsWhereverTheMomentsBeginAndWithoutAShadow)
                        .grad = grad,
                        .m = at::zeros({size}, grad.options()),
                        .v = at::zeros({size}, grad.options()),
-                       .shadow = on_gpu(w, at::kBFloat16)};
+                       .bf16_copy = on_gpu(w, at::kBFloat16)};
   const State moved = {.w = on_gpu(w),
                        .grad = grad,
                        .m = at::zeros({size + 3}, grad.options()).narrow(0, 3, size),
                        .v = at::zeros({size + 1}, grad.options()).narrow(0, 1, size),
-                       .shadow = {}};
+                       .bf16_copy = {}};
   for (int64_t step = 1; step <= 3; ++step) {
     plain.update(step, factor(0.5));
     moved.update(step, factor(0.5));
@@ -137,13 +137,13 @@ TEST_F(FlatOnGpu, AdamwChangesNothingWhereTheFactorIsNotFinite) {
                        .grad = on_gpu(normal({size})),
                        .m = on_gpu(normal({size})),
                        .v = on_gpu(normal({size}).abs()),
-                       .shadow = on_gpu(normal({size}), at::kBFloat16)};
+                       .bf16_copy = on_gpu(normal({size}), at::kBFloat16)};
   const State before = {state.w.clone(), state.grad.clone(), state.m.clone(), state.v.clone(),
-                        state.shadow.clone()};
+                        state.bf16_copy.clone()};
   for (const double bad : {std::nan(""), std::numeric_limits<double>::infinity()}) {
     state.update(3, factor(bad));
     EXPECT_TRUE(state.w.equal(before.w) && state.m.equal(before.m) && state.v.equal(before.v) &&
-                state.shadow.equal(before.shadow));
+                state.bf16_copy.equal(before.bf16_copy));
   }
 }
 
@@ -165,7 +165,7 @@ TEST_F(FlatOnGpu, TakesMoreElementsThanA32BitIndexHas) {
   // The first update is lr in size whatever the gradient; the others have none.
   EXPECT_NEAR(state.w[size - 1].item<double>(), -kLr, 2e-8);
   EXPECT_EQ(squared_norm(state.w.narrow(0, 0, size - 1)).item<double>(), 0.0);
-  EXPECT_TRUE(state.shadow.narrow(0, size - 1, 1).equal(state.w.narrow(0, size - 1, 1).to(at::kBFloat16)));
+  EXPECT_TRUE(state.bf16_copy.narrow(0, size - 1, 1).equal(state.w.narrow(0, size - 1, 1).to(at::kBFloat16)));
 }
 
 }  // namespace

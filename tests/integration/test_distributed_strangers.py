@@ -127,8 +127,8 @@ def test_keys_written_by_a_stranger_change_no_result(undisturbed, family, how):
             "beat": ["beat/0", "beat/1"],
             "failure": ["failure"],
             "left": ["left", "failure/seen"],
-            "checkpoint": [f"board/checkpoint/{n}/{name}" for n in range(1, 5) for name in ("temporary/0", "digest/1")],
-            "engine": [key.removeprefix("/").removeprefix(space) for key in known if "/board/" not in key],
+            "checkpoint": [f"exchange/checkpoint/{n}/{name}" for n in range(1, 5) for name in ("temporary/0", "digest/1")],
+            "engine": [key.removeprefix("/").removeprefix(space) for key in known if "/exchange/" not in key],
             "everything": [key.removeprefix("/").removeprefix(space) for key in known],
         }[family]
         assert names
@@ -155,9 +155,9 @@ def test_terms_that_a_stranger_changed_are_found(undisturbed):
         ranks.signal(signal.SIGSTOP, rank=1)
         store = stranger_of_a_started_store(ranks)
         ranks.signal(signal.SIGCONT, rank=1)
-        wait_for_key(store, "/board/host/1")
+        wait_for_key(store, "/exchange/host/1")
         ranks.signal(signal.SIGSTOP, rank=1)
-        key = wait_for_key(store, "/board/terms/0")
+        key = wait_for_key(store, "/exchange/terms/0")
         terms = json.loads(store.get(key))
         held = "float32" if "dtype: float32" in terms["config"] else "bfloat16"
         other = {"float32": "bfloat16", "bfloat16": "float32"}[held]

@@ -53,7 +53,7 @@ def test_what_is_streamed_is_stored_whole(arch):
         "swiglu_forward_kernel<Bfloat16, 8>": {}, "swiglu_backward_kernel<Bfloat16, 8>": {},
         "rms_norm_forward_kernel<Bfloat16, 8, true>": {32: 1},  # rstd
         "embedding_forward_kernel<Bfloat16, 8>": {},
-        "adamw_kernel": {64: 1, 32: 12, 16: 4},  # the bfloat16 shadow of four fp32; singly, beside whole vectors
+        "adamw_kernel": {64: 1, 32: 12, 16: 4},  # the bfloat16 copy of four fp32; singly, beside whole vectors
     }.items():
         stores = dict(kernels[name][3])
         assert stores.pop(128) > 0 and stores == narrow, name

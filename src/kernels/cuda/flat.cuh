@@ -128,7 +128,7 @@ __device__ inline void store_singly(const Pack<T, kAdamWVector>& pack, T* to, in
   }
 }
 
-__device__ inline void store_shadow(const Pack<Bfloat16, kAdamWVector>& pack, Bfloat16* to) {
+__device__ inline void store_bf16(const Pack<Bfloat16, kAdamWVector>& pack, Bfloat16* to) {
   uint2 bytes;
   static_assert(sizeof bytes == sizeof pack);
   __builtin_memcpy(&bytes, &pack, sizeof bytes);
@@ -162,7 +162,7 @@ static __global__ void __launch_bounds__(kAdamWThreads, kAdamWBlocks)
   const float factor = *grad_factor;
   if (!std::isfinite(factor)) return;
   const AdamWRates rates = part.slice.rates;
-  Pack<Bfloat16, kAdamWVector> shadow;
+  Pack<Bfloat16, kAdamWVector> bf16_copy;
   for (int i = 0; i < kAdamWVector; ++i) {
     float& mean = m.values[i];
     float& square = v.values[i];
@@ -172,18 +172,18 @@ static __global__ void __launch_bounds__(kAdamWThreads, kAdamWBlocks)
     square = fmaf(s.beta2, square, s.one_minus_beta2 * g * g);
     const float update = mean / fmaf(sqrtf(square), s.inverse_sqrt_bias2, s.eps);
     weight = fmaf(-rates.step_size, update, weight * rates.keep);
-    from_float(weight, shadow.values[i]);
+    from_float(weight, bf16_copy.values[i]);
   }
   if (whole) {
     store_pack(w, to.master + at);
     store_pack(m, to.exp_avg + moment);
     store_pack(v, to.exp_avg_sq + moment);
-    if (to.shadow != nullptr) store_shadow(shadow, to.shadow + at);
+    if (to.bf16_copy != nullptr) store_bf16(bf16_copy, to.bf16_copy + at);
   } else {
     store_singly(w, to.master + at, count);
     store_singly(m, to.exp_avg + moment, count);
     store_singly(v, to.exp_avg_sq + moment, count);
-    if (to.shadow != nullptr) store_singly(shadow, to.shadow + at, count);
+    if (to.bf16_copy != nullptr) store_singly(bf16_copy, to.bf16_copy + at, count);
   }
 }
 
@@ -205,7 +205,7 @@ inline void adamw(const AdamWTensors& to, const AdamWSliceView* slices, int64_t 
     const bool aligned = is_aligned(to.master + slice.begin, 16) && is_aligned(to.grad + slice.begin, 16) &&
                          is_aligned(to.exp_avg + slice.moment, 16) &&
                          is_aligned(to.exp_avg_sq + slice.moment, 16) &&
-                         (to.shadow == nullptr || is_aligned(to.shadow + slice.begin, 8));
+                         (to.bf16_copy == nullptr || is_aligned(to.bf16_copy + slice.begin, 8));
     list.parts[list.count++] = {.slice = slice, .first_block = list.blocks, .aligned = aligned};
     list.blocks += static_cast<uint32_t>(divide_up(slice.size, kAdamWBlock));
   }

@@ -16,7 +16,7 @@ namespace {
 
 constexpr float kPadding = 7e7F;
 
-class TextsLink : public parallel::Board::Link {
+class TextsLink : public parallel::Exchange::Link {
  public:
   TextsLink(std::shared_ptr<Texts> texts, OnRead on_read)
       : texts_(std::move(texts)), on_read_(std::move(on_read)) {}
@@ -58,10 +58,10 @@ size_t Texts::size() {
   return texts_.size();
 }
 
-std::unique_ptr<parallel::Board> make_board(const std::shared_ptr<Texts>& texts, int64_t rank,
-                                            int64_t world_size, OnRead on_read) {
-  return std::make_unique<parallel::Board>(rank, world_size,
-                                           std::make_unique<TextsLink>(texts, std::move(on_read)));
+std::unique_ptr<parallel::Exchange> make_exchange(const std::shared_ptr<Texts>& texts, int64_t rank,
+                                                  int64_t world_size, OnRead on_read) {
+  return std::make_unique<parallel::Exchange>(rank, world_size,
+                                              std::make_unique<TextsLink>(texts, std::move(on_read)));
 }
 
 std::vector<std::string> run_ranks(int64_t world_size, Texts& texts,

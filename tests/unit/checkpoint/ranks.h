@@ -2,7 +2,7 @@
 #pragma once
 
 #include "checkpoint/state.h"
-#include "parallel/board.h"
+#include "parallel/exchange.h"
 
 #include <condition_variable>
 #include <cstdint>
@@ -34,8 +34,8 @@ class Texts {
 
 // `on_read`, where given, gets and may change each text that this rank reads.
 using OnRead = std::function<void(std::string& text)>;
-std::unique_ptr<parallel::Board> make_board(const std::shared_ptr<Texts>& texts, int64_t rank,
-                                            int64_t world_size, OnRead on_read = nullptr);
+std::unique_ptr<parallel::Exchange> make_exchange(const std::shared_ptr<Texts>& texts, int64_t rank,
+                                                  int64_t world_size, OnRead on_read = nullptr);
 
 // Runs `rank_main` for each rank at the same time. A rank that throws fails in `texts`, as a run's watch over
 // its ranks has it; the messages of their exceptions, by rank, empty where there was none.

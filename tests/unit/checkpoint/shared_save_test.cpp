@@ -43,7 +43,7 @@ TEST_P(SharedSaveOfRanks, HoldsWhatOneProcessWrites) {
         run_ranks(world_size, *texts, [&, n = world_size, background = async](int64_t rank) {
           const std::vector<core::Range>& own = ranges[static_cast<size_t>(rank)];
           Writer writer(run::RunDirectory(run.path()), kKeepTwo, background, /*verify=*/true,
-                        make_board(texts, rank, n));
+                        make_exchange(texts, rank, n));
           writer.save(share_of(first, own));
           writer.save(share_of(second, own));
           writer.wait();
@@ -81,12 +81,12 @@ TEST(SharedSave, WholeMomentsAreWrittenByRankZeroAlone) {
   const Snapshot snapshot = random_snapshot(AttentionKind::kSsmax, 10);
   const auto texts = std::make_shared<Texts>();
   {
-    Writer writer(run::RunDirectory(run.path()), kKeepTwo, /*async=*/false, true, make_board(texts, 1, 2));
+    Writer writer(run::RunDirectory(run.path()), kKeepTwo, /*async=*/false, true, make_exchange(texts, 1, 2));
     writer.save(snapshot);
     writer.wait();
   }
   EXPECT_TRUE(std::filesystem::is_empty(run.path()));
-  Writer writer(run::RunDirectory(run.path()), kKeepTwo, /*async=*/false, true, make_board(texts, 0, 2));
+  Writer writer(run::RunDirectory(run.path()), kKeepTwo, /*async=*/false, true, make_exchange(texts, 0, 2));
   writer.save(snapshot);
   EXPECT_EQ(texts->size(), 0U);
   write(run / "alone", snapshot);
@@ -103,9 +103,9 @@ TEST(SharedSave, OnlyRankZeroRemovesWhatAKilledProcessLeft) {
   const auto left = checkpoints_of(run) / ".step-00000300.tmp-999999-4";
   std::filesystem::create_directories(left);
   const auto texts = std::make_shared<Texts>();
-  const Writer other(run::RunDirectory(run.path()), kKeepTwo, true, true, make_board(texts, 1, 2));
+  const Writer other(run::RunDirectory(run.path()), kKeepTwo, true, true, make_exchange(texts, 1, 2));
   EXPECT_TRUE(std::filesystem::exists(left));
-  const Writer first(run::RunDirectory(run.path()), kKeepTwo, true, true, make_board(texts, 0, 2));
+  const Writer first(run::RunDirectory(run.path()), kKeepTwo, true, true, make_exchange(texts, 0, 2));
   EXPECT_FALSE(std::filesystem::exists(left));
 }
 
@@ -124,7 +124,7 @@ std::vector<std::string> save_with_a_failure(const TemporaryDirectory& run, bool
       on_read(text);
     };
     Writer writer(run::RunDirectory(run.path()), kKeepTwo, async, true,
-                  make_board(texts, rank, 3, rank == 1 ? OnRead(second_read) : nullptr));
+                  make_exchange(texts, rank, 3, rank == 1 ? OnRead(second_read) : nullptr));
     Snapshot share = share_of(whole, ranges[static_cast<size_t>(rank)]);
     writer.save(share);
     share.trainer->step = 20;
@@ -216,7 +216,7 @@ TEST(SharedSave, WhatIsNoDigestIsRefused) {
         text = digest;
       };
       Writer writer(run::RunDirectory(run.path()), kKeepTwo, /*async=*/false, true,
-                    make_board(texts, rank, 2, rank == 0 ? forge : nullptr));
+                    make_exchange(texts, rank, 2, rank == 0 ? forge : nullptr));
       writer.save(share_of(whole, ranges[static_cast<size_t>(rank)]));
     });
     EXPECT_THAT(messages[0], HasSubstr("the digest of rank 1's file is none")) << digest;
@@ -229,7 +229,7 @@ TEST(SharedSave, TheOthersEndWhereRankZeroDoesNotCome) {
   const Snapshot whole = random_snapshot(AttentionKind::kSsmax, 10);
   const auto ranges = deal(whole.flat.master.numel(), 2, /*seed=*/1);
   const auto texts = std::make_shared<Texts>();
-  Writer writer(run::RunDirectory(run.path()), kKeepTwo, /*async=*/true, true, make_board(texts, 1, 2));
+  Writer writer(run::RunDirectory(run.path()), kKeepTwo, /*async=*/true, true, make_exchange(texts, 1, 2));
   writer.save(share_of(whole, ranges[1]));
   texts->fail(0);
   EXPECT_THROW(writer.wait(), parallel::PeerFailure);

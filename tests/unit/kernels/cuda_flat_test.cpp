@@ -99,7 +99,7 @@ struct State {
         grad(size + shift_of_master),
         exp_avg(size + shift_of_moments),
         exp_avg_sq(size + shift_of_moments),
-        shadow(size + shift_of_master) {
+        bf16_copy(size + shift_of_master) {
     for (int64_t i = 0; i < size; ++i) {
       master.set(i + master_shift, 0.02 * std::sin(static_cast<double>(i)));
       grad.set(i + master_shift, 100.0 * std::cos(3.0 * static_cast<double>(i)));
@@ -107,13 +107,13 @@ struct State {
       exp_avg_sq.set(i + moment_shift, std::abs(std::sin(5.0 * static_cast<double>(i))));
     }
   }
-  void update(const AdamWScalars& scalars, double grad_factor, bool with_shadow = true) {
+  void update(const AdamWScalars& scalars, double grad_factor, bool with_bf16_copy = true) {
     Array<float> factor(1);
     factor.set(0, grad_factor);
     const AdamWSliceView slice = {
         .begin = master_shift, .moment = moment_shift, .size = count, .rates = kRates};
     adamw({master.data(), grad.data(), exp_avg.data(), exp_avg_sq.data(),
-           with_shadow ? shadow.data() : nullptr},
+           with_bf16_copy ? bf16_copy.data() : nullptr},
           &slice, 1, scalars, factor.data(), nullptr);
   }
   // The same elements at the same values.
@@ -123,14 +123,14 @@ struct State {
       same = master.at(i + master_shift) == other.master.at(i + other.master_shift) &&
              exp_avg.at(i + moment_shift) == other.exp_avg.at(i + other.moment_shift) &&
              exp_avg_sq.at(i + moment_shift) == other.exp_avg_sq.at(i + other.moment_shift) &&
-             shadow.data()[i + master_shift].bits == other.shadow.data()[i + other.master_shift].bits;
+             bf16_copy.data()[i + master_shift].bits == other.bf16_copy.data()[i + other.master_shift].bits;
     }
     return same;
   }
 
   int64_t count, master_shift, moment_shift;
   Array<float> master, grad, exp_avg, exp_avg_sq;
-  Array<Bfloat16> shadow;
+  Array<Bfloat16> bf16_copy;
 };
 
 constexpr AdamWScalars kScalars = {.one_minus_beta1 = 0.1f,
@@ -175,7 +175,7 @@ TEST(CudaFlat, AdamWFollowsTheFormulaWhereverItsTensorsBegin) {
       expect_updated(state, before, factor);
       for (int64_t i = 0; i < size; ++i) {
         const auto master = static_cast<float>(state.master.at(i + of_master));
-        EXPECT_EQ(state.shadow.at(i + of_master), static_cast<double>(rounded<Bfloat16>(master)));
+        EXPECT_EQ(state.bf16_copy.at(i + of_master), static_cast<double>(rounded<Bfloat16>(master)));
       }
       if (of_master == 0 && of_moments == 0) aligned = state;
       EXPECT_TRUE(state == aligned) << "other bits";
@@ -183,14 +183,14 @@ TEST(CudaFlat, AdamWFollowsTheFormulaWhereverItsTensorsBegin) {
   }
 }
 
-TEST(CudaFlat, AdamWWithoutAShadowDoesTheSameToTheMaster) {
+TEST(CudaFlat, AdamWWithoutABf16CopyDoesTheSameToTheMaster) {
   State with(1030, 0, 0);
   State without = with;
   with.update(kScalars, 0.01);
-  without.update(kScalars, 0.01, /*with_shadow=*/false);
+  without.update(kScalars, 0.01, /*with_bf16_copy=*/false);
   EXPECT_TRUE(with.master == without.master && with.exp_avg == without.exp_avg &&
               with.exp_avg_sq == without.exp_avg_sq);
-  EXPECT_TRUE(without.shadow == State(1030, 0, 0).shadow) << "written without one";
+  EXPECT_TRUE(without.bf16_copy == State(1030, 0, 0).bf16_copy) << "written without one";
 }
 
 TEST(CudaFlat, AdamWChangesNothingWhereTheFactorIsNotFinite) {
@@ -201,7 +201,7 @@ TEST(CudaFlat, AdamWChangesNothingWhereTheFactorIsNotFinite) {
       State after = before;
       after.update(kScalars, factor);
       EXPECT_TRUE(after.master == before.master && after.exp_avg == before.exp_avg &&
-                  after.exp_avg_sq == before.exp_avg_sq && after.shadow == before.shadow);
+                  after.exp_avg_sq == before.exp_avg_sq && after.bf16_copy == before.bf16_copy);
     }
   }
 }
@@ -215,7 +215,7 @@ TEST(CudaFlat, AdamWTakesAGradientThatIsNotANumberToItsOwnElementAlone) {
   for (int64_t i = 0; i < state.count; ++i) {
     if (i == 9) {
       EXPECT_TRUE(std::isnan(state.master.at(i)) && std::isnan(state.exp_avg.at(i)) &&
-                  std::isnan(state.exp_avg_sq.at(i)) && std::isnan(state.shadow.at(i)));
+                  std::isnan(state.exp_avg_sq.at(i)) && std::isnan(state.bf16_copy.at(i)));
     } else {
       EXPECT_EQ(state.master.at(i), finite.master.at(i)) << i;
     }
@@ -256,7 +256,7 @@ TEST(CudaFlat, AdamWTakesManySlicesAtOnce) {
       Array<float> factor(1);
       factor.set(0, 0.01);
       adamw({state.master.data(), state.grad.data(), state.exp_avg.data(), state.exp_avg_sq.data(),
-             state.shadow.data()},
+             state.bf16_copy.data()},
             first, number, kScalars, factor.data(), nullptr);
     };
     State together = before;

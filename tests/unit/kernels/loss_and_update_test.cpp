@@ -150,7 +150,7 @@ TEST_P(Flat, AdamwFollowsTheFormulaOnSlicesOfATensor) {
   const at::Tensor w = fp32({size});
   const at::Tensor m = at::zeros({size}, at::kFloat);
   const at::Tensor v = at::zeros({size}, at::kFloat);
-  const at::Tensor shadow = at::full({size}, 7.0, at::kBFloat16);
+  const at::Tensor bf16_copy = at::full({size}, 7.0, at::kBFloat16);
   const at::Tensor start = w.clone();
   const auto slice = [&](const at::Tensor& x) {
     return x.narrow(0, begin, end - begin);
@@ -167,22 +167,22 @@ TEST_P(Flat, AdamwFollowsTheFormulaOnSlicesOfATensor) {
   for (int64_t step = 1; step <= 5; ++step) {
     const at::Tensor grad = fp32({size}, 100.0);
     const at::Tensor factor = at::full({}, 0.01f, at::kFloat);
-    adamw_update(w, grad, slice(m), slice(v), shadow, slices, kOptions, step, factor);
+    adamw_update(w, grad, slice(m), slice(v), bf16_copy, slices, kOptions, step, factor);
     expected = adamw_reference(expected, fp64(grad) * 0.01f, 1e-2, 0.1, step);
   }
   // fp32 state over five steps; m cancels, so its error is relative to the largest.
   EXPECT_TRUE(is_close(slice(w), slice(expected.w), 1e-6, 1e-6));
   EXPECT_TRUE(is_close(slice(m), slice(expected.m), 1e-6, 1e-6));
   EXPECT_TRUE(is_close(slice(v), slice(expected.v), 2e-6, 0));
-  EXPECT_TRUE(slice(shadow).equal(slice(w).to(at::kBFloat16)));
+  EXPECT_TRUE(slice(bf16_copy).equal(slice(w).to(at::kBFloat16)));
   for (const auto& [from, count] : {std::pair{int64_t{0}, begin}, std::pair{end, size - end}}) {
     EXPECT_TRUE(w.narrow(0, from, count).equal(start.narrow(0, from, count)));
     EXPECT_TRUE(m.narrow(0, from, count).equal(at::zeros({count}, at::kFloat)));
-    EXPECT_TRUE(shadow.narrow(0, from, count).equal(at::full({count}, 7.0, at::kBFloat16)));
+    EXPECT_TRUE(bf16_copy.narrow(0, from, count).equal(at::full({count}, 7.0, at::kBFloat16)));
   }
 }
 
-TEST_P(Flat, AdamwNeedsNoShadow) {
+TEST_P(Flat, AdamwNeedsNoBf16Copy) {
   const at::Tensor w = fp32({1000});
   const at::Tensor other_w = w.clone();
   const at::Tensor grad = fp32({1000});
@@ -190,7 +190,7 @@ TEST_P(Flat, AdamwNeedsNoShadow) {
   const auto zeros = [] {
     return at::zeros({1000}, at::kFloat);
   };
-  adamw_update(w, grad, zeros(), zeros(), /*shadow=*/{}, slice_of(1000), kOptions, 1, factor);
+  adamw_update(w, grad, zeros(), zeros(), /*bf16_copy=*/{}, slice_of(1000), kOptions, 1, factor);
   adamw_update(other_w, grad, zeros(), zeros(), at::zeros({1000}, at::kBFloat16), slice_of(1000), kOptions, 1,
                factor);
   EXPECT_TRUE(w.equal(other_w));
@@ -200,13 +200,15 @@ TEST_P(Flat, AdamwChangesNothingWhereTheFactorIsNotFinite) {
   const at::Tensor w = fp32({100});
   const at::Tensor m = fp32({100});
   const at::Tensor v = fp32({100}).abs();
-  const at::Tensor shadow = fp32({100}).to(at::kBFloat16);
-  const at::Tensor shadow_before = shadow.clone();
+  const at::Tensor bf16_copy = fp32({100}).to(at::kBFloat16);
+  const at::Tensor bf16_copy_before = bf16_copy.clone();
   const Moments before = {w.clone(), m.clone(), v.clone()};
   for (const float factor : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
-    adamw_update(w, fp32({100}), m, v, shadow, slice_of(100), kOptions, 3, at::full({}, factor, at::kFloat));
+    adamw_update(w, fp32({100}), m, v, bf16_copy, slice_of(100), kOptions, 3,
+                 at::full({}, factor, at::kFloat));
   }
-  EXPECT_TRUE(w.equal(before.w) && m.equal(before.m) && v.equal(before.v) && shadow.equal(shadow_before));
+  EXPECT_TRUE(w.equal(before.w) && m.equal(before.m) && v.equal(before.v) &&
+              bf16_copy.equal(bf16_copy_before));
 }
 
 std::vector<Variant> fp32_variants() {

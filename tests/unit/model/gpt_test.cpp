@@ -91,7 +91,7 @@ TEST_P(WholeModel, Bfloat16IsAsCloseAsItsRoundingAllows) {
   for (const auto& [seed, batch] : bfloat16_draws()) {
     GPT gpt(spec, {.device = at::kCPU, .dtype = at::kBFloat16});
     randomize(gpt.parameters(), seed);
-    // The shadow is what it computes with; s, b and p_n stay fp32.
+    // The bf16_copy is what it computes with; s, b and p_n stay fp32.
     ParameterStore rounded(parameter_specs(spec.config, spec.sequence_length), at::kCPU, at::kFloat);
     rounded.flat_master().copy_(gpt.parameters().flat_master());
     for (const Parameter& parameter : rounded.parameters()) {

@@ -74,7 +74,7 @@ TEST(ParameterStore, MergesAdjacentMatricesAlone) {
                core::InternalError);
 }
 
-TEST(ParameterStore, ShadowIsTheRoundedMaster) {
+TEST(ParameterStore, Bf16CopyIsTheRoundedMaster) {
   ParameterStore store = store_of(small_spec(Kind::kSsmax), at::kBFloat16);
   store.initialize(1);
   EXPECT_TRUE(store.flat_compute().equal(store.flat_master().to(at::kBFloat16)));

@@ -196,22 +196,22 @@ TEST(AdamW, SharesUpdateTheirOwnElementsAsAWholeWould) {
 }
 
 // Together with the update, and bit for bit what a cast of the master gives; elsewhere it stays as it is.
-TEST(AdamW, RoundsWhatItUpdatesIntoTheShadow) {
+TEST(AdamW, RoundsWhatItUpdatesIntoTheBf16Copy) {
   constexpr int64_t kSize = 20'000;
   const std::vector<core::Range> owned = {{3, 9001}, {12'000, 19'999}};
   const std::vector<UpdateSlice> slices = {{0, 5000, 0.1}, {5010, 20'000, 0.0}};
   const at::Tensor master = random_tensor(kSize, 1, 1.0);
   const at::Tensor plain_master = master.clone();
   const at::Tensor grad = random_tensor(kSize, 2, 1.0);
-  const at::Tensor shadow = at::full({kSize}, 7.0, at::kBFloat16);
-  AdamW optimizer(master, grad, slices, owned, {}, shadow);
+  const at::Tensor bf16_copy = at::full({kSize}, 7.0, at::kBFloat16);
+  AdamW optimizer(master, grad, slices, owned, {}, bf16_copy);
   AdamW plain(plain_master, grad, slices, owned, {});
   for (const double factor : {1.0, std::numeric_limits<double>::quiet_NaN()}) {
     optimizer.step(1, 0.1, factor_of(factor));
     plain.step(1, 0.1, factor_of(factor));
     EXPECT_EQ(values(master), values(plain_master));
     const std::vector<float> rounded = values(master.to(at::kBFloat16).to(at::kFloat));
-    const std::vector<float> actual = values(shadow.to(at::kFloat));
+    const std::vector<float> actual = values(bf16_copy.to(at::kFloat));
     for (int64_t i = 0; i < kSize; ++i) {
       const bool owns = (i >= 3 && i < 9001) || (i >= 12'000 && i < 19'999);
       const bool updated = owns && !(i >= 5000 && i < 5010);
@@ -220,10 +220,10 @@ TEST(AdamW, RoundsWhatItUpdatesIntoTheShadow) {
   }
 }
 
-TEST(AdamW, RefusesAShadowOfAnotherSizeOrType) {
+TEST(AdamW, RefusesABf16CopyOfAnotherSizeOrType) {
   const at::Tensor master = at::zeros({10}, at::kFloat);
-  for (const at::Tensor& shadow : {at::zeros({9}, at::kBFloat16), at::zeros({10}, at::kFloat)}) {
-    EXPECT_THROW(AdamW(master, at::zeros({10}, at::kFloat), {{0, 10, 0.0}}, {{0, 10}}, {}, shadow),
+  for (const at::Tensor& bf16_copy : {at::zeros({9}, at::kBFloat16), at::zeros({10}, at::kFloat)}) {
+    EXPECT_THROW(AdamW(master, at::zeros({10}, at::kFloat), {{0, 10, 0.0}}, {{0, 10}}, {}, bf16_copy),
                  core::InternalError);
   }
 }

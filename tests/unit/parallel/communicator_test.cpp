@@ -110,24 +110,24 @@ TEST_P(Ranks, LeaveTextsForEachOther) {
   const int64_t world_size = GetParam();
   const auto run = [&](Communicator& communicator) {
     const int64_t rank = communicator.rank();
-    Board& board = communicator.board();
+    Exchange& exchange = communicator.exchange();
     std::vector<std::string> expected;
     for (int64_t r = 0; r < world_size; ++r) expected.push_back(std::string(static_cast<size_t>(r), 'x'));
-    EXPECT_EQ(board.gather("names", expected[static_cast<size_t>(rank)]), expected);
+    EXPECT_EQ(exchange.gather("names", expected[static_cast<size_t>(rank)]), expected);
     // A text that is slow to come, with bytes that are no text.
     const std::string text("a\0b\n\xff", 5);
     int calls = 0;
-    EXPECT_EQ(board.from_rank_zero("directory",
-                                   [&] {
-                                     ++calls;
-                                     std::this_thread::sleep_for(std::chrono::milliseconds(100));
-                                     return text;
-                                   }),
+    EXPECT_EQ(exchange.from_rank_zero("directory",
+                                      [&] {
+                                        ++calls;
+                                        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+                                        return text;
+                                      }),
               text);
     EXPECT_EQ(calls, rank == 0 ? 1 : 0);
-    // Another thread has a board of its own, with the same names in sight.
+    // Another thread has an exchange of its own, with the same names in sight.
     std::thread([&] {
-      const std::unique_ptr<Board> own = communicator.make_board();
+      const std::unique_ptr<Exchange> own = communicator.make_exchange();
       EXPECT_EQ(own->read("names", world_size - 1), expected.back());
     }).join();
   };
@@ -208,24 +208,24 @@ TEST(Alone, LeavesEverythingAsItIs) {
   EXPECT_EQ(alone.environment().local_world_size, 1);
   EXPECT_EQ(alone.sum(0.25), 0.25);
   EXPECT_THAT(alone.gather(-3), ElementsAre(-3));
-  EXPECT_THAT(alone.board().gather("a", "b"), ElementsAre("b"));
-  EXPECT_EQ(alone.board().from_rank_zero("c", [] { return std::string("d"); }), "d");
-  EXPECT_EQ(alone.board().read("c", 0), "d");
-  EXPECT_THROW(alone.board().read("e", 0), core::InternalError);
+  EXPECT_THAT(alone.exchange().gather("a", "b"), ElementsAre("b"));
+  EXPECT_EQ(alone.exchange().from_rank_zero("c", [] { return std::string("d"); }), "d");
+  EXPECT_EQ(alone.exchange().read("c", 0), "d");
+  EXPECT_THROW(alone.exchange().read("e", 0), core::InternalError);
   const at::Tensor values = at::arange(5, at::kFloat);
   alone.collectives().start_all_reduce(values).wait();
   alone.collectives().start_reduce_scatter(values).wait();
   alone.collectives().start_all_gather(values).wait();
   EXPECT_TRUE(values.equal(at::arange(5, at::kFloat)));
   require_equal_weights(alone, values, 1);
-  agree(alone.board(), "start", {});
+  agree(alone.exchange(), "start", {});
   alone.finish();
 }
 
 TEST(Agree, ReturnsWhereNoRankDiffers) {
   const auto run = [](Communicator& communicator) {
-    agree(communicator.board(), "start", {});
-    agree(communicator.board(), "again", {});
+    agree(communicator.exchange(), "start", {});
+    agree(communicator.exchange(), "again", {});
   };
   EXPECT_EQ(run_unopened_ranks(3, run), nothing_thrown(3));
 }
@@ -235,7 +235,7 @@ TEST(Agree, NamesTheRankAndWhatDiffersAndReturnsOnNone) {
   const auto run = [&](Communicator& communicator) {
     std::vector<std::string> differences;
     if (communicator.rank() == 2) differences = {"the config: a on rank 0, b here", "the shards: s1, s2"};
-    agree(communicator.board(), "start", differences);
+    agree(communicator.exchange(), "start", differences);
     returned = true;
   };
   const std::vector<std::string> thrown = run_unopened_ranks(4, run);
@@ -271,7 +271,7 @@ TEST(RunAsRank, TellsTheOthersWhoWaitForAText) {
   const auto begin = std::chrono::steady_clock::now();
   const auto run = [](Communicator& communicator) {
     if (communicator.rank() == 0) throw core::InputError("no such file.");
-    communicator.board().read("never posted", 0);
+    communicator.exchange().read("never posted", 0);
   };
   const std::vector<std::string> thrown = run_unopened_ranks(3, run);
   EXPECT_THAT(thrown,
@@ -315,13 +315,13 @@ FailedTogether fail_together(const char* of_rank_zero, const char* of_rank_one,
   Clock::time_point one_returned;
   std::thread other([&] {
     Communicator communicator(environment_of(1, 2, port));
-    communicator.board().read("announced", 0);
+    communicator.exchange().read("announced", 0);
     result.speaks[1] = communicator.fail(of_rank_one);
     one_returned = Clock::now();
   });
   Communicator communicator(environment_of(0, 2, port));
   communicator.announce(of_rank_zero);
-  communicator.board().post("announced", "");
+  communicator.exchange().post("announced", "");
   std::this_thread::sleep_for(to_complete);
   const Clock::time_point zero_fails = Clock::now();
   result.speaks[0] = communicator.fail(of_rank_zero);

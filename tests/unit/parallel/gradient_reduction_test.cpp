@@ -40,20 +40,20 @@ TEST(PlanBuckets, CoversTheTensorFromItsEndInGranules) {
     return std::uniform_int_distribution<int64_t>(low, high)(random);
   };
   for (int repetition = 0; repetition < 2000; ++repetition) {
-    const int64_t granule = draw(1, 200);
-    const int64_t size = granule * draw(1, 300);
-    const int64_t bucket_size = draw(0, size + 2 * granule);
-    const std::vector<Range> buckets = plan_buckets(size, bucket_size, granule);
+    const int64_t alignment = draw(1, 200);
+    const int64_t size = alignment * draw(1, 300);
+    const int64_t bucket_size = draw(0, size + 2 * alignment);
+    const std::vector<Range> buckets = plan_buckets(size, bucket_size, alignment);
     ASSERT_EQ(buckets.front().end, size);
     ASSERT_EQ(buckets.back().begin, 0);
     for (size_t i = 0; i < buckets.size(); ++i) {
       ASSERT_GT(buckets[i].size(), 0);
-      ASSERT_EQ(buckets[i].begin % granule, 0);
+      ASSERT_EQ(buckets[i].begin % alignment, 0);
       ASSERT_EQ(buckets[i].end, i > 0 ? buckets[i - 1].begin : size);
-      // As large as asked for, down to the granule; the last one takes what is left.
-      ASSERT_LE(buckets[i].size(), std::max(bucket_size, granule));
+      // As large as asked for, down to the alignment; the last one takes what is left.
+      ASSERT_LE(buckets[i].size(), std::max(bucket_size, alignment));
       if (i + 1 < buckets.size()) {
-        ASSERT_GT(buckets[i].size(), bucket_size - granule);
+        ASSERT_GT(buckets[i].size(), bucket_size - alignment);
       }
     }
   }
@@ -71,8 +71,8 @@ TEST(OwnedRanges, GiveEachElementToOneRankInEqualSharesOfEachBucket) {
   };
   for (int repetition = 0; repetition < 300; ++repetition) {
     const int64_t world_size = draw(1, 9);
-    const int64_t size = flat_granule(world_size) * draw(1, 20);
-    const std::vector<Range> buckets = plan_buckets(size, draw(0, size), flat_granule(world_size));
+    const int64_t size = flat_alignment(world_size) * draw(1, 20);
+    const std::vector<Range> buckets = plan_buckets(size, draw(0, size), flat_alignment(world_size));
     std::vector<int> owners(static_cast<size_t>(size));
     for (int64_t rank = 0; rank < world_size; ++rank) {
       const std::vector<Range> owned = owned_ranges(buckets, rank, world_size);
@@ -130,13 +130,13 @@ struct Case {
   bool shard = false;
 };
 
-// Buckets of 5 granules; 43 of them leave a short last bucket.
+// Buckets of five aligned units; 43 of them leave a short last bucket.
 class Reduction : public testing::TestWithParam<Case> {
  protected:
   int64_t world_size() const { return GetParam().world_size; }
-  int64_t size() const { return 43 * flat_granule(world_size()); }
+  int64_t size() const { return 43 * flat_alignment(world_size()); }
   GradientReduction::Options options() const {
-    return {.bucket_mb = mib_of(5 * flat_granule(world_size())), .shard = GetParam().shard};
+    return {.bucket_mb = mib_of(5 * flat_alignment(world_size())), .shard = GetParam().shard};
   }
 
   // Finishes the gradient of `rank` in random falling steps that know nothing of buckets, some of them
@@ -240,13 +240,13 @@ INSTANTIATE_TEST_SUITE_P(Cases, Reduction,
 
 TEST(GradientReduction, ShardedSumsAreThePlainOnes) {
   constexpr int64_t kRanks = 2;
-  const int64_t size = 43 * flat_granule(kRanks);
+  const int64_t size = 43 * flat_alignment(kRanks);
   const auto run = [&](Communicator& communicator) {
     std::vector<at::Tensor> sums;
     for (const bool shard : {false, true}) {
       const at::Tensor grad = gradient_of(communicator.rank(), size, 41);
       GradientReduction reduction(communicator, grad,
-                                  {.bucket_mb = mib_of(5 * flat_granule(kRanks)), .shard = shard});
+                                  {.bucket_mb = mib_of(5 * flat_alignment(kRanks)), .shard = shard});
       reduction.final_from(0);
       reduction.finish();
       reduction.gather(grad);
@@ -261,14 +261,14 @@ TEST(GradientReduction, ShardedSumsAreThePlainOnes) {
 // under way from one word to another takes at least what the other rank sleeps between them.
 TEST(GradientReduction, StartsABucketWhenItIsFinalAndCountsItsTime) {
   const double kPause = 0.3;  // s
-  const int64_t granule = flat_granule(2);
+  const int64_t alignment = flat_alignment(2);
   std::promise<void> upper_on_zero, all_on_one;
   const auto hear = [](std::promise<void>& word) {
     word.get_future().wait_for(std::chrono::seconds(30));
   };
   const auto run = [&](Communicator& communicator) {
-    const at::Tensor grad = at::full({8 * granule}, 1.0, at::kFloat);
-    GradientReduction reduction(communicator, grad, {.bucket_mb = mib_of(granule), .shard = false});
+    const at::Tensor grad = at::full({8 * alignment}, 1.0, at::kFloat);
+    GradientReduction reduction(communicator, grad, {.bucket_mb = mib_of(alignment), .shard = false});
     ASSERT_EQ(reduction.num_buckets(), 8);
     const auto pause = [&] {
       std::this_thread::sleep_for(std::chrono::duration<double>(kPause));
@@ -277,7 +277,7 @@ TEST(GradientReduction, StartsABucketWhenItIsFinalAndCountsItsTime) {
     // The upper buckets are final on rank 0 before they are on rank 1: where they start at once, they are
     // under way meanwhile. The lower ones are final on rank 1 first.
     if (communicator.rank() == 0) {
-      reduction.final_from(6 * granule);
+      reduction.final_from(6 * alignment);
       upper_on_zero.set_value();
       hear(all_on_one);
       pause();

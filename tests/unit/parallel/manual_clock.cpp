@@ -72,7 +72,7 @@ void ManualClock::settle() {
   const Time begin = std::chrono::steady_clock::now();
   while (!nothing_is_due()) {
     if (std::chrono::steady_clock::now() - begin > kLongest) {
-      throw std::runtime_error("a thread of a watch does not come back to its clock");
+      throw std::runtime_error("a thread of a heartbeat does not come back to its clock");
     }
     std::this_thread::sleep_for(std::chrono::microseconds(50));
   }

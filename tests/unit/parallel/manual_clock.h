@@ -1,8 +1,8 @@
-// A clock of watches whose time passes only where the test lets it: minutes of silence take milliseconds, and
+// A clock of heartbeats whose time passes only where the test lets it: minutes of silence take milliseconds, and
 // a busy machine changes nothing.
 #pragma once
 
-#include "parallel/watch.h"
+#include "parallel/heartbeat.h"
 
 #include <chrono>
 #include <condition_variable>
@@ -16,8 +16,8 @@
 
 namespace ssgpt::parallel {
 
-// The thread that makes it lets time pass; the others are those of watches, or call their functions.
-class ManualClock : public WatchClock {
+// The thread that makes it lets time pass; the others are those of heartbeats, or call their functions.
+class ManualClock : public HeartbeatClock {
  public:
   using Time = std::chrono::steady_clock::time_point;
   using Seconds = std::chrono::duration<double>;
@@ -27,7 +27,7 @@ class ManualClock : public WatchClock {
                 const std::function<bool()>& done) override;
 
   // Lets time pass from one end of a wait to the next, and everybody do what is due then: every other thread
-  // that ever waited on this clock waits again, or has ended, before time goes on. No watch may be destroyed
+  // that ever waited on this clock waits again, or has ended, before time goes on. No heartbeat may be destroyed
   // meanwhile.
   void pass(Seconds duration);
 

@@ -41,9 +41,9 @@ TEST(Terms, ReachTheOtherRanksAsTheyAre) {
   std::vector<Terms> received;
   const auto thrown = parallel::run_unopened_ranks(3, [&](parallel::Communicator& communicator) {
     if (communicator.is_main()) {
-      post_terms(communicator.board(), some_terms());
+      post_terms(communicator.exchange(), some_terms());
     } else {
-      const Terms terms = read_terms(communicator.board());
+      const Terms terms = read_terms(communicator.exchange());
       const std::lock_guard guard(mutex);
       received.push_back(terms);
     }
@@ -79,10 +79,10 @@ TEST(Terms, ThatDifferAreNamedOneByOne) {
 TEST(Terms, OfAnotherBuildAreNotRead) {
   const auto thrown = parallel::run_unopened_ranks(2, [](parallel::Communicator& communicator) {
     if (communicator.is_main()) {
-      communicator.board().post("terms", R"({"revision": "fedcba", "something": "else"})");
-      parallel::agree(communicator.board(), "start", {});
+      communicator.exchange().post("terms", R"({"revision": "fedcba", "something": "else"})");
+      parallel::agree(communicator.exchange(), "start", {});
     } else {
-      read_terms(communicator.board());
+      read_terms(communicator.exchange());
     }
   });
   for (const std::string& message : thrown) {
@@ -99,10 +99,10 @@ TEST(Terms, WhatIsNotOfTheirFormIsRefused) {
         "{\"revision\": \"" + revision + "\"}", "{\"revision\": \"" + revision + "\", \"arithmetic\": 5}"}) {
     const auto thrown = parallel::run_unopened_ranks(2, [&](parallel::Communicator& communicator) {
       if (communicator.is_main()) {
-        communicator.board().post("terms", text);
-        parallel::agree(communicator.board(), "start", {});
+        communicator.exchange().post("terms", text);
+        parallel::agree(communicator.exchange(), "start", {});
       } else {
-        read_terms(communicator.board());
+        read_terms(communicator.exchange());
       }
     });
     EXPECT_THAT(thrown[1], HasSubstr("does another program reach the store")) << text;

@@ -1,4 +1,4 @@
-#include "parallel/board.h"
+#include "parallel/exchange.h"
 
 #include "core/check.h"
 
@@ -10,7 +10,7 @@
 namespace ssgpt::parallel {
 namespace {
 
-class Alone : public Board::Link {
+class Alone : public Exchange::Link {
  public:
   void set(const std::string& key, const std::string& text) override { texts_[key] = text; }
   std::string wait(const std::string& key, int64_t) override {
@@ -29,27 +29,27 @@ std::string key_of(std::string_view name, int64_t rank) {
 
 }  // namespace
 
-Board::Board() : link_(std::make_unique<Alone>()) {}
-Board::Board(int64_t rank, int64_t world_size, std::unique_ptr<Link> link)
+Exchange::Exchange() : link_(std::make_unique<Alone>()) {}
+Exchange::Exchange(int64_t rank, int64_t world_size, std::unique_ptr<Link> link)
     : rank_(rank), world_size_(world_size), link_(std::move(link)) {}
-Board::~Board() = default;
+Exchange::~Exchange() = default;
 
-void Board::post(std::string_view name, const std::string& text) {
+void Exchange::post(std::string_view name, const std::string& text) {
   link_->set(key_of(name, rank_), text);
 }
 
-std::string Board::read(std::string_view name, int64_t rank) {
+std::string Exchange::read(std::string_view name, int64_t rank) {
   return link_->wait(key_of(name, rank), rank);
 }
 
-std::vector<std::string> Board::gather(std::string_view name, const std::string& text) {
+std::vector<std::string> Exchange::gather(std::string_view name, const std::string& text) {
   post(name, text);
   std::vector<std::string> texts;
   for (int64_t rank = 0; rank < world_size_; ++rank) texts.push_back(read(name, rank));
   return texts;
 }
 
-std::string Board::from_rank_zero(std::string_view name, const std::function<std::string()>& compute) {
+std::string Exchange::from_rank_zero(std::string_view name, const std::function<std::string()>& compute) {
   if (rank_ == 0) post(name, compute());
   return read(name, 0);
 }

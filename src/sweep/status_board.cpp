@@ -1,4 +1,4 @@
-#include "sweep/board.h"
+#include "sweep/status_board.h"
 
 #include "core/log.h"
 #include "core/progress.h"
@@ -117,16 +117,16 @@ std::vector<std::string> board_lines(const std::vector<std::string>& names,
   return lines;
 }
 
-Board::Board(std::vector<std::string> names, bool on_terminal)
+StatusBoard::StatusBoard(std::vector<std::string> names, bool on_terminal)
     : names_(std::move(names)),
       on_terminal_(on_terminal),
       last_draw_(on_terminal ? Clock::time_point{} : Clock::now()) {}
 
-Board::~Board() {
+StatusBoard::~StatusBoard() {
   if (on_terminal_) core::clear_progress_line();
 }
 
-void Board::started(size_t run, const Status& status) {
+void StatusBoard::started(size_t run, const Status& status) {
   if (on_terminal_) return;
   core::log::info(
       "{} {} ({} of {}).", names_[run],
@@ -134,7 +134,7 @@ void Board::started(size_t run, const Status& status) {
       run + 1, names_.size());
 }
 
-void Board::ended(size_t run, const Status& status) {
+void StatusBoard::ended(size_t run, const Status& status) {
   if (status.state == State::kFailed) {
     core::log::error("{} failed at step {}/{}: {}", names_[run], status.step, status.max_steps,
                      status.reason);
@@ -146,8 +146,8 @@ void Board::ended(size_t run, const Status& status) {
   }
 }
 
-void Board::draw(const std::vector<Status>& statuses, std::optional<double> eta_seconds,
-                 Clock::time_point now) {
+void StatusBoard::draw(const std::vector<Status>& statuses, std::optional<double> eta_seconds,
+                       Clock::time_point now) {
   if (last_draw_ != Clock::time_point{} &&
       now - last_draw_ < (on_terminal_ ? Clock::duration(kBoardPeriod) : kLinePeriod))
     return;

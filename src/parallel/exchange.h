@@ -19,11 +19,11 @@ class PeerFailure : public core::Error {
   explicit PeerFailure(const std::string& message) : Error(core::ExitCode::kFailed, message) {}
 };
 
-// Called by one thread; a second thread takes a board of its own (Communicator::make_board). A name is used
-// once by all ranks together.
-class Board {
+// Called by one thread; a second thread takes an exchange of its own (Communicator::make_exchange). A name is
+// used once by all ranks together.
+class Exchange {
  public:
-  // What a board needs of the processes around it.
+  // What an exchange needs of the processes around it.
   class Link {
    public:
     virtual ~Link() = default;
@@ -39,7 +39,7 @@ class Board {
   // process stays until it is done, for the timeout at most.
   class Hold {
    public:
-    explicit Hold(Board& board) : link_(*board.link_) { link_.hold(/*begins=*/true); }
+    explicit Hold(Exchange& exchange) : link_(*exchange.link_) { link_.hold(/*begins=*/true); }
     ~Hold() { link_.hold(/*begins=*/false); }
     Hold(const Hold&) = delete;
     Hold& operator=(const Hold&) = delete;
@@ -48,9 +48,9 @@ class Board {
     Link& link_;
   };
 
-  Board();  // of one process alone
-  Board(int64_t rank, int64_t world_size, std::unique_ptr<Link> link);
-  ~Board();
+  Exchange();  // of one process alone
+  Exchange(int64_t rank, int64_t world_size, std::unique_ptr<Link> link);
+  ~Exchange();
 
   int64_t rank() const { return rank_; }
   int64_t world_size() const { return world_size_; }

@@ -1,5 +1,5 @@
-// The store and the watch over the other ranks, whose main threads may do anything, or nothing.
-#include "parallel/watch.h"
+// The store and the heartbeat over the other ranks, whose main threads may do anything, or nothing.
+#include "parallel/heartbeat.h"
 
 #include "core/error.h"
 #include "parallel/manual_clock.h"
@@ -35,16 +35,17 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
   return Seconds(std::chrono::steady_clock::now() - begin).count();
 }
 
-// The stores of all ranks, and their watches, on one clock that the test moves.
-class Watches : public testing::Test {
+// The stores of all ranks, and their heartbeats, on one clock that the test moves.
+class Heartbeats : public testing::Test {
  protected:
   void start(int64_t world_size, Seconds timeout) {
     const int64_t port = free_port();
     for (int64_t rank = 0; rank < world_size; ++rank) {
       stores_.push_back(Store::connect(environment_of(rank, world_size, port), kConnectTimeout));
       clock_->expect_threads(2);
-      watches_.push_back(std::make_unique<Watch>(stores_.back()->reconnect(), rank, world_size, clock_));
-      watches_.back()->set_timeout(timeout);
+      heartbeats_.push_back(
+          std::make_unique<Heartbeat>(stores_.back()->reconnect(), rank, world_size, clock_));
+      heartbeats_.back()->set_timeout(timeout);
     }
     // Past the first pause, which is half a second where it began before the timeout was set.
     clock_->pass(Seconds(0.5));
@@ -79,25 +80,25 @@ class Watches : public testing::Test {
   // Waits for the failure that `rank` knows of. Soon after one a process ends whose main thread does not: the
   // longer timeout gives the test time to look at it.
   std::optional<std::string> wait_for_failure(size_t rank, Seconds longest) {
-    pass_until([&] { return watches_[rank]->failure().has_value(); }, longest);
-    for (const auto& watch : watches_) {
-      if (watch) watch->set_timeout(kLong);
+    pass_until([&] { return heartbeats_[rank]->failure().has_value(); }, longest);
+    for (const auto& heartbeat : heartbeats_) {
+      if (heartbeat) heartbeat->set_timeout(kLong);
     }
-    return watches_[rank]->failure();
+    return heartbeats_[rank]->failure();
   }
 
   const std::shared_ptr<ManualClock> clock_ = std::make_shared<ManualClock>();
   std::vector<std::unique_ptr<Store>> stores_;
-  std::vector<std::unique_ptr<Watch>> watches_;  // end before the stores
+  std::vector<std::unique_ptr<Heartbeat>> heartbeats_;  // end before the stores
   std::vector<std::thread> threads_;
   std::atomic<int> running_ = 0;  // of these
 };
 
-TEST_F(Watches, ARankThatFallsSilentIsLostAfterThreeQuartersOfTheTimeout) {
+TEST_F(Heartbeats, ARankThatFallsSilentIsLostAfterThreeQuartersOfTheTimeout) {
   start(3, kTimeout);
   clock_->pass(Seconds(0.7));
-  for (const auto& watch : watches_) EXPECT_EQ(watch->failure(), std::nullopt);
-  watches_[1].reset();
+  for (const auto& heartbeat : heartbeats_) EXPECT_EQ(heartbeat->failure(), std::nullopt);
+  heartbeats_[1].reset();
   const ManualClock::Time silent = clock_->now();
   const std::optional<std::string> failure = wait_for_failure(0, Seconds(10.0));
   // Ranks speak and listen every 1.5 s / 8: the last word may be as old as that, be heard as late, and be
@@ -111,25 +112,25 @@ TEST_F(Watches, ARankThatFallsSilentIsLostAfterThreeQuartersOfTheTimeout) {
   EXPECT_EQ(wait_for_failure(2, Seconds(0.4)), failure);  // who does not listen to rank 1 hears of it as well
 }
 
-TEST_F(Watches, RankZeroIsMissedToo) {
+TEST_F(Heartbeats, RankZeroIsMissedToo) {
   start(2, kTimeout);
-  watches_[0].reset();  // its store still answers
+  heartbeats_[0].reset();  // its store still answers
   EXPECT_THAT(wait_for_failure(1, Seconds(10.0)).value_or("none"), HasSubstr("Rank 0 is lost"));
 }
 
-TEST_F(Watches, RanksThatOnlyComputeAreNotLost) {
+TEST_F(Heartbeats, RanksThatOnlyComputeAreNotLost) {
   start(3, kTimeout);
   clock_->pass(Seconds(20.0));
-  for (const auto& watch : watches_) EXPECT_EQ(watch->failure(), std::nullopt);
+  for (const auto& heartbeat : heartbeats_) EXPECT_EQ(heartbeat->failure(), std::nullopt);
 }
 
-TEST_F(Watches, BeforeTheTimeoutIsKnownARankMayBeSilentFor45Seconds) {
+TEST_F(Heartbeats, BeforeTheTimeoutIsKnownARankMayBeSilentFor45Seconds) {
   const int64_t port = free_port();
   const auto zero = Store::connect(environment_of(0, 2, port), kConnectTimeout);
   const auto one = Store::connect(environment_of(1, 2, port), kConnectTimeout);
   clock_->expect_threads(4);
-  Watch listener(zero->reconnect(), 0, 2, clock_);
-  auto speaker = std::make_unique<Watch>(one->reconnect(), 1, 2, clock_);
+  Heartbeat listener(zero->reconnect(), 0, 2, clock_);
+  auto speaker = std::make_unique<Heartbeat>(one->reconnect(), 1, 2, clock_);
   clock_->pass(Seconds(1.0));
   speaker.reset();
   clock_->pass(Seconds(43.0));
@@ -138,25 +139,25 @@ TEST_F(Watches, BeforeTheTimeoutIsKnownARankMayBeSilentFor45Seconds) {
   EXPECT_THAT(listener.failure().value_or("none"), HasSubstr("Rank 1 is lost"));
 }
 
-TEST_F(Watches, AfterAFailedCollectiveASilentRankIsFoundInSeconds) {
+TEST_F(Heartbeats, AfterAFailedCollectiveASilentRankIsFoundInSeconds) {
   start(3, kLong);
-  watches_[1].reset();
+  heartbeats_[1].reset();
   std::string reason;
-  begin([&] { reason = watches_[2]->explain("no reason"); });
+  begin([&] { reason = heartbeats_[2]->explain("no reason"); });
   const Seconds passed = pass_until_they_end(Seconds(15.0));
   EXPECT_THAT(reason, HasSubstr("Rank 1 is lost"));
   EXPECT_LT(passed, Seconds(6.0));
 }
 
 // Rank 2 takes steps; then rank 1 is gone, and the next step does not end.
-TEST_F(Watches, WhereAStepTakesFarLongerThanUsualASilentRankIsFound) {
+TEST_F(Heartbeats, WhereAStepTakesFarLongerThanUsualASilentRankIsFound) {
   start(3, kLong);
   for (int step = 0; step < 4; ++step) {
-    watches_[2]->make_progress();
+    heartbeats_[2]->make_progress();
     clock_->pass(Seconds(2.0));
   }
-  watches_[2]->make_progress();
-  watches_[1].reset();
+  heartbeats_[2]->make_progress();
+  heartbeats_[1].reset();
   const ManualClock::Time silent = clock_->now();
   const std::optional<std::string> failure = wait_for_failure(0, Seconds(100.0));
   const double lost_after = Seconds(clock_->now() - silent).count();
@@ -167,13 +168,13 @@ TEST_F(Watches, WhereAStepTakesFarLongerThanUsualASilentRankIsFound) {
   EXPECT_LT(lost_after, 20.0 + 2.5);
 }
 
-TEST_F(Watches, WhereStepsAreShortASilentRankIsFoundAfterTenSeconds) {
+TEST_F(Heartbeats, WhereStepsAreShortASilentRankIsFoundAfterTenSeconds) {
   start(2, kLong);
   for (int step = 0; step < 20; ++step) {
-    watches_[0]->make_progress();
+    heartbeats_[0]->make_progress();
     clock_->pass(Seconds(0.1));
   }
-  watches_[1].reset();
+  heartbeats_[1].reset();
   const ManualClock::Time silent = clock_->now();
   EXPECT_THAT(wait_for_failure(0, Seconds(100.0)).value_or("none"), HasSubstr("Rank 1 is lost"));
   const double lost_after = Seconds(clock_->now() - silent).count();
@@ -181,42 +182,42 @@ TEST_F(Watches, WhereStepsAreShortASilentRankIsFoundAfterTenSeconds) {
   EXPECT_LT(lost_after, 10.0 + 2.5);
 }
 
-TEST_F(Watches, RanksThatAreSlowAreNotLostAndSuspicionEndsWithTheStep) {
+TEST_F(Heartbeats, RanksThatAreSlowAreNotLostAndSuspicionEndsWithTheStep) {
   start(3, kLong);
-  for (const auto& watch : watches_) watch->make_progress();
+  for (const auto& heartbeat : heartbeats_) heartbeat->make_progress();
   clock_->pass(Seconds(300.0));  // a step of five minutes, in which all are heard of
-  for (const auto& watch : watches_) EXPECT_EQ(watch->failure(), std::nullopt);
-  for (const auto& watch : watches_) watch->make_progress();
+  for (const auto& heartbeat : heartbeats_) EXPECT_EQ(heartbeat->failure(), std::nullopt);
+  for (const auto& heartbeat : heartbeats_) heartbeat->make_progress();
   clock_->pass(Seconds(1.5));  // until rank 2 has taken its word back
-  watches_[1].reset();
+  heartbeats_[1].reset();
   for (int step = 0; step < 30; ++step) {
-    watches_[2]->make_progress();
+    heartbeats_[2]->make_progress();
     clock_->pass(Seconds(1.0));
   }
-  EXPECT_EQ(watches_[0]->failure(), std::nullopt);
+  EXPECT_EQ(heartbeats_[0]->failure(), std::nullopt);
 }
 
-TEST_F(Watches, TheFirstReportIsTheFailureOfAll) {
+TEST_F(Heartbeats, TheFirstReportIsTheFailureOfAll) {
   start(3, kLong);
-  begin([&] { watches_[2]->report("two"); });
-  begin([&] { watches_[1]->report("one"); });
+  begin([&] { heartbeats_[2]->report("two"); });
+  begin([&] { heartbeats_[1]->report("one"); });
   pass_until_they_end(Seconds(3.0));
   const std::optional<std::string> failure = wait_for_failure(0, Seconds(3.0));
   ASSERT_TRUE(failure);
   EXPECT_THAT(*failure, MatchesRegex("Rank (1 failed: one|2 failed: two)"));
-  EXPECT_EQ(watches_[1]->failure(), failure);
-  EXPECT_EQ(watches_[2]->failure(), failure);
+  EXPECT_EQ(heartbeats_[1]->failure(), failure);
+  EXPECT_EQ(heartbeats_[2]->failure(), failure);
   begin([&] {
-    for (const size_t rank : {1, 2}) watches_[rank]->linger();
-    watches_[0]->linger();  // until both know, which they do
+    for (const size_t rank : {1, 2}) heartbeats_[rank]->linger();
+    heartbeats_[0]->linger();  // until both know, which they do
   });
   const Seconds passed = pass_until_they_end(Seconds(9.0));
   EXPECT_LT(passed, Seconds(2.0));
 }
 
-TEST_F(Watches, WhoLosesTheStoreNamesItsServer) {
+TEST_F(Heartbeats, WhoLosesTheStoreNamesItsServer) {
   start(2, kLong);
-  watches_[0].reset();
+  heartbeats_[0].reset();
   stores_[0].reset();
   EXPECT_THAT(wait_for_failure(1, Seconds(10.0)).value_or("none"),
               AllOf(HasSubstr("Rank 0 with its store at 127.0.0.1:"), HasSubstr("does not answer")));
@@ -226,12 +227,12 @@ TEST_F(Watches, WhoLosesTheStoreNamesItsServer) {
 void hang_beside_a_lost_rank() {
   const int64_t port = free_port();
   const auto store = Store::connect(environment_of(0, 2, port), kConnectTimeout);
-  Watch watch(store->reconnect(), 0, 2);
-  watch.set_timeout(kTimeout);
+  Heartbeat heartbeat(store->reconnect(), 0, 2);
+  heartbeat.set_timeout(kTimeout);
   std::this_thread::sleep_for(std::chrono::seconds(30));
 }
 
-TEST(WatchDeathTest, EndsAProcessThatHangsWithoutARank) {
+TEST(HeartbeatDeathTest, EndsAProcessThatHangsWithoutARank) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const auto begin = std::chrono::steady_clock::now();
   EXPECT_EXIT(hang_beside_a_lost_rank(), testing::ExitedWithCode(1), "Rank 1 is lost");
@@ -244,46 +245,46 @@ void hold_beside_a_lost_rank(double seconds) {
   const auto store = Store::connect(environment_of(0, 2, port), kConnectTimeout);
   const auto clock = std::make_shared<ManualClock>();
   clock->expect_threads(2);
-  Watch watch(store->reconnect(), 0, 2, clock);
-  watch.set_timeout(kTimeout);
-  watch.hold(/*begins=*/true);
+  Heartbeat heartbeat(store->reconnect(), 0, 2, clock);
+  heartbeat.set_timeout(kTimeout);
+  heartbeat.hold(/*begins=*/true);
   clock->pass(Seconds(seconds));
   std::fputs("it is done; ", stderr);
-  watch.hold(/*begins=*/false);
+  heartbeat.hold(/*begins=*/false);
   clock->pass(Seconds(30.0));
 }
 
-TEST(WatchDeathTest, AProcessMayCompleteWhatNeedsNoOtherRankWithinTheTimeout) {
+TEST(HeartbeatDeathTest, AProcessMayCompleteWhatNeedsNoOtherRankWithinTheTimeout) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   // Rank 1 is lost after 1.5 s, a main thread may hang for 0.4 s, and what is under way go on until 3.5 s.
   EXPECT_EXIT(hold_beside_a_lost_rank(2.7), testing::ExitedWithCode(1), "it is done; .*Rank 1 is lost");
   EXPECT_EXIT(hold_beside_a_lost_rank(20.0), testing::ExitedWithCode(1), "^[^;]*Rank 1 is lost");
 }
 
-TEST_F(Watches, WhoWaitsForRankZeroAtTheEndMissesIt) {
+TEST_F(Heartbeats, WhoWaitsForRankZeroAtTheEndMissesIt) {
   start(2, kLong);
-  begin([&] { watches_[1]->finish(); });
+  begin([&] { heartbeats_[1]->finish(); });
   clock_->pass(Seconds(0.7));  // it is known that rank 1 is done
-  watches_[0].reset();
+  heartbeats_[0].reset();
   stores_[0].reset();
   pass_until_they_end(Seconds(30.0));
-  EXPECT_THAT(watches_[1]->failure().value_or("none"), HasSubstr("Rank 0 with its store"));
+  EXPECT_THAT(heartbeats_[1]->failure().value_or("none"), HasSubstr("Rank 0 with its store"));
 }
 
-TEST_F(Watches, TheEndInOrderIsNoFailureOfAnybody) {
+TEST_F(Heartbeats, TheEndInOrderIsNoFailureOfAnybody) {
   start(3, kLong);
-  for (const size_t rank : {1, 2}) begin([&, rank] { watches_[rank]->finish(); });
+  for (const size_t rank : {1, 2}) begin([&, rank] { heartbeats_[rank]->finish(); });
   std::atomic<bool> zero_may_go = false;
   begin([&] {
-    watches_[0]->finish();
+    heartbeats_[0]->finish();
     zero_may_go = true;
   });
   EXPECT_LT(pass_until([&] { return zero_may_go.load(); }, kLong), Seconds(10.0));
-  watches_[0].reset();
+  heartbeats_[0].reset();
   stores_[0].reset();
   EXPECT_LT(pass_until_they_end(kLong), Seconds(10.0));
   clock_->pass(Seconds(0.5));
-  for (const size_t rank : {1, 2}) EXPECT_EQ(watches_[rank]->failure(), std::nullopt);
+  for (const size_t rank : {1, 2}) EXPECT_EQ(heartbeats_[rank]->failure(), std::nullopt);
 }
 
 TEST(SpeaksOfFailure, IsRankZeroUnlessItIsWhatFailed) {

@@ -1,4 +1,4 @@
-#include "sweep/board.h"
+#include "sweep/status_board.h"
 
 #include <limits>
 #include <optional>
@@ -28,7 +28,7 @@ Status failed(const std::string& reason) {
   return one;
 }
 
-TEST(Board, HasALineForEachRunAndOneForAll) {
+TEST(StatusBoard, HasALineForEachRunAndOneForAll) {
   Status running = status(State::kRunning, 20, 3.25);
   running.eta_seconds = 61.0;
   EXPECT_THAT(
@@ -44,7 +44,7 @@ TEST(Board, HasALineForEachRunAndOneForAll) {
                   "1 of 5 runs done, 1 running, 2 waiting, 1 failed   ETA 1 min 30 s"));
 }
 
-TEST(Board, FitsTheTerminalWithWhatRunsOrFailed) {
+TEST(StatusBoard, FitsTheTerminalWithWhatRunsOrFailed) {
   const std::vector<std::string> names = {"a", "b", "c", "d", "e", "f"};
   const std::vector<Status> statuses = {status(State::kDone, 200),   status(State::kDone, 200),
                                         status(State::kRunning, 20), failed("x"),
@@ -59,7 +59,7 @@ TEST(Board, FitsTheTerminalWithWhatRunsOrFailed) {
                           "2 of 6 runs done, 2 running, 1 waiting, 1 failed"));
 }
 
-TEST(Board, ALossThatIsNotFiniteIsSaid) {
+TEST(StatusBoard, ALossThatIsNotFiniteIsSaid) {
   const Status one = status(State::kRunning, 5, std::numeric_limits<double>::quiet_NaN());
   EXPECT_THAT(board_lines({"a"}, {one}, std::nullopt, 9).front(), testing::HasSubstr("loss not finite"));
 }

@@ -21,15 +21,15 @@ std::vector<std::string> board_lines(const std::vector<std::string>& names,
                                      const std::vector<Status>& statuses, std::optional<double> eta_seconds,
                                      size_t rows);
 
-class Board {
+class StatusBoard {
  public:
   using Clock = std::chrono::steady_clock;
 
   // `on_terminal`: stderr is a terminal that can redraw lines (can_redraw()).
-  Board(std::vector<std::string> names, bool on_terminal);
-  ~Board();  // takes the board off the terminal
-  Board(const Board&) = delete;
-  Board& operator=(const Board&) = delete;
+  StatusBoard(std::vector<std::string> names, bool on_terminal);
+  ~StatusBoard();  // takes the board off the terminal
+  StatusBoard(const StatusBoard&) = delete;
+  StatusBoard& operator=(const StatusBoard&) = delete;
 
   void started(size_t run, const Status& status);
   void ended(size_t run, const Status& status);

@@ -1,4 +1,4 @@
-#include "parallel/watch.h"
+#include "parallel/heartbeat.h"
 
 #include "core/error.h"
 #include "core/log.h"
@@ -46,7 +46,7 @@ std::string beat_key(int64_t rank) {
 }
 
 // What one rank last said, and when it said something new.
-struct Pulse {
+struct PeerState {
   int64_t rank = 0;
   std::string beat;
   Clock::time_point heard;
@@ -62,22 +62,23 @@ bool speaks_of_failure(const std::string& failure, int64_t rank) {
   return rank == 0 || failure.starts_with("Rank 0 ") || !failure.starts_with("Rank ");
 }
 
-Clock::time_point WatchClock::now() {
+Clock::time_point HeartbeatClock::now() {
   return Clock::now();
 }
 
-bool WatchClock::wait_for(std::condition_variable& changed, std::unique_lock<std::mutex>& lock,
-                          Seconds longest, const std::function<bool()>& done) {
+bool HeartbeatClock::wait_for(std::condition_variable& changed, std::unique_lock<std::mutex>& lock,
+                              Seconds longest, const std::function<bool()>& done) {
   return changed.wait_for(lock, longest, done);
 }
 
-struct Watch::Impl {
-  Impl(std::unique_ptr<Store> connection, int64_t own_rank, int64_t size, std::shared_ptr<WatchClock> kept)
+struct Heartbeat::Impl {
+  Impl(std::unique_ptr<Store> connection, int64_t own_rank, int64_t size,
+       std::shared_ptr<HeartbeatClock> kept)
       : clock(std::move(kept)), store(std::move(connection)), rank(own_rank), world_size(size) {
     // Rank 0 listens to all and says who is lost; the others listen to rank 0. So the store answers a number
     // of questions that grows with the number of ranks, not with its square.
     for (int64_t other = rank == 0 ? 1 : 0; other < (rank == 0 ? world_size : 1); ++other) {
-      pulses.push_back({.rank = other, .beat = "", .heard = clock->now()});
+      peers.push_back({.rank = other, .beat = "", .heard = clock->now()});
     }
   }
 
@@ -100,13 +101,13 @@ struct Watch::Impl {
   // Between two rounds of a thread.
   Seconds pause() const { return std::min<Seconds>(kBeat, lost_after(/*heard=*/true) / 8); }
 
-  const std::shared_ptr<WatchClock> clock;
-  const std::unique_ptr<Store> store;  // used by `talker` alone
+  const std::shared_ptr<HeartbeatClock> clock;
+  const std::unique_ptr<Store> store;  // used by `heartbeat_thread` alone
   const int64_t rank;
   const int64_t world_size;
   std::atomic<Seconds> timeout{Seconds(600.0)};
   std::atomic<bool> timeout_known = false;
-  std::vector<Pulse> pulses;
+  std::vector<PeerState> peers;
   int64_t count = 0;
   std::string said_suspicion = kNone;
 
@@ -129,12 +130,12 @@ struct Watch::Impl {
   int64_t holds = 0;       // what this rank does without the others
   Clock::time_point released_at = Clock::time_point::min();  // the last of it ended
   bool stop = false;
-  bool talker_ended = false;
-  std::thread talker;    // to the store, and may wait for it for ever:
-  std::thread watchman;  // so another keeps the time
+  bool heartbeat_ended = false;
+  std::thread heartbeat_thread;  // to the store, and may wait for it for ever:
+  std::thread watchdog;          // so another keeps the time
 };
 
-void Watch::Impl::run() {
+void Heartbeat::Impl::run() {
   std::unique_lock lock(mutex);
   while (!stop && !left) {
     lock.unlock();
@@ -149,16 +150,16 @@ void Watch::Impl::run() {
     clock->wait_for(changed, lock, ending || lingering ? kBeat / 10 : pause(),
                     [this] { return stop || to_report || (ending && !said_done); });
   }
-  talker_ended = true;
+  heartbeat_ended = true;
   changed.notify_all();
 }
 
-void Watch::Impl::guard() {
+void Heartbeat::Impl::guard() {
   std::unique_lock lock(mutex);
-  while (!(stop && talker_ended)) {
+  while (!(stop && heartbeat_ended)) {
     // Time in which this process itself stood still says nothing of others.
     const Clock::time_point begin = clock->now();
-    clock->wait_for(changed, lock, pause(), [this] { return stop && talker_ended; });
+    clock->wait_for(changed, lock, pause(), [this] { return stop && heartbeat_ended; });
     const Seconds passed = std::min<Seconds>(clock->now() - begin, 2 * pause());
     pace.pass(passed);
     lock.unlock();
@@ -169,9 +170,9 @@ void Watch::Impl::guard() {
 }
 
 // Whoever serves the store may stand still, too: then nothing is broken, and nothing answers.
-void Watch::Impl::miss_store(Seconds passed) {
+void Heartbeat::Impl::miss_store(Seconds passed) {
   const std::lock_guard guard(mutex);
-  if (talker_ended || failure) return;
+  if (heartbeat_ended || failure) return;
   unanswered += passed;
   if (unanswered <= silence_limit(own_suspicion(), /*heard=*/true)) return;
   failure = fmt::format(
@@ -183,13 +184,13 @@ void Watch::Impl::miss_store(Seconds passed) {
   changed.notify_all();
 }
 
-Seconds Watch::Impl::silence_limit(const std::string& suspicion, bool heard) const {
+Seconds Heartbeat::Impl::silence_limit(const std::string& suspicion, bool heard) const {
   const Seconds limit = lost_after(heard);
   if (suspicion == kFailed) return std::min(kSuspectSilence, limit);
   return suspicion == kSlow ? std::min(kSlowSilence, limit) : limit;
 }
 
-void Watch::Impl::lose_store(const std::string& reason) {
+void Heartbeat::Impl::lose_store(const std::string& reason) {
   const std::lock_guard guard(mutex);
   if (!failure && !all_done) {  // once rank 0 is done it may go, and its store with it
     failure = reason;
@@ -199,7 +200,7 @@ void Watch::Impl::lose_store(const std::string& reason) {
   changed.notify_all();
 }
 
-void Watch::Impl::beat_once() {
+void Heartbeat::Impl::beat_once() {
   std::optional<std::string> report;
   std::string suspicion;
   bool at_end = false;
@@ -215,7 +216,7 @@ void Watch::Impl::beat_once() {
     reported = first == *report;
     to_report.reset();
   }
-  // Each time anew, since another rank may take its own back. Only the talker knows what it said.
+  // Each time anew, since another rank may take its own back. Only this thread knows what it said.
   if (suspicion != kNone || said_suspicion != suspicion) store->set(kSuspectKey, suspicion);
   said_suspicion = suspicion;
   store->set(beat_key(rank), at_end ? kDone : std::to_string(++count));
@@ -224,24 +225,24 @@ void Watch::Impl::beat_once() {
   changed.notify_all();
 }
 
-void Watch::Impl::listen() {
+void Heartbeat::Impl::listen() {
   if (const auto message = store->get(kFailureKey)) learn(*message);
   const std::string suspicion = store->get(kSuspectKey).value_or(kNone);
   bool all = true;
-  for (Pulse& pulse : pulses) {
-    const std::string beat = store->get(beat_key(pulse.rank)).value_or("");
+  for (PeerState& peer : peers) {
+    const std::string beat = store->get(beat_key(peer.rank)).value_or("");
     if (beat == kDone) continue;
     all = false;
-    const Seconds silence = clock->now() - pulse.heard;
-    const Seconds limit = silence_limit(suspicion, /*heard=*/!pulse.beat.empty());
-    if (beat != pulse.beat) {
-      pulse.beat = beat;
-      pulse.heard = clock->now();
+    const Seconds silence = clock->now() - peer.heard;
+    const Seconds limit = silence_limit(suspicion, /*heard=*/!peer.beat.empty());
+    if (beat != peer.beat) {
+      peer.beat = beat;
+      peer.heard = clock->now();
     } else if (silence > limit) {
       learn(store->set_once(kFailureKey,
                             fmt::format("Rank {} is lost: nothing was heard of it for {:.1f} s. It was "
                                         "killed, or it stands still.",
-                                        pulse.rank, silence.count())));
+                                        peer.rank, silence.count())));
     }
   }
   leave_if_done(all);
@@ -249,7 +250,7 @@ void Watch::Impl::listen() {
 }
 
 // Questions to the store are asked without the mutex: the answer may never come.
-void Watch::Impl::tell_that_it_knows() {
+void Heartbeat::Impl::tell_that_it_knows() {
   {
     const std::lock_guard guard(mutex);
     changed.notify_all();
@@ -262,7 +263,7 @@ void Watch::Impl::tell_that_it_knows() {
 }
 
 // The store goes with rank 0: it stays until the others need it no more.
-void Watch::Impl::leave_if_done(bool all) {
+void Heartbeat::Impl::leave_if_done(bool all) {
   bool leaving = false;
   {
     const std::lock_guard guard(mutex);
@@ -276,7 +277,7 @@ void Watch::Impl::leave_if_done(bool all) {
 
 // Takes the first failure of the run. A rank that reported it counts as told when it needs rank 0's words no
 // more: once it lingers.
-void Watch::Impl::learn(const std::string& message) {
+void Heartbeat::Impl::learn(const std::string& message) {
   {
     const std::lock_guard guard(mutex);
     if (failure) return;
@@ -289,7 +290,7 @@ void Watch::Impl::learn(const std::string& message) {
 }
 
 // A collective with a rank that is gone may never return; an engine's own timeout is as long as the run's.
-void Watch::Impl::end_if_main_hangs() {
+void Heartbeat::Impl::end_if_main_hangs() {
   std::string reason;
   {
     const std::lock_guard guard(mutex);
@@ -308,39 +309,39 @@ void Watch::Impl::end_if_main_hangs() {
   std::_Exit(static_cast<int>(core::ExitCode::kFailed));
 }
 
-Watch::Watch(std::unique_ptr<Store> store, int64_t rank, int64_t world_size,
-             std::shared_ptr<WatchClock> clock)
+Heartbeat::Heartbeat(std::unique_ptr<Store> store, int64_t rank, int64_t world_size,
+                     std::shared_ptr<HeartbeatClock> clock)
     : impl_(std::make_unique<Impl>(std::move(store), rank, world_size, std::move(clock))) {
-  impl_->talker = std::thread([impl = impl_.get()] { impl->run(); });
-  impl_->watchman = std::thread([impl = impl_.get()] { impl->guard(); });
+  impl_->heartbeat_thread = std::thread([impl = impl_.get()] { impl->run(); });
+  impl_->watchdog = std::thread([impl = impl_.get()] { impl->guard(); });
 }
 
-Watch::~Watch() {
+Heartbeat::~Heartbeat() {
   {
     const std::lock_guard guard(impl_->mutex);
     impl_->stop = true;
     impl_->changed.notify_all();
   }
-  impl_->talker.join();
-  impl_->watchman.join();
+  impl_->heartbeat_thread.join();
+  impl_->watchdog.join();
 }
 
-void Watch::set_timeout(std::chrono::duration<double> timeout) {
+void Heartbeat::set_timeout(std::chrono::duration<double> timeout) {
   impl_->timeout = timeout;
   impl_->timeout_known = true;
 }
 
-std::optional<std::string> Watch::failure() const {
+std::optional<std::string> Heartbeat::failure() const {
   const std::lock_guard guard(impl_->mutex);
   return impl_->failure;
 }
 
-void Watch::make_progress() {
+void Heartbeat::make_progress() {
   const std::lock_guard guard(impl_->mutex);
   impl_->pace.end_step(impl_->clock->now());
 }
 
-std::string Watch::explain(const std::string& otherwise) {
+std::string Heartbeat::explain(const std::string& otherwise) {
   std::unique_lock lock(impl_->mutex);
   impl_->suspects = true;
   impl_->clock->wait_for(impl_->changed, lock, kLongestExplanation,
@@ -348,7 +349,7 @@ std::string Watch::explain(const std::string& otherwise) {
   return impl_->failure.value_or(otherwise);
 }
 
-void Watch::report(const std::string& message) {
+void Heartbeat::report(const std::string& message) {
   std::unique_lock lock(impl_->mutex);
   if (impl_->failure) return;
   impl_->own_error = message;
@@ -358,13 +359,13 @@ void Watch::report(const std::string& message) {
   impl_->clock->wait_for(impl_->changed, lock, kLongestLinger, [this] { return impl_->failure.has_value(); });
 }
 
-void Watch::hold(bool begins) {
+void Heartbeat::hold(bool begins) {
   const std::lock_guard guard(impl_->mutex);
   impl_->holds += begins ? 1 : -1;
   if (!begins) impl_->released_at = impl_->clock->now();
 }
 
-void Watch::finish() {
+void Heartbeat::finish() {
   std::unique_lock lock(impl_->mutex);
   impl_->ending = true;
   impl_->pace.stop();
@@ -377,7 +378,7 @@ void Watch::finish() {
                          [this] { return impl_->failure || impl_->left; });
 }
 
-void Watch::linger() {
+void Heartbeat::linger() {
   std::unique_lock lock(impl_->mutex);
   if (impl_->rank != 0 && !impl_->reported) return;
   impl_->lingering = true;

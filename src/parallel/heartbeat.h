@@ -23,10 +23,10 @@ std::string failure_text(int64_t rank, const std::string& message);
 // the store is what failed, all do.
 bool speaks_of_failure(const std::string& failure, int64_t rank);
 
-// The time that a watch keeps: that of the machine, unless a test lets another one pass. By any thread.
-class WatchClock {
+// The clock of a heartbeat: that of the machine, unless a test lets another one pass. By any thread.
+class HeartbeatClock {
  public:
-  virtual ~WatchClock() = default;
+  virtual ~HeartbeatClock() = default;
   virtual std::chrono::steady_clock::time_point now();
   // As std::condition_variable::wait_for: whether `done` holds after `longest` at the latest. Whoever calls
   // `done` holds the mutex of `lock`.
@@ -34,14 +34,14 @@ class WatchClock {
                         std::chrono::duration<double> longest, const std::function<bool()>& done);
 };
 
-class Watch {
+class Heartbeat {
  public:
   // Starts the threads, on a connection of their own.
-  Watch(std::unique_ptr<Store> store, int64_t rank, int64_t world_size,
-        std::shared_ptr<WatchClock> clock = std::make_shared<WatchClock>());
-  ~Watch();  // stops the threads
-  Watch(const Watch&) = delete;
-  Watch& operator=(const Watch&) = delete;
+  Heartbeat(std::unique_ptr<Store> store, int64_t rank, int64_t world_size,
+            std::shared_ptr<HeartbeatClock> clock = std::make_shared<HeartbeatClock>());
+  ~Heartbeat();  // stops the threads
+  Heartbeat(const Heartbeat&) = delete;
+  Heartbeat& operator=(const Heartbeat&) = delete;
 
   // A rank, or a store, that is silent for three quarters of `timeout` counts as lost; the rest of it is for
   // the others to end in. Before the first call it is 45 s for a rank that was heard of, and minutes for one
