@@ -20,7 +20,7 @@ AttentionShape check_attention(const at::Tensor& qkv, const at::Tensor& num_keys
   return shape;
 }
 
-// What only the CPU's loops need.
+// Checks only what the CPU loops need.
 void check_loops(const AttentionShape& shape, const at::Tensor& qkv, const AttentionResult& result,
                  const at::Tensor& num_keys, const at::Tensor& workspace) {
   check_tensor(result.out, "out", qkv.scalar_type(), {shape.batch, shape.time, shape.heads, shape.head_dim});
@@ -40,7 +40,7 @@ void check_loops(const AttentionShape& shape, const at::Tensor& qkv, const Atten
   }
 }
 
-// Calls body(batch, head, workspace of the thread) for each head of each sequence.
+// Calls body(batch, head, workspace of this thread) for each head of each sequence.
 template <typename Body>
 void for_heads(const AttentionShape& shape, const at::Tensor& workspace, const Body& body) {
   const int64_t part = cpu::attention_workspace(shape.time, shape.head_dim);

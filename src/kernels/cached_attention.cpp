@@ -6,7 +6,7 @@
 namespace ssgpt::kernels {
 namespace {
 
-// Returns the products of one head: what the split over threads goes by.
+// Returns the query-key pairs per head, on which the split over threads is based.
 int64_t check_num_keys(const at::Tensor& num_keys, int64_t batch, int64_t time, int64_t position) {
   const int32_t* n = pointer<int32_t>(num_keys);
   int64_t sum = 0;

@@ -1,5 +1,5 @@
-// From the tensors of ops.h to the loops of a CPU and the kernels of a GPU: checks of the contract, the data
-// type, and the split of rows over threads.
+// From the tensors of ops.h to the CPU loops and the CUDA kernels: contract checks, dispatch by dtype, and
+// the split of rows over threads.
 #pragma once
 
 #include "core/check.h"
@@ -16,7 +16,7 @@
 
 namespace ssgpt::kernels {
 
-// `tensor` is dense, on this device, and has this dtype and shape.
+// Checks that `tensor` is dense, on this device, and has this dtype and shape.
 inline void check_tensor(const at::Tensor& tensor, const char* name, at::ScalarType dtype,
                          at::IntArrayRef shape, at::Device device = at::kCPU) {
   SSGPT_CHECK(tensor.defined(), "{} is undefined", name);
@@ -29,7 +29,7 @@ inline void check_tensor(const at::Tensor& tensor, const char* name, at::ScalarT
   SSGPT_CHECK(tensor.is_contiguous(), "{} is not contiguous", name);
 }
 
-// The tensors begin at multiples of 16 bytes, as the vectors of a GPU's kernels do.
+// Checks that the tensors are 16-byte aligned, as the vector accesses of the CUDA kernels require.
 template <typename... Tensors>
 void check_vectors(const Tensors&... tensors) {
   const auto check = [](const at::Tensor& tensor) {
@@ -46,7 +46,7 @@ T* pointer(const at::Tensor& tensor) {
   return tensor.defined() ? static_cast<T*>(tensor.data_ptr()) : nullptr;
 }
 
-// Calls body(loops) with the loops of the data type; decltype(loops)::Data is its element type.
+// Calls body(loops) with the loops for this dtype; decltype(loops)::Data is the element type.
 template <typename Body>
 void with_loops(at::ScalarType data_type, const Body& body) {
   if (data_type == at::kFloat) {
@@ -57,7 +57,7 @@ void with_loops(at::ScalarType data_type, const Body& body) {
   }
 }
 
-// Calls body(kernels, stream) with the CUDA kernels of the data type, and the current stream.
+// Calls body(kernels, stream) with the CUDA kernels for this dtype and the current stream.
 template <typename Body>
 void with_kernels(at::ScalarType data_type, const Body& body) {
   if (data_type == at::kFloat) {
@@ -72,14 +72,14 @@ void with_kernels(at::ScalarType data_type, const Body& body) {
 template <typename Loops>
 using DataOf = typename std::decay_t<Loops>::Data;
 
-// The one choice between a GPU and a CPU: calls on_gpu() or on_cpu() and returns what it does.
+// The only choice between GPU and CPU: calls on_gpu() or on_cpu() and returns its result.
 template <typename OnGpu, typename OnCpu>
 auto dispatch(at::Device device, const OnGpu& on_gpu, const OnCpu& on_cpu) {
   return device.is_cuda() ? on_gpu() : on_cpu();
 }
 
-// The same by the device and the data type of `data`: on_gpu(kernels, stream) as with_kernels, or
-// on_cpu(loops) as with_loops.
+// Likewise by the device and dtype of `data`: on_gpu(kernels, stream) as in with_kernels, or on_cpu(loops) as
+// in with_loops.
 template <typename OnGpu, typename OnCpu>
 void dispatch(const at::Tensor& data, const OnGpu& on_gpu, const OnCpu& on_cpu) {
   const at::ScalarType type = data.scalar_type();
@@ -87,7 +87,7 @@ void dispatch(const at::Tensor& data, const OnGpu& on_gpu, const OnCpu& on_cpu) 
       data.device(), [&] { with_kernels(type, on_gpu); }, [&] { with_loops(type, on_cpu); });
 }
 
-// total += the sums of each chunk of rows, in order.   partials: (chunks, width).
+// total += the partial sums of all chunks of rows, in order.   partials: (chunks, width).
 inline void add_chunks(const float* partials, int64_t chunks, int64_t width, float* total) {
   for (int64_t chunk = 0; chunk < chunks; ++chunk, partials += width) {
     for (int64_t i = 0; i < width; ++i) total[i] += partials[i];
@@ -102,9 +102,10 @@ void for_rows(int64_t rows, int64_t row_elements, const Body& body) {
   at::parallel_for(0, rows, std::max<int64_t>(1, kGrainElements / std::max<int64_t>(1, row_elements)), body);
 }
 
-// The same for [0, count) of which each is `products` multiplications with numbers that are read once. A
-// thread takes at least some hundred microseconds' work: a token is a chain of such calls, and where another
-// program has one of the cores, each of them that waits for a second thread waits for the scheduler.
+// Likewise for [0, count), where each item is `products` multiply-adds with operands that are read once. A
+// thread gets at least about a hundred microseconds of work: decoding a token is a chain of such calls, and
+// if another program occupies one of the cores, every call that waits for a second thread waits for the
+// scheduler.
 template <typename Body>
 void for_products(int64_t count, int64_t products, const Body& body) {
   constexpr int64_t kGrainProducts = int64_t{1} << 20;

@@ -7,7 +7,7 @@
 namespace ssgpt::kernels {
 namespace {
 
-// On a CPU their values too.
+// Checks the shape and, on a CPU, the values.
 void check_tokens(const at::Tensor& tokens, int64_t rows, int64_t vocab_size, at::Device device) {
   check_tensor(tokens, "tokens", at::kLong, {rows}, device);
   if (!device.is_cpu()) return;
@@ -18,12 +18,12 @@ void check_tokens(const at::Tensor& tokens, int64_t rows, int64_t vocab_size, at
   }
 }
 
-// The stable sort puts the rows of a token in the order that they have: sums then have one order as well. 32
-// bits hold every token of a vocabulary, and are sorted in half the time of 64.
+// The stable sort keeps the rows of equal tokens in their original order, which fixes the order of the sums.
+// int32 holds every token of a vocabulary and sorts in half the time of int64.
 template <typename Kernels>
 void embedding_backward_on_gpu(const Kernels& kernels, const at::Tensor& tokens, const at::Tensor& d_out,
                                const at::Tensor& d_table, cuda::Stream stream) {
-  // What is no token becomes one that the kernels leave out.
+  // Invalid tokens become values that the kernels skip.
   const at::Tensor narrow = at::clamp(tokens, -1, d_table.size(0)).to(at::kInt);
   const auto [sorted, order] = at::sort(narrow, /*stable=*/true, /*dim=*/0, /*descending=*/false);
   using T = DataOf<Kernels>;
@@ -75,8 +75,7 @@ void embedding_backward(const at::Tensor& tokens, const at::Tensor& d_out, const
       },
       [&](const auto& loops) {
         using T = DataOf<decltype(loops)>;
-        // Columns are split, not rows: two rows may have the same token. 64 columns keep threads out of each
-        // other's cache lines.
+        // Split by columns, not rows: two rows may have the same token. 64 columns avoid false sharing.
         constexpr int64_t kColumns = 64;
         for_rows((width + kColumns - 1) / kColumns, kColumns * rows, [&](int64_t begin, int64_t end) {
           loops.embedding_backward(pointer<int64_t>(tokens), pointer<T>(d_out), pointer<float>(d_table), rows,

@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t kChunk = cuda::kFlatChunk;
 
-// What `sum` puts into the last of its outputs, from partial sums of chunks.
+// Returns the last output of `sum`, a kernel that reduces chunks to partial sums first.
 at::Tensor sum_on_gpu(const at::Tensor& flat, void (*sum)(const float* flat, double* partial, double* result,
                                                           int64_t size, cuda::Stream stream)) {
   const int64_t size = flat.numel();
@@ -23,7 +23,7 @@ at::Tensor sum_on_gpu(const at::Tensor& flat, void (*sum)(const float* flat, dou
   return result;
 }
 
-// Adds what `sum` gives for each chunk of a fixed size, in order.
+// Adds the results of `sum` over chunks of fixed size, in order.
 at::Tensor sum_of_chunks(const at::Tensor& flat, double (*sum)(const float* values, int64_t count)) {
   const int64_t size = flat.numel();
   check_tensor(flat, "flat", at::kFloat, {size});

@@ -20,7 +20,7 @@ cpu::Operand operand(const at::Tensor& x, const char* name, int64_t row_dimensio
   return {.data = pointer<float>(x), .row_stride = row_stride, .depth_stride = depth_stride};
 }
 
-// Of an address, up to what a library can make use of.
+// Alignment of an address, up to the largest that a library can use.
 int64_t alignment(const void* address) {
   constexpr uintptr_t kMost = 256;
   const auto value = reinterpret_cast<uintptr_t>(address) | kMost;

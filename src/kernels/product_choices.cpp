@@ -14,7 +14,7 @@
 namespace ssgpt::kernels {
 namespace {
 
-// Far beyond what a training has.
+// Far beyond any training run.
 constexpr int64_t kLargestSize = int64_t{1} << 40;
 constexpr int64_t kLargestWorkspace = int64_t{1} << 30;
 constexpr size_t kMostShapes = 1000;
@@ -115,11 +115,11 @@ std::optional<double> usable(std::optional<double> seconds) {
 
 struct Finalist {
   size_t index;
-  double once;                 // when all were measured
-  std::vector<double> rounds;  // emptied where it failed
+  double once;                 // in the first pass over all candidates
+  std::vector<double> rounds;  // seconds; 0 where it failed
 };
 
-// The first that can be measured, and the fastest of the others.
+// Returns the first that can be measured and the fastest of the others.
 std::vector<Finalist> find_finalists(size_t count,
                                      const std::function<std::optional<double>(size_t)>& measure) {
   constexpr size_t kMost = 4;
@@ -207,7 +207,7 @@ std::optional<FastestCandidate> fastest_candidate(
   for (size_t place = 1; place < finalists.size(); ++place) {
     if (failed[place]) continue;
     const std::vector<double>& rounds = finalists[place].rounds;
-    std::vector<double> ratios;  // of two rounds in opposite order, in which a steady drift cancels
+    std::vector<double> ratios;  // each over two rounds in opposite order, so that steady drift cancels
     for (size_t round = 0; round < kRounds; round += 2) {
       ratios.push_back(std::sqrt(rounds[round] / first[round] * rounds[round + 1] / first[round + 1]));
     }

@@ -1,4 +1,4 @@
-// A matrix product of tensors as cuBLASLt's interface describes it, and the products that are asked for.
+// A GEMM of tensors as a cuBLASLt problem description, and a recorder of the GEMMs that are requested.
 #pragma once
 
 #include "kernels/cuda/product.h"
@@ -9,11 +9,11 @@
 
 namespace ssgpt::kernels {
 
-// out (m, n) = a (m, k) b (k, n), or +=, whatever the device. a, b: contiguous or the transpose of a
+// Describes out (m, n) = a (m, k) b (k, n), or +=, on any device. a, b: contiguous or the transpose of a
 // contiguous matrix, of one dtype. out: contiguous.
 cuda::Product product_of(const at::Tensor& a, const at::Tensor& b, bool accumulate, const at::Tensor& out);
 
-// While it lives, notes the products that this thread asks for by matrix_product(), on any device.
+// During its lifetime, records the GEMMs that this thread requests through matrix_product(), on any device.
 class ProductRecorder {
  public:
   ProductRecorder();
@@ -21,7 +21,7 @@ class ProductRecorder {
   ProductRecorder(const ProductRecorder&) = delete;
   ProductRecorder& operator=(const ProductRecorder&) = delete;
 
-  // With choice alignment; whether any product of the shape was added to what was there.
+  // Shapes with choice alignment, each with whether any GEMM of that shape accumulated into its output.
   const std::map<ProductShape, bool>& shapes() const { return shapes_; }
 
   // For matrix_product().

@@ -23,7 +23,7 @@ constexpr int64_t divide_up(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
 
-// [0, size) in `number` parts of as equal a size as multiples of `unit` allow.
+// [0, size) in `number` parts of sizes as equal as multiples of `unit` allow.
 struct Parts {
   int64_t size, unit, number;
   int64_t begin(int64_t index) const { return std::min(size, divide_up(size, unit) * index / number * unit); }
@@ -34,7 +34,7 @@ Parts divide(int64_t size, int64_t unit, int64_t number) {
   return {size, unit, std::clamp<int64_t>(number, 1, divide_up(size, unit))};
 }
 
-// fp32 memory that a thread keeps for its life: a product is too short to allocate for each.
+// Per-thread fp32 memory, kept for the life of the thread: a GEMM is too short to allocate for each one.
 float* at_least(int64_t elements, at::Tensor& memory) {
   if (!memory.defined() || memory.numel() < elements) {
     memory = at::Tensor();
@@ -51,14 +51,15 @@ float* rows_scratch() {
   return at_least(cpu::kPackedRowsSize, memory);
 }
 
-// Elements of packed columns.
+// Number of elements of packed columns.
 int64_t packed_size(int64_t columns) {
   return cpu::round_up(columns, kProductColumnUnit) * kDepthBlock;
 }
 
-// Runs work(index, rows) for [0, tasks) in this order on so many threads, each by the next that is free: a
-// fixed share would wait for the slowest. rows: the thread's own memory for packed rows. It is there before
-// the thread takes a task, so that a lack of it leaves none taken and not done.
+// Runs work(index, rows) for [0, tasks), started in this order, on at most `threads` threads; each task goes
+// to the next free thread, since static shares would wait for the slowest. rows: the thread's own memory for
+// packed rows. It is allocated before the thread takes a task, so that a failed allocation leaves no task
+// taken but not done.
 template <typename Work>
 void for_each_task(int64_t threads, int64_t tasks, const Work& work) {
   std::atomic<int64_t> next = 0;
@@ -68,7 +69,7 @@ void for_each_task(int64_t threads, int64_t tasks, const Work& work) {
   });
 }
 
-// Few rows for the columns: each task packs columns of its own, which stay in its thread's cache, and
+// Few rows relative to the columns: each task packs its own columns, which stay in its thread's cache, and
 // multiplies all rows with them.
 void multiply_by_columns(const ProductArgs& args, int64_t rows, const Parts& parts, int64_t threads) {
   for_each_task(threads, parts.number, [&](int64_t index, float* packed_rows) {
@@ -88,16 +89,16 @@ void multiply_by_columns(const ProductArgs& args, int64_t rows, const Parts& par
 
 void pause() {
 #if defined(__x86_64__)
-  __builtin_ia32_pause();  // leaves the core to its other hyperthread
+  __builtin_ia32_pause();  // leaves the core to its sibling hyperthread
 #endif
 }
 
-// How far a part of a shared product is: a counter in a cache line of its own, which only ever grows.
+// Progress of a part of a shared GEMM: a monotonic counter in its own cache line.
 struct alignas(64) Progress {
   std::atomic<int64_t> value = 0;
 
   void add(int64_t done) { value.fetch_add(done, std::memory_order_release); }
-  // Others are at it, and have at most a fraction of a millisecond to go, unless the system took their core.
+  // Other threads are working on it and need at most a fraction of a millisecond, unless preempted.
   void wait_for(int64_t least) const {
     constexpr int kSpins = 2000;
     int spins = 0;
@@ -112,11 +113,11 @@ struct alignas(64) Progress {
   }
 };
 
-// Many rows: all threads pack the columns once, and each task multiplies some rows with all of them. Phase
-// after phase, a phase being a slab of columns over a block of the depth; its columns are packed while the
-// last rows of the phase before are multiplied, into the other of two buffers. Tasks are taken in order and
-// wait for earlier ones alone, so the earliest that is not done can always go on, however few threads there
-// are. Each phase counts for itself: rows of a phase may be done while others of the phase before are not.
+// Many rows: all threads pack the columns once, and each task multiplies some rows with all of them. A phase
+// is one slab of columns over one block of the depth; its columns are packed, into the other of two buffers,
+// while the last rows of the previous phase are multiplied. Tasks are taken in order and wait for earlier
+// ones only, so the earliest unfinished task can always proceed, however few threads there are. Each phase
+// has its own counters, because rows of a phase may finish before others of the previous phase.
 class SharedProduct {
  public:
   SharedProduct(const ProductArgs& args, const Parts& rows, const Parts& slabs)
@@ -149,7 +150,7 @@ class SharedProduct {
  private:
   static constexpr int64_t kPackedAtOnce = 2 * kProductColumnUnit;
 
-  // All rows.
+  // The part for all rows.
   ProductPart part_of(int64_t phase) const {
     const int64_t slab = phase / depths_;
     const int64_t begin = phase % depths_ * kDepthBlock;
@@ -163,7 +164,7 @@ class SharedProduct {
   float* buffer(int64_t phase) const { return buffers_[static_cast<size_t>(phase % 2)]; }
 
   void pack(int64_t phase, int64_t index) {
-    // What this overwrites is read no more.
+    // Wait until nothing reads the buffer that this overwrites.
     if (phase >= 2) of(multiplied_, phase - 2).wait_for(rows_.number);
     ProductPart part = part_of(phase);
     const int64_t offset = index * kPackedAtOnce;
@@ -177,7 +178,7 @@ class SharedProduct {
 
   void multiply(int64_t phase, int64_t index, float* packed_rows) {
     of(packed_, phase).wait_for(packs_);
-    of(phases_of_rows_, index).wait_for(phase);  // sums are added up in order
+    of(phases_of_rows_, index).wait_for(phase);  // blocks of the depth are added in order
     ProductPart part = part_of(phase);
     part.row = rows_.begin(index);
     part.rows = rows_.count(index);
@@ -192,28 +193,28 @@ class SharedProduct {
   const Parts rows_;
   const Parts slabs_;
   const int64_t depths_;
-  const int64_t widest_;  // columns of a slab, at most
-  const int64_t packs_;   // tasks in which those of a slab are packed
+  const int64_t widest_;  // maximum columns per slab
+  const int64_t packs_;   // packing tasks per slab
   std::array<float*, 2> buffers_;
-  std::vector<Progress> packed_;          // by phase: tasks of it that have packed
-  std::vector<Progress> multiplied_;      // by phase: parts of the rows
-  std::vector<Progress> phases_of_rows_;  // by part of the rows: phases
+  std::vector<Progress> packed_;          // per phase: packing tasks done
+  std::vector<Progress> multiplied_;      // per phase: row parts done
+  std::vector<Progress> phases_of_rows_;  // per row part: phases done
 };
 
-// Columns that a task packs for itself at most.
+// Maximum columns that a task packs for itself.
 constexpr int64_t kOwnColumns = 768;
-// Columns of a slab at most: as many as two buffers of 1.5 MiB hold, or, where the depth has several blocks
-// and a thread few rows, half of that, so that their sums stay in its second cache from block to block.
+// Maximum columns per slab: as many as two buffers of 1.5 MiB hold or, if the depth has several blocks and a
+// thread few rows, half of that, so that the partial sums stay in its L2 cache from block to block.
 constexpr int64_t kWidestSlab = 1536;
 constexpr int64_t kNarrowSlab = 768;
 constexpr int64_t kFewRows = 384;
 
-// Slots of the multiplications that packing an element takes, measured on a Xeon with AVX-512.
+// Cost of packing one element in multiply-add slots, measured on a Xeon with AVX-512.
 constexpr double kPackingCost = 30.0;
 
 struct Cut {
   Parts parts;
-  double cost;  // of the thread that has the most to do: multiplications over one number of the depth
+  double cost;  // of the busiest thread: multiply-adds per unit of depth
 };
 
 Cut cut_by_columns(int64_t rows, int64_t columns, int64_t threads) {
@@ -225,16 +226,16 @@ Cut cut_by_columns(int64_t rows, int64_t columns, int64_t threads) {
   return {parts, mine * (height * width + kPackingCost * (height + width))};
 }
 
-// `slabs`: of the columns.
+// `slabs`: partition of the columns.
 Cut cut_by_rows(int64_t rows, const Parts& slabs, int64_t threads) {
-  constexpr int64_t kTasksOfThread = 2;  // in a phase, so that none waits long for another
+  constexpr int64_t kTasksOfThread = 2;  // per phase, so that no thread waits long for another
   const int64_t most = divide_up(rows, cpu::kPackedRows);
   const int64_t wanted = threads == 1 ? most : std::max(most, kTasksOfThread * threads);
   const Parts parts = divide(rows, kProductRowUnit, cpu::round_up(wanted, threads));
   const auto width = static_cast<double>(slabs.size);
   const double height =
       static_cast<double>(rows * divide_up(parts.number, threads)) / static_cast<double>(parts.number);
-  // What a thread does not pack itself it reads from another's cache, which takes about as long.
+  // What a thread does not pack itself it reads from another core's cache, which costs about as much.
   const double packed = height * static_cast<double>(slabs.number) + width;
   return {parts, height * width + kPackingCost * packed};
 }
@@ -242,7 +243,7 @@ Cut cut_by_rows(int64_t rows, const Parts& slabs, int64_t threads) {
 }  // namespace
 
 void multiply_on_cpu(const ProductArgs& args, int64_t rows, int64_t columns) {
-  // A thread that is woken for less costs more than it saves.
+  // Waking a thread for less work than this costs more than it saves.
   constexpr double kLeastOfThread = 1 << 20;
   const double products =
       static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(args.depth);

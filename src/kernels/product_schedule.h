@@ -1,4 +1,4 @@
-// A matrix product on the threads of a CPU: what is packed and multiplied by whom, and when.
+// Schedules a GEMM on the threads of a CPU: which thread packs and multiplies what, and when.
 #pragma once
 
 #include "kernels/cpu/table.h"
@@ -7,8 +7,8 @@
 
 namespace ssgpt::kernels {
 
-// Computes args.out (rows, columns) on ATen's threads. Neither their number nor the way in which the product
-// is cut changes a bit of it: each element is the sum of kDepthBlock numbers at a time, in order.
+// Computes args.out (rows, columns) on ATen's threads. The bits depend neither on their number nor on how the
+// GEMM is partitioned: each element is summed in blocks of kDepthBlock along the depth, in order.
 void multiply_on_cpu(const cpu::ProductArgs& args, int64_t rows, int64_t columns);
 
 }  // namespace ssgpt::kernels

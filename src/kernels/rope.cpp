@@ -17,7 +17,7 @@ RowScaleView view_of(const RowScale& row_scale) {
           .num_positions = row_scale.identity() ? 0 : row_scale.position.numel()};
 }
 
-// Checks num_keys (on a CPU its values too: each indexes `position`) and the row scale.
+// Checks the row scale and num_keys, on a CPU including its values, since each indexes `position`.
 void check_row_scale(const at::Tensor& num_keys, const RowScale& row_scale, int64_t batch, int64_t time,
                      int64_t heads, at::Device device) {
   check_tensor(num_keys, "num_keys", at::kInt, {batch, time}, device);
@@ -147,8 +147,8 @@ void backward_on_cpu(const cpu::DataLoops<T>& loops, const RopeBackwardArgs<T>& 
 void rope_forward(const at::Tensor& qkv, const Rotation& rotation, const at::Tensor& num_keys,
                   const RowScale& row_scale, const QkNorm& norm) {
   const RopeShape shape = check_rope(qkv, rotation, num_keys, row_scale, norm);
-  const bool is_turned = rotation.cos.size(1) > 0 || rotation.rest != 1.0;
-  if (!is_turned && row_scale.identity() && norm.identity()) return;
+  const bool is_rotated = rotation.cos.size(1) > 0 || rotation.rest != 1.0;
+  if (!is_rotated && row_scale.identity() && norm.identity()) return;
   dispatch(
       qkv,
       [&](const auto& kernels, cuda::Stream stream) {
@@ -232,7 +232,7 @@ void row_scale_backward(const at::Tensor& d_row_scale, const at::Tensor& num_key
                                      cuda::current_stream());
   };
   const auto on_cpu = [&] {
-    // One thread a head: few numbers, each sum in the order of the rows.
+    // One thread per head: few numbers, each summed in row order.
     at::parallel_for(0, heads, std::max<int64_t>(1, 65536 / std::max<int64_t>(1, rows)),
                      [&](int64_t begin, int64_t end) {
                        for (int64_t head = begin; head < end; ++head) {

@@ -21,8 +21,8 @@ void thin_linear_forward(const at::Tensor& x, const at::Tensor& weight, const at
       },
       [&](const auto& loops) {
         using T = DataOf<decltype(loops)>;
-        // Threads take whole groups of four outputs: which loop makes an output does not depend on their
-        // number.
+        // Threads take whole groups of four outputs, so that the loop which computes an output does not
+        // depend on the number of threads.
         constexpr int64_t kGroup = 4;
         for_products((outputs + kGroup - 1) / kGroup, kGroup * rows * inputs,
                      [&](int64_t begin, int64_t end) {

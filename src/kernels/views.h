@@ -1,5 +1,5 @@
-// What the functions of ops.h hand to the loops of a CPU and to the kernels of a GPU: raw pointers, and the
-// numbers of an operation. Knows no tensors. Sizes and strides count elements.
+// Arguments that the functions of ops.h pass to the CPU loops and the CUDA kernels: raw pointers and sizes.
+// Knows nothing of tensors. Sizes and strides count elements.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ struct RowScaleView {
   int64_t num_positions;  // elements of position
 };
 
-// One of d_q, d_k, d_v: element (b, n, t, h) stands at b * batch + n * head + t * time + h.
+// One of d_q, d_k, d_v: element (b, n, t, h) is at b * batch + n * head + t * time + h.
 template <typename T>
 struct HeadsView {
   const T* data;
@@ -33,7 +33,7 @@ struct RotationView {
   const float* cos;  // (time, dims / 2)
   const float* sin;
   float rest;
-  int64_t dims;  // of each head that are rotated
+  int64_t dims;  // rotated dimensions per head
 };
 
 // QkNorm of ops.h; a null pointer stands for an undefined tensor.
@@ -70,7 +70,7 @@ struct CachedAttentionArgs {
   T* values;
   T* out;          // (batch, time, heads, head_dim)
   float* scratch;  // (batch, heads, capacity + head_dim)
-  float scale;     // of the scores
+  float scale;     // applied to the scores
   int64_t position, time, heads, head_dim, capacity;
 };
 

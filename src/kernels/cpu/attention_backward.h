@@ -1,4 +1,4 @@
-// The backward of causal attention, for one head of one sequence. All arithmetic is fp32.
+// Backward of causal attention for one head of one sequence. All arithmetic is fp32.
 #pragma once
 
 #include "kernels/cpu/attention_packing.h"
@@ -9,7 +9,7 @@ inline void fill_zero(float* values, int64_t begin, int64_t end) {
   if (end > begin) __builtin_memset(values + begin, 0, static_cast<uint64_t>(end - begin) * sizeof(float));
 }
 
-// The operands of one head's backward, as the products read them. Queries carry the softmax scale.
+// Operands of one head's backward, packed as the matmuls read them. Queries include the softmax scale.
 struct PackedBackward {
   float *query_tiles, *d_out_tiles;           // (time / kMicroRows, head_dim, kMicroRows)
   float *key_panels, *value_panels;           // (time / kMicroColumns, head_dim, kMicroColumns)
@@ -38,9 +38,9 @@ inline PackedBackward divide_workspace(float* workspace, const HeadShape& shape)
   return p;
 }
 
-// One row of a block: scores become probabilities, gradients of probabilities become those of scores. Keys
-// [begin, end) are attended to; columns below `computed`, whole panels, hold numbers, and those that are not
-// attended to become 0.
+// One row of a block: turns scores into probabilities, and gradients of probabilities into gradients of
+// scores. Keys [begin, end) are attended to; columns below `computed` (whole panels) hold values, and those
+// not attended to become 0.
 inline void backward_row(float* probabilities, float* d_scores, int64_t begin, int64_t end, int64_t computed,
                          float logsumexp, float dot) {
   for (int64_t i = 0; i < begin; ++i) probabilities[i] = -__builtin_inff();
@@ -52,15 +52,14 @@ inline void backward_row(float* probabilities, float* d_scores, int64_t begin, i
   }
 }
 
-// Queries [query_block, + kAttentionBlock) against keys [key_block, + kAttentionBlock): probabilities and
-// gradients of scores, and what the latter add to the queries' gradients.
+// Queries [query_block, + kAttentionBlock) against keys [key_block, + kAttentionBlock): computes
+// probabilities and score gradients, and adds the block's part of the query gradients.
 inline void backward_queries(const PackedBackward& p, const HeadShape& shape, const int32_t* num_keys,
                              const float* logsumexp, int64_t query_block, int64_t key_block) {
   const int64_t query_end = smaller(query_block + kAttentionBlock, shape.time);
   for (int64_t tile = query_block; tile < query_end; tile += kMicroRows) {
     const int64_t rows = smaller(kMicroRows, query_end - tile);
-    const int64_t depth =
-        smaller(kAttentionBlock, tile + rows - key_block);  // keys that the tile may attend to
+    const int64_t depth = smaller(kAttentionBlock, tile + rows - key_block);  // keys visible to the tile
     float* probabilities = p.probabilities + (tile - query_block) * kAttentionBlock;
     float* d_scores = p.d_scores + (tile - query_block) * kAttentionBlock;
     for (int64_t key = 0; key < depth; key += kMicroColumns) {
@@ -87,7 +86,7 @@ inline void backward_queries(const PackedBackward& p, const HeadShape& shape, co
   }
 }
 
-// What the block adds to the gradients of its keys and values.
+// Adds the block's part of the key and value gradients.
 inline void backward_keys(const PackedBackward& p, const HeadShape& shape, int64_t query_block,
                           int64_t key_block) {
   const int64_t queries = smaller(kAttentionBlock, shape.time - query_block);
@@ -123,7 +122,7 @@ void attention_backward(const AttentionBackwardArgs<T>& args, int64_t batch, int
 
   const PackedBackward p = divide_workspace(workspace, shape);
   const auto [time, head_dim, padded_time, padded_dim] = shape;
-  // Rows first: what is read with a stride is read once.
+  // Rows first, so that strided memory is read only once.
   pack_rows(q, 3 * width, shape, scale, p.query_rows);
   pack_rows(k, 3 * width, shape, 1.0f, p.key_rows);
   pack_rows(d_out, width, shape, 1.0f, p.d_out_rows);
@@ -131,7 +130,7 @@ void attention_backward(const AttentionBackwardArgs<T>& args, int64_t batch, int
   pack_columns<kMicroRows>(p.d_out_rows, padded_dim, time, head_dim, 1.0f, kAttentionBlock, p.d_out_tiles);
   pack_columns<kMicroColumns>(p.key_rows, padded_dim, time, head_dim, 1.0f, kAttentionBlock, p.key_panels);
   pack_columns<kMicroColumns>(v, 3 * width, time, head_dim, 1.0f, kAttentionBlock, p.value_panels);
-  fill_zero(p.d_query, 0, 3 * padded_time * padded_dim);  // d_key and d_value follow it
+  fill_zero(p.d_query, 0, 3 * padded_time * padded_dim);  // d_key and d_value follow directly
   for (int64_t t = 0; t < time; ++t) {
     float dot = 0.0f;
 #pragma omp simd reduction(+ : dot)
@@ -142,7 +141,7 @@ void attention_backward(const AttentionBackwardArgs<T>& args, int64_t batch, int
   for (int64_t key_block = 0; key_block < time; key_block += kAttentionBlock) {
     for (int64_t query_block = key_block; query_block < time; query_block += kAttentionBlock) {
       const int64_t first_key = query_block + 1 - num_keys[query_block];
-      if (first_key >= key_block + kAttentionBlock) break;  // from here on in later documents
+      if (first_key >= key_block + kAttentionBlock) break;  // only later documents from here on
       backward_queries(p, shape, num_keys, logsumexp, query_block, key_block);
       backward_keys(p, shape, query_block, key_block);
     }

@@ -1,34 +1,34 @@
-// Causal attention of one head of one sequence, in blocks that stay in the caches. All arithmetic is fp32.
+// Causal attention of one head of one sequence, in cache-sized blocks. All arithmetic is fp32.
 #pragma once
 
 #include "kernels/cpu/attention_packing.h"
 
 namespace ssgpt::kernels::cpu::SSGPT_ISA {
 
-// Keys that a group of queries attends to at a time: with their values they fill about half of a second-level
-// cache, and each is read from beyond it once a group. A window of no more keys is a single chunk.
+// Keys that a group of queries attends to at a time: with their values they fill about half of an L2 cache
+// and are read from beyond it once per group. A window of at most this many keys is a single chunk.
 constexpr int64_t kKeyChunk = 11 * kAttentionBlock;
-constexpr int64_t kGroupRows = 2 * kAttentionBlock;  // queries of a group: whole tiles
+constexpr int64_t kGroupRows = 2 * kAttentionBlock;  // queries per group: whole tiles
 
-// Values that are summed before the sum is added to what there is: a sum of fewer terms rounds less, and
-// each sum costs a pass over the tile.
+// Values summed before the partial sum is added to the running one: shorter sums round less, but each costs a
+// pass over the tile.
 constexpr int64_t kSummedKeys = kKeyChunk / 3;
 
 inline void hide(float* scores, int64_t begin, int64_t end) {
   for (int64_t key = begin; key < end; ++key) scores[key] = -__builtin_inff();
 }
 
-// A tile of queries, and what their softmax has come to over the keys so far.
+// A tile of queries and its softmax state over the keys so far.
 struct QueryTile {
   int64_t first = 0, rows = 0;
-  int64_t begin = 0;               // of its keys, down to a whole panel
+  int64_t begin = 0;               // first key, rounded down to a whole panel
   float* queries = nullptr;        // (head_dim, kMicroRows), scaled
-  float* sums = nullptr;           // (kMicroRows, padded_dim): values weighed by exp(score - maximum)
+  float* sums = nullptr;           // (kMicroRows, padded_dim): values weighted by exp(score - maximum)
   float maximum[kMicroRows] = {};  // minus infinity before the first key
   float normalizer[kMicroRows] = {};
 };
 
-// A head's keys and values as the products read them, and room for the scores of a tile.
+// A head's keys and values, packed as the matmuls read them, and space for the scores of a tile.
 struct PackedHead {
   HeadShape shape;
   const float* keys;    // (time / kMicroColumns, head_dim, kMicroColumns)
@@ -36,9 +36,9 @@ struct PackedHead {
   float* scores;        // (kMicroRows, kKeyChunk)
 };
 
-// The scores of a row over keys [begin, end) of a chunk, whole panels, become exp(score - maximum), with the
-// maximum over these and all earlier chunks (Milakov and Gimelshein, arXiv 1805.02867). Returns what earlier
-// sums are to be multiplied by.
+// Replaces a row's scores over keys [begin, end) of a chunk (whole panels) by exp(score - maximum), with the
+// maximum over this and all earlier chunks (Milakov and Gimelshein, arXiv 1805.02867). Returns the factor by
+// which earlier sums are to be rescaled.
 inline float softmax_row(float* scores, int64_t begin, int64_t end, float& maximum, float& normalizer) {
   const float before = maximum;
   Vector low = Vector{} + before, high = low;
@@ -47,7 +47,7 @@ inline float softmax_row(float* scores, int64_t begin, int64_t end, float& maxim
     high = larger_lanes(high, load_vector(scores + key + kLanes));
   }
   maximum = fold_lanes(larger_lanes(low, high), larger_lanes);
-  // A row may see none of a chunk's keys, where its document begins behind them.
+  // A row may attend to none of a chunk's keys, if its document begins after them.
   const float base = maximum == -__builtin_inff() ? 0.0f : maximum;
   low = high = Vector{};
   for (int64_t key = begin; key < end; key += kMicroColumns) {
@@ -63,7 +63,7 @@ inline float softmax_row(float* scores, int64_t begin, int64_t end, float& maxim
   return rescale;
 }
 
-// Takes the keys [chunk, chunk + kKeyChunk) into the softmax of a tile. `num_keys`: of the sequence.
+// Folds keys [chunk, chunk + kKeyChunk) into the softmax of a tile. `num_keys`: of the whole sequence.
 inline void attend(const PackedHead& head, const int32_t* num_keys, int64_t chunk, QueryTile& tile) {
   const HeadShape& shape = head.shape;
   const int64_t begin = larger(chunk, tile.begin);
@@ -81,7 +81,7 @@ inline void attend(const PackedHead& head, const int32_t* num_keys, int64_t chun
     hide(scores, larger(begin, query + 1) - chunk, end - chunk);
     const float rescale =
         softmax_row(scores, begin - chunk, end - chunk, tile.maximum[row], tile.normalizer[row]);
-    if (begin == tile.begin) continue;  // there are no earlier sums
+    if (begin == tile.begin) continue;  // there are no earlier sums to rescale
     float* sums = tile.sums + row * shape.padded_dim;
 #pragma omp simd
     for (int64_t h = 0; h < shape.padded_dim; ++h) sums[h] *= rescale;
@@ -96,10 +96,10 @@ inline void attend(const PackedHead& head, const int32_t* num_keys, int64_t chun
   }
 }
 
-// Where a head of a sequence is read from and written to.
+// Inputs and outputs of one head of one sequence.
 template <typename T>
 struct HeadData {
-  const T* queries;  // (time, head_dim), rows `stride` apart; keys and values behind them
+  const T* queries;  // (time, head_dim), rows `stride` apart; keys and values follow
   int64_t stride;
   const int32_t* num_keys;  // (time)
   T* out;                   // (time, head_dim), rows `out_stride` apart
@@ -112,7 +112,7 @@ void begin_tile(const HeadData<T>& data, const HeadShape& shape, float softmax_s
                 QueryTile& tile) {
   tile.first = first;
   tile.rows = smaller(kMicroRows, shape.time - first);
-  const int64_t first_key = first + 1 - data.num_keys[first];  // never falls along the sequence
+  const int64_t first_key = first + 1 - data.num_keys[first];  // non-decreasing along the sequence
   tile.begin = first_key / kMicroColumns * kMicroColumns;
   for (int64_t row = 0; row < kMicroRows; ++row) {
     tile.maximum[row] = -__builtin_inff();

@@ -1,4 +1,4 @@
-// Operands of attention, copied ("packed") once into the order in which the products read them, in fp32.
+// Operands of attention, copied ("packed") once into fp32 in the order in which the matmuls read them.
 #pragma once
 
 #include "kernels/cpu/micro_product.h"
@@ -9,7 +9,7 @@ namespace ssgpt::kernels::cpu::SSGPT_ISA {
 static_assert(kAttentionBlock % kMicroRows == 0 && kAttentionBlock % kMicroColumns == 0);
 static_assert(kAttentionBlock % kAttentionHeadAlignment == 0 && kAttentionHeadAlignment % kMicroColumns == 0);
 
-// Sizes of one head, rounded up to whole tiles; what is beyond the true size is zero.
+// Sizes of one head, rounded up to whole tiles; padding is zero.
 struct HeadShape {
   int64_t time, head_dim;
   int64_t padded_time, padded_dim;
@@ -50,7 +50,7 @@ void transpose_tokens(const T* from, int64_t stride, int64_t count, int64_t head
 }
 
 // to[t / kWidth, h, t % kWidth] = factor * from[t, h] for t < time; 0 up to the next multiple of `alignment`,
-// which is one of kWidth.
+// itself a multiple of kWidth.
 template <int64_t kWidth, typename T>
 void pack_columns(const T* from, int64_t stride, int64_t time, int64_t head_dim, float factor,
                   int64_t alignment, float* to) {
@@ -68,7 +68,7 @@ void pack_columns(const T* from, int64_t stride, int64_t time, int64_t head_dim,
   }
 }
 
-// to[t, h] = factor * from[t, h], 0 where t or h is beyond the true size.
+// to[t, h] = factor * from[t, h], 0 in the padding.
 template <typename T>
 void pack_rows(const T* from, int64_t stride, const HeadShape& shape, float factor, float* to) {
   for (int64_t t = 0; t < shape.padded_time; ++t, to += shape.padded_dim) {
@@ -78,7 +78,7 @@ void pack_rows(const T* from, int64_t stride, const HeadShape& shape, float fact
   }
 }
 
-// from[t, h] times `factor`, rounded to the data type.
+// to[t, h] = factor * from[t, h], rounded to the data type.
 template <typename T>
 void unpack_rows(const float* from, const HeadShape& shape, float factor, T* to, int64_t stride) {
   for (int64_t t = 0; t < shape.time; ++t, from += shape.padded_dim, to += stride) {

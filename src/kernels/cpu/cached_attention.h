@@ -1,4 +1,4 @@
-// The loops of attention from new queries to a cache of keys and values.
+// Loops for attention of new queries to a KV cache.
 #pragma once
 
 #include "kernels/cpu/vector_math.h"
@@ -33,7 +33,7 @@ void score_keys(const T* query, const T* keys, int64_t count, int64_t width, flo
   }
 }
 
-// Scores become e^(score - largest); returns their sum.
+// Replaces scores by e^(score - max); returns their sum.
 inline float exponentiate(float* scores, int64_t count) {
   float largest = scores[0];
 #pragma omp simd reduction(max : largest)
@@ -70,7 +70,7 @@ void mix_values(const float* weights, const T* values, int64_t count, int64_t wi
 template <typename T>
 void cached_attention(const CachedAttentionArgs<T>& args, int64_t begin, int64_t end) {
   const int64_t width = args.head_dim;
-  const int64_t row = 3 * args.heads * width;  // of qkv
+  const int64_t row = 3 * args.heads * width;  // stride of qkv's rows
   const uint64_t bytes = static_cast<uint64_t>(width) * sizeof(T);
   for (int64_t pair = begin; pair < end; ++pair) {
     const int64_t batch = pair / args.heads;

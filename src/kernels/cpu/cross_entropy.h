@@ -1,4 +1,4 @@
-// The loops of softmax cross-entropy.
+// Loops for softmax cross-entropy.
 #pragma once
 
 #include "kernels/cpu/vector_math.h"
@@ -8,8 +8,7 @@ namespace ssgpt::kernels::cpu::SSGPT_ISA {
 template <typename T>
 float log_sum_exp(const T* logits, int64_t count) {
   const int64_t whole = count / kLanes * kLanes;
-  // A NaN that the comparisons pass over comes back in the sum; an infinite maximum makes inf - inf, NaN as
-  // well.
+  // The comparisons skip NaN, which then reappears in the sum; an infinite maximum gives inf - inf, also NaN.
   const Vector rest = load_first_lanes(logits + whole, count - whole, -__builtin_inff());
   Vector largest = rest;
   for (int64_t i = 0; i < whole; i += kLanes) largest = larger_lanes(largest, load_lanes(logits + i));
@@ -19,7 +18,7 @@ float log_sum_exp(const T* logits, int64_t count) {
   return most + __builtin_logf(fold_lanes(sums, sum_of_lanes));
 }
 
-// logits become exp(logits - normalizer).
+// Replaces logits by exp(logits - normalizer).
 template <typename T>
 void exp_in_place(T* logits, int64_t count, float normalizer) {
   const int64_t whole = count / kLanes * kLanes;

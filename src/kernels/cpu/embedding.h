@@ -1,4 +1,4 @@
-// The loops of the embedding.
+// Loops for the embedding.
 #pragma once
 
 #include "kernels/cpu/vector_math.h"

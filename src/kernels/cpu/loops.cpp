@@ -1,5 +1,5 @@
-// All CPU loops for the instruction set that the compiler flags of this translation unit allow;
-// CMakeLists.txt compiles it once for each, with SSGPT_ISA as the namespace.
+// All CPU loops, for the instruction set that this translation unit's compiler flags allow; CMakeLists.txt
+// compiles it once per set, with SSGPT_ISA as the namespace.
 
 #include "kernels/cpu/attention_backward.h"
 #include "kernels/cpu/attention_forward.h"

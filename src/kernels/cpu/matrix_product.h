@@ -1,5 +1,5 @@
-// Parts of an fp32 matrix product: operands are packed into the caches in the order in which micro_product
-// reads them (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008).
+// Parts of an fp32 GEMM: operands are packed, for the caches, in the order in which micro_product reads them
+// (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008).
 #pragma once
 
 #include "kernels/cpu/micro_product.h"
@@ -14,9 +14,9 @@ inline void copy_floats(float* to, const float* from, int64_t count) {
   __builtin_memcpy(to, from, static_cast<uint64_t>(count) * sizeof(float));
 }
 
-// Numbers that are adjacent in memory, `count` for each of `depth` k, as panels of kWidth: element i of k at
-// to[i / kWidth * panel_stride + k * kWidth + i % kWidth]; zero up to a whole panel. Whole rows are read, so
-// that the processor sees the next ones coming.
+// Packs elements that are adjacent in memory, `count` for each of `depth` k, into panels of kWidth: element i
+// of k goes to to[i / kWidth * panel_stride + k * kWidth + i % kWidth], with zeros up to a whole panel. Whole
+// rows are read, so that the hardware prefetcher works.
 template <int64_t kWidth>
 void pack_adjacent(const float* from, int64_t depth_stride, int64_t count, int64_t depth,
                    int64_t panel_stride, float* to) {
@@ -29,7 +29,7 @@ void pack_adjacent(const float* from, int64_t depth_stride, int64_t count, int64
   }
 }
 
-// One panel of columns that stand `stride` apart while the depth is contiguous: a transposition.
+// Packs one panel of columns that are `stride` apart and contiguous along the depth: a transposition.
 inline void pack_transposed(const float* from, int64_t stride, int64_t count, int64_t depth, float* to) {
   for (int64_t group = 0; group < kMicroColumns; group += kLanes) {
     int64_t k = 0;
@@ -62,7 +62,7 @@ inline void pack_product_columns(const ProductArgs& args, const ProductPart& par
   }
 }
 
-// A tile's rows of a that is contiguous along the depth, at kPackedRowStride; zero where `rows` end.
+// Packs a tile's rows of an `a` contiguous along the depth, kPackedRowStride apart; zeros beyond `rows`.
 inline void pack_rows_of_tile(const Operand& a, int64_t row, int64_t rows, const ProductPart& part,
                               float* to) {
   for (int64_t r = 0; r < kMicroRows; ++r, to += kPackedRowStride) {
@@ -74,11 +74,11 @@ inline void pack_rows_of_tile(const Operand& a, int64_t row, int64_t rows, const
   }
 }
 
-// One tile of c; at the edges, where a whole tile does not fit, through a tile beside it.
+// One tile of c; partial tiles at the edges are computed in a separate full tile.
 template <int64_t kRowStep, int64_t kDepthStep>
 void product_tile(int64_t depth, const float* a, const float* b, float* c, int64_t c_stride, int64_t rows,
                   int64_t columns, bool accumulate) {
-  // A panel of b comes from the second cache; of 0, 4, 8 and 16 ahead, 8 was the fastest on a Xeon.
+  // A panel of b comes from the L2 cache; of prefetch distances 0, 4, 8 and 16, 8 was the fastest on a Xeon.
   constexpr int64_t kAhead = 8;
   if (rows >= kMicroRows && columns >= kMicroColumns) {
     micro_product<kRowStep, kDepthStep, kAhead>(depth, a, b, kMicroColumns, c, c_stride, accumulate);
@@ -94,8 +94,8 @@ void product_tile(int64_t depth, const float* a, const float* b, float* c, int64
   }
 }
 
-// At most kPackedRows rows against the columns [column, column + columns) of the part, which stay in the
-// second cache meanwhile. A tile of a that is contiguous along the depth is packed when it is first needed.
+// Multiplies at most kPackedRows rows with the columns [column, column + columns) of the part, which stay in
+// the L2 cache meanwhile. A tile of an `a` that is contiguous along the depth is packed when first needed.
 inline void multiply_rows(const ProductArgs& args, const ProductPart& part, int64_t column, int64_t columns,
                           const float* packed_columns, float* packed_rows) {
   const bool a_by_rows = args.a.depth_stride == 1;

@@ -1,4 +1,4 @@
-// The inner loop of blocked matrix products: a tile of kMicroRows x kMicroColumns, held in registers.
+// Inner loop (micro-kernel) of blocked GEMM: a tile of kMicroRows x kMicroColumns, held in registers.
 #pragma once
 
 #include <stdint.h>
@@ -29,7 +29,7 @@ inline void store_vector(float* to, Vector value) {
   *reinterpret_cast<UnalignedVector*>(to) = value;
 }
 
-// Lane i of a stands at 2 i, lane i of b at 2 i + 1: the lower and the upper half of what results.
+// Lane i of a goes to 2 i, lane i of b to 2 i + 1: the lower and the upper half of the result.
 #if defined(__AVX512F__)
 inline Vector interleave_low(Vector a, Vector b) {
   return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
@@ -53,7 +53,7 @@ inline Vector interleave_high(Vector a, Vector b) {
 }
 #endif
 
-// The larger, or the smaller, of each pair of lanes; that of a where either is NaN.
+// Lane-wise maximum or minimum; a's lane where either is NaN.
 inline Vector larger_lanes(Vector a, Vector b) {
   return b > a ? b : a;
 }
@@ -71,7 +71,7 @@ Vector rotate_lanes(Vector values) {
   for (int64_t lane = 0; lane < kLanes; ++lane) from[lane] = static_cast<int32_t>((lane + kStep) % kLanes);
   return __builtin_shuffle(values, from);
 }
-// What combine(a, b) makes of all lanes, in pairs, pairs of pairs and so on.
+// Reduces all lanes by combine(a, b): in pairs, then pairs of pairs and so on.
 template <int64_t kStep = kLanes / 2, typename Combine>
 float fold_lanes(Vector values, const Combine& combine) {
   const Vector folded = combine(values, rotate_lanes<kStep>(values));
@@ -99,8 +99,8 @@ inline void transpose_square(Vector (&rows)[kLanes]) {
 }
 
 // c[r, n] = (or += where `accumulate`) sum over k < depth of a[r * kRowStep + k * kDepthStep] * b[k *
-// b_stride + n] for r < kMicroRows and n < kMicroColumns; row r of c stands at c + r * c_stride. Where
-// kAhead is not 0, asks for b that many k before it is multiplied.
+// b_stride + n] for r < kMicroRows and n < kMicroColumns; row r of c is at c + r * c_stride. If kAhead is not
+// 0, b is prefetched that many k ahead.
 template <int64_t kRowStep, int64_t kDepthStep, int64_t kAhead = 0>
 inline void micro_product(int64_t depth, const float* a, const float* b, int64_t b_stride, float* c,
                           int64_t c_stride, bool accumulate) {

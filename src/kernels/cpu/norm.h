@@ -1,4 +1,4 @@
-// RMSNorm's loops.
+// Loops for RMSNorm.
 #pragma once
 
 #include "kernels/cpu/vector_math.h"

@@ -1,4 +1,4 @@
-// The loops of rotary positions, with the norm before them and attention's row scale behind them.
+// Loops for RoPE, including the norm before it and attention's row scale after it.
 #pragma once
 
 #include "kernels/cpu/norm.h"
@@ -16,7 +16,7 @@ inline float row_scale_at(const RowScaleView& row_scale, int64_t head, int32_t n
   return c;
 }
 
-// How the heads of a row are turned: pairs (i, i + half) by an angle, what lies behind them not.
+// Rotation of the heads of a row: pairs (i, i + half) are rotated by an angle, later elements are not.
 struct RowRotation {
   RowRotation(const RotationView& rotation, int64_t time)
       : half(rotation.dims / 2),
@@ -42,7 +42,8 @@ void rotate_row(T* x, const float* cos, const float* sin, float factor, int64_t 
 
 // The transpose of rotate_row.
 template <typename T>
-void rotate_row_back(const T* d_out, const float* cos, const float* sin, float factor, T* d_x, int64_t half) {
+void rotate_row_backward(const T* d_out, const float* cos, const float* sin, float factor, T* d_x,
+                         int64_t half) {
 #pragma omp simd
   for (int64_t i = 0; i < half; ++i) {
     const float low = load(d_out[i]);
@@ -59,18 +60,18 @@ void scale_rest(const T* x, float factor, T* out, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) store(out[i], load(x[i]) * factor);
 }
 
-// A head of q or k, in place.
+// Rotates a head of q or k in place.
 template <typename T>
-void turn_head(T* x, const RowRotation& rotation, float factor, int64_t head_dim) {
+void rotate_head(T* x, const RowRotation& rotation, float factor, int64_t head_dim) {
   rotate_row(x, rotation.cos, rotation.sin, factor, rotation.half);
   const float rest = rotation.rest * factor;
   if (rest != 1.0f) scale_rest(x, rest, x, 2 * rotation.half, head_dim);
 }
 
-// The same behind a norm; raw, where it is not null, = x as it was.
+// Likewise after a norm; raw, unless null, = the original x.
 template <typename T>
-void norm_and_turn_head(T* x, const T* gain, float eps, T* raw, const RowRotation& rotation, float factor,
-                        int64_t head_dim) {
+void norm_and_rotate_head(T* x, const T* gain, float eps, T* raw, const RowRotation& rotation, float factor,
+                          int64_t head_dim) {
   const int64_t half = rotation.half;
   const float* cos = rotation.cos;
   const float* sin = rotation.sin;
@@ -91,15 +92,15 @@ void norm_and_turn_head(T* x, const T* gain, float eps, T* raw, const RowRotatio
   for (int64_t i = 2 * half; i < head_dim; ++i) store(x[i], load(x[i]) * rstd * load(gain[i]) * rest);
 }
 
-// The way back through norm_and_turn_head: d_raw = the gradient of what was normalised, d_gain += that of the
-// gain. Returns the gradient of `factor`. With w = what d_out is when it is turned back, and n = raw rstd
-// gain what was turned:
+// Backward of norm_and_rotate_head: d_raw = gradient of the norm's input, d_gain += gradient of the gain.
+// Returns the gradient of `factor`. With w = d_out rotated back, and n = raw rstd gain, the input of the
+// rotation:
 //   d_factor = <w, n>;  d_gain = factor w raw rstd;
 //   d_raw = factor (w gain rstd - raw rstd^2 / H <w, n>)
 template <typename T>
-float norm_and_turn_head_back(const T* d_out, const T* raw, const T* gain, float eps,
-                              const RowRotation& rotation, float factor, T* d_raw, float* d_gain,
-                              int64_t head_dim) {
+float norm_and_rotate_head_backward(const T* d_out, const T* raw, const T* gain, float eps,
+                                    const RowRotation& rotation, float factor, T* d_raw, float* d_gain,
+                                    int64_t head_dim) {
   const int64_t half = rotation.half;
   const float* cos = rotation.cos;
   const float* sin = rotation.sin;
@@ -139,7 +140,7 @@ float norm_and_turn_head_back(const T* d_out, const T* raw, const T* gain, float
   return d_factor;
 }
 
-// Heads that are rotated whole, without a norm: a loop of its own, for it takes less time.
+// Whole-head rotation without a norm: a separate, faster loop.
 template <typename T>
 void rotate_rows(T* qkv, const float* cos, const float* sin, const int32_t* num_keys, RowScaleView row_scale,
                  int64_t time, int64_t heads, int64_t head_dim, int64_t begin, int64_t end) {
@@ -177,14 +178,14 @@ void rope_forward(const RopeArgs<T>& args, int64_t begin, int64_t end) {
       T* k = q + width;
       const float c = row_scale_at(args.row_scale, head, args.num_keys[row]);
       if (norm.q_gain == nullptr) {
-        turn_head(q, rotation, c, args.head_dim);
-        turn_head(k, rotation, 1.0f, args.head_dim);
+        rotate_head(q, rotation, c, args.head_dim);
+        rotate_head(k, rotation, 1.0f, args.head_dim);
         continue;
       }
       T* raw_q = norm.raw == nullptr ? nullptr : norm.raw + row * 2 * width + head * args.head_dim;
       T* raw_k = norm.raw == nullptr ? nullptr : raw_q + width;
-      norm_and_turn_head(q, norm.q_gain, norm.eps, raw_q, rotation, c, args.head_dim);
-      norm_and_turn_head(k, norm.k_gain, norm.eps, raw_k, rotation, 1.0f, args.head_dim);
+      norm_and_rotate_head(q, norm.q_gain, norm.eps, raw_q, rotation, c, args.head_dim);
+      norm_and_rotate_head(k, norm.k_gain, norm.eps, raw_k, rotation, 1.0f, args.head_dim);
     }
   }
 }
@@ -214,8 +215,10 @@ void turn_rows_back(const RopeBackwardArgs<T>& args, float* d_q_gain, float* d_k
       if (!kPlain && norm.q_gain != nullptr) {
         const T* raw_q = norm.raw + row * 2 * width + head * head_dim;
         const T* raw_k = raw_q + width;
-        d_c = norm_and_turn_head_back(d_q, raw_q, norm.q_gain, norm.eps, rotation, c, q, d_q_gain, head_dim);
-        norm_and_turn_head_back(d_k, raw_k, norm.k_gain, norm.eps, rotation, 1.0f, k, d_k_gain, head_dim);
+        d_c = norm_and_rotate_head_backward(d_q, raw_q, norm.q_gain, norm.eps, rotation, c, q, d_q_gain,
+                                            head_dim);
+        norm_and_rotate_head_backward(d_k, raw_k, norm.k_gain, norm.eps, rotation, 1.0f, k, d_k_gain,
+                                      head_dim);
       } else {
         if (args.d_row_scale != nullptr) {
           float dot = 0.0f;
@@ -223,8 +226,8 @@ void turn_rows_back(const RopeBackwardArgs<T>& args, float* d_q_gain, float* d_k
           for (int64_t i = 0; i < head_dim; ++i) dot += load(d_q[i]) * load(q[i]);
           d_c = dot / c;
         }
-        rotate_row_back(d_q, rotation.cos, rotation.sin, c, q, rotation.half);
-        rotate_row_back(d_k, rotation.cos, rotation.sin, 1.0f, k, rotation.half);
+        rotate_row_backward(d_q, rotation.cos, rotation.sin, c, q, rotation.half);
+        rotate_row_backward(d_k, rotation.cos, rotation.sin, 1.0f, k, rotation.half);
         if (!kPlain) {
           scale_rest(d_q, rotation.rest * c, q, rotated, head_dim);
           scale_rest(d_k, rotation.rest, k, rotated, head_dim);

@@ -1,4 +1,4 @@
-// SwiGLU's loops.
+// Loops for SwiGLU.
 #pragma once
 
 #include "kernels/cpu/vector_math.h"

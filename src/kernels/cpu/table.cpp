@@ -4,7 +4,7 @@
 
 namespace ssgpt::kernels::cpu {
 
-// Defined by loops.cpp, once for each instruction set that the build knows (see CMakeLists.txt).
+// Defined by loops.cpp, once per instruction set of the build (see CMakeLists.txt).
 namespace baseline {
 extern const Table kTable;
 }

@@ -1,6 +1,6 @@
-// The CPU loops behind kernels/ops.h, as tables of function pointers: loops.cpp is compiled once for each
-// instruction set, and the best table that the processor can run is used. Raw pointers, no checks, no
-// threads: ops.h's functions check, and split rows over threads. Sizes and strides count elements.
+// CPU loops behind kernels/ops.h, as tables of function pointers: loops.cpp is compiled once per instruction
+// set, and the best table that the processor supports is used. Raw pointers, no checks, no threads: the
+// functions of ops.h check and split rows over threads. Sizes and strides count elements.
 #pragma once
 
 #include "kernels/views.h"
@@ -10,15 +10,15 @@
 
 namespace ssgpt::kernels::cpu {
 
-// Attention's blocks of queries and of keys, a whole number of tiles for every instruction set; a head's
-// dimension is rounded up to the alignment.
+// Block size of attention's queries and keys, a whole number of tiles for every instruction set; head dims
+// are rounded up to the alignment.
 constexpr int64_t kAttentionBlock = 96;
 constexpr int64_t kAttentionHeadAlignment = 32;
 constexpr int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-// Elements of fp32 that the attention of one head needs as workspace.
+// fp32 workspace elements needed by the attention of one head.
 constexpr int64_t attention_workspace(int64_t time, int64_t head_dim) {
   const int64_t padded_dim = round_up(head_dim, kAttentionHeadAlignment);
   return round_up(time, kAttentionBlock) * (4 * head_dim + 6 * padded_dim + 1) +
@@ -47,8 +47,8 @@ struct AttentionBackwardArgs {
   int64_t time, heads, head_dim;
 };
 
-// Each function works on `rows` rows from the pointers given; rows of different calls may run on different
-// threads.
+// Each function processes `rows` rows from the given pointers; different calls may process different rows on
+// different threads.
 template <typename T>
 struct DataLoops {
   using Data = T;
@@ -86,8 +86,8 @@ struct DataLoops {
                            int64_t outputs, int64_t begin, int64_t end);
 };
 
-// A matrix of a product, (rows or columns, depth): element (r, k) at r * row_stride + k * depth_stride, one
-// of the strides 1.
+// Operand of a GEMM, (rows or columns, depth): element (r, k) at r * row_stride + k * depth_stride; one of
+// the strides is 1.
 struct Operand {
   const float* data;
   int64_t row_stride;
@@ -104,14 +104,14 @@ struct ProductArgs {
   bool accumulate;
 };
 
-// Sums over the depth are added up in blocks of so many numbers, each of which begins at zero: with that, the
-// order of a sum depends on the depth alone.
+// Sums over the depth are split into blocks of this length, each starting from zero: the order of a sum then
+// depends on the depth alone.
 constexpr int64_t kDepthBlock = 256;
-// Parts of a product have rows and columns in multiples of these, whole tiles for every instruction set.
+// Parts of a GEMM have rows and columns in multiples of these: whole tiles for every instruction set.
 constexpr int64_t kProductRowUnit = 12;
 constexpr int64_t kProductColumnUnit = 32;
 
-// Rows [row, row + rows) and columns [column, column + columns) of a product, over one block of the depth:
+// Rows [row, row + rows) and columns [column, column + columns) of a GEMM over one block of the depth:
 // [begin, begin + depth), with depth at most kDepthBlock.
 struct ProductPart {
   int64_t row, rows;
@@ -119,20 +119,20 @@ struct ProductPart {
   int64_t begin, depth;
 };
 
-// Rows of a that are packed at a time, and the fp32 elements that they take.
+// Rows of a packed at a time, and the fp32 elements that they occupy.
 constexpr int64_t kPackedRows = 192;
-constexpr int64_t kPackedRowStride = kDepthBlock + 16;  // other sets of the first cache for each row
+constexpr int64_t kPackedRowStride = kDepthBlock + 16;  // maps the rows to different L1 cache sets
 constexpr int64_t kPackedRowsSize = kPackedRows * kPackedRowStride;
 
 struct Table {
-  const char* name;  // of the instruction set
+  const char* name;  // name of the instruction set
   DataLoops<float> fp32;
   DataLoops<Bfloat16> bf16;
-  // The columns of the part's b, in the order in which multiply_packed reads them: (columns rounded up to
-  // kProductColumnUnit) * depth elements. Packed one after another, neighbouring columns lie as if they had
-  // been packed at once where each but the last has a multiple of that unit.
+  // Packs the columns of the part's b in the order in which multiply_packed reads them: (columns rounded up
+  // to kProductColumnUnit) * depth elements. Adjacent column ranges may be packed separately with the same
+  // result, if each but the last is a multiple of that unit.
   void (*pack_columns)(const ProductArgs& args, const ProductPart& part, float* to);
-  // The part of out, from the packed columns of the part. rows: kPackedRowsSize elements, contents lost.
+  // Computes the part of out from its packed columns. rows: kPackedRowsSize elements, contents lost.
   void (*multiply_packed)(const ProductArgs& args, const ProductPart& part, const float* columns,
                           float* rows);
   double (*sum)(const float* values, int64_t count);
@@ -140,15 +140,15 @@ struct Table {
   void (*adamw)(float* master, const float* grad, float* exp_avg, float* exp_avg_sq, int64_t count,
                 const AdamWScalars& scalars, const AdamWRates& rates, float grad_factor);
   void (*round_to_bf16)(const float* values, Bfloat16* rounded, int64_t count);
-  // What the other loops use, for tests.
+  // Building blocks of the other loops, for tests.
   void (*exp)(const float* x, float* out, int64_t count);
   void (*exp_of_difference)(const float* x, float* out, int64_t count);
 };
 
-// The tables that this processor can run, the best last.
+// The tables that this processor supports, best last.
 const std::vector<const Table*>& available_tables();
 
-// The table that ops.h uses: the best, unless a test chose another.
+// The table that ops.h uses: the best, unless a test selected another.
 const Table& table();
 void use_table(const Table& table);
 

@@ -1,13 +1,13 @@
-// The loops of matrix products with few rows.
+// Loops for skinny GEMM (few rows).
 #pragma once
 
 #include "kernels/cpu/vector_math.h"
 
 namespace ssgpt::kernels::cpu::SSGPT_ISA {
 
-// Asks for `count` elements at 8 KiB behind `from`: the four short streams of a group are too short for the
-// processor to see them coming, and without this the products wait for memory most of the time. What lies
-// there is usually the weight that is read next; asking for memory that is not there does nothing.
+// Prefetches `count` elements 8 KiB after `from`: the four short streams of a group are too short for the
+// hardware prefetcher, and without this the loop mostly waits for memory. The data there is usually the
+// weight that is read next; prefetching an invalid address does nothing.
 template <typename T>
 void prefetch_ahead(const T* from, int64_t count) {
   constexpr int64_t kAheadBytes = 8192;
@@ -17,8 +17,8 @@ void prefetch_ahead(const T* from, int64_t count) {
   for (int64_t i = 0; i < bytes; i += kLineBytes) __builtin_prefetch(line + i);
 }
 
-// Four rows of the weight stay in the first cache while every row of x is multiplied by them, so the weight
-// is read from memory once. The order of each sum does not depend on `rows`.
+// Four rows of the weight stay in the L1 cache while every row of x is multiplied with them, so the weight is
+// read from memory once. The order of each sum does not depend on `rows`.
 template <typename T, typename Out>
 void thin_linear(const T* x, const T* weight, Out* out, int64_t rows, int64_t inputs, int64_t outputs,
                  int64_t begin, int64_t end) {

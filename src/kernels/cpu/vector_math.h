@@ -1,7 +1,7 @@
-// Loads, stores and exp for the loops, of vectors or written so that gcc vectorises them. Included by
-// loops.cpp alone, which defines SSGPT_ISA: everything lies in a namespace of the instruction set, so that
-// the linker cannot merge code of one set into another, and for the same reason nothing of the standard
-// library is called.
+// Loads, stores and exp for the loops, on explicit vectors or written so that gcc vectorises them. Included
+// by loops.cpp alone, which defines SSGPT_ISA: everything is in a namespace per instruction set, so that the
+// linker cannot merge code of one set into another, and for the same reason nothing from the standard library
+// is called.
 #pragma once
 
 #include "kernels/cpu/micro_product.h"
@@ -21,7 +21,7 @@ inline float load(Bfloat16 value) {
 inline void store(float& to, float value) {
   to = value;
 }
-// Rounds to nearest, ties to even; a NaN stays one.
+// Rounds to nearest, ties to even; a NaN stays a NaN.
 inline void store(Bfloat16& to, float value) {
   const uint32_t bits = __builtin_bit_cast(uint32_t, value);
   const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
@@ -53,9 +53,9 @@ inline void store_lanes(Bfloat16* to, Vector values) {
 }
 
 constexpr float kLog2E = 1.44269504088896341f;
-constexpr float kExpRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, held by the low bits
+constexpr float kExpRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
 
-// e^(x - k ln 2), |x - k ln 2| <= ln(2) / 2. The coefficients are Cephes' expf's.   F: float, or Vector.
+// e^(x - k ln 2), |x - k ln 2| <= ln(2) / 2, with the coefficients of Cephes' expf.   F: float, or Vector.
 template <typename F>
 F exp_of_rest(F x, F k) {
   constexpr float kLn2High = 0.693359375f;  // 9 significant bits: k * kLn2High is exact
@@ -69,16 +69,16 @@ F exp_of_rest(F x, F k) {
   return p * (r * r) + r + 1.0f;
 }
 
-// e^x to 2 ulp where the result is normal; inf above, subnormal numbers and 0 below, NaN for NaN.
+// e^x within 2 ulp if the result is normal; inf on overflow, subnormals and 0 on underflow, NaN for NaN.
 inline float exp(float x) {
-  // Both comparisons are false for a NaN, which so passes through. Beyond these bounds the result is 0 or
+  // Both comparisons are false for NaN, which therefore propagates. Beyond these bounds the result is 0 or
   // inf.
   const float above = x < -105.0f ? -105.0f : x;
   const float bounded = above > 90.0f ? 90.0f : above;
   const float shifted = bounded * kLog2E + kExpRound;
   const float p = exp_of_rest(bounded, shifted - kExpRound);
-  // Two factors, for 2^k itself is out of range for results near the largest and below the smallest normal
-  // number.
+  // Two factors, because 2^k itself is out of range for results near the largest and below the smallest
+  // normal number.
   const int32_t exponent =
       static_cast<int32_t>(__builtin_bit_cast(uint32_t, shifted) - __builtin_bit_cast(uint32_t, kExpRound));
   const int32_t half = exponent >> 1;
@@ -87,8 +87,8 @@ inline float exp(float x) {
   return p * __builtin_bit_cast(float, first) * __builtin_bit_cast(float, second);
 }
 
-// The same for a softmax, with fewer instructions: 0 where e^x is below the smallest normal number, e^88
-// where it is above that.
+// Likewise for a softmax, with fewer instructions: 0 where e^x is below the smallest normal number; e^x
+// saturates at e^88.
 inline Vector exp_of_difference(Vector x) {
   typedef uint32_t Bits __attribute__((vector_size(kVectorBytes)));
   const Vector least = Vector{} - 87.3f;  // e^x is normal

@@ -1,5 +1,5 @@
-// Attention of new tokens to a cache of keys and values: one kernel appends what is new, another attends, a
-// block for each query of each head.
+// Attention of new tokens to a KV cache: one kernel appends the new keys and values, another attends, with
+// one block per query and head.
 #pragma once
 
 #include "kernels/cuda/launch.cuh"
@@ -13,10 +13,10 @@ namespace ssgpt::kernels::cuda {
 
 constexpr int kCacheThreads = 256;
 constexpr int kCacheWarps = kCacheThreads / kWarp;
-// Keys whose scores a block holds at a time: one for each thread.
+// Keys whose scores a block holds at a time: one per thread.
 constexpr int kCacheTile = kCacheThreads;
 
-// Block (row of batch x time, 0 for keys or 1 for values).
+// Grid: (row of batch x time, 0 for keys or 1 for values).
 template <typename T, int kWidth>
 __global__ void __launch_bounds__(kCacheThreads) append_to_cache_kernel(CachedAttentionArgs<T> args) {
   const int64_t row = blockIdx.x;
@@ -39,26 +39,26 @@ __device__ inline float dot(const Pack<T, kWidth>& a, const Pack<T, kWidth>& b) 
   return sum;
 }
 
-// On each thread of the block; a NaN is passed over. shared: an element for each warp.
+// Maximum over the block, returned to every thread; NaN is ignored. shared: one element per warp.
 __device__ inline float block_max(float value, float* shared) {
   for (int distance = kWarp / 2; distance > 0; distance /= 2) {
     value = fmaxf(value, __shfl_xor_sync(kFullMask, value, distance));
   }
-  __syncthreads();  // the maximum before this one has been read
+  __syncthreads();  // the previous maximum has been read
   if (threadIdx.x % kWarp == 0) shared[threadIdx.x / kWarp] = value;
   __syncthreads();
   for (int warp = 0; warp < kCacheWarps; ++warp) value = fmaxf(value, shared[warp]);
   return value;
 }
 
-// How the threads of a block share its work: each group of `lanes` takes every num_groups-th key, and each
-// lane kWidth columns of it.
+// Work split within a block: each group of `lanes` threads handles every num_groups-th key, and each lane
+// kWidth of its columns.
 struct CacheLanes {
   int lanes;  // a power of two, at most a warp
   int group, num_groups, lane;
 };
 
-// Ahead of their use, a lane loads this many vectors.
+// Vectors that a lane loads ahead of their use.
 constexpr int kCacheAhead = 4;
 
 // scores[j] = scale <query, keys[j]> for the `count` keys of a tile.
@@ -87,7 +87,7 @@ __device__ inline void score_tile(const T* query, const T* keys, int count, int6
   }
 }
 
-// sums[i] += sum over this group's keys of weights[j] values[j][i], from the lane's own columns on.
+// sums[i] += sum over this group's keys of weights[j] values[j][i], starting at the lane's own columns.
 template <typename T, int kWidth>
 __device__ inline void mix_tile(const float* weights, const T* values, int count, int64_t head_dim,
                                 const CacheLanes& at, float (&sums)[kWidth]) {
@@ -105,8 +105,8 @@ __device__ inline void mix_tile(const float* weights, const T* values, int count
   }
 }
 
-// Block (query of batch x heads x time, part of the columns of `out`): all lanes of a group together take a
-// part. The softmax is that of tile after tile, rescaled where a larger score appears (Milakov and
+// Grid: (query of batch x heads x time, part of the columns of `out`), where a part is as wide as the lanes
+// of a group together. Online softmax, tile by tile, rescaled when a larger score appears (Milakov and
 // Gimelshein, arXiv 1805.02867).
 template <typename T, int kWidth>
 __global__ void __launch_bounds__(kCacheThreads)
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(kCacheThreads)
   T* out = args.out + (row * args.heads + head) * head_dim;
   const int thread = static_cast<int>(threadIdx.x);
   const CacheLanes at = {lanes, thread / lanes, kCacheThreads / lanes, thread % lanes};
-  const int64_t last = args.position + time;  // the query's own key
+  const int64_t last = args.position + time;  // position of the query's own key
   const int64_t count = args.num_keys[row];
   if (count < 1 || count > last + 1) {
     for (int64_t i = first_column + thread; i < head_dim && i < first_column + columns; i += kCacheThreads) {
@@ -136,8 +136,8 @@ __global__ void __launch_bounds__(kCacheThreads)
   const int64_t first_key = (pair * args.capacity + last + 1 - count) * head_dim;
   const int64_t column = first_column + int64_t{at.lane} * kWidth;
 
-  float largest = -FLT_MAX;  // finite: scores of minus infinity weigh nothing beside others
-  float normalizer = 0.0f;   // the part of this thread
+  float largest = -FLT_MAX;  // finite: scores of minus infinity then get weight 0
+  float normalizer = 0.0f;   // this thread's share
   float sums[kWidth] = {};
   for (int64_t done = 0; done < count; done += kCacheTile) {
     const int tile = static_cast<int>(count - done < kCacheTile ? count - done : kCacheTile);
@@ -156,7 +156,7 @@ __global__ void __launch_bounds__(kCacheThreads)
     if (column < head_dim) {
       mix_tile<T, kWidth>(scores, args.values + tile_keys + column, tile, head_dim, at, sums);
     }
-    __syncthreads();  // the next tile writes scores
+    __syncthreads();  // before the next tile overwrites scores
   }
 
   for (int distance = lanes; distance < kWarp; distance *= 2) {
@@ -165,7 +165,7 @@ __global__ void __launch_bounds__(kCacheThreads)
   if (thread % kWarp < lanes) {
     for (int i = 0; i < kWidth; ++i) mixed[thread / kWarp][at.lane * kWidth + i] = sums[i];
   }
-  normalizer = warps_sum(normalizer, kCacheWarps, of_warps);  // and all of `mixed` is there
+  normalizer = warps_sum(normalizer, kCacheWarps, of_warps);  // also synchronises `mixed`
   for (int64_t i = thread; i < columns && first_column + i < head_dim; i += kCacheThreads) {
     float sum = mixed[0][i];
     for (int warp = 1; warp < kCacheWarps; ++warp) sum += mixed[warp][i];

@@ -1,4 +1,4 @@
-// The end of a sum over rows: what each chunk of them came to is added in the order of the chunks.
+// Final stage of a sum over rows: adds the partial sums of the chunks in order.
 #pragma once
 
 #include "kernels/cuda/launch.cuh"
@@ -8,14 +8,14 @@
 
 namespace ssgpt::kernels::cuda {
 
-// Sums of one shape that a launch takes.
+// Sums of one shape handled by one launch.
 struct RowSumsList {
   static constexpr int kMost = 4;
   RowSumsView sums[kMost];
 };
 
-// total += the chunks' sums, (chunks, width), of each of the list. A block for each 32 columns of each: its
-// warps take the chunks in turn, and are added in their order.
+// total += the chunks' partial sums, (chunks, width), for each sum of the list. One block per 32 columns of
+// each sum: its warps take the chunks in turn, and their results are added in warp order.
 template <int kWarps>
 __global__ void __launch_bounds__(kWarps* kWarp)
     add_row_sums_kernel(const __grid_constant__ RowSumsList list, int64_t chunks, int width) {

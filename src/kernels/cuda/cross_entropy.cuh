@@ -1,7 +1,7 @@
-// Softmax cross-entropy: a block for each row of logits. One pass finds the maximum and the sum of
+// Softmax cross-entropy, one block per row of logits. The first pass computes the maximum and the sum of
 // exponentials together (Milakov and Gimelshein, "Online normalizer calculation for softmax", arXiv
-// 1805.02867); a second one, in place, leaves the gradient. Between them the row stays in shared memory, or
-// else in the GPU's cache, if it does.
+// 1805.02867); the second writes the gradient in place. In between, the row stays in shared memory or, if it
+// fits, in the GPU's L2 cache.
 #pragma once
 
 #include "kernels/cuda/launch.cuh"
@@ -14,9 +14,9 @@
 namespace ssgpt::kernels::cuda {
 
 // Two blocks fill an SM's registers: the rows that all SMs have read once and will read again, 100 KB each
-// for a vocabulary of 50,257, are then no more than the cache of an H100 holds.
+// for a vocabulary of 50,257, then fit in the L2 cache of an H100.
 constexpr int kCrossEntropyThreads = 768;
-constexpr int kCrossEntropyLoads = 4;  // of a thread, under way together
+constexpr int kCrossEntropyLoads = 4;  // per thread, in flight together
 
 // e^x from the hardware's 2^x: relative error about |x| 2^-24.
 __device__ inline float fast_exp(float x) {
@@ -24,8 +24,8 @@ __device__ inline float fast_exp(float x) {
   return exp2f(x * kLog2E);
 }
 
-// sum = sum of e^(x - largest). The largest begins with a finite number: a thread that has seen nothing but
-// -inf adds 0 to the row's sum, and no NaN.
+// sum = sum of e^(x - largest). `largest` starts from a finite value, so that a thread that has seen only
+// -inf adds 0 to the row's sum, not NaN.
 struct RunningSum {
   float largest = -FLT_MAX;
   float sum = 0.0f;
@@ -36,12 +36,12 @@ __device__ inline void add(const Pack<T, kWidth>& pack, RunningSum& running) {
   float largest = running.largest;
   for (int i = 0; i < kWidth; ++i) largest = fmaxf(largest, to_float(pack.values[i]));
   float sum = running.sum * fast_exp(running.largest - largest);
-  // fmaxf passes over a NaN, which comes back here; +inf makes inf - inf, NaN as well.
+  // fmaxf ignores a NaN, which reappears here; +inf gives inf - inf, also NaN.
   for (int i = 0; i < kWidth; ++i) sum += fast_exp(to_float(pack.values[i]) - largest);
   running = {largest, sum};
 }
 
-// Of all threads of the block, on each of them.
+// Maximum over the block, returned to every thread.
 __device__ inline float block_max(float value) {
   __shared__ float shared[kCrossEntropyThreads / kWarp];
   for (int distance = kWarp / 2; distance > 0; distance /= 2) {
@@ -53,8 +53,8 @@ __device__ inline float block_max(float value) {
   return value;
 }
 
-// log(sum of e^logits[i], i < count), on each thread of the block. With kShared the row's whole vectors,
-// those that write_softmax will read in the same threads, are left in `shared_row`.
+// log(sum of e^logits[i], i < count), returned to every thread of the block. With kShared the row's whole
+// vectors are kept in `shared_row`; write_softmax reads each in the thread that stored it.
 template <typename T, int kWidth, bool kShared>
 __device__ inline float log_sum_exp(const T* logits, int64_t count, T* shared_row) {
   RunningSum running;
@@ -83,9 +83,9 @@ __device__ inline float log_sum_exp(const T* logits, int64_t count, T* shared_ro
   return largest + logf(sum);
 }
 
-// logits = e^(logits - normalizer) below vocab_size, 0 from there on. It reads a row for the second and last
-// time: the rows that other blocks are still to read again keep the cache. The first
-// `shared` columns, whole vectors of them, are read from `shared_row`, where this thread has put them.
+// logits = e^(logits - normalizer) below vocab_size, 0 from there on. This is the second and last read of the
+// row, so it is marked for eviction, which leaves the cache to rows that other blocks still have to reread.
+// The first `shared` columns (whole vectors) are read from `shared_row`, where this thread stored them.
 template <typename T, int kWidth, bool kShared>
 __device__ inline void write_softmax(T* logits, float normalizer, int64_t columns, int64_t vocab_size,
                                      const T* shared_row, int64_t shared) {
@@ -107,7 +107,7 @@ __device__ inline void write_softmax(T* logits, float normalizer, int64_t column
     for (int i = 0; i < kCrossEntropyLoads; ++i) {
       const int64_t vector = begin + i * kCrossEntropyThreads;
       if (vector >= vectors) continue;
-      const int64_t predicted = vocab_size - vector * kWidth;  // columns from here on that are no padding
+      const int64_t predicted = vocab_size - vector * kWidth;  // non-padding columns from here on
       for (int j = 0; j < kWidth; ++j) {
         const float p = fast_exp(to_float(packs[i].values[j]) - normalizer);
         from_float(j < predicted ? p : 0.0f, packs[i].values[j]);
@@ -124,7 +124,7 @@ __device__ inline void write_zeros(T* logits, int64_t columns) {
   }
 }
 
-// kWidth divides the columns. kShared: the dynamic shared memory holds vocab_size elements.
+// kWidth divides the number of columns. kShared: dynamic shared memory holds vocab_size elements.
 template <typename T, int kWidth, bool kShared>
 __global__ void __launch_bounds__(kCrossEntropyThreads)
     cross_entropy_kernel(T* logits, const int64_t* targets, float* losses, int64_t columns,
@@ -147,20 +147,20 @@ __global__ void __launch_bounds__(kCrossEntropyThreads)
   // Without a target the row has not been read.
   write_softmax<T, kWidth, kShared>(row, normalizer, columns, vocab_size, shared_row,
                                     is_target ? vocab_size : 0);
-  __syncthreads();  // the target's column has been written
+  __syncthreads();  // before the target's column is adjusted
   if (threadIdx.x == 0 && is_target) from_float(fast_exp(logit - normalizer) - 1.0f, row[target]);
 }
 
-// Bytes of shared memory for a row, whole vectors of it.
+// Bytes of shared memory per row, in whole vectors.
 template <typename T>
 int64_t row_bytes(int64_t vocab_size) {
   return vocab_size / kVector<T> * kVector<T> * static_cast<int64_t>(sizeof(T));
 }
 
-// Whether a row's bytes go into shared memory. By default where two blocks find room on a multiprocessor:
-// with one, it would not read while it writes.
+// Whether rows are kept in shared memory; by default, if two blocks then fit on a multiprocessor: a single
+// one could not overlap reading with writing.
 inline bool is_row_shared(CrossEntropyRow row, int64_t bytes, const SharedMemory& memory) {
-  constexpr int64_t kStatic = 2048;  // what the kernel has beside it, or more
+  constexpr int64_t kStatic = 2048;  // static shared memory of the kernel, or more
   const int64_t block = bytes + kStatic;
   if (row == CrossEntropyRow::kGlobal || block > memory.of_block) return false;
   return row == CrossEntropyRow::kShared ||
@@ -177,7 +177,7 @@ void cross_entropy(T* logits, const int64_t* targets, float* losses, int64_t row
                        leave_gradient);
   };
   if (columns % kVector<T> != 0) return with(cross_entropy_kernel<T, 1, false>, 0);
-  // Only the gradient reads a row again.
+  // Only the gradient needs a second read.
   const int64_t bytes = row_bytes<T>(vocab_size);
   const auto shared = cross_entropy_kernel<T, kVector<T>, true>;
   if (leave_gradient && is_row_shared(row, bytes, shared_memory()) &&

@@ -1,5 +1,5 @@
-// The embedding, both ways. The backward sums rows of the same token, which lie side by side in the sorted
-// order: short runs of them by a warp each, long ones by a block for each slice of the columns.
+// Embedding, forward and backward. The backward sums the rows of each token, which are adjacent in sorted
+// order: a short run by one warp, a long run by one block per slice of the columns.
 #pragma once
 
 #include "kernels/cuda/launch.cuh"
@@ -11,11 +11,11 @@
 namespace ssgpt::kernels::cuda {
 
 constexpr int kEmbeddingThreads = 256;
-constexpr int kEmbeddingRows = 4;  // of a thread of the forward
-constexpr int kShortRun = 16;      // rows of the longest run that is one warp's
-constexpr int kRowsAtOnce = 8;     // in flight, of a thread of the backward
+constexpr int kEmbeddingRows = 4;  // per thread of the forward
+constexpr int kShortRun = 16;      // rows of the longest run handled by a single warp
+constexpr int kRowsAtOnce = 8;     // in flight per thread of the backward
 constexpr int kLongRunWarps = 16;
-constexpr int kLongRunBlocks = 2;  // on an SM: leaves registers for all the rows in flight
+constexpr int kLongRunBlocks = 2;  // per SM: leaves registers for all the rows in flight
 
 template <typename T, int kWidth>
 __global__ void embedding_forward_kernel(const int64_t* tokens, const T* table, T* out, int64_t rows,
@@ -37,8 +37,8 @@ __global__ void embedding_forward_kernel(const int64_t* tokens, const T* table, 
   }
 }
 
-// sum += the kRows rows whose numbers begin at `order`, in that order, all of them in flight at once. d_out:
-// their columns from the first on that is summed.
+// sum += kRows rows of d_out, whose indices start at `order`, in that order, with all loads in flight at
+// once. d_out points at the first column to be summed.
 template <int kRows, typename T, int kWidth>
 __device__ inline void add_rows(const int64_t* order, const T* d_out, int64_t width, Floats<kWidth>& sum) {
   Words<T, kWidth> values[kRows];
@@ -49,7 +49,7 @@ __device__ inline void add_rows(const int64_t* order, const T* d_out, int64_t wi
   }
 }
 
-// The same for at most kRowsAtOnce rows.
+// Likewise for at most kRowsAtOnce rows.
 template <typename T, int kWidth>
 __device__ inline void add_some_rows(const int64_t* order, int64_t count, const T* d_out, int64_t width,
                                      Floats<kWidth>& sum) {
@@ -66,7 +66,7 @@ __device__ inline void add_some_rows(const int64_t* order, int64_t count, const 
   for (; first < count; ++first) add_rows<1>(order + first, d_out, width, sum);
 }
 
-// A warp for each row of the sorted order. Those at which no short run begins have nothing to do.
+// One warp per row of the sorted order; warps whose row does not start a short run have nothing to do.
 template <typename T, int kWidth>
 __global__ void __launch_bounds__(kEmbeddingThreads)
     add_short_runs_kernel(const int32_t* tokens, const int64_t* order, const T* d_out, float* d_table,
@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(kEmbeddingThreads)
   }
 }
 
-// The first of [begin, end) whose token is not below `token`; `end` where there is none.
+// First position in [begin, end) whose token is not below `token`; `end` if there is none.
 __device__ inline int64_t first_not_below(const int32_t* tokens, int64_t begin, int64_t end, int64_t token) {
   while (begin < end) {
     const int64_t middle = begin + (end - begin) / 2;
@@ -108,9 +108,9 @@ __device__ inline int64_t first_not_below(const int32_t* tokens, int64_t begin, 
   return begin;
 }
 
-// A block for each kShortRun-th row of the sorted order, of which a long run has one at least, and for each
-// kWarp * kWidth columns. The first of a run's blocks sums it: its warps take kRowsAtOnce rows in turn, and
-// are added in their order.
+// One block per kShortRun-th row of the sorted order, of which every long run contains at least one, and per
+// kWarp * kWidth columns. The first block of a run sums it: its warps take kRowsAtOnce rows in turn, and
+// their sums are added in warp order.
 template <typename T, int kWidth>
 __global__ void __launch_bounds__(kLongRunWarps* kWarp, kLongRunBlocks)
     add_long_runs_kernel(const int32_t* tokens, const int64_t* order, const T* d_out, float* d_table,
@@ -145,7 +145,7 @@ __global__ void __launch_bounds__(kLongRunWarps* kWarp, kLongRunBlocks)
   d_table[token * width + slice + mine] += total;
 }
 
-// Calls body(width of a vector as a constant) for rows of `width` elements of T.
+// Calls body(vector width as a constant) for rows of `width` elements of T.
 template <typename T, typename Body>
 void with_embedding_vector(int64_t width, const Body& body) {
   if (width % kVector<T> == 0) {

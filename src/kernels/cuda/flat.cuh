@@ -11,17 +11,17 @@ namespace ssgpt::kernels::cuda {
 constexpr int kSumThreads = 512;
 constexpr int kSumWarps = kSumThreads / kWarp;
 constexpr int kAdamWThreads = 256;
-constexpr int kAdamWBlocks = 6;  // on an SM, with 40 registers a thread
+constexpr int kAdamWBlocks = 6;  // per SM, at 40 registers per thread
 
 inline bool is_aligned(const void* pointer, uintptr_t bytes) {
   return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
 }
 
-// Consecutive elements that a thread takes at once. They stay together where they cannot be read together:
-// the order of a sum does not depend on where the tensor begins.
+// Consecutive elements that a thread handles together, even if they cannot be loaded together: the order of a
+// sum then does not depend on the tensor's alignment.
 constexpr int kSumGroup = kVector<float>;
 
-// The `count` elements, at most kSumGroup, at `from`, and zeros behind them.
+// Loads `count` elements, at most kSumGroup, from `from`, padded with zeros.
 template <bool kAligned>
 __device__ inline Pack<float, kSumGroup> load_group(const float* from, int64_t count) {
   if (kAligned && count >= kSumGroup) return load_pack<kSumGroup>(from);
@@ -37,7 +37,7 @@ struct Square {
   __device__ static double of(double x) { return x * x; }
 };
 
-// A block for each chunk: partial[chunk] = the sum of Term::of of its elements.
+// One block per chunk: partial[chunk] = sum of Term::of over its elements.
 template <typename Term, bool kAligned>
 __global__ void __launch_bounds__(kSumThreads)
     sum_chunks_kernel(const float* flat, double* partial, int64_t size) {
@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kSumThreads)
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
-// One block: result = the sum of partial.
+// One block: result = sum of partial.
 static __global__ void __launch_bounds__(kSumThreads)
     sum_partial_kernel(const double* partial, double* result, int64_t count) {
   __shared__ double of_warps[kSumWarps];
@@ -89,12 +89,12 @@ inline void squared_norm(const float* flat, double* partial, double* result, int
   sum_of<Square>("squared_norm", flat, partial, result, size, stream);
 }
 
-// The slices of a launch, on the way to the device as an argument, of which there may be 4 KB.
+// The slices of one launch, passed as a kernel argument, which is limited to 4 KB.
 struct AdamWParts {
   struct Part {
     AdamWSliceView slice;
     uint32_t first_block;
-    bool aligned;  // all its tensors begin where vectors do
+    bool aligned;  // all its tensors are aligned for vector access
   };
   static constexpr int kMost = 96;
   Part parts[kMost];
@@ -103,10 +103,10 @@ struct AdamWParts {
 };
 
 constexpr int kAdamWVector = kVector<float>;
-// Elements of a block, of which a thread takes a vector.
+// Elements per block: one vector per thread.
 constexpr int64_t kAdamWBlock = int64_t{kAdamWThreads} * kAdamWVector;
 
-// The part that a block belongs to: the last that begins at it or before.
+// The part that a block belongs to: the last with first_block <= block.
 __device__ inline int part_of_block(const AdamWParts& list, uint32_t block) {
   int part = 0;
   for (int distance = 64; distance > 0; distance /= 2) {
@@ -117,7 +117,7 @@ __device__ inline int part_of_block(const AdamWParts& list, uint32_t block) {
   return part;
 }
 
-// The first `count` elements of a vector that is not whole, or not aligned.
+// Loads the first `count` elements of a vector that is partial or unaligned.
 __device__ inline Pack<float, kAdamWVector> load_singly(const float* from, int64_t count) {
   return load_group<false>(from, count);
 }
@@ -135,8 +135,8 @@ __device__ inline void store_bf16(const Pack<Bfloat16, kAdamWVector>& pack, Bflo
   store_8_bytes(bytes, to);
 }
 
-// The fused multiply-adds are written out: an element's bits do not depend on how it is loaded, so not on who
-// owns which part of the tensor.
+// Fused multiply-adds are explicit: an element's bits then do not depend on how it is loaded, and so not on
+// which rank owns which part of the tensor.
 static __global__ void __launch_bounds__(kAdamWThreads, kAdamWBlocks)
     adamw_kernel(AdamWTensors to, const __grid_constant__ AdamWParts list, AdamWScalars s,
                  const float* grad_factor) {
@@ -167,7 +167,7 @@ static __global__ void __launch_bounds__(kAdamWThreads, kAdamWBlocks)
     float& mean = m.values[i];
     float& square = v.values[i];
     float& weight = w.values[i];
-    const float g = __fmul_rn(grad.values[i], factor);  // used twice: never part of an fma
+    const float g = __fmul_rn(grad.values[i], factor);  // used twice: must not be fused into an fma
     mean = fmaf(s.one_minus_beta1, g - mean, mean);
     square = fmaf(s.beta2, square, s.one_minus_beta2 * g * g);
     const float update = mean / fmaf(sqrtf(square), s.inverse_sqrt_bias2, s.eps);

@@ -1,6 +1,6 @@
-// How a kernel is launched, and what kernels are made of: vectors of 16 bytes, and sums over a warp or a
-// block. Kernels are written so that a C++ compiler takes them as well, which finds the names of CUDA in a
-// header of the tests: they run the same source on a CPU.
+// Kernel launches and the building blocks of kernels: 16-byte vectors, and sums over a warp or a block.
+// Kernels also compile as plain C++ against a header of the tests that provides CUDA's names, so that the
+// tests run the same source on a CPU.
 #pragma once
 
 #include "kernels/cuda/table.h"
@@ -20,16 +20,16 @@ constexpr int kWarp = 32;
 constexpr unsigned kFullMask = 0xffffffffu;
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-// How much shared memory there is on the current GPU, in bytes.
+// Shared memory of the current GPU, in bytes.
 struct SharedMemory {
-  int of_block;            // that a block may ask for
-  int of_multiprocessor;   // that its blocks have together
-  int reserved_for_block;  // beside what it asks for
+  int of_block;            // maximum that a block may request
+  int of_multiprocessor;   // total for the blocks of a multiprocessor
+  int reserved_for_block;  // reserved per block in addition to its request
 };
 
 #ifdef __CUDACC__
-// Queues `kernel` on `stream`, with `shared_bytes` of dynamic shared memory for each block, which
-// allow_shared_memory has allowed where they are more than 48 KB.
+// Queues `kernel` on `stream` with `shared_bytes` of dynamic shared memory per block. More than 48 KB must
+// have been enabled by allow_shared_memory.
 template <typename... Parameters, typename... Arguments>
 void launch_with_shared(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
                         int shared_bytes, Stream stream, const Arguments&... arguments) {
@@ -38,15 +38,15 @@ void launch_with_shared(const char* name, void (*kernel)(Parameters...), dim3 gr
   if (error != cudaSuccess) fail_launch(name, cudaGetErrorString(error));
 }
 
-// Lets each block of a kernel take as much dynamic shared memory on the current GPU, and a multiprocessor
-// give all that it has. Returns whether it may.
+// Raises the kernel's limit of dynamic shared memory per block on the current GPU to `bytes`, and lets it use
+// all shared memory of a multiprocessor. Returns whether this is possible.
 template <typename... Parameters>
 bool allow_shared_memory(void (*kernel)(Parameters...), int bytes) {
   const bool is_allowed =
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes) == cudaSuccess &&
       cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                            cudaSharedmemCarveoutMaxShared) == cudaSuccess;
-  if (!is_allowed) cudaGetLastError();  // else the next launch would report it
+  if (!is_allowed) cudaGetLastError();  // clear the error, or the next launch would report it
   return is_allowed;
 }
 
@@ -66,20 +66,19 @@ inline SharedMemory shared_memory() {
   return {};
 }
 
-// The dynamic shared memory of this block, at a multiple of 16 bytes.
+// This block's dynamic shared memory, 16-byte aligned.
 __device__ inline void* dynamic_shared() {
   extern __shared__ uint4 dynamic_shared_memory[];
   return dynamic_shared_memory;
 }
 
-// Stores 16 bytes in global memory at once. Of the assignment of a struct nvcc makes four stores in a long
-// loop, and leaves it so.
+// One 16-byte store to global memory. In a long loop nvcc turns a struct assignment into four stores.
 __device__ inline void store_16_bytes(uint4 bytes, void* to) {
   asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(bytes.x), "r"(bytes.y), "r"(bytes.z),
                "r"(bytes.w)
                : "memory");
 }
-// The same of 8 bytes.
+// Likewise for 8 bytes.
 __device__ inline void store_8_bytes(uint2 bytes, void* to) {
   asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(to), "r"(bytes.x), "r"(bytes.y) : "memory");
 }
@@ -89,12 +88,12 @@ constexpr int64_t divide_up(int64_t value, int64_t divisor) {
   return (value + divisor - 1) / divisor;
 }
 
-// Elements of T in the widest access that there is.
+// Elements of T in the widest memory access.
 template <typename T>
 inline constexpr int kVector = 16 / static_cast<int>(sizeof(T));
 
-// kWidth elements that are read and written at once: 16 bytes where kWidth is kVector<T>, or a single element
-// where rows do not begin at a multiple of 16 bytes.
+// kWidth elements that are loaded and stored at once: 16 bytes if kWidth is kVector<T>, or a single element
+// if rows are not 16-byte aligned.
 template <typename T, int kWidth>
 struct alignas(sizeof(T) * kWidth) Pack {
   T values[kWidth];
@@ -111,11 +110,11 @@ __host__ __device__ inline float to_float(Bfloat16 x) {
 __host__ __device__ inline void from_float(float x, float& to) {
   to = x;
 }
-// Rounds to the nearest, ties to even.
+// Rounds to nearest, ties to even.
 __host__ __device__ inline void from_float(float x, Bfloat16& to) {
   to.bits = static_cast<__nv_bfloat16_raw>(__float2bfloat16_rn(x)).x;
 }
-// x as it is after a store.
+// The value of x after a store.
 template <typename T>
 __host__ __device__ inline float rounded(float x) {
   T stored;
@@ -132,8 +131,8 @@ __device__ inline void store_pack(const Pack<T, kWidth>& pack, T* to) {
   *reinterpret_cast<Pack<T, kWidth>*>(to) = pack;
 }
 
-// The same for memory that is not used again soon: it is the first to leave the cache, and what is still
-// needed stays there.
+// Likewise for memory that is not used again soon: it is evicted first, so that what is still needed stays in
+// the cache.
 template <int kWidth, typename T>
 __device__ inline Pack<T, kWidth> load_pack_last(const T* from) {
   if constexpr (sizeof(Pack<T, kWidth>) == sizeof(uint4)) {
@@ -161,8 +160,8 @@ struct Floats {
   float values[kWidth];
 };
 
-// A pack as whole words. What is read under a condition should be one: merged with what it is otherwise, each
-// bf16 number of a Pack takes a register of its own.
+// A pack as whole words. Load conditionally as whole words: selecting between Packs element by element costs
+// one register per bf16 value.
 template <typename T, int kWidth>
 struct alignas(sizeof(T) * kWidth) Words {
   static_assert(kWidth == 1 || kWidth == kVector<T>);
@@ -180,7 +179,7 @@ template <int kWidth, typename T>
 __device__ inline Words<T, kWidth> load_words(const T* from) {
   return *reinterpret_cast<const Words<T, kWidth>*>(from);
 }
-// Rounds.
+// Rounds to T.
 template <typename T, int kWidth>
 __host__ __device__ inline Words<T, kWidth> to_words(const Floats<kWidth>& floats) {
   Pack<T, kWidth> pack;
@@ -189,7 +188,7 @@ __host__ __device__ inline Words<T, kWidth> to_words(const Floats<kWidth>& float
   __builtin_memcpy(result.words, &pack, sizeof pack);
   return result;
 }
-// To global memory.
+// Stores to global memory.
 template <typename T, int kWidth>
 __device__ inline void store_words(const Words<T, kWidth>& words, T* to) {
   if constexpr (kWidth == 1) {
@@ -199,8 +198,8 @@ __device__ inline void store_words(const Words<T, kWidth>& words, T* to) {
   }
 }
 
-// The sum over groups of `lanes` neighbouring lanes (a power of two) on each of them. All lanes of the warp
-// call it.
+// Sum over groups of `lanes` neighbouring lanes (a power of two), returned to each of them. All lanes of the
+// warp must call it.
 template <typename Number>
 __device__ inline Number warp_sum(Number value, int lanes = kWarp) {
   for (int distance = lanes / 2; distance > 0; distance /= 2) {
@@ -209,15 +208,15 @@ __device__ inline Number warp_sum(Number value, int lanes = kWarp) {
   return value;
 }
 
-// The sum over the `warps` warps from the multiple of `warps` on that hold this thread, on each of their
-// threads. shared: an element for each warp of the block; all threads of the block call it.
+// Sum over this thread's aligned group of `warps` warps, returned to each of their threads. shared: one
+// element per warp of the block; all threads of the block must call it.
 template <typename Number>
 __device__ inline Number warps_sum(Number value, int warps, Number* shared) {
   value = warp_sum(value);
   if (warps == 1) return value;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int first = warp / warps * warps;
-  __syncthreads();  // the sum before this one has been read
+  __syncthreads();  // the previous sum has been read
   if (static_cast<int>(threadIdx.x) % kWarp == 0) shared[warp] = value;
   __syncthreads();
   Number sum = shared[first];

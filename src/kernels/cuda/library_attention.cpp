@@ -19,9 +19,9 @@ namespace ssgpt::kernels::cuda {
 namespace {
 
 constexpr double kNoDropout = 0.0;
-constexpr int64_t kCausalMask = 1;  // its number for the memory-efficient kernels
+constexpr int64_t kCausalMask = 1;  // the memory-efficient kernels' code for it
 
-// cuDNN is not to be asked for a single key.
+// cuDNN does not support a single key.
 AttentionBackend usable(AttentionBackend backend, int64_t time) {
   return backend == AttentionBackend::kCudnn && time == 1 ? AttentionBackend::kFlash : backend;
 }
@@ -46,9 +46,9 @@ struct Problem {
   at::Tensor by_batch(const at::Tensor& x) const { return x.view({batch, time, heads, head_dim}); }
 
   int64_t batch, time, heads, head_dim;
-  std::vector<int64_t> shape;        // of q, k, v and out, as the kernel takes them
+  std::vector<int64_t> shape;        // of q, k, v and out, as the kernel expects them
   std::array<at::Tensor, 3> parts;   // q, k, v: views
-  std::optional<at::Tensor> starts;  // of the spans
+  std::optional<at::Tensor> starts;  // first rows of the spans (cu_seqlens)
   int64_t longest;
 };
 
@@ -84,7 +84,7 @@ AttentionResult library_attention_forward(const at::Tensor& qkv, const Spans& sp
   AttentionResult result;
   switch (backend) {
     case AttentionBackend::kCudnn:
-      SSGPT_CHECK(!problem.starts, "cuDNN's attention does not know spans");
+      SSGPT_CHECK(!problem.starts, "cuDNN's attention does not support spans");
       result = cudnn_forward(q, k, v);
       break;
     case AttentionBackend::kFlash: {
@@ -123,8 +123,8 @@ AttentionInputGradients library_attention_backward(const at::Tensor& d_out, cons
         d, q, k, v, out, result.logsumexp, or_undefined(problem.starts), or_undefined(problem.starts),
         problem.longest, problem.longest, kNoDropout, /*is_causal=*/true, result.extra[0], result.extra[1]);
   } else {
-    // With the keys in one part no two blocks add to the same gradient, whose bits would be other ones each
-    // time; else as many parts as fill the GPU.
+    // If deterministic, keep the keys in one part: then no two blocks add to the same gradient in an order
+    // that varies from run to run. Otherwise use as many parts as fill the GPU.
     const std::optional<int64_t> parts =
         at::globalContext().deterministicAlgorithms() ? std::optional<int64_t>(1) : std::nullopt;
     at::Tensor d_bias;

@@ -1,4 +1,4 @@
-// Attention on a GPU by the fused kernels that LibTorch brings, without autograd. Shapes as in kernels/ops.h.
+// Attention on a GPU by LibTorch's fused kernels, without autograd. Shapes as in kernels/ops.h.
 #pragma once
 
 #include "kernels/ops.h"
@@ -11,7 +11,7 @@ namespace ssgpt::kernels::cuda {
 AttentionResult library_attention_forward(const at::Tensor& qkv, const Spans& spans,
                                           AttentionBackend backend);
 
-// d_out: data (B, T, N, H), contiguous: cuDNN's plans are cached by the strides of q, k and v alone.
+// d_out: data (B, T, N, H), contiguous, because cuDNN's plans are cached by the strides of q, k and v alone.
 AttentionInputGradients library_attention_backward(const at::Tensor& d_out, const at::Tensor& qkv,
                                                    const AttentionResult& result, const Spans& spans,
                                                    AttentionBackend backend);

@@ -1,4 +1,4 @@
-// RMSNorm, both ways. A row belongs to 1 to 16 warps, as many as hold it in registers, and a block has
+// RMSNorm, forward and backward. A row is held in the registers of 1 to 16 warps, and a block processes
 // several rows at a time.
 #pragma once
 
@@ -12,19 +12,19 @@
 
 namespace ssgpt::kernels::cuda {
 
-constexpr int kMostNormWarps = 16;  // of a row
+constexpr int kMostNormWarps = 16;  // per row
 constexpr int kMostNormThreads = kMostNormWarps * kWarp;
-constexpr int kNormThreads = 256;  // of a block, where a row does not take more
+constexpr int kNormThreads = 256;  // per block, unless a row needs more
 
-// Packs of a row in the registers of a lane.
+// Packs of a row in a lane's registers.
 template <int kWidth>
 inline constexpr int kNormPacks = kWidth == 1 ? 8 : 4;
 
-// Elements of a row that a warp holds; the next warp of the row has those after them.
+// Elements of a row that a warp holds; the row's next warp holds those that follow.
 template <int kWidth>
 inline constexpr int kNormHeld = kWarp* kWidth* kNormPacks<kWidth>;
 
-// What a lane has of a row: packs kWarp * kWidth elements apart.
+// A lane's part of a row: packs kWarp * kWidth elements apart.
 template <typename T, int kWidth>
 struct NormPacks {
   Words<T, kWidth> packs[kNormPacks<kWidth>];
@@ -32,8 +32,8 @@ struct NormPacks {
 
 // A thread's place in its row.
 struct NormColumns {
-  int first;  // of its columns
-  int end;    // of the row, or 0 where there is no row
+  int first;  // first column of this thread
+  int end;    // end of the row; 0 if there is no row
 };
 
 template <int kWidth>
@@ -56,7 +56,7 @@ __device__ inline NormPacks<T, kWidth> load_row(const T* row, const NormColumns&
   return result;
 }
 
-// Rounds pack p of a row and stores it; returns it as it is stored.
+// Rounds pack p of a row and stores it; returns the stored value.
 template <typename T, int kWidth>
 __device__ inline Words<T, kWidth> store_floats(const Floats<kWidth>& floats, int p, T* row,
                                                 const NormColumns& columns) {
@@ -66,8 +66,8 @@ __device__ inline Words<T, kWidth> store_floats(const Floats<kWidth>& floats, in
   return words;
 }
 
-// Makes the compiler unpack the numbers anew after this point: as fp32 they would take twice the registers
-// while the warp sums.
+// Forces the compiler to unpack the values again after this point: kept as fp32 they would take twice the
+// registers during the warp's sum.
 template <typename T, int kWidth>
 __device__ inline void stay_packed(NormPacks<T, kWidth>& values) {
   if constexpr (sizeof(T) == 2 && kWidth > 1) {
@@ -77,8 +77,9 @@ __device__ inline void stay_packed(NormPacks<T, kWidth>& values) {
   }
 }
 
-// kAdd: of x + branch, which is stored in `sum`; it may be x. A thread writes only what it has read itself.
-// The weight is read as it is needed, from the cache: held over the sum it would halve the rows in flight.
+// kAdd: RMSNorm of x + branch, which is stored in `sum` (may be x). A thread writes only what it has read
+// itself. The weight is read from the cache when needed: held in registers across the sum it would halve the
+// rows in flight.
 template <typename T, int kWidth, bool kAdd>
 __global__ void __launch_bounds__(kMostNormThreads)
     rms_norm_forward_kernel(const T* x, const T* branch, const T* __restrict__ weight, float eps, T* sum,
@@ -116,14 +117,14 @@ __global__ void __launch_bounds__(kMostNormThreads)
   if (columns.first < columns.end && columns.first == 0) rstd[row] = r;
 }
 
-// Sums over rows of d_out * x * rstd, in the columns of a thread.
+// Partial sums over rows of d_out * x * rstd, in a thread's columns.
 template <int kWidth>
 struct NormWeightGradient {
   float values[kNormPacks<kWidth>][kWidth];
 };
 
-// One row: d_x = its gradient or, where `accumulate`, += it; d_weight += its part. All threads of the block
-// call it.
+// One row: d_x = (or += where `accumulate`) its gradient; d_weight += its contribution. All threads of the
+// block must call it.
 template <typename T, int kWidth>
 __device__ inline void rms_norm_backward_row(const T* d_out, const T* x, const T* weight, float r,
                                              bool accumulate, T* d_x, NormWeightGradient<kWidth>& d_weight,
@@ -162,7 +163,7 @@ __device__ inline void rms_norm_backward_row(const T* d_out, const T* x, const T
   }
 }
 
-// Stores a thread's columns in fp32.
+// Stores a thread's columns as fp32.
 template <int kWidth>
 __device__ inline void store_sums(const NormWeightGradient<kWidth>& sums, float* row,
                                   const NormColumns& columns) {
@@ -178,8 +179,8 @@ __device__ inline void store_sums(const NormWeightGradient<kWidth>& sums, float*
   }
 }
 
-// A block for each chunk of kNormChunkRows rows; its groups of warps take the rows in turn, and what they
-// have of d_weight is added in the order of the groups. weight_sums: (chunks, width).
+// One block per chunk of kNormChunkRows rows; its groups of warps take the rows in turn, and their parts of
+// d_weight are added in group order. weight_sums: (chunks, width).
 template <typename T, int kWidth>
 __global__ void __launch_bounds__(kMostNormThreads)
     rms_norm_backward_kernel(const T* d_out, const T* x, const T* weight, const float* rstd, bool accumulate,
@@ -216,8 +217,7 @@ __global__ void __launch_bounds__(kMostNormThreads)
   }
 }
 
-// Calls body(width of a vector as a constant, warps of a row, threads of a block) for rows of `width`
-// elements of T.
+// Calls body(vector width as a constant, warps per row, threads per block) for rows of `width` elements of T.
 template <typename T, typename Body>
 void with_norm_block(int64_t width, const Body& body) {
   const auto with = [&]<int kWidth>(std::integral_constant<int, kWidth> constant) {

@@ -1,11 +1,11 @@
-// What the host side must know of the kernels of RMSNorm.
+// Limits of the RMSNorm kernels that the host side needs.
 #pragma once
 
 #include <cstdint>
 
 namespace ssgpt::kernels::cuda {
 
-// The widest rows that they take: where rows are multiples of 16 bytes, and where they are not.
+// Widest supported rows: if rows are multiples of 16 bytes, and if not.
 constexpr int64_t kWidestNorm = 8192;
 constexpr int64_t kWidestUnalignedNorm = 4096;
 

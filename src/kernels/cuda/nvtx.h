@@ -1,5 +1,5 @@
-// The phases and operations of the program as named ranges on the time line of NVIDIA's profilers. Without
-// one attached, and in a build without CUDA, a range does nothing.
+// The program's phases and operations as named ranges on the timeline of NVIDIA's profilers. A range does
+// nothing if no profiler is attached or the program was built without CUDA.
 #pragma once
 
 #include "core/profile.h"

@@ -32,7 +32,7 @@ void check(cublasStatus_t status, const char* what, const ProductShape& shape) {
 
 }  // namespace
 
-// The library counts columns first, so a row-major (r, c) is its (c, r): it computes out^T = b^T a^T.
+// cuBLASLt is column-major, so a row-major (r, c) matrix is its (c, r): it computes out^T = b^T a^T.
 struct ProductPlan {
   struct Destroy {
     void operator()(cublasLtMatmulDesc_t operation) const { cublasLtMatmulDescDestroy(operation); }
@@ -47,8 +47,8 @@ struct ProductPlan {
   Owned<cublasLtMatmulDesc_t> operation;
   Owned<cublasLtMatrixLayout_t> left, right, out;  // b, a, out
   cublasLtMatmulAlgo_t algorithm;
-  size_t needed_bytes = 0;     // of workspace,
-  size_t workspace_bytes = 0;  // and what it may use
+  size_t needed_bytes = 0;     // workspace that the algorithm uses
+  size_t workspace_bytes = 0;  // workspace that it may use
 };
 
 namespace {
@@ -81,7 +81,7 @@ Owned<cublasLtMatmulPreference_t> make_preference(const ProductShape& shape, con
   return preference;
 }
 
-// All but the algorithm.
+// Everything except the algorithm.
 ProductPlan describe_operation(const ProductShape& shape) {
   const cudaDataType input = shape.bf16_inputs ? CUDA_R_16BF : CUDA_R_32F;
   const cudaDataType output = shape.bf16_out ? CUDA_R_16BF : CUDA_R_32F;
@@ -103,8 +103,8 @@ ProductPlan describe_operation(const ProductShape& shape) {
   return plan;
 }
 
-// Of this thread and the current device, for as long as the process lives, as the plans. Not ATen's: that one
-// comes with a workspace of its own, and is set up anew at every call.
+// One handle per thread and device, kept, like the plans, until the process ends. Not ATen's handle: that one
+// comes with its own workspace and is set up again at every call.
 cublasLtHandle_t handle_of(int device, const ProductShape& shape) {
   thread_local auto& handles = *new std::map<int, cublasLtHandle_t>;
   const auto found = handles.find(device);
@@ -127,9 +127,9 @@ uint32_t attribute(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoConf
   return status == CUBLAS_STATUS_SUCCESS ? value : otherwise;
 }
 
-// Whether it splits no sum, or adds the parts in a way that the terms allow. One that does not tell has no
-// such ways.
-bool adds_up_as_allowed(const cublasLtMatmulAlgo_t& algorithm, const ProductTerms& terms) {
+// Whether the algorithm uses no split-K or a reduction scheme that the terms allow. One that does not report
+// a scheme has none.
+bool is_reduction_allowed(const cublasLtMatmulAlgo_t& algorithm, const ProductTerms& terms) {
   const uint32_t way =
       attribute(algorithm, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, CUBLASLT_REDUCTION_SCHEME_NONE);
   return (way & ~terms.reductions) == 0;
@@ -145,7 +145,7 @@ std::optional<ProductPlan> plan_by(const ProductShape& shape, const ProductAlgor
                               plan.out.get(), plan.out.get(), &plan.algorithm, &result);
   const bool fits = status == CUBLAS_STATUS_SUCCESS &&
                     result.workspaceSize <= static_cast<size_t>(terms.workspace_bytes) &&
-                    adds_up_as_allowed(plan.algorithm, terms);
+                    is_reduction_allowed(plan.algorithm, terms);
   if (!fits) return std::nullopt;
   plan.needed_bytes = result.workspaceSize;
   plan.workspace_bytes = static_cast<size_t>(terms.workspace_bytes);
@@ -176,7 +176,7 @@ ProductPlan first_proposal(const ProductShape& shape) {
   return plan;
 }
 
-// Of the process. Each thread makes its plans anew when it sees another generation.
+// Process-wide. Each thread rebuilds its plans when the generation changes.
 struct Choices {
   std::mutex mutex;
   std::shared_ptr<const ProductChoices> in_use;
@@ -197,11 +197,11 @@ ProductPlan new_plan(const ProductShape& shape, const ProductChoices* choices) {
   return std::move(*plan);
 }
 
-// Of one thread, for as long as the process lives: at its end the library may be gone before them.
+// Per thread, and never freed: at the end of the process the library may be unloaded first.
 struct Plans {
   uint64_t generation = 0;
   std::shared_ptr<const ProductChoices> choices;
-  std::map<std::pair<ProductShape, int>, ProductPlan> by_shape;  // and device
+  std::map<std::pair<ProductShape, int>, ProductPlan> by_shape;  // and by device
 };
 
 const ProductPlan& plan_of(const ProductShape& shape) {
@@ -252,7 +252,7 @@ ProductLibrary product_library() {
   cudaDeviceProp gpu{};
   const cudaError_t status = cudaGetDeviceProperties(&gpu, static_cast<int>(c10::cuda::current_device()));
   if (status != cudaSuccess) {
-    throw core::RunError("CUDA does not tell the properties of the GPU: {}.", cudaGetErrorString(status));
+    throw core::RunError("CUDA does not report the properties of the GPU: {}.", cudaGetErrorString(status));
   }
   return {.version = fmt::format("cuBLASLt {}", cublasLtGetVersion()),
           .gpu = fmt::format("{}, compute capability {}.{}, {} multiprocessors", gpu.name, gpu.major,

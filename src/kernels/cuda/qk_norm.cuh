@@ -1,6 +1,6 @@
-// The norm of queries and keys, rotary positions and the row scale of attention in one kernel, both ways. A
-// lane holds its vectors of a head in registers, and the lanes of a head sum over it. A block takes either
-// queries or keys: the gradient of both gains would take too many registers.
+// Query/key norm, RoPE and the row scale of attention fused in one kernel, forward and backward. A lane holds
+// its vectors of a head in registers, and the lanes of a head reduce over it. A block processes either
+// queries or keys: the gradients of both gains would take too many registers.
 #pragma once
 
 #include "kernels/cuda/chunks.cuh"
@@ -15,18 +15,18 @@ namespace ssgpt::kernels::cuda {
 
 constexpr int kQkNormWarps = kRopeThreads / kWarp;
 
-// Pairs of vectors that a lane holds of a head; each tensor takes 16 numbers of it.
+// Pairs of vectors of a head that a lane holds: 16 values per tensor.
 template <int kWidth>
 inline constexpr int kHeldPairs = 8 / kWidth;
 static_assert(2 * kWarp * kHeldPairs<1> == kMostQkNormDims);
 
-// Of a head's pairs, the p-th that this lane holds.
+// The p-th pair of a head that this lane holds.
 template <int kWidth>
 __device__ inline int64_t held_pair(int p) {
   return (int64_t{threadIdx.x} + int64_t{p} * blockDim.x) * kWidth;
 }
 
-// What a lane holds of a vector of H numbers; zeros at pairs from `end` on.
+// A lane's part of a vector of H values; zeros at pairs from `end` on.
 template <typename T, int kWidth>
 struct HeldPairsOf {
   Pair<T, kWidth> pairs[kHeldPairs<kWidth>];
@@ -52,9 +52,9 @@ __device__ inline HeldAngles<kWidth> load_held_angles(const RotationView& rotati
   HeldAngles<kWidth> held = {};
   for (int p = 0; p < kHeldPairs<kWidth>; ++p) {
     const int64_t pair = held_pair<kWidth>(p);
-    if (pair >= end || pair >= pairs.turned) continue;
-    held.pairs[p] = load_angles<kWidth>(rotation.cos + time * pairs.turned + pair,
-                                        rotation.sin + time * pairs.turned + pair);
+    if (pair >= end || pair >= pairs.rotated) continue;
+    held.pairs[p] = load_angles<kWidth>(rotation.cos + time * pairs.rotated + pair,
+                                        rotation.sin + time * pairs.rotated + pair);
   }
   return held;
 }
@@ -81,13 +81,13 @@ __device__ inline float rstd_of(float squares, int64_t head_dim, float eps) {
   return 1.0f / sqrtf(squares / static_cast<float>(head_dim) + eps);
 }
 
-// The row scale of queries; keys have none.
+// Row scale for queries, 1 for keys.
 template <typename T>
 __device__ inline float factor_of(const RopeArgs<T>& args, bool is_scaled, float position, int64_t head) {
   return is_scaled ? row_scale_at(args.row_scale, position, head) : 1.0f;
 }
 
-// Blocks of threads as in rope_backward_kernel; blockIdx.y: 0 for queries, 1 for keys.
+// Thread layout as in rope_backward_kernel; blockIdx.y: 0 for queries, 1 for keys.
 template <typename T, int kWidth>
 __global__ void __launch_bounds__(kRopeThreads) qk_norm_rope_forward_kernel(RopeArgs<T> args, int64_t rows) {
   const int64_t row = int64_t{blockIdx.x} * blockDim.z + threadIdx.z;
@@ -122,21 +122,21 @@ __global__ void __launch_bounds__(kRopeThreads) qk_norm_rope_forward_kernel(Rope
       FloatsPair<kWidth> floats = floats_of(before.pairs[p]);
       multiply(floats, rstd);
       multiply(floats, floats_of(gain.pairs[p]));
-      turn<true>(floats, place.is_turned, angles.pairs[p], 1.0f, args.rotation.rest, c);
+      turn<true>(floats, place.is_rotated, angles.pairs[p], 1.0f, args.rotation.rest, c);
       store_pair(words_of<T>(floats), x + place.low, place.distance);
     }
   }
 }
 
-// Of a gain, what the rows and heads of a thread have added.
+// Partial gradient of a gain over the rows and heads of a thread.
 template <int kWidth>
 struct GainGradient {
   FloatsPair<kWidth> pairs[kHeldPairs<kWidth>];
 };
 
-// A head of queries or keys of one row: d_x = the gradient of what was normalised, d_gain += that of the
-// gain. Returns the gradient of `factor`. See norm_and_turn_head_back of cpu/rope.h for the formulas. All
-// lanes of the warp call it.
+// A head of queries or keys of one row: d_x = gradient of the norm's input, d_gain += gradient of the gain.
+// Returns the gradient of `factor`. See norm_and_rotate_head_backward of cpu/rope.h for the formulas. All
+// lanes of the warp must call it.
 template <typename T, int kWidth>
 __device__ inline float qk_norm_back(const T* d_out, const T* raw, const HeldPairsOf<T, kWidth>& gain,
                                      const HeldAngles<kWidth>& angles, const RopeArgs<T>& args, float factor,
@@ -152,7 +152,7 @@ __device__ inline float qk_norm_back(const T* d_out, const T* raw, const HeldPai
     FloatsPair<kWidth> x = floats_of(before.pairs[p]);
     squares += dot(x, x);
     back[p] = floats_of(d.pairs[p]);
-    turn<true>(back[p], place_of<true>(held_pair<kWidth>(p), pairs).is_turned, angles.pairs[p], -1.0f,
+    turn<true>(back[p], place_of<true>(held_pair<kWidth>(p), pairs).is_rotated, angles.pairs[p], -1.0f,
                args.rotation.rest, 1.0f);
     multiply(x, floats_of(gain.pairs[p]));
     along += dot(x, back[p]);
@@ -160,7 +160,7 @@ __device__ inline float qk_norm_back(const T* d_out, const T* raw, const HeldPai
   const int lanes = static_cast<int>(blockDim.x);
   const float rstd = rstd_of(warp_sum(squares, lanes), args.head_dim, args.norm.eps);
   const float d_factor = warp_sum(along, lanes) * rstd;
-  const float direct = end == 0 ? 0.0f : factor * rstd;  // where there is no row, rstd may be infinite
+  const float direct = end == 0 ? 0.0f : factor * rstd;  // without a row, rstd may be infinite
   const float along_raw = direct * d_factor * rstd / static_cast<float>(args.head_dim);
   for (int p = 0; p < kHeld; ++p) {
     const FloatsPair<kWidth> x = floats_of(before.pairs[p]);
@@ -180,7 +180,7 @@ __device__ inline float qk_norm_back(const T* d_out, const T* raw, const HeldPai
   return d_factor;
 }
 
-// The sum over the block, in the order of its threads, into a row of H numbers. All threads call it.
+// Sums over the block, in thread order, into a row of H values. All threads must call it.
 template <int kWidth>
 __device__ inline void store_gain_gradient(GainGradient<kWidth>& d_gain, const PairsOfHead& pairs,
                                            float* sums) {
@@ -213,8 +213,7 @@ __device__ inline void store_gain_gradient(GainGradient<kWidth>& d_gain, const P
   }
 }
 
-// A block for each chunk of kNormChunkRows rows, of which it takes blockDim.z at a time. scratch:
-// (gridDim.y, gridDim.x, H).
+// One block per chunk of kNormChunkRows rows, blockDim.z at a time. scratch: (gridDim.y, gridDim.x, H).
 template <typename T, int kWidth>
 __global__ void __launch_bounds__(kRopeThreads)
     qk_norm_rope_backward_kernel(RopeBackwardArgs<T> args, float* scratch, int64_t rows) {
@@ -244,7 +243,7 @@ __global__ void __launch_bounds__(kRopeThreads)
       const T* raw = rope.norm.raw + (row * 2 + blockIdx.y) * width + head * rope.head_dim;
       T* d_x = rope.qkv + (row * 3 + blockIdx.y) * width + head * rope.head_dim;
       T* v = rope.qkv + (row * 3 + 2) * width + head * rope.head_dim;
-      // The blocks of queries copy the first of each pair, those of keys the other one.
+      // Copies d_v: the query blocks copy the first vector of each pair, the key blocks the second.
       for (int p = 0; p < kHeldPairs<kWidth>; ++p) {
         const int64_t pair = held_pair<kWidth>(p);
         const PairPlace place = place_of<true>(pair, pairs);
@@ -254,7 +253,7 @@ __global__ void __launch_bounds__(kRopeThreads)
       const float c = factor_of(rope, is_scaled, position, head);
       const float d_c = qk_norm_back(d, raw, gain, angles, rope, c, pairs, end, d_x, d_gain);
       if (is_scaled && is_row && threadIdx.x == 0) {
-        // The gradient of a c that is NaN is too, as everywhere else that it is used.
+        // If c is NaN, so is its gradient, as everywhere else that c is used.
         args.d_row_scale[row * rope.heads + head] = num_keys == 1 ? 0.0f : std::isnan(c) ? c : d_c;
       }
     }

@@ -1,5 +1,5 @@
-// Rotary positions with the row scale of attention, both ways. A thread rotates one vector of each half of
-// several heads of a row, so that it reads the row's cos and sin once. With a norm before them: qk_norm.cuh.
+// RoPE with the row scale of attention, forward and backward. A thread rotates one vector of each half of
+// several heads of a row, so that it reads the row's cos and sin once. With a norm before RoPE: qk_norm.cuh.
 #pragma once
 
 #include "kernels/cuda/launch.cuh"
@@ -12,14 +12,14 @@
 
 namespace ssgpt::kernels::cuda {
 
-// kPartial: heads are rotated in part.
+// kPartial: only part of each head is rotated.
 template <typename T, int kWidth, bool kScaled, bool kPartial>
 __global__ void __launch_bounds__(kRopeThreads) rope_forward_kernel(RopeArgs<T> args, int64_t rows) {
   const int64_t row = int64_t{blockIdx.x} * blockDim.z + threadIdx.z;
   if (row >= rows) return;
   const PairsOfHead pairs = pairs_of_head<kPartial>(args.rotation, args.head_dim);
-  // Rows fit 32 bits, in which a division is short.
-  const int64_t angle = static_cast<uint32_t>(row) % static_cast<uint32_t>(args.time) * pairs.turned;
+  // Rows fit in 32 bits, where division is cheap.
+  const int64_t angle = static_cast<uint32_t>(row) % static_cast<uint32_t>(args.time) * pairs.rotated;
   const float* cos = args.rotation.cos + angle;
   const float* sin = args.rotation.sin + angle;
   const float rest = kPartial ? args.rotation.rest : 1.0f;
@@ -27,10 +27,10 @@ __global__ void __launch_bounds__(kRopeThreads) rope_forward_kernel(RopeArgs<T> 
   T* q = args.qkv + row * 3 * args.heads * args.head_dim;
   for (int64_t i = int64_t{threadIdx.x} * kWidth; i < pairs.half; i += int64_t{blockDim.x} * kWidth) {
     const PairPlace place = place_of<kPartial>(i, pairs);
-    const bool is_k_moved = !kPartial || place.is_turned || rest != 1.0f;
-    if (!kScaled && !is_k_moved) return;  // nor are the pairs behind this one
+    const bool is_k_moved = !kPartial || place.is_rotated || rest != 1.0f;
+    if (!kScaled && !is_k_moved) return;  // nor are the later pairs
     Angles<kWidth> angles = {};
-    if (place.is_turned) angles = load_angles<kWidth>(cos + i, sin + i);
+    if (place.is_rotated) angles = load_angles<kWidth>(cos + i, sin + i);
     for (int64_t head = threadIdx.y; head < args.heads; head += blockDim.y) {
       T* head_q = q + head * args.head_dim + place.low;
       T* head_k = head_q + args.heads * args.head_dim;
@@ -38,9 +38,10 @@ __global__ void __launch_bounds__(kRopeThreads) rope_forward_kernel(RopeArgs<T> 
       const Pair<T, kWidth> pair_q = load_pair<kWidth>(head_q, place.distance);
       Pair<T, kWidth> pair_k = {};
       if (is_k_moved) pair_k = load_pair<kWidth>(head_k, place.distance);
-      store_pair(turned<kPartial>(pair_q, place.is_turned, angles, 1.0f, rest, c), head_q, place.distance);
+      store_pair(rotated<kPartial>(pair_q, place.is_rotated, angles, 1.0f, rest, c), head_q, place.distance);
       if (!is_k_moved) continue;
-      store_pair(turned<kPartial>(pair_k, place.is_turned, angles, 1.0f, rest, 1.0f), head_k, place.distance);
+      store_pair(rotated<kPartial>(pair_k, place.is_rotated, angles, 1.0f, rest, 1.0f), head_k,
+                 place.distance);
     }
   }
 }
@@ -59,8 +60,8 @@ __device__ inline float dot(const Pair<T, kWidth>& a, const Pair<T, kWidth>& b) 
   return sum;
 }
 
-// The threads of a head are neighbouring lanes, blockDim.x of them, a power of two; blockDim.y divides the
-// heads: so all lanes of a warp take part in its sums.
+// The blockDim.x threads of a head are neighbouring lanes, a power of two, and blockDim.y divides the number
+// of heads, so that all lanes of a warp take part in its sums.
 template <typename T, int kWidth, bool kScaled, bool kPartial>
 __global__ void __launch_bounds__(kRopeThreads) rope_backward_kernel(RopeBackwardArgs<T> args, int64_t rows) {
   const RopeArgs<T>& rope = args.rope;
@@ -72,8 +73,8 @@ __global__ void __launch_bounds__(kRopeThreads) rope_backward_kernel(RopeBackwar
   const int64_t width = rope.heads * rope.head_dim;
   const int64_t begin = int64_t{threadIdx.x} * kWidth;
   const int64_t end = is_row ? pairs.half : 0;
-  const float* cos = rope.rotation.cos + t * pairs.turned;
-  const float* sin = rope.rotation.sin + t * pairs.turned;
+  const float* cos = rope.rotation.cos + t * pairs.rotated;
+  const float* sin = rope.rotation.sin + t * pairs.rotated;
   const float rest = kPartial ? rope.rotation.rest : 1.0f;
   const T* d_q = args.d_q.data + b * args.d_q.batch + t * args.d_q.time;
   const T* d_k = args.d_k.data + b * args.d_k.batch + t * args.d_k.time;
@@ -81,7 +82,7 @@ __global__ void __launch_bounds__(kRopeThreads) rope_backward_kernel(RopeBackwar
   const int32_t num_keys = kScaled && is_row ? rope.num_keys[row] : 1;
   const float position = kScaled ? position_at(rope.row_scale, num_keys) : 1.0f;
   Angles<kWidth> angles = {};
-  if (begin < end && (!kPartial || begin < pairs.turned)) {
+  if (begin < end && (!kPartial || begin < pairs.rotated)) {
     angles = load_angles<kWidth>(cos + begin, sin + begin);
   }
   for (int64_t head = threadIdx.y; head < rope.heads; head += blockDim.y) {
@@ -90,8 +91,8 @@ __global__ void __launch_bounds__(kRopeThreads) rope_backward_kernel(RopeBackwar
     for (int64_t i = begin; i < end; i += int64_t{blockDim.x} * kWidth) {
       const PairPlace place = place_of<kPartial>(i, pairs);
       const int64_t distance = place.distance;
-      // One vector is all that a thread has of a head, unless heads are longer than a warp's vectors.
-      if (pairs.half > int64_t{blockDim.x} * kWidth && place.is_turned) {
+      // A thread has a single vector per head, unless heads are longer than a warp's vectors.
+      if (pairs.half > int64_t{blockDim.x} * kWidth && place.is_rotated) {
         angles = load_angles<kWidth>(cos + i, sin + i);
       }
       T* q = rope.qkv + row * 3 * width + head * rope.head_dim + place.low;
@@ -101,9 +102,9 @@ __global__ void __launch_bounds__(kRopeThreads) rope_backward_kernel(RopeBackwar
       Pair<T, kWidth> before = {};
       if (kScaled) before = load_pair<kWidth>(q, distance);
       store_pair(pair_v, q + 2 * width, distance);
-      store_pair(turned<kPartial>(pair_k, place.is_turned, angles, -1.0f, rest, 1.0f), q + width, distance);
+      store_pair(rotated<kPartial>(pair_k, place.is_rotated, angles, -1.0f, rest, 1.0f), q + width, distance);
       if (kScaled) sum += dot(pair_q, before);
-      store_pair(turned<kPartial>(pair_q, place.is_turned, angles, -1.0f, rest, c), q, distance);
+      store_pair(rotated<kPartial>(pair_q, place.is_rotated, angles, -1.0f, rest, c), q, distance);
     }
     if (!kScaled) continue;
     sum = warp_sum(sum, static_cast<int>(blockDim.x));
@@ -113,7 +114,7 @@ __global__ void __launch_bounds__(kRopeThreads) rope_backward_kernel(RopeBackwar
   }
 }
 
-// Calls body(whether there is a row scale, whether heads are rotated in part, both as constants).
+// Calls body(whether there is a row scale, whether rotation is partial, both as constants).
 template <typename T, typename Body>
 void with_rope_flags(const RopeArgs<T>& args, const Body& body) {
   const auto with = [&](auto scaled) {

@@ -1,6 +1,6 @@
-// What the kernels of rotary positions are made of: pairs of vectors that turn together, and the threads that
-// take them. Where heads are rotated in part, what is left is cut in halves as well, and the threads behind
-// those that rotate take it.
+// Building blocks of the RoPE kernels: pairs of vectors that rotate together, and their thread layout. With
+// partial rotation, the unrotated rest is also split in halves and handled by the threads after those that
+// rotate.
 #pragma once
 
 #include "kernels/cuda/launch.cuh"
@@ -12,7 +12,7 @@
 namespace ssgpt::kernels::cuda {
 
 constexpr int kRopeThreads = 256;
-constexpr int kRopeMostHeads = 8;  // of a row that threads of their own take
+constexpr int kRopeMostHeads = 8;  // heads of a row that get threads of their own
 constexpr int kMostThreadsInZ = 64;
 
 template <int kWidth>
@@ -38,25 +38,25 @@ __device__ inline Angles<kWidth> load_angles(const float* cos, const float* sin)
   return angles;
 }
 
-// Of a head's pairs of elements: which are rotated, `turned` of them, and which are not, up to `half` in all.
+// A head's pairs of elements: the first `rotated` of `half` are rotated, the others are not.
 struct PairsOfHead {
-  int64_t turned, half;
+  int64_t rotated, half;
 };
 
-// Where the two elements of a pair stand in their head.
+// Position of a pair's two elements within the head.
 struct PairPlace {
   int64_t low;
-  int64_t distance;  // of the other one
-  bool is_turned;
+  int64_t distance;  // from the first element to the second
+  bool is_rotated;
 };
 
 template <bool kPartial>
 __device__ inline PairPlace place_of(int64_t pair, const PairsOfHead& pairs) {
-  if (!kPartial || pair < pairs.turned) return {.low = pair, .distance = pairs.turned, .is_turned = true};
-  return {.low = pairs.turned + pair, .distance = pairs.half - pairs.turned, .is_turned = false};
+  if (!kPartial || pair < pairs.rotated) return {.low = pair, .distance = pairs.rotated, .is_rotated = true};
+  return {.low = pairs.rotated + pair, .distance = pairs.half - pairs.rotated, .is_rotated = false};
 }
 
-// A vector of the lower half of a head and that of the upper half which turns with it.
+// A vector of a head's lower half and the one of the upper half that rotates with it.
 template <typename T, int kWidth>
 struct Pair {
   Words<T, kWidth> low;
@@ -74,7 +74,7 @@ __device__ inline void store_pair(const Pair<T, kWidth>& pair, T* to, int64_t di
   store_words(pair.high, to + distance);
 }
 
-// A pair of vectors as fp32.
+// A pair of vectors in fp32.
 template <int kWidth>
 struct FloatsPair {
   Floats<kWidth> low;
@@ -89,14 +89,14 @@ __device__ inline Pair<T, kWidth> words_of(const FloatsPair<kWidth>& x) {
   return {to_words<T>(x.low), to_words<T>(x.high)};
 }
 
-// Turns by `sign` (1 or -1) times the angles, then multiplies.
+// Rotates by `sign` (1 or -1) times the angles, then multiplies by `factor`.
 template <int kWidth>
 __device__ inline void rotate(FloatsPair<kWidth>& x, const Angles<kWidth>& angles, float sign, float factor) {
   for (int i = 0; i < kWidth; ++i) {
     const float sin = sign * angles.sin[i];
-    const float turned = x.low.values[i] * angles.cos[i] - x.high.values[i] * sin;
+    const float rotated = x.low.values[i] * angles.cos[i] - x.high.values[i] * sin;
     x.high.values[i] = (x.high.values[i] * angles.cos[i] + x.low.values[i] * sin) * factor;
-    x.low.values[i] = turned * factor;
+    x.low.values[i] = rotated * factor;
   }
 }
 template <int kWidth>
@@ -107,30 +107,31 @@ __device__ inline void multiply(FloatsPair<kWidth>& x, float factor) {
   }
 }
 
-// The same for a pair that may be one of those that are multiplied by `rest` instead.
+// Likewise for a pair that may be an unrotated one, multiplied by `rest` instead.
 template <bool kPartial, int kWidth>
-__device__ inline void turn(FloatsPair<kWidth>& x, bool is_turned, const Angles<kWidth>& angles, float sign,
+__device__ inline void turn(FloatsPair<kWidth>& x, bool is_rotated, const Angles<kWidth>& angles, float sign,
                             float rest, float factor) {
-  if (!kPartial || is_turned) {
+  if (!kPartial || is_rotated) {
     rotate(x, angles, sign, factor);
   } else {
     multiply(x, rest * factor);
   }
 }
 template <bool kPartial, typename T, int kWidth>
-__device__ inline Pair<T, kWidth> turned(const Pair<T, kWidth>& x, bool is_turned,
-                                         const Angles<kWidth>& angles, float sign, float rest, float factor) {
+__device__ inline Pair<T, kWidth> rotated(const Pair<T, kWidth>& x, bool is_rotated,
+                                          const Angles<kWidth>& angles, float sign, float rest,
+                                          float factor) {
   FloatsPair<kWidth> floats = floats_of(x);
-  turn<kPartial>(floats, is_turned, angles, sign, rest, factor);
+  turn<kPartial>(floats, is_rotated, angles, sign, rest, factor);
   return words_of<T>(floats);
 }
 
 template <bool kPartial>
 __device__ inline PairsOfHead pairs_of_head(const RotationView& rotation, int64_t head_dim) {
-  return {.turned = kPartial ? rotation.dims / 2 : head_dim / 2, .half = head_dim / 2};
+  return {.rotated = kPartial ? rotation.dims / 2 : head_dim / 2, .half = head_dim / 2};
 }
 
-// x: the lanes of a head, a power of two.  y: heads, a power of two that divides their number.  z: rows.
+// x: lanes per head, a power of two.  y: heads, a power of two that divides their number.  z: rows.
 inline dim3 rope_block(int64_t vectors, int64_t heads) {
   int64_t lanes = 1;
   while (lanes < vectors && lanes < kWarp) lanes *= 2;
@@ -151,14 +152,14 @@ bool is_vector_aligned(const HeadsView<T>& view) {
          view.time % kVector<T> == 0;
 }
 
-// Whether pairs come in whole vectors, those that are rotated and the rest.
+// Whether the rotated pairs and the rest both come in whole vectors.
 template <typename T>
 bool is_vector_aligned(const RotationView& rotation, int64_t head_dim) {
   return is_vector_aligned(rotation.cos) && is_vector_aligned(rotation.sin) &&
          rotation.dims / 2 % kVector<T> == 0 && head_dim / 2 % kVector<T> == 0;
 }
 
-// Calls body(width of a vector as a constant; blocks, threads of a block).
+// Calls body(vector width as a constant, blocks, threads per block).
 template <typename T, typename Body>
 void with_rope_grid(bool is_aligned, int64_t rows, int64_t heads, int64_t head_dim, const Body& body) {
   if (rows == 0 || heads == 0 || head_dim == 0) return;

@@ -1,4 +1,4 @@
-// The row scale of attention: what multiplies the query of a head.
+// The row scale of attention: the factor on a head's query.
 #pragma once
 
 #include "kernels/cuda/launch.cuh"
@@ -12,12 +12,12 @@ __device__ inline bool is_position(const RowScaleView& row_scale, int32_t num_ke
   return num_keys >= 1 && num_keys <= row_scale.num_positions;
 }
 
-// position[num_keys - 1], NaN where there is none.
+// position[num_keys - 1], NaN if out of range.
 __device__ inline float position_at(const RowScaleView& row_scale, int32_t num_keys) {
   return is_position(row_scale, num_keys) ? row_scale.position[num_keys - 1] : kNan;
 }
 
-// The row scale of a head, from position_at its row.
+// Row scale of a head, given position_at its row.
 __device__ inline float row_scale_at(const RowScaleView& row_scale, float position, int64_t head) {
   constexpr float kSmallest = 1e-20f;  // see RowScale in ops.h
   float c = position;

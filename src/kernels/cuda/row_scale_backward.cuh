@@ -1,6 +1,6 @@
-// The gradients of the row scale's parameters. d_scale and d_bias are sums
-// over the rows, in fp64; d_position gathers the rows of each number of keys. Rows are cut into parts, a
-// block each, whose sums a second kernel adds in order: no atomics.
+// Gradients of the row scale's parameters. d_scale and d_bias are sums over the rows, in fp64; d_position
+// sums the rows by their number of keys. Rows are split into parts, one block each, whose sums a second
+// kernel adds in order: no atomics.
 #pragma once
 
 #include "kernels/cuda/launch.cuh"
@@ -14,8 +14,8 @@ constexpr int kRowScaleWarps = 16;
 constexpr int kRowScaleThreads = kRowScaleWarps * kWarp;
 constexpr int kAddPartsThreads = 128;
 
-// The rows of a part, and where the sums of all parts stand: d_scale (heads), d_bias (heads), d_position
-// (positions) of each part, one part after the other.
+// The rows of a part, and the layout of the partial sums: d_scale (heads), d_bias (heads), d_position
+// (positions) per part, one part after another.
 struct RowScaleParts {
   int64_t rows, rows_of_part, heads, positions;
   float* scratch;
@@ -25,7 +25,7 @@ struct RowScaleParts {
   }
 };
 
-// A lane a head, a warp every kRowScaleWarps-th row of the part.
+// One lane per head; a warp takes every kRowScaleWarps-th row of the part.
 __global__ void __launch_bounds__(kRowScaleThreads)
     row_scale_heads_kernel(const float* d_row_scale, const int32_t* num_keys, RowScaleView row_scale,
                            RowScaleParts parts) {
@@ -61,8 +61,8 @@ __global__ void __launch_bounds__(kRowScaleThreads)
   }
 }
 
-// A thread a row, kRowScaleThreads rows at a time: of the rows with the same position, the first one's thread
-// adds them all up, in order. A row without a position poisons that of the first.
+// One thread per row, kRowScaleThreads rows at a time: among rows with the same position, the first one's
+// thread adds them all, in order. A row with an invalid position adds NaN to the first position.
 __global__ void __launch_bounds__(kRowScaleThreads)
     row_scale_positions_kernel(const float* d_row_scale, const int32_t* num_keys, RowScaleView row_scale,
                                RowScaleParts parts) {
@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(kRowScaleThreads)
       position = is_valid ? n - 1 : 0;
       sum = is_valid ? sum : kNan;
     }
-    __syncthreads();  // d_position is as the rows before left it, and nobody reads theirs any more
+    __syncthreads();  // earlier rows' d_position is written, and their shared values are no longer needed
     positions[thread / kPack].values[thread % kPack] = position;
     sums[thread / kPack].values[thread % kPack] = sum;
     __syncthreads();

@@ -1,4 +1,4 @@
-// SwiGLU, both ways: a thread for each vector of a row.
+// SwiGLU, forward and backward: one thread per vector of a row.
 #pragma once
 
 #include "kernels/cuda/launch.cuh"
@@ -11,9 +11,9 @@ namespace ssgpt::kernels::cuda {
 
 constexpr int kSwigluThreads = 256;
 
-// By the hardware's quotient, of at most 2 ulp (CUDA C++ Programming Guide, "Intrinsic Functions"): the
-// rounded one is a function call, and half of the kernel's instructions. Where 1 + e^-x is above 2^126 it may
-// be 0.
+// Uses the hardware's division, accurate to 2 ulp (CUDA C++ Programming Guide, "Intrinsic Functions"): the
+// correctly rounded one is a function call and half of the kernel's instructions. It may return 0 where 1 +
+// e^-x exceeds 2^126.
 __device__ inline float sigmoid(float x) {
   return __fdividef(1.0f, 1.0f + expf(-x));
 }
@@ -55,7 +55,7 @@ __global__ void swiglu_backward_kernel(const T* d_out, const T* gate_up, T* d_ga
   store_pack(d_up, d_gate_up + row + width + column);
 }
 
-// Calls body(width of a vector as a constant, blocks, threads of a block) for rows of `width` elements of T.
+// Calls body(vector width as a constant, blocks, threads per block) for rows of `width` elements of T.
 template <typename T, typename Body>
 void with_swiglu_grid(int64_t rows, int64_t width, const Body& body) {
   if (rows == 0 || width == 0) return;

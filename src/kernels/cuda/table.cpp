@@ -26,7 +26,7 @@ Stream current_stream() {
 }
 
 void fail_launch(const char* kernel, const char* reason) {
-  throw core::RunError("CUDA, at the launch of the kernel {}: {}. It may be the fault of earlier work.",
+  throw core::RunError("CUDA, at the launch of the kernel {}: {}. Earlier work on the GPU may be the cause.",
                        kernel, reason);
 }
 

@@ -1,42 +1,42 @@
-// The CUDA kernels behind kernels/ops.h, as tables of functions that launch them. Raw pointers to the memory
-// of the current device, no checks of arguments, no waiting: a function returns as soon as its kernels are
-// queued on `stream`. A launch that the driver refuses throws core::RunError. Knows no tensors. Sizes and
-// strides count elements.
+// CUDA kernels behind kernels/ops.h, as tables of functions that launch them. Raw pointers to memory of the
+// current device, no checks of arguments, no waiting: a function returns as soon as its kernels are queued on
+// `stream`. Throws core::RunError if the driver refuses a launch. Knows nothing of tensors. Sizes and strides
+// count elements.
 #pragma once
 
 #include "kernels/views.h"
 
 #include <cstdint>
 
-struct CUstream_st;  // what a cudaStream_t points to
+struct CUstream_st;  // the target of a cudaStream_t
 
 namespace ssgpt::kernels::cuda {
 
 using Stream = CUstream_st*;
 
-// Rows of which the gradient of a norm's weight is summed apart: the same as on a CPU.
+// Rows per partial sum of a norm's weight gradient: the same as on a CPU.
 constexpr int64_t kNormChunkRows = 64;
-// The most dimensions of a head whose queries and keys are normalised.
+// Maximum head dim with query/key norm.
 constexpr int64_t kMostQkNormDims = 512;
-// Elements of a flat tensor that are summed apart.
+// Elements of a flat tensor per partial sum.
 constexpr int64_t kFlatChunk = 65536;
-// Where a row of logits stays between the two passes of cross-entropy over it; the bits are the same.
+// Where a row of logits stays between the two passes of cross-entropy; the bits are the same.
 enum class CrossEntropyRow {
-  kAuto,    // in shared memory, where it fits there twice
-  kShared,  // in shared memory, where it fits
-  kGlobal,  // where it came from, which is the GPU's cache if that is large enough
+  kAuto,    // in shared memory if two rows fit
+  kShared,  // in shared memory if it fits
+  kGlobal,  // in global memory, cached by the GPU's L2 if that is large enough
 };
-// Parts into which row_scale_backward cuts the rows.
+// Number of parts into which row_scale_backward splits the rows.
 constexpr int64_t kRowScaleParts = 64;
 
-// QkNormGradients of ops.h; not read where there is no norm.
+// QkNormGradients of ops.h; not read if there is no norm.
 struct QkNormSums {
   float* d_q_gain;  // (head_dim)
   float* d_k_gain;
   float* scratch;  // (2, chunks of kNormChunkRows rows, head_dim)
 };
 
-// Arguments as the tensors of ops.h.
+// Arguments correspond to the tensors of ops.h.
 template <typename T>
 struct DataKernels {
   using Data = T;
@@ -53,14 +53,14 @@ struct DataKernels {
   void (*swiglu_forward)(const T* gate_up, T* out, int64_t rows, int64_t width, Stream stream);
   void (*swiglu_backward)(const T* d_out, const T* gate_up, T* d_gate_up, int64_t rows, int64_t width,
                           Stream stream);
-  // A target that is not below vocab_size makes the loss of its row NaN, and its gradient too.
+  // A target >= vocab_size makes the loss and the gradient of its row NaN.
   void (*cross_entropy)(T* logits, const int64_t* targets, float* losses, int64_t rows, int64_t columns,
                         int64_t vocab_size, bool leave_gradient, CrossEntropyRow row, Stream stream);
-  // A token that is not in [0, vocab_size) makes its row NaN.
+  // A token outside [0, vocab_size) makes its row NaN.
   void (*embedding_forward)(const int64_t* tokens, const T* table, T* out, int64_t rows, int64_t width,
                             int64_t vocab_size, Stream stream);
-  // tokens: the rows' tokens, sorted; order: the row of each, rising among equal tokens. Tokens that are not
-  // in [0, vocab_size) are left out.
+  // tokens: the rows' tokens, sorted; order: the row of each, ascending among equal tokens. Tokens outside
+  // [0, vocab_size) are skipped.
   void (*embedding_backward)(const int32_t* tokens, const int64_t* order, const T* d_out, float* d_table,
                              int64_t rows, int64_t width, int64_t vocab_size, Stream stream);
   void (*cached_attention)(const CachedAttentionArgs<T>& args, int64_t batch, Stream stream);
@@ -69,28 +69,28 @@ struct DataKernels {
 struct Table {
   DataKernels<float> fp32;
   DataKernels<Bfloat16> bf16;
-  // sums: `count` of them, on the host.
+  // sums: array of `count`, on the host.
   void (*add_row_sums)(const RowSumsView* sums, int64_t count, int64_t chunks, int64_t width, Stream stream);
   // scratch: fp32, kRowScaleParts * (2 * heads + num_positions) elements. An output may be null.
   void (*row_scale_backward)(const float* d_row_scale, const int32_t* num_keys, RowScaleView row_scale,
                              float* d_scale, float* d_bias, float* d_position, float* scratch, int64_t rows,
                              int64_t heads, Stream stream);
-  // partial: fp64, an element for each chunk of kFlatChunk. result: one element.
+  // partial: fp64, one element per chunk of kFlatChunk. result: one element.
   void (*flat_sum)(const float* flat, double* partial, double* result, int64_t size, Stream stream);
   void (*squared_norm)(const float* flat, double* partial, double* result, int64_t size, Stream stream);
-  // slices: `count` of them, on the host. grad_factor: on the device.
+  // slices: array of `count`, on the host. grad_factor: on the device.
   void (*adamw)(const AdamWTensors& tensors, const AdamWSliceView* slices, int64_t count,
                 const AdamWScalars& scalars, const float* grad_factor, Stream stream);
 };
 
-// Throw core::InternalError where the program was built without CUDA.
+// Throws core::InternalError if the program was built without CUDA.
 const Table& table();
 Stream current_stream();
 
-// Throws core::RunError: the driver refused a launch, or says at one that earlier work has failed.
+// Throws core::RunError: the driver refused a launch, or reported at one that earlier work has failed.
 [[noreturn]] void fail_launch(const char* kernel, const char* reason);
 
-// The parts of the table, one for each file of kernels.
+// Fill the parts of the table, one per file of kernels.
 void fill_norm(Table& table);
 void fill_rope(Table& table);
 void fill_swiglu(Table& table);

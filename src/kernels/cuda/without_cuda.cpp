@@ -1,4 +1,4 @@
-// In the place of this folder's other files where the program is built without a CUDA toolkit.
+// Replaces this folder's other files in a build without a CUDA toolkit.
 
 #include "core/check.h"
 #include "kernels/cuda/nvtx.h"
