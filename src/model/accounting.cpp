@@ -22,7 +22,7 @@ at::Device device_of(const config::Config& config) {
   return config.train.device == config::Device::kCuda ? at::kCUDA : at::kCPU;
 }
 
-// What attention on a GPU makes of a batch: windows, or spans where documents or examples are apart.
+// Shapes of attention on a GPU: whole windows, or varlen spans with document masking or packed examples.
 struct GpuAttention {
   GpuAttention(const config::Config& of, bool bf16, std::optional<int64_t> known_spans)
       : backend(of.train.attention_backend),
@@ -39,15 +39,15 @@ struct GpuAttention {
       backend = bf16 ? AttentionBackend::kFlash : AttentionBackend::kEfficient;
   }
 
-  // Of the logsumexp that each layer keeps.
+  // Elements of the logsumexp that each layer keeps.
   int64_t logsumexp_elements() const {
     constexpr int64_t kRows = 32;
     const bool by_span = backend == config::AttentionBackend::kEfficient;
     return heads * (by_span ? spans * round_up(time, kRows) : rows);
   }
 
-  // What the backward holds for the length of a call, in fp32: the sum of d_out * out for each row and head,
-  // and the gradient of the queries.
+  // fp32 elements that the backward holds during a call: the sum of d_out * out per row and head, and the
+  // gradient of the queries.
   int64_t workspace_elements(bool bf16) const {
     const int64_t hidden = heads * head_dim;
     if (backend == config::AttentionBackend::kEfficient) {
@@ -57,7 +57,7 @@ struct GpuAttention {
     }
     if (backend == config::AttentionBackend::kCudnn) return rows * (heads + hidden);
     constexpr int64_t kBlock = 128;
-    constexpr int64_t kMultiprocessors = 132;  // Hopper's; deterministic, each sums for itself
+    constexpr int64_t kMultiprocessors = 132;  // Hopper; in deterministic mode each sums separately
     const int64_t padded_rows = documents ? rows + kBlock * spans : spans * round_up(time, kBlock);
     const int64_t copies = deterministic ? (kMultiprocessors + spans * heads - 1) / (spans * heads) : 1;
     return padded_rows * heads * (1 + copies * round_up(head_dim, head_dim <= 128 ? 32 : 64));
@@ -68,7 +68,7 @@ struct GpuAttention {
   int64_t rows, time, spans, heads, head_dim;
 };
 
-// What allocate_buffers takes, and on a GPU what attention allocates of itself for its backward.
+// Bytes of allocate_buffers and, on a GPU, of what attention keeps for its backward.
 int64_t activation_bytes(const config::Config& config, bool bf16, std::optional<int64_t> spans) {
   const config::ModelConfig& model = config.model;
   const at::Device device = device_of(config);
@@ -81,8 +81,8 @@ int64_t activation_bytes(const config::Config& config, bool bf16, std::optional<
   const int64_t vocab_size = padded_vocab_size(device, model.vocab_size);
   const int64_t logsumexp =
       device.is_cpu() ? rows * heads : GpuAttention(config, bf16, spans).logsumexp_elements();
-  // Two norms' inputs and outputs, q, k and v, attention's output; gate and up, their product. Two rstd.
-  // Where q and k are normed, both from before that.
+  // Two norms' inputs and outputs; q, k and v; attention's output; gate, up and their product. Two rstd. With
+  // query/key norm, also the q and k before it.
   const bool qk_norm = model.qk_norm == config::QkNorm::kRms;
   const int64_t wide = (qk_norm ? 10 : 8) * hidden + 3 * ff;
   const int64_t block = rows * (data * wide + kFp32Bytes * 2) + kFp32Bytes * logsumexp;
@@ -100,14 +100,14 @@ int64_t activation_bytes(const config::Config& config, bool bf16, std::optional<
   return model.num_hidden_layers * block + shared;
 }
 
-// What a GPU's kernels hold for the length of a call: attention's backward, and the products their workspace.
+// Bytes that a GPU's kernels hold during a call: attention's backward and the GEMM workspace.
 int64_t gpu_workspace_bytes(const config::Config& config, bool bf16, std::optional<int64_t> spans) {
   return kFp32Bytes * GpuAttention(config, bf16, spans).workspace_elements(bf16) +
          static_cast<int64_t>(kernels::cuda::kProductWorkspaceBytes);
 }
 
-// Of the copy of a tensor in the memory of the host. That of a GPU's is pinned, which ATen's allocator rounds
-// up to powers of two.
+// Bytes of a tensor's copy in host memory. For a GPU's tensor it is pinned, which ATen's allocator rounds up
+// to powers of two.
 int64_t copied_bytes(at::Device device, int64_t bytes) {
   return device.is_cpu() ? bytes : static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(bytes)));
 }
@@ -117,7 +117,7 @@ int64_t gpu_batch_bytes(int64_t batch, int64_t time) {
   return batch * time * (2 * int64_t{sizeof(int64_t)} + int64_t{sizeof(int32_t)});
 }
 
-// The loader's ring of four with the ones being written and read, in int32; inputs and targets in int64.
+// The loader's ring of four plus the batches being written and read, in int32; inputs and targets in int64.
 int64_t batch_bytes(int64_t batch, int64_t time) {
   constexpr int64_t kLoaderBatches = 6;
   return batch * (time + 1) * (kLoaderBatches * int64_t{sizeof(int32_t)} + 2 * int64_t{sizeof(int64_t)});
@@ -136,7 +136,7 @@ double flops_per_token(const config::ModelConfig& config, int64_t sequence_lengt
   for (const ParameterSpec& spec : parameter_specs(config, sequence_length)) {
     if (spec.shape.size() == 2) matrices += numel(spec);
   }
-  matrices -= config.vocab_size * config.hidden_size;  // the input embedding is looked up, not multiplied
+  matrices -= config.vocab_size * config.hidden_size;  // the input embedding is a lookup, not a matmul
   return 6.0 * static_cast<double>(matrices) +
          6.0 * static_cast<double>(sequence_length * config.hidden_size * config.num_hidden_layers);
 }
@@ -157,8 +157,8 @@ MemoryEstimate estimate_memory(const config::Config& config, bool bf16, int64_t 
       device.is_cpu() ? batch_bytes(batch, sequence_length)
                       : gpu_batch_bytes(batch, sequence_length) + gpu_workspace_bytes(config, bf16, spans);
   estimate.snapshot = copied_bytes(device, count * kFp32Bytes) + 2 * copied_bytes(device, moments / 2);
-  // The swapped weights and moments stand beside the live ones, and beside the copy that an earlier
-  // checkpoint left.
+  // The swapped weights and moments exist alongside the live ones and alongside the copy kept by an earlier
+  // checkpoint.
   const auto follows_a_checkpoint = [&](const config::SwapAttention& swap) {
     return config.checkpoint.every > 0 && config.checkpoint.every <= swap.at_step;
   };

@@ -20,7 +20,7 @@ at::Tensor by_head(const at::Tensor& x, const AttentionContext& context) {
   return x.view({context.batch, context.time, context.num_heads, -1});
 }
 
-// As if no document ended inside of a window.
+// Work without document masking.
 core::Work causal_work(int products, const AttentionContext& context, const at::Tensor& qkv, double bytes) {
   return attention_work(products, context.batch, context.time, context.num_heads, qkv.size(-1), bytes);
 }
@@ -50,7 +50,7 @@ void attention_forward(const at::Tensor& x, const AttentionWeights& weights, con
                           norm_of(weights, activations));
   }
   {
-    // A fourth of q, k and v is what comes out.
+    // The output is a third of the size of q, k and v.
     const core::ProfileScope scope("attention",
                                    causal_work(/*products=*/2, context, qkv, traffic(qkv).bytes * 4.0 / 3.0));
     kernels::attention_forward(qkv, context.spans, context.backend, scratch.workspace, activations.result);
@@ -69,8 +69,8 @@ void attention_backward(const at::Tensor& d_out, const at::Tensor& x, const Atte
   const at::Tensor qkv = split_heads(activations.qkv, context);
   kernels::AttentionInputGradients d;
   {
-    // Of the five products one makes the scores anew. Read are q, k, v, the output and its gradient; written
-    // three.
+    // One of the five matmuls recomputes the scores. Reads five tensors (q, k, v, the output and its
+    // gradient) and writes three.
     const core::ProfileScope scope("attention",
                                    causal_work(/*products=*/5, context, qkv, traffic(qkv).bytes * 8.0 / 3.0));
     d = kernels::attention_backward(
@@ -79,8 +79,8 @@ void attention_backward(const at::Tensor& d_out, const at::Tensor& x, const Atte
   }
   if (qkv.is_cuda()) activations.result = {};
   {
-    // Read are d_q, d_k and d_v, written those of qkv; the scaled query is read for the gradient of its
-    // scale, or q and k from before their norm for both.
+    // Reads d_q, d_k and d_v and writes qkv's gradients; also reads the scaled query for the gradient of its
+    // scale or, with a norm, q and k before it for both gradients.
     const bool has_norm = !weights.qk_norm.identity();
     const double parts = has_norm || weights.row_scale.identity() ? 2.0 : 2.0 + 1.0 / 3.0;
     const core::ProfileScope scope(

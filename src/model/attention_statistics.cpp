@@ -17,7 +17,7 @@ namespace {
 
 constexpr int64_t kScoresAtATime = int64_t{1} << 22;
 
-// The queries from `begin` on of one sequence, all heads at once.
+// Processes the queries of one sequence from `begin` on, all heads at once.
 //   q: fp32 (N, Q, H).  k: fp32 (N, begin + Q, H).  num_keys: int64 (Q).  Outputs: fp32 (N, Q) views, =.
 void fill_block(const at::Tensor& q, const at::Tensor& k, const at::Tensor& num_keys, int64_t begin,
                 const at::Tensor& entropy, const at::Tensor& largest, const at::Tensor& first) {
@@ -27,7 +27,8 @@ void fill_block(const at::Tensor& q, const at::Tensor& k, const at::Tensor& num_
   const at::Tensor first_key = position + 1 - num_keys;
   const at::Tensor hidden = (key < first_key.unsqueeze(1)).logical_or(key > position.unsqueeze(1));
 
-  // exp(-200) is 0 in fp32: hidden keys have no weight, and no infinity that times it would be NaN.
+  // exp(-200) is 0 in fp32: hidden keys have no weight, and no infinity remains that would give NaN when
+  // multiplied by 0.
   constexpr double kNoWeight = -200.0;
   const at::Tensor scores = at::bmm(q, k.transpose(1, 2));
   scores.mul_(1.0 / std::sqrt(static_cast<double>(q.size(2))));
@@ -35,7 +36,7 @@ void fill_block(const at::Tensor& q, const at::Tensor& k, const at::Tensor& num_
   scores.sub_(scores.amax({2}, /*keepdim=*/true)).clamp_min_(kNoWeight);
   const at::Tensor weights = scores.exp();
   const at::Tensor total = weights.sum({2});
-  // With z_j the scores less the largest: - sum a log a = log(total) - sum(exp(z) z) / total.
+  // With z_j = score_j - max: - sum a log a = log(total) - sum(exp(z) z) / total.
   entropy.copy_((total.log() - scores.mul_(weights).sum({2}) / total).clamp_min_(0.0));
   largest.copy_(total.reciprocal());
   const at::Tensor index = first_key.view({1, queries, 1}).expand({q.size(0), queries, 1});
@@ -85,7 +86,7 @@ at::Tensor score_factors(const kernels::RowScale& row_scale, const kernels::Rota
   SSGPT_CHECK(count > 0, "there are no numbers of keys");
   const int64_t rotated = 2 * rotation.cos.size(1);
   SSGPT_CHECK(rotated <= head_dim, "{} of {} dimensions are rotated", rotated, head_dim);
-  // All pairs that are rotated are alike at time 0, and so are all other dimensions.
+  // At time 0 all rotated pairs are alike, and so are all other dimensions.
   const int64_t half = std::min<int64_t>(rotation.cos.size(1), 1);
   const int64_t others = rotated < head_dim ? 2 : 0;
   const auto at_time_zero = [&](const at::Tensor& table) {

@@ -41,7 +41,7 @@ void block_forward(const at::Tensor& residual, const BlockWeights& weights, cons
 void block_backward(const at::Tensor& d_residual, const BlockWeights& weights, const BlockContext& context,
                     BlockActivations& activations, const BlockGradients& gradients, GradientMode mode,
                     const Scratch& scratch) {
-  // The gradient of a sum is that of both summands: d_residual is also the gradient of each branch.
+  // The gradient of a sum equals that of both summands: d_residual is also the gradient of each branch.
   mlp_backward(d_residual, activations.mlp_norm.output, weights.mlp, activations.mlp, gradients.mlp, mode,
                scratch.mlp, /*d_x=*/scratch.d_normed);
   norm_backward(scratch.d_normed, weights.mlp_norm, activations.mlp_norm, /*accumulate=*/true, d_residual,

@@ -1,5 +1,5 @@
-// One transformer block: x += attention(norm(x)); x += mlp(norm(x)). The addition of a branch belongs to the
-// norm that reads the sum, so the mlp's branch is handed on to the next block (or the final norm).
+// One transformer block: x += attention(norm(x)); x += mlp(norm(x)). Adding a branch is fused into the norm
+// that reads the sum, so the mlp's branch is passed on to the next block (or the final norm).
 #pragma once
 
 #include "model/attention.h"
@@ -37,11 +37,11 @@ struct BlockActivations {
   MlpActivations mlp;
 };
 
-// Memory that all layers share.
+// Memory shared by all layers.
 struct Scratch {
-  at::Tensor branch;    // data (M, D): what a block's last branch leaves for the next norm
+  at::Tensor branch;    // data (M, D): a block's last branch, for the next norm
   at::Tensor d_normed;  // data (M, D)
-  // fp32 (kernels::num_row_chunks(M), D): for the gradients of the norms' weights
+  // fp32 (kernels::num_row_chunks(M), D): for the gradients of the norm weights
   at::Tensor attention_norm_sums, mlp_norm_sums;
   AttentionScratch attention;
   MlpScratch mlp;
@@ -52,23 +52,23 @@ struct BlockContext {
   double norm_eps = 0.0;
 };
 
-// norm(residual + branch), or of activations.input as it stands where `branch` is undefined.
+// norm(residual + branch), or norm(activations.input) if `branch` is undefined.
 void norm_forward(const at::Tensor& residual, const at::Tensor& branch, const at::Tensor& weight, double eps,
                   const NormActivations& activations);
 
-// d_x = the gradient through the norm, or += where `accumulate`.   d_out: data (M, D).  weight_sums: fp32
+// d_x = gradient through the norm, or += where `accumulate`.   d_out: data (M, D).  weight_sums: fp32
 // (kernels::num_row_chunks(M), D), =, for kernels::add_row_sums.
 void norm_backward(const at::Tensor& d_out, const at::Tensor& weight, const NormActivations& activations,
                    bool accumulate, const at::Tensor& d_x, const at::Tensor& weight_sums);
 
-// Reads the residual stream from activations.attention_norm.input (where `residual` is undefined), or makes
-// it as residual + scratch.branch. Leaves it in activations.mlp_norm.input, and the mlp's branch in
+// If `residual` is undefined, reads the residual stream from activations.attention_norm.input; otherwise
+// computes it as residual + scratch.branch. Leaves it in activations.mlp_norm.input, and the mlp's branch in
 // scratch.branch.
 void block_forward(const at::Tensor& residual, const BlockWeights& weights, const BlockContext& context,
                    BlockActivations& activations, const Scratch& scratch);
 
-// d_residual: data (M, D), the gradient of the stream behind the block; becomes that of the stream before it.
-// mode: of the gradients of matrices; the others are added to.
+// d_residual: data (M, D), gradient of the stream after the block; becomes that of the stream before it.
+// mode: for the matrix gradients; all others accumulate.
 void block_backward(const at::Tensor& d_residual, const BlockWeights& weights, const BlockContext& context,
                     BlockActivations& activations, const BlockGradients& gradients, GradientMode mode,
                     const Scratch& scratch);

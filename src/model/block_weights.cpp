@@ -8,7 +8,7 @@
 namespace ssgpt::model {
 namespace {
 
-// The names of a layer's parameters, and of those that are merged into one matrix.
+// Names of a layer's parameters, and of those that are merged into one matrix.
 struct Names {
   explicit Names(int64_t layer)
       : prefix(fmt::format("model.layers.{}.", layer)),
@@ -30,7 +30,7 @@ struct Names {
   std::string prefix, attention, mlp;
 };
 
-constexpr const char* kLearnedPosition = "model.ssmax_position";  // all layers share it
+constexpr const char* kLearnedPosition = "model.ssmax_position";  // shared by all layers
 
 }  // namespace
 

@@ -22,7 +22,7 @@ NormActivations allocate_norm(const Allocator& allocator, int64_t rows, int64_t 
   return {allocator.data({rows, hidden}), allocator.data({rows, hidden}), allocator.fp32({rows})};
 }
 
-// What only a backward needs.
+// Allocates what only a backward needs.
 void allocate_for_backward(const Allocator& allocator, const config::ModelConfig& config,
                            int64_t sequence_length, at::Device device, Buffers& buffers) {
   const int64_t rows = buffers.shape.rows();

@@ -15,9 +15,9 @@
 namespace ssgpt::model {
 namespace {
 
-// Tokens of a prompt at a time: enough to make the products efficient.
-constexpr int64_t kPieceTokens = 256;
-// Up to this many rows, reading the weights takes longer than multiplying by them.
+// Prompt tokens per chunk: enough for efficient GEMMs.
+constexpr int64_t kChunkTokens = 256;
+// Up to this many rows, reading the weights takes longer than multiplying with them.
 constexpr int64_t kThinRows = 16;
 
 // Activations of `batch` x `time` rows, M = batch time.
@@ -34,7 +34,7 @@ struct Workspace {
   at::Tensor branch;       // data (M, D)
   at::Tensor gate_up;      // data (M, 2F)
   at::Tensor hidden;       // data (M, F)
-  bool thin = false;       // few rows: see kernels::thin_linear_forward
+  bool thin = false;       // few rows: use kernels::thin_linear_forward
 };
 
 struct Cache {
@@ -51,16 +51,16 @@ struct Decoder::Impl {
               const at::Tensor& out) const;
   void fill(const Workspace& work, std::span<const int64_t> tokens);
   void attend(const Workspace& work, const BlockWeights& block, const Cache& cache) const;
-  // Runs the rows of `work` through all blocks, on the first sequences of the cache; the normed result is in
+  // Runs the rows of `work` through all blocks on the first sequences of the cache; the normed result is in
   // work.normed.
   void forward(const Workspace& work);
-  // Appends to each of the first `sequences` a row of `tokens`, in pieces; the normed result of the last
-  // piece is in piece.normed.
+  // Appends one row of `tokens` to each of the first `sequences` sequences, in chunks; the normed result of
+  // the last chunk is in chunk.normed.
   void read(int64_t sequences, std::span<const int64_t> tokens, AttentionWatch* watched = nullptr);
-  // Adds the masses of a layer to `watch`: of the last row of each sequence of `work`, whose keys are in
-  // `cache`.
+  // Stores a layer's attention masses in `watch`: for the last row of each sequence of `work`, whose keys are
+  // in `cache`.
   void watch_last(const Workspace& work, const Cache& cache, int64_t layer) const;
-  void share_with_all(int64_t begin, int64_t count);
+  void copy_first_to_all(int64_t begin, int64_t count);
 
   const GPT& gpt;
   const int64_t batch;
@@ -68,17 +68,17 @@ struct Decoder::Impl {
   const int64_t num_heads;
   const int64_t head_dim;
   const double norm_eps;
-  kernels::Rotation rotation, no_rotation;  // of `capacity` rows; see AttentionContext
+  kernels::Rotation rotation, no_rotation;  // `capacity` rows; see AttentionContext
   std::vector<BlockWeights> blocks;
   at::Tensor embedding, final_norm, head;  // data (V, D), (D), (V, D)
   std::vector<Cache> caches;
   at::Tensor attention_scratch;  // fp32 (B, N, C + H)
   at::Tensor logits;             // fp32 (B, V)
-  Workspace one_token;           // of all sequences
-  Workspace piece;               // of the last shape that a prompt needed
+  Workspace one_token;           // for one token of all sequences
+  Workspace chunk;               // for the chunk shape used last
   int64_t length = 0;
   bool equal_sequences = true;
-  AttentionWatch* watch = nullptr;  // of the piece that is read
+  AttentionWatch* watch = nullptr;  // set while the chunk to be watched is read
   std::vector<int32_t> num_keys;    // (B): of the last token
   std::vector<bool> document_ends;  // (B): whether the last token ended a document
 };
@@ -152,8 +152,8 @@ void Decoder::Impl::linear(const Workspace& work, const at::Tensor& x, const at:
   }
 }
 
-// The tokens (row-major) and how many keys each sees: one more than the token before it, or 1 behind the end
-// of a document.
+// Fills in the tokens (row-major) and the number of keys of each: one more than the previous token's, or 1
+// after the end of a document.
 void Decoder::Impl::fill(const Workspace& work, std::span<const int64_t> tokens) {
   const auto sequences = static_cast<size_t>(work.num_keys.size(0));
   const auto time = static_cast<size_t>(work.num_keys.size(1));
@@ -242,29 +242,28 @@ void Decoder::Impl::read(int64_t sequences, std::span<const int64_t> tokens, Att
   SSGPT_CHECK(length + count <= capacity, "{} tokens after {}, room for {}", count, length, capacity);
   std::vector<int64_t> rows;
   for (int64_t done = 0; done < count;) {
-    // The same pieces and products whatever the number of sequences, so that a row's bits do not depend on
-    // it.
-    const int64_t time = std::min(kPieceTokens, count - done);
+    // Chunks and matmuls do not depend on the number of sequences, so neither do a row's bits.
+    const int64_t time = std::min(kChunkTokens, count - done);
     const bool fits =
-        piece.num_keys.defined() && piece.num_keys.sizes() == at::IntArrayRef({sequences, time});
-    if (!fits) piece = allocate(sequences, time, /*thin=*/time <= kThinRows);
+        chunk.num_keys.defined() && chunk.num_keys.sizes() == at::IntArrayRef({sequences, time});
+    if (!fits) chunk = allocate(sequences, time, /*thin=*/time <= kThinRows);
     rows.clear();
     for (int64_t sequence = 0; sequence < sequences; ++sequence) {
       const auto row =
           tokens.subspan(static_cast<size_t>(sequence * count + done), static_cast<size_t>(time));
       rows.insert(rows.end(), row.begin(), row.end());
     }
-    fill(piece, rows);
+    fill(chunk, rows);
     watch = done + time == count ? watched : nullptr;
-    forward(piece);
+    forward(chunk);
     watch = nullptr;
     length += time;
     done += time;
   }
 }
 
-// Copies what the first sequence holds at these positions to the others.
-void Decoder::Impl::share_with_all(int64_t begin, int64_t count) {
+// Copies the first sequence's cache at these positions to all others.
+void Decoder::Impl::copy_first_to_all(int64_t begin, int64_t count) {
   for (const Cache& cache : caches) {
     for (const at::Tensor& tensor : {cache.keys, cache.values}) {
       const at::Tensor positions = tensor.narrow(2, begin, count);
@@ -294,11 +293,11 @@ at::Tensor Decoder::prefill(std::span<const int64_t> tokens) {
   SSGPT_CHECK(impl.equal_sequences, "the sequences differ already");
   const int64_t begin = impl.length;
   impl.read(1, tokens);
-  const at::Tensor& normed = impl.piece.normed;
+  const at::Tensor& normed = impl.chunk.normed;
   kernels::thin_linear_forward(normed.narrow(0, normed.size(0) - 1, 1), impl.head,
                                impl.logits.narrow(0, 0, 1));
   if (impl.batch > 1) {
-    impl.share_with_all(begin, impl.length - begin);
+    impl.copy_first_to_all(begin, impl.length - begin);
     impl.logits.narrow(0, 1, impl.batch - 1).copy_(impl.logits.narrow(0, 0, 1).expand({impl.batch - 1, -1}));
   }
   return impl.logits;
@@ -322,7 +321,7 @@ at::Tensor Decoder::prefill_each(std::span<const int64_t> tokens, AttentionWatch
   SSGPT_CHECK(watch == nullptr || static_cast<int64_t>(watch->tokens.size()) == impl.batch,
               "tokens of other sequences than {} are watched", impl.batch);
   impl.read(impl.batch, tokens, watch);
-  const at::Tensor& normed = impl.piece.normed;
+  const at::Tensor& normed = impl.chunk.normed;
   const int64_t time = normed.size(0) / impl.batch;
   const at::Tensor last = normed.view({impl.batch, time, normed.size(1)}).select(1, time - 1).contiguous();
   kernels::thin_linear_forward(last, impl.head, impl.logits);
@@ -333,9 +332,9 @@ at::Tensor Decoder::prefill_each(std::span<const int64_t> tokens, AttentionWatch
 at::Tensor Decoder::score_each(std::span<const int64_t> tokens) {
   Impl& impl = *impl_;
   const int64_t time = static_cast<int64_t>(tokens.size()) / impl.batch;
-  SSGPT_CHECK(time <= kPieceTokens, "{} tokens of each sequence, {} at a time", time, kPieceTokens);
+  SSGPT_CHECK(time <= kChunkTokens, "{} tokens of each sequence, {} at a time", time, kChunkTokens);
   impl.read(impl.batch, tokens);
-  const at::Tensor& normed = impl.piece.normed;
+  const at::Tensor& normed = impl.chunk.normed;
   const at::Tensor scores = at::empty({normed.size(0), impl.head.size(0)}, impl.logits.options());
   kernels::thin_linear_forward(normed, impl.head, scores);
   impl.equal_sequences = impl.batch == 1;
@@ -355,7 +354,7 @@ void Decoder::return_to(const Mark& mark) {
   SSGPT_CHECK(mark.length <= impl.length && mark.num_keys.size() == impl.num_keys.size(),
               "a mark at {} of {} sequences, the decoder holds {} tokens of {}", mark.length,
               mark.num_keys.size(), impl.length, impl.batch);
-  // Keys and values behind the mark are overwritten by what comes next, and no query sees them before.
+  // Keys and values after the mark are overwritten by later tokens, and no query attends to them before that.
   impl.length = mark.length;
   impl.equal_sequences = mark.equal_sequences;
   impl.num_keys = mark.num_keys;

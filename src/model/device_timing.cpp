@@ -36,7 +36,7 @@ class EventMarks : public DeviceMarks {
   explicit EventMarks(at::Device device) : driver_(device.type()), device_(device::with_index(device)) {}
 
   size_t set() override {
-    // Events of the default kind do not keep time.
+    // Events with default flags have timing disabled.
     if (used_ == events_.size()) events_.emplace_back(device_.type(), c10::EventFlag::BACKEND_DEFAULT);
     events_[used_].record(driver_.getStream(device_));
     return used_++;

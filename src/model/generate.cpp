@@ -59,7 +59,7 @@ class Batch {
   const OnToken& on_token_;
   TokenSampler sampler_;
   std::vector<GeneratedSample> samples_;
-  std::vector<int64_t> last_;  // what the model reads next, in an ended sample for nothing
+  std::vector<int64_t> last_;  // input of the next step; unused for a stopped sample
   std::vector<uint64_t> keys_;
 };
 

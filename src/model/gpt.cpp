@@ -21,15 +21,15 @@
 namespace ssgpt::model {
 namespace {
 
-// With the padding behind lm_head.weight, the last.
+// Specs including the padding after lm_head.weight, the last parameter.
 std::vector<ParameterSpec> specs_in_memory(const GPTSpec& spec, at::Device device) {
   std::vector<ParameterSpec> specs = parameter_specs(spec.config, spec.sequence_length);
   specs.back().row_multiple = vocabulary_multiple(device);
   return specs;
 }
 
-// What lies between `parts`, views of a flat tensor that do not overlap, before and behind them: views.
-std::vector<at::Tensor> rest_of(const at::Tensor& flat, const std::vector<at::Tensor>& parts) {
+// Returns views of the parts of a flat tensor not covered by `parts`, which are disjoint views of it.
+std::vector<at::Tensor> complement_of(const at::Tensor& flat, const std::vector<at::Tensor>& parts) {
   std::vector<core::Range> taken;
   for (const at::Tensor& part : parts) {
     const int64_t begin = part.storage_offset() - flat.storage_offset();
@@ -39,7 +39,7 @@ std::vector<at::Tensor> rest_of(const at::Tensor& flat, const std::vector<at::Te
             [](const core::Range& a, const core::Range& b) { return a.begin < b.begin; });
   taken.push_back({.begin = flat.numel(), .end = flat.numel()});
   std::vector<at::Tensor> rest;
-  int64_t end = 0;  // of the part before
+  int64_t end = 0;  // of the previous part
   for (const core::Range& range : taken) {
     if (range.begin > end) rest.push_back(flat.narrow(0, end, range.begin - end));
     end = range.end;
@@ -52,13 +52,13 @@ std::vector<at::Tensor> rest_of(const at::Tensor& flat, const std::vector<at::Te
 struct GPT::Impl {
   Impl(const GPTSpec& gpt_spec, const Execution& gpt_execution);
 
-  // Brings the batch to the device and makes room for it. targets and num_keys may be undefined.
+  // Moves the batch to the device and allocates buffers for it. targets and num_keys may be undefined.
   Inputs prepare(const at::Tensor& tokens, const at::Tensor& targets, bool with_backward,
                  const at::Tensor& num_keys = at::Tensor());
   // Runs all blocks and the final norm; the result is buffers.final_norm.output (M, D). `after_block` is
-  // called while the layer's activations stand.
+  // called while the layer's activations are still valid.
   void forward(const at::Tensor& tokens, const std::function<void(size_t layer)>& after_block = nullptr);
-  // Zeroes what the backward adds to even where it overwrites: all but the gradients of matrices.
+  // Zeroes the gradients that accumulate even in overwrite mode: all but those of matrices.
   void zero_sums();
   void backward(const at::Tensor& tokens, const GradientFinal& gradient_final, GradientMode mode);
   BlockActivations& activations(size_t layer) {
@@ -71,11 +71,11 @@ struct GPT::Impl {
   std::vector<BlockWeights> weights;
   std::vector<BlockGradients> gradients;
   at::Tensor position_table;                // see make_position_table
-  kernels::Rotation rotation, no_rotation;  // of sequence_length rows; see AttentionContext
+  kernels::Rotation rotation, no_rotation;  // sequence_length rows; see AttentionContext
   at::Tensor head, d_head;                  // data and fp32 (padded V, D): views
-  std::vector<at::Tensor> gradient_sums;    // views of the flat gradient: what zero_sums() zeroes
+  std::vector<at::Tensor> gradient_sums;    // views of the flat gradient that zero_sums() zeroes
   InputStager inputs;
-  BlockContext context;  // of the batch at hand
+  BlockContext context;  // of the current batch
   Buffers buffers;
 };
 
@@ -111,7 +111,7 @@ GPT::Impl::Impl(const GPTSpec& gpt_spec, const Execution& gpt_execution)
       products.push_back(product);
     }
   }
-  gradient_sums = rest_of(store.flat_grad(), products);
+  gradient_sums = complement_of(store.flat_grad(), products);
 }
 
 Inputs GPT::Impl::prepare(const at::Tensor& tokens, const at::Tensor& targets, bool with_backward,
@@ -145,7 +145,7 @@ void GPT::Impl::forward(const at::Tensor& tokens, const std::function<void(size_
     const core::ProfileScope scope("embedding", traffic(embedded, embedded));
     kernels::embedding_forward(tokens.view({-1}), store.compute("model.embed_tokens.weight"), embedded);
   }
-  at::Tensor residual;  // the embedding stands where the first block reads it
+  at::Tensor residual;  // undefined: the embedding is already where the first block reads it
   for (size_t layer = 0; layer < weights.size(); ++layer) {
     block_forward(residual, weights[layer], context, activations(layer), buffers.scratch);
     if (after_block) after_block(layer);
@@ -162,8 +162,8 @@ void GPT::Impl::zero_sums() {
   at::_foreach_zero_(gradient_sums);
 }
 
-// From the gradient of the final norm's output in scratch.d_normed, with the head's own gradient done. The
-// gradient becomes final from the end of the flat tensor to its start, as parameter_specs orders it.
+// Starts from the gradient of the final norm's output in scratch.d_normed, with the head's own gradient done.
+// The gradient becomes final from the end of the flat tensor to its start, as ordered by parameter_specs.
 void GPT::Impl::backward(const at::Tensor& tokens, const GradientFinal& gradient_final, GradientMode mode) {
   const core::ProfileScope phase("backward");
   const auto final_from = [&](const std::string& name) {
@@ -262,7 +262,7 @@ void GPT::attention_statistics(const at::Tensor& tokens, const AttentionOfLayer&
   const Inputs inputs = impl.prepare(tokens, /*targets=*/at::Tensor(), /*with_backward=*/false);
   const AttentionContext& context = impl.context.attention;
   const int64_t heads = context.num_heads;
-  // Of each number of keys once, and from there to the queries.
+  // Computed once per number of keys, then indexed per query.
   const at::Tensor& num_keys = inputs.spans.num_keys;
   const at::Tensor every_n = at::arange(1, context.time + 1, num_keys.options());
   const at::Tensor rows = num_keys.view({-1}).to(at::kLong) - 1;

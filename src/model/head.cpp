@@ -15,14 +15,14 @@
 namespace ssgpt::model {
 namespace {
 
-// One less than a count of 32 bits, which a library may take.
+// One below 2^31, because a library may count elements in int32.
 constexpr uint64_t kMostGpuElements = (uint64_t{1} << 31) - 1;
 constexpr uint64_t kLeastGpuElements = uint64_t{1} << 29;
 
 int64_t chunk_elements_on_gpu(at::Device device, at::ScalarType dtype) {
   const auto log2 = core::find_number_variable("SSGPT_HEAD_CHUNK_LOG2", 20, 31);
   if (log2) return std::min(int64_t{1} << *log2, static_cast<int64_t>(kMostGpuElements));
-  // A config for a GPU may be described where there is none.
+  // A GPU config may be described on a machine without a GPU.
   const bool is_there = device.is_cuda() && device::count_gpus().count > 0;
   return is_there ? gpu_logits_chunk_elements(device::current_gpu().memory_bytes, dtype)
                   : static_cast<int64_t>(kMostGpuElements);
@@ -39,8 +39,8 @@ void for_chunks(const at::Tensor& x, const at::Tensor& weight, const at::Tensor&
   }
 }
 
-// Takes the target's logit out of each row and compares it with the largest of the rest: `amax` hands a NaN
-// on, and no comparison with one is true.   logits: data (R, V), contents lost.  targets: int64 (R).
+// Takes the target's logit out of each row and compares it with the largest of the rest: `amax` propagates
+// NaN, and every comparison with NaN is false.   logits: data (R, V), contents lost.  targets: int64 (R).
 at::Tensor is_strict_maximum(const at::Tensor& logits, const at::Tensor& targets) {
   const at::Tensor index = targets.clamp(0, logits.size(1) - 1).unsqueeze(1);
   const at::Tensor chosen = logits.gather(1, index).squeeze(1);
@@ -70,7 +70,7 @@ int64_t logits_chunk_rows(at::Device device, at::ScalarType dtype, int64_t rows,
     constexpr int64_t kElements = int64_t{1} << 22;
     return std::min(rows, std::max(kLeastRows, kElements / vocab_size));
   }
-  constexpr int64_t kTile = 128;  // of a product, so that its blocks are full
+  constexpr int64_t kTile = 128;  // tile size of a GEMM, so that its blocks are full
   const int64_t wanted = chunk_elements_on_gpu(device, dtype) / vocab_size;
   const int64_t most = std::max(kLeastRows, wanted / kTile * kTile);
   const int64_t chunks = (rows + most - 1) / most;

@@ -8,11 +8,11 @@
 namespace ssgpt::model {
 namespace {
 
-// Copies `from`, of the CPU, to `to`, which is made where it does not fit.
+// Copies `from`, a CPU tensor, to `to`, which is reallocated if its shape differs.
 void upload(const at::Tensor& from, at::Device device, at::Tensor& to) {
   if (!to.defined() || to.sizes() != from.sizes())
     to = at::empty(from.sizes(), from.options().device(device));
-  // The allocator of pinned memory keeps this block until the copy is done.
+  // The pinned-memory allocator keeps this block until the copy is done.
   const at::Tensor pinned = at::empty(from.sizes(), from.options().pinned_memory(true));
   pinned.copy_(from);
   to.copy_(pinned, /*non_blocking=*/true);
@@ -20,7 +20,7 @@ void upload(const at::Tensor& from, at::Device device, at::Tensor& to) {
 
 }  // namespace
 
-// Of rows that hold several.
+// Sets the spans from num_keys.
 void InputStager::stage_spans(const at::Tensor& num_keys) {
   spans_are_windows_ = false;
   if (device_.is_cpu()) {

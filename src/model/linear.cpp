@@ -8,8 +8,8 @@
 namespace ssgpt::model {
 namespace {
 
-// On a CPU fp32 goes through our own product, whose bits do not depend on the number of threads; bf16 through
-// the library's, which knows the processor's bf16 instructions.
+// On a CPU, fp32 uses our own GEMM, whose bits do not depend on the number of threads; bf16 uses the
+// library's, which knows the processor's bf16 instructions.
 bool is_ours(const at::Tensor& a) {
   return a.scalar_type() == at::kFloat || !a.device().is_cpu();
 }

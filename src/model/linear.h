@@ -1,4 +1,4 @@
-// y = x W^T and its backward, into buffers that exist. M rows, K inputs, N outputs. `name` is a literal, for
+// y = x W^T and its backward, into existing buffers. M rows, K inputs, N outputs. `name` is a literal, for
 // the profile.
 #pragma once
 
@@ -8,10 +8,10 @@
 
 namespace ssgpt::model {
 
-// What a backward does with the gradient of a weight that is there already.
+// How a backward treats an existing weight gradient.
 enum class GradientMode {
-  kAdd,        // adds to it
-  kOverwrite,  // replaces it, whatever it is
+  kAdd,        // accumulates into it
+  kOverwrite,  // replaces it, whatever it holds
 };
 
 // x: data (M, K).  weight: data (N, K).  out: data (M, N), =.
@@ -22,9 +22,9 @@ void linear_forward(const at::Tensor& x, const at::Tensor& weight, at::Tensor ou
 void linear_backward_input(const at::Tensor& d_out, const at::Tensor& weight, at::Tensor d_x,
                            std::string_view name = "product, input gradient");
 
-// d_weight += d_out^T x, or = as `mode` says.   d_out: data (M, N).  x: data (M, K).  d_weight: fp32 (N, K).
-// scratch: bf16 of at least N K elements where the data are bf16 on a CPU (the product is rounded to bf16 and
-// then added, as under PyTorch's autocast); not read otherwise, as there the sum itself goes on in fp32.
+// d_weight += d_out^T x, or =, as `mode` says.   d_out: data (M, N).  x: data (M, K).  d_weight: fp32 (N, K).
+// scratch: bf16 of at least N K elements for bf16 data on a CPU (the GEMM's result is rounded to bf16 and
+// then added, as under PyTorch's autocast); otherwise not read, as the GEMM accumulates in fp32 directly.
 void linear_backward_weight(const at::Tensor& d_out, const at::Tensor& x, at::Tensor d_weight,
                             GradientMode mode, const at::Tensor& scratch,
                             std::string_view name = "product, weight gradient");

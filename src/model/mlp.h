@@ -1,4 +1,4 @@
-// The gated feed-forward. Shapes: M rows, D hidden, F feed-forward.
+// The gated feed-forward network. Shapes: M rows, D hidden, F feed-forward.
 #pragma once
 
 #include "model/linear.h"
@@ -8,7 +8,7 @@
 namespace ssgpt::model {
 
 struct MlpWeights {
-  at::Tensor gate_up;  // data (2F, D): the rows of gate, then up
+  at::Tensor gate_up;  // data (2F, D): rows of gate, then up
   at::Tensor down;     // data (D, F)
 };
 
@@ -16,7 +16,7 @@ struct MlpGradients {  // fp32
   at::Tensor gate_up, down;
 };
 
-// What the backward needs.
+// State for the backward.
 struct MlpActivations {
   at::Tensor gate_up;  // data (M, 2F); the backward leaves its gradient here
   at::Tensor hidden;   // data (M, F): silu(gate) * up
@@ -31,7 +31,7 @@ struct MlpScratch {
 void mlp_forward(const at::Tensor& x, const MlpWeights& weights, const MlpActivations& activations,
                  const at::Tensor& out);
 
-// d_out, x: data (M, D).  d_x: data (M, D), =.  gradients: += or = as `mode` says.
+// d_out, x: data (M, D).  d_x: data (M, D), =.  gradients: += or =, as `mode` says.
 void mlp_backward(const at::Tensor& d_out, const at::Tensor& x, const MlpWeights& weights,
                   const MlpActivations& activations, const MlpGradients& gradients, GradientMode mode,
                   const MlpScratch& scratch, const at::Tensor& d_x);

@@ -1,5 +1,5 @@
-// Which parameters a model has, under Hugging Face's names (Llama's, and Qwen 3's of the norms of q and k),
-// and how each starts.
+// The parameters of a model under Hugging Face's names (Llama's, and Qwen 3's for the query/key norms), and
+// their initial values.
 
 #include "core/check.h"
 #include "model/gpt.h"
@@ -20,12 +20,12 @@ constexpr Initializer normal(double deviation) {
   return {Initializer::Kind::kNormal, deviation};
 }
 
-// Of the row scale.
+// Spec of a row scale parameter.
 ParameterSpec row_scale_spec(std::string name, int64_t size, Initializer initializer) {
   return {.name = std::move(name), .shape = {size}, .initializer = initializer, .of_row_scale = true};
 }
 
-// Appends the parameters of one block. scale_init: where s starts, in a kind that has it.
+// Appends the parameters of one block. scale_init: initial s, for kinds that have one.
 void add_block(const config::ModelConfig& config, double scale_init, int64_t layer,
                std::vector<ParameterSpec>& specs) {
   const int64_t hidden = config.hidden_size;
@@ -70,8 +70,8 @@ std::vector<ParameterSpec> parameter_specs(const config::ModelConfig& config, in
   SSGPT_CHECK(config.num_attention_heads > 0 && config.hidden_size % (2 * config.num_attention_heads) == 0,
               "hidden_size {} over {} heads is not an even head dimension", config.hidden_size,
               config.num_attention_heads);
-  // In an order whose reverse is that in which backward finishes the gradients: p_n serves every layer, so it
-  // stands before the first.
+  // Ordered so that backward finishes the gradients in reverse order: p_n is used by every layer, so it
+  // precedes the first.
   std::vector<ParameterSpec> specs;
   const Initializer embedding = normal(config.initializer_range);
   specs.push_back({"model.embed_tokens.weight", {config.vocab_size, config.hidden_size}, embedding});

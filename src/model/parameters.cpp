@@ -133,7 +133,7 @@ at::Tensor ParameterStore::padded(const at::Tensor& flat, std::string_view name)
 }
 
 void ParameterStore::initialize(uint64_t seed) {
-  // On the CPU whatever the device, so that a seed means the same weights everywhere.
+  // Computed on the CPU whatever the device, so that a seed gives the same weights everywhere.
   const at::Tensor values = at::zeros_like(master_, at::TensorOptions().device(at::kCPU));
   for (const Parameter& parameter : parameters_) {
     fill_initial(values.mutable_data_ptr<float>() + parameter.offset, parameter, seed);

@@ -33,7 +33,7 @@ at::Tensor count_keys_within_documents(const at::Tensor& tokens, int64_t documen
 }
 
 int64_t padded_spans(int64_t spans) {
-  constexpr int64_t kSpansAtATime = 16;  // the kernels' workspaces grow by some 100 rows for each
+  constexpr int64_t kSpansAtATime = 16;  // each adds some 100 rows to the kernels' workspaces
   return core::round_up(spans + 1, kSpansAtATime);
 }
 

@@ -48,7 +48,7 @@ ProductOperands make_product_operands(const kernels::ProductShape& shape, at::De
 
 TunedProduct tune_product(const cuda::Product& product, const kernels::ProductTerms& terms, int most,
                           void* workspace, at::Device device) {
-  constexpr int kCalls = 3;  // the fastest counts
+  constexpr int kCalls = 3;  // takes the fastest
   const auto algorithms = cuda::propose(product.shape, terms, most);
   const auto plans = plans_of(product.shape, algorithms, terms);
   const auto seconds = [&](size_t index) -> std::optional<double> {
@@ -59,7 +59,7 @@ TunedProduct tune_product(const cuda::Product& product, const kernels::ProductTe
     try {
       call();  // loads the kernel
       return fastest_call(device, kCalls, call);
-    } catch (const core::RunError&) {  // refused after all
+    } catch (const core::RunError&) {  // rejected at launch
       return std::nullopt;
     }
   };

@@ -12,7 +12,7 @@
 namespace ssgpt::model {
 namespace {
 
-// Of each pair, in radians a position.
+// Frequency of each pair, in radians per position.
 std::vector<double> plain_frequencies(int64_t dims, double theta) {
   std::vector<double> frequencies;
   for (int64_t i = 0; i < dims / 2; ++i) {
@@ -21,7 +21,7 @@ std::vector<double> plain_frequencies(int64_t dims, double theta) {
   return frequencies;
 }
 
-// The index, no integer, of the pair that turns this often in a window of training.
+// Fractional index of the pair that completes this many turns in a training window.
 double pair_of_turns(double turns, int64_t dims, double theta, int64_t trained_length) {
   const double longest = static_cast<double>(trained_length) / (turns * 2.0 * std::numbers::pi);
   return static_cast<double>(dims) * std::log(longest) / (2.0 * std::log(theta));
@@ -36,7 +36,7 @@ void slow_down(std::vector<double>& frequencies, int64_t dims, double theta, con
   const double low = std::max(std::floor(pair_of_turns(kFastTurns, dims, theta, yarn.trained_length)), 0.0);
   double high = std::min(std::ceil(pair_of_turns(kSlowTurns, dims, theta, yarn.trained_length)),
                          static_cast<double>(dims - 1));
-  if (low == high) high += 0.001;  // no division by zero
+  if (low == high) high += 0.001;  // avoids division by zero
   for (size_t i = 0; i < frequencies.size(); ++i) {
     const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
     frequencies[i] = frequencies[i] / yarn.factor * ramp + frequencies[i] * (1.0 - ramp);

@@ -1,4 +1,4 @@
-// What kernels::rope_forward turns and scales by: angles, and what multiplies s in the row scale.
+// Inputs of kernels::rope_forward: RoPE tables, and the factor on s in the row scale.
 #pragma once
 
 #include "config/attention_kind.h"
@@ -12,31 +12,31 @@
 namespace ssgpt::model {
 
 // YaRN (Peng et al., arXiv 2309.00071, section 3), as Hugging Face's rope_type "yarn" computes it: pairs that
-// turn less than once in a window of training are slowed down by `factor`, those that turn more than 32 times
-// are left alone, and those between go from one to the other along a ramp over their index. The scores are
+// complete less than one turn in a training window are slowed down by `factor`, those that complete more than
+// 32 are left alone, and those in between are interpolated along a ramp over their index. The scores are
 // multiplied by (0.1 log factor + 1)^2.
 struct Yarn {
-  double factor = 1.0;         // windows of this many times the trained length; at least 1
-  int64_t trained_length = 0;  // positions of a window of training
+  double factor = 1.0;         // context extension over the trained length; at least 1
+  int64_t trained_length = 0;  // positions of a training window
 };
 
-// How the tables of an evaluation differ from those of training.
+// Changes that an evaluation makes to the tables of training.
 struct RopeChange {
   std::optional<Yarn> yarn;
-  double score_factor = 1.0;  // > 0, multiplies q k^T of every query and head
+  double score_factor = 1.0;  // > 0, multiplies q k^T for every query and head
 };
 
-// Rotary position embedding (Su et al., arXiv 2104.09864) in Hugging Face's convention: of the R dimensions
-// that are rotated, pair i turns by t * theta^(-2i / R) at time t. Angles, sines and cosines in fp64, rounded
-// once; times 0 to `time` - 1. Tables and `rest` are multiplied by the square root of what the scores are to
-// be multiplied by, which reaches q and k alike; YaRN's factor is of the tables alone, as in transformers.
-//   rotated_dims: R, even; 0: none, the rotation of a layer without RoPE.
+// RoPE (Su et al., arXiv 2104.09864) in Hugging Face's convention: of the R rotated dimensions, pair i is
+// rotated by t * theta^(-2i / R) at time t. Angles, sines and cosines are computed in fp64 and rounded once;
+// times 0 to `time` - 1. Tables and `rest` are multiplied by the square root of the factor on the scores,
+// since both q and k get it; YaRN's factor applies to the tables alone, as in transformers.
+//   rotated_dims: R, even; 0: none, for a layer without RoPE.
 //   theta: above 0; above 1 with YaRN, whose ramp is over logarithms to this base.
 kernels::Rotation make_rotation(int64_t time, int64_t rotated_dims, double theta, at::Device device,
                                 const RopeChange& change = {});
 
-// L[n] of the kind's row scale for n = 1..count, where a learned p_n starts; fp32 (count), computed in fp64.
-// Undefined where the kind has no row scale.
+// L[n] of the kind's row scale for n = 1..count, the initial value of a learned p_n; fp32 (count), computed
+// in fp64. Undefined if the kind has no row scale.
 at::Tensor make_position_table(config::AttentionKind kind, const config::PositionConstants& constants,
                                int64_t count, at::Device device);
 

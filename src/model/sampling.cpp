@@ -9,7 +9,7 @@
 namespace ssgpt::model {
 namespace {
 
-// The first of the largest.
+// Index of the largest logit; the first among equals.
 size_t find_largest(std::span<const float> logits) {
   SSGPT_CHECK(!logits.empty(), "no logits");
   size_t largest = 0;
@@ -17,15 +17,14 @@ size_t find_largest(std::span<const float> logits) {
     if (!std::isfinite(logits[i])) {
       throw core::RunError(
           "The model's logits are not finite: its weights are damaged or its training diverged. Take an "
-          "earlier "
-          "checkpoint.");
+          "earlier checkpoint.");
     }
     if (logits[i] > logits[largest]) largest = i;
   }
   return largest;
 }
 
-// Likelier first; of equals the lower id, so that the order is a function of the logits alone.
+// More likely first, then lower id, so that the order is a function of the logits alone.
 constexpr auto kLikelier = [](const auto& a, const auto& b) {
   return a.weight != b.weight ? a.weight > b.weight : a.token < b.token;
 };
@@ -51,7 +50,7 @@ int64_t TokenSampler::choose(std::span<const float> logits, double uniform) {
   keep_top_p();
   const double target = uniform * sum_of_weights(candidates_);
   double cumulative = 0.0;
-  int64_t chosen = static_cast<int64_t>(largest);  // where rounding leaves the target above all
+  int64_t chosen = static_cast<int64_t>(largest);  // in case rounding puts the target above the total
   for (const Candidate& candidate : candidates_) {
     cumulative += candidate.weight;
     if (candidate.weight > 0.0) chosen = candidate.token;
@@ -72,7 +71,7 @@ void TokenSampler::keep_top_k() {
 void TokenSampler::keep_top_p() {
   if (options_.top_p >= 1.0) return;
   const double total = sum_of_weights(candidates_);
-  // Spares sorting the vocabulary: all tokens below this weight together hold less than 1 - p, so none of
+  // Avoids sorting the vocabulary: all tokens below this weight together hold less than 1 - p, so none of
   // them is among the fewest that hold p.
   const double least = (1.0 - options_.top_p) * total / static_cast<double>(candidates_.size());
   std::erase_if(candidates_, [least](const Candidate& candidate) { return candidate.weight < least; });

@@ -9,7 +9,7 @@
 namespace ssgpt::optim {
 namespace {
 
-// Ranges or slices.
+// For ranges and slices.
 template <typename Part>
 void check_order(const std::vector<Part>& parts, int64_t size) {
   int64_t previous_end = 0;
@@ -40,7 +40,7 @@ AdamW::AdamW(at::Tensor master, at::Tensor grad, const std::vector<UpdateSlice>&
   check_order(owned_, master_.numel());
   exp_avg_ = device::zeros_held({core::total_size(owned_)}, master_.options());
   exp_avg_sq_ = device::zeros_held(exp_avg_.sizes(), exp_avg_.options());
-  int64_t first_moment = 0;  // of the owned range at hand
+  int64_t first_moment = 0;  // of the current owned range
   for (const core::Range& range : owned_) {
     for (const UpdateSlice& slice : slices) {
       const int64_t begin = std::max(range.begin, slice.begin);

@@ -25,8 +25,8 @@ ClippedGradient clip_by_global_norm(const at::Tensor& squared_norm, const at::Te
     factor = norm.add(1e-6).reciprocal_().mul_(max_norm).clamp_max_(1.0);
   }
   factor.div_(static_cast<double>(num_tokens));
-  // clamp and an infinite norm would both turn a broken step into a finite factor; the finiteness is asked
-  // for explicitly.
+  // clamp and an infinite norm would both make a broken step's factor finite, so finiteness is tested
+  // explicitly.
   const at::Tensor finite = norm.isfinite().logical_and_(loss_sum.reshape({1}).isfinite());
   factor = at::where(finite, factor, std::numeric_limits<double>::quiet_NaN());
   return {.norm = norm, .factor = factor.to(at::kFloat)};

@@ -8,7 +8,7 @@ namespace ssgpt::optim {
 
 namespace {
 
-// How much of an interval of steps lies behind `step`, in [0, 1]. An empty interval lies behind every step.
+// Completed fraction of an interval of steps at `step`, in [0, 1]. An empty interval is always complete.
 double progress(int64_t step, int64_t first, int64_t last) {
   if (last <= first) {
     return step >= last ? 1.0 : 0.0;
@@ -16,7 +16,7 @@ double progress(int64_t step, int64_t first, int64_t last) {
   return std::clamp(static_cast<double>(step - first) / static_cast<double>(last - first), 0.0, 1.0);
 }
 
-// The step at which the schedule ends that `step` belongs to.
+// The end of the schedule that `step` belongs to.
 int64_t total_steps_at(const config::ScheduleConfig& schedule, int64_t step, int64_t max_steps) {
   for (const config::EarlierSchedule& earlier : schedule.earlier_total_steps) {
     if (step <= earlier.until_step) return earlier.total_steps;

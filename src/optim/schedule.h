@@ -7,7 +7,7 @@
 
 namespace ssgpt::optim {
 
-// The rate of update number `step` (1 for the first). Warm-up is linear: lr * step / warmup_steps up to
+// Learning rate of update number `step` (1 for the first). Warm-up is linear: lr * step / warmup_steps up to
 // warmup_steps.
 //   constant: lr.
 //   cosine: from lr to min_lr at decay_steps (counted from the first step; 0: at total_steps), min_lr after.

@@ -1,4 +1,4 @@
-// How the elements of a flat tensor decay and at which rate they learn. Knows extents, not models.
+// Weight decay and learning-rate multipliers of the elements of a flat tensor. Knows extents, not models.
 #pragma once
 
 #include "optim/adamw.h"
@@ -9,8 +9,7 @@
 
 namespace ssgpt::optim {
 
-// Where one tensor of a layout stands in the flat tensor, its number of dimensions, and its own factor of the
-// learning rate.
+// Position of a tensor in the flat tensor, its number of dimensions, and its learning-rate multiplier.
 struct TensorExtent {
   int64_t offset = 0;  // elements
   int64_t numel = 0;
@@ -19,7 +18,7 @@ struct TensorExtent {
 };
 
 // Slices for AdamW: `weight_decay` on tensors of rank 2 and above, 0 on the others (norms, s, b, p_n).
-// Extents are sorted and disjoint; those that touch, decay alike and learn alike become one slice.
+// Extents are sorted and disjoint; adjacent ones with equal decay and multiplier are merged into one slice.
 std::vector<UpdateSlice> update_slices(std::span<const TensorExtent> extents, double weight_decay);
 
 }  // namespace ssgpt::optim
