@@ -38,7 +38,7 @@ struct Rotation {
                                                          {.trained_length = s.time}, s.time, device),
                   .scale = at::ones({s.heads}, at::TensorOptions(device).dtype(at::kFloat)),
                   .bias = {}} {}
-  // The angle's sign is that of `sign`: -1 turns back. In fp32, rounded to the dtype of x.
+  // Rotates by `sign` times the angles; -1 rotates back. In fp32, rounded to the dtype of x.
   at::Tensor rotate(const at::Tensor& x, double sign) const {
     const int64_t half = x.size(-1) / 2;
     const at::Tensor turned = at::cat({x.narrow(-1, half, half).neg(), x.narrow(-1, 0, half)}, -1);
@@ -56,7 +56,7 @@ struct Rotation {
 
 enum class RopeVariant { kPlain, kScaled, kNormed };
 
-// The norm of queries and keys, (B, T, 2, N, H) side by side.
+// The norm of queries and keys, both in one tensor (B, T, 2, N, H).
 struct NormOfHeads {
   NormOfHeads(const KernelShape& s, const TensorMaker& make)
       : norm{.q_gain = make.random({s.head_dim()}),
@@ -68,7 +68,7 @@ struct NormOfHeads {
                   .scratch = make.zeros_fp32({2, kernels::num_row_chunks(s.rows()), s.head_dim()})},
         plain_d_q_gain(make.zeros_fp32({s.head_dim()})),
         plain_d_k_gain(make.zeros_fp32({s.head_dim()})) {}
-  // The gradient of x, and d_gain += that of the gain.
+  // Returns the gradient of x; d_gain += gradient of the gain.
   at::Tensor back(const at::Tensor& d_out, const at::Tensor& x, const at::Tensor& gain,
                   at::Tensor d_gain) const {
     const at::Tensor rstd =
@@ -168,7 +168,7 @@ KernelRun row_scale_backward(const KernelShape& s, const model::Execution& execu
           }};
 }
 
-// What ATen has for a CPU, and for each dtype of a GPU.
+// ATen's attention: one for a CPU, and one per dtype for a GPU.
 struct PlainAttention {
   at::Tensor q, k, v;  // (B, N, T, H)
   bool cpu, flash;
@@ -180,7 +180,7 @@ struct PlainAttention {
         cpu(qkv.device().is_cpu()),
         flash(qkv.scalar_type() == at::kBFloat16) {}
 
-  // out (B, N, T, H), log-sum-exp, and on a GPU the two states of a dropout that is none.
+  // out (B, N, T, H), log-sum-exp, and on a GPU the two RNG states of the unused dropout.
   std::array<at::Tensor, 4> forward() const {
     if (cpu) {
       const auto [out, logsumexp] =
@@ -230,7 +230,7 @@ KernelRun attention(const KernelShape& s, const model::Execution& execution, boo
     result->logsumexp = make.zeros_fp32({s.batch, s.heads, s.time});
   }
   const PlainAttention plain(qkv);
-  const double bytes_forward = model::traffic(qkv, d_out).bytes;  // the output is as large as its gradient
+  const double bytes_forward = model::traffic(qkv, d_out).bytes;  // the output has the size of its gradient
   if (!backward) {
     return {model::attention_work(/*products=*/2, s.batch, s.time, s.heads, s.head_dim(), bytes_forward),
             [=] {

@@ -1,4 +1,4 @@
-// The cases of kernel_cases.h that belong to attention: rotation, row scale, attention itself.
+// The attention cases of kernel_cases.h: rotation, row scale, attention itself.
 #pragma once
 
 #include "bench/kernel_cases.h"

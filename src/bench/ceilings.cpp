@@ -13,7 +13,7 @@
 namespace ssgpt::bench {
 
 Ceilings measure_ceilings(const model::Execution& execution) {
-  constexpr int kCopies = 5;  // the best of these counts
+  constexpr int kCopies = 5;  // takes the best
   // fp32: 128 MiB, or 1 GiB for a GPU.
   const int64_t elements = int64_t{1} << (execution.device.is_cpu() ? 25 : 28);
   Ceilings ceilings;

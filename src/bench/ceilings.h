@@ -1,4 +1,4 @@
-// What a machine gives at best, measured in the same process as what is compared with it.
+// Best performance of a machine, measured in the same process as what is compared with it.
 #pragma once
 
 #include "core/profile.h"
@@ -9,16 +9,16 @@
 namespace ssgpt::bench {
 
 struct Ceilings {
-  double product_flops = 0.0;  // a second: a large matrix product in the compute dtype
-  double copy_bytes = 0.0;     // a second, read and written: a copy of tensors far larger than the cache
-};                             // of all ranks together, at the same time
+  double product_flops = 0.0;  // FLOP/s of a large GEMM in the compute dtype
+  double copy_bytes = 0.0;  // bytes per second, read and written, of copying tensors far larger than a cache
+};                          // sums over all ranks, measured at the same time
 Ceilings measure_ceilings(const model::Execution& execution);
 
-// The least time that some work takes at these ceilings, seconds: that of its arithmetic or that of its
+// Lower bound in seconds on the time of some work at these ceilings: that of its arithmetic or of its memory
 // traffic, whichever is longer.
 double least_seconds(const core::Work& work, const Ceilings& ceilings);
 
-// "83 % copy": the share of the ceiling that bounds the work; empty where there is no work or no time.
+// "83 % copy": share of the ceiling that bounds the work; empty if there is no work or no time.
 std::string share_of_ceiling(const core::Work& work, double seconds, const Ceilings& ceilings);
 
 }  // namespace ssgpt::bench

@@ -1,4 +1,4 @@
-// What this process holds of a GPU's memory, as Torch's caching allocator counts it.
+// GPU memory held by this process, as Torch's caching allocator counts it.
 #pragma once
 
 #include <cstdint>
@@ -8,12 +8,12 @@
 namespace ssgpt::bench {
 
 struct DeviceMemory {
-  uint64_t allocated = 0;  // in tensors, at the peak; zero on a CPU
-  uint64_t reserved = 0;   // taken from the GPU, at the peak
+  uint64_t allocated = 0;  // bytes in tensors, at the peak; 0 on a CPU
+  uint64_t reserved = 0;   // bytes reserved from the GPU, at the peak
 };
 DeviceMemory peak_device_memory(at::Device device);
 
-// Gives back what no tensor holds, and begins the peaks anew. Nothing on a CPU.
+// Releases cached memory that no tensor holds, and resets the peaks. Does nothing on a CPU.
 void release_device_memory(at::Device device);
 
 }  // namespace ssgpt::bench

@@ -22,7 +22,7 @@ double DeviceProfile::collect() {
   if (spans_.empty()) return 0.0;
   marks_->wait();
   for (const Span& span : spans_) entries_.add_seconds(span.entry, marks_->seconds(span.begin, span.end));
-  const double seconds = marks_->seconds(0, spans_.back().end);  // the last scope to end has the last mark
+  const double seconds = marks_->seconds(0, spans_.back().end);  // the scope that ends last has the last mark
   spans_.clear();
   marks_->clear();
   return seconds;

@@ -1,5 +1,5 @@
-// Time of a device by phase and operation: how long it works on what is queued inside a scope, and stands
-// idle there. The host's time is core::HostProfile.
+// Device time per phase and operation: how long the device works on what is queued inside a scope, including
+// idle time. For host time see core::HostProfile.
 #pragma once
 
 #include "core/profile.h"
@@ -16,13 +16,13 @@ class DeviceProfile : public core::ProfileListener {
  public:
   explicit DeviceProfile(std::unique_ptr<model::DeviceMarks> marks) : marks_(std::move(marks)) {}
 
-  // Scopes set marks and wait for nothing.
+  // Scopes set marks and do not wait.
   void begin(std::string_view name, const core::Work& work) override;
   void end() override;
 
   // Waits for the device and adds the times of the scopes since the last call to their entries; no scope may
-  // be open. Called after each step, so that the number of marks stays that of a step. Returns the seconds
-  // from the first of these scopes to the last.
+  // be open. Called after each step, which bounds the number of marks to that of one step. Returns the
+  // seconds from the first of these scopes to the last.
   double collect();
 
   const std::vector<core::ProfileEntry>& entries() const { return entries_.all(); }

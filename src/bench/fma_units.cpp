@@ -19,11 +19,11 @@ constexpr FmaUnits kTwoOf256 = {.number = 2, .bits = 256};
 constexpr FmaUnits kTwoOf512 = {.number = 2, .bits = 512};
 constexpr std::array kModels = {
     Models{"AuthenticAMD", 0x17, 0x30, 0xff, kTwoOf256},  // Zen 2
-    Models{"AuthenticAMD", 0x19, 0x00, 0xff, kTwoOf256},  // Zen 3; Zen 4, which takes 512 bits in two halves
-    Models{"AuthenticAMD", 0x1a, 0x00, 0x1f, kTwoOf512},  // Zen 5 of servers
-    Models{"GenuineIntel", 6, 0x3f, 0x3f, kTwoOf256},     // Haswell of servers
-    Models{"GenuineIntel", 6, 0x4f, 0x4f, kTwoOf256},     // Broadwell of servers
-    Models{"GenuineIntel", 6, 0x6a, 0x6c, kTwoOf512},     // Ice Lake of servers
+    Models{"AuthenticAMD", 0x19, 0x00, 0xff, kTwoOf256},  // Zen 3; Zen 4, which splits 512 bits in two
+    Models{"AuthenticAMD", 0x1a, 0x00, 0x1f, kTwoOf512},  // Zen 5 server
+    Models{"GenuineIntel", 6, 0x3f, 0x3f, kTwoOf256},     // Haswell server
+    Models{"GenuineIntel", 6, 0x4f, 0x4f, kTwoOf256},     // Broadwell server
+    Models{"GenuineIntel", 6, 0x6a, 0x6c, kTwoOf512},     // Ice Lake server
     Models{"GenuineIntel", 6, 0x8f, 0x8f, kTwoOf512},     // Sapphire Rapids
     Models{"GenuineIntel", 6, 0xad, 0xae, kTwoOf512},     // Granite Rapids
     Models{"GenuineIntel", 6, 0xcf, 0xcf, kTwoOf512},     // Emerald Rapids
@@ -31,11 +31,11 @@ constexpr std::array kModels = {
 
 #if defined(__x86_64__)
 
-// Of the loops below; twelve sums hide a latency of up to six cycles from two units.
+// Per round of the loops below; twelve sums hide a latency of up to six cycles of two units.
 constexpr int kAddsInRound = 24;
 constexpr int kFmasInRound = 12;
 
-// One addition waits for the other. The second operand is a register, since processors fold chains of
+// A chain of dependent additions. The second operand is a register, because processors fold chains of
 // additions of constants.
 void add_in_a_chain(int64_t rounds) {
   int64_t sum = 0;
@@ -52,8 +52,8 @@ void add_in_a_chain(int64_t rounds) {
       : "cc");
 }
 
-// Rounds of kFmasInRound multiply-adds of registers of one width, "ymm" or "zmm". All values are 0: none is
-// subnormal, which would be slower.
+// Rounds of kFmasInRound multiply-adds on registers of one width, "ymm" or "zmm". All values are 0, since
+// subnormals would be slower.
 #define SSGPT_MULTIPLY_ADD(rounds, width)                                                              \
   asm volatile(                                                                                        \
       ".irp i, 0,1,2,3,4,5,6,7,8,9,10,11,12\n"                                                         \
@@ -122,7 +122,7 @@ std::optional<FmaRates> measure_fma_rates() {
 
 std::optional<FmaUnits> fma_units(const FmaRates& rates) {
   constexpr double kLeastOfTwo = 1.7, kMostOfTwo = 2.3;
-  // 512 bits have a clock of their own on some processors, three quarters of the other at the least.
+  // 512-bit operations run at a lower clock on some processors: at least three quarters of the usual one.
   constexpr double kLeastIfAsFast = 0.7, kMostIfHalf = 0.6;
   if (rates.of_256_bits < kLeastOfTwo || rates.of_256_bits > kMostOfTwo) return std::nullopt;
   const double ratio = rates.of_512_bits / rates.of_256_bits;

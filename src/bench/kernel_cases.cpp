@@ -91,7 +91,7 @@ KernelRun rms_norm_backward(const KernelShape& s, const model::Execution& execut
           }};
 }
 
-// d_out^T x, x W^T and d_out W of the feed-forward's first product. What is accumulated is fp32.
+// d_out^T x, x W^T and d_out W of the feed-forward network's first linear layer. Accumulates in fp32.
 KernelRun product(const at::Tensor& a, const at::Tensor& b, bool accumulate) {
   const at::TensorOptions options = accumulate ? a.options().dtype(at::kFloat) : a.options();
   const at::Tensor out = at::zeros({a.size(0), b.size(1)}, options);
@@ -154,7 +154,7 @@ KernelRun swiglu_backward(const KernelShape& s, const model::Execution& executio
           }};
 }
 
-// The logits of one chunk of the head. ATen's softmax of bf16 is that of fp32 copies, as under autocast.
+// Logits of one chunk of the head. In bf16 ATen's softmax works on fp32 copies, as under autocast.
 KernelRun cross_entropy(const KernelShape& s, const model::Execution& execution, bool backward) {
   const TensorMaker make(execution);
   const int64_t rows = model::logits_chunk_rows(execution.device, execution.dtype, s.rows(), s.vocab);
@@ -176,7 +176,7 @@ KernelRun cross_entropy(const KernelShape& s, const model::Execution& execution,
   }
   const at::Tensor one = make.constant(1.0, {});
   return {model::traffic(logits, logits),
-          // The gradient of a gradient takes as long as that of logits: its values do not matter.
+          // Overwrites its own gradient in repeated calls: the time does not depend on the values.
           [=] {
             kernels::cross_entropy_forward_backward(logits, targets, vocab, losses);
             return logits.narrow(1, 0, vocab);
@@ -280,8 +280,8 @@ const std::vector<KernelShape>& kernel_shapes(at::Device device) {
                                      .ff = 2048,
                                      .vocab = 50257,
                                      .flat = 1 << 25};
-  // The paper's parameters would fill 650 MB a flat tensor; 32M elements are as far beyond every cache of a
-  // CPU. A GPU has room for them, and takes the micro-batch that it is trained with.
+  // The paper's parameters would take 650 MB per flat tensor; 32M elements exceed every CPU cache just as
+  // well. A GPU has room for them, and uses the micro-batch that it is trained with.
   static const std::vector<KernelShape> of_cpu = {{.name = "quickstart",
                                                    .layers = 6,
                                                    .batch = 8,

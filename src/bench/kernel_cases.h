@@ -1,4 +1,4 @@
-// The operations that ssgpt bench kernels measures, each with its plain counterpart.
+// Operations measured by ssgpt bench kernels, each with its plain counterpart.
 #pragma once
 
 #include "core/profile.h"
@@ -13,8 +13,8 @@
 
 namespace ssgpt::bench {
 
-// Sizes of a model's operations: layers, B, T, D, N, F, V as in kernels/ops.h, and elements of the flat
-// tensors.
+// Sizes of a model's operations: layers, B, T, D, N, F, V as in kernels/ops.h, and the number of elements of
+// the flat tensors.
 struct KernelShape {
   std::string name;
   int64_t layers, batch, time, hidden, heads, ff, vocab, flat;
@@ -23,13 +23,13 @@ struct KernelShape {
 };
 const std::vector<KernelShape>& kernel_shapes(at::Device device);
 
-// An operation on tensors of its own, on the device and of the dtype that it was prepared for. On a GPU a
-// call queues the work and does not wait for it. Both sides return the result, or one of them, which the next
-// call may overwrite. The fused side may work in place on what the plain side reads.
+// An operation on its own tensors, prepared for one device and dtype. On a GPU a call queues the work without
+// waiting. Both sides return (one of) their results, which the next call may overwrite. The fused side may
+// work in place on the plain side's inputs.
 struct KernelRun {
-  core::Work work;                    // of one call
-  std::function<at::Tensor()> fused;  // of kernels/ops.h
-  // The same mathematics in ATen operations, as a program of ATen would write it.
+  core::Work work;                    // per call
+  std::function<at::Tensor()> fused;  // the function of kernels/ops.h
+  // The same computation in ATen operations, as a program based on ATen would write it.
   std::function<at::Tensor()> plain;
 };
 

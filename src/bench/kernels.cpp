@@ -20,9 +20,9 @@
 namespace ssgpt::bench {
 namespace {
 
-// What a benchmark came to.
+// Result of one benchmark.
 struct Outcome {
-  double seconds = 0.0;  // of a round
+  double seconds = 0.0;  // per round
   std::string error;
 };
 
@@ -46,13 +46,13 @@ class Collector : public ::benchmark::BenchmarkReporter {
   std::map<std::string, Outcome> outcomes_;
 };
 
-// Calls between two looks at the clock.
+// Calls between two readings of the clock.
 int batch_of(at::Device device) {
   return device.is_cpu() ? 1 : 20;
 }
 
 void time_side(const std::function<at::Tensor()>& side, at::Device device, ::benchmark::State& state) {
-  side();  // threads, buffers
+  side();  // warm-up: threads, buffers
   const std::unique_ptr<model::DeviceMarks> marks = model::make_marks(device);
   for ([[maybe_unused]] const auto iteration : state) {
     marks->set();
@@ -85,7 +85,7 @@ std::regex filter_of(const std::string& text) {
   }
 }
 
-// GFLOP/s, of a GPU TFLOP/s, where the operation is arithmetic, else GB/s.
+// In GFLOP/s (on a GPU TFLOP/s) if the operation does arithmetic, otherwise in GB/s.
 std::string rate(const core::Work& work, double seconds, bool gpu) {
   if (work.flops <= 0.0) return fmt::format("{:.1f} GB/s", work.bytes / seconds * 1e-9);
   return gpu ? fmt::format("{:.1f} TFLOP/s", work.flops / seconds * 1e-12)
@@ -194,7 +194,7 @@ std::string to_row(const KernelReport& report, const KernelResult& result) {
   const bool gpu = on_gpu(report);
   std::vector<std::string> cells = {result.name};
   std::string errors;
-  // Time and rate of a side.
+  // Adds the time and rate of a side.
   const auto add = [&](const char* side, double seconds, const std::string& error) {
     if (error.empty()) {
       cells.push_back(gpu ? fmt::format("{:.1f}", 1e6 * seconds) : fmt::format("{:.3f}", 1e3 * seconds));

@@ -6,7 +6,7 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 
-// LibTorch exports it, and none of the headers that come with LibTorch declare it.
+// LibTorch exports this function, but none of its headers declare it.
 namespace at::native {
 TORCH_API void mkldnn_matmul(const Tensor& a, const Tensor& b, const Tensor& out, float beta, float alpha);
 }

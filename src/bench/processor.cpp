@@ -14,7 +14,7 @@
 namespace ssgpt::bench {
 namespace {
 
-// The lines of the first core in /proc/cpuinfo.
+// Fields of the first core in /proc/cpuinfo.
 std::map<std::string, std::string> first_core() {
   std::map<std::string, std::string> values;
   std::ifstream info("/proc/cpuinfo");
@@ -81,7 +81,7 @@ std::string to_string(const Processor& processor) {
   for (const Cache& cache : processor.caches) text += fmt::format(", {} {}", cache.name, cache.size);
   text += fmt::format("; ours for {}, ATen's for {}", processor.our_loops, processor.aten_vectors);
   if (const auto& units = processor.fma_units) {
-    text += fmt::format("; {} FMA units of {} bits a core{}", units->number, units->bits,
+    text += fmt::format("; {} FMA units of {} bits per core{}", units->number, units->bits,
                         processor.fma_units_are_measured ? " (measured)" : "");
   }
   if (!processor.bf16.empty()) text += fmt::format("; has {}", core::listed(processor.bf16));

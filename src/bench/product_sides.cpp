@@ -52,7 +52,7 @@ at::Tensor by_onednn(const Operands& of) {
   return of.tensors.out;
 }
 
-// By the proposal of cuBLASLt's that is the fastest under some terms, as a training chooses it.
+// Uses cuBLASLt's fastest proposal under given terms, selected as in a training run.
 class TunedSide {
  public:
   TunedSide(Operands operands, const kernels::ProductShape& shape, const kernels::ProductTerms& terms)
@@ -90,7 +90,7 @@ struct TunedTerms {
   uint32_t fp32_reductions;
   int64_t workspace_mib;
 };
-// The first are training's own.
+// The first terms are those of a training run.
 constexpr std::array<TunedTerms, 4> kTunedTerms = {{{"best of 16", kernels::kReduceAnyhow, 32},
                                                     {"mask 2", kernels::kReduceInFp32, 32},
                                                     {"64 MiB", kernels::kReduceAnyhow, 64},

@@ -21,7 +21,7 @@
 namespace ssgpt::bench {
 namespace {
 
-// Threads of ATen's operations and of ours, for its life.
+// Sets the number of threads of ATen's operations and of ours during its lifetime.
 class ThreadLimit {
  public:
   explicit ThreadLimit(int threads) : before_(at::get_num_threads()) { at::set_num_threads(threads); }
@@ -33,14 +33,14 @@ class ThreadLimit {
   int before_;
 };
 
-// One side while it is measured.
+// Measures one side.
 class Turns {
  public:
   Turns(ProductRun run, at::Device device) : run_(std::move(run)), marks_(model::make_marks(device)) {
     side_.name = run_.name;
   }
 
-  // Takes the caches and threads, and finds how many calls a turn of `seconds` has.
+  // Warms up caches and threads, and determines the number of calls in a turn of `seconds`.
   void begin(double seconds) {
     guarded([&] {
       if (run_.prepare) run_.prepare();
@@ -56,7 +56,7 @@ class Turns {
   ProductSide take_result() { return std::move(side_); }
 
  private:
-  // Seconds of a call.
+  // Returns the seconds per call.
   double take(int calls) {
     const size_t begin = marks_->set();
     for (int call = 0; call < calls; ++call) run_.call();
@@ -92,7 +92,7 @@ ProductResult measure(const ProductCase& product, int threads, const ProductOpti
     for (ProductRun& run : product_runs(product, options.execution)) {
       sides.push_back(std::make_unique<Turns>(std::move(run), device));
     }
-  } catch (const std::exception& error) {  // no memory for the operands
+  } catch (const std::exception& error) {  // not enough memory for the operands
     for (const std::string& name : product_side_names(device)) {
       result.sides.push_back({.name = name, .seconds = {}, .detail = {}, .error = error_cell(error.what())});
     }
@@ -149,7 +149,7 @@ std::vector<ProductCase> product_cases(const KernelShape& shape, const model::Ex
     const auto name = [&](std::string_view part) {
       return fmt::format("{} {}/{}", layer.name, part, shape.name);
     };
-    // Activations are (rows, in) and (rows, out), the weight (out, in): model/linear.cpp.
+    // Activations are (rows, in) and (rows, out), weights (out, in): see model/linear.cpp.
     forward.push_back({.shape = shape.name,
                        .name = name("product"),
                        .m = layer.rows,

@@ -23,13 +23,13 @@ std::string_view dtype_name(const model::Execution& execution) {
   return execution.dtype == at::kBFloat16 ? "bfloat16" : "float32";
 }
 
-// A second, in the unit of the table.
+// FLOP/s in the unit of the table.
 std::string speed(const ProductResult& result, const ProductSide& side, bool gpu) {
   if (!side.error.empty()) return "failed";
   return fmt::format("{:.1f}", result.product.flops() / quantile(side.seconds, 0.5) * (gpu ? 1e-12 : 1e-9));
 }
 
-// Rounds of the other over those of ours.
+// Times of the other side over ours, paired by round.
 std::optional<PairedRatio> ratio_to_ours(const ProductResult& result, const ProductSide& side) {
   const ProductSide& ours = result.sides.front();
   if (ours.seconds.size() != side.seconds.size() || side.seconds.empty()) return std::nullopt;
@@ -55,11 +55,9 @@ RowFormat row_format(const ProductReport& report) {
 
 std::string sides_text(const ProductReport& report) {
   if (!report.execution.device.is_cpu()) {
-    return "ours: cuBLASLt's first proposal, parts of a sum added in fp32, 32 MiB of workspace; best of 16: "
-           "the "
-           "fastest proposal, as train.tune_products takes it; the others: likewise with SSGPT_LT_MASK=2, "
-           "with "
-           "more workspace; ATen";
+    return "ours: cuBLASLt's first proposal, split-K reduced in fp32, 32 MiB of workspace; best of 16: the "
+           "fastest proposal, as train.tune_products selects it; the others: likewise with SSGPT_LT_MASK=2, "
+           "with more workspace; ATen";
   }
   std::string text = fmt::format("{} as ATen calls it", report.library);
   if (report.sides.size() > 2) {
@@ -68,7 +66,7 @@ std::string sides_text(const ProductReport& report) {
   return text + "; times over ours with 95 % intervals";
 }
 
-// Of one side in a micro-batch; none where it failed on a product.
+// Total time of one side in a micro-batch; nullopt if it failed on any GEMM.
 std::optional<double> total_seconds(const std::vector<const ProductResult*>& results, size_t side) {
   double sum = 0.0;
   for (const ProductResult* result : results) {
@@ -159,7 +157,7 @@ std::vector<Standing> standings(const ProductReport& report) {
       all.push_back({.shape = result.product.shape,
                      .threads = result.threads,
                      .products = 0,
-                     .mean = 0.0,  // of the logarithms, until all are in
+                     .mean = 0.0,  // mean of the logarithms until the end
                      .least = *ratio,
                      .least_product = result.product.name});
       found = all.end() - 1;

@@ -15,7 +15,7 @@
 namespace ssgpt::bench {
 namespace {
 
-// Removed with all it holds at the end of its life.
+// Deletes the directory and its contents on destruction.
 class TemporaryDirectory {
  public:
   TemporaryDirectory() {

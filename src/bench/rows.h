@@ -1,4 +1,4 @@
-// A table whose rows are printed as they come, before the later ones are known: columns of fixed widths.
+// A table whose rows are printed as results arrive, before later ones are known: columns of fixed widths.
 #pragma once
 
 #include <cstddef>
@@ -11,21 +11,21 @@ class RowFormat {
  public:
   struct Column {
     std::string title;
-    size_t width = 0;  // at least; in cells of a terminal
+    size_t width = 0;  // minimum; in terminal cells
     bool left = false;
   };
   explicit RowFormat(std::vector<Column> columns) : columns_(std::move(columns)) {}
 
-  // The titles and a rule, two lines.
+  // The titles and a rule: two lines.
   std::string heading() const;
-  // One line, of as many cells as there are columns or fewer; the last may be of any length.
+  // One line with at most as many cells as columns; the last may have any length.
   std::string row(const std::vector<std::string>& cells) const;
 
  private:
   std::vector<Column> columns_;
 };
 
-// The first line of an error, at most as long as a row of a table can be read.
+// First line of an error, truncated to fit a row of a table.
 std::string error_cell(const std::string& what);
 
 }  // namespace ssgpt::bench

@@ -40,7 +40,7 @@ const std::vector<std::string>& shape_names() {
 config::Config step_config(const std::string& shape, const std::optional<std::string>& file,
                            const std::vector<std::string>& overrides) {
   std::vector<std::string> all = overrides;
-  // A config needs to name data; these are never opened.
+  // A config must name data; these files are never opened.
   all.insert(all.end(), {"data.train=[random]", "data.validation=[]", "data.tokenizer=null",
                          "data.reset_at_document=false", "data.format=pretrain", "data.on_long_example=stop",
                          "optimizer.schedule.warmup_epochs=null", "evaluate.every=0"});

@@ -29,7 +29,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Steps that a GPU takes between two waits: what its queue runs dry of at the end of a group does not count.
+// Steps that a GPU runs between two waits, so that draining its queue at the end of a group is negligible.
 constexpr int64_t kGroup = 10;
 constexpr int64_t kProfiledSteps = 5;
 
@@ -37,7 +37,7 @@ double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-// Enough for some steps without a repetition; more would only take disk.
+// Enough for some steps without repetition; more would only use disk space.
 int64_t num_windows(const config::Config& config) {
   return std::max<int64_t>(64, 4 * config.train.global_batch_size);
 }
@@ -46,7 +46,7 @@ model::GPTSpec spec_of(const config::Config& config) {
   return {.config = config.model, .sequence_length = config.data.sequence_length, .document_token_id = {}};
 }
 
-// Rank 0 chooses what `auto` stands for.
+// Rank 0 resolves `auto` settings.
 config::Config resolve_and_open(config::Config config, parallel::Communicator& communicator) {
   const parallel::Environment& environment = communicator.environment();
   const std::string of_rank_zero = communicator.exchange().from_rank_zero("benchmark", [&] {
@@ -106,7 +106,7 @@ std::vector<double> StepRunner::steps(int64_t count) {
 
 namespace {
 
-// On a CPU the profile listens to the measured steps themselves.
+// On a CPU the measured steps themselves are profiled.
 void measure_on_cpu(StepRunner& runner, const StepOptions& options, StepReport& report) {
   core::HostProfile profile;
   const core::ListenToProfile listening(profile);
@@ -116,12 +116,12 @@ void measure_on_cpu(StepRunner& runner, const StepOptions& options, StepReport& 
   report.profiled_seconds = std::accumulate(report.seconds.begin(), report.seconds.end(), 0.0);
 }
 
-// On a GPU its events would be in the way of the steps that count.
+// On a GPU separate steps are profiled, because its events would slow down the measured ones.
 void profile_on_gpu(StepRunner& runner, StepReport& report) {
   report.profiled_steps = kProfiledSteps;
   std::vector<double> queueing;
   for (int64_t i = 0; i < kProfiledSteps; ++i) {
-    model::synchronize(runner.device());  // a full queue would hold the host up
+    model::synchronize(runner.device());  // a full queue would block the host
     queueing.push_back(runner.step());
   }
   report.queue_seconds = quantile(queueing, 0.5);
@@ -158,8 +158,8 @@ StepReport measure_step(const StepOptions& options, parallel::Communicator& comm
   report.tokens_per_step = config.train.global_batch_size * config.data.sequence_length;
   report.estimated_bytes = start::plan_memory(config, report.num_ranks).without_snapshot();
   const model::Execution execution = start::execution_of(config.train);
-  // The product before and after the steps: where other work slows one of them down, the other counts, and
-  // where it slows down both, the steps themselves.
+  // Measures the GEMM ceiling before and after the steps: if other work disturbs one measurement, the other
+  // counts; if it disturbs both, it also disturbs the steps.
   const double product_before = communicator.sum(start::measure_peak_flops(execution));
   release_device_memory(execution.device);
   {
@@ -201,7 +201,7 @@ AttentionReport compare_attention(const StepOptions& options, const std::vector<
     for (size_t turn = 0; turn < kinds.size(); ++turn) {
       const size_t kind = round % 2 == 0 ? turn : kinds.size() - 1 - turn;
       const std::vector<double> seconds = runners[kind]->steps(round < 0 ? 1 : report.steps_in_turn);
-      if (round >= 0) report.seconds[kind].push_back(seconds.front());  // on a GPU all shares are equal
+      if (round >= 0) report.seconds[kind].push_back(seconds.front());  // on a GPU all are equal
     }
   }
   return report;

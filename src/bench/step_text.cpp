@@ -38,7 +38,7 @@ double total(const std::vector<double>& seconds) {
   return std::accumulate(seconds.begin(), seconds.end(), 0.0);
 }
 
-// Phases in the order of the step, each followed by its operations, the longest first.
+// Phases in the order of the step, each followed by its operations, longest first.
 std::vector<size_t> reading_order(const std::vector<Entry>& profile) {
   std::vector<size_t> order;
   const auto add_inside = [&](const auto& self, int64_t parent) -> void {
@@ -72,7 +72,7 @@ std::string rate(double work, double seconds, double unit) {
   return work > 0.0 && seconds > 0.0 ? fmt::format("{:.1f}", work / seconds / unit) : "";
 }
 
-// Of arithmetic: GFLOP/s of a CPU, TFLOP/s of a GPU.
+// GFLOP/s on a CPU, TFLOP/s on a GPU.
 struct FlopsUnit {
   double size;
   std::string_view name;
@@ -82,7 +82,7 @@ FlopsUnit flops_unit(const config::Config& config) {
                         : FlopsUnit{.size = 1e9, .name = "GFLOP/s"};
 }
 
-// A GPU's operations reach from microseconds to many milliseconds; on a CPU all are of one size.
+// A GPU's operations range from microseconds to many milliseconds; on a CPU all are of similar size.
 std::string time_of(double seconds, bool gpu) {
   if (!gpu) return fmt::format("{:.2f}", 1e3 * seconds);
   return seconds < 1e-3 ? fmt::format("{:.0f} \u00b5s", 1e6 * seconds)
@@ -120,13 +120,13 @@ std::string shape_line(const config::Config& config, int threads, int64_t num_ra
                      num_ranks > 1 ? fmt::format("{} ranks of ", num_ranks) : "", threads);
 }
 
-// How long the gradient is on its way through the ranks, and how much of it the step waits for.
+// Time of the gradient's communication between the ranks, and the part of it that the step waits for.
 std::string communication_line(const StepReport& report) {
   const auto steps = static_cast<double>(report.seconds.size());
   const parallel::CommunicationTime& time = report.communication;
   return fmt::format(
-      "  ranks      {} buckets, {:.1f} ms of communication a step, {:.1f} ms of it exposed ({:.1f} % of the "
-      "step)\n",
+      "  ranks      {} buckets, {:.1f} ms of communication per step, {:.1f} ms of it exposed "
+      "({:.1f} % of the step)\n",
       report.num_buckets, 1e3 * time.total / steps, 1e3 * time.exposed / steps,
       100.0 * time.exposed / total(report.seconds));
 }
@@ -147,7 +147,7 @@ std::string memory_line(const StepReport& report) {
       mib(report.peak_bytes));
 }
 
-// What the host's share is, and that the table below is of other steps.
+// Reports the host's share, and that the profile below is from other steps.
 std::string gpu_lines(const StepReport& report) {
   constexpr double kHostIsTheBottleneck = 0.9;
   const double step = total(report.seconds) / static_cast<double>(report.seconds.size());
@@ -189,9 +189,9 @@ std::string to_table(const StepReport& report) {
                       tokens / quantile(report.seconds, 0.25), report.seconds.size(),
                       1e3 * median(report.seconds));
   const FlopsUnit unit = flops_unit(report.config);
-  text +=
-      fmt::format("  GEMM share {:.1f} % of {:.1f} {}, at {:.1f} MFLOP a token\n", 100.0 * gemm_share(report),
-                  report.ceilings.product_flops / unit.size, unit.name, report.flops_per_token * 1e-6);
+  text += fmt::format("  GEMM share {:.1f} % of {:.1f} {}, at {:.1f} MFLOP per token\n",
+                      100.0 * gemm_share(report), report.ceilings.product_flops / unit.size, unit.name,
+                      report.flops_per_token * 1e-6);
   if (const auto share = mfu(report)) {
     text += fmt::format("  MFU        {:.1f} % of {:.1f} {}, the peak of the spec sheet\n", 100.0 * *share,
                         *report.spec_sheet_flops / unit.size, unit.name);

@@ -8,7 +8,7 @@
 namespace ssgpt::bench {
 
 std::string to_table(const StepReport& report);
-std::string to_json(const StepReport& report);  // one object, with a line break behind it
+std::string to_json(const StepReport& report);  // one object, with a trailing line break
 
 std::string to_table(const AttentionReport& report);
 std::string to_json(const AttentionReport& report);

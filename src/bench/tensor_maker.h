@@ -1,4 +1,4 @@
-// Inputs and outputs of the operations that are measured.
+// Inputs and outputs of benchmarked operations.
 #pragma once
 
 #include "model/gpt.h"
@@ -9,7 +9,7 @@
 
 namespace ssgpt::bench {
 
-// Makes tensors where an operation runs. "data" is the dtype that it computes in, as in kernels/ops.h.
+// Creates tensors on the device of an operation. "data" is the compute dtype, as in kernels/ops.h.
 class TensorMaker {
  public:
   explicit TensorMaker(const model::Execution& execution)

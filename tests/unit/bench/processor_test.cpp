@@ -48,9 +48,9 @@ TEST(ProcessorText, SaysWhatIsKnown) {
   processor.bf16 = {"AMX-BF16", "AVX512-BF16"};
   EXPECT_THAT(to_string(processor),
               testing::EndsWith("; ours for x86_64_v4, ATen's for AVX512; 2 FMA units of 512 "
-                                "bits a core; has AMX-BF16 and AVX512-BF16"));
+                                "bits per core; has AMX-BF16 and AVX512-BF16"));
   processor.fma_units_are_measured = true;
-  EXPECT_THAT(to_string(processor), HasSubstr("2 FMA units of 512 bits a core (measured)"));
+  EXPECT_THAT(to_string(processor), HasSubstr("2 FMA units of 512 bits per core (measured)"));
   EXPECT_EQ(this_processor().bf16, device::bf16_instructions().value_or(std::vector<std::string>()));
 }
 
