@@ -1,21 +1,21 @@
-"""Llama with Scalable-Softmax attention (SSMax, arXiv 2501.19399) or another row scale, documents that do not see each
-other, normed queries and keys, or RoPE on a part of each head or of the layers, for transformers 5.
+"""Llama with Scalable-Softmax attention (SSMax, arXiv 2501.19399) or another row scale, document masking, query/key norm,
+or RoPE on part of each head or of the layers, for transformers 5.
 
 A checkpoint whose mathematics is not exactly Llama's carries this file, so that
-`AutoModelForCausalLM.from_pretrained(directory, trust_remote_code=True)` computes what was trained. Everything is
-Llama's but the row scale of attention, s L(n) + b, a function of n, the number of keys that a query attends to: KINDS.
-It is constant along a row of scores, so it multiplies the query after RoPE. s and b are one value a head; p_n is shared
-by all layers. All three stay in fp32 whatever dtype the model is loaded in.
+`AutoModelForCausalLM.from_pretrained(directory, trust_remote_code=True)` computes what was trained. Everything is as in
+Llama except the row scale of attention, s L(n) + b, a function of n, the number of keys that a query attends to: KINDS.
+It is constant along a row of scores, so it multiplies the query after RoPE. s and b are one value per head; p_n is
+shared by all layers. All three stay in fp32 whatever dtype the model is loaded in.
 
 Three settings change the queries and keys before that, in this order: config.qk_norm "rms" is Qwen 3's RMSNorm over each
-head, with learned gains; partial_rotary_factor rotates the first dimensions of each head alone; and a 0 in
-config.no_rope_layers, which has a flag for each layer, as in SmolLM3, none in that layer. (A row scale in front of the
+head, with learned gains; partial_rotary_factor restricts rotation to the first dimensions of each head; and a 0 in
+config.no_rope_layers, which has one flag per layer, as in SmolLM3, disables RoPE in that layer. (A row scale before the
 norm would be divided out by it.)
 
-Where config.ssgpt["document_token_id"] is set, attention does not cross the end of a document: a document ends after
-that token, and the token behind it has n = 1 again.
+If config.ssgpt["document_token_id"] is set, attention does not cross the end of a document (document masking): a
+document ends after that token, and n restarts at 1 with the next token.
 
-Shapes: B batch, Q queries of this call, K keys (cached ones included), N heads, H head dim.
+Shapes: B batch, Q queries of this call, K keys (including cached ones), N heads, H head dim.
 """
 
 import math
@@ -40,12 +40,12 @@ from transformers.models.llama.modeling_llama import (
 
 
 class Kind(NamedTuple):
-    """A kind of attention: L, of n as floats and of the config, or None without a row scale; and what is learned."""
+    """A kind of attention: L as a function of n (floats) and the config, None without a row scale; and what is learned."""
 
     position: Callable | None
     scale: bool = False  # s; otherwise it is 1
     bias: bool = False  # b; otherwise it is 0
-    learned: bool = False  # p_n, in the place of L, at which it starts
+    learned: bool = False  # p_n, which replaces L and starts at its values
 
 
 KINDS = {
@@ -66,10 +66,10 @@ class SsgptConfig(LlamaConfig):
     model_type = "ssgpt"
 
     attention_kind: str = "ssmax"
-    attn_scale: float = 0.1  # of llama4_temperature, as in Llama 4
+    attn_scale: float = 0.1  # for llama4_temperature, as in Llama 4
     floor_scale: int = 8192
     qk_norm: str = "none"
-    no_rope_layers: list[int] | None = None  # of each layer 1, or 0 where it is not rotated; None: all are
+    no_rope_layers: list[int] | None = None  # per layer 1 with RoPE, 0 without; None: all with
     ssgpt: dict | None = None
     ignore_keys_at_rope_validation = {"partial_rotary_factor"}
 
@@ -86,7 +86,7 @@ class SsgptConfig(LlamaConfig):
         self.rotated_dims()
 
     def rotated_dims(self) -> int:
-        """The dimensions of each head that are rotated, the first ones: as many as transformers' other RoPE types count."""
+        """Number of rotated dimensions per head, the first ones: the same count as in transformers' other RoPE types."""
         factor = (self.rope_parameters or {}).get("partial_rotary_factor")
         product = self.head_dim * (1.0 if factor is None else factor)
         dims = int(product)
@@ -107,9 +107,9 @@ class SsgptConfig(LlamaConfig):
         return self.kind().position(n, self)
 
     def initial_scale(self) -> float:
-        """s of a new model: as configured, or where the mean row scale over the training length is 1.
+        """s of a new model: as configured, or such that the mean row scale over the training length is 1.
 
-        What is configured is s for log n; where s multiplies another L, it starts at the same mean row scale.
+        The configured value is s for log n; if s multiplies another L, it starts at the same mean row scale.
         """
         length = self.max_position_embeddings
         configured = (self.ssgpt or {}).get("scale_init")
@@ -121,15 +121,15 @@ class SsgptConfig(LlamaConfig):
         return (self.ssgpt or {}).get("bias_init") or 0.0
 
     def document_token(self) -> int | None:
-        """The token after which a document ends; None where attention reaches across documents."""
+        """The token after which a document ends; None if attention crosses documents."""
         return (self.ssgpt or {}).get("document_token_id")
 
 
 def count_keys(attention_mask, packed_position_ids, past_length, queries, device) -> torch.Tensor:
-    """n of each query, int64 (B, Q) or (1, Q), at least 1: how many keys the query attends to.
+    """n of each query, int64 (B, Q) or (1, Q), at least 1: the number of keys that the query attends to.
 
     attention_mask: 2D, (B, K) with 0 at padding; or 4D, (B, 1, Q, K) of bool or of additive floats; or None.
-    packed_position_ids: (B, Q) where a position that does not follow the one before starts a document; or None.
+    packed_position_ids: (B, Q), in which a position that does not continue the previous one starts a document; or None.
     Padding has no n of its own: it gets 1, which keeps its values finite.
     """
     if attention_mask is None:
@@ -150,14 +150,14 @@ def count_keys(attention_mask, packed_position_ids, past_length, queries, device
 
 
 def find_starts(packed_position_ids) -> torch.Tensor:
-    """bool (B, Q): the positions that do not follow the one before; the first is none."""
+    """bool (B, Q): positions that do not continue the previous one; never the first."""
     return torch.diff(packed_position_ids, prepend=packed_position_ids[:, :1] - 1, dim=-1) != 1
 
 
 def remember_ends(ends, cache, num_layers) -> torch.Tensor:
-    """Adds the ends of documents among the tokens of this call, bool (B, Q), to those of the cached tokens: (B, K).
+    """Appends the document ends of this call's tokens, bool (B, Q), to those of the cached tokens; returns all, (B, K).
 
-    They are kept as one more layer of the cache, so that whatever reorders, repeats or crops its rows takes them along.
+    They are stored as an extra layer of the KV cache, so that reordering, repeating or cropping its rows includes them.
     """
     if not isinstance(cache, DynamicCache):
         raise ValueError(f"attention that stops at documents needs a DynamicCache or none, not {type(cache).__name__}")
@@ -174,7 +174,7 @@ def remember_ends(ends, cache, num_layers) -> torch.Tensor:
 
 
 def find_visible(ends, starts, attention_mask, queries) -> torch.Tensor:
-    """Which keys each query attends to, bool (B, 1, Q, K): of its document, not later, not masked.
+    """The keys that each query attends to, bool (B, 1, Q, K): in its document, not later, not masked.
 
     ends: bool (B, K), whether a document ends after the token. starts: bool (B, K), whether one starts at it, or None.
     attention_mask: as in count_keys.
@@ -198,7 +198,7 @@ def find_visible(ends, starts, attention_mask, queries) -> torch.Tensor:
 
 
 class SsgptRotaryEmbedding(LlamaRotaryEmbedding):
-    """Llama's, over the dimensions that are rotated."""
+    """Llama's, over the rotated dimensions only."""
 
     @staticmethod
     def compute_default_rope_parameters(config: SsgptConfig, device=None, seq_len=None, **kwargs) -> tuple[torch.Tensor, float]:
@@ -222,7 +222,7 @@ class SsgptAttention(LlamaAttention):
             self.ssmax_bias = nn.Parameter(torch.full((heads,), config.initial_bias(), dtype=torch.float32))
 
     def scale_query(self, query: torch.Tensor, row_position: torch.Tensor) -> torch.Tensor:
-        """query: (B, N, Q, H). row_position: what multiplies s, fp32 (B, 1, Q, 1)."""
+        """query: (B, N, Q, H). row_position: factor on s, fp32 (B, 1, Q, 1)."""
         scale = row_position
         if hasattr(self, "ssmax_scale"):
             scale = scale * self.ssmax_scale.float()[:, None, None]
@@ -231,7 +231,7 @@ class SsgptAttention(LlamaAttention):
         return (query.float() * scale).to(query.dtype)
 
     def rotate(self, query, key, position_embeddings) -> tuple[torch.Tensor, torch.Tensor]:
-        """query, key: (B, N, Q, H). position_embeddings: cos and sin, (B, Q, R); the dimensions behind R stay."""
+        """query, key: (B, N, Q, H). position_embeddings: cos and sin, (B, Q, R); dimensions from R on are unchanged."""
         if not self.config.is_rotated(self.layer_idx):
             return query, key
         cos, sin = position_embeddings
@@ -265,7 +265,7 @@ class SsgptAttention(LlamaAttention):
 
 class SsgptPreTrainedModel(LlamaPreTrainedModel):
     config_class = SsgptConfig
-    _supports_flex_attn = False  # its block masks do not say n
+    _supports_flex_attn = False  # its block masks do not give n
     _keep_in_fp32_modules_strict = ["ssmax_scale", "ssmax_bias", "ssmax_position"]
 
     def _init_weights(self, module):
@@ -289,7 +289,7 @@ class SsgptModel(SsgptPreTrainedModel, LlamaModel):
         self.post_init()
 
     def row_position(self, counts: torch.Tensor) -> torch.Tensor | None:
-        """What multiplies s, L(n) or p_n for n of counts (B, Q), as fp32 (B, 1, Q, 1); None for Softmax."""
+        """The factor on s, L(n) or p_n, for n of counts (B, Q), as fp32 (B, 1, Q, 1); None for Softmax."""
         kind = self.config.kind()
         if kind.position is None:
             return None
@@ -301,7 +301,7 @@ class SsgptModel(SsgptPreTrainedModel, LlamaModel):
         return self.ssmax_position.float()[counts - 1][:, None, :, None]
 
     def document_mask(self, input_ids, attention_mask, packed_position_ids, past_key_values) -> torch.Tensor:
-        """The additive mask, (B, 1, Q, K) in the model's dtype, that keeps documents apart."""
+        """The additive document mask, (B, 1, Q, K) in the model's dtype."""
         if input_ids is None:
             raise ValueError("attention that stops at documents needs input_ids: inputs_embeds do not say where they end")
         if self.config._attn_implementation not in ("eager", "sdpa"):
@@ -320,7 +320,7 @@ class SsgptModel(SsgptPreTrainedModel, LlamaModel):
         if tokens is None:
             raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
         past_length = past_key_values.get_seq_length() if past_key_values is not None else 0
-        # Only without a mask and without a cache does transformers keep packed documents apart.
+        # transformers masks packed documents only without an attention mask and without a cache.
         uses_cache = past_key_values is not None or (self.config.use_cache if use_cache is None else use_cache)
         packed = None if uses_cache else position_ids
         if self.config.document_token() is not None:

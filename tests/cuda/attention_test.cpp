@@ -1,4 +1,4 @@
-// Attention and matrix products on a GPU against plain formulas in fp64.
+// Attention and GEMMs on a GPU against plain fp64 formulas.
 #include "core/json_fields.h"
 #include "gpu_support.h"
 #include "kernels/ops.h"
@@ -37,7 +37,7 @@ class AttentionOnGpu : public OnGpu,
   AttentionBackend backend() const { return std::get<0>(GetParam()); }
   at::ScalarType dtype() const { return std::get<1>(GetParam()); }
 
-  // |actual - expected| in the Euclidean norm, of |expected|.
+  // Euclidean norm of actual - expected, relative to that of expected.
   static double error(const at::Tensor& actual, const at::Tensor& expected) {
     const at::Tensor difference = actual.cpu().to(at::kDouble) - expected;
     return (difference.norm() / expected.norm()).item<double>();
@@ -81,14 +81,14 @@ class AttentionOnGpu : public OnGpu,
         attention_backward(on_gpu(d_out, dtype()), on_device, result, spans, backend(), {}, {});
     ASSERT_TRUE(result.out.is_contiguous());
     // bf16: weights, result and gradients are each rounded to 8 bits on the way; errors of single elements
-    // are random, so that of the whole is about one rounding: two are allowed. fp32: as the unit tests ask of
-    // the CPU.
+    // are random, so the overall error is about one rounding: two are allowed. fp32: as the unit tests
+    // require of the CPU.
     const double tolerance = dtype() == at::kFloat ? 1e-5 : 0x1p-7;
     EXPECT_LT(error(result.out, expected.detach()), tolerance);
     const at::Tensor d_qkv = qkv64.grad();
     const auto expect_gradient = [&](const at::Tensor& actual, int64_t index) {
       const at::Tensor whole = d_qkv.select(2, index).transpose(1, 2);
-      if (whole.abs().max().item<double>() < 1e-12) {  // one key: softmax does not depend on its score
+      if (whole.abs().max().item<double>() < 1e-12) {  // a single key: softmax does not depend on its score
         EXPECT_LT(actual.abs().max().item<double>(), dtype() == at::kFloat ? 1e-5 : 0x1p-6);
       } else {
         EXPECT_LT(error(actual, whole), tolerance);
@@ -150,7 +150,7 @@ class ProductOnGpu : public OnGpu {
       expected = expected + before.to(at::kDouble);
       magnitudes = magnitudes + before.to(at::kDouble).abs();
     }
-    // A sum of k products in any order is off by at most k roundings of fp32.
+    // A sum of k products in any order is off by at most k fp32 roundings.
     EXPECT_TRUE(kernels::compare(out, expected, static_cast<double>(k), magnitudes));
   }
 };
@@ -172,7 +172,7 @@ TEST_F(ProductOnGpu, IsExactUpToTheRoundingsOfFp32) {
   }
 }
 
-// A weight gradient whose long sum is worth splitting.
+// A weight gradient whose long sum is worth splitting (split-K).
 class LongProductOnGpu : public ProductOnGpu {
  protected:
   static constexpr int64_t kM = 96, kN = 64, kK = 8192;
@@ -197,7 +197,7 @@ class LongProductOnGpu : public ProductOnGpu {
   at::Tensor workspace(const ProductTerms& terms) const {
     return at::empty({terms.workspace_bytes}, out_.options().dtype(at::kByte));
   }
-  // On the CPU.
+  // Result on the CPU.
   at::Tensor by(const cuda::ProductPlan& plan, const ProductTerms& terms) const {
     out_.zero_();
     const at::Tensor of_plan = workspace(terms);
@@ -225,14 +225,14 @@ TEST_F(LongProductOnGpu, EveryProposalComputesTheProduct) {
       const auto plan = cuda::make_plan(shape(), algorithm, terms);
       ASSERT_TRUE(plan);
       SCOPED_TRACE(cuda::describe(*plan));
-      // Parts are added in fp32, in the output too.
+      // Partial sums are added in fp32, also in the output.
       EXPECT_TRUE(kernels::compare(by(*plan, terms), expected, static_cast<double>(kK), magnitudes));
     }
   }
 }
 
-// Through the form in which a checkpoint holds them; each proposal in turn, so that most are not what
-// cuBLASLt would take by itself.
+// Passes through the form in which a checkpoint stores them; tries every proposal, most of which cuBLASLt
+// would not use by default.
 TEST_F(LongProductOnGpu, AStoredChoiceGivesTheSameBits) {
   const ProductTerms terms = choice_terms(shape(), int64_t{64} << 20);
   for (const ProductAlgorithm& algorithm : cuda::propose(shape(), terms, /*most=*/16)) {
@@ -278,7 +278,7 @@ TEST_F(LongProductOnGpu, TheFastestProposalIsChosenAndComputesIt) {
             cuda::propose(shape(), terms, /*most=*/1).front());
 }
 
-// TF32 has the first ten bits after the point: 1 + 2^-12 would be 1.
+// TF32 has a 10-bit mantissa: 1 + 2^-12 would become 1.
 TEST_F(ProductOnGpu, Fp32IsNotTf32) {
   const at::Tensor a = on_gpu(at::full({64, 64}, 1.0 + 0x1p-12, at::kFloat));
   const at::Tensor out = at::empty({64, 64}, a.options());

@@ -1,4 +1,4 @@
-// The operations of decoding on a GPU: attention to a cache, and products of few rows.
+// Decoding operations on a GPU: attention to a KV cache, and skinny GEMM.
 #include "gpu_support.h"
 #include "kernels/ops.h"
 
@@ -21,7 +21,7 @@ at::Tensor fp64(const at::Tensor& x) {
   return x.cpu().to(at::kDouble);
 }
 
-// Tensors of the GPU.
+// Tensors on the GPU.
 struct Case {
   at::Tensor qkv;       // data (B, T, 3, N, H)
   at::Tensor keys;      // data (B, N, C, H)
@@ -38,7 +38,7 @@ struct Case {
   }
 };
 
-// One query against softmax in fp64 over the keys that it sees, in a cache that has its own.
+// Compares one query with an fp64 softmax over its keys in the cache, its own included.
 void expect_attended(const Case& c, const at::Tensor& out, int64_t b, int64_t t, int64_t head) {
   const int64_t n = c.num_keys[b][t].item<int64_t>();
   const int64_t first = c.position + t + 1 - n;
@@ -48,10 +48,10 @@ void expect_attended(const Case& c, const at::Tensor& out, int64_t b, int64_t t,
   const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(0)));
   const at::Tensor scores = at::matmul(k, q) * scale;
   const at::Tensor weights = at::softmax(scores, 0);
-  // A score adds up to 8 products a lane, those of 4 parts and of 32 lanes, and is scaled: below 20 roundings
-  // of the size of its terms. The exponential takes that over as a relative error, with the rounding of its
-  // argument, and some of its own and of a rescaling for each 256 keys. Sums of weights and of values add 8
-  // keys a lane in each 256, then 16 sums. All of that twice: the sum of weights divides that of values.
+  // A score adds up to 8 products per lane, then 4 parts and 32 lanes, and is scaled: below 20 roundings of
+  // the size of its terms. The exponential inherits that as a relative error, plus the rounding of its
+  // argument, and some for itself and for one rescaling per 256 keys. Sums of weights and of values add 8
+  // keys per lane per 256, then 16 sums. All of that twice: the sum of weights divides that of values.
   const double terms = (at::matmul(k.abs(), q.abs()) * scale).max().item<double>();
   const double spread = (scores.max() - scores.min()).item<double>();
   const double tiles = std::ceil(static_cast<double>(n) / 256.0);
@@ -141,7 +141,7 @@ TEST_F(DecodingOnGpu, ThinLinearIsTheProduct) {
         const at::Tensor out =
             at::full({size.rows, size.outputs}, std::nan(""), x.options().dtype(out_dtype));
         thin_linear_forward(x, weight, out);
-        // Whatever the order, a sum of K products rounds at most K times on the way of each.
+        // In any order, a sum of K products rounds each at most K times.
         EXPECT_TRUE(compare(out, expected, static_cast<double>(size.inputs), terms));
       }
     }

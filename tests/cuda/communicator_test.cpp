@@ -1,5 +1,5 @@
-// Ranks on GPUs: NCCL under the communicator and the reduction of the gradient. One rank a process: alone, or
-// as many as a launcher starts.
+// Ranks on GPUs: NCCL under the communicator and the gradient reduction. One rank per process: alone, or as
+// many as a launcher starts.
 #include "parallel/communicator.h"
 
 #include "core/error.h"
@@ -25,13 +25,13 @@ namespace {
 constexpr double kTimeoutSeconds = 60.0;
 constexpr int64_t kParametersOfThePaper = 162'000'000;
 
-// Without a launcher: one rank, under NCCL all the same.
+// Without a launcher: a single rank, also using NCCL.
 Environment environment() {
   const Environment of_launcher = read_environment();
   return of_launcher.launcher == Launcher::kNone ? environment_of(0, 1, free_port()) : of_launcher;
 }
 
-// One communicator for all tests of the process: ranks meet once.
+// One communicator for all tests of the process: ranks rendezvous once.
 class Gpu : public testing::Test {
  protected:
   static void SetUpTestSuite() {
@@ -113,8 +113,8 @@ TEST_F(Gpu, ReducesAndGathersTensorsOfAwkwardSizes) {
   }
 }
 
-// The collective runs on a stream of its own: it must see what the current stream did before it, and the
-// current stream its result, without a wait of the host.
+// The collective runs on its own stream: it must see earlier work of the current stream, and the current
+// stream its result, without blocking the host.
 TEST_F(Gpu, ReducesTheGradientInTheOrderOfTheStream) {
   for (const bool shard : {false, true}) {
     const int64_t size = 1000 * flat_alignment(world_size_);
@@ -127,7 +127,7 @@ TEST_F(Gpu, ReducesTheGradientInTheOrderOfTheStream) {
     for (int step = 0; step < 3; ++step) {
       const at::Tensor final_values = values(size, rank_);
       grad.fill_(-1.0);
-      const int64_t piece = 7 * flat_alignment(world_size_) + 5;  // knows nothing of buckets
+      const int64_t piece = 7 * flat_alignment(world_size_) + 5;  // independent of the buckets
       for (int64_t end = size; end > 0; end -= piece) {
         const int64_t offset = std::max<int64_t>(0, end - piece);
         grad.narrow(0, offset, end - offset).copy_(final_values.narrow(0, offset, end - offset));
@@ -145,7 +145,7 @@ TEST_F(Gpu, ReducesTheGradientInTheOrderOfTheStream) {
   }
 }
 
-// Not a bound: what a user reads in the log of a machine.
+// Not a bound: prints the cost for the reader of a machine's log.
 TEST_F(Gpu, SaysWhatTheReductionOfAWholeGradientCosts) {
   using Clock = std::chrono::steady_clock;
   const int64_t alignment = flat_alignment(world_size_);
@@ -154,7 +154,7 @@ TEST_F(Gpu, SaysWhatTheReductionOfAWholeGradientCosts) {
   GradientReduction reduction(*communicator_, grad, {});
   constexpr int kRepetitions = 20;
   double best = kTimeoutSeconds;
-  for (int repetition = 0; repetition <= kRepetitions; ++repetition) {  // the first connects
+  for (int repetition = 0; repetition <= kRepetitions; ++repetition) {  // the first one connects
     c10::cuda::device_synchronize();
     const Clock::time_point begin = Clock::now();
     reduction.final_from(0);

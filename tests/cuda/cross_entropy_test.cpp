@@ -28,7 +28,7 @@ struct Size {
 };
 
 // One token; whole vectors and not; padding within the last vector, and of whole vectors; rows that all
-// threads load at once, and that they load in turns.
+// threads load at once, or in several turns.
 constexpr std::array kSizes = {Size{1, 1, 0},     Size{4, 1, 7},      Size{3, 8, 0},      Size{5, 37, 0},
                                Size{5, 37, 3},    Size{5, 37, 27},    Size{3, 1000, 24},  Size{4, 50257, 47},
                                Size{1, 50257, 0}, Size{3, 200000, 0}, Size{1, 199999, 2}, Size{300, 1000, 0}};
@@ -40,14 +40,14 @@ struct Result {
 
 class CrossEntropyOnGpu : public OpOnGpu {
  protected:
-  // The same bits: NaN equals itself.
+  // Bitwise equality: NaN equals itself.
   static bool same_bits(const at::Tensor& a, const at::Tensor& b) {
     const at::ScalarType integer = a.element_size() == 4 ? at::kInt : at::kShort;
     return a.view(integer).equal(b.view(integer));
   }
 
-  // Both ways: the losses alone leave the logits as they are, and have the same bits.   Tensors of the GPU;
-  // the logits are left as they are.
+  // Runs both functions and checks that the forward alone leaves the logits unchanged and gives the same
+  // bits.   Tensors on the GPU; the logits are left unchanged.
   static Result run(const at::Tensor& logits, const at::Tensor& targets, int64_t vocab) {
     const at::Tensor losses = nans({logits.size(0)});
     const at::Tensor again = nans({logits.size(0)});
@@ -59,7 +59,7 @@ class CrossEntropyOnGpu : public OpOnGpu {
     return {losses, work};
   }
 
-  // result against autograd.   logits: on the CPU.  targets: on the CPU, int64.
+  // Compares result with autograd.   logits: on the CPU.  targets: on the CPU, int64.
   static void expect_follows(const Result& result, const at::Tensor& logits, const at::Tensor& targets,
                              int64_t vocab);
 };
@@ -76,18 +76,18 @@ void CrossEntropyOnGpu::expect_follows(const Result& result, const at::Tensor& l
   const at::Tensor normalizer =
       (fp64(logits).gather(1, index) - log_p.detach().gather(1, index)).squeeze(1).abs();
 
-  // Of the sum of exponentials, relative. A thread adds one of 512 parts of the row and rescales what it has
-  // where its largest grows, some 10 times in random numbers, with 4 roundings (2 ulp) for 2^x and one for
-  // the product; the block does so once more and adds 5 + 16 times. Each of those exponentials is also off by
-  // 3 for each unit of its argument (the difference, the product with log2(e), and that number): together
-  // they lead a term to its distance from the largest, which on average over the softmax is below log V, for
-  // it is the entropy or less.
+  // Relative error of the sum of exponentials. A thread adds one of 512 parts of the row and rescales its sum
+  // when its maximum grows, some 10 times in random numbers, with 4 roundings (2 ulp) for 2^x and one for the
+  // product; the block does so once more and adds 5 + 16 times. Each of those exponentials is also off by 3
+  // per unit of its argument (the difference, the product with log2(e), and that number): together they
+  // account for a term's distance from the maximum, whose average over the softmax is below log V, since it
+  // is at most the entropy.
   const double log_vocab = std::log(static_cast<double>(vocab));
   const double sum = static_cast<double>(vocab) / 512 + 12 * 5 + 5 + 16 + 3 * log_vocab;
-  // The logarithm, 2 roundings of at most log V, and the sum with the largest; then the loss.
+  // The logarithm, 2 roundings of at most log V, and the sum with the maximum; then the loss.
   const at::Tensor of_normalizer = normalizer + (sum + 2 * log_vocab);
   EXPECT_TRUE(compare(result.losses, losses, /*roundings=*/1, of_normalizer + losses.detach().abs()));
-  // e^(x - normalizer): 4, and 3 for each unit of its argument. Where 1 is subtracted, once more.
+  // e^(x - normalizer): 4, and 3 per unit of its argument. Where 1 is subtracted, one more.
   const at::Tensor of_p = p * (of_normalizer.unsqueeze(1) + 3 * log_p.detach().abs() + 4);
   const at::Tensor gradient = predicted.grad();
   EXPECT_TRUE(compare(result.gradient.narrow(1, 0, vocab), gradient, /*roundings=*/1, of_p + gradient.abs()));
@@ -106,7 +106,7 @@ TEST_F(CrossEntropyOnGpu, FollowsAutogradAndNeverReadsPadding) {
       const at::Tensor logits = normal({rows, vocab + padding}, 4.0, dtype);
       const at::Tensor is_odd = at::remainder(at::arange(padding), 2) == 1;
       logits.narrow(1, vocab, padding).copy_(at::where(is_odd, std::nan(""), kInfinity));
-      // The last token in row 0; none in rows 2, 6, ...
+      // The last token in row 0; no target in rows 2, 6, ...
       const at::Tensor row = at::arange(rows);
       const at::Tensor targets =
           at::where(at::remainder(row, 4) == 2, -100 + row, at::remainder((row + 1) * (vocab - 1), vocab));
@@ -116,7 +116,7 @@ TEST_F(CrossEntropyOnGpu, FollowsAutogradAndNeverReadsPadding) {
   }
 }
 
-// Whatever this GPU takes by itself. Rows that shared memory does not hold stay where they are.
+// Independent of this GPU's default. Rows that do not fit in shared memory stay in global memory.
 TEST_F(CrossEntropyOnGpu, ARowInSharedMemoryHasTheSameBits) {
   constexpr const char* kVariable = "SSGPT_CROSS_ENTROPY_ROW";
   for (const at::ScalarType dtype : kDataTypes) {
@@ -159,7 +159,8 @@ TEST_F(CrossEntropyOnGpu, SizesThatOverflowAnExponentialAreNoMatter) {
       const Result result = run(logits, on_gpu(at::arange(2).mul(3).add(3)), 40);
       EXPECT_EQ(result.losses[0].item<float>(), 0.0f);
       EXPECT_TRUE(result.gradient[0].equal(at::zeros_like(result.gradient[0])));
-      // The other row's two are alike: log 2, which is lost beside 3e38. 30000 has 2^-9 for its last place.
+      // The other row's two logits are equal: log 2, which is lost next to 3e38. At 30000 the last place is
+      // 2^-9.
       if (size < 1e38) {
         EXPECT_NEAR(result.losses[1].item<double>(), std::log(2.0), 0x1p-9);
       }
@@ -229,7 +230,7 @@ TEST_F(CrossEntropyOnGpu, WaitsForTheCurrentStream) {
 
 TEST_F(CrossEntropyOnGpu, TakesMoreElementsThanA32BitIndexHas) {
   constexpr int64_t kVocab = 50257, kColumns = 50304;
-  const int64_t rows = (int64_t{1} << 31) / kColumns + 3;  // the last two lie behind that
+  const int64_t rows = (int64_t{1} << 31) / kColumns + 3;  // the last two lie beyond 2^31 elements
   at::Tensor logits;
   try {
     logits = nans({rows, kColumns}, at::kBFloat16);

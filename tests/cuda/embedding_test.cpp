@@ -1,4 +1,4 @@
-// The embedding on a GPU, both ways.
+// The embedding on a GPU, forward and backward.
 #include "kernels/ops.h"
 #include "op_support.h"
 
@@ -22,7 +22,7 @@
 namespace ssgpt::kernels {
 namespace {
 
-// Beside vectors, of one warp's columns and of several.
+// Next to multiples of a vector, columns of one warp and of several.
 constexpr std::array<int64_t, 9> kWidths = {1, 7, 8, 33, 64, 200, 264, 768, 1028};
 constexpr int64_t kVocab = 300;
 
@@ -40,8 +40,8 @@ class EmbeddingOnGpu : public OpOnGpu {
     return sorted.index_select(0, at::randperm(rows, at::detail::createCPUGenerator(11), at::kLong));
   }
 
-  // No token; one alone; one for all rows, in the last place; each once; every length of a run about the
-  // longest short one, of which sums take 1, 4 and 8 rows at a time; runs of several rounds of a block.
+  // No token; a single one; one for all rows, the last id; each once; every run length around the longest
+  // short one, whose sums take 1, 4 and 8 rows at a time; runs that take a block several rounds.
   std::vector<at::Tensor> token_cases() {
     std::vector<int64_t> lengths;
     for (int64_t length = 1; length <= 40; ++length) lengths.push_back(length % 3 == 0 ? 0 : length);
@@ -54,7 +54,8 @@ class EmbeddingOnGpu : public OpOnGpu {
             integers({2001}, kVocab)};
   }
 
-  // d_table (of the GPU) was `before` (of the CPU) and took the rows of d_out that have a token of it.
+  // Checks d_table (on the GPU), given its values `before` (on the CPU), after adding the rows of d_out with
+  // valid tokens.
   static void expect_added(const at::Tensor& d_table, const at::Tensor& before, const at::Tensor& tokens,
                            const at::Tensor& d_out) {
     const int64_t vocab = before.size(0);
@@ -64,7 +65,7 @@ class EmbeddingOnGpu : public OpOnGpu {
     const at::Tensor sum = fp64(before).index_add(0, valid, rows);
     const at::Tensor terms = fp64(before).abs().index_add(0, valid, rows.abs());
     // A short run is added row by row; of a long one each of 16 warps has a part, up to 8 rows longer than
-    // the others', and adding the warps takes 16 more. Then the sum with what was there.
+    // the others', and adding the warps takes 16 more. Then the sum with the previous value.
     const at::Tensor run = at::bincount(valid, {}, vocab).to(at::kDouble);
     const at::Tensor roundings = at::where(run > 16, run / 16 + 8 + 16, run) + 1;
     EXPECT_TRUE(compare(d_table, sum, /*roundings=*/1, terms * roundings.unsqueeze(1)));
@@ -144,7 +145,7 @@ TEST_F(EmbeddingOnGpu, BackwardLeavesOutTokensThatAreNotThere) {
   constexpr int64_t kRows = 200;
   for (const at::ScalarType dtype : kDataTypes) {
     const at::Tensor tokens = integers({kRows}, 3);
-    // Short and long runs of them.
+    // Short and long runs of invalid tokens.
     tokens.narrow(0, 10, 30).fill_(-1);
     tokens.narrow(0, 60, 30).fill_(kVocab);
     tokens[1].fill_(-7);
@@ -189,7 +190,7 @@ TEST_F(EmbeddingOnGpu, TakesMoreElementsThanA32BitIndexHas) {
   }
   const at::Tensor last = normal({3, kWidth}, 1.0, at::kBFloat16);
   table.narrow(0, vocab - 3, 3).copy_(last);
-  // One of the last tokens is alone, one makes a short run, one a long run.
+  // Of the last tokens, one occurs once, one forms a short run, one a long run.
   const at::Tensor of_last = tokens_in_runs({1, 5, 100});
   const at::Tensor tokens = on_gpu(of_last + (vocab - 3));
   const at::Tensor out = nans({tokens.numel(), kWidth}, at::kBFloat16);

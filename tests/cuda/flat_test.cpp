@@ -1,4 +1,4 @@
-// The operations on flat tensors, on a GPU.
+// Operations on flat tensors on a GPU.
 #include "gpu_support.h"
 #include "kernels/ops.h"
 
@@ -19,15 +19,15 @@ class FlatOnGpu : public OnGpu {
   static at::Tensor factor(double value) { return on_gpu(at::full({1}, value, at::kFloat)); }
 };
 
-// Around vectors, blocks and chunks; the last one takes many of all.
+// Around the sizes of vectors, blocks and chunks; the last one takes many of each.
 constexpr std::array<int64_t, 9> kSizes = {0, 1, 3, 31, 1025, 65536, 65537, 200'003, 5'000'001};
 
 TEST_F(FlatOnGpu, SumsAreThoseOfDoubles) {
   for (const int64_t size : kSizes) {
     const at::Tensor x = normal({size});
     const at::Tensor x64 = x.to(at::kDouble);
-    // Threads, blocks and chunks of the GPU round less than 200 times on the way of a term, pairwise sums of
-    // the CPU as often.
+    // The GPU's threads, blocks and chunks round each term fewer than 200 times, as do the CPU's pairwise
+    // sums.
     const double tolerance = 400 * 0x1p-53;
     EXPECT_NEAR(flat_sum(on_gpu(x)).item<double>(), x64.sum().item<double>(),
                 tolerance * x64.abs().sum().item<double>());
@@ -51,7 +51,7 @@ TEST_F(FlatOnGpu, SumsHaveTheSameBitsWhereverTheTensorBegins) {
 
 constexpr double kLr = 1e-2, kBeta1 = 0.9, kBeta2 = 0.95, kEps = 1e-8, kDecay = 0.1;
 
-// fp32 tensors, and the bf16 copy, in larger ones: the moments begin where no vector does.
+// fp32 tensors and the bf16 copy as parts of larger ones: the moments are not aligned to vectors.
 struct State {
   at::Tensor w, grad, m, v, bf16_copy;
   void update(int64_t step, const at::Tensor& grad_factor) const {
@@ -61,7 +61,7 @@ struct State {
   }
 };
 
-// The update in fp64, from the state before it; and what its differences are made of.
+// The fp64 update from the previous state, and the size of the terms of its differences.
 struct Expected {
   Expected(const State& before, double factor, int64_t step) {
     const auto fp64 = [](const at::Tensor& x) {
@@ -98,9 +98,9 @@ TEST_F(FlatOnGpu, AdamwFollowsTheFormulaAndFillsTheBf16Copy) {
       for (int64_t step = 1; step <= 3; ++step) {
         const Expected expected(state, factor_value, step);
         state.update(step, factor(0.01));
-        // m is a difference: g, the difference, the sum and the coefficient round. v adds what is positive: g
-        // twice, two products, the sum and two coefficients. w takes over what m and half of what v is off
-        // by, and rounds five times itself, with four coefficients.
+        // m is a difference: g, the difference, the sum and the coefficient round. v adds positive terms: g
+        // twice, two products, the sum and two coefficients. w inherits the errors of m and half those of v,
+        // and rounds five times itself, with four coefficients.
         EXPECT_TRUE(compare(state.m, expected.m, 4, expected.terms_of_m));
         EXPECT_TRUE(compare(state.v, expected.v, 7));
         EXPECT_TRUE(compare(state.w, expected.w, 17, expected.terms_of_w));
@@ -162,7 +162,7 @@ TEST_F(FlatOnGpu, TakesMoreElementsThanA32BitIndexHas) {
   EXPECT_EQ(flat_sum(state.grad).item<double>(), 3.0);
   EXPECT_EQ(squared_norm(state.grad).item<double>(), 9.0);
   state.update(1, factor(1.0));
-  // The first update is lr in size whatever the gradient; the others have none.
+  // The first update has size lr whatever the gradient; the others have none.
   EXPECT_NEAR(state.w[size - 1].item<double>(), -kLr, 2e-8);
   EXPECT_EQ(squared_norm(state.w.narrow(0, 0, size - 1)).item<double>(), 0.0);
   EXPECT_TRUE(state.bf16_copy.narrow(0, size - 1, 1).equal(state.w.narrow(0, size - 1, 1).to(at::kBFloat16)));

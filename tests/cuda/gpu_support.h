@@ -1,5 +1,4 @@
-// What the tests of kernels/ops.h on a GPU share: the GPU, inputs, and the comparison with results of the
-// CPU.
+// Shared by the tests of kernels/ops.h on a GPU: the GPU, inputs, and comparison with results of the CPU.
 #pragma once
 
 #include <algorithm>
@@ -23,15 +22,15 @@ namespace ssgpt::kernels {
 
 inline constexpr std::array kDataTypes = {at::kFloat, at::kBFloat16};
 
-// Relative rounding error of a number of `dtype`.
+// Relative rounding error of `dtype`.
 inline double unit_roundoff(at::ScalarType dtype) {
   if (dtype == at::kDouble) return 0x1p-53;
   return dtype == at::kFloat ? 0x1p-24 : 0x1p-8;
 }
 
-// actual is expected, rounded once to actual's dtype, but for `roundings` of fp32 on the way, each relative
-// to `magnitudes` (those of the largest intermediate results; |expected| where that is larger or they are
-// undefined). Where expected is NaN or infinite, actual is the same.
+// Checks that actual equals expected, rounded once to actual's dtype, up to `roundings` intermediate fp32
+// roundings relative to `magnitudes` (of the largest intermediate results; |expected| where that is larger or
+// they are undefined). Where expected is NaN or infinite, actual must be identical.
 //   actual: on any device.  expected, magnitudes: of its shape, on the CPU, fp64 or fp32.
 inline testing::AssertionResult compare(const at::Tensor& actual, const at::Tensor& expected,
                                         double roundings, const at::Tensor& magnitudes = {}) {
@@ -44,7 +43,7 @@ inline testing::AssertionResult compare(const at::Tensor& actual, const at::Tens
   const at::Tensor magnitudes64 = fp64(magnitudes.defined() ? magnitudes : expected);
   if (magnitudes64.sizes() != expected.sizes()) return testing::AssertionFailure() << "shapes differ";
   const double epsilon = unit_roundoff(actual.scalar_type());
-  constexpr double kSmallest = 1e-37;  // below it, fp32 and bf16 have fewer digits
+  constexpr double kSmallest = 1e-37;  // below it, fp32 and bf16 lose digits
   for (int64_t i = 0; i < actual.numel(); ++i) {
     const double a = actual64.const_data_ptr<double>()[i];
     const double e = expected64.const_data_ptr<double>()[i];
@@ -59,14 +58,14 @@ inline testing::AssertionResult compare(const at::Tensor& actual, const at::Tens
   }
   return testing::AssertionSuccess();
 }
-// The same, with one magnitude for all elements.
+// Likewise, with one magnitude for all elements.
 inline testing::AssertionResult compare(const at::Tensor& actual, const at::Tensor& expected,
                                         double roundings, double magnitude) {
   return compare(actual, expected, roundings, at::full_like(expected, magnitude));
 }
 
-// Skips where there is no GPU. The current stream is not the default one, which waits for others: work that
-// is queued on a wrong stream shows.
+// Skips if there is no GPU. The current stream is not the default stream, which synchronises with others:
+// this exposes work that is queued on a wrong stream.
 class OnGpu : public testing::Test {
  protected:
   void SetUp() override {
@@ -76,7 +75,7 @@ class OnGpu : public testing::Test {
 
   static at::Device device() { return {at::kCUDA, c10::cuda::current_device()}; }
 
-  // On the CPU, the same in every run: normal numbers, rounded to `dtype`, as fp32 ...
+  // On the CPU, the same in every run: normally distributed numbers, rounded to `dtype`, as fp32 ...
   at::Tensor normal(at::IntArrayRef shape, double deviation = 1.0, at::ScalarType dtype = at::kFloat) {
     return at::randn(shape, generator_, at::kFloat).mul_(deviation).to(dtype).to(at::kFloat);
   }

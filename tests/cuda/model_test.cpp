@@ -1,4 +1,4 @@
-// The whole model on a GPU against the specification of the unit tests, in fp64 on the CPU.
+// The whole model on a GPU against the reference of the unit tests, in fp64 on the CPU.
 #include "gpu_support.h"
 #include "model/decoder.h"
 #include "model/gpt.h"
@@ -24,7 +24,7 @@ at::Tensor host(const at::Tensor& x) {
   return x.cpu();
 }
 
-// Head dim 8, the smallest that cuDNN and flash attention take; nothing else is a multiple of a vector.
+// Head dim 8, the smallest that cuDNN and flash attention support; nothing else is a multiple of a vector.
 GPTSpec spec_of(const Variant& variant) {
   GPTSpec spec = variant.spec();
   spec.config.intermediate_size = 21;
@@ -41,7 +41,7 @@ class ModelOnGpu : public kernels::OnGpu,
   }
   at::Tensor zero() const { return at::zeros({1}, at::TensorOptions(device()).dtype(at::kDouble)); }
 
-  // The parameters of the unit tests, in a model on the GPU.
+  // Fills a model on the GPU with the parameters of the unit tests.
   static void fill(GPT& gpt, uint64_t seed = 5) {
     const GPTSpec& spec = gpt.spec();
     ParameterStore values(parameter_specs(spec.config, spec.sequence_length), at::kCPU, at::kFloat);
@@ -52,7 +52,7 @@ class ModelOnGpu : public kernels::OnGpu,
     gpt.parameters().refresh_compute();
   }
 
-  // The weights that the model computes with: rounded to its dtype, s, b and p_n as they are.
+  // The weights that the model computes with: rounded to its dtype, except s, b and p_n.
   static ParameterStore rounded(const GPT& gpt) {
     const GPTSpec& spec = gpt.spec();
     ParameterStore store(parameter_specs(spec.config, spec.sequence_length), at::kCPU, at::kFloat);
@@ -64,7 +64,7 @@ class ModelOnGpu : public kernels::OnGpu,
     return store;
   }
 
-  // A model that has gone backward, on the GPU, beside the specification of its rounded weights.
+  // Runs a model's backward on the GPU, next to the reference with its rounded weights.
   template <typename Body>
   void run(uint64_t seed, const Batch& batch, const Body& body) {
     GPT gpt(spec(), execution());
@@ -84,7 +84,7 @@ class ModelOnGpu : public kernels::OnGpu,
     body(gpt, weights, exact);
   }
 
-  // In fp32 what the unit tests ask of the CPU.
+  // fp32: as the unit tests require of the CPU.
   void compare_float32(const Batch& batch) {
     run(5, batch, [&](GPT& gpt, const ParameterStore& weights, const Reference& exact) {
       EXPECT_LT(relative_error(host(gpt.logits(batch.tokens)), exact.logits(batch.tokens)), kFp32Tolerance);
@@ -192,7 +192,7 @@ TEST_P(ModelOnGpu, DeterministicModeRepeatsBitForBit) {
   fill(gpt);
   gpt.forward_backward(batch.tokens, batch.targets, zero());
   const at::Tensor first = host(gpt.parameters().flat_grad()).clone();
-  gpt.token_losses(other.tokens, other.targets);  // another shape in between leaves no trace
+  gpt.token_losses(other.tokens, other.targets);  // another shape in between must have no effect
   gpt.parameters().flat_grad().fill_(std::numeric_limits<double>::quiet_NaN());
   gpt.forward_backward(batch.tokens, batch.targets, zero(), nullptr, {}, GradientMode::kOverwrite);
   const at::Tensor second = host(gpt.parameters().flat_grad());
@@ -228,7 +228,7 @@ std::string variant_name(const testing::TestParamInfo<ModelOnGpu::ParamType>& va
                                               : "_efficient");
 }
 
-// Each kind alone, and the pairs of options.
+// Each kind alone, and pairs of options.
 std::vector<Variant> all_variants(bool with_documents) {
   std::vector<Variant> variants = plain_variants();
   for (const Variant& variant : variants_of_options()) variants.push_back(variant);

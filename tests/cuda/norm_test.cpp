@@ -1,4 +1,4 @@
-// RMSNorm on a GPU, both ways, against plain formulas and autograd in fp64.
+// RMSNorm on a GPU, forward and backward, against plain formulas and autograd in fp64.
 #include "core/check.h"
 #include "kernels/ops.h"
 #include "op_support.h"
@@ -25,15 +25,15 @@ struct Size {
   int64_t rows, width;
 };
 
-// None, one row and many, one column, widths beside vectors, rows of 1 to 16 warps, chunks of rows that are
-// not full, more chunks than a block adds at once, the widest rows with vectors and without.
+// No rows, one and many; one column; widths next to vector multiples; rows of 1 to 16 warps; partial chunks
+// of rows; more chunks than a block adds at once; the widest rows with vectors and without.
 constexpr std::array kSizes = {Size{0, 8},    Size{1, 1},     Size{3, 7},     Size{9, 8},
                                Size{130, 40}, Size{65, 33},   Size{67, 768},  Size{5, 770},
                                Size{3, 2056}, Size{17, 1028}, Size{2, 4095},  Size{2, 4096},
                                Size{2, 8192}, Size{66, 264},  Size{4800, 40}, Size{5000, 33}};
 
-// A sum over a row, of which a lane adds at most 32 elements, a warp 5 times and the row's 16 warps 16 times:
-// the roundings of the longest way of a product into it, its own among them.
+// Roundings of a product in the sum over a row, including its own, on the longest path: a lane adds at most
+// 32 elements, a warp 5 times and the row's 16 warps 16 times.
 double sum_roundings(int64_t width) {
   return static_cast<double>(std::min<int64_t>(width, 32)) + 5 + 16 + 1;
 }
@@ -45,22 +45,22 @@ class NormOnGpu : public OpOnGpu {
     return at::rsqrt(x.square().mean(at::IntArrayRef{1}, /*keepdim=*/true) + kEps);
   }
 
-  // On the CPU, rounded to `dtype`. Beside the numbers of some rows eps is not small.
+  // On the CPU, rounded to `dtype`. In some rows eps is not small relative to the values.
   at::Tensor rows_of(const Size& size, at::ScalarType dtype) {
     const at::Tensor x = normal({size.rows, size.width}, 3.0, dtype);
     const at::Tensor is_small = at::remainder(at::arange(size.rows), 4) == 1;
     return at::where(is_small.unsqueeze(1), x * 0x1p-9, x);
   }
 
-  // out and rstd are those of x.   x, weight: on the CPU.
+  // Checks out and rstd for x.   x, weight: on the CPU.
   static void expect_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& out,
                           const at::Tensor& rstd) {
     const at::Tensor r = plain_rstd(fp64(x));
-    // The root halves what the sum, the division, eps and its addition round; root and quotient have one
-    // rounding each.
+    // The square root halves the error of the sum, the division, eps and its addition; root and quotient have
+    // one rounding each.
     const double roundings = (sum_roundings(x.size(1)) + 3) / 2 + 2;
     EXPECT_TRUE(compare(rstd, r.squeeze(1), roundings));
-    EXPECT_TRUE(compare(out, fp64(x) * r * fp64(weight), roundings + 2));  // and two products
+    EXPECT_TRUE(compare(out, fp64(x) * r * fp64(weight), roundings + 2));  // plus two products
   }
 };
 
@@ -78,7 +78,7 @@ TEST_F(NormOnGpu, ForwardFollowsTheFormula) {
   }
 }
 
-// The norm is that of the sum as it is stored: rounded.
+// The norm applies to the sum as it is stored, that is, rounded.
 TEST_F(NormOnGpu, AddForwardNormalizesTheRoundedSumAlsoInPlace) {
   for (const at::ScalarType dtype : kDataTypes) {
     for (const Size& size : kSizes) {
@@ -134,7 +134,7 @@ class NormBackwardOnGpu : public NormOnGpu {
     const at::Tensor sums = nans({num_row_chunks(inputs.x.size(0)), inputs.x.size(1)});
     rms_norm_backward(on_gpu(inputs.d_out, dtype), on_gpu(inputs.x, dtype), on_gpu(inputs.weight, dtype),
                       on_gpu(inputs.rstd), accumulate, result.d_x, sums);
-    // Two at once, of which the first is another's.
+    // Two sums at once, of which the first is unrelated.
     add_row_sums({{.of_chunks = sums, .total = result.d_weight.clone()},
                   {.of_chunks = sums, .total = result.d_weight}});
     return result;
@@ -152,7 +152,7 @@ TEST_F(NormBackwardOnGpu, AddsTheGradientOfTheFormula) {
       const at::Tensor d_out = fp64(inputs.d_out);
       (x * plain_rstd(x) * weight).backward(d_out);
 
-      // The gradient is a difference: the size of its terms is what roundings are relative to.
+      // The gradient is a difference: roundings are relative to the size of its terms.
       const at::Tensor x_size = fp64(inputs.x).abs();
       const at::Tensor r = plain_rstd(fp64(inputs.x));
       const at::Tensor weighted = (d_out * fp64(inputs.weight)).abs();
@@ -167,7 +167,7 @@ TEST_F(NormBackwardOnGpu, AddsTheGradientOfTheFormula) {
       const at::Tensor d_weight = fp64(inputs.d_weight);
       const int64_t chunks = num_row_chunks(size.rows);
       // Two products and rstd; the rows of a chunk, the 8 groups of a block; the chunks of a warp, the warps,
-      // the sum with what was there.
+      // the sum with the previous value.
       const int64_t roundings = 3 + std::min<int64_t>(size.rows, 64) + 8 + chunks / 32 + 32 + 1;
       EXPECT_TRUE(compare(actual.d_weight, d_weight + weight.grad(), static_cast<double>(roundings),
                           d_weight.abs() + (d_out.abs() * x_size * r).sum(0)));
@@ -201,7 +201,7 @@ TEST_F(NormBackwardOnGpu, GivesTheSameBitsEveryTime) {
   }
 }
 
-// A number that is not finite spoils its row, and its column of d_weight, but nothing else.
+// A non-finite value affects its row, and its column of d_weight, but nothing else.
 TEST_F(NormBackwardOnGpu, NanAndInfinitySpoilTheirRowAlone) {
   constexpr int64_t kRow = 7, kColumn = 5;
   for (const at::ScalarType dtype : kDataTypes) {

@@ -1,5 +1,5 @@
-// What the tests of the fused operations on a GPU share beyond gpu_support.h: references in fp64, outputs
-// that hold what no result may, and inputs that come late.
+// Shared by the tests of the fused operations on a GPU, in addition to gpu_support.h: fp64 references,
+// outputs filled with values that no result may have, and inputs that arrive late.
 #pragma once
 
 #include "gpu_support.h"
@@ -15,17 +15,17 @@ namespace ssgpt::kernels {
 class OpOnGpu : public OnGpu {
  protected:
   static at::Tensor fp64(const at::Tensor& x) { return x.cpu().to(at::kDouble); }
-  // The same, for autograd.   x: not fp64.
+  // Likewise, for autograd.   x: not fp64.
   static at::Tensor leaf(const at::Tensor& x) { return fp64(x).requires_grad_(); }
 
-  // On the GPU: an element that an operation leaves out shows.
+  // On the GPU: exposes elements that an operation does not write.
   static at::Tensor nans(at::IntArrayRef shape, at::ScalarType dtype = at::kFloat) {
     return at::full(shape, std::nan(""), at::TensorOptions(device()).dtype(dtype));
   }
 
-  // On the GPU: NaN at first, and `values`, of the GPU as well, only after other work of the current stream
-  // that takes some 10 ms. What does not wait for that stream reads NaN. All else that an operation takes is
-  // to be on the GPU before: a copy from the host waits.
+  // On the GPU: NaN at first; `values`, also on the GPU, only after about 10 ms of other work on the current
+  // stream. An operation that does not wait for that stream reads NaN. All its other inputs must already be
+  // on the GPU, because a copy from the host waits.
   static at::Tensor late(const at::Tensor& values) {
     const at::Tensor result = at::full(values.sizes(), std::nan(""), values.options());
     at::cuda::sleep(/*cycles=*/20'000'000);

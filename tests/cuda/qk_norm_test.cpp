@@ -1,5 +1,4 @@
-// The norm of queries and keys on a GPU, with rotations of whole heads and of parts, against plain formulas
-// and autograd in fp64.
+// Query/key norm on a GPU, with whole and partial rotation, against plain formulas and autograd in fp64.
 #include "core/check.h"
 #include "kernels/ops.h"
 #include "op_support.h"
@@ -27,8 +26,8 @@ struct Shape {
   int64_t batch, time, heads, head_dim, rotated;
 };
 
-// Heads of whole vectors and not, up to the longest; rows of several chunks, and that blocks take in turn;
-// rotated whole, in part, and not.
+// Heads of whole vectors and not, up to the longest; rows of several chunks, and more than a block takes at
+// once; whole, partial and no rotation.
 constexpr std::array kShapes = {
     Shape{1, 1, 1, 2, 2},    Shape{2, 5, 3, 6, 2},      Shape{2, 70, 1, 2, 0},     Shape{1, 70, 2, 16, 16},
     Shape{3, 50, 2, 32, 16}, Shape{2, 300, 12, 64, 64}, Shape{2, 300, 12, 64, 32}, Shape{1, 9, 2, 64, 8},
@@ -38,7 +37,7 @@ constexpr std::array kShapes = {
 // Roundings of rstd: a lane adds 16 squares, the warp 5 sums; the mean, eps, the root and the quotient.
 constexpr double kRstdRoundings = 16 + 5 + 4;
 
-// On the CPU; data rounded to the dtype. The tables are no angles: the formulas hold for all numbers.
+// On the CPU; data rounded to the dtype. The tables are not angles: the formulas hold for any values.
 struct Inputs {
   Shape shape;
   at::ScalarType dtype;
@@ -49,8 +48,8 @@ struct Inputs {
   std::array<at::Tensor, 3> d;  // (B, T, N, H)
 };
 
-// A part of heads that are rotated by sign times the angles: the first dimensions of x (B, T, N, H), then the
-// rest. With `terms` the size of what each is a sum of.
+// Partial rotation by sign times the angles: the first dimensions of x (B, T, N, H), then the rest. With
+// `terms`, returns the size of the terms of each sum.
 at::Tensor turned(const at::Tensor& x, const Rotation& rotation, double sign, bool terms = false) {
   const int64_t half = rotation.cos.size(1);
   const auto table = [](const at::Tensor& of) {
@@ -69,7 +68,7 @@ at::Tensor rstd_of(const at::Tensor& x) {
   return at::rsqrt(x.square().mean(at::IntArrayRef{3}, /*keepdim=*/true) + kEps);
 }
 
-// What the inputs make of q and k, fp64 on the CPU, with what autograd needs for the way back.
+// q and k computed from the inputs, fp64 on the CPU, with autograd for the backward.
 struct Plain {
   explicit Plain(const Inputs& inputs) {
     const auto [batch, time, heads, head_dim, rotated] = inputs.shape;
@@ -98,7 +97,7 @@ struct Plain {
   }
   at::Tensor c, c_terms;                 // (B, T, N, 1)
   std::array<at::Tensor, 2> x, gains;    // of q and k
-  std::array<at::Tensor, 2> out, terms;  // of q and k; the size of what `out` is a sum of
+  std::array<at::Tensor, 2> out, terms;  // of q and k; the size of the terms of `out`
 };
 
 class QkNormOnGpu : public OpOnGpu {
@@ -173,7 +172,7 @@ class QkNormOnGpu : public OpOnGpu {
     const auto heads_first = [&](size_t part) {
       return on_gpu(inputs.d[part], inputs.dtype).transpose(1, 2);  // strided
     };
-    given.qkv.fill_(std::nan(""));  // which is not read
+    given.qkv.fill_(std::nan(""));  // must not be read
     rope_backward(heads_first(0), heads_first(1).contiguous(), heads_first(2), given.rotation, given.num_keys,
                   given.row_scale, given.norm, given.qkv, d_row_scale, gradients);
     ((plain.out[0] * inputs.d[0]).sum() + (plain.out[1] * inputs.d[1]).sum()).backward();
@@ -187,7 +186,7 @@ class QkNormOnGpu : public OpOnGpu {
     EXPECT_TRUE(fp64(d_row_scale).masked_select(is_first).eq(0.0).all().item<bool>());  // exactly
   }
 
-  // The size of what <w, n> is a sum of, (B, T, N, 1): see norm_and_turn_head_back in kernels/cpu/rope.h.
+  // Size of the terms of <w, n>, (B, T, N, 1): see norm_and_rotate_head_backward in kernels/cpu/rope.h.
   static at::Tensor dot_terms(const Inputs& inputs, const Plain& plain, size_t part) {
     const at::Tensor x = plain.x[part].detach();
     const at::Tensor w = turned(inputs.d[part].to(at::kDouble), inputs.rotation, -1.0, /*terms=*/true);
@@ -206,8 +205,8 @@ class QkNormOnGpu : public OpOnGpu {
     // rstd thrice, the sum of the products, which has three roundings each; c; and seven products.
     EXPECT_TRUE(compare(given.qkv.select(2, part), plain.x[i].grad(), 3 * kRstdRoundings + 16 + 5 + 3 + 3 + 7,
                         c_terms * (w * plain.gains[i].detach().abs() * rstd + along * x.abs())));
-    // Each product; the rows and heads of a thread, of a chunk at most; the warp, the block, and the chunks,
-    // of which a warp of 32 adds every 32nd.
+    // Each product; the rows and heads of a thread, of at most one chunk; the warp, the block, and the
+    // chunks, of which a warp of 32 adds every 32nd.
     const int64_t rows = inputs.shape.batch * inputs.shape.time;
     const double roundings = kRstdRoundings + 8 +
                              static_cast<double>(std::min<int64_t>(rows, 64) * inputs.shape.heads) + 5 + 8 +

@@ -1,4 +1,4 @@
-// Rotary positions and the row scale of attention on a GPU, both ways, against plain formulas and autograd in
+// RoPE and the row scale of attention on a GPU, forward and backward, against plain formulas and autograd in
 // fp64.
 #include "kernels/ops.h"
 #include "op_support.h"
@@ -32,14 +32,14 @@ struct Shape {
 };
 
 // Heads of whole vectors and not; longer than a warp's vectors; more rows than a block takes; heads that one
-// thread takes by turns.
+// thread handles in several turns.
 constexpr std::array kShapes = {Shape{1, 1, 1, 2},    Shape{2, 5, 3, 6},   Shape{1, 70, 1, 2},
                                 Shape{1, 3, 12, 64},  Shape{2, 3, 2, 32},  Shape{1, 2, 5, 80},
                                 Shape{1, 2, 3, 96},   Shape{2, 9, 4, 128}, Shape{1, 2, 1, 256},
                                 Shape{1, 3, 1, 512},  Shape{1, 2, 2, 130}, Shape{3, 1, 16, 1024},
                                 Shape{2, 300, 12, 64}};
 
-// What the row scale has.
+// Members of the row scale.
 enum class Parts { kNone, kPosition, kScale, kScaleAndBias };
 constexpr std::array kAllParts = {Parts::kNone, Parts::kPosition, Parts::kScale, Parts::kScaleAndBias};
 
@@ -51,14 +51,14 @@ struct Inputs {
   RowScale row_scale;
 };
 
-// x (B, T, N, H) turned by the angles, fp64.   cos, sin: (T, 1, H), both halves alike.
+// x (B, T, N, H) rotated by the angles, fp64.   cos, sin: (T, 1, H), both halves alike.
 at::Tensor rotated(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
   const int64_t half = x.size(3) / 2;
   const at::Tensor turned = at::cat({-x.narrow(3, half, half), x.narrow(3, 0, half)}, 3);
   return x * cos + turned * sin;
 }
 
-// The size of the two terms that each element of x is turned to, there or back.
+// Size of the two terms of each rotated element of x, forward or back.
 at::Tensor terms_of(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
   const int64_t half = x.size(3) / 2;
   const at::Tensor turned = at::cat({x.narrow(3, half, half), x.narrow(3, 0, half)}, 3);
@@ -76,7 +76,7 @@ class RopeOnGpu : public OpOnGpu {
                      .qkv = normal({batch, time, 3, heads, head_dim}, 1.0, dtype),
                      .cos = angle.cos().to(at::kFloat),
                      .sin = angle.sin().to(at::kFloat),
-                     // 1 again and again, as where documents meet
+                     // restarts at 1, as with document masking
                      .num_keys = at::remainder(at::arange(batch * time), 7).add(1).view({batch, time}),
                      .row_scale = {}};
     // log 1 is 0: without a bias, c is 0 where n is 1.
@@ -98,7 +98,7 @@ class RopeOnGpu : public OpOnGpu {
   static at::Tensor num_keys_on_gpu(const Inputs& inputs) { return on_gpu(inputs.num_keys, at::kInt); }
 };
 
-// What rope makes of the inputs, fp64 on the CPU, with what autograd needs for the way back.
+// The result of rope on the inputs, fp64 on the CPU, with autograd for the backward.
 struct Plain {
   explicit Plain(const Inputs& inputs) {
     const auto [batch, time, heads, head_dim] = inputs.shape;
@@ -130,7 +130,7 @@ struct Plain {
   at::Tensor part(int64_t index) const { return qkv.detach().select(2, index); }
 
   at::Tensor cos, sin;    // (T, 1, H)
-  at::Tensor c, c_terms;  // (B, T, N): the row scale, and the size of what it is a sum of
+  at::Tensor c, c_terms;  // (B, T, N): the row scale, and the size of its terms
   at::Tensor qkv;         // (B, T, 3, N, H)
   at::Tensor q, k;        // (B, T, N, H)
 };
@@ -146,8 +146,7 @@ TEST_F(RopeOnGpu, ForwardFollowsTheFormula) {
         rope_forward(qkv, {on_gpu(inputs.cos), on_gpu(inputs.sin)}, num_keys_on_gpu(inputs),
                      on_gpu(inputs.row_scale), {});
         const Plain plain(inputs);
-        // Products and their sum; for q the factor, of which the product, the sum and the smallest size are
-        // rounded.
+        // Products and their sum; for q also the factor: its product, sum and smallest value are rounded.
         EXPECT_TRUE(compare(qkv.select(2, 0), plain.q, 6,
                             terms_of(plain.part(0), plain.cos, plain.sin) * plain.c_terms.unsqueeze(3)));
         EXPECT_TRUE(compare(qkv.select(2, 1), plain.k, 2, terms_of(plain.part(1), plain.cos, plain.sin)));
@@ -157,9 +156,9 @@ TEST_F(RopeOnGpu, ForwardFollowsTheFormula) {
   }
 }
 
-// How a gradient (B, N, T, H) lies in memory: as a tensor of its own, in the order of (B, T, N, H), in the
-// gradient of all three, (B, T, 3, N, H); and in the order of (B, T, N, H) where not all vectors may be read:
-// an element too many behind each head, row or window, or one before the first.
+// Memory layout of a gradient (B, N, T, H): as a separate tensor, in the order of (B, T, N, H), in the
+// gradient of all three, (B, T, 3, N, H); and in the order of (B, T, N, H) where vector loads are not all
+// allowed: one extra element after each head, row or window, or one before the first.
 enum class Layout { kHeadsFirst, kTimeFirst, kOfThree, kOddHeads, kOddRows, kOddWindows, kOddStart };
 
 at::Tensor laid_out(const at::Tensor& gradient, Layout layout) {
@@ -204,7 +203,7 @@ at::Tensor laid_out(const at::Tensor& gradient, Layout layout) {
 struct Layouts {
   Layout d_q, d_k, d_v;
 };
-// Vectors where heads have them; and what alone keeps the others from them.
+// Vector loads where heads allow them, and the layouts that prevent them.
 constexpr std::array kLayouts = {Layouts{Layout::kTimeFirst, Layout::kHeadsFirst, Layout::kOfThree},
                                  Layouts{Layout::kHeadsFirst, Layout::kOfThree, Layout::kTimeFirst},
                                  Layouts{Layout::kOddHeads, Layout::kTimeFirst, Layout::kTimeFirst},
@@ -224,14 +223,14 @@ class RopeBackwardOnGpu : public RopeOnGpu {
       return at::where(is_first, at::zeros_like(x), x);
     };
     const at::Tensor c = plain.c.detach();
-    // A lane adds at most 2 H / 32 products or those of two vectors, each rounded, the warp 5 sums; the
+    // A lane adds at most 2 H / 32 products, or those of two vectors, each rounded, the warp 5 sums; the
     // quotient.
     const double roundings = 16.0 + static_cast<double>(inputs.shape.head_dim) / 16.0 + 5 + 1;
     const at::Tensor products = d_q * stored_q;
     EXPECT_TRUE(compare(actual, but_first(products.sum(3) / c), roundings + 3,  // and three of c
                         but_first(products.abs().sum(3) * plain.c_terms / c.square())));
-    // Against the queries before they were stored: rounded to the dtype, after 4 roundings of fp32. The c
-    // that they were multiplied by is the one that divides.
+    // Relative to the queries before they were stored: rounded to the dtype, after 4 fp32 roundings. The c
+    // that multiplied them is the one that divides.
     const double stored = unit_roundoff(inputs.dtype) / unit_roundoff(at::kFloat);
     EXPECT_TRUE(compare(actual, but_first(plain.c.grad()), roundings + stored + 4,
                         but_first((d_q.abs() * terms_of(plain.part(0), plain.cos, plain.sin)).sum(3))));

@@ -1,4 +1,4 @@
-// The gradients of the row scale's parameters on a GPU, against autograd in fp64.
+// Gradients of the row scale's parameters on a GPU, against autograd in fp64.
 #include "kernels/ops.h"
 #include "op_support.h"
 
@@ -21,8 +21,8 @@ struct Size {
   int64_t batch, time, heads, positions;
 };
 
-// One row; fewer rows than parts; heads of several blocks; parts of more rows than a block has threads; many
-// positions.
+// One row; fewer rows than parts; heads of several blocks; parts with more rows than a block has threads;
+// many positions.
 constexpr std::array kSizes = {Size{1, 1, 1, 1},    Size{1, 7, 3, 5},     Size{2, 20, 12, 64},
                                Size{3, 3, 35, 700}, Size{5, 6700, 2, 40}, Size{16, 1024, 12, 1024}};
 
@@ -33,7 +33,7 @@ struct Gradients {
   }
 };
 
-// Tensors of the GPU.
+// Tensors on the GPU.
 struct Case {
   at::Tensor d_row_scale;  // fp32 (B, T, N)
   at::Tensor num_keys;     // int32 (B, T)
@@ -54,7 +54,7 @@ class RowScaleOnGpu : public OpOnGpu {
                           .bias = has_scale ? on_gpu(normal({heads})) : at::Tensor()}};
   }
 
-  // What the gradients are added to.
+  // The values that the gradients are added to.
   static Gradients before(const Case& c) {
     const auto filled = [](int64_t size, double value) {
       return at::full({size}, value, at::TensorOptions(device()).dtype(at::kFloat));
@@ -89,11 +89,11 @@ void RowScaleOnGpu::expect_gradients(const Case& c, const Gradients& actual) {
   const at::Tensor d = fp64(c.d_row_scale).view({rows, heads});
   (position.index_select(0, index).unsqueeze(1) * scale + bias).backward(d);
 
-  // Sums in fp64; that of each part is rounded, the last one, and the sum with what was there.
+  // fp64 sums; each part's sum is rounded, the last one, and the sum with the previous value.
   const at::Tensor at_row = position.detach().index_select(0, index).unsqueeze(1);
   EXPECT_TRUE(compare(actual.d_scale, scale.grad() + 0.5, 3, (d * at_row).abs().sum(0) + 0.5));
   EXPECT_TRUE(compare(actual.d_bias, bias.grad() - 0.5, 3, d.abs().sum(0) + 0.5));
-  // A product and a sum for each head, a sum for each row of a part with the position, and as above.
+  // A product and a sum per head, a sum per row of a part with the position, and as above.
   const int64_t most = std::min(at::bincount(index).max().item<int64_t>(), rows / 64 + 1);
   const at::Tensor terms =
       at::zeros(position.sizes(), at::kDouble).index_add(0, index, (d * scale.detach()).abs().sum(1));
@@ -135,8 +135,8 @@ TEST_F(RowScaleOnGpu, OutputsThatAreNotAskedForAreLeftOut) {
   EXPECT_TRUE(one.equal(all));
 }
 
-// The rows' own numbers of keys tell nothing of where they should have gone: the first position stands for
-// it.
+// An invalid number of keys does not say which position its gradient belongs to: the first position receives
+// the NaN.
 TEST_F(RowScaleOnGpu, ANumberOfKeysWithoutAPositionMakesGradientsNan) {
   for (const int bad : {0, -1, 5}) {
     const Case c = case_of({1, 3, 2, 4}, /*has_scale=*/true);

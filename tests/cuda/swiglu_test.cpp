@@ -1,4 +1,4 @@
-// SwiGLU on a GPU, both ways, against the plain formula and autograd in fp64.
+// SwiGLU on a GPU, forward and backward, against the plain formula and autograd in fp64.
 #include "kernels/ops.h"
 #include "op_support.h"
 
@@ -18,7 +18,7 @@ struct Size {
   int64_t rows, width;
 };
 
-// No row, one and many, one column, widths beside vectors, rows of one block and of several.
+// No row, one and many; one column; widths next to vector multiples; rows of one block and of several.
 constexpr std::array kSizes = {Size{0, 8},   Size{1, 1},    Size{3, 8},    Size{2, 37},   Size{5, 4},
                                Size{2, 264}, Size{5, 2056}, Size{1, 2049}, Size{7, 2730}, Size{300, 3072}};
 
@@ -42,7 +42,7 @@ TEST_F(SwigluOnGpu, FollowsTheFormulaAndAutogradAtEveryWidth) {
       swiglu_forward(on_device, out);
       const at::Tensor gate_up64 = leaf(gate_up);
       const at::Tensor expected = plain(gate_up64);
-      // sigmoid: 4 (2 ulp) of e^x, the sum, 4 of the quotient; two products.
+      // sigmoid: 4 (2 ulp) for e^x, the sum, 4 for the quotient; two products.
       EXPECT_TRUE(compare(out, expected, 9 + 2));
 
       const at::Tensor d_gate_up = nans({rows, 2 * width}, dtype);
@@ -52,8 +52,8 @@ TEST_F(SwigluOnGpu, FollowsTheFormulaAndAutogradAtEveryWidth) {
       const at::Tensor gradient = gate_up64.grad();
       const at::Tensor gate = fp64(gate_up).narrow(1, 0, width);
       const at::Tensor up = fp64(gate_up).narrow(1, width, width);
-      // 1 + g (1 - s) may cancel: its terms are 1 + |g| at most, off by the 9 of s, and their sum is rounded.
-      // Three products and s stand beside it.
+      // 1 + g (1 - s) may cancel: its terms are 1 + |g| at most, with the error of s of 9, and their sum is
+      // rounded. In addition three products and s.
       const at::Tensor terms = (fp64(d_out) * up * at::sigmoid(gate)).abs() * (1.0 + gate.abs());
       EXPECT_TRUE(compare(d_gate_up.narrow(1, 0, width), gradient.narrow(1, 0, width), 9 + 1 + 3 + 9, terms));
       EXPECT_TRUE(compare(d_gate_up.narrow(1, width, width), gradient.narrow(1, width, width), 9 + 2));
@@ -82,7 +82,7 @@ TEST_F(SwigluOnGpu, LargeGatesAreNoMatterAndNanStaysWhereItIs) {
     EXPECT_TRUE(out[0].narrow(0, 5, kWidth - 5).isfinite().all().item<bool>());
 
     swiglu_backward(at::full({1, kWidth}, 3.0, gate_up.options()), gate_up, gate_up);
-    // silu' is 1 far above and 0 far below; `up` of 2 and d_out of 3.
+    // silu' is 1 far above 0 and 0 far below; `up` is 2 and d_out 3.
     EXPECT_EQ(gate_up[0][0].item<float>(), 6.0f);
     EXPECT_EQ(gate_up[0][1].item<float>(), 0.0f);
     EXPECT_EQ(gate_up[0][kWidth].item<float>(), 600.0f);

@@ -1,5 +1,5 @@
-// The trainer on a GPU: what it holds, that it does not wait, that it repeats itself bit for bit where asked
-// to, and that it goes on where a CPU or a GPU saved.
+// The trainer on a GPU: its memory, that it does not wait, that it is bitwise reproducible where requested,
+// and that it resumes from checkpoints saved on a CPU or a GPU.
 #include "train/trainer.h"
 
 #include "checkpoint/checkpoint.h"
@@ -44,7 +44,7 @@ using config::Dtype;
 
 constexpr int64_t kVocabulary = 50;
 
-// nanoGPT's format: uint16 and nothing else.
+// nanoGPT's format: raw uint16.
 fs::path write_tokens(const fs::path& path, int64_t count) {
   std::vector<uint16_t> tokens;
   for (int64_t i = 0; i < count; ++i) {
@@ -56,7 +56,7 @@ fs::path write_tokens(const fs::path& path, int64_t count) {
   return path;
 }
 
-// What is held out of the training on `tokens`.
+// Validation tokens for the training on `tokens`.
 fs::path validation_beside(const fs::path& tokens) {
   return tokens.parent_path() / "validation.bin";
 }
@@ -79,7 +79,7 @@ config::Config small_config(const fs::path& tokens) {
   config.train.micro_batch_size = 4;
   config.optimizer.lr = 1e-2;
   // Of the size of the mean gradient's elements: an update is then a smooth function of the gradient, not
-  // almost its sign, and rounding stays rounding.
+  // almost its sign, so that rounding errors stay small.
   config.optimizer.eps = 1e-2;
   config.evaluate.every = 2;
   config.evaluate.batches = 2;
@@ -88,7 +88,7 @@ config::Config small_config(const fs::path& tokens) {
   return config;
 }
 
-// Large enough that tensors are what takes memory, not what is left over of pages.
+// Large enough that tensors dominate the memory, not page remainders.
 config::Config config_of_memory(const fs::path& tokens, Dtype dtype, AttentionBackend backend) {
   config::Config config = small_config(tokens);
   config.model.vocab_size = 8000;
@@ -106,7 +106,7 @@ config::Config config_of_memory(const fs::path& tokens, Dtype dtype, AttentionBa
   return config;
 }
 
-// What of the trainer runs at each step.
+// The part of the trainer that runs at each step.
 class Loop {
  public:
   Loop(config::Config config, const fs::path& run_directory)
@@ -157,7 +157,7 @@ class Loop {
   int64_t number_ = 0;
 };
 
-// Operations that wait for the GPU throw while it lives.
+// During its lifetime, operations that wait for the GPU throw.
 class NoWaiting {
  public:
   NoWaiting() { c10::cuda::warning_state().set_sync_debug_mode(c10::cuda::SyncDebugMode::L_ERROR); }
@@ -207,7 +207,7 @@ class TrainerOnGpu : public kernels::OnGpu {
     return values;
   }
 
-  // Weights and moments of the checkpoint at `step`, as they stand in its files.
+  // Weights and moments of the checkpoint at `step`, as stored in its files.
   std::vector<std::string> state(const std::string& name, int64_t step) const {
     const checkpoint::Snapshot snapshot = checkpoint::read(
         run::RunDirectory(directory_ / name).checkpoint(step), /*with_optimizer=*/true, /*verify=*/true);
@@ -256,15 +256,15 @@ TEST_F(TrainerOnGpu, HoldsWhatThePlanSaysAndNoMoreAfterTheFirstStep) {
     config.train.deterministic = of.deterministic;
     config.data.reset_at_document = of.documents;
     if (of.documents)
-      config.data.document_token_id = kVocabulary;  // which the text lacks: a document a window
+      config.data.document_token_id = kVocabulary;  // not in the text: one document per window
     Loop loop(config, directory_ / "memory");
     c10::getDeviceAllocator(at::kCUDA)->resetPeakStats(device().index());
     loop.run(1);
     const auto first = memory();
     loop.run(5);
     const auto later = memory();
-    // In bytes asked for: from the second step on tensors come out of blocks that were split, which may be
-    // larger than they need, and one that no block is left for may take another segment of 20 MiB.
+    // Compares requested bytes: from the second step on tensors come from split blocks, which may be larger
+    // than needed, and a tensor that fits in no block may take another segment of 20 MiB.
     EXPECT_EQ(later.requested_bytes[0].current, first.requested_bytes[0].current);
     EXPECT_EQ(later.requested_bytes[0].peak, first.requested_bytes[0].peak);
     EXPECT_LE(later.reserved_bytes[0].peak, first.reserved_bytes[0].peak + (int64_t{40} << 20));
@@ -333,8 +333,8 @@ TEST_F(TrainerOnGpu, GoesOnBitForBitFromItsOwnCheckpoint) {
   }
 }
 
-// Not deterministic, so that products are chosen: the same choices go through the checkpoint, and products
-// alone have the same bits for it (attention's backward need not).
+// Not deterministic, so that algorithms are tuned: the checkpoint must preserve the choices. Only GEMMs have
+// the same bits then (attention's backward need not).
 TEST_F(TrainerOnGpu, KeepsItsChoicesOfProductsOnResumeUntilItIsToldNotTo) {
   config::Config config = small_config(tokens());
   config.train.dtype = Dtype::kBfloat16;
@@ -346,7 +346,7 @@ TEST_F(TrainerOnGpu, KeepsItsChoicesOfProductsOnResumeUntilItIsToldNotTo) {
   ASSERT_TRUE(choices(3));
   EXPECT_EQ(choices(3)->library, kernels::cuda::product_library());
   // Forward, input gradient and weight gradient of qkv, output, gate and up, down, and the head; some of
-  // these small ones may be alike.
+  // these small shapes may coincide.
   EXPECT_GE(choices(3)->algorithms.size(), 10u);
   EXPECT_LE(choices(3)->algorithms.size(), 15u);
   train_to(6, config, "chosen", /*resume=*/true);
@@ -360,9 +360,9 @@ TEST_F(TrainerOnGpu, KeepsItsChoicesOfProductsOnResumeUntilItIsToldNotTo) {
   EXPECT_EQ(choices(8), std::nullopt);
 }
 
-// In fp32 the two add the same numbers in other orders, some 1e-7 of a loss at first. An update is a smooth
-// function of the gradient here, so the difference grows slowly; 1e-4 leaves it three orders of magnitude,
-// and is a hundredth of what the loss changes in one step.
+// In fp32 the two add the same numbers in different orders, some 1e-7 of a loss at first. An update is a
+// smooth function of the gradient here, so the difference grows slowly; 1e-4 leaves it three orders of
+// magnitude, and is a hundredth of the change of the loss in one step.
 constexpr double kLossTolerance = 1e-4;
 
 TEST_F(TrainerOnGpu, FollowsTheCpusLossInFloat32) {
