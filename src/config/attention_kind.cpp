@@ -20,14 +20,13 @@ double position_of_log(double n, const PositionConstants& /*constants*/) {
   return std::log(n);
 }
 
-// The first Qwen's logn attention. One token has no logarithm to divide by: T is at least 2.
+// The logn attention of the first Qwen. T is at least 2, since log 1 = 0 cannot divide.
 double position_of_clamped_log(double n, const PositionConstants& constants) {
   const auto trained_length = static_cast<double>(std::max<int64_t>(2, constants.trained_length));
   return std::max(1.0, std::log(n) / std::log(trained_length));
 }
 
-// Llama 4's temperature tuning, in which n is the position counted from 1 (transformers,
-// Llama4TextAttention).
+// Llama 4's temperature tuning (transformers, Llama4TextAttention), where n is the position counted from 1.
 double position_of_floor(double n, const PositionConstants& constants) {
   return 1.0 + constants.attn_scale * std::log1p(std::floor(n / static_cast<double>(constants.floor_scale)));
 }

@@ -54,8 +54,8 @@ std::optional<double> Number::read(const YAML::Node& node) const {
   return value;
 }
 std::string Number::write(double value) const {
-  return fmt::format("{}", value);
-}  // shortest that reads back
+  return fmt::format("{}", value);  // the shortest text that reads back
+}
 std::string Number::allowed() const {
   std::string text = "a number";
   if (std::isfinite(min)) {
@@ -161,7 +161,7 @@ std::string TextList::allowed() const {
   return fmt::format("a list of {}{}", elements, min_count > 0 ? ", at least one" : "");
 }
 
-// Each of the two keys once, and no other.
+// Requires each of the two keys exactly once, and no other.
 std::optional<SwapAttention> SwapList::read_one(const YAML::Node& node) const {
   std::optional<int64_t> step;
   std::optional<AttentionKind> to;

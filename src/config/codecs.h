@@ -1,6 +1,6 @@
-// How a value of each type is read from YAML, written back, and described. A codec has
+// Reads a value of each type from YAML, writes it back, and describes it. A codec has
 //   Value                            the type in Config
-//   optional<Value> read(node)       none where the node is of another type or out of range
+//   optional<Value> read(node)       nullopt where the node has another type or is out of range
 //   string write(value)              YAML in flow style that reads back to the same value, bit for bit
 //   string allowed()                 "a number above 0"
 #pragma once
@@ -21,10 +21,10 @@
 
 namespace ssgpt::config {
 
-// True for a scalar that stands unquoted: only these are numbers and booleans. (JSON quotes names.)
+// Whether the node is an unquoted scalar: only these can be numbers and booleans. (JSON quotes names.)
 bool is_plain_scalar(const YAML::Node& node);
 
-// Double-quoted, with escapes that YAML and JSON share.
+// `text` in double quotes, with escapes common to YAML and JSON.
 std::string double_quoted(std::string_view text);
 
 template <typename T>
@@ -39,7 +39,7 @@ struct Integer {
 extern template struct Integer<int64_t>;
 extern template struct Integer<uint64_t>;
 
-// Finite numbers. A bound belongs to the range unless its `open` flag is set.
+// Finite numbers. A bound is inclusive unless its `open` flag is set.
 struct Number {
   using Value = double;
   double min = -std::numeric_limits<double>::infinity();
@@ -67,7 +67,7 @@ struct Boolean {
   std::string allowed() const;
 };
 
-// A name that is also usable as the name of a folder.
+// A name that can also serve as a folder name.
 struct Name {
   using Value = std::string;
   std::optional<std::string> read(const YAML::Node& node) const;
@@ -82,11 +82,11 @@ struct Path {
   std::string allowed() const;
 };
 
-// A list of texts, or one text. `min_count` is 0 or 1; `elements` is what messages call them.
+// A list of strings, or a single string. `min_count` is 0 or 1; `elements` names the elements in messages.
 struct TextList {
   using Value = std::vector<std::string>;
   size_t min_count = 0;
-  bool may_be_empty = false;  // an element
+  bool may_be_empty = false;  // whether an element may be empty
   std::string elements = "paths or patterns";
   std::optional<Value> read(const YAML::Node& node) const;
   std::string write(const Value& value) const;
@@ -124,8 +124,8 @@ struct Choice {
   }
 };
 
-// A list of mappings {at_step, kind}, in any order; one mapping is a list of one. Null, and a mapping of
-// nulls as earlier versions wrote it, is an empty list.
+// A list of mappings {at_step, kind}, in any order; a single mapping is a list of one. Null, and a mapping of
+// nulls as written by earlier versions, is an empty list.
 struct SwapList {
   using Value = std::vector<SwapAttention>;
   Integer<int64_t> at_step;
@@ -156,7 +156,7 @@ struct EarlierScheduleList {
   std::string allowed() const;
 };
 
-// A value, or a word that stands for none: "null" or "auto".
+// A value, or a word for nullopt: "null" or "auto".
 template <typename Codec>
 struct Optional {
   using Value = std::optional<typename Codec::Value>;

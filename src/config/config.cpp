@@ -32,12 +32,12 @@ std::vector<std::string> parts_of(const std::string& name) {
   return parts;
 }
 
-// Whether the number of steps is left to train.epochs, which the schema lists before it.
+// Whether train.epochs, which the schema lists before it, determines this key.
 bool follows_from_epochs(std::string_view key, const Config& config) {
   return key == "train.max_steps" && config.train.epochs.has_value();
 }
 
-// Throws core::UsageError that lists all faults.
+// Throws core::UsageError listing all faults.
 Config resolve_soundly(const Source& source, const std::string& file) {
   Faults faults;
   Config config = resolve(source, file, faults);
@@ -58,7 +58,7 @@ Config resolve(const Source& source, const std::string& file, Faults& faults) {
       if (!follows_from_epochs(key.name, config)) {
         add_fault(faults, {file, 0}, fmt::format("{} is missing: {}", key.name, expected(key)));
       }
-      faulty.push_back(key.name);  // not known: the rules that need it wait for it
+      faulty.push_back(key.name);  // unknown: rules that need it are skipped
       continue;
     }
     const auto& [value, origin] = entry->second;
@@ -188,7 +188,7 @@ int64_t head_dim(const ModelConfig& model) {
 }
 
 std::optional<int64_t> rotated_dims(double rope_fraction, int64_t head_dim) {
-  constexpr double kTolerance = 1e-4;  // 0.333333 of 24 is 8
+  constexpr double kTolerance = 1e-4;  // so that 0.333333 of 24 counts as 8
   if (!(rope_fraction > 0.0 && rope_fraction <= 1.0)) return std::nullopt;
   const double dims = rope_fraction * static_cast<double>(head_dim);
   const int64_t whole = std::llround(dims);

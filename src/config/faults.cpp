@@ -11,7 +11,7 @@ namespace ssgpt::config {
 
 namespace {
 
-constexpr int kMostHints = 20;  // each compares the key with all that there are
+constexpr int kMostHints = 20;  // each compares the key with all known keys
 
 }  // namespace
 

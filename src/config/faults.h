@@ -1,4 +1,4 @@
-// What is wrong with a config: gathered first, thrown together.
+// Faults of a config, collected first and thrown together.
 #pragma once
 
 #include <compare>
@@ -8,9 +8,9 @@
 
 namespace ssgpt::config {
 
-// Where a key or value stands.
+// Where a key or value was found.
 struct Origin {
-  std::string file;  // as it was named by the user, or "--set"
+  std::string file;  // as the user named it, or "--set"
   int line = 0;      // from 1; 0: the file as a whole
   auto operator<=>(const Origin&) const = default;
 };
@@ -18,12 +18,12 @@ struct Origin {
 struct Fault {
   Origin origin;
   std::string text;
-  std::string unknown_key;  // that the text is about: a hint follows it; empty: about something else
+  std::string unknown_key;  // the key that the text is about, for a hint; empty for other faults
   auto operator<=>(const Fault&) const = default;
 };
 
-// By file and line, each once. A file of megabytes may have a fault in each line: only the first that are
-// found are kept.
+// A set of faults, sorted by file and line. Only the first kMost found are kept, since a file of megabytes
+// may have one in every line.
 class Faults {
  public:
   static constexpr size_t kMost = 100;
@@ -31,7 +31,7 @@ class Faults {
   void add(Fault fault);
   void add(const Faults& others);
   bool empty() const { return kept_.empty(); }
-  bool has_more() const { return has_more_; }  // than are kept
+  bool has_more() const { return has_more_; }  // more than are kept
   const std::set<Fault>& kept() const { return kept_; }
 
  private:
@@ -39,10 +39,10 @@ class Faults {
   bool has_more_ = false;
 };
 
-// A fault that is not about an unknown key.
+// Adds a fault that is not about an unknown key.
 void add_fault(Faults& faults, Origin origin, std::string text);
 
-// Throws one core::UsageError that lists the faults by file and line; returns where there are none.
+// Throws one core::UsageError listing the faults by file and line; does nothing if there are none.
 void throw_if_any(const Faults& faults);
 
 }  // namespace ssgpt::config

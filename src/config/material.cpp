@@ -17,7 +17,8 @@ bool is_material_key(std::string_view key, ResumeRule rule) {
          key == "optimizer.schedule.total_steps" || key == "optimizer.schedule.earlier_total_steps";
 }
 
-// What no kind of its attention reads is set to the default, and what one reads from auto to what that is.
+// Resets settings that none of the config's attention kinds use to their defaults, and resolves auto in those
+// they do.
 Config without_idle_settings(Config config) {
   const Config defaults;
   const bool scale = any_kind(config, has_scale);

@@ -1,4 +1,4 @@
-// One value for each key becomes a Config.
+// Turns one value per key into a Config.
 #pragma once
 
 #include "config/config.h"
@@ -9,9 +9,9 @@
 
 namespace ssgpt::config {
 
-// What `source` describes, with every rule checked. Adds what is wrong to `faults`, that of the source
-// included; the config is sound where nothing was added. `file` is what the user named: it stands for keys
-// that are nowhere.
+// Builds the config that `source` describes, with every rule checked. Adds all faults, including those of the
+// source, to `faults`; the config is valid only if none was added. `file` is the file that the user named,
+// the origin of faults about missing keys.
 Config resolve(const Source& source, const std::string& file, Faults& faults);
 
 }  // namespace ssgpt::config

@@ -23,7 +23,7 @@ constexpr ResumeRule kMayChange = ResumeRule::kMayChange;
 constexpr int64_t kMaxSteps = 1'000'000'000;
 constexpr int64_t kMaxEpochs = 1'000'000;
 
-// `member(config)` points to the value.
+// `member(config)` returns a pointer to the value.
 template <typename Member, typename Codec>
 Key make_key(std::string name, Member member, Codec codec, ResumeRule resume, std::string meaning,
              bool required = false) {
@@ -66,7 +66,7 @@ Number above_zero_to(double max) {
   return {.min = 0.0, .min_open = true, .max = max};
 }
 
-// The values of an enumeration by their names.
+// Choice between enumerators by their names.
 template <typename Enum, size_t kCount>
 Choice<Enum> choice_of(const std::array<Enum, kCount>& values) {
   Choice<Enum> choice;
@@ -94,48 +94,49 @@ void add_model(std::vector<Key>& keys) {
   keys.insert(
       keys.end(),
       {required(SSGPT_MEMBER(model.vocab_size), integer(2, std::numeric_limits<int32_t>::max()), kFixed,
-                "token ids are below this"),
+                "vocabulary size; token ids are below it"),
        required(SSGPT_MEMBER(model.hidden_size), integer(2, 1 << 20), kFixed, "width of the residual stream"),
-       required(SSGPT_MEMBER(model.num_hidden_layers), integer(1, kMaxLayers), kFixed, "transformer blocks"),
+       required(SSGPT_MEMBER(model.num_hidden_layers), integer(1, kMaxLayers), kFixed, "number of layers"),
        required(SSGPT_MEMBER(model.num_attention_heads), integer(1, 1 << 16), kFixed,
-                "heads a layer; hidden_size / num_attention_heads must be whole and even"),
+                "attention heads per layer; hidden_size / num_attention_heads must be an even integer"),
        required(SSGPT_MEMBER(model.intermediate_size), integer(1, 1 << 22), kFixed,
-                "width of the gated feed-forward"),
-       make_key(SSGPT_MEMBER(model.rope_theta), above_zero_to(1e15), kFixed, "base of the rotary angles"),
+                "width of the gated feed-forward network"),
+       make_key(SSGPT_MEMBER(model.rope_theta), above_zero_to(1e15), kFixed, "base of the RoPE frequencies"),
        make_key(SSGPT_MEMBER(model.rope_fraction), above_zero_to(1.0), kFixed,
-                "share of each head's dimensions that is rotated, from the front (Hugging Face's "
-                "partial_rotary_factor); that many dimensions must be an even number, R, and the frequencies "
+                "fraction of each head's dimensions that is rotated, starting from the first (Hugging Face's "
+                "partial_rotary_factor); it must amount to an even number R of dimensions, whose frequencies "
                 "are theta^(-2i/R)"),
        make_key(SSGPT_MEMBER(model.nope_layers), LayerChoice{integer(0, kMaxLayers - 1)}, kFixed,
-                "layers, counted from 0, whose queries and keys are not rotated (NoPE); {every: K}: layers "
-                "K - 1, 2K - 1, ..., as Hugging Face's no_rope_layer_interval counts"),
+                "layers, counted from 0, whose queries and keys are not rotated (NoPE); {every: K} means "
+                "layers K - 1, 2K - 1, ..., as Hugging Face's no_rope_layer_interval counts"),
        make_key(
            SSGPT_MEMBER(model.qk_norm), choice_of(kQkNorms), kFixed,
-           "rms: RMSNorm over each head's dimensions of q and k, with learned gains, before RoPE and the "
-           "row scale, as in Qwen 3"),
+           "normalisation of q and k; rms: RMSNorm over each head's dimensions, with learned gains, before "
+           "RoPE and the row scale, as in Qwen 3"),
        make_key(SSGPT_MEMBER(model.rms_norm_eps), above_zero_to(1.0), kFixed,
-                "added to the mean square in RMSNorm"),
+                "epsilon added to the mean square in RMSNorm"),
        make_key(SSGPT_MEMBER(model.initializer_range), above_zero_to(10.0), kFixed,
-                "standard deviation of initial weights"),
+                "standard deviation of the initial weights"),
        make_key(
            SSGPT_MEMBER(model.attention.kind), attention_kind(), kFixed,
-           fmt::format("row scale of the scores of a query that sees n keys: {}. s and b are learned for "
-                       "each head and layer, p_n for each n; T is data.sequence_length, a attn_scale and f "
-                       "floor_scale",
+           fmt::format("row scale, the factor on the attention scores of a query that sees n keys: {}. s and "
+                       "b are learned for each head and layer, p_n for each n; T is data.sequence_length, a "
+                       "is attn_scale, f is floor_scale",
                        list_row_scales())),
        make_key(SSGPT_MEMBER(model.attention.scale_init), Optional<Number>{initial, "auto"}, kFixed,
-                "initial s where it multiplies log n; where it multiplies something else, as in "
-                "softmax_temperature, s starts at the same mean row scale over n = 1 to sequence_length; "
-                "auto: where that is 1"),
-       make_key(SSGPT_MEMBER(model.attention.bias_init), initial, kFixed, "initial b"),
+                "initial value of s where it multiplies log n; where it multiplies another function of n, as "
+                "in softmax_temperature, s is converted to the same mean row scale over n = 1 to "
+                "sequence_length; auto: the s for which that mean is 1"),
+       make_key(SSGPT_MEMBER(model.attention.bias_init), initial, kFixed, "initial value of b"),
        make_key(SSGPT_MEMBER(model.attention.pn_init), choice_of(kPnInits), kFixed,
-                "initial p_n: log_n, or flat, the mean of log n over n = 1 to sequence_length for every n"),
+                "initial p_n: log n (log_n), or for every n its mean over n = 1 to sequence_length (flat)"),
        make_key(SSGPT_MEMBER(model.attention.attn_scale),
                 Optional<Number>{above_zero_to(kMaxAttnScale), "auto"}, kFixed,
-                fmt::format("a of {}; auto: {}, as in Llama 4", names_with_floor(), constants.attn_scale)),
+                fmt::format("the constant a of {}; auto: {}, as in Llama 4", names_with_floor(),
+                            constants.attn_scale)),
        make_key(SSGPT_MEMBER(model.attention.floor_scale),
                 Optional<Integer<int64_t>>{integer(1, kMaxFloorScale), "auto"}, kFixed,
-                fmt::format("f of {}, in keys; auto: {}, as in Llama 4", names_with_floor(),
+                fmt::format("the constant f of {}, in keys; auto: {}, as in Llama 4", names_with_floor(),
                             constants.floor_scale))});
 }
 
@@ -144,28 +145,27 @@ void add_data(std::vector<Key>& keys) {
   keys.insert(
       keys.end(),
       {make_key(SSGPT_MEMBER(data.tokenizer), Optional<Path>{{}, "null"}, kFixed,
-                "sentencepiece model; may be left out where no text is needed"),
+                "path of the sentencepiece model; optional where no text is needed"),
        required(SSGPT_MEMBER(data.train), TextList{.min_count = 1}, kFixed,
-                "token shards, or with data.format = sft files of examples (.jsonl, .jsonl.zst, and SQuAD's "
-                ".json), by name or pattern, relative to the current directory"),
-       make_key(SSGPT_MEMBER(data.validation), TextList{}, kMayChange,
-                "what validation reads, of the same format"),
+                "training data: token shards, or with data.format = sft files of examples (.jsonl, "
+                ".jsonl.zst, or SQuAD's .json), by name or pattern, relative to the current directory"),
+       make_key(SSGPT_MEMBER(data.validation), TextList{}, kMayChange, "validation data, in the same format"),
        make_key(SSGPT_MEMBER(data.sequence_length), integer(2, 1 << 24), kFixed,
-                "tokens that one sequence predicts"),
+                "number of tokens that each sequence predicts"),
        make_key(SSGPT_MEMBER(data.reset_at_document), Boolean{}, kFixed,
-                "attention does not cross documents"),
+                "document masking: attention does not cross document boundaries"),
        make_key(SSGPT_MEMBER(data.document_token_id),
                 Optional<Integer<int64_t>>{integer(0, std::numeric_limits<int32_t>::max()), "null"}, kFixed,
-                "the token that ends a document, where no tokenizer tells"),
+                "id of the token that ends a document, where no tokenizer provides it"),
        make_key(
            SSGPT_MEMBER(data.format), format, kFixed,
-           "pretrain: token shards, of which every token is predicted; sft: prompts with answers, of which "
-           "the answers are predicted"),
+           "pretrain: token shards, with the loss over all tokens; sft: prompts with answers, with the loss "
+           "over the answers only"),
        make_key(SSGPT_MEMBER(data.on_long_example),
                 Choice<OnLongExample>{{{"stop", OnLongExample::kStop}, {"skip", OnLongExample::kSkip}}},
                 kFixed,
-                "sft: whether an example that does not fit into sequence_length is refused, or left out and "
-                "counted")});
+                "sft: what to do with an example that does not fit into sequence_length: refuse it (stop), "
+                "or leave it out and count it (skip)")});
 }
 
 void add_train(std::vector<Key>& keys) {
@@ -176,36 +176,35 @@ void add_train(std::vector<Key>& keys) {
   keys.insert(
       keys.end(),
       {make_key(SSGPT_MEMBER(train.device), device, kMayChange,
-                "where to compute; auto: on a GPU where there is one"),
+                "device to compute on; auto: a GPU if there is one"),
        make_key(SSGPT_MEMBER(train.dtype), dtype, kFixed,
-                "of the computation; auto: bfloat16 on a GPU, on a CPU where a tenth faster, measured once"),
+                "compute dtype; auto: bfloat16 on a GPU, and on a CPU if measured at least 10 % faster"),
        make_key(SSGPT_MEMBER(train.attention_backend), backend, kMayChange,
-                "whose fused attention a GPU runs (a CPU has its own); auto: the fastest that can, "
-                "measured once"),
-       make_key(
-           SSGPT_MEMBER(train.epochs), Optional<Integer<int64_t>>{integer(1, kMaxEpochs), "null"}, kMayChange,
-           "sft: passes through the examples, in place of max_steps, which a run that begins makes of it"),
+                "library whose fused attention a GPU runs (a CPU has its own); auto: the fastest that "
+                "supports the config, measured once"),
+       make_key(SSGPT_MEMBER(train.epochs), Optional<Integer<int64_t>>{integer(1, kMaxEpochs), "null"},
+                kMayChange,
+                "sft: passes over the examples, in place of max_steps; a new run converts it to max_steps"),
        required(SSGPT_MEMBER(train.max_steps), integer(1, kMaxSteps), kMayChange,
-                "updates in all; a resumed run goes on to it"),
+                "total number of updates; a resumed run continues up to it"),
        required(SSGPT_MEMBER(train.global_batch_size), integer(1, 1 << 24), kFixed,
-                "sequences a step, over all ranks"),
+                "sequences per step, over all ranks"),
        required(SSGPT_MEMBER(train.micro_batch_size), integer(1, 1 << 24), kMayChange,
-                "sequences at once on a rank; divides global_batch_size"),
+                "sequences per micro-batch on each rank; must divide global_batch_size"),
        make_key(SSGPT_MEMBER(train.clip_grad_norm), at_least_zero(), kFixed,
-                "largest global gradient norm; 0: no clipping"),
+                "maximum global gradient norm; 0: no clipping"),
        make_key(SSGPT_MEMBER(train.tune_products), Boolean{}, kMayChange,
-                "each matrix product of a GPU by the fastest way, measured once; not where deterministic"),
+                "use the fastest algorithm, measured once, for each GEMM on a GPU; ignored if deterministic"),
        make_key(SSGPT_MEMBER(train.deterministic), Boolean{}, kMayChange,
-                "the same bits in each run on a GPU; always so on a CPU"),
-       make_key(
-           SSGPT_MEMBER(train.swap_attention), SwapList{integer(0, kMaxSteps), attention_kind()}, kMayChange,
-           "updates after which the model changes its attention, and to what; --swap-attention adds one"),
+                "bitwise reproducible results on a GPU; on a CPU they always are"),
+       make_key(SSGPT_MEMBER(train.swap_attention), SwapList{integer(0, kMaxSteps), attention_kind()},
+                kMayChange, "attention swaps, each to kind after step at_step; --swap-attention adds one"),
        make_key(SSGPT_MEMBER(train.on_nonfinite),
                 Choice<OnNonfinite>{{{"stop", OnNonfinite::kStop}, {"skip", OnNonfinite::kSkip}}}, kMayChange,
-                "what a step without a finite loss and gradient norm does"),
+                "what to do at a step whose loss or gradient norm is not finite"),
        make_key(SSGPT_MEMBER(train.on_spike),
                 Choice<OnSpike>{{{"warn", OnSpike::kWarn}, {"stop", OnSpike::kStop}}}, kMayChange,
-                "what a sudden rise of the loss does")});
+                "what to do on a sudden rise of the loss")});
 }
 
 void add_optimizer(std::vector<Key>& keys) {
@@ -217,32 +216,32 @@ void add_optimizer(std::vector<Key>& keys) {
       keys.end(),
       {make_key(SSGPT_MEMBER(optimizer.lr), above_zero_to(100.0), kFixed, "learning rate after the warm-up"),
        make_key(SSGPT_MEMBER(optimizer.betas), NumberPair{beta}, kFixed,
-                "AdamW's decay rates of the two moments"),
-       make_key(SSGPT_MEMBER(optimizer.eps), above_zero_to(1.0), kFixed, "added to AdamW's denominator"),
+                "decay rates of AdamW's first and second moment"),
+       make_key(SSGPT_MEMBER(optimizer.eps), above_zero_to(1.0), kFixed, "AdamW's epsilon"),
        make_key(SSGPT_MEMBER(optimizer.weight_decay), Number{.min = 0.0, .max = 100.0}, kFixed,
-                "of parameters of rank 2 and more, times lr a step; norms, s, b and p_n do not decay"),
+                "decoupled weight decay of parameters of rank 2 or more, multiplied by the learning rate at "
+                "each step; norms, s, b and p_n do not decay"),
        make_key(SSGPT_MEMBER(optimizer.scale_lr_multiplier), Number{.min = 0.0, .max = 1000.0}, kFixed,
-                "the learning rate of s, b and p_n is the schedule's times this; 0: they stay where they "
-                "start. They do not decay. No effect where a kind learns none"),
-       make_key(SSGPT_MEMBER(optimizer.schedule.kind), schedule, kFixed, "course of the learning rate"),
+                "factor on the learning rate of s, b and p_n; 0: they keep their initial values. They never "
+                "decay. No effect on kinds that learn none of them"),
+       make_key(SSGPT_MEMBER(optimizer.schedule.kind), schedule, kFixed, "learning-rate schedule"),
        make_key(SSGPT_MEMBER(optimizer.schedule.warmup_epochs),
                 Optional<Integer<int64_t>>{integer(1, kMaxEpochs), "null"}, kFixed,
-                "sft: the warm-up in passes through the examples, in place of warmup_steps, which a run that "
-                "begins makes of it"),
+                "sft: warm-up in passes over the examples; a new run converts it to warmup_steps"),
        make_key(SSGPT_MEMBER(optimizer.schedule.warmup_steps), integer(0, kMaxSteps), kFixed,
-                "steps in which the rate rises from 0 to lr"),
+                "number of steps over which the rate rises from 0 to lr"),
        make_key(SSGPT_MEMBER(optimizer.schedule.decay_steps), integer(0, kMaxSteps), kFixed,
-                "wsd: the last steps, in which the rate falls; cosine: the step that reaches min_lr, 0 for "
-                "total_steps"),
+                "wsd: number of final steps over which the rate falls; cosine: step at which the rate "
+                "reaches min_lr, 0 for total_steps"),
        make_key(SSGPT_MEMBER(optimizer.schedule.min_lr), at_least_zero(), kFixed,
-                "rate at the end of the decay, and in the steps after it"),
+                "learning rate at the end of the decay and afterwards"),
        make_key(SSGPT_MEMBER(optimizer.schedule.total_steps),
                 Optional<Integer<int64_t>>{integer(1, kMaxSteps), "auto"}, kMayChange,
-                "the step at which the decay of cosine and wsd ends; auto: train.max_steps of the run's "
-                "beginning, and a resume keeps what the run had"),
+                "step at which the decay of cosine and wsd ends; auto: train.max_steps of the new run, which "
+                "a resume keeps"),
        make_key(SSGPT_MEMBER(optimizer.schedule.earlier_total_steps),
                 EarlierScheduleList{integer(1, kMaxSteps)}, kMayChange,
-                "total_steps that held before a resume changed it; a resume writes it")});
+                "values of total_steps before a resume changed it; written by the resume")});
 }
 
 void add_services(std::vector<Key>& keys) {
@@ -251,33 +250,33 @@ void add_services(std::vector<Key>& keys) {
       {make_key(SSGPT_MEMBER(evaluate.every), integer(0, kMaxSteps), kMayChange,
                 "steps between validations; 0: none"),
        make_key(SSGPT_MEMBER(evaluate.batches), integer(1, 1'000'000'000), kMayChange,
-                "batches in a validation, of train.global_batch_size sequences each"),
+                "number of batches per validation, of train.global_batch_size sequences each"),
        make_key(SSGPT_MEMBER(evaluate.samples.prompts),
                 TextList{.min_count = 0, .may_be_empty = true, .elements = "texts"}, kMayChange,
-                "at each validation the model continues these, in the log, TensorBoard and samples.jsonl; "
-                "\"\" begins a document"),
+                "prompts that the model continues at each validation, shown in the log, TensorBoard and "
+                "samples.jsonl; \"\" begins a document"),
        make_key(SSGPT_MEMBER(evaluate.samples.max_tokens), integer(1, 1 << 24), kMayChange,
-                "new tokens of a sample"),
+                "number of new tokens per sample"),
        make_key(SSGPT_MEMBER(evaluate.samples.temperature), Number{.min = 0.0, .max = 1000.0}, kMayChange,
-                "of the samples; 0: always the likeliest token"),
+                "sampling temperature; 0: always the most likely token"),
        make_key(SSGPT_MEMBER(checkpoint.every), integer(0, kMaxSteps), kMayChange,
-                "steps between checkpoints; 0: the last step alone"),
+                "steps between checkpoints; 0: only after the last step"),
        make_key(SSGPT_MEMBER(checkpoint.keep_last), integer(1, 1'000'000), kMayChange,
-                "newest checkpoints that are kept"),
+                "number of newest checkpoints to keep"),
        make_key(SSGPT_MEMBER(checkpoint.keep_every), integer(0, kMaxSteps), kMayChange,
-                "checkpoints of steps that this divides are kept for good; 0: none"),
-       make_key(SSGPT_MEMBER(checkpoint.async), Boolean{}, kMayChange, "save while training goes on"),
+                "checkpoints of steps divisible by this are kept permanently; 0: none"),
+       make_key(SSGPT_MEMBER(checkpoint.async), Boolean{}, kMayChange, "save checkpoints in the background"),
        make_key(SSGPT_MEMBER(checkpoint.verify), Boolean{}, kMayChange,
-                "check the checksums of what is loaded"),
-       make_key(SSGPT_MEMBER(log.every), integer(1, kMaxSteps), kMayChange, "steps a line of metrics covers"),
-       make_key(SSGPT_MEMBER(log.tensorboard), Boolean{}, kMayChange, "write TensorBoard's event files too"),
+                "verify the checksums of checkpoints when loading them"),
+       make_key(SSGPT_MEMBER(log.every), integer(1, kMaxSteps), kMayChange, "steps per line of metrics"),
+       make_key(SSGPT_MEMBER(log.tensorboard), Boolean{}, kMayChange, "also write TensorBoard event files"),
        make_key(SSGPT_MEMBER(parallel.zero_stage), integer(0, 1), kMayChange,
-                "1: each rank holds its share of the optimizer's state (ZeRO-1), 0: all of it"),
+                "1: shard the optimizer state across ranks (ZeRO-1); 0: every rank holds all of it"),
        make_key(
            SSGPT_MEMBER(parallel.bucket_mb), above_zero_to(1e6), kMayChange,
-           "MiB of gradients, at most an eighth of them, that are reduced at once while backward goes on"),
+           "size in MiB of the gradient buckets reduced during backward, at most an eighth of the gradients"),
        make_key(SSGPT_MEMBER(parallel.timeout_s), Number{.min = 2.0, .max = 1e6}, kMayChange,
-                "seconds after which a rank that does not answer counts as lost"),
+                "seconds after which an unresponsive rank counts as lost"),
        make_key(SSGPT_MEMBER(parallel.check_every), integer(0, kMaxSteps), kMayChange,
                 "steps between checks that all ranks hold equal weights; 0: none")});
 }
@@ -295,9 +294,9 @@ void add_alternatives(std::vector<Key>& keys) {
 
 std::vector<Key> make_schema() {
   std::vector<Key> keys;
-  keys.push_back(make_key(SSGPT_MEMBER(run.name), Name{}, kMayChange, "how the run is called in tables"));
+  keys.push_back(make_key(SSGPT_MEMBER(run.name), Name{}, kMayChange, "name of the run in tables"));
   keys.push_back(make_key(SSGPT_MEMBER(run.seed), Integer<uint64_t>{0, std::numeric_limits<uint64_t>::max()},
-                          kFixed, "of initial weights and the order of the data"));
+                          kFixed, "random seed of the initial weights and the data order"));
   add_model(keys);
   add_data(keys);
   add_train(keys);
@@ -308,8 +307,8 @@ std::vector<Key> make_schema() {
 }
 
 std::string last_part(std::string_view name) {
-  return std::string(name.substr(name.rfind('.') + 1));
-}  // npos + 1 = 0
+  return std::string(name.substr(name.rfind('.') + 1));  // npos + 1 = 0
+}
 std::string parent(std::string_view name) {
   const size_t dot = name.rfind('.');
   return std::string(name.substr(0, dot == std::string_view::npos ? 0 : dot));
@@ -375,7 +374,7 @@ std::string hint_for_unknown(std::string_view name) {
   const auto suggestion = [](const std::string& full) {
     return fmt::format("did you mean {}?", full);
   };
-  for (const std::string& candidate : all) {  // the right word in the wrong section
+  for (const std::string& candidate : all) {  // the right key in the wrong section
     if (last_part(candidate) == word) {
       return suggestion(candidate);
     }
@@ -386,7 +385,7 @@ std::string hint_for_unknown(std::string_view name) {
   if (const auto near = core::closest_match(name, all)) {
     return suggestion(*near);
   }
-  for (const std::string& candidate : all) {  // a misspelt word in the wrong section
+  for (const std::string& candidate : all) {  // a misspelt key in the wrong section
     if (core::closest_match(word, std::vector{last_part(candidate)})) {
       return suggestion(candidate);
     }

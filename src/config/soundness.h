@@ -1,4 +1,4 @@
-// The rules of a config, for one that was changed after it was read.
+// Validates a config that was changed after it was read.
 #pragma once
 
 #include "config/config.h"
@@ -7,8 +7,8 @@
 
 namespace ssgpt::config {
 
-// Throws core::UsageError that lists what is wrong with the config, so that what is dumped of it reads back.
-// `origin` stands for the file in the message, which names no line.
+// Throws core::UsageError listing all faults of the config, so that its dump is sure to read back. Messages
+// use `origin` as the file name, without a line.
 void require_sound(const Config& config, std::string_view origin);
 
 }  // namespace ssgpt::config

@@ -22,12 +22,13 @@ namespace {
 
 constexpr std::string_view kOverrideOrigin = "--set";
 constexpr const char* kIncludeKey = "include";
-constexpr int kMaxFiles = 100;  // that one config is merged from
-// Of one file, and of all that a config is merged from: nodes take hundreds of times as much memory.
+constexpr int kMaxFiles = 100;  // merged into one config
+// Limit for one file, and for all files of a config together: YAML nodes take hundreds of times as much
+// memory.
 constexpr uint64_t kMaxBytes = uint64_t{4} << 20;
 
-// JSON is YAML but for one point: it writes characters beyond U+FFFF as two escapes, where YAML has one of
-// eight digits.
+// JSON is YAML with one exception: it escapes a character beyond U+FFFF as a surrogate pair, YAML as one
+// escape of eight digits.
 std::string json_escapes_as_yaml(std::string_view text) {
   std::string result;
   for (size_t i = 0; i < text.size();) {
@@ -57,10 +58,10 @@ const char* type_name(const YAML::Node& node) {
                              : "empty";
 }
 
-// Notes where a document begins.
+// Records where a document begins.
 class DocumentStart : public YAML::EventHandler {
  public:
-  int line = 0;  // from 1 on
+  int line = 0;  // from 1
 
   void OnDocumentStart(const YAML::Mark& mark) override { line = mark.line + 1; }
   void OnDocumentEnd() override {}
@@ -75,8 +76,8 @@ class DocumentStart : public YAML::EventHandler {
   void OnMapEnd() override {}
 };
 
-// YAML::LoadAll would not end where a ',' follows a mapping in braces: it takes an empty document out of it
-// again and again.
+// YAML::LoadAll never returns where a ',' follows a mapping in braces: it finds one empty document after the
+// other.
 std::optional<int> line_of_second_document(const std::string& yaml) {
   std::istringstream stream(yaml);
   YAML::Parser parser(stream);
@@ -144,7 +145,7 @@ std::string value_text(const YAML::Node& node) {
 }
 
 std::string mapping_text(const YAML::Node& node) {
-  constexpr size_t kShown = 3;  // a key that takes a mapping takes a small one
+  constexpr size_t kShown = 3;  // keys that accept a mapping accept a small one
   if (!node.IsMap() || node.size() > kShown) return value_text(node);
   std::string text;
   for (const auto& item : node)
@@ -226,7 +227,7 @@ void Source::add_includes(const YAML::Node& root, const std::string& file,
       continue;
     }
     const std::filesystem::path path = (directory / name.Scalar()).lexically_normal();
-    std::error_code ignored;  // of a path that is not there
+    std::error_code ignored;  // the path may not exist
     const std::filesystem::path identity = std::filesystem::weakly_canonical(path, ignored);
     if (std::find(open_files_.begin(), open_files_.end(), identity) != open_files_.end()) {
       fault(origin, fmt::format("include = {}: leads in a circle, {} is what is being read",
@@ -245,7 +246,7 @@ void Source::add_mapping(const std::string& section, const YAML::Node& mapping, 
                          Lines& lines) {
   std::map<std::string, int> first_lines;
   for (const auto& item : mapping) {
-    if (faults_.has_more()) return;  // what is left could only add to them
+    if (faults_.has_more()) return;  // the rest could only add more
     const Origin origin = origin_of(file, item.first);
     if (!item.first.IsScalar()) {
       fault(origin,
@@ -270,18 +271,18 @@ void Source::add_value(const std::string& name, const YAML::Node& value, const O
 
 void Source::add(const std::string& name, const YAML::Node& value, const Origin& key_origin, Lines& lines) {
   if (const Key* key = find_key(name)) {
-    // Dotted and in its section, it could be said twice.
+    // A key may be given both dotted and nested.
     if (const auto [first, is_new] = lines.emplace(name, key_origin.line); !is_new) {
       fault(key_origin, fmt::format("{} is listed twice in this file (first in line {})", core::excerpt(name),
                                     first->second));
       return;
     }
-    // What an earlier file says in another unit. Both in one file are a contradiction, which validation
-    // tells.
+    // Overrides what an earlier file sets in another unit. Both in one file are a contradiction, which
+    // validation reports.
     if (!key->alternative.empty() && !value.IsNull() && !lines.contains(key->alternative)) {
       entries_.erase(key->alternative);
     }
-    // An empty value has no place of its own.
+    // An empty value has no position of its own.
     const bool has_line = !value.IsNull() && key_origin.line > 0;
     // Assigning over a node would also change the nodes that alias it.
     entries_.erase(name);
@@ -289,7 +290,7 @@ void Source::add(const std::string& name, const YAML::Node& value, const Origin&
   } else if (!is_section(name)) {
     faults_.add(
         {key_origin, fmt::format("unknown key {} = {}", core::excerpt(name), value_text(value)), name});
-  } else if (value.IsNull()) {  // takes back what an included file says
+  } else if (value.IsNull()) {  // discards the section of an included file
     std::erase_if(entries_, [&](const auto& entry) { return entry.first.starts_with(name + "."); });
   } else if (!value.IsMap()) {
     fault(key_origin,

@@ -25,19 +25,19 @@ std::string last_part(const std::string& key) {
   return key.substr(key.rfind('.') + 1);  // npos + 1 = 0
 }
 
-// A value of each key of the grid.
+// A point of the grid: one value for each key.
 struct Point {
   std::string name;
-  std::vector<size_t> values;  // indices
+  std::vector<size_t> values;  // indices of values, one per axis
 };
 
-// The path with a value in the place of each of kPlaceholders.
+// The path with each of kPlaceholders replaced by its value.
 std::string filled(std::string path, const std::array<std::string, kPlaceholders.size()>& values) {
   for (size_t i = 0; i < values.size(); ++i) path = core::replace_all(path, kPlaceholders[i], values[i]);
   return path;
 }
 
-// Of two configs that learn the same.
+// Explains how two configs that learn the same differ.
 std::string what_differs(const Config& first, const Config& second) {
   std::vector<std::string> keys;
   for (const Difference& difference : differences(first, second)) {
@@ -58,7 +58,7 @@ class Expansion {
       if (source_.base_is_known) resolve_all();
       if (source_.faults.empty()) check_different();
     }
-    if (!source_.base_is_known) {  // else resolve_all() has them
+    if (!source_.base_is_known) {  // otherwise resolve_all() adds them
       source_.faults.add(source_.base.faults());
     }
     throw_if_any(source_.faults);
@@ -122,7 +122,7 @@ void Expansion::make_points() {
   }
 }
 
-// A run's name is that of a folder.
+// A run's name is also its folder's.
 void Expansion::check_names() {
   const Name codec;
   std::set<std::string> names;
@@ -158,14 +158,14 @@ Config Expansion::resolve_one(const SweepVariant& variant, const Point& point) {
   return config;
 }
 
-// Runs that learn the same would count twice.
+// Runs that learn the same would count twice in comparisons.
 void Expansion::check_different() {
-  // What each variant learns at each point.
+  // Material settings of each variant at each point.
   std::vector<std::vector<std::string>> settings;
   for (size_t v = 0; v < configs_.size(); ++v) {
     settings.emplace_back();
     const SweepVariant& variant = source_.variants[v];
-    // Those that begin with other weights are others, whatever they set.
+    // Variants with different initial weights differ, whatever they set.
     const std::string parent = filled(parent_of(variant), {variant.name, "{seed}"});
     for (const Config& config : configs_[v]) settings.back().push_back(material_settings(config) + parent);
   }
@@ -190,7 +190,7 @@ void Expansion::check_different() {
   }
 }
 
-// Of all variants, in the order in which they come first.
+// Seeds of all variants, in order of first occurrence.
 std::vector<uint64_t> Expansion::all_seeds() const {
   std::vector<uint64_t> seeds = source_.seeds;
   for (const SweepVariant& variant : source_.variants) {

@@ -17,17 +17,17 @@ struct SweepRun {
   std::string name;     // of its folder: "ssmax-seed1", "ssmax-lr2e-3-seed1"
   std::string variant;  // "ssmax"
   std::string point;    // of the grid: "lr2e-3"; empty without one
-  std::vector<std::pair<std::string, std::string>> grid;  // "optimizer.lr" and "2e-3", as the file has them
+  std::vector<std::pair<std::string, std::string>> grid;  // "optimizer.lr" and "2e-3", as written in the file
   uint64_t seed = 0;
   Config config;                         // run.name is the variant with its point, run.seed is `seed`
-  std::filesystem::path init_from = {};  // a run or a checkpoint whose weights it begins with; empty: none
+  std::filesystem::path init_from = {};  // run or checkpoint that provides the initial weights; empty: none
 };
 
 struct Sweep {
   std::vector<std::string> variants;  // the baseline first, the others in the order of the file
-  std::vector<std::string> points;  // in the order of the file, the first key's values slowest; {""}: no grid
-  std::optional<int64_t> jobs;      // none: auto
-  std::vector<SweepRun> runs;       // seed by seed, of each point the variants, so that pairs come early
+  std::vector<std::string> points;    // in file order, the first key varying slowest; {""}: no grid
+  std::optional<int64_t> jobs;        // nullopt: auto
+  std::vector<SweepRun> runs;         // by seed, then point, then variant, so that pairs complete early
 };
 
 // Reads a file of the form
@@ -42,7 +42,7 @@ struct Sweep {
 //   allow_other_data: false             optional: whether variants and grid may set data.*
 // Throws core::InputError where a file cannot be read or parsed, and core::UsageError that lists all faults
 // at once, as load() does (epochs stay as they are: see start::resolve_epochs): those of the sweep file and
-// those of every variant's config. Variants, and points of the grid, that learn the same
+// those of every variant's config. Two variants, or two points of the grid, that learn the same
 // (material_settings()) are a fault.
 Sweep load_sweep(const std::filesystem::path& path);
 

@@ -18,7 +18,7 @@
 namespace ssgpt::config {
 namespace {
 
-constexpr int64_t kMaxCount = 10'000;  // of seeds and jobs
+constexpr int64_t kMaxCount = 10'000;  // limit on seeds and jobs
 
 const std::vector<std::string>& sweep_keys() {
   static const std::vector<std::string> names = {"base", "variants", "seeds",     "grid",
@@ -52,7 +52,7 @@ class Reader {
  private:
   struct Item {
     YAML::Node value;
-    Origin origin;  // of its key
+    Origin origin;  // of the key
   };
 
   void fault(const Origin& origin, std::string text) { add_fault(out_.faults, origin, std::move(text)); }
@@ -86,8 +86,8 @@ class Reader {
   bool allow_other_data_ = false;
 };
 
-// Calls `take(name, value, origin of the name)` for each key of a mapping; a key that is no name or stands
-// twice is a fault.
+// Calls `take(name, value, origin of the name)` for each key of a mapping; a key that is not a name, or is
+// repeated, is a fault.
 template <typename Fault, typename Take>
 void for_each_key(const YAML::Node& mapping, const std::string& file, Fault fault, Take take) {
   std::map<std::string, int> first_lines;
@@ -164,7 +164,7 @@ void Reader::read_flags() {
       fault(item->origin,
             fmt::format("allow_other_data = {}: expected {}", value_text(item->value), codec.allowed()));
     }
-    // Where the flag is not understood, what it may allow is no fault.
+    // Where the flag is invalid, report no faults that it might have allowed.
     allow_other_data_ = value.value_or(true);
   }
   if (const Item* item = find("jobs")) {
@@ -217,7 +217,7 @@ void Reader::move_baseline_to_the_front() {
                                       value_text(baseline->value), fmt::join(names, ", ")));
 }
 
-// What a variant says of the sweep and not of the config.
+// Removes from the variant's changes the keys that concern the sweep rather than the config.
 void Reader::take_own_keys(SweepVariant& variant) {
   const std::string where = fmt::format("variants.{}: ", variant.name);
   if (const YAML::Node seeds = variant.changes["seeds"]) {
@@ -361,7 +361,7 @@ void Reader::read_init_from() {
 
 std::string Reader::parent_in(const YAML::Node& value, const Origin& origin, const std::string& key) {
   const std::string path = value.IsScalar() ? value.Scalar() : "";
-  std::string rest = path;  // with no brace of a placeholder
+  std::string rest = path;  // without the placeholders
   for (const std::string_view placeholder : kPlaceholders) rest = core::replace_all(rest, placeholder, "-");
   if (!path.empty() && rest.find_first_of("{}") == std::string::npos) return path;
   fault(origin, fmt::format("{} = {}: expected a run or a checkpoint, in whose path {} may stand", key,

@@ -1,4 +1,4 @@
-// A sweep file as it stands: its keys read and checked one by one, nothing resolved yet.
+// A sweep file as written: its keys are read and checked one by one, and nothing is resolved yet.
 #pragma once
 
 #include "config/faults.h"
@@ -18,16 +18,16 @@
 
 namespace ssgpt::config {
 
-// What init_from may hold for the name of a run's variant and for its seed.
+// Placeholders in init_from for the name of a run's variant and for its seed.
 inline constexpr std::array<std::string_view, 2> kPlaceholders = {"{variant}", "{seed}"};
 
 struct SweepVariant {
   std::string name;
   YAML::Node changes;  // a mapping, or null
   Origin origin;
-  std::set<std::string> keys;                       // that it sets
-  std::optional<std::vector<uint64_t>> seeds = {};  // in place of the sweep's
-  std::optional<std::string> init_from = {};        // likewise
+  std::set<std::string> keys;                       // the config keys that it sets
+  std::optional<std::vector<uint64_t>> seeds = {};  // override those of the sweep
+  std::optional<std::string> init_from = {};        // overrides that of the sweep
 };
 
 // One key of the grid.
@@ -41,17 +41,17 @@ struct SweepSource {
   std::string file;
   std::filesystem::path directory;  // of the file; includes are relative to it
   Source base;
-  bool base_is_known = false;          // false: what it says, and so what the variants lack, is not known
+  bool base_is_known = false;          // false: the base, and so what the variants lack, is unknown
   std::vector<SweepVariant> variants;  // the baseline first
   std::vector<SweepAxis> grid;
   std::vector<uint64_t> seeds;
-  std::optional<int64_t> jobs;  // none: auto
-  std::string init_from;        // with its placeholders; empty: none
-  Faults faults;                // of all this
+  std::optional<int64_t> jobs;  // nullopt: auto
+  std::string init_from;        // with placeholders; empty: none
+  Faults faults;                // of the whole file
 };
 
-// Throws core::InputError where a file cannot be read or parsed. Where there are faults, what they are of is
-// left out.
+// Throws core::InputError where a file cannot be read or parsed. Parts with faults are left out of the
+// result.
 SweepSource read_sweep_source(const std::filesystem::path& path);
 
 }  // namespace ssgpt::config

@@ -36,14 +36,14 @@ class Rules {
   void attention_backend();
 
  private:
-  // Whether each of these keys was read without a fault.
+  // Whether all of these keys were read without a fault.
   bool sound(std::initializer_list<std::string_view> keys) const {
     return std::none_of(keys.begin(), keys.end(), [this](std::string_view key) {
       return std::find(faulty_.begin(), faulty_.end(), key) != faulty_.end();
     });
   }
 
-  // A fault of `key`, named with its value, at the place where it is set.
+  // Adds a fault of `key`, with its value, at the place where it is set.
   template <typename... Args>
   void fault(std::string_view key, fmt::format_string<Args...> format, Args&&... args) {
     const auto found = entries_.find(key);
@@ -59,7 +59,7 @@ class Rules {
   Faults& faults_;
 };
 
-// The divisors of `number` nearest to `wish`, at most eight, in order; only those that `allowed` holds for.
+// At most eight divisors of `number` that satisfy `allowed`: those nearest to `wish`, in ascending order.
 template <typename Predicate>
 std::string divisors_near(int64_t number, int64_t wish, Predicate allowed) {
   constexpr size_t kShown = 8;
@@ -108,7 +108,7 @@ void Rules::model() {
   }
 }
 
-// Which dimensions and which layers are rotated.
+// Rules on which dimensions and which layers are rotated.
 void Rules::positions() {
   constexpr std::string_view kNope = "model.nope_layers";
   constexpr std::string_view kFraction = "model.rope_fraction";
@@ -175,7 +175,7 @@ void Rules::data() {
   }
 }
 
-// No example sees another, and none is cut where a token stands.
+// With sft, examples never attend to each other, and no token separates documents.
 void Rules::examples_without_documents() {
   if (!sound({"data.reset_at_document", "data.document_token_id"})) return;
   const DataConfig& data = config_.data;
@@ -187,7 +187,7 @@ void Rules::examples_without_documents() {
   }
 }
 
-// Before the steps of an epoch are known.
+// Applies while the number of steps per epoch is still unknown.
 void Rules::warmup_epochs() {
   constexpr std::string_view kWarmup = "optimizer.schedule.warmup_epochs";
   const ScheduleConfig& schedule = config_.optimizer.schedule;
@@ -265,7 +265,7 @@ void Rules::batch() {
   }
 }
 
-// A swap behind the last step is allowed: that is what a finished run has whose attention was swapped then.
+// A swap after the last step is allowed: a finished run has it when its attention was swapped then.
 void Rules::swap() {
   constexpr std::string_view kSwaps = "train.swap_attention";
   if (!sound({kSwaps, "model.attention.kind", "train.max_steps"})) return;
@@ -329,7 +329,7 @@ void Rules::schedule() {
   }
 }
 
-// Device auto counts as a GPU: the config is to mean the same on every machine.
+// Device auto counts as a GPU, so that a config is valid on all machines or on none.
 void Rules::attention_backend() {
   constexpr std::string_view kBackend = "train.attention_backend";
   const TrainConfig& train = config_.train;

@@ -1,4 +1,4 @@
-// Rules that tie several keys together. The range of each key alone is in schema.cpp.
+// Rules that involve several keys. The range of each single key is in schema.cpp.
 #pragma once
 
 #include "config/config.h"
@@ -6,8 +6,8 @@
 
 namespace ssgpt::config {
 
-// Adds the faults of `config`, which was read from `entries`. A rule is left out where one of its keys is in
-// `faulty`: its value is not what the user meant. `file` stands for keys that no file gives.
+// Adds the faults of `config`, which was read from `entries`. Skips rules that involve a key in `faulty`,
+// whose value is not what the user meant. `file` is the origin of faults about keys that no file sets.
 void validate(const Config& config, const Entries& entries, const std::vector<std::string>& faulty,
               const std::string& file, Faults& faults);
 

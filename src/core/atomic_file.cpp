@@ -18,7 +18,7 @@ namespace {
 
 constexpr size_t kBufferBytes = size_t{1} << 20;
 constexpr std::string_view kTemporaryMark = ".tmp-";
-constexpr std::string_view kProbeName = "write-test";  // of create_writable_directory()
+constexpr std::string_view kProbeName = "write-test";  // the file that create_writable_directory() tries
 
 std::filesystem::path parent_of(const std::filesystem::path& path) {
   const std::filesystem::path parent = path.parent_path();
@@ -56,7 +56,7 @@ AtomicFile::AtomicFile(std::filesystem::path path)
   if (std::filesystem::is_directory(path_, error)) {
     throw RunError("{}: cannot be written: it is a folder", path_.string());
   }
-  // O_TRUNC, not O_EXCL: a killed process of the same number may have left a file of this name.
+  // O_TRUNC, not O_EXCL: a killed process with the same PID may have left a file of this name.
   descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (descriptor_ < 0) {
     throw RunError("{}: cannot be created: {}", path_.string(), system_message(errno));
@@ -123,7 +123,7 @@ AtomicDirectory::AtomicDirectory(std::filesystem::path path) : path_(std::move(p
   std::error_code error;
   std::filesystem::create_directories(parent_of(path_), error);
   if (!error) {
-    std::filesystem::remove_all(temporary_, error);  // left by a killed process of the same number
+    std::filesystem::remove_all(temporary_, error);  // left by a killed process that had the same PID
     std::filesystem::create_directory(temporary_, error);
   }
   if (error) {
@@ -166,7 +166,7 @@ void create_writable_directory(const std::filesystem::path& path) {
 
 namespace {
 
-// Of a file or directory whose temporary name is this.
+// The final name of the file or directory that has this temporary name.
 std::string_view final_name_of(std::string_view temporary) {
   return temporary.substr(1, temporary.rfind(kTemporaryMark) - 1);
 }

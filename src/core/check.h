@@ -9,7 +9,7 @@
 
 namespace ssgpt::core {
 
-// A defect of the program: the message names the condition and where it stands.
+// A bug in the program. The message names the failed condition and its source location.
 class InternalError : public std::logic_error {
  public:
   using std::logic_error::logic_error;

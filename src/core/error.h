@@ -1,5 +1,5 @@
-// The exceptions a user can cause, each with the exit code that the program ends with.
-// Programmer's errors are in core/check.h.
+// Exceptions that a user can cause, each with the exit code that the program ends with. Programming errors
+// are in core/check.h.
 #pragma once
 
 #include <stdexcept>
@@ -11,9 +11,9 @@ namespace ssgpt::core {
 
 enum class ExitCode : int { kDone = 0, kFailed = 1, kUsage = 2, kBadInput = 3 };
 
-// Base of all errors that are reported as one clear paragraph, without a stack or a source position. A
-// message may quote what stands in a file: it is made printable, and cut where it is longer than any
-// paragraph (core/text.h).
+// Base of all errors that are reported as one clear paragraph, without a stack trace or a source location. A
+// message may quote file contents: they are made printable, and cut where longer than any paragraph
+// (core/text.h).
 class Error : public std::runtime_error {
  public:
   Error(ExitCode code, const std::string& message);
@@ -23,8 +23,7 @@ class Error : public std::runtime_error {
   ExitCode code_;
 };
 
-// Something that worked when it was asked for failed on the way: a full disk, a non-finite loss (exit code
-// 1).
+// A valid request failed while it was being carried out: a full disk, a non-finite loss (exit code 1).
 class RunError : public Error {
  public:
   template <typename... Args>
@@ -32,9 +31,9 @@ class RunError : public Error {
       : Error(ExitCode::kFailed, fmt::format(format, std::forward<Args>(args)...)) {}
 };
 
-// A call of the system failed while a file was looked for or read: the disk, the network, a limit of the
-// process. It says nothing of what the file holds, so nobody may take it for missing or damaged. Exit code 1,
-// and 3 where the file may not be read by this user.
+// A system call failed while a file was looked up or read: the disk, the network, a limit of the process. It
+// says nothing about the file's contents, so callers must not treat the file as missing or damaged. Exit code
+// 1, or 3 where this user lacks permission to read the file.
 class ReadError : public Error {
  public:
   ReadError(ExitCode code, const std::string& message) : Error(code, message) {}

@@ -19,20 +19,20 @@
 namespace ssgpt::core {
 namespace {
 
-// Whether a call failed for what stands under the path, rather than for the machine's or the process's sake.
+// Whether a call failed because of what the path names, rather than because of the machine or the process.
 bool is_about_the_path(int error) {
   return error == ENOENT || error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG || error == EISDIR ||
          error == ENXIO || error == ENODEV;
 }
 
-// `what` failed: "cannot be opened for reading".
+// `what` describes the failed call: "cannot be opened for reading".
 ReadError read_error(const std::filesystem::path& path, std::string_view what, int error) {
   const bool forbidden = error == EACCES || error == EPERM;
   return ReadError(forbidden ? ExitCode::kBadInput : ExitCode::kFailed,
                    fmt::format("{}: {}: {}", path.string(), what, system_message(error)));
 }
 
-// `status` of std::filesystem, whose error is `error`.
+// Returns `status`, a result of std::filesystem with its `error`, or throws where the status is unknown.
 std::filesystem::file_status known_status(const std::filesystem::path& path,
                                           std::filesystem::file_status status, const std::error_code& error) {
   if (!error || status.type() == std::filesystem::file_type::not_found) return status;
@@ -47,7 +47,8 @@ std::filesystem::file_status status_of(const std::filesystem::path& path) {
   return known_status(path, status, error);
 }
 
-// By glob(): the error of the folder that it could not read, where that is not the folder's fault.
+// Set during glob(): the error for a folder that it could not read, unless the error is about the path
+// itself.
 thread_local int glob_error = 0;
 
 int stop_at_failure(const char* /*folder*/, int error) {
@@ -191,7 +192,7 @@ void sync_directory(const std::filesystem::path& path) {
   }
   const int failure = ::fsync(descriptor) == 0 ? 0 : errno;
   ::close(descriptor);
-  if (failure != 0 && failure != EINVAL) {  // EINVAL: a file system that has no such call for folders
+  if (failure != 0 && failure != EINVAL) {  // EINVAL: this file system cannot sync folders
     throw RunError("{}: syncing the folder failed: {}", path.string(), system_message(failure));
   }
 }
@@ -218,7 +219,7 @@ int open_for_appending(const std::filesystem::path& path) {
   if (opened && (S_ISREG(status.st_mode) || S_ISCHR(status.st_mode))) return descriptor;
   if (descriptor >= 0) ::close(descriptor);
   const bool is_link = descriptor < 0 && error == ELOOP;
-  if (is_link || opened || error == ENXIO) {  // ENXIO: a FIFO that nobody reads, or a socket
+  if (is_link || opened || error == ENXIO) {  // ENXIO: a FIFO without a reader, or a socket
     throw RunError("{}: {}, where a file of its own is written: move it away", path.string(),
                    is_link ? "a symbolic link" : "not a regular file");
   }
@@ -227,7 +228,7 @@ int open_for_appending(const std::filesystem::path& path) {
 
 namespace {
 
-// One in a folder that may not be looked into is reported when it is opened.
+// A file in a folder without search permission counts as present; opening it reports the error.
 bool is_present(const std::string& path) {
   struct stat status {};
   if (::lstat(path.c_str(), &status) == 0 || errno == EACCES) return true;
@@ -239,7 +240,7 @@ bool has_wildcard(std::string_view text) {
   return text.find_first_of("*?[") != std::string_view::npos;
 }
 
-// The same text as a pattern that matches itself alone.
+// Returns a glob pattern that matches exactly `text`.
 std::string escaped(std::string_view text) {
   std::string pattern;
   for (const char character : text) {
@@ -249,8 +250,8 @@ std::string escaped(std::string_view text) {
   return pattern;
 }
 
-// How much of `pattern` names folders that are there, its last '/' included; the rest may match something in
-// them.
+// Length of the longest prefix of `pattern` that names existing folders, including the final '/'; the rest
+// may match something in them.
 size_t literal_length(std::string_view pattern) {
   for (size_t slash = pattern.rfind('/'); slash != std::string_view::npos && slash > 0;
        slash = pattern.rfind('/', slash - 1)) {
@@ -259,7 +260,7 @@ size_t literal_length(std::string_view pattern) {
   return 0;
 }
 
-// Sorted. Throws ReadError where they cannot be listed; `as_typed` stands in its message.
+// Sorted. Throws ReadError where the matches cannot be listed; the message quotes `as_typed`.
 std::vector<std::string> matches_of(const std::string& pattern, const std::string& as_typed) {
   glob_t result{};
   const int status = ::glob(pattern.c_str(), GLOB_NOSORT, stop_at_failure, &result);
@@ -273,7 +274,7 @@ std::vector<std::string> matches_of(const std::string& pattern, const std::strin
   return matches;
 }
 
-// What one name or pattern stands for; never empty.
+// The files that one name or pattern stands for; never empty.
 std::vector<std::string> expand_glob(const std::string& pattern) {
   if (is_present(pattern)) return {pattern};
   std::vector<std::string> matches;

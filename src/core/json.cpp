@@ -14,8 +14,8 @@ namespace ssgpt::core {
 
 namespace {
 
-// Position of the bracket that nests too deep. In a text that is not JSON it is right up to where a parser
-// stops.
+// Position of the first bracket nested too deep. In text that is not JSON, correct up to where a parser would
+// stop.
 std::optional<size_t> find_too_deep(std::string_view text) {
   size_t depth = 0;
   bool in_string = false;
@@ -35,7 +35,7 @@ std::optional<size_t> find_too_deep(std::string_view text) {
   return std::nullopt;
 }
 
-// "line 3, column 7" of a byte of the text; of a text of one line "column 7".
+// "line 3, column 7" for a byte position; "column 7" where the text has only one line.
 std::string place_of(std::string_view text, size_t position) {
   const std::string_view before = text.substr(0, position);
   const size_t line_break = before.rfind('\n');
@@ -46,7 +46,7 @@ std::string place_of(std::string_view text, size_t position) {
   return fmt::format("line {}, {}", 1 + std::count(before.begin(), before.end(), '\n'), column);
 }
 
-// Why a parser stopped at the byte.
+// Explains why a parser stopped at this byte.
 std::string fault_at(std::string_view text, size_t position) {
   if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) return "not JSON: it is empty";
   if (position >= text.size()) return "not JSON: it ends too early";

@@ -13,7 +13,7 @@ namespace ssgpt::core {
 
 namespace {
 
-// The opposite of exact_number; none where the value is something else.
+// Inverse of exact_number; nullopt for any other value.
 std::optional<double> exact_double(const nlohmann::json& value) {
   if (value.is_number()) return value.get<double>();
   if (value == "nan") return std::numeric_limits<double>::quiet_NaN();

@@ -1,4 +1,4 @@
-// Typed reading of the JSON files that this program or others wrote: every fault is an InputError that names
+// Typed access to JSON files written by this program or others: every fault is an InputError that names the
 // file, key and value.
 #pragma once
 
@@ -17,31 +17,30 @@ class JsonFields {
  public:
   // Parses the file. Throws InputError where it is missing or not a JSON object.
   explicit JsonFields(const std::filesystem::path& path);
-  // Of an object that was parsed before; `name` stands for the file's in messages. Throws InputError where it
-  // is not an object.
+  // Wraps parsed JSON; messages use `name` as the file name. Throws InputError where it is not an object.
   JsonFields(const std::string& name, nlohmann::json json);
 
-  // Each throws where the key is missing (or null) or of another type; the optional forms give none where it
-  // is missing.
+  // Each throws InputError where the key is missing (or null) or its value has another type; the optional
+  // forms return nullopt for a missing key.
   int64_t integer(const std::string& key) const;
   int64_t count(const std::string& key) const;  // 0 or more
   double number(const std::string& key) const;
-  std::vector<double> numbers(const std::string& key) const;  // a list of at least one
+  std::vector<double> numbers(const std::string& key) const;  // a list with at least one element
   bool flag(const std::string& key) const;
   std::string text(const std::string& key) const;
-  std::vector<std::string> texts(const std::string& key) const;  // a list, which may be empty
+  std::vector<std::string> texts(const std::string& key) const;  // a list, possibly empty
   std::optional<int64_t> optional_integer(const std::string& key) const;
   std::optional<int64_t> optional_count(const std::string& key) const;
   std::optional<double> optional_number(const std::string& key) const;
   std::optional<bool> optional_flag(const std::string& key) const;
   std::optional<std::string> optional_text(const std::string& key) const;
-  // The object under `key`; an empty one where it is missing.
+  // The object under `key`; an empty one where the key is missing.
   JsonFields object(const std::string& key) const;
-  // The objects of the list under `key`; none where it is missing.
+  // The objects of the list under `key`; empty where the key is missing.
   std::vector<JsonFields> objects(const std::string& key) const;
 
-  // Throws the error of a value under `key`, or of none, in whose place there has to be what is `expected`, a
-  // noun: "a kind of attention". `reason`, where there is one, tells in words of its own why.
+  // Throws the InputError for a wrong or missing value under `key`. `expected` is a noun phrase, such as "a
+  // kind of attention"; a non-empty `reason` is appended.
   [[noreturn]] void fail(const std::string& key, std::string_view expected,
                          std::string_view reason = {}) const;
 
@@ -54,11 +53,11 @@ class JsonFields {
   const nlohmann::json& required(const std::string& key) const;
 
   std::filesystem::path path_;
-  std::string prefix_;  // of keys in messages: "rope_parameters."
+  std::string prefix_;  // prefix of keys in messages: "rope_parameters."
   nlohmann::json json_;
 };
 
-// A number that reads back to the same bits; those that JSON does not have are written as text ("nan", "inf",
+// A JSON value that reads back to the same bits; values that JSON numbers lack become text ("nan", "inf",
 // "-inf").
 nlohmann::json exact_number(double value);
 

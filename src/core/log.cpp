@@ -42,7 +42,7 @@ spdlog::level::level_enum to_spdlog(Level level) {
   return spdlog::level::info;
 }
 
-// "%*" in a pattern: the level and a colon, nothing for the ordinary level.
+// "%*" in a pattern: the level and a colon; nothing for level info.
 class LevelPrefix : public spdlog::custom_flag_formatter {
  public:
   void format(const spdlog::details::log_msg& message, const std::tm&, spdlog::memory_buf_t& out) override {
@@ -71,7 +71,7 @@ std::unique_ptr<spdlog::formatter> make_formatter(const std::string& pattern) {
   return formatter;
 }
 
-// Where the disk was full in the middle of a line.
+// Whether the last line is incomplete, as after a full disk.
 bool ends_inside_a_line(const std::filesystem::path& path) {
   if (!core::is_regular_file(path)) return false;  // a device
   const InputFile file(path);
@@ -80,7 +80,7 @@ bool ends_inside_a_line(const std::filesystem::path& path) {
   return last != std::byte{'\n'};
 }
 
-// Appends each message to a file with write(2), and keeps what went wrong until somebody can be told.
+// Appends each message to a file with write(2), and keeps a failure until it can be reported.
 class FileSink : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
  public:
   // Throws RunError.
@@ -88,7 +88,7 @@ class FileSink : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
       : path_(path), descriptor_(open_for_appending(path)), is_torn_(ends_inside_a_line(path)) {}
   ~FileSink() override { ::close(descriptor_); }
 
-  // What went wrong since the last call; empty: nothing.
+  // Returns the failure since the last call; empty if there was none.
   std::string take_failure() { return std::exchange(failure_, {}); }
 
  protected:
@@ -116,7 +116,7 @@ class FileSink : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
   const std::filesystem::path path_;
   const int descriptor_;
   std::string failure_;
-  bool is_torn_;  // the last line lacks its end
+  bool is_torn_;  // the last line in the file is incomplete
 };
 
 struct State {
@@ -125,9 +125,9 @@ struct State {
   std::shared_ptr<FileSink> file;  // none before add_file() and after shutdown()
   spdlog::logger logger;
   int64_t rank = 0;
-  std::string prefix;  // of every message
+  std::string prefix;  // put before every message
 
-  // What is written of a message, which may quote what stands in a file.
+  // The text to write for a message, which may quote file contents.
   std::string line(std::string_view message) const { return prefix + message_text(message); }
 
   State()

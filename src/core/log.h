@@ -15,24 +15,25 @@ enum class Level { kDebug, kInfo, kWarning, kError, kOff };
 // Messages below `level` are dropped from stderr.
 void set_level(Level level);
 
-// For one of several processes: its messages begin with its rank, and, but for rank 0, only errors reach
+// For one of several ranks: on ranks other than 0, messages begin with the rank, and only errors reach
 // stderr.
 void set_rank(int64_t rank);
 
-// Also appends all later messages to `path` (created if missing): kInfo and above, of ranks other than 0
+// Also appends all later messages to `path` (created if missing): kInfo and above, on ranks other than 0
 // kWarning and above. Throws as open_for_appending() does.
 void add_file(const std::filesystem::path& path);
 
-// Throws RunError, once, where a message since the last call did not get into the log file: a full disk. The
-// functions that log throw nothing themselves, since they are called where an exception must not be thrown.
+// Throws RunError, once, where a message since the last call could not be written to the log file (a full
+// disk). The logging functions themselves never throw, since they are called where exceptions are not
+// allowed.
 void require_written();
 
-// Writes out what is buffered, and closes the log file.
+// Flushes buffered messages and closes the log file.
 void shutdown();
 
 void write(Level level, std::string_view message);
 
-// Writes to the log file alone, where there is one: kInfo.
+// Writes at level kInfo to the log file only, if there is one.
 void write_to_file(std::string_view message);
 
 template <typename... Args>

@@ -15,7 +15,7 @@ uint64_t resident_bytes() {
   return read == 2 ? resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) : 0;
 }
 
-// Not getrusage's figure: that counts the pages of the process that started this one.
+// Not from getrusage, whose figure includes the pages of the parent process before exec.
 uint64_t peak_resident_bytes() {
   std::FILE* file = std::fopen("/proc/self/status", "r");
   if (file == nullptr) return 0;

@@ -1,14 +1,14 @@
-// What this process holds of the machine's memory, as the system counts it.
+// Memory use of this process, as the system counts it.
 #pragma once
 
 #include <cstdint>
 
 namespace ssgpt::core {
 
-// Resident set, libraries included, in bytes; 0 where the system does not say.
+// Resident set size in bytes, including libraries; 0 where the system does not report it.
 uint64_t resident_bytes();
 
-// The largest that the resident set has been.
+// Peak resident set size in bytes; 0 where the system does not report it.
 uint64_t peak_resident_bytes();
 
 }  // namespace ssgpt::core

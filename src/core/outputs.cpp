@@ -20,7 +20,7 @@ bool lies_under(const std::filesystem::path& path, const std::filesystem::path& 
   std::error_code error;
   const std::filesystem::path top = std::filesystem::canonical(folder, error);
   if (error) return false;
-  // Absolute first: of a relative path of which nothing exists weakly_canonical() makes no absolute one.
+  // Absolute first: weakly_canonical() leaves a relative path relative where no part of it exists.
   const std::filesystem::path absolute = std::filesystem::absolute(path, error);
   if (error) return false;
   const std::filesystem::path parent = std::filesystem::weakly_canonical(absolute.parent_path(), error);

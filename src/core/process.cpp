@@ -12,14 +12,14 @@ namespace ssgpt::core {
 void reserve_standard_streams() {
   for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (::fcntl(stream, F_GETFD) >= 0 || errno != EBADF) continue;
-    // Open gives the lowest number that is free, which is this one. The wrong way round, so that results that
-    // nobody can read are an error, and not lost.
+    // open() returns the lowest free descriptor, which is this one. The access mode is deliberately reversed,
+    // so that writing results that nobody can read fails instead of losing them.
     if (::open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0) return;
   }
 }
 
 void raise_open_file_limit() {
-  constexpr rlim_t kEnough = 1 << 20;  // where the hard limit is none, some systems refuse more
+  constexpr rlim_t kEnough = 1 << 20;  // where the hard limit is unlimited, some systems refuse more
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   const rlim_t wanted = std::min(limit.rlim_max, kEnough);

@@ -1,6 +1,5 @@
-// Named scopes around phases and operations, for whoever wants to know where time goes: the benchmark's
-// clock, or a device's markers and events. A scope costs one load and one branch where nobody listens. Knows
-// no tensors and no devices.
+// Named scopes around phases and operations, for profiling: the benchmark's timer, or a device's markers and
+// events. Without a listener a scope costs one load and one branch. Knows no tensors and no devices.
 #pragma once
 
 #include <chrono>
@@ -10,7 +9,7 @@
 
 namespace ssgpt::core {
 
-// What an operation does at the least: arithmetic, and bytes read and written once each.
+// Minimum work of an operation: FLOPs, and memory traffic if each byte is read or written once.
 struct Work {
   double flops = 0.0;
   double bytes = 0.0;
@@ -21,11 +20,12 @@ struct Work {
   }
 };
 
-// Hears of the scopes of one thread. Calls nest: each end() closes the newest begin() that is open.
+// Receives begin and end of the scopes of one thread. Calls nest: each end() closes the innermost open
+// begin().
 class ProfileListener {
  public:
   virtual ~ProfileListener() = default;
-  // `name` lives as long as the program.
+  // `name` stays valid until the program ends.
   virtual void begin(std::string_view name, const Work& work) = 0;
   virtual void end() = 0;
 };
@@ -33,8 +33,8 @@ class ProfileListener {
 // The listener of this thread; none by default.
 inline constinit thread_local ProfileListener* profile_listener = nullptr;
 
-// Sets the listener of this thread for its own lifetime; the one before it is back afterwards. No scope may
-// be open where it begins or ends.
+// Sets this thread's listener for its own lifetime, then restores the previous one. No scope may be open at
+// its construction or destruction.
 class ListenToProfile {
  public:
   explicit ListenToProfile(ProfileListener& listener) : previous_(profile_listener) {
@@ -48,7 +48,7 @@ class ListenToProfile {
   ProfileListener* previous_;
 };
 
-// A phase ("forward") or an operation ("attention") from here to the end of the block. `name` is a literal.
+// Marks a phase ("forward") or an operation ("attention") until the end of the block. `name` is a literal.
 class ProfileScope {
  public:
   explicit ProfileScope(std::string_view name, const Work& work = {}) : listener_(profile_listener) {
@@ -68,8 +68,8 @@ class ProfileScope {
   ProfileListener* listener_;
 };
 
-// Tells two listeners of every scope: `outer` hears of its beginning first and of its end last. Both outlive
-// it.
+// Forwards every scope to two listeners: `outer` receives begin first and end last. Both must outlive this
+// object.
 class BothListen : public ProfileListener {
  public:
   BothListen(ProfileListener& outer, ProfileListener& inner) : outer_(outer), inner_(inner) {}
@@ -87,23 +87,23 @@ class BothListen : public ProfileListener {
   ProfileListener& inner_;
 };
 
-// All scopes of one name that stand in the same place.
+// All scopes with the same name and the same parent.
 struct ProfileEntry {
   std::string_view name;
-  int64_t parent = -1;  // index of the entry that it stands in; -1: in none
+  int64_t parent = -1;  // index of the enclosing entry; -1: none
   int64_t calls = 0;
-  double seconds = 0.0;  // with those of the entries inside
-  Work work;             // of the scope itself, not of those inside
+  double seconds = 0.0;  // including nested entries
+  Work work;             // of the scope itself, excluding nested entries
 };
 
-// Which entry a scope belongs to: scopes of one name inside different ones are kept apart.
+// Maps scopes to entries: scopes with the same name but different parents have separate entries.
 class ProfileEntries {
  public:
-  size_t enter(std::string_view name, const Work& work);  // a scope begins; the index of its entry
-  size_t leave();                                         // the newest scope that is open ends; that of its
+  size_t enter(std::string_view name, const Work& work);  // begins a scope; returns its entry's index
+  size_t leave();  // ends the innermost scope; returns its entry's index
   void add_seconds(size_t entry, double seconds) { entries_[entry].seconds += seconds; }
 
-  // In the order of their first begin; a parent stands before what is inside it.
+  // In order of first begin, so a parent precedes its children.
   const std::vector<ProfileEntry>& all() const { return entries_; }
   // Zeroes calls, seconds and work. No scope may be open.
   void reset();
@@ -113,7 +113,7 @@ class ProfileEntries {
   std::vector<size_t> open_;
 };
 
-// Host time of every scope.
+// Measures the host time of every scope.
 class HostProfile : public ProfileListener {
  public:
   using Entry = ProfileEntry;
@@ -122,7 +122,7 @@ class HostProfile : public ProfileListener {
   void end() override;
 
   const std::vector<Entry>& entries() const { return entries_.all(); }
-  void reset() { entries_.reset(); }  // as that of ProfileEntries
+  void reset() { entries_.reset(); }  // see ProfileEntries::reset()
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -23,7 +23,7 @@ constexpr int kBarCells = 24;
 
 struct Terminal {
   std::mutex mutex;
-  size_t lines = 0;  // that stand there and are redrawn
+  size_t lines = 0;  // number of progress lines on the terminal, redrawn in place
 };
 
 // Never destroyed: destructors of static objects may still log.
@@ -32,7 +32,7 @@ Terminal& terminal() {
   return *instance;
 }
 
-// The mutex is held.
+// The caller holds the mutex.
 void erase_line() {
   const std::string text =
       terminal().lines > 1 ? fmt::format("\r\x1b[{}A\x1b[J", terminal().lines - 1) : "\r\x1b[K";
@@ -74,10 +74,10 @@ std::string_view first_columns(std::string_view text, size_t columns) {
 
 void show_progress_line(std::string_view text) {
   const std::lock_guard lock(terminal().mutex);
-  // A character in the last column would make some terminals begin a new line, which "\r" does not undo.
+  // A character in the last column makes some terminals begin a new line, which "\r" does not undo.
   const std::string line =
       fmt::format("\r{}\x1b[K", first_columns(printable_line(text), terminal_size().columns - 1));
-  // A terminal that is gone must not end what it showed: fmt::print would throw.
+  // A vanished terminal must not end the work it displayed: fmt::print would throw.
   [[maybe_unused]] const size_t ignored = std::fwrite(line.data(), 1, line.size(), stderr);
   std::fflush(stderr);
   terminal().lines = 1;
@@ -90,7 +90,7 @@ void show_progress_lines(const std::vector<std::string>& lines) {
   for (size_t i = 0; i < lines.size(); ++i) {
     text += fmt::format("{}{}\x1b[K", i == 0 ? "" : "\n", first_columns(printable_line(lines[i]), columns));
   }
-  text += "\x1b[J";  // what was longer before
+  text += "\x1b[J";  // erases leftovers of longer earlier output
   [[maybe_unused]] const size_t ignored = std::fwrite(text.data(), 1, text.size(), stderr);
   std::fflush(stderr);
   terminal().lines = lines.size();

@@ -1,5 +1,5 @@
-// The last lines of a terminal, redrawn in place, and a progress bar that stands there; where stderr is no
-// terminal, the bar is one line every ten seconds.
+// Lines at the bottom of a terminal that are redrawn in place, and a progress bar shown there; where stderr
+// is not a terminal, the bar logs one line every ten seconds.
 #pragma once
 
 #include <chrono>
@@ -12,32 +12,31 @@
 
 namespace ssgpt::core {
 
-// How often a line is redrawn at most.
+// Minimum time between redraws of a line.
 inline constexpr std::chrono::milliseconds kRedrawPeriod{100};
 
-// Whether stderr is a terminal that lines can be redrawn on: not one that TERM calls dumb, which shows escape
-// sequences as text.
+// Whether stderr is a terminal that can redraw lines: TERM=dumb cannot, as it shows escape sequences as text.
 bool stderr_is_terminal();
 
-// Puts one line of text on the terminal in place of the one that stands there, cut to the terminal's width.
-// For a process whose stderr is a terminal; any thread.
+// Replaces the progress line on the terminal by `text`, cut to the terminal's width. Requires stderr to be a
+// terminal; callable from any thread.
 void show_progress_line(std::string_view text);
 
-// The same with several lines, fewer than the terminal has, the cursor behind the last.
+// The same with several lines, fewer than the terminal's rows; the cursor stays after the last line.
 void show_progress_lines(const std::vector<std::string>& lines);
 
-// Of the terminal at stderr; 24 rows of 80 columns where it does not say.
+// Size of the terminal at stderr; 24 rows by 80 columns where it is unknown.
 struct TerminalSize {
   size_t rows = 24;
   size_t columns = 80;
 };
 TerminalSize terminal_size();
 
-// Takes them off the terminal, until show_progress_line() is called again.
+// Removes the progress lines until the next show_progress_line() or show_progress_lines().
 void clear_progress_line();
 
-// The log holds one while it writes: takes the line off, and keeps other threads from putting it back between
-// the parts of what is written. `foreign`: the line may be another process's on the same terminal.
+// Held by the log while it writes: removes the progress line, and keeps other threads from redrawing it in
+// the middle of the output. `foreign`: the line may belong to another process on the same terminal.
 class ProgressLineOff {
  public:
   explicit ProgressLineOff(bool foreign);
@@ -46,12 +45,12 @@ class ProgressLineOff {
   ProgressLineOff& operator=(const ProgressLineOff&) = delete;
 };
 
-// The first `columns` characters of a text in UTF-8, each taken to be one column wide.
+// The first `columns` characters of a UTF-8 text, assuming each to be one column wide.
 std::string_view first_columns(std::string_view text, size_t columns);
 
 class ProgressBar {
  public:
-  // `unit` is what is counted; "B" is shown as bytes. A total of 0 means that it is not known.
+  // `unit` is what is counted; "B" is shown as bytes. A total of 0 means unknown.
   ProgressBar(std::string label, std::string unit, uint64_t total);
   ~ProgressBar();  // ends the line
   ProgressBar(const ProgressBar&) = delete;

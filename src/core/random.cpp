@@ -44,8 +44,8 @@ uint64_t stream_key(uint64_t seed, std::string_view name) {
   for (const char character : name) {
     hash = (hash ^ static_cast<unsigned char>(character)) * 0x100000001B3;
   }
-  // The last counter word is 0 in every stream: with 1 a key is never the output of a stream with the seed as
-  // its key.
+  // The last counter word is 0 in every stream; 1 here ensures that a key is never the output of a stream
+  // whose key is the seed.
   const auto words = philox4x32({low(hash), high(hash), 0, 1}, {low(seed), high(seed)});
   return join(words[0], words[1]);
 }

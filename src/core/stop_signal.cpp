@@ -22,10 +22,10 @@ static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may use l
 std::array<struct sigaction, kSignals.size()> earlier_actions;
 std::atomic<bool> installed{false};
 std::atomic<bool> on_terminal{false};
-std::string_view first_answer;  // set before the handlers are
+std::string_view first_answer;  // set before the handlers are installed
 constexpr std::string_view kEraseLine = "\r\x1b[K";
 
-// What cannot be written is left out: a handler has nobody to tell.
+// Drops what cannot be written: a signal handler has no one to report to.
 void write_to_stderr(std::string_view text) {
   if (!text.empty() && ::write(STDERR_FILENO, text.data(), text.size()) < 0) on_terminal = false;
 }
@@ -33,14 +33,14 @@ void write_to_stderr(std::string_view text) {
 extern "C" void handle_stop_signal(int signal_number) {
   int none = 0;
   if (!received_signal.compare_exchange_strong(none, signal_number)) {
-    // Of one terminal that goes away several come: from the system and from the shell.
+    // A closing terminal causes several: from the system and from the shell.
     if (signal_number == SIGHUP) return;
-    // That of the progress, which nobody erases any more.
+    // The progress line, which no one else will erase.
     if (on_terminal) write_to_stderr(kEraseLine);
     ::_exit(128 + signal_number);
   }
   if (first_answer.empty()) return;
-  const int number = errno;  // of the work that is interrupted
+  const int number = errno;  // errno of the interrupted code
   if (on_terminal) write_to_stderr(kEraseLine);
   write_to_stderr(first_answer);
   write_to_stderr("\n");
@@ -56,7 +56,7 @@ StopSignal::StopSignal(std::string_view answer) {
   on_terminal = stderr_is_terminal();
   struct sigaction action {};
   action.sa_handler = handle_stop_signal;
-  action.sa_flags = SA_RESTART;  // a read or write that is under way continues
+  action.sa_flags = SA_RESTART;  // interrupted reads and writes continue
   sigemptyset(&action.sa_mask);
   for (size_t i = 0; i < kSignals.size(); ++i) {
     SSGPT_CHECK(::sigaction(kSignals[i], nullptr, &earlier_actions[i]) == 0, "sigaction failed");

@@ -1,12 +1,12 @@
-// What the system says of a failed call.
+// Describes failed system calls.
 #pragma once
 
 #include <string>
 
 namespace ssgpt::core {
 
-// The text of an errno value: "No space left on device". Where the process has reached its limit of open
-// files, also what that limit is and how it is raised. Safe from any thread, unlike std::strerror.
+// Text for an errno value: "No space left on device". For EMFILE it also gives the limit on open files and
+// how to raise it. Thread-safe, unlike std::strerror.
 std::string system_message(int error);
 
 }  // namespace ssgpt::core

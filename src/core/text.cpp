@@ -27,7 +27,7 @@ std::string three_digits(double value) {
   return text;
 }
 
-// Edit distance without regard to case; neighbours that changed places count once (optimal string alignment).
+// Case-insensitive edit distance; swapping two adjacent characters counts once (optimal string alignment).
 size_t edit_distance(std::string_view a, std::string_view b) {
   const auto same = [](char x, char y) {
     return std::tolower(static_cast<unsigned char>(x)) == std::tolower(static_cast<unsigned char>(y));
@@ -50,7 +50,7 @@ size_t edit_distance(std::string_view a, std::string_view b) {
   return distance[a.size()][b.size()];
 }
 
-// Length of the well-formed UTF-8 sequence at the start of `text`, 0 where there is none (Unicode 15, table
+// Length of the well-formed UTF-8 sequence at the start of `text`; 0 if there is none (Unicode 15, table
 // 3-7).
 size_t sequence_length(std::string_view text) {
   const auto byte = [&](size_t i) {
@@ -86,13 +86,13 @@ size_t sequence_length(std::string_view text) {
   return length;
 }
 
-// Whether the sequence, which is valid UTF-8, is a control character: U+0000 to U+001F, U+007F to U+009F.
+// Whether the valid UTF-8 sequence is a control character: U+0000 to U+001F, U+007F to U+009F.
 bool is_control(std::string_view sequence) {
   const auto lead = static_cast<unsigned char>(sequence[0]);
   return lead < 0x20 || lead == 0x7F || (lead == 0xC2 && static_cast<unsigned char>(sequence[1]) < 0xA0);
 }
 
-// The code unit of "\\uXXXX" at the start of `text`; none where something else stands there.
+// The code unit of a "\\uXXXX" at the start of `text`; nullopt for anything else.
 std::optional<uint32_t> code_unit(std::string_view text) {
   uint32_t unit = 0;
   if (!text.starts_with("\\u") || text.size() < 6) return std::nullopt;
@@ -186,8 +186,7 @@ std::optional<std::string> closest_match(std::string_view word, std::span<const 
   std::optional<std::string> best;
   size_t best_distance = 0;
   for (const std::string& candidate : candidates) {
-    // The distance is at least the difference of the lengths; the table for a word of megabytes would be
-    // large.
+    // The distance is at least the difference in length; for a word of megabytes the table would be huge.
     const auto [shorter, longer] = std::minmax({word.size(), candidate.size()});
     if (3 * (longer - shorter) > longer) continue;
     const size_t distance = edit_distance(word, candidate);

@@ -1,4 +1,4 @@
-// Which program this is: set by CMake at each build.
+// Version of this program, set by CMake at each build.
 #pragma once
 
 namespace ssgpt::core {

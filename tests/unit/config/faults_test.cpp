@@ -70,9 +70,8 @@ evaluate: often
 }
 
 TEST(Faults, OneFaultIsOneLine) {
-  EXPECT_EQ(
-      message_with("log: {every: x}\n"),
-      "c.yaml:13: log.every = x: expected an integer from 1 to 1000000000 (steps a line of metrics covers)");
+  EXPECT_EQ(message_with("log: {every: x}\n"),
+            "c.yaml:13: log.every = x: expected an integer from 1 to 1000000000 (steps per line of metrics)");
 }
 
 std::string unknown_keys(int count, const std::string& section) {
