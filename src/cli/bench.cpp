@@ -58,8 +58,8 @@ std::vector<config::AttentionKind> kinds_of(const std::vector<std::string>& name
   return kinds;
 }
 
-// For a script that measures several programs in turn: each line of the standard input is a number of steps
-// to take, answered by a line of JSON.
+// For scripts that measure several programs in turn: reads a number of steps from each line of stdin, takes
+// them, and answers with a line of JSON.
 void serve(config::Config config, int64_t warmup) {
   start::choose_device(config);
   start::choose_products(config, /*held=*/std::nullopt, /*origin=*/"");
@@ -109,45 +109,49 @@ void run_step(const StepArguments& arguments) {
 void add_step(CLI::App& bench) {
   CLI::App* command = bench.add_subcommand(
       "step",
-      "The training step on random tokens: tokens/s, memory, and time by phase and operation beside what "
+      "Measure the training step on random tokens: tokens/s, memory, and time by phase and operation, beside "
       "the\n"
-      "machine gives at best, a large matrix product (the GEMM share) and a large copy, measured in the same "
-      "run;\non a GPU whose spec sheet is known, MFU");
+      "machine's best, a large GEMM (the GEMM share) and a large copy, measured in the same run; also MFU on "
+      "a GPU\n"
+      "whose spec sheet is known");
   const auto arguments = std::make_shared<StepArguments>();
   command
       ->add_option(
           "--shape", arguments->shape,
-          "quickstart: 6.8M parameters, T = 512, B = 8; paper: 162M, T = 1,024, B = 2; both on the CPU in "
-          "float32 unless --set says otherwise")
+          "Model and batch: quickstart (6.8M parameters, T = 512, B = 8) or paper (162M, T = 1,024, B = 2), "
+          "both on the CPU in float32 unless --set says otherwise")
       ->check(CLI::IsMember(bench::shape_names()))
       ->capture_default_str();
-  command->add_option("--config", arguments->config, "Measure the model and batch of this config instead")
+  command
+      ->add_option("--config", arguments->config,
+                   "Measure the model and batch of this config instead of --shape")
       ->excludes("--shape");
   command
-      ->add_option("--set", arguments->overrides, "Override one key: --set train.dtype=bfloat16 (repeatable)")
+      ->add_option("--set", arguments->overrides,
+                   "Override one config key: --set train.dtype=bfloat16 (repeatable)")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
   command
       ->add_option("--steps", arguments->steps,
-                   "Steps to measure; with --attention, of each kind (on a GPU, groups of ten)")
+                   "Number of steps to measure; with --attention, of each kind (on a GPU, in groups of ten)")
       ->transform(whole_number(1))
       ->capture_default_str();
-  command->add_option("--warmup", arguments->warmup, "Steps before, not measured")
+  command->add_option("--warmup", arguments->warmup, "Number of warm-up steps before the measurement")
       ->transform(whole_number(0))
       ->capture_default_str();
   CLI::Option* attention =
       command
           ->add_option(
               "--attention", arguments->attention,
-              "Measure these kinds in turn and give the ratio of their times to that of the first, with "
-              "its 95 % interval")
+              "Measure these kinds of attention in turn, and report the ratio of their times to that of the "
+              "first, with its 95 % interval")
           ->delimiter(',')
           ->type_name("KIND,KIND");
   command->add_flag("--json", arguments->json, "Print one JSON object");
   command
       ->add_flag("--on-request", arguments->on_request,
-                 "For scripts: take as many steps as each line of the standard input says, and answer with "
-                 "their seconds as a line of JSON")
+                 "For scripts: take as many steps as each line of standard input says, and answer with their "
+                 "seconds as a line of JSON")
       ->excludes(attention);
   command->footer(
       "Examples:\n"
@@ -169,7 +173,7 @@ struct KernelArguments {
   bool json = false;
 };
 
-// Takes the GPU that it names.
+// The device and dtype to measure on. Selects the GPU if one is asked for.
 model::Execution kernel_execution(const KernelArguments& arguments) {
   using Backend = config::AttentionBackend;
   const bool gpu = arguments.device == "cuda";
@@ -196,26 +200,30 @@ model::Execution kernel_execution(const KernelArguments& arguments) {
 void add_kernels(CLI::App& bench) {
   CLI::App* command =
       bench.add_subcommand("kernels",
-                           "Each fused operation beside the same composed of plain ATen operations: time, "
-                           "GB/s, GFLOP/s or\nTFLOP/s, and the share of what the machine gives at best");
+                           "Measure each fused operation beside the same composed of plain ATen operations: "
+                           "time, GB/s, GFLOP/s or\n"
+                           "TFLOP/s, and the share of the machine's best");
   const auto arguments = std::make_shared<KernelArguments>();
-  command->add_option("--device", arguments->device, "Where; a GPU takes the paper's shape at B = 32")
+  command
+      ->add_option("--device", arguments->device, "Device to measure; a GPU uses the paper's shape at B = 32")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
   command
       ->add_option("--dtype", arguments->dtype,
-                   "float32 or bfloat16; by default float32 on a CPU, bfloat16 on a GPU")
+                   "Compute dtype: float32 or bfloat16 [default: float32 on a CPU, bfloat16 on a GPU]")
       ->check(CLI::IsMember({"float32", "bfloat16"}));
   command
       ->add_option("--attention-backend", arguments->attention_backend,
-                   "Whose attention counts as ours on a GPU: cudnn, flash or efficient; by default cudnn, in "
-                   "float32 efficient")
+                   "Library whose attention counts as ours on a GPU: cudnn, flash or efficient [default: "
+                   "cudnn, in float32 efficient]")
       ->check(CLI::IsMember({"cudnn", "flash", "efficient"}));
   command
       ->add_option("--filter", arguments->filter,
-                   "Only operations whose name matches this regular expression")
+                   "Measure only operations whose name matches this regular expression")
       ->capture_default_str();
-  command->add_option("--min-time", arguments->min_seconds, "Seconds that each one is repeated for, at least")
+  command
+      ->add_option("--min-time", arguments->min_seconds,
+                   "Minimum time to repeat each operation for, in seconds")
       ->transform(positive_number())
       ->capture_default_str();
   command->add_flag("--json", arguments->json, "Print one JSON object");
@@ -270,20 +278,24 @@ void run_products(const ProductArguments& arguments) {
 void add_products(CLI::App& bench) {
   CLI::App* command = bench.add_subcommand(
       "products",
-      "Each matrix product of a step beside other ways to compute it, in turn. On a CPU, in float32: ours, "
-      "ATen's library\nand oneDNN, on one thread and on all, with the ratios of their times to ours and 95 % "
-      "intervals. On a GPU, in bfloat16:\ncuBLASLt's first proposal, the fastest of 16, which training "
-      "takes, "
-      "the same with other reductions and workspaces, and ATen's");
+      "Measure each GEMM of a step beside other ways to compute it, in turn. On a CPU, in float32: ours, "
+      "ATen's library\n"
+      "and oneDNN, on one thread and on all, with the ratios of their times to ours and 95 % intervals. On a "
+      "GPU, in\n"
+      "bfloat16: cuBLASLt's first proposal, the fastest of 16, which training uses, the same with other "
+      "reductions and\n"
+      "workspaces, and ATen's");
   const auto arguments = std::make_shared<ProductArguments>();
-  command->add_option("--device", arguments->device, "Where; a GPU takes the paper's shape at B = 32")
+  command
+      ->add_option("--device", arguments->device, "Device to measure; a GPU uses the paper's shape at B = 32")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
   command
-      ->add_option("--filter", arguments->filter, "Only products whose name matches this regular expression")
+      ->add_option("--filter", arguments->filter,
+                   "Measure only GEMMs whose name matches this regular expression")
       ->capture_default_str();
   command
-      ->add_option("--min-time", arguments->min_seconds, "Seconds that each side is repeated for, at least")
+      ->add_option("--min-time", arguments->min_seconds, "Minimum time to repeat each side for, in seconds")
       ->transform(positive_number())
       ->capture_default_str();
   command->add_flag("--json", arguments->json, "Print one JSON object");
@@ -299,7 +311,7 @@ void add_products(CLI::App& bench) {
 
 void add_bench(CLI::App& app) {
   CLI::App* bench =
-      app.add_subcommand("bench", "Measure the speed of the training step, or of its operations or products");
+      app.add_subcommand("bench", "Measure the speed of the training step, its operations or its GEMMs");
   bench->require_subcommand(1);
   add_step(*bench);
   add_kernels(*bench);

@@ -57,13 +57,13 @@ std::string suggestion(std::string word, const std::vector<std::string>& candida
   return near ? fmt::format(": did you mean {}?", *near) : otherwise;
 }
 
-// Whether an empty text is a value of this option, and no shell variable that was not set.
+// Whether an empty text is a valid value of this option, rather than an unset shell variable.
 bool may_be_empty(const CLI::App& command, const CLI::Option& option) {
   return (command.get_name() == "generate" && option.get_name() == "--prompt") ||
          (command.get_name() == "encode" && option.get_name() == "text");
 }
 
-// The words of one command line, read from left to right into the results of CLI11's options.
+// Reads the words of a command line from left to right into the results of CLI11's options.
 class Reader {
  public:
   Reader(CLI::App& app, std::vector<std::string> words) : path_{&app}, words_(std::move(words)) {}
@@ -84,10 +84,10 @@ class Reader {
     }
   }
 
-  // Of the command and its parents, the outermost first.
+  // The command and its parents, the outermost first.
   const std::vector<CLI::App*>& path() const { return path_; }
   CLI::App& command() const { return *path_.back(); }
-  // The first of what is wrong with the words; empty: nothing.
+  // The first fault of the command line; empty: none.
   const std::string& fault() const { return fault_; }
 
  private:
@@ -114,7 +114,7 @@ class Reader {
     const std::vector<std::string> names = command_names(command());
     set_fault("unknown command '{}'{}", word,
               suggestion(word, names, fmt::format("; there are {}.", fmt::join(names, ", "))));
-    next_ = words_.size();  // whose words the others are is not known
+    next_ = words_.size();  // it is unknown which command the rest belongs to
   }
 
   void read_argument(const std::string& word) {
@@ -162,7 +162,7 @@ class Reader {
     flag.add_result(value);
   }
 
-  // `first`: what stands behind the '='.
+  // `first` is the value after '=', if any.
   void read_values(CLI::Option& option, const std::optional<std::string>& first) {
     const bool several = option.get_allow_extra_args();
     if (first) {
@@ -170,7 +170,7 @@ class Reader {
     } else if (next_ == words_.size()) {
       set_fault("{} needs a value; see `{} --help`.", option.get_name(), full_name(command()));
     } else if (const std::string& word = words_[next_]; several && word == "--") {
-      // The values are behind it.
+      // The values follow it.
     } else if (looks_like_option(word) && find_option(word) != nullptr) {
       set_fault("{0} needs a value, and {1} is an option: write {0}={1} if that is the value.",
                 option.get_name(), word);
@@ -209,7 +209,7 @@ class Reader {
       set_fault("{} was given an empty value: is a shell variable not set?", option.get_name());
       return;
     }
-    // CLI11 takes [a,b] for two values where an option takes several.
+    // CLI11 reads [a,b] as two values for an option that takes several.
     const bool several = option.get_allow_extra_args();
     option.allow_extra_args(false);
     option.add_result(value);
@@ -226,7 +226,7 @@ bool is_given(const CLI::Option* option) {
   return option != nullptr && option->count() > 0;
 }
 
-// Only what was asked for counts then, whatever else is wrong.
+// A request for help takes precedence over any fault.
 bool asks_for_help(const Reader& reader) {
   const std::vector<CLI::App*>& path = reader.path();
   return std::any_of(path.begin(), path.end(),

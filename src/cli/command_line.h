@@ -1,19 +1,20 @@
-// What was typed, handed to the options and arguments that the commands declare. CLI11 declares, describes,
-// converts and checks them; its own reading of the command line is not used, because it takes texts apart
-// that hold [ ] or begin with '-'.
+// Parses the command line into the options and arguments that the commands declare. CLI11 declares,
+// describes, converts and checks them; its own parser is not used, because it splits texts that contain [ ]
+// or begin with '-'.
 #pragma once
 
 #include <CLI/CLI.hpp>
 
 namespace ssgpt::cli {
 
-// Reads the command line and runs the command that it names. A value is what was typed, character by
-// character. In `--name VALUE` and `--name=VALUE` the value may begin with '-', but is no other option of the
-// command by name. An option that takes several, `--name A B C`, ends at the next option. What follows `--`
-// are arguments, or values of an option before it that takes several. `-1` and `-.5` are numbers, no options.
+// Parses the command line and runs the command that it names. Values are taken literally. In `--name VALUE`
+// and `--name=VALUE` the value may begin with '-', but in the first form must not be the name of an option.
+// The values of an option that takes several, `--name A B C`, end at the next option. Everything after `--`
+// is an argument, or a value of a preceding option that takes several. `-1` and `-.5` are numbers, not
+// options.
 //
-// Throws CLI::Success for --help and --version, core::UsageError of one line for what is wrong with the
-// words, and what the command throws.
+// Throws CLI::Success for --help and --version, a one-line core::UsageError for a wrong command line, and
+// whatever the command throws.
 void run_command_line(CLI::App& app, int argc, const char* const* argv);
 
 }  // namespace ssgpt::cli

@@ -1,4 +1,4 @@
-// The commands of the program: one file each. The only folder that prints to stdout or exits.
+// The commands of the program, one file each. Only this folder prints to stdout or exits.
 #pragma once
 
 #include <string>
@@ -8,9 +8,9 @@
 namespace ssgpt::cli {
 
 // Each adds its subcommand to `app`, with a callback that runs it once the command line is parsed. Failures
-// leave as exceptions: core::Error for the user's, anything else for the program's. A stop that was asked for
-// leaves as Stopped.
-void add_train(CLI::App& app, const std::string& command_line);  // which goes into run.json
+// propagate as exceptions: core::Error for user errors, anything else for bugs. A requested stop is thrown as
+// Stopped.
+void add_train(CLI::App& app, const std::string& command_line);  // command_line is recorded in run.json
 void add_sweep(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_evaluate(CLI::App& app);
@@ -22,7 +22,7 @@ void add_inspect(CLI::App& app);
 void add_keys(CLI::App& app);
 void add_bench(CLI::App& app);
 
-// A run that a signal stopped after saving: the program ends with this exit code.
+// Thrown when a signal stopped the work after saving: the program ends with this exit code.
 struct Stopped {
   int exit_code = 0;
 };

@@ -1,4 +1,4 @@
-// ssgpt compare: loss curves of several runs, paired step by step.
+// ssgpt compare: compares the loss curves of several runs, paired step by step.
 
 #include "cli/commands.h"
 #include "cli/print.h"
@@ -25,14 +25,13 @@ struct CompareOptions {
   bool json = false;
 };
 
-// Its points differ in more than the variants do.
+// Points of a grid differ in more than the variant, so they cannot be compared together.
 void refuse_grids(const std::vector<std::string>& paths) {
   for (const std::string& path : paths) {
     if (!run::holds_sweep(path) || !run::has_grid(run::read_sweep_record(path))) continue;
     throw core::UsageError(
         "{} holds a sweep over a grid, whose points are compared one by one: `ssgpt sweep` writes one "
-        "comparison for "
-        "each into {}, or name the runs of one point.",
+        "comparison for each into {}, or name the runs of one point.",
         path, (std::filesystem::path(path) / "report").string());
   }
 }
@@ -70,44 +69,42 @@ void add_compare(CLI::App& app) {
   const auto options = std::make_shared<CompareOptions>();
   CLI::App* command = app.add_subcommand(
       "compare",
-      "Set the loss curves of runs side by side, paired step by step: the mean difference "
-      "over a window and over the\n"
-      "whole curve, whether seeds give it a verdict, final and smoothed losses, and the tokens "
-      "each run needs to reach a\n"
-      "loss. Runs that differ in seed alone are grouped.");
-  command->add_option("RUN", options->runs, "Run directories, two or more, or the folder of one sweep")
+      "Compare the loss curves of runs, paired step by step: the mean difference over a window and over the "
+      "whole\n"
+      "curve, with a verdict where there are enough seeds, final and smoothed losses, and the tokens that "
+      "each run needs\n"
+      "to reach a loss. Runs that differ only in seed are grouped.");
+  command->add_option("RUN", options->runs, "Two or more run directories, or the folder of one sweep")
       ->required();
   command
-      ->add_option(
-          "--baseline", options->baseline,
-          "The run that the others are compared with [default: the first, or the baseline of a sweep]")
+      ->add_option("--baseline", options->baseline,
+                   "Run that the others are compared with [default: the first, or the baseline of a sweep]")
       ->type_name("RUN");
   command
       ->add_option("--window", options->window,
-                   "Steps that the mean difference is taken over: FIRST:LAST, or a fraction from the end, "
-                   "0.2 or 20% [default: 20%]")
+                   "Steps that the mean difference is averaged over: FIRST:LAST, or a fraction from the end, "
+                   "such as 0.2 or 20% [default: 20%]")
       ->type_name("W");
   command
       ->add_option("--out", options->out,
                    "Also write comparison.json, comparison.csv and table.txt into this directory")
       ->type_name("DIR");
-  command->add_flag("--json", options->json, "Print what comparison.json holds in place of the table");
+  command->add_flag("--json", options->json, "Print the contents of comparison.json instead of the table");
   command->footer(
       "Example:\n"
       "  ssgpt compare runs/softmax runs/ssmax --out runs/report\n"
       "  ssgpt compare runs/sweep                              # the runs of `ssgpt sweep --run-dir "
       "runs/sweep`\n"
       "  .venv/bin/python scripts/report.py runs/report        # comparison.png and report.html from it\n\n"
-      "A verdict, \"lower\" or \"higher\", needs three or more pairs of runs of the same seed (or three runs "
-      "a side): a paired\n"
-      "t test at 5 % on the mean difference over the window, candidate minus baseline; p of several "
-      "candidates is corrected\n"
-      "after Holm. Fewer give the difference and the noise along the curve. A run whose loss is not finite "
-      "in "
-      "the window, or\n"
-      "that stopped before its last step, takes the verdict away; one that is still being trained is left "
-      "out.\n"
-      "docs/statistics.md says how each figure is made.");
+      "A verdict, \"lower\" or \"higher\", needs three or more pairs of runs with the same seed (or three "
+      "runs per side): a\n"
+      "paired t-test at the 5 % level on the mean difference over the window, candidate minus baseline, "
+      "Holm-corrected for\n"
+      "several candidates. With fewer, the difference and the noise along the curve are reported. There is "
+      "no verdict where\n"
+      "a run stopped before its last step, or its loss is not finite in the window; a run that is still "
+      "being trained is\n"
+      "left out. docs/statistics.md explains how each figure is computed.");
   command->callback([options] { run_compare(*options); });
 }
 

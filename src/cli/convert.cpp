@@ -28,8 +28,8 @@ struct ConvertArguments {
   std::optional<int64_t> floor_scale;
 };
 
-// Sets what was asked for, within what a config allows. `before`: the checkpoint's kind, whose constants
-// stay.
+// Sets the requested constants a and f, within what a config allows. `before` is the checkpoint's kind, whose
+// constants cannot change.
 void set_floor(const ConvertArguments& arguments, config::AttentionKind before,
                config::AttentionConfig& attention) {
   if (!arguments.attn_scale && !arguments.floor_scale) return;
@@ -82,7 +82,7 @@ void run(const ConvertArguments& arguments) {
   config::AttentionConfig known = before.spec.config.attention;
   const auto asked = config::parse_attention_kind(arguments.attention);
   if (before.trainer && asked && config::has_floor(*asked) && !config::has_floor(old_kind)) {
-    // Its run may have set them for a later swap.
+    // The run's config may have set them for a later swap.
     const config::AttentionConfig of_run = config::parse(before.trainer->config, origin).model.attention;
     known.attn_scale = of_run.attn_scale;
     known.floor_scale = of_run.floor_scale;
@@ -94,7 +94,7 @@ void run(const ConvertArguments& arguments) {
   }
   checkpoint::Snapshot after = checkpoint::with_attention(before, attention);
   if (after.trainer && attention.kind != old_kind) {
-    // So that a resume takes the new kind for what was asked for, and not for a mistake.
+    // Records the swap, so that a resume accepts the new kind as intended.
     config::Config config = config::parse(after.trainer->config, origin);
     if (config::has_floor(attention.kind)) {
       config.model.attention.attn_scale = attention.attn_scale;
@@ -102,7 +102,7 @@ void run(const ConvertArguments& arguments) {
     }
     config::add_swap(config, {.at_step = after.trainer->step, .kind = attention.kind});
     after.trainer->config = config::dump(config);
-    config::parse(after.trainer->config, origin);  // the swap may ask for what the rest does not allow
+    config::parse(after.trainer->config, origin);  // throws where the swap conflicts with the rest
   }
   checkpoint::write(out, after);
   fmt::print("{}: {} -> {}\n", out.string(), config::to_string(old_kind), config::to_string(attention.kind));
@@ -113,46 +113,50 @@ void run(const ConvertArguments& arguments) {
 void add_convert(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "convert",
-      "Swap the attention of a checkpoint without training. Every tensor that both kinds have stays bit for\n"
-      "bit, with its moments, except that s is converted where it comes to multiply another function of n,\n"
-      "as between softmax_temperature and ssmax, so that a head's mean row scale stays. New tensors get "
-      "their\n"
-      "initial values and zero moments.");
+      "Swap the attention of a checkpoint without training. Tensors common to both kinds are kept bit for "
+      "bit, with\n"
+      "their optimizer moments, except that s is converted where it now multiplies another function of n, as "
+      "between\n"
+      "softmax_temperature and ssmax, so that each head keeps its mean row scale. New tensors get their "
+      "initial values\n"
+      "and zero moments.");
   const auto arguments = std::make_shared<ConvertArguments>();
   command
       ->add_option("--checkpoint", arguments->checkpoint,
-                   "Checkpoint, or a Llama or Qwen 3 directory of Hugging Face")
+                   "Checkpoint, or a Hugging Face directory of a Llama or Qwen 3 model")
       ->type_name("DIR")
       ->required();
   command
       ->add_option("--attention", arguments->attention,
-                   fmt::format("New kind: {}", fmt::join(config::attention_kind_names(), ", ")))
+                   fmt::format("New kind of attention: {}", fmt::join(config::attention_kind_names(), ", ")))
       ->type_name("KIND")
       ->required();
-  command->add_option("--out", arguments->out, "Directory to write; must not exist")
+  command->add_option("--out", arguments->out, "Directory to write, which must not exist")
       ->type_name("DIR")
       ->required();
   command
       ->add_option(
           "--scale-init", arguments->scale_init,
-          "Where a new s starts, as model.attention.scale_init [default: the checkpoint's, else auto: the "
-          "mean row scale is 1]")
+          "Initial value of a new s, as model.attention.scale_init [default: the checkpoint's, else auto: "
+          "the mean row scale is 1]")
       ->transform(number())
       ->type_name("X");
   command
       ->add_option("--bias-init", arguments->bias_init,
-                   "Where a new b starts [default: the checkpoint's, else 0]")
+                   "Initial value of a new b [default: the checkpoint's, else 0]")
       ->transform(number())
       ->type_name("X");
   command
       ->add_option("--attn-scale", arguments->attn_scale,
-                   fmt::format("a of {}, as model.attention.attn_scale [default: the checkpoint's, else {}]",
+                   fmt::format("Constant a of {}, as model.attention.attn_scale [default: the checkpoint's, "
+                               "else {}]",
                                config::names_with_floor(), config::PositionConstants().attn_scale))
       ->transform(number())
       ->type_name("X");
   command
       ->add_option("--floor-scale", arguments->floor_scale,
-                   fmt::format("f of {}, as model.attention.floor_scale [default: the checkpoint's, else {}]",
+                   fmt::format("Constant f of {}, as model.attention.floor_scale [default: the checkpoint's, "
+                               "else {}]",
                                config::names_with_floor(), config::PositionConstants().floor_scale))
       ->transform(whole_number(1, config::kMaxFloorScale))
       ->type_name("N");

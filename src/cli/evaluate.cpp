@@ -1,4 +1,4 @@
-// ssgpt evaluate: the parent of its commands.
+// ssgpt evaluate: the parent of the evaluation commands.
 
 #include "cli/evaluate.h"
 
@@ -9,8 +9,9 @@ namespace ssgpt::cli {
 void add_evaluate(CLI::App& app) {
   CLI::App* evaluate = app.add_subcommand(
       "evaluate",
-      "Measure checkpoints: their loss, their loss by position far beyond the trained length, how\n"
-      "well they retrieve, in synthetic tasks and from text, and what their attention does");
+      "Evaluate checkpoints: loss, loss by position far beyond the trained length, retrieval in synthetic "
+      "tasks\n"
+      "and in text, and attention statistics");
   evaluate->require_subcommand(1);
   add_evaluate_loss(*evaluate);
   add_evaluate_position(*evaluate);

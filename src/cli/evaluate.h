@@ -5,7 +5,7 @@
 
 namespace ssgpt::cli {
 
-// Each adds its subcommand to `evaluate`, as those of cli/commands.h do to the program.
+// Each adds its subcommand to `evaluate`, as the functions of cli/commands.h do to the program.
 void add_evaluate_attention(CLI::App& evaluate);
 void add_evaluate_closed_forms(CLI::App& evaluate);
 void add_evaluate_loss(CLI::App& evaluate);

@@ -7,24 +7,18 @@ namespace ssgpt::cli {
 namespace {
 
 constexpr const char* kAttentionFooter =
-    "Of each query, layer and head:\n"
-    "  entropy           - sum of a log a over the n keys that it attends to, in nats; log n where all have "
-    "the "
-    "same weight\n"
+    "For each query, layer and head:\n"
+    "  entropy           - sum of a log a over the n keys attended to, in nats; log n if all have the same "
+    "weight a\n"
     "  largest weight    the largest a: where attention fades, it falls as the context grows\n"
-    "  first token       the weight of the first token of the window (or of its document, where attention "
-    "ends "
-    "with one)\n"
-    "  row scale         what its scores q k / sqrt(H) are multiplied by: s log n of SSMax, 1 of Softmax; "
-    "--row-scale and\n"
-    "                    --yarn included\n"
-    "The tables have the means over heads, by layer; --json and --out hold every head. Weights are computed "
-    "from "
-    "blocks of\n"
-    "queries, so that memory grows with the length of a window and not with its square; time does, so "
-    "--windows 8 "
-    "is a good\n"
-    "beginning.\n\n"
+    "  first token       weight of the first token of the window (with document masking, of the document)\n"
+    "  row scale         factor on the scores q k / sqrt(H): s log n for SSMax, 1 for Softmax; includes "
+    "--row-scale\n"
+    "                    and --yarn\n"
+    "The tables show means over heads, by layer; --json and --out include every head. Weights are computed "
+    "from blocks\n"
+    "of queries, so memory grows linearly with the window length, and time quadratically: --windows 8 is a "
+    "good start.\n\n"
     "Example:\n"
     "  ssgpt evaluate attention --checkpoint runs/softmax runs/ssmax --data 'my/shards/validation_*.bin' "
     "--max-length 4096 \\\n"
@@ -35,8 +29,8 @@ constexpr const char* kAttentionFooter =
 
 void add_evaluate_attention(CLI::App& evaluate) {
   CLI::App* command = evaluate.add_subcommand("attention",
-                                              "Whether attention fades: entropy, largest weight, weight of "
-                                              "the first token and row scale by position");
+                                              "Measure whether attention fades: entropy, largest weight, "
+                                              "weight of the first token and row scale by position");
   add_window_comparison(*command, evaluation::compare_attention);
   command->footer(kAttentionFooter);
 }

@@ -37,20 +37,17 @@ void print_closed_forms(const ClosedFormArguments& arguments) {
 }
 
 constexpr const char* kClosedFormFooter =
-    "No checkpoint is read: vectors of n logits are given, each kind multiplies them by its row scale c(n), "
-    "which "
-    "the code\n"
-    "that scales the queries of a model computes, and a softmax makes weights of them. Figures 1 and 3 of "
-    "the paper\n"
+    "No checkpoint is read. Each kind multiplies given vectors of n logits by its row scale c(n), computed "
+    "by the same\n"
+    "code that scales the queries of a model, and a softmax turns them into weights. Figures 1 and 3 of the "
+    "paper\n"
     "(arXiv 2501.19399):\n"
     "  fading   one logit at --high among n - 1 at --low, for each n: its weight falls towards 0 under "
-    "Softmax, and "
-    "under\n"
+    "Softmax, and under\n"
     "           SSMax only where --high - --low is below 1/s\n"
     "  focus    one logit at z among n - 1 spread evenly from 0 to 1, for z from 0 to 1 + 2/s: as n grows, "
-    "under "
-    "SSMax it\n"
-    "           nears 1 where z is above 1 + 1/s, and 0 where it is below\n\n"
+    "its weight\n"
+    "           under SSMax approaches 1 where z is above 1 + 1/s, and 0 where it is below\n\n"
     "Example:\n"
     "  ssgpt evaluate closed-forms --out runs/closed-forms\n"
     "  ssgpt evaluate closed-forms --kinds softmax,softmax_temperature,ssmax,ssmax_bias --scale 0.3 --bias "
@@ -61,39 +58,42 @@ constexpr const char* kClosedFormFooter =
 
 void add_evaluate_closed_forms(CLI::App& evaluate) {
   CLI::App* command = evaluate.add_subcommand(
-      "closed-forms", "What each row scale makes of vectors of logits that are given, without a checkpoint");
+      "closed-forms",
+      "Compute the attention weights that each row scale gives to fixed logits, without a checkpoint");
   const auto arguments = std::make_shared<ClosedFormArguments>();
   evaluation::ClosedFormOptions& options = arguments->options;
   const auto add_number = [&](const char* name, double& value, const char* text) {
     command->add_option(name, value, text)->transform(number())->capture_default_str()->type_name("X");
   };
-  command->add_option("--kinds", arguments->kinds, "Kinds of attention whose p_n is not learned")
+  command->add_option("--kinds", arguments->kinds, "Kinds of attention, none with a learned p_n")
       ->capture_default_str()
       ->type_name("LIST");
-  add_number("--scale", options.scale, "s of the kinds that have one, 1e-6 to 1e6");
-  add_number("--bias", options.bias, "b of the kinds that have one, up to 1e6 either way");
-  add_number("--attn-scale", options.constants.attn_scale, "a of the kinds that have one");
-  command->add_option("--floor-scale", options.constants.floor_scale, "f of the kinds that have one")
+  add_number("--scale", options.scale, "Value of s for kinds that have it, from 1e-6 to 1e6");
+  add_number("--bias", options.bias, "Value of b for kinds that have it, from -1e6 to 1e6");
+  add_number("--attn-scale", options.constants.attn_scale, "Constant a for kinds that use it");
+  command->add_option("--floor-scale", options.constants.floor_scale, "Constant f for kinds that use it")
       ->transform(whole_number(1, config::kMaxFloorScale))
       ->capture_default_str()
       ->type_name("N");
   command
       ->add_option("--trained-length", options.constants.trained_length,
-                   "T of the kinds that have one, in tokens")
+                   "Trained length T for kinds that use it, in tokens")
       ->transform(whole_number(2))
       ->capture_default_str()
       ->type_name("N");
-  add_number("--high", options.high, "The largest logit of the first form, up to 1e6 either way");
-  add_number("--low", options.low, "All others of it");
+  add_number("--high", options.high, "Largest logit of the fading form, from -1e6 to 1e6");
+  add_number("--low", options.low, "All other logits of the fading form");
   arguments->lengths_option =
       command
           ->add_option("--lengths", arguments->lengths,
-                       "n of the first form, rising, 1 or more [default: 1 to 100,000, twelve a decade]")
+                       "Values of n in the fading form, ascending, 1 or more [default: 1 to 100,000, twelve "
+                       "per decade]")
           ->type_name("LIST");
-  command->add_option("--sizes", arguments->sizes, "n of the second form, rising, 3 or more")
+  command->add_option("--sizes", arguments->sizes, "Values of n in the focus form, ascending, 3 or more")
       ->capture_default_str()
       ->type_name("LIST");
-  command->add_flag("--json", arguments->json, "Print what closed_forms.json holds in place of the tables");
+  command->add_flag("--json", arguments->json,
+                    "Print the contents of closed_forms.json instead of the tables");
   command
       ->add_option("--out", arguments->out,
                    "Also write closed_forms.json, closed_forms.csv and table.txt into this directory")

@@ -74,8 +74,8 @@ void run(EvaluateLossArguments arguments) {
     print_json(report);
     return;
   }
-  fmt::print("loss        {:.6f} +- {:.6f} nats a token (standard error over windows)\n", report.result.loss,
-             report.result.stderr_);
+  fmt::print("loss        {:.6f} +- {:.6f} nats per token (standard error over windows)\n",
+             report.result.loss, report.result.stderr_);
   fmt::print("perplexity  {:.3f}\n", std::exp(report.result.loss));
   fmt::print("tokens      {}{} in {} windows of {}\n", report.result.tokens,
              report.is_of_answers ? " of answers" : "", report.windows, report.sequence_length);
@@ -93,25 +93,25 @@ void run(EvaluateLossArguments arguments) {
 void add_evaluate_loss(CLI::App& evaluate) {
   CLI::App* command =
       evaluate.add_subcommand("loss",
-                              "Mean cross-entropy over consecutive windows of token shards, or over the "
-                              "answers of examples");
+                              "Measure the mean cross-entropy over consecutive windows of token shards, or "
+                              "over the answers of examples");
   auto arguments = std::make_shared<EvaluateLossArguments>();
   evaluation::LossOptions& options = arguments->options;
   command
       ->add_option("--checkpoint", options.checkpoint,
-                   "Checkpoint, or a Llama or Qwen 3 directory of Hugging Face")
+                   "Checkpoint, or a Hugging Face directory of a Llama or Qwen 3 model")
       ->required();
   command
       ->add_option("--data", options.data,
-                   "Token shards, or examples (.jsonl, .jsonl.zst, SQuAD's .json), globs allowed")
+                   "Token shards, or files of examples (.jsonl, .jsonl.zst, SQuAD's .json), globs allowed")
       ->required();
   command
       ->add_option("--sequence-length", arguments->sequence_length,
-                   "Tokens of a window (default: the checkpoint's)")
+                   "Tokens per window [default: the checkpoint's sequence length]")
       ->transform(whole_number(1));
-  command->add_option("--windows", arguments->windows, "At most this many windows (default: all)")
+  command->add_option("--windows", arguments->windows, "Maximum number of windows [default: all]")
       ->transform(whole_number(1));
-  command->add_option("--batch-size", options.batch_size, "Windows at a time")
+  command->add_option("--batch-size", options.batch_size, "Windows per batch")
       ->transform(whole_number(1))
       ->capture_default_str();
   command->add_flag("--skip-long", arguments->skip_long,

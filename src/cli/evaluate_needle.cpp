@@ -32,7 +32,7 @@ evaluation::NeedlePromptStyle parse_style(const std::string& name) {
   throw core::UsageError("--prompt-style {}: it must be continue or question.", name);
 }
 
-// What --out writes at the end would replace the trials.
+// Refuses a --trials-out that --out would overwrite at the end.
 void check_trials_beside(const std::string& out, const std::filesystem::path& trials) {
   const auto place_of = [](const std::filesystem::path& path) {
     return std::filesystem::weakly_canonical(std::filesystem::absolute(path));
@@ -62,21 +62,19 @@ void run(const EvaluateNeedleArguments& arguments) {
 
 constexpr const char* kNeedleFooter =
     "A needle is a sentence such as 'The special magic Tokyo number is: 8106422.' somewhere in text of the "
-    "shards. A depth of\n"
-    "0 is the front of the text and 100 right before the question; between them the needle stands at the end "
-    "of "
-    "a sentence.\n"
-    "Two scores: whether the greedy answer is the number, and by how much the model's log-probability of the "
-    "number exceeds\n"
-    "that of the likeliest of some wrong ones, the margin, which tells models apart where none answers "
-    "yet.\n\n"
+    "shards. Depth 0\n"
+    "is the beginning of the text, and 100 right before the question; in between, the needle follows the end "
+    "of a sentence.\n"
+    "There are two scores: whether the greedy answer is the number, and the margin, by which the model's "
+    "log-probability\n"
+    "of the number exceeds that of the most likely of some wrong ones. The margin distinguishes models even "
+    "where none\n"
+    "answers correctly yet.\n\n"
     "The prompt ends with the needle's words up to the number (--prompt-style continue), or with a question "
-    "and "
-    "'Answer:'\n"
-    "(question), for models fine-tuned on such. Every model is given the same trials. Three seeds or more of "
-    "a "
-    "variant give\n"
-    "each length and depth a verdict, corrected after Holm over all of them and all candidates.\n\n"
+    "and 'Answer:'\n"
+    "(question), for models fine-tuned on such prompts. All models get the same trials. With three or more "
+    "seeds per\n"
+    "variant, each length and depth gets a verdict, Holm-corrected over all of them and all candidates.\n\n"
     "Example:\n"
     "  ssgpt evaluate needle --checkpoint runs/sweep --data 'my/shards/validation_*.bin' --lengths 1024,4096 "
     "--rope-theta 500000 --out runs/needle\n"
@@ -92,29 +90,30 @@ void add_trial_options(CLI::App& command, EvaluateNeedleArguments& arguments) {
       command
           .add_option(
               "--lengths", arguments.lengths,
-              "Tokens of a trial, question and answer included, rising [default: 1, 2, 4 and 8 times the "
+              "Tokens per trial, including question and answer, ascending [default: 1, 2, 4 and 8 times the "
               "length that the baseline was trained on]")
           ->type_name("LIST");
   command
-      .add_option("--depths", arguments.depths, "Where the needle stands, in per cent of the text, rising")
+      .add_option("--depths", arguments.depths, "Positions of the needle in per cent of the text, ascending")
       ->capture_default_str()
       ->type_name("LIST");
   settings.trials = 20;
-  command.add_option("--trials", settings.trials, "Trials of each length at each depth")
+  command.add_option("--trials", settings.trials, "Number of trials per length and depth")
       ->transform(whole_number(1, evaluation::kMaxNeedleTrials))
       ->capture_default_str()
       ->type_name("N");
-  command.add_option("--seed", settings.seed, "Of the trials")
+  command.add_option("--seed", settings.seed, "Random seed of the trials")
       ->transform(seed_number())
       ->capture_default_str()
       ->type_name("S");
-  command.add_option("--distractors", settings.distractors, "Wrong numbers that the margin is over")
+  command
+      .add_option("--distractors", settings.distractors,
+                  "Number of wrong numbers that the margin is computed over")
       ->transform(whole_number(1, 1000))
       ->capture_default_str()
       ->type_name("K");
   command
-      .add_option("--answer-tokens", settings.answer_tokens,
-                  "Tokens of a length that are left for the answer")
+      .add_option("--answer-tokens", settings.answer_tokens, "Tokens of each length reserved for the answer")
       ->transform(whole_number(2))
       ->capture_default_str()
       ->type_name("N");
@@ -124,35 +123,34 @@ void add_trial_options(CLI::App& command, EvaluateNeedleArguments& arguments) {
 
 void add_evaluate_needle(CLI::App& evaluate) {
   CLI::App* command = evaluate.add_subcommand("needle",
-                                              "Needle in a haystack: how well a number is found in long "
-                                              "text, by length and depth, of one model or of "
-                                              "several");
+                                              "Needle in a haystack: measure how well one or more models "
+                                              "find a number in long text, by length and depth");
   const auto arguments = std::make_shared<EvaluateNeedleArguments>();
   add_trial_options(*command, *arguments);
   CLI::Option* style =
       command
           ->add_option("--prompt-style", arguments->style,
-                       "How the number is asked for: continue (the needle's words up to it) or question")
+                       "How to ask for the number: continue (the needle's words up to it) or question")
           ->capture_default_str()
           ->type_name("STYLE");
   arguments->prompt_option =
       command
           ->add_option("--prompt", arguments->prompt,
-                       "Instead: the text behind the haystack, with {city} where the city stands; the number "
-                       "follows it after a blank")
+                       "Text after the haystack, in place of --prompt-style, with {city} where the city "
+                       "goes; the number follows after a blank")
           ->type_name("TEXT")
           ->excludes(style);
   arguments->trials_out_option =
       command
           ->add_option("--trials-out", arguments->trials_out,
-                       "Also write each trial of each model as a line of JSON into this file")
+                       "Also write each trial of each model as a line of JSON to this file")
           ->type_name("F");
   command->add_flag("--attention", arguments->options.attention,
-                    "Measure as well which heads attend to the needle where the answer begins, for tables, "
+                    "Also measure which heads attend to the needle where the answer begins, for tables, "
                     "pictures, --json and --trials-out");
   command
       ->add_option("--batch-size,--batch", arguments->options.batch_size,
-                   "Trials at a time [default: about 8,192 tokens]")
+                   "Trials per batch [default: about 8,192 tokens]")
       ->transform(whole_number(1))
       ->type_name("B");
   add_comparison_options(*command, arguments->comparison);

@@ -55,7 +55,7 @@ std::vector<double> parse_numbers(const ChangeArguments& arguments, std::string_
   return numbers;
 }
 
-// A shard may have any name, also that of a file which is written.
+// A shard may have any name, including that of an output file.
 void check_out(const std::string& out, const std::vector<std::string>& data) {
   if (out.empty() || data.empty()) return;
   const std::vector<std::filesystem::path> inputs = evaluation::files_of_data(data);
@@ -63,8 +63,8 @@ void check_out(const std::string& out, const std::vector<std::string>& data) {
     core::refuse_output_over_input("--out", std::filesystem::path(out) / name, inputs);
 }
 
-// The directory of --out, made before hours of work and not after them; where nothing came to be written into
-// it, it goes again.
+// Creates the directory of --out before hours of work instead of after them, and removes it again if nothing
+// was written into it.
 class OutDirectory {
  public:
   explicit OutDirectory(const std::string& path) : path_(path) {
@@ -92,38 +92,40 @@ void add_change_options(CLI::App& command, ChangeArguments& arguments, bool list
     arguments.options.push_back(option->type_name(type)->group("Changes on reading"));
   };
   add(command.add_option("--rope-theta", arguments.rope_theta,
-                         lists ? "RoPE's theta in place of the checkpoint's; each of several, as in "
-                                 "10000,500000, is a table of its own"
+                         lists ? "RoPE's theta in place of the checkpoint's; each of several values, as in "
+                                 "10000,500000, gets its own table"
                                : "RoPE's theta in place of the checkpoint's"),
       list);
   add(command
           .add_option("--yarn", arguments.yarn,
-                      "YaRN (arXiv 2309.00071): windows this many times the trained length, 1 or more")
+                      "YaRN factor (arXiv 2309.00071): length of the windows relative to the trained length, "
+                      "1 or more")
           ->transform(number()),
       "F");
   add(command.add_option("--row-scale", arguments.row_scale,
                          lists
-                             ? "Multiplies all attention scores; each value but 1 is a further candidate of "
+                             ? "Factor on all attention scores; each value other than 1 adds a candidate of "
                                "every variant (see --apply-to)"
-                             : "Multiplies all attention scores"),
+                             : "Factor on all attention scores"),
       list);
   add(command.add_option("--swap-attention", arguments.swap_attention,
-                         lists ? "Another kind of attention without training, its new parameters at their "
-                                 "initial values: a further candidate of every variant of another kind (see "
-                                 "--apply-to)"
-                               : "Another kind of attention without training, its new parameters at their "
-                                 "initial values"),
+                         lists ? "Kind of attention to swap to without training, with new parameters at "
+                                 "their initial values: adds a candidate of every variant of another kind "
+                                 "(see --apply-to)"
+                               : "Kind of attention to swap to without training, with new parameters at "
+                                 "their initial values"),
       lists ? "LIST" : "KIND");
   if (lists) {
     add(command.add_option(
             "--apply-to", arguments.apply_to,
-            "The variants that --row-scale and --swap-attention are applied to, as the softmax "
-            "baseline alone: fewer candidates leave each verdict more power [default: all]"),
+            "Variants that --row-scale and --swap-attention apply to, such as the softmax baseline only: "
+            "fewer candidates leave each verdict more power [default: all]"),
         "VARIANT");
   }
   add(command.add_option(
           "--extend-pn", arguments.extend_pn,
-          "fit: a learned p_n beyond its table is a1 log n + a2, fitted to it by least squares"),
+          "fit: extend a learned p_n beyond its table by a1 log n + a2, fitted to the table by least "
+          "squares"),
       "fit");
 }
 
@@ -174,19 +176,20 @@ std::vector<int64_t> parse_counts(std::string_view option, const std::string& te
 void add_comparison_options(CLI::App& command, ComparisonArguments& arguments) {
   command
       .add_option("--checkpoint", arguments.checkpoints,
-                  "One model or several: checkpoints, runs (their newest checkpoint), the folder of a sweep, "
-                  "Llama directories of Hugging Face. Those that differ in seed alone are one variant")
+                  "One or more models: checkpoints, runs (their newest checkpoint), the folder of a sweep, "
+                  "or Hugging Face directories of Llama or Qwen 3 models; those that differ only in seed "
+                  "form one variant")
       ->required()
       ->type_name("D");
   command
       .add_option(
           "--baseline", arguments.baseline,
-          "The variant that the others are compared with, by its name ('Softmax, row scale 1.5' is one, too) "
-          "or by one of the paths [default: the first, or the baseline of a sweep]")
+          "Variant that the others are compared with, by its name (which may be one such as 'Softmax, row "
+          "scale 1.5') or by one of the paths [default: the first, or the baseline of a sweep]")
       ->type_name("VARIANT");
   add_change_options(command, arguments.changes, /*lists=*/true);
   add_placement_options(command, arguments.placement);
-  command.add_flag("--json", arguments.json, "Print what evaluation.json holds in place of the tables");
+  command.add_flag("--json", arguments.json, "Print the contents of evaluation.json instead of the tables");
   command
       .add_option("--out", arguments.out,
                   "Also write evaluation.json, evaluation.csv and table.txt into this directory")
@@ -235,24 +238,24 @@ void add_window_options(CLI::App& command, evaluation::PositionOptions& options)
   command.add_option("--data", options.data, "Token shards, globs allowed")->required();
   command
       .add_option("--max-length", options.max_length,
-                  "Positions of a window [default: 4 times the length that the baseline was trained on]")
+                  "Positions per window [default: 4 times the length that the baseline was trained on]")
       ->transform(whole_number(1, evaluation::kMaxLength))
       ->type_name("N");
   command
       .add_option("--bin", options.bin,
-                  "Positions of a bin [default: bins that end at T/4, T/2, T, 2 T, 4 T ..., T the trained "
-                  "length]")
+                  "Positions per bin [default: bins that end at T/4, T/2, T, 2 T, 4 T ..., where T is the "
+                  "trained length]")
       ->transform(whole_number(1))
       ->type_name("W");
   command
       .add_option("--windows", options.max_windows,
-                  "At most this many windows, spread evenly over the data [default: all]")
+                  "Maximum number of windows, spread evenly over the data [default: all]")
       ->transform(whole_number(1))
       ->type_name("K");
   command.add_flag("--documents", options.documents,
-                   "Windows are the beginnings of documents that are longer than a window; without it "
-                   "consecutive stretches of the data");
-  command.add_option("--batch-size", options.batch_size, "Windows at a time [default: about 8,192 tokens]")
+                   "Use the beginnings of documents that are longer than a window, instead of consecutive "
+                   "windows of the data");
+  command.add_option("--batch-size", options.batch_size, "Windows per batch [default: about 8,192 tokens]")
       ->transform(whole_number(1))
       ->type_name("B");
 }

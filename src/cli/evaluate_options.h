@@ -1,5 +1,5 @@
-// What the commands below `ssgpt evaluate` share: the options that say how a model is changed on reading, and
-// what is done with a comparison.
+// Shared by the commands below `ssgpt evaluate`: options that change a model on loading, and the output of a
+// comparison.
 #pragma once
 
 #include "config/attention_kind.h"
@@ -15,7 +15,7 @@
 
 namespace ssgpt::cli {
 
-// --rope-theta, --yarn, --row-scale, --swap-attention, --apply-to and --extend-pn as typed.
+// --rope-theta, --yarn, --row-scale, --swap-attention, --apply-to and --extend-pn, as typed.
 struct ChangeArguments {
   std::string rope_theta;
   std::optional<double> yarn;
@@ -23,24 +23,24 @@ struct ChangeArguments {
   std::string swap_attention;
   std::vector<std::string> apply_to;
   std::string extend_pn;
-  std::vector<const CLI::Option*> options;  // those above, to tell an empty value from none
+  std::vector<const CLI::Option*> options;  // the options above, to distinguish an empty value from none
 };
 
-// `lists`: --rope-theta, --row-scale and --swap-attention take several values, with commas between them, and
-// --apply-to says which variants are changed.
+// `lists`: --rope-theta, --row-scale and --swap-attention take several values, separated by commas, and
+// --apply-to selects the variants to change.
 void add_change_options(CLI::App& command, ChangeArguments& arguments, bool lists);
 
-// Throws core::UsageError for an empty value, one that is no number or no kind of attention, and without
-// `lists` for more than one value.
+// Throws core::UsageError for an empty value, one that is not a number or not a kind of attention, and
+// without `lists` for more than one value.
 evaluation::ChangeLists parse_changes(const ChangeArguments& arguments, bool lists);
 
-// "1,2,4" as whole numbers above 0, or from `least` on; `option` stands in messages. Throws core::UsageError.
+// Parses "1,2,4" as whole numbers of at least `least`; messages name `option`. Throws core::UsageError.
 std::vector<int64_t> parse_counts(std::string_view option, const std::string& text, int64_t least = 1);
 
-// "softmax,ssmax" as kinds of attention; `option` stands in messages. Throws core::UsageError.
+// Parses "softmax,ssmax" as kinds of attention; messages name `option`. Throws core::UsageError.
 std::vector<config::AttentionKind> parse_kinds(std::string_view option, const std::string& text);
 
-// What a comparison of models takes beside what it measures.
+// Arguments common to all comparisons of models.
 struct ComparisonArguments {
   std::vector<std::string> checkpoints;
   std::string baseline;
@@ -53,9 +53,9 @@ struct ComparisonArguments {
 void add_comparison_options(CLI::App& command, ComparisonArguments& arguments);
 evaluation::ModelOptions model_options(const ComparisonArguments& arguments);
 
-// Runs `compare` with a progress of the models on stderr, writes what --out asks for and prints the result. A
-// stop that was asked for leaves as Stopped, with nothing written or printed. `data`: the globs of --data.
-// Throws core::UsageError where --out would write over what they name, and what `compare` throws.
+// Runs `compare` with progress on stderr, writes the files of --out and prints the result. A requested stop
+// throws Stopped, with nothing written or printed. `data`: the globs of --data. Throws core::UsageError where
+// --out would overwrite a file that they name, and whatever `compare` throws.
 void print_comparison(const ComparisonArguments& arguments, const std::vector<std::string>& data,
                       const std::function<report::Evaluation(const evaluation::Progress& progress)>& compare);
 
@@ -63,8 +63,8 @@ void print_comparison(const ComparisonArguments& arguments, const std::vector<st
 using CompareOnWindows = report::Evaluation (*)(const evaluation::PositionOptions& options,
                                                 const evaluation::Progress& progress);
 
-// Makes `command` a comparison of models on windows of text: its options say which windows, in which bins of
-// positions, and what add_comparison_options() adds; print_comparison() runs `compare` with them.
+// Makes `command` a comparison of models on windows of text: adds the options for windows and bins of
+// positions and those of add_comparison_options(), and runs `compare` with them through print_comparison().
 void add_window_comparison(CLI::App& command, CompareOnWindows compare);
 
 }  // namespace ssgpt::cli

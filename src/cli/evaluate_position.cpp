@@ -7,13 +7,13 @@ namespace ssgpt::cli {
 namespace {
 
 constexpr const char* kPositionFooter =
-    "Windows do not overlap: each position of a window is predicted from the tokens before it in that window "
-    "alone, so\n"
-    "the context of a bin is what its positions say. Several models are compared variant by variant, on the "
-    "same windows:\n"
-    "three seeds or more give each bin a verdict, corrected after Holm over all bins and candidates; fewer "
-    "give the\n"
-    "difference and the noise of the text. docs/statistics.md says how each figure is made.\n\n"
+    "Windows do not overlap: each token is predicted only from those before it in its window, so the "
+    "positions of a bin\n"
+    "are its context lengths. Several models are compared variant by variant, on the same windows. With "
+    "three or more\n"
+    "seeds per variant, each bin gets a verdict, Holm-corrected over all bins and candidates; with fewer, "
+    "the difference\n"
+    "and the noise of the text are reported. docs/statistics.md explains how each figure is computed.\n\n"
     "Example:\n"
     "  ssgpt evaluate position --checkpoint runs/sweep --data 'my/shards/validation_*.bin' --max-length 8192 "
     "--out runs/position\n"
@@ -26,7 +26,7 @@ constexpr const char* kPositionFooter =
 void add_evaluate_position(CLI::App& evaluate) {
   CLI::App* command = evaluate.add_subcommand(
       "position",
-      "Mean loss by position in windows far longer than those of training, of one model or of several");
+      "Measure the mean loss of one or more models by position, in windows far longer than in training");
   add_window_comparison(*command, evaluation::compare_by_position);
   command->footer(kPositionFooter);
 }

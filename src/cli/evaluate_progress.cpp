@@ -62,7 +62,7 @@ void EvaluateProgress::draw() {
   last_draw_ = Clock::now();
   const double share = (static_cast<double>(number_) + share_) / static_cast<double>(count_);
   std::string text = fmt::format("model {} of {}: {}, {:.0f} %", number_ + 1, count_, name_, 100.0 * share_);
-  // Models are alike in their work, so the time that is left follows from the share of all that is done.
+  // All models take about the same time, so the remaining time follows from the fraction done.
   if (share > 0.0)
     text += fmt::format(", {} left", core::human_duration(seconds_since(start_) * (1.0 - share) / share));
   core::show_progress_line(text);

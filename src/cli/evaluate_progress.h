@@ -1,5 +1,5 @@
-// How far an evaluation of several models is, on stderr: a line redrawn in place on a terminal, a line a
-// model elsewhere; and the signals that stop it.
+// Progress of an evaluation of several models, on stderr: a line redrawn in place on a terminal, one log line
+// per model elsewhere. Also handles the signals that stop it.
 #pragma once
 
 #include "core/stop_signal.h"
@@ -15,14 +15,15 @@ namespace ssgpt::cli {
 class EvaluateProgress {
  public:
   EvaluateProgress();
-  ~EvaluateProgress();  // takes the line off
+  ~EvaluateProgress();  // removes the line
   EvaluateProgress(const EvaluateProgress&) = delete;
   EvaluateProgress& operator=(const EvaluateProgress&) = delete;
 
-  // For the comparison, while this object lives. They throw Stopped once a signal asked for a stop.
+  // Callbacks for the comparison, valid while this object lives. They throw Stopped once a signal requested a
+  // stop.
   evaluation::Progress functions();
 
-  // All models are done.
+  // Call when all models are done.
   void finish();
 
  private:
@@ -40,9 +41,9 @@ class EvaluateProgress {
   Clock::time_point model_start_;
   Clock::time_point last_draw_;
   std::string name_;
-  size_t number_ = 0;   // of the model that is measured
-  size_t count_ = 0;    // of all models; 0: none was begun
-  double share_ = 0.0;  // of this model that is done
+  size_t number_ = 0;   // index of the current model
+  size_t count_ = 0;    // number of models; 0: none begun
+  double share_ = 0.0;  // fraction of the current model that is done
 };
 
 }  // namespace ssgpt::cli

@@ -37,11 +37,12 @@ std::string footer() {
   for (const data::SyntheticTaskRow& task : data::synthetic_tasks())
     text += fmt::format("  {:<8} {}\n", task.name, task.description);
   return text +
-         "\nEvery model is asked the same trials. Accuracy is the share of the answer's tokens of which the "
-         "model gives the\n"
-         "largest logit to the right one, given the tokens before it. Three seeds or more of a variant give "
-         "each length a\n"
-         "verdict, corrected after Holm over all lengths and candidates.\n\n"
+         "\n"
+         "All models get the same trials. Accuracy is the fraction of answer tokens to which the model gives "
+         "the largest logit,\n"
+         "given the tokens before. With three or more seeds per variant, each length gets a verdict, "
+         "Holm-corrected over all\n"
+         "lengths and candidates.\n\n"
          "Example:\n"
          "  ssgpt evaluate retrieval --checkpoint runs/copy --task copy --lengths 256,512,1024 --out "
          "runs/retrieval\n"
@@ -53,25 +54,25 @@ std::string footer() {
 void add_evaluate_retrieval(CLI::App& evaluate) {
   CLI::App* command = evaluate.add_subcommand(
       "retrieval",
-      "Accuracy and loss on the answers of a synthetic task, by length, of one model or of several");
+      "Measure the accuracy and loss of one or more models on the answers of a synthetic task, by length");
   const auto arguments = std::make_shared<EvaluateRetrievalArguments>();
   evaluation::RetrievalOptions& options = arguments->options;
-  command->add_option("--task", arguments->task, "See below")->required()->type_name("TASK");
+  command->add_option("--task", arguments->task, "Synthetic task (see below)")->required()->type_name("TASK");
   arguments->lengths_option =
       command
           ->add_option("--lengths", arguments->lengths,
-                       "Tokens of a trial, rising, as in 256,512,1024 [default: 1, 2, 4, 8 and 16 times the "
-                       "length that the baseline was trained on]")
+                       "Tokens per trial, ascending, as in 256,512,1024 [default: 1, 2, 4, 8 and 16 times "
+                       "the length that the baseline was trained on]")
           ->type_name("LIST");
-  command->add_option("--trials", options.trials, "Trials of each length")
+  command->add_option("--trials", options.trials, "Number of trials per length")
       ->transform(whole_number(1, evaluation::kMaxRetrievalTrials))
       ->capture_default_str()
       ->type_name("N");
-  command->add_option("--seed", options.seed, "Of the trials")
+  command->add_option("--seed", options.seed, "Random seed of the trials")
       ->transform(seed_number())
       ->capture_default_str()
       ->type_name("S");
-  command->add_option("--batch-size", options.batch_size, "Trials at a time [default: about 8,192 tokens]")
+  command->add_option("--batch-size", options.batch_size, "Trials per batch [default: about 8,192 tokens]")
       ->transform(whole_number(1))
       ->type_name("B");
   add_comparison_options(*command, arguments->comparison);

@@ -35,18 +35,16 @@ struct GenerateArguments {
 };
 
 constexpr auto kGenerateFooter =
-    "The text that follows the prompt goes to stdout as it comes; several samples follow one another once "
-    "all are\n"
-    "done. A sample ends behind the token that ends a document. The same options give the same text on the "
-    "same\n"
-    "machine, and on a CPU sample i does not depend on --samples.\n"
-    "\n"
+    "The continuation is streamed to stdout; several samples are printed one after the other once all are "
+    "done. A\n"
+    "sample ends after the token that ends a document. The same options give the same text on the same "
+    "machine, and on\n"
+    "a CPU sample i does not depend on --samples.\n\n"
     "--json prints one object at the end: tokens (the new ids) and text of the first sample (text is null "
     "without a\n"
-    "tokenizer); finish_reason, \"stop\" where a document ended, else \"length\"; samples, a list of tokens, "
-    "text and\n"
-    "finish_reason of each sample; prompt_tokens, attention, step, seed, tokens_per_second.\n"
-    "\n"
+    "tokenizer); finish_reason, \"stop\" where a document ended, else \"length\"; samples, a list with the "
+    "tokens, text\n"
+    "and finish_reason of each sample; prompt_tokens, attention, step, seed, tokens_per_second.\n\n"
     "Example:\n"
     "  ssgpt generate --checkpoint runs/quickstart/ssmax-seed1/checkpoints/step-00000300 --prompt 'In the "
     "beginning'\n"
@@ -60,8 +58,7 @@ std::vector<int64_t> parse_tokens(const std::string& text) {
     const std::optional<int64_t> token = core::parse_number<int64_t>(item);
     if (!token) {
       throw core::UsageError(
-          "--prompt-tokens {}: '{}' is not a token id; ids are whole numbers between commas, as in "
-          "1,2,3.",
+          "--prompt-tokens {}: '{}' is not a token id; ids are whole numbers between commas, as in 1,2,3.",
           text, item);
     }
     tokens.push_back(*token);
@@ -70,7 +67,7 @@ std::vector<int64_t> parse_tokens(const std::string& text) {
   return tokens;
 }
 
-// The first token of each sample comes with the prompt; none where there are no others.
+// Excludes the first token of each sample, which comes with the prompt; nullopt where there are no others.
 std::optional<double> tokens_per_second(const evaluation::GenerateReport& report) {
   size_t count = 0;
   for (const auto& sample : report.samples) count += sample.tokens.size() - 1;
@@ -99,8 +96,8 @@ void print_json(const evaluation::GenerateReport& report, uint64_t seed) {
   fmt::print("{}\n", core::json_text(json));
 }
 
-// What a terminal may be shown: a model may write the bytes of an escape sequence, which a terminal obeys.
-// Into a pipe or a file goes all of the text.
+// Text made safe for a terminal, which would obey escape sequences that a model may write. A pipe or a file
+// receives the text unchanged.
 std::string for_stdout(std::string_view text) {
   static const bool terminal = ::isatty(STDOUT_FILENO) == 1;
   std::string shown(text);
@@ -120,7 +117,7 @@ void print_samples(const evaluation::GenerateReport& report) {
   }
 }
 
-// At once, into a pipe too.
+// Prints without delay, into a pipe too.
 void print_part(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
     throw core::RunError("The text could not be written to the standard output: {}.", std::strerror(errno));
@@ -171,25 +168,28 @@ void run(GenerateArguments arguments) {
 void add_sampling_options(CLI::App& command, evaluation::GenerateOptions& options) {
   command
       .add_option("--temperature", options.sampling.temperature,
-                  "Divides the logits; 0: always the likeliest token")
+                  "Sampling temperature, which divides the logits; 0: always the most likely token")
       ->transform(number())
       ->type_name("X")
       ->capture_default_str();
-  command.add_option("--top-k", options.sampling.top_k, "Choose among the K likeliest tokens only; 0: all")
+  command.add_option("--top-k", options.sampling.top_k, "Sample only from the K most likely tokens; 0: all")
       ->type_name("K")
       ->transform(whole_number(0))
       ->capture_default_str();
   command
       .add_option("--top-p", options.sampling.top_p,
-                  "Of those, the fewest that hold this share of the probability; 1: all")
+                  "Sample only from the fewest of the top-k tokens that hold this share of the probability; "
+                  "1: all")
       ->transform(number())
       ->type_name("P")
       ->capture_default_str();
-  command.add_option("--seed", options.seed, "Of the random numbers")
+  command.add_option("--seed", options.seed, "Random seed")
       ->transform(seed_number())
       ->type_name("S")
       ->capture_default_str();
-  command.add_option("--samples", options.num_samples, "Continuations of the prompt, made as one batch")
+  command
+      .add_option("--samples", options.num_samples,
+                  "Number of continuations of the prompt, generated as one batch")
       ->type_name("M")
       ->transform(whole_number(1, int64_t{1} << 16))
       ->capture_default_str();
@@ -203,21 +203,23 @@ void add_generate(CLI::App& app) {
   evaluation::GenerateOptions& options = arguments->options;
   command
       ->add_option("--checkpoint", options.checkpoint,
-                   "Checkpoint, or a Llama or Qwen 3 directory of Hugging Face")
+                   "Checkpoint, or a Hugging Face directory of a Llama or Qwen 3 model")
       ->type_name("DIR")
       ->required();
   auto* prompt = command->add_option("--prompt", options.prompt, "Text to continue; '' begins a document")
                      ->type_name("TEXT");
-  command->add_option("--prompt-tokens", arguments->prompt_tokens, "Instead: token ids between commas")
+  command
+      ->add_option("--prompt-tokens", arguments->prompt_tokens,
+                   "Prompt as comma-separated token ids (instead of --prompt)")
       ->type_name("IDS")
       ->excludes(prompt);
   command
       ->add_option("--max-tokens", options.max_tokens,
-                   fmt::format("New tokens of a sample [{}]", evaluation::kDefaultMaxTokens))
+                   fmt::format("Maximum number of new tokens per sample [{}]", evaluation::kDefaultMaxTokens))
       ->type_name("N")
       ->transform(whole_number(1, int64_t{1} << 24));
   add_sampling_options(*command, options);
-  command->add_flag("--ignore-eos", options.ignore_eos, "Go on behind the end of a document");
+  command->add_flag("--ignore-eos", options.ignore_eos, "Continue after the end of a document");
   add_placement_options(*command, options.placement);
   command->add_flag("--json", arguments->json, "Print one JSON object (see below)");
   command->footer(kGenerateFooter);

@@ -1,4 +1,4 @@
-// ssgpt inspect: says what a path holds, and whether its checksums hold.
+// ssgpt inspect: describes what a path holds, and verifies its checksums.
 
 #include "cli/commands.h"
 #include "cli/inspection.h"
@@ -45,8 +45,7 @@ Inspection inspect(const fs::path& path, bool verify) {
     if (data::looks_like_examples(path)) return inspect_examples(path);
     throw core::InputError(
         "{}: no examples of fine-tuning: neither lines with the fields \"prompt\" and \"answer\" nor, in "
-        "SQuAD's "
-        "form, a list \"data\". Of a run, a sweep, a checkpoint and prepared data give the folder.",
+        "SQuAD's form, a list \"data\". Of a run, a sweep, a checkpoint and prepared data give the folder.",
         path.string());
   }
   try {
@@ -78,16 +77,16 @@ void run(const InspectArguments& arguments) {
 void add_inspect(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("inspect",
-                         "Say what a checkpoint, a run directory, a sweep's folder, a token "
-                         "shard, a folder of prepared data, a file\n"
-                         "of examples or a sentencepiece model holds, and whether its checksums hold.");
+                         "Describe a checkpoint, a run directory, a sweep's folder, a token shard, a folder "
+                         "of prepared data, a file of\n"
+                         "examples or a sentencepiece model, and verify its checksums");
   const auto arguments = std::make_shared<InspectArguments>();
-  command->add_option("PATH", arguments->path, "What to look at")->required();
+  command->add_option("PATH", arguments->path, "File or directory to inspect")->required();
   command->add_flag("--json", arguments->json, "Print one JSON object");
   command->add_flag("--no-verify", arguments->no_verify,
-                    "Do not read whole files: no checksums, no largest id");
+                    "Skip whatever reads whole files: checksums, the largest id");
   command->footer(
-      "Exit code 3 where a checksum does not hold, or nothing is recognised.\n"
+      "Exit code 3 where a checksum does not match, or the path is not recognised.\n"
       "Example:\n"
       "  ssgpt inspect runs/quickstart/ssmax-seed1/checkpoints/step-00000300");
   command->callback([arguments] { run(*arguments); });

@@ -37,7 +37,7 @@ int32_t largest_id(const data::TokenShard& shard) {
   return largest;
 }
 
-// What prepared data were made of, by the settings in prepare.json.
+// The sources of prepared data, from the settings in prepare.json.
 Table describe(const fs::path& path, int64_t tokens, const nlohmann::ordered_json& settings) {
   Table table({Align::kLeft, Align::kLeft});
   table.add({"prepared data", path.string()});
@@ -46,7 +46,7 @@ Table describe(const fs::path& path, int64_t tokens, const nlohmann::ordered_jso
     const auto& synthetic = settings.at("synthetic");
     table.add(
         {"synthetic",
-         fmt::format("{} of {} tokens a window (vocabulary {})", synthetic.at("task").get<std::string>(),
+         fmt::format("{} of {} tokens per window (vocabulary {})", synthetic.at("task").get<std::string>(),
                      synthetic.at("length").get<int64_t>(), synthetic.at("vocab_size").get<int64_t>())});
     table.add(
         {"windows", fmt::format("{} to train on, {} for validation", settings.at("windows").get<int64_t>(),
@@ -132,7 +132,7 @@ Inspection inspect_prepared(const fs::path& path, bool verify) {
   return result;
 }
 
-// In bytes: tokens are counted by `ssgpt train --dry-run`, which knows the tokenizer and the window.
+// Sizes in bytes: `ssgpt train --dry-run`, which knows the tokenizer and the sequence length, counts tokens.
 Inspection inspect_examples(const fs::path& path) {
   data::ExampleReader reader({path});
   data::Example example;

@@ -25,12 +25,12 @@ using Json = nlohmann::ordered_json;
 
 struct Group {
   const char* name;
-  std::string_view mark;  // in the names of its parameters
+  std::string_view mark;  // occurs in the names of its parameters
   int64_t parameters = 0;
 };
 
 std::vector<Group> count_groups(const std::vector<model::Parameter>& layout) {
-  // The first mark that occurs decides.
+  // The first matching mark decides.
   std::vector<Group> groups = {{"embedding", "embed_tokens"},     {"attention scale", "ssmax_"},
                                {"query and key norms", "_norm."}, {"attention", "self_attn."},
                                {"feed-forward", "mlp."},          {"norms", "norm"},
@@ -112,8 +112,8 @@ void add_trainer(const fs::path& path, const checkpoint::TrainerState& state, Ta
   json["dtype"] = state.dtype;
   try {
     add_swaps(config::parse(state.config, (path / "trainer/state.json").string()), table, json);
-  } catch (const core::Error& error) {     // what it holds is intact; this program would not train by it
-    std::string_view rest = error.what();  // several faults take a line each
+  } catch (const core::Error& error) {     // intact, but this program would not accept the config
+    std::string_view rest = error.what();  // several faults, one per line
     for (const char* name = "config"; !rest.empty(); name = "") {
       const size_t end = std::min(rest.find('\n'), rest.size());
       table.add({name, std::string(rest.substr(0, end))});
@@ -123,7 +123,8 @@ void add_trainer(const fs::path& path, const checkpoint::TrainerState& state, Ta
   }
 }
 
-// "intact", "not checked" or "damaged"; a directory of another program has nothing to check.
+// "intact", "not checked" or "damaged", or that there is no manifest to check, as in other programs'
+// directories.
 std::string check(const fs::path& path, bool verify, std::vector<std::string>& faults) {
   if (!core::exists(path / run::kManifestName)) return "no manifest: not written by this program";
   if (!verify) return "not checked";
@@ -190,7 +191,7 @@ Inspection inspect_checkpoint(const fs::path& path, bool verify) {
         {"document token", fmt::format("{}: attention does not cross it", *snapshot.spec.document_token_id)});
     result.json["document_token_id"] = *snapshot.spec.document_token_id;
   }
-  head.add({"tokenizer", snapshot.tokenizer ? "carried along" : "none"});
+  head.add({"tokenizer", snapshot.tokenizer ? "included" : "none"});
   result.json["has_tokenizer"] = snapshot.tokenizer.has_value();
   if (snapshot.trainer) {
     add_trainer(path, *snapshot.trainer, head, result.json);

@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 using Align = Table::Align;
 using Json = nlohmann::ordered_json;
 
-// Where the run is. One that has no config yet has not begun.
+// Status of the run. A run without a config has not begun.
 sweep::Status status_of(const fs::path& sweep, const std::string& name) {
   const fs::path config = run::sweep_config(sweep, name);
   const int64_t max_steps = core::exists(config) ? config::load_stored(config).train.max_steps : 1;

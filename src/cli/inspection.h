@@ -1,4 +1,4 @@
-// What `ssgpt inspect` finds, for each kind of thing.
+// The results of `ssgpt inspect`, by type of object.
 #pragma once
 
 #include <filesystem>
@@ -10,13 +10,13 @@
 namespace ssgpt::cli {
 
 struct Inspection {
-  nlohmann::ordered_json json;      // what --json prints; "type" and "path" first
-  std::string text;                 // the same for people
-  std::vector<std::string> faults;  // what does not hold; the command then ends with exit code 3
+  nlohmann::ordered_json json;      // printed by --json; "type" and "path" first
+  std::string text;                 // the same as readable text
+  std::vector<std::string> faults;  // damages found; if any, the command ends with exit code 3
 };
 
-// Each throws core::InputError where `path` is not what it takes it for. `verify` reads whole files:
-// checksums, ids.
+// Each throws core::InputError where `path` is not of the expected type. `verify` reads whole files, for
+// checksums and the largest id.
 Inspection inspect_checkpoint(const std::filesystem::path& path, bool verify);
 Inspection inspect_run(const std::filesystem::path& path, bool verify);
 Inspection inspect_sweep(const std::filesystem::path& path);

@@ -36,7 +36,7 @@ std::string to_json() {
   return keys.dump(2) + "\n";
 }
 
-// A cell of a table, in which a bar would end it.
+// Escapes a table cell, which a '|' would end.
 std::string cell(std::string_view text) {
   std::string escaped;
   for (const char c : text) {

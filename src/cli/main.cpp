@@ -5,7 +5,7 @@
 #include <cstdlib>
 
 int main(int argc, char** argv) {
-  // What the command owned is gone. The destructors of LibTorch's and CUDA's statics would only touch another
-  // 100 MB, which for a small model is more than training took.
+  // Everything the command owned is already destroyed. The static destructors of LibTorch and CUDA would only
+  // touch another 100 MB, which for a small model is more than training used.
   std::_Exit(ssgpt::cli::run(argc, argv));
 }

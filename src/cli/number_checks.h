@@ -1,4 +1,4 @@
-// Checks of numbers on the command line, with ranges as people write them.
+// Validators for numbers on the command line, with readable messages.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace ssgpt::cli {
 
-// Each replaces what was typed by the number in plain decimals, so it stands in transform(): CLI11's own
+// Each replaces the typed text by the number in plain decimal notation, so use it in transform(): CLI11's own
 // conversion would read 010 as eight.
 
 // A whole number from `least` to `most`.
@@ -17,7 +17,7 @@ CLI::Validator whole_number(int64_t least, int64_t most = std::numeric_limits<in
 // A seed: a whole number from 0 to 2^64 - 1, without a sign.
 CLI::Validator seed_number();
 
-// Any number, whose range the command checks.
+// Any number; the command checks its range.
 CLI::Validator number();
 
 // A number above 0.

@@ -13,7 +13,7 @@ void add_placement_options(CLI::App& command, evaluation::Placement& placement) 
       {"auto", Device::kAuto}, {"cpu", Device::kCpu}, {"cuda", Device::kCuda}};
   command
       .add_option("--device", placement.device,
-                  "Where to compute: cpu, cuda, or auto: on a GPU where there is one")
+                  "Device to compute on: cpu, cuda, or auto (a GPU if there is one)")
       ->transform(CLI::CheckedTransformer(devices).description("{auto,cpu,cuda}"))
       ->default_str(placement.device == Device::kAuto ? "auto" : "cpu");
   command.add_flag("--bfloat16", placement.bfloat16, "Compute in bfloat16 instead of float32");

@@ -1,4 +1,4 @@
-// Options of the commands that compute with a checkpoint.
+// Options of commands that compute with a checkpoint.
 #pragma once
 
 #include "evaluation/load_model.h"
@@ -7,7 +7,7 @@
 
 namespace ssgpt::cli {
 
-// --device and --bfloat16, with the values in `placement` as defaults; it outlives the command.
+// Adds --device and --bfloat16, with the values in `placement` as defaults; it must outlive the command.
 void add_placement_options(CLI::App& command, evaluation::Placement& placement);
 
 }  // namespace ssgpt::cli

@@ -115,45 +115,46 @@ void run(PrepareArguments& arguments, SyntheticCommand& synthetic) {
   };
   const data::PrepareSummary summary = data::prepare(options);
   if (summary.stopped) {
-    core::log::info("stopped as asked, with {} finished shards. The same command goes on from there.",
+    core::log::info("stopped as asked, with {} finished shards. Repeat the command to continue.",
                     summary.train.shards + summary.validation.shards);
     throw Stopped{128 + stop.received()};
   }
   print_summary(arguments, summary);
 }
 
-// With those that shards of text alone are made by; returns all of them.
+// Adds the options that apply only to shards made from text, and returns them.
 std::vector<CLI::Option*> add_text_options(CLI::App& command, PrepareArguments& arguments) {
   data::TextOptions& text = arguments.options.text;
-  CLI::Option* input =
-      command
-          .add_option("--input", arguments.inputs, "Text: .txt, .jsonl, or either with .zst behind; globs")
-          ->type_name("FILES");
+  CLI::Option* input = command
+                           .add_option("--input", arguments.inputs,
+                                       "Text files: .txt, .jsonl, or either as .zst; globs allowed")
+                           ->type_name("FILES");
   CLI::Option* tokenizer =
-      command.add_option("--tokenizer", arguments.tokenizer, "A sentencepiece model")->type_name("FILE");
+      command.add_option("--tokenizer", arguments.tokenizer, "Sentencepiece model")->type_name("FILE");
   CLI::Option* fraction =
       command
           .add_option("--validation-fraction", arguments.options.validation_fraction,
-                      "Of the documents to hold out, spread evenly over the corpus; 0 for none")
+                      "Fraction of the documents to hold out, spread evenly over the corpus; 0 for none")
           ->transform(number())
           ->capture_default_str();
-  CLI::Option* threads =
-      command.add_option("--threads", arguments.options.num_threads, "That encode; 0: one a core")
-          ->transform(whole_number(0))
-          ->capture_default_str();
+  CLI::Option* threads = command
+                             .add_option("--threads", arguments.options.num_threads,
+                                         "Number of encoder threads; 0: one per core")
+                             ->transform(whole_number(0))
+                             ->capture_default_str();
   CLI::Option* field =
       command.add_option("--field", text.field, "Field of each JSON object that holds the text")
           ->capture_default_str();
   CLI::Option* separator =
       command
           .add_option("--document-separator", arguments.separator,
-                      "In .txt files, a line that is just this ends a document, for example <|endoftext|>")
+                      "Line that ends a document in .txt files, for example <|endoftext|>")
           ->type_name("LINE");
   CLI::Option* split =
       command
           .add_option("--split-documents-at", text.split_documents_at,
-                      "Cut .txt files that are longer into documents of about this many bytes, at a blank "
-                      "line or else at a line's end; 0 makes each file one document")
+                      "Split longer .txt files into documents of about this many bytes, at a blank line or "
+                      "else at the end of a line; 0 makes each file one document")
           ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
           ->type_name("BYTES")
           ->capture_default_str()
@@ -162,8 +163,7 @@ std::vector<CLI::Option*> add_text_options(CLI::App& command, PrepareArguments& 
       command
           .add_option("--on-bad", arguments.on_bad,
                       "What to do with a line that is not JSON or lacks the field, and with text that is not "
-                      "UTF-8: refuse, "
-                      "or skip and count")
+                      "UTF-8: refuse, or skip and count")
           ->check(CLI::IsMember({"refuse", "skip"}))
           ->capture_default_str();
   return {input, tokenizer, fraction, threads, field, separator, split, on_bad};
@@ -176,28 +176,27 @@ void add_prepare(CLI::App& app) {
   data::PrepareOptions& options = arguments->options;
   CLI::App* command = app.add_subcommand(
       "prepare",
-      "Turn text into token shards, on all cores. Each document's ids are followed by EOS. The shards "
-      "are the same for any number of threads. An interrupted call is continued by repeating it; SIGINT, "
+      "Encode text into token shards, on all cores. Each document's ids are followed by EOS. The shards are "
+      "the same for any number of threads. An interrupted call continues when it is repeated; SIGINT, "
       "SIGTERM, SIGUSR1 and SIGHUP stop it cleanly. Memory stays below 1 GiB with up to 16 threads: a "
-      "document is at most 16 "
-      "MiB; "
-      "1 MiB with a tokenizer that only sentencepiece itself can encode (unigram, or with a normaliser).\n"
+      "document is at most 16 MiB, or 1 MiB with a tokenizer that only sentencepiece itself can encode "
+      "(unigram, or with a normaliser).\n"
       "With --synthetic the shards hold the sequences of a task, one after the other.");
   command->add_option("--out", arguments->output, "Folder for train_*.bin, validation_*.bin and prepare.json")
       ->required()
       ->type_name("FOLDER");
   command
       ->add_option("--seed", options.seed,
-                   "Of the choice of validation documents, or of the synthetic sequences")
+                   "Random seed for choosing validation documents, or for the synthetic sequences")
       ->transform(seed_number())
       ->capture_default_str();
-  command->add_option("--shard-tokens", options.shard_tokens, "Tokens a shard")
+  command->add_option("--shard-tokens", options.shard_tokens, "Tokens per shard")
       ->transform(whole_number(0))
       ->capture_default_str();
   const auto synthetic = std::make_shared<SyntheticCommand>(*command);
   synthetic->exclude(add_text_options(*command, *arguments));
   command->add_flag("--overwrite", options.overwrite,
-                    "Replace the shards that the folder holds, once all new ones are complete");
+                    "Replace the shards in the folder once all new ones are complete");
   command->add_flag("--json", arguments->json, "Print the summary as JSON");
   command->footer(
       SyntheticCommand::describe_tasks() +

@@ -49,7 +49,7 @@ void print_summary(const data::SyntheticOptions& options, const data::SyntheticS
     text = core::json_text(object) + "\n";
   } else {
     text = line_of("train", summary.train) + line_of("validation", summary.validation);
-    text += fmt::format("{:<12}{} of {} tokens a window over {} symbols; {} tokens in {}\n", "in all",
+    text += fmt::format("{:<12}{} of {} tokens per window over {} symbols; {} tokens in {}\n", "in all",
                         data::to_string(options.task), options.length, options.vocab_size,
                         core::human_count(tokens), core::human_duration(summary.seconds));
     if (summary.kept_shards > 0) {
@@ -64,24 +64,27 @@ void print_summary(const data::SyntheticOptions& options, const data::SyntheticS
 SyntheticCommand::SyntheticCommand(CLI::App& command) {
   task_ = command
               .add_option("--synthetic", task_name_,
-                          fmt::format("In place of text, sequences of a task, for evaluate retrieval. {}",
+                          fmt::format("Write sequences of this synthetic task, for evaluate retrieval, "
+                                      "instead of encoding text. {}",
                                       list_tasks()))
               ->check(CLI::IsMember(data::synthetic_task_names()))
               ->type_name("TASK");
-  required_ = {command
-                   .add_option("--vocab-size", options_.vocab_size,
-                               "Of --synthetic: symbols, model.vocab_size of the models to train")
-                   ->transform(whole_number(0)),
-               command
-                   .add_option("--length", options_.length,
-                               "Of --synthetic: tokens a sequence, data.sequence_length of the models")
-                   ->transform(whole_number(0)),
-               command.add_option("--windows", options_.num_windows, "Of --synthetic: sequences to train on")
-                   ->transform(whole_number(0))};
+  required_ = {
+      command
+          .add_option("--vocab-size", options_.vocab_size,
+                      "Number of symbols, model.vocab_size of the models to train (with --synthetic)")
+          ->transform(whole_number(0)),
+      command
+          .add_option("--length", options_.length,
+                      "Tokens per sequence, data.sequence_length of the models (with --synthetic)")
+          ->transform(whole_number(0)),
+      command
+          .add_option("--windows", options_.num_windows, "Number of sequences to train on (with --synthetic)")
+          ->transform(whole_number(0))};
   CLI::Option* validation = command
                                 .add_option("--validation-windows", options_.validation_windows,
-                                            "Of --synthetic: sequences to hold out; a twentieth of "
-                                            "--windows where it is left out, 0 for none")
+                                            "Number of sequences to hold out, 0 for none (with --synthetic) "
+                                            "[default: a twentieth of --windows]")
                                 ->transform(whole_number(0));
   validation->needs(task_);
   for (CLI::Option* option : required_) option->needs(task_);
@@ -122,7 +125,7 @@ void SyntheticCommand::run(const data::SyntheticOptions& shared, bool json) {
   const data::SyntheticSummary summary = data::prepare_synthetic(options_);
   options_.stop_asked = {};
   if (summary.stopped) {
-    core::log::info("stopped as asked, with {} finished shards. The same command goes on from there.",
+    core::log::info("stopped as asked, with {} finished shards. Repeat the command to continue.",
                     summary.train.shards + summary.validation.shards);
     throw Stopped{128 + stop.received()};
   }

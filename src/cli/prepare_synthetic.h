@@ -12,21 +12,22 @@ namespace ssgpt::cli {
 
 class SyntheticCommand {
  public:
-  // Adds --synthetic and the options that go with it alone to `command`, which must not outlive this object.
+  // Adds --synthetic and the options that apply only with it to `command`, which must not outlive this
+  // object.
   explicit SyntheticCommand(CLI::App& command);
 
-  // What the sequences of each task are, for --help.
+  // Describes the sequences of each task, for --help.
   static std::string describe_tasks();
 
-  // --synthetic was given.
+  // Whether --synthetic was given.
   bool asked() const { return task_->count() > 0; }
 
-  // `text_options` are refused beside --synthetic.
+  // Makes `text_options` conflict with --synthetic.
   void exclude(const std::vector<CLI::Option*>& text_options);
 
-  // Writes the shards and prints the summary. `shared` has what the options of both uses say: seed, output,
-  // shard_tokens, overwrite. Throws core::UsageError where a required option is missing, as
-  // data::prepare_synthetic(), and Stopped.
+  // Writes the shards and prints the summary. `shared` holds the options common to both uses: seed, output,
+  // shard_tokens, overwrite. Throws core::UsageError where a required option is missing, whatever
+  // data::prepare_synthetic() throws, and Stopped.
   void run(const data::SyntheticOptions& shared, bool json);
 
  private:

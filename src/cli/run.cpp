@@ -36,7 +36,7 @@ std::string command_line(int argc, const char* const* argv) {
   return text;
 }
 
-// The command's part of the exit code: what was thrown, told in one message.
+// Runs the command; reports an exception as one message, and returns its exit code.
 int run_and_catch(int argc, const char* const* argv) {
   CLI::App app{
       "ssgpt: pretrain decoder-only transformers with Softmax or Scalable-Softmax attention, and compare "
@@ -47,7 +47,7 @@ int run_and_catch(int argc, const char* const* argv) {
   app.footer(
       "Each command has its own --help. Exit codes: 0 done; 1 failed while running; 2 wrong usage or "
       "config;\n"
-      "3 unreadable or corrupt input; 128 + signal after a stop that was asked for and saved.");
+      "3 unreadable or corrupt input; 128 + signal after a requested stop, once all is saved.");
   add_train(app, command_line(argc, argv));
   add_sweep(app);
   add_compare(app);
@@ -75,10 +75,10 @@ int run_and_catch(int argc, const char* const* argv) {
 }  // namespace
 
 int run(int argc, const char* const* argv) {
-  const at::NoGradGuard no_autograd;  // every backward is our own
+  const at::NoGradGuard no_autograd;  // all backward passes are our own
   core::reserve_standard_streams();
   core::raise_open_file_limit();
-  std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is then an error of write(), as a full disk is
+  std::signal(SIGXFSZ, SIG_IGN);  // exceeding a file size limit then fails in write(), like a full disk
   int code = run_and_catch(argc, argv);
   const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
   if (!written && code == static_cast<int>(ExitCode::kDone)) {

@@ -1,12 +1,12 @@
-// The cores of a machine shared out among the processes that a launcher started there.
+// Shares the cores of a machine among the processes that a launcher started on it.
 #pragma once
 
 #include "parallel/environment.h"
 
 namespace ssgpt::cli {
 
-// Sets the number of threads that this process computes with (parallel::choose_num_threads), before it
-// computes anything. Without a launcher LibTorch's own choice stays.
+// Sets the number of compute threads of this process (parallel::choose_num_threads); call before computing
+// anything. Without a launcher, LibTorch's default is kept.
 void share_cores(const parallel::Environment& environment);
 
 }  // namespace ssgpt::cli

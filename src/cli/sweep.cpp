@@ -1,4 +1,4 @@
-// ssgpt sweep: variants and seeds of one config, each an ordinary run, side by side on the cores or GPUs.
+// ssgpt sweep: trains variants and seeds of one config as ordinary runs, side by side on the cores or GPUs.
 
 #include "cli/commands.h"
 #include "cli/number_checks.h"
@@ -40,12 +40,12 @@
 namespace ssgpt::cli {
 namespace {
 
-constexpr const char* kProgram = "/proc/self/exe";  // also where the file was replaced meanwhile
+constexpr const char* kProgram = "/proc/self/exe";  // works even if the file has been replaced
 
 struct SweepArguments {
   std::string config;
   std::string directory;
-  int64_t jobs = 0;  // 0: as the file says
+  int64_t jobs = 0;  // 0: as in the file
   int64_t only = 0;  // 0: all
   bool list = false;
   bool json = false;
@@ -58,7 +58,7 @@ bool any_on(const Runs& runs, config::Device device) {
                      [device](const auto& run) { return run.config.train.device == device; });
 }
 
-// Whether train.device: auto, where a run of these has it, stands for a GPU.
+// Whether one of these runs has train.device: auto, and that means a GPU.
 bool auto_is_gpu(const Runs& runs) {
   return any_on(runs, config::Device::kAuto) && device::has_usable_gpu();
 }
@@ -96,7 +96,7 @@ void print_list(const std::filesystem::path& directory, const Runs& runs, bool j
   }
 }
 
-// Becomes `ssgpt train` of that run. Returns where the run is done.
+// Replaces this process by `ssgpt train` of that run. Returns only if the run is already done.
 void run_only(const std::filesystem::path& directory, const config::Sweep& sweep, int64_t number) {
   if (number > static_cast<int64_t>(sweep.runs.size())) {
     throw core::UsageError("--only {}: the sweep has {} runs, counted from 1 (--list prints them).", number,
@@ -126,7 +126,7 @@ void run_only(const std::filesystem::path& directory, const config::Sweep& sweep
   throw core::RunError("The program could not start itself: {}", core::system_message(errno));
 }
 
-// Those that are neither done nor failed.
+// The runs that are neither done nor failed.
 Runs to_train(const config::Sweep& sweep, const std::vector<sweep::Status>& statuses) {
   Runs runs;
   for (size_t i = 0; i < statuses.size(); ++i) {
@@ -136,7 +136,7 @@ Runs to_train(const config::Sweep& sweep, const std::vector<sweep::Status>& stat
   return runs;
 }
 
-// Trains what is left. Returns where all runs are.
+// Trains the remaining runs. Returns the status of all runs.
 std::vector<sweep::Status> train_runs(const std::filesystem::path& directory, const config::Sweep& sweep,
                                       std::optional<int64_t> jobs) {
   const std::vector<sweep::Status> statuses = sweep::statuses_on_disk(directory, sweep.runs);
@@ -158,7 +158,7 @@ std::vector<sweep::Status> train_runs(const std::filesystem::path& directory, co
   for (const std::string& note : notes) core::log::info("{}", note);
   if (!placement.warning.empty()) core::log::warning("{}", placement.warning);
   if (const auto warning = sweep::disk_warning(directory, left)) core::log::warning("{}", *warning);
-  run::write_sweep_record(directory, sweep);  // the first, by which the folder is known for a sweep's
+  run::write_sweep_record(directory, sweep);  // first, since it marks the folder as a sweep's
   sweep::write_configs(directory, left);
   core::log::info("{}: {} of {} runs to train, {} at a time, {} each{}.", directory.string(), left.size(),
                   sweep.runs.size(), placement.jobs, core::counted(placement.threads, "thread"),
@@ -187,7 +187,7 @@ std::vector<sweep::Status> train_runs(const std::filesystem::path& directory, co
   return ended;
 }
 
-// "\n  NAME, step 3/20: REASON" for each run that failed.
+// "\n NAME, step 3/20: REASON" for each failed run.
 std::string list_failed(const config::Sweep& sweep, const std::vector<sweep::Status>& statuses) {
   std::string failed;
   for (size_t i = 0; i < statuses.size(); ++i) {
@@ -198,7 +198,7 @@ std::string list_failed(const config::Sweep& sweep, const std::vector<sweep::Sta
   return failed;
 }
 
-// A path as one word of a shell's command line.
+// Quotes a path as one word for a shell.
 std::string shell_word(const std::string& text) {
   constexpr const char* kPlain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-+=:,@%";
   if (text.find_first_not_of(kPlain) == std::string::npos) return text;
@@ -216,7 +216,7 @@ void print_results(const std::filesystem::path& directory, const config::Sweep& 
   }
 }
 
-// Throws where a run failed, which is told last, whatever becomes of the comparison.
+// Throws where a run failed, which is reported last, even if the comparison fails too.
 void finish(const std::filesystem::path& directory, const config::Sweep& sweep,
             const std::vector<sweep::Status>& statuses) {
   const std::string failed = list_failed(sweep, statuses);
@@ -247,8 +247,7 @@ void run_sweep(const SweepArguments& arguments) {
   if (parallel::read_environment().world_size > 1) {
     throw core::UsageError(
         "A sweep starts its runs itself, and was started in several processes by a launcher. Start it once, "
-        "or one "
-        "run a process: --only NUMBER (scripts/slurm/sweep.sbatch).");
+        "or one run per process: --only NUMBER (scripts/slurm/sweep.sbatch).");
   }
   sweep::require_same_settings(directory, sweep.runs);
   core::create_writable_directory(directory);
@@ -265,23 +264,23 @@ void add_sweep(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("sweep",
                          "Train variants of one config, each with the same seeds, as ordinary runs side by "
-                         "side on the cores, or one a\n"
-                         "GPU, and compare them. The same command continues a sweep that was stopped.");
-  command->add_option("--config", arguments->config, "The sweep: a YAML or JSON file")->required();
+                         "side on the cores, or one per\n"
+                         "GPU, and compare them. The same command resumes a stopped sweep.");
+  command->add_option("--config", arguments->config, "Sweep file, YAML or JSON")->required();
   command
       ->add_option("--run-dir", arguments->directory,
-                   "Its folder; each run is in RUN_DIR/<variant>-seed<seed>")
+                   "Folder of the sweep; each run is in RUN_DIR/<variant>-seed<seed>")
       ->required();
   CLI::Option* jobs =
-      command->add_option("--jobs", arguments->jobs, "Runs at a time [default: jobs of the file]")
+      command->add_option("--jobs", arguments->jobs, "Runs at a time [default: jobs in the file]")
           ->transform(whole_number(1, 10'000));
   CLI::Option* list = command->add_flag("--list", arguments->list,
-                                        "Print number, name, variant, seed and state of each run, and stop");
-  command->add_flag("--json", arguments->json, "With --list: as JSON")->needs(list);
+                                        "Print number, name, variant, seed and state of each run, and exit");
+  command->add_flag("--json", arguments->json, "Print JSON (with --list)")->needs(list);
   command
       ->add_option(
           "--only", arguments->only,
-          "Train this run alone, by its number in --list, in this process: for the tasks of a Slurm array")
+          "Train only this run, by its number in --list, in this process: for the tasks of a Slurm array")
       ->transform(whole_number(1, 100'000))
       ->excludes(jobs)
       ->excludes(list);
@@ -294,7 +293,7 @@ void add_sweep(CLI::App& app) {
       "    bias: {model.attention.kind: ssmax_bias, seeds: 2}   # seeds and init_from of its own\n"
       "  seeds: [1, 2, 3, 4]              # or their number: 4\n"
       "  grid: {optimizer.lr: [1e-3, 2e-3]}   # optional: each variant at each of these\n"
-      "  jobs: auto                       # optional: runs at a time; auto: one a GPU, or one a core\n"
+      "  jobs: auto                       # optional: runs at a time; auto: one per GPU, or one per core\n"
       "  baseline: softmax                # optional: the first variant\n"
       "  init_from: runs/pre/{variant}-seed{seed}   # optional: each begins with the weights of that run\n"
       "  allow_other_data: false          # optional: variants may set data.*\n\n"

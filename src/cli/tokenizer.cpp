@@ -56,8 +56,8 @@ struct TrainTokenizerArguments {
   bool json = false;
 };
 
-// A model that shards and runs were made with is not trained anew by a repeated command, and no input is
-// lost.
+// Keeps a repeated command from replacing a model that shards and runs already use, and from overwriting an
+// input.
 void refuse_existing_output(const TrainTokenizerArguments& arguments,
                             const std::vector<std::filesystem::path>& inputs) {
   if (!core::exists(arguments.output)) return;
@@ -91,32 +91,33 @@ void run_train(TrainTokenizerArguments& arguments) {
 void add_train_command(CLI::App& parent) {
   const auto arguments = std::make_shared<TrainTokenizerArguments>();
   CLI::App* command = parent.add_subcommand(
-      "train", "Train a byte-pair tokenizer (sentencepiece) that returns every text unchanged.");
-  command->add_option("--input", arguments->inputs, "Text: .txt, .jsonl, or either with .zst behind; globs")
+      "train", "Train a byte-pair tokenizer (sentencepiece) that reproduces every text exactly");
+  command
+      ->add_option("--input", arguments->inputs, "Text files: .txt, .jsonl, or either as .zst; globs allowed")
       ->required()
       ->type_name("FILES");
-  command->add_option("--output", arguments->output, "The model to write")->required()->type_name("FILE");
-  command->add_option("--vocab-size", arguments->train.vocab_size, "Number of pieces, exactly")
+  command->add_option("--output", arguments->output, "Model file to write")->required()->type_name("FILE");
+  command->add_option("--vocab-size", arguments->train.vocab_size, "Exact number of pieces")
       ->transform(whole_number(1))
       ->capture_default_str();
   command
       ->add_option("--max-bytes", arguments->train.max_bytes,
-                   "Memory for the text to look at, 80 bytes a line included (bytes, or 64MB and the like); "
-                   "larger inputs are "
-                   "sampled evenly")
+                   "Maximum memory for the training text, including 80 bytes per line (bytes, or 64MB and "
+                   "the like); larger inputs are sampled evenly")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
       ->type_name("BYTES")
       ->capture_default_str();
-  command->add_option("--seed", arguments->train.seed, "Of the sample")
+  command->add_option("--seed", arguments->train.seed, "Random seed of the sample")
       ->transform(seed_number())
       ->capture_default_str();
   command->add_option("--field", arguments->text.field, "Field of each JSON object that holds the text")
       ->capture_default_str();
   command
-      ->add_option("--on-bad", arguments->on_bad, "What to do with a document that is not JSON or not UTF-8")
+      ->add_option("--on-bad", arguments->on_bad,
+                   "What to do with a document that is not JSON or not UTF-8: refuse, or skip and count")
       ->check(CLI::IsMember({"refuse", "skip"}))
       ->capture_default_str();
-  command->add_flag("--overwrite", arguments->overwrite, "Replace a model that is there already");
+  command->add_flag("--overwrite", arguments->overwrite, "Replace an existing model");
   command->add_flag("--json", arguments->json, "Print the result as JSON");
   command->footer(
       "Example:\n  ssgpt tokenizer train --input corpus/*.txt --output tokenizer.model --vocab-size 4096");
@@ -157,13 +158,11 @@ void run_encode(const EncodeArguments& arguments) {
 
 void add_encode_command(CLI::App& parent) {
   const auto arguments = std::make_shared<EncodeArguments>();
-  CLI::App* command = parent.add_subcommand("encode", "Text to token ids, separated by blanks.");
-  command->add_option("--tokenizer", arguments->model, "A sentencepiece model")
-      ->required()
-      ->type_name("FILE");
-  command->add_option("text", arguments->text, "The text; standard input, every byte of it, if left out")
+  CLI::App* command = parent.add_subcommand("encode", "Encode text as token ids, separated by blanks");
+  command->add_option("--tokenizer", arguments->model, "Sentencepiece model")->required()->type_name("FILE");
+  command->add_option("text", arguments->text, "Text to encode [default: standard input, every byte of it]")
       ->expected(0, 1);
-  command->add_flag("--pieces", arguments->pieces, "Also the piece of each id, one a line");
+  command->add_flag("--pieces", arguments->pieces, "Also print the piece of each id, one per line");
   command->add_flag("--json", arguments->json, "Print {\"ids\": [...]}");
   command->footer(
       "Example:\n  ssgpt tokenizer encode --tokenizer tokenizer.model --pieces \"In the beginning\"\n"
@@ -172,7 +171,7 @@ void add_encode_command(CLI::App& parent) {
   command->callback([arguments] { run_encode(*arguments); });
 }
 
-// Ids separated by blanks, line breaks or commas, with or without JSON's brackets around them.
+// Parses ids separated by blanks, line breaks or commas, with or without JSON's brackets around them.
 std::vector<int32_t> parse_ids(std::string_view text) {
   constexpr std::string_view kSeparators = " \t\r\n,[]";
   std::vector<int32_t> ids;
@@ -210,12 +209,11 @@ void run_decode(const DecodeArguments& arguments) {
 void add_decode_command(CLI::App& parent) {
   const auto arguments = std::make_shared<DecodeArguments>();
   CLI::App* command = parent.add_subcommand(
-      "decode", "Token ids to text, written as it is, with no line break added. BOS and EOS are nothing.");
-  command->add_option("--tokenizer", arguments->model, "A sentencepiece model")
-      ->required()
-      ->type_name("FILE");
+      "decode",
+      "Decode token ids to text, written as it is, with no line break added; BOS and EOS decode to nothing");
+  command->add_option("--tokenizer", arguments->model, "Sentencepiece model")->required()->type_name("FILE");
   command->add_option("ids", arguments->ids,
-                      "The ids, separated by blanks or commas; standard input if left out");
+                      "Token ids, separated by blanks or commas [default: standard input]");
   command->add_flag("--json", arguments->json, "Print {\"text\": ...}");
   command->footer("Example:\n  ssgpt tokenizer decode --tokenizer tokenizer.model 412 17 1093");
   command->callback([arguments] { run_decode(*arguments); });
@@ -224,7 +222,8 @@ void add_decode_command(CLI::App& parent) {
 }  // namespace
 
 void add_tokenizer(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("tokenizer", "Train a tokenizer; text to token ids and back");
+  CLI::App* command =
+      app.add_subcommand("tokenizer", "Train a tokenizer, encode text as token ids, or decode them");
   command->require_subcommand(1);
   add_train_command(*command);
   add_encode_command(*command);

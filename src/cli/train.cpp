@@ -42,7 +42,7 @@ std::optional<T> given(const std::string& text) {
 void run(const TrainArguments& arguments, const std::string& command_line) {
   sweep::end_with_parent();
   const parallel::Environment environment = parallel::read_environment();
-  if (arguments.dry_run && environment.rank != 0) return;  // nothing is trained, so nobody is needed
+  if (arguments.dry_run && environment.rank != 0) return;  // a dry run needs rank 0 only
   start::Options options = arguments.options;
   options.config = given<std::filesystem::path>(arguments.config);
   options.run_directory = given<std::filesystem::path>(arguments.run_directory);
@@ -56,8 +56,8 @@ void run(const TrainArguments& arguments, const std::string& command_line) {
     return;
   }
   core::outlive_readers();
-  // Set where training begins, and left to the end of the process: launchers pass a signal to ranks that are
-  // done while another still writes the last checkpoint, and its exit code may not be that of a killed
+  // Set when training begins, and kept until the process ends: launchers forward a signal also to ranks that
+  // are done while another still writes the last checkpoint, and their exit code must not be that of a killed
   // process.
   static std::optional<core::StopSignal> stop_signal;
   train::TrainResult result;
@@ -66,7 +66,7 @@ void run(const TrainArguments& arguments, const std::string& command_line) {
     train::keep_freed_memory();
     result = train::train(start::begin(options, communicator), command_line, communicator, stop_signal);
   });
-  // torchrun would take any other code for a failure and start the workers again.
+  // torchrun would treat any other code as a failure and restart the workers.
   if (result.stop_signal != 0) throw Stopped{environment.elastic_agent ? 0 : 128 + result.stop_signal};
 }
 
@@ -75,30 +75,31 @@ void run(const TrainArguments& arguments, const std::string& command_line) {
 void add_train(CLI::App& app, const std::string& command_line) {
   CLI::App* command = app.add_subcommand("train", "Pretrain or fine-tune a model from a config");
   auto arguments = std::make_shared<TrainArguments>();
-  command->add_option("--config", arguments->config, "YAML or JSON file; may be left out with --resume DIR");
+  command->add_option("--config", arguments->config,
+                      "Config file, YAML or JSON; may be omitted with --resume DIR");
   command
       ->add_option("--set", arguments->options.overrides,
-                   "Override one key: --set optimizer.lr=1e-3 (repeatable)")
+                   "Override one config key: --set optimizer.lr=1e-3 (repeatable)")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
   command->add_option("--run-dir", arguments->run_directory,
-                      "Where the run is written (default: runs/<run.name>)");
+                      "Directory of the run [default: runs/<run.name>]");
   command
       ->add_option(
           "--resume", arguments->resume,
-          "auto: go on from the newest valid checkpoint of the run directory, or begin where there is none. "
-          "A checkpoint or run directory: go on from it")
+          "auto: resume from the newest valid checkpoint of the run directory, or begin a new run if there "
+          "is none. A checkpoint or run directory: resume from it")
       ->type_name("auto|DIR");
   command->add_option("--init-from", arguments->init_from,
-                      "Start a new run with the weights of this checkpoint (ours, or a Llama or Qwen 3 "
-                      "directory of Hugging Face)");
+                      "Begin a new run with the weights of this checkpoint (ours, or a Hugging Face "
+                      "directory of a Llama or Qwen 3 model)");
   command
       ->add_option("--swap-attention", arguments->swap_attention,
-                   "Replace the attention of what is resumed or initialised from, once")
+                   "Swap the attention of the resumed or initial model to this kind, once")
       ->check(CLI::IsMember(config::attention_kind_names()));
   command->add_flag(
       "--dry-run", arguments->dry_run,
-      "Print the resolved config, parameters, memory and token budget, check every input, and stop");
+      "Print the resolved config, parameters, memory and token budget, check every input, and exit");
   command->footer(
       "Examples:\n"
       "  ssgpt train --config configs/quickstart/ssmax.yaml --run-dir runs/ssmax\n"
@@ -110,8 +111,8 @@ void add_train(CLI::App& app, const std::string& command_line) {
       "runs/b-ssmax/checkpoints/step-00200000\n"
       "  torchrun --no-python --nproc-per-node 8 ssgpt train --config configs/paper/b-ssmax.yaml\n\n"
       "Under torchrun, srun or mpirun all processes train one model, each on its part of every batch.\n"
-      "SIGTERM, SIGINT, SIGUSR1 and SIGHUP save and stop; a second one, unless it is SIGHUP, stops at "
-      "once.\n\n"
+      "SIGTERM, SIGINT, SIGUSR1 and SIGHUP save the run and stop; a second one, unless it is SIGHUP, stops "
+      "at once.\n\n"
       "Config keys:\n" +
       config::describe_keys());
   command->callback([arguments, command_line] { run(*arguments, command_line); });

@@ -12,9 +12,9 @@
 
 namespace ssgpt::config {
 
-// A kind of attention: the scores of a query that attends to n keys are multiplied by the row scale c = s
-// L[n] + b. The enumerator's value is the index of the kind's row. A kind that no code refers to by name has
-// a row but no enumerator.
+// A kind of attention, in which the scores of a query that attends to n keys are multiplied by the row scale
+// c = s L[n] + b. The enumerator's value is the index of the kind's row. A kind that no code refers to by
+// name has a row but no enumerator.
 enum class AttentionKind {
   kSoftmax,
   kSoftmaxTemperature,
@@ -68,8 +68,8 @@ bool has_scale(AttentionKind kind);
 bool has_bias(AttentionKind kind);
 bool has_learned_position(AttentionKind kind);
 bool has_floor(AttentionKind kind);
-std::string
-names_with_floor();  // names of the kinds that use attn_scale and floor_scale, separated by commas
+// Names of the kinds that use attn_scale and floor_scale, separated by commas.
+std::string names_with_floor();
 
 // Initial values of a learned p_n: log n, or for every n the mean of log n, so that its shape is learned from
 // the data alone. The mean row scale is the same.

@@ -30,10 +30,11 @@ c10::impl::VirtualGuardImpl driver() {
 void set_precision(bool deterministic) {
   at::Context& context = at::globalContext();
   context.setFloat32MatmulPrecision("highest");
-  // ATen's own products refuse to run in deterministic mode without it.
+  // ATen's own matmuls refuse to run in deterministic mode without it.
   if (deterministic) setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
   context.setDeterministicAlgorithms(deterministic, /*warn_only=*/false);
-  // Else every allocation is filled: a kernel more for each, to find reads that no kernel of ours makes.
+  // Otherwise an extra kernel fills every allocation, to reveal uninitialised reads, which our kernels never
+  // make.
   context.setDeterministicFillUninitializedMemory(false);
 }
 
@@ -104,7 +105,7 @@ struct StepPacer::Impl {
   }
   const at::Device device;
   const std::function<void()> while_waiting;
-  std::array<std::optional<c10::Event>, kLead> events;  // of the newest steps, in turn
+  std::array<std::optional<c10::Event>, kLead> events;  // ring of the last kLead steps
   size_t next = 0;
 };
 
@@ -129,9 +130,9 @@ StepPacer::~StepPacer() = default;
 void StepPacer::end_step() {
   if (!impl_) return;
   c10::Event& event = *impl_->events[impl_->next];
-  // By asking, since a collective whose other ranks are gone keeps a GPU waiting for ever.
+  // Polls, since a collective whose other ranks are gone blocks the GPU forever.
   wait_by_asking([&event] { return event.query(); },
-                 impl_->while_waiting);  // true where nothing was recorded
+                 impl_->while_waiting);  // query() is true where nothing was recorded
   event.record(driver().getStream(impl_->device));
   impl_->next = (impl_->next + 1) % impl_->events.size();
 }

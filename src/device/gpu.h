@@ -1,5 +1,5 @@
-// The GPU of this process: finding it, taking it, what it has. In a build without CUDA there is none, and
-// nothing else here is called.
+// Finds, selects and describes the GPU of this process. In a build without CUDA there is none, and functions
+// that need one must not be called.
 #pragma once
 
 #include <cstdint>
@@ -12,13 +12,12 @@
 namespace ssgpt::device {
 
 struct GpuCount {
-  int64_t count = 0;        // that this process can use
-  std::string why_no_more;  // where it is 0: the reason, as CUDA has it
+  int64_t count = 0;        // usable by this process
+  std::string why_no_more;  // where count is 0: CUDA's reason
 };
 GpuCount count_gpus();
 
-// Whether one of these GPUs is new enough for the kernels of this program; logs where there are only older
-// ones.
+// Whether any of these GPUs is new enough for this program's kernels; logs if all are too old.
 bool has_usable_gpu();
 
 struct GpuDescription {
@@ -29,46 +28,46 @@ struct GpuDescription {
 };
 
 GpuDescription describe_gpu(int64_t index);
-// The current GPU of this thread.
+// Describes the current GPU of this thread.
 GpuDescription current_gpu();
 
 // "NVIDIA H100 80GB HBM3 (81079 MiB, compute capability 9.0)"
 std::string to_string(const GpuDescription& gpu);
 
-// How many GPUs this process can use. Throws core::UsageError, with CUDA's reason, where there is none.
+// Number of GPUs that this process can use. Throws core::UsageError, with CUDA's reason, where there is none.
 int64_t require_gpus();
 
-// Makes a GPU the current one of this thread, and sets for the whole process how ATen computes on it: fp32
-// products in fp32 (TF32 off), and deterministic algorithms where asked for. Throws core::UsageError where
-// the GPU is too old for the kernels of this program.
+// Makes a GPU the current one of this thread, and configures ATen for the whole process: fp32 matmuls in fp32
+// (TF32 off), and deterministic algorithms if requested. Throws core::UsageError where the GPU is too old for
+// this program's kernels.
 void take_gpu(int64_t index, bool deterministic);
 
-// Bytes of the current GPU that this process may still allocate: free on the device, or held by ATen's
-// allocator and not in use.
+// Bytes that this process can still allocate on the current GPU: free on the device, or cached and unused in
+// ATen's allocator.
 uint64_t free_gpu_memory();
 
-// Gives what ATen's allocator holds and does not use back to the device; nothing to do on a CPU.
+// Returns the unused cached memory of ATen's allocator to the device. Does nothing on a CPU.
 void release_cached_memory(at::Device device);
 
-// Asks `done` several times a millisecond until it holds; calls `meanwhile` after each tenth of a second that
-// it did not, and hands on what that throws.
+// Polls `done` every 0.2 ms until it is true. Calls `meanwhile` about every 0.1 s, and propagates its
+// exceptions.
 void wait_by_asking(const std::function<bool()>& done, const std::function<void()>& meanwhile);
 
-// Keeps the host from running ahead of a GPU without bound: work that is queued holds memory of the host, and
-// a rank that failed would be noticed late. On a CPU, which works while the host waits, it does nothing.
+// Bounds how far the host runs ahead of a GPU: queued work holds host memory, and a failed rank would be
+// noticed late. Does nothing on a CPU, where operations are synchronous.
 class StepPacer {
  public:
-  // When end_step() returns after a step, the one this many before is done (Communicator::agree_on_stop
-  // relies on it).
+  // When end_step() returns after a step, the step this many before it has completed
+  // (Communicator::agree_on_stop relies on it).
   static constexpr size_t kLead = 2;
 
-  // while_waiting: called some ten times a second while end_step() waits, which ends where it throws.
+  // while_waiting: called about ten times per second while end_step() waits; its exceptions end the wait.
   explicit StepPacer(at::Device device, std::function<void()> while_waiting = {});
   ~StepPacer();
   StepPacer(const StepPacer&) = delete;
   StepPacer& operator=(const StepPacer&) = delete;
 
-  // All work of a step is queued: returns when that of kLead steps before is done.
+  // Call when all work of a step is queued. Returns once the work of kLead steps before is done.
   void end_step();
 
  private:

@@ -1,4 +1,4 @@
-// What only CUDA's own interface tells; gpu_without_cuda.cpp stands in where there is no toolkit.
+// Queries to the CUDA runtime; gpu_without_cuda.cpp replaces this file where there is no toolkit.
 
 #include "core/error.h"
 #include "device/gpu.h"
@@ -18,7 +18,7 @@ GpuCount count_gpus() {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error == cudaSuccess && count > 0) return {.count = count, .why_no_more = {}};
-  cudaGetLastError();  // else the next launch would report it
+  cudaGetLastError();  // clears the error, which the next launch would report
   return {.count = 0, .why_no_more = error == cudaSuccess ? "there is none" : cudaGetErrorString(error)};
 }
 

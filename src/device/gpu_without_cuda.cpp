@@ -1,4 +1,4 @@
-// In the place of gpu_cuda.cpp where the program is built without a CUDA toolkit.
+// Replaces gpu_cuda.cpp in builds without a CUDA toolkit.
 
 #include "core/check.h"
 #include "device/gpu.h"

@@ -1,4 +1,4 @@
-// Which of several devices of a kind a tensor's device means.
+// Resolves a device without an index.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -6,7 +6,7 @@
 
 namespace ssgpt::device {
 
-// `device` itself where it is the CPU or has an index, else the current one of its type on this thread.
+// `device` itself if it is the CPU or has an index, else this thread's current device of its type.
 inline at::Device with_index(at::Device device) {
   if (device.is_cpu() || device.has_index()) return device;
   return c10::impl::VirtualGuardImpl(device.type()).getDevice();

@@ -15,8 +15,7 @@ namespace {
 
 constexpr int64_t kLargePage = int64_t{2} << 20;
 
-// Fresh memory that begins at a multiple of kLargePage; null where there is none. `bytes`: a multiple of the
-// system's page.
+// Maps fresh memory aligned to kLargePage; null on failure. `bytes` is a multiple of the system's page size.
 void* map_aligned(int64_t bytes) {
   const auto reserved = static_cast<size_t>(bytes + kLargePage);
   void* const mapped = ::mmap(nullptr, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -29,7 +28,7 @@ void* map_aligned(int64_t bytes) {
   return begin + head;
 }
 
-// Of a tensor, up to whole pages of the system; none where the shape is beyond all memory.
+// Bytes of a tensor, rounded up to whole system pages; nullopt where the shape exceeds any memory.
 std::optional<int64_t> mapped_size(at::IntArrayRef shape, const at::TensorOptions& options) {
   constexpr int64_t kMost = int64_t{1} << 46;
   int64_t bytes = static_cast<int64_t>(options.dtype().itemsize());
@@ -45,8 +44,8 @@ at::Tensor empty_held(at::IntArrayRef shape, const at::TensorOptions& options) {
   const std::optional<int64_t> bytes = mapped_size(shape, options);
   const bool is_large = options.device().is_cpu() && bytes && *bytes >= kLargePage;
   void* const memory = is_large ? map_aligned(*bytes) : nullptr;
-  if (memory == nullptr) return at::empty(shape, options);  // or its error
-  // A wish: a system without large pages, or short of them, serves the memory all the same.
+  if (memory == nullptr) return at::empty(shape, options);  // or throws its error
+  // Only a hint: the memory is usable even if the system has no large pages or is short of them.
   (void)::madvise(memory, static_cast<size_t>(*bytes), MADV_HUGEPAGE);
   return at::from_blob(
       memory, shape, [size = static_cast<size_t>(*bytes)](void* data) { ::munmap(data, size); }, options);

@@ -12,25 +12,22 @@ namespace ssgpt::device {
 namespace {
 
 struct Sheet {
-  std::vector<std::string_view>
-      words;        // of the name, in capitals, beside those that say nothing of the speed
-  double bfloat16;  // TFLOP/s
+  std::vector<std::string_view> words;  // of the name, in capitals, except those irrelevant to the speed
+  double bfloat16;                      // TFLOP/s
   double float32;
 };
 
-// NVIDIA's data sheets, where a figure "with sparsity" is twice the dense one.
+// From NVIDIA's data sheets. A figure "with sparsity" is twice the dense one.
 const std::vector<Sheet>& sheets() {
   static const std::vector<Sheet> all = {
-      // nvidia.com/en-us/data-center/hgx (B200 and B300: 36 PFLOPS with sparsity and 600 TFLOPS for eight)
-      // and
-      // .../gb200-nvl72, .../gb300-nvl72 (360 PFLOPS with sparsity and 5,760 TFLOPS for 72)
+      // nvidia.com/en-us/data-center/hgx (B200 and B300: for eight, 36 PFLOPS with sparsity and 600 TFLOPS)
+      // and .../gb200-nvl72, .../gb300-nvl72 (for 72, 360 PFLOPS with sparsity and 5,760 TFLOPS)
       {{"GB300"}, 2500, 80},
       {{"GB200"}, 2500, 80},
       {{"B300"}, 2250, 75},
       {{"B200"}, 2250, 75},
       // nvidia.com/en-us/data-center/h200, .../h100, .../grace-hopper-superchip; the PCIe card and the fourth
-      // digit in the white paper of the H100's architecture. An H800 is an H100 with less fp64 and slower
-      // links.
+      // digit are from the H100 architecture white paper. An H800 is an H100 with less fp64 and slower links.
       {{"GH200"}, 989.4, 66.9},
       {{"H200", "NVL"}, 835.5, 60},
       {{"H200"}, 989.4, 66.9},
@@ -50,7 +47,7 @@ const std::vector<Sheet>& sheets() {
       {{"L4"}, 121, 30.3},
       {{"L40"}, 181.05, 90.5},
       {{"L40S"}, 362.05, 91.6},
-      // The white papers of the architectures GA102, Ada and RTX Blackwell: bf16 with sums in fp32
+      // White papers of the GA102, Ada and RTX Blackwell architectures: bf16 with fp32 accumulation
       {{"3090"}, 71, 35.6},
       {{"4090"}, 165.2, 82.6},
       {{"5090"}, 209.5, 104.8},

@@ -1,4 +1,4 @@
-// What GPUs reach by their makers' spec sheets.
+// Peak performance of GPUs according to their spec sheets.
 #pragma once
 
 #include "config/config.h"
@@ -8,9 +8,9 @@
 
 namespace ssgpt::device {
 
-// Peak of dense products in FLOP/s: of bfloat16 on tensor cores with sums in fp32, or of fp32 without TF32,
-// at the boost clock. `name` as CUDA gives it, "NVIDIA H100 80GB HBM3". None for a GPU that is not known, and
-// for a part (MIG, vGPU) or another cut (laptop, Ti, D) of one that is.
+// Peak FLOP/s of dense matmuls at boost clock: bfloat16 on tensor cores with fp32 accumulation, or fp32
+// without TF32. `name` as CUDA reports it: "NVIDIA H100 80GB HBM3". nullopt for an unknown GPU, and for a
+// partition (MIG, vGPU) or a variant (laptop, Ti, D) of a known one.
 std::optional<double> dense_peak_flops(std::string_view name, config::Dtype dtype);
 
 }  // namespace ssgpt::device

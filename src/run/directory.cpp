@@ -20,11 +20,11 @@ namespace {
 
 constexpr std::string_view kStepPrefix = "step-";
 
-// No link is followed, and a FIFO not waited for. Returns -1 where it cannot be opened, with errno.
+// Follows no link and does not wait for a FIFO. Returns -1, with errno set, where it cannot be opened.
 int open_lock(const std::filesystem::path& path, int flags) {
   constexpr int kAlways = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
   const int descriptor = open(path.c_str(), O_RDWR | flags | kAlways, 0666);
-  // A lock on a file that is open for reading alone holds as well, but on some network file systems.
+  // Locking works on a read-only descriptor too, except on some network file systems.
   return descriptor < 0 && errno == EACCES ? open(path.c_str(), O_RDONLY | kAlways) : descriptor;
 }
 
@@ -45,7 +45,8 @@ std::vector<Checkpoint> RunDirectory::named_checkpoints() const {
     int64_t step = 0;
     const char* digits = name.data() + std::min(kStepPrefix.size(), name.size());
     std::from_chars(digits, name.data() + name.size(), step);
-    // The name is made again from the number, so that "step-1-copy" and "step-1" are nobody's checkpoints.
+    // Compared with the canonical name of this step, so that "step-1-copy" and "step-1" do not count as
+    // checkpoints.
     if (entry.filename() == checkpoint(step).filename() && core::is_directory(entry)) {
       found.push_back({.step = step, .directory = entry});
     }
@@ -73,7 +74,7 @@ Lock::Lock(const RunDirectory& directory, std::string_view work) {
   if (descriptor_ < 0) {
     throw core::RunError("{} cannot be opened: {}.", path.string(), core::system_message(errno));
   }
-  // Somebody who looks whether it is held (is_locked()) holds it for an instant.
+  // A process that calls is_locked() holds the lock for an instant.
   constexpr int kTries = 5;
   const auto fault = [this] {
     return flock(descriptor_, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
@@ -83,14 +84,14 @@ Lock::Lock(const RunDirectory& directory, std::string_view work) {
     usleep(20'000);
     error = fault();
   }
-  if (error == EBADF) {  // of a network file system that locks only what is open for writing
+  if (error == EBADF) {  // from a network file system that locks only descriptors open for writing
     close(descriptor_);
     throw core::RunError(
         "{} belongs to another user, and this file system locks it only for who may write it: "
         "let the group write it (chmod g+w).",
         path.string());
   }
-  // Some network file systems have no locks; there the run goes on without one.
+  // Some network file systems have no locks; the run then continues without one.
   if (error == EWOULDBLOCK) {
     close(descriptor_);
     throw core::UsageError("Another process is {} {}: wait for it, or choose another --run-dir.", work,

@@ -1,5 +1,5 @@
-// A run on disk: where its files stand, which checkpoints it has, and who trains into it. Knows names, not
-// contents: the record and the metrics have files of their own here, checkpoints a folder (src/checkpoint).
+// A run on disk: the paths of its files, its checkpoints, and the lock of the process that trains it. Knows
+// names, not contents: for those see record.h and metrics_line.h, and src/checkpoint for checkpoints.
 #pragma once
 
 #include <cstdint>
@@ -10,9 +10,9 @@
 
 namespace ssgpt::run {
 
-// The file that makes a directory a complete checkpoint: it is written last.
+// The file that marks a checkpoint as complete: it is written last.
 inline constexpr const char* kManifestName = "manifest.json";
-// How the names of TensorBoard's files begin.
+// Prefix of the names of TensorBoard event files.
 inline constexpr const char* kEventsPrefix = "events.out.tfevents.";
 
 // RUN/checkpoints/step-XXXXXXXX.
@@ -36,31 +36,31 @@ class RunDirectory {
   std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
   std::filesystem::path checkpoint(int64_t step) const;
 
-  // Whether a training wrote here, finished or not: run.json is the first file of a run, and checkpoints are
-  // nobody else's. Throws core::ReadError.
+  // Whether a run, finished or not, has written here: run.json is its first file, and nothing else creates
+  // checkpoints. Throws core::ReadError.
   bool holds_run() const;
 
-  // Every directory that is named as a checkpoint, with a manifest or without, by rising step. Throws
-  // core::ReadError where the folder of the checkpoints cannot be listed.
+  // All directories named like checkpoints, with or without a manifest, in ascending order of step. Throws
+  // core::ReadError where the checkpoints folder cannot be listed.
   std::vector<Checkpoint> named_checkpoints() const;
 
-  // Those of them that have a manifest.
+  // Those with a manifest.
   std::vector<Checkpoint> complete_checkpoints() const;
 
  private:
   std::filesystem::path path_;
 };
 
-// RUN of RUN/checkpoints/step-..., else the directory itself.
+// RUN for RUN/checkpoints/step-..., else the directory itself.
 std::filesystem::path run_of(const std::filesystem::path& checkpoint);
 
-// Held while a process works on the directory, a run's or a sweep's; released by the system when the process
+// Lock on a run's or a sweep's directory while a process works on it. The system releases it when the process
 // ends, however it ends.
 class Lock {
  public:
-  // `work`: what the process does with the directory, for the message. Throws core::UsageError where another
-  // process holds it, core::RunError where its file cannot be opened or locked. Of a run that a group shares
-  // the file may be another user's, which this one may only read.
+  // `work` says in messages what the process does with the directory. Throws core::UsageError where another
+  // process holds the lock, core::RunError where its file cannot be opened or locked. In a run shared by a
+  // group, the file may belong to another user and be read-only for this one.
   explicit Lock(const RunDirectory& directory, std::string_view work = "training into");
   ~Lock();
   Lock(const Lock&) = delete;
@@ -70,7 +70,7 @@ class Lock {
   int descriptor_ = -1;
 };
 
-// Whether a process holds the lock of the directory, on any machine whose locks this file system shares.
+// Whether a process holds the directory's lock, on any machine that shares locks through this file system.
 bool is_locked(const RunDirectory& directory);
 
 }  // namespace ssgpt::run

@@ -22,9 +22,9 @@ namespace ssgpt::run {
 namespace {
 
 using Json = nlohmann::ordered_json;
-using Fields = nlohmann::json;  // of a line that is read: what stands in it is looked up by name
+using Fields = nlohmann::json;  // for lines that are read, whose fields are looked up by name
 
-constexpr size_t kMaxLineBytes = size_t{1} << 20;  // thousands of times what any line has
+constexpr size_t kMaxLineBytes = size_t{1} << 20;  // thousands of times the size of any line
 constexpr const char* kTrainLoss = "train/loss";
 constexpr const char* kValidationLoss = "validation/loss";
 constexpr const char* kValidationData = "validation/data";
@@ -34,8 +34,7 @@ std::string to_text(const MetricsLine& line) {
   object["step"] = line.step;
   object["tokens"] = line.tokens;
   if (line.steps) object["steps"] = {line.steps->first, line.steps->last};
-  // The library writes the shortest digits that read back to the same double, and null for what is not
-  // finite.
+  // The library writes the shortest digits that read back to the same double, and null for non-finite values.
   for (const auto& [name, value] : line.values) object[name] = value;
   if (!line.validation_data.empty()) object[kValidationData] = line.validation_data;
   object["time"] = line.time;
@@ -47,7 +46,7 @@ std::string to_text(const SampleLine& line) {
   return core::json_text(object) + "\n";
 }
 
-// Where a line stands, for messages.
+// Position of a line, for messages.
 struct Position {
   const std::filesystem::path& path;
   int64_t line;
@@ -109,12 +108,12 @@ MetricsLine to_line(const Fields& object, const Position& at) {
       line.time = number(value, name, at);
     } else if (value.is_number() || value.is_null() || name == kTrainLoss || name == kValidationLoss) {
       line.values.emplace_back(name, number(value, name, at));
-    }  // what else somebody noted there is not ours
+    }  // ignores anything else, which this program did not write
   }
   return line;
 }
 
-// Calls `take` with each line that has its end, and its number, from 1. Returns what stands behind the last.
+// Calls `take` with each terminated line and its number, from 1. Returns the text after the last one.
 std::string_view for_each_line(std::string_view text,
                                const std::function<void(std::string_view, int64_t)>& take) {
   int64_t number = 0;
@@ -126,7 +125,8 @@ std::string_view for_each_line(std::string_view text,
   return text.substr(begin);
 }
 
-// The object that a line holds; of another type or discarded where it holds none, and then `fault` says why.
+// Parses the JSON object in a line. On failure the result is discarded or of another type, and `fault` says
+// why.
 Fields parse_line(std::string_view line, std::string& fault) {
   if (line.size() > kMaxLineBytes) {
     fault = fmt::format("a line of {}", core::human_bytes(line.size()));
@@ -137,7 +137,7 @@ Fields parse_line(std::string_view line, std::string& fault) {
   return fields;
 }
 
-// The steps of each curve rise, and each line knows its own.
+// Checks that the steps of each curve rise, and fills in the step range of lines that lack it.
 class Curves {
  public:
   explicit Curves(std::optional<int64_t> first_step) : trained_(first_step) {}
@@ -181,7 +181,7 @@ class Curves {
         at.path.string(), at.line, name, step, before);
   }
 
-  std::optional<int64_t> trained_;  // the last step that the lines so far cover
+  std::optional<int64_t> trained_;  // the last step covered by the lines so far
   int64_t last_trained_ = 0;
   int64_t last_validated_ = 0;
 };
@@ -219,7 +219,7 @@ void LineWriter::write_text(int64_t step, const std::string& text) {
   const std::string reason = written < 0 ? core::system_message(errno) : "the disk is full";
   struct stat status {};
   if (written > 0 && ::fstat(descriptor_, &status) == 0) {
-    // A torn line would be glued to the next one; where taking it back fails too, readers pass over a torn
+    // A partial line would merge with the next one. If truncating fails as well, readers still skip a partial
     // last line.
     [[maybe_unused]] const int ignored = ::ftruncate(descriptor_, status.st_size - written);
   }
@@ -227,8 +227,7 @@ void LineWriter::write_text(int64_t step, const std::string& text) {
 }
 
 void LineWriter::sync() {
-  if (::fdatasync(descriptor_) != 0 &&
-      errno != EINVAL) {  // EINVAL: not a file that can be synced, a pipe for one
+  if (::fdatasync(descriptor_) != 0 && errno != EINVAL) {  // EINVAL: cannot be synced, such as a pipe
     throw core::RunError("{}: could not be synced: {}", path_.string(), core::system_message(errno));
   }
 }
@@ -254,7 +253,7 @@ Metrics read_metrics(const std::filesystem::path& path, std::optional<int64_t> f
   const std::string_view rest = for_each_line(text, take);
   if (rest.empty()) return metrics;
   std::string ignored;
-  if (!parse_line(rest, ignored).is_discarded()) {  // whole but for its line end
+  if (!parse_line(rest, ignored).is_discarded()) {  // complete except for its line end
     take(rest, lines + 1);
   } else {
     metrics.torn_last_line = true;
@@ -277,7 +276,7 @@ std::optional<MetricsLine> read_last_loss(const std::filesystem::path& path) {
       if (object.is_object() && object.contains(kTrainLoss)) return to_line(object, Position{path, 0});
       end = before;
     }
-  } catch (const core::InputError&) {  // missing, or whoever reads all of it says what is wrong
+  } catch (const core::InputError&) {  // missing, or damaged, which a full read reports
   }
   return std::nullopt;
 }

@@ -1,5 +1,5 @@
-// metrics.jsonl and samples.jsonl, the curves and texts of a run: how a line is written, read back, and cut
-// where a resume makes it again. One reader and one writer for the trainer, the comparison and inspection.
+// Writes and reads lines of metrics.jsonl and samples.jsonl, the curves and texts of a run, and drops those
+// that a resume will write again. The only reader and writer, for the trainer, the comparison and inspection.
 #pragma once
 
 #include <cstdint>
@@ -11,35 +11,36 @@
 
 namespace ssgpt::run {
 
-// The steps first..last, both included.
+// Steps first to last, inclusive.
 struct StepRange {
   int64_t first = 0;
   int64_t last = 0;
 };
 
-// One line of metrics.jsonl, which says by itself what its figures are over.
+// One line of metrics.jsonl, which is self-contained: it states what its figures cover.
 struct MetricsLine {
   int64_t step = 0;                     // finished updates
-  int64_t tokens = 0;                   // predicted by the end of it
-  std::optional<StepRange> steps = {};  // that train/loss is the mean over; set where the line has one
-  // In the order of README's table: "train/loss" ... What is not finite is written as null and read as NaN.
+  int64_t tokens = 0;                   // predicted so far
+  std::optional<StepRange> steps = {};  // averaged in train/loss; set if the line has one
+  // In the order of the table in docs/reference.md: "train/loss" ... Non-finite values are written as null
+  // and read as NaN.
   std::vector<std::pair<std::string, double>> values;
-  // What validation/loss is over, "<fingerprint of the shards>/<number of windows>"; empty where the line has
-  // none, or was written by a version that did not say.
+  // Data of validation/loss, "<fingerprint of the shards>/<number of windows>"; empty where the line has no
+  // such loss, or comes from an earlier version that did not record it.
   std::string validation_data = {};
   double time = 0.0;  // seconds since the epoch
 
   std::optional<double> value(const std::string& name) const;
 };
 
-// Text that the model wrote after a prompt: one line of samples.jsonl.
+// Text generated after a prompt: one line of samples.jsonl.
 struct SampleLine {
   int64_t step = 0;
   std::string prompt;  // valid UTF-8, as is the text
   std::string text;
 };
 
-// Appends JSON lines to a file. Numbers read back to the same double; each line is written whole.
+// Appends JSON lines to a file. Numbers read back to the same double; lines are never partial.
 class LineWriter {
  public:
   // Throws as core::open_for_appending() does.
@@ -48,10 +49,10 @@ class LineWriter {
   LineWriter(const LineWriter&) = delete;
   LineWriter& operator=(const LineWriter&) = delete;
 
-  // One write(2) for the line. Throws core::RunError (full disk); then no part of the line is left.
+  // Writes the line with one write(2). Throws core::RunError (full disk), leaving no part of the line.
   void write(const MetricsLine& line);
   void write(const SampleLine& line);
-  // Waits until what was written is on the disk. Throws core::RunError.
+  // Waits until everything written is on disk. Throws core::RunError.
   void sync();
 
  private:
@@ -63,22 +64,22 @@ class LineWriter {
 
 struct Metrics {
   std::vector<MetricsLine> lines;
-  bool torn_last_line = false;  // a writer was killed, or is writing: that line was passed over
+  bool torn_last_line = false;  // the writer was killed, or is still writing: that line was skipped
 };
 
-// Reads metrics.jsonl. `first_step`: finished updates when the run began, where known: a line of an earlier
-// version does not say its steps, which are then those since the line before. Throws core::InputError that
-// names file, line and field for what is missing or damaged, for steps of one curve that repeat or fall, and
-// for a line whose steps cannot be known.
+// Reads metrics.jsonl. `first_step`: finished updates when the run began, if known; it is needed for lines of
+// an earlier version, which lack their step range, so that each covers the steps since the line before.
+// Throws core::InputError naming file, line and field for missing or damaged content, for a curve whose steps
+// do not increase or have a gap, and for a line whose steps cannot be determined.
 Metrics read_metrics(const std::filesystem::path& path, std::optional<int64_t> first_step);
 
-// The last whole line with a training loss among the last 64 KiB, whatever stands before, so that a running
-// training is looked at for little. None where there is none, or the file is missing or no run's metrics.
-// Throws core::ReadError.
+// The last complete line with a training loss within the last 64 KiB, ignoring what precedes, so that polling
+// a running training is cheap. nullopt where there is none, or where the file is missing or is not a run's
+// metrics. Throws core::ReadError.
 std::optional<MetricsLine> read_last_loss(const std::filesystem::path& path);
 
-// Drops the lines, of metrics or samples, whose step is above `last_step`, and a torn last line. Atomic;
-// nothing where `path` is missing. Throws core::InputError for a whole line that has no step.
+// Drops the lines of metrics or samples whose step is above `last_step`, and a partial last line. Atomic;
+// does nothing where `path` is missing. Throws core::InputError for a complete line without a step.
 void cut_lines_after(const std::filesystem::path& path, int64_t last_step);
 
 }  // namespace ssgpt::run

@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A link would be replaced, or followed to a file that is nobody knows whose.
+// A link would be replaced, or followed to a file of unknown ownership.
 void require_ordinary(const fs::path& file) {
   const fs::file_status status = core::link_status(file);
   if (!fs::exists(status) || fs::is_regular_file(status)) return;
@@ -24,7 +24,7 @@ void require_ordinary(const fs::path& file) {
       file.string(), fs::is_symlink(status) ? "a symbolic link" : "no regular file");
 }
 
-// What a run has written before it has checkpoints; none where the directory is free for one.
+// A file that stands where a run would write its own; nullopt where a run is already here, or may begin.
 std::optional<fs::path> foreign_file(const RunDirectory& directory) {
   if (is_record(directory) || !directory.named_checkpoints().empty()) return std::nullopt;
   std::vector<fs::path> candidates = {directory.record(), directory.config(), directory.metrics(),
@@ -34,7 +34,7 @@ std::optional<fs::path> foreign_file(const RunDirectory& directory) {
   }
   const auto found = std::find_if(candidates.begin(), candidates.end(),
                                   [](const fs::path& candidate) { return core::exists(candidate); });
-  // Another process may begin a run just now; then the record, which is its first file, is there by now.
+  // Another process may be starting a run right now; its first file, the record, then exists by now.
   return found == candidates.end() || is_record(directory) ? std::nullopt : std::optional(*found);
 }
 
@@ -43,8 +43,7 @@ void require_own_checkpoints(const RunDirectory& directory) {
   if (!core::exists(folder)) return;
   if (!core::is_directory(folder)) {
     throw core::UsageError(
-        "{} is no folder, and a run saves its checkpoints there: move it away, or choose "
-        "another --run-dir.",
+        "{} is no folder, and a run saves its checkpoints there: move it away, or choose another --run-dir.",
         folder.string());
   }
   if (!fs::is_symlink(core::link_status(folder))) return;
@@ -52,9 +51,8 @@ void require_own_checkpoints(const RunDirectory& directory) {
   if (!core::exists(owner.record()) || fs::equivalent(owner.path(), directory.path())) return;
   throw core::UsageError(
       "{} is a link to the checkpoints of another run, {}, which would be replaced and deleted as if they "
-      "were "
-      "this run's. Link it to a folder of its own; to go on from that run in a new one, use --resume {} with "
-      "another --run-dir.",
+      "were this run's. Link it to a folder of its own; to go on from that run in a new one, use --resume {} "
+      "with another --run-dir.",
       folder.string(), owner.path().string(), owner.path().string());
 }
 

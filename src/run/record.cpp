@@ -76,7 +76,7 @@ Session to_session(const core::JsonFields& fields) {
           .gpu = fields.optional_text("gpu").value_or("")};
 }
 
-// Copies the texts, or the counts, that are there.
+// Copies those texts, or counts, that are present.
 void copy_texts(const core::JsonFields& from, std::initializer_list<const char*> keys, Json& to) {
   for (const char* key : keys) {
     if (const auto text = from.optional_text(key)) to[key] = *text;

@@ -27,7 +27,7 @@ std::filesystem::path record_path(const std::filesystem::path& directory) {
 
 Json to_json(const config::SweepRun& run) {
   Json grid = Json::object();
-  // A number or a boolean as such, anything else as text.
+  // Numbers and booleans as JSON, anything else as text.
   for (const auto& [key, value] : run.grid) {
     const Json json = core::parse_json<Json>(value);
     grid[key] = json.is_discarded() ? Json(value) : json;
@@ -38,7 +38,7 @@ Json to_json(const config::SweepRun& run) {
 
 bool says(const std::filesystem::path& path, const std::string& text) {
   if (!core::is_regular_file(path)) return false;
-  // What is longer is not read to its end.
+  // A file of another size is not read.
   return core::InputFile(path).size() == text.size() && core::read_text(path) == text;
 }
 
@@ -53,7 +53,7 @@ void write_if_changed(const std::filesystem::path& path, const std::string& text
   try {
     core::write_text_atomically(path, text);
   } catch (const core::RunError&) {
-    // A process of the same number on another machine has the same temporary name.
+    // A process with the same PID on another machine uses the same temporary name.
     if (!says(path, text)) throw;
   }
 }
@@ -80,7 +80,7 @@ void require_own_files(const std::filesystem::path& directory, const config::Swe
     if (!json.is_object() || json.value("format", Json()) != kFormat) refuse(record);
     return;
   }
-  // Another process may begin the sweep just now; then the record, which is its first file, is there by now.
+  // Another process may be starting the sweep right now; its first file, the record, then exists by now.
   const auto is_foreign = [&](const std::filesystem::path& file) {
     return core::exists(file) && !core::exists(record);
   };

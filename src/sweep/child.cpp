@@ -27,7 +27,7 @@ constexpr const char* kParentVariable = "SSGPT_SWEEP_PROCESS";
 constexpr size_t kTailBytes = 64 << 10;
 constexpr int kPipeBytes = 1 << 20;
 
-// By these a run would take itself for one of several ranks (parallel/environment.h).
+// Variables that would make a run believe that it is one of several ranks (parallel/environment.h).
 constexpr std::array<std::string_view, 10> kOfLaunchers = {
     "RANK=",        "WORLD_SIZE=",      "LOCAL_RANK=", "LOCAL_WORLD_SIZE=", "MASTER_",
     "TORCHELASTIC", "OMPI_COMM_WORLD_", "PMI_",        "SLURM_PROCID=",     "SLURM_LOCALID="};
@@ -79,7 +79,7 @@ int spawn(pid_t& process, const std::string& program, std::vector<std::string> a
   return error;
 }
 
-// "12:34:56 error: " at `position`, as core/log.cpp writes it.
+// Whether "12:34:56 error: ", as written by core/log.cpp, is at `position`.
 bool begins_error(std::string_view text, size_t position) {
   constexpr std::string_view kMark = "dd:dd:dd error: ";
   if (text.size() - position < kMark.size()) return false;
@@ -105,7 +105,7 @@ Child::Child(const std::string& program, const std::vector<std::string>& argumen
     throw core::RunError("No pipe for the output of a run: {}", core::system_message(errno));
   }
   output_ = ends[0];
-  ::fcntl(output_, F_SETPIPE_SZ, kPipeBytes);  // else it keeps its 64 KiB
+  ::fcntl(output_, F_SETPIPE_SZ, kPipeBytes);  // on failure it keeps its 64 KiB
   ::fcntl(output_, F_SETFL, O_NONBLOCK);
   Variables all = variables;
   all.emplace_back(kParentVariable, fmt::format("{}", ::getpid()));
@@ -162,9 +162,9 @@ void end_with_parent() {
   const char* text = std::getenv(kParentVariable);
   const auto parent = core::parse_number<int64_t>(text == nullptr ? "" : text);
   if (!parent) return;
-  ::unsetenv(kParentVariable);  // it is nobody else's parent
+  ::unsetenv(kParentVariable);  // children of this process must not inherit it
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
-  if (::getppid() != *parent) ::raise(SIGTERM);  // it ended before the line above
+  if (::getppid() != *parent) ::raise(SIGTERM);  // the parent ended before the prctl
 }
 
 std::string last_error_in(const std::string& output) {

@@ -24,10 +24,10 @@ namespace fs = std::filesystem;
 
 struct Parent {
   std::optional<fs::path> checkpoint;
-  std::optional<int64_t> step;  // of it, where a trainer wrote it
+  std::optional<int64_t> step;  // its step, if a trainer wrote it
 };
 
-// Finds them run by run, and collects what is wrong.
+// Finds the parents run by run, and collects the faults.
 class ParentFinder {
  public:
   explicit ParentFinder(const fs::path& directory) : directory_(directory) {}
@@ -37,7 +37,7 @@ class ParentFinder {
     std::optional<run::Record> record;
     try {
       if (!own.complete_checkpoints().empty()) record = run::read_record(own);
-    } catch (const std::exception&) {  // what is wrong with the run is told elsewhere
+    } catch (const std::exception&) {  // problems of the run are reported elsewhere
       return {};
     }
     if (record) return begun(run, *record);
@@ -118,7 +118,7 @@ class ParentFinder {
       return;
     }
     const config::AttentionKind held = summary.spec.config.attention.kind;
-    const config::AttentionKind asked = config::attention_kind(run.config, /*step=*/1);
+    const config::AttentionKind asked = config::attention_kind(run.config, /*update=*/1);
     if (held == asked) return;
     add(
         fmt::format("{}: {} has attention kind {}, and the run begins with {}; a swap is "

@@ -1,4 +1,4 @@
-// Where the runs of a sweep begin: the checkpoints that init_from of its file stands for.
+// The checkpoints that the runs of a sweep begin from, given by init_from in its file.
 #pragma once
 
 #include "config/sweep_file.h"
@@ -10,14 +10,14 @@
 
 namespace ssgpt::sweep {
 
-// For each run the checkpoint whose weights it begins with; none: initial values. It is the newest complete
-// one where init_from is a run, else what stands there; of a run that has saved one of its own the one that
-// it began at, which may be gone by now.
+// For each run the checkpoint that provides its initial weights; nullopt: fresh initialisation. Where
+// init_from is a run, that is its newest complete checkpoint, else init_from itself. For a run that has
+// already saved a checkpoint, it is the one that the run began from, which may no longer exist.
 //
-// Throws core::UsageError that names every run where there is none, where the run behind it is still being
-// trained, where it is no model for the run's config (start::refuse_other_model) or has another kind of
-// attention, where a run has begun from elsewhere, or where the seeds of a variant would begin at different
-// steps; core::InputError where a checkpoint does not read.
+// Throws core::UsageError naming every run whose checkpoint does not exist, belongs to a run that is still
+// being trained, does not fit the run's config (start::refuse_other_model), or has another kind of attention;
+// every run that began from a different checkpoint; and every variant whose seeds would begin at different
+// steps. Throws core::InputError where a checkpoint cannot be read.
 std::vector<std::optional<std::filesystem::path>> find_parents(const std::filesystem::path& directory,
                                                                std::span<const config::SweepRun> runs);
 

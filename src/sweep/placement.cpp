@@ -16,7 +16,7 @@
 namespace ssgpt::sweep {
 namespace {
 
-// What stands between commas, as far as there are `count`.
+// The first fields of a comma-separated list, at most `count`.
 std::vector<std::string> first_fields(std::string_view text, size_t count) {
   std::vector<std::string> fields;
   while (fields.size() < count && !text.empty()) {
@@ -33,8 +33,7 @@ Placement place(const Machine& machine, int64_t runs, std::optional<int64_t> job
   const auto gpus = static_cast<int64_t>(machine.gpus.size());
   if (gpus > 0 && jobs.value_or(1) > gpus) {
     throw core::UsageError(
-        "{} jobs: there {} {}, and each run needs one of its own. Leave jobs at auto, or ask for {} at "
-        "most.",
+        "{} jobs: there {} {}, and each run needs one of its own. Leave jobs at auto, or ask for {} at most.",
         *jobs, gpus == 1 ? "is" : "are", core::counted(gpus, "GPU"), gpus);
   }
   const int64_t fitting = gpus > 0 ? gpus : std::max<int64_t>(1, machine.cores / machine.threads.value_or(1));

@@ -26,7 +26,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Why the config that the run was begun with cannot be read; none where it can, or where there is none.
+// Why the config stored with the run cannot be read; nullopt where it can, or does not exist.
 std::optional<std::string> error_of_config(const run::RunDirectory& directory) {
   try {
     if (core::exists(directory.config())) run::read_config(directory);
@@ -36,16 +36,16 @@ std::optional<std::string> error_of_config(const run::RunDirectory& directory) {
   return std::nullopt;
 }
 
-// With fingerprints of what the run was begun with, which are empty where its record does not say.
+// The run's record, with the fingerprints of its data and tokenizer; empty where it is missing or unreadable.
 run::Record record_in(const run::RunDirectory& directory) {
   try {
     return run::read_record(directory).value_or(run::Record());
-  } catch (const std::exception&) {  // whoever needs the record says what is wrong
+  } catch (const std::exception&) {  // reported by those who need the record
     return {};
   }
 }
 
-// A line for a run whose tokenizer is another one by now; none where that is not so, or not known.
+// A message line if the run's tokenizer has changed since the run began; nullopt if not, or if unknown.
 std::optional<std::string> changed_tokenizer(const run::RunDirectory& directory,
                                              const config::Config& config) {
   const std::string then = record_in(directory).tokenizer_fingerprint;
@@ -57,13 +57,13 @@ std::optional<std::string> changed_tokenizer(const run::RunDirectory& directory,
                      file->string(), then, now);
 }
 
-// "  key: OLD in the run, NEW in the sweep file" for what would compute something else.
+// " DIRECTORY: key: OLD in the run, NEW in the sweep file" for each change that affects the result.
 std::vector<std::string> changed_settings(const run::RunDirectory& directory, config::Config wanted) {
   std::vector<std::string> lines;
   if (!core::exists(directory.config())) return lines;
   const config::Config held = run::read_config(directory);
   start::keep_choices(wanted, held);
-  // Where shards and tokenizer lie may change where require_same_data() knows what they held.
+  // Shards and tokenizer may move if require_same_data() can check their contents by fingerprint.
   const run::Record record = record_in(directory);
   if (!record.data_fingerprint.empty()) wanted.data.train = held.data.train;
   if (!record.tokenizer_fingerprint.empty() && wanted.data.tokenizer && held.data.tokenizer) {
@@ -93,7 +93,7 @@ run::RunDirectory directory_of(const fs::path& directory, const config::SweepRun
 }
 
 void resolve_epochs(std::vector<config::SweepRun>& runs) {
-  std::map<std::string, config::Config> resolved;  // by what decides how many steps there are
+  std::map<std::string, config::Config> resolved;  // by the settings that determine the number of steps
   for (config::SweepRun& run : runs) {
     config::Config& config = run.config;
     config::Config read;
@@ -140,14 +140,14 @@ void require_same_settings(const fs::path& directory, std::span<const config::Sw
     try {
       const std::vector<std::string> changed = changed_settings(directory_of(directory, run), run.config);
       lines.insert(lines.end(), changed.begin(), changed.end());
-    } catch (const std::exception&) {  // statuses_on_disk() says what is wrong
+    } catch (const std::exception&) {  // statuses_on_disk() reports it
     }
   }
   if (lines.empty()) return;
   throw core::UsageError(
-      "These runs were begun with other settings than the sweep file has now:\n{}\nSet them back to go on, "
-      "or "
-      "choose another --run-dir. Nothing was changed.",
+      "These runs were begun with other settings than the sweep file has now:\n"
+      "{}\n"
+      "Set them back to go on, or choose another --run-dir. Nothing was changed.",
       fmt::join(lines, "\n"));
 }
 
@@ -155,7 +155,7 @@ std::vector<std::string> require_same_data(const fs::path& directory,
                                            std::span<const config::SweepRun> runs) {
   std::vector<std::string> lines;
   std::vector<std::string> notes;
-  std::map<std::string, std::string> now;  // fingerprints by config.data; empty: not known
+  std::map<std::string, std::string> now;  // fingerprints by config.data; empty: unknown
   for (const config::SweepRun& run : runs) {
     const run::RunDirectory folder = directory_of(directory, run);
     if (const auto line = changed_tokenizer(folder, run.config)) lines.push_back(*line);
@@ -192,8 +192,7 @@ void require_known_dtype(std::span<const config::SweepRun> runs, bool auto_is_gp
     if (gpu || train.dtype != config::Dtype::kAuto) continue;
     throw core::UsageError(
         "train.dtype is auto in {}: on a CPU each run would measure for itself which is faster, and pairs "
-        "could "
-        "differ in it. Set train.dtype to float32 or bfloat16 in base.",
+        "could differ in it. Set train.dtype to float32 or bfloat16 in base.",
         run.name);
   }
 }
@@ -201,7 +200,7 @@ void require_known_dtype(std::span<const config::SweepRun> runs, bool auto_is_gp
 void require_readable_data(std::span<const config::SweepRun> runs) {
   std::set<std::string> seen;
   for (const config::SweepRun& run : runs) {
-    // What data.* say of the files, the validation and the prompts are all that is opened.
+    // Only these settings determine which files are opened, and how.
     config::Config read;
     read.data = run.config.data;
     read.evaluate = run.config.evaluate;
@@ -228,8 +227,7 @@ std::optional<std::string> disk_warning(const fs::path& directory, std::span<con
   const fs::space_info space = fs::space(directory, unknown);
   if (unknown || space.available >= needed) return std::nullopt;
   return fmt::format(
-      "{} has {} left, and the checkpoints of {} may come to {}: runs may fail with a full disk. A "
-      "smaller "
+      "{} has {} left, and the checkpoints of {} may come to {}: runs may fail with a full disk. A smaller "
       "checkpoint.keep_last needs less.",
       directory.string(), core::human_bytes(space.available), core::counted(std::ssize(runs), "run"),
       core::human_bytes(needed));

@@ -27,7 +27,8 @@ bool has_loss(const fs::path& directory, const config::SweepRun& run) {
   return run::read_last_loss(directory_of(directory, run).metrics()).has_value();
 }
 
-// The run's losses; none, with a note that says why, where there are none or they cannot be read.
+// Reads the run's losses; where there are none or they cannot be read, returns nullopt and adds a note that
+// says why.
 std::optional<report::RunData> read_losses(const fs::path& directory, const config::SweepRun& run,
                                            std::vector<std::string>& notes) {
   const run::RunDirectory folder = directory_of(directory, run);
@@ -44,7 +45,7 @@ std::optional<report::RunData> read_losses(const fs::path& directory, const conf
   }
 }
 
-// Of the comparison at this point of the grid; without a grid there is one, which is empty.
+// Folder of the comparison at this point of the grid; `point` is empty without a grid.
 fs::path report_folder(const fs::path& directory, const std::string& point) {
   const fs::path report = directory / "report";
   return point.empty() ? report : report / point;
@@ -83,12 +84,12 @@ void compare_point(const fs::path& directory, const config::Sweep& sweep, const 
     report::write_files(comparison, out);
     results.directories.push_back(out);
     results.text += fmt::format("{}\n", report::to_table(comparison));
-  } catch (const core::UsageError& error) {  // these runs cannot be set side by side; others may
+  } catch (const core::UsageError& error) {  // these runs cannot be compared; others may be
     results.notes.push_back(fmt::format("{}{}", of_point, error.what()));
   }
 }
 
-// By steps, over the last fifth of them; NaN where a loss there is not finite.
+// Mean over the last fifth of the steps, weighted by step; NaN where a loss there is not finite.
 double mean_loss_at_the_end(const report::RunData& run) {
   const int64_t last = run.train.back().last_step;
   const int64_t first = last - std::max<int64_t>(1, last / 5) + 1;
@@ -130,7 +131,7 @@ Cell cell_of(const fs::path& directory, const config::Sweep& sweep, const std::s
   return cell;
 }
 
-// "3.12345", "3.12345 *" and, where seeds are missing, "3.12345   (2 of 4)".
+// "3.12345", "3.12345 *", or "3.12345 (2 of 4)" where seeds are missing.
 std::string to_text(const Cell& cell, double best) {
   const std::optional<double> mean = cell.mean();
   const std::string text = mean ? fmt::format("{:.5f}", *mean) : "-";
@@ -141,7 +142,7 @@ std::string to_text(const Cell& cell, double best) {
 }  // namespace
 
 std::string grid_table(const fs::path& directory, const config::Sweep& sweep) {
-  std::vector<std::vector<Cell>> cells(sweep.variants.size());  // by variant and point
+  std::vector<std::vector<Cell>> cells(sweep.variants.size());  // by variant, then point
   std::vector<double> best(sweep.variants.size(), std::numeric_limits<double>::infinity());
   for (size_t v = 0; v < sweep.variants.size(); ++v) {
     for (const std::string& point : sweep.points) {
@@ -162,15 +163,14 @@ std::string grid_table(const fs::path& directory, const config::Sweep& sweep) {
     table.add(row);
   }
   std::string text = fmt::format(
-      "Mean training loss over the last fifth of the steps, nats a token, over the finished runs of all "
-      "seeds "
-      "(how many, where not all are); * best of its column among those of all seeds\n{}",
+      "Mean training loss over the last fifth of the steps, in nats per token, over the finished runs of all "
+      "seeds (how many, where not all are); * best of its column among those of all seeds\n"
+      "{}",
       table.text(/*indent=*/2));
   if (sweep.variants.size() > 1) {
     text +=
-        "  The verdicts of each point are corrected for its own candidates alone: of many points, one may "
-        "have "
-        "a false one.\n";
+        "  The verdicts of each point are corrected for its own candidates only: with many points, one may "
+        "be false.\n";
   }
   return text;
 }

@@ -23,7 +23,8 @@ std::vector<std::string> names_of(const std::vector<Task>& tasks) {
   return names;
 }
 
-// By these OpenMP binds threads to cores: those of all runs to the same ones, since no run knows of another.
+// Variables by which OpenMP binds threads to cores; since no run knows of the others, all would bind to the
+// same cores.
 const std::vector<std::string>& binding_variables() {
   static const std::vector<std::string> names = {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"};
   return names;
@@ -105,12 +106,12 @@ void Scheduler::start_waiting() {
   }
 }
 
-// Other processes may have trained the run since it was looked at.
+// Another process may have trained the run since the last look.
 bool Scheduler::is_next(size_t task) {
   Status& status = tasks_[task].status;
   if (status.state != State::kWaiting) return false;
-  status =
-      status_or_earlier(tasks_[task].directory, status);  // still waiting: its process says what is wrong
+  // Stays waiting on an error, which its process then reports.
+  status = status_or_earlier(tasks_[task].directory, status);
   if (has_ended(status)) board_.ended(task, status);
   return status.state == State::kWaiting;
 }
@@ -140,7 +141,7 @@ void Scheduler::start(size_t task) {
   board_.started(task, status);
 }
 
-// Until a process ends, a signal comes, or it is time to look again.
+// Waits until a process ends, a signal arrives, or it is time to poll again.
 void Scheduler::wait() const {
   std::vector<pollfd> descriptors;
   for (const Running& one : running_) {
@@ -176,7 +177,7 @@ void Scheduler::take_pace(Running& running) {
   take_progress(tasks_[running.task].directory, status);
   if (status.step == before) return;
   const Clock::time_point now = Clock::now();
-  if (running.first_step < 0 || status.step < running.first_step) {  // a resume takes lines back
+  if (running.first_step < 0 || status.step < running.first_step) {  // a resume removes lines
     running.first_step = status.step;
     running.first_time = now;
     return;
@@ -189,7 +190,7 @@ void Scheduler::take_pace(Running& running) {
 void Scheduler::finish(const Running& running, int stop_signal) {
   Task& task = tasks_[running.task];
   const Ending ending = running.child->ending();
-  // Whether it is done the folder alone says; where it ended otherwise, its own words say more.
+  // Only the folder tells whether the run is done; otherwise the process's own messages say more.
   const bool says_done = ending.signal == 0 && ending.exit_code == 0 && stop_signal == 0;
   Status status = says_done ? status_or_failure(task.directory, task.status.max_steps)
                             : status_or_earlier(task.directory, task.status);

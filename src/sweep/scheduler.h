@@ -1,6 +1,6 @@
-// Runs the processes of a sweep: as many at a time as there is room for, in order, with their progress on a
-// board. A run that fails stops no other; a process that a signal killed is started once more. The processes
-// are looked at about twice a second, and little is done then.
+// Runs the processes of a sweep in order, as many at a time as the placement allows, with their progress on a
+// status board. A failed run does not stop others; a process killed by a signal is restarted once. The
+// processes are polled about twice per second, at little cost.
 #pragma once
 
 #include "run/directory.h"
@@ -20,22 +20,23 @@
 
 namespace ssgpt::sweep {
 
-// A run, and the process that trains it: it goes on where the run was stopped, and leaves a checkpoint of
-// status.max_steps where it comes to its end.
+// A run, and the process that trains it: the process resumes a stopped run, and at its end leaves a
+// checkpoint of step status.max_steps.
 struct Task {
   std::string name;
   run::RunDirectory directory;
   std::string program;
   std::vector<std::string> arguments;  // the first is the program's name
-  Status status;                       // as status_on_disk() says
+  Status status;                       // initially from status_on_disk()
 };
 
 class Scheduler {
  public:
   Scheduler(std::vector<Task> tasks, Placement placement, bool on_terminal);
 
-  // Until no run is left to start and none runs. `stop`: the signal that asks for a stop, else 0; the
-  // processes get it once, and are waited for. Returns it where it left runs unfinished, else 0.
+  // Returns when no run is left to start and none is running. `stop` returns the signal that requests a stop,
+  // else 0; the signal is forwarded once to the processes, which are waited for. Returns that signal if it
+  // left runs unfinished, else 0.
   int run(const std::function<int()>& stop);
 
   std::vector<Status> statuses() const;
@@ -45,9 +46,9 @@ class Scheduler {
 
   struct Running {
     size_t task = 0;
-    size_t slot = 0;  // which GPU
+    size_t slot = 0;  // index of its GPU, if any
     std::unique_ptr<Child> child;
-    int64_t first_step = -1;  // the first that was seen to be reached, and when; -1: none
+    int64_t first_step = -1;  // first step observed, and when; -1: none
     Clock::time_point first_time{};
   };
 

@@ -33,7 +33,7 @@ void take_progress(const run::RunDirectory& directory, Status& status) {
   std::optional<run::MetricsLine> line;
   try {
     line = run::read_last_loss(directory.metrics());
-  } catch (const core::ReadError&) {  // it is looked at again soon
+  } catch (const core::ReadError&) {  // it is polled again soon
   }
   if (!line) return;
   status.step = line->step;
@@ -80,7 +80,7 @@ Status status_or_earlier(const run::RunDirectory& directory, const Status& earli
     return status_on_disk(directory, earlier.max_steps);
   } catch (const core::ReadError& error) {
     if (error.code() == core::ExitCode::kFailed) return earlier;
-  } catch (const std::exception&) {  // told below
+  } catch (const std::exception&) {  // reported below
   }
   return status_or_failure(directory, earlier.max_steps);
 }

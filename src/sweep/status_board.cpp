@@ -17,7 +17,7 @@ namespace ssgpt::sweep {
 namespace {
 
 constexpr std::chrono::seconds kLinePeriod{60};
-constexpr std::chrono::milliseconds kBoardPeriod{450};  // a little less than the scheduler waits
+constexpr std::chrono::milliseconds kBoardPeriod{450};  // a little less than the scheduler's poll period
 
 std::string loss_text(std::optional<double> loss) {
   if (!loss) return "";
@@ -28,7 +28,7 @@ std::string first_line(const std::string& text) {
   return text.substr(0, text.find('\n'));
 }
 
-// Which lines are worth the room first.
+// Priority for display where not all lines fit, most important first.
 int rank(State state) {
   switch (state) {
     case State::kFailed:
@@ -93,7 +93,7 @@ std::vector<std::string> board_lines(const std::vector<std::string>& names,
                                      size_t rows) {
   std::vector<size_t> order(statuses.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-  const size_t room = rows - 1;  // the total has the last line
+  const size_t room = rows - 1;  // the last line is the total
   std::vector<Status> rest;
   if (order.size() > room) {
     std::stable_sort(order.begin(), order.end(),
@@ -130,7 +130,7 @@ void StatusBoard::started(size_t run, const Status& status) {
   if (on_terminal_) return;
   core::log::info(
       "{} {} ({} of {}).", names_[run],
-      status.step > 0 ? fmt::format("goes on, at step {}/{}", status.step, status.max_steps) : "starts",
+      status.step > 0 ? fmt::format("resumes at step {}/{}", status.step, status.max_steps) : "starts",
       run + 1, names_.size());
 }
 

@@ -1,5 +1,5 @@
-// What a sweep shows while it runs: on a terminal a board that is redrawn in place, with a line for each run
-// and one for all; elsewhere a line when a run starts and ends, and one about every minute.
+// Progress display of a sweep: on a terminal a board redrawn in place, with one line per run and one for the
+// total; elsewhere a log line when a run starts or ends, and one about every minute.
 #pragma once
 
 #include "sweep/status.h"
@@ -15,8 +15,8 @@ namespace ssgpt::sweep {
 // "2 of 8 runs done, 2 running, 4 waiting   ETA 3 min 12 s"
 std::string total_line(const std::vector<Status>& statuses, std::optional<double> eta_seconds);
 
-// At most `rows` lines (2 or more), the last of them total_line(). Where not all runs fit, those that run or
-// failed come first, and one line counts the rest.
+// At most `rows` lines (2 or more), the last of which is total_line(). Where not all runs fit, failed and
+// running ones take precedence, and one line counts the rest.
 std::vector<std::string> board_lines(const std::vector<std::string>& names,
                                      const std::vector<Status>& statuses, std::optional<double> eta_seconds,
                                      size_t rows);
@@ -27,14 +27,14 @@ class StatusBoard {
 
   // `on_terminal`: stderr is a terminal that can redraw lines (can_redraw()).
   StatusBoard(std::vector<std::string> names, bool on_terminal);
-  ~StatusBoard();  // takes the board off the terminal
+  ~StatusBoard();  // removes the board from the terminal
   StatusBoard(const StatusBoard&) = delete;
   StatusBoard& operator=(const StatusBoard&) = delete;
 
   void started(size_t run, const Status& status);
   void ended(size_t run, const Status& status);
 
-  // Shows where all runs are, where it is time to.
+  // Shows the status of all runs, unless the last display was too recent.
   void draw(const std::vector<Status>& statuses, std::optional<double> eta_seconds,
             Clock::time_point now = Clock::now());
 
@@ -44,7 +44,7 @@ class StatusBoard {
   Clock::time_point last_draw_;
 };
 
-// Whether stderr is a terminal whose lines can be redrawn: not with TERM=dumb, nor where CI is set.
+// Whether stderr is a terminal that can redraw lines, TERM is not dumb, and CI is not set.
 bool can_redraw();
 
 }  // namespace ssgpt::sweep

@@ -94,7 +94,7 @@ def test_a_finished_sweep_starts_nothing_and_a_longer_one_goes_on(program):
     assert before == {name: (folder / name / "run.json").read_bytes() for name in NAMES}
     assert "starts" not in err and "scripts/report.py" in out
     _, err = program.run(*arguments(sweep_file(program, {"train": {"max_steps": 25}})))
-    assert err.count("goes on, at step 20/25") == 4
+    assert err.count("resumes at step 20/25") == 4
     assert all(read_metrics(folder / name)[-1]["step"] == 25 for name in NAMES)
 
 
@@ -319,7 +319,7 @@ def test_a_grid_has_a_comparison_for_each_point_and_a_table_of_all(program):
     table = (folder / "report/grid.txt").read_text()
     assert table in out
     *lines, caution = table.splitlines()[1:]
-    assert "corrected for its own candidates alone" in caution
+    assert "corrected for its own candidates only" in caution
     rows = [re.sub(r" +\*", "*", line).split() for line in lines]
     assert rows[0] == ["grid", "softmax", "ssmax"] and [row[0] for row in rows[1:]] == points
     for row in rows[1:]:
