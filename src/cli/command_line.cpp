@@ -233,7 +233,7 @@ bool asks_for_help(const Reader& reader) {
                      [](const CLI::App* app) { return is_given(app->get_help_ptr()); });
 }
 
-void leave_help_alone(CLI::App& command) {
+void clear_all_but_help(CLI::App& command) {
   for (CLI::Option* option : command.get_options()) {
     if (option != command.get_help_ptr()) option->clear();
   }
@@ -246,7 +246,7 @@ void run_command_line(CLI::App& app, int argc, const char* const* argv) {
   reader.read();
   CLI::App& command = reader.command();
   if (asks_for_help(reader)) {
-    leave_help_alone(command);
+    clear_all_but_help(command);
   } else if (!reader.fault().empty()) {
     throw core::UsageError("{}", reader.fault());
   } else if (!command.get_subcommands({}).empty() && !is_given(command.get_version_ptr())) {

@@ -241,7 +241,7 @@ void run_sweep(const SweepArguments& arguments) {
         directory.string());
   }
   if (arguments.list) return print_list(directory, sweep.runs, arguments.json);
-  core::outlive_readers();
+  core::ignore_sigpipe();
   run::require_own_files(directory, sweep, sweep::result_files(directory, sweep));
   if (arguments.only > 0) return run_only(directory, sweep, arguments.only);
   if (parallel::read_environment().world_size > 1) {

@@ -55,7 +55,7 @@ void run(const TrainArguments& arguments, const std::string& command_line) {
     print_text(start::describe(start::begin_alone(options), environment.world_size) + "\n");
     return;
   }
-  core::outlive_readers();
+  core::ignore_sigpipe();
   // Set when training begins, and kept until the process ends: launchers forward a signal also to ranks that
   // are done while another still writes the last checkpoint, and their exit code must not be that of a killed
   // process.

@@ -73,15 +73,14 @@ constexpr std::array kRows = {
 
 using enum AttentionKind;
 
-constexpr bool stands_in_row(AttentionKind kind, std::string_view name) {
+constexpr bool row_is_named(AttentionKind kind, std::string_view name) {
   return kRows.at(static_cast<size_t>(kind)).name == name;
 }
-static_assert(stands_in_row(kSoftmax, "softmax") &&
-                  stands_in_row(kSoftmaxTemperature, "softmax_temperature") &&
-                  stands_in_row(kSsmax, "ssmax") && stands_in_row(kSsmaxFixed, "ssmax_fixed") &&
-                  stands_in_row(kSsmaxBias, "ssmax_bias") && stands_in_row(kLearnedPn, "learned_pn") &&
-                  stands_in_row(kLognClamped, "logn_clamped") &&
-                  stands_in_row(kLlama4Temperature, "llama4_temperature"),
+static_assert(row_is_named(kSoftmax, "softmax") && row_is_named(kSoftmaxTemperature, "softmax_temperature") &&
+                  row_is_named(kSsmax, "ssmax") && row_is_named(kSsmaxFixed, "ssmax_fixed") &&
+                  row_is_named(kSsmaxBias, "ssmax_bias") && row_is_named(kLearnedPn, "learned_pn") &&
+                  row_is_named(kLognClamped, "logn_clamped") &&
+                  row_is_named(kLlama4Temperature, "llama4_temperature"),
               "an enumerator is the index of its kind's row: new rows go behind these");
 
 double sum_of_positions(const AttentionConfig& attention, int64_t length) {

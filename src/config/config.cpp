@@ -252,10 +252,11 @@ AttentionKind attention_kind(const Config& config, int64_t update) {
   return kind;
 }
 
-bool any_kind(const Config& config, const std::function<bool(AttentionKind)>& says) {
+bool any_kind(const Config& config, const std::function<bool(AttentionKind)>& predicate) {
   const std::vector<SwapAttention>& swaps = config.train.swap_attention;
-  return says(config.model.attention.kind) ||
-         std::any_of(swaps.begin(), swaps.end(), [&](const SwapAttention& swap) { return says(swap.kind); });
+  return predicate(config.model.attention.kind) ||
+         std::any_of(swaps.begin(), swaps.end(),
+                     [&](const SwapAttention& swap) { return predicate(swap.kind); });
 }
 
 bool ends_at_total_steps(const ScheduleConfig& schedule) {

@@ -240,8 +240,8 @@ void add_swap(Config& config, const SwapAttention& swap);
 // model.attention.kind.
 AttentionKind attention_kind(const Config& config, int64_t update);
 
-// Whether `says` holds for the kind of any update.
-bool any_kind(const Config& config, const std::function<bool(AttentionKind)>& says);
+// Whether `predicate` is true for the kind of any update.
+bool any_kind(const Config& config, const std::function<bool(AttentionKind)>& predicate);
 
 // Whether the schedule ends at optimizer.schedule.total_steps: wsd, and cosine without decay_steps.
 bool ends_at_total_steps(const ScheduleConfig& schedule);

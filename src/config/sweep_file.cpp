@@ -38,7 +38,7 @@ std::string filled(std::string path, const std::array<std::string, kPlaceholders
 }
 
 // Explains how two configs that learn the same differ.
-std::string what_differs(const Config& first, const Config& second) {
+std::string describe_differences(const Config& first, const Config& second) {
   std::vector<std::string> keys;
   for (const Difference& difference : differences(first, second)) {
     if (difference.key != "run.name") keys.push_back(difference.key);
@@ -52,7 +52,7 @@ class Expansion {
   explicit Expansion(SweepSource source) : source_(std::move(source)) {}
 
   Sweep expand() {
-    if (is_of_a_sane_size()) {
+    if (has_sane_size()) {
       make_points();
       check_names();
       if (source_.base_is_known) resolve_all();
@@ -68,7 +68,7 @@ class Expansion {
 
  private:
   void fault(const Origin& origin, std::string text) { add_fault(source_.faults, origin, std::move(text)); }
-  bool is_of_a_sane_size();
+  bool has_sane_size();
   void make_points();
   void check_names();
   void resolve_all();
@@ -92,7 +92,7 @@ class Expansion {
   Sweep sweep_;
 };
 
-bool Expansion::is_of_a_sane_size() {
+bool Expansion::has_sane_size() {
   size_t seeds = source_.seeds.size();
   for (const SweepVariant& variant : source_.variants) {
     if (variant.seeds) seeds = std::max(seeds, variant.seeds->size());
@@ -176,7 +176,7 @@ void Expansion::check_different() {
     fault(source_.variants[v].origin,
           fmt::format("variants.{} equals variants.{}: {}", source_.variants[v].name,
                       source_.variants[same->second].name,
-                      what_differs(configs_[same->second].front(), configs_[v].front())));
+                      describe_differences(configs_[same->second].front(), configs_[v].front())));
   }
   std::map<std::vector<std::string>, size_t> points;
   for (size_t p = 0; p < points_.size(); ++p) {
@@ -186,7 +186,7 @@ void Expansion::check_different() {
     if (is_new) continue;
     fault(source_.grid.front().origin,
           fmt::format("grid: {} equals {}: {}", points_[p].name, points_[same->second].name,
-                      what_differs(configs_.front()[same->second], configs_.front()[p])));
+                      describe_differences(configs_.front()[same->second], configs_.front()[p])));
   }
 }
 

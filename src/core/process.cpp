@@ -28,7 +28,7 @@ void raise_open_file_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-void outlive_readers() {
+void ignore_sigpipe() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 

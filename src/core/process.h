@@ -14,6 +14,6 @@ void raise_open_file_limit();
 
 // Ignores SIGPIPE: when the reader of stdout or stderr goes away, as `head` does, the write fails instead of
 // ending the process.
-void outlive_readers();
+void ignore_sigpipe();
 
 }  // namespace ssgpt::core

@@ -109,7 +109,7 @@ struct StepPacer::Impl {
   size_t next = 0;
 };
 
-void wait_by_asking(const std::function<bool()>& done, const std::function<void()>& meanwhile) {
+void wait_by_polling(const std::function<bool()>& done, const std::function<void()>& meanwhile) {
   constexpr std::chrono::microseconds kPause{200};
   constexpr std::chrono::milliseconds kRound{100};
   auto begin = std::chrono::steady_clock::now();
@@ -131,8 +131,8 @@ void StepPacer::end_step() {
   if (!impl_) return;
   c10::Event& event = *impl_->events[impl_->next];
   // Polls, since a collective whose other ranks are gone blocks the GPU forever.
-  wait_by_asking([&event] { return event.query(); },
-                 impl_->while_waiting);  // query() is true where nothing was recorded
+  wait_by_polling([&event] { return event.query(); },
+                  impl_->while_waiting);  // query() is true where nothing was recorded
   event.record(driver().getStream(impl_->device));
   impl_->next = (impl_->next + 1) % impl_->events.size();
 }

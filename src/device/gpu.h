@@ -51,7 +51,7 @@ void release_cached_memory(at::Device device);
 
 // Polls `done` every 0.2 ms until it is true. Calls `meanwhile` about every 0.1 s, and propagates its
 // exceptions.
-void wait_by_asking(const std::function<bool()>& done, const std::function<void()>& meanwhile);
+void wait_by_polling(const std::function<bool()>& done, const std::function<void()>& meanwhile);
 
 // Bounds how far the host runs ahead of a GPU: queued work holds host memory, and a failed rank would be
 // noticed late. Does nothing on a CPU, where operations are synchronous.

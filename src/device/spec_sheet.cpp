@@ -69,7 +69,7 @@ std::vector<std::string> words_of(std::string_view name) {
   return words;
 }
 
-bool says_nothing_of_speed(std::string_view word) {
+bool is_irrelevant_to_speed(std::string_view word) {
   static constexpr std::array<std::string_view, 21> kWords = {
       "NVIDIA", "GEFORCE", "RTX",  "SXM",  "SXM4",  "SXM5",  "SXM6", "AC",    "HBM2E", "HBM3", "HBM3E",
       "40GB",   "80GB",    "94GB", "96GB", "120GB", "141GB", "144G", "144GB", "180GB", "480GB"};
@@ -81,7 +81,7 @@ bool says_nothing_of_speed(std::string_view word) {
 std::optional<double> dense_peak_flops(std::string_view name, config::Dtype dtype) {
   SSGPT_CHECK(dtype != config::Dtype::kAuto, "the dtype must be resolved");
   std::vector<std::string> words = words_of(name);
-  std::erase_if(words, says_nothing_of_speed);
+  std::erase_if(words, is_irrelevant_to_speed);
   for (const Sheet& sheet : sheets()) {
     if (std::is_permutation(words.begin(), words.end(), sheet.words.begin(), sheet.words.end())) {
       return 1e12 * (dtype == config::Dtype::kBfloat16 ? sheet.bfloat16 : sheet.float32);

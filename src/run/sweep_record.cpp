@@ -36,7 +36,7 @@ Json to_json(const config::SweepRun& run) {
       {"name", run.name}, {"variant", run.variant}, {"point", run.point}, {"grid", grid}, {"seed", run.seed}};
 }
 
-bool says(const std::filesystem::path& path, const std::string& text) {
+bool has_content(const std::filesystem::path& path, const std::string& text) {
   if (!core::is_regular_file(path)) return false;
   // A file of another size is not read.
   return core::InputFile(path).size() == text.size() && core::read_text(path) == text;
@@ -49,12 +49,12 @@ std::filesystem::path sweep_config(const std::filesystem::path& directory, const
 }
 
 void write_if_changed(const std::filesystem::path& path, const std::string& text) {
-  if (says(path, text)) return;
+  if (has_content(path, text)) return;
   try {
     core::write_text_atomically(path, text);
   } catch (const core::RunError&) {
     // A process with the same PID on another machine uses the same temporary name.
-    if (!says(path, text)) throw;
+    if (!has_content(path, text)) throw;
   }
 }
 

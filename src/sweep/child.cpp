@@ -28,11 +28,11 @@ constexpr size_t kTailBytes = 64 << 10;
 constexpr int kPipeBytes = 1 << 20;
 
 // Variables that would make a run believe that it is one of several ranks (parallel/environment.h).
-constexpr std::array<std::string_view, 10> kOfLaunchers = {
+constexpr std::array<std::string_view, 10> kLauncherVariables = {
     "RANK=",        "WORLD_SIZE=",      "LOCAL_RANK=", "LOCAL_WORLD_SIZE=", "MASTER_",
     "TORCHELASTIC", "OMPI_COMM_WORLD_", "PMI_",        "SLURM_PROCID=",     "SLURM_LOCALID="};
 
-bool is_of(std::string_view entry, std::string_view variable) {
+bool sets_variable(std::string_view entry, std::string_view variable) {
   return entry.starts_with(variable) && entry.substr(variable.size()).starts_with("=");
 }
 
@@ -41,12 +41,13 @@ std::vector<std::string> environment_with(const Child::Variables& variables,
   std::vector<std::string> texts;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text = *entry;
-    const bool of_launcher = std::any_of(kOfLaunchers.begin(), kOfLaunchers.end(),
+    const bool of_launcher = std::any_of(kLauncherVariables.begin(), kLauncherVariables.end(),
                                          [&](std::string_view prefix) { return text.starts_with(prefix); });
-    const bool replaced = std::any_of(variables.begin(), variables.end(),
-                                      [&](const auto& variable) { return is_of(text, variable.first); });
+    const bool replaced = std::any_of(variables.begin(), variables.end(), [&](const auto& variable) {
+      return sets_variable(text, variable.first);
+    });
     const bool is_dropped = std::any_of(dropped.begin(), dropped.end(),
-                                        [&](const std::string& name) { return is_of(text, name); });
+                                        [&](const std::string& name) { return sets_variable(text, name); });
     if (!of_launcher && !replaced && !is_dropped) texts.emplace_back(text);
   }
   for (const auto& [name, value] : variables) texts.push_back(fmt::format("{}={}", name, value));

@@ -79,10 +79,11 @@ class ParentFinder {
         held.empty() || run.init_from.empty()
             ? held.empty() == run.init_from.empty()
             : core::is_same_path(held, run.init_from) || core::is_same_path(run::run_of(held), run.init_from);
-    const auto told = [](const fs::path& path) {
+    const auto text_of = [](const fs::path& path) {
       return path.empty() ? "initial values" : path.string();
     };
-    if (!agrees) add(fmt::format("{}: it began from {}, not {}", run.name, told(held), told(run.init_from)));
+    if (!agrees)
+      add(fmt::format("{}: it began from {}, not {}", run.name, text_of(held), text_of(run.init_from)));
     Parent parent;
     if (!held.empty()) parent.checkpoint = held;
     if (!record.ancestors.empty()) parent.step = record.ancestors.back().step;

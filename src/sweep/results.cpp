@@ -117,13 +117,13 @@ struct Cell {
 Cell cell_of(const fs::path& directory, const config::Sweep& sweep, const std::string& variant,
              const std::string& point) {
   Cell cell;
-  std::vector<std::string> told_elsewhere;
+  std::vector<std::string> ignored_notes;
   for (const config::SweepRun& run : sweep.runs) {
     if (run.variant != variant || run.point != point) continue;
     ++cell.seeds;
     const Status status = status_or_failure(directory_of(directory, run), run.config.train.max_steps);
     if (status.state != State::kDone) continue;
-    if (const auto losses = read_losses(directory, run, told_elsewhere)) {
+    if (const auto losses = read_losses(directory, run, ignored_notes)) {
       cell.sum += mean_loss_at_the_end(*losses);
       ++cell.finished;
     }

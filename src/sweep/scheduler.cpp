@@ -75,14 +75,14 @@ int Scheduler::run(const std::function<int()>& stop) {
                       saving_text(running_.size()));
     }
     if (stop_signal == 0) {
-      look_elsewhere();
+      poll_elsewhere();
       start_waiting();
     }
     const bool more = stop_signal == 0 && (any(State::kWaiting) || any(State::kElsewhere));
     if (running_.empty() && !more) break;
     board_.draw(statuses(), eta_seconds());
     wait();
-    look_at_running(stop_signal);
+    poll_running(stop_signal);
   }
   const bool unfinished = std::any_of(tasks_.begin(), tasks_.end(),
                                       [](const Task& task) { return task.status.state != State::kDone; });
@@ -150,19 +150,19 @@ void Scheduler::wait() const {
   ::poll(descriptors.data(), descriptors.size(), kPollMilliseconds);
 }
 
-void Scheduler::look_at_running(int stop_signal) {
+void Scheduler::poll_running(int stop_signal) {
   for (Running& one : running_) {
     one.child->read_output();
-    take_pace(one);
+    update_pace(one);
     if (one.child->has_ended()) finish(one, stop_signal);
   }
   std::erase_if(running_, [](const Running& one) { return one.child->has_ended(); });
 }
 
-void Scheduler::look_elsewhere() {
+void Scheduler::poll_elsewhere() {
   const Clock::time_point now = Clock::now();
-  if (now - last_look_elsewhere_ < kElsewherePeriod) return;
-  last_look_elsewhere_ = now;
+  if (now - last_poll_elsewhere_ < kElsewherePeriod) return;
+  last_poll_elsewhere_ = now;
   for (size_t i = 0; i < tasks_.size(); ++i) {
     Status& status = tasks_[i].status;
     if (status.state != State::kElsewhere) continue;
@@ -171,10 +171,10 @@ void Scheduler::look_elsewhere() {
   }
 }
 
-void Scheduler::take_pace(Running& running) {
+void Scheduler::update_pace(Running& running) {
   Status& status = tasks_[running.task].status;
   const int64_t before = status.step;
-  take_progress(tasks_[running.task].directory, status);
+  update_progress(tasks_[running.task].directory, status);
   if (status.step == before) return;
   const Clock::time_point now = Clock::now();
   if (running.first_step < 0 || status.step < running.first_step) {  // a resume removes lines

@@ -56,9 +56,9 @@ class Scheduler {
   bool is_next(size_t task);
   void start(size_t task);
   void wait() const;
-  void look_at_running(int stop_signal);
-  void look_elsewhere();
-  void take_pace(Running& running);
+  void poll_running(int stop_signal);
+  void poll_elsewhere();
+  void update_pace(Running& running);
   void finish(const Running& running, int stop_signal);
   bool any(State state) const;
   std::optional<double> eta_seconds() const;
@@ -69,7 +69,7 @@ class Scheduler {
   std::vector<Running> running_;
   std::vector<bool> started_again_;                      // by task
   std::vector<std::optional<double>> seconds_per_step_;  // by task, where measured
-  Clock::time_point last_look_elsewhere_{};
+  Clock::time_point last_poll_elsewhere_{};
 };
 
 }  // namespace ssgpt::sweep

@@ -29,7 +29,7 @@ const char* to_string(State state) {
   return "";
 }
 
-void take_progress(const run::RunDirectory& directory, Status& status) {
+void update_progress(const run::RunDirectory& directory, Status& status) {
   std::optional<run::MetricsLine> line;
   try {
     line = run::read_last_loss(directory.metrics());
@@ -50,7 +50,7 @@ Status status_on_disk(const run::RunDirectory& directory, int64_t max_steps) {
   if (core::exists(directory.path()) && !core::is_directory(directory.path())) {
     throw core::InputError("{}: not a folder", directory.path().string());
   }
-  take_progress(directory, status);
+  update_progress(directory, status);
   const std::vector<run::Checkpoint> saved = directory.complete_checkpoints();
   const int64_t saved_step = saved.empty() ? 0 : saved.back().step;
   status.step = std::max(status.step, saved_step);

@@ -41,7 +41,7 @@ Status status_or_failure(const run::RunDirectory& directory, int64_t max_steps);
 Status status_or_earlier(const run::RunDirectory& directory, const Status& earlier);
 
 // Sets step and loss from the newest line of metrics; leaves them unchanged where it cannot be read.
-void take_progress(const run::RunDirectory& directory, Status& status);
+void update_progress(const run::RunDirectory& directory, Status& status);
 
 // "waiting", "running", "elsewhere", "done", "failed", "stopped"
 const char* to_string(State state);

@@ -11,10 +11,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-TEST(WaitByAsking, ReturnsAtOnceWhereItIsDone) {
+TEST(WaitByPolling, ReturnsAtOnceWhereItIsDone) {
   int asked = 0;
   int told = 0;
-  wait_by_asking(
+  wait_by_polling(
       [&] {
         ++asked;
         return true;
@@ -24,22 +24,22 @@ TEST(WaitByAsking, ReturnsAtOnceWhereItIsDone) {
   EXPECT_EQ(told, 0);
 }
 
-TEST(WaitByAsking, TellsWhileItWaitsAndEndsWhenItIsDone) {
+TEST(WaitByPolling, TellsWhileItWaitsAndEndsWhenItIsDone) {
   const auto begin = Clock::now();
   int told = 0;
-  wait_by_asking([&] { return told == 3; }, [&] { ++told; });
+  wait_by_polling([&] { return told == 3; }, [&] { ++told; });
   EXPECT_EQ(told, 3);
   EXPECT_GE(Clock::now() - begin, std::chrono::milliseconds(300));
 }
 
-TEST(WaitByAsking, HandsOnWhatIsThrownMeanwhile) {
-  EXPECT_THROW(wait_by_asking([] { return false; }, [] { throw std::runtime_error("a rank is lost"); }),
+TEST(WaitByPolling, HandsOnWhatIsThrownMeanwhile) {
+  EXPECT_THROW(wait_by_polling([] { return false; }, [] { throw std::runtime_error("a rank is lost"); }),
                std::runtime_error);
 }
 
-TEST(WaitByAsking, NeedsNobodyToTell) {
+TEST(WaitByPolling, NeedsNobodyToTell) {
   const auto begin = Clock::now();
-  wait_by_asking([&] { return Clock::now() - begin > std::chrono::milliseconds(150); }, {});
+  wait_by_polling([&] { return Clock::now() - begin > std::chrono::milliseconds(150); }, {});
   EXPECT_GT(Clock::now() - begin, std::chrono::milliseconds(150));
 }
 
