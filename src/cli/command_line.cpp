@@ -49,7 +49,7 @@ std::vector<std::string> command_names(CLI::App& command) {
   return names;
 }
 
-// ": did you mean ...?", or what else helps.
+// ": did you mean ...?", or `otherwise`.
 std::string suggestion(std::string word, const std::vector<std::string>& candidates,
                        const std::string& otherwise) {
   std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return std::tolower(c); });
@@ -127,7 +127,7 @@ class Reader {
       set_fault("unexpected argument '{}': a text of several words needs quotes; see `{} --help`.", word,
                 full_name(command()));
     } else {
-      set_fault("unexpected argument '{0}': `{1}` takes options alone; see `{1} --help`.", word,
+      set_fault("unexpected argument '{0}': `{1}` takes only options; see `{1} --help`.", word,
                 full_name(command()));
     }
   }
@@ -151,7 +151,7 @@ class Reader {
       hint = fmt::format("; write -- before a text that begins with '-', and see `{} --help`.",
                          full_name(command()));
     } else if (!command().get_subcommands({}).empty()) {
-      hint = "; the options of a command stand behind its name.";
+      hint = "; a command's options follow its name.";
     }
     const std::string name = word.substr(0, word.find('='));
     set_fault("unknown option {}{}", name, suggestion(name, option_names(command()), hint));

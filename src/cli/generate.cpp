@@ -135,8 +135,9 @@ void log_speed(const evaluation::GenerateReport& report) {
 
 void check(const model::SamplingOptions& sampling) {
   if (!std::isfinite(sampling.temperature) || sampling.temperature < 0.0) {
-    throw core::UsageError("--temperature {}: it must be a number of at least 0 (0: the likeliest token).",
-                           sampling.temperature);
+    throw core::UsageError(
+        "--temperature {}: it must be a number of at least 0 (0: always the most likely token).",
+        sampling.temperature);
   }
   if (!(sampling.top_p > 0.0 && sampling.top_p <= 1.0)) {
     throw core::UsageError("--top-p {}: it must be above 0 and at most 1 (1: all tokens).", sampling.top_p);

@@ -184,7 +184,7 @@ std::vector<int32_t> parse_ids(std::string_view text) {
     int32_t id = 0;
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
     if (error != std::errc() || end != word.data() + word.size()) {
-      throw core::InputError("\"{}\" is no token id; ids are whole numbers separated by blanks or commas",
+      throw core::InputError("\"{}\" is not a token id; ids are whole numbers separated by blanks or commas",
                              word.substr(0, 40));
     }
     ids.push_back(id);

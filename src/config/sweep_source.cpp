@@ -248,7 +248,7 @@ void Reader::read_variant(const std::string& name, const YAML::Node& changes, co
             fmt::format("variants.{}: {} is what the sweep itself sets; leave it out", name, key));
     } else if (is_data_key(key) && !allow_other_data_) {
       fault(entry.origin,
-            fmt::format("variants.{}: {} = {}: runs on other data are no pairs; set it in base, or "
+            fmt::format("variants.{}: {} = {}: runs on other data cannot be paired; set it in base, or "
                         "allow_other_data: true where that is what the sweep is about",
                         name, key, value_text(entry.value)));
     }
@@ -288,8 +288,9 @@ void Reader::read_axis(const std::string& key, const YAML::Node& values, const O
     return;
   }
   if (is_data_key(key) && !allow_other_data_) {
-    fault(origin,
-          fmt::format("grid: {}: runs on other data are no pairs; allow_other_data: true permits it", key));
+    fault(
+        origin,
+        fmt::format("grid: {}: runs on other data cannot be paired; allow_other_data: true permits it", key));
     return;
   }
   refuse_axis_of_a_variant(key, origin);

@@ -259,7 +259,7 @@ void Rules::batch() {
     int64_t tokens = 0;
     if (__builtin_mul_overflow(global * config_.data.sequence_length, train.max_steps, &tokens)) {
       fault("train.max_steps",
-            "with {} sequences of {} tokens a step, the number of tokens does not fit 63 bits", global,
+            "with {} sequences of {} tokens per step, the number of tokens does not fit 63 bits", global,
             config_.data.sequence_length);
     }
   }

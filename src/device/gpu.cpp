@@ -64,9 +64,9 @@ int64_t require_gpus() {
   const GpuCount gpus = count_gpus();
   if (gpus.count == 0) {
     throw core::UsageError(
-        "The device is cuda, and this process can use no GPU: {}. The CPU computes with train.device=cpu (a "
-        "run that began on a GPU can go on there), elsewhere with --device cpu; or check "
-        "the driver (nvidia-smi) and CUDA_VISIBLE_DEVICES.",
+        "The device is cuda, and this process can use no GPU: {}. To use the CPU, set train.device=cpu (a "
+        "run that began on a GPU can continue there), or in other commands --device cpu; or check the driver "
+        "(nvidia-smi) and CUDA_VISIBLE_DEVICES.",
         gpus.why_no_more);
   }
   return gpus.count;

@@ -61,8 +61,8 @@ int64_t integer(const Fields& object, const char* name, const Position& at, int6
   const auto found = object.find(name);
   if (found != object.end() && is_whole_number(*found, least)) return found->get<int64_t>();
   throw core::InputError(
-      "{}:{}: `{}` is {}, not a whole number of {} or more. The line is no record of a training; the file "
-      "was damaged or is not a run's metrics.",
+      "{}:{}: `{}` is {}, not a whole number of {} or more. The line is not a training record; the file was "
+      "damaged or is not a run's metrics.",
       at.path.string(), at.line, name, found == object.end() ? "missing" : core::json_excerpt(*found), least);
 }
 
@@ -293,7 +293,7 @@ void cut_lines_after(const std::filesystem::path& path, int64_t last_step) {
     }
     if (!fault.empty()) {
       throw core::InputError(
-          "{}:{}: {}. The file is not a run's metrics, or it was damaged; remove that line to go on.",
+          "{}:{}: {}. The file is not a run's metrics, or it was damaged; remove that line to continue.",
           path.string(), number, fault);
     }
     if (object["step"].get<int64_t>() <= last_step) kept.append(line).push_back('\n');

@@ -21,7 +21,7 @@ void require_ordinary(const fs::path& file) {
   throw core::UsageError(
       "{} is {}, and a run writes that file in its own directory: move it away, or choose another --run-dir. "
       "(The directory itself, and its folder checkpoints, may be links.)",
-      file.string(), fs::is_symlink(status) ? "a symbolic link" : "no regular file");
+      file.string(), fs::is_symlink(status) ? "a symbolic link" : "not a regular file");
 }
 
 // A file that stands where a run would write its own; nullopt where a run is already here, or may begin.
@@ -43,7 +43,8 @@ void require_own_checkpoints(const RunDirectory& directory) {
   if (!core::exists(folder)) return;
   if (!core::is_directory(folder)) {
     throw core::UsageError(
-        "{} is no folder, and a run saves its checkpoints there: move it away, or choose another --run-dir.",
+        "{} is not a folder, and a run saves its checkpoints there: move it away, or choose another "
+        "--run-dir.",
         folder.string());
   }
   if (!fs::is_symlink(core::link_status(folder))) return;

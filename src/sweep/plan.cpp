@@ -147,7 +147,7 @@ void require_same_settings(const fs::path& directory, std::span<const config::Sw
   throw core::UsageError(
       "These runs were begun with other settings than the sweep file has now:\n"
       "{}\n"
-      "Set them back to go on, or choose another --run-dir. Nothing was changed.",
+      "Set them back to continue, or choose another --run-dir. Nothing was changed.",
       fmt::join(lines, "\n"));
 }
 
@@ -179,8 +179,9 @@ std::vector<std::string> require_same_data(const fs::path& directory,
   if (lines.empty()) return notes;
   throw core::UsageError(
       "The training data (data.train) or the tokenizer are not those that these runs were begun with, and "
-      "runs on other data are no pairs:\n{}\nBring them back to go on, or choose another --run-dir. "
-      "Nothing was changed.",
+      "runs on other data cannot be paired:\n"
+      "{}\n"
+      "Restore them to continue, or choose another --run-dir. Nothing was changed.",
       fmt::join(lines, "\n"));
 }
 

@@ -82,7 +82,7 @@ def test_links_and_fifos_in_the_place_of_a_runs_files_are_refused(program, name,
     path.symlink_to(target) if kind == "link" else os.mkfifo(path)
     before = target.read_bytes()
     _, err = program.train("--run-dir", "run", "--resume", "auto", "--set", "train.max_steps=9", changes=[SHORT], code=2)
-    assert f"run/{name} is" in err and ("link" in err if kind == "link" else "no regular file" in err)
+    assert f"run/{name} is" in err and ("link" in err if kind == "link" else "not a regular file" in err)
     assert target.read_bytes() == before
 
 

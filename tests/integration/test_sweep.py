@@ -177,7 +177,7 @@ def test_a_run_that_fails_stops_no_other_and_says_why(program):
     (program.directory / "sweep/ssmax-seed1/log.txt").mkdir(parents=True)
     out, err = program.run(*arguments(sweep_file(program)), code=1)
     last = err[err.index("These runs failed"):]
-    assert "ssmax-seed1, step 0/20" in last and "log.txt is no regular file" in last
+    assert "ssmax-seed1, step 0/20" in last and "log.txt is not a regular file" in last
     others = [program.directory / "sweep" / name for name in NAMES if name != "ssmax-seed1"]
     assert all(read_metrics(run)[-1]["step"] == 20 for run in others)
     assert (program.directory / "sweep/report/table.txt").read_text() in out
