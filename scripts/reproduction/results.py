@@ -8,18 +8,18 @@ from report_page.files import write_text
 from reproduction.claims import AGREES, CANNOT_TELL, DISAGREES, Results, judge
 
 TABLES = ("comparison.json", "evaluation.json", "closed_forms.json")
-RULES = f"""The rules were written down before the runs, in [claims.yaml](CLAIMS): for each claim one test that decides, and others that stand beside it. A test is a
-difference between two kinds of attention, seed by seed, and the direction that the paper says of it.
+RULES = f"""The rules were written before the runs, in [claims.yaml](CLAIMS). Each claim has one test that decides it and others that stand beside it. A test is the
+difference between two kinds of attention, seed by seed, together with the direction that the paper expects.
 
-- **{AGREES}**: the difference has that direction and a verdict by [statistics.md](STATISTICS): three pairs of seeds or more, and p below 5 % after Holm's correction
-  over all candidates and points of the table that it stands in. The tables that decide were kept small for that reason.
-- **{DISAGREES}**: it has a verdict in the other direction.
-- **{CANNOT_TELL}**: it has none. Beside it stands the smallest difference that these seeds would have shown in 4 of 5 repetitions.
-- **no answer**: fewer than three seeds, which show a difference and never an effect.
+- **{AGREES}**: the difference has the expected direction and a verdict by [statistics.md](STATISTICS): three pairs of seeds or more, and p below 5 % after Holm's
+  correction over all candidates and points of the table that the figure comes from. The tables that decide were kept small for this reason.
+- **{DISAGREES}**: the difference has a verdict in the other direction.
+- **{CANNOT_TELL}**: there is no verdict. The column *detectable* gives the smallest difference that these seeds would have shown in 4 of 5 repetitions.
+- **no answer**: fewer than three seeds. They give a difference and never an effect.
 
-Rows without an answer say what a control does, or how figures lie to each other; the paper says nothing of them, or no table tests them, and their interval is Student's t without
-a correction. One figure has no table and is tested here, by Student's t over the seeds with Holm's correction over the rows of its claim: the weight that the head
-which attends to the needle most pays to it."""
+Rows with an empty answer are controls, or figures about which the paper says nothing; where no table tests a figure, its interval is Student's t without a correction. One
+figure is tested here, by Student's t over the seeds with Holm's correction over the rows of its claim: the weight that the head which attends to the needle most
+pays to it."""
 
 
 def digits_of(unit):
@@ -52,7 +52,7 @@ def test_row(outcome, decides):
 
 
 def summary(judged):
-    lines = ["| what the abstract says | here | by | 95 % interval | seeds |", "|---|---|---|---|---|"]
+    lines = ["| what the abstract says | here | deciding test | 95 % interval | seeds |", "|---|---|---|---|---|"]
     for claim, outcomes in judged:
         first, found = outcomes[0], outcomes[0].difference
         digits = digits_of(first.unit)
@@ -79,21 +79,21 @@ def pn_fits(results):
         fits = {model["seed"]: model["pn_fit"] for model in found.data["models"] if model.get("pn_fit")} if found else {}
         if fits:
             rows = [f"| {seed} | {fit['a1']:.4f} | {fit['a2']:.4f} | {fit['rms_residual']:.4f} | {fit['max_residual']:.4f} |" for seed, fit in sorted(fits.items())]
-            return ["## The learned p_n", "", "A model that learns one p_n for each n: in the paper's Figure 2 it comes to a1 log n + a2. Here p_n begins flat (`model.attention.pn_init: flat`), so "
-                    "that log n is not in it from the start. Least squares of each seed; with a1 at 0 nothing of log n was learnt.", "",
+            return ["## The learned p_n", "", "This kind learns one number p_n for each n; in the paper's Figure 2 they follow a1 log n + a2. Here p_n starts flat (`model.attention.pn_init: flat`), so "
+                    "that log n is not built into it. The table has a least-squares fit for each seed; a1 = 0 would mean that nothing of log n was learned.", "",
                     "| seed | a1 | a2 | rms residual | largest residual |", "|---|---|---|---|---|", *rows, ""]
     return []
 
 
 def set_up(plan, results):
     """What was trained, from the records of the runs."""
-    lines = ["| sweep | parameters | runs | steps | machine | revision |", "|---|---|---|---|---|---|"]
+    lines = ["| sweep | parameters | runs | seeds | steps | machine | revision |", "|---|---|---|---|---|---|---|"]
     for stage in plan.stages:
         found = results.of(stage.name) if stage.is_sweep else None
         if found is not None:
             runs = found.data["runs"]
             record = runs[0]["run"]
-            lines.append(f"| {stage.title} | {record['num_parameters']:,} | {len(runs)} | {runs[0]['max_steps']:,} | {record['hardware']['cpu']}, "
+            lines.append(f"| {stage.title} | {record['num_parameters']:,} | {len(runs)} | {', '.join(map(str, sorted({run['seed'] for run in runs})))} | {runs[0]['max_steps']:,} | {record['hardware']['cpu']}, "
                          f"{record['hardware']['cpu_capability']} | {record['revision']} |")
     return lines if len(lines) > 2 else []
 
@@ -132,9 +132,9 @@ def build(results, judged, drawn, beside, docs):
     claims_path = str(plan.claims) if plan.claims.is_absolute() else f"{docs}../{plan.claims}"
     lines = [f"# Results: the paper at the scale of `{plan.name}`", "",
              f"Generated by `scripts/reproduce.sh {plan.name}`. [The paper](https://arxiv.org/abs/2501.19399) is \"Scalable-Softmax Is Superior for Attention\"; what its abstract and its figures "
-             "say stands here in our words.", ""]
+             "say is given in our words.", ""]
     if missing := [stage.name for stage in plan.stages if plan.missing(stage)]:
-        lines += [f"**Not finished:** nothing is here yet of {', '.join(missing)}.", ""]
+        lines += [f"**Not finished:** there are no results yet of {', '.join(missing)}.", ""]
     lines += [*summary(judged), "", "## How each is judged", "", RULES.replace("CLAIMS", claims_path).replace("STATISTICS", f"{docs}statistics.md"), ""]
     shown = set()
     for claim, outcomes in judged:
@@ -145,9 +145,9 @@ def build(results, judged, drawn, beside, docs):
     lines += pn_fits(results)
     commentary = plan.folder / "commentary.md"
     if commentary.exists():
-        lines += ["## Commentary", "", "Written by hand, after the runs.", "", commentary.read_text(encoding="utf-8").strip(), ""]
-    lines += ["## How to check", "", f"`scripts/reproduce.sh {plan.name}` does all of it, in some {sum(stage.minutes for stage in plan.stages):.0f} minutes on {plan.machine}. Called again it makes nothing twice, "
-              f"and after a stop it goes on. {plan.note}".strip(), "", *set_up(plan, results), ""]
+        lines += ["## Commentary", "", "Written by hand after the runs.", "", commentary.read_text(encoding="utf-8").strip(), ""]
+    lines += ["## How to check", "", f"`scripts/reproduce.sh {plan.name}` runs all of it, in some {sum(stage.minutes for stage in plan.stages):.0f} minutes on {plan.machine}. "
+              f"The same call resumes after a stop and repeats nothing that is done. {plan.note}".strip(), "", *set_up(plan, results), ""]
     lines += ["| stage | what it does |", "|---|---|", *(f"| {stage.name} | {stage.title} |" for stage in plan.stages), ""]
     return "\n".join(lines)
 

@@ -265,7 +265,7 @@ def test_a_stage_that_fails_says_why_and_the_rest_is_shown(made, tmp_path):
     shutil.rmtree(results / "copies-swapped")
     told = reproduce(folder, PLAN, code=1)
     text = (results / "results.md").read_text()
-    assert "**Not finished:** nothing is here yet of copies-swapped." in text
+    assert "**Not finished:** there are no results yet of copies-swapped." in text
     assert row(section(text, "Replacing Softmax after pretraining"), "Softmax replaced after training")[8] == "not part of this size"
 
 
