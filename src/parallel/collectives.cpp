@@ -32,8 +32,8 @@ std::chrono::milliseconds milliseconds(Seconds seconds) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(seconds);
 }
 
-// The address of this machine on the way to rank 0's: the one that the other ranks reach it at. A host name
-// would not do: many resolve it to a loopback address. Connecting a datagram socket sends nothing.
+// The local address of the route to rank 0, at which the other ranks reach this machine. The host name would
+// not do: many machines resolve it to a loopback address. Connecting a datagram socket sends nothing.
 std::string address_towards_master(const Environment& environment) {
   const Addresses addresses = resolve_master(environment, std::chrono::seconds(0));
   const int socket_fd = socket(addresses->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -72,7 +72,7 @@ c10::intrusive_ptr<c10d::Backend> connect_nccl(c10d::Store& store, const Environ
   auto backend = c10::make_intrusive<c10d::ProcessGroupNCCL>(
       c10::intrusive_ptr<c10d::Store>::reclaim_copy(&store), static_cast<int>(environment.rank),
       static_cast<int>(environment.world_size), options);
-  backend->eagerConnectSingleDevice(device);  // a machine that cannot be reached is found here
+  backend->eagerConnectSingleDevice(device);  // finds unreachable machines here
   return backend;
 }
 #endif
@@ -91,7 +91,7 @@ c10::intrusive_ptr<c10d::Backend> connect_engine(c10d::Store& store, const Envir
 
 struct Pending::State {
   c10::intrusive_ptr<c10d::Work> work;
-  std::vector<at::Tensor> tensors;  // alive until the engine is done with them
+  std::vector<at::Tensor> tensors;  // kept alive until the backend is done with them
   Heartbeat* heartbeat = nullptr;
   Clock::time_point started;
   std::atomic<Clock::time_point> ended;
@@ -123,7 +123,7 @@ struct Collectives::Impl {
   int64_t world_size = 1;
   bool is_cpu = true;
 
-  // Starts `operation`, which takes a vector of one tensor or two, and notes when it ends.
+  // Starts `operation`, which is given a vector of one or two tensors, and records when it ends.
   template <typename Operation>
   Pending start(std::vector<at::Tensor> tensors, const Operation& operation) {
     for (const at::Tensor& tensor : tensors) {
@@ -161,7 +161,7 @@ Collectives::~Collectives() = default;
 Collectives::Collectives(Collectives&&) noexcept = default;
 Collectives& Collectives::operator=(Collectives&&) noexcept = default;
 
-// NCCL's group ends in order by shutdown(), which waits for its queue; its destructor alone would abort.
+// NCCL needs an orderly shutdown(), which waits for its queue; the destructor alone would abort.
 void Collectives::close() {
   if (impl_) impl_->backend->shutdown();
 }
@@ -192,7 +192,7 @@ Pending Collectives::start_all_reduce(const at::Tensor& tensor) {
 
 Pending Collectives::start_reduce_scatter(const at::Tensor& tensor) {
   if (!impl_) return {};
-  // Gloo's own is a copy of the tensor and an all-reduce of it.
+  // Gloo's own reduce-scatter copies the tensor and all-reduces the copy.
   if (impl_->is_cpu) return start_all_reduce(tensor);
   return impl_->start({impl_->piece(tensor), tensor}, [this](std::vector<at::Tensor>& tensors) {
     return impl_->backend->_reduce_scatter_base(tensors[0], tensors[1]);

@@ -30,7 +30,7 @@ StreamClock::StreamClock(at::Device device)
       watching_(driver_.getStreamFromGlobalPool(device_)) {}
 
 c10::Event StreamClock::event() {
-  // Events of the default kind do not keep time.
+  // Events with the default flag record no time.
   if (unused_.empty()) return {device_.type(), c10::EventFlag::BACKEND_DEFAULT};
   c10::Event event = std::move(unused_.back());
   unused_.pop_back();
@@ -65,7 +65,7 @@ CommunicationTime StreamClock::time() {
   return time_;
 }
 
-// The watching stream may come to its last event just after the one that computes has gone on.
+// The watching stream may reach its last event just after the compute stream has moved on.
 bool StreamClock::is_over(const Round& round) {
   return round.wait.end.query() && (round.under_way.empty() || round.under_way.back().end.query());
 }

@@ -1,5 +1,5 @@
-// The time that collectives take, and how much of it a GPU's computation stands still for. A GPU's times are
-// events in its streams, which are read steps later: nothing here waits.
+// Time spent in collectives, and the part of it for which computation is stalled. GPU times come from events
+// in its streams that are read some steps later: nothing here waits.
 #pragma once
 
 #include "parallel/collectives.h"
@@ -15,40 +15,42 @@
 
 namespace ssgpt::parallel {
 
-// Time of collectives, seconds: on a CPU that of the host, on a GPU that of its streams.
+// Seconds in collectives: host time on a CPU, stream time on a GPU.
 struct CommunicationTime {
-  double exposed = 0.0;  // in which the main thread, or the stream that computes, waited
-  double total = 0.0;    // in which at least one was under way
+  double exposed = 0.0;  // the main thread, or the compute stream, was waiting
+  double total = 0.0;    // at least one collective was in flight
 };
 
-// In which a collective was under way, seconds from any one moment on.
+// Time during which a collective was in flight, in seconds from an arbitrary origin.
 struct Interval {
   double begin = 0.0;
   double end = 0.0;
 };
 
-// Seconds that lie in at least one of the intervals, which are in the order of their begin.
+// Total length, in seconds, of the union of the intervals, which are sorted by their begin.
 double covered(const std::vector<Interval>& intervals);
 
-// Of the collectives of one GPU that are started and waited for on the thread's current stream.
+// Measures the collectives of one GPU that are started and waited for on the thread's current stream.
 class StreamClock {
  public:
   explicit StreamClock(at::Device device);
 
-  // Starts a collective by `start`; the time from when the current stream comes to it until its end counts.
+  // Calls `start`, which starts a collective, and times it from when the current stream reaches it until it
+  // ends.
   Pending follow(const std::function<Pending()>& start);
 
-  // Waits for what was started since the last wait, by `wait`; while the current stream is held up counts.
+  // Calls `wait`, which waits for everything started since the last wait, and times how long the current
+  // stream is stalled.
   void wait(const std::function<void()>& wait);
 
-  // Of the waits that the GPU has passed by now.
+  // Totals over the waits that the GPU has passed so far.
   CommunicationTime time();
 
  private:
   struct Span {
     c10::Event begin, end;
   };
-  // What was started and then waited for together.
+  // Collectives that were started, then waited for together.
   struct Round {
     std::vector<Span> under_way;
     Span wait;
@@ -62,7 +64,7 @@ class StreamClock {
 
   const c10::impl::VirtualGuardImpl driver_;
   const at::Device device_;
-  // Waits for each collective as soon as it is started, and is held up for as long as that takes.
+  // Waits for each collective as soon as it is started, so that it is stalled exactly as long as that takes.
   const c10::Stream watching_;
   std::vector<c10::Event> unused_;
   std::vector<Span> started_;

@@ -26,13 +26,13 @@ namespace {
 using Seconds = std::chrono::duration<double>;
 
 constexpr std::chrono::seconds kConnectTimeout{300};
-constexpr double kTimeoutUntilKnown = 600.0;  // seconds; until the config is read
+constexpr double kTimeoutUntilKnown = 600.0;  // seconds; until the config has been read
 constexpr Seconds kSameFailureWait{1.0};
 constexpr std::chrono::milliseconds kPoll{20};
 constexpr const char* kStopKey = "stop";
 constexpr const char* kAnnouncedKey = "announced";
 
-// Waits by asking, so that a failure elsewhere is noticed meanwhile.
+// Waits by polling, so that a failure elsewhere is noticed meanwhile.
 class StoreLink : public Exchange::Link {
  public:
   StoreLink(std::unique_ptr<Store> store, Heartbeat& heartbeat, const std::atomic<double>& timeout_s)
@@ -85,7 +85,7 @@ std::string text_of(const Stop& stop) {
   return fmt::format("{} {}", stop.after_step, stop.signal);
 }
 
-// Throws core::RunError for what no rank writes.
+// Throws core::RunError for a text that no rank writes.
 Stop parse_stop(const std::string& text) {
   Stop stop;
   const char* end = text.data() + text.size();
@@ -103,7 +103,7 @@ Stop parse_stop(const std::string& text) {
 struct Communicator::Impl {
   Environment environment;
   std::atomic<double> timeout_s{kTimeoutUntilKnown};
-  std::unique_ptr<Store> store;  // none in one process
+  std::unique_ptr<Store> store;  // null in a single process
   std::unique_ptr<Heartbeat> heartbeat;
   std::unique_ptr<Exchange> exchange;
   Collectives collectives;
@@ -181,7 +181,7 @@ double Communicator::sum(double value) {
 }
 
 std::vector<int64_t> Communicator::gather(int64_t value) {
-  // The others add zeros, which changes nothing.
+  // The other ranks contribute zeros, which leave the value's bits unchanged.
   const at::Tensor values =
       at::zeros({world_size()}, at::TensorOptions().dtype(at::kLong).device(impl_->device));
   values.select(0, rank()).fill_(value);
@@ -198,10 +198,10 @@ std::vector<double> Communicator::gather_double(double value) {
   return values;
 }
 
-// Who received a signal after step k says: stop after step k + 1. Nobody can be beyond that step, since it
-// takes this rank to complete it; and everybody who completes it asks the store afterwards. On a GPU a rank
-// that asks after step n knows only that step n - kStepsAhead is complete, and may have asked too early as
-// late as after step k + kStepsAhead: the stop is one step later.
+// A rank that received a signal after step k requests a stop after step k + 1. No rank can be beyond that
+// step, since it needs this rank to complete it, and every rank that completes it polls the store afterwards.
+// On a GPU a rank that polls after step n knows only that step n - kStepsAhead is complete, and may have
+// polled too early as late as after step k + kStepsAhead: the stop comes that many steps later.
 int Communicator::agree_on_stop(int64_t step, int signal) {
   if (!impl_->store) return signal;
   const int64_t last_step = step + 1 + (impl_->device.is_cpu() ? 0 : kStepsAhead);
@@ -235,12 +235,12 @@ void Communicator::announce(const std::string& message) noexcept {
   if (!impl_->store || rank() != 0) return;
   try {
     impl_->store->set(kAnnouncedKey, message);
-  } catch (const std::exception&) {  // the store is gone, which fail() will see as well
+  } catch (const std::exception&) {  // the store is gone; fail() will find that as well
   }
 }
 
-// Rank 0 may have a checkpoint to complete, with the others' help, before it ends with the same words. They
-// stay as long, since a launcher takes the first exit for a reason to end the rest.
+// Rank 0 may have to complete a checkpoint, with the others' help, before it fails with the same message. The
+// others stay as long, since a launcher may treat the first exit as a reason to kill the rest.
 void Communicator::wait_for_rank_zero(const std::string& message) {
   const auto seconds_since = [](auto begin) {
     return Seconds(std::chrono::steady_clock::now() - begin).count();
@@ -274,8 +274,7 @@ void agree(Exchange& exchange, std::string_view occasion, const std::vector<std:
   if (!differences.empty()) {
     throw core::UsageError(
         "Rank {} does not do what rank 0 does: they differ in\n  {}\nAll ranks must run the same program on "
-        "the "
-        "same config and files.",
+        "the same config and files.",
         exchange.rank(), fmt::join(differences, "\n  "));
   }
   exchange.gather(fmt::format("{} agreed", occasion), "yes");
@@ -285,7 +284,7 @@ void run_as_rank(const Environment& environment, const std::function<void(Commun
   if (environment.world_size > 1) core::log::set_rank(environment.rank);
   if (environment.launcher != Launcher::kNone) {
     configure_engine();
-    // A connection that a peer closed is an error of write(), not a silent death.
+    // Makes a connection closed by a peer an error of write() instead of silent death.
     std::signal(SIGPIPE, SIG_IGN);
   }
   std::unique_ptr<Communicator> communicator;
@@ -294,13 +293,14 @@ void run_as_rank(const Environment& environment, const std::function<void(Commun
     body(*communicator);
     communicator->finish();
   } catch (const std::exception& error) {
-    // A launcher that saw another rank end asks this one to; the reason comes first, and takes seconds.
+    // A launcher that saw another rank exit sends this one SIGTERM; reporting the reason comes first and
+    // takes seconds.
     std::signal(SIGTERM, SIG_IGN);
     const bool of_peer = dynamic_cast<const PeerFailure*>(&error) != nullptr;
     const std::string message = error_text(error);
-    if (!of_peer) write_error_file(environment, message);  // torchrun shows the reason, not who suffers
+    if (!of_peer) write_error_file(environment, message);  // torchrun should show the cause, not its victims
     const bool speaks = !communicator || communicator->fail(message);
-    if (of_peer ? !speaks_of_failure(message, environment.rank) : !speaks)
+    if (of_peer ? !reports_to_terminal(message, environment.rank) : !speaks)
       core::log::set_level(core::log::Level::kOff);
     throw;
   }

@@ -1,5 +1,5 @@
-// What one rank needs of the others: texts, collectives, the word that a stop was asked for, and to hear of a
-// failure. In one process that no launcher started it does nothing, at no cost.
+// One rank's connection to the others: text exchange, collectives, stop requests and failure reports. Without
+// a launcher (a single process) every call is a no-op that costs nothing.
 #pragma once
 
 #include "parallel/collectives.h"
@@ -18,8 +18,8 @@ namespace ssgpt::parallel {
 
 class Communicator {
  public:
-  Communicator();  // of one process
-  // Finds the other ranks; joins them within minutes or throws core::RunError.
+  Communicator();  // for a single process
+  // Finds and joins the other ranks, within minutes, or throws core::RunError.
   explicit Communicator(const Environment& environment);
   ~Communicator();
   Communicator(const Communicator&) = delete;
@@ -27,48 +27,48 @@ class Communicator {
 
   int64_t rank() const;
   int64_t world_size() const;
-  bool is_main() const { return rank() == 0; }  // the rank that logs and writes
-  const Environment& environment() const;       // local_world_size is known
+  bool is_main() const { return rank() == 0; }  // whether this rank logs and writes
+  const Environment& environment() const;       // local_world_size is filled in
 
-  // For the main thread.
+  // For the main thread only.
   Exchange& exchange();
-  // For another thread.
+  // A separate exchange for another thread.
   std::unique_ptr<Exchange> make_exchange();
 
-  // After which a rank that does not answer counts as lost, seconds; a value for the start serves before.
+  // Seconds after which an unresponsive rank counts as lost; a start-up default applies before this call.
   void set_timeout(double timeout_s);
 
-  // Connects the ranks for collectives on `device`. All ranks. timeout: after which a rank that does not
-  // answer counts as lost, seconds.
+  // Connects the ranks for collectives on `device`. Called on all ranks. `timeout_s`: seconds after which an
+  // unresponsive rank counts as lost.
   void open(at::Device device, double timeout_s);
   Collectives& collectives();
 
-  // Blocking sums and gathers of a few numbers. All ranks, after open().
+  // Blocking sums and gathers of single numbers. Called on all ranks, after open().
   double sum(double value);
-  std::vector<int64_t> gather(int64_t value);  // by rank, bit for bit
+  std::vector<int64_t> gather(int64_t value);  // indexed by rank, exact to the bit
   std::vector<double> gather_double(double value);
 
-  // By how many steps the host may be ahead of its GPU when it comes to agree_on_stop().
+  // Number of steps that the host may be ahead of its GPU when it calls agree_on_stop().
   static constexpr int64_t kStepsAhead = 2;
 
-  // The signal that any rank received, on all ranks after one and the same step; 0: go on. Called by every
-  // rank after each step with its own signal (0: none). Costs one question to the store a step. A rank's next
-  // step must complete only after all ranks began it, as it does with a collective in it. On a GPU, whose
-  // steps are queued, the caller has waited for the one kStepsAhead before; the stop comes as many later.
-  // There a rank that is gone is missed where the next call takes far longer than usual to come.
+  // Returns the signal that any rank received, on all ranks after the same step; 0: continue. Every rank
+  // calls it after each step with its own signal (0: none). Costs one store query per step. A rank's next
+  // step must complete only after all ranks have begun it, as is the case with a collective in it. On a GPU,
+  // where steps are queued, the caller has waited for the step kStepsAhead earlier, and the stop comes that
+  // many steps later. There a rank that is gone is noticed when the next call is overdue by far.
   int agree_on_stop(int64_t step, int signal);
 
-  // While the caller waits for its GPU: throws PeerFailure where another rank failed or is lost.
+  // For use while the caller waits for its GPU: throws PeerFailure if another rank failed or is lost.
   void check_peers() const;
 
-  // The ordinary end, on all ranks, after which no collective follows. Throws PeerFailure where another rank
-  // fails on its way there.
+  // Orderly end, on all ranks; no collective may follow. Throws PeerFailure if another rank fails before it
+  // gets here.
   void finish();
-  // Of rank 0: it will fail() with `message` as soon as what is under way is complete: another rank that
-  // fails with the same words leaves them to rank 0, and waits for it.
+  // Called on rank 0: it will fail() with `message` once the work in progress is complete. Another rank that
+  // fails with the same message leaves the report to rank 0, and waits for it.
   void announce(const std::string& message) noexcept;
-  // The end by an error of this rank; `message` reaches the others. Returns whether this rank should say it
-  // on the terminal: not where rank 0 fails with the same words.
+  // Ends this rank after an error; `message` reaches the other ranks. Returns whether this rank should print
+  // it on the terminal: false if rank 0 fails with the same message.
   bool fail(const std::string& message) noexcept;
 
  private:
@@ -78,13 +78,14 @@ class Communicator {
   std::unique_ptr<Impl> impl_;
 };
 
-// Throws core::UsageError on a rank that has `differences` from rank 0, naming the rank and them; returns on
-// no rank before all have none (the others throw PeerFailure). All ranks, once for each `occasion`.
+// Throws core::UsageError on a rank with `differences` from rank 0, naming the rank and the differences; on
+// the other ranks, returns only once all ranks are known to have none (else throws PeerFailure). Called on
+// all ranks, once per `occasion`.
 void agree(Exchange& exchange, std::string_view occasion, const std::vector<std::string>& differences);
 
-// Runs `body` as one of the ranks that the environment says: connects, tells the others where it throws, and
-// waits for them at the end. Rethrows what `body` throws. Only rank 0 logs to the terminal; the others do so
-// where they fail.
+// Runs `body` as one rank of `environment`: connects, reports an exception to the other ranks, and waits for
+// them at the end. Rethrows what `body` throws. Only rank 0 logs to the terminal; the others do when they
+// fail.
 void run_as_rank(const Environment& environment, const std::function<void(Communicator&)>& body);
 
 }  // namespace ssgpt::parallel

@@ -24,14 +24,14 @@ using core::find_variable;
 constexpr int64_t kMaxCount = std::numeric_limits<int32_t>::max();  // ranks are int in c10d
 constexpr int64_t kMaxPort = 65535;
 
-// The variables in which a launcher tells a process its place.
+// The variables by which a launcher tells a process its place.
 struct Variables {
   Launcher launcher;
   const char* program;
   const char* rank;
   const char* world_size;
   const char* local_rank;
-  const char* local_world_size;  // nullptr: the launcher has none that is reliable
+  const char* local_world_size;  // nullptr: the launcher sets no reliable one
 };
 
 constexpr Variables kTorchrun = {Launcher::kTorchrun, "torchrun",   "RANK",
@@ -87,7 +87,7 @@ void check(const Variables& variables, const Environment& place) {
   }
 }
 
-// All but the address; the three variables are set.
+// Reads everything except the address; the three variables are set.
 Environment read_place(const Variables& variables) {
   Environment place;
   place.launcher = variables.launcher;
@@ -107,8 +107,8 @@ void read_address(Environment& environment) {
       find_number_variable("MASTER_PORT", 1, kMaxPort).value_or(environment.master_port);
 }
 
-// Where a launcher started the processes whose variables were set by hand, both must say the same: else every
-// process could take itself for rank 0.
+// If a launcher started the processes although the variables were set by hand, both must agree: otherwise
+// every process could take itself for rank 0.
 void check_same(const Variables& set_by_hand, const Environment& place, const Variables& other) {
   const std::string rule = fmt::format("the former was set by hand, the latter by {}", other.program);
   const std::optional<int64_t> rank = find_number_variable(other.rank, 0, kMaxCount);
@@ -126,7 +126,7 @@ Environment read_torchrun() {
   read_address(environment);
   environment.agent_serves_store = find_variable("TORCHELASTIC_USE_AGENT_STORE") == "True";
   environment.error_file = find_variable("TORCHELASTIC_ERROR_FILE");
-  // srun or mpirun may start torchrun, once a machine: their ranks are then those of the agents.
+  // srun or mpirun may start torchrun once per machine: their ranks are then those of the agents.
   if (find_variable("TORCHELASTIC_RUN_ID")) return environment;
   if (any_is_set(kMpirun)) {
     check_same(kTorchrun, environment, kMpirun);
@@ -140,16 +140,15 @@ void require_address(const Variables& variables, const Environment& place, std::
   if (find_variable("MASTER_ADDR")) return;
   throw core::UsageError(
       "{}={}, and MASTER_ADDR is not set: processes that may be on several machines find each other by the "
-      "name "
-      "of the machine that runs rank 0. Set it for all of them ({}), and MASTER_PORT too where port {} is "
-      "taken.",
+      "name of the machine that runs rank 0. Set it for all of them ({}), and MASTER_PORT too where port {} "
+      "is taken.",
       variables.world_size, place.world_size, how, place.master_port);
 }
 
 Environment read_mpirun() {
   require(kMpirun, {kMpirun.rank, kMpirun.world_size, kMpirun.local_rank});
   Environment environment = read_place(kMpirun);
-  // A Slurm allocation around mpirun has ranks of its own: those of mpirun's daemons.
+  // Inside a Slurm allocation, mpirun's daemons have Slurm ranks of their own.
   if (environment.local_world_size.value_or(1) < environment.world_size) {
     require_address(kMpirun, environment, "mpirun -x MASTER_ADDR=HOST");
   }
@@ -157,7 +156,7 @@ Environment read_mpirun() {
   return environment;
 }
 
-// In a batch script the variables of the allocation are set although srun started nothing.
+// In a batch script the allocation's variables are set although srun started nothing.
 bool started_by_srun() {
   return find_variable(kSrun.rank) && (find_variable("SLURM_STEP_ID") || find_variable("MASTER_ADDR"));
 }
@@ -178,7 +177,8 @@ Environment read_place_and_address() {
   if (any_is_set(kTorchrun)) return read_torchrun();
   if (any_is_set(kMpirun)) return read_mpirun();
   if (started_by_srun()) return read_srun();
-  // MPICH, Intel MPI: taken for one process each, all of them would train the same model into one directory.
+  // MPICH and Intel MPI: if each process took itself for the only one, all would train the same model into
+  // one directory.
   if (const auto size = find_number_variable("PMI_SIZE", 1, kMaxCount); size && *size > 1) {
     throw core::UsageError(
         "PMI_SIZE={}: several processes of an MPI whose ranks this program does not read. Start them with "
@@ -200,14 +200,14 @@ Environment read_environment() {
 void write_error_file(const Environment& environment, const std::string& message) noexcept {
   if (!environment.error_file) return;
   try {
-    // The agent prints the call stack where there is one and the message only otherwise
-    // (torch/distributed/elastic/multiprocessing/errors, ChildFailedError._format_failure); other readers
-    // take the message.
+    // The agent prints py_callstack if there is one, and the message only otherwise
+    // (torch/distributed/elastic/multiprocessing/errors, ChildFailedError._format_failure); other readers use
+    // the message.
     const nlohmann::json reason = {
         {"message",
          {{"message", message},
           {"extraInfo", {{"py_callstack", message}, {"timestamp", fmt::format("{}", std::time(nullptr))}}}}}};
-    // A message may quote bytes of a damaged file.
+    // json_text, since a message may quote bytes of a damaged file.
     core::write_text_atomically(*environment.error_file, core::json_text(reason));
   } catch (...) {
   }
@@ -222,16 +222,15 @@ int64_t choose_gpu(const Environment& environment, int64_t num_gpus) {
           ? fmt::format("has local rank {} of {}", environment.local_rank, *environment.local_world_size)
           : fmt::format("has local rank {}", environment.local_rank);
   throw core::UsageError(
-      "Rank {} {} on its machine and sees {}: each process of a machine needs a GPU of its own, that "
-      "of "
-      "its local rank. Start at most one process a GPU (torchrun --nproc-per-node, srun --ntasks-per-node, "
+      "Rank {} {} on its machine and sees {}: each process of a machine needs a GPU of its own, that of its "
+      "local rank. Start at most one process per GPU (torchrun --nproc-per-node, srun --ntasks-per-node, "
       "mpirun -N), and let every process see all GPUs of its machine (CUDA_VISIBLE_DEVICES; srun "
       "--gpus-per-node and not --gpus-per-task).",
       environment.rank, which, core::counted(num_gpus, "GPU"));
 }
 
 int64_t choose_num_threads(const Environment& environment, int64_t allowed_cores, int64_t machine_cores) {
-  // A list has the number for nested parallel regions after the first comma.
+  // In a list, the numbers after the first comma are for nested parallel regions.
   const std::string wish = find_variable("OMP_NUM_THREADS").value_or("");
   const std::optional<int64_t> wanted =
       core::parse_number<int64_t>(std::string_view(wish).substr(0, wish.find(',')));

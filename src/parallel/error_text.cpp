@@ -30,7 +30,7 @@ std::string error_text(const std::exception& error) {
     const auto says = [&text](const char* words) {
       return text.find(words) != std::string::npos;
     };
-    // Of the CPU's allocator; of CUDA's for pinned memory, and of its libraries.
+    // Messages of the CPU allocator, of CUDA's pinned-memory allocator and of CUDA libraries.
     const bool out_of_memory =
         says("allocate memory") || says("out of memory") || says("CUBLAS_STATUS_ALLOC_FAILED");
     return out_of_memory ? std::string(kOutOfMemory) : fmt::format("internal error: {}", text);

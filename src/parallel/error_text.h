@@ -1,4 +1,4 @@
-// What people read of an error: on the terminal, and of a rank's in the words of another.
+// Formats an exception for the user: on the terminal, and for the other ranks to quote.
 #pragma once
 
 #include "core/error.h"
@@ -9,19 +9,19 @@
 
 namespace ssgpt::parallel {
 
-// One paragraph: a core::Error's own words, the file of a failed system call, what to do where the memory did
-// not suffice; of whatever nobody should see its words without LibTorch's backtrace, as an internal error.
+// Returns one paragraph: a core::Error's own message, the file of a failed system call, or what to do when
+// memory ran out; anything else is reported as an internal error, without LibTorch's backtrace.
 std::string error_text(const std::exception& error);
 
-// What the program ends with: a core::Error's own code; kBadInput for a path that cannot name
-// anything: links in a circle, too long a name; else kFailed.
+// Returns the program's exit code for an exception: a core::Error's own; kBadInput for a path that cannot
+// name anything (circular links, a name that is too long); else kFailed.
 core::ExitCode exit_code(const std::exception& error);
 
-// The end of a message about something in the ranks' store that no rank writes.
+// End of an error message about an entry of the ranks' store that no rank writes.
 inline constexpr std::string_view kStrangerInStore =
     "does another program reach the store (MASTER_ADDR:MASTER_PORT)?";
 
-// Of an engine's message: what follows is its stack.
+// First line of a c10d message; a stack trace follows it.
 std::string first_line(const std::string& text);
 
 }  // namespace ssgpt::parallel

@@ -15,8 +15,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int64_t kAlignment = 32;  // elements of fp32: 128 bytes
-// A small model in one or two buckets would have nothing on its way before backward is all but over.
+constexpr int64_t kAlignment = 32;  // fp32 elements: 128 bytes
+// With only one or two buckets, a small model would have nothing in flight until backward is nearly done.
 constexpr int64_t kFewestBuckets = 8;
 
 double seconds_between(Clock::time_point begin, Clock::time_point end) {

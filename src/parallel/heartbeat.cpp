@@ -20,13 +20,13 @@ using Clock = std::chrono::steady_clock;
 using Seconds = std::chrono::duration<double>;
 
 constexpr Seconds kBeat{0.5};
-// Until the config's timeout is known: the longest silence of a rank that was heard of, and the longest wait
-// for one that was not.
+// Until the config's timeout is known: the longest silence of a rank that has been heard, and the longest
+// wait for one that has not.
 constexpr Seconds kSilenceAtStart{45.0};
 constexpr Seconds kAbsenceAtStart{450.0};
-// Once a collective has failed somewhere, whoever is silent for this long is the reason.
+// After a failed collective on any rank, a rank silent for this long is taken to be the cause.
 constexpr Seconds kSuspectSilence{3.0};
-// While a rank waits for longer than usual, likewise. Ranks that are merely slow are not silent.
+// The same while a rank waits longer than usual. Ranks that are merely slow are not silent.
 constexpr Seconds kSlowSilence{10.0};
 constexpr Seconds kLongestExplanation{12.0};
 constexpr Seconds kLongestLinger{3.0};
@@ -45,7 +45,7 @@ std::string beat_key(int64_t rank) {
   return fmt::format("beat/{}", rank);
 }
 
-// What one rank last said, and when it said something new.
+// A rank's last heartbeat, and when it last changed.
 struct PeerState {
   int64_t rank = 0;
   std::string beat;
@@ -58,7 +58,7 @@ std::string failure_text(int64_t rank, const std::string& message) {
   return fmt::format("Rank {} failed: {}", rank, message);
 }
 
-bool speaks_of_failure(const std::string& failure, int64_t rank) {
+bool reports_to_terminal(const std::string& failure, int64_t rank) {
   return rank == 0 || failure.starts_with("Rank 0 ") || !failure.starts_with("Rank ");
 }
 
@@ -75,8 +75,8 @@ struct Heartbeat::Impl {
   Impl(std::unique_ptr<Store> connection, int64_t own_rank, int64_t size,
        std::shared_ptr<HeartbeatClock> kept)
       : clock(std::move(kept)), store(std::move(connection)), rank(own_rank), world_size(size) {
-    // Rank 0 listens to all and says who is lost; the others listen to rank 0. So the store answers a number
-    // of questions that grows with the number of ranks, not with its square.
+    // Rank 0 monitors all ranks and reports which is lost; the others monitor rank 0. So the number of store
+    // queries grows with the number of ranks, not with its square.
     for (int64_t other = rank == 0 ? 1 : 0; other < (rank == 0 ? world_size : 1); ++other) {
       peers.push_back({.rank = other, .beat = "", .heard = clock->now()});
     }
@@ -88,17 +88,17 @@ struct Heartbeat::Impl {
   void learn(const std::string& message);
   void lose_store(const std::string& reason);
   void leave_if_done(bool all);
-  void tell_that_it_knows();
+  void acknowledge_failure();
   void guard();
   void miss_store(Seconds passed);
   void end_if_main_hangs();
-  // The silence after which a rank or the store is lost, with what is suspected anywhere.
+  // Silence after which a rank or the store counts as lost, given what any rank suspects.
   Seconds silence_limit(const std::string& suspicion, bool heard) const;
   const char* own_suspicion() const { return suspects ? kFailed : pace.is_too_long() ? kSlow : kNone; }
   Seconds lost_after(bool heard) const {
     return timeout_known ? 0.75 * timeout.load() : heard ? kSilenceAtStart : kAbsenceAtStart;
   }
-  // Between two rounds of a thread.
+  // Pause between two rounds of a thread.
   Seconds pause() const { return std::min<Seconds>(kBeat, lost_after(/*heard=*/true) / 8); }
 
   const std::shared_ptr<HeartbeatClock> clock;
@@ -111,28 +111,28 @@ struct Heartbeat::Impl {
   int64_t count = 0;
   std::string said_suspicion = kNone;
 
-  std::mutex mutex;  // of what follows
+  std::mutex mutex;  // guards everything below
   std::condition_variable changed;
   Seconds unanswered{0.0};  // since the store last answered
   std::optional<std::string> failure;
-  Clock::time_point failed_at;           // of `failure`, or of this rank's own before the store took it
-  std::optional<std::string> own_error;  // this rank fails with it
+  Clock::time_point failed_at;           // time of `failure`, or of own_error until the store holds it
+  std::optional<std::string> own_error;  // the error that this rank fails with
   std::optional<std::string> to_report;
   bool reported = false;   // the failure is this rank's own
-  bool suspects = false;   // a collective of this rank failed
-  StepPace pace;           // of this rank's steps
-  bool ending = false;     // this rank came to the ordinary end,
-  bool said_done = false;  // the store knows it,
-  bool all_done = false;   // every other rank came there too,
-  bool left = false;       // and this one, on rank 0 all others, have no more questions to the store
-  bool lingering = false;  // this rank ends after a failure,
-  bool all_know = false;   // of which every other one knows, as far as it is for this rank to tell
-  int64_t holds = 0;       // what this rank does without the others
-  Clock::time_point released_at = Clock::time_point::min();  // the last of it ended
+  bool suspects = false;   // a collective failed on this rank
+  StepPace pace;           // pace of this rank's steps
+  bool ending = false;     // this rank has reached its orderly end
+  bool said_done = false;  // the store knows that
+  bool all_done = false;   // all other ranks have reached theirs too
+  bool left = false;       // this rank (on rank 0: every other rank) has no more queries to the store
+  bool lingering = false;  // this rank is ending after a failure
+  bool all_know = false;   // every rank that this one has to tell knows of the failure
+  int64_t holds = 0;       // pieces of work in progress that need no other rank
+  Clock::time_point released_at = Clock::time_point::min();  // end of the last of these
   bool stop = false;
   bool heartbeat_ended = false;
-  std::thread heartbeat_thread;  // to the store, and may wait for it for ever:
-  std::thread watchdog;          // so another keeps the time
+  std::thread heartbeat_thread;  // talks to the store, which may block for ever
+  std::thread watchdog;          // so this thread watches the time
 };
 
 void Heartbeat::Impl::run() {
@@ -142,7 +142,7 @@ void Heartbeat::Impl::run() {
     try {
       beat_once();
       listen();
-    } catch (const core::RunError& error) {  // the store is gone, and with it whoever serves it
+    } catch (const core::RunError& error) {  // the store is gone, and with it the process that serves it
       lose_store(error.what());
     }
     lock.lock();
@@ -157,7 +157,7 @@ void Heartbeat::Impl::run() {
 void Heartbeat::Impl::guard() {
   std::unique_lock lock(mutex);
   while (!(stop && heartbeat_ended)) {
-    // Time in which this process itself stood still says nothing of others.
+    // Time during which this process itself was suspended says nothing about others.
     const Clock::time_point begin = clock->now();
     clock->wait_for(changed, lock, pause(), [this] { return stop && heartbeat_ended; });
     const Seconds passed = std::min<Seconds>(clock->now() - begin, 2 * pause());
@@ -169,15 +169,14 @@ void Heartbeat::Impl::guard() {
   }
 }
 
-// Whoever serves the store may stand still, too: then nothing is broken, and nothing answers.
+// The process that serves the store may be suspended: then no connection breaks, and nothing answers.
 void Heartbeat::Impl::miss_store(Seconds passed) {
   const std::lock_guard guard(mutex);
   if (heartbeat_ended || failure) return;
   unanswered += passed;
   if (unanswered <= silence_limit(own_suspicion(), /*heard=*/true)) return;
   failure = fmt::format(
-      "{} does not answer: nothing was heard of it for {:.1f} s. It stands still, or cannot "
-      "be reached.",
+      "{} does not answer: nothing was heard of it for {:.1f} s. It stands still, or cannot be reached.",
       store->description(), unanswered.count());
   failed_at = clock->now();
   said_done = all_done = left = all_know = true;  // nobody is left to tell
@@ -192,7 +191,7 @@ Seconds Heartbeat::Impl::silence_limit(const std::string& suspicion, bool heard)
 
 void Heartbeat::Impl::lose_store(const std::string& reason) {
   const std::lock_guard guard(mutex);
-  if (!failure && !all_done) {  // once rank 0 is done it may go, and its store with it
+  if (!failure && !all_done) {  // once rank 0 is done it may exit, and its store with it
     failure = reason;
     failed_at = clock->now();
   }
@@ -216,7 +215,7 @@ void Heartbeat::Impl::beat_once() {
     reported = first == *report;
     to_report.reset();
   }
-  // Each time anew, since another rank may take its own back. Only this thread knows what it said.
+  // Set every time, since another rank may withdraw its own. Only this thread reads said_suspicion.
   if (suspicion != kNone || said_suspicion != suspicion) store->set(kSuspectKey, suspicion);
   said_suspicion = suspicion;
   store->set(beat_key(rank), at_end ? kDone : std::to_string(++count));
@@ -246,11 +245,11 @@ void Heartbeat::Impl::listen() {
     }
   }
   leave_if_done(all);
-  tell_that_it_knows();
+  acknowledge_failure();
 }
 
-// Questions to the store are asked without the mutex: the answer may never come.
-void Heartbeat::Impl::tell_that_it_knows() {
+// The store is queried without holding the mutex: the answer may never come.
+void Heartbeat::Impl::acknowledge_failure() {
   {
     const std::lock_guard guard(mutex);
     changed.notify_all();
@@ -262,12 +261,12 @@ void Heartbeat::Impl::tell_that_it_knows() {
   changed.notify_all();
 }
 
-// The store goes with rank 0: it stays until the others need it no more.
+// The store ends with rank 0, which stays until the others no longer need it.
 void Heartbeat::Impl::leave_if_done(bool all) {
   bool leaving = false;
   {
     const std::lock_guard guard(mutex);
-    all_done = all;  // before the question, which rank 0 may leave unanswered
+    all_done = all;  // set before the query, which rank 0 may leave unanswered
     leaving = all && said_done;
   }
   if (leaving) leaving = store->add(kLeftKey, rank == 0 ? 0 : 1) >= (rank == 0 ? world_size - 1 : 1);
@@ -275,8 +274,8 @@ void Heartbeat::Impl::leave_if_done(bool all) {
   left = leaving;
 }
 
-// Takes the first failure of the run. A rank that reported it counts as told when it needs rank 0's words no
-// more: once it lingers.
+// Records the first failure of the run. A rank that reported it itself counts as told only when it no longer
+// needs rank 0: once it lingers.
 void Heartbeat::Impl::learn(const std::string& message) {
   {
     const std::lock_guard guard(mutex);
@@ -289,13 +288,13 @@ void Heartbeat::Impl::learn(const std::string& message) {
   store->add(kSeenKey, 1);
 }
 
-// A collective with a rank that is gone may never return; an engine's own timeout is as long as the run's.
+// A collective with a dead rank may never return; the backend's own timeout is as long as the run's.
 void Heartbeat::Impl::end_if_main_hangs() {
   std::string reason;
   {
     const std::lock_guard guard(mutex);
     if (!(failure || own_error)) return;
-    // A rank that fails itself is on its way out, and may have something to close.
+    // A rank that fails itself is about to exit, and may have something to close.
     const Seconds grace = own_error ? kLongestGrace : std::min(kLongestGrace, 0.2 * timeout.load());
     const Clock::time_point time = clock->now();
     const bool waits =
@@ -303,7 +302,7 @@ void Heartbeat::Impl::end_if_main_hangs() {
     if (waits) return;
     reason = own_error ? *own_error : *failure;
   }
-  const bool speaks = reason == own_error || speaks_of_failure(reason, rank);
+  const bool speaks = reason == own_error || reports_to_terminal(reason, rank);
   core::log::write(speaks ? core::log::Level::kError : core::log::Level::kWarning, reason);
   core::log::shutdown();
   std::_Exit(static_cast<int>(core::ExitCode::kFailed));

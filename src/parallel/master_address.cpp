@@ -38,14 +38,14 @@ std::string numeric_host(const addrinfo& address) {
   return text;
 }
 
-// Whether every machine means the same one by it: an address in numbers, or the name of the loopback device.
+// Whether `host` means the same on every machine: a numeric address, or the name of the loopback device.
 bool means_the_same_everywhere(const std::string& host) {
   in6_addr ignored{};
   return host == "localhost" || inet_pton(AF_INET, host.c_str(), &ignored) == 1 ||
          inet_pton(AF_INET6, host.c_str(), &ignored) == 1;
 }
 
-// Whether somebody accepts a connection to the address; gives up after some seconds.
+// Whether a server accepts connections at the address; gives up after some seconds.
 bool accepts(const addrinfo& address) {
   const int socket_fd = socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (socket_fd < 0) return false;
@@ -60,7 +60,8 @@ bool accepts(const addrinfo& address) {
   return accepted;
 }
 
-// The socket, or -1 with errno set. As servers do it: a port whose earlier owner has ended is free.
+// Returns the socket, or -1 with errno set. As usual for servers, a port whose earlier owner has exited is
+// free.
 int bind_to(const addrinfo& address) {
   const int descriptor = socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (descriptor < 0) return -1;
@@ -73,12 +74,12 @@ int bind_to(const addrinfo& address) {
   return -1;
 }
 
-// Some systems let a process bind to addresses that are not theirs (net.ipv4.ip_nonlocal_bind), so binding
-// does not tell.
+// Binding does not show this: some systems let a process bind to addresses of other machines
+// (net.ipv4.ip_nonlocal_bind).
 bool is_of_this_machine(const addrinfo& address) {
   if (is_loopback(address)) return true;
   ifaddrs* interfaces = nullptr;
-  if (getifaddrs(&interfaces) != 0) return true;  // binding will tell
+  if (getifaddrs(&interfaces) != 0) return true;  // binding will show
   const std::string host = numeric_host(address);
   bool found = false;
   for (const ifaddrs* one = interfaces; one != nullptr && !found; one = one->ifa_next) {
@@ -91,7 +92,7 @@ bool is_of_this_machine(const addrinfo& address) {
   return found;
 }
 
-// Why no one address will do; empty where the first one does.
+// Why listening on one address is not enough; empty if the first one will do.
 std::string reason_for_every_interface(const Environment& environment, const addrinfo& addresses) {
   const std::string& host = environment.master_address;
   const bool all_are_here = environment.local_world_size == environment.world_size;
@@ -102,8 +103,7 @@ std::string reason_for_every_interface(const Environment& environment, const add
   if (is_loopback(addresses) && (environment.local_world_size || !means_the_same_everywhere(host))) {
     return fmt::format(
         "MASTER_ADDR={} is the loopback device here, and ranks may come from other machines (between CPUs "
-        "they "
-        "also need GLOO_SOCKET_IFNAME, the interface of this machine that they reach)",
+        "they also need GLOO_SOCKET_IFNAME, the interface of this machine that they reach)",
         host);
   }
   if (addresses.ai_next != nullptr && host != "localhost") {
@@ -127,8 +127,8 @@ Addresses look_up(const char* host, int64_t port, int flags, int& code) {
   return {code == 0 ? found : nullptr, freeaddrinfo};
 }
 
-// The same list with the IPv4 addresses in front: where a name has both, other machines may know the IPv4
-// address alone.
+// The same list with the IPv4 addresses first: if a name has both kinds, other machines may know only the
+// IPv4 address.
 Addresses with_ipv4_first(Addresses addresses) {
   addrinfo* first = nullptr;
   addrinfo* rest = nullptr;

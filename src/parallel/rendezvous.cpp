@@ -31,16 +31,16 @@ std::string space_of(int64_t generation) {
 std::string size_key(int64_t generation) {
   return space_of(generation) + "/world_size";
 }
-// Who says that he is this rank,
+// Holds the process that claims this rank.
 std::string place_key(int64_t generation, int64_t rank) {
   return fmt::format("{}/place/{}", space_of(generation), rank);
 }
-// and whom rank 0 took for it.
+// Holds the process that rank 0 accepted as this rank.
 std::string taken_key(int64_t generation, int64_t rank) {
   return fmt::format("{}/taken/{}", space_of(generation), rank);
 }
 
-// No two processes have the same, whatever the machines and however often an id is used.
+// Unique to this process, across machines and reused process ids.
 std::string name_of_this_process() {
   char host[256] = "";
   gethostname(host, sizeof host - 1);
@@ -83,14 +83,13 @@ int64_t gather_ranks(Store& store, const Environment& environment, Seconds timeo
     if (Clock::now() - begin > timeout) {
       throw core::RunError(
           "{} of {} did not come to the store at {} within {:g} s. Every rank must be started, and reach "
-          "that "
-          "machine and port.",
+          "that machine and port.",
           names_of(missing), environment.world_size, address_of(environment), timeout.count());
     }
   }
 }
 
-// Why a process that calls itself `name` has no place as this rank in that start; nothing where it has.
+// Claims this rank for process `name`; returns why it cannot have it, or nullopt on success.
 std::optional<std::string> take_place(Store& store, const Environment& environment, int64_t generation,
                                       const std::string& name) {
   const std::string size = std::to_string(environment.world_size);
@@ -103,8 +102,8 @@ std::optional<std::string> take_place(Store& store, const Environment& environme
   return fmt::format("its rank {} is {}", environment.rank, there);
 }
 
-// The part of another rank: the number of the start that rank 0 took it into. The newest number may be that
-// of processes that are dead until this start's rank 0 comes.
+// The part of the other ranks. Returns the number of the start that rank 0 accepted this rank into. The
+// newest number may belong to dead processes until this start's rank 0 arrives.
 int64_t find_rank_zero(Store& store, const Environment& environment, Seconds timeout) {
   const std::string name = name_of_this_process();
   std::optional<std::string> refusal;
@@ -114,7 +113,7 @@ int64_t find_rank_zero(Store& store, const Environment& environment, Seconds tim
       if (!refusal && store.get(taken_key(generation, environment.rank)) == name) return generation;
     }
     const bool late = Clock::now() - begin > timeout;
-    // A store that rank 0 serves is as old as that rank, so there is no start before it.
+    // A store served by rank 0 is as old as that rank, so it holds no earlier start.
     if (refusal && (late || !environment.agent_serves_store)) {
       throw core::RunError(
           "The store at {} is that of another run: {}. Runs on one machine need a MASTER_PORT each.",
@@ -132,7 +131,7 @@ int64_t find_rank_zero(Store& store, const Environment& environment, Seconds tim
 void join_ranks(Store& store, const Environment& environment, Seconds timeout) {
   const int64_t generation = environment.rank == 0 ? gather_ranks(store, environment, timeout)
                                                    : find_rank_zero(store, environment, timeout);
-  // None of the words above, so that no key of an exchange or an engine is one of these.
+  // Differs from all key names above, so no key of an exchange or of c10d collides with them.
   store.enter(space_of(generation) + "/run");
 }
 

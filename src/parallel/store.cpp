@@ -20,9 +20,9 @@
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
-// Takes the place of libc's in this program. The engine's store asks for the name of every address that
-// connects to it, 127.0.0.1 included, only to log it; where a name server does not answer, the thread that
-// serves all ranks would stand still for five seconds each time. Nothing here needs more than the numbers.
+// Replaces libc's getnameinfo in this program. c10d's store looks up the name of every address that connects
+// to it, 127.0.0.1 included, only to log it; if a name server does not answer, the thread that serves all
+// ranks would block for five seconds each time. Nothing here needs more than the numeric address.
 extern "C" int getnameinfo(const sockaddr* address, socklen_t length, char* host, socklen_t host_length,
                            char* service, socklen_t service_length, int flags) noexcept {
   static const auto of_libc = reinterpret_cast<decltype(&getnameinfo)>(dlsym(RTLD_NEXT, "getnameinfo"));
@@ -32,9 +32,9 @@ extern "C" int getnameinfo(const sockaddr* address, socklen_t length, char* host
 namespace ssgpt::parallel {
 namespace {
 
-// For MASTER_ADDR to become a name that this machine knows.
+// Time for MASTER_ADDR to become resolvable on this machine.
 constexpr std::chrono::seconds kNameTimeout{20};
-// From the connection to the first answer: what takes longer is no store.
+// Time from the connection to the first answer: a server that takes longer is not a store.
 constexpr std::chrono::seconds kFirstAnswerTimeout{20};
 
 std::vector<uint8_t> bytes_of(const std::string& text) {
@@ -44,11 +44,11 @@ std::string text_of(const std::vector<uint8_t>& bytes) {
   return {bytes.begin(), bytes.end()};
 }
 
-// The engine's client waits for ever where what listens never answers: so it does in a thread that is left
-// behind then.
+// c10d's client waits for ever if the server never answers, so it runs in a thread that is abandoned in that
+// case.
 c10::intrusive_ptr<c10d::Store> join_store(const Environment& environment, const std::string& host,
                                            c10d::TCPStoreOptions options) {
-  options.timeout = 2 * kFirstAnswerTimeout;  // the engine's own error would come with a stack
+  options.timeout = 2 * kFirstAnswerTimeout;  // c10d's own error would come with a stack trace
   auto joined = std::make_shared<std::promise<c10::intrusive_ptr<c10d::Store>>>();
   std::future<c10::intrusive_ptr<c10d::Store>> store = joined->get_future();
   std::thread([joined, options, host] {
@@ -75,7 +75,7 @@ c10::intrusive_ptr<c10d::Store> serve_store(const Environment& environment, cons
   std::string why_not;
   const std::optional<MasterSocket> socket = bind_master_socket(environment, addresses, why_not);
   if (socket) {
-    options.masterListenFd = socket->descriptor;  // the server's from here on
+    options.masterListenFd = socket->descriptor;  // owned by the server from here on
   } else {
     core::log::info(
         "The ranks' store listens on every interface of this machine: {}. Strangers must not reach port {}.",
@@ -93,7 +93,7 @@ c10::intrusive_ptr<c10d::Store> serve_store(const Environment& environment, cons
 struct Store::Impl {
   Environment environment;
   std::string description;
-  c10::intrusive_ptr<c10d::Store> server;  // the connection of the process that serves, which keeps it alive
+  c10::intrusive_ptr<c10d::Store> server;  // the serving process's connection, which keeps the server alive
   c10::intrusive_ptr<c10d::Store> keys;
 
   template <typename Function>
@@ -120,7 +120,7 @@ std::unique_ptr<Store> Store::connect(const Environment& environment, std::chron
       "{} at {}", environment.agent_serves_store ? "The store of torchrun's agent" : "Rank 0 with its store",
       where);
   c10d::TCPStoreOptions options;
-  // Alone, it may stand beside others of its kind: 0 is any port that is free.
+  // A run with one rank may share the machine with others of its kind: port 0 means any free port.
   options.port = static_cast<uint16_t>(serves && environment.world_size == 1 ? 0 : environment.master_port);
   options.isServer = serves;
   options.waitWorkers = false;

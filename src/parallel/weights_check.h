@@ -1,4 +1,4 @@
-// Whether all ranks hold the same weights, by their checksums.
+// Checks by checksums that all ranks hold the same weights.
 #pragma once
 
 #include "parallel/communicator.h"
@@ -11,19 +11,19 @@
 
 namespace ssgpt::parallel {
 
-// 32 hexadecimal digits over all bytes of `flat`, contiguous, on any device.
+// Checksum of all bytes of `flat`, contiguous, on any device: 32 hexadecimal digits.
 std::string weights_checksum(const at::Tensor& flat);
 
-// The ranks whose checksum (hexadecimal digits, 16 or more) is not that of rank 0, the same on all ranks. All
-// ranks, after Communicator::open().
+// The ranks whose checksum (hexadecimal digits, 16 or more) differs from rank 0's; the same result on all
+// ranks. Called on all ranks, after Communicator::open().
 std::vector<int64_t> ranks_with_another(Communicator& communicator, const std::string& checksum);
 
-// The ranks whose `flat` has other bits than that of rank 0, the same on all ranks. All ranks, after
-// Communicator::open().
+// The ranks whose `flat` differs from rank 0's in any bit; the same result on all ranks. Called on all ranks,
+// after Communicator::open().
 std::vector<int64_t> ranks_with_other_weights(Communicator& communicator, const at::Tensor& flat);
 
-// Throws core::RunError, on all ranks, where `flat` has other bits on one of them than on rank 0, naming the
-// ranks that differ and the step. All ranks, after Communicator::open().
+// Throws core::RunError, on all ranks, if `flat` differs in any bit on some rank from rank 0's, naming the
+// ranks that differ and the step. Called on all ranks, after Communicator::open().
 void require_equal_weights(Communicator& communicator, const at::Tensor& flat, int64_t step);
 
 }  // namespace ssgpt::parallel

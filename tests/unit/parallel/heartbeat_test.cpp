@@ -288,11 +288,11 @@ TEST_F(Heartbeats, TheEndInOrderIsNoFailureOfAnybody) {
 }
 
 TEST(SpeaksOfFailure, IsRankZeroUnlessItIsWhatFailed) {
-  EXPECT_TRUE(speaks_of_failure("Rank 3 failed: x", 0));
-  EXPECT_FALSE(speaks_of_failure("Rank 3 failed: x", 1));
-  EXPECT_FALSE(speaks_of_failure("Rank 10 is lost", 1));
-  EXPECT_TRUE(speaks_of_failure("Rank 0 failed: x", 1));
-  EXPECT_TRUE(speaks_of_failure("The store of torchrun's agent does not answer", 1));
+  EXPECT_TRUE(reports_to_terminal("Rank 3 failed: x", 0));
+  EXPECT_FALSE(reports_to_terminal("Rank 3 failed: x", 1));
+  EXPECT_FALSE(reports_to_terminal("Rank 10 is lost", 1));
+  EXPECT_TRUE(reports_to_terminal("Rank 0 failed: x", 1));
+  EXPECT_TRUE(reports_to_terminal("The store of torchrun's agent does not answer", 1));
 }
 
 std::string connect_error(const Environment& environment) {
