@@ -1,4 +1,4 @@
-// The trainings behind a checkpoint that a new run begins at, as its record keeps them.
+// The trainings behind a checkpoint from which a new run begins, for that run's record.
 #pragma once
 
 #include "run/record.h"
@@ -8,10 +8,10 @@
 
 namespace ssgpt::start {
 
-// From the first one to that which wrote `checkpoint`, an absolute path. Empty where they are not all known:
-// no trainer wrote it, its run is not around it (a copy that stands alone), or was begun by an earlier
-// version from a checkpoint of its own. Throws core::InputError where the checkpoint or its run's record does
-// not read.
+// Returns them in order, from the first to the one that wrote `checkpoint`, an absolute path. Empty if they
+// are not all known: no trainer wrote the checkpoint, its run is not around it (a copy on its own), or that
+// run was begun by an earlier version from a checkpoint of its own. Throws core::InputError if the checkpoint
+// or its run's record cannot be read.
 std::vector<run::Ancestor> ancestors_of(const std::filesystem::path& checkpoint);
 
 }  // namespace ssgpt::start

@@ -38,7 +38,7 @@ using config::AttentionBackend;
 
 constexpr double kLeastGainOfBfloat16 = 1.1;
 
-// The seconds of forward and backward through one layer of `spec` and its head, the best of a few calls.
+// Seconds of forward and backward through one layer of `spec` and its head, the best of a few calls.
 double measure_layer(const config::Config& config, const model::GPTSpec& spec, int64_t rows,
                      const model::Execution& execution) {
   constexpr int kCalls = 3;
@@ -56,7 +56,7 @@ double measure_layer(const config::Config& config, const model::GPTSpec& spec, i
 }
 
 model::GPTSpec one_layer(const config::Config& config, int64_t sequence_length) {
-  constexpr int64_t kSmallVocabulary = 2048;  // the head is the same whatever is compared
+  constexpr int64_t kSmallVocabulary = 2048;  // the head costs the same in all that is compared
   model::GPTSpec spec{.config = config.model, .sequence_length = sequence_length, .document_token_id = {}};
   spec.config.num_hidden_layers = 1;
   spec.config.vocab_size = std::min(config.model.vocab_size, kSmallVocabulary);
@@ -74,10 +74,10 @@ void measure_dtype(config::Config& config) {
   config.train.dtype = dtype_of_cpu(device::bf16_instructions(), tokens_per_second);
 }
 
-// The backends of which one is the fastest on a GPU; by rules, so that all ranks have the same.
+// The candidates for the fastest backend on a GPU; found by rules, so that all ranks have the same.
 std::vector<AttentionBackend> candidates_by_rules(const config::Config& config) {
-  // LibTorch's flash has no backward for wider heads on GPUs of compute capability 8.6, 8.9 and 12.0: one
-  // layer shows whether this is one of them.
+  // LibTorch's flash attention has no backward for wider heads on GPUs of compute capability 8.6, 8.9 and
+  // 12.0: running one layer shows whether this is such a GPU.
   constexpr int64_t kWidestFlashEverywhere = 192;
   std::vector<AttentionBackend> candidates;
   for (const AttentionBackend backend : {AttentionBackend::kCudnn, AttentionBackend::kFlash}) {
@@ -89,8 +89,7 @@ std::vector<AttentionBackend> candidates_by_rules(const config::Config& config) 
     if (reason) {
       throw core::UsageError(
           "No fused attention computes this model on a GPU; of the least demanding one, efficient: {}. "
-          "Change "
-          "the model, or set train.device=cpu.",
+          "Change the model, or set train.device=cpu.",
           *reason);
     }
     candidates.push_back(AttentionBackend::kEfficient);
@@ -98,7 +97,7 @@ std::vector<AttentionBackend> candidates_by_rules(const config::Config& config) 
   return candidates;
 }
 
-// In the shape of the run, since which one is faster depends on it.
+// Measured in the run's shape, since that decides which one is faster.
 void measure_attention_backend(config::Config& config) {
   const model::GPTSpec spec = one_layer(config, config.data.sequence_length);
   const auto seconds = [&](AttentionBackend backend) {
@@ -110,10 +109,10 @@ void measure_attention_backend(config::Config& config) {
   device::release_cached_memory(execution_of(config.train).device);
 }
 
-// A square matrix product that fills all of a device.
+// A square GEMM large enough to fill a device.
 struct Product {
   int64_t size;
-  int calls_at_once;  // between waits
+  int calls_at_once;  // between two waits for the device
   int least_calls;
   double flops() const { return 2.0 * std::pow(static_cast<double>(size), 3); }
 };
@@ -123,7 +122,7 @@ Product product_of(at::Device device) {
                          : Product{.size = 8192, .calls_at_once = 5, .least_calls = 5};
 }
 
-// What the kernels of a GPU do not take, whatever the backend.
+// Limits of the GPU kernels, whatever the backend.
 void require_kernels(const config::ModelConfig& model, config::Dtype dtype) {
   const int64_t bytes = model.hidden_size * (dtype == config::Dtype::kBfloat16 ? 2 : 4);
   const bool aligned = bytes % 16 == 0;
@@ -162,7 +161,7 @@ config::TrainConfig choose_by_rules(const config::Config& config, bool has_gpu) 
   require_kernels(config.model, train.dtype);
   if (train.attention_backend == AttentionBackend::kAuto) {
     const std::vector<AttentionBackend> candidates = candidates_by_rules(chosen);
-    if (candidates.size() == 1) train.attention_backend = candidates.front();  // else by time
+    if (candidates.size() == 1) train.attention_backend = candidates.front();  // else measured later
   } else if (const auto reason = config::obstacle(train.attention_backend, chosen)) {
     throw core::UsageError("train.attention_backend = {}: {}.", to_string(train.attention_backend), *reason);
   }
@@ -207,8 +206,7 @@ config::Dtype dtype_of_cpu(const std::optional<std::vector<std::string>>& instru
   if (instructions && instructions->empty()) {
     core::log::info(
         "train.dtype auto: float32 (this processor has no bf16 instructions, AMX-BF16 or AVX512-BF16; "
-        "nothing "
-        "was measured)");
+        "nothing was measured)");
     return config::Dtype::kFloat32;
   }
   const double float32 = speed(config::Dtype::kFloat32);
@@ -217,8 +215,7 @@ config::Dtype dtype_of_cpu(const std::optional<std::vector<std::string>>& instru
   const config::Dtype chosen = worth_it ? config::Dtype::kBfloat16 : config::Dtype::kFloat32;
   core::log::info(
       "train.dtype auto: {} (one layer forward and backward: float32 {:.0f} tokens/s, bfloat16 {:.0f}{}, "
-      "that "
-      "is {:.3f} times as many; bfloat16 is taken from {} times on)",
+      "that is {:.3f} times as many; bfloat16 is chosen from {} times on)",
       to_string(chosen), float32, bfloat16,
       instructions ? fmt::format(" by {}", core::listed(*instructions)) : "", bfloat16 / float32,
       kLeastGainOfBfloat16);
@@ -227,15 +224,15 @@ config::Dtype dtype_of_cpu(const std::optional<std::vector<std::string>>& instru
 
 void take_own_gpu(const parallel::Environment& environment, bool deterministic) {
   device::take_gpu(parallel::choose_gpu(environment, device::require_gpus()), deterministic);
-  kernels::cuda::use_choices(std::nullopt);  // of a training before in this process
+  kernels::cuda::use_choices(std::nullopt);  // left by an earlier training in this process
   const device::GpuDescription gpu = device::current_gpu();
-  core::log::info("Rank {} computes on GPU {}, {}; float32 products in float32 (TF32 off){}.",
-                  environment.rank, gpu.index, device::to_string(gpu),
-                  deterministic ? ", deterministic algorithms" : "");
+  core::log::info("Rank {} computes on GPU {}, {}; float32 GEMMs in float32 (TF32 off){}.", environment.rank,
+                  gpu.index, device::to_string(gpu), deterministic ? ", deterministic algorithms" : "");
 }
 
 void resolve_by_rules(config::Config& config, const parallel::Environment& environment) {
-  const bool asks_for_gpu = config.train.device == config::Device::kAuto;  // else the driver stays asleep
+  // Only if needed, since has_usable_gpu() initialises the driver.
+  const bool asks_for_gpu = config.train.device == config::Device::kAuto;
   config.train = choose_by_rules(config, asks_for_gpu && device::has_usable_gpu());
   if (config.train.device == config::Device::kCuda) take_own_gpu(environment, config.train.deterministic);
 }
@@ -259,7 +256,7 @@ double measure_peak_flops(const model::Execution& execution) {
   const auto options = at::TensorOptions(execution.device).dtype(execution.dtype);
   double best_seconds = std::numeric_limits<double>::infinity();
   {
-    // A GPU's clock depends on how many bits change: it multiplies random numbers, as in training.
+    // A GPU's clock depends on how many bits toggle, so it multiplies random numbers, as in training.
     const at::Tensor a = execution.device.is_cpu() ? at::ones({how.size, how.size}, options)
                                                    : at::randn({how.size, how.size}, options);
     const at::Tensor product = at::empty({how.size, how.size}, options);
@@ -275,7 +272,7 @@ double measure_peak_flops(const model::Execution& execution) {
       best_seconds = std::min(best_seconds, seconds);
     }
   }
-  device::release_cached_memory(execution.device);  // what the model allocates has other sizes
+  device::release_cached_memory(execution.device);  // the model's allocations have other sizes
   return how.flops() / best_seconds;
 }
 
@@ -288,9 +285,9 @@ double measure_peak_flops_if_room(const model::Execution& execution) {
   }
 }
 
-// Decided by the work alone, so that what a run records does not depend on how busy the machine was. The
-// least that is measured is a hundredth of the work at most; on a device that is much faster it takes 0.1 s,
-// beside a training of a second.
+// Decided by the amount of work alone, so that what a run records does not depend on how busy the machine
+// was. The shortest measurement takes at most a hundredth of the work; on a much faster device it takes 0.1
+// s, next to a training of one second.
 bool is_worth_measuring(double flops, at::Device device) {
   constexpr double kWorth = 100.0;
   const Product how = product_of(device);

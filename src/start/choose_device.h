@@ -1,4 +1,4 @@
-// Where, in which precision and with whose attention a run computes, chosen once and stored with the run.
+// The device, the precision and the attention backend of a run, chosen once and stored with the run.
 #pragma once
 
 #include "config/config.h"
@@ -14,62 +14,63 @@
 
 namespace ssgpt::start {
 
-// What rules alone make of train.device, train.dtype and train.attention_backend where they are auto. What is
-// auto still is decided by time: on a CPU the dtype (dtype_of_cpu); on a GPU the backend, which is then
-// cuDNN's or flash. On a CPU the backend stays as it is. Throws core::UsageError where no backend can compute
-// the config on a GPU.
+// Resolves train.device, train.dtype and train.attention_backend by rules where they are auto. What is still
+// auto in the result has to be measured: on a CPU the dtype (dtype_of_cpu); on a GPU the backend, which is
+// then cuDNN or flash. On a CPU the backend is left as it is. Throws core::UsageError if no backend can
+// compute the config on a GPU.
 config::TrainConfig choose_by_rules(const config::Config& config, bool has_gpu);
 
-// Runs `seconds` for each candidate and returns the one that took the least, with a log line that has all
-// figures; one that throws is left out, with a warning that says why. Throws core::RunError where all do.
+// Calls `seconds` for each candidate and returns the fastest, with a log line that shows all times; a
+// candidate that throws is left out, with a warning that says why. Throws core::RunError if all of them do.
 config::AttentionBackend fastest_backend(const std::vector<config::AttentionBackend>& candidates,
                                          const std::function<double(config::AttentionBackend)>& seconds);
 
-// Whether bfloat16 is worth its rounding on a CPU, by the speeds of the same work in both: where it is faster
-// by a tenth or more; a smaller gain may be the chance of a measurement.
+// Whether bfloat16 is worth its rounding on a CPU, given the speeds of the same work in both dtypes: if it is
+// at least a tenth faster, since a smaller gain may be measurement noise.
 bool bfloat16_is_worth_it(double float32_speed, double bfloat16_speed);
 
-// What train.dtype: auto is on a CPU, with a log line that says why. `instructions`:
-// device::bf16_instructions(). Where it is an empty list, float32, and nothing is measured, since bfloat16
-// would be emulated; else `speed` is asked for both dtypes, in tokens/s, and bfloat16_is_worth_it decides.
+// Resolves train.dtype: auto on a CPU, with a log line that says why. `instructions`:
+// device::bf16_instructions(). If that is an empty list, the result is float32 and nothing is measured, since
+// bfloat16 would be emulated; otherwise `speed`, in tokens/s, is called for both dtypes, and
+// bfloat16_is_worth_it decides.
 config::Dtype dtype_of_cpu(const std::optional<std::vector<std::string>>& instructions,
                            const std::function<double(config::Dtype)>& speed);
 
-// Makes the GPU of this process, that of its local rank, the current one of this thread, and logs which it
-// is; matrix products are computed as cuBLASLt proposes until others are chosen (choose_products.h). Throws
-// core::UsageError where there is none that this process can use.
+// Makes this process's GPU, given by its local rank, the current one of this thread, and logs which it is.
+// GEMMs use cuBLASLt's first proposals until algorithms are chosen (choose_products.h). Throws
+// core::UsageError if there is no GPU that this process can use.
 void take_own_gpu(const parallel::Environment& environment, bool deterministic);
 
-// Does to `config` what choose_by_rules says. Where that is a GPU, makes that of this process, of its local
-// rank, the current one.
+// Applies choose_by_rules to `config`. If the result is a GPU, makes this process's, given by its local rank,
+// the current one.
 void resolve_by_rules(config::Config& config, const parallel::Environment& environment = {});
 
-// The same, and what no rule decides is measured on one layer of this model, in well under two seconds, and
-// logged.
+// The same, and measures what no rule decides on one layer of this model, in well under two seconds, logging
+// the result.
 void choose_device(config::Config& config, const parallel::Environment& environment = {});
 
-// What another rank chose, here: each takes its own GPU.
+// Applies another rank's choices to `config`; each rank takes its own GPU.
 void take_choices(config::Config& config, const config::TrainConfig& chosen,
                   const parallel::Environment& environment);
 
-// Floating-point operations a second of a large matrix product in the compute dtype, as the model computes
-// its own, the best of some.
+// Measured FLOP/s of a large GEMM in the compute dtype, computed like the model's own; the best of several
+// runs.
 double measure_peak_flops(const model::Execution& execution);
-// The same, or 0 where a GPU that a training fills has no memory left for the product.
+// The same, or 0 if training has left no GPU memory for the GEMM.
 double measure_peak_flops_if_room(const model::Execution& execution);
 
-// Whether a training of so many floating-point operations is worth the time that a measurement takes.
+// Whether a training of `flops` floating-point operations is long enough to be worth the measurement.
 bool is_worth_measuring(double flops, at::Device device);
 
-// What the spec sheets promise of the GPUs of all ranks together, FLOP/s; none on a CPU, or where a rank has
-// a GPU that is not known. Device and dtype are resolved. All ranks, with the communicator open.
+// Peak FLOP/s by the spec sheets of all ranks' GPUs together; nullopt on a CPU, or if some rank's GPU is
+// unknown. Device and dtype must be resolved. Called on all ranks, with the communicator open.
 std::optional<double> spec_sheet_flops(const config::TrainConfig& train,
                                        parallel::Communicator& communicator);
 
-// That the run computes on: the current one of this thread; none on a CPU.
+// The GPU that the run computes on: this thread's current device; nullopt on a CPU.
 std::optional<device::GpuDescription> gpu_of(const config::TrainConfig& train);
 
-// For a config whose device and dtype are not auto. A GPU is the current one of this thread.
+// Requires a config whose device and dtype are not auto. A GPU is this thread's current one.
 model::Execution execution_of(const config::TrainConfig& train);
 
 }  // namespace ssgpt::start

@@ -20,26 +20,27 @@ using kernels::ProductShape;
 
 constexpr const char* kWithinRounding = "the run continues within rounding, not bit for bit";
 
-// Times of a call of each product that was measured.
+// Times of one call, summed over all measured GEMM shapes.
 struct Sums {
   double seconds = 0.0, first_seconds = 0.0;
 };
 
-void tell(size_t chosen, size_t known, const Sums& sums, const ProductSwitches& switches) {
+void log_choices(size_t chosen, size_t known, const Sums& sums, const ProductSwitches& switches) {
   if (chosen == 0) {
-    core::log::info("The matrix products, of {} shapes, are computed as was chosen before.", known);
+    core::log::info("The GEMM algorithms of {} shapes are the ones chosen before.", known);
   } else if (switches.candidate) {
-    core::log::info("SSGPT_LT_CANDIDATE={}: {} shapes of matrix products are computed by that proposal.",
+    core::log::info("SSGPT_LT_CANDIDATE={}: {} GEMM shapes are computed by that proposal.",
                     *switches.candidate, chosen);
   } else {
     core::log::info(
-        "train.tune_products: {} shapes of matrix products measured beside other proposals of cuBLASLt; once "
-        "each they take {:.2f} ms, as it proposes first {:.2f} ms.",
+        "train.tune_products: {} GEMM shapes measured beside other proposals of cuBLASLt; once each they "
+        "take {:.2f} ms, by its first proposals {:.2f} ms.",
         chosen, 1e3 * sums.seconds, 1e3 * sums.first_seconds);
   }
 }
 
-// Throws where the library does not take what is held for a shape that is needed; drops the other shapes.
+// Drops shapes that are not needed. Throws if the library does not support the stored algorithm of a needed
+// one.
 void keep_needed(const std::map<ProductShape, bool>& needed, const std::string& origin,
                  ProductChooser& chooser, ProductChoices& choices) {
   std::erase_if(choices.algorithms, [&](const auto& one) { return !needed.contains(one.first); });
@@ -84,12 +85,12 @@ ProductChoices settle_products(const std::map<ProductShape, bool>& needed,
     choices = *held;
     keep_needed(needed, origin, chooser, choices);
     if (!switches.set.empty()) {
-      core::log::warning("{} says nothing of the products that {} holds choices of.",
+      core::log::warning("{} does not affect the GEMMs for which {} holds choices.",
                          fmt::join(switches.set, ", "), origin);
     }
   } else if (held) {
     core::log::warning(
-        "The matrix products of {} were chosen for {}, and this is {}: they are chosen anew; {}.", origin,
+        "The GEMM algorithms of {} were chosen for {}, and this is {}: they are chosen anew; {}.", origin,
         to_string(held->library), to_string(choices.library), kWithinRounding);
   }
   const size_t known = choices.algorithms.size();
@@ -100,16 +101,16 @@ ProductChoices settle_products(const std::map<ProductShape, bool>& needed,
         choice_terms(shape, choices.workspace_bytes, switches.fp32_reductions);
     try {
       const ProductChooser::Choice choice = chooser.choose(shape, accumulate, terms, switches.candidate);
-      core::log::debug("The product {} by {}.", to_string(shape), choice.description);
+      core::log::debug("GEMM {}: {}.", to_string(shape), choice.description);
       choices.algorithms.emplace(shape, choice.algorithm);
       sums.seconds += choice.seconds;
       sums.first_seconds += choice.first_seconds;
     } catch (const core::RunError& error) {
-      core::log::warning("train.tune_products: the product {} is left as cuBLASLt proposes it: {}",
+      core::log::warning("train.tune_products: the GEMM {} keeps cuBLASLt's first proposal: {}",
                          to_string(shape), error.what());
     }
   }
-  tell(choices.algorithms.size() - known, known, sums, switches);
+  log_choices(choices.algorithms.size() - known, known, sums, switches);
   return choices;
 }
 
@@ -129,7 +130,7 @@ std::vector<std::string> product_differences(const ProductChoices& of_rank_zero,
   return lines;
 }
 
-void tell_what_gives_way(const config::TrainConfig& train, const std::string& origin) {
+void warn_of_ignored_choices(const config::TrainConfig& train, const std::string& origin) {
   const char* why = "train.tune_products = false";
   if (train.deterministic) why = "train.deterministic = true";
   if (train.device != config::Device::kCuda) why = "train.device = cpu";

@@ -18,8 +18,8 @@
 namespace ssgpt::start {
 namespace {
 
-// Reads the windows of validation once, so that an id beyond the vocabulary is found before training, not in
-// its midst.
+// Reads the validation windows once, so that a token id outside the vocabulary is found before training
+// rather than during it.
 void check_ids(const DataSources& sources, const config::Config& config) {
   const int64_t length = config.data.sequence_length;
   const int64_t available = sources.validation->num_windows(length);
@@ -40,7 +40,7 @@ void set_validation_windows(const config::Config& config, int64_t available, Dat
   }
 }
 
-// What data.validation names is held out also where this run never reads it.
+// The data named by data.validation are held out even if this run never reads them.
 void refuse_training_on_held_out(const config::Config& config, const DataSources& sources) {
   if (sources.validation) return refuse_shared_shards(sources.training, *sources.validation);
   data::TokenSource held_out;
@@ -59,13 +59,12 @@ void read_prompts(const config::Config& config, DataSources& sources) {
   for (const std::string& prompt : samples.prompts) {
     const std::vector<int32_t> ids = sources.tokenizer->encode(prompt);
     std::vector<int64_t> tokens(ids.begin(), ids.end());
-    if (tokens.empty()) {  // a document begins behind the end of another, as in the shards
+    if (tokens.empty()) {  // a document begins after another's end, as in the shards
       if (!sources.document_end) {
         throw core::UsageError(
             "evaluate.samples.prompts: an empty prompt begins a document behind the end of another, but {} "
-            "has "
-            "no end-of-sequence piece (</s>), and the model no token that ends documents. Leave the empty "
-            "prompt out, or set data.document_token_id with data.reset_at_document: true.",
+            "has no end-of-sequence piece (</s>), and the model no token that ends documents. Leave the "
+            "empty prompt out, or set data.document_token_id with data.reset_at_document: true.",
             config.data.tokenizer->string());
       }
       tokens.push_back(*sources.document_end);
@@ -81,7 +80,7 @@ void read_prompts(const config::Config& config, DataSources& sources) {
   }
 }
 
-// What ssgpt prepare says of the shards, of training and of validation.
+// Opens the shards; returns what ssgpt prepare recorded of those for training and for validation.
 std::vector<Prepared> open_shards(const config::Config& config, DataSources& sources) {
   sources.training = data::TokenSource(core::expand_globs(config.data.train));
   std::vector<Prepared> prepared = {read_prepared(sources.training)};

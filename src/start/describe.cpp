@@ -20,7 +20,7 @@
 namespace ssgpt::start {
 namespace {
 
-// Read before main() allocates anything, so that what a run holds already when its plan is printed is not
+// Read before main() allocates anything, so that what a run already holds when its plan is printed is not
 // counted twice.
 const uint64_t kBytesAtStart = core::resident_bytes();
 
@@ -29,9 +29,8 @@ config::Config with_kind(config::Config config, config::AttentionKind kind) {
   return config;
 }
 
-// What the first step adds to the resident set beside its own tensors: pages of code that nothing touched
-// before, threads, the buffers of the matrix products. A model of two small layers takes one step to find
-// out.
+// What the first step adds to the resident set besides its own tensors: code pages touched for the first
+// time, threads, GEMM buffers. Found by running one step of a model with two small layers.
 uint64_t first_step_bytes(const config::Config& config) {
   const uint64_t before = core::resident_bytes();
   config::Config small = config;
@@ -41,7 +40,7 @@ uint64_t first_step_bytes(const config::Config& config) {
   small.model.num_attention_heads = 2;
   small.model.intermediate_size = 2 * kHidden;
   small.model.num_hidden_layers = 2;
-  small.model.rope_fraction = 1.0;  // the run's may be no even part of this head
+  small.model.rope_fraction = 1.0;  // the run's may leave no even number of this head's dimensions
   small.model.vocab_size = 512;
   small.data.sequence_length = kTime;
   small.train.micro_batch_size = 1;
@@ -72,14 +71,14 @@ std::string start_line(const Start& start) {
     case Mode::kInitFrom:
       return fmt::format("a new run with the weights of {}", checkpoint);
     case Mode::kContinue:
-      return fmt::format("goes on after step {} from {}", start.state.step, checkpoint);
+      return fmt::format("resumes from step {}, checkpoint {}", start.state.step, checkpoint);
     case Mode::kFork:
-      return fmt::format("forks after step {} from {}", start.state.step, checkpoint);
+      return fmt::format("forks from step {}, checkpoint {}", start.state.step, checkpoint);
   }
   return {};
 }
 
-// Of what is still to come: a kind from the first update on, and swaps after it.
+// The config of what is still to come: the kind of the first update, and the swaps after it.
 config::Config ahead_of(const Start& start) {
   config::Config ahead = with_kind(start.config, start.attention_kind());
   std::erase_if(ahead.train.swap_attention,
@@ -123,7 +122,8 @@ std::string data_line(const Start& start) {
                      data.document_token_id ? ", attention within documents" : "");
 }
 
-// How often the run reads its data. Each epoch of examples begins with a step, so its last one may be short.
+// How many times the run reads its data. Each epoch of examples begins with a step, so its last step may be
+// short.
 double num_epochs(const Start& start) {
   const auto steps = static_cast<double>(start.config.train.max_steps);
   const DataSources& data = start.data;
@@ -132,17 +132,17 @@ double num_epochs(const Start& start) {
          static_cast<double>(data.num_windows);
 }
 
-// Of examples a part of the positions predicts a token.
+// With examples only some of the positions predict a token.
 std::string batch_line(const Start& start, int64_t num_ranks) {
   const config::TrainConfig& train = start.config.train;
   const int64_t positions = train.global_batch_size * start.config.data.sequence_length;
-  return fmt::format("{} {} = {} {} a step, in micro-batches of {}{}", train.global_batch_size,
+  return fmt::format("{} {} = {} {} per step, in micro-batches of {}{}", train.global_batch_size,
                      start.data.examples ? "windows" : "sequences", positions,
                      start.data.examples ? "positions" : "tokens", train.micro_batch_size,
                      num_ranks > 1 ? fmt::format(" on {} ranks", num_ranks) : "");
 }
 
-// In predicted tokens, as metrics.jsonl counts them.
+// In predicted tokens, as counted in metrics.jsonl.
 std::string budget_line(const Start& start) {
   const config::TrainConfig& train = start.config.train;
   const auto& examples = start.data.examples;
@@ -191,7 +191,7 @@ std::string positions_text(const config::ModelConfig& model) {
   return text;
 }
 
-// In MiB throughout: "1.4 GiB" would round by more than the estimate is off.
+// In MiB throughout: rounding to "1.4 GiB" would exceed the error of the estimate.
 std::string memory_text(const MemoryPlan& memory) {
   const model::MemoryEstimate& training = memory.training;
   const std::string steps = fmt::format("parameters and optimizer {:.0f}, activations {:.0f}",

@@ -76,7 +76,7 @@ std::shared_ptr<const data::PackedExamples> resolve_epochs(config::Config& confi
   if (steps == 0) {
     examples = read_examples(config, config.data.train, *open_tokenizer(config));
     steps = steps_per_epoch(config, *examples);
-    core::log::info("{} windows of examples are {} steps an epoch.", examples->num_windows(), steps);
+    core::log::info("{} windows of examples make {} steps per epoch.", examples->num_windows(), steps);
   }
   if (config.train.epochs) config.train.max_steps = *config.train.epochs * steps;
   if (schedule.warmup_epochs) schedule.warmup_steps = *schedule.warmup_epochs * steps;

@@ -45,7 +45,7 @@ class CublasLt : public ProductChooser {
     const at::Tensor workspace =
         at::empty({terms.workspace_bytes}, at::TensorOptions(device_).dtype(at::kByte));
     kernels::cuda::Product product = kernels::product_of(operands.a, operands.b, accumulate, operands.out);
-    product.shape = shape;  // of which the alignment may be less
+    product.shape = shape;  // its alignment may be lower than the operands'
     return model::tune_product(product, terms, model::kTunedProposals, workspace.data_ptr(), device_);
   }
 
@@ -64,7 +64,7 @@ class CublasLt : public ProductChooser {
 std::map<ProductShape, bool> products_of_a_step(const config::Config& config) {
   model::GPTSpec spec{
       .config = config.model, .sequence_length = config.data.sequence_length, .document_token_id = {}};
-  spec.config.num_hidden_layers = 1;  // the others ask for the same
+  spec.config.num_hidden_layers = 1;  // the other layers need the same
   const model::Execution execution = execution_of(config.train);
   std::map<ProductShape, bool> shapes;
   {
@@ -84,14 +84,14 @@ std::optional<ProductChoices> choose_products(const config::Config& config,
                                               const std::optional<ProductChoices>& held,
                                               const std::string& origin) {
   if (!chooses_products(config.train)) {
-    if (held) tell_what_gives_way(config.train, origin);
+    if (held) warn_of_ignored_choices(config.train, origin);
     return std::nullopt;
   }
   const at::Device device = execution_of(config.train).device;
   const ProductSwitches switches = read_product_switches();
   CublasLt chooser(device);
   const ProductChoices choices = settle_products(products_of_a_step(config), held, origin, switches, chooser);
-  device::release_cached_memory(device);  // what the model allocates has other sizes
+  device::release_cached_memory(device);  // the model's allocations have other sizes
   kernels::cuda::use_choices(choices);
   return choices;
 }

@@ -40,7 +40,7 @@ void refuse_used_directory(const RunDirectory& directory) {
       directory.path().string());
 }
 
-// `named`: what the user gave for it.
+// `named`: the path that the user gave for it.
 checkpoint::Summary read_trained(const fs::path& checkpoint, const fs::path& named) {
   checkpoint::Summary summary = checkpoint::read_summary(checkpoint);
   if (!summary.trainer) {
@@ -52,7 +52,7 @@ checkpoint::Summary read_trained(const fs::path& checkpoint, const fs::path& nam
   return summary;
 }
 
-// Throws where the folder of a run's checkpoint, or the link to it, says another step than its state.
+// Throws if the folder of a run's checkpoint, or the link to it, names another step than its state.
 void require_own_name(const RunDirectory& directory, const fs::path& checkpoint,
                       const checkpoint::TrainerState& state) {
   const fs::path name = directory.checkpoint(state.step).filename();
@@ -63,19 +63,18 @@ void require_own_name(const RunDirectory& directory, const fs::path& checkpoint,
       checkpoint.string(), state.step, name.string());
 }
 
-// Throws where the newest checkpoint of a run was saved by another one.
+// Throws if the newest checkpoint in a run's directory was saved by another run.
 void require_same_run(const RunDirectory& directory, const fs::path& checkpoint,
                       const checkpoint::TrainerState& state) {
   const std::optional<run::Record> record = run::read_record(directory);
   if (!record || record->run_id.empty() || record->run_id == state.run_id) return;
   throw core::InputError(
       "{} was saved by another run (run_id {}) than the one in {} ({}). Move it out of the run; to go on "
-      "from "
-      "it in a new one, use --resume {} with another --run-dir.",
+      "from it in a new one, use --resume {} with another --run-dir.",
       checkpoint.string(), state.run_id, directory.path().string(), record->run_id, checkpoint.string());
 }
 
-// Whether `checkpoint` is the newest of the run that wrote it, in that run's own directory.
+// Whether `checkpoint` is the newest one of the run that wrote it, in that run's own directory.
 bool is_newest_of_its_run(const fs::path& checkpoint, const checkpoint::TrainerState& state) {
   const RunDirectory directory = run_of(checkpoint);
   const std::optional<run::Record> record = run::read_record(directory);
@@ -104,7 +103,7 @@ Start fresh(const Options& options) {
 
 Start from_weights(const Options& options) {
   Options resolved = options;
-  if (options.swap_attention) {  // the new run has this kind from its start: the config is validated with it
+  if (options.swap_attention) {  // the new run starts with this kind, so the config is validated with it
     resolved.overrides.push_back(fmt::format("model.attention.kind={}", to_string(*options.swap_attention)));
     resolved.swap_attention.reset();
   }
@@ -128,9 +127,9 @@ Start new_run(const Options& options) {
   return options.init_from ? from_weights(options) : fresh(options);
 }
 
-// Adds to `past` what the run in `directory` did before it was stopped and its checkpoint does not know of:
-// the swaps from past.step on that its config has, as far as it came, and the end of its schedule. Where that
-// config does not read, they are not known.
+// Adds to `past` what the run in `directory` did after its checkpoint, before it was stopped: the swaps in
+// its config between past.step and the step that it reached, and the end of its schedule. If that config
+// cannot be read, they remain unknown.
 void find_lost(const RunDirectory& directory, const std::string& run_id, Past& past) {
   const std::optional<run::Record> record = run::read_record(directory);
   if (!record || record->run_id != run_id || !core::exists(directory.config())) return;
@@ -149,9 +148,9 @@ void find_lost(const RunDirectory& directory, const std::string& run_id, Past& p
   }
 }
 
-// Goes on after `checkpoint` in `directory`: that of its run, or a new one.
-Start go_on(const Options& options, const fs::path& checkpoint, checkpoint::Summary summary,
-            const RunDirectory& directory, bool is_fork) {
+// Resumes from `checkpoint` in `directory`: that of its run, or of a new one.
+Start resume_from(const Options& options, const fs::path& checkpoint, checkpoint::Summary summary,
+                  const RunDirectory& directory, bool is_fork) {
   Start start;
   start.mode = is_fork ? Mode::kFork : Mode::kContinue;
   start.directory = directory;
@@ -175,24 +174,23 @@ Start go_on(const Options& options, const fs::path& checkpoint, checkpoint::Summ
   settle_swaps(start.config, past, options.swap_attention);
   refuse_fixed_differences(start.config, past);
   settle_schedule(start.config, past);
-  // A swap may ask for what the rest of the config does not allow.
+  // A swap may need what the rest of the config does not allow.
   config::require_sound(start.config, "the config of the run that goes on");
   if (!is_fork && start.attention_kind() != past.held && start.state.step >= start.config.train.max_steps) {
     throw core::UsageError(
         "{} is complete at step {}, so there is no step left to train with {}. Raise train.max_steps, or "
-        "swap "
-        "the checkpoint without training: ssgpt convert.",
+        "swap the checkpoint without training: ssgpt convert.",
         directory.path().string(), start.state.step, to_string(start.attention_kind()));
   }
   return start;
 }
 
-// Continues the run in `directory` from its newest checkpoint, which was verified.
-Start go_on_in(const Options& options, const RunDirectory& directory, const run::Checkpoint& newest) {
+// Continues the run in `directory` from its newest checkpoint, which has been verified.
+Start resume_in(const Options& options, const RunDirectory& directory, const run::Checkpoint& newest) {
   checkpoint::Summary summary = read_trained(newest.directory, newest.directory);
   require_own_name(directory, newest.directory, *summary.trainer);
   require_same_run(directory, newest.directory, *summary.trainer);
-  Start start = go_on(options, newest.directory, std::move(summary), directory, /*is_fork=*/false);
+  Start start = resume_from(options, newest.directory, std::move(summary), directory, /*is_fork=*/false);
   start.checkpoint_is_verified = true;
   return start;
 }
@@ -208,7 +206,7 @@ Start resume_auto(const Options& options, const FindNewest& find_newest) {
   const RunDirectory directory = directory_of_auto(options);
   run::require_own_files(directory);
   const std::optional<run::Checkpoint> newest = find_newest(directory);
-  if (newest) return go_on_in(options, directory, *newest);
+  if (newest) return resume_in(options, directory, *newest);
   const std::optional<run::Record> record = run::read_record(directory);
   if (record && !record->parent.empty() && !options.init_from) {
     throw core::UsageError(
@@ -223,7 +221,7 @@ Start resume_auto(const Options& options, const FindNewest& find_newest) {
   return start;
 }
 
-// --resume DIR: a run, of which the newest valid checkpoint is meant, or a checkpoint.
+// --resume DIR: either a run, whose newest valid checkpoint is used, or a checkpoint.
 Start resume_named(const Options& options, const FindNewest& find_newest) {
   const fs::path named = *options.resume;
   if (!core::is_directory(named)) {
@@ -246,12 +244,12 @@ Start resume_named(const Options& options, const FindNewest& find_newest) {
     }
     if (is_own(directory)) {
       run::require_own_files(directory);
-      return go_on_in(options, directory, *newest);
+      return resume_in(options, directory, *newest);
     }
     const RunDirectory fork(*options.run_directory);
     refuse_used_directory(fork);
-    Start start = go_on(options, newest->directory, read_trained(newest->directory, named), fork,
-                        /*is_fork=*/true);
+    Start start = resume_from(options, newest->directory, read_trained(newest->directory, named), fork,
+                              /*is_fork=*/true);
     start.checkpoint_is_verified = true;
     return start;
   }
@@ -270,8 +268,8 @@ Start resume_named(const Options& options, const FindNewest& find_newest) {
         named.string(), own.path().string());
   }
   if (is_fork) refuse_used_directory(RunDirectory(*options.run_directory));
-  return go_on(options, named, std::move(summary), is_fork ? RunDirectory(*options.run_directory) : own,
-               is_fork);
+  return resume_from(options, named, std::move(summary), is_fork ? RunDirectory(*options.run_directory) : own,
+                     is_fork);
 }
 
 }  // namespace

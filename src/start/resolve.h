@@ -1,6 +1,6 @@
-// From the command line and what stands on the disk to what a run begins from: its mode, config, directory,
-// checkpoint and state. Opens no weights, and data only where their epochs are to be counted in steps, which
-// the checkpoint of a run knows.
+// Determines what a run begins from (its mode, config, directory, checkpoint and state) from the command line
+// and the files on disk. Opens no weights, and data only to count the steps of an epoch, unless a resumed
+// run's checkpoint has that number.
 #pragma once
 
 #include "run/directory.h"
@@ -11,10 +11,10 @@
 
 namespace ssgpt::start {
 
-// The newest checkpoint of a run that is sound; none where it has none at all.
+// Returns the newest valid checkpoint of a run; nullopt if it has no checkpoint at all.
 using FindNewest = std::function<std::optional<run::Checkpoint>(const run::RunDirectory&)>;
 
-// Device and dtype stay as they are asked for. Throws as begin() does.
+// Leaves device and dtype as requested. Throws as begin() does.
 Start resolve(const Options& options, const FindNewest& find_newest);
 
 }  // namespace ssgpt::start

@@ -22,14 +22,14 @@ bool contains(const Swaps& swaps, const SwapAttention& swap) {
   return std::find(swaps.begin(), swaps.end(), swap) != swaps.end();
 }
 
-// Whether the checkpoint was made by the swap at its own step: by a conversion, or as the first of a fork.
-// Otherwise that swap belongs to the update that comes next.
+// Whether the checkpoint already includes the swap at its own step, by a conversion or as the first
+// checkpoint of a fork. Otherwise that swap belongs to the next update.
 bool is_swapped_at_its_step(const Past& past) {
   return past.held != config::attention_kind(past.config, past.step) &&
          past.held == config::attention_kind(past.config, past.step + 1);
 }
 
-// `config`: the user's, whose swaps and kind may be from before the run was swapped by hand.
+// `config`: the user's; its swaps and kind may predate a swap by hand.
 void refuse_another_past(const config::Config& config, const Past& past, const Swaps& behind) {
   const Swaps& asked = config.train.swap_attention;
   const auto ahead = std::find_if(asked.begin(), asked.end(),
@@ -39,8 +39,7 @@ void refuse_another_past(const config::Config& config, const Past& past, const S
     if (last.kind == past.held || contains(behind, last)) return;
     throw core::UsageError(
         "train.swap_attention asks for {} after step {}, which lies behind: {} is at step {}, and its "
-        "attention "
-        "is {}. Swap it now, with --swap-attention {}, or name a later step.",
+        "attention is {}. Swap it now, with --swap-attention {}, or name a later step.",
         to_string(last.kind), last.at_step, past.checkpoint.string(), past.step, to_string(past.held),
         to_string(last.kind));
   }
@@ -54,14 +53,14 @@ void refuse_another_past(const config::Config& config, const Past& past, const S
       past.step, to_string(past.held), to_string(kind), to_string(past.held), to_string(kind));
 }
 
-// Whether the rate of any step up to `step` depends on which of both ends the schedule has.
+// Whether the learning rate at any step up to `step` depends on which of the two ends the schedule has.
 bool has_shaped(const config::ScheduleConfig& schedule, int64_t step, int64_t one_end, int64_t other_end) {
   const bool wsd = schedule.kind == config::ScheduleKind::kWsd;
   return step > (wsd ? std::min(one_end, other_end) - schedule.decay_steps : schedule.warmup_steps);
 }
 
-// What a resume with other steps does to the learning rate.
-void tell_rates(const config::Config& config, const Past& past) {
+// Logs how a resume with another number of steps changes the learning rate.
+void log_rates(const config::Config& config, const Past& past) {
   const auto rate = [&](const config::Config& of, int64_t step) {
     return optim::learning_rate(of.optimizer, step, of.train.max_steps);
   };
@@ -136,16 +135,16 @@ void settle_schedule(config::Config& config, const Past& past) {
   const int64_t now = schedule.total_steps.value_or(past.lost_total_steps.value_or(before));
   schedule.total_steps = now;
   std::vector<config::EarlierSchedule>& earlier = schedule.earlier_total_steps;
-  if (!earlier.empty() && earlier.back().until_step == past.step) {  // no step was made by `before`
+  if (!earlier.empty() && earlier.back().until_step == past.step) {  // `before` was in force for no step
     if (earlier.back().total_steps == now) earlier.pop_back();
   } else if (now != before && has_shaped(schedule, past.step, before, now)) {
     earlier.push_back({.until_step = past.step, .total_steps = before});
   }
-  if (past.step < config.train.max_steps) tell_rates(config, past);
+  if (past.step < config.train.max_steps) log_rates(config, past);
 }
 
-// How new parameters start matters only where a swap will make some, and what one kind alone reads only where
-// the run has had it.
+// Initial values of new parameters matter only if a swap will create some, and settings that only one kind
+// reads only if the run has had that kind.
 void refuse_fixed_differences(const config::Config& config, const Past& past) {
   const Swaps& swaps = config.train.swap_attention;
   const bool makes_parameters = config::attention_kind(config, past.step + 1) != past.held ||
@@ -193,7 +192,7 @@ void refuse_idle_swaps(const config::Config& config, int64_t first_step) {
   }
 }
 
-// Of a kind that stays, whose row scale is another function of n by the config's constants.
+// For a kind that stays: its row scale may become another function of n through the config's constants.
 void warn_of_another_position(const model::GPTSpec& held, const config::Config& wanted,
                               const std::filesystem::path& checkpoint) {
   const config::AttentionKind kind = held.config.attention.kind;

@@ -26,9 +26,8 @@ namespace fs = std::filesystem;
                          directory.path().string());
 }
 
-// Whatever has the name of a checkpoint beyond the one that the run goes on from did not verify, or is not a
-// checkpoint at all: it is set aside, where the run would replace it. One that does verify is new since the
-// run was resolved.
+// A checkpoint beyond the one that the run resumes from did not verify, or is no checkpoint at all: it is set
+// aside, since the run would replace it. One that does verify was saved after the run was resolved.
 void set_aside_later_checkpoints(const run::RunDirectory& directory, int64_t step) {
   for (const run::Checkpoint& one : directory.named_checkpoints()) {
     if (one.step <= step) continue;
@@ -43,7 +42,7 @@ void set_aside_later_checkpoints(const run::RunDirectory& directory, int64_t ste
   }
 }
 
-// With the sessions before this one, and where the run began, where the directory holds the same run.
+// Includes the earlier sessions, and where the run began, if the directory holds the same run.
 run::Record record_of(const Start& start, const std::string& command_line) {
   run::Record record{
       .run_id = start.state.run_id,
@@ -57,7 +56,7 @@ run::Record record_of(const Start& start, const std::string& command_line) {
       .ancestors = {},
       .sessions = {}};
   if (start.mode == Mode::kFork || start.mode == Mode::kInitFrom) {
-    record.parent = fs::absolute(*start.checkpoint).string();  // whatever the directory of who reads it
+    record.parent = fs::absolute(*start.checkpoint).string();  // absolute, whatever the reader's directory
     record.ancestors = ancestors_of(record.parent);
   }
   if (start.mode != Mode::kContinue) return record;
@@ -69,7 +68,7 @@ run::Record record_of(const Start& start, const std::string& command_line) {
     record.ancestors = earlier->ancestors;
     record.sessions = earlier->sessions;
   } else {
-    record.first_step.reset();  // where the run began is not known
+    record.first_step.reset();  // where the run began is unknown
   }
   return record;
 }
@@ -88,7 +87,7 @@ void prepare_run_files(const Start& start, const std::string& command_line, int6
   const device::Machine machine = device::this_machine(gpu_of(start.config.train));
   run::Record record = record_of(start, command_line);
   record.sessions.push_back(run::new_session(command_line, num_ranks, machine));
-  // The first file of all: by it the directory of a start that was killed is known for a run's.
+  // Written first of all: it marks the directory as a run's even if this start is killed.
   if (!expects_run) run::write_record(directory, record, machine);
   core::log::add_file(directory.log());
   if (expects_run) {

@@ -18,7 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-// For messages, and the checksum to be compared.
+// Used in messages, and for the checksum to compare.
 std::string text_at(const Json& json, const char* pointer) {
   const Json::json_pointer place(pointer);
   return json.contains(place) && json.at(place).is_string() ? core::excerpt(json.at(place).get<std::string>())
@@ -73,8 +73,8 @@ void refuse_other_tokenizers(const std::vector<Prepared>& prepared, const std::o
       if (own == expected) continue;
       throw core::InputError(
           "The shards in {} were made with another tokenizer, {} (checksum {} in {}): {} has checksum {}, "
-          "and "
-          "its ids stand for other text. Name the tokenizer that made the shards, or prepare the text anew.",
+          "and its ids stand for other text. Name the tokenizer that made the shards, or prepare the text "
+          "anew.",
           folder.record.parent_path().string(), folder.tokenizer.string(), own, folder.record.string(), whose,
           expected);
     }

@@ -1,6 +1,6 @@
-// Whether token shards belong together: finished, by one tokenizer, and not both trained and validated on.
-// What `ssgpt prepare` says of its shards stands in prepare.json beside them; shards without one are taken as
-// they are.
+// Whether token shards belong together: finished, made by one tokenizer, and not used for both training and
+// validation. `ssgpt prepare` records this in prepare.json beside its shards; shards without one are accepted
+// as they are.
 #pragma once
 
 #include "data/token_source.h"
@@ -12,29 +12,31 @@
 
 namespace ssgpt::start {
 
-// What a prepare.json says.
+// Contents of a prepare.json.
 struct PreparedFolder {
-  std::filesystem::path record;  // that file
+  std::filesystem::path record;  // the prepare.json
   bool complete = true;
-  std::filesystem::path tokenizer;    // as its command named it
-  std::string tokenizer_fingerprint;  // core::checksum_of_file; empty where it does not say
+  std::filesystem::path tokenizer;    // as given on its command line
+  std::string tokenizer_fingerprint;  // core::checksum_of_file; empty if not recorded
 };
 using Prepared = std::vector<PreparedFolder>;
 
-// Of each folder that shards of `source` lie in. Throws core::InputError where one is no JSON object.
+// Reads the record of each folder that holds shards of `source`. Throws core::InputError if one is not a JSON
+// object.
 Prepared read_prepared(const data::TokenSource& source);
 
-// Throws core::InputError for shards that an interrupted `ssgpt prepare` left: they are whole, but not all.
+// Throws core::InputError for shards of an interrupted `ssgpt prepare`: each is complete, but some are
+// missing.
 void refuse_unfinished(const Prepared& prepared);
 
-// Throws core::InputError, naming both, where shards were made with another tokenizer than `tokenizer`, whose
-// checksum is `fingerprint`, or, where it is none, than others of the shards.
+// Throws core::InputError, naming both, if shards were made with another tokenizer than `tokenizer`, whose
+// checksum is `fingerprint`, or, without a tokenizer, than other shards.
 void refuse_other_tokenizers(const std::vector<Prepared>& prepared,
                              const std::optional<std::filesystem::path>& tokenizer,
                              const std::string& fingerprint);
 
-// Throws core::UsageError, naming both files, where a shard to train on is a shard to validate on, or holds
-// the same tokens by data::fingerprint. Reads only of shards of the same length.
+// Throws core::UsageError, naming both files, if a training shard is also a validation shard, or holds the
+// same tokens by data::fingerprint. Reads only shards of equal length.
 void refuse_shared_shards(const data::TokenSource& training, const data::TokenSource& validation);
 
 }  // namespace ssgpt::start

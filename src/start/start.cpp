@@ -20,7 +20,7 @@
 namespace ssgpt::start {
 namespace {
 
-// Throws where the data are not those that the run was trained on so far.
+// Throws if the data are not those that the run was trained on so far.
 void require_same_data(const Start& start, const std::string& fingerprint) {
   const bool goes_on = start.mode == Mode::kContinue || start.mode == Mode::kFork;
   if (!goes_on || start.state.data_fingerprint == fingerprint) return;
@@ -31,8 +31,8 @@ void require_same_data(const Start& start, const std::string& fingerprint) {
       fingerprint);
 }
 
-// Throws where the tokenizer is not the one that the run's ids came from; warns where only weights are taken
-// over.
+// Throws if the tokenizer is not the one that the run's ids came from; only warns if just the weights are
+// used.
 void require_same_tokenizer(const Start& start) {
   const std::string& now = start.data.tokenizer_fingerprint;
   if (!start.checkpoint || now.empty()) return;
@@ -42,14 +42,13 @@ void require_same_tokenizer(const Start& start) {
   if (then.empty() || then == now) return;
   const std::string differs = fmt::format(
       "data.tokenizer, {} (checksum {}), is not the tokenizer that {} was trained with (checksum {}; it "
-      "carries "
-      "a copy of it as tokenizer.model): its ids stand for other text.",
+      "carries a copy of it as tokenizer.model): its ids stand for other text.",
       start.config.data.tokenizer->string(), now, start.checkpoint->string(), then);
   if (start.mode != Mode::kInitFrom) throw core::InputError("{} Put that tokenizer back.", differs);
   core::log::warning("{}", differs);
 }
 
-// Reads the checkpoint's weights, with the attention that the run goes on with.
+// Reads the checkpoint's weights, converted to the attention that the run continues with.
 void load_weights(Start& start) {
   if (!start.checkpoint) return;
   const bool with_optimizer = start.mode != Mode::kInitFrom;
@@ -67,7 +66,7 @@ void load_weights(Start& start) {
   start.weights = std::move(snapshot.flat);
 }
 
-// Where what `start` holds from before comes from.
+// The origin of what `start` holds from before.
 std::string origin_of(const Start& start) {
   return start.checkpoint ? (*start.checkpoint / "trainer/state.json").string() : "";
 }
@@ -106,7 +105,7 @@ void load(Start& start) {
   start.state.tokenizer_fingerprint = start.data.tokenizer_fingerprint;
   start.state.dtype = to_string(start.config.train.dtype);
   start.state.config = config::dump(start.config);
-  std::error_code gone;  // the directory was removed: then nothing starts from it
+  std::error_code gone;  // if the directory was removed, nothing starts from it
   start.state.directory = std::filesystem::current_path(gone).string();
 }
 
@@ -120,9 +119,9 @@ model::GPTSpec Start::spec() const {
   return spec;
 }
 
-// A rank waits for the others late and for little: what is wrong with the command line, the config or the
-// files each finds by itself, in the words of all, which are told once; and all read the checkpoint at the
-// same time.
+// A rank waits for the others late and briefly. Each rank finds errors in the command line, the config or the
+// files by itself, with the same message as the others, which is printed once; and all read the checkpoint at
+// the same time.
 Start begin(const Options& options, parallel::Communicator& communicator) {
   Start start = resolve(options, [&communicator](const run::RunDirectory& directory) {
     return find_newest_together(communicator.exchange(), directory);

@@ -31,7 +31,7 @@ std::string arithmetic_of(const config::TrainConfig& train) {
              : std::string(kernels::instruction_set());
 }
 
-// Reads what rank 0 posted with `read`. Throws core::RunError where it is not of the form that rank 0 writes.
+// Parses what rank 0 posted, by `read`. Throws core::RunError if rank 0 would not write it in this form.
 template <typename Read>
 auto read_posted(const std::string& text, const Read& read) {
   try {

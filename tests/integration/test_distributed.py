@@ -233,7 +233,7 @@ def test_killed_and_resumed_ranks_equal_uninterrupted_ones(program, changes):
         ranks.kill()
     assert len(read_metrics(killed)) < 50
     _, errors = run_ranks(program, "by_hand", 2, [*arguments, "--resume", "auto"])
-    resumed_at = int(errors[0].split("goes on after step ")[1].split()[0])
+    resumed_at = int(errors[0].split("resumes from step ")[1].split(",")[0])
     assert resumed_at >= 20 and resumed_at % 20 == 0
     assert without_timing(read_metrics(killed)) == without_timing(read_metrics(program.directory / "whole"))
     last = "checkpoints/step-00000150"

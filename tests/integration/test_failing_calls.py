@@ -78,7 +78,7 @@ def test_a_checkpoint_that_never_reads_can_be_moved_away(program):
     assert "Input/output error. If this persists, move the folder step-00000006 out of checkpoints/ and resume" in err
     (program.directory / "run/checkpoints/step-00000006").rename(program.directory / "away")
     _, err = program.run(*resume)
-    assert "goes on after step 3" in err
+    assert "resumes from step 3" in err
 
 
 def test_validation_data_that_cannot_be_read_lose_nothing_of_the_training(program):

@@ -152,7 +152,7 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(tuning, dtype):
     process.send_signal(signal.SIGKILL)
     process.wait()
     _, err = tuning.program.run("train", "--config", config, "--run-dir", "killed", "--resume", "auto")
-    assert "goes on after step" in err
+    assert "resumes from step" in err
     whole = tuning.metrics("whole")
     assert without_timing(tuning.metrics("killed")) == without_timing(whole)
     last = LAST.format(whole[-1]["step"])

@@ -48,7 +48,7 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(program, kill_at, 
     process.send_signal(signal.SIGKILL)
     process.wait()
     _, err = program.run("train", "--config", config, "--run-dir", "killed", "--resume", "auto")
-    assert "goes on after step" in err
+    assert "resumes from step" in err
     whole = read_metrics(program.directory / "whole")
     assert without_timing(read_metrics(killed)) == without_timing(whole)
     steps = [r["step"] for r in whole]
@@ -135,7 +135,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_remade(program):
     data[-5] ^= 1
     newest.write_bytes(data)
     _, err = program.train("--run-dir", "run", "--resume", "auto", changes=long_changes(program))
-    assert "goes on after step 380" in err
+    assert "resumes from step 380" in err
     assert without_timing(read_metrics(program.directory / "run")) == before
     program.run("inspect", program.directory / "run/checkpoints/step-00000400")
 
