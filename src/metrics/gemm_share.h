@@ -1,5 +1,5 @@
-// The training's arithmetic as a share of the fastest large matrix product (GEMM) that the devices have
-// shown. Not responsible for measuring the product.
+// Training's FLOP/s as a share of the fastest large GEMM that the devices have shown. Not responsible for
+// measuring the GEMM.
 #pragma once
 
 #include <functional>
@@ -8,16 +8,16 @@ namespace ssgpt::metrics {
 
 class GemmShare {
  public:
-  // `measure`: floating-point operations a second of a large product, of all devices together; 0 where it
-  // cannot be computed, which is not tried again. Not called before a share is asked for.
+  // `measure`: FLOP/s of a large GEMM, all devices together; 0 if it cannot be computed, in which case it is
+  // not tried again. Not called before the first use.
   explicit GemmShare(std::function<double()> measure);
 
-  // Measures, where that was not done yet.
+  // Measures now, unless that was done already.
   void prepare();
 
-  // The share, above 0 and at most 1, of a speed in FLOP/s; 0 where there is nothing to compare with. A speed
-  // above the best product says that other work slowed that one down: it is measured again, and where the
-  // speed is still above it, what the training reached is itself the best that the devices have shown.
+  // Returns the share, in (0, 1], that a speed in FLOP/s reaches; 0 if there is nothing to compare with. A
+  // speed above the best GEMM means that other work slowed the GEMM down: it is measured again, and if the
+  // speed is still above it, training's own speed becomes the best that the devices have shown.
   double of(double flops_per_second);
 
   double best_flops() const { return best_; }  // 0 before the first measurement

@@ -35,7 +35,7 @@ void LiveLine::resume(Clock::time_point now) {
 bool LiveLine::line_stays(bool must, Clock::time_point now) {
   if (shown_ && !must && now - last_line_ < kLinePeriod) return false;
   last_line_ = now;
-  last_draw_ = {};  // a line that stays took this one off
+  last_draw_ = {};  // a permanent line has overwritten the live one
   return true;
 }
 

@@ -1,6 +1,6 @@
-// What training shows on a terminal while it runs: one line, redrawn in place a few times a second, with the
-// step, the speed and the ETA of now and, of the rest, the last known figures. Reads the host's clock alone,
-// so that a GPU is not waited for. Not responsible for the lines that stay.
+// The live line of a terminal: one line, redrawn in place a few times a second, with the current step, speed
+// and ETA and the last known values of the other figures. Reads only the host's clock, so it never waits for
+// a GPU. Not responsible for permanent lines.
 #pragma once
 
 #include "metrics/console.h"
@@ -15,23 +15,23 @@ class LiveLine {
  public:
   using Clock = ThroughputMeter::Clock;
 
-  // `shown`: stderr is a terminal, and this process is the one that draws on it; else nothing is ever drawn.
+  // `shown`: stderr is a terminal and this process draws on it; otherwise nothing is ever drawn.
   explicit LiveLine(bool shown);
-  ~LiveLine();  // leaves the terminal without it
+  ~LiveLine();  // removes the line from the terminal
   LiveLine(const LiveLine&) = delete;
   LiveLine& operator=(const LiveLine&) = delete;
 
   void start(Clock::time_point now = Clock::now());  // before the first step
-  // A step was taken, or on a GPU queued. Between pause() and resume() no time counts as training.
+  // A step was taken or, on a GPU, queued. Time between pause() and resume() does not count as training time.
   void add(int64_t tokens, Clock::time_point now = Clock::now());
   void pause(Clock::time_point now = Clock::now());
   void resume(Clock::time_point now = Clock::now());
 
-  // Whether a line of the log should stay on the terminal: always where nothing is redrawn, else every ten
-  // seconds. A line that `must` stay does, and the ten seconds begin anew.
+  // Whether a log line should stay on the terminal: always if nothing is redrawn, else every ten seconds. A
+  // line that `must` stay does, and restarts the ten seconds.
   bool line_stays(bool must, Clock::time_point now = Clock::now());
 
-  // Redraws after `step`, where the last time is long enough ago. `known`: as of the last line of the log.
+  // Redraws after `step`, if the last redraw is long enough ago. `known`: figures of the last log line.
   void draw(ConsoleFigures known, int64_t step, Clock::time_point now = Clock::now());
 
  private:

@@ -1,5 +1,5 @@
-// Meters of the training loop: smoothed loss, throughput, time by phase. Plain arithmetic on the
-// host; each object belongs to one thread.
+// Meters of the training loop: smoothed loss, throughput, time per phase. Plain arithmetic on the host; each
+// object belongs to one thread.
 #pragma once
 
 #include <chrono>
@@ -14,8 +14,8 @@ namespace ssgpt::metrics {
 
 // Exponential mean corrected for its empty start: after t values it is
 //   sum_i (1 - d) d^(t-i) x_i / (1 - d^t)
-// (the bias correction of Adam's moments, Kingma and Ba 2015, algorithm 1). Its state restores it bit for
-// bit.
+// (the bias correction of Adam's moments, Kingma and Ba 2015, algorithm 1). Restoring its state is exact, bit
+// for bit.
 class SmoothedMean {
  public:
   struct State {
@@ -26,8 +26,8 @@ class SmoothedMean {
   // `decay` d in [0, 1): the mean looks back over about 1 / (1 - d) values.
   explicit SmoothedMean(double decay = 0.98);
 
-  void add(double value);               // a value that is not finite is passed over
-  std::optional<double> value() const;  // none before the first finite value
+  void add(double value);               // ignores a value that is not finite
+  std::optional<double> value() const;  // nullopt before the first finite value
 
   State state() const { return state_; }
   void restore(const State& state) { state_ = state; }
@@ -43,16 +43,16 @@ class ThroughputMeter {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // The window: as many of the last steps as took `window_seconds`, and always those of the last call.
+  // The window holds as many of the last steps as took `window_seconds`, and at least those of the last call.
   explicit ThroughputMeter(double window_seconds = 30.0);
 
   void start(Clock::time_point now = Clock::now());  // before the first step; forgets everything earlier
-  // Steps ended: the last one, or as many as were not told of since the last call.
+  // `num_steps` steps ended since the last call.
   void add(int64_t tokens, Clock::time_point now = Clock::now(), int64_t num_steps = 1);
   void pause(Clock::time_point now = Clock::now());
   void resume(Clock::time_point now = Clock::now());
 
-  std::optional<double> tokens_per_second() const;  // none before the first step
+  std::optional<double> tokens_per_second() const;  // nullopt before the first step
   std::optional<double> seconds_per_step() const;
 
  private:
@@ -71,11 +71,12 @@ class ThroughputMeter {
   int64_t count_ = 0;
 };
 
-// MFU, the share of the device's peak that training reaches: model FLOPs only, recomputation and padding not
-// counted (Chowdhery et al. 2022, PaLM, appendix B). `peak_flops` is per second, over all devices.
+// MFU (model FLOPs utilization): the share of the devices' peak that training reaches, counting model FLOPs
+// only, without recomputation and padding (Chowdhery et al. 2022, PaLM, appendix B). `peak_flops`: FLOP/s
+// over all devices.
 double model_flops_utilization(double tokens_per_second, double flops_per_token, double peak_flops);
 
-// Host time by named phase: one meter a phase.
+// Host time by named phase, with one meter per phase.
 class PhaseTimers {
  public:
   using Clock = std::chrono::steady_clock;

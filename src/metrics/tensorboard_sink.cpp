@@ -1,5 +1,5 @@
 // Event messages are encoded by hand: field numbers are those of
-// tensorboard/compat/proto/{event,summary,tensor, tensor_shape}.proto.
+// tensorboard/compat/proto/{event,summary,tensor,tensor_shape}.proto.
 #include "metrics/tensorboard_sink.h"
 
 #include "core/error.h"
@@ -67,16 +67,16 @@ class Message {
   std::string buffer_;
 };
 
-// Event { double wall_time = 1; int64 step = 2; string file_version = 3; Summary summary = 5; SessionLog
-// session_log = 7; }
+// Event { double wall_time = 1; int64 step = 2; string file_version = 3; Summary summary = 5;
+//         SessionLog session_log = 7; }
 Message event(double time, int64_t step) {
   Message message;
   message.float64(1, time).integer(2, step);
   return message;
 }
 
-// Summary.Value { string tag = 1; float simple_value = 2; TensorProto tensor = 8; SummaryMetadata metadata =
-// 9; }
+// Summary.Value { string tag = 1; float simple_value = 2; TensorProto tensor = 8;
+//                 SummaryMetadata metadata = 9; }
 Message scalar_value(const std::string& tag, double value) {
   Message message;
   message.bytes(1, tag).float32(2, static_cast<float>(value));
@@ -98,7 +98,7 @@ double now_seconds() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-// By the name of an event file, the first time in microseconds that sorts behind it; 0 for any other name.
+// For an event file's name, the first time in microseconds that sorts after it; 0 for any other name.
 int64_t time_behind(std::string_view name) {
   constexpr std::string_view kPrefix = run::kEventsPrefix;
   constexpr size_t kSecondDigits = 10;
@@ -115,9 +115,9 @@ int64_t time_behind(std::string_view name) {
   return is_ours ? *seconds * 1'000'000 + *micros + 1 : (*seconds + 1) * 1'000'000;
 }
 
-// TensorBoard reads a directory's files in the order of their names: the time to the microsecond keeps that
-// the order in which they were begun. Where the clock was set back since the last of them was begun, the name
-// goes on from that one's.
+// TensorBoard reads a directory's files in name order, and the time to the microsecond makes that their order
+// of creation. If the clock was set back since the newest of them was created, the new name continues from
+// that one.
 std::string file_name(const std::filesystem::path& directory) {
   static std::atomic<int> counter{0};
   const auto now = std::chrono::system_clock::now().time_since_epoch();
@@ -168,7 +168,7 @@ TensorBoardSink::TensorBoardSink(const std::filesystem::path& directory, int64_t
   }
   impl_->append(event(now_seconds(), 0).bytes(3, "brain.Event:2"));
   if (purge_step >= 0) {
-    // TensorBoard drops the points of earlier files from the step of a SessionLog START on, itself included.
+    // TensorBoard drops earlier files' points from the step of a SessionLog START on, that step included.
     constexpr int64_t kStart = 1;
     impl_->append(event(now_seconds(), purge_step + 1).message(7, Message().integer(1, kStart)));
   }
@@ -179,7 +179,7 @@ TensorBoardSink::~TensorBoardSink() {
   try {
     impl_->flush();
   } catch (const core::RunError&) {
-    // Nobody is left to tell; flush() before the end of a run reports it.
+    // Nobody is left to tell; flush() at the end of a run reports it.
   }
   ::close(impl_->descriptor);
 }

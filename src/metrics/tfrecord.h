@@ -1,4 +1,4 @@
-// TFRecord framing: how TensorFlow's event files hold one serialised message after the other.
+// TFRecord framing: how TensorFlow's event files store a sequence of serialised messages.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// The phases of a step and of the loop around it, by which the trainer reports where time went.
+// The phases of a step and of the loop around it, for which the trainer reports the time spent.
 #pragma once
 
 #include "metrics/meters.h"
@@ -10,8 +10,8 @@ namespace ssgpt::train {
 enum class Phase : size_t { kFetch, kForwardBackward, kReduce, kClip, kUpdate, kEvaluate, kCheckpoint };
 metrics::PhaseTimers make_phase_timers();
 
-// One line: the share of each phase in the time of the loop. On a GPU, where the host's time says how long
-// work took to be queued, what the phases took that wait for the device.
+// Logs one line with each phase's share of the loop's time. On a GPU, where host time only shows how long
+// work took to be queued, logs the time of those phases that wait for the device.
 void log_phase_times(const metrics::PhaseTimers& timers, bool on_gpu);
 
 }  // namespace ssgpt::train

@@ -29,16 +29,16 @@ constexpr int64_t kLossCount = 1;
 constexpr int64_t kFirstBadStep = 2;
 
 // A logged loss this far above the smoothed one (nats; the perplexity is e times as high) is called a spike,
-// once the smoothed loss stands on enough lines.
+// once the smoothed loss rests on enough lines.
 constexpr double kSpikeNats = 1.0;
 constexpr double kSpikeMinimumWeight = 0.3;
 
-// In one order on every rank, with a save in between or without.
+// Sums in the same order on every rank, with or without a save in between.
 double sum_in_order(const std::vector<double>& parts) {
   return std::accumulate(parts.begin(), parts.end(), 0.0);
 }
 
-// What this rank adds to; where another number of ranks saved, rank 0 goes on from the sum.
+// This rank's own part; if another number of ranks saved the parts, rank 0 continues from their sum.
 double own_part(const std::vector<double>& parts, const parallel::Communicator& communicator) {
   if (static_cast<int64_t>(parts.size()) == communicator.world_size()) {
     return parts[static_cast<size_t>(communicator.rank())];
@@ -46,7 +46,7 @@ double own_part(const std::vector<double>& parts, const parallel::Communicator& 
   return communicator.is_main() ? sum_in_order(parts) : 0.0;
 }
 
-// Of the steps from `first_step` to the last.
+// FLOPs of the steps after `first_step`.
 double flops_to_come(const config::Config& config, int64_t first_step) {
   const auto steps = static_cast<double>(config.train.max_steps - first_step);
   const auto step_tokens = static_cast<double>(config.train.global_batch_size * config.data.sequence_length);
@@ -113,7 +113,7 @@ Recorder::Recorder(const config::Config& config, const model::GPT& model, const 
 
 void Recorder::start() {
   throughput_.start();
-  // On a GPU before the first step allocates what it needs: the memory that a product took is given back.
+  // On a GPU, measured before the first step allocates its memory: that of the GEMM is released again.
   if (measures_product_ && !execution_.device.is_cpu()) gemm_share_.prepare();
   live_.start();
 }
@@ -138,7 +138,7 @@ void Recorder::record(const StepResult& result, model::GPT& model) {
   if (line_due(result.step)) add_training_figures(result, model);
 }
 
-// Waits for the device before it reads the clock.
+// Waits for the device before reading the clock.
 void Recorder::count_finished_steps() {
   if (uncounted_steps_ == 0) return;
   model::synchronize(meters_.device());
@@ -147,7 +147,7 @@ void Recorder::count_finished_steps() {
   uncounted_tokens_ = 0;
 }
 
-// What the device has still to do of the last steps is training.
+// The device may still be training: that work counts as training time.
 void Recorder::pause() {
   count_finished_steps();
   throughput_.pause();
@@ -183,7 +183,7 @@ void Recorder::add_training_figures(const StepResult& result, model::GPT& model)
   }
 }
 
-// The clocks of the ranks differ, and whether to measure is one decision: that of rank 0.
+// Rank 0's speed on all ranks: their clocks differ, and all must take the same decision whether to measure.
 void Recorder::add_speed() {
   const double speed = communicator_.gather_double(throughput_.tokens_per_second().value_or(0.0)).front();
   if (speed <= 0.0) return;
@@ -199,7 +199,7 @@ void Recorder::add_speed() {
   }
 }
 
-// On all ranks at once. The time is none of the training's.
+// Called on all ranks together. Its time does not count as training time.
 double Recorder::measure_product() {
   pause();
   const std::vector<double> flops =
@@ -208,9 +208,8 @@ double Recorder::measure_product() {
   const bool everywhere = std::find(flops.begin(), flops.end(), 0.0) == flops.end();
   const double sum = everywhere ? sum_in_order(flops) : 0.0;
   if (communicator_.is_main() && everywhere) {
-    core::log::info(
-        "Step {}: a large matrix product reaches {:.0f} GFLOP/s{}; training does {:.1f} MFLOP a token.",
-        step_, sum * 1e-9, of_ranks(communicator_), flops_per_token_ * 1e-6);
+    core::log::info("Step {}: a large GEMM reaches {:.0f} GFLOP/s{}; training does {:.1f} MFLOP per token.",
+                    step_, sum * 1e-9, of_ranks(communicator_), flops_per_token_ * 1e-6);
   }
   return sum;
 }
@@ -229,10 +228,8 @@ void Recorder::check_finite() {
   }
   throw core::RunError(
       "Step {}: the loss or the gradient norm is not finite. The weights were not updated by it and nothing "
-      "was saved "
-      "after it; the last good checkpoint is untouched. A lower optimizer.lr or a longer warm-up often "
-      "helps; "
-      "train.on_nonfinite: skip leaves such steps out and goes on.",
+      "was saved after it; the last good checkpoint is untouched. A lower optimizer.lr or a longer warm-up "
+      "often helps; train.on_nonfinite: skip leaves such steps out and goes on.",
       step);
 }
 
@@ -262,7 +259,7 @@ void Recorder::record_samples(const std::vector<TextSample>& samples) {
                     sample.text.starts_with(' ') ? "" : " ", on_one_line(sample.text));
     samples_->write(run::SampleLine{.step = step_, .prompt = sample.prompt, .text = sample.text});
     if (tensorboard_) {
-      // A code block of Markdown keeps blanks and line breaks.
+      // Shown as a Markdown code block, which keeps blanks and line breaks.
       tensorboard_->write_text(step_, fmt::format("samples/{}", i),
                                fmt::format("~~~~~~~~\n{}{}\n~~~~~~~~", sample.prompt, sample.text));
     }

@@ -1,4 +1,4 @@
-// What the model writes after given prompts while it is in training.
+// Generates text from given prompts during training.
 #pragma once
 
 #include "config/config.h"
@@ -15,17 +15,17 @@ namespace ssgpt::train {
 
 struct TextSample {
   std::string prompt;
-  std::string text;  // what follows it; valid UTF-8
+  std::string text;  // the continuation; valid UTF-8
 };
 
 class SampleWriter {
  public:
-  // Continues the prompts of config.evaluate.samples, which `data` holds as tokens.
+  // For the prompts of config.evaluate.samples, which `data` holds as tokens.
   SampleWriter(const config::Config& config, const start::DataSources& data);
 
-  // One text a prompt, none without prompts. The random numbers are the same at every step, so that texts of
-  // different steps differ by what was learned. Reads the weights alone: memory and random numbers are its
-  // own. Throws core::RunError where the logits are not finite.
+  // Generates one text per prompt; none without prompts. Uses the same random numbers at every step, so that
+  // texts of different steps differ only by what was learned. Only reads the weights: its memory and random
+  // numbers are its own. Throws core::RunError if the logits are not finite.
   std::vector<TextSample> write(const model::GPT& model) const;
 
  private:
@@ -33,7 +33,7 @@ class SampleWriter {
   const uint64_t seed_;
   const std::shared_ptr<const tokenizer::Tokenizer> tokenizer_;
   const std::optional<int64_t> document_end_;
-  const std::vector<std::vector<int64_t>> prompts_;  // the tokens of each
+  const std::vector<std::vector<int64_t>> prompts_;  // tokens of each prompt
 };
 
 }  // namespace ssgpt::train

@@ -40,7 +40,7 @@ static_assert(parallel::Communicator::kStepsAhead == static_cast<int64_t>(device
 
 class Trainer {
  public:
-  // The run directory must be there, and the communicator open. `training_step` holds the weights of `start`.
+  // The run directory must exist, and the communicator be open. `training_step` holds the weights of `start`.
   Trainer(start::Start start, std::unique_ptr<TrainingStep> training_step,
           parallel::Communicator& communicator, const core::StopSignal& stop);
   TrainResult run();
@@ -76,13 +76,13 @@ class Trainer {
   const core::StopSignal& stop_;
   device::StepPacer pacer_;
   metrics::PhaseTimers timers_ = make_phase_timers();
-  const bool saves_first_;  // a run that began from a checkpoint of another has one of its own from the start
+  const bool saves_first_;  // begun from another run's checkpoint: saves one of its own at the start
   int64_t step_ = 0;        // finished updates
-  int64_t saved_step_ = 0;  // of the newest checkpoint
-  int stop_signal_ = 0;     // that the ranks agreed on
+  int64_t saved_step_ = 0;  // step of the newest checkpoint
+  int stop_signal_ = 0;     // agreed on by the ranks
 };
 
-// Of what this rank reads from the step behind `first_step` on. `data` outlives it.
+// Loads this rank's data for the steps after `first_step`. `data` must outlive it.
 data::BatchLoader open_loader(const config::Config& config, const start::DataSources& data,
                               int64_t first_step, const parallel::Communicator& communicator) {
   const data::LoaderOptions options =
@@ -122,14 +122,14 @@ TrainResult Trainer::run() {
     return train();
   } catch (const parallel::PeerFailure&) {
     throw;
-  } catch (const std::exception& error) {  // before a checkpoint under way is waited for
+  } catch (const std::exception& error) {  // before waiting for a checkpoint in progress
     communicator_.announce(parallel::error_text(error));
     throw;
   }
 }
 
 TrainResult Trainer::train() {
-  kernels::cuda::NvtxRanges ranges;  // what a profiler of NVIDIA's shows
+  kernels::cuda::NvtxRanges ranges;  // shown by NVIDIA's profilers
   std::optional<core::ListenToProfile> listening;
   if (!execution_.device.is_cpu()) listening.emplace(ranges);
   recorder_.start();
@@ -158,8 +158,8 @@ void Trainer::take_step() {
   pacer_.end_step();
 }
 
-// Does `work`, which reads the data. Where they are bad or cannot be read, what was learned before is not:
-// that is saved before the error goes on.
+// Runs `work`, which reads the data. If they are bad or unreadable, the training so far is still good: it is
+// saved before the error is rethrown.
 void Trainer::with_data(const std::function<void()>& work) {
   try {
     work();
@@ -172,10 +172,10 @@ void Trainer::with_data(const std::function<void()>& work) {
   }
 }
 
-// The line of the last step that was completed, and what was learned up to it.
+// Writes the line of the last completed step, and saves the training up to it.
 void Trainer::save_alone() {
   recorder_.finish_step(/*notable=*/true);
-  // Of several ranks the others are in the middle of the step, and a save takes all.
+  // With several ranks the others are in the middle of the step, and a save needs all of them.
   if (communicator_.world_size() == 1 && step_ > saved_step_) save();
   writer_.wait();
 }
@@ -189,8 +189,7 @@ bool Trainer::checkpoint_due() const {
   return (every > 0 && step_ % every == 0) || done() || stop_signal_ != 0;
 }
 
-// A swap belongs to the first update after its step: the checkpoint of that step itself still has the earlier
-// kind.
+// A swap first applies to the update after its step: the checkpoint of that step still has the earlier kind.
 void Trainer::swap_if_due() {
   const config::AttentionKind held = training_step_->model().spec().config.attention.kind;
   const config::AttentionKind wanted = config::attention_kind(config_, step_ + 1);
@@ -202,8 +201,8 @@ void Trainer::swap_if_due() {
   attention.kind = wanted;
   const checkpoint::Snapshot swapped =
       checkpoint::with_attention(snapshot_of(training_step_->whole_state()), attention);
-  training_step_.reset();  // before the next is allocated
-  malloc_trim(0);          // the holes between what lives on would stay resident beside the new one
+  training_step_.reset();  // before the next one is allocated
+  malloc_trim(0);          // otherwise freed holes in the heap would stay resident beside the new one
   device::release_cached_memory(execution_.device);
   training_step_ = std::make_unique<TrainingStep>(config_, swapped.spec, execution_, communicator_);
   training_step_->load(swapped.flat);
@@ -228,8 +227,8 @@ WindowLoss Trainer::validation_loss() {
   return mean_window_loss(model, *data_.validation, data_.validation_windows, batch_size, communicator_);
 }
 
-// A model that cannot be sampled from still has its line and its checkpoint. Texts that cannot be written
-// down end the run, as a line that cannot.
+// If the model cannot be sampled from, its line and its checkpoint are still written. Texts that cannot be
+// written to the disk end the run, like metrics that cannot.
 void Trainer::write_samples() {
   std::vector<TextSample> samples;
   try {
@@ -270,7 +269,7 @@ void warn_of_memory(const start::Start& start, int64_t num_ranks) {
   if (warning) core::log::warning("{}", *warning);
 }
 
-// Moves the weights of `start` into the model that trains, or gives it its initial values.
+// Moves the weights of `start` into the model to train, or initialises the model.
 std::unique_ptr<TrainingStep> make_training_step(start::Start& start, parallel::Communicator& communicator) {
   auto training_step = std::make_unique<TrainingStep>(start.config, start.spec(),
                                                       start::execution_of(start.config.train), communicator);
@@ -284,10 +283,10 @@ std::unique_ptr<TrainingStep> make_training_step(start::Start& start, parallel::
   return training_step;
 }
 
-// Where ranks have disks of their own, a checkpoint of one name need not be one checkpoint; and terms that a
-// stranger left in the ranks' store are not those of rank 0.
+// If ranks have disks of their own, checkpoints of the same name may differ; and terms that a foreign program
+// left in the ranks' store are not those of rank 0.
 void require_equal_start(const start::Start& start, model::GPT& model, parallel::Communicator& communicator) {
-  if (communicator.world_size() == 1) return;  // spares the checksum of all weights
+  if (communicator.world_size() == 1) return;  // saves checksumming all weights
   const std::vector<int64_t> with_other_terms =
       parallel::ranks_with_another(communicator, start::checksum_of(start::terms_of(start)));
   if (!with_other_terms.empty()) {
@@ -300,15 +299,14 @@ void require_equal_start(const start::Start& start, model::GPT& model, parallel:
   if (others.empty()) return;
   throw core::UsageError(
       "Rank {} does not do what rank 0 does: its initial weights differ, bit for bit{}. All ranks must run "
-      "the "
-      "same program on the same config and files.",
+      "the same program on the same config and files.",
       fmt::join(others, ", "), start.checkpoint ? ", in " + start.checkpoint->string() : "");
 }
 
 }  // namespace
 
 void keep_freed_memory() {
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the largest that glibc takes
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the largest value that glibc accepts
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
 }
 
@@ -333,7 +331,7 @@ TrainResult train(start::Start start, const std::string& command_line, parallel:
     return directory.path().string();
   });
   if (!communicator.is_main()) {
-    // A network file system may still remember that there was no such folder; making it asks the server.
+    // A network file system may have cached that the folder is missing; creating it asks the server.
     core::create_writable_directory(directory.path());
     core::log::add_file(directory.log());
   }

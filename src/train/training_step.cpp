@@ -83,7 +83,8 @@ StepResult TrainingStep::run(int64_t step, data::BatchLoader& loader, metrics::P
       const core::ProfileScope scope("fetch");
       const data::MicroBatch& micro_batch = loader.next();
       fill_batch(micro_batch, batch_);
-      // Every rank's micro-batches have one shape, and say of how many predictions their step is.
+      // All micro-batches have the same shape on every rank, and know their step's number of predicted
+      // tokens.
       result.tokens = micro_batch.step_targets;
       result.window_tokens += batch_.targets.numel() * communicator_.world_size();
     }
@@ -106,7 +107,7 @@ StepResult TrainingStep::run(int64_t step, data::BatchLoader& loader, metrics::P
                                          config_.train.clip_grad_norm);
   }
   const Scope timing = phase_timer(Phase::kUpdate);
-  // Weight, gradient and two moments are read, weight and moments written.
+  // Weight, gradient and two moments are read; weight and moments are written.
   const core::ProfileScope scope("update", {.flops = 0.0, .bytes = 7.0 * flat_bytes + bf16_copy_bytes});
   optimizer_->step(step, result.learning_rate, clipped.factor);
   if (is_sharded()) {
@@ -119,8 +120,8 @@ StepResult TrainingStep::run(int64_t step, data::BatchLoader& loader, metrics::P
   return result;
 }
 
-// A loss that is not finite on one rank must stop the update on all, and its gradient alone need not say so:
-// it goes into the gradient's last piece as NaN.
+// A non-finite loss on one rank must stop the update on all, but its gradient need not show it: so it is
+// added to the gradient's last piece as NaN.
 void TrainingStep::reduce_from(int64_t offset) {
   if (offset == 0 && communicator_.world_size() > 1) {
     model_->parameters().flat_grad().narrow(0, 0, 1).add_(loss_sum_ * 0.0);
@@ -147,7 +148,7 @@ checkpoint::FlatState TrainingStep::whole_state() {
       first += range.size();
     }
     reduction_->gather(whole);
-    return whole.cpu();  // a GPU has no room set aside for both
+    return whole.cpu();  // a GPU has no memory reserved for both
   };
   state.exp_avg = gathered(state.exp_avg);
   state.exp_avg_sq = gathered(state.exp_avg_sq);

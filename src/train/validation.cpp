@@ -16,7 +16,7 @@
 namespace ssgpt::train {
 namespace {
 
-// sums: fp64 (windows), the loss summed over the `length` tokens of each.
+// sums: fp64 (windows), the loss summed over the `length` tokens of each window.
 WindowLoss mean_of_windows(const at::Tensor& sums, int64_t length) {
   double sum = 0.0;
   double sum_of_squares = 0.0;
@@ -30,15 +30,16 @@ WindowLoss mean_of_windows(const at::Tensor& sums, int64_t length) {
   const auto per_window = static_cast<double>(length);
   result.tokens = sums.numel() * length;
   result.loss = sum / (count * per_window);
-  const double variance =
-      (sum_of_squares - sum * sum / count) / (count - 1.0);  // of a window's sum; 0 / 0 for one window
+  // Of a window's sum; 0 / 0 for one window.
+  const double variance = (sum_of_squares - sum * sum / count) / (count - 1.0);
   result.stderr_ = sums.numel() > 1 ? std::sqrt(std::max(0.0, variance) / count) / per_window
                                     : std::numeric_limits<double>::quiet_NaN();
   return result;
 }
 
-// sums: fp64 (windows), the loss summed over the answers of each.  counts: the tokens of these, 1 or more.
-// After Cochran, "Sampling Techniques", section 6.4: the variance of a ratio of sums.
+// sums: fp64 (windows), the loss summed over each window's answers. counts: the number of answer tokens of
+// each window, 1 or more. The variance of a ratio of sums is after Cochran, "Sampling Techniques", section
+// 6.4.
 WindowLoss mean_of_answers(const at::Tensor& sums, const std::vector<int64_t>& counts) {
   const double* windows = sums.const_data_ptr<double>();
   const auto num_windows = static_cast<double>(counts.size());
@@ -60,13 +61,13 @@ WindowLoss mean_of_answers(const at::Tensor& sums, const std::vector<int64_t>& c
   return result;
 }
 
-// The loss summed over each of `num_windows` windows, fp64 on the CPU and the same on all ranks, which share
-// the batches out. `read(windows)` gives the batch of these. In a model in training every batch is whole, the
-// last one by repetition: a smaller one would need buffers of its own, in the place of training's.
+// Returns the loss summed over each of `num_windows` windows, fp64 on the CPU and the same on all ranks,
+// which share the batches out. `read(windows)` returns their batch. For a model in training the last batch is
+// padded by repetition to full size: a smaller one would need new buffers in place of training's.
 template <typename Read>
 at::Tensor window_sums(model::GPT& model, int64_t num_windows, int64_t batch_size,
                        parallel::Communicator& communicator, const Read& read) {
-  // The loss of each window, from whichever rank; adding the zeros of the others rounds nothing.
+  // Each window's loss comes from one rank; adding the zeros of the others is exact.
   const at::Tensor sums =
       at::zeros({num_windows}, at::TensorOptions(model.execution().device).dtype(at::kDouble));
   const bool is_whole = model.execution().for_training;

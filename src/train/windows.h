@@ -1,5 +1,5 @@
-// Windows of consecutive tokens, or of packed examples, as the batches that a model takes. Which windows is
-// the caller's business.
+// Windows of consecutive tokens, or of packed examples, as batches for the model. The caller chooses the
+// windows.
 #pragma once
 
 #include "data/loader.h"
@@ -15,13 +15,13 @@ namespace ssgpt::train {
 
 class WindowReader {
  public:
-  // Of windows of `length` predicted tokens, length + 1 in all, with ids below vocab_size. The source must
-  // outlive the reader.
+  // For windows that predict `length` tokens (length + 1 tokens in all) with ids below vocab_size. The source
+  // must outlive the reader.
   WindowReader(const data::TokenSource& source, int64_t length, int64_t vocab_size)
       : source_(source), length_(length), vocab_size_(vocab_size) {}
 
-  // The windows that begin at these tokens, a row each: inputs and targets (first_tokens.size(), length).
-  // Overwritten by the next call. Throws core::InputError for an id beyond the vocabulary.
+  // The windows that begin at these tokens, one per row: inputs and targets (first_tokens.size(), length).
+  // Overwritten by the next call. Throws core::InputError for a token id outside the vocabulary.
   const TensorBatch& read(std::span<const int64_t> first_tokens);
 
  private:
@@ -34,10 +34,10 @@ class WindowReader {
 
 class ExampleWindows {
  public:
-  // The examples must outlive it.
+  // The examples must outlive this.
   explicit ExampleWindows(const data::PackedExamples& examples) : examples_(examples) {}
 
-  // These windows, a row each. Overwritten by the next call.
+  // The given windows, one per row. Overwritten by the next call.
   const TensorBatch& read(std::span<const int64_t> windows);
 
  private:

@@ -24,7 +24,7 @@ def test_a_long_training_has_it_from_its_first_line_on(program, count):
         assert 0 < record["train/gemm_share"] <= 1
         assert "train/mfu" not in record  # a CPU has no spec sheet
     log = (run / "log.txt").read_text()
-    assert "a large matrix product reaches" in log and "GEMM share" in log
+    assert "a large GEMM reaches" in log and "GEMM share" in log
     assert (f"on {count} ranks together" in log) == (count > 1)
     # A share is the speed times a constant over the best product so far, which never falls.
     ratios = [record["train/gemm_share"] / record["train/tokens_per_second"] for record in records]
@@ -34,4 +34,4 @@ def test_a_long_training_has_it_from_its_first_line_on(program, count):
 def test_a_training_of_a_moment_does_not_measure_it(program):
     program.train("--run-dir", "run")
     assert all("train/tokens_per_second" in record and "train/gemm_share" not in record for record in read_metrics(program.directory / "run"))
-    assert "a large matrix product" not in (program.directory / "run/log.txt").read_text()
+    assert "a large GEMM" not in (program.directory / "run/log.txt").read_text()
