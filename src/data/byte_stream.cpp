@@ -36,9 +36,9 @@ class PlainStream : public ByteStream {
   uint64_t offset_ = 0;
 };
 
-constexpr int kMaxWindowLog = 27;  // of 2: 128 MiB, as the program zstd has it
+constexpr int kMaxWindowLog = 27;  // log2 bytes: 128 MiB, as in the zstd program
 
-// Any number of zstd frames one after the other.
+// Any number of consecutive zstd frames.
 class ZstdStream : public ByteStream {
  public:
   explicit ZstdStream(core::InputFile file)
@@ -51,7 +51,8 @@ class ZstdStream : public ByteStream {
   size_t read(std::span<std::byte> out) override {
     ZSTD_outBuffer output{out.data(), out.size(), 0};
     while (output.pos < output.size) {
-      // Output that is ready comes before new input, so input is refilled only when all of it was taken.
+      // Pending output comes before new input, so input is refilled only once all pending output has been
+      // taken.
       if (input_.pos == input_.size && !refill() && !flushes_) {
         if (inside_frame_) {
           throw core::InputError("{}: the zstd data end inside a frame, at byte {}: the file is truncated",
@@ -63,8 +64,7 @@ class ZstdStream : public ByteStream {
       if (ZSTD_getErrorCode(result) == ZSTD_error_frameParameter_windowTooLarge) {
         throw core::InputError(
             "{}: reading this zstd file takes more than the {} of memory allowed for it. Pack it again with "
-            "zstd "
-            "--long={} or less.",
+            "zstd --long={} or less.",
             file_.path().string(), core::human_bytes(uint64_t{1} << kMaxWindowLog), kMaxWindowLog);
       }
       if (ZSTD_isError(result)) {
@@ -95,8 +95,8 @@ class ZstdStream : public ByteStream {
   std::vector<std::byte> compressed_;
   ZSTD_inBuffer input_{nullptr, 0, 0};
   uint64_t file_offset_ = 0;
-  bool inside_frame_ = true;  // an empty file is no zstd file either
-  bool flushes_ = false;      // the last output buffer was filled: there may be more without new input
+  bool inside_frame_ = true;  // an empty file is not a zstd file either
+  bool flushes_ = false;      // the last output buffer was filled: there may be more output without new input
 };
 
 void refuse_compressed(const core::InputFile& file) {

@@ -30,14 +30,14 @@ struct EncodePipeline::State {
   const uint64_t max_bytes;
 
   std::mutex mutex;
-  std::condition_variable readable;  // todo got a batch, or the end
-  std::condition_variable encoded;   // done got a batch, or the end
-  std::condition_variable room;      // bytes_ahead went down
+  std::condition_variable readable;  // `todo` gained a batch, or the end was reached
+  std::condition_variable encoded;   // `done` gained a batch, or the end was reached
+  std::condition_variable room;      // bytes_ahead decreased
   std::deque<Numbered> todo;
   std::map<uint64_t, EncodeBatch> done;
   uint64_t bytes_ahead = 0;
-  uint64_t bytes_taken = 0;  // of these, in the batch that the caller has
-  uint64_t num_read = 0;     // batches
+  uint64_t bytes_taken = 0;  // of bytes_ahead, those in the batch that the caller holds
+  uint64_t num_read = 0;     // in batches, as is num_taken
   uint64_t num_taken = 0;
   bool read_all = false;
   bool stop = false;
@@ -144,8 +144,7 @@ EncodePipeline::EncodePipeline(const tokenizer::Tokenizer& tokenizer, Source sou
     state_->join_all();
     throw core::RunError(
         "{} threads to encode with, and one to read: the system started {} of them and refused the next "
-        "({}). "
-        "Ask for fewer with --threads, or raise the limit on processes or memory.",
+        "({}). Ask for fewer with --threads, or raise the limit on processes or memory.",
         encoders, started, error.code().message());
   }
 }
@@ -156,7 +155,8 @@ EncodePipeline::~EncodePipeline() {
 
 bool EncodePipeline::next(EncodeBatch& batch) {
   State& state = *state_;
-  batch = {};  // its tokens take several times the memory of its text: only then is there room for more
+  batch = {};  // its tokens take several times the memory of its text: only after freeing them is there room
+               // for more
   std::unique_lock lock(state.mutex);
   state.bytes_ahead -= std::exchange(state.bytes_taken, 0);
   state.room.notify_one();
@@ -164,7 +164,7 @@ bool EncodePipeline::next(EncodeBatch& batch) {
     return state.failure || state.done.contains(state.num_taken) ||
            (state.read_all && state.num_taken == state.num_read);
   });
-  // Batches ahead of a failure still count: shards that they complete need not be made again.
+  // Batches before a failure still count: shards that they complete need not be made again.
   const auto found = state.done.find(state.num_taken);
   if (found == state.done.end()) {
     if (state.failure) {

@@ -1,5 +1,5 @@
-// Documents to token ids on all cores: one thread reads, workers encode, the caller takes the results in the
-// order of reading. What is read ahead is bounded by bytes, so memory does not grow with the corpus.
+// Tokenizes documents on all cores: one thread reads, workers encode, and the caller receives the results in
+// reading order. Read-ahead is bounded in bytes, so memory does not grow with the corpus.
 #pragma once
 
 #include "tokenizer/tokenizer.h"
@@ -13,14 +13,14 @@
 namespace ssgpt::data {
 
 struct EncodeDocument {
-  int64_t index = 0;   // counted over the corpus
-  bool encode = true;  // false: only the order of the documents matters
+  int64_t index = 0;   // position in the corpus
+  bool encode = true;  // false: the document only keeps its place in the order
   uint64_t text_bytes = 0;
   std::string text;             // freed once it is encoded
-  std::vector<int32_t> tokens;  // with EOS at the end
+  std::vector<int32_t> tokens;  // ends with EOS
 };
 
-// Consecutive documents that go through the pipeline together.
+// Consecutive documents that pass through the pipeline together.
 struct EncodeBatch {
   std::vector<EncodeDocument> documents;
   uint64_t text_bytes = 0;
@@ -29,17 +29,17 @@ struct EncodeBatch {
 
 class EncodePipeline {
  public:
-  // Fills the next batch; false at the end. Called from the reading thread alone.
+  // Fills the next batch; returns false at the end. Called only from the reading thread.
   using Source = std::function<bool(EncodeBatch&)>;
 
-  // `tokenizer` must outlive the pipeline. At most max_bytes of text are between reading and the next() that
-  // follows the one which hands them out, unless one batch alone is larger; one more batch is being read.
-  // Throws core::RunError where the system refuses to start that many threads.
+  // `tokenizer` must outlive the pipeline. Bounds the text in flight, from reading until next() is called
+  // after the call that returned it, to max_bytes (a single larger batch is allowed), plus the batch being
+  // read. Throws core::RunError if the system refuses to start that many threads.
   EncodePipeline(const tokenizer::Tokenizer& tokenizer, Source source, int num_threads, uint64_t max_bytes);
   ~EncodePipeline();  // stops the threads
 
-  // The next batch in order, false at the end. Frees what `batch` holds: pass the one before. Rethrows what a
-  // thread met.
+  // Returns the next batch in order, false at the end. Frees the contents of `batch`: pass the previous one.
+  // Rethrows an exception of any thread.
   bool next(EncodeBatch& batch);
 
  private:

@@ -25,14 +25,14 @@ namespace {
 namespace fs = std::filesystem;
 using ExampleJson = nlohmann::json;
 
-constexpr uint64_t kMaxExampleBytes = uint64_t{16} << 20;  // as of a document: see TextOptions
+constexpr uint64_t kMaxExampleBytes = uint64_t{16} << 20;  // the limit of a document: see TextOptions
 constexpr uint64_t kMaxSquadBytes = uint64_t{1} << 30;     // 20 times SQuAD 2.0
 
 bool is_blank_text(std::string_view text) {
   return text.find_first_not_of(" \t\r\n") == std::string_view::npos;
 }
 
-// The text under `key`. Throws where there is none; `place` says where.
+// Returns the text under `key`. Throws if there is none; `place` says where, for the message.
 const std::string& text_at(const ExampleJson& object, const char* key, const std::string& place) {
   const auto found = object.find(key);
   if (found == object.end()) throw core::InputError("{}: the example has no field \"{}\".", place, key);
@@ -48,15 +48,15 @@ void require_text(std::string_view text, const char* what, const std::string& pl
                          what == std::string_view("answer") ? "learn" : "answer");
 }
 
-// What a line of a .jsonl file holds.
+// The contents of one line of a .jsonl file.
 struct JsonLine {
   ExampleJson value;
-  // With another mark in the place of halves of surrogate pairs; none where there is none.
+  // Parsed with the second mark in place of unpaired surrogates; nullopt if there are none.
   std::optional<ExampleJson> with_other_mark;
 };
 
-// As `ssgpt prepare` reads a line (data/jsonl.cpp): strictly first, which is faster. The value is discarded
-// where the line is not JSON, and then `fault` says why.
+// Parses as `ssgpt prepare` does (data/jsonl.cpp): strictly first, which is faster. If the line is not JSON,
+// the value is discarded and `fault` says why.
 JsonLine parse_line(std::string_view line, std::string& fault) {
   JsonLine parsed{.value = core::parse_json<ExampleJson>(line, &fault), .with_other_mark = std::nullopt};
   if (!parsed.value.is_discarded()) return parsed;
@@ -68,7 +68,8 @@ JsonLine parse_line(std::string_view line, std::string& fault) {
   return parsed;
 }
 
-// The field of a line. Throws where it is none, or holds half of a surrogate pair, which is no character.
+// Returns a text field of the line. Throws if it has none, or one with an unpaired surrogate, which is not a
+// character.
 const std::string& text_of_line(const JsonLine& line, const char* key, const std::string& place) {
   const std::string& text = text_at(line.value, key, place);
   require_text(text, key, place);
@@ -111,8 +112,8 @@ class JsonlExamples : public ExampleFile {
   LineReader lines_;
 };
 
-// The object in the first line that is not empty; none where that line is none for itself, as in a JSON text
-// over several lines.
+// Returns the object in the first non-empty line; nullopt if that line is not an object by itself, as in JSON
+// spread over several lines.
 std::optional<ExampleJson> object_of_first_line(const fs::path& path) {
   LineReader lines(path);
   std::string_view line;
@@ -139,7 +140,7 @@ ExampleJson read_squad(const fs::path& path) {
 }
 
 // {"data": [{"paragraphs": [{"context", "qas": [{"question", "id", "is_impossible", "answers":
-// [{"text"}]}]}]}]}. A question that is impossible has no answers, and others under "plausible_answers".
+// [{"text"}]}]}]}]}. An impossible question has no answers; it has others under "plausible_answers".
 class SquadExamples : public ExampleFile {
  public:
   explicit SquadExamples(const fs::path& path) : path_(path), json_(read_squad(path)) {
@@ -167,7 +168,7 @@ class SquadExamples : public ExampleFile {
   }
 
  private:
-  // By its id, which can be searched for; `by_index` where it has none.
+  // Names a question by its id, which can be searched for; `by_index` if it has none.
   std::string place_of(const ExampleJson& question, const std::string& by_index) const {
     if (question.is_object()) {
       if (const auto id = question.find("id"); id != question.end() && id->is_string())
@@ -205,8 +206,7 @@ class SquadExamples : public ExampleFile {
     const ExampleJson& answers = list_at(question, "answers", example.place);
     if (answers.empty()) {
       throw core::InputError(
-          "{}: the question has no answer, and \"is_impossible\" does not say that it has "
-          "none.",
+          "{}: the question has no answer, and \"is_impossible\" does not say that it has none.",
           example.place);
     }
     if (!answers[0].is_object())
@@ -229,7 +229,7 @@ class SquadExamples : public ExampleFile {
   const ExampleJson json_;
   size_t article_ = 0;
   size_t paragraph_ = 0;
-  size_t question_ = 0;  // the next
+  size_t question_ = 0;  // the next question
 };
 
 bool is_jsonl(const fs::path& path) {

@@ -1,4 +1,4 @@
-// Prompts with their answers, one after the other, from files of examples: .jsonl and .jsonl.zst with the
+// Reads prompts with their answers, one at a time, from files of examples: .jsonl and .jsonl.zst with the
 // fields `prompt` and `answer`, and SQuAD 2.0's .json. Not responsible for tokens.
 #pragma once
 
@@ -13,44 +13,44 @@
 namespace ssgpt::data {
 
 struct Example {
-  std::string prompt;  // neither is empty
+  std::string prompt;  // never empty, nor is the answer
   std::string answer;
   std::string place;  // for messages: "train.jsonl:12", "train-v2.0.json: question 5a8d7bf7df8bba..."
 };
 
-// The answer to a question of SQuAD 2.0 that its paragraph does not answer. Like every answer of SQuAD it has
-// a blank in front, which parts it from the prompt.
+// The answer to a SQuAD 2.0 question that its paragraph does not answer. Like every SQuAD answer it has a
+// leading space, which separates it from the prompt.
 inline constexpr std::string_view kUnanswerable = " unanswerable";
 
-// The prompt that a question of SQuAD becomes: "<context>\n\nQuestion: <question>\nAnswer:".
+// The prompt for a SQuAD question: "<context>\n\nQuestion: <question>\nAnswer:".
 std::string squad_prompt(std::string_view context, std::string_view question);
 
-// Whether the name ends as that of a file of examples: in .jsonl, .jsonl.zst or .json.
+// Whether the name has the extension of an example file: .jsonl, .jsonl.zst or .json.
 bool is_named_as_examples(const std::filesystem::path& path);
 
-// Whether a file of such a name is one of examples: the first object of one of lines has a prompt or an
-// answer, and the other is an object with "data". So is one that is not JSON, for whoever reads it to say
-// what is wrong. Throws core::InputError where it does not read.
+// Whether a file with such a name holds examples: in a file of lines, the first object has a prompt or an
+// answer; a .json file is an object with "data". A file that is not JSON counts as one, so that its reader
+// reports the error. Throws core::InputError if it cannot be read.
 bool looks_like_examples(const std::filesystem::path& path);
 
 class ExampleFile;
 
 class ExampleReader {
  public:
-  // Throws core::UsageError for a name that ends in none of .jsonl, .jsonl.zst and .json.
+  // Throws core::UsageError for a name that does not end in .jsonl, .jsonl.zst or .json.
   explicit ExampleReader(std::vector<std::filesystem::path> paths);
   ~ExampleReader();
 
-  // The next example, in the order of the files; false at the end. A .jsonl file is read line by line, of
-  // which empty ones are passed over, and as `ssgpt prepare` reads one, with what Python's json writes beyond
-  // JSON (data/lenient_json.h); a SQuAD file is in memory as a whole, with several times its size, and of
-  // several answers to a question the first is taken. Throws core::InputError, naming file and line or
-  // question, where a file cannot be read, is not JSON of that form, has a prompt or an answer that is
-  // missing, no text or blank, or a question without an answer that has some.
+  // Reads the next example, in the order of the files; returns false at the end. A .jsonl file is read line
+  // by line, skipping empty lines, and like `ssgpt prepare` accepts what Python's json writes beyond JSON
+  // (data/lenient_json.h). A SQuAD file is held in memory as a whole, at several times its size; of several
+  // answers to a question the first is used. Throws core::InputError, naming file and line or question, if a
+  // file cannot be read, is not JSON of that form, has a prompt or an answer that is missing, not text or
+  // blank, or an unanswerable question that has answers.
   bool next(Example& example);
 
-  // The next examples, none at the end: up to max_examples, fewer where their texts come to max_bytes. The
-  // last one may go beyond that.
+  // Returns the next examples, none at the end: up to max_examples, or fewer once their texts reach
+  // max_bytes, which the last one may exceed.
   std::vector<Example> next_part(size_t max_examples, size_t max_bytes);
 
  private:

@@ -1,4 +1,4 @@
-// .jsonl files: one JSON object a line, the text in one of its fields.
+// .jsonl files: one JSON object per line, with the text in one of its fields.
 
 #include "core/text.h"
 #include "data/lenient_json.h"
@@ -29,8 +29,7 @@ class Jsonl : public TextFile {
     // One byte more, for the line break or to show that the line is too long.
     while (lines_.next(line, max_line_bytes_ + 1)) {
       if (lines_.is_cut() || (line.size() > max_line_bytes_ && !line.ends_with('\n'))) {
-        // What is left of it may be most of a large file: it is passed over when the next document is asked
-        // for.
+        // The rest of it may be most of a large file: it is skipped when the next document is requested.
         fault = fmt::format(
             "{}:{}: a line of more than {}, the largest document allowed: cut it into several documents",
             path_.string(), lines_.line_number(), core::human_bytes(max_line_bytes_));
@@ -52,21 +51,21 @@ class Jsonl : public TextFile {
   uint64_t file_bytes_read() const override { return lines_.file_bytes_read(); }
 
  private:
-  // To the end of a line of which a part was read.
+  // Skips the rest of a line that has been read in part.
   void skip_line() {
     std::string_view part;
     while (lines_.is_cut() && lines_.next(part, max_line_bytes_ + 1)) {
     }
   }
 
-  // The field's text; returns what is wrong, or nothing.
+  // Extracts the field's text; returns what is wrong, or an empty string.
   std::string extract(std::string_view line, std::string& text) {
     simdjson::dom::element element;
-    // No copy is needed: LineReader keeps readable bytes behind each line.
+    // No copy is needed: LineReader guarantees readable bytes after each line.
     auto error = parser_.parse(line.data(), line.size(), /*realloc_if_needed=*/false).get(element);
     const auto strict = error ? as_strict_json(line, kHalfPairMarks[0]) : std::nullopt;
     if (strict) {
-      error = parser_.parse(strict->text).get(element);  // of a copy with room behind it
+      error = parser_.parse(strict->text).get(element);  // parses a padded copy
     }
     if (error) {
       return fault_of(error);
@@ -82,7 +81,7 @@ class Jsonl : public TextFile {
     return {};
   }
 
-  // What the field holds, valid until the next parse; returns what is wrong, or nothing.
+  // Finds the field's text, valid until the next parse; returns what is wrong, or an empty string.
   std::string find_text(const simdjson::dom::element& element, std::string_view& content) const {
     simdjson::dom::object object;
     if (element.get(object)) {
@@ -91,7 +90,7 @@ class Jsonl : public TextFile {
     std::optional<simdjson::dom::element> found;
     for (const auto [key, value] : object) {
       if (key == field_) {
-        found = value;  // of a key that is listed twice the last
+        found = value;  // the last of duplicate keys wins
       }
     }
     if (!found) {
@@ -103,8 +102,8 @@ class Jsonl : public TextFile {
     return {};
   }
 
-  // Whether the field, which is `text` with the first mark, holds half of a surrogate pair: the mark may
-  // stand in the line for itself, and then the other one leaves the field as it is.
+  // Whether the field, which is `text` with the first mark, contains an unpaired surrogate: the line may
+  // contain the mark itself, in which case the other mark leaves the field unchanged.
   bool depends_on_mark(std::string_view line, std::string_view text) {
     const auto other = as_strict_json(line, kHalfPairMarks[1]);
     simdjson::dom::element element;

@@ -11,8 +11,7 @@ namespace ssgpt::data {
 
 namespace {
 
-constexpr std::string_view kNumber =
-    " 0 ";  // with blanks, so that it becomes no part of what stands beside it
+constexpr std::string_view kNumber = " 0 ";  // blanks keep it from merging with its neighbours
 
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
@@ -26,7 +25,7 @@ size_t count_digits(std::string_view text) {
   return count;
 }
 
-// Length of the JSON number at the start of `text`; 0 where there is none.
+// Length of the JSON number at the start of `text`; 0 if there is none.
 size_t number_length(std::string_view text) {
   size_t length = text.starts_with('-') ? 1 : 0;
   const size_t whole = count_digits(text.substr(length));
@@ -53,7 +52,7 @@ size_t number_length(std::string_view text) {
   return length;
 }
 
-// The number, or kNumber where it is too large for 64 bits or a double.
+// Returns the number, or kNumber if it is too large for 64 bits or a double.
 std::string_view representable(std::string_view number) {
   const char* end = number.data() + number.size();
   const bool whole = number.find_first_of(".eE") == std::string_view::npos;
@@ -71,7 +70,7 @@ std::string_view representable(std::string_view number) {
   return error == std::errc() ? number : kNumber;
 }
 
-// Copies the escape at the start of `text` and returns its length; both escapes of a surrogate pair are one.
+// Copies the escape at the start of `text` and returns its length; a surrogate pair counts as one escape.
 size_t copy_escape(std::string_view text, std::string_view half_pair, StrictJson& out) {
   const auto escape = core::unicode_escape(text);
   const size_t length = escape ? escape->length : std::min<size_t>(text.size(), 2);
@@ -81,7 +80,7 @@ size_t copy_escape(std::string_view text, std::string_view half_pair, StrictJson
   return length;
 }
 
-// Copies what stands at the start of `text` outside of a string and returns its length.
+// Copies the token at the start of `text`, outside a string, and returns its length.
 size_t copy_token(std::string_view text, std::string& out) {
   for (const std::string_view word : {"NaN", "Infinity", "-Infinity"}) {
     if (text.starts_with(word)) {
@@ -93,7 +92,7 @@ size_t copy_token(std::string_view text, std::string& out) {
     out.append(representable(text.substr(0, length)));
     return length;
   }
-  // What is no number goes as a whole, so that its digits are looked at once.
+  // A sequence that is not a number is copied whole, so that its digits are scanned only once.
   const bool like_number = is_digit(text.front()) || text.front() == '-';
   const size_t length = like_number ? std::min(text.find_first_not_of("0123456789+-.eE"), text.size()) : 1;
   out.append(text.substr(0, length));

@@ -1,4 +1,4 @@
-// What Python's json reads and writes beyond the limits of the parser of .jsonl files.
+// Accepts what Python's json reads and writes beyond the limits of the .jsonl parser.
 #pragma once
 
 #include <optional>
@@ -7,8 +7,8 @@
 
 namespace ssgpt::data {
 
-// Two `half_pair` for as_strict_json(): a text that changes with them holds half of a surrogate pair, and one
-// that does not holds the first for itself.
+// Two values of `half_pair` for as_strict_json(): a text that differs between them contains an unpaired
+// surrogate; one that does not contains the first mark itself.
 inline constexpr std::string_view kHalfPairMarks[] = {"\\ufdd0", "\\ufdd1"};
 
 struct StrictJson {
@@ -16,9 +16,9 @@ struct StrictJson {
   bool has_half_pair = false;
 };
 
-// `line` with harmless values in the place of numbers that are too large for 64 bits or for a double, of NaN,
-// Infinity and -Infinity, and `half_pair`, an escape, in the place of halves of surrogate pairs. All else,
-// mistakes too, stays as it is. None where there is nothing of the kind.
+// Returns `line` with harmless values in place of numbers that are too large for 64 bits or for a double, of
+// NaN, Infinity and -Infinity, and with `half_pair`, an escape, in place of unpaired surrogates. Everything
+// else, errors included, is unchanged. nullopt if there is nothing to replace.
 std::optional<StrictJson> as_strict_json(std::string_view line, std::string_view half_pair);
 
 }  // namespace ssgpt::data

@@ -36,7 +36,7 @@ LineReader::LineReader(const std::filesystem::path& path)
   }
 }
 
-// Reads more behind the unread bytes; false where the stream has ended.
+// Reads more bytes after the unread ones; returns false at the end of the stream.
 bool LineReader::fill() {
   std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
   end_ -= begin_;

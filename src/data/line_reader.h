@@ -1,4 +1,4 @@
-// Lines of a byte stream, without copying them and in time linear in their length.
+// Splits a byte stream into lines, without copying them and in time linear in their length.
 #pragma once
 
 #include "data/byte_stream.h"
@@ -14,24 +14,24 @@ namespace ssgpt::data {
 
 class LineReader {
  public:
-  // Bytes behind every line that may be read, though they mean nothing: simdjson reads in blocks.
+  // Readable, meaningless bytes after every line: simdjson reads in blocks.
   static constexpr size_t kPadding = 64;
 
-  // A UTF-8 byte order mark at the start is left out: it marks the file's encoding and is no text.
+  // Skips a UTF-8 byte order mark at the start, which is not text.
   explicit LineReader(const std::filesystem::path& path);
 
-  // The next line with its line break, if it has one; valid until the next call; false at the end of the
-  // file. A line longer than max_bytes comes in parts of at most that many bytes, cut before a blank if there
-  // is one in the part's second half, else between characters.
+  // Returns the next line with its line break, if it has one; valid until the next call. Returns false at the
+  // end of the file. A line longer than max_bytes is returned in parts of at most that many bytes, cut before
+  // a blank if there is one in the part's second half, else between characters.
   bool next(std::string_view& line, size_t max_bytes);
 
-  // Whether the last line was only a part, and the next call gives more of it.
+  // Whether the last line was only a part, and the next call returns more of it.
   bool is_cut() const { return cut_; }
 
   uint64_t line_number() const { return line_number_; }  // of the last line, from 1
   uint64_t line_offset() const { return line_offset_; }  // its first byte in the (decompressed) file
-  // Bytes of the file that the lines up to now take; in a compressed one about, for what was unpacked beyond
-  // them is taken to be packed as well as the rest.
+  // Bytes of the file that the lines so far take up. For a compressed file this is approximate: bytes
+  // decompressed beyond them are assumed to compress equally well.
   uint64_t file_bytes_read() const;
 
  private:
@@ -42,7 +42,7 @@ class LineReader {
   std::vector<char> buffer_;
   size_t begin_ = 0;  // unread bytes are [begin_, end_) of buffer_
   size_t end_ = 0;
-  uint64_t offset_ = 0;  // of begin_ in the stream
+  uint64_t offset_ = 0;  // stream offset of begin_
   uint64_t line_number_ = 0;
   uint64_t line_offset_ = 0;
   bool line_continues_ = false;

@@ -1,5 +1,5 @@
-// The header of llm.c's token files (dev/data/data_common.py, llmc/dataloader.h): 256 int32, of which the
-// first three are magic, version and number of tokens; uint16 or uint32 tokens follow. All little-endian.
+// The header of llm.c's token files (dev/data/data_common.py, llmc/dataloader.h): 256 int32, the first three
+// being magic, version and number of tokens; uint16 or uint32 tokens follow. All little-endian.
 #pragma once
 
 #include "core/file.h"
@@ -22,8 +22,8 @@ using Header = std::array<int32_t, 256>;
 // `token_bytes` is 2 or 4.
 Header make_header(int token_bytes, int64_t num_tokens);
 
-// The number of tokens in `file`, whose magic says `token_bytes`. Throws core::InputError for another
-// version, for no tokens, and where the file's size is not what the count needs.
+// Returns the number of tokens in `file`, whose magic implies `token_bytes`. Throws core::InputError for
+// another version, for zero tokens, and if the file's size does not match the count.
 int64_t check_header(const core::InputFile& file, int token_bytes);
 
 }  // namespace ssgpt::data::llmc

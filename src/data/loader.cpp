@@ -10,19 +10,19 @@
 
 namespace ssgpt::data {
 
-// A ring between the reading thread and next(). Buffers go round by swapping, so that none is allocated anew.
+// A ring between the reading thread and next(). Buffers are swapped in and out, so that none is reallocated.
 struct BatchLoader::Queue {
   static constexpr size_t kCapacity = 4;
 
   std::mutex mutex;
   std::condition_variable changed;
   std::array<MicroBatch, kCapacity> ring;
-  size_t head = 0;  // the oldest of the ready ones
+  size_t head = 0;  // the oldest ready batch
   size_t ready = 0;
   bool stop = false;
   std::exception_ptr failure;
 
-  // Swaps `batch` into the ring once there is room; false where the loader is being destroyed.
+  // Swaps `batch` into the ring once there is room; returns false if the loader is being destroyed.
   bool push(MicroBatch& batch) {
     std::unique_lock lock(mutex);
     changed.wait(lock, [&] { return stop || ready < kCapacity; });
@@ -35,7 +35,7 @@ struct BatchLoader::Queue {
     return true;
   }
 
-  // Batches that were read before a failure are handed out before it is thrown.
+  // Batches read before a failure are returned before it is thrown.
   void pop(MicroBatch& batch) {
     std::unique_lock lock(mutex);
     changed.wait(lock, [&] { return failure || ready > 0; });

@@ -1,5 +1,5 @@
-// Training batches, read ahead by a thread of its own so that a step does not wait for the disk. The thread
-// enters no OpenMP region. Hands out plain integers; knows no tensors and no ranks.
+// Training batches, read ahead by a background thread so that a step does not wait for the disk. The thread
+// enters no OpenMP region. Produces plain integers; independent of tensors and ranks.
 #pragma once
 
 #include "data/packed_examples.h"
@@ -23,34 +23,36 @@ struct LoaderOptions {
   int64_t first_row = 0;         // ... + first_row + [0, rows_per_step): the rows of this reader
   int64_t rows_per_step = 0;
   int64_t micro_batch_size = 0;  // divides rows_per_step
-  int64_t first_step = 0;        // where to begin: the number of finished steps of a resumed run
+  int64_t first_step = 0;        // first step to read: the number of finished steps of a resumed run
 };
 
-// One micro-batch, row-major. Of windows of text: rows x (T + 1) tokens, T = sequence_length; inputs are
-// columns [0, T), targets [1, T]. Of packed examples: rows x T inputs, with the targets and numbers of keys
-// that ExampleRow tells of.
+// One micro-batch, row-major. For windows of text: rows x (T + 1) tokens, T = sequence_length; inputs are
+// columns [0, T), targets [1, T]. For packed examples: rows x T inputs, with targets and numbers of keys as
+// in ExampleRow.
 struct MicroBatch {
   int64_t rows = 0;
   int64_t columns = 0;
   std::vector<int32_t> tokens;
-  std::vector<int32_t> targets;   // empty: of windows of text
+  std::vector<int32_t> targets;   // empty for windows of text
   std::vector<int32_t> num_keys;  // likewise
-  int64_t step_targets = 0;       // tokens that the whole global batch predicts, of which this is a part
+  int64_t step_targets = 0;       // number of tokens that the whole global batch of this micro-batch predicts
 };
 
-// Fills rows and columns of `batch` with these windows of examples, a row each; a negative one is padding.
+// Fills rows and columns of `batch` with the given windows of examples, one per row; a negative one is
+// padding.
 void read_windows(const PackedExamples& examples, std::span<const int64_t> windows, MicroBatch& batch);
 
 class BatchLoader {
  public:
-  // The source must outlive the loader. At most four micro-batches are held ahead.
+  // The source must outlive the loader. Reads at most four micro-batches ahead.
   BatchLoader(const TokenSource& source, const WindowSampler& sampler, const LoaderOptions& options);
 
-  // Of examples, which must outlive the loader, in `order`, whose rows are options.samples_per_step.
+  // Reads examples, which must outlive the loader, in `order`, whose rows must equal
+  // options.samples_per_step.
   BatchLoader(const PackedExamples& examples, const EpochOrder& order, const LoaderOptions& options);
   ~BatchLoader();
 
-  // The next micro-batch in order; valid until the next call. Rethrows what the thread met
+  // Returns the next micro-batch in order; valid until the next call. Rethrows an exception of the thread
   // (core::InputError).
   const MicroBatch& next();
 

@@ -22,10 +22,10 @@ namespace ssgpt::data {
 
 namespace {
 
-// Of what is in memory as text; the bytes may be exceeded by one example.
+// Limits on the text held in memory; one example may exceed the bytes.
 constexpr size_t kExamplesAtATime = 4096;
 constexpr size_t kBytesAtATime = size_t{64} << 20;
-constexpr uint64_t kPackingSeed = 0;  // one packing for runs of all seeds, which then have equal steps
+constexpr uint64_t kPackingSeed = 0;  // one packing for runs with all seeds, which thus have equal steps
 
 struct EncodedTexts {
   std::vector<int32_t> prompt;
@@ -40,7 +40,7 @@ EncodedTexts encode(const Example& example, const tokenizer::Tokenizer& tokenize
   return encoded;
 }
 
-// On all cores. Rethrows what a thread met.
+// Encodes on all cores. Rethrows an exception of any thread.
 std::vector<EncodedTexts> encode(const std::vector<Example>& examples,
                                  const tokenizer::Tokenizer& tokenizer) {
   std::vector<EncodedTexts> encoded(examples.size());
@@ -128,7 +128,8 @@ void PackedExamples::add(std::span<const int32_t> prompt, std::span<const int32_
   num_prompt_tokens_ += static_cast<int64_t>(prompt.size()) - 1;
 }
 
-// Of windows with the same room the one that was begun first is taken: a multimap keeps equal keys in order.
+// Among windows with equal room, the one begun first is chosen: a multimap keeps equal keys in insertion
+// order.
 void PackedExamples::pack() {
   std::vector<std::vector<int64_t>> windows;
   std::multimap<int64_t, size_t> by_room;

@@ -1,4 +1,4 @@
-// .txt files: whole, between separator lines, or cut into parts.
+// .txt files: as a whole, split at separator lines, or cut into parts.
 
 #include "core/error.h"
 #include "core/text.h"
@@ -39,8 +39,7 @@ class PlainText : public TextFile {
 
   Result next(std::string& text, std::string& fault) override {
     text.clear();
-    // A line of no end is cut up as well, so that memory stays bounded; a part ends behind a blank where it
-    // can.
+    // A very long line is cut as well, so that memory stays bounded; a part ends after a blank if possible.
     const size_t max_line = part_bytes_ == 0 ? max_document_bytes_ : part_bytes_;
     uint64_t start = 0;
     bool any = false;
@@ -76,18 +75,16 @@ class PlainText : public TextFile {
     if (separator_) {
       throw core::InputError(
           "{}: the document at byte {} is larger than {}, the largest allowed: no line in it is just \"{}\". "
-          "Is "
-          "this the right --document-separator?",
+          "Is this the right --document-separator?",
           path_.string(), start, limit, *separator_);
     }
     throw core::InputError(
         "{}: larger than {}, the largest document allowed. Cut it into documents with --split-documents-at, "
-        "or "
-        "with --document-separator.",
+        "or with --document-separator.",
         path_.string(), limit);
   }
 
-  // Whether a document may end behind `text`: large enough, and the better the place the smaller.
+  // Whether a document may end after `text`, which must be large enough, and larger at a worse boundary.
   bool at_boundary(std::string_view text) const {
     if (part_bytes_ == 0 || text.size() < part_bytes_) {
       return false;

@@ -31,8 +31,8 @@ namespace ssgpt::data {
 namespace {
 
 constexpr uint64_t kBatchBytes = 256 * 1024;
-// sentencepiece takes some 300 bytes of memory for each byte of a text: of texts that it encodes as a whole,
-// less is in memory, in smaller batches, so that all threads have some.
+// sentencepiece needs some 300 bytes of memory for each byte of text that it encodes at once: such texts are
+// held in smaller amounts and batches, so that all threads have some.
 constexpr uint64_t kMaxBytesWhole = 1 << 20;
 constexpr uint64_t kBatchBytesWhole = 32 * 1024;
 constexpr size_t kBatchDocuments = 1024;
@@ -44,19 +44,19 @@ void check_options(const PrepareOptions& options) {
                            options.validation_fraction);
   }
   if (options.shard_tokens < 1 || options.shard_tokens > llmc::kMaxTokens) {
-    throw core::UsageError("{} tokens a shard: allowed are 1 to {}, which the shard format can count",
+    throw core::UsageError("{} tokens per shard: allowed are 1 to {}, which the shard format can count",
                            options.shard_tokens, llmc::kMaxTokens);
   }
   if (options.num_threads < 0 || options.num_threads > kMaxThreads) {
-    throw core::UsageError("--threads {}: allowed are 1 to {}, and 0 for one a core", options.num_threads,
+    throw core::UsageError("--threads {}: allowed are 1 to {}, and 0 for one per core", options.num_threads,
                            kMaxThreads);
   }
 }
 
-// One split on its way to the disk.
+// One split as it is being written.
 class Split {
  public:
-  // Writes into output.folder, and each finished shard into output.record, which must outlive the split.
+  // Writes into output.folder, and records each finished shard in output.record, which must outlive this.
   Split(PrepareOutput& output, bool validation, int64_t vocab_size, int64_t shard_tokens)
       : folder_(output.folder), validation_(validation), record_(output.record) {
     int finished = 0;
@@ -73,7 +73,7 @@ class Split {
                                       finished, [this](const WrittenShard& shard) { record_shard(shard); });
   }
 
-  // Whether the document's tokens, or some of them, are still to be written.
+  // Whether any of the document's tokens are still to be written.
   bool needs(int64_t document) const { return document >= resume_.document; }
 
   void write(const EncodeDocument& document) {
@@ -97,7 +97,7 @@ class Split {
   void finish() { writer_->finish(); }
 
   int64_t documents() const { return documents_; }
-  int64_t tokens() const { return tokens_; }  // those of finished shards among them
+  int64_t tokens() const { return tokens_; }  // finished shards included
   int64_t encoded_tokens() const { return writer_->num_tokens(); }
 
   SplitCount count() const {
@@ -121,11 +121,11 @@ class Split {
   const std::filesystem::path folder_;
   const bool validation_;
   PrepareRecord& record_;
-  SplitPosition resume_;  // where this run goes on
+  SplitPosition resume_;  // where this run continues
   int64_t documents_ = 0;
-  int64_t tokens_ = 0;          // of the split's whole stream
-  int64_t in_shards_ = 0;       // of these, in finished shards
-  int64_t document_ = 0;        // the one being written
+  int64_t tokens_ = 0;          // in the whole stream of the split
+  int64_t in_shards_ = 0;       // those in finished shards
+  int64_t document_ = 0;        // the document being written
   int64_t document_start_ = 0;  // its first token in the split's stream
   int64_t document_tokens_ = 0;
   std::unique_ptr<ShardWriter> writer_;
@@ -140,8 +140,7 @@ void check_summary(const PrepareOptions& options, const SplitCount& train, const
   if (train.documents == 0) {
     throw core::InputError(
         "validation fraction {}: the split leaves nothing to train on, for the input has {} document(s). Ask "
-        "for a smaller "
-        "fraction, or cut .txt files into smaller documents with --split-documents-at.",
+        "for a smaller fraction, or cut .txt files into smaller documents with --split-documents-at.",
         options.validation_fraction, documents);
   }
   if (validation.documents == 0 && options.validation_fraction > 0.0) {
@@ -152,13 +151,13 @@ void check_summary(const PrepareOptions& options, const SplitCount& train, const
   }
 }
 
-// What the first part of the input says of all of it; logged once.
+// Extrapolates totals from the first part of the input, and logs them once.
 class Forecast {
  public:
   explicit Forecast(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
-  // After a batch was written; sizes of the input as it lies on the disk. `written`: tokens that the shards
-  // hold, with those of a call that this one continues.
+  // Called after a batch was written; sizes of the input are as stored on disk. `written`: tokens in the
+  // shards, including those of an interrupted call that this one continues.
   void add(const EncodeBatch& batch, uint64_t bytes_total, int token_bytes, int64_t written) {
     text_ += batch.text_bytes;
     for (const EncodeDocument& document : batch.documents) {
@@ -168,7 +167,7 @@ class Forecast {
       }
     }
     const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
-    if (encoded_text_ == 0) {  // finished shards are passed over
+    if (encoded_text_ == 0) {  // finished shards are skipped
       start_ = Clock::now();
     } else if (!said_ && (encoded_text_ >= kEnoughText || seconds >= kEnoughSeconds)) {
       said_ = true;
@@ -253,7 +252,7 @@ class TextPreparation {
                                                                                          : train_;
   }
 
-  // On the reading thread.
+  // Runs on the reading thread.
   bool read_batch(EncodeBatch& batch) {
     std::string text;
     const uint64_t batch_bytes = tokenizer_.encodes_in_parts() ? kBatchBytes : kBatchBytesWhole;

@@ -27,7 +27,7 @@ using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
 constexpr std::string_view kRecordName = "prepare.json";
-// In the output, so that it is on the same file system: shards that will replace those of the output.
+// Inside the output, so that it is on the same file system: shards that will replace those of the output.
 constexpr std::string_view kReplacementName = ".replacement";
 
 // Whether `name` is SPLIT_NUMBER.bin.
@@ -56,8 +56,8 @@ std::vector<fs::path> files_in(const fs::path& folder, Predicate wanted) {
   return files;
 }
 
-// A shard that got its name just before the failure is not in the record yet. Without a record it would be a
-// shard of nobody knows what, and the next call would refuse the folder.
+// A shard that got its final name just before the failure is not in the record yet. Without a record its
+// origin would be unknown, and the next call would refuse the folder.
 bool may_hold_shards(const fs::path& folder) {
   try {
     return !files_in(folder, is_shard_name).empty();
@@ -99,8 +99,8 @@ PrepareRecord parse_fields(const Json& json) {
   return record;
 }
 
-// The record of the shards in the folder. Throws where a field is missing or of another type, and where a
-// name is that of no shard: a file elsewhere would be read.
+// Parses the record of the folder's shards. Throws if a field is missing or of another type, or if a name is
+// not that of a shard, which would make it read a file elsewhere.
 PrepareRecord parse_record(const fs::path& folder, const Json& json) {
   const std::string path = (folder / kRecordName).string();
   try {
@@ -129,7 +129,7 @@ void check_recorded_shards(const fs::path& folder, const PrepareRecord& record) 
   }
 }
 
-// What the folder's prepare.json holds; no object where there is none or it is damaged.
+// Contents of the folder's prepare.json; not an object if it is missing or damaged.
 Json read_record(const fs::path& folder) {
   const fs::path path = folder / kRecordName;
   return core::exists(path) ? core::parse_json<Json>(core::read_text(path, kMaxRecordBytes)) : Json();
@@ -140,7 +140,7 @@ bool is_complete(const Json& json) {
          json.value("complete", Json()) == true;
 }
 
-// The record of the unfinished shards that stand in the folder.
+// The record of the unfinished shards in the folder.
 PrepareRecord continue_in(const fs::path& folder, const Json& json, const std::string& settings) {
   PrepareRecord record = parse_record(folder, json);
   check_recorded_shards(folder, record);
@@ -150,7 +150,7 @@ PrepareRecord continue_in(const fs::path& folder, const Json& json, const std::s
   return record;
 }
 
-// An interrupted replacement with the same settings goes on; whatever else is there gives way.
+// Continues an interrupted replacement with the same settings; deletes any other.
 PrepareOutput open_replacement(const fs::path& output, const std::string& settings) {
   const fs::path folder = output / kReplacementName;
   const Json json = read_record(folder);
@@ -167,7 +167,7 @@ PrepareOutput open_replacement(const fs::path& output, const std::string& settin
   return {folder, {.settings = settings, .shards = {}}};
 }
 
-// Complete with counts, unfinished without.
+// Marks the shards complete if counts are given, else unfinished.
 void write_json(const fs::path& folder, const PrepareRecord& record, const Json* counts) {
   Json shards = Json::array();
   for (const RecordedShard& recorded : record.shards) {
@@ -252,8 +252,8 @@ void publish_output(const fs::path& output) {
     core::log::warning("{}", error.what());
     return;
   }
-  // A record that says "not complete" keeps everyone from taking the mixture for finished shards; the one
-  // that says "complete" comes last, and until then all of this can be done again.
+  // A record that says "not complete" keeps anyone from taking the mixture for finished shards; the one that
+  // says "complete" is written last, and until then all of this can be redone.
   const fs::path record_path = output / kRecordName;
   json["complete"] = false;
   core::write_text_atomically(record_path, core::json_text(json, 2) + "\n");
@@ -297,7 +297,7 @@ void refuse_inputs_in_output(const fs::path& output, const std::vector<fs::path>
   for (const fs::path& input : inputs) {
     std::error_code error;
     const fs::path file = fs::canonical(input, error);
-    if (error) continue;  // whoever reads it says so
+    if (error) continue;  // its reader reports the error
     const bool is_written =
         is_own_name(file.filename().string()) && core::is_same_file(file.parent_path(), output);
     if (!is_written && !core::lies_under(file, output / kReplacementName)) continue;

@@ -23,7 +23,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Made before they are written; a stop is noticed in between.
+// Made before they are written; a stop request is noticed in between.
 constexpr int64_t kTokensAtATime = 1 << 20;
 constexpr int64_t kMaxWindows = int64_t{1} << 32;  // with the longest sequences, 2^56 tokens
 static_assert(kMaxWindows <= kFirstValidationSequence);
@@ -44,7 +44,7 @@ void check_options(const SyntheticOptions& options) {
   const int64_t validation = num_validation_windows(options);
   if (validation != 0) check_windows(validation, "validation windows", "0 (no validation split), and ");
   if (options.shard_tokens < 1 || options.shard_tokens > llmc::kMaxTokens) {
-    throw core::UsageError("{} tokens a shard: allowed are 1 to {}, which the shard format can count",
+    throw core::UsageError("{} tokens per shard: allowed are 1 to {}, which the shard format can count",
                            options.shard_tokens, llmc::kMaxTokens);
   }
 }
@@ -103,12 +103,12 @@ class SyntheticPreparation {
     return summary;
   }
 
-  // Sequences [0, num_windows) of a split, behind the shards of it that are there. Returns whether it got to
-  // the end without being asked to stop.
+  // Writes sequences [0, num_windows) of a split, after its existing shards. Returns false if asked to stop
+  // before the end.
   bool write_split(bool validation, int64_t num_windows, core::ProgressBar& progress) {
     const SyntheticCount finished = count(validation);
     int64_t sequence = finished.tokens / options_.length;
-    int64_t skipped = finished.tokens % options_.length;  // of that sequence: a shard ended in it
+    int64_t skipped = finished.tokens % options_.length;  // tokens of it in a finished shard
     int64_t written = finished.tokens;
     ShardWriter writer(output_.folder, validation ? "validation" : "train", options_.vocab_size,
                        options_.shard_tokens, static_cast<int>(finished.shards),
@@ -138,7 +138,7 @@ class SyntheticPreparation {
     return true;
   }
 
-  // Of the finished shards.
+  // Counts the finished shards.
   SyntheticCount count(bool validation) const {
     SyntheticCount count;
     for (const RecordedShard& recorded : output_.record.shards) {

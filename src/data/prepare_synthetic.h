@@ -1,4 +1,4 @@
-// A synthetic task to token shards: `ssgpt prepare --synthetic`.
+// Turns a synthetic task into token shards: `ssgpt prepare --synthetic`.
 #pragma once
 
 #include "data/synthetic.h"
@@ -16,15 +16,15 @@ namespace ssgpt::data {
 struct SyntheticOptions {
   SyntheticTask task = SyntheticTask::kCopy;
   int64_t vocab_size = 0;
-  int64_t length = 0;       // of a sequence, in tokens
-  int64_t num_windows = 0;  // sequences to train on, at least 2
-  // Sequences held out: 0, or at least 2. Left out: a twentieth of num_windows, rounded up, at least 2.
+  int64_t length = 0;       // tokens per sequence
+  int64_t num_windows = 0;  // training sequences, at least 2
+  // Held-out sequences: 0, or at least 2. Default: a twentieth of num_windows, rounded up, at least 2.
   std::optional<int64_t> validation_windows = {};
   uint64_t seed = 1;
   std::filesystem::path output;        // a folder
-  int64_t shard_tokens = 100'000'000;  // at most 2^31 - 1, which the format can count
+  int64_t shard_tokens = 100'000'000;  // at most 2^31 - 1, the largest count in the format
   bool overwrite = false;
-  std::function<bool()> stop_asked = {};  // called often, cheap; none: never
+  std::function<bool()> stop_asked = {};  // called often, so must be cheap; empty: never stop
 };
 
 struct SyntheticCount {
@@ -36,24 +36,24 @@ struct SyntheticCount {
 struct SyntheticSummary {
   SyntheticCount train;
   SyntheticCount validation;
-  int64_t kept_shards = 0;  // of an interrupted call that this one continued
+  int64_t kept_shards = 0;  // from an interrupted call that this one continued
   double seconds = 0.0;
-  bool stopped = false;  // as asked, before the end: the other members hold what was done up to then
+  bool stopped = false;  // on request, before the end: the other members cover what was done until then
 };
 
 // Writes OUTPUT/train_000000.bin ..., validation_000000.bin ... and prepare.json: the settings, counts, and
-// the shards with their checksums. A split is its sequences one after the other, and nothing between them, so
-// that window w of a training with data.sequence_length = length is sequence w. A window's last target is the
-// first token of the next sequence, which no model can predict; of the last sequence there is therefore no
+// the shards with their checksums. A split is the concatenation of its sequences, with nothing between them,
+// so that window w of a training with data.sequence_length = length is sequence w. A window's last target is
+// the first token of the next sequence, which no model can predict; the last sequence therefore has no
 // window. The training split is training_sequence(index) for the indices from 0 on, the validation split for
-// those from kFirstValidationSequence on: it stays the same when more is trained on. The shards' bytes are a
-// function of task, vocab_size, length, numbers of windows, seed and shard_tokens alone.
+// those from kFirstValidationSequence on: it stays the same when the training split grows. The shards' bytes
+// depend only on task, vocab_size, length, numbers of windows, seed and shard_tokens.
 //
-// Files appear, interrupted calls are continued and folders that hold shards are refused or overwritten as
-// prepare() does (data/prepare.h).
+// Atomic files, continuation of interrupted calls, and refusal or overwriting of folders with shards work as
+// in prepare() (data/prepare.h).
 //
 // Throws core::UsageError for options out of range and for a folder that holds other shards, core::RunError
-// where writing fails.
+// if writing fails.
 SyntheticSummary prepare_synthetic(const SyntheticOptions& options);
 
 inline constexpr int64_t kFirstValidationSequence = int64_t{1} << 40;
@@ -61,14 +61,14 @@ inline constexpr int64_t kFirstValidationSequence = int64_t{1} << 40;
 // {"windows", "tokens", "shards"}
 nlohmann::ordered_json json_of(const SyntheticCount& count);
 
-// What prepare.json says of the shards beside it.
+// What prepare.json records about the shards beside it.
 struct PreparedTask {
-  std::string task;  // its name; empty: the shards are of text
+  std::string task;  // name of the task; empty: the shards are text
   int64_t vocab_size = 0;
-  int64_t length = 0;  // tokens of a sequence
+  int64_t length = 0;  // tokens per sequence
 };
 
-// None where `folder` has no prepare.json, or one that does not read.
+// nullopt if `folder` has no prepare.json, or an unreadable one.
 std::optional<PreparedTask> read_prepared_task(const std::filesystem::path& folder);
 
 }  // namespace ssgpt::data

@@ -31,7 +31,7 @@ int64_t WindowSampler::window(int64_t sample) const {
   const uint64_t key = core::random_bits(seed_, epoch);
   const uint64_t mask = (uint64_t{1} << half_bits_) - 1;
   // The network permutes [0, 4^half_bits), of which more than a quarter is below num_windows: following its
-  // cycle from a value below num_windows comes back below it after fewer than four steps on average.
+  // cycle from a value below num_windows returns below it in fewer than four steps on average.
   do {
     uint64_t left = value >> half_bits_;
     uint64_t right = value & mask;

@@ -5,9 +5,9 @@
 
 namespace ssgpt::data {
 
-// Sample i reads window permutation_e(i mod n) of epoch e = i div n: every window once an epoch, another
-// order each epoch, any position in O(1), no state. The permutation is a keyed Feistel network on the next
-// even power of two, walked until the value is below n.
+// Sample i reads window permutation_e(i mod n) of epoch e = i div n: every window once per epoch, a different
+// order in each epoch, any position in O(1), no state. The permutation is a keyed Feistel network on the next
+// even power of two, iterated until the value is below n (cycle walking).
 class WindowSampler {
  public:
   WindowSampler(uint64_t seed, int64_t num_windows);
@@ -21,8 +21,9 @@ class WindowSampler {
   int half_bits_;
 };
 
-// Which of `available` windows is window i of a sample of `num_windows` (not more): they are spread evenly,
-// so that a small sample speaks for all of the text; where the sample is all of it, window i is i.
+// The i-th window of a sample of `num_windows` (at most `available`) of the `available` windows: they are
+// spread evenly, so that a small sample represents the whole text; if the sample includes every window,
+// window i is i.
 int64_t sampled_window(int64_t i, int64_t num_windows, int64_t available);
 
 }  // namespace ssgpt::data

@@ -42,7 +42,7 @@ ShardWriter::ShardWriter(std::filesystem::path folder, std::string split, int64_
       token_bytes_(token_bytes_for(vocab_size)),
       on_shard_(std::move(on_shard)),
       number_(first_number) {
-  SSGPT_CHECK(shard_tokens >= 1 && shard_tokens <= llmc::kMaxTokens, "{} tokens a shard", shard_tokens);
+  SSGPT_CHECK(shard_tokens >= 1 && shard_tokens <= llmc::kMaxTokens, "{} tokens per shard", shard_tokens);
 }
 
 ShardWriter::~ShardWriter() = default;

@@ -18,7 +18,7 @@
 namespace ssgpt::data {
 namespace {
 
-// copy: tokens of a repetition that say where in the segment one is.
+// copy: tokens of a repetition that reveal the position in the segment.
 constexpr int64_t kCueTokens = 4;
 
 // passkey
@@ -27,7 +27,7 @@ constexpr int64_t kFirstKeySymbol = 1;
 constexpr int64_t kKeyTokens = 4;
 constexpr int64_t kGroupTokens = 1 + kKeyTokens;
 
-// key_value: two symbols of a key and a value.
+// key_value: two symbols of a key, and a value.
 constexpr int64_t kPairTokens = 3;
 
 constexpr std::array kRows = {
@@ -59,14 +59,13 @@ constexpr std::array kRows = {
         .grammar =
             "a trial is L/6 keys of 2 symbols with a value each, and the same pairs again in another order; "
             "its answers are the values the second time; a training sequence has 2, 4, 8, ... keys up to "
-            "L/6, "
-            "and each of its L/3 pairs is any of them",
+            "L/6, and each of its L/3 pairs is any of them",
         .least_vocab_size = 4,
         .least_length = 4 * kPairTokens,
     },
 };
 
-// The random numbers of one sequence, drawn one after the other.
+// The random numbers of one sequence, drawn one at a time.
 class Draws {
  public:
   Draws(SyntheticTask task, std::string_view use, int64_t length, uint64_t seed, int64_t index)
@@ -135,11 +134,11 @@ class PasskeySequence {
   TaskSequence take() { return std::move(sequence_); }
 
  private:
-  // Four different symbols, every choice and order equally likely: the i-th is drawn among those that are
-  // left, and steps over the smaller ones that were taken.
+  // Four different symbols, every choice and order equally likely: the i-th is drawn among the remaining
+  // ones, then steps over the smaller ones already taken.
   std::array<int64_t, kKeyTokens> draw_key() {
     std::array<int64_t, kKeyTokens> symbols{};
-    std::vector<int64_t> taken;  // rising
+    std::vector<int64_t> taken;  // ascending
     for (int64_t& symbol : symbols) {
       symbol = kFirstKeySymbol + draws_.between(0, num_key_symbols_ - 1 - static_cast<int64_t>(taken.size()));
       for (const int64_t other : taken) symbol += symbol >= other ? 1 : 0;
@@ -181,10 +180,11 @@ TaskSequence passkey_trial(int64_t vocab_size, int64_t length, Draws& draws) {
   return sequence.take();
 }
 
-// A sequence of key_value: its keys with their values, and the tokens so far.
+// A key_value sequence: its keys with their values, and the tokens so far.
 class KeyValueSequence {
  public:
-  // Draws the symbols before the pairs, and `keys` different keys with their values. At most num_keys().
+  // Draws the symbols before the pairs, and `keys` different keys with their values; `keys` is at most
+  // num_keys().
   KeyValueSequence(int64_t vocab_size, int64_t length, int64_t keys, Draws& draws)
       : num_key_symbols_(vocab_size / 2) {
     const auto draw_value = [&] {
@@ -200,7 +200,7 @@ class KeyValueSequence {
 
   static int64_t num_keys(int64_t vocab_size) { return (vocab_size / 2) * (vocab_size / 2); }
 
-  // The value is an answer where the pair was added before.
+  // The value is an answer if the pair was added before.
   void add_pair(int64_t number) {
     Pair& pair = pairs_[static_cast<size_t>(number)];
     append(sequence_, pair.key / num_key_symbols_, /*is_answer=*/false);
@@ -213,7 +213,7 @@ class KeyValueSequence {
 
  private:
   struct Pair {
-    int64_t key;  // its first symbol times num_key_symbols_, plus its second
+    int64_t key;  // first symbol times num_key_symbols_, plus the second
     int64_t value;
     bool was_added = false;
   };
@@ -254,20 +254,19 @@ TaskSequence copy_trial(int64_t vocab_size, int64_t length, Draws& draws) {
   return copy_sequence((length + 1) / 2, vocab_size, length, draws);
 }
 
-// A trial has a different key in every second pair.
+// In a trial every second pair has a key of its own.
 void check_number_of_keys(int64_t vocab_size, int64_t length) {
   const int64_t num_keys = KeyValueSequence::num_keys(vocab_size);
   const int64_t most_pairs = 2 * num_keys;
   if (length / kPairTokens <= most_pairs) return;
   throw core::UsageError(
       "sequences of {} tokens: the task {} needs {} different keys of two symbols for them, and {} symbols "
-      "make "
-      "{}; with a vocabulary of {} it takes up to {} tokens",
+      "make {}; with a vocabulary of {} it takes up to {} tokens",
       length, to_string(SyntheticTask::kKeyValue), (length / kPairTokens + 1) / 2, vocab_size / 2, num_keys,
       vocab_size, most_pairs * kPairTokens + kPairTokens - 1);
 }
 
-// What makes the sequences of a task, of the random numbers of one.
+// The functions that make a task's sequences from the random numbers of one sequence.
 struct Maker {
   TaskSequence (*training)(int64_t vocab_size, int64_t length, Draws& draws);
   TaskSequence (*trial)(int64_t vocab_size, int64_t length, Draws& draws);

@@ -1,4 +1,4 @@
-// One text file as a stream of documents; the two formats behind TextReader.
+// One text file as a stream of documents; the interface of the two formats behind TextReader.
 #pragma once
 
 #include "data/text_reader.h"
@@ -16,7 +16,7 @@ class TextFile {
 
   virtual ~TextFile() = default;
 
-  // Puts the next document into `text`, or, where it is bad, where and why into `fault`.
+  // Stores the next document in `text` or, if it is bad, the place and the reason in `fault`.
   virtual Result next(std::string& text, std::string& fault) = 0;
   virtual uint64_t file_bytes_read() const = 0;
 };

@@ -13,7 +13,7 @@ namespace {
 
 constexpr size_t kExamples = 5;
 
-// ".txt" or ".jsonl", without the .zst behind it.
+// ".txt" or ".jsonl", ignoring a .zst after it.
 std::string format_of(const std::filesystem::path& path) {
   const std::filesystem::path inner = path.extension() == ".zst" ? path.stem() : path;
   return inner.extension().string();

@@ -1,4 +1,4 @@
-// One token file: recognising its format, checking its header, reading its tokens.
+// One token file: detecting its format, checking its header, reading its tokens.
 
 #include "core/error.h"
 #include "core/file.h"
@@ -25,8 +25,7 @@ static_assert(std::endian::native == std::endian::little,
 
 constexpr std::string_view kAccepted =
     "Accepted are shards that `ssgpt prepare` or llm.c wrote, nanoGPT's raw uint16 .bin, and Megatron's .bin "
-    "with its "
-    ".idx beside it.";
+    "with its .idx beside it.";
 constexpr std::string_view kMegatronMagic("MMIDIDX\0\0", 9);
 
 template <typename T>
@@ -44,7 +43,7 @@ std::string read_head(const core::InputFile& file) {
 
 // RFC 1952, 2.3: magic, method 8, flags with the three highest bits 0, four bytes of time, extra flags (0, 2
 // or 4), system (0 to 13, or 255), and then a deflate block, which is of type 0, 1 or 2. The magic alone is
-// the token 35615; of files that begin with it and are random behind it, one in 3 million has all of this.
+// the token 35615; of files that begin with it and continue at random, one in 3 million has all of this.
 bool is_gzip_header(std::string_view head) {
   if (!head.starts_with("\x1F\x8B\x08") || head.size() < 18) {  // an empty one has 10 + 8 bytes and its block
     return false;
@@ -55,12 +54,12 @@ bool is_gzip_header(std::string_view head) {
   const unsigned char flags = byte(3);
   const unsigned char extra_flags = byte(8);
   const unsigned char system = byte(9);
-  const bool block_follows = flags == 0;  // nothing optional between header and data
+  const bool block_follows = flags == 0;  // no optional fields between header and data
   return (flags & 0xE0) == 0 && (extra_flags == 0 || extra_flags == 2 || extra_flags == 4) &&
          (system <= 13 || system == 255) && (!block_follows || (byte(10) >> 1 & 3) != 3);
 }
 
-// What a file that is no shard seems to be; empty where nothing speaks against tokens.
+// What a file that is not a shard seems to be; empty if it may be tokens.
 std::string_view foreign_kind(std::string_view head) {
   constexpr std::array<std::pair<std::string_view, std::string_view>, 7> kMagics = {{
       {"\x28\xB5\x2F\xFD", "a zstd file"},
@@ -90,7 +89,7 @@ std::string_view foreign_kind(std::string_view head) {
 
 // Checks the index of a Megatron .bin (megatron/core/datasets/indexed_dataset.py): magic, version, dtype
 // code, number of sequences and documents, then int32 lengths and int64 byte offsets of the sequences.
-// Returns bytes a token.
+// Returns bytes per token.
 int check_megatron_index(const std::filesystem::path& path, const core::InputFile& tokens) {
   const core::InputFile index(path);
   if (index.size() < 34 ||
@@ -131,8 +130,7 @@ int check_megatron_index(const std::filesystem::path& path, const core::InputFil
       if (lengths[i] < 0 || offsets[i] < 0 || static_cast<uint64_t>(offsets[i]) != expected_offset) {
         throw core::InputError(
             "{}: sequence {} (length {}, offset {}) does not follow the one before it: the index is corrupt, "
-            "or its "
-            "sequences are not in file order, which this program does not read",
+            "or its sequences are not in file order, which this program does not read",
             path.string(), first + i, lengths[i], offsets[i]);
       }
       expected_offset += static_cast<uint64_t>(lengths[i]) * token_bytes;

@@ -20,7 +20,7 @@ void add_sample(const TokenShard& shard, core::Checksum& checksum) {
   std::vector<int32_t> tokens(static_cast<size_t>(length));
   const int64_t last_start = shard.num_tokens() - length;
   for (int64_t place = 0; place < kPlaces; ++place) {
-    // Quotient and remainder apart: the product could exceed 64 bits.
+    // Quotient and remainder separately: the product could exceed 64 bits.
     shard.read(last_start / (kPlaces - 1) * place + last_start % (kPlaces - 1) * place / (kPlaces - 1),
                tokens);
     checksum.update(std::as_bytes(std::span(tokens)));
@@ -58,8 +58,7 @@ void TokenSource::read(int64_t first, std::span<int32_t> out, int64_t vocab_size
       if (part[i] < 0 || part[i] >= vocab_size) {
         throw core::InputError(
             "{}: token {} has id {}, outside the vocabulary, 0 to {}: model.vocab_size must be at least that "
-            "of the "
-            "tokenizer that made the shards",
+            "of the tokenizer that made the shards",
             shards_[shard].path().string(), start + static_cast<int64_t>(i), static_cast<uint32_t>(part[i]),
             vocab_size - 1);
       }
@@ -75,8 +74,7 @@ int64_t TokenSource::num_windows(int64_t sequence_length) const {
   if (windows == 0) {
     throw core::InputError(
         "{}{}: {} tokens in all, but one window takes {} (data.sequence_length {} and the token after it): "
-        "shorten the "
-        "sequence or give more tokens",
+        "shorten the sequence or give more tokens",
         shards_.front().path().string(), shards_.size() > 1 ? " and the shards after it" : "", num_tokens_,
         sequence_length + 1, sequence_length);
   }

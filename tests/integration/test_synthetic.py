@@ -77,7 +77,7 @@ def test_the_same_call_gives_the_same_bytes_and_a_folder_is_kept(program):
     ({}, ["--validation-fraction", 0.1], 2, ["--validation-fraction"]),
     ({}, ["--on-bad", "skip"], 2, ["--on-bad"]),
     ({}, ["--validation-windows", 1], 2, ["1 validation windows"]),
-    ({}, ["--shard-tokens", 0], 2, ["0 tokens a shard"]),
+    ({}, ["--shard-tokens", 0], 2, ["0 tokens per shard"]),
     ({"out": "/proc/data"}, [], 1, ["/proc/data"]),
 ])
 def test_what_cannot_be_made_is_refused(program, changes, options, code, words):

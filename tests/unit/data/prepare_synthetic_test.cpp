@@ -180,7 +180,7 @@ TEST_F(PrepareSynthetic, OptionsOutOfRangeAreRefusedBeforeAnythingIsWritten) {
   EXPECT_THAT(refused([](SyntheticOptions& o) { o.validation_windows = -1; }), HasSubstr("-1 validation"));
   EXPECT_THAT(refused([](SyntheticOptions& o) { o.length = 0; }), HasSubstr("sequences of 0 tokens"));
   EXPECT_THAT(refused([](SyntheticOptions& o) { o.vocab_size = 1; }), HasSubstr("a vocabulary of 1"));
-  EXPECT_THAT(refused([](SyntheticOptions& o) { o.shard_tokens = 0; }), HasSubstr("0 tokens a shard"));
+  EXPECT_THAT(refused([](SyntheticOptions& o) { o.shard_tokens = 0; }), HasSubstr("0 tokens per shard"));
   EXPECT_FALSE(std::filesystem::exists(folder_ / "refused"));
   SyntheticOptions without = options("without");
   without.validation_windows = 0;
