@@ -1,4 +1,4 @@
-// What was changed in a model that was read, in the words of a report.
+// The changes applied to a loaded model, in the form used by reports.
 #pragma once
 
 #include "evaluation/load_model.h"
@@ -8,7 +8,7 @@
 
 namespace ssgpt::evaluation {
 
-// extend_pn: whether windows reach beyond the table, so that the fit is in use.
+// extend_pn is set only if windows reach beyond the table, so that the fit is in use.
 report::ModelChanges applied_changes(const Overrides& overrides, const LoadedModel& loaded);
 
 std::optional<report::FittedPositions> fitted_positions(const LoadedModel& loaded);

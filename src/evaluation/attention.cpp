@@ -13,7 +13,7 @@
 namespace ssgpt::evaluation {
 namespace {
 
-// The mean of values[begin, end) of each bin.
+// Mean of values[begin, end) for each bin.
 std::vector<double> bin_means(const float* values, const std::vector<report::Point>& points) {
   std::vector<double> means;
   for (const report::Point& point : points) {
@@ -29,12 +29,12 @@ void add_to(std::vector<double>& sums, const std::vector<double>& values) {
   for (size_t i = 0; i < values.size(); ++i) sums[i] += values[i];
 }
 
-// One figure of a layer, window by window.
+// Accumulates one figure of one layer, window by window.
 class FigureSums {
  public:
   FigureSums(size_t num_heads, size_t num_points) : heads_(num_heads), trials_(num_points) {}
 
-  // values: fp32 (N, T) on the CPU, contiguous: those of one window.
+  // values: fp32 (N, T) on the CPU, contiguous, of one window.
   void add_window(const float* values, int64_t time, const std::vector<report::Point>& points) {
     std::vector<double> over_heads(points.size(), 0.0);
     for (size_t head = 0; head < heads_.size(); ++head) {
@@ -60,8 +60,8 @@ class FigureSums {
   }
 
  private:
-  std::vector<std::vector<double>> heads_;   // of each head and bin: the sum over windows
-  std::vector<std::vector<double>> trials_;  // of each bin and window: the mean over heads
+  std::vector<std::vector<double>> heads_;   // by head and bin: sum over windows
+  std::vector<std::vector<double>> trials_;  // by bin and window: mean over heads
 };
 
 using LayerSums = report::PerAttentionFigure<FigureSums>;
@@ -89,7 +89,7 @@ void add_batch(const model::AttentionStatistics& statistics, const std::vector<r
   }
 }
 
-// What attention to all n keys alike would have.
+// The values for uniform attention over all n keys.
 class EvenSpread {
  public:
   // num_keys: int32 (B, T).
@@ -132,7 +132,7 @@ report::AttentionLayer finish_layer(LayerSums& sums, size_t num_heads, size_t nu
   return layer;
 }
 
-// Of each point, the mean over the layers window by window.
+// For each point, the mean over layers, window by window.
 std::vector<report::PointValue> over_layers(const std::vector<report::AttentionLayer>& layers,
                                             size_t figure) {
   std::vector<report::PointValue> values;

@@ -18,14 +18,14 @@
 namespace ssgpt::evaluation {
 namespace {
 
-constexpr int64_t kLargestN =
-    data::kMaxSyntheticLength;  // as of a window: the table of log n has an entry for each
+// As for a window: the table of log n has an entry for each n.
+constexpr int64_t kLargestN = data::kMaxSyntheticLength;
 constexpr int kStepsOfMaximum = 100;
-// So that s and b are numbers of fp32 that are not rounded to 0, and all that is drawn is finite.
+// So that s and b are fp32 numbers that do not round to 0, and everything plotted is finite.
 constexpr double kSmallestScale = 1e-6;
 constexpr double kLargestNumber = 1e6;
 
-// Refuses NaN as well.
+// NaN is refused as well.
 void check_number(std::string_view option, double value, double least, double most) {
   if (!(value >= least && value <= most))
     throw core::UsageError("{} {}: it must be a number from {} to {}.", option, value, least, most);
@@ -69,7 +69,7 @@ void check_options(const ClosedFormOptions& options) {
   check_rising("--sizes", options.sizes, 3, kLargestN);
 }
 
-// c(n) of one head of a new model of this kind, with this s and b, for each n.
+// c(n) of one head of a new model of this kind, with the given s and b, for each n.
 std::vector<double> row_scales(config::AttentionKind kind, const ClosedFormOptions& options,
                                const std::vector<int64_t>& counts) {
   const auto one_head = [](double value) {
@@ -89,14 +89,14 @@ std::vector<double> row_scales(config::AttentionKind kind, const ClosedFormOptio
   return std::vector<double>(values, values + size);
 }
 
-// The weight of exp(own) beside others whose sum is exp(log_of_others).
+// The softmax weight of exp(own) next to others whose sum is exp(log_of_others).
 double weight_beside(double own, double log_of_others) {
   return 1.0 / (1.0 + std::exp(log_of_others - own));
 }
 
 // log of the sum over i = 0 ... n - 2 of exp(c i / (n - 2)).
 double log_of_spread(double c, int64_t n) {
-  const double largest = std::max(c, 0.0);  // of the exponents
+  const double largest = std::max(c, 0.0);  // largest exponent
   double sum = 0.0;
   for (int64_t i = 0; i <= n - 2; ++i)
     sum += std::exp(c * static_cast<double>(i) / static_cast<double>(n - 2) - largest);
@@ -137,8 +137,7 @@ report::ClosedForms compute_closed_forms(const ClosedFormOptions& options) {
     fading.factors = row_scales(kind, options, forms.lengths);
     for (size_t i = 0; i < forms.lengths.size(); ++i) {
       const double c = fading.factors[i];
-      const double others =
-          std::log(static_cast<double>(forms.lengths[i] - 1));  // minus infinity: there are none
+      const double others = std::log(static_cast<double>(forms.lengths[i] - 1));  // none: minus infinity
       fading.weights.push_back(weight_beside(c * options.high, c * options.low + others));
     }
     const std::vector<double> factors = row_scales(kind, options, options.sizes);

@@ -54,7 +54,7 @@ int64_t longest_window(const PositionOptions& options, int64_t trained_length) {
   return length;
 }
 
-// What is measured of the windows that a request chose.
+// Measures the windows that a request chose.
 using MeasureWindows =
     std::function<void(model::GPT& model, const data::TokenSource& source, std::span<const int64_t> windows,
                        const PositionRequest& request, report::EvaluatedModel& measured)>;
@@ -145,7 +145,7 @@ report::Evaluation compare_by_retrieval(const RetrievalOptions& options, const P
     data::check_synthetic(options.task, vocab_size, length);
     evaluation.points.push_back({.first = length, .last = length});
   }
-  const int64_t longest = request.lengths.back() - 1;  // nothing is predicted behind the last token
+  const int64_t longest = request.lengths.back() - 1;  // nothing is predicted after the last token
   check_candidates(subjects, plan.conditions, longest);
   measure_all(
       plan, options.models, longest,

@@ -17,19 +17,18 @@
 namespace ssgpt::evaluation {
 namespace {
 
-// Of the first model that has one: check_same_vocabulary() refuses others.
+// The tokenizer of the first model that has one: check_same_vocabulary() refuses differing ones.
 tokenizer::Tokenizer common_tokenizer(const Subjects& subjects) {
   for (const Subject& subject : subjects.all) {
     if (subject.summary.tokenizer) return tokenizer::Tokenizer(*subject.summary.tokenizer);
   }
   throw core::UsageError(
       "{} holds no tokenizer.model, which the needle and the question are read by; a run whose config names "
-      "its "
-      "data.tokenizer has one.",
+      "its data.tokenizer has one.",
       subjects.all.front().checkpoint.string());
 }
 
-// With which the attention of models ends (data.reset_at_document). None where that of all of them goes on.
+// The token at which models with document masking end a document; nullopt if no model uses document masking.
 std::optional<int64_t> document_token(const Subjects& subjects) {
   const Subject* first = nullptr;
   for (const Subject& subject : subjects.all) {
@@ -46,8 +45,8 @@ std::optional<int64_t> document_token(const Subjects& subjects) {
   return first == nullptr ? std::nullopt : first->summary.spec.document_token_id;
 }
 
-// Where models whose attention goes on take different tokens for the end of a document, the first that one of
-// them names.
+// Without document masking, models may name different tokens that end a document: the first one named is
+// used.
 std::optional<int64_t> document_end(const Subjects& subjects, const tokenizer::Tokenizer& tokenizer) {
   if (const std::optional<int64_t> token = document_token(subjects)) return token;
   for (const Subject& subject : subjects.all) {
@@ -57,7 +56,7 @@ std::optional<int64_t> document_end(const Subjects& subjects, const tokenizer::T
   return start::end_of_document(std::nullopt, &tokenizer);
 }
 
-// Before hours of work: none of what is read is lost.
+// Checked before hours of work, so that no result is lost.
 void check_trials_out(const NeedleOptions& options) {
   if (!options.trials_out) return;
   core::refuse_output_over_input("--trials-out", *options.trials_out, files_of_data(options.data));
@@ -77,7 +76,7 @@ std::vector<std::vector<float>> by_layer(const std::vector<float>& heads, int64_
   return layers;
 }
 
-// One line for each trial.
+// Writes one line per trial.
 class TrialLines {
  public:
   explicit TrialLines(const std::optional<std::filesystem::path>& path) {
@@ -198,7 +197,7 @@ report::Evaluation compare_by_needle(const NeedleOptions& options, const Progres
   append(evaluation.notes, notes_on_training(subjects, plan.baseline()));
   const NeedleSettings settings = with_default_lengths(options.settings, evaluation.trained_length);
   check_settings(settings);
-  const int64_t longest = settings.lengths.back() - 1;  // nothing is read behind the last token of an answer
+  const int64_t longest = settings.lengths.back() - 1;  // nothing is read after an answer's last token
   check_candidates(subjects, plan.conditions, longest);
   check_trials_out(options);
   const Trials trials(options, settings, subjects);

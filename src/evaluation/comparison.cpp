@@ -32,14 +32,14 @@ EvaluatedModel describe(const Subject& subject, const Candidate& candidate, cons
   return model;
 }
 
-// Whether each change has one value at most and there is one model: then the last of the models that are
-// measured is the one asked for.
+// Whether there is one model and at most one value of each change: then the last model measured is the one
+// asked for.
 bool is_single(const Subjects& subjects, const ChangeLists& changes) {
   return subjects.all.size() == 1 && changes.rope_thetas.size() <= 1 &&
          changes.row_scales.size() + changes.swaps.size() <= 1;
 }
 
-// Over which each of its values is a mean.
+// Number of trials that each of a model's values is the mean of.
 int64_t num_trials(report::EvaluationKind kind, const EvaluatedModel& model) {
   return static_cast<int64_t>(report::values_of(model, report::figures_of(kind).front())[0].trials.size());
 }

@@ -1,5 +1,5 @@
-// What every comparison of models over an axis of context does: which models under which conditions, each
-// loaded and measured in turn, and the judgement of what came out.
+// The common part of all comparisons of models along an axis of context: which models to measure under which
+// conditions, loading and measuring each in turn, and judging the results.
 #pragma once
 
 #include "evaluation/compare_models.h"
@@ -17,36 +17,34 @@
 
 namespace ssgpt::evaluation {
 
-// What a comparison begins with.
+// What a comparison starts from.
 struct Plan {
   Subjects subjects;
   std::vector<Condition> conditions;
 
-  // The first subject of the baseline, whose training the default lengths are multiples of.
+  // The first subject of the baseline; default lengths are multiples of its training length.
   const Subject& baseline() const;
 };
 
 // Throws what find_subjects() and make_conditions() throw.
 Plan make_plan(const ModelOptions& options);
 
-// Fills in what an evaluation has of `model` at its points: the figures of its kind. `measured` holds already
-// what the model is.
+// Fills in the evaluation's figures of `model` at its points. `measured` already describes the model.
 using Measure = std::function<void(model::GPT& model, report::EvaluatedModel& measured)>;
 
-// Loads each model of each condition for windows of `length` tokens, measures it, and judges; `evaluation`
-// has its kind and points. Adds the notes on what the changes do. Throws what load_model() and `measure`
-// throw.
+// Loads each model of each condition for windows of `length` tokens, measures it, and judges the results;
+// `evaluation` has its kind and points. Adds the notes about the effects of the changes. Throws what
+// load_model() and `measure` throw.
 void measure_all(const Plan& plan, const ModelOptions& options, int64_t length, const Measure& measure,
                  const Progress& progress, report::Evaluation& evaluation);
 
 void append(std::vector<report::Note>& notes, const std::vector<report::Note>& more);
 
-// The files that --data names. Throws core::UsageError where one is named twice, and what expand_globs()
-// throws.
+// The files that --data names. Throws core::UsageError if one is named twice, and what expand_globs() throws.
 std::vector<std::filesystem::path> shards_of(const std::vector<std::string>& globs);
 
-// Those, and of Megatron's format the index beside each: what must not be written over. Throws as shards_of()
-// does.
+// The same files and, for Megatron's format, the index beside each: none of these may be overwritten. Throws
+// as shards_of() does.
 std::vector<std::filesystem::path> files_of_data(const std::vector<std::string>& globs);
 
 }  // namespace ssgpt::evaluation

@@ -16,7 +16,7 @@ config::AttentionKind kind_of(const Subject& subject) {
   return subject.summary.spec.config.attention.kind;
 }
 
-// Whether row scales and swaps are applied to it.
+// Whether row scales and swaps are applied to this subject.
 bool is_changed(const Subject& subject, const ChangeLists& changes) {
   const auto& names = changes.apply_to;
   return names.empty() || std::find(names.begin(), names.end(), subject.variant) != names.end();
@@ -43,8 +43,8 @@ void check_apply_to(const Subjects& subjects, const ChangeLists& changes) {
   }
 }
 
-// In models without RoPE another theta and YaRN would change nothing. Where some have it, notes_on_changes()
-// tells of the others.
+// Another theta or YaRN would change nothing in models without RoPE. If only some have RoPE,
+// notes_on_changes() names the others.
 void check_rope(const Subjects& subjects, const ChangeLists& changes) {
   const bool any = std::any_of(subjects.all.begin(), subjects.all.end(), [](const Subject& subject) {
     return config::has_rope(subject.summary.spec.config);
@@ -94,7 +94,7 @@ void check(const Subjects& subjects, const ChangeLists& changes) {
   }
 }
 
-// The candidates of one condition, from what holds for all of them.
+// Collects the candidates of one condition, all with the same common overrides.
 class Candidates {
  public:
   Candidates(const Subjects& subjects, const ChangeLists& changes, const Overrides& common)

@@ -66,14 +66,13 @@ std::vector<int64_t> read_prompt(const GenerateOptions& options, const model::GP
   if (!end) {
     throw core::UsageError(
         "The prompt is empty, and {} does not say which token ends a document, to begin a new one behind it; "
-        "give "
-        "--prompt-tokens.",
+        "give --prompt-tokens.",
         options.checkpoint.string());
   }
   return {*end};
 }
 
-// How many tokens to make: as asked, or the default, bounded by what the model can hold.
+// Number of tokens to generate: as requested, or the default limited by what the model can hold.
 int64_t resolve_max_tokens(const GenerateOptions& options, const model::GPTSpec& spec,
                            int64_t prompt_length) {
   const std::optional<int64_t> most = model::most_new_tokens(spec, prompt_length);
@@ -82,8 +81,7 @@ int64_t resolve_max_tokens(const GenerateOptions& options, const model::GPTSpec&
   if (count < 1 || count > most.value_or(count)) {
     throw core::UsageError(
         "{} has a learned p_n of {} entries: it reads no more than {} tokens, not a prompt of {} and {} new "
-        "ones "
-        "(the last of which is not read). Fewer fit: --max-tokens, or a shorter prompt.",
+        "ones (the last of which is not read). Fewer fit: --max-tokens, or a shorter prompt.",
         options.checkpoint.string(), spec.sequence_length, spec.sequence_length, prompt_length,
         std::max<int64_t>(count, 1));
   }
@@ -96,7 +94,7 @@ int64_t resolve_max_tokens(const GenerateOptions& options, const model::GPTSpec&
   return count;
 }
 
-// Tokens of all samples to their texts, as they come.
+// Turns the tokens of all samples into text as they are generated.
 class Writer {
  public:
   Writer(const std::optional<Tokenizer>& tokenizer, const std::vector<int64_t>& context, int64_t num_samples,
@@ -109,7 +107,7 @@ class Writer {
     add(sample, streams_.empty() ? fmt::format("{} ", token) : streams_[sample].push(token));
   }
 
-  // The samples with their texts; nothing may be pushed afterwards.
+  // Returns the samples with their texts; nothing may be pushed afterwards.
   std::vector<TextSample> finish(std::vector<model::GeneratedSample> samples) {
     std::vector<TextSample> result;
     for (size_t i = 0; i < samples.size(); ++i) {

@@ -13,10 +13,10 @@ namespace {
 
 using namespace std::string_view_literals;
 
-// What of a sentence's end a token is.
+// The part that a token can play in a sentence's end.
 struct PieceOfText {
-  bool ends = false;    // ends with a full stop, closing marks behind it allowed
-  bool closes = false;  // closing marks and nothing else
+  bool ends = false;    // ends with a full stop, possibly followed by closing marks
+  bool closes = false;  // consists of closing marks only
   bool blank = false;   // begins with white space
 };
 
@@ -33,7 +33,7 @@ std::string_view without_closing_marks(std::string_view text) {
   return text;
 }
 
-// `piece`: as sentencepiece writes it, U+2581 for a blank and <0x0A> for a byte.
+// `piece`: in sentencepiece's form, with U+2581 for a blank and <0x0A> for a byte.
 PieceOfText describe_piece(std::string_view piece) {
   PieceOfText result;
   result.blank = piece.starts_with("▁") || piece.starts_with("\n") || piece.starts_with("\t") ||
@@ -64,14 +64,14 @@ Haystack::Haystack(const data::TokenSource& source, const tokenizer::Tokenizer& 
   std::vector<int32_t> read(static_cast<size_t>(count));
   source.read(0, read, vocab_size);
   const std::vector<PieceOfText> pieces = describe_pieces(tokenizer);
-  bool ended = false;         // a sentence, if white space follows
-  bool document_end = false;  // just before
+  bool ended = false;         // the text so far ends a sentence if white space follows
+  bool document_end = false;  // directly before this token
   for (const int32_t token : read) {
     if (token == document_token_id) {
       document_end = true;
       continue;
     }
-    // An id that a larger model has beyond its tokenizer is no text.
+    // An id that a larger model has beyond its tokenizer's vocabulary is not text.
     const PieceOfText piece =
         static_cast<size_t>(token) < pieces.size() ? pieces[static_cast<size_t>(token)] : PieceOfText{};
     const auto place = static_cast<int64_t>(tokens_.size());
@@ -85,8 +85,7 @@ Haystack::Haystack(const data::TokenSource& source, const tokenizer::Tokenizer& 
   if (sentence_ends_.empty()) {
     throw core::InputError(
         "{}: no sentence ends in its {} tokens, with a full stop and white space behind it, and a needle is "
-        "put "
-        "between two sentences; are these the shards of another tokenizer?",
+        "put between two sentences; are these the shards of another tokenizer?",
         shards_text(source), count);
   }
 }
@@ -96,8 +95,7 @@ int64_t Haystack::choose_end(int64_t count, uint64_t bits) const {
   if (first == sentence_ends_.end()) {
     throw core::InputError(
         "--data: {} tokens of text, the last sentence of which ends at {}: too few for a haystack of {}; "
-        "give more "
-        "shards or shorter --lengths.",
+        "give more shards or shorter --lengths.",
         tokens_.size(), sentence_ends_.back(), count);
   }
   return *(first + static_cast<int64_t>(bits % static_cast<uint64_t>(sentence_ends_.end() - first)));
@@ -107,7 +105,7 @@ std::optional<int64_t> Haystack::nearest_sentence_end(int64_t begin, int64_t end
   const auto first = std::upper_bound(sentence_ends_.begin(), sentence_ends_.end(), begin);
   const auto last = std::lower_bound(first, sentence_ends_.end(), end);
   if (first == last) return std::nullopt;
-  // Whole numbers: a hundred times the places.
+  // In hundredths of a token, to stay in whole numbers.
   const int64_t exact = 100 * begin + per_cent * (end - begin);
   const auto distance = [exact](int64_t place) {
     return std::abs(100 * place - exact);

@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::string_view kPosition = "model.ssmax_position";
 
-// The layout with the first `length` entries of p_n, where it has one.
+// The layout with only the first `length` entries of p_n, if it has one.
 std::vector<model::Parameter> with_positions(std::vector<model::Parameter> layout, int64_t length) {
   for (model::Parameter& parameter : layout) {
     if (parameter.spec.name == kPosition) {
@@ -36,7 +36,7 @@ std::span<const float> position_of(const checkpoint::FlatState& flat) {
   return {flat.master.const_data_ptr<float>() + found->offset, static_cast<size_t>(found->numel)};
 }
 
-// What the overrides make of the function that the model computes, but for the attention's kind.
+// Applies the overrides that change the model's function, except for the attention kind.
 void change_positions(const Overrides& overrides, model::GPTSpec& spec) {
   if (overrides.rope_theta) spec.config.rope_theta = *overrides.rope_theta;
   spec.rope_change.score_factor = overrides.row_scale.value_or(1.0);
@@ -60,7 +60,7 @@ model::Execution execution_of(const model::GPTSpec& spec, const Placement& place
   return execution;
 }
 
-// Entries [trained, length) of p_n in fp32.
+// Fills entries [trained, length) of p_n in fp32.
 void fill_from_fit(const PnFit& fit, int64_t length, const model::ParameterStore& parameters) {
   std::vector<float> values;
   for (int64_t n = fit.entries + 1; n <= length; ++n) {

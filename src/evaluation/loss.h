@@ -16,12 +16,12 @@
 namespace ssgpt::evaluation {
 
 struct LossOptions {
-  std::filesystem::path checkpoint;  // ours, or a Llama or Qwen 3 directory of Hugging Face
-  std::vector<std::string> data;     // globs of token shards, or of files of examples
+  std::filesystem::path checkpoint;  // ours, or a Hugging Face directory of a Llama or Qwen 3 model
+  std::vector<std::string> data;     // globs of token shards, or of example files
   config::OnLongExample on_long_example = config::OnLongExample::kStop;
-  std::optional<int64_t> sequence_length;  // of a window; the checkpoint's own where it is left out
-  ChangeLists changes = {};                // one value of each at most, all in the one model
-  std::optional<int64_t> max_windows;      // all windows where it is left out
+  std::optional<int64_t> sequence_length;  // tokens per window; default: the checkpoint's own
+  ChangeLists changes = {};                // at most one value of each, all applied to the one model
+  std::optional<int64_t> max_windows;      // default: all windows
   int64_t batch_size = 8;
   Placement placement = {.device = config::Device::kAuto, .bfloat16 = false};
 };
@@ -31,18 +31,18 @@ struct LossReport {
   int64_t windows = 0;
   int64_t sequence_length = 0;
   bool is_of_answers = false;     // the data are examples
-  int64_t examples_left_out = 0;  // for their length
+  int64_t examples_left_out = 0;  // because of their length
   std::string attention;
-  std::optional<int64_t> step;  // of a checkpoint that a trainer wrote
+  std::optional<int64_t> step;  // nullopt unless a trainer wrote the checkpoint
   report::ModelChanges changes;
   std::optional<report::FittedPositions> fitted;
 };
 
 // Mean cross-entropy over consecutive windows of sequence_length + 1 tokens, each starting at the last token
-// of the one before; of examples, which are files of their names (data::is_named_as_examples), over their
-// answers, by the tokenizer of the checkpoint, as the validation of a fine-tuning takes it. Throws
-// core::InputError for a checkpoint, a shard or examples that do not load, and core::UsageError as
-// combine_changes and load_model do, and for examples where the checkpoint has no tokenizer.
+// of the previous one; for files with the extension of example files (data::is_named_as_examples), over their
+// answers, with the checkpoint's tokenizer, as in the validation of a fine-tuning. Throws core::InputError
+// for a checkpoint, a shard or examples that cannot be loaded, and core::UsageError as combine_changes and
+// load_model do, and for examples if the checkpoint has no tokenizer.
 LossReport evaluate_loss(const LossOptions& options);
 
 }  // namespace ssgpt::evaluation

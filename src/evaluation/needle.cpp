@@ -23,7 +23,7 @@ Row row_of(const at::Tensor& logits, int64_t row) {
   return {logits.const_data_ptr<float>() + row * width, static_cast<size_t>(width)};
 }
 
-// In fp64. NaN where a logit is, or where the largest is infinite.
+// In fp64. NaN if a logit is NaN or the largest is infinite.
 double log_probability(Row logits, int64_t token) {
   const auto largest = static_cast<double>(*std::max_element(logits.begin(), logits.end()));
   double sum = 0.0;
@@ -71,7 +71,7 @@ class NeedleBatch {
   }
 
  private:
-  // Of each head, layer by layer.
+  // Attention of each head, layer by layer.
   std::vector<float> attention_of(int64_t trial) const {
     const at::Tensor masses = watch_.masses.select(1, trial).contiguous();
     return {masses.const_data_ptr<float>(), masses.const_data_ptr<float>() + masses.numel()};
@@ -93,8 +93,8 @@ class NeedleBatch {
     }
   }
 
-  // The log-probability of one number of each trial, behind its prompt. Shorter numbers are followed by
-  // tokens that nothing before them depends on.
+  // Log-probability of one number per trial, after its prompt. Shorter numbers are padded with tokens on
+  // which nothing before them depends.
   template <typename Number>
   std::vector<double> score(const Number& number_of) {
     size_t width = 0;
@@ -120,7 +120,7 @@ class NeedleBatch {
 
   static void judge(const tokenizer::Tokenizer& tokenizer, const NeedlePrompt& prompt,
                     NeedleOutcome& outcome) {
-    // What text a token has depends on a few tokens before it at most.
+    // The text of a token depends on a few preceding tokens at most.
     constexpr size_t kContext = 8;
     const size_t known = std::min(kContext, prompt.tokens.size());
     tokenizer::TextStream stream(tokenizer, std::span(prompt.tokens).last(known));
@@ -142,7 +142,7 @@ class NeedleBatch {
   model::Decoder decoder_;
   model::Decoder::Mark prompt_end_;
   model::AttentionWatch watch_;
-  at::Tensor first_;  // fp32 (B, V): the logits behind the prompts, on the host
+  at::Tensor first_;  // fp32 (B, V): logits after the prompts, on the host
 };
 
 std::optional<report::TrialOutcome> outcome_of_trial(const NeedleOutcome& outcome) {
@@ -196,7 +196,7 @@ report::NeedleAttention attention_on_needles(const std::vector<NeedleOutcome>& o
   const auto mean = [&](int64_t i) {
     return means[static_cast<size_t>(i)];
   };
-  // What is not finite comes last: without an order of its own it would leave the others without one.
+  // NaN means go last: NaN has no order, and would break that of the others.
   const auto rank = [&](int64_t i) {
     return std::isnan(mean(i)) ? -1.0 : mean(i);
   };

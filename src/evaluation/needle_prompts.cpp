@@ -16,7 +16,7 @@
 namespace ssgpt::evaluation {
 namespace {
 
-// Numbers of kNeedleDigits digits, no two the same, from the stream's bits from index `next` on.
+// Distinct numbers of kNeedleDigits digits, from the stream's bits from index `next` on.
 std::vector<std::string> draw_numbers(uint64_t key, uint64_t next, size_t count) {
   constexpr uint64_t kLeast = 1'000'000;
   static_assert(kNeedleDigits == 7);
@@ -62,8 +62,8 @@ NeedlePrompts::NeedlePrompts(const Haystack& haystack, const tokenizer::Tokenize
   }
 }
 
-// The tokens of `text` as they follow `context`, so that a tokenizer that puts a blank before every text does
-// not put one here.
+// The tokens of `text` as they follow `context`, without the blank that some tokenizers put before every
+// text.
 std::vector<int64_t> NeedlePrompts::encode_behind(const std::string& context, const std::string& text) const {
   const auto ids = tokenizer::encode_behind(tokenizer_, context, tokenizer_.encode(context), text);
   if (!ids || ids->empty()) {
@@ -76,8 +76,7 @@ std::vector<int64_t> NeedlePrompts::encode_behind(const std::string& context, co
   for (const int64_t token : tokens) {
     if (token >= vocab_size_) {
       throw core::InputError(
-          "the tokenizer makes a token {} of '{}', and the models have {}: they do not belong "
-          "together",
+          "the tokenizer makes a token {} of '{}', and the models have {}: they do not belong together",
           token, text, vocab_size_);
     }
     if (token == document_token_id_) {
@@ -98,8 +97,7 @@ std::vector<int64_t> NeedlePrompts::encode_number(const std::string& question,
   if (count >= settings_.answer_tokens) {
     throw core::UsageError(
         "--answer-tokens {}: the number {} takes {} tokens, and one more has to show that no digit follows; "
-        "give {} "
-        "or more.",
+        "give {} or more.",
         settings_.answer_tokens, number, count, count + 1);
   }
   return tokens;

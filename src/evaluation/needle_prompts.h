@@ -1,4 +1,4 @@
-// The trials of a needle in a haystack, in tokens: a pure function of the text, the tokenizer and a seed, the
+// The trials of a needle in a haystack, as tokens: a pure function of the text, the tokenizer and a seed, the
 // same for every model.
 #pragma once
 
@@ -12,45 +12,45 @@
 
 namespace ssgpt::evaluation {
 
-// Of each length at each depth. All of them are made before a model is read; with so many the standard error
-// of a share of right answers is at most half a per cent.
+// Per length and depth. All trials are made before a model is read; with this many, the standard error of a
+// share of right answers is at most half a per cent.
 inline constexpr int64_t kMaxNeedleTrials = 10'000;
 
 struct NeedleSettings {
   std::vector<int64_t> lengths;  // in tokens, question and answer included
-  std::vector<int64_t> depths;   // in per cent: 0 is the front, 100 right before the question
-  int64_t trials = 0;            // of each length at each depth
+  std::vector<int64_t> depths;   // in per cent: 0 is the front, 100 directly before the question
+  int64_t trials = 0;            // per length and depth
   uint64_t seed = 1;
   int64_t distractors = 9;     // wrong numbers that the right one is scored against
-  int64_t answer_tokens = 10;  // of a length, what is left for the answer
+  int64_t answer_tokens = 10;  // part of a length that is left for the answer
   std::string prompt = std::string(prompt_template(NeedlePromptStyle::kContinue));  // see needle_question
 };
 
 struct NeedlePrompt {
   std::vector<int64_t> tokens;  // length - answer_tokens: the haystack with the needle in it, the question
-  int64_t needle_first = 0;     // of `tokens`: where the needle begins
-  int64_t needle_tokens = 0;    // how long it is
+  int64_t needle_first = 0;     // index in `tokens` of the needle's begin
+  int64_t needle_tokens = 0;    // length of the needle
   int64_t haystack_tokens = 0;  // without the needle
   std::string city;
   std::string number;
   std::vector<std::string> distractors;     // wrong numbers
-  std::vector<int64_t> answer;              // the tokens of the number behind the question
-  std::vector<std::vector<int64_t>> wrong;  // likewise of each distractor
+  std::vector<int64_t> answer;              // the number's tokens after the question
+  std::vector<std::vector<int64_t>> wrong;  // the same for each distractor
 };
 
-// Throws core::UsageError for lengths and depths of which there are none, that do not rise, or that are out
-// of their range (lengths: 1 to data::kMaxSyntheticLength), trials out of 1 to kMaxNeedleTrials, distractors
-// out of 1 to 1000, fewer than 2 answer_tokens, and a prompt without {city}.
+// Throws core::UsageError for lengths and depths that are missing, not ascending or out of range (lengths: 1
+// to data::kMaxSyntheticLength), trials outside 1 to kMaxNeedleTrials, distractors outside 1 to 1000, fewer
+// than 2 answer_tokens, and a prompt without {city}.
 void check_settings(const NeedleSettings& settings);
 
 class NeedlePrompts {
  public:
-  // Makes every trial once. `haystack` and `tokenizer` must outlive it. `document_token_id`: with which the
-  // attention of a model ends; none where that of every model goes on. The haystack must be without it.
+  // Makes every trial once. `haystack` and `tokenizer` must outlive this. `document_token_id`: the token used
+  // by the models' document masking; nullopt if no model uses any. The haystack must not contain it.
   //
-  // Throws what check_settings() throws; core::UsageError for a length that does not hold needle, question,
-  // answer and a haystack, for answer_tokens fewer than a number takes and the token behind it, which shows
-  // that it has ended, and for a needle, question or number that holds the token document_token_id;
+  // Throws what check_settings() throws; core::UsageError for a length that cannot hold needle, question,
+  // answer and a haystack, for answer_tokens fewer than those of a number and the token after it, which shows
+  // that it has ended, and for a needle, question or number that contains the token document_token_id;
   // core::InputError for text in which a trial finds no place for its needle, and for a tokenizer that joins
   // the number to the words before it.
   NeedlePrompts(const Haystack& haystack, const tokenizer::Tokenizer& tokenizer, NeedleSettings settings,
@@ -58,18 +58,18 @@ class NeedlePrompts {
 
   const NeedleSettings& settings() const { return settings_; }
 
-  // The haystack of a trial ends with a sentence, anywhere in the text. At a depth between 0 and 100 a
-  // sentence ends inside of it as well, and the needle stands at such an end, the nearest to that share of
-  // its tokens. City, number, distractors and haystack differ from trial to trial, at each length and depth.
+  // A trial's haystack ends with a sentence, anywhere in the text. At a depth between 0 and 100 a sentence
+  // also ends inside it, and the needle is put at the sentence end nearest to that share of its tokens. City,
+  // number, distractors and haystack differ from trial to trial, at each length and depth.
   NeedlePrompt make(int64_t length, int64_t depth, int64_t trial) const;
 
  private:
   std::vector<int64_t> encode_behind(const std::string& context, const std::string& text) const;
   std::vector<int64_t> encode_number(const std::string& question, const std::string& number) const;
-  // Of a needle in the tokens from `begin` to `end` of the haystack; none where no sentence ends in between.
+  // Place of a needle in the haystack's tokens from `begin` to `end`; nullopt if no sentence ends in between.
   std::optional<int64_t> place_needle(int64_t begin, int64_t end, int64_t depth) const;
-  // `count` tokens of the haystack in which a needle has a place. Long sentences have none inside of them:
-  // then other tokens are drawn.
+  // `count` tokens of the haystack with a place for a needle. A stretch inside a long sentence has none: then
+  // another one is drawn.
   struct Stretch {
     int64_t begin, place, end;
   };

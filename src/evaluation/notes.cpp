@@ -39,8 +39,8 @@ void add_unequal_steps(const Subjects& subjects, const std::string& variant, std
   if (steps.size() > 1) {
     notes.push_back(
         {/*warning=*/true,
-         fmt::format("The seeds of {} stand at different steps ({}): their mean is of models that "
-                     "have been trained for different times.",
+         fmt::format("The seeds of {} stand at different steps ({}): their mean is of models that have been "
+                     "trained for different times.",
                      variant, fmt::join(parts, ", "))});
   }
 }
@@ -60,8 +60,7 @@ void add_steps_and_lengths(const Subject& first, const Subject& other, std::vect
   if (length != other_length) {
     notes.push_back(
         {/*warning=*/true,
-         fmt::format("The models were trained on windows of different lengths ({}: {}, {}: {} "
-                     "tokens).",
+         fmt::format("The models were trained on windows of different lengths ({}: {}, {}: {} tokens).",
                      first.checkpoint.string(), length, other.checkpoint.string(), other_length)});
   }
 }
@@ -90,17 +89,17 @@ void add_settings(const Subject& first, const Subject& other, std::vector<Note>&
   }
 }
 
-// The folders that hold the shards a run was trained on, as far as they are there.
+// The folders with the shards that a run was trained on, as far as they still exist.
 std::set<std::filesystem::path> data_folders(const report::RunData& run) {
   std::set<std::filesystem::path> folders;
   try {
     for (const auto& shard : core::expand_globs(run.config.data.train)) folders.insert(shard.parent_path());
-  } catch (const core::InputError&) {  // they are elsewhere: nothing is known of them
+  } catch (const core::InputError&) {  // they are elsewhere: nothing is known about them
   }
   return folders;
 }
 
-// In what the shards of this folder are not what a model of the task learns from; empty: in nothing.
+// How the shards of this folder differ from what a model would learn the task from; empty if they match.
 std::string mismatch(const data::PreparedTask& prepared, data::SyntheticTask task, const Subject& subject) {
   if (prepared.task.empty()) return "text";
   const int64_t vocab_size = subject.summary.spec.config.vocab_size;

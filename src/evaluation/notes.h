@@ -1,4 +1,4 @@
-// What limits a comparison of models, beside what is measured of them.
+// Notes on the limits of a comparison of models, apart from what is measured.
 #pragma once
 
 #include "data/synthetic.h"
@@ -10,16 +10,16 @@
 
 namespace ssgpt::evaluation {
 
-// Runs that are left out; variants whose seeds stand at different steps; where the first of a variant and of
-// the baseline's differ in more than attention and seed: steps, length of the windows, data, other settings.
-// `baseline`: a subject.
+// Notes on runs that are left out; on variants whose seeds are at different steps; and on variants whose
+// first model differs from the baseline's in more than attention and seed: steps, window length, data, other
+// settings. `baseline`: a subject.
 std::vector<report::Note> notes_on_training(const Subjects& subjects, const Subject& baseline);
 
-// Variants without RoPE in any layer, where RoPE is changed in all models.
+// Notes on variants without RoPE in any layer, if RoPE is changed in all models.
 std::vector<report::Note> notes_on_changes(const Subjects& subjects, const ChangeLists& changes);
 
-// Variants whose shards are, by the prepare.json beside them, not of this task, or over another number of
-// symbols or of another length than the model was trained with. Says nothing of shards that cannot be read.
+// Notes on variants whose shards, by the prepare.json beside them, are not of this task, or have another
+// number of symbols or another length than the model was trained with. Ignores shards that cannot be read.
 std::vector<report::Note> notes_on_task(const Subjects& subjects, data::SyntheticTask task);
 
 }  // namespace ssgpt::evaluation

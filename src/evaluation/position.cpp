@@ -13,7 +13,7 @@
 namespace ssgpt::evaluation {
 namespace {
 
-// The first tokens of all documents that have `columns` tokens or more.
+// The first tokens of all documents that have at least `columns` tokens.
 std::vector<int64_t> long_documents(const data::TokenSource& source, int64_t document_token_id,
                                     int64_t columns, int64_t vocab_size) {
   constexpr int64_t kBlock = int64_t{1} << 20;
@@ -37,15 +37,15 @@ std::vector<int64_t> long_documents(const data::TokenSource& source, int64_t doc
   if (starts.empty()) {
     throw core::InputError(
         "{}{}: no document has {} tokens, a window of {} positions and the token after it: the longest has "
-        "{}, "
-        "of {} tokens in all, where token {} ends a document",
+        "{}, of {} tokens in all, where token {} ends a document",
         source.shards().front().path().string(), source.shards().size() > 1 ? " and the shards after it" : "",
         columns, columns - 1, longest, source.num_tokens(), document_token_id);
   }
   return starts;
 }
 
-// The first tokens of all stretches of `columns` tokens, each of which begins at the last of the one before.
+// The first tokens of all stretches of `columns` tokens, each beginning at the last token of the previous
+// one.
 std::vector<int64_t> stretches(const data::TokenSource& source, int64_t columns) {
   if (source.num_tokens() < columns) {
     throw core::InputError(
@@ -58,7 +58,7 @@ std::vector<int64_t> stretches(const data::TokenSource& source, int64_t columns)
   return starts;
 }
 
-// Adds to each bin the mean over its positions of one window's losses.
+// Adds the mean of one window's losses over the positions of each bin.
 void add_window(const float* losses, const std::vector<int64_t>& bin_ends,
                 std::vector<std::vector<double>>& trials) {
   int64_t position = 0;

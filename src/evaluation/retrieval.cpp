@@ -34,15 +34,14 @@ void check_request(const model::GPTSpec& spec, const RetrievalRequest& request) 
   if (spec.document_token_id) {
     throw core::UsageError(
         "the model's attention ends with a document (data.reset_at_document), which token {} ends, and "
-        "trials "
-        "of the task {} may hold that token: retrieval cannot be measured of it",
+        "trials of the task {} may hold that token: retrieval cannot be measured of it",
         *spec.document_token_id, data::to_string(request.task));
   }
 }
 
 struct TrialBatch {
-  at::Tensor inputs;   // int64 (B, length - 1): all tokens but the last
-  at::Tensor targets;  // int64 (B, length - 1): the next token where it is an answer, else -1
+  at::Tensor inputs;   // int64 (B, length - 1): all tokens except the last
+  at::Tensor targets;  // int64 (B, length - 1): the next token if it is an answer, else -1
 };
 
 TrialBatch make_batch(const RetrievalRequest& request, int64_t vocab_size, int64_t length, int64_t first,
@@ -63,11 +62,11 @@ TrialBatch make_batch(const RetrievalRequest& request, int64_t vocab_size, int64
   return batch;
 }
 
-// Of each trial, the mean over its answers; no accuracy where the loss is not finite.
+// For each trial, the mean over its answers; no accuracy if the loss is not finite.
 struct TrialMeans {
   std::vector<double> accuracy;
   std::vector<double> loss;
-  int64_t answers = 0;  // of each trial: as many in all trials of one length
+  int64_t answers = 0;  // per trial, the same for all trials of one length
 };
 
 // Adds each row of a batch. losses: fp32 (B, T); correct: bool (B, T); targets: int64 (B, T); all on the CPU.
@@ -88,7 +87,7 @@ void add_rows(const at::Tensor& losses, const at::Tensor& correct, const at::Ten
                 means.answers, answers);
     means.answers = answers;
     means.loss.push_back(loss / static_cast<double>(answers));
-    // Logits that are not finite answer nothing: that is no value, and not one of 0.
+    // Logits that are not finite give no answer: that is a missing value, not a value of 0.
     means.accuracy.push_back(std::isfinite(loss)
                                  ? static_cast<double>(num_correct) / static_cast<double>(answers)
                                  : std::numeric_limits<double>::quiet_NaN());
@@ -101,7 +100,7 @@ RetrievalValues retrieve(model::GPT& model, const RetrievalRequest& request) {
   const model::GPTSpec& spec = model.spec();
   check_request(spec, request);
   RetrievalValues values;
-  int64_t tokens = 0;  // of the trials that are done
+  int64_t tokens = 0;  // of the trials done so far
   const int64_t all_tokens =
       std::accumulate(request.lengths.begin(), request.lengths.end(), int64_t{0}) * request.trials;
   for (const int64_t length : request.lengths) {

@@ -1,4 +1,4 @@
-// Lists of numbers on the command line.
+// Validates lists of numbers from the command line.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +7,8 @@
 
 namespace ssgpt::evaluation {
 
-// Throws core::UsageError, which names the option and the value, for a list without a number, for one that is
-// not from `least` to `most`, and for one that is not above the number before it.
+// Throws core::UsageError that names the option and the value for an empty list, for a number outside `least`
+// to `most`, and for a number that is not above the previous one.
 void check_rising(std::string_view option, const std::vector<int64_t>& values, int64_t least, int64_t most);
 
 }  // namespace ssgpt::evaluation

@@ -22,7 +22,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A directory's own name, also where a slash ends its path.
+// A directory's own name, even if a slash ends its path.
 std::string own_name(const fs::path& path) {
   const fs::path name = path.has_filename() ? path.filename() : path.parent_path().filename();
   return name.empty() || name == "." || name == ".." ? path.string() : name.string();
@@ -39,11 +39,11 @@ report::RunData run_data(const fs::path& checkpoint, const checkpoint::TrainerSt
   return data;
 }
 
-// "Softmax", "Softmax from another-run, step-00000200"; where the runs of the variant began from several
+// "Softmax", "Softmax from another-run, step-00000200"; if the runs of the variant began from several
 // checkpoints, "Softmax from 3 runs, step-00000200".
 std::string title_of(const report::RunData& run, size_t num_parents) {
   const std::string title = report::attention_title(run.config);
-  if (run.parent.empty() || report::is_fork(run)) return title;  // a fork's swap stands in its title
+  if (run.parent.empty() || report::is_fork(run)) return title;  // a fork's swap is in its title
   const fs::path origin = run::run_of(run.parent);
   if (num_parents > 1) return fmt::format("{} from {} runs, {}", title, num_parents, own_name(run.parent));
   if (origin == fs::path(run.parent)) return fmt::format("{} from {}", title, own_name(origin));
@@ -52,17 +52,17 @@ std::string title_of(const report::RunData& run, size_t num_parents) {
 
 // A model before its variant has a name.
 struct Found {
-  size_t path = 0;            // of the paths given
-  std::string sweep;          // the name of its folder; empty: not of a sweep
-  std::string sweep_variant;  // likewise
+  size_t path = 0;            // index of its path among those given
+  std::string sweep;          // name of the sweep's folder; empty: not from a sweep
+  std::string sweep_variant;  // the same for its variant
   fs::path checkpoint;
   checkpoint::Summary summary;
-  std::optional<report::RunData> run;  // none: no trainer wrote it
+  std::optional<report::RunData> run;  // nullopt: no trainer wrote it
 
   uint64_t seed() const { return run ? run->config.run.seed : 0; }
 };
 
-// What a variant is called where equal labels are left: the path of its first checkpoint.
+// Replaces labels that are still equal by the path of the variant's first checkpoint.
 void make_unique(std::vector<std::string>& labels, const std::vector<fs::path>& checkpoints) {
   const std::vector<std::string> all = labels;
   for (size_t i = 0; i < labels.size(); ++i) {
@@ -157,7 +157,7 @@ class Finder {
     return a.run && b.run && report::same_variant(*a.run, *b.run);
   }
 
-  // Into the variant of an earlier model like it, or into a new one.
+  // Adds the model to the variant of an earlier model like it, or to a new one.
   void group(size_t index) {
     const auto like = std::find_if(firsts_.begin(), firsts_.end(),
                                    [&](size_t first) { return same_variant(found_[first], found_[index]); });
@@ -176,7 +176,7 @@ class Finder {
     }
   }
 
-  // That the models of this one's variant began from.
+  // Number of checkpoints that the models of this variant began from.
   size_t count_parents(size_t first) const {
     std::set<std::string> parents;
     for (size_t i = 0; i < found_.size(); ++i) {
@@ -205,7 +205,7 @@ class Finder {
     make_unique(out_.variants, checkpoints);
   }
 
-  // Of what one of the paths names.
+  // The variant that is the baseline of one of the paths.
   std::string baseline_of(size_t index, const fs::path& path) const {
     const auto sweep = sweep_baselines_.find(index);
     for (size_t i = 0; i < found_.size(); ++i) {
@@ -215,8 +215,7 @@ class Finder {
     }
     throw core::UsageError(
         "No run of {}, the baseline of the sweep in {}, has a complete checkpoint yet. Name another variant "
-        "with "
-        "--baseline: {}.",
+        "with --baseline: {}.",
         sweep->second, path.string(), fmt::join(out_.variants, ", "));
   }
 
@@ -237,11 +236,11 @@ class Finder {
   std::vector<Found> found_;
   std::vector<size_t> group_;                      // of each of found_
   std::vector<size_t> firsts_;                     // the first model of each group
-  std::map<size_t, std::string> sweep_baselines_;  // by number of the path
+  std::map<size_t, std::string> sweep_baselines_;  // by index of the path
   Subjects out_;
 };
 
-// none: cannot be told.
+// nullopt: unknown.
 std::optional<bool> share_tokenizer(const Subject& a, const Subject& b) {
   if (!a.summary.tokenizer || !b.summary.tokenizer) return std::nullopt;
   return core::checksum_of_file(*a.summary.tokenizer) == core::checksum_of_file(*b.summary.tokenizer);
