@@ -23,7 +23,7 @@ struct AttentionVariant {
 
   size_t num_layers() const { return models.front()->attention_values.layers.size(); }
 
-  // Over seeds, of one layer at one point.
+  // Mean over seeds, for one layer at one point.
   double mean(size_t layer, AttentionFigure figure, size_t point) const {
     double sum = 0.0;
     for (const EvaluatedModel* model : models)
@@ -31,7 +31,7 @@ struct AttentionVariant {
     return sum / static_cast<double>(models.size());
   }
 
-  // Of all layers.
+  // Mean over seeds and all layers.
   double mean(AttentionFigure figure, size_t point) const {
     double sum = 0.0;
     for (const EvaluatedModel* model : models)
@@ -51,8 +51,8 @@ std::vector<AttentionVariant> group_by_variant(const EvaluatedCondition& conditi
   return variants;
 }
 
-// What attention to all keys alike would have; none for the row scale, and where the models see other numbers
-// of keys, as where the attention of some ends with a document.
+// The values for uniform attention over all keys; nullopt for the row scale, and if the models see different
+// numbers of keys, as when only some of them use document masking.
 std::optional<std::vector<double>> spread_evenly(const EvaluatedCondition& condition,
                                                  AttentionFigure figure) {
   if (figure == AttentionFigure::kRowScale) return std::nullopt;
@@ -112,7 +112,7 @@ std::string attention_condition_text(const Evaluation& evaluation, const Evaluat
   return text;
 }
 
-// Numbers that are not finite become null.
+// Non-finite numbers become null.
 nlohmann::ordered_json values_json(const std::vector<double>& values) {
   return nlohmann::ordered_json(values);
 }
@@ -139,7 +139,7 @@ nlohmann::ordered_json layer_json(const AttentionLayer& layer) {
   return object;
 }
 
-// The fields of a row that say what was measured and how.
+// The fields of a row that identify what was measured and how.
 std::string model_csv(const EvaluatedCondition& condition, const EvaluatedModel& model) {
   const auto optional_field = [](const auto& value) {
     return value ? fmt::format("{}", *value) : std::string();
@@ -151,7 +151,7 @@ std::string model_csv(const EvaluatedCondition& condition, const EvaluatedModel&
                      optional_field(model.changes.attention));
 }
 
-// A row for each point; value(figure, point).
+// One row per point; value(figure, point).
 template <typename Value>
 std::string rows_csv(const Evaluation& evaluation, const std::string& model, size_t layer,
                      const std::string& head, const Value& value) {
@@ -178,8 +178,8 @@ std::string attention_table(const Evaluation& evaluation) {
       "{}.\n"
       "The query at position t attends to the tokens up to its own. Means over the queries of these "
       "positions,\n"
-      "over heads, windows and seeds. Spread evenly: what the same weight for all keys would give. Effective "
-      "row\n"
+      "over heads, windows and seeds. Spread evenly: what the same weight for all keys would give. "
+      "Effective row\n"
       "scale: what the scores q k / sqrt(H) are multiplied by. Trained on windows of {} tokens.\n",
       names, evaluation.dtype == "bfloat16" ? " (in bfloat16)" : "", windows_text(evaluation),
       evaluation.trained_length);

@@ -1,4 +1,4 @@
-// The parts of a report that an evaluation of attention has of its own (report/evaluation.h writes them).
+// The parts of a report that are specific to an evaluation of attention (report/evaluation.h writes them).
 #pragma once
 
 #include "report/evaluation.h"
@@ -9,16 +9,16 @@
 
 namespace ssgpt::report {
 
-// The first part of to_table(): for each condition and figure the means over heads and seeds, a row for each
-// variant and layer; and below them, how far attention fades from the first point to the last.
+// The first part of to_table(): for each condition and figure the means over heads and seeds, one row per
+// variant and layer; below, how far attention fades from the first point to the last.
 std::string attention_table(const Evaluation& evaluation);
 
-// As to_csv(): a row for each condition, model, layer, head and point; without a head the mean over all.
+// As to_csv(): one row per condition, model, layer, head and point; an empty head is the mean over all heads.
 std::string attention_csv(const Evaluation& evaluation);
 
-// {"bins": [{"first", "last", "tokens", the key of each figure: its mean over layers and heads, the same with
-// "_stderr": over windows}...], "spread_evenly": {"entropy": [...], "weight": [...]}, "layers":
-// [{the key of each figure: [a value for each bin], the same with "_stderr", "heads": [{keys of
+// Adds to `object`: {"bins": [{"first", "last", "tokens", the key of each figure: its mean over layers and
+// heads, the same with "_stderr": over windows}...], "spread_evenly": {"entropy": [...], "weight": [...]},
+// "layers": [{the key of each figure: [one value per bin], the same with "_stderr", "heads": [{keys of
 // figures}...]}...]}
 void add_attention(const Evaluation& evaluation, const EvaluatedModel& model, nlohmann::ordered_json& object);
 

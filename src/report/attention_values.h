@@ -1,5 +1,4 @@
-// What an evaluation measured of the attention of one model, point by point. Plain numbers; where they come
-// from is the caller's.
+// Measured attention statistics of one model, point by point. Plain numbers, whatever their source.
 #pragma once
 
 #include "report/measured.h"
@@ -11,18 +10,18 @@
 
 namespace ssgpt::report {
 
-// Of a query that attends to n keys with the weights a_1 ... a_n.
+// Figures of a query that attends to n keys with the weights a_1 ... a_n.
 enum class AttentionFigure {
-  kEntropy,   // - sum over j of a_j log a_j, in nats: 0 where one key has all, log n where all have the same
+  kEntropy,   // - sum over j of a_j log a_j, in nats: 0 if one key has all the weight, log n if it is uniform
   kLargest,   // the largest a_j
   kFirst,     // a_1, of the first token that the query sees
-  kRowScale,  // what its scores q k / sqrt(H) were multiplied by: c(n), and what an evaluation changed
+  kRowScale,  // factor on its scores q k / sqrt(H): c(n), and what an evaluation changed
 };
 inline constexpr std::array kAttentionFigures = {AttentionFigure::kEntropy, AttentionFigure::kLargest,
                                                  AttentionFigure::kFirst, AttentionFigure::kRowScale};
 inline constexpr size_t kNumAttentionFigures = kAttentionFigures.size();
 std::string_view key(AttentionFigure figure);    // "entropy", "largest_weight", "first_token_weight", ...
-std::string_view title(AttentionFigure figure);  // for people: "entropy, nats"
+std::string_view title(AttentionFigure figure);  // for users: "entropy of attention, nats"
 
 // In the order of kAttentionFigures.
 template <typename T>
@@ -30,14 +29,14 @@ using PerAttentionFigure = std::array<T, kNumAttentionFigures>;
 
 // Means over the queries of a point and over the windows.
 struct AttentionLayer {
-  PerAttentionFigure<std::vector<PointValue>> mean;  // of all heads; a trial is a window
+  PerAttentionFigure<std::vector<PointValue>> mean;  // over all heads; a trial is a window
   std::vector<PerAttentionFigure<std::vector<double>>> heads;
 };
 
 struct AttentionValues {
-  std::vector<AttentionLayer> layers;                // from the first; empty: attention was not measured
-  PerAttentionFigure<std::vector<PointValue>> mean;  // of all layers and heads; a trial is a window
-  // What attention to all n keys alike would have, over the same queries: log n, and 1 / n for both weights.
+  std::vector<AttentionLayer> layers;                // in order; empty: attention was not measured
+  PerAttentionFigure<std::vector<PointValue>> mean;  // over all layers and heads; a trial is a window
+  // The values for uniform attention to all n keys, over the same queries: log n, and 1 / n for both weights.
   std::vector<double> even_entropy, even_weight;
 };
 

@@ -1,4 +1,4 @@
-// What was changed in a model, as JSON: one form for all commands that change one.
+// The changes made to a model, as JSON: one form for all commands that change one.
 #pragma once
 
 #include "report/evaluation.h"
@@ -12,7 +12,7 @@ namespace ssgpt::report {
 // {"rope_theta", "yarn_factor", "row_scale", "attention", "extend_pn"}, null for what is as trained.
 nlohmann::ordered_json changes_json(const ModelChanges& changes);
 
-// {"a1", "a2", "rms_residual", "max_residual", "entries"}; null where there is none.
+// {"a1", "a2", "rms_residual", "max_residual", "entries"}; null without a fit.
 nlohmann::ordered_json fit_json(const std::optional<FittedPositions>& fit);
 
 }  // namespace ssgpt::report

@@ -19,7 +19,7 @@ namespace {
 
 constexpr size_t kColumnsOfForms = 7;
 
-// Indices of at most kColumnsOfForms of `count` places, the first and the last included.
+// Indices of at most kColumnsOfForms of `count` places, including the first and the last.
 std::vector<size_t> spread_indices(size_t count) {
   std::vector<size_t> indices;
   const size_t columns = std::min(count, kColumnsOfForms);
@@ -28,7 +28,7 @@ std::vector<size_t> spread_indices(size_t count) {
   return indices;
 }
 
-// Those of powers of ten where there are some, else spread over all.
+// Indices of the powers of ten, if there are any, else spread evenly over all.
 std::vector<size_t> shown_lengths(const std::vector<int64_t>& lengths) {
   const auto is_power_of_ten = [](int64_t n) {
     while (n > 1 && n % 10 == 0) n /= 10;
@@ -42,7 +42,7 @@ std::vector<size_t> shown_lengths(const std::vector<int64_t>& lengths) {
   return are_enough && powers.size() <= kColumnsOfForms ? powers : spread_indices(lengths.size());
 }
 
-// A row for each curve: its first cells, and then its values at the places.
+// One row per curve: its first cells, followed by its values at the places.
 struct FormRow {
   std::vector<std::string> names;
   std::vector<std::string> values;
@@ -96,11 +96,9 @@ std::string to_table(const ClosedForms& forms) {
       "computed by the model's own code.\n"
       "\nThe weight of one logit at {} among n - 1 at {}\n{}"
       "\nThe weight of one logit at z among n - 1 spread evenly from 0 to 1. With c(n) = s log n it nears 1 "
-      "as n "
-      "grows\n"
+      "as n grows\n"
       "where z is above the second largest by more than 1/s (above {:.4g}), and 0 where it is above the "
-      "least by "
-      "less\n"
+      "least by less\n"
       "than 1/s (below {:.4g})\n{}",
       forms.scale, forms.bias, forms.constants.trained_length, forms.constants.attn_scale,
       forms.constants.floor_scale, forms.high, forms.low, fading_table(forms), 1.0 + 1.0 / forms.scale,

@@ -152,7 +152,7 @@ class Builder {
     }
   }
 
-  // After the candidates: the means of a variant are over the runs that the differences are over.
+  // Called after the candidates: a variant's means are over the runs whose differences are taken.
   void average_variants() {
     for (size_t i = 0; i < out_.variants.size(); ++i) {
       std::set<size_t> compared;
@@ -182,7 +182,7 @@ class Builder {
     }
   }
 
-  // The smoothed curves look back over a 50th of the points, and over four where that is less.
+  // The smoothed curves look back over a 50th of the points, or over four, if that is more.
   double smoothing_points() const {
     const double points = static_cast<double>(out_.grid.size());
     return std::max({1.0, points / 50.0, std::min(4.0, points / 10.0)});
@@ -194,7 +194,7 @@ class Builder {
     std::vector<double> validation;
   };
 
-  // NaN everywhere where there are no runs.
+  // NaN everywhere if there are no runs.
   Mean average(const std::vector<size_t>& runs) const {
     std::vector<std::vector<double>> losses;
     std::vector<std::vector<double>> validations;
@@ -221,7 +221,7 @@ class Builder {
     return fmt::format("{}", fmt::join(seeds, ", "));
   }
 
-  // Fills in what of the runs is compared with what.
+  // Fills in which runs are compared with which.
   void pair_runs(const Variant& candidate, const Variant& baseline, CandidateResult& result) const {
     const auto compared = [&](size_t run) {
       return endings_[run].compared;
@@ -317,7 +317,7 @@ class Builder {
 
   std::vector<RunData> runs_;
   size_t baseline_run_ = 0;
-  std::vector<Ending> endings_;  // of runs_
+  std::vector<Ending> endings_;  // of each of runs_
   Comparison out_;
 };
 

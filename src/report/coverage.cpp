@@ -11,7 +11,7 @@
 namespace ssgpt::report {
 namespace {
 
-// What of one run is left out, or is missing.
+// Notes on what of one run is left out or missing.
 void add_notes_of(const RunData& run, const Ending& ending, int64_t last, std::vector<Note>& notes) {
   const std::string name = run.directory.string();
   const int64_t end = run.last_step();

@@ -1,4 +1,4 @@
-// Which runs reach the end of a comparison, and what of each run it leaves out.
+// Which runs reach the end of a comparison, and what of each run is left out.
 #pragma once
 
 #include "report/grid.h"
@@ -11,27 +11,27 @@
 
 namespace ssgpt::report {
 
-// A run beside the end of its comparison.
+// How a run stands relative to the end of its comparison.
 struct Ending {
-  bool compared = false;  // false: left out, for it repeats an earlier run or has not come to the end yet
-  bool stopped = false;   // before its last step, where other runs went on, and no process trains it
+  bool compared = false;  // false: left out, since it repeats an earlier run or has not reached the end yet
+  bool stopped = false;   // before its last step, while other runs continued, and no process is training it
 };
 
-// The end of a comparison is the last step of the longest run of the baseline that a run of another variant
-// reaches too. A run that is not finished and ends before that, by more than one logging interval, is left
-// out. One that was configured to end before is not: it bounds what all are compared over. `runs`: of all
-// variants; the result is in their order.
+// The end of a comparison is the last step of the longest baseline run that a run of another variant also
+// reaches. An unfinished run that ends before that, by more than one logging interval, is left out. A run
+// that was configured to end earlier is not left out: it limits what all are compared over. `runs`: those of
+// all variants; the result is in their order.
 std::vector<Ending> endings(std::span<const RunData> runs, std::span<const Variant> variants,
                             size_t baseline);
 
-// Runs that are left out or go on beyond the shared steps, are not finished, have a torn last line, have
-// losses that are not finite, or log at other steps; and a warning where the shared steps are less than half
-// of what the longest run has. `grid`: the shared_stretches of those that are compared, not empty.
+// Notes on runs that are left out or continue beyond the shared steps, are unfinished, have a torn last line,
+// have non-finite losses, or log at other steps; and a warning if the shared steps are less than half of
+// those of the longest run. `grid`: the shared_stretches of the compared runs, not empty.
 std::vector<Note> coverage_notes(std::span<const RunData> runs, std::span<const Ending> endings,
                                  std::span<const Stretch> grid);
 
-// The warning of coverage_notes where the shared steps are less than half of what the longest run has; empty
-// where they are not.
+// The warning of coverage_notes if the shared steps are less than half of those of the longest run; otherwise
+// empty.
 std::string short_comparison(std::span<const RunData> runs, std::span<const Ending> endings,
                              std::span<const Stretch> grid);
 

@@ -5,10 +5,10 @@
 
 namespace ssgpt::report {
 
-// Text as a field: in quotation marks where it holds a comma, a quotation mark or a line break.
+// Formats text as a field: in quotation marks if it contains a comma, a quotation mark or a line break.
 std::string csv_field(const std::string& text);
 
-// Reads back to the same double; empty where it is not finite.
+// Reads back to the same double; empty if not finite.
 std::string csv_number(double value);
 
 }  // namespace ssgpt::report

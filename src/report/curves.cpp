@@ -12,7 +12,7 @@ namespace {
 
 using Curves = std::vector<const MeasuredCurve*>;
 
-// A candidate's curves and the baseline's: those of shared seeds, one beside the other, or all of both.
+// The curves of a candidate and of the baseline: those of shared seeds, matched, or all of both.
 struct Matched {
   bool paired = false;
   Curves candidate;
@@ -38,7 +38,7 @@ std::vector<SeedValue> values(const Curves& curves, size_t point) {
   return result;
 }
 
-// Of each trial, over the curves.
+// For each trial, the mean over the curves.
 std::vector<double> trial_means(const Curves& curves, size_t point) {
   std::vector<double> means(curves.front()->points[point].trials.size(), 0.0);
   for (const MeasuredCurve* one : curves) {
@@ -67,16 +67,17 @@ TrialDifferences trial_differences(const Curves& candidate, const Curves& baseli
   return describe_trials(differences);
 }
 
-// Means of fp32 values of all tokens or queries, which rounding moves alike for all seeds.
+// Figures that are means of fp32 values over all tokens or queries, which rounding shifts alike for all
+// seeds.
 bool is_fp32_mean(Figure figure) {
   return figure == Figure::kLoss || figure == Figure::kEntropy || figure == Figure::kLargestWeight ||
          figure == Figure::kFirstTokenWeight;
 }
 
-// Sides::least_scatter of an accuracy: what the trials let the value of one seed (paired: its difference)
-// scatter, the root mean square over seeds of the standard error over trials, but no more than one trial's
-// worth. Trials that agree, or a single one, say nothing of it: one answer's worth is the least that could
-// have come out otherwise.
+// Sides::least_scatter of an accuracy: how far the trials let the value of one seed (paired: its difference)
+// scatter, that is, the root mean square over seeds of the standard error over trials, but at most one
+// trial's worth. Trials that agree, or a single one, give no information on it: one answer's worth is the
+// least that could have turned out differently.
 double least_scatter(Figure figure, const Matched& matched, size_t point) {
   const PointValue& measured = matched.candidate.front()->points[point];
   const bool is_count = figure == Figure::kAccuracy || figure == Figure::kShareRight;
@@ -129,7 +130,7 @@ bool contains(const Curves& curves, const MeasuredCurve* one) {
   return std::find(curves.begin(), curves.end(), one) != curves.end();
 }
 
-// `all` of a variant, of which some are `compared`.
+// Mean curve of a variant: `all` its curves, of which some are `compared`.
 VariantCurve mean_curve(const Curves& all, const Curves& compared) {
   VariantCurve result{.variant = all.front()->variant, .seeds = {}, .left_out = {}, .means = {}};
   for (const MeasuredCurve* one : all)
@@ -142,7 +143,7 @@ VariantCurve mean_curve(const Curves& all, const Curves& compared) {
   return result;
 }
 
-// By variant, in order of first appearance.
+// Groups by variant, in order of first appearance.
 std::vector<Curves> group(std::span<const MeasuredCurve> curves) {
   std::vector<Curves> groups;
   for (const MeasuredCurve& one : curves) {

@@ -8,7 +8,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// The scatter of seeds at which so many pairs show a difference of the size found.
+// For several numbers of pairs, the scatter between seeds at which they show a difference of the size found.
 Json scatter_json(const Estimate& estimate) {
   Json object = Json::object();
   for (const int64_t seeds : {int64_t{3}, int64_t{5}, int64_t{10}})

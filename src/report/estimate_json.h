@@ -1,4 +1,4 @@
-// An Estimate as JSON, as it stands in comparison.json and evaluation.json.
+// An Estimate as JSON, as used in comparison.json and evaluation.json.
 #pragma once
 
 #include "report/verdict.h"
@@ -7,8 +7,8 @@
 
 namespace ssgpt::report {
 
-// mean_difference, verdict, method, values, missing, sides, and what is known of its error and its power;
-// null for what is not. `paired`: the sides share a seed.
+// mean_difference, verdict, method, values, missing, sides, and what is known of its error and power; null
+// for what is unknown. `paired`: the sides share a seed.
 nlohmann::ordered_json estimate_fields(const Estimate& estimate, bool paired);
 
 }  // namespace ssgpt::report

@@ -14,7 +14,7 @@
 namespace ssgpt::report {
 namespace {
 
-// Points of a table that stand side by side where its rows are variants; more of them make further tables.
+// Points side by side in a table whose rows are variants; further points go into further tables.
 constexpr size_t kPointsAcross = 8;
 
 }  // namespace
@@ -73,8 +73,7 @@ std::string fits_text(const Evaluation& evaluation) {
     if (const auto& fit = model.fitted) {
       text += fmt::format(
           "{}, seed {}: p_n beyond its {} entries is {:.4g} log n {:+.4g} (fitted to them; residuals: root "
-          "mean square "
-          "{:.2g}, at most {:.2g}).\n",
+          "mean square {:.2g}, at most {:.2g}).\n",
           model.variant, model.seed, fit->entries, fit->a1, fit->a2, fit->rms_residual, fit->max_residual);
     }
   }

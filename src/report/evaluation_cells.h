@@ -1,4 +1,4 @@
-// Cells and blocks that the tables of all evaluations share.
+// Cells and blocks shared by the tables of all evaluations.
 #pragma once
 
 #include "report/evaluation.h"
@@ -11,20 +11,20 @@
 
 namespace ssgpt::report {
 
-// With four decimals; "-" where it is not finite.
+// Four decimals; "-" if not finite.
 std::string value_text(double number);
 
 // "seed 1", "3 seeds (1, 2, 3)"
 std::string list_seeds(const std::vector<uint64_t>& seeds);
 
-// The models of each variant, which differ in seed alone, in the order of the first of each.
+// The models of each variant, which differ only in seed, in the order of the first one of each.
 std::vector<std::vector<const EvaluatedModel*>> models_by_variant(const EvaluatedCondition& condition);
 
-// A row for each name, a column for each point, a few of them side by side; cell(row, point).
+// One row per name and one column per point, a few points side by side; cell(row, point).
 std::string table_across(const Evaluation& evaluation, const std::vector<std::string>& names,
                          const std::function<std::string(size_t row, size_t point)>& cell);
 
-// YaRN, and the lines that a learned p_n was continued by; empty where there is neither.
+// YaRN, and the fits by which a learned p_n was continued; empty without either.
 std::string fits_text(const Evaluation& evaluation);
 
 std::string notes_text(const Evaluation& evaluation);

@@ -83,7 +83,7 @@ Json needles_json(const Evaluation& evaluation, const EvaluatedModel& model) {
   return results;
 }
 
-// "bins" or "results", as all are documented for scripts; of attention see add_attention().
+// "bins" or "results", all of them documented for scripts; for attention see add_attention().
 void add_values(const Evaluation& evaluation, const EvaluatedModel& model, Json& object) {
   switch (evaluation.kind) {
     case EvaluationKind::kPosition:
@@ -215,7 +215,7 @@ std::string to_json(const Evaluation& evaluation) {
   object["notes"] = Json::array();
   for (const Note& note : evaluation.notes)
     object["notes"].push_back({{"warning", note.warning}, {"text", note.text}});
-  // A path that is not UTF-8 must not stop the report.
+  // A path that is not UTF-8 must not break the report.
   return core::json_text(object, 2) + "\n";
 }
 

@@ -1,4 +1,4 @@
-// An evaluation as text for people.
+// An evaluation as text for users.
 
 #include "core/text.h"
 #include "report/attention_report.h"
@@ -25,7 +25,7 @@ namespace {
 
 using Row = std::vector<std::string>;
 
-// All columns to the right; a line under the heading.
+// All columns right-aligned; a rule under the heading.
 std::string aligned(const std::vector<Row>& rows) {
   TextTable table(std::vector<TextTable::Align>(rows.front().size(), TextTable::Align::kRight));
   for (const Row& row : rows) {
@@ -43,12 +43,12 @@ std::string p_text(double p) {
   return p < 0.0001 ? "<0.0001" : fmt::format("{:.4f}", p);
 }
 
-// Seeds enough for verdicts, whether or not their values are finite.
+// Whether there are enough seeds for verdicts, whether or not their values are finite.
 bool has_seeds(const CurveCandidate& candidate) {
   return candidate.seeds >= kFewestSeeds && candidate.origin.independent;
 }
 
-// The tests of a table; 0 where there is none.
+// Number of tests in a table; 0 without any.
 int64_t family_of(const std::vector<CurveCandidate>& candidates) {
   for (const CurveCandidate& candidate : candidates) {
     for (const PointDifference& point : candidate.points) {
@@ -58,7 +58,7 @@ int64_t family_of(const std::vector<CurveCandidate>& candidates) {
   return 0;
 }
 
-// Something scatters: without, an interval would have no width.
+// Whether anything scatters: otherwise an interval would have no width.
 bool has_interval(const Estimate& estimate) {
   return estimate.tested() && estimate.standard_error > 0.0;
 }
@@ -98,7 +98,7 @@ void add_difference_cells(const CurveCandidate& candidate, const PointDifference
   row.emplace_back(to_string(estimate.verdict()));
 }
 
-// "1 of 3 seeds at 32..63": whose values are not finite, point by point. Empty where all are.
+// "1 of 3 seeds at 32..63": seeds with non-finite values, point by point. Empty if there are none.
 std::string missing_text(const Evaluation& evaluation, const CurveCandidate& candidate) {
   std::vector<std::string> parts;
   for (size_t i = 0; i < candidate.points.size(); ++i) {
@@ -113,7 +113,7 @@ std::string missing_text(const Evaluation& evaluation, const CurveCandidate& can
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
-// "lower at 0..31 and 32..63, no verdict at 3 of 5": where there is any.
+// "lower at 0..31 and 32..63, no verdict at 3 of 5": if there is any verdict.
 std::string verdicts_text(const Evaluation& evaluation, const CurveCandidate& candidate) {
   std::vector<std::string> parts;
   size_t judged = 0;
@@ -141,7 +141,7 @@ const VariantCurve& variant_of(const JudgedFigure& figure, const std::string& na
                        [&](const VariantCurve& variant) { return variant.variant == name; });
 }
 
-// The finding of one candidate in a sentence.
+// One candidate's finding in a sentence.
 std::string summary(const Evaluation& evaluation, const JudgedFigure& figure,
                     const CurveCandidate& candidate) {
   std::vector<uint64_t> seeds;
@@ -150,7 +150,7 @@ std::string summary(const Evaluation& evaluation, const JudgedFigure& figure,
                                        : fmt::format("{} and {} runs, unpaired",
                                                      variant_of(figure, candidate.variant).seeds.size(),
                                                      variant_of(figure, figure.baseline).seeds.size());
-  // Where the baseline's mean is over more seeds, the difference is not that of the columns.
+  // If the baseline's mean is over more seeds, the difference is not that of the columns.
   if (candidate.paired && seeds.size() < variant_of(figure, figure.baseline).seeds.size())
     sides += fmt::format(": those that both have, {}", fmt::join(seeds, ", "));
   const std::string& origin = candidate.origin.note;
@@ -159,32 +159,31 @@ std::string summary(const Evaluation& evaluation, const JudgedFigure& figure,
                      origin.empty() ? "" : "\n  ", origin);
 }
 
-// What the columns mean, under the tables of a figure.
+// Explains the columns, under the tables of a figure.
 std::string footnotes(const Evaluation& evaluation, const JudgedFigure& figure) {
   std::string text;
   const auto& candidates = figure.candidates;
   const bool several = candidates.size() > 1;
   if (const int64_t family = family_of(candidates); family > 0) {
-    text += several ? fmt::format(
-                          "  ± is half of the 95 % interval; *: a verdict, by p corrected after Holm "
-                          "for all {} tested differences of this table.\n",
-                          family)
-                    : fmt::format(
-                          "  p, Holm: corrected for all {} tested differences of this table; the "
-                          "verdict follows it.\n",
-                          family);
+    text += several
+                ? fmt::format(
+                      "  ± is half of the 95 % interval; *: a verdict, by p corrected after Holm for all {} "
+                      "tested differences of this table.\n",
+                      family)
+                : fmt::format(
+                      "  p, Holm: corrected for all {} tested differences of this table; the verdict "
+                      "follows it.\n",
+                      family);
   }
   if (std::any_of(candidates.begin(), candidates.end(), lacks_values)) {
     text += fmt::format(
         "  {}A value that is not finite takes the verdict of its point away; the difference is over the "
-        "other\n"
-        "  seeds.\n",
+        "other\n  seeds.\n",
         several ? "!: not finite. " : "");
   }
   if (!std::all_of(candidates.begin(), candidates.end(), has_seeds)) {
     text += fmt::format(
-        "  A verdict needs {} seeds or more on each side. {}: one standard error, how far other "
-        "{}\n"
+        "  A verdict needs {} seeds or more on each side. {}: one standard error, how far other {}\n"
         "  would move the difference of these very models; other seeds move it further.\n",
         kFewestSeeds, several ? "± with a t" : "Error of the trials",
         has_bins(evaluation.kind) ? "windows" : "trials");
@@ -192,7 +191,7 @@ std::string footnotes(const Evaluation& evaluation, const JudgedFigure& figure) 
   return text;
 }
 
-// What is known about the value of a model by itself: of a share how many trials were right.
+// The error of a single model's value: for a share, the number of right trials.
 void add_error_head(Figure figure, Row& row) {
   if (figure == Figure::kShareRight) {
     row.insert(row.end(), {"right", "95 % interval"});
@@ -213,7 +212,7 @@ void add_error_cells(Figure figure, const PointValue& measured, Row& row) {
   row.push_back(right ? fmt::format("{:.3f} .. {:.3f}", interval.low, interval.high) : "-");
 }
 
-// Means of the variants; behind them, where there is one candidate, its difference.
+// Means of the variants, followed by the difference if there is only one candidate.
 std::string means_table(const Evaluation& evaluation, const EvaluatedCondition& condition,
                         const JudgedFigure& figure) {
   const bool joined = figure.candidates.size() == 1;
@@ -231,8 +230,8 @@ std::string means_table(const Evaluation& evaluation, const EvaluatedCondition& 
   return aligned(rows);
 }
 
-// "+0.371 ±0.060 *": the star is a verdict, a "t" says that the error is that of the trials, a "!" that there
-// are values which are not finite.
+// "+0.371 ±0.060 *": a star marks a verdict, a "t" an error that is that of the trials, a "!" values that are
+// not finite.
 std::string difference_cell(const CurveCandidate& candidate, const PointDifference& point) {
   const Estimate& estimate = point.estimate;
   const int digits = decimals(estimate);
@@ -247,7 +246,7 @@ std::string difference_cell(const CurveCandidate& candidate, const PointDifferen
   return fmt::format("{}{} {}", mean, error, estimate.verdict() == Verdict::kNone ? ' ' : '*');
 }
 
-// Means, and below them the differences of all candidates, where there are several.
+// Means, and below them the differences of all candidates, if there are several.
 std::string tables_across(const Evaluation& evaluation, const JudgedFigure& figure) {
   std::vector<std::string> names;
   for (const VariantCurve& variant : figure.variants) names.push_back(variant.variant);
@@ -263,7 +262,7 @@ std::string tables_across(const Evaluation& evaluation, const JudgedFigure& figu
   return text;
 }
 
-// Over which seeds the means are, and which are left out of them.
+// The seeds that the means are over, and those left out of them.
 std::string seeds_line(const JudgedFigure& figure) {
   const VariantCurve& first = figure.variants.front();
   const bool equal = std::all_of(
@@ -299,7 +298,7 @@ std::string to_table(const Evaluation& evaluation) {
   std::string text = attention ? attention_table(evaluation) : heading(evaluation) + fits_text(evaluation);
   for (const EvaluatedCondition& condition : evaluation.conditions) {
     for (const JudgedFigure& figure : condition.figures) {
-      // The table of attention has the means already.
+      // The table of attention already contains the means.
       if (attention && figure.candidates.empty()) continue;
       text.append("\n").append(figure_text(evaluation, condition, figure));
     }

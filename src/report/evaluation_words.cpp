@@ -14,8 +14,7 @@ std::string of_position(const Evaluation& evaluation, const std::string& names) 
       "Loss by position: {}\n"
       "{}.\n"
       "The token at position t is predicted from the t + 1 tokens before it, its context. Trained on windows "
-      "of "
-      "{} tokens.\n",
+      "of {} tokens.\n",
       names, windows_text(evaluation), evaluation.trained_length);
 }
 
@@ -32,9 +31,8 @@ std::string of_needle(const Evaluation& evaluation, const std::string& names) {
   return fmt::format(
       "Needle in a haystack: {}\n"
       "{} of each length at each depth (seed {}), the same for every model, in text of {}.\n"
-      "Right: the greedy answer is the number. Margin: log-probability of the number minus that of the "
-      "likeliest "
-      "of {}.\n"
+      "Right: the greedy answer is the number. Margin: log-probability of the number minus that of the most "
+      "likely of {}.\n"
       "A depth of 0 is the front, 100 right before the question. Trained on windows of {} tokens.\n",
       names, core::counted(evaluation.trials, "trial"), evaluation.seed, fmt::join(evaluation.data, ", "),
       core::counted(evaluation.distractors, "wrong one"), evaluation.trained_length);
@@ -66,7 +64,8 @@ std::string_view figure_name(Figure figure) {
 }
 
 std::string figure_words(Figure figure) {
-  return fmt::format("{}, {}", figure_name(figure), figure == Figure::kLoss ? "nats a token" : unit(figure));
+  return fmt::format("{}, {}", figure_name(figure),
+                     figure == Figure::kLoss ? "nats per token" : unit(figure));
 }
 
 std::string point_label(EvaluationKind kind, const Point& point) {

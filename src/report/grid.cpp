@@ -17,7 +17,7 @@ namespace {
 
 constexpr double kDefaultWindow = 0.2;
 
-// Steps at whose end a line of the run begins or ends.
+// Steps at the end of which a line of the run begins or ends.
 std::vector<int64_t> boundaries(const RunData& run) {
   std::vector<int64_t> steps = {run.train.front().first_step - 1};
   for (const TrainPoint& point : run.train) steps.push_back(point.last_step);
@@ -30,14 +30,14 @@ std::vector<int64_t> intersection(const std::vector<int64_t>& a, const std::vect
   return both;
 }
 
-// What the validation loss of `run` at `step`, which it has, is over.
+// The data of the validation loss that `run` has at `step`.
 const std::string& data_at(const RunData& run, int64_t step) {
   const auto point = std::lower_bound(run.validation.begin(), run.validation.end(), step,
                                       [](const ValidationPoint& p, int64_t s) { return p.step < s; });
   return point->data;
 }
 
-// Why two validation losses, over "<fingerprint>/<windows>", are not of the same text; none where they are.
+// Why two validation losses, over "<fingerprint>/<windows>", are not of the same text; nullopt if they are.
 std::optional<std::string> validation_mismatch(const std::string& a, const std::string& b) {
   if (a.empty() || b.empty())
     return "what they are over, which an earlier version did not write, is not known";
@@ -96,7 +96,7 @@ std::vector<double> losses_on(const RunData& run, std::span<const Stretch> grid)
       losses.push_back(kNaN);
       continue;
     }
-    // One line is taken as it is: a mean of one value must not round it.
+    // A single line is used as it is: taking the mean of one value could round it.
     if (point->last_step == stretch.last_step) {
       losses.push_back(point->loss);
       continue;
@@ -168,7 +168,7 @@ Window select_window(std::span<const Stretch> grid, const std::optional<std::str
     const std::optional<double> fraction = text ? parse_fraction(*text) : kDefaultWindow;
     if (!fraction) throw_window(*text, grid, "not a number above 0 and up to 1");
     from = last - std::llround(*fraction * static_cast<double>(last - first + 1)) + 1;
-    // A fraction is a wish, not a range: the last stretch stands for one that is shorter than it.
+    // A fraction is a request, not a range: the last stretch stands for any shorter one.
     from = std::min(from, grid.back().first_step);
   }
   Window window;

@@ -17,7 +17,7 @@ Json optional(const std::optional<double>& value) {
   return value ? Json(*value) : Json(nullptr);
 }
 
-// Of an outcome whose values are logarithms, in per cent as well.
+// For an outcome whose values are logarithms, also in per cent.
 Json percent_json(const Estimate& estimate) {
   Json object = {{"mean", percent(estimate.mean)}};
   const bool tested = estimate.tested();
@@ -140,8 +140,8 @@ Json candidate_json(const Comparison& comparison, const CandidateResult& candida
   return object;
 }
 
-// The settings that a reader asks for first, of the baseline. Of the positions of examples those before an
-// answer's tokens alone predict one.
+// The baseline's settings that a reader asks for first. With examples, only the positions before an answer's
+// tokens predict one.
 Json settings_json(const config::Config& config) {
   const bool of_examples = config.data.format == config::DataFormat::kSft;
   return {{"hidden_size", config.model.hidden_size},
@@ -210,7 +210,7 @@ std::string to_json(const Comparison& comparison) {
   object["notes"] = Json::array();
   for (const Note& note : comparison.notes)
     object["notes"].push_back({{"warning", note.warning}, {"text", note.text}});
-  // A path that is not UTF-8 must not stop the report.
+  // A path that is not UTF-8 must not break the report.
   return core::json_text(object, 2) + "\n";
 }
 

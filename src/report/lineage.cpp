@@ -19,7 +19,7 @@ bool has_level(const Lineage& lineage, size_t level) {
   return level < lineage.size();
 }
 
-// Those that are compared with each other: the pairs, or every run of one side with every run of the other.
+// Runs that are compared with each other: the pairs, or every run of one side with every run of the other.
 std::vector<std::pair<const Lineage*, const Lineage*>> matches(const Runs& a, const Runs& b, bool paired) {
   std::vector<std::pair<const Lineage*, const Lineage*>> result;
   for (size_t i = 0; i < a.size(); ++i) {
@@ -30,7 +30,7 @@ std::vector<std::pair<const Lineage*, const Lineage*>> matches(const Runs& a, co
   return result;
 }
 
-// How many of their first trainings all that are compared have in common.
+// The number of initial trainings that all compared runs have in common.
 size_t shared_levels(const Runs& a, const Runs& b, bool paired) {
   const auto all = matches(a, b, paired);
   size_t level = 0;
@@ -48,7 +48,7 @@ bool share(const Lineage& a, const Lineage& b, size_t level) {
          std::equal(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(level) + 1, b.begin(), same_training);
 }
 
-// How many trainings the runs have there. One that has none yet counts by itself.
+// Number of distinct trainings of the runs at this level. A run that has none counts as one of its own.
 size_t count_trainings(const Runs& runs, size_t level) {
   Runs found;
   for (const Lineage* one : runs) {
@@ -59,7 +59,7 @@ size_t count_trainings(const Runs& runs, size_t level) {
   return found.size();
 }
 
-// "the 3 runs of SSMax began from 1"; empty where each has its own.
+// "the 3 runs of SSMax began from 1"; empty if each run has its own.
 std::string shared_text(const Origin& side, size_t level) {
   const size_t trainings = count_trainings(side.runs, level);
   if (trainings == side.runs.size()) return "";
@@ -77,7 +77,7 @@ std::string reason(const Origin& candidate, const Origin& baseline, size_t level
       kFewestSeeds);
 }
 
-// For which checkpoints a verdict holds, where both sides share the first `levels` trainings.
+// The checkpoints for which a verdict holds, if both sides share the first `levels` trainings.
 std::string limits(const Origin& candidate, const Origin& baseline, size_t levels) {
   Runs all = candidate.runs;
   all.insert(all.end(), baseline.runs.begin(), baseline.runs.end());

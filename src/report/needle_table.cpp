@@ -20,7 +20,7 @@ using Models = std::vector<const EvaluatedModel*>;
 
 constexpr size_t kMostHeadsNamed = 4;
 
-// "2.7", of several seeds "2.7, 0.3, 1.1"
+// "2.7"; with several seeds "2.7, 0.3, 1.1"
 std::string top_heads_cell(const Models& models, size_t point) {
   std::vector<std::string> names;
   for (const EvaluatedModel* model : models) {
@@ -76,14 +76,11 @@ std::string needle_attention_text(const Evaluation& evaluation, const EvaluatedC
   return fmt::format(
       "\n{}: attention on the needle; shown, not judged\n{}"
       "  Weight: what the last token of the prompt pays to the needle's tokens together. Top head: "
-      "layer.head, "
-      "both\n"
+      "layer.head, both\n"
       "  from 0, of the largest mean over trials, of each seed; its weight: that mean, over seeds. Right, "
-      "first "
-      "digit,\n"
+      "first digit,\n"
       "  wrong: mean of the largest weight of any head over the trials with this answer, of all seeds (and "
-      "how "
-      "many\n"
+      "how many\n"
       "  they are).\n",
       condition_title(condition), table.text(/*indent=*/2));
 }

@@ -1,4 +1,4 @@
-// What the table of an evaluation of needles says of the attention on them.
+// The attention on needles, in the table of an evaluation of needles.
 #pragma once
 
 #include "report/evaluation.h"
@@ -7,9 +7,8 @@
 
 namespace ssgpt::report {
 
-// A row for each point and variant: the top head of each seed with its mean weight, and by the outcome of
-// trials the mean of their largest weights, with a line above that is empty. Empty where no attention was
-// measured.
+// One row per point and variant: each seed's top head with its mean weight, and for each outcome the mean
+// over its trials of their largest weights; preceded by an empty line. Empty if attention was not measured.
 std::string needle_attention_text(const Evaluation& evaluation, const EvaluatedCondition& condition);
 
 }  // namespace ssgpt::report

@@ -10,7 +10,7 @@
 namespace ssgpt::report {
 namespace {
 
-// Values and weights of what an outcome is the mean of.
+// Values and weights whose mean is an outcome.
 struct Points {
   std::vector<double> values;
   std::vector<double> weights;
@@ -48,7 +48,8 @@ class Judge {
   }
 
  private:
-  // The pairs' own curves decide what the tokens are counted to, and the same for all of its seeds.
+  // The curves of the compared runs decide the losses that tokens are counted to, which are the same for all
+  // seeds.
   void find_token_losses(CandidateResult& candidate) const {
     std::vector<const std::vector<double>*> curves;
     for (const std::vector<size_t>* side : {&candidate.runs, &candidate.baseline_runs}) {
@@ -91,7 +92,7 @@ class Judge {
     return result;
   }
 
-  // What `run` gives; where it is paired, over the points at which its partner has a finite loss as well.
+  // The outcome's value for `run`; if paired, over the points at which its partner has a finite loss as well.
   double value(const CandidateResult& candidate, OutcomeKind kind, size_t run, size_t partner) const {
     if (kind == OutcomeKind::kTokens) return mean_log_tokens(fitted_[run], out_.grid, candidate.token_losses);
     return weighted_mean(points(kind, run), points(kind, partner).values);
@@ -129,8 +130,8 @@ class Judge {
     }
   }
 
-  // The difference that rounding alone may make of this outcome, at the largest loss of the runs that are
-  // judged: by their losses, or by how far the tokens move where a whole curve does so.
+  // The difference that rounding alone may cause in this outcome, at the largest loss of the judged runs: for
+  // the losses directly, and for the tokens by how far they move if the whole curve is shifted by that much.
   double rounding(OutcomeKind kind, const CandidateResult& candidate) const {
     double largest = 0.0;
     for (const std::vector<size_t>* side : {&candidate.runs, &candidate.baseline_runs}) {
@@ -191,7 +192,7 @@ class Judge {
   }
 
   Comparison& out_;
-  std::vector<std::vector<double>> fitted_;  // of each run: fit_curve
+  std::vector<std::vector<double>> fitted_;  // fit_curve of each run
 };
 
 }  // namespace

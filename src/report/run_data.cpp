@@ -86,8 +86,8 @@ RunData read_run(const std::filesystem::path& path) {
   require_run(directory);
   RunData run;
   run.directory = path;
-  run.being_trained =
-      run::is_locked(directory);  // before its lines are read: a run that ends now is seen whole
+  // Before its lines are read, so that a run that ends now is seen complete.
+  run.being_trained = run::is_locked(directory);
   run.config = run::read_config(directory);
   run.info = core::json_text(run::known_fields(directory));
   if (const std::optional<run::Record> record = run::read_record(directory)) {

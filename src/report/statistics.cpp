@@ -15,8 +15,8 @@ namespace {
 
 constexpr int64_t kMostBatches = 20;
 constexpr int64_t kFewestBatches = 5;
-constexpr int64_t kSmallestBatch = 4;  // points, where there are enough of them
-constexpr double kBatchTimes = 3.0;    // correlation times that a batch holds
+constexpr int64_t kSmallestBatch = 4;  // points, if there are enough of them
+constexpr double kBatchTimes = 3.0;    // correlation times per batch
 constexpr double kCertain = 10.0;      // see t_test_power
 
 double weighted_mean(std::span<const double> values, std::span<const double> weights) {
@@ -42,8 +42,8 @@ double autocovariance(std::span<const double> values, double mean, size_t lag) {
   return sum;
 }
 
-// 1 + 2 times the sum of the autocorrelations, in points, 1 at least: see batch_means. 1 where neighbours
-// are less alike than one standard deviation, 1 / sqrt(n), of what independent values give.
+// 1 + 2 times the sum of the autocorrelations, in points, at least 1: see batch_means. 1 if neighbours
+// correlate by less than 1 / sqrt(n), one standard deviation of the value for independent points.
 double correlation_time(std::span<const double> values) {
   // Sokal's window ends at 5 integrated times of 1/2 + the sum, which are 2.5 of those counted here.
   constexpr double kWindow = 2.5;
@@ -51,7 +51,7 @@ double correlation_time(std::span<const double> values) {
   const double mean = mean_of(values);
   const double square = autocovariance(values, mean, 0);
   const double rounding = 4.0 * std::numeric_limits<double>::epsilon() * std::abs(mean);
-  if (square <= count * rounding * rounding) return 1.0;  // equal values but for rounding
+  if (square <= count * rounding * rounding) return 1.0;  // equal values, up to rounding
   if (autocovariance(values, mean, 1) / square < 1.0 / std::sqrt(count)) return 1.0;
   double time = 1.0;
   size_t lag = 0;
@@ -62,7 +62,7 @@ double correlation_time(std::span<const double> values) {
   return std::max(1.0, time) * (1.0 + (2.0 * static_cast<double>(lag) + 1.0) / count);
 }
 
-// The smallest count from `fewest` to kMostSeeds for which `enough`, which stays true once it is.
+// The smallest count from `fewest` to kMostSeeds for which `enough` is true; once true, it must stay true.
 template <typename Enough>
 std::optional<int64_t> fewest_that(int64_t fewest, const Enough& enough) {
   int64_t low = fewest;
@@ -99,7 +99,7 @@ ShareInterval wilson_interval(int64_t successes, int64_t trials) {
   const double middle = (share + square / (2.0 * n)) / (1.0 + square / n);
   const double half =
       kQuantile / (1.0 + square / n) * std::sqrt(share * (1.0 - share) / n + square / (4.0 * n * n));
-  // Exactly 0 and 1 at the ends, where rounding would be left.
+  // Exactly 0 and 1 at the ends, where rounding errors would remain.
   return {.low = successes == 0 ? 0.0 : middle - half, .high = successes == trials ? 1.0 : middle + half};
 }
 
@@ -133,7 +133,7 @@ double t_test_power(double effect, double degrees, double level) {
   SSGPT_CHECK(degrees >= 1.0, "{} degrees of freedom", degrees);
   SSGPT_CHECK(level > 0.0 && level < 1.0, "level {} outside (0, 1)", level);
   const double critical = student_quantile(1.0 - 0.5 * level, degrees);
-  // Its estimate would have to be this many times too large: nothing that a double could tell from 1.
+  // Its estimate would have to be this many times too large: a double could not tell the result from 1.
   if (std::abs(effect) > kCertain * critical) return 1.0;
   const boost::math::non_central_t distribution(degrees, std::abs(effect));
   return boost::math::cdf(boost::math::complement(distribution, critical)) +
@@ -161,7 +161,7 @@ std::optional<int64_t> runs_needed(double effect, double candidate_scatter, doub
                                    double level, int64_t fewest) {
   const double a = candidate_scatter * candidate_scatter;
   const double b = baseline_scatter * baseline_scatter;
-  // Welch's degrees of freedom for equal numbers a side, over (count - 1).
+  // Welch's degrees of freedom for equal numbers per side, over (count - 1).
   const double share = a + b > 0.0 ? (a + b) * (a + b) / (a * a + b * b) : 2.0;
   return fewest_that(fewest, [&](double count) {
     return shows(effect, std::sqrt((a + b) / count), share * (count - 1.0), level);
@@ -200,8 +200,8 @@ CurveNoise batch_means(std::span<const double> values, std::span<const double> w
   noise.batches = time > 1.0 ? std::clamp(independent, kFewestBatches, most) : most;
   const std::vector<double> means = cut_into_batches(values, weights, noise.batches);
   const double batches = static_cast<double>(noise.batches);
-  // Neighbouring batches of b points still share this part of their variance: for an AR(1) of coefficient
-  // phi, time = (1 + phi) / (1 - phi), it is 2 phi / (b (1 - phi^2)).
+  // Neighbouring batches of b points still share this part of their variance: for an AR(1) process with
+  // coefficient phi, time = (1 + phi) / (1 - phi), it is 2 phi / (b (1 - phi^2)).
   const double shared = std::min(0.5, (time - 1.0 / time) * batches / (2.0 * count));
   const double variance = variance_of(means, mean_of(means)) / batches / (1.0 - shared);
   noise.standard_error = std::sqrt(variance);

@@ -1,4 +1,4 @@
-// What a comparison says in plain English.
+// The findings of a comparison in plain English.
 
 #include "core/text.h"
 #include "report/comparison.h"
@@ -14,12 +14,12 @@
 namespace ssgpt::report {
 namespace {
 
-// "SSMax minus Softmax", and what an outcome is called in a sentence.
+// "SSMax minus Softmax", and the outcome's name in a sentence.
 struct Terms {
   std::string name;
   std::string baseline;
   std::string outcome;  // "training loss"
-  std::string where;    // "over steps 1601 to 2000"; of the tokens "to reach the same training loss, ..."
+  std::string where;    // "over steps 1601 to 2000"; for tokens "to reach the same training loss, ..."
   bool ratio = false;   // the values are differences of logarithms, reported in per cent
   int decimals = 4;     // of losses, or of per cent
 
@@ -28,12 +28,12 @@ struct Terms {
                  : fmt::format("{:+.{}f}", difference, decimals);
   }
   std::string loss_size(double difference) const {
-    return fmt::format("{:.{}f} nats a token", std::abs(difference), decimals);
+    return fmt::format("{:.{}f} nats per token", std::abs(difference), decimals);
   }
   std::string difference(const Estimate& estimate) const {
     return ratio ? fmt::format("the tokens that {} needs {}, differ by {} from those of {}", name, where,
                                value(estimate.mean), baseline)
-                 : fmt::format("{} minus {} is {} nats a token {}", name, baseline, value(estimate.mean),
+                 : fmt::format("{} minus {} is {} nats per token {}", name, baseline, value(estimate.mean),
                                where);
   }
 };
@@ -105,13 +105,13 @@ std::string finding(const Terms& terms, const Estimate& estimate) {
                        std::abs(percent(estimate.mean)), terms.decimals, lower ? "fewer" : "more",
                        terms.baseline, terms.where, evidence(terms, estimate));
   }
-  return fmt::format("{} has a {} {} than {}: {} nats a token {} ({}).", terms.name,
+  return fmt::format("{} has a {} {} than {}: {} nats per token {} ({}).", terms.name,
                      to_string(estimate.verdict()), terms.outcome, terms.baseline, terms.value(estimate.mean),
                      terms.where, evidence(terms, estimate));
 }
 
-// "SSMax has a lower training loss than Softmax: -0.0123 nats a token over steps 1601 to 2000 (95 % interval
-// ...)."
+// "SSMax has a lower training loss than Softmax: -0.0123 nats per token over steps 1601 to 2000 (95 %
+// interval ...)."
 std::string verdict_line(const Terms& terms, const Estimate& estimate, bool paired) {
   if (std::isnan(estimate.mean) && estimate.missing == 0) {
     return fmt::format(
@@ -158,8 +158,8 @@ std::string at_level(const Estimate& estimate) {
                              : std::string();
 }
 
-// What the seeds at hand could have shown, and how many would show the difference found; of a difference from
-// one or two pairs, how far the noise of its curve alone moves it.
+// What the seeds at hand could have shown, and how many would show the difference found; for a difference
+// from one or two pairs, how far the noise of its curve alone moves it.
 void add_power_lines(const Terms& terms, const Estimate& estimate, const CurveNoise& noise, bool paired,
                      std::vector<std::string>& lines) {
   if (is_equal(estimate)) return;
@@ -251,7 +251,7 @@ void add_last_validation(const Comparison& comparison, const CandidateResult& ca
 }
 
 // "Left out are runs that have not come to step 300: SSMax, seed 4 (step 120 of 300, being trained)."; empty
-// where there are none.
+// if there are none.
 std::string left_out_statement(const Comparison& comparison, const CandidateResult& candidate) {
   std::string runs;
   for (const size_t side : {comparison.baseline, candidate.variant}) {

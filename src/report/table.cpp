@@ -16,7 +16,7 @@ namespace {
 
 using Row = std::vector<std::string>;
 
-// The first column to the left, the others to the right; a line under the heading.
+// The first column left-aligned, the others right-aligned; a rule under the heading.
 std::string aligned(const std::vector<Row>& rows) {
   std::vector<TextTable::Align> columns(rows.front().size(), TextTable::Align::kRight);
   columns.front() = TextTable::Align::kLeft;
@@ -38,7 +38,7 @@ std::string steps(int64_t first, int64_t last) {
   return fmt::format("{}..{}", first, last);
 }
 
-// An outcome's differences as text: nats a token, or per cent of the baseline's tokens.
+// An outcome's difference as text: in nats per token, or in per cent of the baseline's tokens.
 std::string outcome_value(OutcomeKind kind, double value, int decimals) {
   if (!std::isfinite(value)) return "-";
   return kind == OutcomeKind::kTokens ? fmt::format("{:+.{}f} %", percent(value), decimals)
@@ -61,7 +61,7 @@ std::string short_title(OutcomeKind kind) {
   return kind == OutcomeKind::kWholeCurve ? "whole curve" : std::string(key(kind));
 }
 
-// Which columns there are: the correction where there is a family, the noise where there is no test.
+// Which columns are shown: the correction if there is a family, the noise if there is no test.
 struct Columns {
   bool corrected = false;
   bool noise = false;
@@ -115,8 +115,8 @@ std::string differences_table(const Comparison& comparison) {
     }
   }
   std::string text = fmt::format(
-      "Difference in nats a token: training (decides the verdict) and validation over steps {}, whole curve "
-      "over all steps {};\n"
+      "Difference in nats per token: training (decides the verdict) and validation over steps {}, whole "
+      "curve over all steps {};\n"
       "tokens: change in per cent of those to the same loss, averaged over losses that the runs of both "
       "reach\n{}",
       steps(comparison.window.first_step, comparison.window.last_step),
@@ -161,7 +161,7 @@ std::string curve_table(const Comparison& comparison, const CandidateResult& can
 }
 
 std::string validation_table(const Comparison& comparison) {
-  // At most a dozen rows: the CSV has them all.
+  // At most a dozen rows: the CSV has all of them.
   constexpr size_t kRows = 12;
   std::vector<Row> rows = {{"step"}};
   for (const VariantResult& variant : comparison.variants) rows[0].push_back(variant.variant.label);

@@ -9,8 +9,8 @@
 
 namespace ssgpt::report {
 
-// Cells of a terminal that UTF-8 text takes: combining marks take none, East Asian wide characters and emoji
-// two (Unicode's East Asian Width W and F, by blocks), a byte that is not UTF-8 one.
+// Number of terminal cells that UTF-8 text occupies: none for combining marks, two for East Asian wide
+// characters and emoji (Unicode's East Asian Width W and F, by blocks), one for a byte that is not UTF-8.
 size_t display_width(std::string_view text);
 
 class TextTable {
@@ -19,20 +19,20 @@ class TextTable {
 
   explicit TextTable(std::vector<Align> columns) : columns_(std::move(columns)) {}
 
-  // As many cells as there are columns. What a cell quotes of a file is made printable, on one line, and cut
-  // where it is longer than any path.
+  // Adds a row with as many cells as there are columns. Cell text that quotes a file is made printable, put
+  // on one line, and truncated if longer than any path.
   void add(std::vector<std::string> cells);
 
-  // A line as wide as the table, below the rows so far.
+  // Adds a rule as wide as the table, below the rows so far.
   void add_rule() { rule_after_.push_back(rows_.size()); }
 
-  // One line a row, columns two blanks apart, each row indented by `indent` blanks, no blanks at the end.
+  // One line per row, columns two blanks apart, each row indented by `indent` blanks, no trailing blanks.
   std::string text(size_t indent = 0) const;
 
  private:
   std::vector<Align> columns_;
   std::vector<std::vector<std::string>> rows_;
-  std::vector<size_t> rule_after_;  // numbers of rows, rising
+  std::vector<size_t> rule_after_;  // numbers of rows, ascending
 };
 
 }  // namespace ssgpt::report

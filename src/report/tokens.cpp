@@ -7,7 +7,7 @@
 namespace ssgpt::report {
 namespace {
 
-constexpr size_t kShare = 5;  // of the points are in one fit: 1 / kShare
+constexpr size_t kShare = 5;  // one fit uses 1 / kShare of the points
 constexpr size_t kFewestInFit = 3;
 
 // Sums over points 0..i (i excluded) of the weights and their products with x and y.
@@ -42,7 +42,8 @@ std::vector<double> fit_curve(const std::vector<double>& losses, const std::vect
   const bool finite =
       std::all_of(losses.begin(), losses.end(), [](double loss) { return std::isfinite(loss); });
   if (!finite || in_fit < kFewestInFit) return {};
-  std::vector<double> at;  // of the last point's tokens, where the sums below lose the least
+  // Log tokens relative to the last point's, where the sums below lose the least precision.
+  std::vector<double> at;
   for (const Stretch& stretch : grid)
     at.push_back(std::log(static_cast<double>(stretch.tokens) / static_cast<double>(grid.back().tokens)));
   std::vector<Sums> sums(1);

@@ -9,7 +9,7 @@
 namespace ssgpt::report {
 namespace {
 
-// What two trainings are known to read alike, wherever it stands.
+// What two trainings are known to have read alike, wherever it is stored.
 struct SharedInputs {
   bool data = false;
   bool tokenizer = false;
@@ -30,8 +30,8 @@ bool same_known_data(const Training& a, const Training& b) {
 }
 
 std::optional<bool> same_tokenizer(const Training& a, const Training& b) {
-  if (!a.tokenizer_fingerprint.empty() &&
-      !b.tokenizer_fingerprint.empty()) {  // the files may be others by now
+  // Compared first, since the files may have changed.
+  if (!a.tokenizer_fingerprint.empty() && !b.tokenizer_fingerprint.empty()) {
     return a.tokenizer_fingerprint == b.tokenizer_fingerprint;
   }
   const auto& first = a.config.data.tokenizer;

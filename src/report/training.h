@@ -1,4 +1,5 @@
-// What decides what a training learns, but for where it begins: its settings, its data and its tokenizer.
+// Everything that determines what a training learns, except where it begins: its settings, its data and its
+// tokenizer.
 #pragma once
 
 #include "config/config.h"
@@ -11,12 +12,12 @@ namespace ssgpt::report {
 
 struct Training {
   config::Config config;
-  std::string data_fingerprint;       // of the training data; empty where it is not known
+  std::string data_fingerprint;       // of the training data; empty if unknown
   std::string tokenizer_fingerprint;  // of its tokenizer's file; likewise
 };
 
 struct SettingDifference {
-  // Of the config, "parent" (the checkpoint that a run began at), or a key of a training behind it:
+  // A config key, "parent" (the checkpoint that a run began from), or a key of a training behind it:
   // "parent.model.attention.kind".
   std::string key;
   std::string baseline;
@@ -26,14 +27,14 @@ struct SettingDifference {
 
 bool same_known_data(const Training& a, const Training& b);
 
-// By the fingerprints; else by the files, which may be others by now. None: cannot be told.
+// By the fingerprints; else by the files, which may have changed since. nullopt: unknown.
 std::optional<bool> same_tokenizer(const Training& a, const Training& b);
 
-// Settings of the config alone. What both are known to have read alike is not material, wherever it stands;
-// nor is the seed.
+// Differences in the config alone. Data that both are known to have read alike is not material, wherever it
+// is stored; nor is the seed.
 std::vector<SettingDifference> differences(const Training& baseline, const Training& candidate);
 
-// Whether no setting differs that changes what is learnt, but the seed.
+// Whether no setting differs that affects what is learnt, except the seed.
 bool learn_alike(const Training& a, const Training& b);
 
 }  // namespace ssgpt::report

@@ -13,7 +13,7 @@
 namespace ssgpt::report {
 namespace {
 
-// Finished steps when it began.
+// Number of finished steps when it began.
 int64_t first_step(const RunData& run) {
   return run.train.empty() ? run.first_step.value_or(0) : run.train.front().first_step - 1;
 }
@@ -31,9 +31,9 @@ bool is_known(const Lineage& lineage) {
   return std::all_of(lineage.begin(), lineage.end(), [](const Ancestor& one) { return one.known; });
 }
 
-// Whether both have trained from the same beginning for as long. Forks keep the seed of their trunk, so those
-// of other seeds have other trunks, and begin alike where they begin at the same step: what their trunks
-// learnt by, their own settings say.
+// Whether both have trained from the same beginning for equally long. Forks keep the seed of their trunk, so
+// forks with other seeds have other trunks; they begin alike if they begin at the same step: how their trunks
+// learnt is in their own settings.
 bool same_origin(const RunData& a, const RunData& b) {
   const uint64_t seed_a = a.config.run.seed;
   const uint64_t seed_b = b.config.run.seed;
@@ -47,7 +47,7 @@ bool same_origin(const RunData& a, const RunData& b) {
   return begin_alike(of_trunk(a.lineage), seed_a, of_trunk(b.lineage), seed_b);
 }
 
-// With the checksum where it is known: the paths may be the same.
+// With the checksum if known: the paths may be equal.
 std::string tokenizer_name(const RunData& run) {
   const std::string path = run.config.data.tokenizer ? run.config.data.tokenizer->string() : "none named";
   return run.tokenizer_fingerprint.empty() ? path
@@ -58,8 +58,8 @@ int64_t step_positions(const config::Config& config) {
   return config.train.global_batch_size * config.data.sequence_length;
 }
 
-// Of the trainings behind two runs, from the last on; where the runs' own seeds agree, those of the trainings
-// have to. None where they cannot be set against each other.
+// Differences between the trainings behind two runs, from the last one back; if the runs' own seeds are
+// equal, those of the trainings must be, too. nullopt if they cannot be compared.
 std::optional<std::vector<SettingDifference>> lineage_differences(const RunData& a, const RunData& b) {
   if (a.lineage.size() != b.lineage.size() || !is_known(a.lineage) || !is_known(b.lineage))
     return std::nullopt;
@@ -107,7 +107,7 @@ std::vector<std::string> unique_labels(std::span<const Names> variants) {
     return std::all_of(variants.begin(), variants.end(),
                        [&](const Names& one) { return is_alone(one, text); });
   };
-  // Names for all where titles do not tell all apart: a table with some of both is hard to read.
+  // Names for all if titles do not distinguish all: a table that mixes both is hard to read.
   const bool by_title = all_alone(&Names::title) || !all_alone(&Names::name);
   std::vector<std::string> labels;
   for (const Names& one : variants) {

@@ -11,7 +11,7 @@ namespace {
 
 struct Seeds {
   std::vector<double> differences;  // of the seeds that both sides have
-  std::vector<double> candidate;    // where they share none
+  std::vector<double> candidate;    // if they share none
   std::vector<double> baseline;
   bool shared = false;
   int64_t missing = 0;
@@ -55,7 +55,7 @@ Seeds match(const Sides& sides) {
   return seeds;
 }
 
-// From one difference a seed.
+// Estimates from one difference per seed.
 void estimate_paired(std::span<const double> differences, double least_scatter, Estimate& estimate) {
   estimate.seeds = static_cast<int64_t>(differences.size());
   if (differences.empty()) return;
@@ -67,8 +67,8 @@ void estimate_paired(std::span<const double> differences, double least_scatter, 
   estimate.degrees_of_freedom = static_cast<double>(estimate.seeds - 1);
 }
 
-// The difference of the means over the runs of each side (Welch 1947, "The generalization of Student's
-// problem when several different population variances are involved", Biometrika 34).
+// Estimates from the difference of the means over the runs of each side (Welch 1947, "The generalization of
+// Student's problem when several different population variances are involved", Biometrika 34).
 void estimate_unpaired(const Seeds& seeds, double least_scatter, Estimate& estimate) {
   estimate.candidate_runs = static_cast<int64_t>(seeds.candidate.size());
   estimate.baseline_runs = static_cast<int64_t>(seeds.baseline.size());
@@ -88,7 +88,7 @@ void estimate_unpaired(const Seeds& seeds, double least_scatter, Estimate& estim
   const double b = baseline_variance / n;
   estimate.scatter = std::sqrt(0.5 * (candidate_variance + baseline_variance));
   estimate.standard_error = std::sqrt(a + b);
-  // Equal values on both sides leave no scatter to take the degrees from.
+  // Equal values on both sides leave no scatter to derive the degrees of freedom from.
   estimate.degrees_of_freedom =
       a + b > 0.0 ? (a + b) * (a + b) / (a * a / (m - 1.0) + b * b / (n - 1.0)) : m + n - 2.0;
 }
@@ -97,7 +97,7 @@ void test(Estimate& estimate) {
   if (!estimate.tested()) return;
   const double degrees = estimate.degrees_of_freedom;
   estimate.half_width = student_quantile(1.0 - 0.5 * kLevel, degrees) * estimate.standard_error;
-  // Equal differences: any but zero is certain.
+  // With equal differences any but zero is certain.
   estimate.p = estimate.mean == 0.0 ? 1.0 : two_sided_p(estimate.mean / estimate.standard_error, degrees);
 }
 

@@ -1,11 +1,11 @@
-// Values of runs in, verdicts out: any figure that has one value a run (a loss, the tokens to reach one, a
-// score) and is to be compared between candidates and a baseline over seeds. Where the values come from and
-// how the findings are worded is the caller's.
+// From the values of runs to verdicts: for any figure that has one value per run (a loss, the tokens to reach
+// one, a score) and is to be compared between candidates and a baseline over seeds. Independent of where the
+// values come from and how the findings are worded.
 //
-// The rule. A verdict rests on the scatter between seeds alone: three pairs of runs that share their seed, or
-// more, and a paired t test; without shared seeds three runs a side, or more, and Welch's test. Several
-// candidates of one outcome are a family: their p values are corrected after Holm, and the verdict follows
-// the corrected one. Fewer seeds carry no verdict, whatever their difference, nor do runs that are not
+// The rule. A verdict rests on the scatter between seeds alone: at least three pairs of runs that share their
+// seed, and a paired t test; without shared seeds at least three runs per side, and Welch's test. The
+// candidates of one outcome are a family: their p values are Holm-corrected, and the verdict follows the
+// corrected one. Fewer seeds never give a verdict, whatever their difference, nor do runs that are not
 // independent.
 #pragma once
 
@@ -21,20 +21,20 @@
 
 namespace ssgpt::report {
 
-inline constexpr int64_t kFewestSeeds = 3;  // that carry a verdict
+inline constexpr int64_t kFewestSeeds = 3;  // fewest seeds for a verdict
 
-// What one run gives; NaN or infinite where it gives nothing.
+// The value of one run; NaN or infinite if it has none.
 struct SeedValue {
   uint64_t seed = 0;
   double value = 0.0;
 };
 
-// The runs of one candidate and of what it is compared with; at most one a seed on each side (checked).
-// Where any seed is on both sides, the others are left out.
+// The runs of one candidate and of what it is compared with; at most one per seed on each side (checked). If
+// any seed is on both sides, the others are left out.
 struct Sides {
   std::vector<SeedValue> candidate;
   std::vector<SeedValue> baseline;
-  // A scatter between seeds below this is taken for this: values that are counts may agree by chance.
+  // Lower bound on the scatter between seeds: values that are counts may agree by chance.
   double least_scatter = 0.0;
   // The runs of each side are independent samples of what the sides differ in (report/lineage.h). False:
   // their scatter is not that of the difference, and there is neither an error nor a verdict.
@@ -43,7 +43,7 @@ struct Sides {
 
 enum class Method {
   kNone,           // fewer than two seeds with a value, or runs that are not independent: no error
-  kSeedsPaired,    // from the scatter of the differences of runs that share a seed
+  kSeedsPaired,    // from the scatter of the differences of runs with the same seed
   kSeedsUnpaired,  // Welch: the sides share no seed
 };
 std::string_view to_string(Method method);  // "none", "seeds, paired", "seeds, unpaired"
@@ -54,44 +54,44 @@ std::string_view to_string(Verdict verdict);  // "lower", "higher", "no verdict"
 // A mean difference, candidate minus baseline, with what is known about its error.
 struct Estimate {
   double mean = std::numeric_limits<double>::quiet_NaN();  // NaN: nothing was measured
-  int64_t seeds = 0;                                       // pairs; unpaired: runs of the side that has fewer
+  int64_t seeds = 0;                                       // pairs; unpaired: runs of the smaller side
   int64_t candidate_runs = 0;                              // unpaired: runs of each side
   int64_t baseline_runs = 0;
-  int64_t missing = 0;  // runs, or pairs, that are left out of the mean because they have no value
+  int64_t missing = 0;  // runs, or pairs, left out of the mean because they have no value
   Method method = Method::kNone;
-  bool independent = true;  // that of its Sides
-  // Where the method is not kNone. From two seeds these are a rough guess.
+  bool independent = true;  // as in its Sides
+  // If the method is not kNone. From two seeds these are a rough guess.
   double standard_error = 0.0;
   double degrees_of_freedom = 0.0;
-  double scatter = 0.0;  // of the differences of the seeds, a standard deviation; unpaired: of a run a side,
-                         // the root of the mean of both variances
+  // Standard deviation of the differences of the seeds; unpaired: of one side's runs, the root of the mean of
+  // both variances.
+  double scatter = 0.0;
   // From kFewestSeeds on (tested()).
-  double half_width = 0.0;              // of the 95 % interval, which knows of no other candidate
+  double half_width = 0.0;              // of the 95 % interval, which ignores the other candidates
   double p = 1.0;                       // two-sided, of this test alone
-  double p_corrected = 1.0;             // after Holm over `family` tests
-  int64_t family = 1;                   // candidates that are tested; for one that is not, all there are
+  double p_corrected = 1.0;             // Holm-corrected over `family` tests
+  int64_t family = 1;                   // tested candidates; for an untested one, all candidates
   double smallest_detectable = 0.0;     // true difference that kPower of such experiments would show
   std::optional<int64_t> seeds_needed;  // to show the difference found: see pairs_needed; from two seeds on
-  bool failed = false;                  // set by the caller, where a run of it did: no verdict
-  double rounding = 0.0;  // set by the caller: a mean of this size or less may be the values' own rounding
+  bool failed = false;                  // set by the caller if one of its runs failed: no verdict
+  double rounding = 0.0;  // set by the caller: a mean up to this size may be the values' own rounding
 
   bool tested() const { return method != Method::kNone && seeds >= kFewestSeeds; }
   double low() const { return mean - half_width; }
   double high() const { return mean + half_width; }
 
-  // The level at which one test of the family is sure to be believed: the first of Holm's steps. What is
-  // detectable, and the seeds needed, are for it.
+  // The level at which one test of the family is certain to be significant: the first of Holm's steps.
+  // smallest_detectable and seeds_needed are for this level.
   double level() const { return kLevel / static_cast<double>(family); }
 
-  // Rounding is the same in every repetition, so a test takes it for an effect.
+  // Rounding is the same in every repetition, so a test would take it for an effect.
   bool may_be_rounding() const { return std::abs(mean) <= rounding; }
 
-  // kLower or kHigher where p_corrected < kLevel; kNone otherwise, where it is not tested, where it may be
-  // rounding, where a run of it has no value, and where one failed: to leave such a run out would praise the
-  // seeds that survived.
+  // kLower or kHigher if p_corrected < kLevel; kNone otherwise, and if it is untested, may be rounding, has a
+  // run without a value, or has a failed run: leaving such a run out would favour the seeds that survived.
   Verdict verdict() const;
 
-  // The interval by itself lies on one side of zero, and the correction takes the verdict away.
+  // Whether the interval by itself lies on one side of zero, and the correction cancels the verdict.
   bool lost_to_correction() const;
 };
 

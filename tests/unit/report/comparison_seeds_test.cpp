@@ -174,7 +174,7 @@ TEST_F(SeedsTest, EqualRunsAreSaidToBeEqualAndHaveNoPower) {
 TEST_F(SeedsTest, DifferencesFarBelowTheUsualDigitsKeepTwoOfTheirInterval) {
   const CandidateResult one = compare(pairs(root_, {-3.1e-6, -3.0e-6, -3.2e-6})).candidates.at(0);
   // t of 2 degrees times 1e-7 / sqrt(3) is 2.5e-7.
-  EXPECT_THAT(one.summary.front(), HasSubstr("than Softmax: -0.00000310 nats a token"));
+  EXPECT_THAT(one.summary.front(), HasSubstr("than Softmax: -0.00000310 nats per token"));
   EXPECT_THAT(one.summary.front(), HasSubstr("95 % interval -0.00000335 to -0.00000285"));
 }
 

@@ -60,7 +60,7 @@ TEST(Evaluation, TheTableHasContextMeansDifferencesAndVerdicts) {
   const std::string table = to_table(by_position(3));
   EXPECT_THAT(
       table, AllOf(HasSubstr("Loss by position"), HasSubstr("2 windows of 32 tokens"), HasSubstr("overlap 0"),
-                   HasSubstr("RoPE theta as trained (10000): loss, nats a token; 3 seeds (1, 2, 3)")));
+                   HasSubstr("RoPE theta as trained (10000): loss, nats per token; 3 seeds (1, 2, 3)")));
   EXPECT_THAT(table,
               testing::ContainsRegex("0\\.\\.7 +1\\.\\.8 +1 +3\\.0000 +2\\.5010 +-0\\.4990 .* lower\n"));
   EXPECT_THAT(table,
