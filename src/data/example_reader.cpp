@@ -197,7 +197,7 @@ class SquadExamples : public ExampleFile {
       if (question.contains("answers") && !list_at(question, "answers", example.place).empty()) {
         throw core::InputError(
             "{}: \"is_impossible\" says that the question has no answer, and \"answers\" holds {}. Remove "
-            "one of both; SQuAD keeps answers that only seem right under \"plausible_answers\".",
+            "one of the two; SQuAD keeps answers that only seem right under \"plausible_answers\".",
             example.place, core::json_excerpt(question["answers"]));
       }
       example.answer = kUnanswerable;

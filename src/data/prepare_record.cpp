@@ -145,7 +145,7 @@ PrepareRecord continue_in(const fs::path& folder, const Json& json, const std::s
   PrepareRecord record = parse_record(folder, json);
   check_recorded_shards(folder, record);
   record.settings = settings;
-  core::log::info("{}: continuing an interrupted run behind its {} finished shards", folder.string(),
+  core::log::info("{}: continuing an interrupted run after its {} finished shards", folder.string(),
                   record.shards.size());
   return record;
 }
@@ -302,7 +302,7 @@ void refuse_inputs_in_output(const fs::path& output, const std::vector<fs::path>
         is_own_name(file.filename().string()) && core::is_same_file(file.parent_path(), output);
     if (!is_written && !core::lies_under(file, output / kReplacementName)) continue;
     throw core::UsageError(
-        "--out {}: {} is an input, and stands where shards are written; write to another folder.",
+        "--out {}: {} is an input in a place where shards are written; write to another folder.",
         output.string(), input.string());
   }
 }

@@ -94,7 +94,7 @@ int check_megatron_index(const std::filesystem::path& path, const core::InputFil
   const core::InputFile index(path);
   if (index.size() < 34 ||
       std::string_view(read_head(index)).substr(0, kMegatronMagic.size()) != kMegatronMagic) {
-    throw core::InputError("{}: not a Megatron index, but it stands beside {}. {}", path.string(),
+    throw core::InputError("{}: not a Megatron index, but it is beside {}. {}", path.string(),
                            tokens.path().string(), kAccepted);
   }
   if (const auto version = read_value<uint64_t>(index, 9); version != 1) {

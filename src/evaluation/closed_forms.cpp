@@ -49,8 +49,7 @@ void check_options(const ClosedFormOptions& options) {
   for (size_t i = 0; i < options.kinds.size(); ++i) {
     const config::AttentionKind kind = options.kinds[i];
     if (std::count(options.kinds.begin(), options.kinds.end(), kind) > 1)
-      throw core::UsageError("--kinds: {} stands in the list twice; name each once.",
-                             config::to_string(kind));
+      throw core::UsageError("--kinds: {} is listed twice; name each once.", config::to_string(kind));
     if (config::has_learned_position(kind)) {
       throw core::UsageError("--kinds {}: its p_n is learned, so it has no closed form.",
                              config::to_string(kind));

@@ -23,8 +23,8 @@ tokenizer::Tokenizer common_tokenizer(const Subjects& subjects) {
     if (subject.summary.tokenizer) return tokenizer::Tokenizer(*subject.summary.tokenizer);
   }
   throw core::UsageError(
-      "{} holds no tokenizer.model, which the needle and the question are read by; a run whose config names "
-      "its data.tokenizer has one.",
+      "{} holds no tokenizer.model, which is needed to encode the needle and the question; a run whose "
+      "config names its data.tokenizer has one.",
       subjects.all.front().checkpoint.string());
 }
 
@@ -62,7 +62,7 @@ void check_trials_out(const NeedleOptions& options) {
   core::refuse_output_over_input("--trials-out", *options.trials_out, files_of_data(options.data));
   for (const std::filesystem::path& checkpoint : options.models.paths) {
     if (!core::lies_under(*options.trials_out, checkpoint)) continue;
-    throw core::UsageError("--trials-out {}: it would stand in {}, which is read; write to another place.",
+    throw core::UsageError("--trials-out {}: it would be inside {}, which is an input; write somewhere else.",
                            options.trials_out->string(), checkpoint.string());
   }
   if (std::filesystem::is_directory(*options.trials_out))

@@ -67,7 +67,7 @@ void check(const Subjects& subjects, const ChangeLists& changes) {
   for (const auto& [option, repeats] : {std::pair{"--rope-theta", has_repeats(changes.rope_thetas)},
                                         std::pair{"--row-scale", has_repeats(changes.row_scales)},
                                         std::pair{"--swap-attention", has_repeats(changes.swaps)}}) {
-    if (repeats) throw core::UsageError("{}: a value stands in the list twice; name each once.", option);
+    if (repeats) throw core::UsageError("{}: a value is listed twice; name each once.", option);
   }
   if (changes.yarn_factor && changes.rope_thetas.size() > 1) {
     throw core::UsageError("--yarn stretches the angles of one theta: give one --rope-theta with it, not {}.",

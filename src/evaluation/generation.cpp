@@ -65,8 +65,8 @@ std::vector<int64_t> read_prompt(const GenerateOptions& options, const model::GP
       start::end_of_document(spec.document_token_id, tokenizer ? &*tokenizer : nullptr);
   if (!end) {
     throw core::UsageError(
-        "The prompt is empty, and {} does not say which token ends a document, to begin a new one behind it; "
-        "give --prompt-tokens.",
+        "The prompt is empty, and {} does not say which token ends a document, to begin a new one after "
+        "it; give --prompt-tokens.",
         options.checkpoint.string());
   }
   return {*end};

@@ -84,8 +84,8 @@ Haystack::Haystack(const data::TokenSource& source, const tokenizer::Tokenizer& 
     sentence_ends_.push_back(static_cast<int64_t>(tokens_.size()));
   if (sentence_ends_.empty()) {
     throw core::InputError(
-        "{}: no sentence ends in its {} tokens, with a full stop and white space behind it, and a needle is "
-        "put between two sentences; are these the shards of another tokenizer?",
+        "{}: no sentence ends in its {} tokens, with a full stop followed by white space, and a needle "
+        "is put between two sentences; are these the shards of another tokenizer?",
         shards_text(source), count);
   }
 }

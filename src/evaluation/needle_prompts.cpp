@@ -68,8 +68,8 @@ std::vector<int64_t> NeedlePrompts::encode_behind(const std::string& context, co
   const auto ids = tokenizer::encode_behind(tokenizer_, context, tokenizer_.encode(context), text);
   if (!ids || ids->empty()) {
     throw core::InputError(
-        "the tokenizer of these models joins '{}' to the '{}' before it: where an answer begins cannot be "
-        "told",
+        "the tokenizer of these models joins '{}' to the '{}' before it: it is unknown where an answer "
+        "begins",
         text, context);
   }
   const std::vector<int64_t> tokens(ids->begin(), ids->end());
@@ -81,9 +81,9 @@ std::vector<int64_t> NeedlePrompts::encode_behind(const std::string& context, co
     }
     if (token == document_token_id_) {
       throw core::UsageError(
-          "'{}' holds the token {}, with which a document ends, and with it the attention of these models "
-          "(data.reset_at_document): behind it they do not see the needle. Where it is the question, ask "
-          "another one with --prompt.",
+          "'{}' holds the token {}, which ends a document, and these models do not attend across "
+          "documents (data.reset_at_document): after it they do not see the needle. If it is the "
+          "question, ask another one with --prompt.",
           core::excerpt(text), token);
     }
   }
@@ -117,8 +117,8 @@ NeedlePrompts::Stretch NeedlePrompts::choose_stretch(int64_t count, int64_t dept
       return {.begin = end - count, .place = *place, .end = end};
   }
   throw core::InputError(
-      "--data: no sentence ends inside of the {} tokens of text of a trial, in {} places that were tried, so "
-      "that its needle can only stand at depth 0 or 100; give longer --lengths.",
+      "--data: no sentence ends inside the {} tokens of text of a trial, in {} places that were tried, "
+      "so that its needle can only stand at depth 0 or 100; give longer --lengths.",
       count, kTries);
 }
 

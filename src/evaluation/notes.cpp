@@ -39,8 +39,8 @@ void add_unequal_steps(const Subjects& subjects, const std::string& variant, std
   if (steps.size() > 1) {
     notes.push_back(
         {/*warning=*/true,
-         fmt::format("The seeds of {} stand at different steps ({}): their mean is of models that have been "
-                     "trained for different times.",
+         fmt::format("The seeds of {} are at different steps ({}): their mean is of models that have "
+                     "been trained for different times.",
                      variant, fmt::join(parts, ", "))});
   }
 }
@@ -84,7 +84,7 @@ void add_settings(const Subject& first, const Subject& other, std::vector<Note>&
   }
   if (!parts.empty()) {
     notes.push_back(
-        {/*warning=*/true, fmt::format("Settings that differ between {} and {}, beside attention: {}.",
+        {/*warning=*/true, fmt::format("Settings that differ between {} and {}, besides attention: {}.",
                                        first.variant, other.variant, fmt::join(parts, ", "))});
   }
 }

@@ -123,7 +123,7 @@ std::vector<report::Point> points_of_bins(const std::vector<int64_t>& bin_ends) 
   std::vector<report::Point> points;
   int64_t begin = 0;
   for (const int64_t end : bin_ends) {
-    SSGPT_CHECK(end > begin, "a bin ends at {} behind {}", end, begin);
+    SSGPT_CHECK(end > begin, "a bin ends at {} after {}", end, begin);
     points.push_back({.first = begin, .last = end - 1});
     begin = end;
   }

@@ -12,7 +12,7 @@ void check_rising(std::string_view option, const std::vector<int64_t>& values, i
     if (values[i] < least || values[i] > most)
       throw core::UsageError("{}: {} is not from {} to {}.", option, values[i], least, most);
     if (i > 0 && values[i] <= values[i - 1]) {
-      throw core::UsageError("{}: {} stands behind {}; name each once, in rising order.", option, values[i],
+      throw core::UsageError("{}: {} comes after {}; name each once, in ascending order.", option, values[i],
                              values[i - 1]);
     }
   }

@@ -273,7 +273,7 @@ std::optional<std::string> check_same_vocabulary(const Subjects& subjects, bool 
     }
     const bool is_named = first.summary.tokenizer || other.summary.tokenizer;
     if (!same && is_named && !unknown)
-      unknown = fmt::format("Whether {} and {} share a tokenizer cannot be told: one of them holds none.",
+      unknown = fmt::format("Whether {} and {} share a tokenizer is unknown: one of them has none.",
                             first.checkpoint.string(), other.checkpoint.string());
   }
   return unknown;

@@ -46,7 +46,7 @@ class StoreLink : public Exchange::Link {
       if (const auto failure = heartbeat_.failure()) throw PeerFailure(*failure);
       if (const auto text = ask(key)) return *text;
       if (std::chrono::steady_clock::now() - begin > Seconds(timeout_s_.load())) {
-        throw PeerFailure(fmt::format("Rank {} does not come to '{}': waited {:g} s (parallel.timeout_s).",
+        throw PeerFailure(fmt::format("Rank {} has not reached '{}': waited {:g} s (parallel.timeout_s).",
                                       owner, key.substr(0, key.rfind('/')), timeout_s_.load()));
       }
       std::this_thread::sleep_for(kPoll);
@@ -92,7 +92,7 @@ Stop parse_stop(const std::string& text) {
   const char* next = std::from_chars(text.data(), end, stop.after_step).ptr;
   if (next != end) std::from_chars(next + 1, end, stop.signal);
   if (text != text_of(stop) || stop.signal <= 0 || stop.signal > SIGRTMAX) {
-    throw core::RunError("What the ranks' store holds as the word to stop is none, so no rank wrote it: {}",
+    throw core::RunError("The stop request in the ranks' store is malformed, so no rank wrote it: {}",
                          kStrangerInStore);
   }
   return stop;

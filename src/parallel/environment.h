@@ -16,7 +16,7 @@ struct Environment {
   int64_t rank = 0;
   int64_t world_size = 1;
   int64_t local_rank = 0;                    // rank among the processes of this machine
-  std::optional<int64_t> local_world_size;   // processes on this machine, if the launcher tells their number
+  std::optional<int64_t> local_world_size;   // number of processes on this machine, if known
   std::string master_address = "127.0.0.1";  // where rank 0, or torchrun's agent, serves the store
   int64_t master_port = 29500;
   bool agent_serves_store = false;  // torchrun's agent serves it: every rank, 0 included, is a client

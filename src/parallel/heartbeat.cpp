@@ -34,7 +34,7 @@ constexpr Seconds kLongestGrace{10.0};
 
 constexpr const char* kFailureKey = "failure";
 constexpr const char* kSuspectKey = "suspect";
-constexpr const char* kFailed = "failed";  // what stands at kSuspectKey
+constexpr const char* kFailed = "failed";  // a value of kSuspectKey
 constexpr const char* kSlow = "slow";
 constexpr const char* kNone = "none";
 constexpr const char* kSeenKey = "failure/seen";
@@ -175,9 +175,9 @@ void Heartbeat::Impl::miss_store(Seconds passed) {
   if (heartbeat_ended || failure) return;
   unanswered += passed;
   if (unanswered <= silence_limit(own_suspicion(), /*heard=*/true)) return;
-  failure = fmt::format(
-      "{} does not answer: nothing was heard of it for {:.1f} s. It stands still, or cannot be reached.",
-      store->description(), unanswered.count());
+  failure =
+      fmt::format("{} does not answer: nothing was heard of it for {:.1f} s. It hangs, or is unreachable.",
+                  store->description(), unanswered.count());
   failed_at = clock->now();
   said_done = all_done = left = all_know = true;  // nobody is left to tell
   changed.notify_all();
@@ -240,7 +240,7 @@ void Heartbeat::Impl::listen() {
     } else if (silence > limit) {
       learn(store->set_once(kFailureKey,
                             fmt::format("Rank {} is lost: nothing was heard of it for {:.1f} s. It was "
-                                        "killed, or it stands still.",
+                                        "killed, or it hangs.",
                                         peer.rank, silence.count())));
     }
   }

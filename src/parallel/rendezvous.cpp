@@ -76,13 +76,13 @@ int64_t gather_ranks(Store& store, const Environment& environment, Seconds timeo
     if (missing.empty()) return generation;
     if (store.add(kGenerationKey, 0) != generation) {
       throw core::RunError(
-          "Another process came to the store at {} as rank 0, while this one waited for the other ranks: two "
-          "starts of one run, or two runs, are under way at the same time.",
+          "Another process came to the store at {} as rank 0, while this one waited for the other "
+          "ranks: two starts of one run, or two runs, are running at the same time.",
           address_of(environment));
     }
     if (Clock::now() - begin > timeout) {
       throw core::RunError(
-          "{} of {} did not come to the store at {} within {:g} s. Every rank must be started, and reach "
+          "{} of {} did not reach the store at {} within {:g} s. Every rank must be started, and reach "
           "that machine and port.",
           names_of(missing), environment.world_size, address_of(environment), timeout.count());
     }
@@ -120,7 +120,7 @@ int64_t find_rank_zero(Store& store, const Environment& environment, Seconds tim
           address_of(environment), *refusal);
     }
     if (late) {
-      throw core::RunError("Rank 0 did not come to the store at {}: rank {} waited {:g} s for it.",
+      throw core::RunError("Rank 0 did not reach the store at {}: rank {} waited {:g} s for it.",
                            address_of(environment), environment.rank, timeout.count());
     }
   }

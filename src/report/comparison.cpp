@@ -292,8 +292,9 @@ class Builder {
     }
     if (!result.training.tested() && result.training_noise.correlated) {
       out_.notes.push_back(
-          {true, fmt::format("The difference between {} and {} drifts or is correlated through the window "
-                             "(over about {:.0f} of {} points): the noise along its curve is more than said.",
+          {true, fmt::format("The difference between {} and {} drifts or is correlated through the "
+                             "window (over about {:.0f} of {} points): the noise along its curve is "
+                             "larger than stated.",
                              candidate.label, baseline.label, result.training_noise.correlation_time,
                              result.training_noise.points)});
     }

@@ -18,8 +18,7 @@ void add_notes_of(const RunData& run, const Ending& ending, int64_t last, std::v
   const int64_t steps = run.config.train.max_steps;
   if (!run.finished() && !ending.compared && end < last) {
     notes.push_back(
-        {true, fmt::format("{} is left out: it {} at step {} of {}, and what is compared goes on to "
-                           "step {}.",
+        {true, fmt::format("{} is left out: it {} at step {} of {}, and the comparison continues to step {}.",
                            name, ending.stopped ? "stopped" : "is still being trained,", end, steps, last)});
   } else if (!run.finished()) {
     notes.push_back(
@@ -28,7 +27,7 @@ void add_notes_of(const RunData& run, const Ending& ending, int64_t last, std::v
   }
   if (ending.compared && end > last)
     notes.push_back(
-        {false, fmt::format("{} goes on to step {}; only what the runs share, up to step {}, is compared.",
+        {false, fmt::format("{} continues to step {}; only what the runs share, up to step {}, is compared.",
                             name, end, last)});
   if (run.torn_last_line)
     notes.push_back(

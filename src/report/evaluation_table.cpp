@@ -177,8 +177,8 @@ std::string footnotes(const Evaluation& evaluation, const JudgedFigure& figure) 
   }
   if (std::any_of(candidates.begin(), candidates.end(), lacks_values)) {
     text += fmt::format(
-        "  {}A value that is not finite takes the verdict of its point away; the difference is over the "
-        "other\n  seeds.\n",
+        "  {}A value that is not finite cancels the verdict of its point; the difference is over the other\n"
+        "  seeds.\n",
         several ? "!: not finite. " : "");
   }
   if (!std::all_of(candidates.begin(), candidates.end(), has_seeds)) {

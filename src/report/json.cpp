@@ -79,7 +79,7 @@ Json variant_json(const Comparison& comparison, const VariantResult& variant) {
     object["runs"].push_back(comparison.runs[run].label);
     object["seeds"].push_back(comparison.runs[run].data.config.run.seed);
   }
-  object["averaged_runs"] = Json::array();  // those that the means below are over
+  object["averaged_runs"] = Json::array();  // the runs that the means below are over
   for (const size_t run : variant.averaged) object["averaged_runs"].push_back(comparison.runs[run].label);
   object["diverged_seeds"] = Json::array();
   for (const size_t run : variant.diverged)

@@ -70,9 +70,9 @@ std::string reason(const Origin& candidate, const Origin& baseline, size_t level
   const std::string first = shared_text(candidate, level);
   const std::string second = shared_text(baseline, level);
   return fmt::format(
-      "{} and {} did not begin from the same trained models, and their runs are not independent samples of "
-      "those: {}{}{}. Their seeds say how far the training since then scatters, and nothing of how far such "
-      "models do. A verdict needs {} trained models or more on each side, and one run from each.",
+      "{} and {} did not begin from the same trained models, and their runs are not independent samples "
+      "of those: {}{}{}. Their seeds show how far the training since then scatters, but not how far "
+      "such models do. A verdict needs {} trained models or more on each side, and one run from each.",
       candidate.label, baseline.label, first, first.empty() || second.empty() ? "" : ", ", second,
       kFewestSeeds);
 }
@@ -91,12 +91,12 @@ std::string limits(const Origin& candidate, const Origin& baseline, size_t level
   if (trainings > 1) {
     return fmt::format(
         "The runs of {} and {} began from {} trained models that both share: a verdict holds for these "
-        "checkpoints, and says nothing of others.",
+        "checkpoints, and says nothing about others.",
         candidate.label, baseline.label, trainings);
   }
   return fmt::format(
-      "All runs of {} and {} began from the same checkpoint, {}: a verdict holds for that checkpoint, and "
-      "says nothing of others.",
+      "All runs of {} and {} began from the same checkpoint, {}: a verdict holds for that checkpoint, "
+      "and says nothing about others.",
       candidate.label, baseline.label, (*all.front())[level].checkpoint.string());
 }
 

@@ -115,7 +115,7 @@ std::string finding(const Terms& terms, const Estimate& estimate) {
 std::string verdict_line(const Terms& terms, const Estimate& estimate, bool paired) {
   if (std::isnan(estimate.mean) && estimate.missing == 0) {
     return fmt::format(
-        "No verdict on the {}: there is no {} of {} and {} that came to the end of the comparison.",
+        "No verdict on the {}: there is no {} of {} and {} that reached the end of the comparison.",
         terms.outcome, paired ? "pair of runs" : "run of each", terms.name, terms.baseline);
   }
   if (std::isnan(estimate.mean)) {
@@ -182,7 +182,7 @@ void add_power_lines(const Terms& terms, const Estimate& estimate, const CurveNo
         noise.batches, noise.correlated ? ", too small, for the difference drifts through the window" : ""));
   } else {
     lines.push_back(
-        fmt::format("{} in the window {} too few to tell the noise along the curve ({} are needed).",
+        fmt::format("{} in the window {} too few to estimate the noise along the curve ({} are needed).",
                     core::counted(noise.points, "point"), noise.points == 1 ? "is" : "are", kFewestPoints));
   }
   if (estimate.seeds >= 2) {
@@ -195,8 +195,7 @@ void add_power_lines(const Terms& terms, const Estimate& estimate, const CurveNo
   }
   if (!paired) {
     lines.push_back(
-        fmt::format("How far runs scatter is not known from one on a side: {} on each are needed at "
-                    "least.",
+        fmt::format("How far runs scatter is not known from one per side: at least {} on each are needed.",
                     kFewestSeeds));
     return;
   }
@@ -204,9 +203,9 @@ void add_power_lines(const Terms& terms, const Estimate& estimate, const CurveNo
     return largest_scatter(estimate.mean, seeds, estimate.level());
   };
   lines.push_back(fmt::format(
-      "How far seeds scatter is not known from one: {} are needed at least. {} seeds would show a "
-      "difference of this size in 4 of 5 repetitions{} where the differences between seeds have a standard "
-      "deviation of up to {:.4f}, 5 where up to {:.4f}, 10 where up to {:.4f}.",
+      "How far seeds scatter is not known from one: at least {} are needed. {} seeds would show a "
+      "difference of this size in 4 of 5 repetitions{} where the differences between seeds have a "
+      "standard deviation of up to {:.4f}, 5 where up to {:.4f}, 10 where up to {:.4f}.",
       kFewestSeeds, kFewestSeeds, at_level(estimate), scatter(kFewestSeeds), scatter(5), scatter(10)));
 }
 
@@ -265,7 +264,7 @@ std::string left_out_statement(const Comparison& comparison, const CandidateResu
     }
   }
   if (runs.empty()) return "";
-  return fmt::format("Left out are runs that have not come to step {}: {}.", comparison.grid.back().last_step,
+  return fmt::format("Left out are runs that have not reached step {}: {}.", comparison.grid.back().last_step,
                      runs);
 }
 

@@ -27,7 +27,7 @@ struct SettingDifference {
 
 bool same_known_data(const Training& a, const Training& b);
 
-// By the fingerprints; else by the files, which may have changed since. nullopt: unknown.
+// Compares the fingerprints, or else the files, which may have changed since. nullopt: unknown.
 std::optional<bool> same_tokenizer(const Training& a, const Training& b);
 
 // Differences in the config alone. Data that both are known to have read alike is not material, wherever it

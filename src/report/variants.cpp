@@ -136,8 +136,8 @@ std::vector<Note> check_comparable(const RunData& baseline, const RunData& other
   const std::optional<bool> tokenizer = same_tokenizer(baseline, other);
   if (tokenizer == false) {
     throw core::UsageError(
-        "{} and {} were trained with different tokenizers ({}; {}). Losses are per token, so they cannot be "
-        "set against each other: compare runs that share data.tokenizer.",
+        "{} and {} were trained with different tokenizers ({}; {}). Losses are per token, so they "
+        "cannot be compared: use runs that share data.tokenizer.",
         a, b, tokenizer_name(baseline), tokenizer_name(other));
   }
   if (step_positions(baseline.config) != step_positions(other.config)) {
@@ -152,8 +152,7 @@ std::vector<Note> check_comparable(const RunData& baseline, const RunData& other
   std::vector<Note> notes;
   if (!tokenizer) {
     notes.push_back(
-        {true,
-         fmt::format("Whether {} and {} share a tokenizer cannot be told: its files are not here.", a, b)});
+        {true, fmt::format("Whether {} and {} share a tokenizer is unknown: its files are not here.", a, b)});
   }
   const std::string weak =
       "pairing does not cancel the noise of the data, and differences are less certain than with equal data";
@@ -188,8 +187,8 @@ std::vector<Variant> group_by_settings(std::span<const RunData> runs, std::vecto
     for (size_t i = 0; i < runs.size(); ++i) variants.push_back({"", {i}});
     notes.push_back(
         {false,
-         fmt::format("The runs have the same settings but for the seed: what is compared is run against run, "
-                     "and their difference shows how far apart equal settings come out.")});
+         fmt::format("The runs have the same settings except for the seed: what is compared is run "
+                     "against run, and their difference shows how far apart equal settings come out.")});
   }
   for (Variant& variant : variants) {
     std::set<uint64_t> seeds;

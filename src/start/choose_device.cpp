@@ -88,8 +88,8 @@ std::vector<AttentionBackend> candidates_by_rules(const config::Config& config) 
   if (candidates.empty() || (head_dim > kWidestFlashEverywhere && !reason)) {
     if (reason) {
       throw core::UsageError(
-          "No fused attention computes this model on a GPU; of the least demanding one, efficient: {}. "
-          "Change the model, or set train.device=cpu.",
+          "No fused attention computes this model on a GPU; the least demanding one, efficient, is "
+          "ruled out: {}. Change the model, or set train.device=cpu.",
           *reason);
     }
     candidates.push_back(AttentionBackend::kEfficient);
@@ -189,8 +189,8 @@ AttentionBackend fastest_backend(const std::vector<AttentionBackend>& candidates
   if (fastest == AttentionBackend::kAuto) {
     throw core::RunError(
         "No attention backend computes one layer of this model on this GPU; the warnings above say why. "
-        "train.attention_backend=efficient needs the least of it, a smaller train.micro_batch_size less "
-        "memory.");
+        "train.attention_backend=efficient demands the least of a GPU, and a smaller "
+        "train.micro_batch_size needs less memory.");
   }
   core::log::info("train.attention_backend auto: {} (one layer forward and backward: {})", to_string(fastest),
                   fmt::join(figures, ", "));

@@ -47,8 +47,8 @@ void keep_needed(const std::map<ProductShape, bool>& needed, const std::string& 
   for (const auto& [shape, algorithm] : choices.algorithms) {
     if (chooser.takes(shape, algorithm, choice_terms(shape, choices.workspace_bytes))) continue;
     throw core::InputError(
-        "{}: {} does not compute the product {} by the algorithm that was chosen for it, so what is stored "
-        "of it is damaged. To go on without it, within rounding, set train.tune_products=false.",
+        "{}: {} does not support the algorithm stored for the GEMM {}, so the stored choices are "
+        "damaged. To continue without them, within rounding, set train.tune_products=false.",
         origin, to_string(choices.library), to_string(shape));
   }
 }
@@ -118,13 +118,13 @@ std::vector<std::string> product_differences(const ProductChoices& of_rank_zero,
   const kernels::ProductLibrary own = chooser.library();
   const char* remedy = "train.tune_products=false does without";
   if (own != of_rank_zero.library) {
-    return {fmt::format("what the matrix products are chosen for: {} on rank 0, {} here ({})",
+    return {fmt::format("the library and GPU of the GEMM algorithms: {} on rank 0, {} here ({})",
                         to_string(of_rank_zero.library), to_string(own), remedy)};
   }
   std::vector<std::string> lines;
   for (const auto& [shape, algorithm] : of_rank_zero.algorithms) {
     if (chooser.takes(shape, algorithm, choice_terms(shape, of_rank_zero.workspace_bytes))) continue;
-    lines.push_back(fmt::format("the matrix product {}: not computed here by the algorithm of rank 0 ({})",
+    lines.push_back(fmt::format("the GEMM {}: the algorithm of rank 0 is not supported here ({})",
                                 to_string(shape), remedy));
   }
   return lines;
@@ -135,8 +135,7 @@ void warn_of_ignored_choices(const config::TrainConfig& train, const std::string
   if (train.deterministic) why = "train.deterministic = true";
   if (train.device != config::Device::kCuda) why = "train.device = cpu";
   core::log::warning(
-      "{} was trained with matrix products that were chosen by measurement, and this run, with {}, computes "
-      "them otherwise: {}.",
+      "{} was trained with GEMM algorithms chosen by measurement, and this run, with {}, uses others: {}.",
       origin, why, kWithinRounding);
 }
 
@@ -146,8 +145,7 @@ std::string products_text(const std::optional<ProductChoices>& choices) {
 
 std::optional<ProductChoices> read_products_text(const std::string& text) {
   if (text.empty()) return std::nullopt;
-  const core::JsonFields fields("what rank 0 says of the matrix products",
-                                core::parse_json<nlohmann::json>(text));
+  const core::JsonFields fields("rank 0's GEMM algorithms", core::parse_json<nlohmann::json>(text));
   return kernels::read_product_choices(fields);
 }
 

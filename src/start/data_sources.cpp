@@ -62,9 +62,9 @@ void read_prompts(const config::Config& config, DataSources& sources) {
     if (tokens.empty()) {  // a document begins after another's end, as in the shards
       if (!sources.document_end) {
         throw core::UsageError(
-            "evaluate.samples.prompts: an empty prompt begins a document behind the end of another, but {} "
-            "has no end-of-sequence piece (</s>), and the model no token that ends documents. Leave the "
-            "empty prompt out, or set data.document_token_id with data.reset_at_document: true.",
+            "evaluate.samples.prompts: an empty prompt begins a document after the end of another, but "
+            "{} has no end-of-sequence piece (</s>), and the model no token that ends documents. Leave "
+            "the empty prompt out, or set data.document_token_id with data.reset_at_document: true.",
             config.data.tokenizer->string());
       }
       tokens.push_back(*sources.document_end);

@@ -56,8 +56,8 @@ void refuse_shared_examples(const config::Config& config) {
     for (const std::filesystem::path& other : held_out) {
       if (!holds_the_same(file, other)) continue;
       throw core::UsageError(
-          "data.train and data.validation share examples: {} holds the same as {}. A loss on what is trained "
-          "on says nothing of other examples; name files or patterns that part them.",
+          "data.train and data.validation share examples: {} holds the same as {}. A loss on training "
+          "data says nothing about other examples; name files or patterns that separate them.",
           file.string(), other.string());
     }
   }

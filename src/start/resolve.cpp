@@ -69,8 +69,8 @@ void require_same_run(const RunDirectory& directory, const fs::path& checkpoint,
   const std::optional<run::Record> record = run::read_record(directory);
   if (!record || record->run_id.empty() || record->run_id == state.run_id) return;
   throw core::InputError(
-      "{} was saved by another run (run_id {}) than the one in {} ({}). Move it out of the run; to go on "
-      "from it in a new one, use --resume {} with another --run-dir.",
+      "{} was saved by another run (run_id {}) than the one in {} ({}). Move it out of the run; to "
+      "continue from it in a new one, use --resume {} with another --run-dir.",
       checkpoint.string(), state.run_id, directory.path().string(), record->run_id, checkpoint.string());
 }
 
@@ -144,7 +144,7 @@ void find_lost(const RunDirectory& directory, const std::string& run_id, Past& p
     }
     past.lost_total_steps = newest.optimizer.schedule.total_steps;
   } catch (const core::Error& error) {
-    core::log::warning("{}; the run goes on by what its checkpoint says.", error.what());
+    core::log::warning("{}; the run continues with the settings of its checkpoint.", error.what());
   }
 }
 
@@ -175,7 +175,7 @@ Start resume_from(const Options& options, const fs::path& checkpoint, checkpoint
   refuse_fixed_differences(start.config, past);
   settle_schedule(start.config, past);
   // A swap may need what the rest of the config does not allow.
-  config::require_sound(start.config, "the config of the run that goes on");
+  config::require_sound(start.config, "the config of the resumed run");
   if (!is_fork && start.attention_kind() != past.held && start.state.step >= start.config.train.max_steps) {
     throw core::UsageError(
         "{} is complete at step {}, so there is no step left to train with {}. Raise train.max_steps, or "
@@ -278,8 +278,8 @@ Start resolve(const Options& options, const FindNewest& find_newest) {
   const bool automatic = options.resume == "auto";
   if (options.resume && options.init_from && !automatic) {
     throw core::UsageError(
-        "--resume continues a run with all its state and --init-from takes weights alone: give one of them. "
-        "(With --resume auto, --init-from is where a run without checkpoints begins.)");
+        "--resume continues a run with all its state and --init-from uses weights alone: give one of "
+        "them. (With --resume auto, --init-from is where a run without checkpoints begins.)");
   }
   Start start;
   if (options.resume) {

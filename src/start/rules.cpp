@@ -38,7 +38,7 @@ void refuse_another_past(const config::Config& config, const Past& past, const S
     const SwapAttention& last = *(ahead - 1);
     if (last.kind == past.held || contains(behind, last)) return;
     throw core::UsageError(
-        "train.swap_attention asks for {} after step {}, which lies behind: {} is at step {}, and its "
+        "train.swap_attention asks for {} after step {}, which is past: {} is at step {}, and its "
         "attention is {}. Swap it now, with --swap-attention {}, or name a later step.",
         to_string(last.kind), last.at_step, past.checkpoint.string(), past.step, to_string(past.held),
         to_string(last.kind));
@@ -110,7 +110,7 @@ void settle_swaps(config::Config& config, const Past& past, std::optional<Attent
   }
   for (const SwapAttention& swap : asked) {
     if (swap.at_step > past.step && !contains(config.train.swap_attention, swap)) {
-      core::log::info("The swap to {} after step {} would change nothing any more, and is left out.",
+      core::log::info("The swap to {} after step {} would no longer change anything, and is left out.",
                       to_string(swap.kind), swap.at_step);
     }
   }
@@ -208,7 +208,7 @@ void warn_of_another_position(const model::GPTSpec& held, const config::Config& 
     return config::initial_position(kind, constants, 2 * config::kMaxFloorScale);
   };
   if (far_away(before) == far_away(now)) return;
-  core::log::warning("{} was trained with the row scale {} of {}; this run goes on with that of {}.",
+  core::log::warning("{} was trained with the row scale {} of {}; this run continues with that of {}.",
                      checkpoint.string(), config::row_of(kind).row_scale, describe(before), describe(now));
 }
 
@@ -240,7 +240,7 @@ void refuse_other_model(const model::GPTSpec& held, const config::Config& wanted
   if (held.config.rope_theta != wanted.model.rope_theta ||
       held.config.rms_norm_eps != wanted.model.rms_norm_eps) {
     core::log::warning(
-        "{} was trained with rope_theta {} and rms_norm_eps {}; this run goes on with {} and {}.",
+        "{} was trained with rope_theta {} and rms_norm_eps {}; this run continues with {} and {}.",
         checkpoint.string(), held.config.rope_theta, held.config.rms_norm_eps, wanted.model.rope_theta,
         wanted.model.rms_norm_eps);
   }

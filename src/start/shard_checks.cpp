@@ -53,7 +53,7 @@ void refuse_unfinished(const Prepared& prepared) {
     if (folder.complete) continue;
     throw core::InputError(
         "The shards in {} are not complete: ssgpt prepare was stopped while it wrote them ({}). Repeat "
-        "its command, which goes on where it was.",
+        "its command to continue it.",
         folder.record.parent_path().string(), folder.record.string());
   }
 }
@@ -91,8 +91,8 @@ void refuse_shared_shards(const data::TokenSource& training, const data::TokenSo
       if (data::fingerprint(shard) != data::fingerprint(held_out)) continue;
       const bool one_file = fs::equivalent(shard.path(), held_out.path());
       throw core::UsageError(
-          "data.train and data.validation share tokens: {}{}. A loss on what is trained on says nothing of "
-          "other text; name files or patterns that part them, such as train_*.bin and validation_*.bin.",
+          "data.train and data.validation share tokens: {}{}. A loss on training data says nothing about "
+          "other text; name files or patterns that separate them, such as train_*.bin and validation_*.bin.",
           shard.path().string(),
           one_file ? " is in both" : fmt::format(" holds the same as {}", held_out.path().string()));
     }

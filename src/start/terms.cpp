@@ -37,9 +37,8 @@ auto read_posted(const std::string& text, const Read& read) {
   try {
     return read(core::parse_json<Json>(text));
   } catch (const Json::exception&) {
-    throw core::RunError(
-        "What the ranks' store holds as rank 0's word is not of its form, so rank 0 did not write it: {}",
-        parallel::kStrangerInStore);
+    throw core::RunError("Rank 0's entry in the ranks' store is malformed, so rank 0 did not write it: {}",
+                         parallel::kStrangerInStore);
   }
 }
 

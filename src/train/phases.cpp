@@ -24,7 +24,7 @@ void log_phase_times(const metrics::PhaseTimers& timers, bool on_gpu) {
     const auto time_of = [&timers](Phase phase) {
       return core::human_duration(timers.seconds(static_cast<size_t>(phase)));
     };
-    core::log::info("Time beside the steps: validation and samples {}, checkpoints {}.",
+    core::log::info("Time outside the steps: validation and samples {}, checkpoints {}.",
                     time_of(Phase::kEvaluate), time_of(Phase::kCheckpoint));
     return;
   }

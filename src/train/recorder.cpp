@@ -106,7 +106,7 @@ Recorder::Recorder(const config::Config& config, const model::GPT& model, const 
     samples_ = std::make_unique<run::LineWriter>(directory.samples());
   }
   if (spec_sheet_flops_) {
-    core::log::info("MFU counts {:.1f} MFLOP a token against {:.0f} TFLOP/s, the peak of the spec sheet{}.",
+    core::log::info("MFU counts {:.1f} MFLOP per token against {:.0f} TFLOP/s, the peak of the spec sheet{}.",
                     flops_per_token_ * 1e-6, *spec_sheet_flops_ * 1e-12, of_ranks(communicator));
   }
 }
@@ -227,9 +227,9 @@ void Recorder::check_finite() {
     return;
   }
   throw core::RunError(
-      "Step {}: the loss or the gradient norm is not finite. The weights were not updated by it and nothing "
-      "was saved after it; the last good checkpoint is untouched. A lower optimizer.lr or a longer warm-up "
-      "often helps; train.on_nonfinite: skip leaves such steps out and goes on.",
+      "Step {}: the loss or the gradient norm is not finite. The weights were not updated by it and "
+      "nothing was saved after it; the last good checkpoint is untouched. A lower optimizer.lr or a "
+      "longer warm-up often helps; train.on_nonfinite: skip leaves such steps out and continues.",
       step);
 }
 

@@ -30,7 +30,7 @@ WindowLoss mean_of_windows(const at::Tensor& sums, int64_t length) {
   const auto per_window = static_cast<double>(length);
   result.tokens = sums.numel() * length;
   result.loss = sum / (count * per_window);
-  // Of a window's sum; 0 / 0 for one window.
+  // Variance of a window's sum; 0 / 0 for one window.
   const double variance = (sum_of_squares - sum * sum / count) / (count - 1.0);
   result.stderr_ = sums.numel() > 1 ? std::sqrt(std::max(0.0, variance) / count) / per_window
                                     : std::numeric_limits<double>::quiet_NaN();

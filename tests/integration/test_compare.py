@@ -47,7 +47,7 @@ def test_table_says_what_is_not_in_the_error(program, pair):
     out, _ = program.run("compare", "softmax", "ssmax", "--out", "report")
     assert out.startswith("No verdict on the training loss: SSMax minus Softmax is -0.0")
     assert "it does not include the scatter between seeds, which is often several times as large" in out
-    assert "3 are needed at least" in out and "curve's noise" in out
+    assert "at least 3 are needed" in out and "curve's noise" in out
     assert "lower" not in out and "higher" not in out
     assert out == (program.directory / "report" / "table.txt").read_text()
 
@@ -66,7 +66,7 @@ def test_other_lengths_and_logging_steps_meet_in_what_they_share(program):
     comparison = json.loads(program.run("compare", "softmax", "ssmax", "--json")[0])
     assert comparison["shared"] == {"first_step": 1, "last_step": 200, "points": 10, "tokens": 200 * TOKENS}
     text = " ".join(n["text"] for n in comparison["notes"])
-    assert "goes on to step 300" in text and "log every 4 to 10" in text
+    assert "continues to step 300" in text and "log every 4 to 10" in text
     (one,) = comparison["comparisons"]
     assert one["training"]["mean_difference"] == pytest.approx((ssmax[160:200] - softmax[160:200]).mean(), abs=1e-12)
 

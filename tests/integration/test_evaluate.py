@@ -181,7 +181,7 @@ def test_models_that_differ_in_more_than_attention_come_with_a_warning(trained):
     names = [m["variant"] for m in result["models"]]
     assert names[1] == "SSMax" and names[3] == f"SSMax from softmax-seed1, step-{STEPS:08}"
     texts = [n["text"] for n in result["notes"]]
-    assert any("optimizer.lr (0.003; 0.01)" in t and "beside attention" in t for t in texts)
+    assert any("optimizer.lr (0.003; 0.01)" in t and "besides attention" in t for t in texts)
     assert any("parent (none; " in t and "softmax-seed1" in t for t in texts)
     assert not any("and SSMax, beside" in t for t in texts)
 

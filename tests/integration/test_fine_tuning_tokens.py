@@ -88,7 +88,7 @@ def test_the_budget_counts_the_tokens_that_the_run_will_have_predicted(tuning):
     change = {"train": {"max_steps": 7, "global_batch_size": 4, "micro_batch_size": 2}}
     out, _ = tuning.train("run", change, arguments=["--dry-run"])
     steps, tokens = only_once(out, r"budget +(\d+) steps, (\S+) tokens of answers, ")
-    assert "4 windows = 512 positions a step" in out
+    assert "4 windows = 512 positions per step" in out
     tuning.train("run", change)
     last = tuning.metrics("run")[-1]
     assert int(steps) == last["step"] == 7

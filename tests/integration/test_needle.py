@@ -325,7 +325,7 @@ def test_damaged_results_are_refused_by_the_picture(made):
 REFUSED = {
     "depth": (["--depths", "0,101"], 2, "--depths: 101 is not from 0 to 100"),
     "no depth": (["--depths", "middle"], 2, "'middle' is not a whole number"),
-    "falling": (["--depths", "50,0"], 2, "0 stands behind 50"),
+    "falling": (["--depths", "50,0"], 2, "0 comes after 50"),
     "short": (["--lengths", "30"], 2, "30 tokens have no room for text: the needle takes"),
     "long answer": (["--answer-tokens", "190"], 2, "the answer 190"),
     "short answer": (["--answer-tokens", "8"], 2, "give 9 or more"),
@@ -361,10 +361,10 @@ def test_trials_are_written_over_nothing_that_is_read(made):
         ("tokens/train_000000.bin", "sweep", "it is an input as well"),
         ("tokens/../tokens/train_000000.bin", "sweep", "it is an input as well"),
         ("link.bin", "sweep", "it is an input as well"),
-        (weights, checkpoint("softmax"), "which is read"),
-        (weights, "sweep", "which is read"),
-        (weights.replace("sweep", "alias"), "sweep", "which is read"),
-        ("sweep/new.jsonl", "alias", "which is read"),
+        (weights, checkpoint("softmax"), "which is an input"),
+        (weights, "sweep", "which is an input"),
+        (weights.replace("sweep", "alias"), "sweep", "which is an input"),
+        ("sweep/new.jsonl", "alias", "which is an input"),
         ("new/table.txt", "sweep", "--out writes this file as well"),
     ):
         out = ["--out", "new"] if path.startswith("new") else []
@@ -381,7 +381,7 @@ def test_refuses_data_and_models_that_do_not_fit(made):
     for name, tokens, message in (
         ("empty", [2, 2, 2], "no sentence ends in its 3 tokens"),
         ("words", words, "no sentence ends"),
-        ("a document", [*words, 2], "no sentence ends inside of the"),  # but at its end
+        ("a document", [*words, 2], "no sentence ends inside the"),  # but at its end
         ("other pieces", [PIECES + 1] * 900, "token"),
     ):
         write_shard(made.directory / "other.bin", tokens)

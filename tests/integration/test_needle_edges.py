@@ -44,7 +44,7 @@ def test_a_question_that_ends_a_document_is_refused(made):
     token = paragraph(made)
     for options in (SMALL, [*SMALL, "--attention"], [*SMALL, "--prompt-style", "question"]):
         err = needle(made, "--checkpoint", "goes_on", "paragraphs", *options, code=2)[1]
-        assert f"holds the token {token}, with which a document ends" in err and "--prompt" in err
+        assert f"holds the token {token}, which ends a document" in err and "--prompt" in err
         assert "model 1 of" not in err
     outputs = ["--attention", "--json", "--trials-out", "paragraphs.jsonl"]
     result, _ = needle(made, "--checkpoint", "paragraphs", *SMALL, *IN_LINE, *outputs)
@@ -61,7 +61,7 @@ def test_a_number_that_ends_a_document_is_refused(made):
     assert config.count(f'"document_token_id": {paragraph(made)}') == 1
     (folder / "config.json").write_text(config.replace(f'_token_id": {paragraph(made)}', f'_token_id": {pieces.encode("5")[-1]}'))
     err = needle(made, "--checkpoint", "digits", *SMALL, *IN_LINE, code=2)[1]
-    assert "with which a document ends" in err and "model 1 of" not in err
+    assert "which ends a document" in err and "model 1 of" not in err
 
 
 def test_models_whose_documents_end_otherwise_are_not_compared(made):

@@ -56,7 +56,7 @@ def test_shards_are_not_written_over_the_tokenizer_or_the_text(program, name):
         arguments = ["--input", "text.txt", "--tokenizer", tokenizer, "--out", "out/../out/", "--validation-fraction", 0]
         for more in ([], ["--overwrite"]):
             err = program.run("prepare", *arguments, *more, code=2)[1]
-            assert f"{tokenizer} is an input, and stands where shards are written" in err
+            assert f"{tokenizer} is an input in a place where shards are written" in err
     assert (out / name).read_bytes() == whole
 
 

@@ -193,7 +193,7 @@ def test_a_stopped_call_is_continued_to_the_same_bytes_without_making_finished_s
     summary = json.loads(stdout)
     # A kill between a shard and its record makes that one shard again.
     assert len(found) - 1 <= summary["kept_shards"] <= len(found)
-    assert f"behind its {summary['kept_shards']} finished shards" in err
+    assert f"after its {summary['kept_shards']} finished shards" in err
     kept = sum(shard["tokens"] for shard in json.loads(whole["prepare.json"])["shards"]
                if shard["file"] in sorted(found)[:summary["kept_shards"]])
     assert summary["encoded_tokens"] == summary["train"]["tokens"] + summary["validation"]["tokens"] - kept

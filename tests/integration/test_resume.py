@@ -287,7 +287,7 @@ def test_choices_of_a_gpus_products_are_left_on_a_cpu_and_that_is_told(program):
     for rank_count in (1, 2):
         fork = [*resume, "--run-dir", f"fork{rank_count}"]
         _, errors = run_ranks(program, "by_hand", rank_count, fork)
-        assert "matrix products" in errors[0] and "train.device = cpu" in errors[0] and "not bit for bit" in errors[0]
+        assert "GEMM algorithms" in errors[0] and "train.device = cpu" in errors[0] and "not bit for bit" in errors[0]
         state = json.loads((program.directory / f"fork{rank_count}/checkpoints/step-00000006/trainer/state.json").read_text())
         assert "products" not in state
     store_products(checkpoint, CHOSEN_PRODUCTS | {"workspace_bytes": 0})

@@ -169,7 +169,7 @@ TEST_F(NotesTest, SayWhatDiffersBesideAttention) {
   const fs::path plain = write_trained(root_ / "plain", settings(AttentionKind::kSoftmax, 1));
   Subjects subjects = find_subjects({plain, write_trained(root_ / "fast", fast)}, std::nullopt);
   EXPECT_THAT(texts(notes_on_training(subjects, subjects.all[0])),
-              ElementsAre(AllOf(HasSubstr("between Softmax and SSMax, beside attention: optimizer.lr ("),
+              ElementsAre(AllOf(HasSubstr("between Softmax and SSMax, besides attention: optimizer.lr ("),
                                 HasSubstr("; 0.5)"))));
   subjects.all[1].run->data_fingerprint = "g";
   EXPECT_THAT(texts(notes_on_training(subjects, subjects.all[0])),
@@ -185,7 +185,7 @@ TEST_F(NotesTest, SayWhereSeedsOfAVariantStandAtOtherSteps) {
                      write_trained(root_ / "b", settings(AttentionKind::kSoftmax, 2), 9)},
                     std::nullopt);
   EXPECT_THAT(texts(notes_on_training(subjects, subjects.all[0])),
-              ElementsAre(HasSubstr("seeds of Softmax stand at different steps (seed 1: 7, seed 2: 9)")));
+              ElementsAre(HasSubstr("seeds of Softmax are at different steps (seed 1: 7, seed 2: 9)")));
 }
 
 TEST_F(NotesTest, SayWhereAModelHasNotLearnedTheTask) {

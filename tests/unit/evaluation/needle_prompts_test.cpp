@@ -284,7 +284,7 @@ TEST_F(NeedlePromptsTest, RefuseWhatCannotBeMeasured) {
     return refusal<core::UsageError>(settings);
   };
   EXPECT_THAT(with([](NeedleSettings& s) { s.lengths = {}; }), HasSubstr("--lengths: none"));
-  EXPECT_THAT(with([](NeedleSettings& s) { s.lengths = {400, 160}; }), HasSubstr("160 stands behind 400"));
+  EXPECT_THAT(with([](NeedleSettings& s) { s.lengths = {400, 160}; }), HasSubstr("160 comes after 400"));
   EXPECT_THAT(with([](NeedleSettings& s) { s.depths = {}; }), HasSubstr("--depths: none"));
   EXPECT_THAT(with([](NeedleSettings& s) {
                 s.depths = {50, 101};
@@ -308,7 +308,7 @@ TEST_F(NeedlePromptsTest, RefuseWhatCannotBeMeasured) {
   EXPECT_THAT(message_of<core::InputError>([&] {
                 const NeedlePrompts prompts(haystack, one.tokenizer(), settings, NeedleText::kVocab);
               }),
-              HasSubstr("no sentence ends inside of the"));
+              HasSubstr("no sentence ends inside the"));
 }
 
 }  // namespace

@@ -91,7 +91,7 @@ TEST_F(AtAnAgent, TheNextStartMayHaveAnotherNumberOfRanks) {
 TEST_F(AtAnAgent, ARankThatFoundAStartWithoutLifeMovesOnToTheNext) {
   // Rank 0 died before rank 1 came: the place is free, and nobody will answer.
   const Joined dead = join(0, 2, kShort).get();
-  EXPECT_THAT(dead.error, HasSubstr("Rank 1 of 2 did not come"));
+  EXPECT_THAT(dead.error, HasSubstr("Rank 1 of 2 did not reach"));
   expect_to_share_new_keys(start(2, {1, 0}));
 }
 
@@ -99,13 +99,13 @@ TEST_F(AtAnAgent, RankZeroNamesThoseThatDidNotCome) {
   auto zero = join(0, 4, Seconds(1.0));
   const Joined two = join(2, 4).get();
   EXPECT_EQ(two.error, "");
-  EXPECT_THAT(zero.get().error, AllOf(HasSubstr("Ranks 1, 3 of 4 did not come"), HasSubstr("within 1 s"),
+  EXPECT_THAT(zero.get().error, AllOf(HasSubstr("Ranks 1, 3 of 4 did not reach"), HasSubstr("within 1 s"),
                                       HasSubstr("127.0.0.1:")));
 }
 
 TEST_F(AtAnAgent, OthersNameRankZeroThatDidNotCome) {
   EXPECT_THAT(join(1, 2, kShort).get().error,
-              AllOf(HasSubstr("Rank 0 did not come"), HasSubstr("rank 1 waited 0.5 s")));
+              AllOf(HasSubstr("Rank 0 did not reach"), HasSubstr("rank 1 waited 0.5 s")));
 }
 
 TEST_F(AtAnAgent, ARankThatComesTwiceIsRefusedBesideTheFirst) {

@@ -51,7 +51,7 @@ TEST_F(ComparisonTest, ComparesWhatRunsOfOtherLengthAndLoggingShareAndSaysSo) {
                .window = {}});
   EXPECT_EQ(result.grid.size(), 10U);
   EXPECT_EQ(result.grid.back().last_step, 200);
-  EXPECT_THAT(result.notes, Contains(Field(&Note::text, HasSubstr("goes on to step 400"))));
+  EXPECT_THAT(result.notes, Contains(Field(&Note::text, HasSubstr("continues to step 400"))));
   EXPECT_THAT(result.notes, Contains(Field(&Note::text, HasSubstr("step 200 of 400"))));
   EXPECT_THAT(result.notes, Contains(Field(&Note::text, HasSubstr("log every 4 to 10"))));
 }

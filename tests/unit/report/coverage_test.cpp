@@ -106,7 +106,7 @@ TEST_F(CoverageTest, OfARunThatIsStillTrainedOnlyThePairIsLeftOut) {
   EXPECT_EQ(one.verdict, Verdict::kLower);
   EXPECT_EQ(
       one.summary.front(),
-      "Left out are runs that have not come to step 400: SSMax, seed 4 (step 12 of 400, being trained).");
+      "Left out are runs that have not reached step 400: SSMax, seed 4 (step 12 of 400, being trained).");
 }
 
 // No run of it bounds the steps from above, so none is left out; it has failed all the same.

@@ -131,7 +131,7 @@ TEST(Evaluation, ValuesThatAreNotFiniteAreCounted) {
       to_table(evaluation),
       AllOf(HasSubstr("b, c minus a, loss: lower at 0..7; no verdict at 1 of 2 points; values not finite: "
                       "1 of 3 seeds at 8..31 (3 seeds, paired)."),
-            HasSubstr("A value that is not finite takes the verdict of its point away"),
+            HasSubstr("A value that is not finite cancels the verdict of its point"),
             HasSubstr("95 % interval"), Not(HasSubstr("A verdict needs"))));
   evaluation = by_position(3);
   lose_values(3, evaluation);

@@ -140,7 +140,7 @@ TEST_F(LineageTest, AVerdictFromOneCheckpointHoldsForThatCheckpoint) {
   EXPECT_EQ(one.summary.at(1),
             "All runs of SSMax and Softmax began from the same checkpoint, "
             "/runs/softmax-seed1/checkpoints/step-00000100: a verdict holds for that checkpoint, and says "
-            "nothing of others.");
+            "nothing about others.");
 }
 
 TEST_F(LineageTest, ParentsThatLearntOtherwiseMakeOtherVariants) {

@@ -104,7 +104,7 @@ TEST(SettleSwaps, AnotherKindForWhatLiesBehindIsRefused) {
       testing::HasSubstr("The checkpoint at step 20 has attention kind softmax, and the config asks for "
                          "ssmax there"));
   EXPECT_THAT(refusal(config_of(kSoftmax, {{10, kSsmax}}), past_of({}, kSoftmax)),
-              testing::AllOf(testing::HasSubstr("asks for ssmax after step 10, which lies behind"),
+              testing::AllOf(testing::HasSubstr("asks for ssmax after step 10, which is past"),
                              testing::HasSubstr("--swap-attention ssmax")));
   EXPECT_THAT(refusal(config_of(kSsmax, {}), past_of({}, kSoftmax), kSoftmax), testing::HasSubstr("step 20"));
 }
@@ -275,10 +275,10 @@ TEST(RefuseOtherModel, WarnsWhereTheRowScaleOfAKindBecomesAnotherFunction) {
   }
   EXPECT_THAT(warning(AttentionKind::kLognClamped, 2048, std::nullopt),
               testing::HasSubstr("c was trained with the row scale max(1, log n / log T) of sequence_length "
-                                 "1024, attn_scale 0.1 and floor_scale 8192; this run goes on with that of "
+                                 "1024, attn_scale 0.1 and floor_scale 8192; this run continues with that of "
                                  "sequence_length 2048"));
   EXPECT_THAT(warning(AttentionKind::kLlama4Temperature, 1024, 0.5),
-              testing::HasSubstr("this run goes on with that of sequence_length 1024, attn_scale 0.5"));
+              testing::HasSubstr("this run continues with that of sequence_length 1024, attn_scale 0.5"));
 }
 
 // The options of a model are its architecture: a resume and a new run from its weights keep them.
