@@ -215,8 +215,8 @@ void refuse_other_mathematics(const core::JsonFields& fields, std::string_view t
   refuse_windows(fields, type, model.num_hidden_layers);
   if (!config::rotated_dims(model.rope_fraction, config::head_dim(model))) {
     throw core::InputError(
-        "{}: 'partial_rotary_factor' is {}; of head_dim {} it must make an even number of dimensions, 2 or "
-        "more",
+        "{}: 'partial_rotary_factor' is {}; of head_dim {} it "
+        "must make an even number of dimensions, 2 or more",
         fields.path().string(), model.rope_fraction, config::head_dim(model));
   }
 }

@@ -94,8 +94,7 @@ std::unordered_map<std::string, Elements> parse_ranges(const SafetensorsFile& fi
     std::optional<Elements> elements = parse_elements(json[spec.name], model::numel(spec));
     if (!elements) {
       throw core::InputError(
-          "{}: its metadata 'ranges' says {} of {}, where rising ranges within its {} elements "
-          "are expected",
+          "{}: its metadata 'ranges' says {} of {}, where rising ranges within its {} elements are expected",
           path, core::json_excerpt(json[spec.name]), spec.name, model::numel(spec));
     }
     ranges.emplace(spec.name, std::move(*elements));

@@ -198,8 +198,7 @@ void SafetensorsFile::check_coverage() const {
     if (entry.begin != expected) {
       throw core::InputError(
           "{}: damaged: tensor '{}' starts at byte {} of the data, where {} was expected (tensors overlap, "
-          "or bytes "
-          "belong to none)",
+          "or bytes belong to none)",
           path().string(), core::excerpt(entry.name), entry.begin, expected);
     }
     expected = entry.end;

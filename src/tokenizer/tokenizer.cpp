@@ -262,8 +262,8 @@ Tokenizer::Tokenizer(const std::filesystem::path& model) : impl_(std::make_uniqu
   const auto status = impl_->processor.LoadFromSerializedProto(serialized);
   if (!status.ok() || impl_->processor.GetPieceSize() == 0) {
     throw core::InputError(
-        "{}: not a sentencepiece model. Expected is the .model file that `ssgpt tokenizer train` or "
-        "spm_train writes.",
+        "{}: not a sentencepiece model. Expected is the .model "
+        "file that `ssgpt tokenizer train` or spm_train writes.",
         impl_->path);
   }
   impl_->describe(spec);
@@ -282,8 +282,7 @@ int32_t Tokenizer::eos_id() const {
   if (id < 0) {
     throw core::InputError(
         "{}: the tokenizer has no end-of-sequence piece (</s>), which must end each document of token "
-        "shards. Train "
-        "one with `ssgpt tokenizer train`, or with spm_train and --eos_id.",
+        "shards. Train one with `ssgpt tokenizer train`, or with spm_train and --eos_id.",
         impl_->path);
   }
   return id;

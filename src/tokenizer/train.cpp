@@ -165,9 +165,8 @@ void train(const DocumentSource& documents, const std::filesystem::path& output,
   constexpr int64_t kMaxVocab = 1 << 24;
   if (options.vocab_size <= kReservedPieces || options.vocab_size > kMaxVocab) {
     throw core::UsageError(
-        "vocabulary size {}: allowed are {} to {} ({} pieces are taken by the 256 bytes, <unk>, <s>, </s>, "
-        "tab and line "
-        "breaks)",
+        "vocabulary size {}: allowed are {} to {} ({} pieces are taken "
+        "by the 256 bytes, <unk>, <s>, </s>, tab and line breaks)",
         options.vocab_size, kReservedPieces + 1, kMaxVocab, kReservedPieces);
   }
   constexpr uint64_t kMinBytes = kMaxSentenceBytes + LineSample::kLineBytes;
@@ -198,8 +197,7 @@ void train(const DocumentSource& documents, const std::filesystem::path& output,
   if (processor.GetPieceSize() != options.vocab_size) {
     throw core::InputError(
         "vocabulary size {}: this text is too small for it and gives at most {} pieces. Ask for that or "
-        "fewer, or train on "
-        "more text.",
+        "fewer, or train on more text.",
         options.vocab_size, processor.GetPieceSize());
   }
   core::write_text_atomically(output, model);

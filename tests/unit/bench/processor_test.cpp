@@ -47,8 +47,8 @@ TEST(ProcessorText, SaysWhatIsKnown) {
   processor.fma_units = {.number = 2, .bits = 512};
   processor.bf16 = {"AMX-BF16", "AVX512-BF16"};
   EXPECT_THAT(to_string(processor),
-              testing::EndsWith("; ours for x86_64_v4, ATen's for AVX512; 2 FMA units of 512 "
-                                "bits per core; has AMX-BF16 and AVX512-BF16"));
+              testing::EndsWith("; ours for x86_64_v4, ATen's for AVX512; 2 FMA units of 512 bits per core; "
+                                "has AMX-BF16 and AVX512-BF16"));
   processor.fma_units_are_measured = true;
   EXPECT_THAT(to_string(processor), HasSubstr("2 FMA units of 512 bits per core (measured)"));
   EXPECT_EQ(this_processor().bf16, device::bf16_instructions().value_or(std::vector<std::string>()));

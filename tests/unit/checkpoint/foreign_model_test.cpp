@@ -163,8 +163,8 @@ TEST(ForeignModel, OtherMathematicsIsRefusedWithTheReason) {
       {{{"quantization_config", {{"bits", 4}}}},
        "'quantization_config' is {\"bits\":4}, where none is expected"},
       {{{"rope_parameters", {{"rope_type", "llama3"}}}},
-       "'rope_parameters.rope_type' is \"llama3\", where 'default' is expected: scaled RoPE is not "
-       "supported"},
+       "'rope_parameters.rope_type' is \"llama3\", where 'default' "
+       "is expected: scaled RoPE is not supported"},
       {{{"rope_parameters", {{"type", "yarn"}}}}, "'rope_parameters.type' is \"yarn\""},
       {{{"rope_parameters", {{"full_attention", {{"rope_theta", 5.0}}}}}}, "rope_parameters.full_attention"},
       {{{"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}}, "'rope_scaling.type' is \"linear\""},

@@ -117,9 +117,8 @@ TEST_F(SweepFileTest, TakesNestedKeysIncludesAndAnInlineBase) {
 
 TEST_F(SweepFileTest, FaultsOfTheFileAndOfEachVariantAreToldAtOnceWithTheirLines) {
   const std::string text =
-      "base: base.yaml\nvariants:\n  a: {model.attention.kind: softermax}\n  b: {optimizer.rl: 1}\nseeds: "
-      "[1, 1]\n"
-      "baselin: a\n";
+      "base: base.yaml\nvariants:\n  a: {model.attention.kind: softermax}\n  b: {optimizer.rl: 1}\n"
+      "seeds: [1, 1]\nbaselin: a\n";
   const std::string told = message(text);
   EXPECT_THAT(told, HasSubstr("4 faults"));
   EXPECT_THAT(told, HasSubstr("sweep.yaml:3: model.attention.kind = softermax"));
@@ -177,8 +176,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadSweep{"variant_of_another_type", "variants: {a: 3}\nseeds: 1\n",
                  "variants.a = 3: expected a mapping"},
         BadSweep{"unknown_placeholder", "variants: {a: {}}\nseeds: 1\ninit_from: 'runs/{name}-seed{seed}'\n",
-                 "expected a run or a checkpoint, in whose "
-                 "path {variant} and {seed} may stand"},
+                 "expected a run or a checkpoint, in whose path {variant} and {seed} may stand"},
         BadSweep{"nested_placeholder", "variants: {a: {}}\nseeds: 1\ninit_from: 'runs/{va{variant}riant}'\n",
                  "expected a run or a checkpoint"},
         BadSweep{"init_from_a_list", "variants: {a: {}}\nseeds: 1\ninit_from: [a, b]\n",
@@ -188,8 +186,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadSweep{"equal_variants", "variants: {a: {}, b: {model.attention.kind: softmax}}\nseeds: 1\n",
                  "variants.b equals variants.a"},
         BadSweep{"variants_that_learn_the_same",
-                 "variants:\n  a: {}\n  b: {train.micro_batch_size: 2, log.every: 3, train.device: "
-                 "cpu}\nseeds: 1\n",
+                 "variants:\n  a: {}\n  b: {train.micro_batch_size: 2, log.every: 3, train.device: cpu}\n"
+                 "seeds: 1\n",
                  "sweep.yaml:4: variants.b equals variants.a: what differs (train.device, "
                  "train.micro_batch_size, log.every) changes nothing that is learnt"},
         BadSweep{"scale_of_a_kind_without_one",
@@ -198,8 +196,9 @@ INSTANTIATE_TEST_SUITE_P(
                  "variants.b equals variants.a: what differs (model.attention.scale_init, "
                  "optimizer.scale_lr_multiplier)"},
         BadSweep{"constants_that_are_the_defaults",
-                 "variants:\n  a: {model.attention.kind: llama4_temperature}\n  b: {model.attention.kind: "
-                 "llama4_temperature, model.attention.floor_scale: 8192}\nseeds: 1\n",
+                 "variants:\n  a: {model.attention.kind: llama4_temperature}\n"
+                 "  b: {model.attention.kind: llama4_temperature, model.attention.floor_scale: 8192}\n"
+                 "seeds: 1\n",
                  "variants.b equals variants.a: what differs (model.attention.floor_scale)"},
         BadSweep{"grid_that_changes_nothing", "variants: {a: {}}\nseeds: 1\ngrid: {log.every: [1, 2]}\n",
                  "grid: every2 equals every1: what differs (log.every)"},
@@ -207,9 +206,8 @@ INSTANTIATE_TEST_SUITE_P(
                  "variants: {a: {train.max_steps: 5}, b: {train.max_steps: 6}}\nseeds: 1\n",
                  "variants.b equals variants.a: what differs (train.max_steps)"},
         BadSweep{"key_twice_in_two_forms",
-                 "variants:\n  a: {}\n  b:\n    model.attention.kind: ssmax\n    model: {attention: {kind: "
-                 "softmax}}\n"
-                 "seeds: 1\n",
+                 "variants:\n  a: {}\n  b:\n    model.attention.kind: ssmax\n"
+                 "    model: {attention: {kind: softmax}}\nseeds: 1\n",
                  "sweep.yaml:6: model.attention.kind is listed twice in this file (first in line 5)"},
         BadSweep{"seed_of_a_variant", "variants: {a: {run.seed: 3}}\nseeds: 1\n",
                  "run.seed is what the sweep itself sets"},
@@ -267,8 +265,8 @@ TEST_F(SweepFileTest, WhatOneVariantUsesMakesAPointAndWhatASwapUsesAVariant) {
   EXPECT_EQ(message("base: base.yaml\nseeds: 1\nvariants:\n  a: {" + swap + "}\n  b: {" + swap +
                     ", model.attention.scale_init: 2}\n"),
             "");
-  EXPECT_EQ(message("base: base.yaml\nseeds: 1\nvariants:\n  a: {optimizer.schedule.kind: cosine}\n  b: "
-                    "{optimizer.schedule.kind: cosine, train.max_steps: 2000}\n"),
+  EXPECT_EQ(message("base: base.yaml\nseeds: 1\nvariants:\n  a: {optimizer.schedule.kind: cosine}\n"
+                    "  b: {optimizer.schedule.kind: cosine, train.max_steps: 2000}\n"),
             "");
 }
 
@@ -295,8 +293,8 @@ TEST_F(SweepFileTest, EpochsStayAsTheyAre) {
 
 TEST_F(SweepFileTest, OtherDataAreAllowedWhereAskedFor) {
   const Sweep sweep = load(
-      "base: base.yaml\nvariants: {a: {}, b: {data.sequence_length: 16}}\nseeds: 1\nallow_other_data: "
-      "true\n");
+      "base: base.yaml\nvariants: {a: {}, b: {data.sequence_length: 16}}\nseeds: 1\n"
+      "allow_other_data: true\n");
   EXPECT_EQ(sweep.runs[1].config.data.sequence_length, 16);
 }
 

@@ -129,9 +129,8 @@ TEST(Validation, SamplesNeedValidationsAndATokenizer) {
                                           "evaluate.every=5", "data.validation=v.bin"};
   EXPECT_EQ(set(sound), "");
   EXPECT_EQ(minimal_with(sound).evaluate.samples.prompts, (std::vector<std::string>{"In the", ""}));
-  EXPECT_THAT(set({sound[0], sound[1]}),
-              HasSubstr("evaluate.samples.prompts = [\"In the\", \"\"]: are continued "
-                        "at each validation: needs evaluate.every"));
+  EXPECT_THAT(set({sound[0], sound[1]}), HasSubstr("evaluate.samples.prompts = [\"In the\", \"\"]: are "
+                                                   "continued at each validation: needs evaluate.every"));
   EXPECT_THAT(set({sound[0], sound[2], sound[3]}), HasSubstr("need data.tokenizer"));
   EXPECT_THAT(set({"evaluate.samples.temperature=-1"}), HasSubstr("evaluate.samples.temperature = -1"));
   EXPECT_THAT(set({"evaluate.samples.max_tokens=0"}), HasSubstr("evaluate.samples.max_tokens = 0"));
@@ -164,9 +163,8 @@ TEST(Validation, AStepDividesAmongRanksOrSaysWhatWould) {
   };
   EXPECT_THAT(message(32, 8, 3), AllOf(HasSubstr("32 does not divide among 3 ranks in micro-batches of 8"),
                                        HasSubstr("train.global_batch_size 24 or 48; 1, 2, 4 ranks")));
-  EXPECT_THAT(message(48, 8, 4),
-              HasSubstr("train.global_batch_size 32 or 64; train.micro_batch_size 1, 2, 3, "
-                        "4, 6; 1, 2, 3, 6 ranks"));
+  EXPECT_THAT(message(48, 8, 4), HasSubstr("train.global_batch_size 32 or 64; train.micro_batch_size "
+                                           "1, 2, 3, 4, 6; 1, 2, 3, 6 ranks"));
   EXPECT_THAT(message(8, 8, 2),
               HasSubstr("train.global_batch_size 16; train.micro_batch_size 1, 2, 4; 1 rank."));
 }

@@ -54,8 +54,9 @@ class Text : public ::testing::Test {
 
 TEST_F(Text, JsonLinesGiveTheirTextField) {
   const std::string lines =
-      "{\"text\": \"one\", \"meta\": {\"text\": \"no\"}}\r\n\n  \n{\"meta\": 1, \"text\": \"two\\n\\u00e9 "
-      "\\ud83d\\ude80\\u0000\"}\n{\"text\":\"last, without a line break\"}";
+      "{\"text\": \"one\", \"meta\": {\"text\": \"no\"}}\r\n\n  \n"
+      "{\"meta\": 1, \"text\": \"two\\n\\u00e9 \\ud83d\\ude80\\u0000\"}\n"
+      "{\"text\":\"last, without a line break\"}";
   EXPECT_THAT(read("a.jsonl", lines), ElementsAre("one", std::string("two\n\xC3\xA9 \xF0\x9F\x9A\x80\0", 12),
                                                   "last, without a line break"));
   TextOptions options;
@@ -222,10 +223,10 @@ TEST_F(Text, ForeignFilesAreRefused) {
 // What json.loads of Python makes of the same lines.
 TEST_F(Text, JsonLinesAreReadAsPythonReadsThem) {
   const std::string lines =
-      "{\"sha\": 123456789012345678901234567890, \"text\": \"a\"}\n{\"id\": 18446744073709551616, \"text\": "
-      "\"b\"}\n"
-      "{\"score\": 1e999, \"text\": \"c\"}\n{\"x\": [NaN, -Infinity], \"text\": \"d\"}\n"
-      "{\"text\": \"first\", \"text\": \"e\"}\n{\"text\": 1, \"meta\": {\"text\": 2}, \"text\": \"f\"}\n"
+      "{\"sha\": 123456789012345678901234567890, \"text\": \"a\"}\n"
+      "{\"id\": 18446744073709551616, \"text\": \"b\"}\n{\"score\": 1e999, \"text\": \"c\"}\n"
+      "{\"x\": [NaN, -Infinity], \"text\": \"d\"}\n{\"text\": \"first\", \"text\": \"e\"}\n"
+      "{\"text\": 1, \"meta\": {\"text\": 2}, \"text\": \"f\"}\n"
       "{\"other\": \"half of a pair \\ud83d\", \"text\": \"g \\ud83d\\ude00\"}\n";
   EXPECT_THAT(read("a.jsonl", lines), ElementsAre("a", "b", "c", "d", "e", "f", "g \xF0\x9F\x98\x80"));
 }

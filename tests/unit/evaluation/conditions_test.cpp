@@ -132,9 +132,8 @@ TEST_F(ConditionsTest, ChangesOfRopeNeedAModelWithRope) {
   ChangeLists scale;
   scale.row_scales = {1.5};
   subjects_ = find_subjects({nope}, std::nullopt);
-  const std::string of_model = nope.string() +
-                               " has no RoPE in any layer (model.nope_layers), so it would "
-                               "change nothing.";
+  const std::string of_model =
+      nope.string() + " has no RoPE in any layer (model.nope_layers), so it would change nothing.";
   EXPECT_EQ(refusal(theta), "--rope-theta: " + of_model);
   EXPECT_EQ(refusal(yarn), "--yarn: " + of_model);
   EXPECT_EQ(refusal(scale), "nothing was thrown");

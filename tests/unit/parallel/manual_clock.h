@@ -1,5 +1,5 @@
-// A clock of heartbeats whose time passes only where the test lets it: minutes of silence take milliseconds, and
-// a busy machine changes nothing.
+// A clock of heartbeats whose time passes only where the test lets it: minutes of silence take milliseconds,
+// and a busy machine changes nothing.
 #pragma once
 
 #include "parallel/heartbeat.h"
@@ -27,8 +27,8 @@ class ManualClock : public HeartbeatClock {
                 const std::function<bool()>& done) override;
 
   // Lets time pass from one end of a wait to the next, and everybody do what is due then: every other thread
-  // that ever waited on this clock waits again, or has ended, before time goes on. No heartbeat may be destroyed
-  // meanwhile.
+  // that ever waited on this clock waits again, or has ended, before time goes on. No heartbeat may be
+  // destroyed meanwhile.
   void pass(Seconds duration);
 
   // Announces `num_threads` that are about to wait here, or to be known: time stands until they are.

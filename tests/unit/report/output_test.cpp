@@ -54,9 +54,8 @@ TEST_F(OutputTest, CsvHoldsEveryCurveAtFullPrecision) {
   std::string line;
   std::getline(lines, line);
   EXPECT_EQ(line,
-            "first_step,step,tokens,loss/Softmax,loss/SSMax,smoothed/Softmax,smoothed/SSMax,difference/"
-            "SSMax,smoothed_difference/SSMax,"
-            "validation/Softmax,validation/SSMax");
+            "first_step,step,tokens,loss/Softmax,loss/SSMax,smoothed/Softmax,smoothed/SSMax,difference/SSMax,"
+            "smoothed_difference/SSMax,validation/Softmax,validation/SSMax");
   std::vector<std::vector<std::string>> rows;
   while (std::getline(lines, line)) rows.push_back(fields(line));
   ASSERT_EQ(rows.size(), 7U);  // 20, 30, 40, 50, 60, 80, 100

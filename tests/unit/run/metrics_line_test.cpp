@@ -211,8 +211,8 @@ TEST_F(MetricsLineTest, LinesOfSeveralWritersDoNotMix) {
 
 TEST_F(MetricsLineTest, CutKeepsTheLinesUpToAStepAndDropsATornOne) {
   append(
-      "{\"step\":1,\"x\":1.50}\n{\"step\":2}\n{\"step\":2,\"validation/"
-      "loss\":1}\n{\"step\":3}\n{\"step\":1,\"tor");
+      "{\"step\":1,\"x\":1.50}\n{\"step\":2}\n{\"step\":2,\"validation/loss\":1}\n"
+      "{\"step\":3}\n{\"step\":1,\"tor");
   cut_lines_after(path_, 2);
   EXPECT_EQ(text(), "{\"step\":1,\"x\":1.50}\n{\"step\":2}\n{\"step\":2,\"validation/loss\":1}\n");
   cut_lines_after(path_, 0);

@@ -73,8 +73,8 @@ TEST(Child, IsInAProcessGroupOfItsOwn) {
 
 TEST(Child, MuchOutputIsTakenAndItsEndKept) {
   Child child = shell(
-      "i=0; while [ $i -lt 20000 ]; do echo 'a line of the log that is long enough'; i=$((i+1)); done; echo "
-      "last");
+      "i=0; while [ $i -lt 20000 ]; do echo 'a line of the log "
+      "that is long enough'; i=$((i+1)); done; echo last");
   for (int i = 0; i < 6000 && !child.has_ended(); ++i) {
     child.read_output();
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
