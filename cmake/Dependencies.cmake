@@ -8,7 +8,7 @@ find_package(nlohmann_json REQUIRED)
 find_package(simdjson REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(benchmark REQUIRED)
-find_package(Boost 1.74 REQUIRED)  # headers alone, of Boost.Math
+find_package(Boost 1.74 REQUIRED)  # headers only: Boost.Math and Boost.CRC
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)

@@ -1,22 +1,11 @@
 #include "metrics/tfrecord.h"
 
-#include <array>
 #include <bit>
+#include <boost/crc.hpp>
 #include <cstddef>
 
 namespace ssgpt::metrics {
 namespace {
-
-constexpr std::array<uint32_t, 256> make_table() {
-  std::array<uint32_t, 256> table{};
-  for (uint32_t i = 0; i < 256; ++i) {
-    uint32_t crc = i;
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) ? 0x82F63B78U : 0U);
-    table[i] = crc;
-  }
-  return table;
-}
-constexpr std::array<uint32_t, 256> kTable = make_table();
 
 template <typename Integer>
 void append_little_endian(std::string& out, Integer value) {
@@ -30,9 +19,11 @@ uint32_t masked_crc(std::string_view bytes) {
 }  // namespace
 
 uint32_t crc32c(std::string_view bytes) {
-  uint32_t crc = 0xFFFFFFFFU;
-  for (const char byte : bytes) crc = (crc >> 8) ^ kTable[(crc ^ static_cast<unsigned char>(byte)) & 0xFF];
-  return ~crc;
+  boost::crc_optimal</*Bits=*/32, /*TruncPoly=*/0x1EDC6F41, /*InitRem=*/0xFFFFFFFF, /*FinalXor=*/0xFFFFFFFF,
+                     /*ReflectIn=*/true, /*ReflectRem=*/true>
+      crc;
+  crc.process_bytes(bytes.data(), bytes.size());
+  return crc.checksum();
 }
 
 std::string frame_record(std::string_view payload) {

@@ -7,7 +7,7 @@
 
 namespace ssgpt::metrics {
 
-// CRC-32C (Castagnoli polynomial, reflected 0x82F63B78; RFC 3720, appendix B.4).
+// CRC-32C (Castagnoli polynomial 0x1EDC6F41, reflected; RFC 3720, appendix B.4).
 uint32_t crc32c(std::string_view bytes);
 
 // length (u64), masked crc of the length (u32), `payload`, masked crc of the payload (u32), all
