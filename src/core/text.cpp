@@ -5,11 +5,11 @@
 #include <cctype>
 #include <charconv>
 #include <cmath>
-#include <cstring>
 #include <system_error>
 #include <vector>
 
 #include <fmt/format.h>
+#include <simdjson.h>
 
 namespace ssgpt::core {
 
@@ -228,16 +228,10 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
 }
 
 std::optional<size_t> find_invalid_utf8(std::string_view text) {
+  if (simdjson::validate_utf8(text)) return std::nullopt;
+  // simdjson does not say where the fault is.
   size_t position = 0;
   while (position < text.size()) {
-    uint64_t eight = 0;
-    if (text.size() - position >= sizeof(eight)) {
-      std::memcpy(&eight, text.data() + position, sizeof(eight));
-      if ((eight & 0x8080808080808080) == 0) {  // eight ASCII characters at once
-        position += sizeof(eight);
-        continue;
-      }
-    }
     const size_t length = sequence_length(text.substr(position));
     if (length == 0) {
       return position;
@@ -245,6 +239,17 @@ std::optional<size_t> find_invalid_utf8(std::string_view text) {
     position += length;
   }
   return std::nullopt;
+}
+
+std::string replace_invalid_utf8(std::string_view text, std::string_view replacement) {
+  std::string valid;
+  valid.reserve(text.size());
+  while (!text.empty()) {
+    const size_t length = sequence_length(text);
+    valid += length > 0 ? text.substr(0, length) : replacement;
+    text.remove_prefix(std::max<size_t>(length, 1));
+  }
+  return valid;
 }
 
 std::optional<UnicodeEscape> unicode_escape(std::string_view text) {

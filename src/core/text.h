@@ -35,6 +35,9 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
 // Position of the first byte that is not valid UTF-8; nullopt where `text` is valid.
 std::optional<size_t> find_invalid_utf8(std::string_view text);
 
+// Replaces each byte in `text` that is not part of a character by `replacement`.
+std::string replace_invalid_utf8(std::string_view text, std::string_view replacement);
+
 // May precede the text of a UTF-8 file, and is not part of it.
 inline constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 

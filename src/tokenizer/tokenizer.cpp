@@ -105,15 +105,6 @@ std::string with_blanks(std::string_view piece) {
   return text;
 }
 
-// Appends `bytes`, with U+FFFD for each byte that is part of no character.
-void append_valid_utf8(std::string& text, std::string_view bytes) {
-  while (const auto invalid = core::find_invalid_utf8(bytes)) {
-    text.append(bytes.substr(0, *invalid)).append(kReplacement);
-    bytes.remove_prefix(*invalid + 1);
-  }
-  text.append(bytes);
-}
-
 // What sentencepiece would take for ever over, or crash on.
 void refuse_unusable(const ModelSpec& spec, const std::string& path) {
   if (!spec.charsmaps_are_sound) {
@@ -341,11 +332,11 @@ std::string Tokenizer::decode(std::span<const int32_t> ids) const {
       bytes += impl_->texts[index];
       continue;
     }
-    append_valid_utf8(text, bytes);
+    text += core::replace_invalid_utf8(bytes, kReplacement);
     bytes.clear();
     text += impl_->texts[index];
   }
-  append_valid_utf8(text, bytes);
+  text += core::replace_invalid_utf8(bytes, kReplacement);
   return text;
 }
 

@@ -134,12 +134,29 @@ TEST(FindInvalidUtf8, LocatesEveryKindOfFault) {
       {"\xF0\x9F\x98\x41", "a letter inside"},
   };
   for (const auto& [bytes, name] : faults) {
-    for (size_t before = 0; before < 20; ++before) {
+    for (size_t before = 0; before < 150; ++before) {
       std::string text(before, 'x');
       EXPECT_EQ(find_invalid_utf8(text + bytes), before) << name;
       EXPECT_EQ(find_invalid_utf8("\xC3\xBC" + text + bytes + "xxxxxxxxxx"), before + 2) << name;
     }
   }
+}
+
+TEST(FindInvalidUtf8, LocatesACharacterThatTheEndCutsOff) {
+  for (size_t before = 0; before < 150; ++before) {
+    const std::string text = std::string(before, 'x') + "\xF0\x9F\x98\x80";
+    EXPECT_EQ(find_invalid_utf8(text), std::nullopt);
+    for (size_t kept = 1; kept < 4; ++kept) {
+      EXPECT_EQ(find_invalid_utf8(std::string_view(text).substr(0, before + kept)), before);
+    }
+  }
+}
+
+TEST(ReplaceInvalidUtf8, ReplacesEachByteThatIsPartOfNoCharacter) {
+  EXPECT_EQ(replace_invalid_utf8("", "?"), "");
+  EXPECT_EQ(replace_invalid_utf8("z\xC3\xBCrich", "?"), "z\xC3\xBCrich");
+  EXPECT_EQ(replace_invalid_utf8("\x80 a\xE2\x82 \xED\xA0\x80\xC3\xBC\xFF", "<>"),
+            "<> a<><> <><><>\xC3\xBC<>");
 }
 
 TEST(ClosestMatch, OfAWordOfMegabytesTakesNoTime) {
