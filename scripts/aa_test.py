@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""A/A test of the verdicts: how often `ssgpt compare` finds a difference where there is none.
+"""A/A test of the verdicts: how often does `ssgpt compare` find a difference where there is none?
 
-Trains a tiny Softmax model with 4 x G seeds, and once more with a change that means nothing (rms_norm_eps from 1e-5 to
-1.001e-5), after which the two runs of a seed drift apart by their roundings. Of these runs it makes 2 x G comparisons of
-4 seeds a side: G of runs that share their seeds, where all that differs is the meaningless change, and G of other seeds,
-so of other initial weights and another order of the data; each run is in one of either sort. Every verdict is a false
-one, and one in twenty is expected. Printed is a table in Markdown, with p for each outcome; the exit code is 1 where more
-than one verdict in ten is false.
+Trains a tiny Softmax model with 4 x G seeds, and again with a meaningless change (rms_norm_eps from 1e-5 to 1.001e-5),
+after which the two runs of a seed drift apart through rounding. From these runs it makes 2 x G comparisons with 4 seeds
+per side: G between runs that share their seeds and differ in the meaningless change alone, and G between runs with
+different seeds, hence different initial weights and data order. Every run takes part in one comparison of each sort.
+Every verdict is a false one, and one in twenty is expected. Prints a Markdown table with p for each outcome; the exit
+code is 1 if more than one verdict in ten is false.
 
     scripts/quickstart.sh                                  # makes the text and the program
-    .venv/bin/python scripts/aa_test.py --out runs/aa      # some 10 minutes on two cores; continued where it was stopped
+    .venv/bin/python scripts/aa_test.py --out runs/aa      # about 10 minutes on two cores; resumes where it was stopped
 """
 
 import argparse
@@ -19,7 +19,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-SEEDS = 4  # a side of each comparison
+SEEDS = 4  # per side of each comparison
 OUTCOMES = {"training": "training", "validation": "validation", "whole_curve": "whole curve", "tokens": "tokens"}
 
 SWEEP = """\
@@ -62,7 +62,7 @@ def group(arguments, variant, index):
 
 
 def compare(arguments, baseline, candidate):
-    """The one comparison of these runs, from `ssgpt compare --json`."""
+    """The one comparison between these runs, from `ssgpt compare --json`."""
     command = [arguments.ssgpt, "compare", *baseline, *candidate, "--json"]
     result = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True, encoding="utf-8")
     if result.returncode != 0:
@@ -85,11 +85,11 @@ def main():
     parser.add_argument("--ssgpt", type=pathlib.Path, default=ROOT / "build/release/ssgpt", help="(default: %(default)s)")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/aa"), help="(default: %(default)s)")
     parser.add_argument("--groups", type=int, default=10, help="G: comparisons of each sort (default: %(default)s)")
-    parser.add_argument("--jobs", type=int, help="runs at a time (default: one a core)")
+    parser.add_argument("--jobs", type=int, help="runs at a time (default: one per core)")
     arguments = parser.parse_args()
     if arguments.groups < 2:
         parser.error("--groups: 2 or more, since a group is compared with the next one")
-    sys.stdout.reconfigure(encoding="utf-8")  # whatever the locale
+    sys.stdout.reconfigure(encoding="utf-8")  # whatever the locale is
     train(arguments)
 
     print("| pairs | seeds | " + " | ".join(OUTCOMES.values()) + " | verdict |")

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Our training step beside PyTorch's, eager and compiled in several ways, on one GPU in the same run.
+"""Compares our training step with PyTorch's, eager and compiled in several ways, on one GPU in the same run.
 
-At each micro-batch our program and those of peer.py, with Softmax and with SSMax, take
-turns: some steps each, in another order every round, so that what the machine does meanwhile meets all of them. As many
-of them are alive at once as the device's memory is estimated to hold; one of them works at a time. Printed are tokens/s
-(median over the rounds), the ratio of PyTorch's time to ours within a round, that of SSMax's time to Softmax's, each
-with its 95 % interval, and the peak of device memory. The fastest compiled PyTorch of a row is marked, and counts.
+At each micro-batch size, our program and the PyTorch programs of peer.py, with Softmax and with SSMax, take turns: a
+few steps each, in a different order every round, so that whatever else the machine does affects all of them. As many of
+them are alive at once as are estimated to fit into the device's memory; only one works at a time. Prints tokens/s
+(median over the rounds), the ratio of PyTorch's time to ours within a round and that of SSMax's time to Softmax's, each
+with its 95 % interval, and the peak of device memory. The fastest compiled PyTorch program of a row is marked; it is
+the one to compare with.
 
-A program of PyTorch is written MODE[+OPTION...]: MODE is eager or a mode of torch.compile (default, max-autotune,
-max-autotune-no-cudagraphs), OPTION is autocast (in place of bfloat16 copies of float32 masters), or the kernel of
-attention that is preferred: cudnn, flash, efficient.
+A PyTorch program is written MODE[+OPTION...]: MODE is eager or a mode of torch.compile (default, max-autotune,
+max-autotune-no-cudagraphs); OPTION is autocast (instead of bfloat16 copies of float32 masters), or the preferred
+attention kernel: cudnn, flash, efficient.
 
     .venv/bin/python scripts/bench_gpu.py --binary build/release/ssgpt             in the repository
     /path/to/venv/bin/python scripts/bench_gpu.py --binary ./run.sh               in a bundle
@@ -47,18 +48,18 @@ GIB = 1 << 30
 
 
 class Failure(Exception):
-    """A contestant that does not answer; its text is for the table."""
+    """A contestant that does not answer; its text goes into the table."""
 
 
 class Entry:
-    """One program with one kind of attention at one micro-batch, and all that was measured of it."""
+    """One program with one kind of attention at one micro-batch size, and everything measured of it."""
 
     def __init__(self, program, attention, micro_batch, arguments):
         self.program, self.attention, self.micro_batch = program, attention, micro_batch
         self.mode, *self.options = program.split("+")
         self.arguments, self.shape = arguments, SHAPES[arguments.shape]
         self.tokens = micro_batch * self.shape["time"]
-        self.rounds = {}  # group of those alive together -> mean seconds of a step in each round
+        self.rounds = {}  # group of programs alive together -> mean seconds per step in each round
         self.last = {}  # the last answer: peaks, loss
         self.failure = None
         self.seconds_to_ready = None
@@ -69,7 +70,7 @@ class Entry:
 
     @property
     def measures(self):
-        """Whether it chooses by time while it starts: its kernels, or ours its attention."""
+        """Whether it times alternatives while it starts: PyTorch its kernels, ours its attention."""
         return self.program == OURS or self.mode.startswith("max-autotune")
 
     def command(self):
@@ -92,29 +93,29 @@ class Entry:
     def memory(self):
         """Estimated bytes of device memory: held between the turns, and while at work.
 
-        Ours by what model::allocate_buffers takes. Of PyTorch by what the backward of its fused operations reads again
-        (of a block the inputs of both norms and of four products, q, k and v twice, attention's output, SiLU's) and
-        the logits: eager in bfloat16, as log-softmax, and two gradients of that in float32; compiled twice in bfloat16
-        and once in float32. A compiled program keeps no more than an eager one."""
+        Ours follows model::allocate_buffers. PyTorch's is what the backward pass of its fused operations reads again
+        (per block the inputs of both norms and of four GEMMs, q, k and v twice, attention's output, SiLU's) and the
+        logits: eager in bfloat16, as log-softmax, and two gradients of that in float32; compiled twice in bfloat16 and
+        once in float32. A compiled program keeps no more than an eager one."""
         s = self.shape
         hidden, feed_forward = s["hidden"], s["feed_forward"]
         parameters = s["layers"] * (4 * hidden**2 + 3 * hidden * feed_forward) + 2 * s["vocab"] * hidden
         if self.program == OURS:
-            layer = 2 * (8 * hidden + 3 * feed_forward) + 8 + 4 * s["heads"]  # bytes kept of a token
+            layer = 2 * (8 * hidden + 3 * feed_forward) + 8 + 4 * s["heads"]  # bytes kept per token
             shared = 2 * (8 * hidden + feed_forward) + min(2 * s["vocab"], 2**32 // self.tokens)  # the logits in chunks
             whole = 18 * parameters + GIB + self.tokens * (s["layers"] * layer + shared)
             return whole, whole
         fixed = 20 * parameters + GIB  # weights, gradients, moments, copies; the context
-        layer = 2 * (10 * hidden + 4 * feed_forward)  # bytes kept of a token for the backward
+        layer = 2 * (10 * hidden + 4 * feed_forward)  # bytes kept per token for the backward pass
         whole = fixed + self.tokens * (s["layers"] * layer + s["vocab"] * (14 if self.mode == "eager" else 8))
-        # Only plain PyTorch gives its cache back between turns: a graph keeps its pool, ours its buffers.
+        # Only plain PyTorch gives its cache back between turns: a CUDA graph keeps its pool, ours its buffers.
         return (whole if self.mode == "max-autotune" else fixed), whole
 
     def mean_rounds(self):
         return [seconds for rounds in self.rounds.values() for seconds in rounds]
 
     def ratio_over(self, other):
-        """This one's time over the other's, paired by round in the first group that held both; None where none did."""
+        """This one's time over the other's, paired by round in the first group that held both; None if no group did."""
         for group, rounds in self.rounds.items():
             theirs = other.rounds.get(group, [])
             if rounds and theirs:
@@ -123,14 +124,14 @@ class Entry:
 
 
 class Contestant:
-    """An entry's process. Errors go to a file, of which the last line explains a failure."""
+    """An entry's process. Its stderr goes to a file, whose last line explains a failure."""
 
     alive = set()
 
     def __init__(self, entry):
         self.entry, self.begin = entry, time.monotonic()
         self.log = tempfile.TemporaryFile("w+", errors="replace")
-        # Its own group: inductor's workers end with it.
+        # Its own process group, so that inductor's workers end with it.
         self.process = subprocess.Popen(entry.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
                                         text=True, encoding="utf-8", start_new_session=True)
         self.alive.add(self)
@@ -139,7 +140,7 @@ class Contestant:
 
     def read(self):
         for line in self.process.stdout:
-            if line.startswith("{"):  # compilers may print there too
+            if line.startswith("{"):  # compilers may print to stdout too
                 self.lines.put(line)
         self.lines.put("")
 
@@ -169,7 +170,7 @@ class Contestant:
         self.entry.seconds_to_ready = time.monotonic() - self.begin
 
     def measure(self, steps, limit):
-        """Mean seconds of a step."""
+        """Mean seconds per step."""
         try:
             self.process.stdin.write(f"{steps}\n")
             self.process.stdin.flush()
@@ -202,14 +203,14 @@ class Contestant:
 
 
 def need(entries):
-    """Bytes with all of them alive and the largest at work."""
+    """Bytes needed with all of them alive and the largest at work."""
     held = sum(entry.memory()[0] for entry in entries)
     return held + max(whole - kept for kept, whole in (entry.memory() for entry in entries))
 
 
 def plan_groups(entries, capacity):
-    """All together where they fit; else kind by kind, and ours alone for the ratio of the kinds; else the compiled ones
-    with ours, and the others in pairs with ours; else all in pairs."""
+    """All together if they fit; else one group per kind, and ours alone for the ratio between the kinds; else the
+    compiled ones with ours, and the others in pairs with ours; else all in pairs."""
     if need(entries) <= capacity:
         return [entries]
     ours = [entry for entry in entries if entry.program == OURS]
@@ -227,7 +228,7 @@ def plan_groups(entries, capacity):
 
 
 def plan_waves(entries, capacity):
-    """Those that start at the same time: all of a wave are at work at once. Who measures is alone."""
+    """The waves in which they start: all programs of a wave work at once. One that times alternatives starts alone."""
     waves, held = [], 0
     for entry in sorted(entries, key=lambda entry: entry.measures):
         kept, whole = entry.memory()
@@ -245,7 +246,7 @@ def plan_waves(entries, capacity):
 
 
 def start(entries, capacity, latest):
-    """The contestants that became ready by then."""
+    """The contestants that became ready by `latest`."""
     ready = []
     for wave in plan_waves(entries, capacity):
         begun = [Contestant(entry) for entry in wave]
@@ -260,7 +261,7 @@ def start(entries, capacity, latest):
 
 
 def take_turns(contestants, name, arguments, deadline):
-    """Rounds in a rotating order, each contestant the same number of steps; one that fails leaves."""
+    """Rounds in a rotating order, with the same number of steps for each contestant; one that fails leaves."""
     contestants = list(contestants)
 
     def turn(contestant, steps):
@@ -286,7 +287,7 @@ def take_turns(contestants, name, arguments, deadline):
 
 
 def measure_group(entries, capacity, arguments, deadline):
-    """What the report says of the group."""
+    """The group's part of the report."""
     name = ", ".join(f"{entry.program} {entry.attention}" for entry in entries) + f" at {entries[0].micro_batch}"
     remaining = deadline - time.monotonic()
     if remaining < arguments.least_seconds:
@@ -294,7 +295,7 @@ def measure_group(entries, capacity, arguments, deadline):
             entry.failure = entry.failure or (None if entry.rounds else "not measured: the time was over")
         return {"alive": name, "measured": False}
     print(f"[{time.monotonic() - arguments.begin:4.0f} s] alive together: {name}", file=sys.stderr, flush=True)
-    # Those that are ready must not lose their turns to one that is not.
+    # A contestant that is not ready must not cost the others their turns.
     contestants = start(entries, capacity, deadline - len(entries) * arguments.rounds * arguments.turn_seconds)
     try:
         steps = take_turns(contestants, name, arguments, deadline)
@@ -323,10 +324,10 @@ def benchmark(arguments, device, report_so_far):
 
 
 def find_device(name):
-    """What is said of the device; None where CUDA finds none."""
+    """A description of the device; None if CUDA finds none."""
     if name == "cpu":
         return {"name": "CPU", "total_bytes": None, "free_bytes": math.inf}
-    # In a process of its own: what CUDA takes of the device for this one would be missing in the measurements.
+    # In a process of its own: the device memory that CUDA takes for this one would be missing in the measurements.
     script = """import json, torch
 if torch.cuda.is_available():
     free, total = torch.cuda.mem_get_info()
@@ -360,22 +361,22 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--binary", required=True, help="our program")
-    add("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: to try the script, in float32 (default: %(default)s)")
+    add("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: try the script without a GPU, in float32 (default: %(default)s)")
     add("--shape", choices=SHAPES, default="paper", help="the model (default: %(default)s)")
-    add("--attention", type=names_of("softmax", "ssmax"), default=["softmax", "ssmax"], help="kinds (default: softmax,ssmax)")
-    add("--micro-batches", type=sizes, default=[32, 64, 16, 8], help="windows, in this order (default: 32,64,16,8)")
+    add("--attention", type=names_of("softmax", "ssmax"), default=["softmax", "ssmax"], help="kinds of attention (default: softmax,ssmax)")
+    add("--micro-batches", type=sizes, default=[32, 64, 16, 8], help="micro-batch sizes, in this order (default: 32,64,16,8)")
     add("--programs", type=names_of(*MODES), default=["eager", "default", "default+autocast", "max-autotune"],
-        help="PyTorch's at the first micro-batch (default: eager,default,default+autocast,max-autotune)")
-    add("--other-programs", type=names_of(*MODES), default=["eager", "default"], help="at the others (default: eager,default)")
-    add("--quick", action="store_true", help="micro-batch 32 alone; eager, default, max-autotune")
+        help="PyTorch programs at the first micro-batch size (default: eager,default,default+autocast,max-autotune)")
+    add("--other-programs", type=names_of(*MODES), default=["eager", "default"], help="PyTorch programs at the other sizes (default: eager,default)")
+    add("--quick", action="store_true", help="only micro-batch 32, with eager, default, max-autotune")
     add("--rounds", type=int, default=8, help="turns of each program (default: %(default)s)")
-    add("--turn-seconds", type=float, default=1.0, help="the slowest one's turn; all take as many steps (default: %(default)s)")
+    add("--turn-seconds", type=float, default=1.0, help="length of the slowest program's turn; all take as many steps (default: %(default)s)")
     add("--warmup", type=int, default=3, help="steps before the first turn (default: %(default)s)")
-    add("--budget", type=float, default=530, help="seconds in all; what they do not allow is left out (default: %(default)s)")
+    add("--budget", type=float, default=530, help="seconds in all; what does not fit is left out (default: %(default)s)")
     add("--start-limit", type=float, default=260, help="seconds a program may take to compile and warm up (default: %(default)s)")
     add("--turn-limit", type=float, default=60, help="seconds a turn may take (default: %(default)s)")
     add("--least-seconds", type=float, default=20, help="no group starts with less left (default: %(default)s)")
-    add("--json", metavar="FILE", help="write all figures there as well, after every group")
+    add("--json", metavar="FILE", help="also write all figures to FILE, after every group")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.micro_batches, arguments.programs = [32], ["eager", "default", "max-autotune"]
@@ -395,7 +396,7 @@ def main():
         sys.exit(3)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     atexit.register(lambda: [contestant.close(patience=0.0) for contestant in list(Contestant.alive)])
-    # Programs that compile the same kernels share them.
+    # Programs that compile the same kernels share the compiled ones.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"ssgpt-inductor-{os.getuid()}"))
 
     def keep(entries, groups):

@@ -1,4 +1,4 @@
-"""What bench_gpu.py found, as one JSON object and as a table made of that object alone."""
+"""The findings of bench_gpu.py as one JSON object, and as a table made from that object alone."""
 
 import math
 import statistics
@@ -11,7 +11,7 @@ def of_micro_batch_and_kind(entries, entry):
 
 
 def fastest(entries):
-    """The one with the lowest median time of a round; None of none."""
+    """The entry with the lowest median time per round; None if there are none."""
     measured = [entry for entry in entries if entry.mean_rounds()]
     return min(measured, key=lambda entry: statistics.median(entry.mean_rounds()), default=None)
 
@@ -39,7 +39,7 @@ def result_of(entry, entries):
 
 
 def report_of(entries, groups, arguments, device):
-    """All figures; the table needs nothing else. Infinite and absent values are null."""
+    """All figures, which is all that the table needs. Infinite and absent values are null."""
     results = [result_of(entry, entries) for entry in entries]
     finite = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in device.items()}
     return {"device": finite, "shape": arguments.shape, **entries[0].shape,
@@ -69,7 +69,8 @@ def row(result):
 
 
 def summary(report):
-    """The fastest of each side over all micro-batches; not paired, for they are of different groups."""
+    """The fastest program of each side over all micro-batch sizes; not paired, since they come from different
+    groups."""
     lines = []
     for attention in dict.fromkeys(result["attention"] for result in report["results"]):
         best = {}
@@ -95,7 +96,7 @@ def table(report):
              f"{'B':>4} {'':8} {'':30} {'tokens/s':>9} {'rounds':>18} {'/ ssgpt':>8} {'95 % interval':>15} {'/ softmax':>9} "
              f"{'95 % interval':>15} {'GiB':>7}"]
     lines += [row(result) for result in report["results"]]
-    lines += ["B: windows of a micro-batch, one micro-batch a step. / ssgpt, / softmax: time over that of ssgpt, of Softmax,",
+    lines += ["B: sequences per micro-batch, one micro-batch per step. / ssgpt, / softmax: time over that of ssgpt, of Softmax,",
               "paired by round; above 1 is slower. *: the fastest compiled PyTorch of the row's B and attention. GiB: peak of",
               "device memory (of resident memory on a CPU).", *summary(report), "Alive together:"]
     for group in report["groups"]:

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Times `ssgpt evaluate needle` beside the same protocol with transformers' generate.
+"""Times `ssgpt evaluate needle` against the same protocol with transformers' generate.
 
-A Softmax checkpoint is a Llama that both read. ssgpt makes the trials and answers them, one at a time and in batches, as
-whole processes that also read the model, find the haystacks and score the margin over one wrong number. The peer continues
-the very prompts, one after another, greedily with its KV cache, in float32 with scaled-dot-product attention on as many
-threads; reading the model and importing PyTorch are left out of its time, to its advantage. They take turns. Printed are
-the times, the median of the paired ratios with its range (above 1, ssgpt is the faster), and how many answers agree token
-by token: they come from other orders of sums, so that nearly equal logits may part them.
+A Softmax checkpoint is a Llama model that both can read. ssgpt makes the trials and answers them, one at a time and in
+batches, as whole processes that also load the model, choose the haystacks and score the margin over one wrong number.
+The peer continues the same prompts one after another, greedily with its KV cache, in float32 with scaled-dot-product
+attention on as many threads; its time leaves out loading the model and importing PyTorch, to its advantage. They take
+turns. Prints the times, the median of the paired ratios with its range (above 1, ssgpt is faster), and how many answers
+agree token by token: the two add in different orders, so nearly equal logits may be ranked differently.
 
     .venv/bin/python scripts/bench_needle.py --checkpoint runs/a --data 'data/bible/tokens/validation_*.bin'
 """
@@ -26,11 +26,11 @@ ANSWER_TOKENS = 10
 
 def arguments_of():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", required=True, help="a checkpoint of Softmax attention, or a run with one")
-    parser.add_argument("--data", required=True, help="token shards of its tokenizer")
-    parser.add_argument("--lengths", default="512", help="tokens of a trial, as of ssgpt evaluate needle")
-    parser.add_argument("--depths", default="0,50,100", help="as of ssgpt evaluate needle")
-    parser.add_argument("--trials", type=int, default=16, help="trials of each length and depth")
+    parser.add_argument("--checkpoint", required=True, help="a checkpoint with Softmax attention, or a run that has one")
+    parser.add_argument("--data", required=True, help="token shards made with its tokenizer")
+    parser.add_argument("--lengths", default="512", help="tokens per trial, as for ssgpt evaluate needle")
+    parser.add_argument("--depths", default="0,50,100", help="as for ssgpt evaluate needle")
+    parser.add_argument("--trials", type=int, default=16, help="trials per length and depth")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ssgpt", default=os.environ.get("SSGPT_BIN", ROOT / "build" / "release" / "ssgpt"))
@@ -38,7 +38,7 @@ def arguments_of():
 
 
 def run_ours(arguments, trials_out, *options):
-    """The seconds of one process, and its trials."""
+    """The seconds that one process took, and its trials."""
     command = [arguments.ssgpt, "evaluate", "needle", "--checkpoint", arguments.checkpoint, "--data", arguments.data,
                "--lengths", arguments.lengths, "--depths", arguments.depths, "--trials", str(arguments.trials),
                "--distractors", "1", "--answer-tokens", str(ANSWER_TOKENS), "--device", "cpu",
@@ -59,11 +59,11 @@ class Peer:
         self.torch = torch
         self.model = transformers.AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
         if self.model.config.model_type != "llama":
-            raise SystemExit(f"{checkpoint} is no Llama: the peer runs checkpoints of Softmax attention alone")
+            raise SystemExit(f"{checkpoint} is no Llama: the peer only runs checkpoints with Softmax attention")
         self.version = f"transformers {transformers.__version__}, PyTorch {torch.__version__}"
 
     def run(self, trials):
-        """The seconds that all trials take, and the tokens of each answer."""
+        """The seconds that all trials took, and the tokens of each answer."""
         answers = []
         start = time.perf_counter()
         for trial in trials:
@@ -81,7 +81,7 @@ class Peer:
 
 
 def agreement(trials, answers):
-    """How many answers are the peer's, as far as ssgpt's go: it stops where the number can no longer be right."""
+    """How many answers equal the peer's, as far as ssgpt's go: it stops once the number can no longer be right."""
     pairs = [(trial["generated_tokens"], answer) for trial, answer in zip(trials, answers, strict=True)]
     return sum(answer[: len(ours)] == ours for ours, answer in pairs)
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Times `ssgpt prepare` beside a Python peer that does the same with the sentencepiece package.
+"""Times `ssgpt prepare` against a Python peer that does the same with the sentencepiece package.
 
-Both read one .jsonl file, encode each document, put EOS behind it, and write uint16 tokens. The peer reads lines,
-parses them with the json module, encodes batches of documents with encode(list, num_threads=N), and writes through
-numpy. The two take turns, each as a process of its own, timed from start to end. Printed are the times, their medians,
-and the median of the paired ratios with its range: above 1, ssgpt is the faster.
+Both read one .jsonl file, encode each document, append EOS, and write uint16 tokens. The peer reads lines, parses them
+with the json module, encodes batches of documents with encode(list, num_threads=N), and writes through numpy. The two
+take turns, each as a process of its own, timed from start to end. Prints the times, their medians, and the median of
+the paired ratios with its range: above 1, ssgpt is faster.
 
     .venv/bin/python scripts/bench_prepare.py --input data/bible/kjv.jsonl --tokenizer data/bible/tokenizer.model
 """
@@ -45,7 +45,7 @@ def run_peer(source, tokenizer, output, threads):
 
 
 def repeated(source, megabytes, output):
-    """The file's lines over and over until there are that many megabytes."""
+    """The file's lines, repeated until there are that many megabytes."""
     data = source.read_bytes()
     with open(output, "wb") as file:
         while file.tell() < megabytes * 1_000_000:
@@ -61,13 +61,13 @@ def timed(command):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--input", type=pathlib.Path, required=True, help="a .jsonl file with a field `text`")
-    parser.add_argument("--tokenizer", type=pathlib.Path, required=True, help="a sentencepiece model of at most 65,536 pieces")
-    parser.add_argument("--megabytes", type=float, default=20, help="the input is repeated up to this size; 0: as it is")
+    parser.add_argument("--input", type=pathlib.Path, required=True, help="a .jsonl file with a `text` field")
+    parser.add_argument("--tokenizer", type=pathlib.Path, required=True, help="a sentencepiece model with at most 65,536 pieces")
+    parser.add_argument("--megabytes", type=float, default=20, help="repeat the input up to this size; 0: use it as it is")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ssgpt", default=os.environ.get("SSGPT_BIN", ROOT / "build" / "release" / "ssgpt"))
-    parser.add_argument("--peer-output", help=argparse.SUPPRESS)  # how the peer is started
+    parser.add_argument("--peer-output", help=argparse.SUPPRESS)  # starts the peer
     arguments = parser.parse_args()
     if arguments.peer_output:
         run_peer(str(arguments.input), str(arguments.tokenizer), arguments.peer_output, arguments.threads)

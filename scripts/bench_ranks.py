@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Several ranks of one thread beside one process of as many threads, and what the gradient's way through the ranks costs.
+"""Compares several single-threaded ranks with one process of as many threads, and shows what reducing the gradient
+costs.
 
-Each round measures the training step in one process, and in R ranks that torchrun starts, plain and with ZeRO-1, in another
-order every round. Printed are the medians, the ratio of tokens/s within a round to that of the one process with its 95 %
-interval, and how much of a step the ranks wait for each other.
+Each round measures the training step in one process, and in R ranks started by torchrun, with plain data parallelism
+and with ZeRO-1, in a different order every round. Prints the medians, the ratio of tokens/s to that of the one process
+within a round with its 95 % interval, and how much of a step the ranks wait for each other.
 
     scripts/build.sh release ssgpt && .venv/bin/python scripts/bench_ranks.py --rounds 6
 """
@@ -22,7 +23,7 @@ BATCH = {"quickstart": 8, "paper": 2}
 
 
 def measure(arguments, ranks, zero_stage):
-    """One report of `ssgpt bench step --json`."""
+    """The report of one `ssgpt bench step --json`."""
     step = [BINARY, "bench", "step", "--json", "--shape", arguments.shape, "--steps", arguments.steps, "--warmup", 2,
             "--set", f"train.micro_batch_size={BATCH[arguments.shape] // ranks}", "--set", f"parallel.zero_stage={zero_stage}"]
     launcher = [TORCHRUN, "--no-python", "--standalone", "--nproc-per-node", ranks] if ranks > 1 else []
@@ -36,9 +37,9 @@ def measure(arguments, ranks, zero_stage):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=BATCH, default="quickstart", help="the model and batch (default: %(default)s)")
-    parser.add_argument("--ranks", type=positive, default=2, help="of one thread each (default: %(default)s)")
+    parser.add_argument("--ranks", type=positive, default=2, help="number of ranks, with one thread each (default: %(default)s)")
     parser.add_argument("--rounds", type=positive, default=6, help="(default: %(default)s)")
-    parser.add_argument("--steps", type=positive, default=8, help="of each measurement (default: %(default)s)")
+    parser.add_argument("--steps", type=positive, default=8, help="steps per measurement (default: %(default)s)")
     arguments = parser.parse_args()
     if BATCH[arguments.shape] % arguments.ranks != 0:
         parser.error(f"--ranks: the batch of {BATCH[arguments.shape]} does not divide")

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Our training step beside plain PyTorch, eager and compiled, in the same run.
+"""Compares our training step with plain PyTorch's, eager and compiled, in the same run.
 
 Three programs hold the same model (Llama's mathematics, fp32, fused AdamW, clipping at 1.0; PyTorch's is in peer.py)
-and take turns: a few steps each, in another order every round, so that what the machine does meanwhile meets all of
-them. Printed are the medians, the ratio of the times within a round with its 95 % interval, and the peak of each one's
+and take turns: a few steps each, in a different order every round, so that whatever else the machine does affects all
+of them. Prints the medians, the ratio of the times within a round with its 95 % interval, and each program's peak of
 resident memory.
 
     scripts/build.sh release ssgpt && .venv/bin/python scripts/bench_step.py --shape quickstart --rounds 10
@@ -43,10 +43,10 @@ class Contestant:
                 command += [f"--{key.replace('_', '-')}", str(shape[key])]
         environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment)
-        self.rounds = []  # mean seconds of a step
+        self.rounds = []  # mean seconds per step
         self.seconds = []
         self.peak_bytes = 0
-        self.answer()  # ready
+        self.answer()  # wait until it is ready
 
     def answer(self):
         line = self.process.stdout.readline()
@@ -68,7 +68,7 @@ class Contestant:
 
 
 def paired_ratio(ours, theirs):
-    """Their time over ours, exp of the mean of the logarithms over rounds, with its 95 % interval."""
+    """Their time over ours: exp of the mean logarithm over the rounds, with its 95 % interval."""
     mean, low, high = interval([math.log(b / a) for a, b in zip(ours, theirs)])
     return {"ratio": math.exp(mean), **{key: end if end is None else math.exp(end) for key, end in (("low", low), ("high", high))}}
 
@@ -122,12 +122,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="quickstart", help="the model and batch (default: %(default)s)")
     parser.add_argument("--rounds", type=positive, default=10, help="turns of each program (default: %(default)s)")
-    parser.add_argument("--steps", type=positive, default=5, help="steps of a turn (default: %(default)s)")
+    parser.add_argument("--steps", type=positive, default=5, help="steps per turn (default: %(default)s)")
     parser.add_argument("--warmup", type=positive, default=3, help="steps before the first turn (default: %(default)s)")
-    parser.add_argument("--threads", type=positive, default=len(os.sched_getaffinity(0)), help="of each program (default: all cores)")
-    parser.add_argument("--programs", default="ssgpt,eager,compiled", help="which of them, with commas (default: %(default)s)")
+    parser.add_argument("--threads", type=positive, default=len(os.sched_getaffinity(0)), help="threads per program (default: all cores)")
+    parser.add_argument("--programs", default="ssgpt,eager,compiled", help="programs to run, comma-separated (default: %(default)s)")
     parser.add_argument("--binary", default=str(ROOT / "build/release/ssgpt"), help="our program (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     arguments = parser.parse_args()
     arguments.programs = arguments.programs.split(",")
     unknown = [name for name in arguments.programs if name not in NAMES]

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What the CUDA kernels take of a GPU, read off the machine code that was built: registers of a thread, bytes that spill
-to local memory, shared memory of a block, warps that an SM can hold of it, and the widths of the loads and stores.
+"""Lists what the CUDA kernels use of a GPU, read from the machine code that was built: registers per thread, bytes
+spilled to local memory, shared memory per block, warps that fit on an SM, and the widths of the loads and stores.
 
-Needs a build with a CUDA toolkit (scripts/build.sh), no GPU. The disassemblers are those that the triton package brings.
+Needs a build with a CUDA toolkit (scripts/build.sh), but no GPU. The disassemblers come with the triton package.
 
     .venv/bin/python scripts/kernel_resources.py --arch 90
 """
@@ -16,7 +16,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-REGISTERS_OF_SM = 65536  # of all architectures from 8.0 to 10.0, allocated by 256 to a warp
+REGISTERS_OF_SM = 65536  # on all architectures from 8.0 to 10.0, allocated to a warp in units of 256
 MOST_WARPS = 64
 
 
@@ -40,7 +40,7 @@ def readable(symbols):
 
 
 def resources(objects, arch):
-    """Symbol to (registers, bytes of stack, bytes of shared memory)."""
+    """Symbol -> (registers, bytes of stack, bytes of shared memory)."""
     found = {}
     text = dump(objects, "-res-usage", "-arch", f"sm_{arch}")
     pattern = r"Function (\S+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)"
@@ -50,7 +50,7 @@ def resources(objects, arch):
 
 
 def accesses(objects, arch):
-    """Symbol to the number of loads and stores of global memory in its code, by bits: ("load", 128) -> 4."""
+    """Symbol -> the number of loads and stores of global memory in its code, by bits: ("load", 128) -> 4."""
     found, symbol = collections.defaultdict(collections.Counter), None
     for line in dump(objects, "-sass", "-arch", f"sm_{arch}").splitlines():
         if match := re.search(r"Function : (\S+)", line):
@@ -73,8 +73,8 @@ def widths(counter, kind):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arch", default="90", help="of the machine code: 80, 90 or 100 (default: %(default)s)")
-    parser.add_argument("--all", action="store_true", help="also the variants for rows that are no multiples of 16 bytes")
+    parser.add_argument("--arch", default="90", help="compute capability of the machine code: 80, 90 or 100 (default: %(default)s)")
+    parser.add_argument("--all", action="store_true", help="also show the variants for rows that are no multiple of 16 bytes")
     parser.add_argument("--build", default=str(ROOT / "build/release"), help="(default: %(default)s)")
     arguments = parser.parse_args()
     objects = sorted(pathlib.Path(arguments.build).glob("src/kernels/CMakeFiles/ssgpt_kernels_cuda.dir/cuda/*.cu.o"))

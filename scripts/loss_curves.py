@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Whether our bfloat16 training follows float32 as closely as PyTorch's own does: loss curves from the same weights.
+"""Checks whether our bfloat16 training follows float32 as closely as PyTorch's own does: loss curves from the same
+weights.
 
-Every program trains the same small model from the same initial weights on the same batch, a text of a Markov chain, for
-some steps: PyTorch in float32 (peer.py, TF32 off), which the others are held against; PyTorch in bfloat16 in several
-ways; ours in float32 and in bfloat16. Printed is how far each curve is from PyTorch's float32: the root of the mean
-square over all steps and seeds, the mean, and the largest, in nats. PyTorch's bfloat16 runs show what the roundings of
-that dtype cost. Ours is one more draw of such a run: over S seeds a curve's distance has some 5 S independent values
-(neighbouring steps are alike), for which the root mean squares of two programs that are equally exact differ by less
-than a factor of 1.6 in 95 of 100 cases at three seeds (F distribution, 15 and 15 degrees of freedom). Ours may therefore
-be at most 1.6 times as far as the farthest of PyTorch's; beyond that the exit code is 1.
+Every program trains the same small model from the same initial weights on the same batch, text from a Markov chain, for
+a number of steps: PyTorch in float32 (peer.py, TF32 off), which is the reference; PyTorch in bfloat16 in several ways;
+ours in float32 and in bfloat16. Prints how far each curve is from PyTorch's float32: the root mean square over all
+steps and seeds, the mean, and the largest distance, in nats. PyTorch's bfloat16 runs show what rounding to that dtype
+costs. Ours is one more draw of such a run: over S seeds a curve's distance has about 5 S independent values
+(neighbouring steps are alike), for which the root mean squares of two equally exact programs differ by less than a
+factor of 1.6 in 95 of 100 cases at three seeds (F distribution, 15 and 15 degrees of freedom). Ours may therefore be at
+most 1.6 times as far as the farthest of PyTorch's; beyond that the exit code is 1.
 
     .venv/bin/python scripts/loss_curves.py --binary build/release/ssgpt          on a GPU
     .venv/bin/python scripts/loss_curves.py --binary build/release/ssgpt --device cpu --shape tiny
@@ -37,7 +38,7 @@ LARGEST_FACTOR = 1.6
 
 
 def markov_tokens(shape):
-    """windows * time + 1 tokens, of which each has 16 successors with weights 1, 1/2, 1/3 ..."""
+    """windows * time + 1 tokens; each token has 16 successors with weights 1, 1/2, 1/3 ..."""
     random = np.random.Generator(np.random.PCG64(3))
     successors = random.integers(shape["vocab"], size=(shape["vocab"], 16))
     weights = 1.0 / np.arange(1, 17)
@@ -49,7 +50,7 @@ def markov_tokens(shape):
 
 
 def read_safetensors(path):
-    """Name to fp32 tensor (https://github.com/huggingface/safetensors#format); the package may not be there."""
+    """Name -> fp32 tensor (https://github.com/huggingface/safetensors#format); the package may not be installed."""
     data = pathlib.Path(path).read_bytes()
     begin = 8 + int.from_bytes(data[:8], "little")
     tensors = {}
@@ -106,7 +107,7 @@ class Ours:
 
 
 class OneBatch:
-    """The batch of peer.Trainer in every step."""
+    """Gives the same batch as peer.Trainer in every step."""
 
     def __init__(self, tokens, shape, device):
         time = shape["time"]
@@ -132,14 +133,14 @@ def peers_curve(arguments, tokens, kind, tensors, program):
 
 
 def distances_of(curves, reference):
-    """curves, reference: a list of curves, one a seed."""
+    """curves, reference: a list of curves, one per seed."""
     apart = np.array(curves) - np.array(reference)
     return {"rms": math.sqrt((apart**2).mean()), "mean": apart.mean(), "largest": np.abs(apart).max(),
             "first_loss": float(np.mean([curve[0] for curve in curves])), "last_loss": float(np.mean([curve[-1] for curve in curves]))}
 
 
 def compare(arguments, ours, tokens, kind):
-    """What the report says of one kind of attention."""
+    """The report's part on one kind of attention."""
     programs = ["ssgpt float32", "ssgpt bfloat16", *(f"PyTorch {program}" for program in arguments.programs)]
     curves, reference = {name: [] for name in programs}, []
     for seed in range(1, arguments.seeds + 1):
@@ -172,13 +173,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", required=True, help="our program")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-    parser.add_argument("--shape", choices=SHAPES, default="small", help="the model and its batch (default: %(default)s)")
-    parser.add_argument("--attention", default="softmax,ssmax", help="kinds (default: %(default)s)")
+    parser.add_argument("--shape", choices=SHAPES, default="small", help="model and batch (default: %(default)s)")
+    parser.add_argument("--attention", default="softmax,ssmax", help="kinds of attention (default: %(default)s)")
     parser.add_argument("--programs", default="eager,eager+autocast,default",
-                        help="PyTorch's ways of bfloat16, as bench_gpu.py names them (default: %(default)s)")
+                        help="PyTorch's bfloat16 programs, named as in bench_gpu.py (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=200, help="(default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="initial weights (default: %(default)s)")
-    parser.add_argument("--json", metavar="FILE", help="write all curves and figures there as well")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds for initial weights (default: %(default)s)")
+    parser.add_argument("--json", metavar="FILE", help="also write all curves and figures to FILE")
     arguments = parser.parse_args()
     arguments.binary = os.path.abspath(arguments.binary)
     arguments.programs = arguments.programs.split(",")
@@ -191,7 +192,7 @@ def main():
     if arguments.json:
         pathlib.Path(arguments.json).write_text(json.dumps(report) + "\n", encoding="utf-8")
     print(table(report))
-    if not all(result["ratio"] <= LARGEST_FACTOR for result in results):  # a loss that is not a number is too far as well
+    if not all(result["ratio"] <= LARGEST_FACTOR for result in results):  # also catches a loss that is not a number
         sys.exit(1)
 
 

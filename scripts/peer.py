@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""The training step of the same model as a careful user of PyTorch would write it, for comparison.
+"""The training step of the same model as a careful PyTorch user would write it, for comparison.
 
-Llama's mathematics with SSMax's row scale on the query where asked (arXiv 2501.19399), AdamW with weight decay on
-matrices alone, clipping at 1.0. On a CPU in float32; on a GPU in bfloat16, in one of two ways: autocast over float32
-weights, or bfloat16 copies of float32 masters. Needs PyTorch and numpy only.
+Llama's mathematics, optionally with SSMax's row scale on the query (arXiv 2501.19399), AdamW with weight decay on
+matrices only, clipping at 1.0. In float32 on a CPU; in bfloat16 on a GPU, in one of two ways: autocast over float32
+weights, or bfloat16 copies of float32 masters. Needs only PyTorch and numpy.
 
-As a program it takes as many steps as each line of its standard input says and answers each with a line of JSON: their
-seconds, the last loss, the peak of memory. The device is waited for only around such a group, so that each of the
-seconds on a GPU is the group's mean. The first line it prints says that it is ready, or that memory does not suffice.
+Run as a program, it reads a number of steps from each line of its standard input, takes that many steps and answers
+with a line of JSON: their seconds, the last loss, the peak of memory. It synchronises with the device only around such
+a group, so on a GPU each step's seconds are the group's mean. Its first line says that it is ready, or that memory does
+not suffice.
 
     echo 20 | python3 scripts/peer.py --device cuda --dtype bfloat16 --micro-batch 32 --compile max-autotune
 """
@@ -38,7 +39,7 @@ class Norm(nn.Module):
         self.weight = nn.Parameter(torch.ones(size))
 
     def forward(self, x):
-        # One dtype for both: with two, PyTorch leaves its fused kernel.
+        # One dtype for both: with two, PyTorch does not use its fused kernel.
         return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), 1e-5)
 
 
@@ -52,7 +53,7 @@ class Block(nn.Module):
         self.mlp_norm = Norm(hidden)
         self.gate_up = nn.Linear(hidden, 2 * feed_forward, bias=False)
         self.down = nn.Linear(feed_forward, hidden, bias=False)
-        self.scale = None  # s of SSMax, one a head
+        self.scale = None  # SSMax's s, one per head
         if attention == "ssmax":
             mean = sum(math.log(n) for n in range(1, shape["time"] + 1)) / shape["time"]
             self.scale = nn.Parameter(torch.full((self.heads,), 1.0 / mean))
@@ -77,9 +78,9 @@ class Block(nn.Module):
 class Model(nn.Module):
     """model(tokens, targets), both int64 (B, T), is the mean cross-entropy in nats.
 
-    The head has `shape["vocab"]` outputs rounded up to a multiple of `pad_vocabulary`; those beyond are left out of the
-    loss. dtype is that of the activations; rotary_dtype that of the tables of angles, and of RoPE's arithmetic where
-    it is the wider one.
+    The head has `shape["vocab"]` outputs, rounded up to a multiple of `pad_vocabulary`; the padding is left out of the
+    loss. dtype is that of the activations; rotary_dtype that of the tables of angles, and of RoPE's arithmetic if it is
+    the wider one.
     """
 
     def __init__(self, shape, attention="softmax", pad_vocabulary=1, dtype=torch.float32, rotary_dtype=torch.float32):
@@ -111,8 +112,8 @@ class Model(nn.Module):
 
 
 def load_llama(model, tensors, padding=0.0):
-    """Fills the model with tensors under Llama's names, as a checkpoint of ours has them; rows of the head beyond the
-    vocabulary get `padding`."""
+    """Fills the model with tensors under Llama's names, as in our checkpoints; rows of the head beyond the vocabulary
+    get `padding`."""
     def joined(layer, names):
         return torch.cat([tensors[f"model.layers.{layer}.{name}.weight"] for name in names])
 
@@ -131,7 +132,7 @@ def load_llama(model, tensors, padding=0.0):
 
 
 class Tokens:
-    """Random micro-batches, the same in every process: pinned once, so that each upload is asynchronous."""
+    """Random micro-batches, the same in every process, pinned once so that each upload is asynchronous."""
 
     def __init__(self, shape, micro_batch, micro_batches, device):
         self.micro_batch, self.device, self.next = micro_batch, device, 0
@@ -148,9 +149,9 @@ class Tokens:
 
 
 class Trainer:
-    """step() is one training step; it waits for nothing on the device and returns the last micro-batch's loss there.
+    """step() is one training step; it does not wait for the device and returns the last micro-batch's loss there.
 
-    It begins with `tensors` under Llama's names where given, else with normal numbers."""
+    It starts from `tensors` under Llama's names if given, else from normally distributed numbers."""
 
     def __init__(self, shape, options, tensors=None):
         self.device = torch.device(options.device)
@@ -162,7 +163,7 @@ class Trainer:
         compiled = options.compile != "none"
         dtype = torch.bfloat16 if self.half else torch.float32
         torch.manual_seed(1)
-        # Compiled, RoPE in float32 costs nothing; one operation after the other it would double what is moved.
+        # Compiled, RoPE in float32 costs nothing; as separate operations it would double the memory traffic.
         rotary_dtype = torch.float32 if compiled else dtype
         model = Model(shape, options.attention, options.pad_vocabulary, dtype, rotary_dtype)
         if tensors is not None:
@@ -180,8 +181,8 @@ class Trainer:
         self.tokens = Tokens(shape, options.micro_batch, micro_batches, self.device)
 
     def split_masters(self, model):
-        """The weights become bfloat16, but for SSMax's scale; self.parameters holds float32 masters of all of them."""
-        self.pairs = []  # lists of parameters of one dtype, which a foreach operation takes at once, and of their masters
+        """The weights become bfloat16, except SSMax's scale; self.parameters holds float32 masters of all of them."""
+        self.pairs = []  # lists of parameters of one dtype, as foreach operations need them, and of their masters
         for of_scale in (False, True):
             working = [p for name, p in model.named_parameters() if name.endswith(".scale") == of_scale]
             masters = [nn.Parameter(p.detach().clone()) for p in working]
@@ -194,7 +195,7 @@ class Trainer:
 
     def clear_gradients(self):
         if not self.copies:  # the masters' gradients are overwritten
-            # What a graph left as a gradient is overwritten when the next micro-batch replays it: it needs a sum elsewhere.
+            # A CUDA graph overwrites its gradients when the next micro-batch replays it: the sum must be kept elsewhere.
             self.optimizer.zero_grad(set_to_none=not (self.graphs and self.accumulation > 1))
 
     def collect_gradients(self, first):
@@ -231,7 +232,7 @@ class Trainer:
 
 
 def attention_kernels(name):
-    """A scope in which attention prefers the named kernel; auto leaves PyTorch's own order."""
+    """A scope in which attention prefers the named kernel; auto keeps PyTorch's own order."""
     if name == "auto":
         return contextlib.nullcontext()
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -248,10 +249,10 @@ def wait_for(device):
 
 
 def measure(trainer, steps, release):
-    """Takes the steps; what is timed on a GPU is the group. `release`: the cached memory is given back after it."""
+    """Takes the steps; on a GPU only the whole group is timed. `release`: give the cached memory back afterwards."""
     cuda = trainer.device.type == "cuda"
     if cuda and release:
-        trainer.step()  # takes the memory again
+        trainer.step()  # allocates the memory again
     wait_for(trainer.device)
     seconds, begin = [], time.perf_counter()
     for _ in range(steps):
@@ -272,7 +273,8 @@ def measure(trainer, steps, release):
 
 
 def prepare(shape, options):
-    """A trainer after its first steps, compiled, with what compiling held given back and left out of the peaks."""
+    """A trainer that has compiled and taken its first steps; memory that compiling held is given back and not in the
+    peaks."""
     trainer = Trainer(shape, options)
     for _ in range(options.warmup):
         trainer.step()
@@ -287,7 +289,7 @@ def serve(options):
     begin = time.perf_counter()
     torch.set_num_threads(options.threads)
     if options.device == "cuda":
-        torch.set_float32_matmul_precision("high")  # TF32, where anything is float32 at all
+        torch.set_float32_matmul_precision("high")  # TF32, wherever float32 is used at all
     shape = {key: getattr(options, key) for key in ("vocab", "hidden", "layers", "heads", "feed_forward", "time")}
     try:
         with attention_kernels(options.attention_kernel):
@@ -303,21 +305,21 @@ def serve(options):
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in (("vocab", 50257), ("hidden", 768), ("layers", 12), ("heads", 12), ("feed-forward", 2048), ("time", 1024)):
-        parser.add_argument(f"--{name}", type=int, default=value, help="of the model (default: %(default)s)")
+        parser.add_argument(f"--{name}", type=int, default=value, help="shape of the model (default: %(default)s)")
     parser.add_argument("--attention", choices=ATTENTION_KINDS, default="softmax")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--precision", choices=PRECISIONS, default="copies",
                         help="bfloat16: copies of float32 masters, or autocast (default: %(default)s)")
-    parser.add_argument("--micro-batch", type=int, default=2, help="windows of a micro-batch (default: %(default)s)")
-    parser.add_argument("--accumulation", type=int, default=1, help="micro-batches of a step (default: %(default)s)")
+    parser.add_argument("--micro-batch", type=int, default=2, help="sequences per micro-batch (default: %(default)s)")
+    parser.add_argument("--accumulation", type=int, default=1, help="micro-batches per step (default: %(default)s)")
     parser.add_argument("--compile", choices=COMPILE_MODES, default="none", help="torch.compile's mode (default: %(default)s)")
     parser.add_argument("--attention-kernel", choices=ATTENTION_KERNELS, default="auto",
-                        help="the preferred one (default: %(default)s)")
+                        help="preferred attention kernel (default: %(default)s)")
     parser.add_argument("--pad-vocabulary", type=int, default=1, help="round the head's outputs up to a multiple of this")
     parser.add_argument("--release", action="store_true", help="give cached device memory back after each group of steps")
-    parser.add_argument("--warmup", type=int, default=3, help="steps before it is ready (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="on the CPU (default: all cores)")
+    parser.add_argument("--warmup", type=int, default=3, help="steps before reporting ready (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads on the CPU (default: all cores)")
     return parser.parse_args()
 
 

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Draws what `ssgpt compare RUN RUN... --out DIR` wrote, as DIR/comparison.png and DIR/report.html, and what
-`ssgpt evaluate position|retrieval|needle|attention --out DIR` wrote, as DIR/evaluation.png and DIR/report.html; with the
---attention of needles also DIR/needle_attention.png. Of `ssgpt evaluate closed-forms --out DIR` it draws DIR/closed_forms.png.
+"""Draws what `ssgpt compare RUN RUN... --out DIR` wrote, as DIR/comparison.png and DIR/report.html, and what `ssgpt
+evaluate position|retrieval|needle|attention --out DIR` wrote, as DIR/evaluation.png and DIR/report.html; for needles
+evaluated with --attention also DIR/needle_attention.png. For `ssgpt evaluate closed-forms --out DIR` it draws
+DIR/closed_forms.png.
 
     .venv/bin/python scripts/report.py runs/quickstart/report
     .venv/bin/python scripts/report.py runs/quickstart/report runs/copying/report --picture both.png
 
 The page is one file: it makes no request, and works without JavaScript. With --picture the pictures of all the
-directories are drawn below each other into one file, and nothing else is written; of a retrieval it has the accuracy
-alone, of needles the share of right answers. Exit codes: 0 done; 1 a file cannot be written; 2 wrong usage; 3 a file is
-missing or damaged.
+directories are drawn below each other into one file, and nothing else is written; for a retrieval it shows only the
+accuracy, for needles only the share of right answers. Exit codes: 0 done; 1 a file cannot be written; 2 wrong usage; 3
+a file is missing or damaged.
 """
 
 import argparse
@@ -46,8 +47,8 @@ class WrongUsage(Exception):
 
 @contextlib.contextmanager
 def drawing(directory, command):
-    """Says of which directory a file is damaged. Fields that pass the checks one by one may still not make sense
-    together, and drawing then fails in the arithmetic."""
+    """Turns errors into one that names the damaged directory. Fields that pass the checks one by one may still not make
+    sense together, and then drawing fails in the arithmetic."""
     try:
         yield
     except Damaged as damage:
@@ -91,7 +92,8 @@ def report_comparison(directory):
 
 
 def size_and_draw(evaluation, figures):
-    """(size, function that draws into a figure or a part of one) of those of `figures`; attention and needles have their own."""
+    """(size, function that draws into a figure or a part of one) for those of `figures`; attention and needles
+    differ."""
     if evaluation.is_attention:
         return attention_figure.size(evaluation), lambda figure: attention_figure.draw(evaluation, figure, COLORS)
     drawer = needle_figure if evaluation.is_needle else evaluation_figure
@@ -121,14 +123,16 @@ def report_closed_forms(directory):
 
 
 def report_directory(directory):
-    """Draws the picture and the page of a directory, whatever it holds, and returns the files. Throws WrongUsage, Damaged, OSError."""
+    """Draws the picture and the page of a directory, whatever it holds, and returns the files.
+
+    Raises WrongUsage, Damaged, OSError."""
     if holds_closed_forms(directory):
         return report_closed_forms(directory)
     return report_evaluation(directory) if is_evaluation(directory) else report_comparison(directory)
 
 
 def part_of_picture(directory):
-    """(heading, size, function that draws into a part of a figure) of a directory."""
+    """(heading, size, function that draws into a part of a figure) for a directory."""
     if holds_closed_forms(directory):
         forms = closed_forms.ClosedForms(directory)
         return forms.title(), closed_forms.size(forms), lambda part: closed_forms.draw(forms, part, COLORS)
@@ -141,7 +145,7 @@ def part_of_picture(directory):
 
 
 def refuse_input(directories, path):
-    """Nothing that is read is drawn over."""
+    """Refuses to overwrite an input with a picture."""
     for directory in directories:
         for name in ("comparison.json", "comparison.csv", "evaluation.json", "closed_forms.json"):
             read = directory / name
@@ -150,7 +154,7 @@ def refuse_input(directories, path):
 
 
 def draw_picture(directories, path):
-    """The pictures of the directories below each other, each under a heading."""
+    """Draws the pictures of the directories below each other, each under a heading."""
     parts = []
     commands = [
         "evaluate" if is_evaluation(directory) or holds_closed_forms(directory) else "compare" for directory in directories
@@ -158,7 +162,7 @@ def draw_picture(directories, path):
     for directory, command in zip(directories, commands):
         with drawing(directory, command):
             parts.append(part_of_picture(directory))
-    heights = [size[1] + 0.5 for _, size, _ in parts]  # inches; half of one for the heading
+    heights = [size[1] + 0.5 for _, size, _ in parts]  # inches, with half an inch for the heading
 
     def draw(figure):
         drawn = figure.subfigures(len(parts), 1, height_ratios=heights, squeeze=False, hspace=0.03)[:, 0]
@@ -181,16 +185,16 @@ def draw_all(arguments):
 
 
 def main(words=None):
-    """Draws what the words of a command line ask for; returns the exit code."""
+    """Draws what the command line asks for; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "directories",
         nargs="+",
         metavar="directory",
         type=pathlib.Path,
-        help="what was given to `ssgpt compare --out` or `ssgpt evaluate ... --out`",
+        help="directory given to `ssgpt compare --out` or `ssgpt evaluate ... --out`",
     )
-    parser.add_argument("--picture", type=pathlib.Path, help="one picture of all directories, a PNG file")
+    parser.add_argument("--picture", type=pathlib.Path, help="draw one picture of all directories into this PNG file")
     try:
         draw_all(parser.parse_args(words))
     except WrongUsage as error:

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Runs the stages of a plan (configs/reproduce/SIZE/plan.yaml) one after the other, with one progress and ETA for all, and
-writes what of the paper's abstract holds. scripts/reproduce.sh installs and builds, and calls this.
+"""Runs the stages of a plan (configs/reproduce/SIZE/plan.yaml) one after the other, with one progress line and ETA for
+all of them, and writes which of the abstract's claims hold. scripts/reproduce.sh installs, builds and then calls this.
 
-A stage is done where its mark says that it was made from these settings, these files and these stages before it: the same
-call again makes what is missing, and nothing twice. Exit codes: 0 done; 1 a stage failed; 2 wrong usage or plan;
-3 a damaged result; 128 + signal stopped.
+A stage counts as done if its mark says that it was made from the present settings, files and earlier stages: calling it
+again makes what is missing, and nothing twice. Exit codes: 0 done; 1 a stage failed; 2 wrong usage or plan; 3 a damaged
+result; 128 + signal stopped.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def main():
 
 
 def run(plan, arguments):
-    claims = load_claims(plan)  # before hours of training, not behind them
+    claims = load_claims(plan)  # before hours of training, not after them
     runner = Runner(plan)
     if arguments.list:
         print(runner.listing())
@@ -53,7 +53,7 @@ def run(plan, arguments):
     try:
         runner.run()
     except StageFailed:
-        results.write(plan, claims)  # of what there is
+        results.write(plan, claims)  # with the results that there are so far
         raise
     print("\n".join(f"wrote {path}" for path in results.write(plan, claims, pathlib.Path("docs") if arguments.publish else None)))
     return 0

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""When does the reduction of the gradient hide behind backward? A model on paper; nothing is run or measured.
+"""When does the reduction of the gradient hide behind the backward pass? A model on paper; nothing is run or measured.
 
-It knows how the program cuts the gradient into buckets and in which order backward finishes them, and takes the speed
-of a GPU and of the links as given. Plain data parallel and ZeRO-1 stand side by side, for each number of GPUs and link.
+It models how the program cuts the gradient into buckets and in which order the backward pass finishes them; the speeds
+of the GPU and of the links are inputs. It shows plain data parallelism beside ZeRO-1, for each number of GPUs and each
+link.
 
     .venv/bin/python scripts/scaling_model.py                                  # the paper's model on 8 to 512 GPUs
     .venv/bin/python scripts/scaling_model.py --gpus 64 --link-gbit 200 --bucket-mb 100 --tokens-per-second 300000
@@ -18,8 +19,8 @@ import sys
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-BYTES = 4  # of a gradient, and of a master weight: fp32
-# Of one hop, by NCCL's own cost model for the choice between them (NVIDIA/nccl, src/graph/tuning.cc, protocol LL128).
+BYTES = 4  # per gradient and per master weight: fp32
+# Latencies of one hop, from the cost model by which NCCL chooses (NVIDIA/nccl, src/graph/tuning.cc, protocol LL128).
 NCCL_LATENCIES_US = {"ring_hop": 1.9, "ring_link_hop": 4.0, "tree_hop": 1.2, "tree_link_hop": 8.5}
 
 
@@ -48,9 +49,10 @@ def merge(base, change):
 
 
 def parameter_groups(config):
-    """(parameters, blocks whose backward must be over before their gradient is final), in the order of the flat tensor.
+    """(parameters, blocks whose backward must finish before their gradient is final), in the order of the flat tensor.
 
-    The output projection comes before the first block: its gradient is made with the loss. The embedding comes last.
+    The output projection comes before the first block: its gradient is made together with the loss. The embedding comes
+    last.
     """
     model, length = config["model"], config["data"]["sequence_length"]
     hidden, feed_forward, heads = (model[k] for k in ("hidden_size", "intermediate_size", "num_attention_heads"))
@@ -69,7 +71,7 @@ def count_parameters(config):
 
 
 def micro_batch_work(config):
-    """Floating-point operations a token of (the blocks' forward and backward, those of the output projection)."""
+    """Floating-point operations per token: (the blocks' forward and backward, those of the output projection)."""
     model, length = config["model"], config["data"]["sequence_length"]
     hidden = model["hidden_size"]
     matrices = model["num_hidden_layers"] * (4 * hidden**2 + 3 * hidden * model["intermediate_size"])
@@ -82,16 +84,17 @@ def micro_batch_work(config):
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """GPUs on nodes, each GPU with a link of its own to the other nodes; latencies are those of one hop, in seconds.
+    """GPUs on nodes, each GPU with its own link to the other nodes; latencies are those of one hop, in seconds.
 
-    The collectives are NCCL's. Rings go through all GPUs, node after node, as many side by side as a node has links, so
-    that all links carry an equal part of the data. Trees over the nodes with a chain inside each take fewer hops; an
-    all-reduce takes the faster of the two, a reduce-scatter and an all-gather have only the ring.
+    The collectives are NCCL's. Rings go through all GPUs, node after node, with as many rings side by side as a node
+    has links, so that all links carry an equal part of the data. Trees over the nodes, with a chain inside each node,
+    take fewer hops; an all-reduce uses the faster of the two, while a reduce-scatter and an all-gather only have the
+    ring.
     """
 
     gpus: int
     nodes: int
-    bytes_per_second: float  # at which data leaves a node, or a GPU for its neighbour in the node: the lower
+    bytes_per_second: float  # at which data leaves a node, or a GPU for its neighbour in the node: the lower of the two
     ring_hop: float = 0.0  # inside a node
     ring_link_hop: float = 0.0  # between nodes
     tree_hop: float = 0.0
@@ -99,12 +102,12 @@ class Cluster:
     trees: bool = True
 
     def pass_seconds(self, size):
-        """Once around the ring: a reduce-scatter or an all-gather of `size` bytes."""
+        """One pass around the ring: a reduce-scatter or an all-gather of `size` bytes."""
         latency = (self.gpus - self.nodes) * self.ring_hop + (self.nodes - 1) * self.ring_link_hop
         return latency + pass_bytes(size, self.gpus) / self.bytes_per_second
 
     def tree_seconds(self, size):
-        """Up the tree and down again: an all-reduce. Each GPU passes on all of it twice."""
+        """Up the tree and down again: an all-reduce. Each GPU passes all of it on twice."""
         latency = (self.gpus // self.nodes - 1) * self.tree_hop + math.ceil(math.log2(self.nodes)) * self.tree_link_hop
         return 2 * (latency + size / self.bytes_per_second)
 
@@ -114,15 +117,15 @@ class Cluster:
 
 
 def pass_bytes(size, gpus):
-    """What each GPU sends, once around the ring."""
+    """Bytes that each GPU sends in one pass around the ring."""
     return (gpus - 1) / gpus * size
 
 
-FEWEST_BUCKETS = 8  # so that something is on its way before backward is all but over
+FEWEST_BUCKETS = 8  # so that communication starts well before the backward pass ends
 
 
 def cut_buckets(groups, bucket_bytes, block_seconds):
-    """(bytes, seconds into backward when they are final), cut from the end of the flat tensor."""
+    """(bytes, seconds into the backward pass at which they are final), cut from the end of the flat tensor."""
     total = BYTES * sum(count for count, _ in groups)
     spans, begin = [], 0
     for count, blocks in groups:
@@ -138,7 +141,8 @@ def cut_buckets(groups, bucket_bytes, block_seconds):
 
 
 def exposed_seconds(buckets, backward_seconds, seconds_of):
-    """How long after backward the last bucket arrives. One at a time travels, in the order in which they are final."""
+    """Seconds after the backward pass at which the last bucket arrives. Buckets travel one at a time, in the order in
+    which they become final."""
     clock = 0.0
     for size, final in sorted(buckets, key=lambda bucket: bucket[1]):
         clock = max(clock, final) + seconds_of(size)
@@ -146,10 +150,10 @@ def exposed_seconds(buckets, backward_seconds, seconds_of):
 
 
 def predict(config, cluster, tokens_per_second, bucket_mb, micro_batch):
-    """One row: seconds of a step on every GPU of `cluster`, and what of it is communication."""
+    """One row: seconds per step on every GPU of `cluster`, and how much of it is communication."""
     work, head_work = micro_batch_work(config)
     seconds = micro_batch * config["data"]["sequence_length"] / tokens_per_second
-    # Of a block's work two thirds are backward. The output projection's is done before the first block's backward.
+    # Two thirds of a block's work are backward. The output projection's is done before the first block's backward.
     backward = seconds * 2 / 3 * work / (work + head_work)
     groups = parameter_groups(config)
     largest = math.ceil(BYTES * count_parameters(config) / FEWEST_BUCKETS)
@@ -178,7 +182,7 @@ def predict(config, cluster, tokens_per_second, bucket_mb, micro_batch):
         "compute_seconds": compute,
         "backward_seconds": backward,
         "plain": outcome(all_reduces, exposed_seconds(buckets, backward, cluster.all_reduce_seconds)),
-        # The all-gather of the updated weights begins when backward, clipping and update are over.
+        # The all-gather of the updated weights starts after backward, clipping and update.
         "zero": outcome(2 * one_way, exposed_seconds(buckets, backward, cluster.pass_seconds) + one_way),
     }
 
@@ -187,7 +191,7 @@ def predict(config, cluster, tokens_per_second, bucket_mb, micro_batch):
 
 
 def make_clusters(options):
-    """(what joins the GPUs, in words; the cluster)."""
+    """(a description of what joins the GPUs, the cluster) for each."""
     latency = {name: options.latency * microseconds / 1e6 for name, microseconds in NCCL_LATENCIES_US.items()}
     per_node = options.gpus_per_node
     for gpus in options.gpus:
@@ -202,7 +206,7 @@ def make_clusters(options):
 
 
 def fitting_micro_batch(config, gpus, wanted):
-    """`wanted`, or what a GPU's share of the global batch leaves of it."""
+    """`wanted`, or as much of it as a GPU's share of the global batch allows."""
     total = config["train"]["global_batch_size"]
     fitting = min(wanted, total // gpus)
     if fitting == 0 or total % (fitting * gpus):
@@ -256,15 +260,15 @@ def parse_arguments(arguments):
     add("--config", default=ROOT / "configs" / "paper" / "b-ssmax.yaml", help="a training config; default: the paper's SSMax model")
     add("--gpus", type=count, nargs="+", default=[8, 16, 32, 64, 128, 256, 512])
     add("--gpus-per-node", type=count, default=8)
-    add("--tokens-per-second", type=real, default=450_000, help="of one GPU, in forward and backward; default 450,000: an assumption")
+    add("--tokens-per-second", type=real, default=450_000, help="speed of one GPU in forward and backward; default 450,000, an assumption")
     add("--link-gbit", type=real, nargs="+", default=[400, 200, 100, 25],
-        help="Gbit/s of the link that each GPU has to other nodes; where a node has one link for all, that divided by its GPUs")
-    add("--nvlink-gb", type=real, default=450, help="GB/s a GPU and direction inside a node; default 450: NVLink 4")
-    add("--latency", type=number(float, zero=True), default=1.0, help="times the latencies of NCCL's table; 0: none")
-    add("--ring", action="store_true", help="all-reduce in rings alone")
-    add("--bucket-mb", type=real, help="MiB; default: the config's parallel.bucket_mb, else 25")
-    add("--micro-batch", type=count, help="sequences; default: the config's train.micro_batch_size")
-    add("--json", action="store_true", help="one JSON object instead of the table; seconds and bytes")
+        help="Gbit/s of the link that each GPU has to other nodes; where a node has one link for all, its speed divided by the number of GPUs")
+    add("--nvlink-gb", type=real, default=450, help="GB/s per GPU and direction inside a node; default 450: NVLink 4")
+    add("--latency", type=number(float, zero=True), default=1.0, help="factor on the latencies of NCCL's table; 0: no latency")
+    add("--ring", action="store_true", help="use only rings for all-reduce")
+    add("--bucket-mb", type=real, help="bucket size in MiB; default: the config's parallel.bucket_mb, else 25")
+    add("--micro-batch", type=count, help="sequences per micro-batch; default: the config's train.micro_batch_size")
+    add("--json", action="store_true", help="print one JSON object instead of the table; seconds and bytes")
     return parser.parse_args(arguments)
 
 

@@ -1,4 +1,4 @@
-"""Student's t (Student 1908, Biometrika 6), for what no command of ssgpt compares."""
+"""Student's t (Student 1908, Biometrika 6), for figures that no command of ssgpt compares."""
 
 import functools
 import math
@@ -23,7 +23,7 @@ def quantile(degrees):
 
 
 def interval(values):
-    """(mean, low, high) of the mean's 95 % interval; low and high are None of fewer than two values."""
+    """(mean, low, high) of the mean's 95 % interval; low and high are None for fewer than two values."""
     mean = statistics.fmean(values)
     if len(values) < 2:
         return mean, None, None
