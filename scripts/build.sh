@@ -2,7 +2,7 @@
 # Configures and builds.
 # Usage: scripts/build.sh [PRESET] [TARGET]...
 #   PRESET  release (default), debug, asan or ci: see CMakePresets.json
-#   TARGET  what to build, all by default; ssgpt is the program alone
+#   TARGET  what to build, by default everything; ssgpt is the program alone
 # JOBS=N in the environment sets the number of compile jobs.
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"

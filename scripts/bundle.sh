@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Packs what build/release holds for machines that cannot build: the programs, the shared libraries they need beside
-# PyTorch's, the configs, and the scripts that run there. Such a machine needs x86-64 Linux with a glibc that is not much
-# older than this one's (README.txt of the bundle says), a python with PyTorch 2.11 (which supplies LibTorch, CUDA, cuDNN
-# and NCCL), and nothing else. An existing bundle is replaced. Set-up and build come first: scripts/build.sh.
+# Packs build/release for machines that cannot build: the programs, the shared libraries they need beside PyTorch's, the
+# configs, and the scripts that run there. Such a machine needs x86-64 Linux with a glibc not much older than this one's
+# (the bundle's README.txt names it) and a python with PyTorch 2.11 (which supplies LibTorch, CUDA, cuDNN and NCCL), and
+# nothing else. An existing bundle is replaced. Run scripts/build.sh first.
 # Usage: scripts/bundle.sh [DIRECTORY]      (default: build/bundle)
 #
-# glibc stays behind: a process has one, that of its loader. The C++ runtime stays behind too: it is as tied to glibc as
-# this, and a newer one of the system runs our program and the system's libraries alike. Where the system's is older, as
-# that of RHEL 9, run.sh takes the one that conda puts beside its pythons and builds for old systems.
+# glibc is not packed: a process has only one, that of its loader. The C++ runtime is not packed either: it is tied to
+# glibc, and a newer one on the target runs both our program and the system's libraries. Where the system's is older, as
+# on RHEL 9, run.sh takes the one that conda installs with its pythons and builds for old systems.
 # shellcheck source=scripts/lib.sh
 start=$PWD
 source "$(dirname "$0")/lib.sh"
@@ -37,7 +37,7 @@ mkdir -p "$unfinished"/{bin,lib,scripts}
 packages=$(readelf -d "${programs[0]}" | sed -nE 's/.*R(UN)?PATH.*\[(.*)\].*/\2/p' | tr : '\n' | sed -n 's|/torch/lib$||p')
 [[ -n $packages ]] || fail "${programs[0]} names no torch/lib in its RUNPATH; build it with scripts/build.sh"
 
-# copy_libraries PROGRAM: what the loader finds for it outside PyTorch's packages.
+# copy_libraries PROGRAM: copies what the loader finds for it outside PyTorch's packages.
 copy_libraries() {
   local found name arrow path rest
   found=$(ldd "$1")
@@ -56,7 +56,7 @@ for program in "${programs[@]}"; do
   name=${program##*/}
   copy_libraries "$program"
   strip -o "$unfinished/bin/$name" "$program"
-  # What CMake does itself to a program that it installs.
+  # As CMake does for programs that it installs.
   # shellcheck disable=SC2016  # $ORIGIN is the loader's
   printf 'file(RPATH_SET FILE "%s" NEW_RPATH "$ORIGIN/../lib")\n' "$unfinished/bin/$name" >"$unfinished/rpath.cmake"
   cmake -P "$unfinished/rpath.cmake" >/dev/null
@@ -71,13 +71,13 @@ version=$(head -n 1 "$unfinished/VERSION")
 cat >"$unfinished/README.txt" <<TEXT
 $version, packed for machines that cannot build it. VERSION names the revision and the libraries it was built with.
 
-Needs x86-64 Linux with glibc ${glibc#GLIBC_} or newer (ldd --version says), and a python with PyTorch 2.11 for CUDA 13:
+Needs x86-64 Linux with glibc ${glibc#GLIBC_} or newer (ldd --version prints yours), and a python with PyTorch 2.11 for CUDA 13:
   python3 -m pip install torch==2.11.0 numpy
-Start the program with run.sh; python3 on the PATH is asked for PyTorch, or the one that SSGPT_PYTHON names:
+Start the program with run.sh. It takes PyTorch from python3 on the PATH, or from the python that SSGPT_PYTHON names:
   SSGPT_PYTHON=/path/to/venv/bin/python ./run.sh train --help
 Several GPUs:     torchrun --no-python --nproc-per-node 8 ./run.sh train --config configs/paper/b-ssmax.yaml
 Test and measure: scripts/gpu_check.sh results     (--help says more)
-Where the system's C++ runtime is too old, that of a conda environment serves, if its python is the one that is named.
+If the system's C++ runtime is too old, name the python of a conda environment: run.sh then takes the runtime there.
 The folder may be moved or copied as a whole.
 TEXT
 megabytes=$(du -sm "$unfinished" | cut -f 1)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# run.sh of a bundle (scripts/bundle.sh): starts its ssgpt with the libraries of a python's PyTorch 2.11.
-# Usage: run.sh [--python PYTHON] ARGUMENTS OF SSGPT...      PYTHON: else SSGPT_PYTHON, else python3
+# run.sh of a bundle (scripts/bundle.sh): starts the bundle's ssgpt with the libraries of a python's PyTorch 2.11.
+# Usage: run.sh [--python PYTHON] ARGUMENTS OF SSGPT...      PYTHON: by default SSGPT_PYTHON, else python3
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Tests this program on this machine's GPU and measures it, all within one time. Each stage runs in processes of its
-# own, within a limit of its own: one that fails, crashes or hangs marks its line and costs nothing but its limit; one
-# that does not fit into what is left is skipped and says so. Needs a python with PyTorch 2.11 and numpy (python3, or
-# SSGPT_PYTHON), and no network; runs from a bundle (scripts/bundle.sh) or from the repository.
+# Tests this program on this machine's GPU and measures it, within a total time limit. Each stage runs in its own
+# processes with its own limit: one that fails, crashes or hangs is marked on its line and costs at most its limit; one
+# that does not fit into the remaining time is reported as skipped. Needs a python with PyTorch 2.11 and numpy (python3,
+# or SSGPT_PYTHON), and no network; runs from a bundle (scripts/bundle.sh) or from the repository.
 # Usage: scripts/gpu_check.sh [OPTION]... DIR [SECONDS]
-#   DIR             gets summary.txt, a line `stage code seconds headline` each, and seven files of output
-#   SECONDS         for all of it, by default 450; the peers get what the other stages leave
-#   --only A,B      these stages alone: facts, step, tests, curves, compile-cache, large, rank, products, kernels,
+#   DIR             receives summary.txt, with one line `stage code seconds headline` per stage, and seven output files
+#   SECONDS         total time, by default 450; the peers get what the other stages leave
+#   --only A,B      only these stages: facts, step, tests, curves, compile-cache, large, rank, products, kernels,
 #                   attention, peers, memcheck
-#   --pace PERCENT  of each stage's limit, by default 100: more on a slower machine
-#   --device cpu    tries the script without a GPU, in float32; --shape tiny with a small model
-# Exit code 0: every stage ended well. 1: one did not. 2: wrong usage. 3: no GPU.
-# shellcheck disable=SC2317  # the headlines and the end are called by name
+#   --pace PERCENT  scales each stage's limit, by default 100: use more on a slower machine
+#   --device cpu    tries the script without a GPU, in float32; add --shape tiny for a small model
+# Exit code 0: every stage succeeded. 1: one did not. 2: wrong usage. 3: no GPU.
+# shellcheck disable=SC2317  # the headline functions and end() are called by name
 set -uo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -31,26 +31,26 @@ now() {
   local time=${EPOCHREALTIME/[.,]/}
   echo $((time / 1000))
 }
-seconds() { printf '%d.%d' $(($1 / 1000)) $(($1 % 1000 / 100)); } # of milliseconds
+seconds() { printf '%d.%d' $(($1 / 1000)) $(($1 % 1000 / 100)); } # $1 is in milliseconds
 of_pace() { echo $(($1 * pace * 10)); }                            # a limit in seconds, as milliseconds
-# Until the time is over, but for what ending a stage that does not end by itself takes.
+# Milliseconds left, less what it takes to end a stage that does not end by itself.
 left() { echo $((begin + total * 1000 - $(of_pace 5) - $(now))); }
 
 # --- Stages -------------------------------------------------------------------------------------------------------------
 
 wanted() { [[ -z $only || ,$only, == *,$1,* ]]; }
 
-# note NAME CODE MILLISECONDS HEADLINE: the line of a stage.
+# note NAME CODE MILLISECONDS HEADLINE: writes a stage's line.
 note() {
   printf '%-15s %4s %6s  %s\n' "$1" "$2" "$(seconds "$3")" "$4" | tee -a "$out/summary.txt"
   [[ $2 == 0 || $2 == - ]] || failed=1
 }
 
-# keep NAME: what a stage printed, or the end of much, goes to its file.
+# keep NAME: appends what a stage printed, or the end of it if it is long, to its file.
 keep() { { tail -c 400000 "$scratch/$1.log" && printf '\n'; } >>"$out/${file_of[$1]}"; }
 
-# start NAME FILE LIMIT COMMAND...: in the background; its output goes to FILE once it is over. Fails where it does not
-# fit.
+# start NAME FILE LIMIT COMMAND...: runs a stage in the background; its output goes to FILE once it has ended. Fails if
+# its limit does not fit into the time left.
 start() {
   local name=$1 file=$2 limit rest kill_after
   limit=$(of_pace "$3") rest=$(left)
@@ -66,7 +66,7 @@ start() {
   (
     timeout --kill-after="$(seconds "$kill_after")" "$(seconds "$limit")" "$@" >>"$scratch/$name.log" 2>&1 </dev/null &
     child=$!
-    trap 'kill "$child"' TERM # timeout hands it on to all that it started
+    trap 'kill "$child"' TERM # timeout passes it on to everything it started
     wait "$child"
     code=$?
     now >"$scratch/$name.ended"
@@ -76,8 +76,8 @@ start() {
   pid_of[$name]=$!
 }
 
-# finish NAME HEADLINE_OF: waits for a stage that was started, for little longer than its limit; a process that the
-# kernel does not let go of is left behind. HEADLINE_OF LOG prints what its line says where it ended well.
+# finish NAME HEADLINE_OF: waits for a stage that was started, for a little longer than its limit; a process stuck in the
+# kernel is left behind. HEADLINE_OF LOG prints the headline of a stage that succeeded.
 finish() {
   local name=$1 headline_of=$2 code=99 ended log=$scratch/$1.log headline
   [[ -n ${pid_of[$name]:-} ]] || return 0
@@ -102,7 +102,7 @@ finish() {
   return "$code"
 }
 
-# stage NAME FILE LIMIT HEADLINE_OF COMMAND...: one alone. Returns its exit code.
+# stage NAME FILE LIMIT HEADLINE_OF COMMAND...: runs one stage alone. Returns its exit code.
 stage() {
   local name=$1 file=$2 limit=$3 headline_of=$4
   shift 4
@@ -116,7 +116,7 @@ skip() { note "$1" - 0 "skipped: $2"; }
 
 last_line() { tail -c 20000 "$1" | grep -avE '^ *$|^timeout: the monitored' | tail -n 1 | cut -c 1-160; }
 
-# Why a stage failed: the tests that did, or the one that was running; else the last line.
+# Why a stage failed: the tests that failed, or the one that was running; else the last line.
 reason() {
   local names
   names=$(grep -aoE '^\[  FAILED  \] [A-Za-z0-9_/]+\.[A-Za-z0-9_/]+' "$1" | sort -u | cut -c 14-)
@@ -139,7 +139,7 @@ of_table() { sed -n '/^== /!{/[^ ]/{p;q}}' "$1"; }
 of_peers() { grep -aE '^ *[0-9]+ softmax ' "$1" | awk '{ $1 = $2 = ""; print }' | cut -c 1-90 | paste -sd ';' | tr -s ' '; }
 of_memcheck() { grep -a 'ERROR SUMMARY' "$1" | tail -n 1 | tr -d '='; }
 
-# --- What is run --------------------------------------------------------------------------------------------------------
+# --- Stages in detail ---------------------------------------------------------------------------------------------------
 
 # shellcheck disable=SC2016  # expanded by the shell that runs it
 facts_script='
@@ -155,14 +155,14 @@ echo "headline: ${gpu:-no nvidia-smi}; $("$program" --version | sed -n 1,2p | tr
 # shellcheck disable=SC2016
 with_torch='source "$1"; use_torch "$2" "$3" || exit 1; shift 2; exec "$@"'
 
-# The suites of the test program in processes of their own: an error of CUDA stays with its process, and spoils what
-# comes after it there. What no other names is in the last; tests of many GB run alone, afterwards.
+# The suites of the test program run in processes of their own: a CUDA error makes everything after it fail in the same
+# process. The last process runs what no other filter names; tests that need many GB run alone, afterwards.
 test_names=(attention norms rope losses model repeats trainer rest)
 test_filters=('*AttentionOnGpu*:*ProductOnGpu*' 'Norm*:Swiglu*:RowScale*:DecodingOnGpu*' 'Rope*:QkNorm*' 'CrossEntropy*:Embedding*'
   '*ModelOnGpu*' 'TrainerOnGpu*Bit*:TrainerOnGpu*Cpu*:TrainerOnGpu*Swaps*' 'TrainerOnGpu*')
 readonly large='*32BitIndex*'
 
-# filter_of INDEX: of one of test_names.
+# filter_of INDEX: the gtest filter of test_names[INDEX].
 filter_of() {
   local others
   others=$(IFS=:; echo "${test_filters[*]}")
@@ -187,7 +187,7 @@ stage_facts() {
   stage facts facts.log 15 of_facts bash -c "$facts_script" facts "$program" "$python" "$packages" "$binary"
 }
 
-# The step, with and without measured products, and where the first fails, what of it does work.
+# The step, with and without measured GEMMs, and if the first fails, which parts of it do work.
 stage_step() {
   wanted step || return 0
   local code=0 short=(--steps 5 --warmup 2)
@@ -201,8 +201,8 @@ stage_step() {
   stage step-blocking step.log 12 of_step env CUDA_LAUNCH_BLOCKING=1 "$program" bench step "${model[@]}" "${short[@]}"
 }
 
-# What is not timed, side by side: the tests, the loss curves, and a peer that compiles. Of that the kernels are kept,
-# which have the sizes of the batch in their source; what it measured beside the others is not.
+# Everything that is not timed, side by side: the tests, the loss curves, and a peer that compiles. The compiled kernels
+# are kept, whose source holds the batch's sizes; the autotuning, measured next to other work, is discarded.
 stage_correctness() {
   local index started=()
   if wanted tests; then
@@ -240,7 +240,7 @@ stage_operations() {
     --attention "softmax,ssmax"
 }
 
-# All that is left, but for the last stage's time.
+# Takes all the time that is left, except the last stage's.
 stage_peers() {
   wanted peers || return 0
   local budget whole
@@ -254,8 +254,8 @@ stage_peers() {
     --binary "$program" --attention softmax --budget "$((whole > 30 ? whole - 8 : whole))" --json "$out/peers.json" "${peers[@]}"
 }
 
-# Our kernels alone: those of the libraries are not ours to mend, and take the longest. Without LibTorch's cache of
-# memory every tensor has bounds.
+# Checks only our kernels: we cannot fix those of the libraries, and they take the longest. Without LibTorch's caching
+# allocator every tensor has its own bounds.
 stage_memcheck() {
   wanted memcheck || return 0
   local help kernels=()
@@ -263,7 +263,7 @@ stage_memcheck() {
     skip memcheck "compute-sanitizer is not on this machine"
     return 0
   fi
-  help=$(compute-sanitizer --help 2>&1) # its versions have different words for it
+  help=$(compute-sanitizer --help 2>&1) # the option's name depends on the version
   case $help in
     *--kernel-name*) kernels=(--kernel-name kernel_substring=ssgpt) ;;
     *--kernel-regex*) kernels=(--kernel-regex kns=ssgpt) ;;
@@ -299,7 +299,7 @@ done
 known=,facts,step,tests,curves,compile-cache,large,rank,products,kernels,attention,peers,memcheck,
 for name in ${only//,/ }; do [[ $known == *,$name,* ]] || usage "--only $name: there is no such stage"; done
 
-if [[ -x $root/bin/ssgpt ]]; then # a bundle, whose run.sh finds PyTorch's libraries, for our program alone
+if [[ -x $root/bin/ssgpt ]]; then # a bundle; its run.sh finds PyTorch's libraries, but only for our program
   binary=$root/bin/ssgpt program=$root/run.sh python=${SSGPT_PYTHON:-python3}
   tests=(bash -c "$with_torch" with_torch "$here/torch_environment.sh" "$python" "$root/bin/ssgpt_cuda_tests")
 else

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# What the other scripts share; sourced, never run. Moves to the repository's root: paths below are relative to it.
+# Functions that the other scripts share; sourced, never run. Changes to the repository's root: paths are relative to it.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# What .venv's packages compile to when they are first imported is kept there: PyTorch takes twice as long without.
+# Keeps the bytecode of .venv's packages, which is compiled on first import: without it PyTorch takes twice as long.
 unset PYTHONDONTWRITEBYTECODE
 
-# fail MESSAGE...: one line on stderr that says what is wrong and what to do; ends the script.
+# fail MESSAGE...: prints one line on stderr that says what is wrong and what to do, and ends the script.
 fail() {
   printf '%s: %s\n' "scripts/${0##*/}" "$*" >&2
   exit 1
@@ -14,13 +14,13 @@ fail() {
 
 say() { printf '%s\n' "$*"; }
 
-# stage TITLE: the heading of a step, with the time since the script began.
+# stage TITLE: prints the heading of a step, with the time since the script began.
 stage() { printf '\n== %s  [%02d:%02d]\n' "$1" $((SECONDS / 60)) $((SECONDS % 60)); }
 
-# Megabytes (2^20) free on the file system that holds the existing path $1.
+# free_megabytes PATH: megabytes (2^20) free on the file system that holds the existing PATH.
 free_megabytes() { df -Pm "$1" | awk 'NR == 2 { print $4 }'; }
 
-# Compile jobs that fit: one a core, and 1.5 GB of memory for each. Containers limit memory below what /proc says.
+# Compile jobs that fit: one per core, with 1.5 GB of memory each. Containers limit memory below what /proc shows.
 compile_jobs() {
   local cores memory limit jobs
   cores=$(nproc)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# From a fresh machine to two answers with their errors: does SSMax attention lower the training loss, and does it find more
-# than Softmax beyond the length it was trained at? Installs what is missing, builds, makes the corpus, trains a tokenizer,
-# prepares token shards, trains three kinds of attention with eight seeds each on text, compares their losses, trains two with
-# four seeds each to copy, and measures these at up to eight times the trained length. Safe to repeat: a call that was
-# stopped goes on where it was, and what is finished is reused.
+# From a fresh machine to two answers with error bars: does SSMax attention lower the training loss, and does it retrieve
+# more than Softmax beyond its training length? Installs what is missing, builds, makes the corpus, trains a tokenizer,
+# prepares token shards, trains three kinds of attention on text with eight seeds each and compares their losses, then
+# trains two kinds to copy with four seeds each and measures them at up to eight times the training length. Safe to
+# repeat: a call that was stopped resumes where it was, and finished work is reused.
 # Usage: scripts/quickstart.sh
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
@@ -16,8 +16,7 @@ out=runs/quickstart
 copying=data/copying
 out_copying=runs/quickstart-copying
 
-# made_from MARK SETTINGS FILE...: whether MARK was written by made for these settings and the present contents of the
-# files.
+# made_from MARK SETTINGS FILE...: whether `made` wrote MARK for these settings and the files' present contents.
 mark() { echo "$1" && sha256sum "${@:2}"; }
 made_from() { [[ -f $1 && $(<"$1") == "$(mark "${@:2}")" ]]; }
 made() { mark "${@:2}" >"$1"; }
@@ -52,14 +51,14 @@ else
   made "$shards.made" "$settings" "$corpus" "$tokenizer"
 fi
 
-# train CONFIG OUT: all runs of a sweep.
+# train CONFIG OUT: trains all runs of a sweep.
 train() {
   local status=0
   "$ssgpt" sweep --config "$1" --run-dir "$2" || status=$?
   case $status in
     0) ;;
     2 | 3) fail "the sweep in $2 did not begin (see above); where runs there are of other settings or data, move them away and call this again: mv $2 $2.$(date +%Y%m%d-%H%M%S)" ;;
-    *) fail "the sweep in $2 ended with exit code $status (see above); this command again goes on where it was" ;;
+    *) fail "the sweep in $2 ended with exit code $status (see above); run this command again to resume" ;;
   esac
 }
 
@@ -80,7 +79,7 @@ fi
 stage "8/9 Copying: train Softmax and SSMax on windows of 256 tokens, four seeds each"
 train configs/quickstart/copying/sweep.yaml "$out_copying"
 
-stage "9/9 Copying: what they find in 256 to 2,048 tokens"
+stage "9/9 Copying: retrieval in 256 to 2,048 tokens"
 retrieval=$out_copying/retrieval
 settings="--task copy --lengths 256,512,1024,2048 --rope-theta 10000,500000"
 mapfile -t manifests < <(printf '%s\n' "$out_copying"/*/checkpoints/*/manifest.json)

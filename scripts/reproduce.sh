@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# From a fresh machine to an answer for each claim of the paper's abstract, with its errors: trains the paper's six attentions and their
-# controls with several seeds, on text, on copying and on needles, measures them beyond the length that they were trained at, and writes what
-# of the abstract holds at this scale. Safe to repeat: a call that was stopped goes on where it was, and what is finished is reused.
+# From a fresh machine to an answer for each claim of the paper's abstract, with error bars: trains the paper's six kinds of attention and
+# their controls with several seeds, on text, on copying and on needles, measures them beyond their training length, and writes which
+# claims hold at this scale. Safe to repeat: a call that was stopped resumes where it was, and finished work is reused.
 # Usage: scripts/reproduce.sh [cpu-short|cpu|gpu|FOLDER] [--publish] [--list]
-#   cpu-short   12 minutes on two CPU cores once it is built: every stage, and too little training for an answer
-#   cpu         some 90 minutes on two CPU cores; the default
+#   cpu-short   12 minutes on two CPU cores once it is built: every stage, but too little training for an answer
+#   cpu         about 90 minutes on two CPU cores; the default
 #   gpu         162M parameters as in the paper, fewer tokens, planned for under 3 hours on one H100
-#   FOLDER      a folder with a plan.yaml, as those in configs/reproduce
+#   FOLDER      a folder with a plan.yaml, like those in configs/reproduce
 # Runs and results go to runs/reproduce-SIZE, data to data/reproduce-SIZE.
-#   --publish   also renew docs/results.md and docs/results/ (of another size than cpu: docs/results-SIZE)
+#   --publish   also renew docs/results.md and docs/results/ (for sizes other than cpu: docs/results-SIZE)
 #   --list      show the stages, and which of them are done
 here=$PWD
 # shellcheck source=scripts/lib.sh

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Installs what building, testing and the quickstart need: Debian packages, and a Python environment in .venv whose
-# torch package supplies LibTorch. Safe to repeat; does nothing, without root or network, where all is there.
+# Installs what building, testing and the quickstart need: Debian packages, and a Python environment in .venv whose torch
+# package supplies LibTorch. Safe to repeat; does nothing, and needs neither root nor network, if everything is there.
 # Usage: scripts/setup.sh
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
 
 packages=(
   g++ cmake ninja-build ccache pkg-config git ca-certificates          # build
-  libgloo-dev                                                          # its headers alone: c10d's Gloo header includes them
+  libgloo-dev                                                          # only its headers: c10d's Gloo header includes them
   python3 python3-venv                                                 # LibTorch, figures, tests
   libfmt-dev libspdlog-dev libcli11-dev libyaml-cpp-dev                # libraries of the program
   nlohmann-json3-dev libsimdjson-dev libzstd-dev libxxhash-dev libsentencepiece-dev
@@ -28,7 +28,7 @@ check_system() {
   mkdir -p "$logs" 2>/dev/null || fail "cannot write to $PWD; make it writable for $(id -un)"
 }
 
-# The line of a log that says why apt-get or pip failed: the first error of the system, else their last own one.
+# reason_in LOG: the line that says why apt-get or pip failed: the first system error, else their own last error.
 reason_in() {
   { grep -aE -m 1 'No space left|Temporary failure|Could not|Permission denied|Unable to locate' "$1" ||
     grep -aE '^(E|ERROR|error): ?' "$1" | tail -n 1; } | cut -c 1-200 || true
@@ -69,7 +69,7 @@ install_debian_packages() {
   fi
 }
 
-# A Python 3.11 or newer that can make environments. Debian's own first: it stays when a version manager's goes.
+# Finds Python 3.11 or newer with venv. Debian's own comes first: it stays when a version manager's is removed.
 find_python() {
   local python
   for python in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do
@@ -81,7 +81,7 @@ find_python() {
   fail "no Python 3.11 or newer with venv was found; install Debian 12's python3 and python3-venv"
 }
 
-# What the environment must hold, as one line.
+# The checksum of what the environment must hold.
 wanted() { sha256sum "$requirements" | cut -d ' ' -f 1; }
 
 install_python_packages() {
@@ -90,7 +90,7 @@ install_python_packages() {
     return
   fi
   local log=$logs/pip.log pip=(.venv/bin/python -m pip --disable-pip-version-check --no-input) python
-  # A killed installation may have left a package half written, and a moved Python leaves links to nothing.
+  # A killed installation may have left a package half written, and a Python that was moved leaves broken links.
   if [[ -e $unfinished ]] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then rm -rf .venv; fi
   if [[ ! -d .venv ]]; then
     (($(free_megabytes .) >= 8192)) ||
@@ -100,8 +100,8 @@ install_python_packages() {
   fi
   say "Python packages: installing into .venv (download 2.5 GB, on disk 5 GB, some minutes; log: $log)"
   touch "$unfinished"
-  # pip unpacks where there is room: /tmp may be small. Its cache, outside, needs another 3 GB. Of the Python in these
-  # packages little is ever imported: Python compiles that when it is.
+  # pip unpacks in .venv, since /tmp may be small. Its cache, elsewhere, needs another 3 GB. Bytecode is not compiled here:
+  # little of these packages is ever imported, and Python compiles that on first import.
   mkdir -p .venv/tmp
   if (($(free_megabytes .) < 12288)); then pip+=(--no-cache-dir); fi
   TMPDIR=$PWD/.venv/tmp "${pip[@]}" install --no-compile --progress-bar off --retries 3 -r "$requirements" >"$log" 2>&1 </dev/null || {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing, checks style and layering, builds with warnings as errors, and runs every test.
-# Runs unattended: no terminal and no input needed. Exit code 0 only if everything passed.
+# Runs unattended: needs neither a terminal nor input. Exit code 0 only if everything passed.
 # Usage: scripts/test.sh
 # shellcheck source=scripts/lib.sh
 source "$(dirname "$0")/lib.sh"
@@ -25,17 +25,17 @@ stage "Layering"
 stage "Build"
 scripts/build.sh ci
 
-# More at a time than there are cores: tests of failing ranks spend most of their time waiting.
+# More workers than cores: tests of failing ranks spend most of their time waiting.
 workers=$(($(nproc) < 8 ? $(nproc) + 2 : 8))
 
 stage "Unit tests"
-# In a new .venv each worker of the integration tests would compile the packages that they import: here that is done once.
+# In a new .venv each integration test worker would compile the packages that it imports: do that once, here.
 compiled=(.venv/lib/python*/site-packages/transformers/models/llama/__pycache__/*.pyc)
 if [[ ! -e ${compiled[0]} ]]; then
   SSGPT_BIN=$PWD/build/release/ssgpt .venv/bin/python -m pytest -q -p no:cacheprovider --collect-only tests/integration >/dev/null 2>&1 &
 fi
 ctest --test-dir build/release --parallel "$workers" --output-on-failure --no-tests=error || failed+=("unit tests")
-wait # an error of what was compiled shows in the integration tests
+wait # errors in what was compiled show up in the integration tests
 
 stage "Integration tests"
 SSGPT_BIN=$PWD/build/release/ssgpt \

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# Where the libraries of a python's PyTorch are; sourced by scripts that start the program on another machine than the
-# one that built it, never run.
+# Finds the libraries of a python's PyTorch; sourced, never run, by scripts that start the program on a machine other than
+# the one that built it.
 
-# use_torch PYTHON PROGRAM: sets LD_LIBRARY_PATH so that PROGRAM finds LibTorch and NVIDIA's libraries in the packages
-# of PYTHON, before them the libraries of its own bundle, and behind all else the C++ runtime of PYTHON's prefix where
-# the system's is too old. Prints one line on stderr and returns 1 where that does not work.
+# use_torch PYTHON PROGRAM: sets LD_LIBRARY_PATH so that PROGRAM finds LibTorch and NVIDIA's libraries in PYTHON's packages;
+# the libraries of its own bundle come before them, and the C++ runtime of PYTHON's prefix comes last, if the system's is
+# too old. Prints one line on stderr and returns 1 if that does not work.
 use_torch() {
   local python=$1 program=$2 found version folders prefix own missing
   if [[ -z $(type -P "$python") ]]; then
@@ -46,7 +46,7 @@ PYTHON
   fi
 }
 
-# What the loader does not find for the program: libraries, or versions of them, on one line.
+# missing_libraries PROGRAM: the libraries, or versions of them, that the loader does not find, on one line.
 missing_libraries() {
   { ldd "$1" 2>&1 || true; } | sed -nE 's/^.*(version `[^'\'']*'\'' not found).*$/\1/p; s/^[[:space:]]*([^ ]+) => not found$/\1/p' |
     sort -u | paste -sd ' '
