@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Copies shared libraries (ELF, 64 bits) that belong together, and hides all symbols of the copies but their interface.
+"""Makes copies of shared libraries (64-bit ELF) that belong together, and hides all symbols of the copies except their
+interface.
 
-The dynamic loader binds a name to the first definition that it meets, in whatever library. A symbol that is hidden is seen by
-its own library alone: that library always gets its own, and no other library ever does. What remains visible are the names
-with PART in them, and those that one of the libraries imports from another.
+The dynamic loader binds a name to the first definition that it finds, in whatever library. A hidden symbol is visible only to
+its own library: that library always uses its own definition, and no other library ever does. The names that stay visible are
+those that contain PART, and those that one of the libraries imports from another.
 
-Usage: private_copy.py DIRECTORY PART LIBRARY...      a copy has the name of its library
+Usage: private_copy.py DIRECTORY PART LIBRARY...      a copy keeps the name of its library
 """
 
 import os
@@ -20,11 +21,11 @@ SHN_UNDEF = 0
 HEADER = struct.Struct("<16sHHIQQQIHHHHHH")  # Elf64_Ehdr
 SECTION = struct.Struct("<IIQQQQIIQQ")       # Elf64_Shdr
 SYMBOL = struct.Struct("<IBBHQQ")            # Elf64_Sym
-OFFSET_OF_OTHER = 5                          # of st_other in Elf64_Sym
+OFFSET_OF_OTHER = 5                          # byte offset of st_other in Elf64_Sym
 
 
 def dynamic_symbols(image):
-    """Of each symbol that the loader looks up by its name: where its entry begins, the name, and whether it is defined here."""
+    """For each symbol that the loader looks up by name: the offset of its entry, the name, and whether it is defined here."""
     identity, *_, table, _, _, _, _, _, count, _ = HEADER.unpack_from(image)
     if identity[:6] != b"\x7fELF\x02\x01":
         raise ValueError("no little-endian ELF file of 64 bits")
@@ -45,12 +46,12 @@ def hide(image, part, imported):
 
 
 def replace(path, content):
-    """Leaves a file that has this content as old as it is: what was linked with it is not linked again."""
+    """Writes the content if the file differs from it: a file that stays as old as it is does not cause relinking."""
     if path.exists() and path.read_bytes() == content:
         return
     unfinished = path.with_name(path.name + ".unfinished")
     unfinished.write_bytes(content)
-    os.replace(unfinished, path)  # a program that runs keeps the file that it has mapped
+    os.replace(unfinished, path)  # a running program keeps the file that it has mapped
 
 
 def main(directory, part, *libraries):

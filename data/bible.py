@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes the King James Bible as JSON lines, one document a chapter: {"text": "Genesis 1\\n\\nIn the beginning ..."}.
+"""Writes the King James Bible as JSON lines, one document per chapter: {"text": "Genesis 1\\n\\nIn the beginning ..."}.
 
-The text is Debian's (package bible-kjv); it is in the public domain. A verse is a line, without its number.
+The text is Debian's (package bible-kjv); it is in the public domain. Each verse is a line, without its number.
 Usage: data/bible.py OUTPUT.jsonl
 """
 
@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 
-# In the order of the Bible, in which the bible command prints them under short names of its own.
+# In the order of the Bible, in which the bible command prints them under its own short names.
 BOOKS = """Genesis, Exodus, Leviticus, Numbers, Deuteronomy, Joshua, Judges, Ruth, 1 Samuel, 2 Samuel, 1 Kings, 2 Kings,
 1 Chronicles, 2 Chronicles, Ezra, Nehemiah, Esther, Job, Psalm, Proverbs, Ecclesiastes, Song of Solomon, Isaiah, Jeremiah,
 Lamentations, Ezekiel, Daniel, Hosea, Joel, Amos, Obadiah, Jonah, Micah, Nahum, Habakkuk, Zephaniah, Haggai, Zechariah,
@@ -25,10 +25,10 @@ VERSE = re.compile(r"(\d?[A-Za-z]+)(\d+):(\d+) (.+)")
 
 
 def read_verses():
-    """The lines of the bible command, each "Ge1:1 In the beginning ..."."""
+    """The lines that the bible command prints, each "Ge1:1 In the beginning ..."."""
     command = ["bible", "-f", "gen1:1-rev22:21"]
     try:
-        # In "/", because the command reads a file bible.data of the current folder first.
+        # In "/", because the command prefers a file bible.data in the current folder.
         output = subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8", cwd="/", stdin=subprocess.DEVNULL)
     except FileNotFoundError:
         sys.exit("data/bible.py: the command 'bible' is missing; run scripts/setup.sh (Debian package bible-kjv)")

@@ -1,6 +1,6 @@
-"""The claims of the abstract, as tests that were fixed before the runs: configs/reproduce/claims.yaml.
+"""The claims of the abstract as tests that were fixed before the runs: configs/reproduce/claims.yaml.
 
-A test names one figure, and the direction that the paper says of its difference. The first test of a claim decides its answer.
+A test names one figure, and the direction that the paper gives for its difference. The first test of a claim decides its answer.
 """
 
 import dataclasses
@@ -17,17 +17,17 @@ KEYS = {"text", "unit", "stage", "figure", "candidate", "baseline", "of", "varia
 
 @dataclasses.dataclass
 class Outcome:
-    """What a test found."""
+    """The finding of a test."""
 
     text: str
     unit: str
-    difference: object  # figures.Difference; None where the size has no such stage, variant or place
-    answer: str  # empty of a figure that only stands beside the others
+    difference: object  # figures.Difference; None if this size lacks the stage, variant or place
+    answer: str  # empty for a figure that only stands beside the others
     stage: str
 
 
 class Results:
-    """Of the stages of a plan, each read once; None of one that is missing."""
+    """The results of a plan's stages, each read once; None for a stage without results."""
 
     def __init__(self, plan):
         self.plan, self.read = plan, {}
@@ -44,7 +44,7 @@ class Results:
 
 
 def load_claims(plan):
-    """The claims that a plan judges. Throws BadPlan where one lacks a key, or names a point that the plan has not."""
+    """The claims that a plan judges. Raises BadPlan if one lacks a key, or names a point that the plan does not have."""
     path = plan.claims
     try:
         claims = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -86,7 +86,7 @@ def difference_of(test, results, points):
 
 
 def answer_of(difference, expects):
-    """By the rule: a verdict in the paper's direction, one against it, or none."""
+    """The answer by the rule: a verdict in the paper's direction, one against it, or none."""
     if difference is None:
         return "not part of this size"
     if expects is None:
@@ -101,7 +101,7 @@ def answer_of(difference, expects):
 
 
 def judge(claim, results, points):
-    """The Outcome of each test of a claim. Those with `tested: here` are figures that no table tests; they are tested together."""
+    """The Outcome of each test of a claim. Tests with `tested: here` are on figures that no table tests; they are tested together."""
     differences = [difference_of(test, results, points) for test in claim["tests"]]
     judge_together([one for test, one in zip(claim["tests"], differences) if test.get("tested") == "here" and one is not None and not one.is_tested])
     return [Outcome(text=test["text"], unit=test["unit"], difference=one, answer=answer_of(one, test.get("expects")), stage=test["stage"])

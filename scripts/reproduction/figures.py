@@ -1,4 +1,4 @@
-"""Reads single figures, with their errors, out of the results of the stages."""
+"""Reads single figures, with their errors, from the results of the stages."""
 
 import dataclasses
 import math
@@ -14,23 +14,23 @@ LEAST_SEEDS = 3  # for a verdict, by docs/statistics.md
 
 @dataclasses.dataclass
 class Difference:
-    """Of a candidate to a baseline, or of one variant from one place to another."""
+    """The difference of a candidate from a baseline, or of one variant between two places."""
 
     mean: float
-    low: float | None  # of the 95 % interval; None of fewer than LEAST_SEEDS seeds
+    low: float | None  # end of the 95 % interval; None for fewer than LEAST_SEEDS seeds
     high: float | None
     seeds: int
     verdict: str = "no verdict"  # or "lower", "higher"
-    is_tested: bool = False  # by compare or evaluate, or by judge_together(); else it only stands there
+    is_tested: bool = False  # by compare or evaluate, or by judge_together(); otherwise it is only shown
     p: float | None = None  # corrected
     detectable: float | None = None
-    baseline_mean: float | None = None  # both over the same seeds, or None
+    baseline_mean: float | None = None  # both means are over the same seeds, or None
     candidate_mean: float | None = None
-    values: tuple = ()  # by seed, where no table has tested it
+    values: tuple = ()  # by seed, if no table has tested it
 
 
 def read(file_format, folder):
-    """A table in the folder, checked. Throws schema.Damaged."""
+    """A table in the folder, checked. Raises schema.Damaged."""
     try:
         return file_format.read(folder)
     except Damaged as damage:
@@ -38,7 +38,7 @@ def read(file_format, folder):
 
 
 def run_name(path):
-    """What a sweep calls the variant of a run, or of a checkpoint below it."""
+    """The name that a sweep gives to the variant of a run, or of a checkpoint below it."""
     folders = [part for part in pathlib.Path(path).parts if "-seed" in part]
     return folders[-1].rsplit("-seed", 1)[0] if folders else None
 
@@ -49,7 +49,7 @@ def from_estimate(estimate, seeds, verdict):
 
 
 def from_values(values):
-    """Of differences by seed that no table tests; those that are not finite are left out."""
+    """A Difference from differences by seed that no table tests; values that are not finite are left out."""
     known = tuple(value for value in values if value is not None and math.isfinite(value))
     if not known:
         return None
@@ -60,8 +60,8 @@ def from_values(values):
 
 
 def judge_together(differences):
-    """Tests those that stand alone by Student's t over their seeds, p corrected for their number (Holm 1979). One of too few seeds, of seeds that are missing,
-    or without scatter stays untested."""
+    """Tests differences that no table tests, by Student's t over their seeds, with p corrected for their number (Holm 1979). A difference stays untested if it
+    has too few seeds, lacks a seed, or has no scatter."""
     tests = []
     for one in differences:
         scatter = statistics.stdev(one.values) if len(one.values) >= LEAST_SEEDS and one.low is not None else 0.0
@@ -75,7 +75,7 @@ def judge_together(differences):
 
 
 class Comparison:
-    """comparison.json of a sweep or of `ssgpt compare`; variants are called as in the sweep's file."""
+    """comparison.json of a sweep or of `ssgpt compare`; variants have the names of the sweep's file."""
 
     def __init__(self, folder):
         self.data = read(comparison_formats, folder)
@@ -86,13 +86,13 @@ class Comparison:
         return next((found for found in self.data["comparisons"] if found["candidate"] == self.labels.get(candidate)), None)
 
     def difference(self, outcome, candidate, baseline):
-        """Of "training", "validation", "whole_curve" or "tokens" (in per cent); None where a side is missing."""
+        """The difference in "training", "validation", "whole_curve" or "tokens" (in per cent); None if a side is missing."""
         if self.labels.get(baseline) != self.data["baseline"]:
             return self.of_two_candidates(outcome, candidate, baseline)
         one = self.one(candidate)
         if one is None or one[outcome] is None or one[outcome]["mean_difference"] is None:
             return None
-        # The training loss decides together with what may take its verdict away: a failed run, a validation that says the opposite.
+        # The training loss decides, unless its verdict is taken away by a failed run or by a validation loss that says the opposite.
         found = from_estimate(one[outcome], len(one["seeds"]), one["verdict"] if outcome == "training" else one[outcome]["verdict"])
         if outcome == "tokens" and one["tokens"]["percent"]:
             percent = one["tokens"]["percent"]
@@ -116,12 +116,12 @@ class Comparison:
 
 
 def figure_of(result, figure):
-    """Of one point of one model; top_weight: of the head that attends to the needle most, its mean over trials."""
+    """A figure of one point of one model; top_weight: the mean over trials of the head that attends to the needle most."""
     return result["attention"]["heads"][0]["mean"] if figure == "top_weight" else result[figure]
 
 
 class Evaluation:
-    """evaluation.json. Variants are called as in the sweep's file, with what was changed on reading behind it: "softmax, row scale 1.5"."""
+    """evaluation.json. Variants have the names of the sweep's file, followed by what was changed on reading: "softmax, row scale 1.5"."""
 
     def __init__(self, folder):
         self.data = read(evaluation_formats, folder)
@@ -138,13 +138,13 @@ class Evaluation:
             entry["candidate"], entry["baseline"] = names[entry["candidate"]], names[entry["baseline"]]
 
     def condition(self, theta):
-        """The number of the condition with this RoPE theta, or of the only one; None where there is none."""
+        """The number of the condition with this RoPE theta, or of the only one; None if there is none."""
         conditions = self.data["conditions"]
         found = [number for number, condition in enumerate(conditions) if theta is None or f"theta {theta}" in condition["title"] or f"({theta})" in condition["title"]]
         return found[0] if found else None
 
     def point(self, where):
-        """The number of the point: {last: N}, the bin that ends before N; {length: L}; {length: L, depth: D}. None where there is none."""
+        """The number of the point: {last: N}, the bin that ends before N; {length: L}; {length: L, depth: D}. None if there is none."""
         model = self.data["models"][0]
         for number, point in enumerate(model.get("bins") or model["results"]):
             if "last" in where and point.get("last") == where["last"] - 1:
@@ -154,12 +154,12 @@ class Evaluation:
         return None
 
     def values(self, figure, variant, condition, point):
-        """{seed: value} of a variant's models."""
+        """{seed: value} over a variant's models."""
         models = [model for model in self.data["models"] if model["variant"] == variant and model["condition"] == condition]
         return {model["seed"]: figure_of((model.get("bins") or model["results"])[point], figure) for model in models}
 
     def difference(self, figure, candidate, baseline, theta, where):
-        """None where the evaluation has no such condition, point or variant."""
+        """The difference at a point; None if the evaluation lacks the condition, point or variant."""
         number, condition = self.point(where), self.condition(theta)
         if number is None or condition is None:
             return None
@@ -175,7 +175,7 @@ class Evaluation:
         return found
 
     def change(self, figure, variant, theta, first, last):
-        """From one point to another, of the same models; None where they are missing."""
+        """The change from one point to another within the same models; None if one is missing."""
         numbers, condition = [self.point(where) for where in (first, last)], self.condition(theta)
         if None in numbers or condition is None:
             return None

@@ -1,28 +1,28 @@
 """A plan: the stages of a reproduction in their order. configs/reproduce/stages.yaml lists them, and configs/reproduce/SIZE/plan.yaml gives them their numbers.
 
-    name: cpu                      # of the size, and of the folders runs/reproduce-NAME and data/reproduce-NAME
-    machine: 2 CPU cores           # what its minutes were measured on
-    needs_gpu: false               # refuse to begin where there is none
-    note: ...                      # a sentence for the results, on how exactly they repeat
+    name: cpu                      # the size's name, also used in the folders runs/reproduce-NAME and data/reproduce-NAME
+    machine: 2 CPU cores           # that its minutes were measured on
+    needs_gpu: false               # refuse to start without one
+    note: ...                      # a sentence for the results, on how exactly they can be reproduced
     claims: ../claims.yaml         # what is judged, and by which figures; relative to the plan
     stages: ../stages.yaml         # relative to the plan
-    points: {far: 2048}            # what names in the claims' tests stand for, and in the stages
-    values: {trials: 60}           # what other names in the stages stand for
-    minutes: {text: 40}            # for the ETA alone; 0.1 of a stage that is not named
+    points: {far: 2048}            # values of names that the claims' tests and the stages use
+    values: {trials: 60}           # values of other names that the stages use
+    minutes: {text: 40}            # for the ETA only; 0.1 for a stage that is not listed
 
 and a list of stages:
 
-    - name: text                   # also of its folder and its mark
+    - name: text                   # also the name of its folder and its mark
       title: ...                   # for people
       sweep: text/sweep.yaml       # a sweep, beside the plan ...
       run: '{ssgpt} ...'           # ... or a command, split into words as a shell would, without its expansions
-      makes: ['{data}/...']        # files, globs allowed, that must be there behind it, beside the results in {out}/NAME
+      makes: ['{data}/...']        # files, globs allowed, that must exist afterwards, beside the results in {out}/NAME
       needs: [corpus]              # stages whose results it reads
       reads: [data/needles.py]     # other files that decide what it makes
-      picture: true                # its picture stands in the results
+      picture: true                # its picture is shown in the results
 
-In titles and commands {points} and {values} are filled in by name, in commands also {ssgpt}, {python}, {out}, {data} and {plan} (the plan's folder), and words with *
-become the paths that they match, but for names of shards, which ssgpt itself expands. Commands run in the current folder, the repository's.
+In titles and commands {points} and {values} are replaced by name, in commands also {ssgpt}, {python}, {out}, {data} and {plan} (the plan's folder). Words with *
+become the paths that they match, except names of shards, which ssgpt itself expands. Commands run in the current folder, which is the repository's root.
 """
 
 import dataclasses
@@ -77,7 +77,7 @@ class Plan:
         return text.format(**PLACEHOLDERS, out=self.out, data=f"data/reproduce-{self.name}", plan=self.folder)
 
     def words(self, stage):
-        """The command of the stage as it runs here, with paths in the place of globs; a glob that matches nothing is a fault."""
+        """The command of the stage as it runs here, with globs replaced by paths; a glob that matches nothing is an error."""
         here = {PLACEHOLDERS["ssgpt"]: os.environ.get("SSGPT_BIN", PLACEHOLDERS["ssgpt"]), PLACEHOLDERS["python"]: sys.executable}
         words = []
         for word in shlex.split(self.fill(stage.command)):
@@ -91,7 +91,7 @@ class Plan:
         return words
 
     def missing(self, stage):
-        """Of the files that the stage makes, those that are not there."""
+        """Those of the files that the stage makes that do not exist."""
         return [glob for glob in map(self.fill, stage.makes) if not any(pathlib.Path().glob(glob))]
 
     def results_of(self, stage):
@@ -108,7 +108,7 @@ def check_types(place, entry, keys):
 
 
 def read_stage(place, entry, names, plan):
-    """`plan`: what plan.yaml holds; `names`: of the stages before this one."""
+    """`plan`: the contents of plan.yaml; `names`: those of the stages before this one."""
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise BadPlan(f"{place}: each stage is a mapping with a name, not {entry!r}")
     name = entry["name"]
@@ -154,7 +154,7 @@ def check_minutes(path, minutes, names):
 
 
 def load_plan(folder):
-    """The plan in the folder. Throws BadPlan."""
+    """The plan in the folder. Raises BadPlan."""
     path = folder / "plan.yaml"
     data = read_yaml(path, "; a size is cpu-short, cpu, gpu, or a folder with a plan.yaml")
     if not isinstance(data, dict) or not {"name", "stages", "claims"} <= data.keys():

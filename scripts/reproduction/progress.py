@@ -1,10 +1,10 @@
-"""How far the plan is, and how long the rest takes: the stages' measured minutes, corrected by how this machine does."""
+"""How far the plan is, and how long the rest takes: the stages' measured minutes, corrected by this machine's speed."""
 
 import json
 import sys
 import time
 
-LINE_PERIOD = 60.0  # seconds between lines where there is no terminal
+LINE_PERIOD = 60.0  # seconds between lines if there is no terminal
 
 
 def duration(seconds):
@@ -16,7 +16,7 @@ def duration(seconds):
 
 
 def last_step(metrics):
-    """Of the last whole line of metrics.jsonl; 0 where there is none."""
+    """The step of the last whole line of metrics.jsonl; 0 if there is none."""
     try:
         with open(metrics, "rb") as file:
             file.seek(max(0, metrics.stat().st_size - 4096))
@@ -30,7 +30,7 @@ class SweepWatch:
     """The share of a sweep's steps that are done, from the metrics of its runs."""
 
     def __init__(self, folder, runs):
-        self.folder, self.runs = folder, runs  # as `ssgpt sweep --list --json` has them
+        self.folder, self.runs = folder, runs  # as `ssgpt sweep --list --json` prints them
 
     def look(self):
         """(share of all steps, finished runs)."""
@@ -39,7 +39,7 @@ class SweepWatch:
 
 
 class Progress:
-    """Of a whole plan. `minutes`: of each stage, `done`: of which nothing is left."""
+    """The progress of a whole plan. `minutes`: minutes of each stage; `done`: stages with nothing left to do."""
 
     def __init__(self, name, stages, done):
         self.name, self.stages, self.done = name, stages, set(done)
@@ -50,7 +50,7 @@ class Progress:
         self.last_line = 0.0
 
     def planned_minutes(self, current, share):
-        """Of the plan's minutes those that are behind us."""
+        """Those of the plan's minutes that are done."""
         minutes = sum(stage.minutes for stage in self.stages if stage.name in self.done)
         return minutes + current.minutes * share
 
@@ -58,9 +58,9 @@ class Progress:
         behind = self.planned_minutes(current, share)
         if self.began_with is None:
             self.began_with = behind
-        here = behind - self.began_with  # made by this call
+        here = behind - self.began_with  # done by this call
         elapsed = (time.monotonic() - self.begin) / 60.0
-        # The first half minute of the plan counts as it was planned: a pace from less says nothing.
+        # Half a minute at the planned pace is added: from less than that the pace would not be reliable.
         pace = (elapsed + 0.5) / (here + 0.5)
         number = 1 + self.stages.index(current)
         left = duration(60.0 * pace * (self.total - behind))

@@ -73,7 +73,7 @@ def claim_section(plan, claim, outcomes, pictures):
 
 
 def pn_fits(results):
-    """Of learned p_n: the line that was fitted in each seed, from the first evaluation that extends it."""
+    """Lines on learned p_n: the fit in each seed, from the first evaluation that extends it."""
     for stage in results.plan.stages:
         found = results.of(stage.name) if "--extend-pn" in stage.command else None
         fits = {model["seed"]: model["pn_fit"] for model in found.data["models"] if model.get("pn_fit")} if found else {}
@@ -86,7 +86,7 @@ def pn_fits(results):
 
 
 def set_up(plan, results):
-    """What was trained, from the records of the runs."""
+    """Lines on what was trained, from the records of the runs."""
     lines = ["| sweep | parameters | runs | seeds | steps | machine | revision |", "|---|---|---|---|---|---|---|"]
     for stage in plan.stages:
         found = results.of(stage.name) if stage.is_sweep else None
@@ -99,7 +99,7 @@ def set_up(plan, results):
 
 
 def pictures_of(source):
-    """Of a stage's results, drawn where they are not; report.html is what is written last."""
+    """The pictures of a stage's results, drawn if they are missing; report.html is written last."""
     newest = max(path.stat().st_mtime_ns for name in TABLES if (path := source / name).exists())
     last = source / "report.html" if not (source / "closed_forms.json").exists() else source / "closed_forms.png"
     if not last.exists() or last.stat().st_mtime_ns < newest:
@@ -108,7 +108,7 @@ def pictures_of(source):
 
 
 def gather(plan, folder):
-    """Copies the tables of all stages, and the pictures that are shown, into the folder; {stage: names of its pictures}."""
+    """Copies the tables of all stages, and the pictures that are shown, into the folder; returns {stage: names of its pictures}."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     drawn = {}
@@ -126,8 +126,8 @@ def gather(plan, folder):
 
 
 def build(results, judged, drawn, beside, docs):
-    """The page. `judged`: each claim with its outcomes; `beside`: where the page's pictures lie, `docs`: where the repository's documentation does, both as
-    seen from it."""
+    """The page. `judged`: each claim with its outcomes; `beside`: path to the page's pictures, `docs`: path to the repository's documentation, both relative to
+    the page."""
     plan = results.plan
     claims_path = str(plan.claims) if plan.claims.is_absolute() else f"{docs}../{plan.claims}"
     lines = [f"# Results: the paper at the scale of `{plan.name}`", "",
@@ -153,8 +153,8 @@ def build(results, judged, drawn, beside, docs):
 
 
 def write(plan, claims, docs=None):
-    """Writes OUT/results.md with OUT/results/, and with `docs` the same as docs/results.md (docs/results-NAME.md of another size than cpu). Returns what was
-    written. Throws schema.Damaged, OSError."""
+    """Writes OUT/results.md with OUT/results/, and if `docs` is given the same as docs/results.md (docs/results-NAME.md for sizes other than cpu). Returns the
+    paths written. Raises schema.Damaged, OSError."""
     results = Results(plan)
     judged = [(claim, judge(claim, results, plan.points)) for claim in claims]
     drawn = gather(plan, plan.out / "results")

@@ -1,4 +1,4 @@
-"""Runs the stages of a plan that are not done, each in a process of its own whose output goes to OUT/log.txt."""
+"""Runs the stages of a plan that are not done, each in its own process, whose output goes to OUT/log.txt."""
 
 import ctypes
 import fcntl
@@ -15,7 +15,7 @@ from reproduction.progress import Progress, SweepWatch, duration
 
 POLL_SECONDS = 1.0
 PR_SET_PDEATHSIG = 1
-FAILED_LINES = 12  # of a failed stage's output that are shown
+FAILED_LINES = 12  # of a failed stage's output, which are shown
 
 
 class StageFailed(Exception):
@@ -29,7 +29,7 @@ class Stopped(Exception):
 
 
 def end_with_parent():
-    """In the child: it gets SIGTERM when this process ends, however that ends, so that no training outlives a killed call."""
+    """In the child: it gets SIGTERM when this process ends, in whatever way, so that no training outlives a killed call."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
@@ -37,13 +37,13 @@ class Runner:
     def __init__(self, plan):
         self.plan = plan
         self.digests = self.find_digests()
-        self.signals = []  # that ask for a stop, in the order in which they came
+        self.signals = []  # received signals that ask for a stop, in order of arrival
 
     def mark_path(self, stage):
         return self.plan.out / "marks" / stage.name
 
     def find_digests(self):
-        """{name: what a stage was made from}: its command, the files that it reads, and the same of the stages that it needs."""
+        """{name: digest of what a stage is made from}: its command, the files that it reads, and the digests of the stages that it needs."""
         found = {}
         for stage in self.plan.stages:
             parts = [self.plan.name, stage.command]
@@ -62,7 +62,7 @@ class Runner:
 
     @staticmethod
     def included(path):
-        """The file, and the configs that it names by base: or include:, beside it."""
+        """The file, and the configs beside it that it names by base: or include:."""
         files = [path]
         for file in files:
             if not file.is_file() or file.suffix != ".yaml":
@@ -91,7 +91,7 @@ class Runner:
         return "\n".join(lines)
 
     def run(self):
-        """Throws StageFailed, Stopped or BadPlan."""
+        """Raises StageFailed, Stopped or BadPlan."""
         (self.plan.out / "marks").mkdir(parents=True, exist_ok=True)
         with open(self.plan.out / "lock", "w", encoding="utf-8") as lock:
             try:
@@ -100,7 +100,7 @@ class Runner:
                 raise StageFailed(f"another call works on {self.plan.out}") from None
             earlier = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
             for number, handler in earlier.items():
-                if handler != signal.SIG_IGN:  # as nohup leaves SIGHUP
+                if handler != signal.SIG_IGN:  # nohup leaves SIGHUP ignored
                     signal.signal(number, self.stop)
             try:
                 self.run_stages()
@@ -124,7 +124,7 @@ class Runner:
             print(f"{stage.title}: {duration(time.monotonic() - begin)}{'' if is_whole else ', with runs that failed (see the log)'}", flush=True)
 
     def forget(self, stage, progress):
-        """What follows from a stage that is made anew has to be made anew."""
+        """Forgets the stages that depend on one that is made again, so that they are made again too."""
         behind = {stage.name}
         for other in self.plan.stages:
             if behind & set(other.needs):
@@ -137,7 +137,7 @@ class Runner:
         self.signals.append(number)
 
     def watch(self, stage):
-        """What tells how far a sweep is; none of another stage."""
+        """A SweepWatch that follows a sweep; None for other stages."""
         if not stage.is_sweep:
             return None
         listed = subprocess.run([*self.plan.words(stage), "--list", "--json"], capture_output=True, text=True, check=False)
@@ -146,7 +146,7 @@ class Runner:
         return SweepWatch(self.plan.out / stage.name, json.loads(listed.stdout))
 
     def run_stage(self, stage, progress):
-        """Returns whether all of it was made; where runs of a sweep failed, the others are."""
+        """Returns whether everything was made; if runs of a sweep failed, the others are still made."""
         watch = self.watch(stage)
         command = self.plan.words(stage)
         with open(self.plan.out / "log.txt", "ab") as log:
@@ -171,7 +171,7 @@ class Runner:
         return True
 
     def wait(self, process, stage, watch, progress):
-        """Until it ends; signals to this process go on to it."""
+        """Waits until the process ends, and passes on the signals that this process receives."""
         told = 0
         begin = time.monotonic()
         while process.poll() is None:
