@@ -1,7 +1,7 @@
 """A plan: the stages of a reproduction in their order. configs/reproduce/stages.yaml lists them, and configs/reproduce/SIZE/plan.yaml gives them their numbers.
 
     name: cpu                      # the size's name, also used in the folders runs/reproduce-NAME and data/reproduce-NAME
-    machine: 2 CPU cores           # that its minutes were measured on
+    machine: 2 CPU cores           # the machine on which its minutes were measured
     needs_gpu: false               # refuse to start without one
     note: ...                      # a sentence for the results, on how exactly they can be reproduced
     claims: ../claims.yaml         # what is judged, and by which figures; relative to the plan
