@@ -1,4 +1,4 @@
-"""What evaluation.json holds of attention, laid out for drawing: figures by context, by variant and layer."""
+"""The attention figures in evaluation.json, laid out for drawing: by context, by variant and layer."""
 
 import math
 
@@ -8,12 +8,12 @@ from report_page.evaluation import as_number, range_of
 from report_page.evaluation_formats import ATTENTION_FIGURES
 
 TITLES = {**JUDGED_TITLES, "effective_row_scale": "Effective row scale"}
-UNITS = {**JUDGED_UNITS, "effective_row_scale": "factor of the scores"}
+UNITS = {**JUDGED_UNITS, "effective_row_scale": "factor on the scores"}
 EVEN_KEY = {"entropy": "entropy", "largest_weight": "weight", "first_token_weight": "weight"}
 
 
 def mean(curves):
-    """Point by point; NaN where one is."""
+    """The mean of the curves, point by point; NaN if one of them is NaN."""
     return [sum(values) / len(values) for values in zip(*curves)]
 
 
@@ -32,18 +32,18 @@ class AttentionPanel:
         self.evenly = self._spread_evenly(models)
 
     def _spread_evenly(self, models):
-        """What the same weight for all keys would give, where all models see the same keys; None elsewhere."""
+        """What equal weights for all keys would give, if all models see the same keys; None otherwise."""
         if self.figure not in EVEN_KEY:
             return None
         curves = [model["spread_evenly"][EVEN_KEY[self.figure]] for model in models]
         return [as_number(v) for v in curves[0]] if all(curve == curves[0] for curve in curves) else None
 
     def means(self):
-        """{variant: the curve over layers}."""
+        """{variant: the mean curve over its layers}."""
         return {name: mean(layers) for name, layers in self.layers.items()}
 
     def is_logarithmic(self):
-        """A weight that fades falls by factors."""
+        """Whether the axis is logarithmic: a weight that fades falls by factors."""
         return self.figure == "largest_weight" and min(self.all_values(), default=0) > 0
 
     def all_values(self):

@@ -1,5 +1,5 @@
-"""evaluation.png of attention: each figure by context. Of several variants the mean over layers, bold, and the layers;
-of one variant a line a layer."""
+"""evaluation.png of attention: each figure by context. For several variants it has the mean over layers, bold, and the
+layers; for one variant one line per layer."""
 
 from report_page.attention import TITLES, UNITS, attention_panels
 from report_page.evaluation_figure import WIDTH, prepare_context, title
@@ -8,7 +8,7 @@ from report_page.elements import shortened
 from report_page.styles import color, line, marker
 
 ACROSS = 2  # panels side by side
-HEIGHT = 2.7  # inches, of a panel
+HEIGHT = 2.7  # inches per panel
 EVEN = {"color": "#606870", "linewidth": 1, "linestyle": (0, (1, 2))}
 MOST_LAYERS_NAMED = 12
 
@@ -18,7 +18,7 @@ def by_layer(evaluation):
 
 
 def layer_shades(number):
-    """From light to dark with the layer."""
+    """Colours from light to dark, by layer."""
     import matplotlib
 
     return [matplotlib.colormaps["viridis_r"](0.15 + 0.8 * i / max(1, number - 1)) for i in range(number)]
@@ -51,7 +51,7 @@ def draw_panel(axes, evaluation, panel, colors):
 
 
 def entries(evaluation, panels, colors):
-    """[(artist, name)] of the legend."""
+    """[(artist, name)] for the legend."""
     from matplotlib.lines import Line2D
 
     found = []
@@ -83,7 +83,7 @@ def draw(evaluation, figure, colors):
         prepare_context(axes, evaluation)
         draw_panel(axes, evaluation, panel, colors)
     for axes in grid[-1]:
-        axes.set_xlabel("context (tokens; of a bin its middle)")
+        axes.set_xlabel("context (tokens; middle of each bin)")
     shown = entries(evaluation, panels, colors)
     across = max(1, min(len(shown), 6, 120 // (max(len(name) for _, name in shown) + 8)))
     about = "" if by_layer(evaluation) else "Thin lines: single layers; bold: their mean."

@@ -10,9 +10,9 @@ from report_page.evaluation_page import ContextAxis, differences_body, places
 
 ABOUT = {
     "entropy": "− Σ a log a over the n keys that a query attends to, in nats; log n where all have the same weight.",
-    "largest_weight": "The largest weight of a query. Where attention fades, it falls as the context grows.",
-    "first_token_weight": "What a query gives to the first token that it sees.",
-    "effective_row_scale": "What the scores q·k / √H of a query are multiplied by: s log n of SSMax, 1 of Softmax.",
+    "largest_weight": "The largest weight of a query. If attention fades, it falls as the context grows.",
+    "first_token_weight": "The weight that a query gives to the first token that it sees.",
+    "effective_row_scale": "The factor on the scores q·k / √H of a query: s log n for SSMax, 1 for Softmax.",
 }
 EVENLY = "spread evenly"
 
@@ -47,7 +47,7 @@ def panel_table(evaluation, panel):
 
 
 def judged(evaluation, panel):
-    """The same figure over all layers and heads, as it is judged; None of the row scale."""
+    """The panel of the same figure over all layers and heads, as it is judged; None for the row scale."""
     found = [p for p in evaluation.panels if (p.number, p.figure) == (panel.number, panel.figure)]
     return found[0] if found else None
 

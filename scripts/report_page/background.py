@@ -11,9 +11,9 @@ SETTING_NAMES = {
     "intermediate_size": "feed-forward size",
     "vocab_size": "vocabulary",
     "sequence_length": "sequence length",
-    "global_batch_size": "sequences a step",
-    "tokens_per_step": "tokens a step",
-    "positions_per_step": "positions a step",
+    "global_batch_size": "sequences per step",
+    "tokens_per_step": "tokens per step",
+    "positions_per_step": "positions per step",
     "max_steps": "steps",
     "lr": "learning rate",
     "warmup_steps": "warm-up steps",
@@ -22,7 +22,7 @@ SETTING_NAMES = {
 }
 
 
-LONGEST_CELL = 600  # characters of a value in a table; a command may have as many words as files
+LONGEST_CELL = 600  # characters of a value in a table; a command may hold as many words as there are files
 LONGEST_COMMAND = 8000
 
 
@@ -37,7 +37,7 @@ def settings(comparison):
         material, other = ([row for is_material, row in rows if is_material == wanted] for wanted in (True, False))
         head = ["setting", esc(one["baseline"]), esc(one["candidate"])]
         said = (
-            "Attention alone differs."
+            "Only attention differs."
             if one["attention_alone_differs"]
             else "Nothing but the seed differs."
             if not material
@@ -67,22 +67,22 @@ def settings(comparison):
 
 
 METHOD = """<ul>
-<li>A run’s log holds the mean training loss since its last line. Losses are compared over the stretches of steps that the lines of all runs share
-which came to the end of the comparison: the last step of the longest run of the baseline that a run of another variant reaches too.
-Runs of one seed start from the same weights and read the same text in the same order, so most of the noise of a step is in both, and cancels in their difference.</li>
-<li>The difference is candidate minus baseline, averaged over the window; in nats a token.</li>
-<li>Runs that differ in anything drift apart and stay apart, so what a change does is told from several seeds alone. With three seeds or more that both sides
-have, the 95&nbsp;% interval and p are those of a paired t test on the seeds’ differences; without shared seeds, of Welch’s test on the runs. Fewer seeds give no verdict.</li>
-<li>“Lower” or “higher” is said where p is below 0.05, no run diverged in the window or stopped before its last step, and the validation loss does not say the opposite; else there is no verdict.
-p of several candidates is corrected after Holm (Scandinavian Journal of Statistics 6(2), 1979) within each outcome; an interval knows of its own candidate alone.</li>
-<li>The noise along a curve is the standard error of non-overlapping batch means of the difference in the window (Schmeiser, Operations Research 30(3), 1982), each of three correlation
-times of the points or more (Sokal’s window; Wolff, Comput. Phys. Commun. 156, 2004). It holds for this pair of curves and does not include the scatter between seeds.</li>
-<li>Tokens to the same loss: each curve is fitted by straight lines in the logarithm of the tokens, each over a fifth of the points; the logarithm of the tokens at which it comes down
-to a loss is averaged over the losses from the lowest that a run of the comparison has at a quarter of the steps down to the highest that one ends with; the mean difference, in per cent.</li>
-<li>The whole curve and the tokens have no verdict where a loss of a run is not finite anywhere, the other outcomes where one in the window is not.</li>
-<li>Every evaluation reads the same validation text, so the choice of that text is not in the error of the validation loss.</li>
-<li>The smallest difference that the experiment could show is found in 80&nbsp;% of repetitions, by the noncentral t distribution with the scatter of these seeds,
-at 5&nbsp;% divided by the number of candidates; so are the seeds needed for a difference as large as the one observed.</li></ul>"""
+<li>Each line of a run’s log holds the mean training loss since the line before. Losses are compared over the stretches of steps that the lines of all runs share
+which reached the end of the comparison: the last step of the longest baseline run that a run of another variant reaches too.
+Runs of one seed start from the same weights and read the same text in the same order, so both contain most of the noise of a step, and it cancels in their difference.</li>
+<li>The difference is candidate minus baseline, averaged over the window, in nats per token.</li>
+<li>Runs that differ in anything drift apart and stay apart, so the effect of a change can only be told from several seeds. If both sides have three or more seeds in
+common, the 95&nbsp;% interval and p are those of a paired t test on the seeds’ differences; without shared seeds, of Welch’s test on the runs. Fewer seeds give no verdict.</li>
+<li>The verdict is “lower” or “higher” if p is below 0.05, no run diverged in the window or stopped before its last step, and the validation loss does not say the opposite; else
+there is no verdict. The p values of several candidates are corrected after Holm (Scandinavian Journal of Statistics 6(2), 1979) within each outcome; an interval is for its own candidate alone.</li>
+<li>The noise along a curve is the standard error of non-overlapping batch means of the difference in the window (Schmeiser, Operations Research 30(3), 1982), each over
+at least three correlation times of the points (Sokal’s window; Wolff, Comput. Phys. Commun. 156, 2004). It holds for this pair of curves and does not include the scatter between seeds.</li>
+<li>Tokens to the same loss: each curve is fitted by straight lines in the logarithm of the tokens, each over a fifth of the points. The logarithm of the tokens at which the curve comes down
+to a loss is averaged over the losses from the lowest that any compared run has at a quarter of the steps, down to the highest final loss. Shown is the mean difference, in per cent.</li>
+<li>The whole curve and the tokens have no verdict if a run has a loss that is not finite anywhere; the other outcomes have none if such a loss is in the window.</li>
+<li>Every evaluation reads the same validation text, so the choice of that text is not part of the error of the validation loss.</li>
+<li>The smallest difference that the experiment could show is one that 80&nbsp;% of repetitions find, by the noncentral t distribution with the scatter of these seeds,
+at 5&nbsp;% divided by the number of candidates. The seeds needed are those for a difference as large as the one observed.</li></ul>"""
 
 
 def method(comparison):

@@ -1,4 +1,4 @@
-"""SVG charts: one for wide and one for narrow screens, and the figures that hovering shows."""
+"""SVG charts, each in a version for wide and one for narrow screens, and the figures that hovering shows."""
 
 import html
 import json
@@ -9,7 +9,7 @@ from report_page.styles import color as color_of
 from report_page.styles import dashes, marker
 
 SHAPES = {"wide": (1000, 380), "narrow": (380, 300)}
-MOST_POINTS = 700  # of a line on the screen
+MOST_POINTS = 700  # per line on the screen
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 34
 
 
@@ -28,14 +28,14 @@ def number(value, step):
 
 
 def thin(values, most):
-    """Indices of at most `most` points, the last included."""
+    """Indices of at most `most` points, including the last."""
     if len(values) <= most:
         return list(range(len(values)))
     return [round(i * (len(values) - 1) / (most - 1)) for i in range(most)]
 
 
 def extremes(values, most):
-    """Indices of the lowest and highest value of each stretch: a thinned line as ragged as the whole one."""
+    """Indices of the lowest and highest value of each stretch, so that a thinned line is as ragged as the whole one."""
     if len(values) <= most:
         return list(range(len(values)))
     picked = []
@@ -50,7 +50,7 @@ def extremes(values, most):
 
 
 def mark(slot, x, y):
-    """A series' mark around a place of the picture."""
+    """A series' marker, centred on (x, y)."""
     kind = marker(slot)
     if kind == "o":
         return f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.4"/>'
@@ -59,7 +59,7 @@ def mark(slot, x, y):
 
 
 def sample(slot, is_line=True):
-    """A series' line and mark for the legend, or its mark alone."""
+    """A series' line and marker for the legend, or its marker alone."""
     if is_line and slot == color_of(slot):
         return f'<i style="background:var(--c{slot})"></i>'
     if not is_line:
@@ -72,7 +72,7 @@ def sample(slot, is_line=True):
 
 
 class StepAxis:
-    """The horizontal axis of a chart over steps: its name, its ticks, and what a place on it is called."""
+    """The horizontal axis of a chart over steps: its name, its ticks, and how a place on it is named."""
 
     name = "step"
 
@@ -85,7 +85,7 @@ class StepAxis:
 
 
 class CountAxis:
-    """Whole numbers from 1 on, of what they count."""
+    """Whole numbers from 1 on; `name` says what they count."""
 
     def __init__(self, name):
         self.name = name
@@ -99,12 +99,12 @@ class CountAxis:
 
 
 class Chart:
-    """Lines over steps, or over what `axis` says. Draw with the methods, then html(). Series share colours and legend
-    over both shapes. A series' `color` is its slot, see styles.py."""
+    """Lines over steps, or over another `axis`. Draw with the methods, then call html(). Both versions share colours
+    and legend. A series' `color` is its slot, see styles.py."""
 
     def __init__(self, x_range, y_range, label, signed=False, axis=StepAxis()):
         self.x_range, self.y_range, self.label, self.signed, self.axis = x_range, y_range, label, signed, axis
-        self.layers = []  # functions of a shape's coordinates that give SVG
+        self.layers = []  # functions of a version's coordinates that return SVG
         self.legend = []  # (name, slot, whether it is a line)
         self.hover = []  # (name, slot, steps, values)
 
@@ -123,7 +123,7 @@ class Chart:
                 parts.append(f"{pen}{x(steps[i]):.1f} {y(values[i]):.1f}")
                 pen = "L"
             if len(parts) == 1:
-                parts.append("h0")  # with its round caps, a dot
+                parts.append("h0")  # a dot, because of the round line caps
             return f'<path class="{css}" data-series="{html.escape(name)}" style="{pen_style}" d="{"".join(parts)}"/>'
 
         self.layers.append((not under, draw))
@@ -137,11 +137,11 @@ class Chart:
         self.read_out(steps, values, color, name)
 
     def name(self, name, color, is_line=True):
-        """An entry of the legend."""
+        """Adds an entry to the legend."""
         self.legend.append((name, color, is_line))
 
     def read_out(self, steps, values, color, name):
-        """What hovering shows of a series, those of all over the same steps."""
+        """Adds a series to what hovering shows; all series have the same steps."""
         self.hover.append((name, color, steps, values))
 
     def dots(self, steps, values, color, name):
@@ -169,7 +169,7 @@ class Chart:
         )
 
     def mark(self, place, text):
-        """A line across the chart with a word beside it."""
+        """A vertical line across the chart with a word beside it."""
 
         def draw(x, y):
             top, bottom = y(self.y_range[1]), y(self.y_range[0])
@@ -181,7 +181,7 @@ class Chart:
         self.layers.insert(0, (False, draw))
 
     def interval(self, place, low, high, color, name, faint=False):
-        """An upright bar; a faint one is thinner."""
+        """A vertical bar; a faint one is thinner."""
 
         def draw(x, y):
             width = 1.2 if faint else 5
@@ -221,7 +221,7 @@ class Chart:
                 f'<text x="{LEFT - 9}" y="{y(value) + 4:.1f}" text-anchor="end">{number(value, step)}</text>'
             )
         for value, text in self.axis.ticks(x0, x1, 8 if shape == "wide" else 4):
-            # A label in the middle of its tick must not leave the picture.
+            # A label centred on its tick must not leave the picture.
             anchor = "end" if x(value) > right - 16 else "middle"
             parts.append(
                 f'<line class="axis" x1="{x(value):.1f}" x2="{x(value):.1f}" y1="{bottom}" y2="{bottom + 5}"/>'

@@ -1,4 +1,4 @@
-"""closed_forms.json as `ssgpt evaluate closed-forms --out DIR` writes it, and the picture of it."""
+"""closed_forms.json, as `ssgpt evaluate closed-forms --out DIR` writes it, and its picture."""
 
 from report_page import closed_forms_formats
 from report_page.files import add_legend
@@ -7,7 +7,7 @@ from report_page.styles import color, slots
 
 WIDTH, HEIGHT = 9, 3.9  # inches
 GUIDE = {"color": "#808890", "linewidth": 1, "linestyle": ":"}
-LINES = ["-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2))]  # of the first n, the second, ...
+LINES = ["-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2))]  # for the first n, the second, ...
 
 
 class ClosedForms:
@@ -21,7 +21,7 @@ class ClosedForms:
         self.sizes = list(dict.fromkeys(curve["n"] for curve in self.data["focus"]["curves"]))
 
     def title(self):
-        return f"Row scales on vectors that are given: s = {self.data['scale']:g}, b = {self.data['bias']:g}"
+        return f"Row scales on given vectors: s = {self.data['scale']:g}, b = {self.data['bias']:g}"
 
 
 def draw_fading(axes, forms, colors):

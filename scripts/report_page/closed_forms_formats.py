@@ -1,4 +1,4 @@
-"""The fields of closed_forms.json that are drawn, and what must agree between them."""
+"""The fields of closed_forms.json that are drawn, and how they must agree."""
 
 from report_page.formats import CURVES, MANY
 from report_page.schema import count, fields, name, number, same_length, several
@@ -31,7 +31,7 @@ CLOSED_FORMS = fields(
 
 
 def closed_forms(data, where):
-    """The check of a whole closed_forms.json."""
+    """Checks a whole closed_forms.json."""
     CLOSED_FORMS(data, where)
     for form, axis in (("fading", "lengths"), ("focus", "maxima")):
         for i, curve in enumerate(data[form]["curves"]):

@@ -1,4 +1,4 @@
-"""comparison.json and comparison.csv as `ssgpt compare --out DIR` writes them, laid out for drawing."""
+"""comparison.json and comparison.csv, as `ssgpt compare --out DIR` writes them, laid out for drawing."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from report_page.styles import color, slots
 
 
 def as_number(text, place):
-    """NaN for an empty cell and for what is not finite."""
+    """The number; NaN for an empty cell and for a value that is not finite."""
     try:
         value = float(text) if text else math.nan
     except ValueError:
@@ -20,7 +20,7 @@ def as_number(text, place):
 
 
 def read_columns(path):
-    """{name: numbers of that column}, NaN for an empty cell and for what is not finite."""
+    """{name: numbers of that column}, NaN for an empty cell and for a value that is not finite."""
     try:
         names, *rows = csv.reader(io.StringIO(read_text(path), newline=""))
     except (csv.Error, ValueError) as error:
@@ -35,7 +35,7 @@ def read_columns(path):
 
 
 class Comparison:
-    """comparison.json, and the columns of comparison.csv as lists with NaN for what is absent."""
+    """comparison.json, and the columns of comparison.csv as lists with NaN for absent values."""
 
     def __init__(self, directory):
         """Raises Damaged."""
@@ -59,7 +59,7 @@ class Comparison:
             raise Damaged("comparison.csv lacks steps of validation.steps in comparison.json")
 
     def check_columns(self, columns):
-        """That those are there which are drawn, and that steps go up."""
+        """Checks that the columns that are drawn exist, and that steps rise."""
         variants, comparisons = self.data["variants"], self.data["comparisons"]
         needed = ["step", "first_step"]
         needed += [f"loss/{run}" for v in variants for run in [*v["runs"], *v["averaged_runs"]]]
@@ -77,19 +77,19 @@ class Comparison:
             raise Damaged("comparison.csv: its steps do not go up")
 
     def step_range(self):
-        """Limits of the step axis, around a single step too."""
+        """Limits of the step axis, also around a single step."""
         first, last = self.curves["first_step"][0], self.steps[-1]
         return (first, last) if first < last else (first - 0.5, last + 0.5)
 
     def validation_mean(self, variant):
-        """Over the runs that the comparison is over."""
+        """The mean over the runs that are compared."""
         series = [self.validation[f"validation/{run}"] for run in variant["averaged_runs"]]
         if not series:
             return [math.nan] * len(self.validation_steps)
         return [sum(values) / len(values) for values in zip(*series)]
 
     def loss_range(self):
-        """Limits that show most of the curves compared: what they were before a tenth of the steps is cut off."""
+        """Limits that show most of the compared curves: their range without the first tenth of the steps."""
         begin = len(self.steps) // 10
         labels = [run for v in self.variants for run in v["averaged_runs"]]
         curves = [self.curves[f"loss/{run}"] for run in labels]

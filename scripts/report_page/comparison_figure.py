@@ -23,7 +23,7 @@ def draw_losses(axes, comparison):
             axes.plot(comparison.validation_steps, mean, "o", color=color, markerfacecolor="white", markersize=4.5)
     axes.set_ylim(*comparison.loss_range())
     draw_window_inset(axes, comparison)
-    axes.set_ylabel("loss (nats a token)")
+    axes.set_ylabel("loss (nats per token)")
     axes.set_title(
         "Training loss: raw (faint) and smoothed" + (", validation (circles)" if comparison.validation else ""),
         loc="left",
@@ -47,7 +47,7 @@ def draw_window_inset(axes, comparison):
 
 def draw_differences(axes, comparison):
     window = comparison.data["window"]
-    few = len(comparison.comparisons) <= 2  # more intervals hide each other; the seeds' panel has them all
+    few = len(comparison.comparisons) <= 2  # more intervals would hide each other; the seeds' panel shows them all
     span = window["first_step"], window["last_step"]
     legend = [(axes.axvspan(*span, color="#808890", alpha=0.13, linewidth=0), "window")]
     axes.axhline(0, color="black", linewidth=0.9)
@@ -66,7 +66,7 @@ def draw_differences(axes, comparison):
             legend.append((line, text.replace("-", "−")))
     axes.set_ylim(*comparison.difference_range())
     axes.set_xlabel("step")
-    axes.set_ylabel("difference (nats a token)")
+    axes.set_ylabel("difference (nats per token)")
     axes.set_title(
         f"Difference to {shortened(comparison.data['baseline'], 40)}: below zero the baseline is worse", loc="left"
     )
@@ -74,8 +74,8 @@ def draw_differences(axes, comparison):
 
 
 def draw_seeds(axes, comparison):
-    """Two rows for each candidate, over the window and over the whole curve: a dot for each seed (without shared
-    seeds for the difference of the means) and, of three seeds or more, their mean and its interval."""
+    """Two rows per candidate, over the window and over the whole curve: a dot per seed (without shared seeds, one for
+    the difference of the means) and, with three seeds or more, their mean and its interval."""
     axes.axvline(0, color="black", linewidth=0.9)
     rows = [(one, name) for one in comparison.comparisons for name in ("training", "whole_curve")]
     for row, (one, name) in enumerate(rows):
@@ -94,7 +94,7 @@ def draw_seeds(axes, comparison):
         values = sorted(s[name] for s in one["seeds"] if s[name] is not None)
         if not one["paired"] and estimate["mean_difference"] is not None:
             values = [estimate["mean_difference"]]
-        lanes = [0.0] if len(values) == 1 else [-0.21, 0.07, -0.07, 0.21]  # neighbours apart
+        lanes = [0.0] if len(values) == 1 else [-0.21, 0.07, -0.07, 0.21]  # keeps neighbouring dots apart
         places = [row + lanes[i % len(lanes)] for i in range(len(values))]
         axes.plot(values, places, "o", color=color, markerfacecolor="white", markersize=5)
     names = [row_name(one, name) for one, name in rows]
@@ -102,7 +102,7 @@ def draw_seeds(axes, comparison):
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.margins(x=0.08)
     axes.grid(False, axis="y")
-    axes.set_xlabel(f"difference to {shortened(comparison.data['baseline'], 40)} (nats a token)")
+    axes.set_xlabel(f"difference to {shortened(comparison.data['baseline'], 40)} (nats per token)")
     paired = all(one["paired"] for one in comparison.comparisons)
     tested = any(one["training"]["low"] is not None for one in comparison.comparisons)
     title = "Each seed's difference" if paired else "Differences"

@@ -1,4 +1,4 @@
-"""The fields of comparison.json that are drawn, and what must agree between them."""
+"""The fields of comparison.json that are drawn, and how they must agree."""
 
 from report_page.formats import (
     ESTIMATE, MANY, MODELS, ORIGIN, VERDICTS, belongs, interval_of, labels, notes, unique, value, without_large_interval,
@@ -13,7 +13,7 @@ LARGEST_RATIO = 100.0  # of the logarithms of tokens
 
 
 def outcome(more, limit=None):
-    """One of a comparison's; those of the tokens are logarithms of ratios up to `limit`."""
+    """Checks one outcome of a comparison; those of the tokens are logarithms of ratios up to `limit`."""
     checks = {**ESTIMATE, "candidates_corrected_for": count(), **more}
     if limit:
         ratio = known(number(-limit, limit))
@@ -68,7 +68,7 @@ VARIANT = fields(
 
 
 def run_record(found, where):
-    """Of run.json whatever there is; the command is one text, or a list of words."""
+    """Checks what is there of a run.json; the command is one text, or a list of words."""
     mapping(anything)(found, where)
     if "command" in found:
         check = several(text(CONFIG)) if isinstance(found["command"], list) else text(CONFIG)
@@ -106,7 +106,7 @@ COMPARISON = fields(
 
 
 def comparison(data, where):
-    """The check of a whole comparison.json."""
+    """Checks a whole comparison.json."""
     COMPARISON(data, where)
     variants = [variant["label"] for variant in data["variants"]]
     unique(variants, "variants")

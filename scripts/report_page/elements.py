@@ -1,4 +1,4 @@
-"""Numbers as text, and the pieces of HTML that all parts of the page are made of."""
+"""Numbers as text, and the pieces of HTML from which all parts of the page are made."""
 
 import html
 import math
@@ -12,7 +12,7 @@ def esc(value):
 
 
 def padded(low, high, share=0.06):
-    """Limits that hold both, with room beside them: a share of the range, and some where there is none."""
+    """Limits that hold both, with room beside them: a share of the range, or a minimum if the range is empty."""
     size = max(abs(low), abs(high))
     room = share * (high - low)
     if room <= 1e-12 * size:
@@ -21,7 +21,7 @@ def padded(low, high, share=0.06):
 
 
 def shortened(label, most=26):
-    """Its beginning and its end, where it is longer than that."""
+    """The label, or its beginning and its end if it is longer than `most`."""
     return label if len(label) <= most else f"{label[: most // 2]}…{label[-(most - most // 2 - 1) :]}"
 
 
@@ -34,7 +34,8 @@ def plain(value, digits=4):
 
 
 def decimals(estimate):
-    """Of losses: 4, or two digits of the half width of the interval, where that is smaller (as in the table)."""
+    """Decimals for losses: 4, or enough for two digits of the interval's half width if that is smaller (as in the
+    table)."""
     if estimate["low"] is None:
         return 4
     size = (estimate["high"] - estimate["low"]) / 2 or abs(estimate["mean_difference"])
@@ -42,7 +43,7 @@ def decimals(estimate):
 
 
 def listed(names):
-    """As in "a, b and c", or their number where that is too long for a heading."""
+    """The names as in "a, b and c", or their number if that is too long for a heading."""
     if any(", " in name for name in names):
         text = "; ".join(names)
     else:
@@ -57,12 +58,12 @@ def number_of_seeds(estimate):
 
 
 def is_independent(one):
-    """Whether the runs of a comparison are samples of what its sides differ in."""
+    """Whether the runs of a comparison are independent samples of what its sides differ in."""
     return one.get("independent", True)
 
 
 def origin_of(one):
-    """A sentence on what the runs began from, after a blank; empty where it limits nothing."""
+    """A sentence on what the runs began from, after a blank; empty if it limits nothing."""
     return f" {esc(one['origin'])}" if one.get("origin") else ""
 
 
@@ -85,7 +86,7 @@ def table(head, rows, css=""):
 
 
 def document(title, body):
-    """A page without external requests; both are HTML."""
+    """A page without external requests; both arguments are HTML."""
     style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

@@ -1,4 +1,5 @@
-"""evaluation.json as `ssgpt evaluate position|retrieval|needle|attention --out DIR` writes it, laid out for drawing."""
+"""evaluation.json, as `ssgpt evaluate position|retrieval|needle|attention --out DIR` writes it, laid out for
+drawing."""
 
 import math
 
@@ -8,17 +9,17 @@ from report_page.styles import slots
 
 TITLES = {"loss": "Loss", "accuracy": "Accuracy", "share_right": "Share right", "margin": "Margin"}
 TITLES |= {"entropy": "Entropy", "largest_weight": "Largest weight", "first_token_weight": "Weight of the first token"}
-FEWEST_SEEDS = 3  # that carry a verdict
+FEWEST_SEEDS = 3  # needed for a verdict
 UNITS = {
-    "loss": "nats a token",
+    "loss": "nats per token",
     "accuracy": "share of the answer's tokens",
-    "share_right": "share of the trials that are answered with the number",
-    "margin": "log-probability of the number minus that of the likeliest wrong one, nats",
+    "share_right": "share of trials answered with the number",
+    "margin": "log-probability of the number minus that of the likeliest wrong number, nats",
     "entropy": "entropy of attention (nats)",
     "largest_weight": "largest attention weight",
     "first_token_weight": "attention weight of the first token",
 }
-# Of attention nothing is better.
+# For attention, no direction is better.
 BETTER = {"loss": "Lower is better.", **dict.fromkeys(("accuracy", "share_right", "margin"), "Higher is better.")}
 
 
@@ -27,7 +28,7 @@ def as_number(value):
 
 
 def range_of(values):
-    """Limits that hold those which are numbers, with some room."""
+    """Limits that hold all finite values, with some room."""
     finite = [v for v in values if not math.isnan(v)] or [0.0]
     return padded(min(finite), max(finite), 0.07)
 
@@ -73,22 +74,22 @@ class Panel:
         return [curve for name, _, curve in self.models if name == variant]
 
     def compared_seeds(self, name):
-        """The seeds that the mean of a variant is over."""
+        """The seeds in the mean of a variant."""
         return next(v["seeds"] for v in self.variants if v["variant"] == name)
 
     def number_of_seeds(self, one):
-        """Pairs of a comparison, or runs of the side that has fewer; with values that are finite or without."""
+        """Pairs of a comparison, or runs of the side with fewer, whether or not their values are finite."""
         if one["paired"]:
             return len(one["points"][0]["seeds"])
         return min(len(self.compared_seeds(one[side])) for side in ("candidate", "baseline"))
 
     def too_few_seeds(self, one):
-        """For a test: fewer than there have to be, or runs that are not independent."""
+        """Whether a test is impossible: too few seeds, or runs that are not independent."""
         return self.number_of_seeds(one) < FEWEST_SEEDS or not is_independent(one)
 
     def other_seeds(self):
-        """{candidate: its seeds} of those whose differences are over other seeds than the baseline's mean, and are
-        therefore not the differences of the means."""
+        """{candidate: its seeds} for candidates whose differences are over seeds other than those of the baseline's
+        mean, so that they are not the differences of the means."""
         return {
             one["candidate"]: self.compared_seeds(one["candidate"])
             for one in self.comparisons
@@ -104,8 +105,8 @@ def is_tested(point):
 
 
 def interval(point):
-    """(low, high, whether it is the interval of the seeds) of a difference: where seeds are too few, one standard error
-    of the trials to either side; None for what is not known, as where seeds do not scatter."""
+    """(low, high, whether it is the interval over seeds) of a difference: with too few seeds, one standard error of the
+    trials to either side; None if unknown, for example if the seeds do not scatter."""
     if point["low"] is not None:
         return point["low"], point["high"], True
     mean, error = point["mean_difference"], point["trials"]["standard_error"]
@@ -123,10 +124,10 @@ class Evaluation:
         self.has_bins = self.data["kind"] in ("position", "attention")
         self.trained_length = self.data["trained_length"]
         values = self.values(self.data["models"][0])
-        # Of a bin the middle of its contexts: what lies within the trained length then stands on that side of its line.
+        # A bin stands at the middle of its contexts: within the trained length it is then on that side of its line.
         self.places = [(v["first"] + v["last"]) / 2 + 1 if self.has_bins else v["length"] for v in values]
         self.spans = [self.span(v) for v in values]
-        # Of needles: the points are all depths at the first length, then at the next.
+        # For needles the points are all depths at the first length, then all depths at the next.
         self.lengths = list(dict.fromkeys(v["length"] for v in values)) if self.is_needle else []
         self.depths = list(dict.fromkeys(v["depth"] for v in values)) if self.is_needle else []
         self.names = [self.named([span]) for span in self.spans]
@@ -152,14 +153,14 @@ class Evaluation:
         return f"positions {text}" if self.has_bins else f"{text} tokens"
 
     def rows(self, values):
-        """Of needles: the values of all points as a list for each depth, by length."""
+        """For needles: the values of all points, as one list per depth, ordered by length."""
         return [values[i :: len(self.depths)] for i in range(len(self.depths))]
 
     def values(self, model):
         return model["bins" if self.has_bins else "results"]
 
     def context_range(self):
-        """Limits of the axis of the context, around a single point and the trained length too."""
+        """Limits of the context axis, also around a single point, and including the trained length."""
         low, high = min(*self.places, self.trained_length), max(*self.places, self.trained_length)
         return low / 1.15, high * 1.15
 
@@ -172,7 +173,7 @@ class Evaluation:
         return f"Retrieval by length, task {self.data['task']}: {names}"
 
     def source(self):
-        """What the numbers are over, in a sentence."""
+        """A sentence that says what the numbers are over."""
         data = self.data
         if self.has_bins:
             documents = ", each the beginning of a document" if data["documents"] else ""

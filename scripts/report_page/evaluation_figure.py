@@ -1,20 +1,20 @@
-"""evaluation.png: the figures by context, and below each the difference to the baseline."""
+"""evaluation.png: the figures by context, each above its difference to the baseline."""
 
 from report_page.elements import shortened
 from report_page.evaluation import TITLES, as_number, interval, is_tested
 from report_page.files import add_legend
 from report_page.styles import color, line, marker
 
-WIDTH = 9  # inches, as comparison.png
+WIDTH = 9  # inches, like comparison.png
 MOST_ACROSS = 2  # panels side by side
-UNITS = {"loss": "{} (nats a token)", "accuracy": "{} (share of answers)"}
-# Places of the candidates beside each other, as a share of the context: of two neighbours, and of all at most.
+UNITS = {"loss": "{} (nats per token)", "accuracy": "{} (share of answers)"}
+# Horizontal offsets of the candidates, as a share of the context: between two neighbours, and at most in all.
 NEIGHBOURS, SPREAD = 0.04, 0.1
-FEW = 4  # candidates, up to which each has wide bars and a dot a seed
+FEW = 4  # up to this many candidates, each has wide bars and a dot per seed
 
 
 def rows_of(evaluation, figures):
-    """Panels as they stand side by side: conditions, or of a single one its figures."""
+    """Panels in rows: the conditions side by side, or the figures of a single condition."""
     panels = [p for p in evaluation.panels if p.figure in figures]
     if len(evaluation.data["conditions"]) == 1:
         return [panels]
@@ -23,14 +23,14 @@ def rows_of(evaluation, figures):
 
 
 def heights(evaluation, rows):
-    """Of the axes, in inches, from the top."""
+    """Heights of the axes in inches, from the top."""
     across = max(map(len, rows))
     of_values, of_differences = (3.2, 2.5) if across == 1 else (2.8, 2.2)
     return [of_values, of_differences] * len(rows) if evaluation.data["comparisons"] else [of_values] * len(rows)
 
 
 def title(name, panel):
-    """In two lines where one would run into the panel beside it."""
+    """The title, in two lines if one would run into the next panel."""
     text = f"{name}, {panel.condition}"
     return text if len(text) <= 42 else f"{name},\n{panel.condition}"
 
@@ -61,7 +61,7 @@ def draw_values(axes, evaluation, panel, colors):
 
 
 def shifts(number):
-    """What the context is multiplied by for each of so many candidates, so that their bars stand beside each other."""
+    """The factors on the context for so many candidates, so that their bars stand beside each other."""
     step = min(NEIGHBOURS, SPREAD / max(1, number - 1))
     return [1 + step * (i - (number - 1) / 2) for i in range(number)]
 
@@ -82,7 +82,7 @@ def draw_differences(axes, evaluation, panel, colors):
 
 
 def draw_point(axes, place, point, shade, shape, few):
-    """The mean, filled where it has a verdict, its bar, and of few candidates a small dot a seed."""
+    """The mean, filled if it has a verdict, its bar, and for few candidates a small dot per seed."""
     low, high, of_seeds = interval(point)
     if low is not None:
         width, alpha = (4 if few else 1.6, 0.35) if of_seeds else (1, 0.8)
@@ -106,7 +106,7 @@ def prepare_context(axes, evaluation):
 
 
 def explanation(panels):
-    """What the marks mean, and what has to be known of the seeds."""
+    """What the marks mean, and what the reader must know about the seeds."""
     comparisons = [one for panel in panels for one in panel.comparisons]
     lines = []
     if any(len(panel.models) > len(panel.variants) for panel in panels):
@@ -129,7 +129,7 @@ def other_seeds(panels):
 
 
 def draw_legend(figure, evaluation, panels, colors):
-    """Outside of the axes, below them: the variants are the same in all of these."""
+    """A legend below the axes, which all have the same variants."""
     from matplotlib.lines import Line2D
 
     marked = other_seeds(panels)
@@ -177,7 +177,7 @@ def draw(evaluation, figure, colors, figures):
     for axes in grid.flat:
         axes.set_visible(False)
     each = 2 if compared else 1
-    context = "context (tokens; of a bin its middle)" if evaluation.has_bins else "context (tokens)"
+    context = "context (tokens; middle of each bin)" if evaluation.has_bins else "context (tokens)"
     for i, row in enumerate(rows):
         for column, panel in enumerate(row):
             drawn = grid[i * each : (i + 1) * each, column]

@@ -1,4 +1,4 @@
-"""The fields of evaluation.json that are drawn, and what must agree between them; those of needles are in needle_formats.py."""
+"""The fields of evaluation.json that are drawn, and how they must agree; those of needles are in needle_formats.py."""
 
 from report_page.formats import (
     CURVES, ESTIMATE, MANY, MODELS, ORIGIN, belongs, finite, interval_of, labels, notes, seeds, unique, value, without_large_interval,
@@ -94,7 +94,7 @@ VALUES = {
     "attention": ("bins", fields({"first": count(), "last": count(), **dict.fromkeys(ATTENTION_FIGURES, value)})),
 }
 curves = dict.fromkeys(ATTENTION_FIGURES, several(value, least=1))
-LAYERS = 1000  # of a model
+LAYERS = 1000  # per model
 ATTENTION = fields(
     {
         "spread_evenly": fields(dict.fromkeys(("entropy", "weight"), several(value, least=1))),
@@ -104,7 +104,7 @@ ATTENTION = fields(
 
 
 def attention(model, points, where):
-    """The check of what the attention of a model does at so many points."""
+    """Checks the attention figures of a model, at the given number of points."""
     ATTENTION(model, where)
     for key in ("entropy", "weight"):
         same_length(model["spread_evenly"][key], points, f"{where}.spread_evenly.{key}")
@@ -116,7 +116,7 @@ def attention(model, points, where):
 
 
 def evaluation(data, where):
-    """The check of a whole evaluation.json."""
+    """Checks a whole evaluation.json."""
     EVALUATION(data, where)
     kind = data["kind"]
     OF_KIND[kind](data, where)

@@ -85,7 +85,7 @@ def differences_chart(evaluation, panel):
 
 
 def missing_places(evaluation, panel, one):
-    """As in "1 of 3 seeds at positions 8–31": whose values are not finite; empty where all are."""
+    """Where values are not finite, as in "1 of 3 seeds at positions 8–31"; empty if all are finite."""
     parts = []
     for span, point in zip(evaluation.spans, one["points"]):
         if point["missing"]:
@@ -96,7 +96,7 @@ def missing_places(evaluation, panel, one):
 
 
 def verdict_places(evaluation, panel, one):
-    """Where the verdict is "lower" and where "higher", or what there is in place of one."""
+    """Where the verdict is "lower" and where "higher", or why there is none."""
     parts = []
     for verdict in ("lower", "higher"):
         found = [span for span, point in zip(evaluation.spans, one["points"]) if point["verdict"] == verdict]
@@ -112,7 +112,7 @@ def verdict_places(evaluation, panel, one):
     if panel.too_few_seeds(one) and is_independent(one):
         number = panel.number_of_seeds(one)
         seeds = counted(number, "seed") if one["paired"] else f"{counted(number, 'run')} of one side"
-        text += f" ({seeds}: three or more are needed for one)"
+        text += f" ({seeds}: three or more are needed for a verdict)"
     return text
 
 
@@ -189,7 +189,7 @@ def panel_section(evaluation, panel):
 
 
 def differences_body(evaluation, panel):
-    """The chart and the tables of what each candidate differs by; empty where there is none."""
+    """The chart and the tables of each candidate's differences; empty without candidates."""
     body = ""
     if panel.comparisons:
         tested = any(is_tested(point) for one in panel.comparisons for point in one["points"])
@@ -249,8 +249,8 @@ def models(evaluation):
 METHOD = """<ul>
 <li>Every model reads the same {trials}; differences are taken seed by seed between runs that share their seed.</li>
 <li>A verdict needs three seeds or more: a paired t test at 5&nbsp;% (Welch's test where no seed is shared).
-All points of all candidates of one table are read together, so their p values are corrected together (Holm).
-An interval knows of its own point alone.</li>
+All points of all candidates in one table are tested together, so their p values are corrected together (Holm).
+An interval is for its own point alone.</li>
 <li>A value that is not finite takes the verdict of its point away.</li>
 </ul>"""
 
@@ -273,7 +273,7 @@ def header(evaluation):
 
 
 def build_page(evaluation, sections=None):
-    """Of `sections`, where they are not those of the panels."""
+    """The page, with `sections` if given, else with those of the panels."""
     if sections is None:
         sections = [panel_section(evaluation, panel) for panel in evaluation.panels]
     notes = "".join(

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and the figures among them."""
+"""Writing files that appear whole or not at all, and figures among them."""
 
 import contextlib
 import os
@@ -13,13 +13,13 @@ STYLE = {
     "axes.titleweight": "bold",
     "axes.axisbelow": True,
     "font.family": "DejaVu Sans",
-    "text.parse_math": False,  # names hold a $ that means nothing
+    "text.parse_math": False,  # a $ in a name has no meaning
 }
 
 
 def add_legend(owner, entries, **style):
-    """A legend of [(artist, name)] in axes or a figure, whatever the names begin with: Matplotlib leaves out those that
-    begin with "_", unless they are set later."""
+    """A legend of [(artist, name)] in axes or a figure, with any names: Matplotlib leaves out those that begin with
+    "_", unless they are set later."""
     legend = owner.legend([artist for artist, _ in entries], [str(i) for i in range(len(entries))], **style)
     for shown, (_, name) in zip(legend.get_texts(), entries):
         shown.set_text(name)
@@ -27,12 +27,12 @@ def add_legend(owner, entries, **style):
 
 
 def write_text(path, text):
-    """In UTF-8, whatever the locale."""
+    """Writes in UTF-8, whatever the locale is."""
     write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def write_atomically(path, write):
-    """`write` writes a file of the name that it is given. Raises OSError, which names `path`."""
+    """`write` writes a file with the name that it is given. Raises OSError, which names `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write(temporary)
@@ -41,12 +41,12 @@ def write_atomically(path, write):
         error.filename, error.filename2 = str(path), None
         raise
     finally:
-        with contextlib.suppress(OSError):  # the error before it says more
+        with contextlib.suppress(OSError):  # the first error matters more
             temporary.unlink(missing_ok=True)
 
 
 def save_figure(path, size, draw):
-    """`draw` draws into a figure of that width and height in inches."""
+    """`draw` draws into a figure with that width and height in inches."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,5 +1,5 @@
-"""What the files of comparisons, evaluations and closed forms have in common. Each of the three has its fields, as far as they are
-drawn, and what must agree between them, in a file of its own; the fields are described where they are written, in src/report."""
+"""What the files of comparisons, evaluations and closed forms have in common. Each of the three has a file of its own with the fields that
+are drawn, and how they must agree; the fields are described where they are written, in src/report."""
 
 from report_page.schema import (
     FINITE, TEXT, Damaged, choice, count, drawn, fields, flag, known, mapping, name, number, several, share, text, too_large,
@@ -8,10 +8,10 @@ from report_page.schema import (
 VERDICTS = ("lower", "higher", "no verdict")
 METHODS = ("none", "seeds, paired", "seeds, unpaired")
 
-MANY = 200  # comparisons, variants or conditions: more make a picture that no program shows
-CURVES = 500  # comparisons of an evaluation, of all conditions
-MODELS = 2000  # of all variants, seeds and conditions
-NOTES = 5000  # several of each run
+MANY = 200  # comparisons, variants or conditions: with more, no program can display the picture
+CURVES = 500  # comparisons of an evaluation, over all conditions
+MODELS = 2000  # over all variants, seeds and conditions
+NOTES = 5000  # several per run
 
 value = drawn
 finite = number(-FINITE, FINITE)  # not drawn
@@ -36,13 +36,13 @@ ESTIMATE = {
     "seeds_needed": known(count()),
     "scatter_for_seeds": known(mapping(value)),
 }
-# Whether the runs of each side are independent, and what limits their verdict; files of earlier versions have neither.
+# Whether each side's runs are independent, and what limits their verdict; files of earlier versions have neither field.
 ORIGIN = {"independent": flag, "origin": known(text(TEXT))}
 notes = several(fields({"warning": flag, "text": text(TEXT)}), most=NOTES)
 
 
 def without_large_interval(found):
-    """An interval of which an end or the mean is too large to be drawn is not known, as a whole."""
+    """An interval whose mean or one of whose ends is too large to be drawn counts as unknown as a whole."""
     if isinstance(found, dict) and any(too_large(found.get(key)) for key in ("low", "high", "mean_difference")):
         found.update(dict.fromkeys(("low", "high")))
 

@@ -1,5 +1,5 @@
-"""What evaluation.json of needles holds of the attention on them (figures 7 and 8 of the paper), laid out for drawing.
-Heads are named layer.head, both from 0."""
+"""The attention on needles in evaluation.json (figures 7 and 8 of the paper), laid out for drawing. Heads are named
+layer.head, both from 0."""
 
 import math
 
@@ -7,7 +7,7 @@ from report_page.evaluation import as_number
 from report_page.needle_formats import TRIAL_OUTCOMES
 
 MIDDLE = 50  # per cent: the depth of the paper's figure 7
-MOST_SEEDS_NAMED = 4  # whose heads stand beside each other in a label
+MOST_SEEDS_NAMED = 4  # up to this many seeds, a label lists each one's head
 
 
 def is_there(evaluation):
@@ -15,7 +15,8 @@ def is_there(evaluation):
 
 
 def drawn_lengths(evaluation):
-    """The longest of all; of a single condition before it the longest within the trained length, where there is one."""
+    """The longest length; with a single condition also, before it, the longest within the trained length, if there is
+    one."""
     single = len(evaluation.data["conditions"]) == 1
     within = [length for length in evaluation.lengths if single and length <= evaluation.trained_length]
     return list(dict.fromkeys([*within[-1:], evaluation.lengths[-1]]))
@@ -30,7 +31,7 @@ def head_name(one):
 
 
 def is_known(trial):
-    """Whether its weight and its outcome are: neither is of a trial that is not finite."""
+    """Whether the trial's weight and outcome are known: a trial that is not finite has neither."""
     return trial["weight"] is not None and trial["outcome"] is not None
 
 
@@ -39,7 +40,7 @@ def mean(values):
 
 
 def models_of(evaluation, number, variant):
-    """Those of a variant under a condition, one for each seed."""
+    """The models of a variant under a condition, one per seed."""
     return [m for m in evaluation.data["models"] if (m["condition"], m["variant"]) == (number, variant)]
 
 
@@ -48,8 +49,8 @@ def variants_of(evaluation, number):
 
 
 class VariantAttention:
-    """A variant under one condition at one length: of each seed its heads, by rank, at the middle depth, and its trials
-    of all depths, each a (weight, outcome), by weight."""
+    """A variant under one condition at one length: for each seed its heads at the middle depth, by rank, and its trials
+    at all depths, each a (weight, outcome), by weight."""
 
     def __init__(self, evaluation, number, length, variant):
         self.variant, self.slot = variant, evaluation.slot[variant]
@@ -64,17 +65,17 @@ class VariantAttention:
             self.trials.append(sorted(((one["weight"], one["outcome"]) for one in trials), key=lambda trial: -trial[0]))
 
     def means(self):
-        """Of each rank over seeds."""
+        """The mean over seeds for each rank."""
         return [mean([value for _, value in ranked]) for ranked in zip(*self.heads)]
 
     def labels(self):
-        """Of each rank the heads of the seeds, or the rank where these are too many."""
+        """For each rank the heads of the seeds, or the rank if there are too many seeds."""
         if len(self.seeds) > MOST_SEEDS_NAMED:
             return [str(rank + 1) for rank in range(len(self.heads[0]))]
         return ["  ".join(name for name, _ in ranked) for ranked in zip(*self.heads)]
 
     def counts(self):
-        """{outcome: its trials, of all seeds}"""
+        """{outcome: number of trials, over all seeds}"""
         outcomes = [outcome for trials in self.trials for _, outcome in trials]
         return {outcome: outcomes.count(outcome) for outcome in TRIAL_OUTCOMES}
 
@@ -103,20 +104,20 @@ class AttentionAtLength:
 
 
 def largest(weights):
-    """Of those that are known; more than 0, so that an axis may end there."""
+    """The largest of the known weights; more than 0, so that an axis may end there."""
     return max((weight for weight in weights if not math.isnan(weight)), default=0.0) or 1.0
 
 
 def attention_at_lengths(evaluation):
-    """{number of a condition: what is drawn of it, by length}"""
+    """{number of a condition: what is drawn for it, by length}"""
     lengths = drawn_lengths(evaluation)
     numbers = [n for n in range(len(evaluation.data["conditions"])) if variants_of(evaluation, n)]
     return {number: [AttentionAtLength(evaluation, number, length) for length in lengths] for number in numbers}
 
 
 class PointSummary:
-    """A variant at one length and depth: the top head of each seed, the mean of theirs, and of the trials of each outcome
-    the number and the mean of their largest weights, over all seeds."""
+    """A variant at one length and depth: the top head of each seed and the mean of their weights, and for each outcome
+    the number of trials and the mean of their largest weights, over all seeds."""
 
     def __init__(self, models, point):
         found = [model["results"][point]["attention"] for model in models]

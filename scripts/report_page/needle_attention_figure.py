@@ -1,5 +1,5 @@
-"""needle_attention.png: of each variant the heads that pay most to the needle, and below them its trials by the largest
-weight of any head (figures 7 and 8 of the paper)."""
+"""needle_attention.png: for each variant the heads that attend most to the needle, and below them its trials by the
+largest weight of any head (figures 7 and 8 of the paper)."""
 
 import textwrap
 
@@ -10,8 +10,8 @@ from report_page.needle_formats import TRIAL_OUTCOMES
 from report_page.styles import OUTCOME_SLOTS, color, marker
 
 ACROSS = 4  # variants side by side
-WIDTH = 2.9  # inches, of one
-ROW = 0.125  # inches, of a head
+WIDTH = 2.9  # inches per variant
+ROW = 0.125  # inches per head
 TRIALS_HEIGHT = 2.3
 TITLES = 0.85  # inches of a band for titles and axis
 SOFT = "#606870"
@@ -19,7 +19,7 @@ LEGEND = {"right": "answered right", "first digit": "first digit right", "wrong"
 
 
 def bands(evaluation):
-    """[(what is drawn at a length, whether its trials, variants side by side)], from the top."""
+    """[(what is drawn at a length, whether it is the trials, variants side by side)], from the top."""
     found = []
     for drawn in (one for lengths in attention_at_lengths(evaluation).values() for one in lengths):
         for is_trials in (False, True):
@@ -70,7 +70,7 @@ def draw_trials(axes, drawn, variant, colors):
 
 
 def outcome_style(outcome, colors):
-    """A full mark is a right answer, a hollow one is none."""
+    """A filled marker is a right answer, a hollow one is not."""
     slot = OUTCOME_SLOTS[outcome]
     shade = colors[color(slot)]
     face = shade if outcome == "right" else "white"
@@ -85,7 +85,7 @@ def title(variant, is_trials):
 
 
 def heading(drawn, is_trials, width):
-    """Of a band of so many inches."""
+    """The heading of a band of the given width in inches."""
     what = "Trials by largest weight, all depths" if is_trials else f"Heads by mean weight, depth {drawn.depth} %"
     return textwrap.fill(f"{what}: {drawn.length:,} tokens, {drawn.condition}", int(13 * width))
 
@@ -93,7 +93,7 @@ def heading(drawn, is_trials, width):
 def explanation(evaluation):
     several = len({model["seed"] for model in evaluation.data["models"]}) > 1
     seeds = " Small dots and lines: single seeds." if several else ""
-    return f"Heads are layer.head, from 0.{seeds} Shown, not judged: no verdict is made of it."
+    return f"Heads are layer.head, from 0.{seeds} Shown, not judged: there is no verdict on it."
 
 
 def draw(evaluation, figure, colors):

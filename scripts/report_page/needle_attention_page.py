@@ -1,4 +1,4 @@
-"""The sections of a page on the attention that is paid to needles."""
+"""The sections of a page on the attention to needles."""
 
 import math
 
@@ -8,14 +8,14 @@ from report_page.needle_attention import PointSummary, attention_at_lengths, mod
 from report_page.needle_formats import TRIAL_OUTCOMES
 from report_page.styles import OUTCOME_SLOTS
 
-MOST_MARKS = 600  # of a chart
+MOST_MARKS = 600  # per chart
 ABOUT = (
-    "Of the last token of the prompt, which predicts the first of the answer: the weight that a head pays to the needle’s "
-    "tokens together. Heads are layer.head, both from 0. All of this is shown and not judged: no verdict is made of it."
+    "For the prompt’s last token, which predicts the answer’s first: a head’s total attention weight on the needle’s "
+    "tokens. Heads are layer.head, both from 0. All of this is shown, not judged: there is no verdict on it."
 )
 
-FAINT = "By the rank of the head. Faint: each seed; bold: their mean, which is that of a rank and not of a head."
-OF_TRIALS = "A mark for each trial: the largest weight of any head, by size, and how it was answered. Seeds are lines of their own."
+FAINT = "By the rank of the head. Faint: each seed; bold: their mean, which belongs to a rank, not to a head."
+OF_TRIALS = "A mark per trial: the largest weight of any head, by size, and how the trial was answered. Each seed has its own line."
 
 
 def heads_chart(drawn):
@@ -41,7 +41,7 @@ def padded_to(values, length):
 
 
 def heads_table(drawn):
-    """Each model's heads by rank."""
+    """A table of each model's heads, by rank."""
     columns = [
         (f"{esc(variant.variant)}, seed {seed}", heads)
         for variant in drawn.variants
@@ -56,7 +56,7 @@ def heads_table(drawn):
 
 
 def most_marks(variant):
-    """Of the trials of one model."""
+    """The number of marks for the trials of one model."""
     return max(2, MOST_MARKS // len(variant.seeds))
 
 
@@ -84,7 +84,7 @@ def trials_chart(drawn, variant):
 def trials_of(drawn, variant):
     counts = ", ".join(f"{count} {outcome}" for outcome, count in variant.counts().items())
     most = most_marks(variant)
-    few = f" Of each model {most} trials are marked." if max(map(len, variant.trials)) > most else ""
+    few = f" {most} trials of each model are marked." if max(map(len, variant.trials)) > most else ""
     return f'<h3>{esc(variant.variant)}</h3><p class="soft">{counts}.{few}</p>{trials_chart(drawn, variant)}'
 
 
@@ -96,9 +96,9 @@ def summaries(evaluation, number):
             cells = [f"{plain(weight)} ({count})" if count else "–" for count, weight in summary.outcomes.values()]
             rows.append([name, esc(variant), ", ".join(summary.heads), plain(summary.mean), *cells])
     about = (
-        '<p class="soft">Top head: that of the largest mean over trials, of each seed; its weight: that mean, over seeds. '
-        "Right, first digit, wrong: the mean over these trials, of all seeds, of the largest weight of any head; behind it "
-        "how many they are.</p>"
+        '<p class="soft">Top head: for each seed, the head with the largest mean over trials; its weight: that mean, over seeds. '
+        "Right, first digit, wrong: the mean of the largest weight of any head over these trials of all seeds; in brackets "
+        "their number.</p>"
     )
     head = ["", "variant", "top head", "its weight", *TRIAL_OUTCOMES]
     return f"<h3>All lengths and depths</h3>{about}{table(head, rows)}"

@@ -1,4 +1,4 @@
-"""evaluation.png of needles in haystacks: a heat map by length and depth for each variant, and below them one of each
+"""evaluation.png of needles in haystacks: a heat map by length and depth for each variant, and below them one for each
 difference to the baseline."""
 
 import math
@@ -7,13 +7,14 @@ from report_page.elements import shortened
 from report_page.evaluation import TITLES, as_number
 
 ACROSS = 4  # maps side by side
-WIDTH = 2.9  # inches, of one
-MOST_NUMBERS = 12  # cells along an axis, up to which each has its number
+WIDTH = 2.9  # inches per map
+MOST_NUMBERS = 12  # cells along an axis, up to which each cell shows its number
 UNKNOWN = "#D8D8D8"
 
 
 def maps_of(panel):
-    """(title, the values of all points, whether each has a verdict) of what a panel shows: means, then differences."""
+    """(title, the values of all points, whether each has a verdict) for each map of a panel: means, then
+    differences."""
     means = [(v["variant"], v["means"], [False] * len(v["means"])) for v in panel.variants]
     differences = [
         (
@@ -27,7 +28,7 @@ def maps_of(panel):
 
 
 def bands(evaluation, figures):
-    """[(panel, whether of differences, maps side by side, the limits of their colours)], from the top."""
+    """[(panel, whether it shows differences, maps side by side, the limits of their colours)], from the top."""
     found = []
     for panel in (p for p in evaluation.panels if p.figure in figures):
         for is_difference, maps in enumerate(maps_of(panel)):
@@ -38,7 +39,7 @@ def bands(evaluation, figures):
 
 
 def limits_of(figure, is_difference, maps):
-    """Of the colours, the same in all maps that are compared by eye."""
+    """The limits of the colours, the same in all maps that are compared by eye."""
     finite = [v for _, values, _ in maps for v in values if not math.isnan(v)] or [0.0]
     if not is_difference and figure == "share_right":
         return 0.0, 1.0

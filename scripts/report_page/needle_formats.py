@@ -1,9 +1,9 @@
-"""The fields of evaluation.json of needles that are drawn, and what must agree between them."""
+"""The fields of needles in evaluation.json that are drawn, and how they must agree."""
 
 from report_page.schema import Damaged, choice, count, drawn, fields, known, number, quoted, same_length, several, share
 
 TRIAL_OUTCOMES = ("right", "first digit", "wrong")
-MOST_HEADS = 25  # of a result
+MOST_HEADS = 25  # per result
 LARGEST_WEIGHT = 1.001  # a sum of weights in float32 may round to more than 1
 
 weight = known(number(0, LARGEST_WEIGHT))
@@ -32,7 +32,7 @@ FIELDS = fields(
 
 
 def needle(found, where):
-    """What is known of a share comes together, and what is said of trials is said of each."""
+    """The fields of a share come together, and so do the fields of each trial."""
     FIELDS(found, where)
     ends = [found[key] for key in ("correct", "share_right_low", "share_right_high")]
     if any(end is None for end in ends) != all(end is None for end in ends):
@@ -59,7 +59,7 @@ def attention(found, where):
 
 
 def needle_attention(models):
-    """It is there in all results or in none, and the models of a variant have as many heads."""
+    """Attention is in all results or in none, and the models of a variant have equally many heads."""
     is_there = "attention" in models[0]["results"][0]
     lengths = {}
     for i, model in enumerate(models):
@@ -73,7 +73,7 @@ def needle_attention(models):
 
 
 def grid(points):
-    """Every length comes with the same depths, which rise, so that they are the cells of a map."""
+    """Every length has the same depths, in rising order, so that they are the cells of a map."""
     depths = [one["depth"] for one in points if one["length"] == points[0]["length"]]
     lengths = [one["length"] for one in points[:: len(depths)]]
     cells = [(length, depth) for length in lengths for depth in depths]

@@ -1,15 +1,15 @@
-"""The heat maps of needles in haystacks as tables of a page: depths below each other, lengths side by side."""
+"""The heat maps of needles in haystacks as tables of a page: one row per depth, one column per length."""
 
 from report_page.elements import esc, plain, signed, table
 from report_page.needle_figure import limits_of, maps_of
 
-# Of a value at the lower end, in the middle and at the upper end of its range.
+# For a value at the lower end, in the middle and at the upper end of its range.
 SHARES = ((255, 255, 255), (188, 223, 216), (92, 179, 164))
 SIGNED = ((244, 180, 150), (255, 255, 255), (146, 190, 232))
 
 
 def shade(value, limits, colors):
-    """The colour of a value as CSS; none of one that is not known."""
+    """The colour of a value as CSS; none if the value is unknown."""
     if value != value:
         return ""
     place = 2 * min(1.0, max(0.0, (value - limits[0]) / (limits[1] - limits[0])))
@@ -45,7 +45,7 @@ def differences(evaluation, panel):
 
 
 def intervals(evaluation, panel):
-    """Of the share right of each model: how many trials were, with Wilson's interval."""
+    """For each model's share of right answers: the number of right trials, with Wilson's interval."""
     models = [m for m in evaluation.data["models"] if m["condition"] == panel.number]
     rows = [
         [

@@ -1,11 +1,11 @@
-"""The figures that are judged over seeds: each seed's difference as a dot, and a table of all outcomes."""
+"""The figures that are judged over seeds: a dot for each seed's difference, and a table of all outcomes."""
 
 import math
 
 from report_page.charts import number, ticks
 from report_page.elements import decimals, esc, is_independent, number_of_seeds, p_value, padded, plain, section, signed, table
 
-DOTS = "a dot for each seed, one for the difference of the means where the sides share no seed"
+DOTS = "a dot for each seed, or one for the difference of the means if the sides share no seed"
 WORDS = {"lower": "lower", "higher": "higher", "no verdict": "none"}
 
 
@@ -18,19 +18,19 @@ def percent(value):
 
 
 def shown(name, estimate):
-    """(value in the unit that is shown, as text) of an outcome."""
+    """(value in the unit that is shown, as text) for an outcome."""
     if name == "tokens":
         return as_percent, percent
     return (lambda v: v), lambda v: signed(v, decimals(estimate) if estimate else 4)
 
 
 def verdict_of(one, name):
-    """That of the outcome; of the deciding one the comparison's, which an opposite validation loss takes away."""
+    """The verdict of an outcome; for the deciding one the comparison's, which an opposite validation loss takes away."""
     return one["verdict"] if name == "training" else one[name]["verdict"]
 
 
 def values_of(one, name):
-    """The seeds' differences; where the sides share no seed, that of their means."""
+    """The seeds' differences, or the difference of the means if the sides share no seed."""
     estimate = one[name]
     seeds = [s[name] for s in one["seeds"] if s[name] is not None]
     if not one["paired"] and estimate and estimate["mean_difference"] is not None:
@@ -39,7 +39,7 @@ def values_of(one, name):
 
 
 class Axis:
-    """Places on a common axis in per cent of its width, for values of one outcome in all of its rows."""
+    """Places on a common axis in per cent of its width, for the values of one outcome in all rows."""
 
     def __init__(self, rows, name):
         self.convert, self.text = shown(name, rows[0][name] if rows else None)
@@ -81,7 +81,7 @@ def strip_row(axis, one, estimate, values, color):
         marks += f'<line class="average" x1="{x(mean)}" x2="{x(mean)}" y1="6" y2="30" style="stroke:{style}"/>'
         said = f"{axis.said(mean)}, 95&nbsp;% {axis.said(low)} … {axis.said(high)}, {seeds}"
     for i, value in enumerate(sorted(values)):
-        y = 18 if len(values) == 1 else (9, 21, 15, 27)[i % 4]  # neighbours apart
+        y = 18 if len(values) == 1 else (9, 21, 15, 27)[i % 4]  # keeps neighbouring dots apart
         marks += f'<circle class="dot" cx="{x(value)}" cy="{y}" r="4" style="stroke:var(--c{color})"/>'
     name = esc(one["candidate"])
     return (
@@ -91,7 +91,7 @@ def strip_row(axis, one, estimate, values, color):
 
 
 def strip(comparison, name):
-    """One row a candidate on a common axis: dots, and of three seeds or more the mean and its interval."""
+    """One row per candidate on a common axis: dots, and with three seeds or more the mean and its interval."""
     rows = [one for one in comparison.comparisons if one[name] is not None]
     axis = Axis(rows, name)
     parts = [strip_row(axis, one, one[name], values_of(one, name), comparison.color[one["candidate"]]) for one in rows]
@@ -116,12 +116,12 @@ def by_seed(comparison):
             body += f"<details><summary>{title}, in numbers</summary>{table(head, rows)}</details>"
     tested = any(one[decides]["low"] is not None for one in comparison.comparisons)
     about = (
-        f"Training loss over the window, candidate minus {esc(data['baseline'])}, in nats a token: "
+        f"Training loss over the window, candidate minus {esc(data['baseline'])}, in nats per token: "
         + ("a dot for each seed" if all(one["paired"] for one in comparison.comparisons) else DOTS)
         + (
             ", the line is their mean, the bar its 95&nbsp;% interval."
             if tested
-            else ". Fewer than three that are independent have no interval."
+            else ". With fewer than three independent seeds there is no interval."
         )
     )
     return section("Difference, seed by seed", about, body)
@@ -176,8 +176,8 @@ def outcomes(comparison):
             )
     about = (
         f"Candidate minus {esc(data['baseline'])}. The training loss over the window decides; the others are further "
-        "outcomes, each with a test of its own at 5&nbsp;%. Tokens: change in per cent of those to the same "
-        "training loss, averaged over losses that the runs of both reach."
+        "outcomes, each with its own test at 5&nbsp;%. Tokens: change, in per cent, of the tokens to the same "
+        "training loss, averaged over losses that the runs of both sides reach."
     )
     if corrected:
         about += " p, Holm: corrected within each outcome for the number of candidates; the verdict follows it."

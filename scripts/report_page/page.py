@@ -42,7 +42,7 @@ def too_few(one, estimate):
 
 
 def headline(comparison, one):
-    """The verdict of a comparison in a sentence, and the figures it rests on."""
+    """The verdict of a comparison in a sentence, and the figures that it rests on."""
     candidate, baseline, training = esc(one["candidate"]), esc(one["baseline"]), one["training"]
     if one["failed"]:
         title = f"No verdict: {esc(one['failed'].split(' (')[0])}"
@@ -53,7 +53,7 @@ def headline(comparison, one):
     window = comparison.data["window"]
     digits = decimals(training)
     lead = (
-        f"{candidate} minus {baseline}: <b>{signed(training['mean_difference'], digits)}</b> nats a token on average over steps "
+        f"{candidate} minus {baseline}: <b>{signed(training['mean_difference'], digits)}</b> nats per token on average over steps "
         f"{window['first_step']:,} to {window['last_step']:,}"
     )
     if one["failed"]:
@@ -81,7 +81,7 @@ def headline(comparison, one):
 
 
 def whole_curve(one):
-    """What the lead says of the whole curve beside the window."""
+    """The lead's sentence on the whole curve, beside the window."""
     estimate = one["whole_curve"]
     digits = decimals(estimate)
     return (
@@ -93,7 +93,7 @@ def whole_curve(one):
 
 
 def untested(estimate):
-    """What a difference without a test still says."""
+    """What a difference without a test still shows."""
     noise = estimate["curve_noise"]
     text = ""
     if noise["standard_error"] is not None:
@@ -134,7 +134,7 @@ def estimate_key(name, one, outcome, more=""):
     if estimate is None:
         return key(name, "not measured", "no shared validation in the window", "word")
     verdict = verdict_of(one, outcome)
-    relative = estimate.get("percent")  # of an outcome that is reported as a change
+    relative = estimate.get("percent")  # for an outcome that is reported as a change
     show = percent if relative else lambda value: signed(value, decimals(estimate))
     figures = ("mean", "low", "high") if relative else ("mean_difference", "low", "high")
     mean, low, high = ((relative or estimate)[k] for k in figures)
@@ -169,7 +169,7 @@ def power_key(one):
         return key(
             "Smallest difference it could show",
             plain(training["smallest_detectable"]),
-            "nats a token, found in 4 of 5 repetitions<br>"
+            "nats per token, found in 4 of 5 repetitions<br>"
             + ("" if equal else f"One as large as observed: {needed or 'more than 10,000'} seeds"),
         )
     if not is_independent(one):
@@ -180,7 +180,7 @@ def power_key(one):
     scatter = training["scatter_for_seeds"]
     under = "for a difference of this size"
     if scatter is not None and training["mean_difference"]:
-        under += ", if those between seeds scatter by up to:<br>" + "<br>".join(
+        under += ", if differences between seeds scatter by up to:<br>" + "<br>".join(
             f"{esc(seeds)} seeds: {plain(value)}" for seeds, value in scatter.items()
         )
     return key("Seeds needed", "3 or more", under, "word")
@@ -206,7 +206,7 @@ def curves(comparison):
             chart.raw(comparison.steps, comparison.curves[f"loss/{run}"], color, label)
         chart.smooth(comparison.steps, comparison.curves[f"smoothed/{label}"], color, label)
     about = (
-        f"Nats a token by step. Faint: each line that was logged; bold: smoothed over about {comparison.data['smoothing_steps']:.0f} steps. "
+        f"Nats per token by step. Faint: each logged line; bold: smoothed over about {comparison.data['smoothing_steps']:.0f} steps. "
         "The steep beginning is above the axis."
     )
     return section("Training loss", about, chart.html() + window_chart(comparison))

@@ -1,31 +1,31 @@
-"""What a JSON file that was written by ssgpt may hold: checks of its fields, each naming the first one that is wrong.
+"""What a JSON file written by ssgpt may hold: checks of its fields, each naming the first one that is wrong.
 
-A check is a function (value, where), where `where` is the field as in comparisons[0].training.low; it raises Damaged,
-or returns ABSENT where the value counts as null, which then stands in its place. Fields that no check names are let
-pass."""
+A check is a function (value, where), in which `where` names the field, as in comparisons[0].training.low. It raises
+Damaged, or returns ABSENT if the value counts as null, which then replaces it. Fields that no check names are
+accepted."""
 
 import json
 import sys
 
 NAME = 4096  # characters of a label or a path
-TEXT = 1 << 16  # of a note
-CONFIG = 1 << 22  # of a whole config, a setting or a command, each of which may list all files of the data
+TEXT = 1 << 16  # characters of a note
+CONFIG = 1 << 22  # characters of a whole config, a setting or a command, each of which may list all files of the data
 ENTRIES = 1 << 20  # of a list
-LARGEST = 1e30  # number that is drawn, so that sums and axes of such numbers stay finite
+LARGEST = 1e30  # largest number that is drawn, so that sums and axes of such numbers stay finite
 FINITE = sys.float_info.max
-MOST = (1 << 64) - 1  # of a count: the largest seed
-DEPTH = 32  # of what is nested freely
+MOST = (1 << 64) - 1  # largest count, which is the largest seed
+DEPTH = 32  # of what may be nested freely
 
 
 ABSENT = object()
 
 
 class Damaged(Exception):
-    """A file that cannot be drawn; the text says which, and what is wrong with it, in one line."""
+    """A file that cannot be drawn; the text says in one line which file, and what is wrong with it."""
 
 
 def quoted(value):
-    """A value as it stands in a message."""
+    """A value as a message quotes it."""
     text = json.dumps(value) if isinstance(value, (str, int, float, bool, type(None))) else type(value).__name__
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -84,7 +84,7 @@ def number(least=-LARGEST, most=LARGEST):
 
 
 def known(check):
-    """Or null, for what is not known or not finite."""
+    """Accepts null as well, for what is unknown or not finite."""
     return lambda value, where: None if value is None else check(value, where)
 
 
@@ -92,12 +92,12 @@ share = known(number(0, 1))
 
 
 def too_large(value):
-    """A number that is not drawn, as one that is not finite."""
+    """Whether a number is not drawn, like one that is not finite."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and not -LARGEST <= value <= LARGEST
 
 
 def drawn(value, where):
-    """A number, null, or what counts as null: the loss of a run that diverges may have any size."""
+    """A number, null, or what counts as null: the loss of a diverging run may have any size."""
     return ABSENT if too_large(value) else known(number())(value, where)
 
 
@@ -117,7 +117,7 @@ def several(check, least=0, most=ENTRIES):
 
 
 def fields(checks, optional=()):
-    """An object with these fields; those of `optional` may be missing."""
+    """Checks an object with these fields; those of `optional` may be missing."""
 
     def check(value, where):
         if not isinstance(value, dict):
@@ -139,7 +139,7 @@ def same_length(found, wanted, where):
 
 
 def mapping(check, key=name):
-    """An object whose fields are names of any kind."""
+    """Checks an object whose field names are not fixed."""
 
     def check_all(value, where):
         if not isinstance(value, dict):
@@ -153,7 +153,7 @@ def mapping(check, key=name):
 
 
 def anything(value, where, depth=0):
-    """Whatever JSON holds, within bounds."""
+    """Accepts any JSON, within bounds."""
     if depth > DEPTH:
         raise Damaged(f"{where} is nested more than {DEPTH} deep")
     if isinstance(value, str):
@@ -170,7 +170,7 @@ def anything(value, where, depth=0):
 
 
 def read_text(path):
-    """Of a file in UTF-8, whatever the locale."""
+    """The text of a file in UTF-8, whatever the locale is."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
@@ -180,7 +180,7 @@ def read_text(path):
 
 
 def read_json(path, file_format, version, check):
-    """What a file of ssgpt holds, checked. A number that is not finite is null."""
+    """The checked contents of a file written by ssgpt. A number that is not finite counts as null."""
     not_finite = dict.fromkeys(("NaN", "Infinity", "-Infinity"))
     try:
         data = json.loads(read_text(path), parse_constant=not_finite.__getitem__)

@@ -1,22 +1,22 @@
-"""How variants are told apart in pictures and pages. A variant has a slot: its remainder by six is the colour, its
+"""How variants are told apart in pictures and pages. A variant has a slot: its remainder modulo six is the colour, its
 quotient the line style and the marker."""
 
-# Okabe and Ito's palette, which stays distinct for colour-blind readers.
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#4A4A8A"]
 NUM_COLORS = len(COLORS)
-# The kinds of attention keep their slots, whatever else a report is over, by their name in a sweep and by their title.
+# The kinds of attention keep their slots whatever a report shows, both by their name in a sweep and by their title.
 SLOT_OF_KIND = {
     **{"softmax": 0, "softmax_temperature": 1, "ssmax": 2, "ssmax_fixed": 3, "ssmax_bias": 4, "learned_pn": 5},
     **{"softmax, learned temperature": 1, "ssmax, s fixed at 1": 3, "ssmax with bias": 4, "ssmax, learned p_n": 5},
 }
-# Of each quotient, from 0: Matplotlib's line style and marker, and SVG's dashes.
+# By quotient, from 0: Matplotlib's line style and marker, and SVG's dashes.
 LINES = ["-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2))]
 MARKERS = ["o", "s", "^", "D"]
 DASHES = ["", "8 4", "2 4", "9 4 2 4"]
 
 
 def slots(labels):
-    """{label: slot}, no slot twice: kinds of attention have their own, the others the lowest that are free."""
+    """{label: slot}, no slot twice: kinds of attention have their own, the others get the lowest free ones."""
     found = {}
     for label in labels:
         slot = SLOT_OF_KIND.get(label.lower())
@@ -42,5 +42,5 @@ def dashes(slot):
     return DASHES[slot // NUM_COLORS % len(DASHES)]
 
 
-# Of the trials of needles: each outcome has a colour and a marker of its own.
+# Each outcome of a needle trial has its own colour and marker.
 OUTCOME_SLOTS = {"right": 0, "wrong": NUM_COLORS + 3, "first digit": 2 * NUM_COLORS + 1}

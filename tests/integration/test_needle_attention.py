@@ -102,7 +102,7 @@ def test_the_picture_has_every_trial_with_its_outcome(tmp_path, seeds):
     assert len(looks) == 3 and all(len({look[i] for look in looks}) == 3 for i in (0, 1, 2))
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["answered right", "first digit right", "wrong"]
-    assert "no verdict is made of it" in legend.get_title().get_text()
+    assert "there is no verdict on it" in legend.get_title().get_text()
     assert ("single seeds" in legend.get_title().get_text()) == (len(seeds) > 1)
     plt.close(figure)
 
@@ -136,7 +136,7 @@ def test_the_page_has_charts_and_a_table_of_all_points(tmp_path):
     references.feed(page)
     assert references.fetched == [] and references.open == []
     text = " ".join(" ".join(references.text).split())
-    assert "Attention on the needle, RoPE theta as trained (10000)" in text and "no verdict is made of it" in text
+    assert "Attention on the needle, RoPE theta as trained (10000)" in text and "there is no verdict on it" in text
     section = page[page.index("Attention on the needle,") :]
     charts = [json.loads(data) for data in re.findall(r'<script type="application/json">(.*?)</script>', section)]
     assert len(charts) == len(SHOWN) * (1 + len(VARIANTS))
@@ -177,7 +177,7 @@ def test_of_many_trials_the_page_marks_some(tmp_path, monkeypatch):
     monkeypatch.setattr(needle_attention_page, "MOST_MARKS", 10)
     page = build_page(Evaluation(write_needles(tmp_path, (1, 2))))
     section = page[page.index("Attention on the needle,") :]
-    assert section.count("Of each model 5 trials are marked.") == len(SHOWN) * len(VARIANTS)
+    assert section.count("5 trials of each model are marked.") == len(SHOWN) * len(VARIANTS)
     chart = json.loads(re.findall(r'<script type="application/json">(.*?)</script>', section)[1])
     marked = [[w for w in values if w is not None] for values in zip(*(one["values"] for one in chart["series"][:3]))]
     assert sum(map(len, marked)) == 5 and marked[0] and marked[-1]
