@@ -1,11 +1,11 @@
-"""The kinds of attention, as the program's table has them: tests run over all rows of it."""
+"""The kinds of attention, as listed in the program's table: tests run over all of its rows."""
 
 import re
 import subprocess
 
 from conftest import BINARY
 
-# Llama 4's a and f, so that windows of a few tokens tell the kind from Softmax.
+# Llama 4's a and f, small enough that windows of a few tokens tell the kind from Softmax.
 FLOOR = {"attn_scale": 0.7, "floor_scale": 3}
 
 
@@ -25,16 +25,16 @@ KINDS_WITH_FLOOR = [kind for kind, formula in FORMULAS.items() if "n / f" in for
 
 
 def constants(kind):
-    """What the formula names besides n and T."""
+    """The constants that the formula names besides n and T."""
     return FLOOR if kind in KINDS_WITH_FLOOR else {}
 
 
 def attention(kind, **settings):
-    """The section model.attention of a config."""
+    """The config's section model.attention."""
     return {"kind": kind, **constants(kind), **settings}
 
 
 def options(kind):
-    """The same on the command line of `ssgpt convert`."""
+    """The same settings as command-line options of `ssgpt convert`."""
     pairs = [(f"--{name.replace('_', '-')}", value) for name, value in constants(kind).items()]
     return [part for pair in pairs for part in pair]

@@ -1,4 +1,4 @@
-"""What the integration tests share: the binary, tiny shards made by numpy, a tiny config."""
+"""Shared by the integration tests: the binary, tiny shards made by numpy, a tiny config."""
 
 import fcntl
 import io
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-# Set before PyTorch is loaded: the threads of a model this small mostly wait for each other, and other workers need the
+# Set before PyTorch is loaded: the threads of a model this small mostly wait for each other, while other workers need the
 # cores.
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -25,7 +25,7 @@ BINARY = pathlib.Path(os.environ.get("SSGPT_BIN", ROOT / "build" / "release" / "
 FORK_SERVER = BINARY.parent / "ssgpt_fork_server"
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-# nohup and some runners of CI ignore SIGHUP, and what a test starts would inherit that. A handler is none's to inherit.
+# nohup and some CI runners ignore SIGHUP, which the processes of a test would inherit. A handler is not inherited.
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
 
@@ -50,7 +50,7 @@ CONFIG = {
 
 
 def write_shard(path, tokens):
-    """llm.c's version 1: 256 int32 of header, then uint16."""
+    """llm.c's format, version 1: a header of 256 int32, then uint16."""
     header = np.zeros(256, dtype="<i4")
     header[:3] = [20240520, 1, len(tokens)]
     path.write_bytes(header.tobytes() + np.asarray(tokens, dtype="<u2").tobytes())
@@ -67,8 +67,8 @@ def merged(base, *changes):
     return result
 
 
-# A process counts the pages of the one that started it as its own first ones, and pytest holds a large library: so a
-# small process starts the program, and writes what the system counted to the file that it is given.
+# A process's peak memory includes the pages of the one that started it, and pytest holds a large library: so a small
+# process starts the program, and writes what the system counted to the file that it is given.
 STARTER = """
 import os, subprocess, sys
 process = subprocess.Popen(sys.argv[2:])
@@ -79,7 +79,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 
 OF_PYTEST = "PYTEST_CURRENT_TEST"
-# Variables by which a process would take itself for one of several ranks.
+# Variables that would make a process take itself for one of several ranks.
 OF_LAUNCHERS = ("SLURM", "OMPI", "TORCHELASTIC", "RANK", "WORLD_SIZE", "LOCAL_", "MASTER_")
 
 
@@ -89,15 +89,15 @@ def default_environment():
     return {**environment, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 
 
-_fork_servers = []  # that no command is running in
+_fork_servers = []  # fork servers in which no command is running
 
 
 def run_in_fork_server(arguments, directory):
-    """The exit code, as subprocess has it, and the text of stdout and stderr."""
+    """Returns the exit code, as subprocess has it, and the text of stdout and stderr."""
     server = _fork_servers.pop() if _fork_servers else ForkServer(FORK_SERVER, 300, default_environment())
     answer, *streams = server.run(arguments, directory)
     _fork_servers.append(server)
-    # Line breaks as text=True has them.
+    # Line breaks are converted as by text=True.
     return (-answer["signal"] or answer["code"], *(io.TextIOWrapper(io.BytesIO(data), "utf-8").read() for data in streams))
 
 
@@ -107,7 +107,7 @@ def pytest_sessionfinish():
 
 
 class Program:
-    """Runs the binary in a directory of the test's own, with one thread: the models are tiny, and results repeatable."""
+    """Runs the binary in the test's own directory, with one thread: the models are tiny, and results repeatable."""
 
     def __init__(self, directory):
         self.directory = directory
@@ -115,7 +115,7 @@ class Program:
         self._started = []
 
     def popen(self, command, environment=None, **options):
-        """Starts a command in the directory, which end_all() kills."""
+        """Starts a command in the directory; end_all() kills it."""
         environment = {**self.environment, **(environment or {})}
         process = subprocess.Popen(list(map(str, command)), cwd=self.directory, env=environment, **options)
         self._started.append(process)
@@ -125,14 +125,14 @@ class Program:
         return self.popen([BINARY, *arguments], environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def end_all(self):
-        """Kills what still runs of what was started: an endless run of a test that failed."""
+        """Kills started processes that still run, such as an endless run of a test that failed."""
         for process in self._started:
             if process.poll() is None:
                 process.kill()
                 process.wait()
 
     def run(self, *arguments, code=0, **environment):
-        """Runs to the end; the exit code must be `code`. Returns stdout and stderr."""
+        """Runs a command to its end; the exit code must be `code`. Returns stdout and stderr."""
         # A sweep starts the file that it is itself, bench measures the memory of its process, and variables may be read when
         # libraries are loaded.
         by_itself = arguments[:1] in (("sweep",), ("bench",)) or environment or self.environment != default_environment()
@@ -146,7 +146,7 @@ class Program:
         return out, err
 
     def run_measured(self, *arguments):
-        """Runs to a good end. Returns stdout, stderr and the largest resident set in bytes."""
+        """Runs a command, which must succeed. Returns stdout, stderr and the largest resident set in bytes."""
         counted = self.directory / "maxrss"
         command = [sys.executable, "-I", "-S", "-c", STARTER, counted, BINARY, *arguments]
         process = subprocess.run(list(map(str, command)), cwd=self.directory, env=self.environment, capture_output=True, text=True)
@@ -163,16 +163,16 @@ class Program:
 
 
 def start_that_becomes_nan(program):
-    """A model that one window of 64 makes infinite, though its weights are finite: of an id that this window alone holds
-    the logit is -3e38 times a feature that is 5.6 for every token, and so -inf, which nothing but a loss on that id
-    notices. Returns its directory, for --init-from."""
+    """A model that becomes infinite on one window of 64, though its weights are finite: for an id that only this window contains
+    the logit is -3e38 times a feature that is 5.6 for every token, hence -inf, which only a loss on that id notices. Returns its
+    directory, for --init-from."""
     tokens = np.arange(64 * LENGTH + 1) % (VOCAB - 1)
     tokens[40 * LENGTH + 5] = VOCAB - 1
     write_shard(program.directory / "train.bin", tokens)
     program.train("--run-dir", "start", changes=[{"train": {"max_steps": 1}, "optimizer": {"schedule": {"warmup_steps": 0}}}])
     start = program.directory / "start/checkpoints/step-00000001"
     weights = load_file(start / "model.safetensors")
-    weights["model.embed_tokens.weight"][:, 0] = 100.0  # sqrt(32) behind the norm
+    weights["model.embed_tokens.weight"][:, 0] = 100.0  # sqrt(32) after the norm
     weights["lm_head.weight"][VOCAB - 1, 0] = -3e38
     bad = program.directory / "bad"
     bad.mkdir()
@@ -217,7 +217,7 @@ def pytest_sessionstart():
 
 
 def make_program(directory):
-    """The program, beside train.bin (64 windows) and validation.bin (16 windows) of text-like random tokens."""
+    """The program in a directory with train.bin (64 windows) and validation.bin (16 windows) of text-like random tokens."""
     rng = np.random.default_rng(5)
     weights = 1.0 / np.arange(1, VOCAB + 1)
     for name, windows in (("train", 64), ("validation", 16)):
@@ -235,8 +235,8 @@ def program(tmp_path):
 
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory):
-    """made_once(name, make) is a folder that make(folder) has filled, once for all of pytest's workers: the first one that
-    asks makes it, and the others wait. A test that writes into it has a copy of its own."""
+    """made_once(name, make) is a folder that make(folder) has filled, once for all pytest workers: the first worker that asks
+    makes it, and the others wait. A test that writes into it must copy it."""
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
@@ -258,9 +258,9 @@ def made_once(tmp_path_factory):
 
 @pytest.fixture
 def finished_run(program, made_once):
-    """The directory "run" beside the program, as `program.train("--run-dir", "run")` leaves it: a copy of one that was
-    trained once, for tests of what comes after training. Its config names the shards that it was trained on: a config
-    of `program` does not resume it."""
+    """The directory "run" in the program's directory, as `program.train("--run-dir", "run")` leaves it: a copy of a run that was
+    trained once, for tests of what comes after training. Its config names the shards that it was trained on, so a config of
+    `program` does not resume it."""
     made = made_once("finished", lambda folder: make_program(folder).train("--run-dir", "run"))
     return pathlib.Path(shutil.copytree(made / "run", program.directory / "run"))
 
@@ -270,7 +270,7 @@ TRAINED_STEPS = 3
 
 def make_trained(folder):
     made = make_program(folder)
-    # Weights so large that attention looks at some tokens more than at others, with hardly any training.
+    # Weights so large that attention differs between tokens, with hardly any training.
     change = {"train": {"max_steps": TRAINED_STEPS}, "model": {"initializer_range": 0.15}}
     base = made.config(change, name="base.json")
     kinds = {kind: {"model.attention.kind": kind} for kind in ("softmax", "ssmax")}
@@ -284,13 +284,13 @@ def make_trained(folder):
 
 @pytest.fixture(scope="session")
 def _trained(made_once):
-    """A sweep of Softmax and SSMax with three seeds, and a run of a learned p_n, all of a few steps; to be read alone."""
+    """A sweep of Softmax and SSMax with three seeds, and a run with a learned p_n, all of a few steps; read-only."""
     return Program(made_once("trained", make_trained))
 
 
 @pytest.fixture
 def trained(_trained, tmp_path):
-    """The program beside train.bin, validation.bin and a copy of these runs, for tests of what comes after training."""
+    """The program with train.bin, validation.bin and a copy of these runs, for tests of what comes after training."""
     shutil.copytree(_trained.directory, tmp_path, dirs_exist_ok=True)
     made = Program(tmp_path)
     yield made

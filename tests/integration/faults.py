@@ -1,4 +1,4 @@
-"""System calls that fail, or end the process, where a test says so: a library that is loaded before libc.
+"""System calls that fail, or kill the process, where a test asks for it, by a library that is preloaded before libc.
 
     environment = Faults(program).on("pread", "model.safetensors", error=errno.EIO)
     program.run("inspect", checkpoint, code=1, **environment)
@@ -9,9 +9,9 @@ import subprocess
 
 import pytest
 
-# A call counts where $FAULT_CALL is its name, or "name" and the call is one that makes or gives a name, and $FAULT_PATH is in
-# its path. From number $FAULT_NTH on, $FAULT_TIMES calls fail with the error $FAULT_ERROR; the error -1 is SIGKILL, before
-# the call is made.
+# A call counts if $FAULT_CALL is its name, or is "name" and the call makes or gives a name, and if $FAULT_PATH is in its
+# path. Starting with number $FAULT_NTH, $FAULT_TIMES calls fail with the error $FAULT_ERROR; the error -1 stands for SIGKILL
+# before the call.
 LIBRARY = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -120,6 +120,6 @@ class Faults:
 
     def on(self, call, path, error, nth=1, times=1):
         """The environment in which `call` ("open", "pread", "pwrite", "write", "fsync", "rename", "mkdir", "stat", or "name" for
-        all of these that make or give one) fails on paths that contain `path`: from the nth such call on, so many times."""
+        all of these that make or give one) fails `times` times on paths that contain `path`, starting with the nth such call."""
         return {"LD_PRELOAD": str(self._library), "FAULT_CALL": call, "FAULT_PATH": str(path), "FAULT_ERROR": str(int(error)),
                 "FAULT_NTH": str(nth), "FAULT_TIMES": str(times)}

@@ -1,4 +1,4 @@
-"""Commands of the program, run by a process that has loaded LibTorch already (tests/tools/fork_server.cpp)."""
+"""Runs commands of the program in a process that has LibTorch loaded already (tests/tools/fork_server.cpp)."""
 
 import json
 import pathlib
@@ -9,7 +9,7 @@ import tempfile
 class ForkServer:
     """Runs one command after the other, each in a child of its own: milliseconds, where a start takes half a second.
 
-    binary: ssgpt_fork_server. seconds: after which a command is ended by SIGALRM. environment: of all commands."""
+    binary: ssgpt_fork_server. seconds: time after which SIGALRM ends a command. environment: that of all commands."""
 
     def __init__(self, binary, seconds, environment):
         self._output = tempfile.TemporaryDirectory(prefix="ssgpt-fork-server-")
@@ -29,7 +29,7 @@ class ForkServer:
         self._output.cleanup()
 
     def run(self, arguments, directory):
-        """Its answer, {"code", "signal", "seconds", "max_rss"}, and the bytes that went to stdout and to stderr."""
+        """The server's answer, {"code", "signal", "seconds", "max_rss"}, and the bytes written to stdout and to stderr."""
         request = {"arguments": list(map(str, arguments)), "directory": str(directory)}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()

@@ -1,21 +1,21 @@
-"""What must not change the logits of a model in transformers: left padding, tokens in parts behind a cache, and documents that
-are packed by their positions."""
+"""What must not change the logits of a model in transformers: left padding, processing in parts with a KV cache, and packing
+documents by their position ids."""
 
 import torch
 
-# Other shapes sum in another order: fp32 noise of logits of a size of about 5.
+# Other shapes add in another order: fp32 noise in logits of about 5.
 CLOSE = {"rtol": 0, "atol": 1e-4}
 
 
 def pad_left(tokens, filler, padding):
-    """tokens (B, T) behind as many fillers, and the mask that hides these."""
+    """tokens (B, T) after that many fillers, and the mask that hides the fillers."""
     rows, length = tokens.shape
     padded = torch.cat([torch.full((rows, padding), filler), tokens], 1)
     return padded, (torch.arange(length + padding) >= padding).long().expand(rows, -1)
 
 
 def logits_in_parts(model, tokens, cuts, mask=None):
-    """Of parts that end at the cuts and at the end, each behind a cache of those before it."""
+    """The logits of parts that end at the cuts and at the end, each with a KV cache of the parts before it."""
     cache, logits = None, []
     for start, stop in zip((0, *cuts), (*cuts, tokens.shape[1])):
         out = model(tokens[:, start:stop], attention_mask=None if mask is None else mask[:, :stop], past_key_values=cache,
@@ -27,7 +27,7 @@ def logits_in_parts(model, tokens, cuts, mask=None):
 
 @torch.no_grad()
 def check_padding_and_caches(model, tokens, filler=0, padding=4, cuts=(3, 4), new_tokens=4):
-    """Returns the logits of the tokens as they are."""
+    """Returns the logits of the tokens without padding or cache."""
     full = model(tokens, use_cache=False).logits
     assert full.abs().max() > 1
     padded, mask = pad_left(tokens, filler, padding)
@@ -48,7 +48,7 @@ def check_padding_and_caches(model, tokens, filler=0, padding=4, cuts=(3, 4), ne
 
 @torch.no_grad()
 def check_packing(model, row, cut):
-    """Two documents of a row (1, T), told apart by their positions alone."""
+    """Checks two documents in one row (1, T), told apart by their position ids alone."""
     positions = torch.cat([torch.arange(cut), torch.arange(row.shape[1] - cut)])[None]
     packed = model(row, position_ids=positions, use_cache=False).logits
     alone = torch.cat([model(row[:, :cut]).logits, model(row[:, cut:]).logits], 1)

@@ -1,4 +1,4 @@
-"""Starts the program as several ranks, as people do, and leaves no process behind.
+"""Starts the program as several ranks, in the ways that people do, and leaves no process behind.
 
     with start_ranks(program, "torchrun", 2, ["train", "--config", config, "--run-dir", "run"]) as ranks:
         ranks.signal(signal.SIGTERM)
@@ -8,10 +8,10 @@
 
 - "torchrun": `.venv/bin/torchrun --no-python`; one process, the launcher, which exits 1 when a rank fails;
 - "mpirun": Open MPI's; one process, the launcher, whose exit code is that of the first rank that failed;
-- "slurm": a process a rank, with the variables that srun sets;
-- "by_hand": a process a rank, with the variables that torchrun sets, without its agent.
+- "slurm": a process per rank, with the variables that srun sets;
+- "by_hand": a process per rank, with the variables that torchrun sets, without its agent.
 
-Every start has a port of its own, so that tests may run beside each other, and one thread a rank.
+Every start has its own port, so that tests may run beside each other, and one thread per rank.
 """
 
 import contextlib
@@ -30,15 +30,15 @@ from conftest import BINARY, ROOT
 
 TORCHRUN = ROOT / ".venv" / "bin" / "torchrun"
 RANK_VARIABLES = {"torchrun": "RANK", "by_hand": "RANK", "mpirun": "OMPI_COMM_WORLD_RANK", "slurm": "SLURM_PROCID"}
-MARK = "SSGPT_TEST_RANKS"  # in the environment of all processes of one start: launchers give ranks process groups of their own
+MARK = "SSGPT_TEST_RANKS"  # set for all processes of one start, since launchers put ranks into process groups of their own
 _numbers = itertools.count()
 _reservations = []  # kept until this process ends
 
 
 def free_port():
-    """Below the ports that the system gives to connections, so that none of those takes it in the meantime. Before a rank
-    uses it, a test in another process may look for a port as well: an abstract socket, whose name only one process can
-    hold, reserves it for this one."""
+    """A port below the range from which the system serves connections, so that none of those takes it meanwhile. Before a rank
+    uses it, a test in another process may look for a port as well: an abstract socket, whose name only one process can hold,
+    reserves it for this one."""
     while True:
         port = random.SystemRandom().randrange(20000, 32000)
         reservation = socket.socket(socket.AF_UNIX)
@@ -56,15 +56,15 @@ def free_port():
 def start_ranks(program, how, count, arguments, environment=None, per_rank=None, launcher_options=()):
     """Starts `count` ranks with these arguments of the binary, in program's directory.
 
-    environment: variables for all ranks, over program's. per_rank, for "slurm" and "by_hand" only: what one rank has of its
-    own, {1: {"arguments": [more of them], "binary": path, "environment": {...}}}. launcher_options: of torchrun or mpirun.
+    environment: variables for all ranks, over program's. per_rank, for "slurm" and "by_hand" only: settings of single ranks, {1:
+    {"arguments": [additional ones], "binary": path, "environment": {...}}}. launcher_options: those of torchrun or mpirun.
     Returns Ranks, a context manager."""
     return Ranks(program, how, count, arguments, environment or {}, per_rank or {}, list(launcher_options))
 
 
 def run_ranks(program, how, count, arguments, code=0, timeout=120, **options):
-    """Runs to the end; every process must exit with `code`, and none may be left. Returns what each wrote to stdout and to
-    stderr."""
+    """Runs ranks to their end; every process must exit with `code`, and none may be left. Returns what each wrote to stdout and
+    to stderr."""
     with start_ranks(program, how, count, arguments, **options) as ranks:
         codes, errors = ranks.wait(timeout)
         assert codes == [code] * len(codes), f"exit codes {codes}, expected {code}\n" + "\n".join(errors)
@@ -75,7 +75,7 @@ def run_ranks(program, how, count, arguments, code=0, timeout=120, **options):
 class Ranks:
     """The processes of one start.
 
-    processes: Popen, each with a process group of its own: by rank, or the launcher alone. port: of the store."""
+    processes: Popen, each with its own process group: one per rank, or the launcher alone. port: that of the store."""
 
     def __init__(self, program, how, count, arguments, environment, per_rank, launcher_options):
         self.how = how
@@ -125,15 +125,15 @@ class Ranks:
         return [(self._logs / f"{i}.{kind}").read_text(errors="replace") for i in range(len(self.processes))]
 
     def outputs(self):
-        """What each process has written to stdout; the launcher's holds that of all ranks."""
+        """What each process has written to stdout; the launcher's output includes that of all ranks."""
         return self._texts("out")
 
     def errors(self):
-        """The same of stderr."""
+        """What each process has written to stderr."""
         return self._texts("err")
 
     def wait(self, timeout):
-        """Waits for all processes, `timeout` seconds in all. Returns their exit codes as a shell has them but for signals
+        """Waits for all processes, `timeout` seconds in all. Returns their exit codes, as a shell reports them except for signals
         (-9: killed by SIGKILL), and what each wrote to stderr."""
         end = time.monotonic() + timeout
         for process in self.processes:
@@ -144,7 +144,7 @@ class Ranks:
         return [process.returncode for process in self.processes], self.errors()
 
     def wait_until(self, condition, timeout=60):
-        """Waits until `condition()` holds, while all processes live."""
+        """Waits until `condition()` holds, while all processes are alive."""
         end = time.monotonic() + timeout
         while not condition():
             ended = [process.returncode for process in self.processes if process.poll() is not None]
@@ -153,7 +153,7 @@ class Ranks:
             time.sleep(0.01)
 
     def alive(self):
-        """Ids of all processes of this start that live, launcher and its children included."""
+        """Ids of all living processes of this start, including the launcher and its children."""
         return [int(path.name) for path in pathlib.Path("/proc").iterdir() if path.name.isdigit() and self._is_ours(path)]
 
     def _is_ours(self, path):
@@ -163,8 +163,8 @@ class Ranks:
             return False
 
     def pid(self, rank):
-        """The process id of a rank that lives; under a launcher its child."""
-        end = time.monotonic() + 2  # while a process is being started, its environment is not there for a moment
+        """The process id of a living rank; under a launcher that of its child."""
+        end = time.monotonic() + 2  # while a process starts, it has no environment for a moment
         while True:
             for candidate in self.alive():
                 with contextlib.suppress(OSError):
@@ -176,7 +176,7 @@ class Ranks:
             time.sleep(0.01)
 
     def signal(self, number, rank=None):
-        """To one rank; without it to all of `processes`, so to the launcher where there is one."""
+        """Signals one rank, or without `rank` all of `processes`, which is the launcher if there is one."""
         if rank is not None:
             os.kill(self.pid(rank), number)
         else:
@@ -184,12 +184,12 @@ class Ranks:
                 process.send_signal(number)
 
     def has_taken_signals(self, rank):
-        """Whether no signal to the rank is pending any more. The system keeps one of two equal signals that are pending."""
+        """Whether no signal to the rank is pending any more. Of two equal pending signals the system keeps only one."""
         status = pathlib.Path(f"/proc/{self.pid(rank)}/status").read_text()
         return all(int(mask, 16) == 0 for mask in re.findall(r"^(?:SigPnd|ShdPnd):\s*(\S+)$", status, re.M))
 
     def kill(self):
-        """Ends whatever is left, stopped processes too."""
+        """Kills whatever is left, including stopped processes."""
         while left := self.alive():
             for candidate in left:
                 with contextlib.suppress(ProcessLookupError):
@@ -200,7 +200,7 @@ class Ranks:
 
 
 def rank_variables(how, rank, count, port):
-    """What srun or torchrun tells a rank, all ranks on this machine."""
+    """The variables that srun or torchrun sets for a rank, with all ranks on this machine."""
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     if how == "slurm":
         return {**address, "SLURM_PROCID": str(rank), "SLURM_NTASKS": str(count), "SLURM_LOCALID": str(rank),
@@ -209,7 +209,7 @@ def rank_variables(how, rank, count, port):
 
 
 def overwrite_memory(pid, sought, written):
-    """Writes over every place in the writable memory of a process that holds the bytes `sought`. Returns how many."""
+    """Overwrites every place in a process's writable memory that holds the bytes `sought`. Returns how many."""
     found = 0
     with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory:
         for line in maps:
@@ -220,7 +220,7 @@ def overwrite_memory(pid, sought, written):
             memory.seek(begin)
             try:
                 held = memory.read(end - begin)
-            except OSError:  # pages of the kernel
+            except OSError:  # the kernel's pages
                 continue
             at = held.find(sought)
             while at >= 0:

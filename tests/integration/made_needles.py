@@ -1,4 +1,4 @@
-"""evaluation.json of needles with attention, made by hand: what is drawn of it follows from weight_of() and outcome_of()."""
+"""A hand-made evaluation.json of needles with attention; what is drawn of it follows from weight_of() and outcome_of()."""
 
 import itertools
 import json
@@ -20,19 +20,19 @@ MODEL = {
 
 
 def weight_of(variant, seed, length, depth, rank, trial):
-    """Falls with the rank, and by an order that seems random with the trial."""
+    """Falls with the rank, and with the trial in an order that looks random."""
     fades = 1 + math.log2(length / 512) * (0.9 if variant == "softmax" else 0.2)
     return round((0.4 + 0.04 * (trial * 7 % TRIALS) + 0.02 * seed + 0.0003 * depth) / (fades * (1 + 0.4 * rank)), 6)
 
 
 def head_of(seed, rank):
-    """(layer, head) of a rank: another order in each seed."""
+    """(layer, head) of a rank, in a different order for each seed."""
     return divmod((rank * 5 + 11 * seed) % (LAYERS * HEADS), HEADS)
 
 
 def outcome_of(variant, length, trial):
     good = 8 if length <= TRAINED else 5 if variant == "ssmax" else 1
-    order = trial * 7 % TRIALS  # as of the weights
+    order = trial * 7 % TRIALS  # as in weight_of
     return "right" if order >= TRIALS - good else "first digit" if order >= TRIALS - good - 2 else "wrong"
 
 

@@ -1,4 +1,4 @@
-"""The stages of configs/reproduce/cpu-short, of which each takes a second: another corpus, models that learn nothing, short evaluations."""
+"""The stages of configs/reproduce/cpu-short made so short that each takes a second: another corpus, models that learn nothing, short evaluations."""
 
 import shutil
 import textwrap
@@ -9,7 +9,7 @@ from conftest import ROOT
 SIZES = ROOT / "configs/reproduce"
 POINTS = {"first_tenth": 7, "trained": 64, "middle": 256, "far": 512, "needle_trained": 128, "needle_far": 256}
 VALUES = {"packages": "", "vocabulary": 384, "tokenizer_bytes": "24MB", "context_windows": 2, "windows": 2, "attention_windows": 1, "needle_words": 10, "trials": 2, "precision": ""}
-# In the committed stages, what is the same for all sizes and would take long here.
+# Parts of the committed stages that are the same for all sizes and would take long here.
 SHORTER = {
     "--validation-fraction 0.01": "--validation-fraction 0.3",
     "--windows 40000": "--windows 200",
@@ -17,7 +17,7 @@ SHORTER = {
     "--examples 40000": "--examples 200",
     "--examples 500": "--examples 30",
 }
-# In place of data/python_sources.py, which needs the network.
+# Replaces data/python_sources.py, which needs the network.
 CORPUS = """
     import json, random, sys
     draw = random.Random(3)
@@ -61,7 +61,7 @@ NEEDLES = """
 
 
 def shorter_sweep(path):
-    """A committed sweep, its variants and seeds as they are, whose swaps come within forty steps."""
+    """A committed sweep with its variants and seeds, whose swaps come within forty steps."""
     sweep = yaml.safe_load(path.read_text())
     for changes in sweep["variants"].values():
         for swap in changes.get("train.swap_attention", []):
@@ -78,7 +78,8 @@ def shorter_stages():
 
 
 def write_plan(folder):
-    """Writes the plan, its stages and sweeps, and the scripts of its data, below the folder in which the commands are to run. Returns the plan's folder, relative to it."""
+    """Writes the plan, its stages and sweeps, and the scripts of its data, below the folder in which the commands will run. Returns the plan's folder, relative
+    to it."""
     plan = folder / "plan"
     for name, base in (("text", TEXT), ("copying", COPYING), ("needles", NEEDLES)):
         (plan / name).mkdir(parents=True)

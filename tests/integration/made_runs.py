@@ -14,7 +14,7 @@ TOKENS = CONFIG["train"]["global_batch_size"] * CONFIG["data"]["sequence_length"
 def write_run(
     directory, kind, seed=1, offset=0.0, own=0, every=1, steps=STEPS, validation_every=50, config={}, noise=0.002
 ):
-    """A curve whose noise of the text is a function of the seed; returns the losses of the steps."""
+    """Writes a run whose noise is a function of the seed, as that of the text; returns the losses of the steps."""
     directory.mkdir(parents=True)
     settings = {
         "run": {"name": directory.name, "seed": seed},
@@ -59,7 +59,7 @@ def write_pair(directory):
 
 
 def write_seeds(directory, seeds=(1, 2, 3), **candidates):
-    """Softmax and candidates {name: (kind, offset)} of several seeds; returns ({name: [losses]}, the runs' names)."""
+    """Softmax and candidates {name: (kind, offset)} with several seeds; returns ({name: [losses]}, the runs' names)."""
     losses = {"softmax": [write_run(directory / f"softmax{seed}", "softmax", seed=seed, own=seed) for seed in seeds]}
     for i, (name, (kind, offset)) in enumerate(candidates.items(), start=1):
         losses[name] = [

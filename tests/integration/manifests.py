@@ -1,4 +1,4 @@
-"""The manifest of a checkpoint that a test changed, as the program would have written it, and what a GPU would have left in it."""
+"""Rewrites the manifest of a checkpoint that a test changed, as the program would have, and adds what a GPU leaves in it."""
 
 import json
 
@@ -6,8 +6,8 @@ import xxhash
 
 
 def sign(checkpoint, elsewhere={}):
-    """Lists the files as they are, and others under the names that `elsewhere` gives them: their sizes and checksums, and then
-    the manifest's own."""
+    """Lists the files with their sizes and checksums, others under the names that `elsewhere` gives them, and then adds the
+    manifest's own checksum."""
     path = checkpoint / "manifest.json"
     manifest = json.loads(path.read_text())
     compact = lambda: json.dumps(manifest, separators=(",", ":")).encode()
@@ -28,7 +28,7 @@ CHOSEN_PRODUCTS = {"library": "cuBLASLt 130100", "gpu": "a GPU", "workspace_byte
 
 
 def store_products(checkpoint, products=CHOSEN_PRODUCTS):
-    """Makes the checkpoint one of a run that chose how a GPU computes its matrix products."""
+    """Turns the checkpoint into one of a run that chose how a GPU computes its GEMMs."""
     state = checkpoint / "trainer/state.json"
     state.write_text(json.dumps(json.loads(state.read_text()) | {"products": products}, indent=2))
     sign(checkpoint)

@@ -1,5 +1,5 @@
-"""Options of a model beside its kind of attention: tests run over a set in which every pair of values of two of them, kind
-and documents among them, occurs."""
+"""Options of a model beside its kind of attention: tests run over a set in which every pair of values of two options occurs, with
+kind and documents among the options."""
 
 from attention_kinds import KINDS
 
@@ -8,7 +8,8 @@ DOCUMENT_END = 7
 
 
 def cover_pairs():
-    """(kind, section model, documents apart) of each; models of two layers or more, head dimension of 4 or more."""
+    """(kind, model section, whether documents are kept apart) for each; models have two layers or more, head dimension 4 or
+    more."""
     for i, kind in enumerate(KINDS):
         for j, rotation in enumerate(ROTATIONS):
             norm = {"qk_norm": "rms"} if (i + j) % 2 else {}
@@ -16,7 +17,7 @@ def cover_pairs():
                 yield kind, {**norm, **rotation}, (i + j // 2) % 2 == 1
 
 
-# A Qwen 3 of transformers, and the others.
+# Options that make a Qwen 3 of transformers, and the others.
 VARIANTS = [("softmax", {"qk_norm": "rms"}, False), *cover_pairs()]
 
 
@@ -28,5 +29,5 @@ def name_of(variant):
 
 
 def resolved(options):
-    """The same for a model of two layers, without `every`."""
+    """The same options for a model of two layers, without `every`."""
     return {key: [1] if key == "nope_layers" else value for key, value in options.items()}

@@ -1,10 +1,10 @@
-"""Files as an accident, another program or an ill-meaning hand leaves them: changes of one that is right, by a seeded generator.
+"""Files as an accident, another program or an attacker leaves them: changes of a valid file, by a seeded generator.
 
     for mutant in itertools.islice(mutants(data, "json", seed=1), 200): ...
 
-Every mutant is a pure function of (data, kind, seed, its place in the sequence). Kinds: "bytes" knows nothing of the format;
-"text" changes words, numbers and lines; "json" changes values of the parsed tree as well, and "lines" those of lines of JSON;
-"safetensors" changes the JSON header under a length that fits it."""
+Every mutant is a pure function of (data, kind, seed, its place in the sequence). Kinds: "bytes" does not know the format; "text"
+changes words, numbers and lines; "json" also changes values of the parsed tree, and "lines" those of lines of JSON; "safetensors"
+changes the JSON header and sets the length to match."""
 
 import json
 import random
@@ -13,7 +13,7 @@ import struct
 NUMBERS = ["0", "-1", "1", "-0.0", "1.5", "1e999", "-1e999", "1e-999", "NaN", "Infinity", "2147483648", "9223372036854775807",
            "9223372036854775808", "-9223372036854775809", "18446744073709551616", "1" * 400, "0x10", "1_000"]
 TEXTS = ["", "\x1b[31m", "../../x", "/etc/passwd", "\0", "a" * 100_000, "nan", "float32", "\ud83d", "é", "softmax", "%s{}", "\n", "\u202e"]
-# As deep as no stack has room for, yet no more than some hundred kilobytes.
+# Deeper than any stack allows, yet only a few hundred kilobytes.
 DEPTH = 100_000
 WORDS = [b"null", b"true", b"[]", b"{}", b'""', b"[[]]", b'{"":{}}', b"[" * DEPTH, b'{"a":' * DEPTH, b"[" * 500 + b"]" * 500,
          b"- " * 2000, b"*a", b"&a [*a]", b"\xff\xfe", b"\xef\xbb\xbf", b"\0" * 9, b"\x1b]0;x\x07", b"\\ud83d", b"{", b"}", b'"', b":", b",",
@@ -54,7 +54,7 @@ def insert(rng, data):
 
 
 def overwrite_integer(rng, data):
-    """Near the beginning, where headers are."""
+    """Overwrites an integer near the beginning, where headers are."""
     width = rng.choice([4, 8])
     if len(data) < width:
         return data
@@ -64,7 +64,7 @@ def overwrite_integer(rng, data):
 
 
 def replace_word(rng, data):
-    """A maximal run of letters or of digits becomes something else."""
+    """Replaces a maximal run of letters or of digits."""
     begin, _ = span(rng, data)
     while begin < len(data) and not chr(data[begin]).isalnum():
         begin += 1
@@ -107,7 +107,7 @@ def other_value(rng, value):
 
 
 def change_tree(rng, tree):
-    """One value replaced, one key removed, renamed or added."""
+    """Replaces one value, or removes, renames or adds one key."""
     path = rng.choice(list(places(tree)))
     if not path:
         return other_value(rng, tree) if rng.random() < 0.2 else tree
@@ -141,7 +141,7 @@ def change_json_line(rng, data):
 
 
 def change_header(rng, data):
-    """Of a safetensors file."""
+    """Changes the header of a safetensors file."""
     (length,) = struct.unpack("<Q", data[:8])
     header = data[8 : 8 + length]
     header = rng.choice([change_json, replace_word, insert_word, flip_bits])(rng, header)
@@ -160,7 +160,7 @@ CHANGES = {
 
 
 def mutants(data, kind, seed):
-    """Endless; each differs from `data`."""
+    """Endless; each mutant differs from `data`."""
     number = 0
     while True:
         rng = random.Random(f"{seed}/{number}")

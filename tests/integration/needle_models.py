@@ -1,4 +1,4 @@
-"""Models with a tokenizer that have read a little text, for the tests of needles in haystacks."""
+"""Models with a tokenizer that were trained on a little text, for the tests of needles in haystacks."""
 
 import json
 import random
@@ -23,7 +23,7 @@ def step(run):
 
 
 def make_text(folder):
-    """The program beside a little text, its tokenizer and its shards, and the changes of a config for a model of them."""
+    """The program with a little text, its tokenizer and its shards, and the config changes for a model trained on them."""
     program = make_program(folder)
     (folder / "text.txt").write_text("\n".join(sentences(60, seed) for seed in range(12)))
     program.run("tokenizer", "train", "--input", "text.txt", "--output", "t.model", "--vocab-size", PIECES)
@@ -34,7 +34,7 @@ def make_text(folder):
 
 
 def make_models(folder):
-    """Softmax and SSMax of three seeds each, and a learned p_n, that have read a little of such text, and its shards."""
+    """Softmax and SSMax with three seeds each, and a learned p_n, trained on a little of such text, and its shards."""
     program, change = make_text(folder)
     base = program.config(change, name="base.json")
     kinds = {kind: {"model.attention.kind": kind} for kind in ("softmax", "ssmax")}
@@ -45,17 +45,17 @@ def make_models(folder):
 
 
 def models(made_once):
-    """What make_models makes, once for all tests; to be read alone."""
+    """What make_models makes, once for all tests; read-only."""
     return Program(made_once("needle", make_models))
 
 
 def copied_models(made_once, folder):
-    """The same in a folder where tests may write. Configs name the tokenizer and the shards of the original."""
+    """The same in a folder that tests may write into. Configs name the tokenizer and the shards of the original."""
     return Program(shutil.copytree(models(made_once).directory, folder, dirs_exist_ok=True))
 
 
 def without_training(program, checkpoint, name):
-    """A copy of a checkpoint under this name, as a model of others: its files may be altered."""
+    """A copy of a checkpoint under this name, as if it came from elsewhere: its files may be changed."""
     folder = program.directory / name
     shutil.copytree(program.directory / checkpoint, folder)
     (folder / "manifest.json").unlink()

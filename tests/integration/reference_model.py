@@ -30,7 +30,7 @@ class ReferenceModel(nn.Module):
         return dict(zip(self.names, self.weights))
 
     def rotate(self, x):
-        """The first dimensions of each head; those behind them stay."""
+        """Rotates the first dimensions of each head; the others stay."""
         b, n, t, h = x.shape
         r = round(self.rope_fraction * h)
         frequency = self.theta ** (-torch.arange(0, r, 2, dtype=torch.float64) / r)
@@ -40,7 +40,7 @@ class ReferenceModel(nn.Module):
         return torch.cat([a * cos - c * sin, c * cos + a * sin, x[..., r:]], -1)
 
     def prepare(self, x, prefix, name):
-        """q or k, (B, N, T, H), as the scores are made of them but for the row scale."""
+        """q or k, (B, N, T, H), as used for the scores, without the row scale."""
         if self.qk_norm == "rms":
             x = rms_norm(x, self.weight(f"{prefix}{name}_norm.weight"), self.eps)
         return x if int(prefix.split(".")[2]) in self.nope_layers else self.rotate(x)

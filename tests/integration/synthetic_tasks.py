@@ -1,6 +1,6 @@
-"""The synthetic tasks and their random numbers, an implementation of their own from the grammar in data/README.md.
+"""An independent implementation of the synthetic tasks and their random numbers, from the grammar in data/README.md.
 
-A window is a list of tokens; a trial is that and the places of its answers.
+A window is a list of tokens; a trial is a window and the positions of its answers.
 """
 
 import math
@@ -23,7 +23,7 @@ def halves(number):
 
 
 def integers(seed, stream, index):
-    """Of the sequence with this index in the named stream: a function that draws uniformly from first..last."""
+    """A function that draws uniformly from first..last, in the sequence with this index of the named stream."""
     name = 0xCBF29CE484222325
     for byte in stream.encode():  # FNV-1a
         name = (name ^ byte) * 0x100000001B3 % 2**64

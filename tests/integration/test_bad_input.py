@@ -1,4 +1,4 @@
-"""What a user may get wrong: one clear paragraph, the right exit code, nothing lost or half-written."""
+"""User errors: each leads to one clear paragraph and the right exit code, with nothing lost or half written."""
 
 import gzip
 import json
@@ -40,7 +40,7 @@ def test_overrides_are_checked(program, override, word):
     fails(program, 2, word, arguments=["--set", override])
 
 
-# An unset shell variable. `finished_run` is what each of them would otherwise have worked with.
+# An unset shell variable. `finished_run` holds what each command would otherwise have worked with.
 @pytest.mark.parametrize("arguments, option", [
     ("train --config config.json --init-from ''", "--init-from"), ("train --config config.json --resume ''", "--resume"),
     ("train --config config.json --run-dir ''", "--run-dir"), ("train --config config.json --resume=", "--resume"),
@@ -101,7 +101,7 @@ def test_config_files_that_are_missing_empty_foreign_or_cyclic(program):
     (b"", "empty"),
     (gzip.compress(b"hello world" * 99), "train.bin"),
     (b"In the beginning God created the heaven and the earth.\n" * 41, "train.bin"),
-], ids=["missing", "empty", "gzip", "text"])  # a file of gzip holds the time, and workers must agree on names
+], ids=["missing", "empty", "gzip", "text"])  # gzip files hold the time, but workers must agree on names
 def test_files_that_are_no_shards(program, content, word):
     path = program.directory / "train.bin"
     path.unlink()
@@ -198,7 +198,7 @@ def test_an_unwritable_directory(program):
 
 
 def test_a_loss_that_is_not_finite_stops_and_saves_nothing(program):
-    """One window of 64 has no finite loss: a later step than the first is the one to read it."""
+    """One window of 64 has no finite loss; it is read in a later step than the first."""
     bad = start_that_becomes_nan(program)
 
     changes = [{"checkpoint": {"every": 1, "keep_last": 50}}]
@@ -208,7 +208,7 @@ def test_a_loss_that_is_not_finite_stops_and_saves_nothing(program):
     assert 1 < named <= 8 and saved == list(range(named))
     assert [r["step"] for r in read_metrics(program.directory / "run")] == saved[1:]
 
-    # Skipping leaves the update out, says so, and goes on to the end; a skipped step has no loss to show.
+    # Skipping leaves out the update, says so, and trains to the end; a skipped step has no loss to show.
     _, err = program.train("--run-dir", "skip", "--init-from", bad, "--set", "train.on_nonfinite=skip", changes=changes)
     assert f"Step {named}: the loss or the gradient norm is not finite; its update was skipped" in err
     records = {r["step"]: r for r in read_metrics(program.directory / "skip")}

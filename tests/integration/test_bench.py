@@ -1,4 +1,4 @@
-"""ssgpt bench as scripts and people use it. Speeds are not checked, what is printed and how it adds up is."""
+"""ssgpt bench as scripts and people use it. Checks what is printed and how it adds up, not the speeds."""
 
 import importlib.util
 import json
@@ -57,7 +57,7 @@ def test_kinds_of_attention_are_measured_in_turn(program):
 def test_operations_are_named_by_a_filter(program):
     out, _ = program.run("bench", "kernels", "--filter", "^swiglu_forward/quickstart", "--min-time", 0.001, "--json")
     (result,) = json.loads(out)["operations"]
-    # gate and up in, their product out: 3 F values of fp32 for each of B T rows.
+    # gate and up are read, their product is written: 3 F fp32 values for each of B T rows.
     assert result["name"] == "swiglu_forward/quickstart" and result["bytes"] == 4 * 8 * 512 * 3 * 688
     assert result["fused_seconds"] > 0 and result["plain_seconds"] > 0
     program.run("bench", "kernels", "--filter", "nothing of the kind", code=2)
@@ -71,7 +71,7 @@ def test_products_are_measured_beside_the_library_in_turn(program):
     names = [side["name"] for side in report["products"][0]["sides"]]
     assert names[:2] == ["ours", report["library"]] and names[2:] in ([], ["oneDNN"])
     forward, weight = report["products"][::2]
-    # 4,096 rows of 256 by the 768 of q, k and v; 2 operations each.
+    # 4,096 rows of 256 times the 768 columns of q, k and v; 2 operations each.
     assert (forward["m"], forward["n"], forward["k"]) == (4096, 768, 256) and forward["flops"] == 2 * 4096 * 768 * 256
     assert (weight["m"], weight["n"], weight["k"]) == (768, 256, 4096) and weight["accumulates"] and weight["calls"] == 6
     for product, threads in zip(report["products"], [1, 2, 1, 2]):
@@ -100,7 +100,8 @@ def test_products_are_measured_beside_the_library_in_turn(program):
 
 
 def test_onednn_is_what_computes_its_side_without_reordering(program):
-    """By oneDNN's own log, which it writes to the output: products alone, in the three layouts, the last with its addition."""
+    """Checked by oneDNN's own log, which it writes to the output: GEMMs alone, in the three layouts, the last with its
+    addition."""
     arguments = ("bench", "products", "--filter", "^qkv.*/quickstart$", "--min-time", 0.002)
     out, _ = program.run(*arguments, OMP_NUM_THREADS="1", ONEDNN_VERBOSE="1")
     if "oneDNN / ours" not in out:
@@ -126,7 +127,7 @@ def test_steps_are_taken_on_request(program):
 
 
 def test_the_shapes_of_the_script_are_those_of_the_program(program):
-    """Each shape once with a small vocabulary and once with all else small: a step at full size takes seconds."""
+    """Each shape once with a small vocabulary and once with everything else small: a step at full size takes seconds."""
     keys = {"vocab_size": "vocab", "hidden_size": "hidden", "num_attention_heads": "heads", "intermediate_size": "feed_forward",
             "sequence_length": "time", "global_batch_size": "batch"}
     small_vocabulary = {"model.num_hidden_layers": 1, "model.vocab_size": 96}

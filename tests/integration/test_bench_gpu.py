@@ -1,5 +1,5 @@
-"""scripts/bench_gpu.py and scripts/peer.py, on a CPU: the arithmetic of the table, what becomes of programs that fail,
-and that the peer is the same model as ours. Speeds are not checked."""
+"""scripts/bench_gpu.py and scripts/peer.py on a CPU: the arithmetic of the table, how programs that fail are handled, and that
+the peer is the same model as ours. Speeds are not checked."""
 
 import argparse
 import json
@@ -71,7 +71,7 @@ def test_the_table_follows_from_the_rounds(tmp_path):
 
 
 def test_programs_that_fail_are_named_and_the_others_measured(tmp_path):
-    """In place of our program one whose Softmax lacks memory, and whose SSMax is ready and then takes no step."""
+    """Replaces our program by one whose Softmax lacks memory, and whose SSMax becomes ready and then takes no step."""
     binary = tmp_path / "ssgpt"
     binary.write_text("#!/bin/sh\ncase \"$*\" in *kind=ssmax*) echo $$ > pid; echo '{\"ready\": true}'; sleep 1000;; esac\n"
                       "echo 'choosing kernels'; echo 'CUDA out of memory. Tried to allocate 99 GiB' >&2; exit 1\n")
@@ -116,7 +116,7 @@ def test_those_alive_together_fit_and_every_one_meets_ours():
     largest_pair = max(bench_gpu.need([our, entry]) for our in entries if our.program == "ssgpt"
                        for entry in entries if entry.attention == our.attention and entry is not our)
     assert bench_gpu.plan_groups(entries, whole) == [entries]
-    # The compiled ones and ours still fit without the eager one.
+    # The compiled programs and ours still fit without the eager one.
     compiled = [entry for entry in entries if entry.attention == "softmax" and entry.program != "eager"]
     for capacity in (whole - 1, bench_gpu.need(compiled), largest_pair):
         groups = bench_gpu.plan_groups(entries, capacity)
@@ -129,7 +129,7 @@ def test_those_alive_together_fit_and_every_one_meets_ours():
 
 
 def test_programs_that_measure_start_alone():
-    """Ours measures whose attention is the fastest."""
+    """Ours times the attention backends to find the fastest."""
     entries = entries_of(["eager", "default", "max-autotune", "max-autotune-no-cudagraphs"])
     waves = bench_gpu.plan_waves(entries, math.inf)
     assert sorted(map(len, waves)) == [1, 1, 1, 1, 1, 1, 4]
@@ -139,7 +139,7 @@ def test_programs_that_measure_start_alone():
 
 
 def test_two_gibibytes_of_logits_are_in_the_estimate():
-    """32 windows of 1,024 tokens and 50,257 logits: 3.1 GiB of bfloat16, and float32 besides where nothing is fused."""
+    """32 windows of 1,024 tokens and 50,257 logits: 3.1 GiB in bfloat16, and also in float32 if nothing is fused."""
     ours, eager = entries_of(["eager"])[:2]
     assert ours.memory()[1] > 3.1 * 2**30
     assert eager.memory()[1] - ours.memory()[1] >= 2 * 3.1 * 2**30
@@ -165,7 +165,7 @@ def test_the_peer_is_the_same_model(program, kind):
     tokens = np.fromfile(program.directory / "validation.bin", dtype="<u2", offset=1024).astype(np.int64)
     windows = torch.from_numpy(np.stack([tokens[i * LENGTH : (i + 1) * LENGTH + 1] for i in range(len(tokens) // LENGTH)]))
     tensors = load_file(checkpoint / "model.safetensors")
-    # A mean of 256 losses of about 5: float32 sums in another order differ by some units of 2^-24 of that.
+    # A mean of 256 losses of about 5: float32 sums in another order differ by a few units of 2^-24 of that.
     for pad in (1, 128):
         assert peer_loss(tensors, kind, windows, pad) == pytest.approx(ours, abs=1e-5)
     other = {**tensors, **{f"model.layers.{i}.self_attn.ssmax_scale": torch.full((2,), 0.43) for i in range(SHAPE["layers"])}}
@@ -173,7 +173,7 @@ def test_the_peer_is_the_same_model(program, kind):
 
 
 def gradients(**options):
-    """Of the first step, clipped, of each parameter, those of SSMax's scale last."""
+    """The clipped gradients of the first step for each parameter, those of SSMax's scale last."""
     defaults = dict(device="cpu", dtype="float32", precision="copies", accumulation=1, micro_batch=8, compile="none", attention="ssmax",
                     pad_vocabulary=128)
     trainer = peer.Trainer(SHAPE, argparse.Namespace(**{**defaults, **options}))
@@ -184,7 +184,7 @@ def gradients(**options):
 
 @pytest.mark.parametrize("options, tolerance", [
     (dict(micro_batch=4, accumulation=2), 1e-5),  # float32 sums in another order
-    # bfloat16 rounds each activation by up to 2^-9, in some ten operations one after the other.
+    # bfloat16 rounds each activation by up to 2^-9, in about ten operations one after the other.
     (dict(dtype="bfloat16"), 0.03),
     (dict(dtype="bfloat16", micro_batch=4, accumulation=2), 0.03),
     (dict(dtype="bfloat16", precision="autocast"), 0.03),

@@ -14,7 +14,7 @@ from conftest import LENGTH, ROOT, VOCAB, make_program, read_metrics, without_ti
 BUILT = ROOT / "build" / "release" / "ssgpt"
 TINY = ["--set", "model.hidden_size=32", "--set", "model.num_hidden_layers=2", "--set", "model.num_attention_heads=2", "--set",
         "model.intermediate_size=48", "--set", f"model.vocab_size={VOCAB}", "--set", f"data.sequence_length={LENGTH}"]
-# Of the machine in any case, or PyTorch's.
+# Libraries of the machine, or PyTorch's.
 NOT_CARRIED = r"lib(c|m|dl|pthread|rt|util|resolv|stdc\+\+|gcc_s)\.so|ld-linux|linux-vdso"
 
 
@@ -32,7 +32,7 @@ def bundle(tmp_path_factory):
 
 
 def run(command, directory, python=sys.executable, code=0, path="/usr/bin:/bin"):
-    """With nothing of this process's environment, and a python named as a user would."""
+    """Runs a command without this process's environment, with a python named as a user would."""
     environment = {"PATH": path, "HOME": str(directory), "OMP_NUM_THREADS": "1", "SSGPT_PYTHON": str(python)}
     process = subprocess.run(list(map(str, command)), cwd=directory, env=environment, capture_output=True, text=True, timeout=120)
     assert process.returncode == code, process.stderr + process.stdout
@@ -74,7 +74,7 @@ def test_it_says_what_it_is(bundle, tmp_path):
     assert out == subprocess.run([BUILT, "--version"], check=True, capture_output=True, text=True).stdout
     assert (bundle / "VERSION").read_text() == out
     assert out.splitlines()[0] in (bundle / "README.txt").read_text()
-    # The python as an argument goes before the one of the environment.
+    # The python given as an argument takes precedence over that of the environment.
     assert run([bundle / "run.sh", "--python", sys.executable, "--version"], tmp_path, python="/none")[0] == out
 
 
@@ -95,7 +95,7 @@ def test_it_trains_as_the_built_program_does(bundle, tmp_path):
 
 def test_its_configs_are_complete(bundle, tmp_path):
     configs = sorted((bundle / "configs/paper").glob("[a-f]-*.yaml"))
-    assert len(configs) == 8  # six models, two of them in two readings
+    assert len(configs) == 8  # six models, two of them in two variants
     for config in configs:
         tiny = [word for word in TINY if "sequence_length" not in word and word != "--set"]
         sets = [word for setting in [*tiny, "data.sequence_length=16", "train.micro_batch_size=1", "train.global_batch_size=1",
@@ -115,7 +115,7 @@ def test_a_python_without_the_right_pytorch_is_refused(bundle, tmp_path):
     assert out == "" and err.count("\n") == 1 and "2.10.0+cu130" in err and "2.11" in err
     _, err = run([bundle / "run.sh", "--version"], tmp_path, python=tmp_path / "none", code=1)
     assert err.count("\n") == 1 and "is no program" in err
-    # One of the right version without libraries, as a build for another CUDA has others: what is missing is named.
+    # The right version without libraries, as a build for another CUDA has different ones: the error names what is missing.
     (packages / "torch-2.10.0.dist-info").rename(packages / "torch-2.11.0.dist-info")
     (packages / "torch-2.11.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.11.0\n")
     _, err = run([bundle / "run.sh", "--version"], tmp_path, python=python, code=1)
@@ -123,7 +123,7 @@ def test_a_python_without_the_right_pytorch_is_refused(bundle, tmp_path):
 
 
 def test_an_old_runtime_of_the_system_is_replaced_by_that_of_the_python(bundle, tmp_path):
-    """A loader as on an older system, which lacks a version of libstdc++ unless it finds conda's."""
+    """A loader like that of an older system, which lacks a version of libstdc++ unless it finds conda's."""
     prefix, fake = tmp_path / "conda", tmp_path / "fake"
     for folder in (prefix / "lib", fake):
         folder.mkdir(parents=True)
@@ -140,7 +140,7 @@ def test_an_old_runtime_of_the_system_is_replaced_by_that_of_the_python(bundle, 
     (prefix / "lib/libstdc++.so.6").write_text("")
     folders = run(["bash", "-ec", script], bundle, python=python, path=path)[0].strip().split(":")
     assert folders[0] == str(bundle / "lib") and folders[-1] == str(prefix / "lib")
-    # Not asked for where the system's serves.
+    # Not used where the system's is new enough.
     assert str(prefix) not in run(["bash", "-ec", script], bundle, python=python)[0]
 
 

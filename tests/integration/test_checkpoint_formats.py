@@ -36,12 +36,12 @@ def convert(program, checkpoint, kind):
 
 
 def load(directory, kind, **settings):
-    """The model as transformers reads it, with row scales that differ from head to head and weights that matter."""
+    """The model as transformers reads it, with row scales that differ between heads and weights that matter."""
     return transformers.AutoModelForCausalLM.from_pretrained(directory, trust_remote_code=kind != "softmax", **settings)
 
 
 def diversify(directory):
-    """Makes the weights large and the row scales different, so that an attention that is wrong is seen in the logits."""
+    """Makes the weights large and the row scales different, so that a wrong attention shows in the logits."""
     path = directory / "model.safetensors"
     tensors = load_file(path)
     generator = torch.Generator().manual_seed(3)
@@ -52,7 +52,7 @@ def diversify(directory):
             tensor.copy_(0.3 * torch.randn(tensor.shape, generator=generator))
     save_file(tensors, path, metadata={"format": "pt"})
     config = json.loads((directory / "config.json").read_text())
-    if config.get("attention_kind") == "logn_clamped":  # T is this; up to it the kind is Softmax
+    if config.get("attention_kind") == "logn_clamped":  # T; up to it the kind is Softmax
         (directory / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 4}))
 
 
@@ -74,7 +74,7 @@ def test_files_open_with_the_safetensors_package(trained):
 
 
 def spread_moments(directory, ranks, cuts):
-    """Deals the pieces between the cuts of each parameter to the ranks in turn, as the format has it."""
+    """Deals the pieces between the cuts of each parameter to the ranks in turn, as the format allows."""
     whole = directory / "trainer" / "optimizer-00000-of-00001.safetensors"
     moments = load_file(whole)
     whole.unlink()
@@ -98,7 +98,7 @@ def spread_moments(directory, ranks, cuts):
 
 @pytest.mark.parametrize("ranks, cuts", [(2, [100, 101, 200, 1000]), (4, [100, 101])])
 def test_moments_spread_over_ranks_are_read(program, trained, ranks, cuts):
-    """Files made with the safetensors package alone, by what the format says. Of four ranks the last holds nothing."""
+    """The files are made with the safetensors package alone, following the format. The last of four ranks holds nothing."""
     before = load_file(trained / "trainer" / "optimizer-00000-of-00001.safetensors")
     copy = program.directory / "spread"
     shutil.copytree(trained, copy)
@@ -164,7 +164,7 @@ def test_packed_documents_count_from_their_start(program, trained):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_documents_stay_apart_with_a_cache(program, kind):
-    """Documents that end in cached tokens, in padding and in batches: as without a cache, or an error."""
+    """Documents that end in cached tokens, in padding and in batches: the result is as without a cache, or an error."""
     end, rows = 7, torch.Generator().manual_seed(1)
     program.train("--run-dir", "run", changes=[{
         "model": {"attention": attention(kind)}, "train": {"max_steps": 4},

@@ -39,7 +39,7 @@ def row_scale(kind, n):
 
 
 def weight_of_first(logits, c):
-    """Of the softmax of c times the logits."""
+    """The first weight of the softmax of c times the logits."""
     scaled = c * (np.asarray(logits) - max(logits))
     return np.exp(scaled[0]) / np.exp(scaled).sum()
 

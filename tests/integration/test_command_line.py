@@ -1,4 +1,4 @@
-"""Arguments arrive as they were typed, and what is wrong with a command line is one short line."""
+"""Arguments arrive as they were typed, and a wrong command line is reported in one short line."""
 
 import json
 import random
@@ -23,7 +23,7 @@ def tokenizer(tmp_path_factory):
 
 
 def message_of(err):
-    """That of the one line on the standard error, behind its time."""
+    """The message of the one line on stderr, after its time."""
     found = re.fullmatch(r"\d\d:\d\d:\d\d error: (.*)\n", err)
     assert found, err
     return found[1]
@@ -40,7 +40,7 @@ def test_a_text_is_encoded_as_typed(program, tokenizer, words):
 
 
 def test_lists_are_taken_word_by_word(program, tokenizer):
-    """Of files with brackets and dashes in their names, each as an argument of its own."""
+    """Lists of files with brackets and dashes in their names, each file as an argument of its own."""
     names = ["[x].txt", "[a,b].txt", "-y.txt", "a,b.txt", "@z.txt"]
     for number, name in enumerate(names):
         (program.directory / name).write_text(f"{'bo ' * (number + 1)}")
@@ -71,7 +71,7 @@ def test_runs_data_and_variants_with_brackets(trained):
 
 
 def test_training_data_with_brackets(program):
-    """The config, and --set with a list."""
+    """By the config, and by --set with a list."""
     shutil.copy(program.directory / "train.bin", program.directory / "part[1].bin")
     write_shard(program.directory / "part1.bin", [1] * (64 * LENGTH + 1))
     for name, data in (("a", "part[1].bin"), ("b", "train.bin")):

@@ -25,7 +25,7 @@ def test_finds_a_known_difference_and_writes_the_same_curves(program, pair):
     assert comparison == json.loads((program.directory / "report" / "comparison.json").read_text())
     (one,) = comparison["comparisons"]
     assert (one["candidate"], one["baseline"]) == ("SSMax", "Softmax")
-    # One pair of runs: far beyond the noise of its curve, and no verdict all the same.
+    # One pair of runs: a difference far beyond the noise of its curve, yet no verdict.
     assert one["verdict"] == one["training"]["verdict"] == one["tokens"]["verdict"] == "no verdict"
     assert one["training"]["low"] is one["training"]["p"] is one["training"]["standard_error"] is None
     assert one["attention_alone_differs"]

@@ -1,4 +1,4 @@
-"""ssgpt compare on runs that were trained, and changed by a resume."""
+"""ssgpt compare on trained runs that a resume changed."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ def test_a_run_from_other_weights_that_logs_more_often_after_a_resume_is_no_fork
     program.run("train", "--resume", "resumed", "--set", "log.every=2", "--set", "train.max_steps=6")
     assert record_of(program, "resumed")["first_step"] == 0
 
-    # The same training twice: its lines agree where they stand for the same steps. They are rounded to float.
+    # The same training twice: its lines agree wherever they are for the same steps. They are rounded to float.
     twins = compared(program, "each", "resumed")
     assert (twins["shared"]["first_step"], twins["shared"]["points"]) == (1, 2)
     for segment in twins["comparisons"][0]["segments"]:
@@ -52,7 +52,7 @@ def test_a_fork_keeps_the_step_that_it_began_at(program):
 
 
 def validation_data(program, run):
-    """What the validation loss of each step is over."""
+    """The data of each step's validation loss."""
     return {line["step"]: line["validation/data"] for line in read_metrics(program.directory / run) if "validation/loss" in line}
 
 
@@ -79,13 +79,13 @@ def test_validation_losses_of_a_text_that_a_resume_replaced_are_not_paired(progr
         n["text"] for n in comparison["notes"]
     )
 
-    # Begun again from a checkpoint before the change: its validations after it are made again.
+    # Resumed from a checkpoint before the change: the validations after it are made again.
     for step in (4, 6, 8):
         shutil.rmtree(program.directory / "replaced" / "checkpoints" / f"step-{step:08}")
     go("replaced", 8, validated(text))
     assert compared(program, "whole", "replaced")["validation"]["steps"] == [4, 6, 8]
 
-    # A part without validation changes nothing about the losses that are there.
+    # A part without validation changes nothing about the existing losses.
     go("replaced", 10, {"evaluate": {"every": 0}})
     assert compared(program, "whole", "replaced")["validation"]["steps"] == [4, 6, 8]
 
@@ -106,5 +106,5 @@ def test_how_sequences_are_batched_does_not_change_what_validation_reads(program
         go(steps, micro)
     lines = [line for line in read_metrics(program.directory / "run") if "validation/loss" in line]
     assert [line["step"] for line in lines] == [2, 4, 6, 8] and len({line["validation/data"] for line in lines}) == 1
-    # float32 losses, whose sums may be grouped otherwise in other batches.
+    # float32 losses, whose sums may be grouped differently in other batches.
     assert [line["validation/loss"] for line in lines] == pytest.approx([lines[0]["validation/loss"]] * 4, rel=1e-6)

@@ -1,4 +1,4 @@
-"""ssgpt compare on several seeds: the outcomes that are judged, by numpy, and the correction for several candidates."""
+"""ssgpt compare on several seeds: the outcomes that are judged, checked by numpy, and the correction for several candidates."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from made_runs import STEPS, TOKENS, draw, write_run, write_seeds
 
 
 def fitted(losses):
-    """At each step the straight line in the logarithm of the tokens through the fifth of the steps around it."""
+    """At each step, the straight line in the logarithm of the tokens, fitted through the fifth of the steps around it."""
     tokens, width = np.log(TOKENS * np.arange(1, STEPS + 1)), STEPS // 5
     begins = np.clip(np.arange(STEPS) - width // 2, 0, STEPS - width)
     lines = [np.polyfit(tokens[b : b + width], losses[b : b + width], 1) for b in begins]
@@ -18,7 +18,7 @@ def fitted(losses):
 
 
 def log_tokens(curve, highest, lowest):
-    """Averaged over losses between: of each, how long the curve is above it."""
+    """The logarithm of tokens needed, averaged over the losses between the two: for each loss, how long the curve is above it."""
     tokens = np.log(TOKENS * np.arange(1, STEPS + 1))
     share = np.clip((curve - lowest) / (highest - lowest), 0, 1)
     return tokens[0] + np.trapezoid(share, tokens)
@@ -49,7 +49,7 @@ def test_seeds_are_grouped_paired_and_judged(program):
         assert estimate["standard_error"] == pytest.approx(error, rel=1e-6)
         assert estimate["high"] - estimate["mean_difference"] == pytest.approx(4.302652730 * error, rel=1e-6)
         t = abs(mean) / error
-        assert estimate["p"] == pytest.approx(1 - t / math.sqrt(2 + t * t), rel=1e-5)  # of two degrees
+        assert estimate["p"] == pytest.approx(1 - t / math.sqrt(2 + t * t), rel=1e-5)  # with two degrees of freedom
     percent = one["tokens"]["percent"]
     assert percent["mean"] == pytest.approx(100 * (math.exp(np.mean(expected["tokens"])) - 1), abs=1e-6)
 

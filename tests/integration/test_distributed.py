@@ -1,10 +1,10 @@
 """Several ranks train the model that one process trains. Failures are in test_distributed_failures.py.
 
-Another number of ranks groups sums over tokens anew. A sum of a few hundred fp32 terms then differs in its last bits, some
-1e-7 of it, and AdamW carries that into the weights. At this learning rate the training is stable and does not amplify it, so
-that losses agree to 1e-5 with room to spare, and a wrong sample, weight or scale anywhere shows as 1e-3 and more. (At three
-times the rate this model oscillates after 30 steps, and two micro-batch sizes in one process differ by 1e-5.) The gradient is
-a difference of large terms and relatively less exact than the loss: its norm agrees to 1e-4."""
+A different number of ranks groups the sums over tokens differently. A sum of a few hundred fp32 terms then differs in its last
+bits, by about 1e-7 of it, and AdamW carries that into the weights. At this learning rate the training is stable and does not
+amplify it, so losses agree to 1e-5 with room to spare, while a wrong sample, weight or scale anywhere shows as 1e-3 and more. (At
+three times the rate this model oscillates after 30 steps, and two micro-batch sizes in one process differ by 1e-5.) The gradient
+is a difference of large terms and relatively less exact than the loss: its norm agrees to 1e-4."""
 
 import json
 import shutil
@@ -20,10 +20,10 @@ from launchers import overwrite_memory, run_ranks, start_ranks
 
 STEPS = 50
 LAST = f"checkpoints/step-{STEPS:08d}"
-# 12 sequences a step divide among 1, 2, 3, 4 and 6 ranks; the last validation of 16 windows is uneven on 3.
+# 12 sequences per step divide among 1, 2, 3, 4 and 6 ranks; the last validation of 16 windows is uneven on 3.
 LEARNING = {
-    # Of seed 7, the residual of one window nearly vanishes beneath a norm: the gradient of its loss has 200 times the norm of
-    # others', and the rounding of the weights shows in the fourth digit of a step's gradient norm.
+    # With seed 7, the residual of one window nearly vanishes under a norm: the gradient of its loss has 200 times the norm of
+    # the others', and the rounding of the weights shows in the fourth digit of a step's gradient norm.
     "run": {"seed": 8},
     "train": {"max_steps": STEPS, "global_batch_size": 12, "micro_batch_size": 3},
     "data": {"validation": ["validation.bin"]},
@@ -32,7 +32,7 @@ LEARNING = {
     "parallel": {"check_every": 1},
 }
 ZERO = {"parallel": {"zero_stage": 1}}
-MANY_BUCKETS = {"parallel": {"bucket_mb": 0.0075}}  # 1,966 values: a parameter lies in several, and several lie in one
+MANY_BUCKETS = {"parallel": {"bucket_mb": 0.0075}}  # 1,966 values: parameters span buckets, and buckets hold several parameters
 ENDLESS = {"train": {"max_steps": 1000000}, "checkpoint": {"every": 0}}
 
 
@@ -45,14 +45,14 @@ def kind(name):
 
 
 class Runs:
-    """Runs by name in one directory, each made once."""
+    """Runs in one directory by name, each made once."""
 
     def __init__(self, program):
         self.program = program
         self.made = set()
 
     def one(self, name, *changes):
-        """In one process, that no launcher started."""
+        """Trains in one process that no launcher started."""
         return self._once(name, lambda: self.program.train("--run-dir", name, changes=changes))
 
     def ranks(self, name, how, count, *changes):
@@ -66,7 +66,7 @@ class Runs:
 
 
 def train(program, how, count, run, changes, *arguments, **options):
-    """Trains into the directory `run`, to a good end. Returns stdout and stderr of each process."""
+    """Trains into the directory `run`, which must succeed. Returns stdout and stderr of each process."""
     config = program.config(*changes, name=f"{run}.json")
     return run_ranks(program, how, count, ["train", "--config", config, "--run-dir", run, *arguments], **options)
 
@@ -77,7 +77,7 @@ def runs(tmp_path_factory):
 
 
 def assert_same_curve(run, reference, losses=1e-5, norms=1e-4):
-    """Relative tolerances; every line of both has the same step, tokens and rate."""
+    """Checks with relative tolerances; every line of both has the same step, tokens and rate."""
     ours, theirs = read_metrics(run), read_metrics(reference)
     assert [(r["step"], r["tokens"], r["train/lr"]) for r in ours] == [(r["step"], r["tokens"], r["train/lr"]) for r in theirs]
     for key, tolerance in (("train/loss", losses), ("validation/loss", losses), ("train/grad_norm", norms)):
@@ -128,7 +128,7 @@ def test_one_global_batch_gives_one_curve_however_it_is_cut(runs, how, count, ac
     reference = runs.one("reference", LEARNING, kind("ssmax"))
     run = runs.ranks(f"{how}{count}x{size}", how, count, LEARNING, kind("ssmax"), micro(size))
     losses = [r["train/loss"] for r in read_metrics(run)]
-    assert len(losses) == STEPS and losses[-1] < losses[0] - 0.5  # it learns, or equality would be cheap
+    assert len(losses) == STEPS and losses[-1] < losses[0] - 0.5  # it learns, or equality would mean little
     assert_same_curve(run, reference)
     ours, theirs = (load_file(path / LAST / "model.safetensors") for path in (run, reference))
     assert ours.keys() == theirs.keys()
@@ -148,20 +148,20 @@ def test_zero_1_equals_plain_and_shares_the_optimizer_out(runs, count, size):
     held = [sum(tensor.size for tensor in load_file(file).values()) for file in files]
     total = sum(tensor.size for tensor in load_file(whole).values())
     assert sum(held) == total
-    for file, elements in zip(files, held):  # the shares are equal but for padding, which is in no file
+    for file, elements in zip(files, held):  # the shares are equal except for padding, which is in no file
         assert elements == pytest.approx(total / count, rel=0.05)
         assert file.stat().st_size < 1.3 * whole.stat().st_size / count  # the header has all names, and the ranges
 
     ours, theirs = whole_moments(zero / LAST), whole_moments(plain / LAST)
     assert ours.keys() == theirs.keys()
     for name, moments in theirs.items():
-        # Means of gradients: as inexact as the worst of these, a sum that all but cancels. A piece in a wrong place is off by 1.
+        # Means of gradients: as inexact as the worst of these, a sum that almost cancels. A misplaced piece is off by 1.
         worst = np.max(np.abs(ours[name] - moments)) / np.max(np.abs(moments))
         assert worst < 1e-3, (name, worst)
 
 
 def test_options_of_the_model_on_two_ranks_are_those_of_one_process(program):
-    """The optimizer is shared out: the gains of the norms are tensors of 16 among those of a thousand."""
+    """The optimizer state is sharded: the norms' gains are tensors of 16 among those of a thousand."""
     options = {"qk_norm": "rms", "rope_fraction": 0.5, "nope_layers": [1]}
     changes = [LEARNING, kind("ssmax"), {"model": options, "train": {"max_steps": 20}}]
     program.train("--run-dir", "one", changes=changes)
@@ -178,13 +178,13 @@ def test_options_of_the_model_on_two_ranks_are_those_of_one_process(program):
     ("by_hand", 3, [kind("learned_pn"), {"train": {"dtype": "bfloat16"}}, micro(2), ZERO]),
 ])
 def test_weights_stay_the_same_bits_on_all_ranks(program, how, count, changes):
-    """parallel.check_every: 1 ends the run where they are not; so it does in all runs above."""
+    """parallel.check_every: 1 ends the run if they differ; so it does in all runs above."""
     train(program, how, count, "run", [LEARNING, *changes])
     assert len(read_metrics(program.directory / "run")) == STEPS
 
 
 def test_a_rank_whose_weights_changed_is_named(program):
-    """As by a fault of its memory. At this learning rate no weight moves, so that it can be found by its value."""
+    """As after a memory fault. At this learning rate no weight moves, so that it can be found by its value."""
     still = {"optimizer": {"lr": 1e-30}, "parallel": {"check_every": 1}, "checkpoint": {"every": 5, "keep_every": 5}}
     config = program.config(ENDLESS, still)
     with start_ranks(program, "by_hand", 2, ["train", "--config", config, "--run-dir", "run"]) as ranks:
@@ -203,7 +203,7 @@ def continue_until(program, how, count, run, steps, *changes):
 
 
 def test_the_number_of_ranks_and_zero_may_change_at_every_resume(program):
-    """Against one process that was never stopped."""
+    """Compared with one process that was never stopped."""
     half = {"train": {"max_steps": 20}}
     program.train("--run-dir", "whole", changes=[LEARNING])
     train(program, "by_hand", 2, "shared", [LEARNING, ZERO, half])
@@ -221,8 +221,8 @@ def test_the_number_of_ranks_and_zero_may_change_at_every_resume(program):
 
 @pytest.mark.parametrize("changes", [[kind("ssmax")], [ZERO, kind("learned_pn"), {"train": {"dtype": "bfloat16"}}]])
 def test_killed_and_resumed_ranks_equal_uninterrupted_ones(program, changes):
-    """Bit for bit, timing apart: two ranks add in one order. The kill falls between the lines and between the checkpoints."""
-    # 192 tokens a step: divided by a power of two, sums would not round, and hide another order of adding them.
+    """Bit for bit, except timing: two ranks add in one order. The kill falls between the lines and between the checkpoints."""
+    # 192 tokens per step: dividing by a power of two would not round, and would hide a different order of addition.
     changes = [*changes, {"train": {"max_steps": 150, "global_batch_size": 12, "micro_batch_size": 3},
                           "checkpoint": {"every": 20}, "log": {"every": 3}, "data": {"validation": ["validation.bin"]}, "evaluate": {"every": 50, "batches": 2}}]
     train(program, "by_hand", 2, "whole", changes)
@@ -244,7 +244,7 @@ def test_killed_and_resumed_ranks_equal_uninterrupted_ones(program, changes):
 
 
 def test_the_attention_is_swapped_on_all_ranks_as_in_one_process(program):
-    """At a step, and by hand at a resume. The optimizer is shared out, and cut anew: the kinds have other parameters."""
+    """At a step, and by hand at a resume. The optimizer state is sharded, and sharded again: the kinds have other parameters."""
     scheduled = {"train": {"swap_attention": {"at_step": 20, "kind": "learned_pn"}}}
     program.train("--run-dir", "one", changes=[LEARNING, scheduled])
     train(program, "by_hand", 2, "scheduled", [LEARNING, ZERO, scheduled])
@@ -259,8 +259,8 @@ def test_the_attention_is_swapped_on_all_ranks_as_in_one_process(program):
 
 @pytest.mark.parametrize("how", ["torchrun", "by_hand"])
 def test_a_mistake_in_the_config_is_told_once(program, how):
-    """By rank 0, though each rank finds it. torchrun shows the reason in a table of its own, and where another rank is the
-    first to exit it may end rank 0 before that speaks."""
+    """By rank 0, though each rank finds it. torchrun shows the reason in a table of its own, and if another rank exits first, it
+    may end rank 0 before that speaks."""
     divides = program.config({"train": {"global_batch_size": 12, "micro_batch_size": 4}}, name="divides.json")
     typo = program.config({"train": {"max_step": 12}}, name="typo.json")
     for config, message, details in (
@@ -278,7 +278,7 @@ def test_a_mistake_in_the_config_is_told_once(program, how):
 
 
 def lines_of(run, count):
-    """A condition: there are so many lines of metrics."""
+    """A condition: at least so many lines of metrics exist."""
     path = run / "metrics.jsonl"
     return lambda: path.exists() and path.read_bytes().count(b"\n") >= count
 
@@ -289,7 +289,7 @@ def only_checkpoint(run):
 
 
 def test_a_signal_to_one_rank_stops_all_after_the_same_step(program):
-    """The moments are shared out, so that the checkpoint takes both ranks; it holds what an uninterrupted run has there."""
+    """The moments are sharded, so the checkpoint needs both ranks; it equals that of an uninterrupted run at this step."""
     changes = [ENDLESS, ZERO, {"log": {"every": 3}}]
     run = program.directory / "run"
     with start_ranks(program, "by_hand", 2, ["train", "--config", program.config(*changes), "--run-dir", "run"]) as ranks:
@@ -349,7 +349,7 @@ def test_a_dry_run_is_printed_once_and_shares_the_optimizer_out(program):
         out = "".join(outputs)
         assert out.count("  memory ") == 1 and out.count("parameters: 2 layers") == 1 and "on 2 ranks" in out
         memory.append(int(out.split("parameters and optimizer ")[1].split(",")[0]))
-    # fp32 weights, gradient and two moments: 16 bytes a parameter; half of the moments' 8 is another rank's.
+    # fp32 weights, gradient and two moments: 16 bytes per parameter; half of the moments' 8 are on the other rank.
     assert memory[1] == pytest.approx(memory[0] * 12 / 16, abs=2)
     assert memory[0] > 200 and not (program.directory / "run").exists()
 
@@ -379,7 +379,7 @@ def test_weights_of_another_run_and_forks(program):
 
 
 def test_bfloat16_and_documents(program):
-    """bfloat16 has 8 bits: the loss of a token is off by up to 1e-2, their mean over a batch, from the same weights, by less."""
+    """bfloat16 has 8 bits: from the same weights, a token's loss is off by up to 1e-2, the mean over a batch by less."""
     documents = {"reset_at_document": True, "document_token_id": 3}
     changes = [LEARNING, kind("ssmax"), {"train": {"dtype": "bfloat16"}, "data": documents}]
     program.train("--run-dir", "one", changes=changes)

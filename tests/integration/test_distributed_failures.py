@@ -1,5 +1,5 @@
-"""Ranks that die, stand still, disagree or cannot start: the others end in time and say which rank and why, no process is
-left, and the checkpoints are sound."""
+"""Ranks that die, hang, disagree or cannot start: the others end in time and say which rank and why, no process is left, and the
+checkpoints are intact."""
 
 import contextlib
 import json
@@ -16,11 +16,11 @@ from conftest import BINARY, LENGTH, VOCAB, read_metrics, start_that_becomes_nan
 from launchers import start_ranks
 
 TIMEOUT = 8  # parallel.timeout_s
-# A rank counts as lost after 0.75 of the timeout and a main thread that hangs has 0.2 more: 7.6 s. What a rank says, what
-# rank 0 hears and what the others hear of it is up to half a second old each; the rest is for two cores and many processes.
+# A rank counts as lost after 0.75 of the timeout, and a hanging main thread has 0.2 more: 7.6 s. A rank's heartbeat, what
+# rank 0 learns and what the others learn from it are up to half a second old each; the rest is for two busy cores.
 IN_TIME = 0.95 * TIMEOUT + 3 * 0.5 + 2
 
-# 12 sequences divide among 1, 2 and 3 ranks. It would train for minutes.
+# 12 sequences divide among 1, 2 and 3 ranks. Training would take minutes.
 LONG = {
     "train": {"max_steps": 100000, "global_batch_size": 12, "micro_batch_size": 2},
     "checkpoint": {"every": 40, "keep_last": 2},
@@ -47,8 +47,8 @@ def log_of(program, run):
 
 
 def assert_sound(program, ranks, run, tidy=False):
-    """Nobody is left; whatever has a checkpoint's name is one; the newest goes on in one process. tidy: nothing else is left
-    among the checkpoints, either."""
+    """No process is left; whatever has a checkpoint's name is one; the newest can be resumed in one process. tidy: nothing else
+    is left among the checkpoints, either."""
     assert ranks.alive() == []
     found = checkpoints(program, run)
     assert found and all((directory / "manifest.json").exists() for directory in found)
@@ -61,7 +61,7 @@ def assert_sound(program, ranks, run, tidy=False):
 
 
 def wait_for_end(ranks, numbers, timeout):
-    """Waits for these processes. Returns the seconds it took."""
+    """Waits for these processes. Returns the seconds that it took."""
     begin = time.monotonic()
     for number in numbers:
         ranks.processes[number].wait(max(0.1, begin + timeout - time.monotonic()))
@@ -86,8 +86,8 @@ def test_ranks_end_within_seconds_when_one_is_killed(program):
             else:
                 assert "error: Rank 1 is lost" in errors[0]
                 assert errors[1:] == [""] * (count - 1)  # rank 0 speaks for the others
-        # A broken connection makes 3 s of silence enough. Gloo overlooks one now and then, while it sends; then it is silence
-        # alone, as of a rank that stands still.
+        # A broken connection shortens the limit to 3 s of silence. Gloo sometimes misses one while it sends; then only silence
+        # shows it, as for a rank that hangs.
         assert time.monotonic() - begin < IN_TIME
         assert "[rank 2] Rank 1 is lost" in log_of(program, "run2")
         for i, ranks in enumerate(started):
@@ -104,9 +104,9 @@ def test_launchers_end_when_a_rank_is_killed(program, how):
             ranks.signal(signal.SIGKILL, rank=victim)
         begin = time.monotonic()
         for victim, ranks in enumerate(started):
-            (code,), (error,) = ranks.wait(IN_TIME + 3)  # Python ends slowly
+            (code,), (error,) = ranks.wait(IN_TIME + 3)  # Python takes time to exit
             assert code != 0
-            # The launcher itself names the rank; it ends the other ranks, some before they can speak.
+            # The launcher itself names the rank; it ends the other ranks, some before they can report.
             named = {"torchrun": rf"rank\s*: {victim} \(local_rank: {victim}\)\s+exitcode\s*: -9",
                      "mpirun": rf"process rank {victim} .* exited on signal 9"}[how]
             assert re.search(named, error), error
@@ -155,7 +155,7 @@ def test_the_stop_of_one_rank_for_a_while_is_no_failure(program):
 
 
 def limited(program, blocks):
-    """The program where no file may grow beyond as many blocks of 512 bytes: the disk is full on this rank."""
+    """The program with a file size limit of that many blocks of 512 bytes, as if the disk were full on this rank."""
     script = program.directory / "limited"
     script.write_text(f'#!/bin/sh\nulimit -f {blocks}\nexec "{BINARY}" "$@"\n')
     script.chmod(0o755)
@@ -163,7 +163,7 @@ def limited(program, blocks):
 
 
 def test_a_rank_that_cannot_write_its_part_of_a_checkpoint_ends_all(program):
-    # The first checkpoint is saved without the limit, so that there is a last good one.
+    # The first checkpoint is saved without the limit, so that an intact one exists.
     steps = ["--set", "train.max_steps=40"]
     arguments = arguments_of(program, "run", ZERO)
     with start_ranks(program, "by_hand", 2, [*arguments, *steps]) as ranks:
@@ -176,7 +176,7 @@ def test_a_rank_that_cannot_write_its_part_of_a_checkpoint_ends_all(program):
         assert codes == [1, 1]
         assert re.search(r"error: .*Rank 1 .*optimizer-00001-of-00002.*", errors[0], re.S), errors
         assert "File too large" in errors[0] and "File too large" in errors[1]
-        # torchrun takes the reason from the rank that has it, and not from the one that suffers.
+        # torchrun shows the reason of the rank at fault, not of one that suffers from it.
         assert "File too large" in json.loads(reasons[1].read_text())["message"]["message"]
         assert not reasons[0].exists()
         assert [directory.name for directory in checkpoints(program, "run")] == ["step-00000040"]
@@ -184,11 +184,11 @@ def test_a_rank_that_cannot_write_its_part_of_a_checkpoint_ends_all(program):
 
 
 def assert_refused(program, ranks, *words):
-    """All end before the first step, and say which rank differs, in what."""
+    """All end before the first step, and say which rank differs and in what."""
     codes, errors = ranks.wait(60)
     assert all(code in (1, 2) for code in codes) and 2 in codes, codes
     for word in ("Rank 1 does not do what rank 0 does", *words):
-        assert word in errors[0], errors  # where rank 0 runs, people look
+        assert word in errors[0], errors  # rank 0's output is where people look
     assert ranks.alive() == []
     assert not (program.directory / "run").exists()
 
@@ -213,7 +213,7 @@ def test_a_rank_with_other_shards_is_named(program):
 
 
 def in_folders(program, names):
-    """Each rank in a folder of its own, in which a relative path means another file."""
+    """Each rank in its own folder, in which a relative path means another file."""
     per_rank = {}
     for rank, name in enumerate(names):
         script = program.directory / f"in_{name}"
@@ -254,7 +254,7 @@ def test_a_rank_of_another_build_is_named(program):
 
 @contextlib.contextmanager
 def listener(answer):
-    """A program that is no store: `answer` gets each connection."""
+    """A program that is not a store: `answer` gets each connection."""
     with socket.create_server(("", 0)) as server:
         kept = []
 
@@ -310,7 +310,7 @@ def test_a_second_run_at_the_same_port_does_not_disturb_the_first(program):
 
 
 def test_a_second_signal_stops_a_rank_at_once(program):
-    # The other rank stands still, so the first signal cannot have its way.
+    # The other rank hangs, so the first signal alone cannot stop the run.
     with start_ranks(program, "by_hand", 2, arguments_of(program, "run")) as ranks:
         ranks.wait_until(lambda: has_checkpoint(program, "run"))
         ranks.signal(signal.SIGSTOP, rank=0)
@@ -353,10 +353,10 @@ def test_a_second_run_into_the_same_directory_is_refused(program):
 
 
 def test_a_loss_of_one_rank_that_is_not_finite_is_that_of_all(program):
-    """One window of 64 has no finite loss: one rank alone reads it, in one step."""
+    """One window of 64 has no finite loss: only one rank reads it, in one step."""
     bad = start_that_becomes_nan(program)
 
-    # Ranks' weights are compared after each step: a rank that skipped alone would differ from then on.
+    # The ranks' weights are compared after each step: a rank that skipped alone would differ from then on.
     config = program.config({"checkpoint": {"every": 1, "keep_last": 50}, "parallel": {"check_every": 1}}, name="bad.json")
     arguments = ["train", "--config", config, "--init-from", bad, "--run-dir"]
     with start_ranks(program, "by_hand", 2, [*arguments, "run"]) as stops, \
@@ -379,12 +379,12 @@ def test_a_loss_of_one_rank_that_is_not_finite_is_that_of_all(program):
 
 
 def test_data_that_are_bad_for_one_rank_end_all_and_torchrun_shows_the_reason(program):
-    """One window holds an id beyond the vocabulary: the rank that reads it fails, in the middle of the others' step."""
+    """One window holds an id beyond the vocabulary: the rank that reads it fails while the others are in the step."""
     tokens = np.arange(64 * LENGTH + 1) % VOCAB
     tokens[40 * LENGTH + 5] = 2000
     write_shard(program.directory / "train.bin", tokens)
     small = {"train": {"global_batch_size": 4, "micro_batch_size": 1}, "checkpoint": {"every": 0}}
-    # Nothing was saved when it happens, and one rank alone can save nothing.
+    # Nothing has been saved at that point, and one rank alone cannot save.
     reason = "id 2000, outside the vocabulary"
     with start_ranks(program, "torchrun", 2, arguments_of(program, "run", small)) as ranks, \
             start_ranks(program, "by_hand", 2, arguments_of(program, "hand", small)) as others:

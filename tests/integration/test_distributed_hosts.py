@@ -1,5 +1,5 @@
-"""Two machines: network namespaces with a cable between them, each with a rank. They share the file system, as nodes of a
-cluster do."""
+"""Two machines, as network namespaces connected by a cable, with one rank each. They share the file system, like nodes of a
+cluster."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(not may_make_hosts(), reason="needs ip of iprout
 
 @pytest.fixture
 def hosts(program):
-    """Names of two hosts, 10.9.0.1 and 10.9.0.2, and for each a program that starts the binary on it."""
+    """The names of two hosts, 10.9.0.1 and 10.9.0.2, and for each a program that starts the binary on it."""
     names = [f"ssgpt-{os.getpid()}-{i}" for i in range(2)]
     cables = [f"v{os.getpid() % 100000}-{i}" for i in range(2)]
     try:
@@ -86,7 +86,7 @@ def test_a_cable_that_is_pulled_ends_both_within_the_timeout(program, hosts):
         codes, errors = ranks.wait(3 * TIMEOUT_S)
         seconds = time.monotonic() - begin
     assert codes == [1, 1], errors
-    # The timeout counts from the last word that was heard, up to a beat (0.5 s) before; two seconds for a busy machine.
+    # The timeout counts from the last heartbeat received, up to a period (0.5 s) before; two seconds for a busy machine.
     assert seconds < TIMEOUT_S + 2.5, errors
     assert "Rank 1 is lost" in errors[0], errors[0]
     assert "10.9.0.1" in errors[1], errors[1]

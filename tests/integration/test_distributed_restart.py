@@ -1,4 +1,4 @@
-"""Starts after a failure: torchrun, on one machine and on two, starts the ranks again, and the run goes on."""
+"""Restarts after a failure: torchrun, on one machine and on two, starts the ranks again, and the run resumes."""
 
 import contextlib
 import json
@@ -28,11 +28,11 @@ def ends_at(step):
 
 
 def kill_after_a_checkpoint(program, launchers, rank, run, *changes):
-    """Kills a rank of a run that has a checkpoint and would train for minutes, so that it never ends before. The start after
-    that reads the config again, and by then it names an end. Returns this step, an even one."""
+    """Kills a rank of a run that has a checkpoint and would train for minutes, so that it cannot end before. The restart reads
+    the config again, which by then names a last step. Returns this step, an even one."""
     launchers[0].wait_until(lambda: has_checkpoint(program, run))
     victim = pid_of(launchers, rank)
-    # Nothing is started while the launchers stand still.
+    # Nothing is started while the launchers are stopped.
     for launcher in launchers:
         launcher.signal(signal.SIGSTOP)
     os.kill(victim, signal.SIGKILL)
@@ -76,8 +76,8 @@ def start_agents(program, stack, run):
 
 
 def test_agents_on_two_machines_start_again_together(program):
-    # An agent counts the failures of its own rank. Here the other one's rank ends because its agent hears of a new start, or
-    # because it misses its peer, whichever is first: its count differs from its peer's, or does not.
+    # An agent counts the failures of its own rank. Here the other rank ends because its agent hears of a restart, or because it
+    # misses its peer, whichever is first: so its count may or may not differ from its peer's.
     with contextlib.ExitStack() as stack:
         started = {rank: start_agents(program, stack, f"run{rank}") for rank in (0, 1)}
         ends = {rank: kill_after_a_checkpoint(program, agents, rank, f"run{rank}", OFTEN) for rank, agents in started.items()}
@@ -92,7 +92,7 @@ def test_agents_on_two_machines_start_again_together(program):
 
 
 def test_runs_of_one_process_at_the_same_time_need_no_ports(program):
-    # Slurm gives several jobs to one machine, and without MASTER_PORT all mean the same port.
+    # Slurm may give one machine to several jobs, and without MASTER_PORT all use the same port.
     with contextlib.ExitStack() as stack:
         variables = {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_STEP_ID": "0", "MASTER_PORT": ""}
         started = [stack.enter_context(start_ranks(program, "slurm", 1, arguments_of(program, f"run{i}"), per_rank={

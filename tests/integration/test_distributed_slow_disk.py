@@ -1,4 +1,4 @@
-"""What happens to the ranks, and to a checkpoint under way, while the disk of rank 0 keeps it waiting."""
+"""How the ranks, and a checkpoint in progress, behave while the disk of rank 0 makes it wait."""
 
 import contextlib
 import shutil
@@ -33,7 +33,7 @@ AT_40 = {"train": {"max_steps": 40}}
 
 
 class StuckDisk:
-    """A disk on which the checkpoint of one step does not come to its end before release(). environment: of its ranks."""
+    """A disk on which the checkpoint of one step does not finish before release(). environment: that of its ranks."""
 
     def __init__(self, program, step):
         compiler = shutil.which("cc")
@@ -60,7 +60,7 @@ def test_a_signal_while_ranks_wait_for_the_last_checkpoint_ends_nobody(program):
     disk = StuckDisk(program, 40)
     with start_ranks(program, "mpirun", 2, arguments_of(program, "run", AT_40), environment=disk.environment) as ranks:
         ranks.wait_until(lambda: disk.saves(program, "run"))
-        time.sleep(1)  # rank 1 has nothing to do but to come to its end
+        time.sleep(1)  # rank 1 only has to reach its end
         ranks.signal(signal.SIGUSR1)
         time.sleep(1)
         disk.release()
@@ -73,8 +73,8 @@ def test_a_checkpoint_that_needs_no_other_rank_is_completed_when_one_dies(progra
     with start_ranks(program, "by_hand", 2, arguments_of(program, "run"), environment=disk.environment) as ranks:
         ranks.wait_until(lambda: disk.saves(program, "run"))
         ranks.signal(signal.SIGKILL, rank=1)
-        # Rank 1 counts as lost after 3 s (a broken connection) to 0.75 of the timeout, a hung main thread has 0.2 of it; the
-        # checkpoint has a whole timeout.
+        # Rank 1 counts as lost after 3 s (a broken connection) to 0.75 of the timeout, and a hanging main thread has 0.2 of it;
+        # the checkpoint has a whole timeout.
         time.sleep(0.95 * TIMEOUT + 1.5)
         assert ranks.processes[0].poll() is None, ranks.errors()
         disk.release()
@@ -101,7 +101,7 @@ def test_the_death_of_rank_0_in_the_last_checkpoint_is_told_by_who_waits_for_it(
     disk = StuckDisk(program, 40)
     with start_ranks(program, "by_hand", 2, arguments_of(program, "run", AT_40), environment=disk.environment) as ranks:
         ranks.wait_until(lambda: disk.saves(program, "run"))
-        time.sleep(1)  # rank 1 has nothing to do but to come to its end
+        time.sleep(1)  # rank 1 only has to reach its end
         ranks.signal(signal.SIGKILL, rank=0)
         codes, errors = ranks.wait(TIMEOUT + 2)
         assert codes == [-signal.SIGKILL, 1]

@@ -1,4 +1,4 @@
-"""How several ranks begin together, and what they say where they cannot."""
+"""How several ranks begin together, and what they report when they cannot."""
 
 import numpy as np
 

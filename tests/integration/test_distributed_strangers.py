@@ -1,5 +1,5 @@
-"""Who else reaches the ranks' store can end a run, and change nothing of what it computes: losses of a run that ends are those
-of one that was left alone, bit for bit (fp32 on the same ranks), and a run that was ended goes on to them."""
+"""Strangers that reach the ranks' store can end a run, but not change what it computes: the losses of a run that ends are those
+of an undisturbed one, bit for bit (fp32 on the same ranks), and a run that was ended resumes to them."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ def arguments_of(program, run, *changes):
 
 @pytest.fixture(scope="module")
 def undisturbed(made_once, tmp_path_factory):
-    """The program, and the metrics of a run that nobody disturbs."""
+    """The program, and the metrics of an undisturbed run."""
 
     def make(folder):
         program = make_program(folder)
@@ -69,10 +69,10 @@ def stranger(port):
 
 
 def assert_right_result(program, run, codes, expected):
-    """What the run has is right; it ended well or goes on to the end."""
+    """What the run has is right; it ended normally or can be resumed to its end."""
     done = without_timing(read_metrics(program.directory / run))
     assert done == expected[: len(done)]
-    if 0 in codes:  # a rank whose goodbye was disturbed may still fail behind the last step
+    if 0 in codes:  # a rank whose farewell was disturbed may still fail after the last step
         assert len(done) == len(expected)
     else:
         run_ranks(program, "by_hand", 2, [*arguments_of(program, run), "--resume", "auto"])
@@ -118,7 +118,7 @@ def test_keys_written_by_a_stranger_change_no_result(undisturbed, family, how):
     run = f"{family}-{how}"
     with start_ranks(program, "by_hand", 2, arguments_of(program, run)) as ranks:
         ranks.wait_until(lambda: has_steps(program, run, 3))
-        ranks.signal(signal.SIGSTOP, rank=1)  # nobody gets to the end meanwhile
+        ranks.signal(signal.SIGSTOP, rank=1)  # nobody reaches the end meanwhile
         store = stranger(ranks.port)
         known = [key for key in store.list_keys() if "ssgpt" in key]
         space = next(key for key in known if key.endswith("/run/beat/0")).removesuffix("beat/0").removeprefix("/")
@@ -148,7 +148,7 @@ def test_keys_written_by_a_stranger_change_no_result(undisturbed, family, how):
 
 
 def test_terms_that_a_stranger_changed_are_found(undisturbed):
-    """Rank 1 reads another dtype than rank 0 chose; what both would show each other in the store is alike."""
+    """Rank 1 reads another dtype than rank 0 chose; what each would show the other through the store is the same."""
     program, _ = undisturbed
     arguments = arguments_of(program, "forged", {"train": {"dtype": "auto"}})
     with start_ranks(program, "by_hand", 2, arguments) as ranks:

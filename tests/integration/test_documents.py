@@ -1,4 +1,4 @@
-"""What README.md, docs/ and the help texts name is there, and CITATION.cff speaks of this version."""
+"""Everything that README.md, docs/ and the help texts name exists, and CITATION.cff has this version."""
 
 import re
 
@@ -22,7 +22,7 @@ def test_every_config_that_is_named_exists(program):
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "data/README.md", ROOT / "scripts/bundle.sh"]
     texts = {**helps, **{str(page): page.read_text() for page in pages}}
     named = {(place, path) for place, text in texts.items() for path in CONFIG_PATH.findall(text)}
-    assert ("ssgpt train --help", "configs/quickstart/ssmax.yaml") in named  # what the pattern has to see
+    assert ("ssgpt train --help", "configs/quickstart/ssmax.yaml") in named  # the pattern must find these
     assert (str(ROOT / "README.md"), "configs/quickstart/base.yaml") in named
     assert not {(place, path) for place, path in named if not (ROOT / path).exists()}
 

@@ -1,4 +1,4 @@
-"""Run directories as earlier versions left them: read, gone on from, or refused in one line that says what to do."""
+"""Run directories as earlier versions left them: read, resumed, or refused in one line that says what to do."""
 
 import json
 import re
@@ -25,8 +25,8 @@ def to_one_swap(text):
 
 
 def make_earlier(run, by_hand=None):
-    """What changed since: lines that do not say what they are over, a swap by hand beside the config, and run.json's
-    account of the validation text."""
+    """Undoes what has changed since: the earlier version's lines do not say what they are over, a swap by hand is kept beside the
+    config, and run.json describes the validation text."""
     lines = read_metrics(run)
     for line in lines:
         line.pop("steps", None)
@@ -56,7 +56,7 @@ def make_earlier(run, by_hand=None):
 
 @pytest.fixture
 def runs(program):
-    """A run of softmax and, from its step 6 on, a fork of it that was swapped by hand."""
+    """A run of softmax and a fork of it from its step 6 on, which was swapped by hand."""
     changes = [VALIDATED, {"data": {"validation": [str(program.directory / "validation.bin")]}, "train": {"max_steps": 14}}]
     program.train("--run-dir", "softmax", changes=changes)
     program.train("--resume", "softmax/checkpoints/step-00000006", "--run-dir", "swapped", "--swap-attention", "ssmax", changes=changes)
@@ -101,6 +101,6 @@ def test_an_earlier_run_goes_on_bit_for_bit(program, runs):
     for line in without_timing(read_metrics(program.directory / "whole")):
         if line["step"] > 15:
             assert lines[line["step"]] == line
-    # Where the line before stood, the earlier version did not say: the first line goes without, and is read by the others.
+    # The earlier version did not record which steps a line covers: the first line after it cannot, and readers derive it.
     assert "steps" not in lines[15] and lines[18]["steps"] == [16, 18]
     assert "20 of 20" in program.run("inspect", "swapped")[0]
