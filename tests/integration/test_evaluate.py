@@ -1,4 +1,4 @@
-"""ssgpt evaluate position and retrieval as a user runs them: of one model, of several and of a sweep, under changes."""
+"""ssgpt evaluate position and retrieval as a user runs them: on one model, on several and on a sweep, with changes."""
 
 import csv
 import json
@@ -18,8 +18,8 @@ def loss(program, checkpoint, length, *arguments):
     return json.loads(out)
 
 
-# What `evaluate loss` means over the same windows; both add fp32 losses in fp64, in another order and grouping of the
-# fp32 matrix products.
+# The loss that `evaluate loss` prints for the same windows; both add fp32 losses in fp64, with fp32 GEMMs whose order and
+# grouping differ.
 ROUNDING = {"rel": 2e-6}
 
 
@@ -63,8 +63,8 @@ def holm(values):
 
 
 def check_comparison(result, comparison, values):
-    """`values(model)` are its numbers at the points; three pairs of seeds, so Student's t has two degrees of freedom,
-    where p has a closed form and the quantile is 4.302653."""
+    """`values(model)` are a model's numbers at the points; with three pairs of seeds Student's t has two degrees of freedom, for
+    which p has a closed form and the quantile is 4.302653."""
     by_name = {(m["variant"], m["seed"]): np.array(values(m)) for m in result["models"]}
     seeds = [1, 2, 3]
     differences = np.array(
@@ -75,7 +75,7 @@ def check_comparison(result, comparison, values):
     p = 1 - t / np.sqrt(2 + t * t)
     for i, point in enumerate(comparison["points"]):
         assert point["mean_difference"] == pytest.approx(differences[:, i].mean(), abs=1e-12)
-        assert point["p"] == pytest.approx(p[i], abs=1e-6)  # differences of losses near 5: t is good to 1e-9 or so
+        assert point["p"] == pytest.approx(p[i], abs=1e-6)  # differences of losses near 5: t is good to about 1e-9
         assert point["high"] - point["mean_difference"] == pytest.approx(4.302653 * errors[i], rel=1e-6)
         assert [s["difference"] for s in point["seeds"]] == pytest.approx(differences[:, i].tolist(), abs=1e-12)
         assert point["method"] == "seeds, paired"
@@ -98,7 +98,7 @@ def test_a_sweep_is_compared_seed_by_seed_over_all_bins(trained):
         assert q["verdict"] == expected
     assert "bins" not in result
     assert "newest checkpoints of 6 runs" in err and "model 6 of 6: ssmax, seed 3" in err
-    # What --out holds is what is printed.
+    # --out holds the same as is printed.
     out = trained.directory / "out"
     assert json.loads((out / "evaluation.json").read_text()) == result
     assert (out / "table.txt").read_text() == position(trained, "--checkpoint", "sweep", "--max-length", 64)[0]
@@ -136,7 +136,7 @@ def test_conditions_are_tables_and_changes_are_candidates(trained):
     candidates = [(c["condition"], c["candidate"]) for c in result["comparisons"]]
     assert candidates == [(i, n) for i in (0, 1) for n in names[1:]]
     as_trained, _ = position(trained, "--checkpoint", model("softmax"), "--max-length", 32, "--bin", 16, "--json")
-    assert result["models"][0]["bins"] == as_trained["bins"]  # 10000 is what it was trained with
+    assert result["models"][0]["bins"] == as_trained["bins"]  # it was trained with 10000
     table = position(trained, *arguments)[0]
     for text in (*names, "RoPE theta 10000: loss", "RoPE theta 500000: loss", "overlap 0", "17..32"):
         assert text in table
@@ -199,7 +199,7 @@ def test_a_model_that_has_not_learned_the_task_comes_with_a_warning(trained):
 
 
 def test_a_trial_that_fits_a_learned_position_is_measured(trained):
-    """Nothing is predicted behind the last of 17 tokens: 16 entries are enough."""
+    """Nothing is predicted after the last of 17 tokens: 16 entries are enough."""
     arguments = ["--checkpoint", f"learned/{NAME}", "--lengths", LENGTH + 1, "--trials", 2, "--json"]
     result, _ = retrieval(trained, *arguments)
     assert result["results"][0]["length"] == LENGTH + 1 and result["models"][0]["pn_fit"] is None
@@ -235,7 +235,7 @@ def test_retrieval_has_accuracy_and_loss_by_length(trained):
     for r in result["results"]:
         assert 0 <= r["accuracy"] < 0.5  # a model of three steps cannot copy
         assert r["loss"] == pytest.approx(math.log(VOCAB), abs=1.5) and r["stderr"] > 0
-    # Answers: the repetition of a half but for its first four tokens.
+    # The answers are the repetition of a half, except its first four tokens.
     assert [r["tokens"] for r in result["results"]] == [6 * 4, 6 * 12, 6 * 28]
     assert retrieval(trained, "--checkpoint", model("softmax"), *arguments)[0] == result
     other, _ = retrieval(trained, "--checkpoint", model("softmax"), *arguments, "--seed", 2)

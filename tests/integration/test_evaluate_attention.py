@@ -1,4 +1,4 @@
-"""ssgpt evaluate attention as a user runs it: against transformers, of a sweep, in pictures, and what it refuses."""
+"""ssgpt evaluate attention as a user runs it: compared with transformers, on a sweep, in pictures, and what it refuses."""
 
 import csv
 import json
@@ -39,7 +39,7 @@ def text(program):
 
 
 def weights_of(their_model, tokens):
-    """What each layer's softmax gives in transformers: (layer, window, head, query, key) in float64."""
+    """The output of each layer's softmax in transformers: (layer, window, head, query, key) in float64."""
     found = []
     hooks = [
         layer.self_attn.register_forward_hook(lambda _, __, output: found.append(output[1].double().numpy()))
@@ -53,7 +53,7 @@ def weights_of(their_model, tokens):
 
 
 def expected_figures(weights):
-    """{figure: (layer, head, bin)} of the weights."""
+    """{figure: (layer, head, bin)}, computed from the weights."""
     logs = np.log(np.where(weights > 0, weights, 1.0))
     of_queries = {
         "entropy": -(weights * logs).sum(-1),
@@ -85,7 +85,7 @@ def test_figures_equal_those_of_transformers(program, kind, scale):
         assert len(layer["heads"]) == SHAPE[3]
         for key in FIGURES[:3]:
             for j, head in enumerate(layer["heads"]):
-                # Scores of some units in float32 on at least one side.
+                # Scores of a few units, in float32 on at least one side.
                 assert head[key] == pytest.approx(expected[key][i, j].tolist(), abs=1e-4)
             assert layer[key] == pytest.approx(expected[key][i].mean(0).tolist(), abs=1e-4)
             assert all(error > 0 or key == "first_token_weight" for error in layer[f"{key}_stderr"])
@@ -139,7 +139,7 @@ def test_a_sweep_is_shown_by_variant_layer_and_bin(trained):
     table, _ = attention(trained, *arguments)
     for line in ("softmax, layer 0 ", "ssmax, layer 1 ", "spread evenly ", "positions "):
         assert line in table
-    # The tables hold the means over the seeds of those over heads.
+    # The tables hold the means over seeds of the means over heads.
     ours = [m["layers"][1] for m in result["models"] if m["variant"] == "ssmax"]
     for key in FIGURES:
         means = [sum(values) / 3 for values in zip(*(layer[key] for layer in ours))]
@@ -176,7 +176,7 @@ def test_documents_are_windows_and_may_end_attention(program):
     arguments = ["evaluate", "attention", "--checkpoint", "run", "--data", "documents.bin", "--max-length"]
     whole = json.loads(program.run(*arguments, 32, "--documents", "--json")[0])
     assert (whole["windows"], whole["documents"]) == (2, True)
-    # 64 consecutive positions: n starts again behind the 34 and 21 tokens of the first documents.
+    # 64 consecutive positions: n starts again after the 34 and 21 tokens of the first documents.
     across = json.loads(program.run(*arguments, 64, "--bin", 64, "--json")[0])
     counts = [*range(1, 35), *range(1, 22), *range(1, 10)]
     assert across["spread_evenly"]["entropy"] == pytest.approx([sum(map(math.log, counts)) / 64], abs=1e-6)
@@ -184,7 +184,7 @@ def test_documents_are_windows_and_may_end_attention(program):
 
 
 def test_no_matrix_of_all_scores_is_held(program):
-    """Of 8,192 positions and two heads that would be 537 MB."""
+    """With 8,192 positions and two heads it would take 537 MB."""
     program.train("--run-dir", "run", changes=[{"train": {"max_steps": STEPS}}])
     write_shard(program.directory / "long.bin", np.random.default_rng(1).integers(0, VOCAB, 8193))
     sizes = []

@@ -1,4 +1,4 @@
-"""What ssgpt evaluate shows while it measures, and what scripts/report.py makes of its output."""
+"""What ssgpt evaluate shows while it measures, and what scripts/report.py draws from its output."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The pictures and pages of many variants, and of several directories together."""
+"""The pictures and pages for many variants, and for several directories together."""
 
 import json
 import re
@@ -77,7 +77,7 @@ def test_sixteen_candidates_stay_apart_in_the_figure(many):
         places = [curve[point] for curve in curves]
         assert max(places) / min(places) < 1.12 and low < min(places) and max(places) < high
         assert len(set(places)) == len(places)
-    # The legend is below all axes, inside of the picture.
+    # The legend is below all axes, inside the picture.
     box = legend.get_window_extent()
     assert box.y0 >= 0 and box.x0 >= 0 and box.x1 <= figure.bbox.width
     assert all(box.y1 <= axes.get_tightbbox().y0 for axes in figure.axes)
@@ -108,7 +108,7 @@ def test_panels_name_their_condition_and_the_trained_length(trained):
     assert figure.get_size_inches()[0] == 9
     for axes in shown:
         assert any(list(line.get_xdata()) == [evaluation.trained_length] * 2 for line in axes.lines)
-        # A title in two lines or one does not reach the next panel.
+        # A title, in one line or two, does not reach the next panel.
         box = axes._left_title.get_window_extent()
         others = [other.get_window_extent() for other in shown if other is not axes]
         assert box.x1 <= figure.bbox.width and not any(box.overlaps(other) for other in others)
@@ -175,7 +175,7 @@ def test_a_comparison_and_an_evaluation_in_one_picture(trained):
     assert result.stdout == "both.png\n"
     sizes = [png_size(trained.directory / f"{name}.png") for name in ("compared-alone", "evaluated-alone", "both")]
     assert [width for width, _ in sizes] == [9 * 150] * 3
-    # Below each other: as high as both, up to the rounding of each to whole pixels.
+    # Below each other: as high as both, except that each is rounded to whole pixels.
     assert sizes[2][1] == pytest.approx(sizes[0][1] + sizes[1][1], abs=2)
     assert not list(trained.directory.glob("*/report.html")) and not list(trained.directory.glob("*/*.png"))
     result = report(trained, "compared", "absent", "--picture", "third.png")

@@ -1,4 +1,4 @@
-"""What ssgpt evaluate position and retrieval refuse, with which exit code and words."""
+"""What ssgpt evaluate position and retrieval refuse, with the exit code and the words."""
 
 import json
 
@@ -49,7 +49,7 @@ def test_refuses_lengths_and_numbers_with_the_range(_trained):
 
 
 def test_refuses_before_a_model_is_measured(trained):
-    """What the last of several models, or the data, cannot do: no model before it is measured in vain."""
+    """If the last of several models, or the data, cannot be evaluated, this is found before any model is measured in vain."""
     both = ["--checkpoint", model("softmax"), f"learned/{NAME}"]
     for run, options in ((position, ["--max-length", 17]), (retrieval, ["--lengths", "16,18"])):
         err = run(trained, *both, *options, code=2)[1]
@@ -68,7 +68,7 @@ def test_refuses_what_does_not_go_together(trained):
         assert message in retrieval(trained, *both, "--lengths", lengths, code=2)[1]
     err = trained.run("evaluate", "retrieval", "--task", "sing", *both, code=2)[1]
     assert "copy" in err and "passkey" in err and "key_value" in err
-    assert "1025" in position(trained, *both, "--max-length", 5000, code=3)[1]  # tokens that there are
+    assert "1025" in position(trained, *both, "--max-length", 5000, code=3)[1]  # the number of tokens that there are
     assert "end" in position(trained, *both, "--documents", code=2)[1]
     assert "absent" in position(trained, "--checkpoint", "absent", code=3)[1]
     (trained.directory / "begun/checkpoints").mkdir(parents=True)

@@ -1,4 +1,5 @@
-"""System calls that fail: said as what they are, with exit code 1, and nothing is taken for missing or damaged."""
+"""System calls that fail are reported as what they are, with exit code 1, and nothing counts as missing or damaged because of
+it."""
 
 import errno
 import json
@@ -43,7 +44,7 @@ def test_a_conversion_does_not_do_without_a_tokenizer_that_cannot_be_read(progra
     source = program.directory / "run/checkpoints/step-00000020"
     convert = ["convert", "--checkpoint", source, "--attention", "softmax", "--out", "out"]
     opens = 0
-    while True:  # at each time that it is read
+    while True:  # once for each time that it is read
         opens += 1
         _, err = fails_or_ends(program, convert, Faults(program).on("open", "step-00000020/tokenizer.model", errno.EMFILE, nth=opens))
         if (program.directory / "out").exists():
@@ -111,7 +112,7 @@ def test_a_call_that_fails_at_one_run_ends_no_other_of_a_sweep(program):
 
 @pytest.mark.parametrize("file, nth", [("metrics.jsonl", 13), ("samples.jsonl", 8), ("log.txt", 28)])
 def test_a_full_disk_ends_the_run_and_the_resumed_one_has_everything(program, config, file, nth):  # noqa: F811
-    """Behind step 10, of which there is a checkpoint."""
+    """After step 10, which has a checkpoint."""
     changes = [config, SAMPLES]
     program.train("--run-dir", "whole", changes=changes)
     full = Faults(program).on("write", f"run/{file}", errno.ENOSPC, nth=nth, times=10**6)
@@ -126,7 +127,7 @@ def test_a_full_disk_ends_the_run_and_the_resumed_one_has_everything(program, co
 
 @pytest.mark.parametrize("fault", [("fsync", "/out", 3), ("open", "train_000000.bin", 2), ("rename", "prepare.json", 2)])
 def test_prepare_goes_on_after_an_error_just_behind_its_first_shard(program, fault):
-    """As after SIGKILL there: the shard has its name, and the record does not know of it yet."""
+    """As after SIGKILL at that point: the shard has its name, and the record does not list it yet."""
     (program.directory / "text.txt").write_text("one two three four five six seven eight nine ten\n" * 400)
     program.run("tokenizer", "train", "--input", "text.txt", "--output", "t.model", "--vocab-size", 300)
     arguments = ["prepare", "--input", "text.txt", "--tokenizer", "t.model", "--shard-tokens", 500, "--validation-fraction", 0, "--threads", 1]
@@ -134,7 +135,7 @@ def test_prepare_goes_on_after_an_error_just_behind_its_first_shard(program, fau
     shards = lambda folder: {path.name: path.read_bytes() for path in (program.directory / folder).glob("*.bin")}
     call, path, nth = fault
     out = program.directory / "out"
-    for number in range(nth, nth + 4):  # the call that comes just behind the shard's name
+    for number in range(nth, nth + 4):  # until the failing call comes just after the shard gets its name
         shutil.rmtree(out, ignore_errors=True)
         program.run(*arguments, "--out", "out", code=1, **Faults(program).on(call, path, errno.EIO, nth=number))
         if shards("out"):
@@ -146,7 +147,7 @@ def test_prepare_goes_on_after_an_error_just_behind_its_first_shard(program, fau
 
 
 def limited(program, soft, hard):
-    """Runs a command that may have so many files open."""
+    """Runs a command with a limit on open files."""
     script = program.directory / "limited"
     script.write_text(f'#!/bin/sh\nulimit -Sn {soft}\nulimit -Hn {hard}\nexec "$@"\n')
     script.chmod(0o755)

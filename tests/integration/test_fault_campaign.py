@@ -1,7 +1,8 @@
-"""Trainings that random faults and kills interrupt, one after another: resumed in the end without one, a run has the metrics,
-samples, weights and moments of one that nothing interrupted, bit for bit.
+"""Trainings interrupted by random faults and kills, one after another: once it is resumed without a fault, a run has the metrics,
+samples, weights and moments of an uninterrupted one, bit for bit.
 
-SSGPT_FAULTS and SSGPT_KILLS set how many trainings are interrupted by failing calls and by SIGKILL, SSGPT_FAULTS_SEED the seed."""
+SSGPT_FAULTS and SSGPT_KILLS set how many trainings are interrupted by failing calls and by SIGKILL, SSGPT_FAULTS_SEED the
+seed."""
 
 import errno
 import json
@@ -48,13 +49,13 @@ class Campaign:
         assert len(self._whole[0]["samples.jsonl"].splitlines()) == 12
 
     def environment(self, draw):
-        """A fault at some call; most often an early one of its kind, of which there are few at some places."""
+        """A fault at some call; most often an early one of its kind, since some kinds have few."""
         times = draw.choice([1, 1, 3, 10**6])
         fault = (draw.choice(CALLS), draw.choice(PLACES), draw.choice(ERRORS))
         return self.faults.on(*fault, nth=1 + int(draw.expovariate(1 / 6)), times=times)
 
     def start(self, environment, seconds=120):
-        """Trains with a fault, and kills the process after so many seconds. Returns its exit code and stderr."""
+        """Trains with a fault, and kills the process after that many seconds. Returns its exit code and stderr."""
         process = self._program.start(*self._command, **environment)
         try:
             _, err = process.communicate(timeout=seconds)
@@ -65,7 +66,7 @@ class Campaign:
         return process.returncode, err
 
     def finish(self, story):
-        """Resumes without a fault, and compares."""
+        """Resumes without a fault, and compares the results."""
         code, err = self.start({})
         assert code == 0, (story, err)
         run = self._program.directory / "run"
@@ -98,7 +99,7 @@ def test_failing_calls_change_no_result_of_a_training(program, config):  # noqa:
 
 
 def test_kills_change_no_result_of_a_training(program, config):  # noqa: F811
-    """Half of them before a call that leaves a trace, half at any moment."""
+    """Half of the kills come before a call that leaves a trace, half at any moment."""
     campaign, draw = Campaign(program, config), random.Random(SEED)
     met = 0
     for number in range(KILLS):

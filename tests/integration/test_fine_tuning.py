@@ -1,5 +1,5 @@
-"""data.format: sft against PyTorch: which tokens are predicted, what examples see, how they are weighed, and how long an
-epoch is."""
+"""data.format: sft compared with PyTorch: which tokens are predicted, what examples attend to, how they are weighted, and how
+long an epoch is."""
 
 import json
 import math
@@ -31,7 +31,7 @@ def tuning(program):
 
 
 def reference_steps(start, examples, kind, steps):
-    """Every example in each step, in float64; each token of an answer weighs alike."""
+    """Every example in each step, in float64; all tokens of answers have equal weight."""
     model = ReferenceModel({k: v.double() for k, v in start.items()}, heads=2, layers=2, kind=kind)
     matrices = [w for w in model.weights if w.dim() >= 2]
     vectors = [w for w in model.weights if w.dim() < 2]
@@ -53,7 +53,7 @@ def reference_steps(start, examples, kind, steps):
 
 @pytest.mark.parametrize("kind, micro_batch", [("softmax", 2), ("ssmax", 1), ("learned_pn", 4)])
 def test_steps_equal_pytorch_with_answers_of_1_and_500_tokens(tuning, kind, micro_batch):
-    """As many windows as a batch has rows, so that each step reads all examples: packed here, alone in the reference."""
+    """As many windows as a batch has rows, so that each step reads all examples: packed here, one by one in the reference."""
     long = " " + words(np.random.default_rng(3), 300)
     while len(tuning.tokenizer.encode(long)) < 500:
         long += " of"
@@ -77,12 +77,12 @@ def test_steps_equal_pytorch_with_answers_of_1_and_500_tokens(tuning, kind, micr
         moved = (weight - load_file(start / "model.safetensors")[name]).abs().mean().item()
         apart = (weight - final[name]).abs().mean().item()
         assert moved > 1e-5, name
-        # p_n beyond the longest example moves by nothing in both.
+        # p_n beyond the longest example does not move in either.
         assert apart < 5e-3 * moved, f"{name}: {apart} of {moved}"
 
 
 def test_an_examples_neighbours_do_not_matter(tuning):
-    """The loss over all examples is that of each in a run of its own, weighed by its tokens."""
+    """The loss over all examples is the mean of the losses of each in a run of its own, weighted by its tokens."""
     examples = make_examples(5, 6)
     once = {"train": {"max_steps": 1, "global_batch_size": 3, "micro_batch_size": 3},
             "optimizer": {"schedule": {"warmup_steps": 0}}}
@@ -100,7 +100,7 @@ def test_an_examples_neighbours_do_not_matter(tuning):
         count += record["tokens"]
     together, = tuning.metrics("together")
     assert together["tokens"] == count
-    # Means of a few dozen float32 terms whose rotary angles differ; a look at a neighbour changes 1e-2.
+    # Means of a few dozen float32 terms with different rotary angles; attending to a neighbour changes 1e-2.
     assert together["train/loss"] == pytest.approx(total / count, rel=2e-6)
 
 
@@ -108,14 +108,14 @@ VALIDATION = {"data": {"validation": ["held_out.jsonl"]}, "evaluate": {"every": 
 
 
 def test_ranks_and_micro_batches_do_not_change_the_curve(made):
-    """To 1e-6, and the same steps, tokens and rates. 6 rows divide among 1, 2 and 3 ranks; the last step of an epoch has
-    rows that are empty, and whole ranks without an answer."""
-    # Smaller updates than rounding could turn: of AdamW's first ones the sign of a gradient near zero decides.
+    """To 1e-6, with the same steps, tokens and learning rates. 6 rows divide among 1, 2 and 3 ranks; the last step of an epoch
+    has rows that are empty, and whole ranks without an answer."""
+    # Small updates: rounding decides the sign of gradients near zero, and with it AdamW's first updates.
     calm = {"optimizer": {"lr": 1e-4, "eps": 1e-4}, "train": {"max_steps": 12, "micro_batch_size": 6}}
     made.train("one", calm, VALIDATION, kind="ssmax")
     whole = made.metrics("one")
     assert len(whole) == 12 and "validation/loss" in whole[3]
-    assert len({b["tokens"] - a["tokens"] for a, b in zip(whole, whole[1:])}) > 2  # steps of unequal numbers of tokens
+    assert len({b["tokens"] - a["tokens"] for a, b in zip(whole, whole[1:])}) > 2  # steps with different numbers of tokens
     for ranks, micro_batch in ((1, 1), (1, 3), (2, 3), (2, 1), (3, 2), (3, 1)):
         name = f"ranks-{ranks}-{micro_batch}"
         change = {"train": {"micro_batch_size": micro_batch}}
@@ -134,9 +134,9 @@ def test_ranks_and_micro_batches_do_not_change_the_curve(made):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(tuning, dtype):
-    """Bit for bit; --resume auto with the same config, which counts in epochs."""
+    """Bit for bit, with --resume auto and the same config, which counts in epochs."""
     start = tuning.start("ssmax", 128)
-    # 60 examples are some windows; checkpoints fall inside of epochs.
+    # 60 examples make a few windows; checkpoints fall inside epochs.
     changes = [VALIDATION, {"train": {"dtype": dtype, "epochs": 40, "max_steps": None}, "checkpoint": {"every": 7, "keep_last": 3},
                             "optimizer": {"schedule": {"kind": "cosine", "warmup_epochs": 1, "warmup_steps": 0}}, "log": {"every": 2}}]
     config = tuning.program.config(*tuning.config(*changes, kind="ssmax"))
@@ -158,7 +158,7 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(tuning, dtype):
     last = LAST.format(whole[-1]["step"])
     for file in ("model.safetensors", "trainer/optimizer-00000-of-00001.safetensors"):
         assert equal_tensors(load_file(tuning.directory / "whole" / last / file), load_file(killed / last / file))
-    # Another number of epochs, by the stored config, goes on in steps.
+    # Another number of epochs, with the stored config, continues in steps.
     steps = whole[-1]["step"]
     tuning.program.run("train", "--resume", "whole", "--set", f"train.max_steps={steps + 2}")
     assert tuning.metrics("whole")[-1]["step"] == steps + 2
@@ -205,7 +205,7 @@ SQUAD = {"version": "v2.0", "data": [{"title": "t", "paragraphs": [{"context": "
 
 
 def test_squad_is_read_directly_and_the_validation_loss_is_of_answers_alone(tuning):
-    """Both questions of a paragraph, the second with the answer of those that have none."""
+    """Both questions of a paragraph; the second gets the answer of questions that have none."""
     (tuning.directory / "dev.json").write_text(json.dumps(SQUAD))
     start = tuning.start("ssmax", 128)
     change = {"data": {"validation": ["dev.json"]}, "evaluate": {"every": 1, "batches": 1},
@@ -224,7 +224,7 @@ def test_squad_is_read_directly_and_the_validation_loss_is_of_answers_alone(tuni
     found = json.loads(tuning.program.run("inspect", "dev.json", "--json")[0])
     assert (found["examples"], found["unanswerable"]) == (2, 1)
     assert found["answer_bytes"] == len(" seven unanswerable")
-    # The same as training data.
+    # The same file as training data.
     shutil.copy(tuning.directory / "dev.json", tuning.directory / "train.json")
     out, _ = tuning.train("squad", {"data": {"train": ["train.json"]}}, arguments=["--dry-run"])
     assert "2 examples in 1 windows of 128" in out

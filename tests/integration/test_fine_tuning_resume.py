@@ -1,4 +1,4 @@
-"""How a fine-tuning that counts in epochs goes on: with its examples, with others, without them, and with more epochs."""
+"""How a fine-tuning that counts in epochs resumes: with its examples, with others, without them, and with more epochs."""
 
 import json
 
@@ -12,7 +12,7 @@ from tunings import LAST, Tuning
 
 class EpochTuning(Tuning):
     def epochs(self, count, *changes, name="epochs.json"):
-        """A config of `count` epochs, one of them of warm-up."""
+        """A config with `count` epochs, one of them for warm-up."""
         path = self.program.config(*self.config(*changes), name=name)
         data = json.loads(path.read_text())
         del data["train"]["max_steps"]
@@ -27,7 +27,7 @@ def tuning(program):
 
 
 def test_other_examples_are_named_as_what_differs(tuning):
-    """And not the number of steps that they make of an epoch."""
+    """The error does not name the number of steps per epoch that they lead to."""
     config = tuning.epochs(2)
     tuning.program.run("train", "--config", config, "--run-dir", "run")
     more = tuning.epochs(3, name="more.json")
@@ -35,13 +35,13 @@ def test_other_examples_are_named_as_what_differs(tuning):
     for arguments in (["--config", more, "--resume", "auto", "--run-dir", "run"], ["--resume", "run", "--set", "train.epochs=3"]):
         _, err = tuning.program.run("train", *arguments, code=3)
         assert "The training examples are not those" in err and "warmup" not in err and "max_steps" not in err
-    # A setting that differs is told as such.
+    # A setting that differs is reported as such.
     _, err = tuning.program.run("train", "--resume", "run", "--set", "train.epochs=3", "--set", "train.global_batch_size=12", code=2)
     assert "train.global_batch_size: 6 in the checkpoint, 12 now" in err and "warmup" not in err
 
 
 def test_a_resume_goes_on_to_more_epochs(tuning):
-    """As if they had been asked for from the beginning: the rate is constant behind the warm-up."""
+    """As if they had been configured from the beginning: the learning rate is constant after the warm-up."""
     two = tuning.epochs(2)
     three = tuning.epochs(3, name="three.json")
     tuning.program.run("train", "--config", three, "--run-dir", "whole")
@@ -56,7 +56,7 @@ def test_a_resume_goes_on_to_more_epochs(tuning):
         assert without_timing(tuning.metrics(run)) == without_timing(whole)
         last = LAST.format(3 * per_epoch)
         assert equal_tensors(load_file(tuning.directory / run / last / "model.safetensors"), load_file(saved[-1] / "model.safetensors"))
-    # Steps take the place of the file's epochs as well.
+    # Steps also replace the epochs of the file.
     tuning.program.run("train", "--config", three, "--run-dir", "by-file", "--resume", "auto", "--set", f"train.max_steps={3 * per_epoch + 2}")
     assert len(tuning.metrics("by-file")) == 3 * per_epoch + 2
 
@@ -67,13 +67,13 @@ def test_a_complete_run_needs_its_examples_no_more(tuning):
     (tuning.directory / "train.jsonl").unlink()
     _, err = tuning.program.run("train", "--config", config, "--run-dir", "run", "--resume", "auto")
     assert "is complete" in err
-    # One that has steps left does.
+    # A run with steps left does.
     _, err = tuning.program.run("train", "--resume", "run", "--set", "train.epochs=3", code=3)
     assert "train.jsonl" in err
 
 
 def test_a_checkpoint_that_does_not_know_its_epochs_counts_them_anew(tuning):
-    """As those of earlier versions, and of pretraining."""
+    """As checkpoints of earlier versions do, and those of pretraining."""
     config = tuning.epochs(2)
     tuning.program.run("train", "--config", config, "--run-dir", "run")
     steps = len(tuning.metrics("run"))

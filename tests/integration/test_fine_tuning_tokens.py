@@ -1,4 +1,4 @@
-"""Which tokens a fine-tuning learns, of tokenizers that put a blank before every text too, and where they are counted."""
+"""Which tokens a fine-tuning learns, also with tokenizers that put a blank before every text, and where they are counted."""
 
 import json
 
@@ -30,7 +30,7 @@ def mean_answer_loss(model, encoded):
 
 
 def train_llama_tokenizer(directory):
-    """As Llama 2's: byte pairs with a blank before the text."""
+    """Like Llama 2's: byte-pair encoding with a blank before the text."""
     sentencepiece.SentencePieceTrainer.train(
         input=str(directory / "text.txt"), model_prefix=str(directory / "llama"), vocab_size=VOCABULARY - 10, model_type="bpe",
         byte_fallback=True, add_dummy_prefix=True, remove_extra_whitespaces=False, normalization_rule_name="identity",
@@ -38,14 +38,14 @@ def train_llama_tokenizer(directory):
     return "llama.model"
 
 
-# The third and the fourth are joined where they meet: a blank belongs to the word behind it.
+# The third and the fourth merge where they meet: a blank belongs to the following word.
 EXAMPLES = [("how many lamps?\nAnswer:", " seven"), ("under the bridge:", "stone lamps"), ("Answer: ", "seven lamps"), ("Answer: ", "7"),
             ("river\n", "\nstone"), ("of the", " river and a bridge ")]
 
 
 @pytest.mark.parametrize("kind", ["ours", "llama"])
 def test_an_answer_has_the_tokens_that_stand_behind_its_prompt(tuning, kind):
-    """Those of the whole text, as needles are scored; where they are joined, those that it has behind a line break."""
+    """The answer's tokens in the whole text, as needles are scored; where it merges with the prompt, its tokens after a line break."""
     name = train_llama_tokenizer(tuning.directory) if kind == "llama" else "t.model"
     tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(tuning.directory / name))
     assert tokenizer.vocab_size() <= VOCABULARY
@@ -54,9 +54,9 @@ def test_an_answer_has_the_tokens_that_stand_behind_its_prompt(tuning, kind):
         before, whole = tokenizer.encode(prompt), tokenizer.encode(prompt + answer)
         if whole[: len(before)] != before:
             joined += 1
-            neutral = ":" if answer.startswith("\n") else ":\n"  # two line breaks are one piece of ours
+            neutral = ":" if answer.startswith("\n") else ":\n"  # two line breaks are one piece in our tokenizer
             whole = before + tokenizer.encode(neutral + answer)[len(tokenizer.encode(neutral)) :]
-        # The text as it stands, without a blank more.
+        # The text itself, without an additional blank.
         assert tokenizer.decode(whole) == prompt + answer
         encoded.append((whole + [tokenizer.eos_id()], len(before)))
     assert joined >= 1
@@ -72,7 +72,7 @@ def test_an_answer_has_the_tokens_that_stand_behind_its_prompt(tuning, kind):
 
 
 def test_fields_that_are_passed_over_may_hold_what_python_writes(tuning):
-    """NaN and halves of surrogate pairs, as json.dumps writes them."""
+    """NaN and unpaired surrogates, as json.dumps writes them."""
     with open(tuning.directory / "train.jsonl", "a") as file:
         file.write(json.dumps({"prompt": "river?", "answer": " of", "score": float("nan"), "note": "\ud83d"}) + "\n")
     out, _ = tuning.train("run", arguments=["--dry-run"])
@@ -84,7 +84,7 @@ def test_fields_that_are_passed_over_may_hold_what_python_writes(tuning):
 
 
 def test_the_budget_counts_the_tokens_that_the_run_will_have_predicted(tuning):
-    """Of whole epochs and a part of one, whose windows have unequal answers."""
+    """Over whole epochs and a part of one, whose windows have answers of different lengths."""
     change = {"train": {"max_steps": 7, "global_batch_size": 4, "micro_batch_size": 2}}
     out, _ = tuning.train("run", change, arguments=["--dry-run"])
     steps, tokens = only_once(out, r"budget +(\d+) steps, (\S+) tokens of answers, ")
@@ -98,7 +98,7 @@ def test_the_budget_counts_the_tokens_that_the_run_will_have_predicted(tuning):
 
 
 def test_the_loss_of_a_checkpoint_on_examples_is_that_of_their_answers(tuning):
-    """As PyTorch computes it, and as the validation of the run that wrote the checkpoint."""
+    """As PyTorch computes it, and as the validation of the run that wrote the checkpoint does."""
     validation = {"data": {"validation": ["held_out.jsonl"]}, "evaluate": {"every": 8, "batches": 100}}
     tuning.train("run", validation, kind="ssmax")
     checkpoint = tuning.directory / "run" / LAST.format(8)
@@ -110,7 +110,7 @@ def test_the_loss_of_a_checkpoint_on_examples_is_that_of_their_answers(tuning):
     assert found["loss"] == pytest.approx(mean_answer_loss(reference(checkpoint, "ssmax"), encoded), rel=2e-6)
     assert found["loss"] == pytest.approx(tuning.metrics("run")[-1]["validation/loss"], rel=1e-6)
     assert found["examples_left_out"] == 0
-    # Longer windows hold more of them, and change nothing.
+    # Longer windows hold more examples, and change nothing.
     longer = json.loads(tuning.program.run(*evaluate, "--data", "held_out.jsonl", "--sequence-length", 300, "--json")[0])
     assert longer["windows"] < found["windows"] and longer["tokens"] == found["tokens"]
     assert longer["loss"] == pytest.approx(found["loss"], rel=2e-6)
@@ -138,7 +138,7 @@ def test_only_files_of_examples_are_inspected_as_examples(tuning):
 
 
 def test_that_a_model_forgets_its_documents_is_said(tuning):
-    """Its attention ended with a document, and no key of a fine-tuning says so."""
+    """Its attention was kept within documents, which no key of a fine-tuning config says."""
     documents = {"data": {"reset_at_document": True, "document_token_id": 3, "sequence_length": 128},
                  "model": {"vocab_size": VOCABULARY}, **ONE_STEP}
     tuning.program.train("--run-dir", "start", changes=[documents])

@@ -1,4 +1,4 @@
-"""Models of transformers, Llama and Qwen 3: what is written as one of them, what is read, and what of theirs is refused."""
+"""Models of transformers, Llama and Qwen 3: which models are written as one of them, what is read, and what is refused."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def logits_of(model, tokens):
 
 
 def test_normed_softmax_is_a_qwen_3_of_transformers(program):
-    """Without the modelling file, and to 1e-5 of the largest logit."""
+    """Without the modelling file, to 1e-5 of the largest logit."""
     checkpoint = train_shape(program, (257, 96, 3, 3, 100, 64), theta=50000.0, qk_norm="rms")
     assert not (checkpoint / "modeling_ssgpt.py").exists()
     model, report = transformers.Qwen3ForCausalLM.from_pretrained(checkpoint, dtype=torch.float32, output_loading_info=True)
@@ -91,7 +91,7 @@ def test_a_qwen_3_with_other_mathematics_is_refused(program, settings, message):
     assert re.search(message, err) and len(err.strip().splitlines()) == 1, err
 
 
-# What this program asks for. 32 heads, as Qwen3Config has key-value heads where nothing is said.
+# The keys that this program requires. 32 heads, since Qwen3Config defaults to as many key-value heads.
 REQUIRED = {"vocab_size": VOCAB, "hidden_size": 64, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 32,
             "max_position_embeddings": LENGTH}
 
@@ -99,7 +99,7 @@ REQUIRED = {"vocab_size": VOCAB, "hidden_size": 64, "intermediate_size": 48, "nu
 @pytest.mark.parametrize("family, given", [(transformers.LlamaConfig, {}),
                                            (transformers.Qwen3Config, {"head_dim": 2, "use_sliding_window": True})])
 def test_what_a_config_leaves_out_is_what_transformers_takes(program, family, given):
-    """The program writes all that it read, after which transformers has to leave nothing to defaults."""
+    """The program writes everything that it read, so that transformers needs no defaults."""
     directory, config = program.directory / "bare", family(**REQUIRED, **given)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(directory)
     (directory / "config.json").write_text(json.dumps({"model_type": family.model_type, **REQUIRED, **given}))
@@ -119,7 +119,7 @@ def test_what_a_config_leaves_out_is_what_transformers_takes(program, family, gi
     ("sliding_window", {"head_dim": 2, "num_hidden_layers": 29, "use_sliding_window": True}),
 ])
 def test_a_qwen_3_that_leaves_out_what_does_not_fit_is_refused(program, key, changes):
-    """With the value that transformers takes; the configuration is read before the weights."""
+    """The error gives the value that transformers would use; the config is read before the weights."""
     sizes = {**REQUIRED, **changes}
     theirs = transformers.Qwen3Config(**sizes)
     (program.directory / "bare").mkdir()

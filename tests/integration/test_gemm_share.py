@@ -1,4 +1,4 @@
-"""The share of the best matrix product: where it is recorded, and that it is a share."""
+"""gemm_share, the share of the fastest GEMM's speed: where it is recorded, and that it is a share."""
 
 import signal
 
@@ -26,7 +26,7 @@ def test_a_long_training_has_it_from_its_first_line_on(program, count):
     log = (run / "log.txt").read_text()
     assert "a large GEMM reaches" in log and "GEMM share" in log
     assert (f"on {count} ranks together" in log) == (count > 1)
-    # A share is the speed times a constant over the best product so far, which never falls.
+    # A share is the speed times a constant over the fastest GEMM so far, which never falls.
     ratios = [record["train/gemm_share"] / record["train/tokens_per_second"] for record in records]
     assert all(later <= earlier * (1 + 1e-9) for earlier, later in zip(ratios, ratios[1:]))
 

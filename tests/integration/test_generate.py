@@ -1,4 +1,4 @@
-"""ssgpt generate: greedy tokens against full forwards made elsewhere, sampling, streaming, and what a user may get wrong."""
+"""ssgpt generate: greedy tokens compared with full forward passes elsewhere, sampling, streaming, and user errors."""
 
 import json
 import os
@@ -19,7 +19,7 @@ VOCAB, LENGTH, HEADS, LAYERS = 96, 64, 2, 2
 
 
 def trained(program, kind="softmax", vocab=VOCAB, **data):
-    """A checkpoint after a few steps from wide initial values: its greedy text wanders instead of repeating a token."""
+    """A checkpoint after a few steps from wide initial values: its greedy text varies instead of repeating one token."""
     write_shard(program.directory / "train.bin", np.random.default_rng(3).integers(0, vocab, 20 * LENGTH + 1))
     program.train("--run-dir", f"run-{kind}", changes=[{
         "model": {"vocab_size": vocab, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "initializer_range": 0.4,
@@ -46,18 +46,19 @@ def reference(checkpoint, kind):
 
 
 def count_greedy(logits, tokens):
-    """Each token must be the likeliest of its logits, (T, V). Returns how many are so only within float32's rounding."""
+    """Each token must have the largest of its logits, (T, V). Returns how many do so only within float32's rounding."""
     ties = 0
     for row, token in zip(logits, tokens, strict=True):
         if int(row.argmax()) != token:
-            # Logits of the program are off by up to some 1e-5 of the largest (test_logits.py).
+            # The program's logits are off by up to about 1e-5 of the largest (test_logits.py).
             assert row.max() - row[token] <= 4e-5 * row.abs().max()
             ties += 1
     return ties
 
 
 def test_greedy_tokens_of_all_kinds_are_the_likeliest_of_full_forwards(program):
-    """All kinds, four prompts of 1 to 14 tokens, 50 tokens each, against one float64 forward over the whole sequence."""
+    """All kinds, four prompts of 1 to 14 tokens, 50 tokens each, compared with one float64 forward pass over the whole
+    sequence."""
     count = ties = 0
     distinct = set()
     for kind in KINDS:
@@ -92,7 +93,7 @@ def test_greedy_text_of_a_transformers_model_is_what_transformers_generates(prog
 
 @pytest.mark.parametrize("kind", ["softmax", "ssmax"])
 def test_attention_and_n_begin_again_behind_the_end_of_a_document(program, kind):
-    """The text behind a document's end is that of a model which never saw what stands before it."""
+    """The text after a document's end is that of a model which never saw what comes before it."""
     end = 7
     checkpoint = trained(program, kind, reset_at_document=True, document_token_id=end)
     model = reference(checkpoint, kind)
@@ -103,7 +104,7 @@ def test_attention_and_n_begin_again_behind_the_end_of_a_document(program, kind)
         assert count_greedy(model(torch.tensor([[5, 9] + tokens[:-1]]))[0, 1:], tokens) == 0
         whole = model(torch.tensor([[3, 50, end, 5, 9] + tokens[:-1]]))[0, 4:]
     assert whole.argmax(-1).tolist() != tokens, "documents make no difference"
-    # From any token, an end comes soon at a high temperature; it ends the sample unless it is to be ignored.
+    # From any token, an end comes soon at a high temperature; it ends the sample unless it is ignored.
     hot = ["--prompt-tokens", "5", "--max-tokens", 60, "--temperature", 8, "--top-p", 1, "--samples", 40]
     stopped = generate(program, checkpoint, *hot)["samples"]
     endless = generate(program, checkpoint, *hot, "--ignore-eos")["samples"]
@@ -138,12 +139,13 @@ def test_first_tokens_are_drawn_with_the_probabilities_of_the_model(program):
     counts = np.bincount([s["tokens"][0] for s in result["samples"]], minlength=VOCAB)
     with torch.no_grad():
         p = (reference(checkpoint, "ssmax")(torch.tensor([[4, 8]]))[0, -1] / 1.5).softmax(-1).numpy()
-    # A count is binomial: with 96 of them, 5 standard deviations are exceeded in one of 20,000 seeds, and it is fixed.
+    # A count is binomial: with 96 of them, one in 20,000 seeds exceeds 5 standard deviations, and the seed is fixed.
     assert (np.abs(counts - 2000 * p) <= 5 * np.sqrt(2000 * p * (1 - p)) + 1).all()
 
 
 def test_texts_beyond_the_trained_length(program):
-    """Angles and log n go on, with one warning; a learned p_n has an end, which is named, and which the default keeps to."""
+    """Angles and log n continue, with one warning; a learned p_n has an end, which is named, and which the default length
+    respects."""
     checkpoint = trained(program, "ssmax")
     prompt = np.random.default_rng(0).integers(0, VOCAB, LENGTH + 10).tolist()
     out, err = program.run("generate", "--checkpoint", checkpoint, "--prompt-tokens", ids(prompt), "--max-tokens", 20,
@@ -184,7 +186,7 @@ def test_text_is_streamed_as_valid_utf8_and_is_what_json_holds(program, with_tok
         theirs.close()
         parts = []
         while part := ours.recv(65536):
-            parts.append(part.decode())  # raises where a character is torn
+            parts.append(part.decode())  # raises if a character is split
     assert process.wait() == 0
     assert "".join(parts) == whole["text"] + "\n"
     assert len(parts) > 20, "it does not come as it is made"
@@ -202,7 +204,7 @@ def test_a_full_disk_ends_the_text_at_once(program, with_tokenizer):
 
 def test_prompts_with_a_tokenizer(program, with_tokenizer):
     result = generate(program, with_tokenizer, "--prompt", "", "--max-tokens", 3)
-    assert result["prompt_tokens"] == [2]  # </s>: a document begins behind the end of another
+    assert result["prompt_tokens"] == [2]  # </s>: a document begins after the end of another
     assert set(result) == {"tokens", "text", "finish_reason", "samples", "prompt_tokens", "attention", "step", "seed",
                            "tokens_per_second"}
     assert (result["attention"], result["step"], result["seed"]) == ("ssmax", 6, 1)
@@ -220,7 +222,7 @@ def test_bfloat16_is_greedy_within_its_rounding(program):
     result = generate(program, checkpoint, "--prompt-tokens", "1,2,3", "--max-tokens", 50, "--temperature", 0, "--bfloat16")
     with torch.no_grad():
         logits = reference(checkpoint, "ssmax_bias")(torch.tensor([[1, 2, 3] + result["tokens"][:-1]]))[0, 2:]
-    # A logit is off by some 2^-8 of the largest after two layers of roundings to 8 bits; 0.05 is a dozen of these.
+    # After two layers of rounding to 8 bits a logit is off by about 2^-8 of the largest; 0.05 is a dozen times that.
     for row, token in zip(logits, result["tokens"], strict=True):
         assert row.max() - row[token] <= 0.05 * row.abs().max()
 
@@ -264,7 +266,7 @@ def test_checkpoints_that_do_not_load(program):
 
 
 def test_control_bytes_reach_a_pipe_but_no_terminal(program):
-    """Most tokens of this tokenizer are single bytes: 400 random ones hold some below a blank."""
+    """Most tokens of this tokenizer are single bytes: 400 random ones include some below a blank."""
     (program.directory / "text.txt").write_text("In the beginning was the word.\n" * 40)
     program.run("tokenizer", "train", "--input", "text.txt", "--output", "t.model", "--vocab-size", 280)
     checkpoint = trained(program, vocab=280, tokenizer="t.model")

@@ -32,7 +32,7 @@ def write_program(path, text):
 
 
 def stand_ins(directory, body):
-    """A bundle of which every program does `body`, and a PATH with a GPU's tools that do so too. Each notes its process."""
+    """A bundle in which every program does `body`, and a PATH with GPU tools that do the same. Each records its process id."""
     bundle, tools = directory / "bundle", directory / "tools"
     noted = f"echo $$ >>{directory}/pids; {body}"
     for name in ("ssgpt", "ssgpt_cuda_tests"):
@@ -41,7 +41,7 @@ def stand_ins(directory, body):
     shutil.copy(ROOT / "scripts/bundle_run.sh", bundle / "run.sh")
     write_program(tools / "nvidia-smi", "echo A GPU")
     write_program(tools / "compute-sanitizer", f"if [[ $1 == --help ]]; then echo --kernel-name; else {noted}; fi")
-    # What torch_environment.sh asks it: version, folders, prefix.
+    # What torch_environment.sh asks python3 for: version, folders, prefix.
     write_program(tools / "python3", f"if [[ $1 == - ]]; then echo '2.11.0|{directory}/none|{directory}'; exit; fi; {noted}")
     return bundle, {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "SSGPT_PYTHON": str(tools / "python3")}
 
@@ -93,14 +93,14 @@ def test_every_stage_that_fails_has_a_line_and_its_output(tmp_path):
 
 
 def test_what_hangs_is_ended_at_its_limit_and_the_rest_still_runs(tmp_path):
-    """Processes that do not end when they are asked to. A hundredth of each limit."""
+    """Processes that ignore requests to end, with a hundredth of each limit."""
     bundle, environment = stand_ins(tmp_path, FAILURES["hangs"])
     begin = time.monotonic()
     lines, _ = check(bundle, environment, 7, "--pace", 1, code=1)
     elapsed = time.monotonic() - begin
     assert list(lines) == STAGES
     for name, (code, _, text) in lines.items():
-        if code == "-":  # a slow machine: what was late is told
+        if code == "-":  # a slow machine: stages that did not fit are reported
             assert "skipped" in text, name
         else:
             assert code in ("124", "137") and text.startswith("stopped at its limit"), name
@@ -138,7 +138,7 @@ def test_a_script_that_is_ended_says_how_far_it_came(tmp_path):
 
 
 def test_every_gpu_test_is_in_one_group():
-    """By the names in the sources, since the test program is not built everywhere; gtest's own matching of patterns."""
+    """By the names in the sources, since the test program is not built everywhere; matches patterns as gtest does."""
     script = (ROOT / "scripts/gpu_check.sh").read_text()
     patterns = re.findall(r"'([^']+)'", re.search(r"test_filters=\((.*?)\)", script, flags=re.S)[1])
     large = re.search(r"readonly large='(.*)'", script)[1]
@@ -172,7 +172,7 @@ def test_wrong_usage_is_told(tmp_path, arguments, word):
 
 
 def test_the_program_itself_without_a_gpu(tmp_path):
-    """What needs no PyTorch beside it, on a CPU and a small model."""
+    """The parts that need no PyTorch, on a CPU with a small model."""
     bundle = tmp_path / "bundle"
     (bundle / "bin").mkdir(parents=True)
     write_program(bundle / "bin/ssgpt", f'exec {BINARY} "$@"')

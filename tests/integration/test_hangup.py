@@ -1,4 +1,4 @@
-"""What becomes of a run when the terminal, or whoever reads its output, goes away."""
+"""What happens to a run when the terminal, or whoever reads its output, goes away."""
 
 import json
 import os
@@ -18,7 +18,7 @@ def trains(program, run="run"):
 
 
 def test_the_signals_of_one_terminal_are_one_stop(program):
-    """The system and the shell each send SIGHUP; the save that the first asks for comes to its end."""
+    """The system and the shell each send SIGHUP; the save that the first one asks for is completed."""
     process = program.start("train", "--config", program.config(ENDLESS), "--run-dir", "run")
     wait_for(lambda: trains(program), process)
     process.send_signal(signal.SIGSTOP)
@@ -64,7 +64,7 @@ def test_a_sweep_passes_it_on(program):
 
 
 def read_some_lines_of(command, program, environment=None):
-    """Starts a command whose output has a reader that goes away after three lines, as `2>&1 | head -3`; waits for its end.
+    """Starts a command whose reader goes away after three lines of output, as with `2>&1 | head -3`, and waits for its end.
     Returns the exit code."""
     process = program.popen(command, environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     for _ in range(3):
@@ -105,14 +105,14 @@ def test_a_sweep_outlives_the_reader_of_its_log(program):
 
 
 def test_a_process_without_standard_streams_keeps_its_files_apart(program):
-    """Else the lock of the run would be the file with the number of stderr."""
+    """Otherwise the run's lock would be the file with the number of stderr."""
     program.config({"train": {"max_steps": 5}})
     command = f'exec "{BINARY}" train --config config.json --run-dir run <&- >&- 2>&-'
     assert subprocess.run(["sh", "-c", command], cwd=program.directory, env=program.environment).returncode == 0
     run = program.directory / "run"
     assert (run / ".lock").read_bytes() == b"" and len(read_metrics(run)) == 5
     assert "Done: 5 steps." in (run / "log.txt").read_text()
-    # Results that go nowhere are still no success.
+    # Results that cannot be written are still not a success.
     inspect = subprocess.run(["sh", "-c", f'exec "{BINARY}" inspect run >&-'], cwd=program.directory, env=program.environment,
                              stderr=subprocess.PIPE, text=True)
     assert inspect.returncode == 1 and "standard output" in inspect.stderr

@@ -1,4 +1,4 @@
-"""Files that were made to harm whoever reads them: one short message, the right exit code, in a moment."""
+"""Files made to harm whoever reads them: each leads to one short message and the right exit code, within moments."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ DEEP = 100_000
 
 
 def refused(program, *arguments, words=(), code=3):
-    """Returns the message, which must be short, printable and none of a library."""
+    """Returns the message, which must be short, printable and not a library's."""
     out, err = program.run(*arguments, code=code)
     for word in words:
         assert str(word) in err, err
@@ -56,14 +56,14 @@ def test_deep_json_in_a_checkpoint(program, finished_run, name):
         rewrite_header(checkpoint / name, lambda _: deep("x"))
     else:
         (checkpoint / name).write_text(deep("version"))
-    # As it lies there it is damaged, which is said before any of it is looked at.
+    # As it is, it is damaged, which is reported before its contents are read.
     changed = "manifest is damaged" if name == "manifest.json" else "the manifest says"
     refused(program, "inspect", checkpoint, words=[name, changed])
     fork = ["train", "--resume", checkpoint, "--run-dir", "fork"]
     refused(program, *fork, words=[name, changed])
     if name == "manifest.json":
         return
-    sign(checkpoint)  # a manifest that holds: what stands in the file counts
+    sign(checkpoint)  # a manifest that fits: the contents of the file are read
     refused(program, "inspect", checkpoint, words=[name, "more than 64 deep"])
     refused(program, *fork, words=[name, "more than 64 deep"])
     if "optimizer" in name:

@@ -1,4 +1,4 @@
-"""The CUDA kernels as built, read by scripts/kernel_resources.py: what only the machine code shows."""
+"""The CUDA kernels as built, read by scripts/kernel_resources.py: properties that only the machine code shows."""
 
 import functools
 import re
@@ -10,13 +10,13 @@ import pytest
 from conftest import BINARY, ROOT
 
 BUILD = BINARY.parent
-# Bytes that a thread may spill: none on Hopper; elsewhere two registers outside of all loops.
+# Bytes that a thread may spill: none on Hopper; elsewhere two registers outside all loops.
 SPILLED = {"80": 8, "90": 0, "100": 8}
 
 
 @functools.cache  # a disassembly takes seconds
 def table_of(arch, *arguments):
-    """Kernel to (registers, spilled bytes, loads, stores), the last two by bits."""
+    """Kernel -> (registers, spilled bytes, loads, stores), the last two by bits."""
     process = subprocess.run([sys.executable, ROOT / "scripts/kernel_resources.py", "--build", BUILD, "--arch", arch, *arguments],
                              capture_output=True, text=True, timeout=120)
     if "no CUDA kernels" in process.stderr:
@@ -36,13 +36,13 @@ def test_bfloat16_kernels_hardly_spill_and_move_16_bytes_at_once(arch):
     assert len(kernels) >= 14
     for name, (registers, spilled, loads, stores) in kernels.items():
         assert spilled <= SPILLED[arch], name
-        assert registers <= 128, name  # two blocks of 256 threads find room in an SM
+        assert registers <= 128, name  # two blocks of 256 threads fit on an SM
         assert loads.get(128, 0) > 0, name
 
 
 @pytest.mark.parametrize("arch", SPILLED)
 def test_what_is_streamed_is_stored_whole(arch):
-    """Four stores of 32 bits in place of one of 128 are four times the transactions; all that is narrower here is known."""
+    """Four 32-bit stores instead of one of 128 bits need four times the transactions; all narrower stores here are known."""
     kernels = table_of(arch)
     for name, narrow in {
         "rope_forward_kernel<Bfloat16, 8, false, false>": {}, "rope_forward_kernel<Bfloat16, 8, true, false>": {},
@@ -53,7 +53,7 @@ def test_what_is_streamed_is_stored_whole(arch):
         "swiglu_forward_kernel<Bfloat16, 8>": {}, "swiglu_backward_kernel<Bfloat16, 8>": {},
         "rms_norm_forward_kernel<Bfloat16, 8, true>": {32: 1},  # rstd
         "embedding_forward_kernel<Bfloat16, 8>": {},
-        "adamw_kernel": {64: 1, 32: 12, 16: 4},  # the bfloat16 copy of four fp32; singly, beside whole vectors
+        "adamw_kernel": {64: 1, 32: 12, 16: 4},  # the bfloat16 copy of four fp32 values; single ones next to whole vectors
     }.items():
         stores = dict(kernels[name][3])
         assert stores.pop(128) > 0 and stores == narrow, name

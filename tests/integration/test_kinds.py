@@ -1,4 +1,4 @@
-"""The kinds of attention: the program's table, the modelling file and README say the same of each."""
+"""The kinds of attention: the program's table, the modelling file and README agree on each."""
 
 import importlib.util
 import json
@@ -33,13 +33,13 @@ def test_the_modelling_file_has_the_kinds_of_the_program():
 
 @pytest.mark.parametrize("kind", FORMULAS)
 def test_the_row_scale_of_the_modelling_file_is_that_of_the_program(program, kind):
-    """c(n) with s = 0.3 and b = 0.7 up to a million keys, in float32 on both sides: some roundings of 2^-24."""
+    """c(n) with s = 0.3 and b = 0.7 up to a million keys, in float32 on both sides: a few roundings of 2^-24."""
     n = torch.tensor([1, 2, 3, 31, 32, 33, 95, 96, 1000, 8191, 8192, 999_999])
     settings = {"attn_scale": 0.2, "floor_scale": 32}
     config = modelling.SsgptConfig(attention_kind=kind, max_position_embeddings=32, num_hidden_layers=0, hidden_size=8,
                                    num_attention_heads=2, vocab_size=2, **settings)
     if config.kind().learned:
-        return  # it has an L at its start alone: see test_s_starts_where_the_modelling_file_says
+        return  # it has an L only at its start: see test_s_starts_where_the_modelling_file_says
     command = ["evaluate", "closed-forms", "--kinds", kind, "--scale", 0.3, "--bias", 0.7, "--trained-length", 32, "--json"]
     command += ["--attn-scale", 0.2, "--floor-scale", 32, "--lengths", ",".join(map(str, n.tolist()))]
     (curve,) = json.loads(program.run(*command)[0])["fading"]["curves"]
@@ -51,7 +51,7 @@ def test_the_row_scale_of_the_modelling_file_is_that_of_the_program(program, kin
 
 
 def test_the_temperature_is_that_of_transformers_llama_4(program):
-    """A layer of transformers' Llama 4 without RoPE, whose query shows what multiplied it."""
+    """A layer of transformers' Llama 4 without RoPE, whose query shows the factor applied to it."""
     config = llama4.Llama4TextConfig(hidden_size=4, num_attention_heads=1, num_key_value_heads=1, head_dim=4,
                                      num_hidden_layers=1, no_rope_layers=[0], attn_scale=0.2, floor_scale=32,
                                      attn_temperature_tuning=True, use_qk_norm=False, attention_bias=False)

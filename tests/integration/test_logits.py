@@ -1,4 +1,4 @@
-"""Logits of our model against other implementations, through checkpoints that our program wrote."""
+"""Our model's logits compared with other implementations, through checkpoints that our program wrote."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from attention_kinds import KINDS, SCALED_KINDS, attention, constants
 from conftest import BINARY, VOCAB, write_shard
 from reference_model import ReferenceModel
 
-# vocab, hidden, layers, heads, feed-forward, length: odd sizes among them
+# vocab, hidden, layers, heads, feed-forward, length: some of the sizes are odd
 SHAPES = [(96, 32, 2, 2, 48, 16), (131, 40, 1, 5, 37, 23), (257, 96, 3, 3, 100, 64), (64, 128, 2, 1, 72, 2)]
 
 
@@ -28,7 +28,7 @@ def our_logits(program, checkpoint, tokens, **overrides):
 
 
 def train_shape(program, shape, kind="softmax", theta=10000.0, data=None, **options):
-    """A few steps with a high rate, so that no weight is at its initial value. options: of the section model."""
+    """A few steps with a high learning rate, so that no weight keeps its initial value. options: those of the model section."""
     vocab, hidden, layers, heads, inter, length = shape
     write_shard(program.directory / "train.bin", np.random.default_rng(3).integers(0, vocab, 40 * length + 1))
     program.train(
@@ -46,7 +46,7 @@ def train_shape(program, shape, kind="softmax", theta=10000.0, data=None, **opti
 
 def assert_logits_equal(ours, theirs):
     # float32 in both: logits are sums of `hidden` products with relative errors of 2^-24 each, after as many in every
-    # layer; 2e-5 of the largest logit is some ten times what is seen.
+    # layer; 2e-5 of the largest logit is about ten times what is observed.
     assert ours.shape == theirs.shape
     assert np.abs(ours - theirs).max() <= 2e-5 * np.abs(theirs).max()
     assert np.abs(theirs).max() > 0.1
@@ -83,7 +83,7 @@ def test_documents_do_not_see_each_other(program, kind):
     shape, end = (96, 32, 2, 2, 48, 16), 7
     checkpoint = train_shape(program, shape, kind, data={"reset_at_document": True, "document_token_id": end})
     tokens = np.random.default_rng(4).integers(8, shape[0], (4, shape[-1]))
-    tokens[0, [4, 5, 11]] = end  # a document of one token among them
+    tokens[0, [4, 5, 11]] = end  # one of the documents is a single token
     tokens[1, [0, 15]] = end
     tokens[2, 8] = end  # the last row is one document
     ours = our_logits(program, checkpoint, tokens)
@@ -106,7 +106,7 @@ def test_documents_do_not_see_each_other(program, kind):
 
 
 def test_learned_positions_reach_as_far_as_training_did(program):
-    """Windows shorter than trained read the first entries of p_n; longer ones have none, and are refused."""
+    """Windows shorter than in training read the first entries of p_n; longer ones have no entries, and are refused."""
     checkpoint = train_shape(program, (VOCAB, 32, 2, 2, 48, 16), "learned_pn")
     tokens = np.random.default_rng(4).integers(0, VOCAB, (2, 16))
     assert_logits_equal(our_logits(program, checkpoint, tokens[:, :5]), our_logits(program, checkpoint, tokens)[:, :5])
@@ -117,7 +117,7 @@ def test_learned_positions_reach_as_far_as_training_did(program):
 
 
 def test_a_transformers_model_is_evaluated_and_trained_on(program):
-    """A directory that transformers wrote is taken as it is; the loss of consecutive windows equals transformers' own."""
+    """A directory written by transformers is read as it is; the loss of consecutive windows equals transformers' own."""
     torch.manual_seed(0)
     config = LlamaConfig(vocab_size=VOCAB, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48,
                          max_position_embeddings=16, rms_norm_eps=1e-5, tie_word_embeddings=False)

@@ -1,4 +1,4 @@
-"""scripts/loss_curves.py on a CPU: our bfloat16 among PyTorch's, and that a model which is another one is told from it."""
+"""scripts/loss_curves.py on a CPU: our bfloat16 is among PyTorch's, and a different model is told from it."""
 
 import json
 import os
@@ -30,15 +30,15 @@ def test_our_bfloat16_is_within_the_spread_of_pytorchs(tmp_path):
     rms = {name: distance["rms"] for name, distance in result["distances"].items()}
     farthest = max(rms["PyTorch eager"], rms["PyTorch eager+autocast"])
     assert result["ratio"] == pytest.approx(rms["ssgpt bfloat16"] / farthest)
-    # float32 rounds 2^16 times finer than bfloat16; what remains are updates of elements without a gradient to speak of,
-    # whose sign rounding decides in any dtype.
+    # float32 rounds 2^16 times finer than bfloat16; what remains are updates of elements with almost no gradient, whose sign
+    # is decided by rounding in any dtype.
     assert rms["ssgpt float32"] < 0.3 * min(value for name, value in rms.items() if name != "ssgpt float32")
     assert f"{result['ratio']:.2f}" in process.stdout
 
 
 def test_another_model_is_too_far(tmp_path):
     """Ours with an epsilon in its norms that makes the output of the first one 1 % smaller: the embedding's mean square is
-    0.02^2, to which 2e-5 is added in place of 1e-5."""
+    0.02^2, to which 2e-5 is added instead of 1e-5."""
     other = tmp_path / "ssgpt"
     other.write_text(f"#!/bin/sh\nexec {BINARY} \"$@\" --set model.rms_norm_eps=2e-5\n")
     other.chmod(0o755)

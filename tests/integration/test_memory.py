@@ -1,4 +1,4 @@
-"""What --dry-run says a run will need, against the peak that the system counts for that run."""
+"""What --dry-run predicts for a run's memory, compared with the peak that the system counts for that run."""
 
 import re
 
@@ -7,7 +7,7 @@ import pytest
 
 from conftest import write_shard
 
-TOLERANCE = 0.10  # what README and the interface promise
+TOLERANCE = 0.10  # promised by README and the interface
 
 QUICKSTART = {
     "model": {"vocab_size": 4096, "hidden_size": 256, "num_hidden_layers": 6, "num_attention_heads": 4, "intermediate_size": 688},
@@ -33,7 +33,7 @@ CASES = {
 
 
 def run(program, *arguments):
-    """Standard output and the largest resident set in MiB."""
+    """Standard output, and the largest resident set in MiB."""
     out, _, peak = program.run_measured(*arguments)
     return out, peak / (1 << 20)
 
@@ -59,7 +59,7 @@ def test_the_estimate_of_a_dry_run_is_within_ten_percent_of_the_peak(program, ch
 def test_a_swap_that_lies_behind_costs_nothing(program):
     write_shard(program.directory / "long.bin", np.arange(16_000) % 90)
     swap = {"train": {"max_steps": 2, "swap_attention": {"at_step": 1, "kind": "ssmax"}}}
-    short = {"data": {"train": ["long.bin"], "sequence_length": 128}}  # weights, moments and copies are what a swap may cost
+    short = {"data": {"train": ["long.bin"], "sequence_length": 128}}  # mostly weights, moments and copies, which a swap may need
     changes = [QUICKSTART, DEEPER, short, swap]
     run(program, "train", "--config", program.config(*changes), "--run-dir", "run")
     goes_on = {"train": {"max_steps": 4}, "checkpoint": {"every": 1}}
@@ -70,7 +70,7 @@ def test_a_swap_that_lies_behind_costs_nothing(program):
 
 
 def test_a_dry_run_of_a_model_that_no_machine_holds_says_what_it_would_need(program):
-    """2^40 parameters of 16 bytes each, twelve more for the checkpoint's copy: 28 TiB."""
+    """2^40 parameters of 16 bytes each, and twelve more for the checkpoint's copy: 28 TiB."""
     config = program.config({"model": {"hidden_size": 1 << 16, "intermediate_size": 1 << 18, "num_hidden_layers": 16,
                                        "num_attention_heads": 512}})
     out, dry_peak = run(program, "train", "--config", config, "--run-dir", "run", "--dry-run")

@@ -1,5 +1,5 @@
-"""Inputs that do not belong together: shards to train on that are held out, a tokenizer that did not make them, weights
-that are no numbers. Refused in one line that names both, before anything is written."""
+"""Inputs that do not belong together: training on held-out shards, a tokenizer that did not make the shards, weights that are not
+numbers. They are refused in one line that names both, before anything is written."""
 
 import json
 import random
@@ -20,7 +20,7 @@ VOCABULARY = 300
 
 @pytest.fixture
 def prepared(program):
-    """Changes of a config that trains on shards/, which `a.model` made; `b.model` is another tokenizer of its size."""
+    """Config changes for training on shards/, which `a.model` made; `b.model` is another tokenizer of the same size."""
     random.seed(3)
     for name, letters in (("a", "bcdfg"), ("b", "klmnp")):
         syllable = lambda letters=letters: random.choice(letters) + random.choice("aeiou")
@@ -40,7 +40,7 @@ def prepared(program):
 
 
 def refused(program, code, *arguments, changes=(), words=()):
-    """In one line that names each of the words, with --dry-run as well, and without a run directory."""
+    """Refused in one line that names each of the words, with --dry-run as well, and without a run directory."""
     for more in ((), ("--dry-run",)):
         out, err = program.train(*arguments, *more, changes=changes, code=code)
         assert out == "" and len(err.splitlines()) == 1
@@ -93,7 +93,7 @@ def test_a_tokenizer_is_replaced_only_where_asked_for(program, prepared):
 @pytest.mark.parametrize("earlier", [False, True], ids=["recorded", "of an earlier version"])
 def test_a_resume_with_another_tokenizer_is_refused(program, prepared, earlier):
     program.train("--run-dir", "made", changes=[prepared])
-    (program.directory / "shards/prepare.json").unlink()  # what the shards say is not needed to see it
+    (program.directory / "shards/prepare.json").unlink()  # it must be found without what the shards record
     made = program.directory / "made"
     (checkpoint,) = checkpoints(made)
     fingerprint = checksum(program.directory / "a.model")
@@ -145,7 +145,7 @@ def test_a_run_of_relative_paths_goes_on_from_another_directory(program, prepare
         elsewhere = Program(program.directory / f"elsewhere{number}")
         elsewhere.directory.mkdir()
         _, err = elsewhere.run("train", *arguments, "--set", f"train.max_steps={30 + 10 * number}")
-        # The first of both makes the paths absolute.
+        # The first option of both makes the paths absolute.
         assert ("data.tokenizer: t.model is not here, and is read from" in err) == (number == 0)
     other = {"data": {"train": ["none_*.bin"]}, "train": {"max_steps": 41}}
     _, err = elsewhere.run("train", "--config", program.config(prepared, other), "--run-dir", run, "--resume", "auto", code=3)
@@ -184,7 +184,7 @@ def test_numbers_that_are_none_are_refused_by_name(program, finished_run, name, 
     words = [name.removesuffix(".exp_avg_sq"), f"is {value} at [{index[0]}, {index[1]}]", checkpoint.name]
     commands = [["train", "--resume", "run", "--set", "train.max_steps=25"], ["inspect", checkpoint],
                 ["convert", "--checkpoint", checkpoint, "--attention", "ssmax", "--out", "out"]]  # fmt: skip
-    model = program.directory / "model"  # a directory of weights alone
+    model = program.directory / "model"  # a directory with weights only
     model.mkdir()
     for file in ("config.json", "model.safetensors"):
         shutil.copy(checkpoint / file, model)

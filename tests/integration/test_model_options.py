@@ -1,5 +1,5 @@
-"""Normed queries and keys, partial RoPE and layers without RoPE: against transformers and float64, in files, and through the
-commands that carry them."""
+"""Normed queries and keys, partial RoPE and layers without RoPE: compared with transformers and float64, in files, and through
+the commands that support them."""
 
 import json
 import os
@@ -79,16 +79,16 @@ def test_logits_equal_float64_and_transformers(program, variant):
                                      ("ssmax_bias", {"rope_fraction": 0.5}, False), ("softmax", OPTIONS, True)], ids=name_of)
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_padding_packing_and_caches_change_nothing(program, variant, attention):
-    """In the modelling file: left padding, documents packed by their positions, tokens in parts behind a cache, generation."""
+    """In the modelling file: left padding, documents packed by their position ids, parts with a KV cache, generation."""
     checkpoint = train(program, variant)
     diversify(checkpoint)
     model = load(checkpoint, attn_implementation=attention)
     check_padding_and_caches(model, torch.tensor(random_tokens(variant[2], 12)), filler=DOCUMENT_END)
-    check_packing(model, torch.tensor(random_tokens(False, 12))[:1], cut=4)  # no other end than that of the positions
+    check_packing(model, torch.tensor(random_tokens(False, 12))[:1], cut=4)  # only the position ids end a document
 
 
 def test_n_is_counted_in_fp32_in_a_model_of_bfloat16(program):
-    """bfloat16 has no 257, and log n of 8 bits is off by up to a hundredth."""
+    """bfloat16 cannot represent 257, and log n with 8 bits is off by up to a hundredth."""
     checkpoint = train(program, ("ssmax", OPTIONS, False))
     model = load(checkpoint, dtype=torch.bfloat16)
     seen = []
@@ -105,15 +105,15 @@ def test_n_is_counted_in_fp32_in_a_model_of_bfloat16(program):
     assert layer.ssmax_scale.dtype == torch.float32 and layer.q_norm.weight.dtype == torch.bfloat16
     query = torch.ones(1, SHAPE[3], 300, 1, dtype=torch.bfloat16)
     exact = (layer.ssmax_scale.double()[:, None] * n.log()).to(torch.bfloat16)[None, :, :, None]
-    # One rounding to bfloat16; where fp32 falls on the other side of a tie, to the neighbour.
+    # One rounding to bfloat16; if fp32 is on the other side of a tie, to the neighbour.
     assert (layer.scale_query(query, seen[0]) == exact).double().mean() > 0.99
 
 
 @pytest.mark.parametrize("yarn, scale", [(4.0, 1.0), (4.0, 1.5), (None, 1.5)])
 @pytest.mark.parametrize("options", [OPTIONS, {"rope_fraction": 0.5}, {"qk_norm": "rms"}, {"nope_layers": [0]}], ids=str)
 def test_changed_positions_equal_transformers(program, options, yarn, scale):
-    """YaRN over the rotated dimensions and a factor on all scores, in windows of four times the trained length. YaRN's own
-    factor is of the rotated dimensions alone, as transformers has it."""
+    """YaRN over the rotated dimensions and a factor on all scores, in windows of four times the training length. YaRN's own
+    factor is applied to the rotated dimensions only, as in transformers."""
     checkpoint = train_shape(program, SHAPE, **options)
     config = transformers.AutoConfig.from_pretrained(checkpoint, trust_remote_code=True)
     rope = {"rope_type": "default", "rope_theta": 500000.0, "partial_rotary_factor": options.get("rope_fraction", 1.0)}
@@ -133,7 +133,7 @@ def test_changed_positions_equal_transformers(program, options, yarn, scale):
 
 
 def test_a_part_in_decimals_is_the_same_in_transformers(program):
-    """YaRN rotates int(factor * head_dim) dimensions there, and of 0.333333 times 24 that would be 7."""
+    """YaRN rotates int(factor * head_dim) dimensions there, which for 0.333333 times 24 would be 7."""
     length = 16
     checkpoint = train_shape(program, (96, 48, 1, 2, 56, length), rope_fraction=0.333333)
     stored = json.loads((checkpoint / "config.json").read_text())
@@ -210,7 +210,7 @@ def test_options_go_through_swaps_resumes_and_reports(program):
 
 
 def test_generation_equals_full_forwards(program):
-    """The program's cache: greedy tokens are the likeliest of float64 forwards over the whole sequence."""
+    """The program's KV cache: greedy tokens have the largest logits of float64 forward passes over the whole sequence."""
     kind, options, _ = EVERYTHING
     checkpoint = train_shape(program, SHAPE, kind, initializer_range=0.4, **options)
     out = program.run("generate", "--checkpoint", checkpoint, "--json", "--prompt-tokens", "9,10,11", "--max-tokens", 20,
@@ -274,7 +274,7 @@ def test_impossible_options_are_refused_in_one_line(program, setting, message):
 
 
 def test_the_sweep_of_the_page_is_one(program):
-    """Each of its variants holds the rules, and learns something else than the others: a sweep is refused otherwise."""
+    """Each of its variants satisfies the rules, and learns something else than the others: otherwise a sweep is refused."""
     (variants,) = re.findall(r"```yaml\n(variants:\n.*?)```", (ROOT / "docs/models.md").read_text(), re.S)
     program.config(name="base.json")
     (program.directory / "sweep.yaml").write_text(f"base: base.json\nseeds: 1\n{variants}")
@@ -284,13 +284,13 @@ def test_the_sweep_of_the_page_is_one(program):
 
 
 def options_of_the_page():
-    """(key, value) of each value in the table of docs/models.md."""
+    """(key, value) for each value in the table of docs/models.md."""
     rows = re.findall(r"^\| `model\.(\w+)` \| (.*?) \|", (ROOT / "docs/models.md").read_text(), re.M)
     return [(f"model.{key}", value) for key, values in rows for value in re.findall(r"`(.*?)`", values)]
 
 
 def test_the_page_of_models_has_the_keys_of_the_program(program):
-    """Those of the architecture beside its sizes, and each value of its table trains."""
+    """The keys of the architecture other than its sizes, and each value of the table trains."""
     text = program.run("train", "--help")[0]
     keys = set(re.findall(r"^  (model\.\w+): ", text, re.M))
     sizes = {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "rope_theta",

@@ -1,8 +1,8 @@
-"""Every file that the program reads, changed by accident or by an ill-meaning hand, at random places (mutations.py): a command
-then works, or says in a short message what is wrong, with exit code 2 or 3, within seconds and bounded memory.
+"""Every file that the program reads, changed at random places by accident or by an attacker (mutations.py): a command then works,
+or reports what is wrong in a short message, with exit code 2 or 3, within seconds and bounded memory.
 
-SSGPT_MUTANTS sets the number of changed files for each reader, SSGPT_MUTANTS_SEED the seed, and SSGPT_FORK_SERVER the binary,
-of a build with sanitizers for example."""
+SSGPT_MUTANTS sets the number of changed files for each reader, SSGPT_MUTANTS_SEED the seed, and SSGPT_FORK_SERVER the binary, for
+example of a build with sanitizers."""
 
 import ctypes
 import dataclasses
@@ -24,16 +24,16 @@ from mutations import mutants
 SERVER = os.environ.get("SSGPT_FORK_SERVER", FORK_SERVER)
 MUTANTS = int(os.environ.get("SSGPT_MUTANTS", 200))
 SEED = int(os.environ.get("SSGPT_MUTANTS_SEED", 1))
-SECONDS = 20  # of one command, on a machine that has other work: a thousand times what it takes
-MEMORY = 2 << 30  # bytes, of which LibTorch's libraries take some 300 MB
-LONGEST_LINE = 4200  # core::message_text has 4 KiB, behind the time
+SECONDS = 20  # for one command, on a busy machine: a thousand times what it takes
+MEMORY = 2 << 30  # bytes, of which LibTorch's libraries need about 300 MB
+LONGEST_LINE = 4200  # core::message_text allows 4 KiB, after the time
 CHECKPOINT = "run/checkpoints/step-00000020"
 
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-    """Commands that read one file. sign: make the manifest of the checkpoint fit it, so that what stands behind the checksums
-    is reached. packed: a .zst file, whose content is changed as well as its bytes. Paths are relative to the folder of
+    """Commands that read one file. sign: make the checkpoint's manifest fit the file, so that what the checksums protect is
+    reached. packed: a .zst file, of which the content is changed as well as the bytes. Paths are relative to the folder of
     `place`; "out" is new for each mutant. copies: a folder that the commands write into."""
 
     file: str
@@ -96,7 +96,7 @@ def place(made_once, tmp_path_factory):
 
 
 def make_sound(folder):
-    """Files name each other by paths in this folder, so that they do in a copy as well."""
+    """Files name each other by paths in this folder, so that they also do in a copy."""
     program = make_program(folder)
     lines = [f"{i} the text of a line, {i * i} and a half" for i in range(60)]
     (folder / "corpus.txt").write_text("\n\n".join(lines))
@@ -124,7 +124,7 @@ def make_sound(folder):
 
 
 def faults(answer, errors):
-    """What a user could not live with in how a command ended."""
+    """What a user could not accept in how a command ended."""
     found = []
     if answer["signal"]:
         found.append(f"signal {answer['signal']}")

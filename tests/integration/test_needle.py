@@ -1,4 +1,4 @@
-"""evaluate needle beside sentencepiece, the float64 reference model and generate; its pictures; what it refuses."""
+"""evaluate needle compared with sentencepiece, the float64 reference model and generate; its pictures; what it refuses."""
 
 import collections
 import json
@@ -42,14 +42,14 @@ def reference(program, kind, theta=10000.0):
 
 
 def behind(model, prompt, tokens):
-    """Log-probabilities of all tokens where each of `tokens` is predicted: (len(tokens), V)."""
+    """Log-probabilities over all tokens where each of `tokens` is predicted: (len(tokens), V)."""
     with torch.no_grad():
         logits = model(torch.tensor([prompt + tokens[:-1]]))[0, len(prompt) - 1 :]
     return logits.log_softmax(-1)
 
 
 class Watching(ReferenceModel):
-    """Keeps the attention of the last query to every token: of each layer (heads, T)."""
+    """Keeps the last query's attention to every token: per layer (heads, T)."""
 
     def attention(self, x, prefix):
         b, t, d = x.shape
@@ -63,7 +63,7 @@ class Watching(ReferenceModel):
 
 
 def weights_on_needle(tensors, kind, trial, **options):
-    """Of each layer and head, by the reference."""
+    """The weight on the needle per layer and head, by the reference."""
     model = Watching(tensors, heads=HEADS, layers=LAYERS, kind=kind, trained_length=TRAINED, floor_scale=FLOOR, **options)
     with torch.no_grad():
         model(torch.tensor([trial["prompt_tokens"]]))
@@ -72,8 +72,8 @@ def weights_on_needle(tensors, kind, trial, **options):
 
 
 def varied(program, kind):
-    """A checkpoint of this kind whose s and b differ from head to head, and whose p_n is not log n. Returns its name and
-    its tensors in float64."""
+    """A checkpoint of this kind whose s and b differ between heads, and whose p_n is not log n. Returns its name and its tensors
+    in float64."""
     floor = ["--floor-scale", FLOOR] if kind == "llama4_temperature" else []
     program.run("convert", "--checkpoint", checkpoint("softmax"), "--attention", kind, *floor, "--out", f"converted_{kind}")
     folder = without_training(program, f"converted_{kind}", f"varied_{kind}")
@@ -100,7 +100,7 @@ def test_attention_on_the_needle_is_that_of_the_reference(made, kind):
         expected = weights_on_needle(tensors, kind, trial)
         for ours, theirs in zip(trial["attention"], expected, strict=True):
             assert ours == pytest.approx(theirs, abs=1e-5)  # float32 weights between 0 and 1
-        if kind != "softmax":  # the row scale decides: without it the weights are others
+        if kind != "softmax":  # the row scale matters: without it the weights differ
             plain = weights_on_needle(tensors, "softmax", trial)
             assert np.abs(np.subtract(expected, plain)).max() > 1e-3
         weights = {(i, j): w for i, layer in enumerate(trial["attention"]) for j, w in enumerate(layer)}
@@ -117,14 +117,14 @@ def test_attention_on_the_needle_is_that_of_the_reference(made, kind):
 
 
 def attention_rows(table):
-    """{(length, depth, variant): the cells behind} of the part on attention."""
+    """{(length, depth, variant): the following cells} from the part on attention."""
     part = table[table.index("attention on the needle") :]
     cells = [re.split(" {2,}", line.strip()) for line in part.splitlines() if re.match(r" +[0-9]+ {2,}", line)]
     return {(int(length), int(depth), variant): rest for length, _, depth, variant, *rest in cells}
 
 
 def by_outcome(trials):
-    """Cells of [(weight, outcome)]."""
+    """Cells for [(weight, outcome)]."""
     cells = []
     for outcome in ("right", "first digit", "wrong"):
         weights = [weight for weight, one in trials if one == outcome]
@@ -133,7 +133,7 @@ def by_outcome(trials):
 
 
 def test_the_table_of_a_model_that_attends_to_all_alike(made):
-    """Without queries and keys: of the weights, all the same, the needle has as many as it has tokens."""
+    """Without queries and keys all weights are equal, and the needle has as many of them as it has tokens."""
     folder = made.directory / "evenly"
     shutil.copytree(made.directory / checkpoint("softmax"), folder, ignore=shutil.ignore_patterns("trainer", "manifest.json"))
     weights = load_file(folder / "model.safetensors")
@@ -171,7 +171,7 @@ def test_the_table_has_the_top_heads_of_each_variant(made):
     assert drawn.returncode == 0 and drawn.stderr == "", drawn.stderr
     assert (made.directory / "heads/needle_attention.png").read_bytes().startswith(b"\x89PNG")
     assert "Attention on the needle" in (made.directory / "heads/report.html").read_text()
-    needle(made, *arguments[:-1], "--out", "heads")  # without attention, what was drawn of it is gone
+    needle(made, *arguments[:-1], "--out", "heads")  # without attention, the earlier drawing of it is removed
     names = ["evaluation.csv", "evaluation.json", "table.txt"]
     assert sorted(path.name for path in (made.directory / "heads").iterdir()) == names
     assert "attention on the needle" not in (made.directory / "heads/table.txt").read_text()
@@ -207,7 +207,7 @@ def test_every_trial_is_that_of_the_reference(made, kind):
         assert pieces.decode(prompt).endswith(f"\n\nThe special magic {trial['city']} number is:")
         answer = pieces.encode(f" {trial['answer']}")
         right = behind(model, prompt, answer)[range(len(answer)), answer].sum().item()
-        # float32 logits of the program, off by some 1e-5 of the largest (test_logits.py), eight times.
+        # The program's float32 logits, off by about 1e-5 of the largest (test_logits.py), eight times.
         close = {"abs": 1e-3}
         assert trial["log_probability"] == pytest.approx(right, **close)
         wrong = trial["distractors"]
@@ -229,15 +229,15 @@ def test_every_trial_is_that_of_the_reference(made, kind):
         assert value["correct"] == sum(t["correct"] for t in cell)
         assert value["margin"] == pytest.approx(margins.mean().item(), abs=1e-9)
         assert value["margin_stderr"] == pytest.approx(margins.std().item() / math.sqrt(3), abs=1e-9)
-    # One trial at a time and eight: the same bits.
+    # One trial at a time or eight: the same bits.
     for batch in (1, 8):
         needle(made, *shared, "--trials-out", "batch.jsonl", "--batch", batch)
         assert trials_of(made, "batch.jsonl") == trials
 
 
 def test_tokenizers_that_join_digits_and_begin_with_a_blank(made):
-    """As Llama's, one puts a blank before every text; numbers have two to seven tokens, so that they are of other lengths
-    than the wrong ones beside them."""
+    """Like Llama's tokenizers, one puts a blank before every text; numbers have two to seven tokens, so that their lengths differ
+    from those of the wrong numbers beside them."""
     rng = random.Random(4)
     numbers = " ".join(str(rng.randint(1, 10 ** rng.randint(1, 4))) for _ in range(3000))
     (made.directory / "numbers.txt").write_text(sentences(200, 1) + " " + numbers)
@@ -351,7 +351,7 @@ def test_refuses(made, case):
 
 
 def test_trials_are_written_over_nothing_that_is_read(made):
-    """Also where they could not be made: it is told before hours of work."""
+    """Also if they could not be made: the error comes before hours of work."""
     shard, link = made.directory / "tokens/train_000000.bin", made.directory / "alias"
     link.symlink_to(made.directory / "sweep")
     (made.directory / "link.bin").symlink_to(shard)
@@ -392,7 +392,7 @@ def test_refuses_data_and_models_that_do_not_fit(made):
     err = needle(made, *learned, "--lengths", 130, code=2)[1]
     assert "learned p_n of 128 entries" in err and "model 1 of" not in err
     needle(made, *learned, "--lengths", 129, "--trials", 1)
-    # Before the trials are made, of which these could not be.
+    # The error comes before trials are made, which would be impossible here.
     err = needle(made, *learned, "--lengths", 100_000, code=2)[1]
     assert "learned p_n of 128 entries" in err
     made.train("--run-dir", "untold", changes=[{"train": {"max_steps": 4}}])

@@ -1,4 +1,4 @@
-"""scripts/report.py on the attention on needles: pictures and page of values made by hand, and what it refuses."""
+"""scripts/report.py on the attention on needles: pictures and page from hand-made values, and what it refuses."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from report_page.evaluation import Evaluation
 from report_page.evaluation_page import build_page
 from report_page.styles import COLORS
 
-SHOWN = (1024, 8192)  # the longest within the trained length, and the longest
+SHOWN = (1024, 8192)  # the longest within the training length, and the longest
 OUTCOMES = {"right": "right", "first digit": "first digit right", "wrong": "wrong"}
 
 
@@ -37,13 +37,13 @@ def name_of(seed, rank):
 
 
 def sorted_trials(variant, seed, length):
-    """[(weight, outcome)] of all depths."""
+    """[(weight, outcome)] at all depths."""
     trials = [(weight_of(variant, seed, length, depth, 0, t), outcome_of(variant, length, t)) for depth in DEPTHS for t in range(TRIALS)]
     return sorted(trials, reverse=True)
 
 
 def panels(figure):
-    """(subfigure's heading, axes) in the order of reading."""
+    """(subfigure's heading, axes) in reading order."""
     return [(part._suptitle.get_text(), axes) for part in figure.subfigs for axes in part.axes if axes.get_visible()]
 
 
@@ -54,7 +54,7 @@ def test_the_picture_has_the_heads_by_rank(tmp_path, seeds):
     assert len(found) == len(SHOWN) * len(VARIANTS)
     for i, (heading, axes) in enumerate(found):
         length, variant = SHOWN[i // 2], VARIANTS[i % 2]
-        heading = " ".join(heading.split())  # where it has two lines
+        heading = " ".join(heading.split())  # headings may have two lines
         assert heading == f"Heads by mean weight, depth 40 %: {length:,} tokens, RoPE theta as trained (10000)"
         assert axes.get_title(loc="left") == variant
         curves = [list(line.get_xdata()) for line in axes.lines]
@@ -70,7 +70,7 @@ def test_the_picture_has_the_heads_by_rank(tmp_path, seeds):
         assert labels == (named if len(seeds) <= 4 else [str(rank) for rank in range(1, 26)])
         top, bottom = axes.get_ylim()
         assert top > bottom  # the highest rank is on top
-    # All of one length have the same axis.
+    # All axes of one length are the same.
     assert found[0][1].get_xlim() == found[1][1].get_xlim() != found[2][1].get_xlim()
     plt.close(figure)
 
@@ -98,7 +98,7 @@ def test_the_picture_has_every_trial_with_its_outcome(tmp_path, seeds):
         assert sum(counts.values()) == len(seeds) * len(DEPTHS) * TRIALS
         text = " · ".join(f"{count} {outcome}" for outcome, count in counts.items())
         assert axes.get_title(loc="left") == f"{variant}\n{text}"
-    # Each outcome has a colour and a marker that no other has.
+    # Each outcome has its own colour and marker.
     assert len(looks) == 3 and all(len({look[i] for look in looks}) == 3 for i in (0, 1, 2))
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["answered right", "first digit right", "wrong"]
@@ -111,7 +111,7 @@ def test_nothing_reaches_out_of_the_picture(tmp_path):
     variants = ("softmax", "ssmax", "ssmax_bias", "learned_pn", "Softmax -> SSMax, s fixed at 1, untrained")
     titles = ("RoPE theta as each was trained, YaRN factor 4", "RoPE theta 500000, YaRN factor 4")
     figure = drawn(write_needles(tmp_path, (1, 2, 3), variants=variants, titles=titles))
-    # Under several conditions the longest length alone; four variants side by side.
+    # With several conditions only the longest length; four variants side by side.
     assert [len(part.axes) for part in figure.subfigs] == [4] * 8
     assert all("8,192 tokens" in heading for heading, _ in panels(figure)) and len(panels(figure)) == 2 * 2 * 5
     box = figure.legends[0].get_window_extent()
@@ -173,7 +173,7 @@ def test_the_page_has_charts_and_a_table_of_all_points(tmp_path):
 
 
 def test_of_many_trials_the_page_marks_some(tmp_path, monkeypatch):
-    """As many as are marked in all, shared out among the seeds; the first and the last are among them."""
+    """As many marks as are allowed in all, divided among the seeds; the first and the last trial are among them."""
     monkeypatch.setattr(needle_attention_page, "MOST_MARKS", 10)
     page = build_page(Evaluation(write_needles(tmp_path, (1, 2))))
     section = page[page.index("Attention on the needle,") :]

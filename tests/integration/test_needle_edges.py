@@ -1,4 +1,4 @@
-"""evaluate needle of models whose attention ends with a document, of one whose logits are not finite, and of too few seeds."""
+"""evaluate needle with models whose attention ends with a document, with logits that are not finite, and with too few seeds."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Models of one seed: "goes_on", "scaled" with SSMax, and two whose attention ends with other tokens."""
+    """Models with one seed: "goes_on", "scaled" with SSMax, and two whose attention ends with other tokens."""
     program, change = make_text(tmp_path_factory.mktemp("edges"))
     program.train("--run-dir", "goes_on", changes=[change])
     program.train("--run-dir", "scaled", changes=[change, {"model": {"attention": {"kind": "ssmax"}}}])
@@ -40,7 +40,7 @@ IN_LINE = ["--prompt", " The special magic {city} number is:"]
 
 
 def test_a_question_that_ends_a_document_is_refused(made):
-    """Behind its empty line the model sees nothing of the needle."""
+    """After its empty line the model sees nothing of the needle."""
     token = paragraph(made)
     for options in (SMALL, [*SMALL, "--attention"], [*SMALL, "--prompt-style", "question"]):
         err = needle(made, "--checkpoint", "goes_on", "paragraphs", *options, code=2)[1]
@@ -73,10 +73,10 @@ def test_models_whose_documents_end_otherwise_are_not_compared(made):
 
 
 def test_a_trial_that_is_not_finite_has_no_outcome(made):
-    """One logit is infinite, and no probability known, though all weights are finite, and the attention too."""
+    """One logit is infinite, so no probability is known, though all weights and the attention are finite."""
     folder = without_training(made, step("goes_on"), "infinite")
     weights = load_file(folder / "model.safetensors")
-    weights["model.embed_tokens.weight"][:, 0] = 100.0  # behind the norm about the root of the 32 features, 5.7
+    weights["model.embed_tokens.weight"][:, 0] = 100.0  # after the norm about the root of the 32 features, 5.7
     weights["lm_head.weight"][7, 0] = 3e38
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     out = ["--attention", "--json", "--out", "infinite_out", "--trials-out", "infinite.jsonl"]
@@ -92,11 +92,11 @@ def test_a_trial_that_is_not_finite_has_no_outcome(made):
 
 
 def test_the_page_names_an_error_where_it_stands(made):
-    """Heat maps show none; the table of each difference has the column."""
+    """Heat maps show no errors; the table of each difference has a column for them."""
     needle(made, "--checkpoint", "goes_on", "scaled", *SMALL, "--out", "pair")
     page = report(made, "pair")
     parts = page.split("<h3>Difference to ")[1:]
-    assert len(parts) == 2  # of the share right, and of the margin
+    assert len(parts) == 2  # for the share right, and for the margin
     for part in parts:
         maps, tables = part.split("1 seed: three or more are needed", 1)
         assert 'class="heat"' in maps and "standard error" not in maps

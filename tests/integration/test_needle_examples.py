@@ -1,4 +1,4 @@
-"""data/needles.py: examples of fine-tuning whose form is that of ssgpt evaluate needle."""
+"""data/needles.py: fine-tuning examples in the form that ssgpt evaluate needle uses."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def make(corpus, output, *options, code=0):
 
 @pytest.fixture
 def corpus(tmp_path):
-    """Documents of sentences of seven words, each of its own."""
+    """Documents with sentences of seven words, which differ between documents."""
     documents = [" ".join(f"Document {d} has this sentence number {s}{'.!?'[s % 3]}" for s in range(30)) for d in range(5)]
     path = tmp_path / "corpus.jsonl"
     path.write_text("\n".join(json.dumps({"text": text}) for text in documents))

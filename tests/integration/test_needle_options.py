@@ -1,4 +1,4 @@
-"""evaluate needle --attention of a model with normed queries and keys, partial RoPE and a layer without RoPE."""
+"""evaluate needle --attention with a model with normed queries and keys, partial RoPE and a layer without RoPE."""
 
 import numpy as np
 import pytest
@@ -29,6 +29,6 @@ def test_attention_on_the_needle_with_options_of_the_model_is_that_of_the_refere
         expected = weights_on_needle(tensors, "ssmax", trial, **options)
         for ours, theirs in zip(trial["attention"], expected, strict=True):
             assert ours == pytest.approx(theirs, abs=1e-5)  # float32 weights between 0 and 1
-        for key in options:  # each decides
+        for key in options:  # each matters
             others = weights_on_needle(tensors, "ssmax", trial, **{k: v for k, v in options.items() if k != key})
             assert np.abs(np.subtract(expected, others)).max() > 1e-3, key

@@ -1,5 +1,5 @@
-"""No command writes over what it reads: what a user names as an output may be an input, by its own or by another name.
-Of tokenizers see test_mismatched_inputs.py, of the trials of needles test_needle.py."""
+"""No command overwrites its inputs: an output that a user names may be an input, by the same or by another name. For tokenizers
+see test_mismatched_inputs.py, for the trials of needles test_needle.py."""
 
 import shutil
 import subprocess
@@ -22,7 +22,7 @@ WRITTEN = ["evaluation.json", "evaluation.csv", "table.txt", "evaluation.png", "
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_an_evaluation_is_not_written_over_its_shards(trained, name):
-    """llm.c's format is known by its header, whatever the file is called."""
+    """llm.c's format is recognised by its header, whatever the file is called."""
     folder = trained.directory / "data"
     folder.mkdir()
     shutil.copy(trained.directory / "train.bin", folder / name)

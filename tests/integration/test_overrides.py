@@ -1,4 +1,4 @@
-"""What an evaluation changes in a model, in windows of four times the trained length, against transformers."""
+"""What an evaluation changes in a model, in windows of four times the training length, compared with transformers."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def long_tokens():
 
 
 def load(checkpoint, kind, **rope):
-    """The model in transformers with this RoPE: Llama's in float64, another kind by its modelling file."""
+    """The model in transformers with this RoPE: Llama's in float64, other kinds by their modelling file."""
     config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=True)
     config.rope_parameters = {"rope_type": "default", **rope}
     settings = {"config": config, "attn_implementation": "eager"}
@@ -32,7 +32,7 @@ def load(checkpoint, kind, **rope):
 
 
 def fit_position(checkpoint):
-    """The learned p_n, the line a1 log n + a2 through it by numpy, and what the line leaves."""
+    """The learned p_n, the line a1 log n + a2 fitted to it by numpy, and the residuals."""
     learned = load_file(checkpoint / "model.safetensors")["model.ssmax_position"].double().numpy()
     columns = log_columns(LENGTH)
     line, _, _, _ = np.linalg.lstsq(columns, learned, rcond=None)
@@ -47,13 +47,13 @@ def log_columns(count):
 
 
 def extended_position(checkpoint):
-    """The learned p_n and behind it the line through it, up to four times its length."""
+    """The learned p_n, extended by the line through it up to four times its length."""
     learned, line, _ = fit_position(checkpoint)
     return np.concatenate([learned, log_columns(4 * LENGTH)[LENGTH:] @ line]).astype(np.float32)
 
 
 def with_row_scale(model, row_scale):
-    """Multiplies the scores of every query, whatever else multiplies them: they are linear in its projection."""
+    """Multiplies the scores of every query, in addition to other factors: they are linear in its projection."""
     with torch.no_grad():
         for layer in model.model.layers:
             layer.self_attn.q_proj.weight.mul_(row_scale)

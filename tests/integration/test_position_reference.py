@@ -1,4 +1,4 @@
-"""`ssgpt evaluate position` in windows of four times the trained length against full forwards of transformers."""
+"""`ssgpt evaluate position` in windows of four times the training length, compared with full forward passes of transformers."""
 
 import json
 
@@ -51,7 +51,7 @@ def test_losses_by_position_equal_transformers(program, kind, theta):
     assert len(bins) == len(expected)
     for ours, (first, last, loss, error, tokens) in zip(bins, expected):
         assert (ours["first"], ours["last"], ours["tokens"]) == (first, last, tokens)
-        # Losses of about 5 nats, off by some 1e-6 of that in float32.
+        # Losses of about 5 nats, off by about 1e-6 of that in float32.
         assert ours["loss"] == pytest.approx(loss, abs=1e-4)
         assert ours["stderr"] == pytest.approx(error, abs=1e-4)
     fit = json.loads(out)["models"][0]["pn_fit"]
@@ -60,7 +60,7 @@ def test_losses_by_position_equal_transformers(program, kind, theta):
         _, line, residuals = fit_position(checkpoint)
         expected = {"a1": line[0], "a2": line[1], "rms_residual": np.sqrt(np.mean(residuals**2)),
                     "max_residual": np.abs(residuals).max(), "entries": LENGTH}
-        assert fit == pytest.approx(expected, rel=1e-9)  # float64 on both sides, of the same float32 entries
+        assert fit == pytest.approx(expected, rel=1e-9)  # float64 on both sides, from the same float32 entries
 
 
 def test_a_row_scale_multiplies_the_scores(program):
@@ -69,7 +69,7 @@ def test_a_row_scale_multiplies_the_scores(program):
     arguments = ["evaluate", "position", "--checkpoint", checkpoint, "--data", "long.bin", "--max-length", LONG,
                  "--bin", BIN, "--rope-theta", 500000, "--row-scale", 1.5, "--json"]
     out, _ = program.run(*arguments)
-    # The unchanged model comes first, and one with a row scale beside it.
+    # The unchanged model comes first, with the one with a row scale beside it.
     models = json.loads(out)["models"]
     (ours,) = [model for model in models if model["overrides"].get("row_scale") == 1.5]
     expected = expected_bins(with_row_scale(load(checkpoint, "ssmax", rope_theta=500000.0), 1.5), windows)

@@ -14,7 +14,7 @@ import sentencepiece
 from conftest import BINARY, Program
 
 EOS = 2
-# What breaks tokenizers: blanks of all kinds, sentencepiece's own marks, reserved names, NUL, joined and combining
+# Texts that break tokenizers: blanks of all kinds, sentencepiece's own marks, reserved names, NUL, joined and combining
 # characters, the ends of Unicode's planes.
 HOSTILE = (
     " leading\n\n\n  two  blanks\ttab\r\nCR LF\n\x00NUL\x00\x00 \u2581mark\u2581\u2581 \u2585 <s></s><unk><0x41><0x0A>\n"
@@ -35,7 +35,7 @@ def make_text(seed, num_words):
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """A tokenizer of 400 pieces, and book.txt of 12 MB."""
+    """A tokenizer with 400 pieces, and book.txt with 12 MB."""
     program = Program(tmp_path_factory.mktemp("prepare"))
     (program.directory / "small.txt").write_text(make_text(1, 20_000))
     (program.directory / "book.txt").write_text(make_text(2, 50_000) * 35)
@@ -152,7 +152,7 @@ def test_finished_shards_are_replaced_only_when_told_to(program, shared):
 
 
 def test_train_refuses_shards_whose_replacement_was_stopped_halfway(program, shared):
-    """A folder where a shard belongs stops the exchange in its middle, as a kill would."""
+    """A folder in the place of a shard stops the exchange halfway, as a kill would."""
     out = program.directory / "out"
     prepare(program, shared, shared / "small.txt", "out", "--shard-tokens", 5000)
     (out / "train_000001.bin").unlink()
@@ -164,7 +164,7 @@ def test_train_refuses_shards_whose_replacement_was_stopped_halfway(program, sha
     _, err = program.train("--run-dir", "run", changes=changes, code=3)
     assert "prepare.json" in err and "not complete" in err
     os.rename(out / "train_000001.bin", program.directory / "moved")
-    prepare(program, shared, shared / "small.txt", *again[:-1], code=2)  # finishes the exchange, and is as asked already
+    prepare(program, shared, shared / "small.txt", *again[:-1], code=2)  # finishes the exchange; the result is already as asked
     prepare(program, shared, shared / "small.txt", "fresh", "--shard-tokens", 5000, "--seed", 2)
     assert bytes_of(out) == bytes_of(program.directory / "fresh")
     program.train("--run-dir", "run", changes=changes)
@@ -191,7 +191,7 @@ def test_a_stopped_call_is_continued_to_the_same_bytes_without_making_finished_s
     stdout, err = prepare(program, shared, shared / "book.txt", "out", *options)
     assert bytes_of(out) == whole
     summary = json.loads(stdout)
-    # A kill between a shard and its record makes that one shard again.
+    # After a kill between a shard and its record, that one shard is made again.
     assert len(found) - 1 <= summary["kept_shards"] <= len(found)
     assert f"after its {summary['kept_shards']} finished shards" in err
     kept = sum(shard["tokens"] for shard in json.loads(whole["prepare.json"])["shards"]
@@ -225,8 +225,8 @@ def test_thousands_of_files_are_one_corpus(program, shared):
 
 @pytest.mark.parametrize("line_break", ["\n", " "])
 def test_memory_does_not_grow_with_the_input_and_an_estimate_comes_early(program, shared, line_break):
-    """200 MB, in lines or as one line. Above the program's libraries it may take what is read ahead, 16 MiB, with its
-    tokens and buffers: 120 MB. Holding the input would take 200 MB."""
+    """200 MB, in lines or as one line. Above the program's libraries it may take what is read ahead, 16 MiB, with its tokens and
+    buffers: 120 MB. Holding the input would take 200 MB."""
     block = make_text(1, 50_000).replace("\n\n", "\n").replace("\n", line_break).encode()
     with open(program.directory / "large.txt", "wb") as file:
         while file.tell() < 200_000_000:
@@ -238,12 +238,12 @@ def test_memory_does_not_grow_with_the_input_and_an_estimate_comes_early(program
     estimate = [line for line in err.splitlines() if "estimate after" in line]
     assert len(estimate) == 1 and " of 19" in estimate[0] and "left" in estimate[0], err
     made = sum(len(tokens_of(program.directory / "out", split)) for split in ("train", "validation"))
-    # The text repeats, so its first part tells all of it: the estimate is off by its rounding, 3 digits.
+    # The text repeats, so its first part represents all of it: the estimate is only off by its rounding to 3 digits.
     assert float(estimate[0].split(" tokens in all")[0].split()[-1].rstrip("M")) == pytest.approx(made / 1e6, rel=0.02)
 
 
 def test_a_tokenizer_that_takes_texts_whole_has_smaller_documents(program, shared):
-    """Without the limit sentencepiece takes some 300 MB for a document of 1 MiB, and so on for each thread."""
+    """Without the limit sentencepiece takes about 300 MB for a document of 1 MiB, in each thread."""
     (program.directory / "words.txt").write_text(make_text(1, 3000))
     sentencepiece.SentencePieceTrainer.train(input=str(program.directory / "words.txt"), minloglevel=2, vocab_size=300,
                                              model_prefix=str(program.directory / "uni"), hard_vocab_limit=False)

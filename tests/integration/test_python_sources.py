@@ -33,7 +33,7 @@ def wheel(folder, name, version, files):
 
 
 def test_it_holds_each_source_once_and_nothing_else(sources, tmp_path, monkeypatch, capsys):
-    """Wheels that are there and sound are not fetched. Left out: other files, short ones, other encodings, and what came before."""
+    """Sound wheels that exist are not fetched. Left out are other files, short ones, other encodings, and repetitions."""
     files = {"p/b.py": LONG.replace("\n", "\r\n") + "end\n", "p/a.py": LONG, "p/copy_of_a.py": LONG, "p/__init__.py": "import x\n", "p/notes.txt": LONG, "p/latin.py": b"# \xe9\n" * 400}
     first = wheel(tmp_path / "wheels", "Some_Package", "1.0", files)
     second = wheel(tmp_path / "wheels", "other", "2.0", {"q/a.py": LONG, "q/c.py": LONG + "other\n"})

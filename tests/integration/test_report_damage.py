@@ -1,5 +1,5 @@
-"""scripts/report.py on files that are damaged or forged: one line that names the file and the field, never a traceback,
-and nothing of what they hold is obeyed by a browser."""
+"""scripts/report.py on damaged or forged files: one line that names the file and the field, never a traceback, and a browser does
+not execute anything that they hold."""
 
 import copy
 import csv
@@ -31,7 +31,7 @@ VALUES = [None, True, -1, 0, 0.5, 1e308, -1e308, 5e-324, 2**70, 10**400, float("
 
 @pytest.fixture(scope="module")
 def originals(_trained, made_once):
-    """{command: directory} of what compare and evaluate write for several seeds; to be read alone."""
+    """{command: directory} with what compare and evaluate write for several seeds; read-only."""
 
     def make(runs):
         evaluate(_trained, models(made_once), runs)
@@ -51,8 +51,8 @@ def evaluate(trained, needles, runs):
 
 @pytest.fixture
 def drawn_by(capfd, monkeypatch, tmp_path):
-    """Draws a copy of a directory with its JSON replaced by a text: (exit code, standard error, page). A picture takes
-    most of a second, so that of one in `pictures` alone is drawn."""
+    """Draws a copy of a directory with its JSON replaced by a text: (exit code, standard error, page). A picture takes most of a
+    second, so only those in `pictures` are drawn."""
     save_figure = report.save_figure
 
     def draw(original, text, pictures=False, table=lambda text: text):
@@ -78,7 +78,7 @@ def leaf(data, place):
 
 
 def renamed(table, names):
-    """A CSV table with other names in its head: of columns as in loss/NAME."""
+    """A CSV table with other names in its header: those of the columns as in loss/NAME."""
     head, *rows = csv.reader(io.StringIO(table))
     parts = [column.partition("/") for column in head]
     out = io.StringIO()
@@ -87,7 +87,7 @@ def renamed(table, names):
 
 
 def mutate(data, rng, paths):
-    """The text of `data` with one change, or of it one that is broken as a text."""
+    """The text of `data` with one change, or sometimes broken as a text."""
     changed = copy.deepcopy(data)
     *way, key = rng.choice(paths)
     holder = changed
@@ -117,7 +117,7 @@ def mutate(data, rng, paths):
 def test_no_mutant_makes_a_traceback(originals, drawn_by, name):
     (path,) = originals[name].glob("*.json")
     data = json.loads(path.read_text())
-    # As often of each depth: most of a file are the values of its longest lists.
+    # Equally often at each depth: otherwise most changes would hit the longest lists.
     by_depth = {}
     for place in places(data):
         by_depth.setdefault(len(place), []).append(place)
@@ -188,7 +188,7 @@ def test_the_field_is_named(originals, drawn_by, change, message):
 
 @pytest.mark.parametrize("cell", ["inf", "-inf", "1e308", "nan", "-5e-324", "1e30", ""])
 def test_numbers_of_the_table_without_bounds(originals, drawn_by, cell):
-    """A curve may hold what is not finite, and is drawn without it."""
+    """A curve may hold values that are not finite, and is drawn without them."""
 
     def table(text):
         head, *rows = csv.reader(io.StringIO(text))
@@ -205,7 +205,7 @@ def test_numbers_of_the_table_without_bounds(originals, drawn_by, cell):
 
 
 def test_a_run_whose_loss_has_any_size(originals, drawn_by):
-    """Finite as it is, what belongs to it is not drawn; the rest is."""
+    """A value that is finite but too large is not drawn, nor what depends on it; the rest is."""
     data = json.loads((originals["compare"] / "comparison.json").read_text())
     first, second = data["comparisons"]
     first["training"].update(mean_difference=3e35, low=-1e20, high=1e36, standard_error=3e34)
@@ -277,7 +277,7 @@ def test_a_file_that_cannot_be_written_is_named(originals, capfd, tmp_path):
 
 @pytest.mark.parametrize("variables", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "C", "PYTHONUTF8": "1"}], ids=["C", "UTF-8"])
 def test_files_are_utf8_whatever_the_locale(originals, tmp_path, variables):
-    """Names in other scripts in the JSON and the CSV; the page's own text has its dashes and primes."""
+    """Names in other scripts in the JSON and the CSV; the page's own text has dashes and primes."""
     shutil.copytree(originals["compare"], tmp_path / "out")
     for name in ("comparison.json", "comparison.csv"):
         path = tmp_path / "out" / name
@@ -291,7 +291,7 @@ def test_files_are_utf8_whatever_the_locale(originals, tmp_path, variables):
 
 @pytest.mark.parametrize("name", ["_hidden", "__x", "a$b$c", "$\\frac{1}{2}$", "_$x"])
 def test_names_are_shown_as_they_are(originals, tmp_path, name):
-    """In the legends and titles of the pictures: Matplotlib hides names that begin with _, and sets $...$ as formulas."""
+    """In the legends and titles of the pictures: Matplotlib hides names that begin with _, and typesets $...$ as formulas."""
     from report_page import comparison_figure, evaluation_figure, files
     from report_page.comparison import Comparison
     from report_page.evaluation import Evaluation

@@ -1,4 +1,4 @@
-"""scripts/reproduce.py: a plan runs to its results, goes on after SIGKILL to the same, and judges by its rules."""
+"""scripts/reproduce.py: a plan runs to its results, resumes after SIGKILL to the same ones, and judges by its rules."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def make(folder):
 
 @pytest.fixture
 def made(made_once):
-    """A folder in which the plan has run, not to be written into."""
+    """A folder in which the plan has run; read-only."""
     return made_once("reproduction", make)
 
 
@@ -70,7 +70,7 @@ def test_a_plan_comes_to_an_answer_for_each_claim(made):
     assert len(re.findall(r"\]\((results/.*?\.png)\)", text)) >= 6
     for picture in re.findall(r"\]\((results/.*?\.png)\)", text):
         assert (made / "runs/reproduce-made" / picture).stat().st_size > 1000
-    assert "Not finished" not in text and section(text, "The learned p_n").count("\n| ") == 2  # the head, and one seed
+    assert "Not finished" not in text and section(text, "The learned p_n").count("\n| ") == 2  # the header, and one seed
     assert re.search(rf"made: \d %, stage \d of {STAGES}, \w+, \d+ min left", (made / "printed.txt").read_text())
 
 
@@ -81,12 +81,12 @@ def test_each_committed_size_has_the_stages_and_points_of_the_claims(size, monke
     stages = {stage.name for stage in plan.stages}
     assert {test["stage"] for claim in load_claims(plan) for test in claim["tests"]} <= stages
     assert all((ROOT / plan.fill(path)).is_file() for stage in plan.stages for path in stage.reads)
-    # What the needles begin with is what this size trained.
+    # The needles start from the models that this size trained.
     assert f"runs/reproduce-{size}/text/" in (plan.folder / "needles/sweep.yaml").read_text()
 
 
 def by_seed(data, variant, value, condition=0):
-    """{seed: value(model)}. The evaluation names models by their attention where they are given one by one, the results by the sweep's variants."""
+    """{seed: value(model)}. The evaluation names models by their attention if they are given one by one, the results by the sweep's variants."""
     return {m["seed"]: value(m) for m in data["models"] if m["condition"] == condition and m["checkpoint"].split("/")[-3].startswith(f"{variant}-seed")}
 
 
@@ -134,7 +134,7 @@ def test_one_seed_has_no_answer_and_no_interval(made):
 
 
 def test_the_same_call_again_makes_nothing_and_changes_nothing(made, tmp_path):
-    folder = shutil.copytree(made, tmp_path / "again")  # with the times of its files
+    folder = shutil.copytree(made, tmp_path / "again")  # with the timestamps of its files
     results = folder / "runs/reproduce-made"
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(results.glob("*/*/metrics.jsonl"))}
     text, log = (results / "results.md").read_text(), (results / "log.txt").read_text()
@@ -147,7 +147,7 @@ def test_the_same_call_again_makes_nothing_and_changes_nothing(made, tmp_path):
 
 
 def test_killed_in_the_middle_it_goes_on_to_the_same_results(made, tmp_path):
-    """SIGKILL in the middle of a sweep: no run outlives the call, and the next one comes to the same figures."""
+    """SIGKILL in the middle of a sweep: no run outlives the call, and the next call arrives at the same figures."""
     plan = write_plan(tmp_path)
     process = start(tmp_path, plan)
     text = tmp_path / "runs/reproduce-made/text"
@@ -192,12 +192,12 @@ def test_another_setting_makes_a_stage_and_those_behind_it_anew(made, tmp_path):
     plan = (folder / PLAN / "plan.yaml").read_text()
     (folder / PLAN / "plan.yaml").write_text(plan.replace("trials: 2", "trials: 3").replace("text: 5", "text: 6"))
     listed = reproduce(folder, PLAN, "--list")
-    assert not re.search(r" (needles-found|needles-others) +done", listed) and listed.count(" done ") == STAGES - 2  # minutes make nothing anew
+    assert not re.search(r" (needles-found|needles-others) +done", listed) and listed.count(" done ") == STAGES - 2  # minutes change nothing
     (folder / PLAN / "plan.yaml").write_text(plan)
     base = (folder / PLAN / "text/base.yaml").read_text()
     (folder / PLAN / "text/base.yaml").write_text(base.replace("max_steps: 40", "max_steps: 41"))
     listed = reproduce(folder, PLAN, "--list")
-    # The text, and what follows from it; the bases of copying and needles include its base.
+    # The text, and what depends on it; the base configs of copying and needles include its base.
     assert not re.search(r" (text|loss|position|attention|needles|needles-found|copying|copies) +done", listed)
     assert re.search(r" shards +done", listed)
 
@@ -213,7 +213,7 @@ def test_a_result_that_is_gone_is_made_again_with_what_follows_from_it(made, tmp
     before = (results / "needles-found/evaluation.json").stat().st_mtime_ns
     reproduce(folder, PLAN)
     assert (results / "results.md").read_text() == text
-    assert (results / "needles-found/evaluation.json").stat().st_mtime_ns > before  # of models that were trained anew
+    assert (results / "needles-found/evaluation.json").stat().st_mtime_ns > before  # of models that were trained again
 
 
 def edit(path, change):
@@ -244,7 +244,7 @@ def test_values_that_are_missing_or_not_finite_take_a_row_and_not_the_page(made,
     edit(results / "copies-control/evaluation.json", lose_the_baseline)
     shutil.rmtree(results / "needles-others")
     (results / "needles-others").mkdir()
-    (results / "needles-others/notes.json").write_text("{}")  # as if there, and without its table
+    (results / "needles-others/notes.json").write_text("{}")  # as if it existed, but without its table
     reproduce(folder, PLAN)
     text = (results / "results.md").read_text()
     assert row(section(text, "Long contexts"), "SSMax against Softmax, both with QK-norm, far")[8] == ""
@@ -361,7 +361,7 @@ def test_the_script_lists_a_folder_from_where_one_stands(tmp_path):
 
 
 def test_a_validation_that_says_the_opposite_takes_the_verdict(made, tmp_path):
-    """As `ssgpt compare` says by its own verdict, that of the whole comparison."""
+    """The comparison's overall verdict, as `ssgpt compare` prints it, is used."""
     folder = shutil.copytree(made / "runs/reproduce-made/loss", tmp_path / "loss")
 
     def oppose(data):

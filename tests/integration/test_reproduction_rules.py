@@ -1,4 +1,4 @@
-"""How scripts/reproduce.sh judges a difference, and tells the time that is left."""
+"""How scripts/reproduce.sh judges a difference, and estimates the time left."""
 
 import re
 import statistics
@@ -33,7 +33,7 @@ def test_the_rule_of_an_answer(found, expects, answer):
 
 
 def test_the_interval_and_p_are_students():
-    """His own example (1908): the additional sleep of ten patients. As R's t.test(sleep) prints them: t = 4.0621, p-value = 0.002833."""
+    """Student's own example (1908): the additional sleep of ten patients. R's t.test(sleep) prints t = 4.0621, p-value = 0.002833."""
     sleep = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]
     assert interval(sleep) == pytest.approx((1.58, 0.7001142, 2.4598858), abs=1e-7)
     assert p_value(4.0621, 9) == pytest.approx(0.002833, abs=1e-6)
@@ -42,7 +42,7 @@ def test_the_interval_and_p_are_students():
 
 
 def test_figures_without_a_table_are_tested_together():
-    """Holm: the smallest p times 3, the next times 2, the last as it is, and none below one before it."""
+    """Holm: the smallest p times 3, the next times 2, the last unchanged, and none below one before it."""
     close, far, weak = from_values([1.0, 1.1, 0.9, 1.05]), from_values([-2.0, -2.02, -1.98, -2.01]), from_values([0.1, -0.3, 0.2, 0.4])
     alone = [p_value(statistics.fmean(one.values) * 2 / statistics.stdev(one.values), 3) for one in (close, far, weak)]
     constant, two, lost = from_values([0.5, 0.5, 0.5]), from_values([0.1, 0.2]), from_values([0.1, None, 0.3, 0.2])
@@ -59,7 +59,7 @@ class Part:
 
 
 def test_the_rest_of_a_resumed_plan_is_told_by_what_this_call_made(monkeypatch):
-    """Ninety minutes of a hundred were made before: what is left takes ten, not the blink in which the ninety were found."""
+    """Ninety minutes of a hundred were made before: the rest takes ten, not the moment in which the ninety were found."""
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     stages = [Part("text", 95.0), Part("rest", 5.0)]

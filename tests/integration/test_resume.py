@@ -1,4 +1,4 @@
-"""Stopping, resuming, forking and swapping the attention, as a user does."""
+"""Stopping, resuming, forking and swapping the attention, as a user does it."""
 
 import json
 import platform
@@ -33,7 +33,7 @@ def long_changes(program):
     (190, 1, "learned_pn", "bfloat16", True),
 ])
 def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(program, kill_at, threads, kind, dtype, documents):
-    """Checkpoints every 20 steps, lines every 3: the kill falls between both. Bit for bit, timing apart."""
+    """Checkpoints every 20 steps, lines every 3: the kill falls between both. Bit for bit, except timing."""
     program.environment["OMP_NUM_THREADS"] = str(threads)
     changes = [*long_changes(program), {"model": {"attention": {"kind": kind}}, "train": {"dtype": dtype}}]
     if documents:
@@ -62,7 +62,7 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(program, kill_at, 
 
 @pytest.mark.parametrize("kind", ["softmax", "learned_pn"])
 def test_the_number_of_threads_changes_no_bit(program, kind):
-    """fp32: a run may be continued on a machine with another number of cores. The model is wide enough to be divided."""
+    """fp32: a run may be resumed on a machine with another number of cores. The model is wide enough to be divided."""
     wide = {"model": {"hidden_size": 192, "intermediate_size": 400, "vocab_size": 500, "attention": {"kind": kind}},
             "train": {"max_steps": 4}}
     for threads in (1, 2, 3):
@@ -91,7 +91,7 @@ def test_a_signal_saves_and_stops_with_its_code(program, sent):
 
 
 def test_under_torchrun_a_stop_is_no_failure(program):
-    """In one process, without an agent: its variables alone."""
+    """In one process with torchrun's variables, but without its agent."""
     changes = [LONG, {"train": {"max_steps": 1000000}}]
     place = {"TORCHELASTIC_RUN_ID": "x", **rank_variables("by_hand", 0, 1, free_port())}
     process = program.start("train", "--config", program.config(*changes), "--run-dir", "run", **place)
@@ -228,7 +228,7 @@ def test_two_processes_do_not_train_into_one_directory(program):
 
 
 def test_a_fork_has_a_checkpoint_from_its_start(program):
-    """Forked at the last step there is nothing to train; the swapped model is there all the same, and is gone on from."""
+    """Forked at the last step, there is nothing to train; the swapped model exists all the same, and can be resumed."""
     program.train("--run-dir", "run")
     program.run("train", "--resume", "run", "--run-dir", "fork", "--swap-attention", "ssmax")
     config = json.loads((program.directory / "fork/checkpoints/step-00000020/config.json").read_text())
@@ -265,7 +265,7 @@ def test_a_dry_run_of_a_complete_run_opens_its_inputs(program):
 def test_dtype_auto_is_measured_once_and_kept(program):
     _, err = program.train("--run-dir", "run", changes=[{"train": {"dtype": "auto", "max_steps": 5}}])
     chosen = re.search(r"train.dtype auto: (float32|bfloat16) \(", err)[1]
-    if platform.machine() == "x86_64":  # by the kernel's own list, whether there was anything to measure
+    if platform.machine() == "x86_64":  # by the kernel's own list, whether or not there was anything to measure
         flags = set(re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M)[1].split())
         has_instructions = bool(flags & {"amx_bf16", "avx512_bf16"})
         assert ("tokens/s, bfloat16 " in err) == has_instructions and ("no bf16 instructions" in err) != has_instructions
@@ -296,7 +296,7 @@ def test_choices_of_a_gpus_products_are_left_on_a_cpu_and_that_is_told(program):
 
 
 def test_bad_data_in_the_midst_of_training_lose_nothing(program):
-    """The id is in one window only; what was learned before it was read is saved."""
+    """The id is in one window only; what was learned before that is saved."""
     shard = program.directory / "train.bin"
     data = bytearray(shard.read_bytes())
     data[1024 + 2 * 700 : 1024 + 2 * 701] = (999).to_bytes(2, "little")

@@ -1,4 +1,4 @@
-"""evaluate retrieval beside the float64 reference model on trials that the program did not make."""
+"""evaluate retrieval compared with the float64 reference model on trials that the program did not make."""
 
 import json
 
@@ -14,7 +14,7 @@ VOCAB, LENGTH, HEADS, LAYERS, TRIALS = 12, 32, 2, 2, 30
 
 @pytest.fixture(scope="module", params=["softmax", "ssmax"])
 def copying(tmp_path_factory, request):
-    """The program, the kind, and a checkpoint that has seen some copying: right more often than one in 12."""
+    """The program, the kind, and a checkpoint trained a little on copying: right more often than one in 12."""
     program = make_program(tmp_path_factory.mktemp("copying"))
     arguments = ["--vocab-size", VOCAB, "--length", LENGTH, "--windows", 400]
     program.run("prepare", "--synthetic", "copy", *arguments, "--out", "data")
@@ -26,7 +26,7 @@ def copying(tmp_path_factory, request):
 
 
 def expected(checkpoint, kind, trials, theta):
-    """Of each trial, the share of answers that have strictly the largest logit, and their mean cross-entropy."""
+    """For each trial, the share of answers that have strictly the largest logit, and their mean cross-entropy."""
     weights = {name: tensor.double() for name, tensor in load_file(checkpoint / "model.safetensors").items()}
     reference = ReferenceModel(weights, heads=HEADS, layers=LAYERS, kind=kind, theta=theta)
     accuracy, loss = [], []
@@ -55,7 +55,7 @@ def test_accuracy_and_loss_are_those_of_the_reference(copying, task, make, least
         accuracy, loss = expected(checkpoint, kind, trials, theta)
         assert result["tokens"] == sum(len(answers) for _, answers in trials)
         assert result["accuracy"] == pytest.approx(sum(accuracy) / TRIALS, abs=1e-12)
-        # float32 in ours: sums of some hundred products with relative errors of 2^-24 each, averaged over the answers.
+        # float32 in ours: sums of a few hundred products with relative errors of 2^-24 each, averaged over the answers.
         assert result["loss"] == pytest.approx(sum(loss) / TRIALS, rel=1e-5)
     if task == "copy":
         assert results[1]["accuracy"] > 1.5 / VOCAB

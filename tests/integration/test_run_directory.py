@@ -1,4 +1,4 @@
-"""Whose the files of a run's directory are: those of others are refused, and its own survive a kill at any moment."""
+"""Whose the files in a run's directory are: others' files are refused, and the run's own survive a kill at any moment."""
 
 import json
 import os
@@ -118,7 +118,7 @@ def test_a_folder_under_the_name_of_a_coming_step_is_set_aside(program):
     foreign.mkdir()
     (foreign / "notes.md").write_text("mine")
     config = program.config(SHORT)
-    for step in ("9", "10"):  # the folder of the second time is none that was set aside before
+    for step in ("9", "10"):  # the second time the folder is the run's own, made the first time
         _, err = program.run("train", "--config", config, "--run-dir", "run", "--resume", "auto", "--set", f"train.max_steps={step}")
         assert ("set aside as step-00000009.damaged" in err) == (step == "9")
     assert (run / "step-00000009.damaged/notes.md").read_text() == "mine"
@@ -151,7 +151,7 @@ def test_a_renamed_checkpoint_is_called_that(program, finished_run):
 
 
 def test_a_start_that_is_killed_at_any_moment_is_repeated_to_the_same_end(program):
-    """At each call of the start that gives a name in the run's directory, the checkpoints' folder included."""
+    """At each call of the start that gives a name in the run's directory, including the folder of checkpoints."""
     faults = Faults(program)
     program.train("--run-dir", "whole", changes=[SHORT])
     config = program.config(SHORT)
@@ -172,7 +172,7 @@ def test_a_start_that_is_killed_at_any_moment_is_repeated_to_the_same_end(progra
 
 @pytest.fixture
 def shared_program():
-    """The program in a folder that all users may enter, which pytest's are not."""
+    """The program in a folder that all users may enter, unlike pytest's."""
     directory = pathlib.Path(tempfile.mkdtemp(dir="/tmp"))
     directory.chmod(0o755)
     yield make_program(directory)
@@ -181,7 +181,7 @@ def shared_program():
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="users are changed by root")
 def test_a_group_shares_a_run(shared_program):
-    """Two users of one group, umask 002: the second goes on, also where the lock is the first one's alone."""
+    """Two users of one group, umask 002: the second one resumes, even if the lock is the first one's alone."""
     program = shared_program
     shared = program.directory / "g"
     shared.mkdir()
@@ -217,7 +217,7 @@ def test_what_killed_processes_left_half_written_goes_at_the_next_start(program)
     run = program.directory / "run"
     left = [run / ".run.json.tmp-999999-1", run / ".metrics.jsonl.tmp-999999-2", run / ".write-test.tmp-999999-3",
             run / "checkpoints/.step-00000006.tmp-999999-4/model.safetensors"]
-    kept = run / ".notes.tmp-999999-5"  # nobody's of ours
+    kept = run / ".notes.tmp-999999-5"  # belongs to none of our processes
     for path in [*left, kept]:
         path.parent.mkdir(exist_ok=True)
         path.write_text("half")

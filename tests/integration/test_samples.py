@@ -1,4 +1,4 @@
-"""Texts that the model in training writes: where they land, and that training does not notice them."""
+"""Texts sampled during training: where they are written, and that they do not affect the training."""
 
 import json
 
@@ -56,7 +56,7 @@ def test_samples_land_everywhere_and_change_no_bit_of_the_training(program, conf
         shown = [(e.step, e.tensor_proto.string_val[0].decode()) for e in accumulator.Tensors(f"samples/{i}")]
         assert shown == [(s["step"], f"~~~~~~~~\n{prompt}{s['text']}\n~~~~~~~~") for s in samples[i::3]]
 
-    # The checkpoint of a step writes the same text after its training.
+    # The checkpoint of a step samples the same text after training.
     for i, prompt in enumerate(PROMPTS):
         out, _ = program.run("generate", "--checkpoint", f"with/{last}", "--prompt", prompt, "--max-tokens", 20,
                              "--temperature", 1.2, "--seed", 7, "--json")
@@ -69,7 +69,7 @@ def test_a_resumed_run_has_the_samples_of_one_that_was_not_stopped(program, conf
     (program.directory / "run/checkpoints/step-00000020").rename(program.directory / "lost")
     program.train("--run-dir", "run", "--resume", "auto", changes=[config, SAMPLES])
     assert (program.directory / "run/samples.jsonl").read_bytes() == whole
-    # A resume may change the prompts: what was written before stays.
+    # A resume may change the prompts: earlier samples stay.
     program.train("--run-dir", "run", "--resume", "auto", changes=[
         config, SAMPLES, {"evaluate": {"samples": {"prompts": ["other"], "temperature": 0}}, "train": {"max_steps": 25}}])
     assert (program.directory / "run/samples.jsonl").read_bytes().startswith(whole)
@@ -95,7 +95,7 @@ def test_prompts_that_cannot_be_continued(program, config):
 
 
 def test_one_token_ends_documents_for_samples_and_for_generate(program, config):
-    """data.document_token_id belongs to the model only where attention is kept within documents; EOS is 2."""
+    """data.document_token_id is a property of the model only if attention is kept within documents; EOS is 2."""
     for reset, token in ((False, 2), (True, 7)):
         run = f"run-{token}"
         program.train("--run-dir", run, changes=[config, SAMPLES, {"data": {"document_token_id": 7, "reset_at_document": reset}}])
@@ -119,7 +119,7 @@ def test_a_tokenizer_without_eos_needs_another_token_for_an_empty_prompt(program
 
 
 def test_a_model_that_cannot_be_sampled_from_has_its_line_and_its_checkpoint(program, config):
-    """Weights so large that every logit overflows: no loss is finite, and no step is one to stop at."""
+    """Weights so large that every logit overflows: no loss is finite, and every step is skipped."""
     softmax = {"model": {"attention": {"kind": "softmax"}}}
     program.train("--run-dir", "sound", changes=[config, softmax])
     sound = program.directory / "sound/checkpoints/step-00000020"

@@ -1,4 +1,4 @@
-"""scripts/scaling_model.py against closed formulas, and its count of parameters against the program's."""
+"""scripts/scaling_model.py compared with closed formulas, and its count of parameters with the program's."""
 
 import importlib.util
 import json
@@ -20,7 +20,7 @@ MIB = 2**20
 def load_script():
     spec = importlib.util.spec_from_file_location("scaling_model", SCRIPT)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
+    sys.modules[spec.name] = module  # dataclasses look up their module
     spec.loader.exec_module(module)
     return module
 
@@ -91,7 +91,7 @@ def test_an_infinitely_fast_backward_hides_nothing():
 
 
 def test_a_bucket_waits_for_its_gradients_and_for_the_bucket_before():
-    # From 0 to 2; final at 1, to 4; final at 8, to 10. Backward ends at 8.
+    # The transfers: 0 to 2; final at 1, until 4; final at 8, until 10. Backward ends at 8.
     buckets = [(2, 0.0), (2, 1.0), (2, 8.0)]
     assert scaling.exposed_seconds(buckets, 8.0, lambda size: size) == 2
     assert scaling.exposed_seconds(buckets, 8.0, lambda size: 4 * size) == 16  # 0, 8, 16, 24
@@ -112,11 +112,11 @@ def test_a_faster_link_is_never_worse():
 
 
 def test_zero_exposes_the_gather_of_the_weights_and_half_of_what_else_is_late():
-    # Backward takes longer than the buckets: late are the eight that wait for the first block and the embedding.
+    # Backward takes longer than the buckets: only the eight that wait for the first block and the embedding are late.
     row = predict(cluster(16, 4e11))
     one_way = 15 / 16 / 4e11
     late = one_way * (4 * PARAMETERS - 17 * 25 * MIB)
-    assert row["plain"]["exposed_seconds"] == pytest.approx(2 * late, rel=1e-9)  # differences of times: a few digits go
+    assert row["plain"]["exposed_seconds"] == pytest.approx(2 * late, rel=1e-9)  # differences of times: a few digits are lost
     assert row["zero"]["exposed_seconds"] == pytest.approx(late + one_way * 4 * PARAMETERS, rel=1e-9)
 
 

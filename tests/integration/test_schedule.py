@@ -1,4 +1,4 @@
-"""The learning rate of a run that goes on with another number of steps, and what `compare` says of it."""
+"""The learning rate of a run that resumes with another number of steps, and what `compare` says about it."""
 
 import json
 import math
@@ -63,7 +63,7 @@ def test_a_stretched_schedule_is_said_and_recorded(program):
     assert "total_steps: 30" in config and "earlier_total_steps: [{until_step: 20, total_steps: 20}]" in config
     program.train("--run-dir", "once", *LONGER, changes=[COSINE])
     assert material(program, "once", "run") == {"optimizer.schedule.earlier_total_steps"}
-    # It stays so without being named again, and without a word.
+    # It stays so without being named again, and without a message.
     _, err = program.train("--run-dir", "run", "--resume", "auto", "--set", "train.max_steps=32", changes=[COSINE])
     assert "total_steps was" not in err and rates(program, "run")[32] == MIN_LR
 

@@ -1,4 +1,4 @@
-"""scripts/slurm/train.sbatch with stand-ins for srun and scontrol: what it starts, and when it queues itself again."""
+"""scripts/slurm/train.sbatch with stand-ins for srun and scontrol: what it starts, and when it requeues itself."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def test_the_first_node_serves_the_store_on_a_port_of_the_job(job):
     assert environment == ["node3", str(10000 + 1234567 % 20000), "6"]
 
 
-# 138: the signal that comes before the time limit; 143: a stop by SIGTERM; 1: a failure, which would fail again.
+# 138: the signal that comes before the time limit; 143: a stop by SIGTERM; 1: a failure, which would repeat.
 @pytest.mark.parametrize("code,again", [(0, False), (138, True), (143, False), (1, False)])
 def test_it_goes_on_after_the_time_limit_alone(job, code, again):
     assert job("config.yaml", "/shared/runs/a", srun_exits_with=code).returncode == code

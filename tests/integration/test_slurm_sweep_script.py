@@ -1,4 +1,4 @@
-"""scripts/slurm/sweep.sbatch with stand-ins for srun and scontrol: what it starts, when it queues its task again."""
+"""scripts/slurm/sweep.sbatch with stand-ins for srun and scontrol: what it starts, and when it requeues its task."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def test_a_task_trains_the_run_of_its_number(task):
     assert threads == "6"
 
 
-# 138: the signal that comes before the time limit; 143: a stop by SIGTERM; 1: a failure, which would fail again.
+# 138: the signal that comes before the time limit; 143: a stop by SIGTERM; 1: a failure, which would repeat.
 @pytest.mark.parametrize("code,again", [(0, False), (138, True), (143, False), (1, False)])
 def test_it_goes_on_after_the_time_limit_alone(task, code, again):
     assert task("sweep.yaml", "/shared/sweep", srun_exits_with=code).returncode == code

@@ -1,4 +1,4 @@
-"""Swaps of the attention: by hand, scheduled, converted, killed and made again."""
+"""Attention swaps: by hand, scheduled, converted, killed and repeated."""
 
 import json
 import math
@@ -24,7 +24,7 @@ def test_a_scheduled_swap_equals_a_manual_one(program, kind):
     assert without_timing(read_metrics(runs[0])) == without_timing(read_metrics(runs[1]))
     for file in ("model.safetensors", "trainer/optimizer-00000-of-00001.safetensors"):
         assert equal_tensors(*(load_file(run / "checkpoints/step-00000020" / file) for run in runs))
-    # The checkpoint at the swap is from before it, and a resume on either side of it just works.
+    # The checkpoint at the swap is from before it, and a resume on either side of it works.
     at_swap = json.loads((runs[0] / "checkpoints/step-00000012/config.json").read_text())
     assert at_swap["model_type"] == "llama"
     program.train("--resume", runs[0] / "checkpoints/step-00000012", "--run-dir", "again", changes=[swap])
@@ -36,7 +36,7 @@ def test_a_scheduled_swap_equals_a_manual_one(program, kind):
 
 
 def test_a_swap_from_softmax_to_a_temperature_changes_no_loss(program):
-    """s is 1 at the swap: the next step is that of the run that was not swapped, bit for bit."""
+    """s is 1 at the swap: the next step equals that of the run that was not swapped, bit for bit."""
     swap = {"train": {"swap_attention": {"at_step": 12, "kind": "softmax_temperature"}}}
     program.train("--run-dir", "plain")
     program.train("--run-dir", "swapped", changes=[swap])
@@ -47,7 +47,7 @@ def test_a_swap_from_softmax_to_a_temperature_changes_no_loss(program):
 
 
 def test_a_run_from_before_the_constants_of_llama_4_goes_on(program):
-    """Its configs and config.json do not name them: it resumes to the same bits as one whose configs do."""
+    """Its configs and config.json do not name them: it resumes to the same bits as a run whose configs do."""
     program.train("--run-dir", "run", changes=[{"model": {"attention": {"kind": "ssmax"}}, "train": {"max_steps": 12}}])
     older = program.directory / "older"
     shutil.copytree(program.directory / "run", older)
@@ -67,7 +67,7 @@ def test_a_run_from_before_the_constants_of_llama_4_goes_on(program):
 
 
 def test_a_swap_to_llama_4s_temperature_takes_its_constants_along(program):
-    """At a step, at a resume that names them, and by convert, whose result a resume takes as it is."""
+    """At a step, at a resume that names them, and by convert, whose result can be resumed as it is."""
     swap = {"train": {"swap_attention": {"at_step": 12, "kind": "llama4_temperature"}}}
     of_model = {"model": {"attention": FLOOR}}
     program.train("--run-dir", "scheduled", changes=[swap, of_model])
@@ -103,7 +103,7 @@ def test_convert_refuses_constants_that_it_cannot_use(program, finished_run, opt
 
 
 def test_a_swap_between_ssmax_and_a_temperature_keeps_the_mean_row_scale(program):
-    """s log n becomes s' = s mean(log n), and with the way back s again, within rounding."""
+    """s log n becomes s' = s mean(log n), and on the way back s again, within rounding."""
     program.train("--run-dir", "run", changes=[{"model": {"attention": {"kind": "ssmax"}}, "optimizer": {"lr": 0.02}}])
     source = program.directory / "run/checkpoints/step-00000020"
     program.run("convert", "--checkpoint", source, "--attention", "softmax_temperature", "--out", "temperature")
@@ -130,7 +130,7 @@ def test_a_swap_keeps_every_other_tensor_and_its_moments(program, finished_run):
 
 
 def test_a_swap_by_hand_and_a_scheduled_one_in_one_run(program):
-    """By hand at 8, scheduled at 12: the later one holds, also for a resume from the checkpoint between them."""
+    """By hand at 8, scheduled at 12: the later one is in effect, also for a resume from the checkpoint between them."""
     schedule = {"train": {"swap_attention": {"at_step": 12, "kind": "ssmax"}}, "checkpoint": {"every": 4, "keep_last": 9}}
     program.train("--run-dir", "run", changes=[schedule, {"train": {"max_steps": 13}}])
     eight = program.directory / "run/checkpoints/step-00000008"
@@ -157,7 +157,7 @@ def test_a_swap_killed_before_its_first_checkpoint_is_remembered(program):
 
 
 def test_a_swap_by_hand_stays_where_the_config_schedules_another_at_its_step(program):
-    """The fork's first checkpoint is swapped already; the same command again, as after a requeue, must not swap it back."""
+    """The fork's first checkpoint is already swapped; the same command again, as after a requeue, must not swap it back."""
     schedule = {"train": {"swap_attention": {"at_step": 8, "kind": "ssmax"}}, "checkpoint": {"every": 4, "keep_last": 9}}
     program.train("--run-dir", "run", changes=[schedule, {"train": {"max_steps": 9}}])
     eight = program.directory / "run/checkpoints/step-00000008"
@@ -184,7 +184,7 @@ def test_a_resume_from_before_a_swap_makes_it_again(program):
 
 
 def test_a_swap_that_the_config_does_not_allow_is_refused_before_it_is_made(program):
-    """With s = 0 at its start and no bias every score would be 0."""
+    """With s = 0 at its start and no bias, every score would be 0."""
     program.train("--run-dir", "run", changes=[{"model": {"attention": {"scale_init": 0}}, "train": {"max_steps": 5}}])
     before = (program.directory / "run/config.yaml").read_text()
     for arguments in (["train", "--resume", "run", "--swap-attention", "ssmax", "--set", "train.max_steps=9"],

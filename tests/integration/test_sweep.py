@@ -1,4 +1,4 @@
-"""ssgpt sweep as a user runs it: what it trains, how it goes on, what becomes of its processes, and what it refuses."""
+"""ssgpt sweep as a user runs it: what it trains, how it resumes, how it ends its processes, and what it refuses."""
 
 import json
 import os
@@ -21,7 +21,7 @@ ENDLESS = {"train": {"max_steps": 10_000_000}, "checkpoint": {"every": 100}, "lo
 
 @pytest.fixture(autouse=True)
 def _no_process_stays(program):
-    """A sweep whose test failed is killed, and its runs end with it."""
+    """Kills the sweep of a failed test, with its runs."""
     yield
     for pid, command in processes(program.directory):
         os.kill(pid, signal.SIGKILL)
@@ -39,7 +39,7 @@ def arguments(file, directory="sweep", *more):
 
 
 def processes(directory):
-    """Those of the program that work in this directory: number and command line."""
+    """Processes of the program that work in this directory: id and command line."""
     found = []
     for entry in pathlib.Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -54,7 +54,7 @@ def processes(directory):
 
 
 def process_of(program, run):
-    """The number of the process that trains this run; 0 where none does."""
+    """The id of the process that trains this run; 0 if there is none."""
     return next((pid for pid, command in processes(program.directory) if f"sweep/{run}" in command), 0)
 
 
@@ -112,7 +112,7 @@ def test_a_stopped_sweep_goes_on_to_the_same_losses(program):
     assert checkpoints(second) and not processes(program.directory)
     assert "saved" in (second / "log.txt").read_text()  # not killed
     assert not (program.directory / "sweep/report").exists()
-    assert "SSMax" in program.run("compare", "sweep")[0]  # what is there of the two that began
+    assert "SSMax" in program.run("compare", "sweep")[0]  # compares what exists of the two that began
     program.run(*arguments(file, "sweep", "--jobs", "2"))
     for name in NAMES:
         sweep, whole = (without_timing(read_metrics(program.directory / f / name)) for f in ("sweep", "whole"))
@@ -121,7 +121,7 @@ def test_a_stopped_sweep_goes_on_to_the_same_losses(program):
 
 
 def test_a_second_signal_ends_the_sweep_at_once(program):
-    """The runs are held still, so that the sweep would wait for their saves without end."""
+    """The runs are stopped, so that the sweep would wait endlessly for them to save."""
     process = program.start(*arguments(sweep_file(program, ENDLESS), "sweep", "--jobs", "2"))
     runs = [program.directory / "sweep" / name for name in NAMES[:2]]
     wait_for(lambda: all(has_losses(run) for run in runs), process)
@@ -134,7 +134,7 @@ def test_a_second_signal_ends_the_sweep_at_once(program):
     assert process.wait(timeout=30) == 128 + signal.SIGTERM
     for child in children:
         os.kill(child, signal.SIGCONT)
-    wait_until_none(program)  # they went with it
+    wait_until_none(program)  # they ended with it
 
 
 def wait_until_none(program, seconds=30):
@@ -285,7 +285,7 @@ def test_only_stops_as_train_does(program):
 
 
 def test_one_sweep_at_a_time_beside_single_runs(program):
-    """A run that another process trains is left to it; what is finished there is not trained again."""
+    """A run that another process trains is left to it; runs finished there are not trained again."""
     file = sweep_file(program, LONG, {"log": {"every": 10}})  # so that its log fits the pipe
     only = program.start(*arguments(file, "sweep", "--only", "1"))
     wait_for(lambda: has_losses(program.directory / "sweep/softmax-seed1"), only)
@@ -307,7 +307,7 @@ def test_a_sweep_under_a_launcher_of_several_processes_is_refused(program):
 
 
 def test_a_grid_has_a_comparison_for_each_point_and_a_table_of_all(program):
-    """The table's figures are means of the last fifth of the losses, here of steps 17 to 20."""
+    """The table's figures are means over the last fifth of the losses, here steps 17 to 20."""
     file = sweep_file(program, grid={"optimizer.lr": [3e-3, 1e-5]}, seeds=1)
     out, _ = program.run(*arguments(file))
     folder = program.directory / "sweep"
@@ -353,7 +353,7 @@ def test_the_board_is_redrawn_on_a_terminal(program):
     assert re.fullmatch(r"0 of 4 runs done, 2 running, 2 waiting.*", boards[0][4])
     for first in (r"running +step +\d+/1500   loss \d\.\d{4}   ETA .*", r"done +step 1500/1500   loss \d\.\d{4}"):
         assert any(re.search(f"softmax-seed1 +{first}$", board[0]) for board in boards), first
-    assert "\x1b[J" in output[output.rindex(boards[-1][0].split()[0]):]  # it is taken off at the end
+    assert "\x1b[J" in output[output.rindex(boards[-1][0].split()[0]):]  # it is removed at the end
 
 
 @pytest.mark.parametrize("variable", [{"CI": "true"}, {"TERM": "dumb"}])

@@ -1,5 +1,5 @@
-"""A sweep's folder: what may change between two calls of `ssgpt sweep`, what is refused, and what one broken run
-means for the others."""
+"""A sweep's folder: what may change between two calls of `ssgpt sweep`, what is refused, and what a broken run means for the
+others."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from test_sweep import ENDLESS, NAMES, _no_process_stays, arguments, has_losses,
 
 
 def files_of(folder):
-    """The bytes of everything in a folder but a lock."""
+    """The bytes of all files in a folder except locks."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
@@ -89,7 +89,7 @@ def test_one_run_that_cannot_be_read_fails_alone(program, breaks):
         (folder / "ssmax-seed1/config.yaml").write_text("train: [")
     assert "failed" in program.run(*arguments(sweep_file(program), "sweep", "--list"))[0]
     program.run(*arguments(sweep_file(program), "sweep", "--only", "2"), code=1)
-    for _ in range(2):  # the second time nothing else is left
+    for _ in range(2):  # the second time nothing else is left to do
         out, err = program.run(*arguments(sweep_file(program)), code=1)
         last = err[err.index("These runs failed"):]
         assert "ssmax-seed1, step 0/20" in last and "softmax" not in last

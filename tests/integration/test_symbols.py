@@ -1,4 +1,4 @@
-"""sentencepiece and the other libraries of the process keep apart, as the dynamic loader's own log of what it binds says."""
+"""sentencepiece and the other libraries of the process stay separate, by the dynamic loader's own log of bindings."""
 
 import re
 import subprocess
@@ -7,13 +7,13 @@ import pytest
 
 from conftest import BINARY
 
-INTERFACE = "sentencepiece"  # part of each name that the program uses of it
+INTERFACE = "sentencepiece"  # part of each of its names that the program uses
 LIBRARY = re.compile(r"/libsentencepiece(_train)?\.so")
 
 
 @pytest.fixture
 def bindings(program):
-    """(user, provider, name) of everything bound while a text is encoded, functions that are never called included."""
+    """(user, provider, name) of everything bound while a text is encoded, including functions that are never called."""
     (program.directory / "text.txt").write_text("In the beginning was the word, and the word was short.\n" * 50)
     program.run("tokenizer", "train", "--input", "text.txt", "--output", "t.model", "--vocab-size", 300)
     out, _ = program.run("tokenizer", "encode", "--tokenizer", "t.model", "the word", LD_BIND_NOW="1", LD_DEBUG="bindings",
@@ -33,7 +33,7 @@ def test_nothing_that_sentencepiece_defines_is_shared_but_its_interface(bindings
     assert len(libraries) == 2
     names = set().union(*map(defined_names, libraries))
     across = {binding for binding in bindings if (binding[0] in libraries) != (binding[1] in libraries) and binding[2] in names}
-    # What the log has to show: the program's calls, and that LibTorch has a variable of the same name.
+    # The log must show the program's calls, and that LibTorch has a variable of the same name.
     assert any(user == str(BINARY) and INTERFACE in name for user, _, name in across)
     assert "FLAGS_minloglevel" in names
     assert any("libc10.so" in user and name == "FLAGS_minloglevel" for user, _, name in bindings)

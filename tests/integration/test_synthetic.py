@@ -1,4 +1,4 @@
-"""prepare --synthetic as a user runs it: its shards beside those of an independent implementation, and training."""
+"""prepare --synthetic as a user runs it: its shards equal those of an independent implementation, and can be trained on."""
 
 import json
 import math
@@ -115,8 +115,8 @@ def test_inspect_says_what_the_shards_are(program):
 
 
 def test_a_model_trains_on_the_shards_without_a_tokenizer(program):
-    """Segments of 4 to 16 symbols of 4: how often a symbol came before says how often it comes again. So the loss falls
-    below log 4, the least for symbols that are not repeated, by several times what 2,560 tokens scatter."""
+    """Segments of 4 to 16 symbols out of 4: how often a symbol came before predicts how often it comes again. So the loss falls
+    below log 4, the minimum for symbols that are not repeated, by several times the scatter of 2,560 tokens."""
     prepare(program, vocab=4, length=32, windows=400)
     data = {"sequence_length": 32, "train": ["data/train_*.bin"], "validation": ["data/validation_*.bin"]}
     change = {"model": {"vocab_size": 4}, "data": data, "train": {"max_steps": 100}, "evaluate": {"every": 50}}

@@ -1,4 +1,4 @@
-"""TensorBoard's own reader on the event files that the program writes."""
+"""TensorBoard's own reader applied to the event files that the program writes."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ WRITER = next(iter(sorted(BINARY.parent.rglob("ssgpt_write_events"))), None)
 
 @pytest.fixture(scope="module")
 def events(tmp_path_factory):
-    """Steps 1 to 8 with 10 + 1/step, then a file that resumes after step 5 and has 6 to 10 with 20 + 1/step."""
+    """Steps 1 to 8 with 10 + 1/step, then a file that resumes after step 5 with steps 6 to 10 and 20 + 1/step."""
     assert WRITER is not None, f"ssgpt_write_events is not built below {BINARY.parent}"
     directory = tmp_path_factory.mktemp("events")
     subprocess.run([WRITER, directory], check=True)
@@ -36,7 +36,7 @@ def test_a_flipped_byte_is_noticed(events, tmp_path):
     (tmp_path / first.name).write_bytes(data)
     try:
         count = len(list(EventFileLoader(str(tmp_path / first.name)).Load()))
-    except Exception:  # the reader's choice of exception differs from version to version
+    except Exception:  # the reader's exception differs between versions
         return
     assert count < 10
 
@@ -63,7 +63,7 @@ def test_text_is_read_back(events):
 
 
 def test_the_clock_may_be_set_back_between_two_sessions(program):
-    """The points behind the checkpoint that a run resumes from are dropped all the same."""
+    """The points after the checkpoint that a run resumes from are dropped all the same."""
     changes = [{"log": {"tensorboard": True}, "checkpoint": {"every": 10, "keep_last": 5}}]
     program.train("--run-dir", "run", changes=changes)
     run = program.directory / "run"

@@ -1,4 +1,4 @@
-"""What training shows on a terminal: a line that is redrawn in place above which lines of the log stay. Read through a
+"""What training shows on a terminal: a line that is redrawn in place, below the lines of the log that stay. Read through a
 pseudo-terminal."""
 
 import os
@@ -26,7 +26,7 @@ STARTED = []
 
 @pytest.fixture(autouse=True)
 def _nothing_stays():
-    """Some of these trainings have no end of their own, which a test that fails does not come to."""
+    """Some of these trainings have no end of their own, so a failed test must kill them."""
     yield
     while STARTED:
         process = STARTED.pop()
@@ -35,7 +35,7 @@ def _nothing_stays():
 
 
 class Terminal:
-    """The program with stderr on a terminal of so many columns."""
+    """The program with stderr on a terminal with the given number of columns."""
 
     def __init__(self, program, columns, *arguments, **environment):
         self.master, slave = pty.openpty()
@@ -62,15 +62,15 @@ class Terminal:
     def _read(self):
         try:
             data = os.read(self.master, 65536)
-        except OSError:  # all of the other side is closed
+        except OSError:  # the other side is closed completely
             return False
         self.output += data.decode()
         return bool(data)
 
 
 def screen(output):
-    """The lines that such output leaves on a terminal without an edge: \\r goes to the first column, CLEAR takes what is
-    right of the cursor away, colours have no width."""
+    """The lines that such output leaves on an infinitely wide terminal: \\r goes to the first column, CLEAR removes what is right
+    of the cursor, colours have no width."""
     lines, line, column = [], "", 0
     for part in re.findall(r"\x1b\[K|\x1b\[[0-9;]*m|.", output, re.DOTALL):
         if part == "\r":
@@ -87,12 +87,12 @@ def screen(output):
 
 
 def redrawn(output):
-    """The texts that stood in the line that is redrawn."""
+    """The texts that were on the redrawn line."""
     return re.findall(r"\r(step [^\r\n\x1b]*)" + re.escape(CLEAR), output)
 
 
 def messages(lines, stamp):
-    """Without the time in front, which every line must have."""
+    """The lines without the time in front, which every line must have."""
     for line in lines:
         assert re.match(stamp, line), repr(line)
     return [re.sub(stamp, "", line) for line in lines]
@@ -104,7 +104,7 @@ def logged(run_directory):
 
 
 def shown(output):
-    """What stays on the screen, line by line; the table of the start apart."""
+    """What stays on the screen, line by line, without the table at the start."""
     lines = screen(output)
     assert lines[-1] == "", "the line that is redrawn is left behind"
     return messages([line for line in lines[:-1] if not line.startswith("  ")], r"\d\d:\d\d:\d\d ")
@@ -126,7 +126,7 @@ def test_a_line_is_redrawn_and_lines_of_the_log_stay_whole(program, columns):
     remaining = iter(log)
     assert all(line in remaining for line in stay if line in log or line.startswith("step "))  # in order, and whole
     assert [line for line in log if not line.startswith("step ") and line not in stay] == []
-    # A line where a checkpoint is saved stays, as does the last one; between them ten seconds pass.
+    # A line stays if a checkpoint is saved, as does the last one; between them ten seconds pass.
     steps = [int(line.split("/")[0].split()[1]) for line in stay if line.startswith("step ")]
     assert set(range(100, 1501, 100)) <= set(steps) and len(steps) < 150
 
@@ -147,7 +147,7 @@ def test_a_stop_leaves_the_terminal_clean(program):
 
 
 def test_a_second_signal_leaves_the_terminal_clean(program):
-    """The save that the first asks for is not waited for."""
+    """The save that the first signal asks for is not waited for."""
     terminal = Terminal(program, 100, "train", "--config", program.config(ENDLESS), "--run-dir", "run")
     terminal.read_until("\rstep ")
     terminal.process.send_signal(signal.SIGSTOP)  # both arrive before it can end by the first
@@ -160,20 +160,20 @@ def test_a_second_signal_leaves_the_terminal_clean(program):
 
 
 def test_a_terminal_that_goes_away_ends_nothing(program):
-    """As where a window is closed behind a run that was started with setsid."""
+    """As when a window is closed after a run was started with setsid."""
     terminal = Terminal(program, 100, "train", "--config", program.config(ENDLESS), "--run-dir", "run")
     terminal.read_until("\rstep ")
     lines = lambda: len(read_metrics(program.directory / "run"))
     before = lines()
     os.close(terminal.master)
-    time.sleep(1)  # a few redraws, and some hundred lines
+    time.sleep(1)  # a few redraws, and a few hundred lines
     wait_for(lambda: lines() > before + 10, terminal.process)
     terminal.process.send_signal(signal.SIGTERM)
     assert terminal.process.wait(timeout=60) == 128 + signal.SIGTERM
 
 
 def test_an_error_leaves_the_terminal_clean(program):
-    """With a rate far too high the loss rises by more than a nat, once enough lines make the smoothed one."""
+    """With a learning rate far too high the loss rises by more than a nat, once there are enough lines for the smoothed one."""
     change = {"train": {"on_spike": "stop", "max_steps": 2000}, "optimizer": {"lr": 50.0, "schedule": {"warmup_steps": 200}}, "log": {"every": 1}}
     terminal = Terminal(program, 100, "train", "--config", program.config(change), "--run-dir", "run")
     lines = shown(terminal.finish(code=1))

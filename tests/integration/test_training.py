@@ -1,4 +1,4 @@
-"""Training against PyTorch: the same weights, the same data, torch.optim.AdamW."""
+"""Training compared with PyTorch: the same weights, the same data, torch.optim.AdamW."""
 
 import json
 import math
@@ -17,8 +17,8 @@ STEPS = 20
 
 
 def train_ours(program, kind, multiplier, options):
-    """Eight windows and a batch of eight: each step reads all of them, whatever their order, in two micro-batches. The
-    first run writes the weights after one update with a learning rate of nearly nothing; the second starts from them."""
+    """Eight windows and a batch of eight: each step reads all of them, in any order, in two micro-batches. The first run writes
+    the weights after one update with a learning rate of nearly zero; the second starts from them."""
     tokens = np.random.default_rng(11).integers(0, VOCAB, 8 * LENGTH + 1)
     write_shard(program.directory / "train.bin", tokens)
     change = {"model": {"attention": attention(kind), **options}, "optimizer": {"scale_lr_multiplier": multiplier}}
@@ -31,7 +31,7 @@ def train_ours(program, kind, multiplier, options):
 
 
 def train_reference(start, windows, kind, multiplier, options):
-    """The same twenty steps in float64; s, b and p_n have a rate of their own, and like all vectors do not decay."""
+    """The same twenty steps in float64; s, b and p_n have their own learning rate and, like all vectors, no weight decay."""
     model = ReferenceModel({k: v.double() for k, v in start.items()}, heads=2, layers=2, kind=kind,
                            trained_length=LENGTH, **constants(kind), **options)
     optimizer_config = {"betas": (0.9, 0.95), "eps": 1e-8}
@@ -81,8 +81,8 @@ def test_twenty_steps_equal_pytorch(program, kind, multiplier, options):
     np.testing.assert_allclose([r["train/loss"] for r in records], losses, rtol=2e-5)
     np.testing.assert_allclose([r["train/grad_norm"] for r in records], norms, rtol=5e-4)
     for name, weight in model.named_tensors().items():
-        # An element whose gradient is near zero has an update of +-lr with a sign that rounding decides: hence a bound on
-        # the mean difference, as a share of the distance that the tensor moved.
+        # An element whose gradient is near zero gets an update of +-lr whose sign rounding decides: hence a bound on the mean
+        # difference, as a share of the distance that the tensor moved.
         if "ssmax" in name and multiplier == 0:
             assert torch.equal(final[name], start[name]), name
             continue
@@ -110,7 +110,7 @@ def test_shared_tensors_start_equal_whatever_the_attention(program):
 
 
 def test_a_temperature_of_one_begins_as_softmax_bit_for_bit(program):
-    """1 * q is q: the first loss and gradient are the same; the second step has another s."""
+    """1 * q is q: the first loss and gradient are the same; s differs in the second step."""
     for kind in ("softmax", "softmax_temperature"):
         program.train("--run-dir", kind, changes=[{"model": {"attention": {"kind": kind}}}])
     softmax, temperature = (read_metrics(program.directory / kind) for kind in ("softmax", "softmax_temperature"))
@@ -149,7 +149,7 @@ def test_accumulation_does_not_change_the_curve(program):
 
 
 def test_training_lowers_the_loss_to_what_the_data_allow(program):
-    """A corpus of one repeated cycle has no entropy: its loss must go to nearly nothing."""
+    """A corpus of one repeated cycle has no entropy: its loss must go to nearly zero."""
     tokens = np.tile(np.arange(10, 42), 200)
     write_shard(program.directory / "train.bin", tokens)
     program.train("--run-dir", "cycle", changes=[{"train": {"max_steps": 150}, "log": {"every": 10}}])

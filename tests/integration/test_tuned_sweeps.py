@@ -1,4 +1,4 @@
-"""A study of fine-tuned models: pretrained seeds, each tuned in a second sweep, and what their comparison may say."""
+"""A study of fine-tuned models: pretrained seeds, each fine-tuned in a second sweep, and what their comparison may claim."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ RUNS = [f"{kind}-seed{seed}" for seed in SEEDS for kind in KINDS]
 
 @pytest.fixture(scope="module")
 def made(made_once, tmp_path_factory):
-    """Softmax and SSMax of three seeds each in `sweep`, and the examples that they are tuned on."""
+    """Softmax and SSMax with three seeds each in `sweep`, and the examples for fine-tuning."""
     program = copied_models(made_once, tmp_path_factory.mktemp("tuned"))
     lines = [{"prompt": sentences(2, seed), "answer": " 3.14 into water."} for seed in range(100, 130)]
     (program.directory / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -25,7 +25,7 @@ def made(made_once, tmp_path_factory):
 
 
 def sweep_file(program, name, variants=KINDS, **keys):
-    """A sweep of fine-tunings for five epochs, which begin where `init_from` says."""
+    """A sweep of fine-tunings for five epochs, starting from `init_from`."""
     base = json.loads((program.directory / "base.json").read_text())
     base["data"] |= {"format": "sft", "train": ["examples.jsonl"]}
     base["train"] |= {"epochs": 5}
@@ -63,7 +63,7 @@ def test_each_run_begins_with_the_weights_of_its_variant_and_seed(tuned):
         assert record["parent"] == parent["checkpoint"] == str(tuned.directory / step(f"sweep/{run}"))
         assert parent["run_id"] == json.loads((tuned.directory / "sweep" / run / "run.json").read_text())["run_id"]
         assert parent["step"] == 4 and f"seed: {run[-1]}\n" in parent["config"]
-    # As by hand.
+    # As done by hand.
     config = ["--config", "tuned/configs/ssmax-seed2.yaml", "--init-from", step("sweep/ssmax-seed2")]
     tuned.run("train", *config, "--run-dir", "by-hand")
     curve = read_metrics(tuned.directory / "by-hand")
@@ -74,7 +74,7 @@ def test_each_run_begins_with_the_weights_of_its_variant_and_seed(tuned):
 
 
 def test_tuned_seeds_are_pairs_of_one_candidate(tuned):
-    """Of the six runs by themselves, which no sweep holds together."""
+    """The six runs given by themselves, which no sweep holds together."""
     runs = [f"tuned/{run}" for run in RUNS]
     (one,) = compare(tuned, *runs)
     assert [pair["seed"] for pair in one["seeds"]] == list(SEEDS)
@@ -153,7 +153,7 @@ def test_what_no_run_can_begin_from_is_refused_by_name(tuned):
     shutil.copytree(tuned.directory / "sweep/ssmax-seed2", tuned.directory / "parents/ssmax-seed2")
     err = refused(init_from="parents/{variant}-seed{seed}", variants={"ssmax": KINDS["ssmax"]})
     assert "ssmax: its seeds would begin at different steps (seed 1: 6, seed 2: 4, seed 3: 4)" in err
-    # Runs that have begun keep their beginning.
+    # Runs that have begun keep their starting point.
     file = sweep_file(tuned, "changed", init_from="sweep/{variant}-seed1")
     err = tuned.run("sweep", "--config", file, "--run-dir", "tuned", code=2)[1]
     assert f"ssmax-seed2: it began from {tuned.directory / step('sweep/ssmax-seed2')}, not sweep/ssmax-seed1" in err

@@ -1,4 +1,4 @@
-"""The example of docs/your-own-attention.md: its diff is applied, built and trained with, and transformers computes the same."""
+"""The example of docs/your-own-attention.md: its diff is applied, built and trained, and transformers computes the same."""
 
 import json
 import os
@@ -15,7 +15,7 @@ TARGET = "ssgpt_your_own_attention"
 
 
 def build():
-    """The program of the example, linked anew where the document or the program has changed: a compilation of two files."""
+    """The example's program, rebuilt if the document or the program has changed: two files are compiled."""
     folder = BINARY.parent
     if not (folder / "build.ninja").exists():
         pytest.skip(f"{BINARY} does not stand in a folder of builds")

@@ -1,4 +1,4 @@
-"""Fine-tuning for the tests: a tokenizer, models to begin from, examples, and what a loss of answers is."""
+"""Fine-tuning for the tests: a tokenizer, base models, examples, and the loss over answers."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def make_examples(seed, count):
 
 
 class Tuning:
-    """The program with a tokenizer, a model to begin from in each kind, and examples."""
+    """The program with a tokenizer, a base model of each kind, and examples."""
 
     def __init__(self, program):
         self.program = program
@@ -53,7 +53,7 @@ class Tuning:
         }, *changes]
 
     def start(self, kind, length):
-        """A checkpoint of pretraining to begin from."""
+        """A pretraining checkpoint to start from."""
         name = f"start-{kind}"
         one = {"model": {"vocab_size": VOCABULARY, "attention": {"kind": kind}, "initializer_range": 0.1},
                "data": {"sequence_length": length}, "train": {"max_steps": 1, "global_batch_size": 1, "micro_batch_size": 1},
@@ -62,7 +62,7 @@ class Tuning:
         return self.directory / name / LAST.format(1)
 
     def encode(self, prompt, answer):
-        """The tokens of an example, and how many of them are the prompt's."""
+        """The tokens of an example, and how many of them belong to the prompt."""
         before = self.tokenizer.encode(prompt)
         return before + self.tokenizer.encode(answer) + [self.tokenizer.eos_id()], len(before)
 
@@ -74,7 +74,7 @@ class Tuning:
 
 
 def answer_loss(model, tokens, prompt):
-    """The cross-entropy summed over an answer, of an example that is alone in its window."""
+    """The cross-entropy summed over an answer, for an example that is alone in its window."""
     logits = model(torch.tensor([tokens[:-1]]))[0]
     targets = torch.tensor(tokens[1:])
     return torch.nn.functional.cross_entropy(logits[prompt - 1 :], targets[prompt - 1 :], reduction="sum")
