@@ -1,4 +1,5 @@
-# Libraries from Debian's packages, as imported targets; scripts/setup.sh installs them. Sentencepiece.cmake has one more.
+# Libraries from Debian's packages, as imported targets; scripts/setup.sh installs them. For sentencepiece see
+# Sentencepiece.cmake.
 
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)

@@ -1,8 +1,8 @@
-# ssgpt::sentencepiece: Debian's sentencepiece, by way of private copies of its libraries.
+# ssgpt::sentencepiece: Debian's sentencepiece, through private copies of its libraries.
 # sentencepiece and LibTorch's libc10 both export a variable FLAGS_minloglevel, an object of 32 bytes there and an int here.
-# Linked as they are, both use the one that is loaded first: where that is libc10's, sentencepiece writes its object over
-# it and what lies behind it. They take inline functions from each other, too, which other compilers have compiled.
-# Debian has no static library, whose symbols the linker could keep inside; so the copies hide all but their interface.
+# Linked as they are, both use the one that is loaded first: if that is libc10's, sentencepiece writes its object over it
+# and over whatever follows it. They also use each other's inline functions, which different compilers have compiled.
+# Debian has no static library, whose symbols the linker could hide; so the copies hide everything but their interface.
 
 find_path(SSGPT_SENTENCEPIECE_HEADERS sentencepiece_processor.h REQUIRED)
 add_library(ssgpt_sentencepiece INTERFACE)
@@ -11,7 +11,7 @@ target_include_directories(ssgpt_sentencepiece SYSTEM INTERFACE "${SSGPT_SENTENC
 
 set(originals "")
 foreach(library IN ITEMS sentencepiece_train sentencepiece)
-  # Under the name by which programs ask for it: a copy keeps the name of its file.
+  # By the name that programs load it under: a copy keeps its file name.
   find_library(SSGPT_LIB${library} NAMES lib${library}.so.0 REQUIRED)
   list(APPEND originals "${SSGPT_LIB${library}}")
   add_library(${library} SHARED IMPORTED)

@@ -1,8 +1,8 @@
-# How every target of ours is declared: one static library a folder, one test executable a folder.
+# Declares all of our targets: one static library per folder, and one test executable per folder.
 
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM)
-  # Without these two ccache compiles anew whatever includes a precompiled header.
+  # Without these two, ccache never finds files that include a precompiled header in its cache.
   set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env CCACHE_SLOPPINESS=pch_defines,time_macros "${CCACHE_PROGRAM}")
   set(CMAKE_CUDA_COMPILER_LAUNCHER "${CCACHE_PROGRAM}")
 endif()
@@ -19,16 +19,16 @@ if(SSGPT_SANITIZE)
 endif()
 
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  # The compiler collects its garbage past 1 GB only: few files need as much, and looking for it is a tenth of the time.
+  # Garbage collection starts only beyond 1 GB: few files need as much, and collecting takes a tenth of the time.
   target_compile_options(ssgpt_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:--param=ggc-min-heapsize=1048576>)
 endif()
 
-# For what computes little, tests above all: compiles in two thirds to three quarters of the time.
+# For code that computes little, above all tests: compiles in two thirds to three quarters of the time.
 add_library(ssgpt_light_optimisation INTERFACE)
 target_compile_options(ssgpt_light_optimisation INTERFACE $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CONFIG:Release>>:-O1>)
 
-# TORCH where the headers of LibTorch reach what links one of these targets, else nothing. ssgpt::torch and our
-# libraries say it of themselves.
+# ssgpt_find_torch(<result> <target>...): TORCH if linking one of the targets brings LibTorch's headers, else empty.
+# ssgpt::torch and our libraries have it as a property.
 function(ssgpt_find_torch result)
   set(${result} "" PARENT_SCOPE)
   foreach(dependency IN LISTS ARGN)
@@ -41,18 +41,18 @@ function(ssgpt_find_torch result)
   endforeach()
 endfunction()
 
-# Parsed once instead of in each file: what most files include. A file still includes what it uses; a build with
-# SSGPT_PRECOMPILED_HEADERS=OFF finds the one that does not. A precompiled header serves targets with the same options
-# and definitions alone, so there is one with and one without LibTorch, for libraries and for tests.
+# Headers that most files include, parsed once instead of in each file. A file still includes what it uses; a build with
+# SSGPT_PRECOMPILED_HEADERS=OFF finds files that do not. A precompiled header only works for targets with the same options
+# and definitions, so there is one with and one without LibTorch, for libraries and for tests.
 set(precompiled_headers
   <algorithm> <array> <atomic> <chrono> <cmath> <cstdint> <filesystem> <functional> <map> <memory> <mutex> <optional>
   <span> <string> <string_view> <utility> <vector> <fmt/format.h>)
-# One operator stands for what the header of each of them includes.
+# One operator's header stands for what all of them include.
 set(precompiled_headers_torch <ATen/core/Tensor.h> <ATen/ops/empty.h>)
 set(precompiled_headers_tests <thread> <gmock/gmock.h> <gtest/gtest.h>)
 
-# ssgpt_precompile(<target> [TEST] [TORCH]): the target takes the precompiled headers of its kind, which the first to
-# ask for them defines.
+# ssgpt_precompile(<target> [TEST] [TORCH]): the target uses the precompiled header of its kind, which the first such
+# target defines.
 function(ssgpt_precompile target)
   cmake_parse_arguments(ARG "TEST;TORCH" "" "" ${ARGN})
   if(NOT SSGPT_PRECOMPILED_HEADERS)
@@ -80,11 +80,11 @@ function(ssgpt_precompile target)
   target_precompile_headers(${target} REUSE_FROM ${name})
 endfunction()
 
-# Files of a folder that are compiled together parse their headers, and instantiate what these define, once: that is most
-# of the time of a small file. More in one would leave too few for the cores.
+# Files of a folder that are compiled together parse their headers, and instantiate their templates, once: for a small file
+# that is most of the time. With more files in one, there would be too few units for the cores.
 set(files_compiled_together 8)
 if(SSGPT_UNITY AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  # A class that is declared in an included file takes members of an unnamed namespace for a mistake.
+  # GCC warns of classes with members from an unnamed namespace if they are declared in an included file.
   target_compile_options(ssgpt_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-subobject-linkage>)
 endif()
 
@@ -119,7 +119,7 @@ function(ssgpt_add_test folder)
   target_link_libraries(ssgpt_${folder}_tests PRIVATE
     ssgpt_options ssgpt_light_optimisation ssgpt_${folder} ${ARG_DEPENDS} GTest::gmock GTest::gtest_main)
   add_test(NAME unit.${folder} COMMAND ssgpt_${folder}_tests)
-  # Several suites run at a time: threads that wait must not keep the others from working.
+  # Several suites run at a time: waiting threads must not keep the others from working.
   set_tests_properties(unit.${folder} PROPERTIES LABELS unit ENVIRONMENT OMP_WAIT_POLICY=passive)
   ssgpt_find_torch(torch ssgpt_${folder} ${ARG_DEPENDS})
   ssgpt_precompile(ssgpt_${folder}_tests TEST ${torch})

@@ -25,15 +25,15 @@ endforeach()
 add_library(ssgpt_torch INTERFACE)
 add_library(ssgpt::torch ALIAS ssgpt_torch)
 set_target_properties(ssgpt_torch PROPERTIES SSGPT_USES_TORCH TORCH)
-# The wheel ships headers of another fmt than the one we link: ours must come first.
+# The wheel ships the headers of another version of fmt than the one we link: ours must come first.
 get_target_property(fmt_headers fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
 file(MAKE_DIRECTORY "${PROJECT_BINARY_DIR}/headers")
 file(CREATE_LINK "${fmt_headers}/fmt" "${PROJECT_BINARY_DIR}/headers/fmt" SYMBOLIC)
 target_include_directories(ssgpt_torch SYSTEM INTERFACE "${PROJECT_BINARY_DIR}/headers" "${TORCH_ROOT}/include")
-# <ATen/TensorOperators.h> then includes what it needs, and not the header of every operator.
+# With this <ATen/TensorOperators.h> includes what it needs, and not the header of every operator.
 target_compile_definitions(ssgpt_torch INTERFACE AT_PER_OPERATOR_HEADERS)
-# at::parallel_for is a header: without -fopenmp it runs on one thread. The OpenMP runtime must be Torch's own,
-# or the process has two thread teams.
+# at::parallel_for is in a header: without -fopenmp it runs on one thread. The OpenMP runtime must be Torch's own, or
+# the process has two thread teams.
 target_compile_options(ssgpt_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
 target_link_libraries(ssgpt_torch INTERFACE torch_cpu c10 "${TORCH_ROOT}/lib/libgomp.so.1")
 set(CMAKE_BUILD_RPATH "${TORCH_ROOT}/lib")
@@ -52,7 +52,7 @@ if(CUDAToolkit_FOUND)
   cmake_path(GET TORCH_ROOT PARENT_PATH site_packages)
   target_include_directories(ssgpt_torch SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS})
   target_compile_definitions(ssgpt_torch INTERFACE SSGPT_WITH_CUDA)
-  # Nothing of ours names a symbol of libtorch_cuda, which registers its operators when it is loaded.
+  # We use no symbol of libtorch_cuda, but it registers its operators when it is loaded.
   target_link_options(ssgpt_torch INTERFACE -Wl,--no-as-needed "${TORCH_ROOT}/lib/libtorch_cuda.so" -Wl,--as-needed)
   target_link_libraries(ssgpt_torch INTERFACE c10_cuda)
   add_library(nccl SHARED IMPORTED GLOBAL)
@@ -60,18 +60,18 @@ if(CUDAToolkit_FOUND)
     INTERFACE_INCLUDE_DIRECTORIES "${site_packages}/nvidia/nccl/include")
   list(APPEND CMAKE_BUILD_RPATH "${site_packages}/nvidia/cu13/lib" "${site_packages}/nvidia/nccl/lib"
     "${site_packages}/nvidia/cudnn/lib")
-  # Both as the wheel has them: the toolkit's own copies would be loaded beside Torch's.
+  # Both from the wheel: the toolkit's own copies would be loaded in addition to Torch's.
   foreach(library IN ITEMS cudart cublasLt)
     add_library(${library} SHARED IMPORTED GLOBAL)
     set_target_properties(${library} PROPERTIES IMPORTED_LOCATION "${site_packages}/nvidia/cu13/lib/lib${library}.so.13")
   endforeach()
-  # The kernels of src/kernels/cuda: machine code for these, and PTX for what comes after the last.
+  # The kernels of src/kernels/cuda: machine code for these architectures, and PTX for those after the last.
   set(SSGPT_CUDA_ARCHITECTURES 80-real 90-real 100 CACHE STRING "GPUs that the CUDA kernels are compiled for")
   set(CMAKE_CUDA_ARCHITECTURES ${SSGPT_CUDA_ARCHITECTURES})
   set(CMAKE_CUDA_COMPILER "${CUDAToolkit_NVCC_EXECUTABLE}")
   enable_language(CUDA)
   set(CMAKE_CUDA_RUNTIME_LIBRARY None)  # the target cudart above is linked by name
-  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")  # CMake 3.25 does not know that nvcc has it
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")  # CMake 3.25 does not know that nvcc supports it
   message(STATUS "LibTorch ${torch_version} with CUDA ${CUDAToolkit_VERSION}: ${TORCH_ROOT}")
 else()
   message(STATUS "LibTorch ${torch_version}, CPU only: ${TORCH_ROOT}")
