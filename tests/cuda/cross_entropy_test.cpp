@@ -47,7 +47,7 @@ class CrossEntropyOnGpu : public OpOnGpu {
   }
 
   // Runs both functions and checks that the forward alone leaves the logits unchanged and gives the same
-  // bits.   Tensors on the GPU; the logits are left unchanged.
+  // bits. Tensors are on the GPU; the logits are left unchanged.
   static Result run(const at::Tensor& logits, const at::Tensor& targets, int64_t vocab) {
     const at::Tensor losses = nans({logits.size(0)});
     const at::Tensor again = nans({logits.size(0)});

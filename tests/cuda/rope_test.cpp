@@ -268,7 +268,7 @@ class RopeBackwardOnGpu : public RopeOnGpu {
     const auto terms = [&](size_t part) {
       return terms_of(time_first(part), plain.cos, plain.sin);
     };
-    // As in the forward.
+    // As in the forward pass.
     EXPECT_TRUE(compare(qkv.select(2, 0), expected.select(2, 0), 6, terms(0) * plain.c_terms.unsqueeze(3)));
     EXPECT_TRUE(compare(qkv.select(2, 1), expected.select(2, 1), 2, terms(1)));
     EXPECT_TRUE(fp64(qkv.select(2, 2)).equal(time_first(2)));

@@ -78,7 +78,7 @@ config::Config small_config(const fs::path& tokens) {
   config.train.global_batch_size = 8;
   config.train.micro_batch_size = 4;
   config.optimizer.lr = 1e-2;
-  // Of the size of the mean gradient's elements: an update is then a smooth function of the gradient, not
+  // About as large as the mean gradient's elements: an update is then a smooth function of the gradient, not
   // almost its sign, so that rounding errors stay small.
   config.optimizer.eps = 1e-2;
   config.evaluate.every = 2;

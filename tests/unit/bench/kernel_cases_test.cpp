@@ -1,4 +1,4 @@
-// What ssgpt bench kernels times is the same on both sides.
+// Both sides of what ssgpt bench kernels times compute the same.
 #include "bench/kernel_cases.h"
 
 #include "bench/kernels.h"

@@ -1,4 +1,4 @@
-// What is said of the processor that a product is measured on.
+// The description of the processor that a GEMM is measured on.
 #include "bench/processor.h"
 
 #include "bench/fma_units.h"

@@ -1,4 +1,4 @@
-// What ssgpt bench products times is the same on all sides, and what it makes of their times.
+// All sides of what ssgpt bench products times compute the same; and what it derives from their times.
 #include "bench/kernels.h"
 #include "bench/product_sides.h"
 #include "bench/products_text.h"

@@ -41,8 +41,8 @@ void expect_product(const at::Tensor& after, const model::Parameter& to, const a
 
 class Swap : public testing::TestWithParam<std::tuple<AttentionKind, AttentionKind>> {};
 
-// Where s comes to multiply 1 in place of log n, or the reverse, s L stays in the mean. The gradient with
-// respect to c s is 1 / c of that with respect to s, and so is the first moment; the second is of squares.
+// If s now multiplies 1 instead of log n, or the reverse, s L keeps its mean. The gradient of c s is 1 / c of
+// that of s, and so is the first moment; the second moment is of squares.
 TEST_P(Swap, KeepsSharedTensorsBitForBitAndStartsNewOnesAsAskedFor) {
   const auto [from_kind, to_kind] = GetParam();
   const Snapshot from = random_snapshot(from_kind);

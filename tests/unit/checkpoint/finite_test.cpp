@@ -92,8 +92,8 @@ TEST(Checkpoint, WithANumberThatIsNoneIsNotWritten) {
   }
 }
 
-// As a program that does not look would have written it, or as a flipped bit leaves it: the root of a second
-// moment below zero would be NaN in the next step.
+// As written by a program that does not check, or after a bit flip: the root of a negative second moment
+// would be NaN in the next step.
 TEST(Checkpoint, WithANumberThatIsNoneIsNotRead) {
   for (const auto& [moment, value, words] :
        {std::tuple(false, kInfinity, "inf at [7, 5]"), std::tuple(true, kInfinity, "inf at [7, 5]"),

@@ -71,14 +71,14 @@ TEST(ForeignModel, Bfloat16TensorsAreWidened) {
   }
 }
 
-// Of this program's own model, with `changes`.
+// The config of this program's own model, with `changes`.
 nlohmann::json own(nlohmann::json changes) {
   changes["model_type"] = "ssgpt";
   changes["attention_kind"] = "softmax";
   return changes;
 }
 
-// Of a Qwen 3, with `changes`.
+// The config of a Qwen 3, with `changes`.
 nlohmann::json qwen3(const nlohmann::json& changes) {
   nlohmann::json all = {{"model_type", "qwen3"}, {"head_dim", 6}};
   all.update(changes);
@@ -111,7 +111,7 @@ TEST(ForeignModel, ThetaAndTheRotatedPartAreReadWhereverTransformersPutsThem) {
   EXPECT_EQ(read_summary(directory / "c").spec.config.rope_fraction, 1.0);
 }
 
-// What a window would be where none is used is no matter, as in the files of Qwen 3.
+// If no window is used, its size does not matter, as in the files of Qwen 3.
 TEST(ForeignModel, AQwen3IsReadAsAModelWithNormedQueriesAndKeys) {
   const TemporaryDirectory directory;
   model::GPTSpec spec = tiny_spec(AttentionKind::kSoftmax);

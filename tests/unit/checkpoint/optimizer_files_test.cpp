@@ -188,7 +188,7 @@ TEST_F(OptimizerFiles, AFileThatDoesNotFitTheModelIsNamed) {
     write_shares(shares());
     replace_in_file(1, text, by);
     EXPECT_THAT(fault(), AllOf(HasSubstr(optimizer_file_name(1, 3)), HasSubstr(message))) << by;
-    // By its header alone.
+    // From its header alone.
     EXPECT_THROW(check_optimizer_files(find_optimizer_files(path_), specs), core::InputError) << by;
   };
   expect(kCut + ".exp_avg\"", kCut + ".exp_avh\"", "'" + kCut + ".exp_avg' is missing");

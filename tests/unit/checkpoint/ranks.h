@@ -16,7 +16,7 @@
 
 namespace ssgpt::checkpoint {
 
-// What the ranks left for each other.
+// Texts that the ranks left for each other.
 class Texts {
  public:
   void set(const std::string& key, const std::string& text);

@@ -175,7 +175,7 @@ TEST(SharedSave, ARankThatDoesNotSeeTheDirectoryAsksForASharedFileSystem) {
   expect_only_the_first_save(run);
 }
 
-// Whoever reaches the store can write into it, and chooses no folder of a rank with that.
+// Whoever reaches the store can write into it, but cannot choose a rank's folder that way.
 TEST(SharedSave, ARankWritesBesideTheCheckpointAlone) {
   const TemporaryDirectory foreign;
   std::filesystem::create_directory(foreign / "trainer");

@@ -148,7 +148,7 @@ TEST(Validation, TheConstantsOfOneKindAreRefusedWithOthers) {
   }
 }
 
-// What a row says of its parameters is what its formula shows.
+// What a row states about its parameters agrees with its formula.
 TEST(AttentionKind, RowsAgreeWithTheirFormulas) {
   std::set<std::string_view> names;
   std::set<std::string_view> titles;

@@ -37,7 +37,7 @@ TEST(ConfigFiles, AllOfThemLoad) {
   EXPECT_GE(sweeps, 5);   // of the quickstart, copying, and keys and values
 }
 
-// Of the model that it includes a file for it keeps the sizes, and not the length of pretraining.
+// It includes a file for the model, from which it keeps the sizes, but not the length of pretraining.
 TEST(ConfigFiles, FineTuningCountsInEpochsAndHasThePapersModel) {
   const Config pretraining = load(kConfigs / "paper" / "b-ssmax.yaml", {});
   const Config tuning = load(kConfigs / "paper" / "fine-tune.yaml", {});

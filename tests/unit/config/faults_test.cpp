@@ -221,7 +221,7 @@ train: {epochs: 10, global_batch_size: 32, micro_batch_size: 8}
               HasSubstr("train.max_steps is missing"));
 }
 
-// Of what one file, or the command line, says in another unit than an earlier file.
+// If a file, or the command line, uses another unit than an earlier file, the later one counts.
 TEST(FineTuning, WhatIsSaidLaterInEpochsOrStepsTakesThePlaceOfTheOther) {
   const auto steps_of = [](const Config& config) {
     return std::tuple(config.train.epochs, config.train.max_steps, config.optimizer.schedule.warmup_epochs,
@@ -237,7 +237,7 @@ TEST(FineTuning, WhatIsSaidLaterInEpochsOrStepsTakesThePlaceOfTheOther) {
   const std::string warmup = "optimizer.schedule.warmup_";
   const Config in_epochs = parse(in_steps, "c.yaml", with({"train.epochs=3", warmup + "epochs=1"}));
   EXPECT_EQ(steps_of(in_epochs), Steps(3, 0, 1, 0));
-  // As a run stores it, with every key, of which some are null; and back.
+  // As a run stores it, with every key, some of them null; and back.
   Config stored = in_epochs;
   stored.train.epochs.reset();
   stored.train.max_steps = 6;
@@ -247,7 +247,7 @@ TEST(FineTuning, WhatIsSaidLaterInEpochsOrStepsTakesThePlaceOfTheOther) {
   EXPECT_EQ(steps_of(parse(dump(stored), "config.yaml", {"train.epochs=4"})), Steps(4, 0, std::nullopt, 2));
   EXPECT_EQ(steps_of(parse(in_steps, "c.yaml", with({"train.epochs=3", "train.max_steps=90"}))),
             Steps(std::nullopt, 90, std::nullopt, 30));
-  // None is no number of them, and leaves the steps.
+  // null is not a number of epochs, and leaves the steps.
   EXPECT_EQ(steps_of(parse(in_steps, "c.yaml", with({"train.epochs=null"}))),
             Steps(std::nullopt, 1000, std::nullopt, 30));
 

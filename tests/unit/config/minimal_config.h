@@ -23,7 +23,7 @@ train:
   micro_batch_size: 8
 )";
 
-// What parse() says against kMinimal with `added` after it; empty where it accepts.
+// The error of parse() for kMinimal with `added` after it; empty if it accepts.
 inline std::string message_with(const std::string& added, const std::vector<std::string>& overrides = {}) {
   try {
     parse(kMinimal + added, "c.yaml", overrides);

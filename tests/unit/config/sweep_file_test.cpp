@@ -33,7 +33,7 @@ class SweepFileTest : public testing::Test {
     return load_sweep(directory_ / "sweep.yaml");
   }
 
-  // What it says against the file; empty where it accepts.
+  // The error for the file; empty if it is accepted.
   template <typename Error = core::UsageError>
   std::string message(const std::string& text) {
     try {

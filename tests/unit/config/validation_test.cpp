@@ -54,7 +54,7 @@ TEST(Validation, RotatedDimensionsAreAnEvenNumber) {
   EXPECT_EQ(rotated(1.0 / 3.0, 24), 8);
   EXPECT_EQ(rotated(0.3333, 24), 0);
   EXPECT_EQ(rotated(0.25, 4), 0);
-  // Where the head dimension itself is wrong, that is what is said.
+  // If the head dimension itself is wrong, that is the error.
   EXPECT_THAT(set({"model.num_attention_heads=3", "model.rope_fraction=0.3"}),
               Not(HasSubstr("rope_fraction")));
 }
@@ -282,7 +282,7 @@ TEST(Validation, TheMultiplierOfTheScalesRateIsOneUnlessGivenAndMayBeZero) {
   }
 }
 
-// What each library's attention can, as its own checks have it; head dimension 64 but where it is set.
+// What each library's attention supports, by its own checks; head dimension 64 unless it is set.
 TEST(Validation, AnAttentionBackendCanWhatTheRunAsksForOrNamesTheKeys) {
   const std::string cudnn = "train.attention_backend=cudnn";
   const std::string flash = "train.attention_backend=flash";

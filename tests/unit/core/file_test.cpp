@@ -268,7 +268,7 @@ TEST(ExpandGlobs, APatternLiesInFoldersThatExistAsWritten) {
   EXPECT_THAT(expand_globs({base + "a*/x?.bin"}), ElementsAre(base + "a*/x1.bin"));
   // No folder of that name: a pattern from there on.
   EXPECT_THAT(expand_globs({base + "of [1-3]/x*.bin"}), ElementsAre(base + "of 2/x1.bin"));
-  // Nothing in the folder of that name.
+  // The folder of that name holds nothing that matches.
   write_text_atomically(base + "ab/y.bin", "");
   EXPECT_THAT(expand_globs({base + "a*/y*.bin"}), ElementsAre(base + "ab/y.bin"));
 }

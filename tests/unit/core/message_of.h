@@ -1,4 +1,4 @@
-// What an exception says, for tests of messages.
+// The message of an exception, for tests of messages.
 #pragma once
 
 #include <string>

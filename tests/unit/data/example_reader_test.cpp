@@ -66,7 +66,7 @@ TEST_F(ExamplesOnDisk, SquadsQuestionsBecomePrompts) {
   EXPECT_THAT(places_, ElementsAre("dev.json: question 1", "dev.json: question 2", "dev.json: question 3"));
 }
 
-// By its number where it has no id.
+// Without an id, by its number.
 TEST_F(ExamplesOnDisk, AQuestionOfSquadIsNamedByItsId) {
   const std::string squad = R"({"data": [{"paragraphs": [{"context": "c", "qas": [
       {"question": "q?", "id": "5a8d7bf7", "answers": [{"text": ""}]}]}]}]})";
@@ -77,7 +77,7 @@ TEST_F(ExamplesOnDisk, AQuestionOfSquadIsNamedByItsId) {
               HasSubstr("s.json: data[0].paragraphs[0].qas[0]: the answer is empty"));
 }
 
-// As Python's json writes a record with a NaN or half of a pair, in fields that no example is made of.
+// As Python's json writes a record with a NaN or an unpaired surrogate, in fields that no example uses.
 TEST_F(ExamplesOnDisk, LinesAreReadThatPrepareReads) {
   const std::string texts = R"("prompt": "a\ud83d\ude00", "answer": "b")";
   for (const char* other :
@@ -95,7 +95,7 @@ TEST_F(ExamplesOnDisk, LinesAreReadThatPrepareReads) {
               HasSubstr("the field \"answer\" holds half of a surrogate pair"));
   EXPECT_THAT(read("n.jsonl", R"({"prompt": "a\ufdd0", "answer": "b", "note": "\ud83d"})"),
               ElementsAre(Texts("a\uFDD0", "b")));
-  // What is wrong beside it stays wrong.
+  // Other errors remain errors.
   EXPECT_THAT(refusal("n.jsonl", R"({"prompt": "a", "answer": "b", "score": NaN,})"), HasSubstr("not JSON"));
   EXPECT_THAT(refusal("n.jsonl", R"({"prompt": "a", "answer": NaN})"),
               HasSubstr("the field \"answer\" is 0"));

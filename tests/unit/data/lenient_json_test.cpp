@@ -9,7 +9,7 @@
 namespace ssgpt::data {
 namespace {
 
-// None where the line stays as it is.
+// nullopt if the line stays as it is.
 std::optional<std::string> strict(std::string_view line) {
   const auto found = as_strict_json(line, "\\ufdd0");
   if (found) {

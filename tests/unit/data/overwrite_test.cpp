@@ -57,7 +57,7 @@ class Overwrite : public ::testing::Test {
     return entries;
   }
 
-  // What the folder holds once it was made from new.txt.
+  // The folder's contents once it was made from new.txt.
   std::map<std::string, std::string> replaced() const {
     prepare(options("new.txt", "other"));
     auto expected = entries("other");

@@ -26,7 +26,7 @@ using Ids = std::vector<int32_t>;
 
 constexpr int64_t kPackedLength = 48;
 
-// What a window holds, read back from a row.
+// The contents of a window, read back from a row.
 struct Piece {
   Ids inputs, targets;
   auto operator<=>(const Piece&) const = default;
@@ -121,7 +121,7 @@ TEST_F(Packing, EveryExampleStandsWholeInOneWindowAndItsAnswerAloneIsPredicted) 
   EXPECT_EQ(examples.num_answer_tokens(), answers);
   EXPECT_EQ(examples.num_prompt_tokens(), prompts);
   EXPECT_EQ(examples.num_padding_tokens(), examples.num_windows() * kPackedLength - answers - prompts);
-  // Of pieces that are up to half a window long best fit leaves little: a window each would be three times as
+  // With pieces up to half a window long, best fit leaves little: one window each would be three times as
   // many.
   EXPECT_LT(examples.num_padding_tokens(), examples.num_windows() * kPackedLength / 10);
 }

@@ -39,7 +39,7 @@ int64_t num_answers(const TaskSequence& sequence) {
   return std::count(sequence.is_answer.begin(), sequence.is_answer.end(), 1);
 }
 
-// What a passkey sequence holds.
+// The contents of a passkey sequence.
 struct Passkeys {
   std::vector<int64_t> markers;  // where groups begin
   std::vector<int32_t> key;
@@ -198,7 +198,7 @@ TEST(PasskeyTask, TrialHasTheKeyOnceAtAnyDepth) {
   }
 }
 
-// What a sequence of key_value holds.
+// The contents of a key_value sequence.
 struct KeyValues {
   std::vector<std::pair<int32_t, int32_t>> keys;  // in their order, repetitions as well
   std::map<std::pair<int32_t, int32_t>, int32_t> values;

@@ -220,7 +220,7 @@ TEST_F(Text, ForeignFilesAreRefused) {
   EXPECT_THROW(TextReader({}, {}), core::UsageError);
 }
 
-// What json.loads of Python makes of the same lines.
+// The results of Python's json.loads for the same lines.
 TEST_F(Text, JsonLinesAreReadAsPythonReadsThem) {
   const std::string lines =
       "{\"sha\": 123456789012345678901234567890, \"text\": \"a\"}\n"
@@ -252,7 +252,7 @@ TEST_F(Text, ANoncharacterBesideHalfOfAPairIsText) {
   }
 }
 
-// What json.loads of Python refuses.
+// Python's json.loads refuses these.
 TEST_F(Text, LongIntegersAndAByteOrderMarkBeforeTheFirstLineAreTaken) {
   const std::string mark = "\xEF\xBB\xBF";
   const std::string longest = "{\"n\": " + std::string(5000, '7') + ", \"text\": \"b\"}\n";

@@ -173,7 +173,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"text.txt", std::string(200, 'a'), "text"},
         BadFile{"text.bin", "It was the best of times, it was the worst of times, it was the age of wisdom",
                 "text"},
-        // What gzip makes of an empty file.
+        // An empty file, compressed by gzip.
         BadFile{"packed.bin", std::string("\x1F\x8B\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0", 20), "gzip"},
         BadFile{"packed.zst", "\x28\xB5\x2F\xFD...", "zstd"}, BadFile{"array.npy", "\x93NUMPY\x01", "NumPy"},
         BadFile{"odd.bin", std::string("\1\0\2", 3), "whole number"},

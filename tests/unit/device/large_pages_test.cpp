@@ -14,8 +14,7 @@ namespace {
 
 constexpr int64_t kLargePage = int64_t{2} << 20;
 
-// What the system says of the mapping that holds an address: the flags of its entry in smaps, "" where there
-// is none.
+// The system's flags of the mapping that holds an address, from its entry in smaps; "" if there is none.
 std::string flags_of_mapping(uintptr_t address) {
   std::ifstream smaps("/proc/self/smaps");
   bool inside = false;

@@ -108,7 +108,7 @@ TEST(ClosedForms, OneLogitAboveAnEvenSpreadFollowsTheFormula) {
   }
 }
 
-// Where n grows, the weight of SSMax tends to 1 above 1 + 1/s and to 0 below 1/s.
+// As n grows, the weight of SSMax tends to 1 above 1 + 1/s and to 0 below 1/s.
 TEST(ClosedForms, SsmaxFocusesBeyondTheReciprocalOfItsScale) {
   ClosedFormOptions options;
   options.kinds = {kSsmax};

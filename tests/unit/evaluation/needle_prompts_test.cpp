@@ -27,7 +27,7 @@ std::string text_of(const tokenizer::Tokenizer& tokenizer, std::span<const int64
   return tokenizer.decode(std::vector<int32_t>(tokens.begin(), tokens.end()));
 }
 
-// Where sentences end in the text of one document, by the text alone.
+// The ends of sentences in the text of one document, found in the text itself.
 std::vector<int64_t> ends_by_text(const NeedleText& text, std::span<const int32_t> tokens) {
   static const std::regex kEnd("[.!?][\"')\\]]*$");
   std::vector<int64_t> ends;
@@ -142,7 +142,7 @@ TEST_F(NeedlePromptsTest, HaveTheNeedleExactlyWhereTheySay) {
         const auto behind = first + static_cast<size_t>(prompt.needle_tokens);
         EXPECT_EQ(text_of(text_.tokenizer(), tokens.subspan(first, behind - first)),
                   needle_sentence(prompt.city, prompt.number));
-        // What is left without the needle and the question is a stretch of the text that ends with a
+        // Without the needle and the question, what remains is a stretch of the text that ends with a
         // sentence.
         std::vector<int32_t> rest(tokens.begin(), tokens.begin() + prompt.needle_first);
         rest.insert(rest.end(), tokens.begin() + static_cast<int64_t>(behind), tokens.end());

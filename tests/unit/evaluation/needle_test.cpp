@@ -51,7 +51,7 @@ int64_t distance_of(const NeedlePrompt& prompt) {
   return prompt.tokens.end() - 1 - number;
 }
 
-// What the repeating model gives a number behind a prompt, by hand.
+// The probability that the repeating model gives a number after a prompt, by hand.
 double repeated_probability(const NeedlePrompt& prompt, const std::vector<int64_t>& number,
                             int64_t distance) {
   std::vector<int64_t> tokens = prompt.tokens;

@@ -23,7 +23,7 @@ class NeedleText {
 
   const tokenizer::Tokenizer& tokenizer() const { return *tokenizer_; }
   const data::TokenSource& source() const { return source_; }
-  // Of all documents, without their ends.
+  // The tokens of all documents, without the ends of documents.
   const std::vector<int32_t>& tokens() const { return tokens_; }
   Haystack haystack(int64_t longest) const;
 

@@ -45,8 +45,8 @@ void set_repeating(model::GPT& gpt, int64_t distance) {
     set("lm_head.weight", v, repeated + v, kRepeatedLogit * after);
   }
   const int64_t half = config.hidden_size / 2;
-  // Of squares that add up to a score: one step beside the distance it is lower by 30 or more, so that e^-30
-  // of the attention goes astray.
+  // The size of the squares that add up to a score: one step beside the distance the score is lower by 30 or
+  // more, so that e^-30 of the attention goes elsewhere.
   constexpr double kSize = 13.0;
   for (int64_t i = 0; i < half; ++i) {
     const double frequency = std::pow(config.rope_theta, -2.0 * static_cast<double>(i) / hidden);

@@ -7,7 +7,7 @@
 
 namespace ssgpt::evaluation {
 
-// Of the token that is repeated; the logits of all others are 0.
+// The logit of the token that is repeated; the logits of all others are 0.
 inline constexpr double kRepeatedLogit = 5.0;
 
 // One layer with one head, for windows of up to `longest` tokens. hidden_size: even, and at least

@@ -28,7 +28,7 @@ namespace {
 using data::SyntheticTask;
 using ::testing::HasSubstr;
 
-// What a model gives the token behind `tokens[..t]`, by its logits in float64.
+// A model's logits in float64 for the token after `tokens[..t]`.
 using Logits = std::function<std::vector<double>(const std::vector<int32_t>& tokens, int64_t t)>;
 
 struct Expected {
@@ -158,7 +158,7 @@ TEST(Retrieval, ScoresOfABigramModelFollowFromTheTokens) {
 TEST(Retrieval, HeadThatLooksBackOneDistanceCopiesAtOneLength) {
   constexpr int64_t kCopyVocab = 8;
   constexpr int64_t kDistance = 31;
-  // Nothing is predicted behind the last of 100 tokens.
+  // Nothing is predicted after the last of 100 tokens.
   model::GPT gpt(repeating_spec(kCopyVocab, /*hidden_size=*/24, /*longest=*/99), {});
   set_repeating(gpt, kDistance);
   const auto logits = [](const std::vector<int32_t>& tokens, int64_t t) {

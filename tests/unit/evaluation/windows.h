@@ -30,7 +30,7 @@ class LongText : public testing::Test {
 model::Batch windows_at(const std::vector<uint16_t>& tokens, const std::vector<int64_t>& starts,
                         int64_t length);
 
-// Where the windows of a request begin that a model is given.
+// The starts of the windows that a model is given for a request.
 std::vector<int64_t> windows_for(const model::GPT& gpt, const data::TokenSource& source,
                                  const PositionRequest& request);
 

@@ -56,7 +56,7 @@ struct Case {
         .capacity = capacity};
     cached_attention<T>(args, batch, nullptr);
   }
-  // Where q (0), k (1) or v (2) of a head begins in qkv.
+  // The index in qkv at which q (0), k (1) or v (2) of a head begins.
   int64_t in_qkv(int64_t row, int64_t which, int64_t head) const {
     return ((row * 3 + which) * heads + head) * head_dim;
   }
@@ -176,7 +176,7 @@ TYPED_TEST(CudaCachedAttention, GivesTheSameBitsInEveryOrderOfThreads) {
   }
 }
 
-// Of one sequence and of one token at a time.
+// For one sequence, and one token at a time.
 TYPED_TEST(CudaCachedAttention, GivesATokenTheSameBitsAloneAndAmongOthers) {
   constexpr int64_t kBatch = 2, kHeads = 2, kTime = 3, kDim = 64, kPosition = 270;
   const Case<TypeParam> before(kBatch, kHeads, kTime, kDim, kPosition, kPosition + kTime);

@@ -83,8 +83,9 @@ TYPED_TEST(CudaCrossEntropy, FollowsTheFormulaAndTheThreadsOrderDoesNotMatter) {
     }
     emulation::order_of_threads = OrderOfThreads::kRising;
 
-    // Of the sum of exponentials, relative: the additions of a thread, rescaling once a vector at most, 4 +
-    // 16 of warps; the exponentials themselves, of which those that count have arguments of a few units.
+    // Relative error of the sum of exponentials: the additions of a thread, with at most one rescaling per
+    // vector, 4 + 16 of warps; the exponentials themselves, where those that matter have arguments of a few
+    // units.
     const double sum_roundings = 2.0 * static_cast<double>(columns) / kCrossEntropyThreads + 60.0;
     for (int64_t row = 0; row < rows; ++row) {
       const int64_t target = targets[static_cast<size_t>(row)];
@@ -180,7 +181,7 @@ TYPED_TEST(CudaCrossEntropy, NothingIsLaunchedForNoRows) {
   cross_entropy<TypeParam>(nullptr, nullptr, nullptr, 0, 8, 8, true, CrossEntropyRow::kAuto, nullptr);
 }
 
-// What the last launch took of it, for the gradient of one row.
+// The shared memory that a launch for the gradient of one row uses.
 template <typename T>
 int64_t shared_bytes_of(int64_t columns, int64_t vocab, CrossEntropyRow row, bool leave_gradient = true) {
   Array<T> logits = random_array<T>(columns, 1.0);

@@ -32,7 +32,7 @@ TYPED_TEST_SUITE(CudaEmbedding, DataTypes);
 
 // --- Forward
 
-// Behind the rows stand tokens that are not to be looked at, and rows that are not to be written.
+// After the rows come tokens that must not be read, and rows that must not be written.
 template <typename T>
 Array<T> forward(std::vector<int64_t> tokens, const Array<T>& table, int64_t width) {
   const auto rows = static_cast<int64_t>(tokens.size());
@@ -288,7 +288,7 @@ TYPED_TEST(CudaEmbedding, BackwardAddsTheFirstAndTheLastRun) {
   }
 }
 
-// As a CPU does, but for the sum with what was there, which comes last.
+// As on a CPU, except that the sum with the earlier value comes last.
 TYPED_TEST(CudaEmbedding, BackwardAddsAShortRunInTheOrderOfItsRows) {
   using T = TypeParam;
   std::vector<Run> runs;

@@ -65,7 +65,7 @@ TEST(CudaFlat, SumsDependNeitherOnTheOrderOfThreadsNorOnWhereTheTensorBegins) {
   }
 }
 
-// As many chunks as a tensor of hundreds of millions of elements has.
+// As many chunks as for a tensor of hundreds of millions of elements.
 TEST(CudaFlat, AddsMoreChunksThanABlockHasThreads) {
   constexpr int64_t kChunks = 2473;
   Array<double> partial(kChunks);
@@ -88,7 +88,7 @@ TEST(CudaFlat, SumsShowValuesThatAreNotFinite) {
 
 constexpr AdamWRates kRates = {.keep = 0.999f, .step_size = 0.02f};
 
-// What AdamW reads and writes: of each array a slice that begins `shift` elements behind a multiple of 16
+// What AdamW reads and writes: a slice of each array that begins `shift` elements after a multiple of 16
 // bytes.
 struct State {
   State(int64_t size, int64_t shift_of_master, int64_t shift_of_moments)
@@ -267,7 +267,7 @@ TEST(CudaFlat, AdamWTakesManySlicesAtOnce) {
     for (const AdamWSliceView& slice : slices) update(apart, &slice, 1);
     EXPECT_TRUE(together == apart);
     EXPECT_TRUE(together.grad == before.grad);
-    // Of a slice alone FollowsTheFormula speaks; here, that nothing else has moved.
+    // FollowsTheFormula covers the slice itself; here, nothing else may have changed.
     std::vector<bool> in_a_slice(static_cast<size_t>(before.count)), has_moment(in_a_slice);
     for (const AdamWSliceView& slice : slices) {
       for (int64_t i = 0; i < slice.size; ++i) {

@@ -150,7 +150,7 @@ TYPED_TEST(CudaQkNorm, BackwardGivesTheSameBitsInEveryOrderOfThreads) {
   }
 }
 
-// What a gain's gradient should be, and the size of its terms.
+// The expected gradient of a gain, and the size of its terms.
 struct ExpectedGain {
   explicit ExpectedGain(int64_t head_dim)
       : sums(static_cast<size_t>(head_dim), 1.0), terms(static_cast<size_t>(head_dim), 1.0) {}

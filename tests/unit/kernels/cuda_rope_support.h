@@ -1,4 +1,4 @@
-// What the tests of rotary positions share, with a norm and without: inputs, and the formulas in fp64.
+// Shared by the tests of rotary positions, with a norm and without: inputs, and the formulas in fp64.
 #pragma once
 
 #include "kernels/cuda_support.h"
@@ -21,7 +21,7 @@ struct RopeShape {
   int64_t rows() const { return batch * time; }
   int64_t half() const { return rotated / 2; }
   int64_t size() const { return rows() * heads * head_dim; }
-  // Of part 0 (q), 1 (k) or 2 (v) in (B, T, 3, N, H).
+  // The index of part 0 (q), 1 (k) or 2 (v) in (B, T, 3, N, H).
   int64_t in_qkv(int64_t row, int64_t part, int64_t head, int64_t i) const {
     return ((row * 3 + part) * heads + head) * head_dim + i;
   }
@@ -31,7 +31,7 @@ inline std::ostream& operator<<(std::ostream& out, const RopeShape& shape) {
              << ", " << shape.rotated << " rotated";
 }
 
-// What an operation is given beside qkv. Without learned positions there is no row scale.
+// The inputs of an operation besides qkv. Without learned positions there is no row scale.
 struct RopeInputs {
   RopeInputs(const RopeShape& of, bool has_row_scale, double rest_factor = 1.0)
       : shape(of),

@@ -87,7 +87,7 @@ TYPED_TEST(CudaRope, ForwardFollowsTheFormulaAndTheThreadsOrderDoesNotMatter) {
   }
 }
 
-// What rope_backward leaves, the same bits for every order of the threads.
+// The output of rope_backward, the same bits for every order of the threads.
 template <typename T>
 struct BackwardResult {
   Array<T> qkv;

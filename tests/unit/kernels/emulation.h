@@ -23,7 +23,7 @@
 
 namespace ssgpt::emulation {
 
-// What CUDA calls threadIdx and so on: of the fiber that runs.
+// What CUDA calls threadIdx and so on, for the fiber that runs.
 struct Indices {
   uint3 thread;
   uint3 block;
@@ -85,7 +85,7 @@ inline void __stcs(uint4* to, uint4 value) {
 inline float __fmul_rn(float a, float b) {
   return a * b;
 }
-// As bad as it may be: 2 ulp off, to either side, and 0 for a large divisor.
+// As bad as allowed: 2 ulp off, in either direction, and 0 for a large divisor.
 inline float __fdividef(float a, float b) {
   if (std::isfinite(a) && std::abs(b) > 0x1p126f) return a * 0.0f;
   const float quotient = a / b;
@@ -106,7 +106,7 @@ Number __shfl_sync(unsigned /*mask*/, Number value, int source) {
 
 namespace ssgpt::kernels::cuda {
 
-// As launch.cuh has them for nvcc.
+// As in launch.cuh for nvcc.
 template <typename... Parameters, typename... Arguments>
 void launch_with_shared(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
                         int shared_bytes, CUstream_st* /*stream*/, const Arguments&... arguments) {

@@ -138,7 +138,7 @@ Moments adamw_reference(Moments state, const at::Tensor& g, double lr, double de
 
 constexpr AdamWOptions kOptions = {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8};
 
-// Of a whole tensor.
+// The slice that is a whole tensor.
 std::vector<AdamWSlice> slice_of(int64_t size) {
   return {{.begin = 0, .moment = 0, .size = size, .lr = 1e-2, .weight_decay = 0.1}};
 }

@@ -1,4 +1,4 @@
-// What is stored of measured products reads back, or is refused; which candidate the times choose.
+// Stored choices of measured GEMMs read back, or are refused; which candidate the times select.
 #include "kernels/product_choices.h"
 
 #include "core/error.h"

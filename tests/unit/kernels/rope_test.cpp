@@ -202,7 +202,7 @@ TEST_P(Rope, WithScaleBiasAndLearnedPositionsMatches) {
   }
 }
 
-// What is rotated of a head is what a head of that size would be, bit for bit, and the rest stays as it is.
+// The rotated part of a head equals a head of that size, bit for bit, and the rest stays as it is.
 TEST_P(Rope, RotatesAPartAsAHeadOfItsOwn) {
   const Shape shape = {2, 9, 3, 96};
   const at::Tensor num_keys = at::ones({2, 9}, at::kInt);
@@ -276,7 +276,7 @@ TEST_P(Rope, NormLetsNanAndInfinityThroughInTheirHeadAlone) {
   }
 }
 
-// Without a backward nothing is kept, and the same comes out.
+// Without a backward pass nothing is kept, and the result is the same.
 TEST_P(Rope, NormNeedsNoRaw) {
   const Shape shape = {2, 3, 2, 32};
   QkNorm norm = make_norm(shape);

@@ -1,5 +1,5 @@
-// What the tests of the ops share: each op is compared with plain formulas in fp64 (through autograd for a
-// backward), for both data types and every instruction set that this machine has.
+// Shared by the tests of the ops: each op is compared with plain formulas in fp64 (through autograd for a
+// backward pass), for both data types and every instruction set that this machine has.
 #pragma once
 
 #include "kernels/cpu/table.h"

@@ -22,7 +22,7 @@ ConsoleFigures known() {
   return {.step = 10, .max_steps = 110, .loss = 3.5, .tokens_per_second = 1.0, .eta_seconds = 1.0};
 }
 
-// What a call writes to stderr.
+// The text that a call writes to stderr.
 template <typename Function>
 std::string written(const Function& function) {
   testing::internal::CaptureStderr();

@@ -75,7 +75,7 @@ TEST(ThroughputMeter, LeavesOutPausesAndOldSteps) {
   EXPECT_DOUBLE_EQ(meter.tokens_per_second().value(), 2.0);
 }
 
-// As on a GPU, where the time is known only when the device was waited for.
+// As on a GPU, where times are known only after waiting for the device.
 TEST(ThroughputMeter, TakesSeveralStepsAtOnce) {
   ThroughputMeter meter(/*window_seconds=*/10.0);
   meter.start(at(0.0));

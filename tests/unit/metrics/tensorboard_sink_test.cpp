@@ -1,4 +1,4 @@
-// What the files hold is read with TensorBoard's own reader, in tests/integration/test_tensorboard.py.
+// The contents of the files are read with TensorBoard's own reader, in tests/integration/test_tensorboard.py.
 #include "metrics/tensorboard_sink.h"
 
 #include "core/error.h"

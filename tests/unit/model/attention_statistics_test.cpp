@@ -171,7 +171,7 @@ TEST(AttentionStatistics, OfRowsThatAreKnown) {
   EXPECT_EQ(statistics.entropy[0][0][2].item<double>(), 0.0);
   EXPECT_EQ(statistics.largest[0][0][2].item<double>(), 1.0);
   EXPECT_EQ(statistics.first[0][0][2].item<double>(), 0.0);
-  // What is not finite shows, in the rows that see it.
+  // Values that are not finite show, in the rows that attend to them.
   const double nan = std::numeric_limits<double>::quiet_NaN();
   fill_attention_statistics(qkv_of_scores({0.0, nan, 0.0}), count_keys(1, 3), 0, statistics);
   EXPECT_EQ(statistics.entropy[0][0][0].item<double>(), 0.0);

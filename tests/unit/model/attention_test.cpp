@@ -1,5 +1,5 @@
-// What Scalable-Softmax is for (arXiv 2501.19399, Figures 1 and 3), through the program's own attention; and
-// positions.
+// The purpose of Scalable-Softmax (arXiv 2501.19399, Figures 1 and 3), through the program's own attention;
+// and positions.
 
 #include "model/attention.h"
 
@@ -155,8 +155,8 @@ TEST(Rotation, HoldsTheAnglesOfLlama) {
   }
 }
 
-// Of a part of a head the frequencies are those of a head of that size, as transformers computes them for
-// partial_rotary_factor.
+// If a part of a head is rotated, the frequencies are those of a head of that size, as transformers computes
+// them for partial_rotary_factor.
 TEST(Rotation, HoldsTheAnglesOfThePart) {
   const kernels::Rotation whole = make_rotation(300, 16, 500.0, at::kCPU);
   const kernels::Rotation part = make_rotation(300, 6, 500.0, at::kCPU, {.yarn = {}, .score_factor = 2.25});
@@ -179,7 +179,7 @@ TEST(Rotation, IsMultipliedByTheRootOfTheFactorOfTheScores) {
   EXPECT_TRUE(same.cos.equal(plain.cos) && same.sin.equal(plain.sin));
   const kernels::Rotation scaled =
       make_rotation(300, 8, 10000.0, at::kCPU, {.yarn = {}, .score_factor = 2.25});
-  // Both are one rounding of the same fp64 number times 1 or 1.5.
+  // Both are one rounding of the same fp64 number, times 1 or 1.5.
   EXPECT_LT((scaled.cos - 1.5 * plain.cos.to(at::kDouble)).abs().max().item<double>(), 2e-7);
   EXPECT_LT((scaled.sin - 1.5 * plain.sin.to(at::kDouble)).abs().max().item<double>(), 2e-7);
 }

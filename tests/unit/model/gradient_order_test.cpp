@@ -1,4 +1,4 @@
-// What forward_backward says of the gradient while it still runs: ranks reduce those elements meanwhile.
+// What forward_backward reports about the gradient while it runs: ranks reduce those elements meanwhile.
 
 #include "model/support.h"
 
@@ -13,7 +13,7 @@ namespace {
 
 using Kind = config::AttentionKind;
 
-// What a call said, and what was there at that moment.
+// What a call reported, and the values at that moment.
 struct Call {
   int64_t offset = 0;
   at::Tensor grad;  // a copy of the whole flat gradient
@@ -78,7 +78,7 @@ TEST_P(GradientOrder, ComesLayerByLayerFromTheEndToTheStart) {
   EXPECT_EQ(calls.back().offset, 0);
 }
 
-// Else the first test would hold for a model that calls everything final at its end.
+// Otherwise the first test would hold for a model that reports everything as final at its end.
 TEST_P(GradientOrder, IsToldBeforeTheRestIsFinal) {
   const std::vector<Call> calls = run();
   for (size_t i = 0; i + 1 < calls.size(); ++i) {

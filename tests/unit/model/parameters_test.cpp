@@ -294,7 +294,7 @@ TEST(Head, ChunksOfAnyLengthGiveTheSame) {
   EXPECT_EQ(logits_chunk_rows(at::kCPU, at::kFloat, 100000, 4096), 1024);
 }
 
-// What a GPU does to the vocabulary, with the operations of a CPU: the rows of zeros behind the weight change
+// The vocabulary's padding on a GPU, with the operations of a CPU: the rows of zeros after the weight change
 // neither losses nor gradients, and nothing changes them.
 TEST(Head, PaddingOfTheVocabularyIsNeverPredicted) {
   const int64_t rows = 13;

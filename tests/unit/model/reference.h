@@ -31,7 +31,7 @@ class Reference {
 
   // (B, T, V)
   at::Tensor logits(const at::Tensor& tokens) const;
-  // Of each layer.
+  // The attention of each layer.
   std::vector<ReferenceAttention> attentions(const at::Tensor& tokens) const;
   // (B, T), 0 where the target is negative.
   at::Tensor losses(const at::Tensor& tokens, const at::Tensor& targets) const;
@@ -64,7 +64,8 @@ class Bfloat16Errors {
  public:
   void add(const std::string& name, const at::Tensor& ours, const at::Tensor& plain, const at::Tensor& exact);
 
-  // Of the logits, the losses and each gradient of models that have gone backward; tensors are on the CPU.
+  // Adds the logits, the losses and each gradient of models after their backward pass; tensors are on the
+  // CPU.
   void add(const Reference& exact, const Reference& plain, const ParameterStore& parameters,
            const Batch& batch, const std::function<at::Tensor(const std::string& name)>& ours);
 
@@ -87,8 +88,8 @@ struct Draw {
 };
 std::vector<Draw> bfloat16_draws();
 
-// That logits, losses and gradients of the model, fp32 with random parameters, are those of the specification
-// in fp64, within rounding.
+// Expects logits, losses and gradients of the model, in fp32 with random parameters, to be those of the
+// specification in fp64, within rounding.
 void expect_specified(const GPTSpec& spec, const Batch& batch);
 
 }  // namespace ssgpt::model

@@ -38,7 +38,7 @@ struct Variant {
   std::vector<int64_t> nope_layers = {};
   bool documents = false;  // token 3 ends documents
 
-  // As short_trained_spec.
+  // The same as short_trained_spec.
   GPTSpec spec() const;
 };
 std::string to_string(const Variant& variant);

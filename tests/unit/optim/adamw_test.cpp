@@ -102,7 +102,7 @@ TEST_P(AdamWOfSize, FollowsTheFloat64FormulasOverManySteps) {
 }
 INSTANTIATE_TEST_SUITE_P(Sizes, AdamWOfSize, testing::Values(3, 17, 1023, 4099, 70001));
 
-// As when the rate is given as a product: the same bits. 0 leaves the weights, not the moments.
+// The same bits as with the product given as the rate. 0 leaves the weights unchanged, not the moments.
 TEST(AdamW, AMultiplierIsPartOfTheRate) {
   constexpr int64_t kSize = 1000;
   const at::Tensor grad = random_tensor(kSize, 2, 1.0);

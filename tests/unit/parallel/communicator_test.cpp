@@ -134,7 +134,7 @@ TEST_P(Ranks, LeaveTextsForEachOther) {
   EXPECT_EQ(run_unopened_ranks(world_size, run), nothing_thrown(world_size));
 }
 
-// Who hears of a signal when; the ranks meet in a collective in each step, as in training.
+// Who learns of a signal, and when; the ranks meet in a collective in each step, as in training.
 void expect_stop(int64_t world_size, const std::function<int(int64_t rank, int64_t step)>& signal,
                  int64_t expected_step, int expected_signal) {
   constexpr int64_t kLastStep = 12;

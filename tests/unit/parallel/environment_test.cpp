@@ -305,7 +305,7 @@ TEST(ErrorFile, HoldsTheMessageAsTorchrunsAgentReadsIt) {
       json.at("message").at("extraInfo").at("timestamp").get<std::string>();  // it calls int() on it
   EXPECT_GE(std::stoll(time), before);
   EXPECT_LE(std::stoll(time), std::time(nullptr));
-  // Nothing else is left in the folder.
+  // Nothing else remains in the folder.
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory.path()), {}), 1);
 }
 

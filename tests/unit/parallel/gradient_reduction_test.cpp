@@ -50,7 +50,7 @@ TEST(PlanBuckets, CoversTheTensorFromItsEndInGranules) {
       ASSERT_GT(buckets[i].size(), 0);
       ASSERT_EQ(buckets[i].begin % alignment, 0);
       ASSERT_EQ(buckets[i].end, i > 0 ? buckets[i - 1].begin : size);
-      // As large as asked for, down to the alignment; the last one takes what is left.
+      // As large as asked for, rounded down to the alignment; the last one takes the rest.
       ASSERT_LE(buckets[i].size(), std::max(bucket_size, alignment));
       if (i + 1 < buckets.size()) {
         ASSERT_GT(buckets[i].size(), bucket_size - alignment);
@@ -257,8 +257,8 @@ TEST(GradientReduction, ShardedSumsAreThePlainOnes) {
   EXPECT_EQ(run_ranks(kRanks, run), nothing_thrown(kRanks));
 }
 
-// Of two ranks that wait for each other's words, so that a busy machine moves none of the limits: what is
-// under way from one word to another takes at least what the other rank sleeps between them.
+// Two ranks wait for each other's messages, so that a busy machine moves none of the limits: a transfer
+// between two messages takes at least as long as the other rank sleeps between them.
 TEST(GradientReduction, StartsABucketWhenItIsFinalAndCountsItsTime) {
   const double kPause = 0.3;  // s
   const int64_t alignment = flat_alignment(2);

@@ -239,7 +239,7 @@ TEST(HeartbeatDeathTest, EndsAProcessThatHangsWithoutARank) {
   EXPECT_LT(seconds_since(begin), 10.0);
 }
 
-// As above, with `seconds` of something that needs no other rank.
+// As above, with `seconds` of work that needs no other rank.
 void hold_beside_a_lost_rank(double seconds) {
   const int64_t port = free_port();
   const auto store = Store::connect(environment_of(0, 2, port), kConnectTimeout);

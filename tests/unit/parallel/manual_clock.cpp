@@ -78,7 +78,7 @@ void ManualClock::settle() {
   }
 }
 
-// Who waits holds its mutex from its look at the clock until it sleeps.
+// A waiting thread holds its mutex from reading the clock until it sleeps.
 void ManualClock::wake_all() {
   std::map<int64_t, Wait> waits;
   {

@@ -1,4 +1,4 @@
-// Where rank 0 listens.
+// The address at which rank 0 listens.
 #include "parallel/master_address.h"
 
 #include "core/error.h"
@@ -19,7 +19,7 @@ using testing::HasSubstr;
 
 constexpr std::chrono::seconds kAtOnce{0};
 
-// Of rank 0 of two ranks on this machine.
+// The environment of rank 0 of two ranks on this machine.
 Environment environment_at(const std::string& address, int64_t port) {
   Environment environment = environment_of(/*rank=*/0, /*world_size=*/2, port);
   environment.local_world_size = 2;

@@ -15,7 +15,7 @@ namespace ssgpt::parallel {
 // A port that nobody listens on.
 int64_t free_port();
 
-// As torchrun's variables, set by hand for processes of this machine, say it.
+// The environment from torchrun's variables, set by hand for processes of this machine.
 Environment environment_of(int64_t rank, int64_t world_size, int64_t port);
 
 // Runs `body` on each rank at the same time, in threads that compute with one thread each, through
@@ -26,7 +26,7 @@ std::vector<std::string> run_ranks(int64_t world_size, const std::function<void(
 std::vector<std::string> run_unopened_ranks(int64_t world_size,
                                             const std::function<void(Communicator&)>& body);
 
-// What run_ranks returns where all is well.
+// The result of run_ranks if nothing fails.
 std::vector<std::string> nothing_thrown(int64_t world_size);
 
 // Whether both hold the same bytes.

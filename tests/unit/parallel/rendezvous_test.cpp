@@ -28,13 +28,13 @@ constexpr Seconds kLong{20.0};
 constexpr Seconds kShort{0.5};
 constexpr std::chrono::milliseconds kHeadStart{75};  // a round of asking
 
-// What became of one rank: its store among the keys of its start, or why it did not come to it.
+// The outcome for one rank: its store under the keys of its start, or why it did not join.
 struct Joined {
   std::unique_ptr<Store> store;
   std::string error;
 };
 
-// Where the test itself serves the store, as an agent does.
+// The test itself serves the store, as an agent does.
 class AtAnAgent : public testing::Test {
  protected:
   std::future<Joined> join(int64_t rank, int64_t world_size, Seconds timeout = kLong) {
@@ -145,7 +145,7 @@ TEST(JoinRanks, AtTheStoreOfRankZeroRefusesAtOnce) {
     }
     return "no error";
   };
-  // Of another size it takes no place, and leaves this run whole.
+  // A start of another size takes no place, and leaves this run intact.
   EXPECT_THAT(error_of(1, 3), HasSubstr("it has 2 ranks, and this one 3"));
   const auto one = enter(1, 2, kLong);
   EXPECT_THAT(error_of(1, 2), HasSubstr("its rank 1 is "));

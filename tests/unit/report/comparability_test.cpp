@@ -1,4 +1,4 @@
-// What takes a verdict away, and what makes more differ than attention.
+// What takes a verdict away, and what makes runs differ in more than attention.
 #include "core/error.h"
 #include "report/comparison.h"
 #include "report/run_files.h"
@@ -206,7 +206,7 @@ TEST_F(ComparabilityTest, InitialWeightsOfTheOtherRunAreNoForkWhateverItLogsLate
   EXPECT_EQ(result.grid.front().first_step, 1);
 }
 
-// What a loss is over stands beside it: a resume may have given a run another text, on either side.
+// A loss's line records its data: a resume may have given a run another text, on either side.
 TEST_F(ComparabilityTest, ValidationLossesOfAReplacedTextAreLeftOut) {
   const auto compared = [&](const char* name, int64_t since_a, int64_t since_b) {
     FakeRun softmax = curve(kSoftmax, 1, 0.0, 1);

@@ -1,4 +1,4 @@
-// What several seeds say of a difference, and what one pair of runs does not.
+// What several seeds show about a difference, and what one pair of runs does not.
 #include "report/comparison.h"
 #include "report/outcomes.h"
 #include "report/output.h"
@@ -40,7 +40,7 @@ TEST_F(SeedsTest, TwoPairsGiveARoughGuessOfTheSeedsNeeded) {
   EXPECT_EQ(one.verdict, Verdict::kNone);
   EXPECT_THAT(one.summary.front(), HasSubstr("from two pairs of runs"));
   EXPECT_NEAR(one.training.scatter, 0.03 / std::sqrt(2.0), 1e-9);
-  // Of a d of 0.035 / 0.0212 = 1.65 by the integral of statistics_test.cpp.
+  // For d = 0.035 / 0.0212 = 1.65, by the integral of statistics_test.cpp.
   EXPECT_EQ(one.training.seeds_needed, 6);
   EXPECT_THAT(
       one.summary,

@@ -282,7 +282,7 @@ TEST_F(ComparisonTest, SeedsWithoutAFiniteLossAreNamedInWords) {
   EXPECT_TRUE(std::isnan(none.candidates.at(0).training.mean));
   EXPECT_THAT(none.candidates.at(0).summary, Contains(HasSubstr("has no finite loss")));
   EXPECT_THAT(none.candidates.at(0).summary, testing::Not(Contains(HasSubstr("+0.0000"))));
-  // Without a run that is whole there is no loss to count the tokens to.
+  // Without a complete run there is no loss to count the tokens to.
   const auto broken3 = write_run(root_ / "d1", broken(1, 6));
   const auto other = write_run(root_ / "d2", [&] {
     FakeRun run = broken(1, 7);

@@ -201,7 +201,7 @@ TEST(Curves, EqualDifferencesOfCountsAreNotCertain) {
   EXPECT_EQ(of_counts(50).verdict(), Verdict::kHigher);
 }
 
-// Of trials with many answers each, one more right answer is worth less than a trial.
+// In trials with many answers each, one more right answer counts less than a trial.
 TEST(Curves, ACountOfManyAnswersScattersLess) {
   std::vector<MeasuredCurve> curves;
   for (uint64_t seed = 1; seed <= 3; ++seed) {
@@ -269,8 +269,8 @@ TEST(Curves, RefusesWhatCannotBeJudged) {
   EXPECT_ANY_THROW(judge_curves(Figure::kLoss, std::vector{curves[0], curves[1], curves[1]}, "base"));
 }
 
-// Of 500 tables in which nothing differs, two candidates and five points each, one in twenty at most has a
-// false verdict anywhere: 5 %, and three standard errors of that count (1 %) on top. The baseline that both
+// In 500 tables without differences, with two candidates and five points each, at most one in twenty has a
+// false verdict anywhere: 5 %, plus three standard errors of that count (1 %). The baseline that both
 // candidates share makes their tests depend on each other, so it is somewhat less.
 TEST(Curves, FalseVerdictsOfATableAreAsManyAsSaid) {
   std::mt19937_64 random(7);

@@ -123,7 +123,7 @@ void lose_values(size_t seeds, Evaluation& evaluation) {
   judge(evaluation.kind, evaluation.conditions[0]);
 }
 
-// That values are not finite is the reason, not a want of seeds.
+// The reason given is that values are not finite, not that there are too few seeds.
 TEST(Evaluation, ValuesThatAreNotFiniteAreCounted) {
   Evaluation evaluation = by_position(3);
   lose_values(1, evaluation);
@@ -184,7 +184,7 @@ TEST(Evaluation, OneTrialIsSingular) {
                     Not(HasSubstr("overlap"))));
 }
 
-// What was drawn from earlier numbers does not stay beside new ones; what is not of the page stays.
+// Drawings of earlier numbers do not stay beside new ones; files that are not part of the page stay.
 TEST(Evaluation, WritingRemovesWhatWasDrawnFromEarlierNumbers) {
   const TemporaryDirectory directory;
   for (const char* name : {"evaluation.png", "needle_attention.png", "report.html", "notes.txt"})

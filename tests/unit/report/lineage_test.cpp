@@ -106,7 +106,7 @@ TEST_F(LineageTest, PretrainedSeedsThatWereTunedArePairsOfTwoVariants) {
                              testing::Field(&SettingDifference::candidate, "ssmax"))));
 }
 
-// As an earlier version wrote them: nothing tells that the parents are seeds of one training.
+// As an earlier version wrote them: nothing shows that the parents are seeds of one training.
 TEST_F(LineageTest, WithoutTheParentsIdentityEachIsAVariant) {
   const Comparison result = compare(tunings(root_, own_seed, 3, /*known=*/false));
   EXPECT_EQ(result.variants.size(), 6U);

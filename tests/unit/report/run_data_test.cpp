@@ -65,7 +65,7 @@ TEST_F(RunDataTest, ARunBeginsWhereItsRecordSays) {
   }
 }
 
-// As earlier versions left it: where the run began, and with it what the first line is over, is not known.
+// As earlier versions left it: where the run began, and so what the first line is over, is unknown.
 TEST_F(RunDataTest, WithoutThatARunOfLinesThatDoNotSayTheirStepsIsRefused) {
   const auto directory = with_metrics(root_ / "run", "{\"step\":60,\"tokens\":1,\"train/loss\":4.5}\n");
   std::ofstream(directory / "run.json") << R"({"parent": "runs/a/checkpoints/step-00000050"})";

@@ -34,7 +34,7 @@ struct FakeRun {
     return 3.0;
   };  // of one step; a line has the mean since the last
   std::map<int64_t, double> validation;
-  // What the validation loss of a step is over; empty: its line does not say, as of an earlier version.
+  // The data of a step's validation loss; empty: its line does not say, as in an earlier version.
   std::function<std::string(int64_t step)> validation_data = [](int64_t) {
     return "v/8";
   };

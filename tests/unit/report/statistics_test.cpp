@@ -62,7 +62,7 @@ struct Tally {
   double higher = 0;
 };
 
-// What the interval of one curve's noise would say, taken for a verdict.
+// The half width of the interval from one curve's noise, if it were taken for a verdict.
 double half_width(const CurveNoise& noise) {
   return noise.known ? student_quantile(0.975, noise.degrees_of_freedom) * noise.standard_error : 0.0;
 }
@@ -110,7 +110,7 @@ TEST(BatchMeans, IntervalsCoverTheTruthNearTheNominalRateWithCorrelation) {
   EXPECT_NEAR(repeat(400, -0.5, 0.2, kRepetitions, 3).covered, 0.95, kBinomial + 0.015);
 }
 
-// What the batches are for: the plain error of independent values covers far less.
+// The purpose of the batches: the plain error of independent values covers far less.
 TEST(BatchMeans, ThePlainErrorOfIndependentValuesWouldBeTooSmall) {
   std::mt19937_64 random(4);
   int covered = 0;
@@ -139,7 +139,7 @@ TEST(BatchMeans, AKnownDifferenceIsFound) {
 }
 
 TEST(BatchMeans, TheSmallestDetectableDifferenceIsFoundInFourOfFiveRepetitions) {
-  // Of 20 independent batches of 20 values each the error is 1 / sqrt(400) = 0.05 for certain.
+  // For 20 independent batches of 20 values each, the true error is 1 / sqrt(400) = 0.05.
   const Tally tally = repeat(400, 0.0, -0.05 * detectable_errors(19, 0.05), kRepetitions, 7);
   EXPECT_NEAR(tally.lower, 0.80, 3 * std::sqrt(0.8 * 0.2 / kRepetitions));
 }

@@ -31,7 +31,7 @@ TEST(Tokens, AFittedCurveIsTheLineInTheLogarithmOfTheTokens) {
   for (size_t i = 0; i < curve.size(); ++i) EXPECT_NEAR(fitted[i], curve[i], 1e-9) << i;
 }
 
-// Of a fit of 40 points a ripple of 0.2 leaves 0.2 / 40 or so; at the ends the line's slope adds four times
+// In a fit over 40 points a ripple of 0.2 leaves about 0.2 / 40; at the ends the line's slope adds four times
 // that.
 TEST(Tokens, AFitLeavesLittleOfTheNoise) {
   const std::vector<double> fitted = fit_curve(losses(200, 1.0, 0.2), steps(200));

@@ -224,9 +224,9 @@ TEST(VerdictOfRunsThatDriftApart, IsFalseInOneOfTwentyWhereNothingDiffers) {
   EXPECT_NEAR(shares.verdicts, 0.05, 0.015);
   // Why a single pair carries none: by its curve's own noise most would have claimed a difference.
   EXPECT_GT(shares.of_one_curve, 0.5);
-  // What the experiments say they could have shown is, on average, the true value times the mean of a
-  // standard deviation from four values, c4(4) = 0.9213 (Student's). Its own deviation is 0.42 of it, 0.013
-  // of their mean.
+  // The differences that the experiments claim to be able to show are, on average, the true value times the
+  // mean of a standard deviation from four values, c4(4) = 0.9213 (Student's). Its own deviation is 0.42 of
+  // it, 0.013 of their mean.
   const double detectable = true_scatter() / 2.0 * detectable_errors(kSeeds - 1, kLevel);
   EXPECT_NEAR(shares.mean_detectable / detectable, 0.9213, 0.04);
 }

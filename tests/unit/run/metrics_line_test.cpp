@@ -43,7 +43,7 @@ class MetricsLineTest : public testing::Test {
     std::ofstream(path_, std::ios::binary | std::ios::app) << bytes;
   }
 
-  // What reading says against the file, of a run that began after `first_step`.
+  // The error of reading a run that began after `first_step`.
   std::string error_of(std::optional<int64_t> first_step) const {
     try {
       read_metrics(path_, first_step);

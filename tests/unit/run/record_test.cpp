@@ -27,7 +27,7 @@ device::Machine small_machine() {
               .index = 1, .name = "a GPU", .compute_major = 9, .compute_minor = 0, .memory_bytes = 1 << 10}};
 }
 
-// Of a run that was begun from a checkpoint, with its first session.
+// The record of a run that was begun from a checkpoint, with its first session.
 Record some_record() {
   return {.run_id = "0123456789abcdef",
           .name = "a name",
@@ -80,7 +80,7 @@ TEST(Record, ReadsBackWhatWasWritten) {
     EXPECT_EQ(read->sessions[i].threads, 3);
     EXPECT_EQ(read->sessions[i].gpu, "a GPU");
   }
-  // What people and other programs look for.
+  // The fields that people and other programs look for.
   const auto json = nlohmann::json::parse(std::ifstream(run.record()));
   EXPECT_EQ(json["command"], "ssgpt train --resume a");
   EXPECT_EQ(json["hardware"]["cpu"], "a processor");

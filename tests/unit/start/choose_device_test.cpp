@@ -1,4 +1,4 @@
-// What `auto` stands for, and what people are told of a GPU. Without one: it is described by hand.
+// What `auto` stands for, and what users are told about a GPU. Without a GPU: it is described by hand.
 #include "start/choose_device.h"
 
 #include "core/check.h"

@@ -209,7 +209,7 @@ TEST(ChoosesProducts, OnAGpuThatNeedNotRepeatItself) {
   EXPECT_FALSE(chooses_products(train));
 }
 
-// What a run that goes on without them says is the only thing that they do on a CPU.
+// On a CPU, the only effect of stored choices is the message of a run that resumes without them.
 TEST(ChooseProducts, ARunWithoutThemTellsThatItHadThem) {
   MadeUpLibrary library;
   const ProductChoices held = settle_products(kNeeded, std::nullopt, "", {}, library);

@@ -69,7 +69,7 @@ TEST(SettleSwaps, ASwapByHandComesNowAndGoesBeforeOneThatIsScheduledThere) {
             (Swaps{{20, kSsmaxBias}, {30, kSsmax}}));
   EXPECT_EQ(settled(config_of(kSoftmax, {{20, kSsmax}}), past_of({}, kSoftmax), kSsmaxBias),
             (Swaps{{20, kSsmaxBias}}));
-  // What is scheduled then changes nothing any more.
+  // The scheduled swap, to the same kind, has no effect any more.
   EXPECT_EQ(settled(config_of(kSoftmax, {{30, kSsmax}}), past_of({}, kSoftmax), kSsmax),
             (Swaps{{20, kSsmax}}));
   // The user's file already asks for what the flag brings about.
@@ -139,7 +139,7 @@ Past scheduled(config::ScheduleKind kind, int64_t total_steps, Earlier earlier =
   return past;
 }
 
-// What a resume that says `total_steps`, or nothing of it, makes of the schedule.
+// The schedule after a resume that gives `total_steps`, or does not.
 config::ScheduleConfig rescheduled(const Past& past, std::optional<int64_t> total_steps) {
   config::Config config = past.config;
   config.train.max_steps = 500;

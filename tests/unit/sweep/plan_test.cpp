@@ -30,7 +30,7 @@ config::SweepRun run_of(const std::string& name, const std::vector<std::string>&
   return run;
 }
 
-// What a training leaves of its config: device and dtype are not auto there.
+// The config as a training stores it: device and dtype are not auto there.
 void begin(const fs::path& directory, const config::SweepRun& run) {
   config::Config config = run.config;
   config.train.device = config::Device::kCpu;

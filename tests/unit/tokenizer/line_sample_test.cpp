@@ -54,7 +54,7 @@ TEST(LineSample, IsAFunctionOfTheSeed) {
   EXPECT_NE(sample_of(3), sample_of(4));
 }
 
-// What malloc counts, for lines of which the text is the least part, and for lines kept on the heap.
+// As malloc counts it, for lines whose text is the smallest part, and for lines kept on the heap.
 TEST(LineSample, ItsMemoryStaysWithinTheBudget) {
   constexpr uint64_t kBudget = 4 << 20;
   for (const size_t length : {1u, 20u, 200u}) {

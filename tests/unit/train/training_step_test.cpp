@@ -45,8 +45,8 @@ config::Config make_config(int64_t micro_batch_size, int64_t zero_stage, double 
   config.train.micro_batch_size = micro_batch_size;
   config.train.clip_grad_norm = clip_grad_norm;
   config.optimizer.lr = 1e-2;
-  // Of the size of the mean gradient's elements: an update is then a smooth function of the gradient, not
-  // almost its sign, and rounding stays rounding.
+  // About as large as the mean gradient's elements: an update is then a smooth function of the gradient, not
+  // almost its sign, and rounding errors stay small.
   config.optimizer.eps = 1e-2;
   config.parallel.zero_stage = zero_stage;
   config.parallel.bucket_mb = 0.004;  // 1,024 elements
@@ -73,7 +73,7 @@ checkpoint::FlatState copy_of(const checkpoint::FlatState& state) {
   return copy;
 }
 
-// What a rank has after its last step.
+// The state of a rank after its last step.
 struct Outcome {
   checkpoint::FlatState whole, own;
   std::vector<double> losses;  // summed over ranks, of each step
@@ -131,7 +131,7 @@ std::vector<Outcome> train(const Experiment& experiment) {
   return outcomes;
 }
 
-// What belongs to parameters: how much padding follows depends on the number of ranks.
+// The elements that belong to parameters: the padding after them depends on the number of ranks.
 at::Tensor without_padding(const at::Tensor& flat, const checkpoint::FlatState& state) {
   std::vector<at::Tensor> parts;
   for (const model::Parameter& parameter : state.layout) {
