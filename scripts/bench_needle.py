@@ -59,7 +59,7 @@ class Peer:
         self.torch = torch
         self.model = transformers.AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
         if self.model.config.model_type != "llama":
-            raise SystemExit(f"{checkpoint} is no Llama: the peer only runs checkpoints with Softmax attention")
+            raise SystemExit(f"{checkpoint} is not a Llama model: the peer only runs checkpoints with Softmax attention")
         self.version = f"transformers {transformers.__version__}, PyTorch {torch.__version__}"
 
     def run(self, trials):

@@ -38,7 +38,7 @@ def main():
         print(f"scripts/reproduce.sh: {error}", file=sys.stderr)
         return WRONG_USAGE if isinstance(error, BadPlan) else DAMAGED if isinstance(error, Damaged) else FAILED
     except Stopped as stop:
-        print(f"Stopped by signal {stop.signal}; the same command goes on where it was.", file=sys.stderr)
+        print(f"Stopped by signal {stop.signal}; run the same command again to resume.", file=sys.stderr)
         return 128 + stop.signal
 
 

@@ -24,7 +24,7 @@ def read_columns(path):
     try:
         names, *rows = csv.reader(io.StringIO(read_text(path), newline=""))
     except (csv.Error, ValueError) as error:
-        raise Damaged(f"{path.name} is no table: {error}")
+        raise Damaged(f"{path.name} is not a table: {error}")
     for number, row in enumerate(rows, start=2):
         if len(row) != len(names):
             raise Damaged(f"{path.name}, line {number}: {len(row)} values for {len(names)} columns")
@@ -72,9 +72,9 @@ class Comparison:
                 raise Damaged(f"comparison.csv has no column {name}")
         steps = columns["step"]
         if any(first > step for first, step in zip(columns["first_step"], steps)):
-            raise Damaged("comparison.csv: a first_step is behind its step")
+            raise Damaged("comparison.csv: a first_step is after its step")
         if any(not before < after for before, after in zip([-math.inf, *steps], steps)):
-            raise Damaged("comparison.csv: its steps do not go up")
+            raise Damaged("comparison.csv: its steps do not rise")
 
     def step_range(self):
         """Limits of the step axis, also around a single step."""

@@ -61,7 +61,7 @@ def interval_of(found, where):
 
 def unique(found, where):
     if len(set(found)) < len(found):
-        raise Damaged(f"{where}: a name stands there twice")
+        raise Damaged(f"{where}: a name is listed twice")
 
 
 def belongs(label, among, where):

@@ -47,7 +47,7 @@ def attention(found, where):
     heads, trials = found["attention"]["heads"], found["attention"]["trials"]
     names = [(one["layer"], one["head"]) for one in heads]
     if len(set(names)) < len(names):
-        raise Damaged(f"{where}.heads: a head stands there twice")
+        raise Damaged(f"{where}.heads: a head is listed twice")
     means = [-1.0 if one["mean"] is None else one["mean"] for one in heads]
     if means != sorted(means, reverse=True):
         raise Damaged(f"{where}.heads are not in falling order of their means")

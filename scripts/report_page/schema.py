@@ -41,7 +41,7 @@ def text(longest=NAME):
         if len(value) > longest:
             raise Damaged(f"{where} is a text of {len(value):,} characters, more than {longest:,}")
         if any("\ud800" <= character <= "\udfff" for character in value):
-            raise Damaged(f"{where} is no Unicode text")
+            raise Damaged(f"{where} is not Unicode text")
 
     return check
 
@@ -185,7 +185,7 @@ def read_json(path, file_format, version, check):
     try:
         data = json.loads(read_text(path), parse_constant=not_finite.__getitem__)
     except (ValueError, RecursionError) as error:
-        raise Damaged(f"{path.name} is no JSON: {error}")
+        raise Damaged(f"{path.name} is not JSON: {error}")
     try:
         if not isinstance(data, dict) or data.get("format") != file_format:
             raise Damaged(f"format is not {file_format}")

@@ -51,7 +51,7 @@ def load_claims(plan):
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadPlan(f"{path}: {' '.join(str(error).split())}") from None
     if not isinstance(claims, list) or not all(isinstance(claim, dict) for claim in claims):
-        raise BadPlan(f"{path}: it holds a list of claims")
+        raise BadPlan(f"{path}: it must be a list of claims")
     for claim in claims:
         if missing := NEEDED - claim.keys():
             raise BadPlan(f"{path}: claim {claim.get('id', claim)} lacks {', '.join(sorted(missing))}")

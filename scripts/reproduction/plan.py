@@ -104,20 +104,20 @@ def check_types(place, entry, keys):
         raise BadPlan(f"{place}: unknown {', '.join(unknown)}; known are {', '.join(keys)}")
     for key, value in entry.items():
         if not isinstance(value, keys[key]) or (keys[key] != bool and isinstance(value, bool)):
-            raise BadPlan(f"{place}: {key} = {value!r} is of another type than it should be")
+            raise BadPlan(f"{place}: {key} = {value!r} has the wrong type")
 
 
 def read_stage(place, entry, names, plan):
     """`plan`: the contents of plan.yaml; `names`: those of the stages before this one."""
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-        raise BadPlan(f"{place}: each stage is a mapping with a name, not {entry!r}")
+        raise BadPlan(f"{place}: each stage must be a mapping with a name, not {entry!r}")
     name = entry["name"]
     place = f"{place}: stage {name}"
     check_types(place, entry, STAGE_KEYS)
     if ("sweep" in entry) == ("run" in entry):
-        raise BadPlan(f"{place} has one of sweep and run")
+        raise BadPlan(f"{place} must have either sweep or run")
     if name in names:
-        raise BadPlan(f"{place}: two stages are called so")
+        raise BadPlan(f"{place}: two stages have this name")
     if missing := [other for other in entry.get("needs", []) if other not in names]:
         raise BadPlan(f"{place} needs {', '.join(map(str, missing))}, which do not come before it")
     values = {**plan.get("points", {}), **plan.get("values", {}), **{kept: f"{{{kept}}}" for kept in (*PLACEHOLDERS, *FOLDERS)}}
@@ -147,10 +147,10 @@ def read_yaml(path, hint=""):
 
 def check_minutes(path, minutes, names):
     if unknown := sorted(map(str, minutes.keys() - set(names))):
-        raise BadPlan(f"{path}: minutes of {', '.join(unknown)}, which are no stages")
+        raise BadPlan(f"{path}: minutes of {', '.join(unknown)}, which are not stages")
     for name, number in minutes.items():
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not number > 0:
-            raise BadPlan(f"{path}: minutes of {name} are {number!r}, and not a number above 0")
+            raise BadPlan(f"{path}: minutes of {name} are {number!r}, not a number above 0")
 
 
 def load_plan(folder):
@@ -158,12 +158,12 @@ def load_plan(folder):
     path = folder / "plan.yaml"
     data = read_yaml(path, "; a size is cpu-short, cpu, gpu, or a folder with a plan.yaml")
     if not isinstance(data, dict) or not {"name", "stages", "claims"} <= data.keys():
-        raise BadPlan(f"{path}: a plan is a mapping with name, claims and stages")
+        raise BadPlan(f"{path}: a plan must be a mapping with name, claims and stages")
     check_types(path, data, PLAN_KEYS)
     claims, stages_path = (pathlib.Path(os.path.normpath(folder / data[key])) for key in ("claims", "stages"))
     entries = read_yaml(stages_path)
     if not isinstance(entries, list):
-        raise BadPlan(f"{stages_path}: it holds a list of stages")
+        raise BadPlan(f"{stages_path}: it must be a list of stages")
     stages = []
     for entry in entries:
         stages.append(read_stage(stages_path, entry, [stage.name for stage in stages], data))

@@ -97,7 +97,7 @@ class Runner:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise StageFailed(f"another call works on {self.plan.out}") from None
+                raise StageFailed(f"another call is working on {self.plan.out}") from None
             earlier = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
             for number, handler in earlier.items():
                 if handler != signal.SIG_IGN:  # nohup leaves SIGHUP ignored
@@ -164,7 +164,7 @@ class Runner:
             return False
         progress.clear()
         if process.returncode != 0:
-            hint = f"; where settings were changed, move {self.plan.out / stage.name} away" if stage.is_sweep and process.returncode == 2 else ""
+            hint = f"; if settings were changed, move {self.plan.out / stage.name} away" if stage.is_sweep and process.returncode == 2 else ""
             raise StageFailed(f"{stage.title} ended with exit code {process.returncode}{hint}; the end of {self.plan.out}/log.txt:\n{self.tail(begin_of_output)}")
         if missing:
             raise StageFailed(f"{stage.title} did not write {', '.join(missing)}")

@@ -236,7 +236,7 @@ DAMAGED = {
     "no heads": (lambda d: attention(d).update(heads=[]), f"{WHERE}.heads has 0 entries, fewer than 1"),
     "many heads": (lambda d: attention(d)["heads"].append({"layer": 9, "head": 9, "mean": 0.0}), f"{WHERE}.heads has 26 entries, more than"),
     "fewer heads": (lambda d: attention(d)["heads"].pop(), "results[1].attention.heads has 25 entries, not 24"),
-    "twice": (lambda d: attention(d)["heads"].__setitem__(1, attention(d)["heads"][0]), f"{WHERE}.heads: a head stands there twice"),
+    "twice": (lambda d: attention(d)["heads"].__setitem__(1, attention(d)["heads"][0]), f"{WHERE}.heads: a head is listed twice"),
     "order": (lambda d: attention(d)["heads"].reverse(), f"{WHERE}.heads are not in falling order of their means"),
     "trials": (lambda d: attention(d)["trials"].pop(), f"{WHERE}.trials has 9 entries, not 10"),
     "right": (lambda d: first(d).update(correct=3), f"{WHERE}.trials has 8 right answers, and correct is 3"),

@@ -175,7 +175,7 @@ def test_a_signal_saves_and_stops_it(tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate()
-    assert process.returncode == 128 + signal.SIGTERM and "the same command goes on" in err
+    assert process.returncode == 128 + signal.SIGTERM and "run the same command again" in err
     assert "Continue with the same command" in (tmp_path / "runs/reproduce-made/log.txt").read_text()
 
 
@@ -275,7 +275,7 @@ def test_two_calls_do_not_work_on_the_same_runs(tmp_path):
     while not (tmp_path / "runs/reproduce-made/marks/corpus").exists():
         assert first.poll() is None, first.communicate()
         time.sleep(0.02)
-    assert "another call works on runs/reproduce-made" in reproduce(tmp_path, plan, code=1)
+    assert "another call is working on runs/reproduce-made" in reproduce(tmp_path, plan, code=1)
     first.send_signal(signal.SIGTERM)
     first.communicate()
 
@@ -307,19 +307,19 @@ def test_a_signal_that_nohup_has_set_aside_does_not_stop_it(tmp_path):
 
 
 @pytest.mark.parametrize("change, told", [
-    (lambda plan, stages: plan.pop("claims"), "a plan is a mapping with name, claims and stages"),
+    (lambda plan, stages: plan.pop("claims"), "a plan must be a mapping with name, claims and stages"),
     (lambda plan, stages: plan.update(stages="nowhere.yaml"), "plan/nowhere.yaml: no such file"),
     (lambda plan, stages: stages[2].update(needs=["nowhere"]), "stage shards needs nowhere, which do not come before it"),
-    (lambda plan, stages: stages[2].update(name="tokenizer"), "stage tokenizer: two stages are called so"),
-    (lambda plan, stages: stages[0].pop("run"), "stage corpus has one of sweep and run"),
+    (lambda plan, stages: stages[2].update(name="tokenizer"), "stage tokenizer: two stages have this name"),
+    (lambda plan, stages: stages[0].pop("run"), "stage corpus must have either sweep or run"),
     (lambda plan, stages: stages[0].update(minuets=1), "unknown minuets"),
-    (lambda plan, stages: stages[0].update(title=3), "title = 3 is of another type"),
+    (lambda plan, stages: stages[0].update(title=3), "title = 3 has the wrong type"),
     (lambda plan, stages: stages[0].update(run="{ssgtp} version"), "one of ssgpt, python, out, data, plan: 'ssgtp'"),
     (lambda plan, stages: stages[0].update(run="{ssgpt version"), "has a placeholder that is neither"),
     (lambda plan, stages: plan["values"].pop("vocabulary"), "stage tokenizer: 'Tokenizer of {vocabulary:,} pieces' has a placeholder that is neither"),
-    (lambda plan, stages: plan.update(minutes={"text": 0}), "minutes of text are 0, and not a number above 0"),
-    (lambda plan, stages: plan.update(minutes={"txet": 1}), "minutes of txet, which are no stages"),
-    (lambda plan, stages: plan.update(minutes=3), "minutes = 3 is of another type"),
+    (lambda plan, stages: plan.update(minutes={"text": 0}), "minutes of text are 0, not a number above 0"),
+    (lambda plan, stages: plan.update(minutes={"txet": 1}), "minutes of txet, which are not stages"),
+    (lambda plan, stages: plan.update(minutes=3), "minutes = 3 has the wrong type"),
     (lambda plan, stages: plan["points"].pop("far"), "has a placeholder that is neither of the plan's points and values"),
     (lambda plan, stages: plan.update(needs_gpu=True), "needs an NVIDIA GPU"),
 ])  # fmt: skip
