@@ -353,7 +353,7 @@ def names_of(*allowed):
 def sizes(text):
     values = [int(word) for word in text.split(",")]
     if min(values) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: a micro-batch is 1 window or more")
+        raise argparse.ArgumentTypeError(f"{text}: a micro-batch is 1 sequence or more")
     return values
 
 

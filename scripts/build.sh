@@ -12,7 +12,7 @@ targets=("${@:2}")
 case $preset in
   release | ci) folder=build/release ;;
   debug | asan) folder=build/$preset ;;
-  *) fail "unknown preset '$preset'; there are release, debug, asan and ci" ;;
+  *) fail "unknown preset '$preset'; known are release, debug, asan and ci" ;;
 esac
 for tool in cmake ninja g++ pkg-config; do
   [[ -n $(type -P "$tool") ]] || fail "$tool is missing; run scripts/setup.sh"

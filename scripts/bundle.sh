@@ -27,7 +27,7 @@ if (($# > 0)) && [[ $target != /* ]]; then target=$start/$target; fi
 [[ -x ${programs[0]} ]] || fail "${programs[0]} is missing: scripts/build.sh makes it"
 if [[ -e $target && ! (-d $target && -f $target/VERSION && -f $target/run.sh) ]] &&
     [[ ! -d $target || -n $(ls -A "$target") ]]; then
-  fail "$target exists and is no bundle: name another directory, or remove it"
+  fail "$target exists and is not a bundle: name another directory, or remove it"
 fi
 unfinished=$target.unfinished.$$
 trap 'rm -rf "$unfinished"' EXIT

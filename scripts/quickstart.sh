@@ -28,12 +28,12 @@ stage "2/9 Build"
 scripts/build.sh release ssgpt
 
 stage "3/9 Corpus: the King James Bible"
-if [[ -s $corpus ]]; then say "$corpus is there"; else data/bible.py "$corpus"; fi
+if [[ -s $corpus ]]; then say "$corpus exists"; else data/bible.py "$corpus"; fi
 
 stage "4/9 Tokenizer"
 settings="--vocab-size 4096"
 if [[ -s $tokenizer ]] && made_from "$tokenizer.made" "$settings" "$corpus"; then
-  say "$tokenizer is there"
+  say "$tokenizer exists"
 else
   # shellcheck disable=SC2086  # the settings are words
   "$ssgpt" tokenizer train --input "$corpus" --output "$tokenizer" $settings --overwrite
@@ -44,7 +44,7 @@ stage "5/9 Token shards"
 settings="--validation-fraction 0.05"
 if [[ -s $shards/train_000000.bin && -s $shards/validation_000000.bin ]] &&
   made_from "$shards.made" "$settings" "$corpus" "$tokenizer"; then
-  say "the shards in $shards are there"
+  say "the shards in $shards exist"
 else
   # shellcheck disable=SC2086  # the settings are words
   "$ssgpt" prepare --input "$corpus" --tokenizer "$tokenizer" --out "$shards" $settings --overwrite
@@ -57,7 +57,7 @@ train() {
   "$ssgpt" sweep --config "$1" --run-dir "$2" || status=$?
   case $status in
     0) ;;
-    2 | 3) fail "the sweep in $2 did not begin (see above); where runs there are of other settings or data, move them away and call this again: mv $2 $2.$(date +%Y%m%d-%H%M%S)" ;;
+    2 | 3) fail "the sweep in $2 did not begin (see above); if its runs have other settings or data, move them away and run this again: mv $2 $2.$(date +%Y%m%d-%H%M%S)" ;;
     *) fail "the sweep in $2 ended with exit code $status (see above); run this command again to resume" ;;
   esac
 }
@@ -69,7 +69,7 @@ train configs/quickstart/sweep.yaml "$out"
 stage "7/9 Copying: the data"
 settings="--vocab-size 64 --length 256 --windows 40000 --seed 1"
 if [[ -s $copying/prepare.json ]] && made_from "$copying.made" "$settings"; then
-  say "the shards in $copying are there"
+  say "the shards in $copying exist"
 else
   # shellcheck disable=SC2086  # the settings are words
   "$ssgpt" prepare --synthetic copy --out "$copying" $settings --overwrite

@@ -197,7 +197,7 @@ def make_clusters(options):
     for gpus in options.gpus:
         nodes = max(1, gpus // per_node)
         if gpus > per_node and gpus % per_node:
-            raise SystemExit(f"--gpus {gpus}: more than one node, and no multiple of {per_node} GPUs a node")
+            raise SystemExit(f"--gpus {gpus}: more than one node, and not a multiple of {per_node} GPUs per node")
         # Inside one node no network link is used.
         for gbit in options.link_gbit if nodes > 1 else [math.inf]:
             slowest = min(options.nvlink_gb, per_node * gbit / 8) * 1e9
@@ -211,7 +211,7 @@ def fitting_micro_batch(config, gpus, wanted):
     fitting = min(wanted, total // gpus)
     if fitting == 0 or total % (fitting * gpus):
         raise SystemExit(
-            f"--gpus {gpus}: a global batch of {total} sequences is no multiple of {gpus} GPUs x {max(fitting, 1)} "
+            f"--gpus {gpus}: a global batch of {total} sequences is not a multiple of {gpus} GPUs x {max(fitting, 1)} "
             "sequences; choose another --micro-batch or number of GPUs"
         )
     return fitting

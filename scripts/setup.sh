@@ -45,7 +45,7 @@ install_debian_packages() {
   local missing root=() log=$logs/apt.log
   mapfile -t missing < <(missing_packages)
   if ((${#missing[@]} == 0)); then
-    say "Debian packages: all ${#packages[@]} are there"
+    say "Debian packages: all ${#packages[@]} are installed"
     return
   fi
   if ((EUID != 0)); then
@@ -98,7 +98,7 @@ install_python_packages() {
     python=$(find_python)
     "$python" -m venv .venv >"$log" 2>&1 || fail "$python -m venv .venv failed: $(tail -n 1 "$log") (log: $log)"
   fi
-  say "Python packages: installing into .venv (download 2.5 GB, on disk 5 GB, some minutes; log: $log)"
+  say "Python packages: installing into .venv (download 2.5 GB, on disk 5 GB, a few minutes; log: $log)"
   touch "$unfinished"
   # pip unpacks in .venv, since /tmp may be small. Its cache, elsewhere, needs another 3 GB. Bytecode is not compiled here:
   # little of these packages is ever imported, and Python compiles that on first import.

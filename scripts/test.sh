@@ -13,7 +13,7 @@ scripts/setup.sh
 stage "Style"
 mapfile -t sources < <(find src tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' | sort)
 if clang-format --dry-run -Werror "${sources[@]}"; then
-  say "clang-format: ${#sources[@]} files as .clang-format wants them"
+  say "clang-format: ${#sources[@]} files are formatted"
 else
   failed+=("clang-format (repair: clang-format -i FILE)")
 fi

@@ -8,7 +8,7 @@
 use_torch() {
   local python=$1 program=$2 found version folders prefix own missing
   if [[ -z $(type -P "$python") ]]; then
-    printf '%s: %s is no program; name a python with PyTorch 2.11 in SSGPT_PYTHON\n' "${0##*/}" "$python" >&2
+    printf '%s: %s is not a program; name a python with PyTorch 2.11 in SSGPT_PYTHON\n' "${0##*/}" "$python" >&2
     return 1
   fi
   found=$("$python" - <<'PYTHON' 2>&1

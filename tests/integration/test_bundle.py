@@ -114,7 +114,7 @@ def test_a_python_without_the_right_pytorch_is_refused(bundle, tmp_path):
     out, err = run([bundle / "run.sh", "--version"], tmp_path, python=python, code=1)
     assert out == "" and err.count("\n") == 1 and "2.10.0+cu130" in err and "2.11" in err
     _, err = run([bundle / "run.sh", "--version"], tmp_path, python=tmp_path / "none", code=1)
-    assert err.count("\n") == 1 and "is no program" in err
+    assert err.count("\n") == 1 and "is not a program" in err
     # The right version without libraries, as a build for another CUDA has different ones: the error names what is missing.
     (packages / "torch-2.10.0.dist-info").rename(packages / "torch-2.11.0.dist-info")
     (packages / "torch-2.11.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.11.0\n")

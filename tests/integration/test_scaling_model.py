@@ -132,7 +132,7 @@ def test_a_micro_batch_shrinks_to_what_a_gpu_gets():
 
 
 def test_what_cannot_be_is_refused():
-    assert "multiple of 8 GPUs a node" in run("--gpus", 12, code=1)
-    assert "2048 sequences is no multiple of 24 GPUs x 8" in run("--gpus", 24, code=1)
+    assert "multiple of 8 GPUs per node" in run("--gpus", 12, code=1)
+    assert "2048 sequences is not a multiple of 24 GPUs x 8" in run("--gpus", 24, code=1)
     assert "number above 0" in run("--link-gbit", 0, code=2)
     assert "no.yaml" in run("--config", "no.yaml", code=1)
