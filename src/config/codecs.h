@@ -14,6 +14,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -175,5 +176,25 @@ struct Optional {
   std::string write(const Value& value) const { return value ? codec.write(*value) : word; }
   std::string allowed() const { return word + " or " + codec.allowed(); }
 };
+
+// Values that are words: enumerator names, true and false, and the word that stands for no value.
+template <typename Codec>
+std::vector<std::string> words_of(const Codec& codec) {
+  std::vector<std::string> words;
+  if constexpr (requires { codec.names; }) {
+    for (const auto& one : codec.names) words.push_back(one.first);
+  }
+  if constexpr (std::is_same_v<Codec, Boolean>) words = {"true", "false"};
+  if constexpr (requires { codec.word; }) words.push_back(codec.word);
+  return words;
+}
+
+// Whether the value names files.
+template <typename Codec>
+bool takes_path(const Codec& codec) {
+  if constexpr (requires { codec.codec; }) return takes_path(codec.codec);
+  if constexpr (std::is_same_v<Codec, TextList>) return !codec.may_be_empty;  // else its elements are texts
+  return std::is_same_v<Codec, Path>;
+}
 
 }  // namespace ssgpt::config

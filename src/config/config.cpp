@@ -168,7 +168,9 @@ std::vector<KeyDescription> key_descriptions() {
                             .meaning = key.meaning,
                             .allowed = key.allowed,
                             .default_value = key.required ? std::nullopt : std::optional(key.write(defaults)),
-                            .resume = key.resume});
+                            .resume = key.resume,
+                            .words = key.choices,
+                            .takes_path = key.takes_path});
   }
   return descriptions;
 }

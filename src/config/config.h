@@ -199,6 +199,8 @@ struct KeyDescription {
   std::string allowed;                       // type and range in words
   std::optional<std::string> default_value;  // as dumped; nullopt: the key is required
   ResumeRule resume;
+  std::vector<std::string> words;  // values that are words, as `auto` or an enumerator; empty for most keys
+  bool takes_path;                 // whether the value names files
 };
 
 // Every key, in dump order.

@@ -31,11 +31,8 @@ Key make_key(std::string name, Member member, Codec codec, ResumeRule resume, st
   key.name = std::move(name);
   key.allowed = codec.allowed();
   key.meaning = std::move(meaning);
-  if constexpr (requires { codec.names; }) {
-    for (const auto& choice : codec.names) {
-      key.choices.push_back(choice.first);
-    }
-  }
+  key.choices = words_of(codec);
+  key.takes_path = takes_path(codec);
   key.required = required;
   key.resume = resume;
   key.read = [member, codec](const YAML::Node& node, Config& config) {

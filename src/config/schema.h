@@ -17,7 +17,8 @@ struct Key {
   std::string name;                  // "optimizer.schedule.kind": the path of the member in Config
   std::string allowed;               // type and range in words
   std::string meaning;               // with its unit
-  std::vector<std::string> choices;  // names of the enumerators; empty for other types
+  std::vector<std::string> choices;  // values that are words (words_of in codecs.h); empty for most keys
+  bool takes_path = false;           // whether the value names files
   bool required = false;
   ResumeRule resume = ResumeRule::kFixed;
   // The key that sets the same thing in another unit; the one set later wins. Empty for most keys.
