@@ -125,6 +125,7 @@ void add_step(CLI::App& bench) {
   command
       ->add_option("--config", arguments->config,
                    "Measure the model and batch of this config instead of --shape")
+      ->type_name("FILE")
       ->excludes("--shape");
   command
       ->add_option("--set", arguments->overrides,

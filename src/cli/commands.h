@@ -21,6 +21,7 @@ void add_convert(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_keys(CLI::App& app);
 void add_bench(CLI::App& app);
+void add_completion(CLI::App& app);  // completes every command of `app`, which must outlive the callback
 
 // Thrown when a signal stopped the work after saving: the program ends with this exit code.
 struct Stopped {

@@ -75,7 +75,8 @@ void add_compare(CLI::App& app) {
       "each run needs\n"
       "to reach a loss. Runs that differ only in seed are grouped.");
   command->add_option("RUN", options->runs, "Two or more run directories, or the folder of one sweep")
-      ->required();
+      ->required()
+      ->type_name("DIR");
   command
       ->add_option("--baseline", options->baseline,
                    "Run that the others are compared with [default: the first, or the baseline of a sweep]")

@@ -67,7 +67,7 @@ void add_evaluate_closed_forms(CLI::App& evaluate) {
   };
   command->add_option("--kinds", arguments->kinds, "Kinds of attention, none with a learned p_n")
       ->capture_default_str()
-      ->type_name("LIST");
+      ->type_name("KIND,KIND");
   add_number("--scale", options.scale, "Value of s for kinds that have it, from 1e-6 to 1e6");
   add_number("--bias", options.bias, "Value of b for kinds that have it, from -1e6 to 1e6");
   add_number("--attn-scale", options.constants.attn_scale, "Constant a for kinds that use it");

@@ -100,11 +100,13 @@ void add_evaluate_loss(CLI::App& evaluate) {
   command
       ->add_option("--checkpoint", options.checkpoint,
                    "Checkpoint, or a Hugging Face directory of a Llama or Qwen 3 model")
-      ->required();
+      ->required()
+      ->type_name("DIR");
   command
       ->add_option("--data", options.data,
                    "Token shards, or files of examples (.jsonl, .jsonl.zst, SQuAD's .json), globs allowed")
-      ->required();
+      ->required()
+      ->type_name("FILES");
   command
       ->add_option("--sequence-length", arguments->sequence_length,
                    "Tokens per window [default: the checkpoint's sequence length]")

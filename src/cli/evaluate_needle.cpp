@@ -85,7 +85,8 @@ void add_trial_options(CLI::App& command, EvaluateNeedleArguments& arguments) {
   evaluation::NeedleSettings& settings = arguments.options.settings;
   command
       .add_option("--data", arguments.options.data, "Token shards of the models' tokenizer, globs allowed")
-      ->required();
+      ->required()
+      ->type_name("FILES");
   arguments.lengths_option =
       command
           .add_option(
@@ -132,7 +133,7 @@ void add_evaluate_needle(CLI::App& evaluate) {
           ->add_option("--prompt-style", arguments->style,
                        "How to ask for the number: continue (the needle's words up to it) or question")
           ->capture_default_str()
-          ->type_name("STYLE");
+          ->type_name("continue|question");
   arguments->prompt_option =
       command
           ->add_option("--prompt", arguments->prompt,
@@ -144,7 +145,7 @@ void add_evaluate_needle(CLI::App& evaluate) {
       command
           ->add_option("--trials-out", arguments->trials_out,
                        "Also write each trial of each model as a line of JSON to this file")
-          ->type_name("F");
+          ->type_name("FILE");
   command->add_flag("--attention", arguments->options.attention,
                     "Also measure which heads attend to the needle where the answer begins, for tables, "
                     "pictures, --json and --trials-out");

@@ -101,7 +101,7 @@ void add_change_options(CLI::App& command, ChangeArguments& arguments, bool list
                       "YaRN factor (arXiv 2309.00071): length of the windows relative to the trained length, "
                       "1 or more")
           ->transform(number()),
-      "F");
+      "X");
   add(command.add_option("--row-scale", arguments.row_scale,
                          lists
                              ? "Factor on all attention scores; each value other than 1 adds a candidate of "
@@ -114,7 +114,7 @@ void add_change_options(CLI::App& command, ChangeArguments& arguments, bool list
                                  "(see --apply-to)"
                                : "Kind of attention to swap to without training, with new parameters at "
                                  "their initial values"),
-      lists ? "LIST" : "KIND");
+      lists ? "KIND,KIND" : "KIND");
   if (lists) {
     add(command.add_option(
             "--apply-to", arguments.apply_to,
@@ -180,7 +180,7 @@ void add_comparison_options(CLI::App& command, ComparisonArguments& arguments) {
                   "or Hugging Face directories of Llama or Qwen 3 models; those that differ only in seed "
                   "form one variant")
       ->required()
-      ->type_name("D");
+      ->type_name("DIR");
   command
       .add_option(
           "--baseline", arguments.baseline,
@@ -235,7 +235,7 @@ struct WindowArguments {
 };
 
 void add_window_options(CLI::App& command, evaluation::PositionOptions& options) {
-  command.add_option("--data", options.data, "Token shards, globs allowed")->required();
+  command.add_option("--data", options.data, "Token shards, globs allowed")->required()->type_name("FILES");
   command
       .add_option("--max-length", options.max_length,
                   "Positions per window [default: 4 times the length that the baseline was trained on]")

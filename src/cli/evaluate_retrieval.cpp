@@ -10,6 +10,7 @@
 #include <string>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace ssgpt::cli {
 namespace {
@@ -57,7 +58,9 @@ void add_evaluate_retrieval(CLI::App& evaluate) {
       "Measure the accuracy and loss of one or more models on the answers of a synthetic task, by length");
   const auto arguments = std::make_shared<EvaluateRetrievalArguments>();
   evaluation::RetrievalOptions& options = arguments->options;
-  command->add_option("--task", arguments->task, "Synthetic task (see below)")->required()->type_name("TASK");
+  command->add_option("--task", arguments->task, "Synthetic task (see below)")
+      ->required()
+      ->type_name(fmt::format("{}", fmt::join(data::synthetic_task_names(), "|")));
   arguments->lengths_option =
       command
           ->add_option("--lengths", arguments->lengths,

@@ -81,7 +81,7 @@ void add_inspect(CLI::App& app) {
                          "of prepared data, a file of\n"
                          "examples or a sentencepiece model, and verify its checksums");
   const auto arguments = std::make_shared<InspectArguments>();
-  command->add_option("PATH", arguments->path, "File or directory to inspect")->required();
+  command->add_option("PATH", arguments->path, "File or directory to inspect")->required()->type_name("PATH");
   command->add_flag("--json", arguments->json, "Print one JSON object");
   command->add_flag("--no-verify", arguments->no_verify,
                     "Skip whatever reads whole files: checksums, the largest id");

@@ -59,6 +59,7 @@ int run_and_catch(int argc, const char* const* argv) {
   add_inspect(app);
   add_keys(app);
   add_bench(app);
+  add_completion(app);
   try {
     run_command_line(app, argc, argv);
     return static_cast<int>(ExitCode::kDone);

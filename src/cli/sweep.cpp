@@ -266,11 +266,14 @@ void add_sweep(CLI::App& app) {
                          "Train variants of one config, each with the same seeds, as ordinary runs side by "
                          "side on the cores, or one per\n"
                          "GPU, and compare them. The same command resumes a stopped sweep.");
-  command->add_option("--config", arguments->config, "Sweep file, YAML or JSON")->required();
+  command->add_option("--config", arguments->config, "Sweep file, YAML or JSON")
+      ->required()
+      ->type_name("FILE");
   command
       ->add_option("--run-dir", arguments->directory,
                    "Folder of the sweep; each run is in RUN_DIR/<variant>-seed<seed>")
-      ->required();
+      ->required()
+      ->type_name("DIR");
   CLI::Option* jobs =
       command->add_option("--jobs", arguments->jobs, "Runs at a time [default: jobs in the file]")
           ->transform(whole_number(1, 10'000));

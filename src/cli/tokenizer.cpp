@@ -212,8 +212,10 @@ void add_decode_command(CLI::App& parent) {
       "decode",
       "Decode token ids to text, written as it is, with no line break added; BOS and EOS decode to nothing");
   command->add_option("--tokenizer", arguments->model, "Sentencepiece model")->required()->type_name("FILE");
-  command->add_option("ids", arguments->ids,
-                      "Token ids, separated by blanks or commas [default: standard input]");
+  command
+      ->add_option("ids", arguments->ids,
+                   "Token ids, separated by blanks or commas [default: standard input]")
+      ->type_name("IDS");
   command->add_flag("--json", arguments->json, "Print {\"text\": ...}");
   command->footer("Example:\n  ssgpt tokenizer decode --tokenizer tokenizer.model 412 17 1093");
   command->callback([arguments] { run_decode(*arguments); });

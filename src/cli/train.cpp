@@ -75,24 +75,29 @@ void run(const TrainArguments& arguments, const std::string& command_line) {
 void add_train(CLI::App& app, const std::string& command_line) {
   CLI::App* command = app.add_subcommand("train", "Pretrain or fine-tune a model from a config");
   auto arguments = std::make_shared<TrainArguments>();
-  command->add_option("--config", arguments->config,
-                      "Config file, YAML or JSON; may be omitted with --resume DIR");
+  command
+      ->add_option("--config", arguments->config,
+                   "Config file, YAML or JSON; may be omitted with --resume DIR")
+      ->type_name("FILE");
   command
       ->add_option("--set", arguments->options.overrides,
                    "Override one config key: --set optimizer.lr=1e-3 (repeatable)")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
-  command->add_option("--run-dir", arguments->run_directory,
-                      "Directory of the run [default: runs/<run.name>]");
+  command
+      ->add_option("--run-dir", arguments->run_directory, "Directory of the run [default: runs/<run.name>]")
+      ->type_name("DIR");
   command
       ->add_option(
           "--resume", arguments->resume,
           "auto: resume from the newest valid checkpoint of the run directory, or begin a new run if there "
           "is none. A checkpoint or run directory: resume from it")
       ->type_name("auto|DIR");
-  command->add_option("--init-from", arguments->init_from,
-                      "Begin a new run with the weights of this checkpoint (ours, or a Hugging Face "
-                      "directory of a Llama or Qwen 3 model)");
+  command
+      ->add_option("--init-from", arguments->init_from,
+                   "Begin a new run with the weights of this checkpoint (ours, or a Hugging Face "
+                   "directory of a Llama or Qwen 3 model)")
+      ->type_name("DIR");
   command
       ->add_option("--swap-attention", arguments->swap_attention,
                    "Swap the attention of the resumed or initial model to this kind, once")
