@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Configures and builds.
 # Usage: scripts/build.sh [PRESET] [TARGET]...
-#   PRESET  release (default), debug, asan or ci: see CMakePresets.json
+#   PRESET  release (default), cpu, debug, asan or ci: see CMakePresets.json
 #   TARGET  what to build, by default everything; ssgpt is the program alone
 # JOBS=N in the environment sets the number of compile jobs.
 # shellcheck source=scripts/lib.sh
@@ -11,8 +11,8 @@ preset=${1:-release}
 targets=("${@:2}")
 case $preset in
   release | ci) folder=build/release ;;
-  debug | asan) folder=build/$preset ;;
-  *) fail "unknown preset '$preset'; known are release, debug, asan and ci" ;;
+  cpu | debug | asan) folder=build/$preset ;;
+  *) fail "unknown preset '$preset'; known are release, cpu, debug, asan and ci" ;;
 esac
 for tool in cmake ninja g++ pkg-config; do
   [[ -n $(type -P "$tool") ]] || fail "$tool is missing; run scripts/setup.sh"
