@@ -12,7 +12,8 @@ packages=(
   libfmt-dev libspdlog-dev libcli11-dev libyaml-cpp-dev                # libraries of the program
   nlohmann-json3-dev libsimdjson-dev libzstd-dev libxxhash-dev libsentencepiece-dev
   libbenchmark-dev libboost-math-dev
-  libgtest-dev libgmock-dev clang-format shellcheck openmpi-bin iproute2 # tests
+  zstd                                                                 # packs archives
+  libgtest-dev libgmock-dev clang-format shellcheck openmpi-bin iproute2 zsh fish # tests
   bible-kjv                                                            # text of the quickstart
 )
 requirements=scripts/requirements.txt
