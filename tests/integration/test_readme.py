@@ -1,4 +1,4 @@
-"""README's commands run as they stand, in its order; those of the other pages use options, configs and keys that exist; docs/reference.md agrees with the program."""
+"""README's commands run as they stand, in its order; those of the other pages name options, configs and keys that exist; docs/reference.md says what the program does."""
 
 import json
 import random
@@ -14,9 +14,9 @@ from conftest import BINARY, ROOT, run_in_fork_server
 README = (ROOT / "README.md").read_text()
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
 SAVE_AS = re.compile(r"[Ss]ave this as `(my/[\w.]+)`")
-# These install, and take a quarter of an hour; .ci/run calls the second one, which runs this test.
+# They install, and take a quarter of an hour; .ci/run is the second, and it runs this.
 NOT_HERE = ("scripts/quickstart.sh", "scripts/test.sh")
-# Settings that would take minutes in README's own size.
+# What would take minutes in README's own size.
 SMALLER = {
     "hidden_size: 256, num_hidden_layers: 6, num_attention_heads: 4, intermediate_size: 688": "hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 24",
     "sequence_length: 512": "sequence_length: 64",
@@ -41,7 +41,7 @@ def write_texts(folder):
 
 @pytest.fixture
 def repository(tmp_path):
-    """A folder that looks like the repository once it is built, with texts of the user."""
+    """A folder that looks like the repository once it is built, with texts of one's own."""
     (tmp_path / "build/release").mkdir(parents=True)
     (tmp_path / "build/release/ssgpt").symlink_to(BINARY)
     for name in ("scripts", "configs", ".venv"):
@@ -78,24 +78,24 @@ def test_the_commands_of_the_readme_run_in_its_order(repository):
 
 
 PAGES = [*(ROOT / "docs").glob("*.md"), ROOT / "data/README.md"]
-# Measurements that take minutes, and scripts that install.
-LONG = re.compile(r"ssgpt bench |scripts/(gpu_check|bundle|reproduce)\.sh")
+# Measurements of minutes, what installs or builds, and the kind of attention that docs/your-own-attention.md adds, with which test_your_own_attention.py trains.
+NOT_IN_A_TEST = re.compile(r"ssgpt bench |scripts/\w+\.sh|ssmax_root")
 
 
 def commands_of(page):
-    """Each call of ssgpt in a page's shell blocks, as words without its launcher."""
+    """Each call of ssgpt in a page's shell blocks, as words without its launcher and its redirections."""
     for _, text in blocks(page.read_text(), "sh"):
         for line in text.replace("\\\n", " ").splitlines():
             for part in line.split(" && "):
-                words = shlex.split(part, comments=True)
+                words = [word for word in shlex.split(part, comments=True) if not re.match(r"\d?[<>]", word)]
                 calls = [i for i, word in enumerate(words) if word in ("ssgpt", "$ssgpt", "build/release/ssgpt")]
-                if calls and not LONG.search(part.replace("$ssgpt", "ssgpt")):
+                if calls and not NOT_IN_A_TEST.search(part.replace("$ssgpt", "ssgpt")):
                     yield words[calls[0] + 1:]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_commands_of_the_documentation_are_understood(page, tmp_path):
-    """Each in its own folder without the files that it reads, so that it only fails because of them, not because of an option, a key or a choice."""
+    """Each in a folder of its own without the files that it reads, so that it fails for them alone, and not for an option, a key or a choice."""
     for number, words in enumerate(commands_of(page)):
         folder = tmp_path / str(number)
         folder.mkdir()
