@@ -6,21 +6,22 @@
 #include "checkpoint/model_file.h"
 #include "checkpoint/modeling_file.h"
 #include "checkpoint/optimizer_files.h"
+#include "checkpoint/tokenizer_files.h"
 #include "checkpoint/trainer_state.h"
 #include "core/check.h"
-#include "core/checksum.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
-#include "tokenizer/tokenizer.h"
 
 #include <cerrno>
 #include <cstdio>
 #include <fcntl.h>
 #include <memory>
 #include <optional>
-#include <span>
+#include <string>
+#include <string_view>
 #include <system_error>
+#include <vector>
 
 #include <fmt/ranges.h>
 
@@ -28,37 +29,36 @@ namespace ssgpt::checkpoint {
 
 namespace {
 
-// Copies the tokenizer and returns the ids that config.json names. The weights of a run are worth more than
-// the copy: where it `may_lack` the tokenizer, one that went away during the run, became another one or
-// cannot be read is reported and left out.
+// Writes the files of the tokenizer and returns the ids that the configs name. The weights of a run are worth
+// more than these: where it `may_lack` the tokenizer, one that went away during the run, became another one
+// or cannot be read is reported and left out.
 SpecialTokens write_tokenizer(const std::filesystem::path& directory, const Snapshot& snapshot, bool may_lack,
                               Manifest& manifest) {
-  SpecialTokens tokens{.bos = std::nullopt, .eos = snapshot.spec.document_token_id};
+  SpecialTokens tokens{.bos = std::nullopt, .eos = snapshot.spec.document_token_id, .padding = std::nullopt};
   if (!snapshot.tokenizer) {
     return tokens;
   }
-  std::string model;
+  std::shared_ptr<const TokenizerFiles> files;
   try {
-    model = core::read_text(*snapshot.tokenizer);
-    const std::string expected = snapshot.trainer ? snapshot.trainer->tokenizer_fingerprint : "";
-    const std::string found = core::checksum_of(std::as_bytes(std::span(model)));
-    if (!expected.empty() && found != expected) {
-      throw core::InputError("{}: it was replaced while the run was trained with it (checksum {}, now {})",
-                             snapshot.tokenizer->string(), expected, found);
-    }
-    const tokenizer::Tokenizer tokenizer(*snapshot.tokenizer);
-    if (tokenizer.bos_id() >= 0) {
-      tokens.bos = tokenizer.bos_id();
-    }
-    if (!tokens.eos) {
-      tokens.eos = tokenizer.eos_id();
-    }
+    files = read_tokenizer_files(*snapshot.tokenizer,
+                                 snapshot.trainer ? snapshot.trainer->tokenizer_fingerprint : "");
+    if (!tokens.eos && !files->ids.eos) throw core::InputError("{}", files->no_eos);
   } catch (const core::Error& error) {
     if (!may_lack) throw;
     core::log::warning("{}; the checkpoint is written without its tokenizer", error.what());
     return tokens;
   }
-  manifest.files[kTokenizerName] = write_digested(directory / kTokenizerName, model);
+  if (!tokens.eos) tokens.eos = files->ids.eos;
+  tokens.bos = files->ids.bos;
+  tokens.padding = files->ids.padding;
+  const auto write = [&](const char* name, std::string_view text) {
+    manifest.files[name] = write_digested(directory / name, text);
+  };
+  write(kTokenizerName, files->model);
+  if (files->hugging_face) {
+    write(kHuggingFaceTokenizerName, files->hugging_face->tokenizer);
+    write(kHuggingFaceTokenizerConfigName, files->hugging_face->tokenizer_config);
+  }
   return tokens;
 }
 
@@ -78,6 +78,8 @@ void write_files(const std::filesystem::path& directory, const Snapshot& snapsho
   const SpecialTokens tokens = write_tokenizer(directory, snapshot, may_lack_tokenizer, manifest);
   manifest.files[kConfigName] =
       write_digested(directory / kConfigName, model_config_text(snapshot.spec, tokens));
+  manifest.files[kGenerationConfigName] =
+      write_digested(directory / kGenerationConfigName, generation_config_text(tokens));
   if (model_type(snapshot.spec) == kOwnModelType) {
     const std::string name(kModelingFileName);
     manifest.files[name] = write_digested(directory / name, modeling_file());

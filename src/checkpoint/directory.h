@@ -9,7 +9,10 @@
 namespace ssgpt::checkpoint {
 
 inline constexpr const char* kConfigName = "config.json";
+inline constexpr const char* kGenerationConfigName = "generation_config.json";
 inline constexpr const char* kTokenizerName = "tokenizer.model";
+inline constexpr const char* kHuggingFaceTokenizerName = "tokenizer.json";
+inline constexpr const char* kHuggingFaceTokenizerConfigName = "tokenizer_config.json";
 inline constexpr const char* kTrainerStateName = "trainer/state.json";
 
 enum class IfExists { kRefuse, kReplace };

@@ -336,6 +336,14 @@ std::string model_config_text(const model::GPTSpec& spec, const SpecialTokens& t
   return core::json_text(json, 2) + "\n";
 }
 
+std::string generation_config_text(const SpecialTokens& tokens) {
+  const nlohmann::ordered_json json = {
+      {"bos_token_id", or_null(tokens.eos)},
+      {"eos_token_id", or_null(tokens.eos)},
+      {"pad_token_id", or_null(tokens.padding ? tokens.padding : tokens.eos)}};
+  return core::json_text(json, 2) + "\n";
+}
+
 model::GPTSpec read_model_config(const std::filesystem::path& path) {
   const core::JsonFields fields(path);
   const core::JsonFields own = fields.object("ssgpt");

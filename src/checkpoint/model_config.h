@@ -14,8 +14,9 @@ namespace ssgpt::checkpoint {
 inline constexpr std::string_view kOwnModelType = "ssgpt";
 
 struct SpecialTokens {
-  std::optional<int64_t> bos;
-  std::optional<int64_t> eos;
+  std::optional<int64_t> bos;      // the tokenizer's; no text begins with it
+  std::optional<int64_t> eos;      // ends each document
+  std::optional<int64_t> padding;  // of batches; the models are not trained with any
 };
 
 // Hugging Face's name of the model where transformers computes exactly the same: "llama", Softmax that
@@ -26,6 +27,12 @@ std::string_view model_type(const model::GPTSpec& spec);
 // The text of config.json: model_type, and for "ssgpt" attention_kind and auto_map. What Hugging Face has no
 // name for stands under the key "ssgpt".
 std::string model_config_text(const model::GPTSpec& spec, const SpecialTokens& tokens);
+
+// The text of generation_config.json, by which transformers' generate() begins and ends a text as this
+// program does. It begins one without a prompt with bos_token_id: that is the end of a document here, behind
+// which the next one begins, and not the tokenizer's BOS, which no model has seen. Ids that are not known are
+// null.
+std::string generation_config_text(const SpecialTokens& tokens);
 
 // Reads what model_config_text wrote, or the config of a Llama or Qwen 3 model that another program wrote.
 // Throws core::InputError for a model whose mathematics is not this program's (grouped-query attention,

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <functional>
+#include <optional>
 #include <utility>
 
 namespace ssgpt::tokenizer {
@@ -33,23 +34,17 @@ std::vector<float> scores_from_highest(const std::vector<Bpe::Piece>& pieces) {
 class Bpe::Merging {
  public:
   void run(const Bpe& bpe, std::string_view text, std::vector<int32_t>& ids) {
-    split(bpe, text);
-    for (size_t i = 0; i + 1 < nodes_.size(); ++i) {
-      offer(bpe, static_cast<int32_t>(i));
-    }
-    while (!candidates_.empty()) {
-      std::pop_heap(candidates_.begin(), candidates_.end(), std::greater<>());
-      const Candidate best = candidates_.back();
-      candidates_.pop_back();
-      const auto left = static_cast<int32_t>(best.place & UINT32_MAX);
-      // Else one of the two was merged with another neighbour since.
-      if (node(left).candidate == best.merged) {
-        merge(bpe, left, best.merged);
-      }
-    }
+    merge_all(bpe, text);
     for (int32_t at = nodes_.empty() ? -1 : 0; at >= 0; at = node(at).next) {
       emit(bpe, text, node(at), ids);
     }
+  }
+
+  // The two symbols that become `text` at last; none where it does not become one, or is one from the start.
+  std::optional<std::pair<int32_t, int32_t>> last_merge(const Bpe& bpe, std::string_view text) {
+    last_.reset();
+    merge_all(bpe, text);
+    return nodes_.front().next < 0 ? last_ : std::nullopt;
   }
 
  private:
@@ -68,6 +63,23 @@ class Bpe::Merging {
   };
 
   Node& node(int32_t index) { return nodes_[static_cast<size_t>(index)]; }
+
+  void merge_all(const Bpe& bpe, std::string_view text) {
+    split(bpe, text);
+    for (size_t i = 0; i + 1 < nodes_.size(); ++i) {
+      offer(bpe, static_cast<int32_t>(i));
+    }
+    while (!candidates_.empty()) {
+      std::pop_heap(candidates_.begin(), candidates_.end(), std::greater<>());
+      const Candidate best = candidates_.back();
+      candidates_.pop_back();
+      const auto left = static_cast<int32_t>(best.place & UINT32_MAX);
+      // Else one of the two was merged with another neighbour since.
+      if (node(left).candidate == best.merged) {
+        merge(bpe, left, best.merged);
+      }
+    }
+  }
 
   void split(const Bpe& bpe, std::string_view text) {
     nodes_.clear();
@@ -105,6 +117,7 @@ class Bpe::Merging {
   void merge(const Bpe& bpe, int32_t left, int32_t merged) {
     Node& kept = node(left);
     Node& gone = node(kept.next);
+    last_.emplace(kept.symbol, gone.symbol);
     kept.symbol = merged;
     kept.id = bpe.symbols_[static_cast<size_t>(merged)].id;
     kept.next = gone.next;
@@ -130,7 +143,8 @@ class Bpe::Merging {
   }
 
   std::vector<Node> nodes_;
-  std::vector<Candidate> candidates_;  // a heap
+  std::vector<Candidate> candidates_;                // a heap
+  std::optional<std::pair<int32_t, int32_t>> last_;  // symbols that were merged
 };
 
 Bpe::Bpe(const std::vector<Piece>& pieces, const std::array<int32_t, 256>& byte_ids) : byte_ids_(byte_ids) {
@@ -222,6 +236,32 @@ const Bpe::UserDefined* Bpe::user_defined_at(std::string_view text) const {
 void Bpe::encode(std::string_view text, std::vector<int32_t>& ids) const {
   thread_local Merging merging;
   merging.run(*this, text, ids);
+}
+
+// Which two are merged next inside of a text, as long as none of them is merged with what stands around it,
+// does not depend on what that is: the best pair of all is the best of those inside, and the leftmost of
+// equals as well. So two symbols that give a piece can only meet where they do in the text of the piece
+// alone.
+std::vector<Bpe::Merge> Bpe::merges() const {
+  std::vector<std::string_view> texts(symbols_.size());
+  for (const auto& [text, symbol] : numbers_) {
+    texts[static_cast<size_t>(symbol)] = text;
+  }
+  Merging merging;
+  std::vector<Merge> result;
+  for (size_t symbol = 0; symbol < symbols_.size(); ++symbol) {
+    if (symbols_[symbol].id < 0) {
+      continue;
+    }
+    if (const auto last = merging.last_merge(*this, texts[symbol])) {
+      result.push_back({.rank = symbols_[symbol].rank,
+                        .left = symbols_[static_cast<size_t>(last->first)].id,
+                        .right = symbols_[static_cast<size_t>(last->second)].id});
+    }
+  }
+  std::stable_sort(result.begin(), result.end(),
+                   [](const Merge& a, const Merge& b) { return a.rank < b.rank; });
+  return result;
 }
 
 }  // namespace ssgpt::tokenizer

@@ -30,6 +30,15 @@ class Bpe {
   // the longest text that it met, 40 bytes a character.
   void encode(std::string_view text, std::vector<int32_t>& ids) const;
 
+  struct Merge {
+    uint32_t rank = 0;   // 0 is merged first; equal where the scores are
+    int32_t left = -1;   // id of a piece; -1: a character that is no piece
+    int32_t right = -1;  // likewise
+  };
+  // Every merge that encode() can carry out on any text, the first to be merged first. A piece comes about by
+  // one alone, whatever else would make it of two pieces: the last one of its own text.
+  std::vector<Merge> merges() const;
+
  private:
   // A character, or what characters were merged to.
   struct Symbol {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -26,5 +27,9 @@ struct ModelSpec {
 // Fields that are not there have sentencepiece's defaults. What follows a malformed field is ignored: whether
 // the file is a model at all is for sentencepiece to say.
 ModelSpec read_model_spec(std::string_view serialized);
+
+// What such a model does that merging its pieces pair by pair, with a piece for every byte, does not, as the
+// end of a sentence.
+std::string reason_against_byte_pairs(const ModelSpec& spec);
 
 }  // namespace ssgpt::tokenizer

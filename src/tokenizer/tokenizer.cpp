@@ -5,6 +5,7 @@
 #include "core/file.h"
 #include "core/text.h"
 #include "tokenizer/bpe.h"
+#include "tokenizer/byte_pairs.h"
 #include "tokenizer/chunk_cache.h"
 #include "tokenizer/marks.h"
 #include "tokenizer/model_spec.h"
@@ -23,9 +24,8 @@ namespace {
 
 constexpr size_t kMaxChunkBytes = 64 * 1024;
 
-// Of a model, far beyond any: spm_train's pieces have up to 16 characters, and vocabularies hundreds of
-// thousands. The time that a piece takes grows with the square of its length.
-constexpr uint64_t kMaxModelBytes = uint64_t{64} << 20;
+// Far beyond any: spm_train's pieces have up to 16 characters, and vocabularies hundreds of thousands. The
+// time that a piece takes grows with the square of its length.
 constexpr size_t kMaxPieceBytes = 512;
 constexpr size_t kMaxPieces = size_t{1} << 22;
 
@@ -131,38 +131,38 @@ void refuse_unusable(const ModelSpec& spec, const std::string& path) {
 struct Tokenizer::Impl {
   std::string path;
   uint64_t number = 0;  // of this object among all of the process
+  ModelSpec spec;
   sentencepiece::SentencePieceProcessor processor;
   // The text of each piece, byte pieces as their byte, control pieces as nothing; empty where lossless is
   // false.
   std::vector<std::string> texts;
   std::vector<bool> is_byte;
   std::array<int32_t, 256> byte_ids{};
-  bool lossless = false;    // keeps every blank and every character: ours, or made like ours
-  bool adds_blank = false;  // before the text
+  bool lossless = false;  // keeps every blank and every character: ours, or made like ours
   // Where the model is one that it can stand for, and chunks of text can be encoded one by one.
   std::unique_ptr<const Bpe> bpe;
 
-  void describe(const ModelSpec& spec);
+  void describe();
   bool describe_pieces();
-  std::unique_ptr<const Bpe> make_bpe(const ModelSpec& spec) const;
+  std::unique_ptr<const Bpe> make_bpe() const;
+  BytePairs::Piece describe_piece(int32_t id) const;
   void encode_by_sentencepiece(std::string_view text, std::vector<int32_t>& ids) const;
   void encode_chunk(std::string_view chunk, ChunkCache& cache, std::vector<int32_t>& ids) const;
   void encode_chunks(std::string_view text, std::vector<int32_t>& ids) const;
 };
 
-void Tokenizer::Impl::describe(const ModelSpec& spec) {
+void Tokenizer::Impl::describe() {
   const bool all_bytes = describe_pieces();
   lossless = all_bytes && spec.byte_fallback && !spec.normalizes && !spec.adds_blank &&
              !spec.removes_blanks && spec.escapes_blanks;
-  adds_blank = spec.adds_blank;
   if (all_bytes && spec.byte_fallback && !spec.normalizes && !spec.removes_blanks && spec.escapes_blanks &&
       spec.bpe && !spec.blank_ends_piece) {
-    bpe = make_bpe(spec);
+    bpe = make_bpe();
   }
 }
 
 // Nothing where a piece could reach from one chunk into the next, or sentencepiece would split it up again.
-std::unique_ptr<const Bpe> Tokenizer::Impl::make_bpe(const ModelSpec& spec) const {
+std::unique_ptr<const Bpe> Tokenizer::Impl::make_bpe() const {
   if (spec.user_defined.size() != static_cast<size_t>(processor.GetPieceSize())) {
     return nullptr;  // a file that the two of us read differently
   }
@@ -178,6 +178,18 @@ std::unique_ptr<const Bpe> Tokenizer::Impl::make_bpe(const ModelSpec& spec) cons
     pieces.push_back({texts[index], processor.GetScore(id), id, spec.user_defined[index]});
   }
   return std::make_unique<Bpe>(pieces, byte_ids);
+}
+
+BytePairs::Piece Tokenizer::Impl::describe_piece(int32_t id) const {
+  using Kind = BytePairs::Kind;
+  const auto index = static_cast<size_t>(id);
+  if (is_byte[index] || processor.IsControl(id) || processor.IsUnknown(id)) {
+    return {.text = processor.IdToPiece(id),
+            .kind = is_byte[index]            ? Kind::kByte
+                    : processor.IsControl(id) ? Kind::kControl
+                                              : Kind::kUnknown};
+  }
+  return {.text = texts[index], .kind = spec.user_defined[index] ? Kind::kUserDefined : Kind::kText};
 }
 
 // Fills texts, is_byte and byte_ids; returns whether there is a piece for every byte.
@@ -224,7 +236,7 @@ void Tokenizer::Impl::encode_chunk(std::string_view chunk, ChunkCache& cache,
 
 void Tokenizer::Impl::encode_chunks(std::string_view text, std::vector<int32_t>& ids) const {
   ChunkCache& cache = ChunkCache::of_this_thread(number);
-  if (bpe && adds_blank && !text.empty()) {
+  if (bpe && spec.adds_blank && !text.empty()) {
     const size_t length = text.front() == '\n' ? 0 : chunk_length(text);
     encode_chunk(std::string(" ").append(text.substr(0, length)), cache, ids);
     text.remove_prefix(length);
@@ -243,21 +255,24 @@ void Tokenizer::Impl::encode_chunks(std::string_view text, std::vector<int32_t>&
   }
 }
 
-Tokenizer::Tokenizer(const std::filesystem::path& model) : impl_(std::make_unique<Impl>()) {
+Tokenizer::Tokenizer(const std::filesystem::path& model)
+    : Tokenizer(core::read_text(model, kMaxFileBytes), model.string()) {}
+
+Tokenizer::Tokenizer(std::string_view serialized, std::string name) : impl_(std::make_unique<Impl>()) {
   static std::atomic<uint64_t> count = 0;
-  impl_->path = model.string();
+  impl_->path = std::move(name);
   impl_->number = ++count;
-  const std::string serialized = core::read_text(model, kMaxModelBytes);
-  const ModelSpec spec = read_model_spec(serialized);
-  refuse_unusable(spec, impl_->path);
-  const auto status = impl_->processor.LoadFromSerializedProto(serialized);
+  impl_->spec = read_model_spec(serialized);
+  refuse_unusable(impl_->spec, impl_->path);
+  const auto status =
+      impl_->processor.LoadFromSerializedProto(absl::string_view(serialized.data(), serialized.size()));
   if (!status.ok() || impl_->processor.GetPieceSize() == 0) {
     throw core::InputError(
         "{}: not a sentencepiece model. Expected is the .model "
         "file that `ssgpt tokenizer train` or spm_train writes.",
         impl_->path);
   }
-  impl_->describe(spec);
+  impl_->describe();
 }
 
 Tokenizer::~Tokenizer() = default;
@@ -281,6 +296,17 @@ int32_t Tokenizer::eos_id() const {
 
 int32_t Tokenizer::bos_id() const {
   return impl_->processor.bos_id();
+}
+
+Tokenizer::SpecialIds Tokenizer::special_ids() const {
+  const auto known = [](int32_t id) {
+    return id < 0 ? std::nullopt : std::optional(id);
+  };
+  SpecialIds ids{.bos = known(impl_->processor.bos_id()),
+                 .eos = known(impl_->processor.eos_id()),
+                 .padding = known(impl_->processor.pad_id())};
+  if (!ids.padding) ids.padding = ids.bos ? ids.bos : ids.eos;
+  return ids;
 }
 
 std::string Tokenizer::piece(int32_t id) const {
@@ -338,6 +364,17 @@ std::string Tokenizer::decode(std::span<const int32_t> ids) const {
   }
   text += core::replace_invalid_utf8(bytes, kReplacement);
   return text;
+}
+
+BytePairs Tokenizer::byte_pairs() const {
+  if (!impl_->bpe) {
+    throw core::InputError("{}", reason_against_byte_pairs(impl_->spec));
+  }
+  BytePairs pairs{.pieces = {}, .merges = impl_->bpe->merges(), .adds_blank = impl_->spec.adds_blank};
+  for (int32_t id = 0; id < vocab_size(); ++id) {
+    pairs.pieces.push_back(impl_->describe_piece(id));
+  }
+  return pairs;
 }
 
 }  // namespace ssgpt::tokenizer

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,12 +13,19 @@
 
 namespace ssgpt::tokenizer {
 
+struct BytePairs;
+
 // A sentencepiece model. For one that train() wrote, decode(encode(x)) == x for every valid UTF-8 x.
 // Thread-safe.
 class Tokenizer {
  public:
+  // Of a model's file, far beyond any: vocabularies have hundreds of thousands of pieces.
+  static constexpr uint64_t kMaxFileBytes = uint64_t{64} << 20;
+
   // Throws core::InputError where the file is missing or not a sentencepiece model.
   explicit Tokenizer(const std::filesystem::path& model);
+  // Of what stands in such a file, which messages call `name`. Throws likewise.
+  Tokenizer(std::string_view serialized, std::string name);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
@@ -26,6 +34,14 @@ class Tokenizer {
   int32_t eos_id()
       const;  // ends each document in token shards; throws core::InputError where the model has none
   int32_t bos_id() const;  // -1 where the model has none
+  // Padding is by the model's piece for it, else by BOS, which neither texts nor token shards have, so that a
+  // program that leaves out padding leaves out nothing else; else by EOS.
+  struct SpecialIds {
+    std::optional<int32_t> bos;
+    std::optional<int32_t> eos;
+    std::optional<int32_t> padding;
+  };
+  SpecialIds special_ids() const;
   std::string piece(int32_t id) const;
 
   // Ids of `text`, with no BOS or EOS added: sentencepiece's own, with two exceptions. A model of byte pairs
@@ -40,6 +56,10 @@ class Tokenizer {
   // Text of `ids`, always valid UTF-8: a byte piece that is part of no character becomes U+FFFD. BOS and EOS
   // decode to nothing. Throws core::InputError for an id outside the vocabulary.
   std::string decode(std::span<const int32_t> ids) const;
+
+  // By what other programs can give the ids of encode(). Throws core::InputError, which says why, where that
+  // is no byte-pair merging alone.
+  BytePairs byte_pairs() const;
 
  private:
   struct Impl;
