@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Packs what build/release holds for machines that cannot build: the programs, the shared libraries they need beside
-# PyTorch's, the configs, and the scripts that run there. Such a machine needs x86-64 Linux with a glibc that is not much
-# older than this one's (README.txt of the bundle says), a python with PyTorch 2.11 (which supplies LibTorch, CUDA, cuDNN
-# and NCCL), and nothing else. An existing bundle is replaced. Set-up and build come first: scripts/build.sh.
+# Packs build/release for machines that cannot build: the programs, the shared libraries they need beside PyTorch's, the
+# configs, and the scripts that run there. Such a machine needs x86-64 Linux with a glibc not much older than this one's
+# (the bundle's README.txt names it) and a python with PyTorch 2.11 (which supplies LibTorch, CUDA, cuDNN and NCCL), and
+# nothing else. An existing bundle is replaced. Run scripts/build.sh first.
 # Usage: scripts/bundle.sh [DIRECTORY]         (default: build/bundle)
 #        scripts/bundle.sh --archive [FILE]    (default: build/ssgpt-VERSION-linux-x86_64.tar.zst)
 # --archive packs what users need into one file, and writes its SHA-256 to FILE.sha256: the program with a launcher that finds
@@ -10,9 +10,9 @@
 # also runs with a PyTorch for CPUs and with an unpacked LibTorch. The same commit and builds give the same bytes; file times
 # are the commit's, or SOURCE_DATE_EPOCH. SSGPT_ZSTD_LEVEL=3 compresses in a second, but less.
 #
-# glibc stays behind: a process has one, that of its loader. The C++ runtime stays behind too: it is as tied to glibc as
-# this, and a newer one of the system runs our program and the system's libraries alike. Where the system's is older, as
-# that of RHEL 9, run.sh takes the one that conda puts beside its pythons and builds for old systems.
+# glibc is not packed: a process has only one, that of its loader. The C++ runtime is not packed either: it is tied to
+# glibc, and a newer one on the target runs both our program and the system's libraries. Where the system's is older, as
+# on RHEL 9, run.sh takes the one that conda installs with its pythons and builds for old systems.
 # shellcheck source=scripts/lib.sh
 start=$PWD
 source "$(dirname "$0")/lib.sh"
@@ -39,7 +39,7 @@ pack_program() {
   done <<<"$found"
   strip -o "$as" "$program"
   origin="\$ORIGIN/$(realpath --relative-to="$(dirname "$as")" "$libraries")"
-  # What CMake does itself to a program that it installs.
+  # As CMake does for programs that it installs.
   printf 'file(RPATH_SET FILE "%s" NEW_RPATH "%s")\n' "$as" "${origin%/.}" >"$unfinished/rpath.cmake"
   cmake -P "$unfinished/rpath.cmake" >/dev/null
   rm "$unfinished/rpath.cmake"
@@ -64,7 +64,7 @@ is_new_or() {
 
 make_folder() {
   local target=$1 program name
-  is_new_or "$target" VERSION run.sh || fail "$target exists and is no bundle: name another directory, or remove it"
+  is_new_or "$target" VERSION run.sh || fail "$target exists and is not a bundle: name another directory, or remove it"
   unfinished=$target.unfinished.$$
   mkdir -p "$unfinished"/{bin,lib,scripts}
   for program in "${programs[@]}"; do
@@ -82,13 +82,13 @@ make_folder() {
   cat >"$unfinished/README.txt" <<TEXT
 $name, packed for machines that cannot build it. VERSION names the revision and the libraries it was built with.
 
-Needs x86-64 Linux with glibc $(needed_glibc "$unfinished"/{bin,lib}) or newer (ldd --version says), and a python with PyTorch 2.11 for CUDA 13:
+Needs x86-64 Linux with glibc $(needed_glibc "$unfinished"/{bin,lib}) or newer (ldd --version prints yours), and a python with PyTorch 2.11 for CUDA 13:
   python3 -m pip install torch==2.11.0 numpy
-Start the program with run.sh; python3 on the PATH is asked for PyTorch, or the one that SSGPT_PYTHON names:
+Start the program with run.sh. It takes PyTorch from python3 on the PATH, or from the python that SSGPT_PYTHON names:
   SSGPT_PYTHON=/path/to/venv/bin/python ./run.sh train --help
 Several GPUs:     torchrun --no-python --nproc-per-node 8 ./run.sh train --config configs/paper/b-ssmax.yaml
 Test and measure: scripts/gpu_check.sh results     (--help says more)
-Where the system's C++ runtime is too old, that of a conda environment serves, if its python is the one that is named.
+If the system's C++ runtime is too old, name the python of a conda environment: run.sh then takes the runtime there.
 The folder may be moved or copied as a whole.
 TEXT
   refuse_too_large "$unfinished"

@@ -9,7 +9,7 @@ torch_of_python() {
   local found
   torch_preload=''
   if [[ -z $(type -P "$1") ]]; then
-    reason="$1 is no program"
+    reason="$1 is not a program"
     return 1
   fi
   found=$("$1" - <<'PYTHON' 2>&1
@@ -35,7 +35,7 @@ torch_of_folder() {
   local folder version part
   torch_prefix='' torch_preload=''
   if [[ ! -e $1/lib/libtorch_cpu.so ]]; then
-    reason="$1 is no LibTorch: it has no lib/libtorch_cpu.so"
+    reason="$1 is not a LibTorch: it has no lib/libtorch_cpu.so"
     return 1
   fi
   folder=$(cd "$1" && pwd)

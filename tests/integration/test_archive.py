@@ -194,7 +194,7 @@ def test_without_pytorch_it_says_what_it_looked_for(unpacked, tmp_path):
     # What is named is not passed over for what would serve.
     serves = f"{pathlib.Path(sys.executable).parent}:{SYSTEM}"
     assert str(python) in refused(unpacked, tmp_path, SSGPT_PYTHON=python, PATH=serves)
-    assert "/none is no LibTorch" in refused(unpacked, tmp_path, LIBTORCH="/none", PATH=serves)
+    assert "/none is not a LibTorch" in refused(unpacked, tmp_path, LIBTORCH="/none", PATH=serves)
     other = libtorch(tmp_path / "other", "2.10.0+cpu", (wheel() / "lib").glob("*.so"))
     assert "2.10.0+cpu" in refused(unpacked, tmp_path, LIBTORCH=other)
     (other / "build-version").unlink()
