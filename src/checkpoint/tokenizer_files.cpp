@@ -26,10 +26,9 @@ std::shared_ptr<const TokenizerFiles> make_tokenizer_files(const std::string& na
     files->hugging_face = tokenizer::hugging_face_files(tokenizer);
   } catch (const core::InputError& error) {
     core::log::warning(
-        "{}: checkpoints get no tokenizer.json, which would not give the same ids: {}. Where transformers "
-        "converts "
-        "tokenizer.model by itself, the ids may be others as well; those of `ssgpt tokenizer encode` are "
-        "right.",
+        "{}: checkpoints get no tokenizer.json, which would not give the same ids: {}. Ids that transformers "
+        "makes of tokenizer.model by itself may be others as well; `ssgpt tokenizer encode` gives the right "
+        "ones.",
         name, error.what());
   }
   return files;

@@ -187,7 +187,7 @@ void add_train(std::vector<Key>& keys) {
        required(SSGPT_MEMBER(train.global_batch_size), integer(1, 1 << 24), kFixed,
                 "sequences per step, over all ranks"),
        required(SSGPT_MEMBER(train.micro_batch_size), integer(1, 1 << 24), kMayChange,
-                "sequences per micro-batch on each rank; must divide global_batch_size"),
+                "sequences per micro-batch on each rank; divides global_batch_size"),
        make_key(SSGPT_MEMBER(train.clip_grad_norm), at_least_zero(), kFixed,
                 "maximum global gradient norm; 0: no clipping"),
        make_key(SSGPT_MEMBER(train.tune_products), Boolean{}, kMayChange,

@@ -19,9 +19,10 @@ SHORTER = {
 }
 # Replaces data/python_sources.py, which needs the network.
 CORPUS = """
-    import json, random, sys
+    import json, pathlib, random, sys
     draw = random.Random(3)
     words = "the lamp of a city stands near water and seven men read old books under trees while rain falls on green hills".split()
+    pathlib.Path(sys.argv[1]).parent.mkdir(parents=True, exist_ok=True)
     with open(sys.argv[1], "w") as file:
         for number in range(60):
             text = " ".join(f"{' '.join(draw.choice(words) for _ in range(6)).capitalize()}." for _ in range(40))

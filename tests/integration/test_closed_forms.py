@@ -122,7 +122,7 @@ REFUSED = {
     "no f": (["--floor-scale", "0"], "--floor-scale"),
     "no T": (["--trained-length", "1"], "--trained-length"),
     "equal logits": (["--high=-2"], "--high -2 --low -2"),
-    "falling": (["--lengths", "5,4"], "rising"),
+    "falling": (["--lengths", "5,4"], "ascending"),
     "too few": (["--sizes", "2"], "3 to"),
     "too many": (["--lengths", "99999999999"], "1 to 16777216"),
 }

@@ -64,7 +64,7 @@ def test_refuses_before_a_model_is_measured(trained):
 
 def test_refuses_what_does_not_go_together(trained):
     both = ["--checkpoint", model("softmax")]
-    for lengths, message in (("64,32", "rising"), ("16,16", "rising"), ("0", "above 0"), ("", "empty"), ("4", "copy")):
+    for lengths, message in (("64,32", "ascending"), ("16,16", "ascending"), ("0", "above 0"), ("", "empty"), ("4", "copy")):
         assert message in retrieval(trained, *both, "--lengths", lengths, code=2)[1]
     err = trained.run("evaluate", "retrieval", "--task", "sing", *both, code=2)[1]
     assert "copy" in err and "passkey" in err and "key_value" in err

@@ -83,12 +83,12 @@ def library_of(model):
     return sentencepiece.SentencePieceProcessor(model_file=str(model))
 
 
-def save_checkpoint(program, model, name="run", steps=1, **changes):
+def save_checkpoint(program, model, /, name="run", steps=1, **changes):
     """The newest checkpoint of a run of some steps with this tokenizer, from wide initial values; and what the run logged."""
     vocabulary = library_of(model).vocab_size()
     write_shard(program.directory / "train.bin", np.random.default_rng(3).integers(3, vocabulary, 20 * 64 + 1))
     base = {"model": {"vocab_size": vocabulary, "initializer_range": 0.4}, "data": {"tokenizer": str(model), "sequence_length": 64},
-            "train": {"max_steps": steps}, "checkpoint": {"every": 1, "keep_last": 9}}  # fmt: skip
+            "train": {"max_steps": steps}, "optimizer": {"schedule": {"warmup_steps": 0}}, "checkpoint": {"every": 1, "keep_last": 9}}  # fmt: skip
     _, err = program.train("--run-dir", name, changes=[base, changes])
     return checkpoints(program.directory / name)[-1], err
 

@@ -71,7 +71,7 @@ def test_a_plan_comes_to_an_answer_for_each_claim(made):
     for picture in re.findall(r"\]\((results/.*?\.png)\)", text):
         assert (made / "runs/reproduce-made" / picture).stat().st_size > 1000
     assert "Not finished" not in text and section(text, "The learned p_n").count("\n| ") == 2  # the header, and one seed
-    assert re.search(rf"made: \d %, stage \d of {STAGES}, \w+, \d+ min left", (made / "printed.txt").read_text())
+    assert re.search(rf"made: \d %, stage \d of {STAGES}, \w+, \d+ min( \d\d s)? left", (made / "printed.txt").read_text())
 
 
 @pytest.mark.parametrize("size", ["cpu", "cpu-short", "gpu"])

@@ -135,7 +135,10 @@ _ssgpt_offer() {
     _ssgpt_add_values "$typed" "$wanted"
   else
     _ssgpt_add_rows "$where" command
-    if ((${#names[@]} == 0)) && ! _ssgpt_add_argument "$typed" && [[ -z $typed && -z $ended ]]; then
+    if ((${#names[@]} > 0)); then
+      # Nothing can follow a word that is none of the commands.
+      if ((arguments > 0)); then names=() texts=(); fi
+    elif ! _ssgpt_add_argument "$typed" && [[ -z $typed && -z $ended ]]; then
       _ssgpt_add_rows "$where" flag option options
     fi
   fi

@@ -100,6 +100,7 @@ function __ssgpt_complete
     end
 
     set -l options 'flag|option|options'
+    set -l commands (__ssgpt_add_rows "$where" command)
     if test "$state" = value
         __ssgpt_add_values '' "$typed" "$wanted"
     else if test -z "$ended"; and string match -q -- '--*=*' "$typed"
@@ -111,10 +112,11 @@ function __ssgpt_complete
         __ssgpt_add_rows "$where" $options
     else if test "$state" = further
         __ssgpt_add_values '' "$typed" "$wanted"
-    else if not __ssgpt_add_rows "$where" command
-        if not __ssgpt_add_argument "$where" $number "$typed"; and test -z "$typed" -a -z "$ended"
-            __ssgpt_add_rows "$where" $options
-        end
+    else if set -q commands[1]
+        # Nothing can follow a word that is none of the commands.
+        test $number = 1; and printf '%s\n' $commands
+    else if not __ssgpt_add_argument "$where" $number "$typed"; and test -z "$typed" -a -z "$ended"
+        __ssgpt_add_rows "$where" $options
     end
 end
 

@@ -14,7 +14,7 @@ _ssgpt() {
   if (($#open)); then _describe -t keys 'config key' open -S '' && result=0; fi
   case $paths in
     files) _files && result=0 ;;
-    folders) _files -/ && result=0 ;;
+    folders) _path_files -/ && result=0 ;; # _files would fall back to any file
   esac
   return result
 }

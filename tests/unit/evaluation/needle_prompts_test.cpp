@@ -291,7 +291,7 @@ TEST_F(NeedlePromptsTest, RefuseWhatCannotBeMeasured) {
               }),
               HasSubstr("--depths: 101 is not from 0"));
   EXPECT_THAT(with([](NeedleSettings& s) { s.depths = {-1}; }), HasSubstr("--depths: -1"));
-  EXPECT_THAT(with([](NeedleSettings& s) { s.depths = {50, 50}; }), HasSubstr("rising"));
+  EXPECT_THAT(with([](NeedleSettings& s) { s.depths = {50, 50}; }), HasSubstr("ascending"));
   EXPECT_THAT(with([](NeedleSettings& s) { s.trials = 0; }), HasSubstr("--trials 0: allowed are 1 to 10000"));
   EXPECT_THAT(with([](NeedleSettings& s) { s.trials = kMaxNeedleTrials + 1; }), HasSubstr("--trials 10001"));
   EXPECT_THAT(with([](NeedleSettings& s) { s.distractors = 0; }), HasSubstr("--distractors 0"));

@@ -4,6 +4,7 @@
 #include "core/file.h"
 #include "core/temporary_directory.h"
 #include "tokenizer/corpus.h"
+#include "tokenizer/protobuf.h"
 #include "tokenizer/tokenizer.h"
 
 #include <cstdint>
@@ -176,17 +177,9 @@ TEST(ModelFile, ThatIsNoModelIsRefusedByName) {
   EXPECT_THROW(Tokenizer(folder / "missing.model"), core::InputError);
 }
 
-// A protobuf length.
-std::string varint(size_t value) {
-  std::string bytes;
-  for (; value >= 0x80; value >>= 7) bytes.push_back(static_cast<char>((value & 0x7F) | 0x80));
-  return bytes + static_cast<char>(value);
-}
-
 // Field 1 of ModelProto, whose field 1 is the text; field 3 of a piece that is taken whole is 4.
 std::string piece_of(const std::string& text, bool user_defined = false) {
-  const std::string piece = "\x0A" + varint(text.size()) + text + (user_defined ? "\x18\x04" : "");
-  return "\x0A" + varint(piece.size()) + piece;
+  return message(1, message(1, text) + (user_defined ? "\x18\x04" : ""));
 }
 
 TEST(ForeignModel, WithAPieceBeyondAnyLengthOrCountOfPiecesIsRefused) {

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "tokenizer/byte_pairs.h"
 #include "tokenizer/corpus.h"
+#include "tokenizer/protobuf.h"
 #include "tokenizer/tokenizer.h"
 
 #include <algorithm>
@@ -228,17 +229,6 @@ TEST(HuggingFace, IsRefusedForModelsThatItCannotExpress) {
               HasSubstr("from one word into the next"));
   EXPECT_THAT(refusal(trained_with({{"add_dummy_prefix", "true"}, {"user_defined_symbols", "<|end|>"}})),
               HasSubstr("'<|end|>'"));
-}
-
-// Messages of protobuf, as in sentencepiece_model.proto.
-std::string varint(size_t value) {
-  std::string bytes;
-  for (; value >= 0x80; value >>= 7) bytes.push_back(static_cast<char>((value & 0x7F) | 0x80));
-  return bytes + static_cast<char>(value);
-}
-
-std::string message(int field, const std::string& content) {
-  return varint(static_cast<size_t>(field) << 3 | 2) + varint(content.size()) + content;
 }
 
 enum class Type { kNormal = 1, kUnknown = 2, kControl = 3, kByte = 6 };
