@@ -5,10 +5,8 @@ A test names one figure, and the direction that the paper gives for its differen
 
 import dataclasses
 
-import yaml
-
 from reproduction.figures import LEAST_SEEDS, Comparison, Evaluation, judge_together
-from reproduction.plan import BadPlan
+from reproduction.plan import BadPlan, read_yaml
 
 AGREES, DISAGREES, CANNOT_TELL = "agrees", "disagrees", "cannot tell at this scale"
 NEEDED = {"id", "title", "sentence", "paper", "tests"}
@@ -46,10 +44,7 @@ class Results:
 def load_claims(plan):
     """The claims that a plan judges. Raises BadPlan if one lacks a key, or names a point that the plan does not have."""
     path = plan.claims
-    try:
-        claims = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadPlan(f"{path}: {' '.join(str(error).split())}") from None
+    claims = read_yaml(path)
     if not isinstance(claims, list) or not all(isinstance(claim, dict) for claim in claims):
         raise BadPlan(f"{path}: it must be a list of claims")
     for claim in claims:

@@ -137,6 +137,7 @@ def read_stage(place, entry, names, plan):
 
 
 def read_yaml(path, hint=""):
+    """What the file holds. Raises BadPlan; `hint` follows the name of a file that does not exist."""
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
