@@ -2,7 +2,7 @@
 """Writes examples for fine-tuning on needles in a haystack, as JSON lines of prompt and answer.
 
 A prompt is a stretch of a document with `The special magic Tokyo number is: 8106422.` behind one of its sentences, and ends
-with the same words up to the number, which is the answer: the form in which ssgpt evaluate needle asks. City, number, stretch
+with the same words up to the number, which is the answer. ssgpt evaluate needle asks in the same form. City, number, stretch
 and place are random. The stretch has up to --words words, short ones as often as twice as long ones, so that there are easy
 examples to begin with.
 
@@ -15,7 +15,7 @@ import pathlib
 import random
 import re
 
-# What a needle of ssgpt evaluate needle may hold as well: the number is what is asked for, and it is new each time.
+# The needles of ssgpt evaluate needle name cities too; it is the number that is asked for, and it is new each time.
 CITIES = """Accra Amsterdam Athens Baghdad Bangkok Barcelona Beijing Berlin Bogota Boston Brussels Budapest Cairo Caracas Chicago
 Copenhagen Dakar Damascus Delhi Dublin Edinburgh Geneva Hamburg Hanoi Havana Helsinki Istanbul Jakarta Jerusalem Karachi Kiev
 Kyoto Lagos Lima Lisbon London Madrid Manila Melbourne Milan Montreal Moscow Mumbai Munich Nairobi Naples Osaka Oslo Ottawa
@@ -26,14 +26,14 @@ LEAST_WORDS = 8
 
 
 def read_documents(path, field):
-    """Of each document its sentences."""
+    """The sentences of each document."""
     with open(path, encoding="utf-8") as lines:
         documents = [SENTENCE_END.split(json.loads(line)[field].strip()) for line in lines]
     return [sentences for sentences in documents if sentences != [""]]
 
 
 def haystack(documents, words, draw):
-    """Consecutive sentences of one document, of so many words at most, but for the first sentence."""
+    """Consecutive sentences of one document: at most `words` words, or one sentence if that is longer."""
     sentences = draw.choice(documents)
     first = draw.randrange(len(sentences))
     chosen, used = [], 0

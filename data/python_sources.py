@@ -2,8 +2,8 @@
 """Writes sources of Python packages as JSON lines, one document a file: {"text": "# sympy/core/add.py\\n..."}.
 
 The packages come from PyPI as wheels of fixed versions whose SHA-256 is checked, so everyone has the same bytes; their licences stand below, and in
-the wheels, which stay beside the output. Sources repeat themselves: names that a file gives come again in it, and generated ones, such as those of the
-client of Kubernetes, say the same of each of their hundreds of fields. A model that uses its context predicts such text well.
+the wheels, which stay beside the output. Sources repeat themselves: the names that a file defines return in it, and generated files, such as those of
+Kubernetes' client, describe each of their hundreds of fields in the same words. A model that uses its context predicts such text well.
 Usage: data/python_sources.py OUTPUT.jsonl [--packages kubernetes,plotly]
 """
 
@@ -40,14 +40,14 @@ PACKAGES = [
     Package("sympy", "1.14.0", "e091cc3e99d2141a0ba2847328f5479b05d94a6635cb96148ccb3f34671bd8f5", "BSD-3-Clause"),
     Package("transformers", "5.24.0", "ff5ebedf9359f94bb63772b6380eba6e7104d010cbbb2cb82c788817ea7486f6", "Apache-2.0"),
 ]
-LEAST_BYTES = 1000  # of a file: below, it is a list of imports
-# The wheels of compiled packages are chosen by these, whatever Python and machine call.
+LEAST_BYTES = 1000  # of a file: a shorter one is a list of imports
+# These choose the wheels of compiled packages, whatever Python and machine run the script.
 PLATFORMS = ["manylinux2014_x86_64", "manylinux_2_24_x86_64", "manylinux_2_27_x86_64", "manylinux_2_28_x86_64"]
 TARGET = ["--python-version", "3.11", "--implementation", "cp", *(word for platform in PLATFORMS for word in ("--platform", platform))]
 
 
 def wheel_of(folder, package):
-    """Its wheel in the folder, if it is there and sound."""
+    """The package's wheel in the folder, if it is there and its checksum is right."""
     stem = f"{package.name.replace('-', '_')}-{package.version}-"
     for path in sorted(folder.glob("*.whl")):
         if path.name.lower().startswith(stem) and hashlib.sha256(path.read_bytes()).hexdigest() == package.sha256:

@@ -83,7 +83,7 @@ def difference_of(test, results, points):
 def answer_of(difference, expects):
     """The answer by the rule: a verdict in the paper's direction, one against it, or none."""
     if difference is None:
-        return "not part of this size"
+        return "not measured"
     if expects is None:
         return ""
     if difference.seeds < LEAST_SEEDS:

@@ -18,7 +18,7 @@ namespace ssgpt::parallel {
 // Seconds in collectives: host time on a CPU, stream time on a GPU.
 struct CommunicationTime {
   double exposed = 0.0;  // the main thread, or the compute stream, was waiting
-  double total = 0.0;    // at least one collective was in flight
+  double total = 0.0;    // at least one collective was in flight or waited for
 };
 
 // Time during which a collective was in flight, in seconds from an arbitrary origin.

@@ -103,12 +103,16 @@ void GradientReduction::wait_for(std::vector<Pending>& pending) {
   }
   const Clock::time_point begin = Clock::now();
   wait_for_all();
-  host_time_.exposed += seconds_between(begin, Clock::now());
+  const double waited = seconds_between(begin, Clock::now());
+  host_time_.exposed += waited;
   std::vector<Interval> intervals;
   for (const Pending& operation : pending) {  // in the order of their start
     intervals.push_back({.begin = seconds_between(begin, operation.started()),
                          .end = seconds_between(begin, operation.ended())});
   }
+  // On a busy CPU this thread goes on some time after the last operation has ended: communication costs that
+  // too.
+  intervals.push_back({.begin = 0.0, .end = waited});
   host_time_.total += covered(intervals);
   pending.clear();
 }

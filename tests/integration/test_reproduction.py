@@ -66,7 +66,7 @@ def test_a_plan_comes_to_an_answer_for_each_claim(made):
         answers = re.findall(r"\*Here:\* \*\*(.*)\*\*", section(text, claim["title"]))
         assert len(answers) == 1 and answers[0] in (AGREES, DISAGREES, CANNOT_TELL)
         assert section(text, claim["title"]).count("\n| ") == 1 + len(claim["tests"])
-        assert "not part of this size" not in section(text, claim["title"])  # each test finds its stage, variants and place
+        assert "not measured" not in section(text, claim["title"])  # each test finds its stage, variants and place
     assert len(re.findall(r"\]\((results/.*?\.png)\)", text)) >= 6
     for picture in re.findall(r"\]\((results/.*?\.png)\)", text):
         assert (made / "runs/reproduce-made" / picture).stat().st_size > 1000
@@ -248,8 +248,8 @@ def test_values_that_are_missing_or_not_finite_take_a_row_and_not_the_page(made,
     reproduce(folder, PLAN)
     text = (results / "results.md").read_text()
     assert row(section(text, "Long contexts"), "SSMax against Softmax, both with QK-norm, far")[8] == ""
-    assert row(section(text, "Length generalisation"), "SSMax against that control")[8] == "not part of this size"
-    assert row(section(text, "Replacing Softmax during pretraining"), "fine-tuned, margin")[8] == "not part of this size"
+    assert row(section(text, "Length generalisation"), "SSMax against that control")[8] == "not measured"
+    assert row(section(text, "Replacing Softmax during pretraining"), "fine-tuned, margin")[8] == "not measured"
 
 
 def test_a_stage_that_fails_says_why_and_the_rest_is_shown(made, tmp_path):
@@ -266,7 +266,7 @@ def test_a_stage_that_fails_says_why_and_the_rest_is_shown(made, tmp_path):
     told = reproduce(folder, PLAN, code=1)
     text = (results / "results.md").read_text()
     assert "**Not finished:** there are no results yet of copies-swapped." in text
-    assert row(section(text, "Replacing Softmax after pretraining"), "Softmax replaced after training")[8] == "not part of this size"
+    assert row(section(text, "Replacing Softmax after pretraining"), "Softmax replaced after training")[8] == "not measured"
 
 
 def test_two_calls_do_not_work_on_the_same_runs(tmp_path):

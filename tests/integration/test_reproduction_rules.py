@@ -26,7 +26,7 @@ def difference(seeds=3, verdict="no verdict", is_tested=True):
     (difference(verdict="lower"), None, ""),
     (difference(seeds=2, is_tested=False), "lower", "no answer: 2 seeds"),
     (difference(is_tested=False), "lower", "not tested"),
-    (None, "lower", "not part of this size"),
+    (None, "lower", "not measured"),
 ])  # fmt: skip
 def test_the_rule_of_an_answer(found, expects, answer):
     assert answer_of(found, expects) == answer
