@@ -131,9 +131,10 @@ int64_t row_scale_scratch(at::Device device, int64_t heads, int64_t positions);
 // GEMM: out = a b, or out += a b where `accumulate`, summed in fp32.
 //   a: data (M, K).  b: data (K, N).  out: data or fp32 (M, N).  a and b: each contiguous or the transpose of
 //   a contiguous matrix.
-// On a CPU: fp32 only; the order of each element's sum depends neither on the number of threads nor on the
-// other rows and columns. On a GPU, where it allocates: cuBLASLt, with the heuristic's first algorithm for
-// the shape unless another was selected (cuda/product.h).
+// On a CPU: fp32 only; the order of each element's sum does not depend on the number of threads. Nor does it
+// on the other rows and columns, but for a deep GEMM of a transposed `a` and a `b` that is not, such as a
+// weight gradient, whose sum is halved if `out` is small. On a GPU, where it allocates: cuBLASLt, with the
+// heuristic's first algorithm for the shape unless another was selected (cuda/product.h).
 void matrix_product(const at::Tensor& a, const at::Tensor& b, bool accumulate, const at::Tensor& out);
 
 // --- Causal attention --------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <numeric>
 #include <thread>
 #include <vector>
 
@@ -13,15 +14,12 @@
 namespace ssgpt::kernels {
 namespace {
 
+using cpu::divide_up;
 using cpu::kDepthBlock;
 using cpu::kProductColumnUnit;
 using cpu::kProductRowUnit;
 using cpu::ProductArgs;
 using cpu::ProductPart;
-
-constexpr int64_t divide_up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 // [0, size) in `number` parts of sizes as equal as multiples of `unit` allow.
 struct Parts {
@@ -70,9 +68,13 @@ void for_each_task(int64_t threads, int64_t tasks, const Work& work) {
 }
 
 // Few rows relative to the columns: each task packs its own columns, which stay in its thread's cache, and
-// multiplies all rows with them.
-void multiply_by_columns(const ProductArgs& args, int64_t rows, const Parts& parts, int64_t threads) {
-  for_each_task(threads, parts.number, [&](int64_t index, float* packed_rows) {
+// multiplies all rows with them. The GEMMs have the same rows and columns and run at the same time.
+void multiply_by_columns(const std::vector<ProductArgs>& products, int64_t rows, const Parts& parts,
+                         int64_t threads) {
+  const auto tasks = static_cast<int64_t>(products.size()) * parts.number;
+  for_each_task(threads, tasks, [&](int64_t task, float* packed_rows) {
+    const ProductArgs& args = products[static_cast<size_t>(task / parts.number)];
+    const int64_t index = task % parts.number;
     float* const packed = columns_scratch(packed_size(parts.count(index)));
     for (int64_t begin = 0; begin < args.depth; begin += kDepthBlock) {
       const ProductPart part = {.row = 0,
@@ -80,7 +82,8 @@ void multiply_by_columns(const ProductArgs& args, int64_t rows, const Parts& par
                                 .column = parts.begin(index),
                                 .columns = parts.count(index),
                                 .begin = begin,
-                                .depth = std::min(kDepthBlock, args.depth - begin)};
+                                .depth = std::min(kDepthBlock, args.depth - begin),
+                                .packs_next_block = true};
       cpu::table().pack_columns(args, part, packed);
       cpu::table().multiply_packed(args, part, packed, packed_rows);
     }
@@ -217,10 +220,13 @@ struct Cut {
   double cost;  // of the busiest thread: multiply-adds per unit of depth
 };
 
-Cut cut_by_columns(int64_t rows, int64_t columns, int64_t threads) {
-  const int64_t wanted = cpu::round_up(divide_up(columns, kOwnColumns), threads);
+// Of `products` GEMMs of this size.
+Cut cut_by_columns(int64_t products, int64_t rows, int64_t columns, int64_t threads) {
+  // All tasks together are a multiple of the threads.
+  const int64_t wanted =
+      cpu::round_up(divide_up(columns, kOwnColumns), threads / std::gcd(threads, products));
   const Parts parts = divide(columns, kProductColumnUnit, wanted);
-  const auto mine = static_cast<double>(divide_up(parts.number, threads));
+  const auto mine = static_cast<double>(divide_up(products * parts.number, threads));
   const double width = static_cast<double>(columns) / static_cast<double>(parts.number);
   const auto height = static_cast<double>(rows);
   return {parts, mine * (height * width + kPackingCost * (height + width))};
@@ -240,24 +246,71 @@ Cut cut_by_rows(int64_t rows, const Parts& slabs, int64_t threads) {
   return {parts, height * width + kPackingCost * packed};
 }
 
-}  // namespace
-
-void multiply_on_cpu(const ProductArgs& args, int64_t rows, int64_t columns) {
-  // Waking a thread for less work than this costs more than it saves.
+// Threads that have enough to do: waking one for less work than this costs more than it saves.
+int64_t useful_threads(const ProductArgs& args, int64_t rows, int64_t columns) {
   constexpr double kLeastOfThread = 1 << 20;
   const double products =
       static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(args.depth);
-  const int64_t threads =
-      std::clamp<int64_t>(static_cast<int64_t>(products / kLeastOfThread), 1, at::get_num_threads());
-  const bool sums_stay = args.depth > kDepthBlock && rows <= kFewRows * threads;
+  return std::clamp<int64_t>(static_cast<int64_t>(products / kLeastOfThread), 1, at::get_num_threads());
+}
+
+// GEMMs of one size, at the same time or one after another, whichever is faster.
+void multiply_all(const std::vector<ProductArgs>& products, int64_t rows, int64_t columns, int64_t threads) {
+  const auto number = static_cast<int64_t>(products.size());
+  const bool sums_stay = products.front().depth > kDepthBlock && rows <= kFewRows * threads;
   const int64_t widest = sums_stay ? kNarrowSlab : kWidestSlab;
   const Parts slabs = divide(columns, kProductColumnUnit, divide_up(columns, widest));
-  const Cut by_columns = cut_by_columns(rows, columns, threads);
+  const Cut by_columns = cut_by_columns(number, rows, columns, threads);
   const Cut by_rows = cut_by_rows(rows, slabs, threads);
-  if (by_columns.cost <= by_rows.cost) {
-    multiply_by_columns(args, rows, by_columns.parts, threads);
+  if (by_columns.cost <= static_cast<double>(number) * by_rows.cost) {
+    multiply_by_columns(products, rows, by_columns.parts, threads);
+    return;
+  }
+  for (const ProductArgs& args : products) SharedProduct(args, by_rows.parts, slabs).run(threads);
+}
+
+// Whether a GEMM is deep and its result small, as in most weight gradients: the halves of the depth are then
+// two GEMMs, whose sums are added, so that two threads need not pack the same rows. The answer does not
+// depend on the number of threads.
+bool is_halved(const ProductArgs& args, int64_t rows, int64_t columns) {
+  constexpr int64_t kDeep = 8 * kDepthBlock;
+  constexpr int64_t kSmall = 1 << 21;  // elements, so that the second sum takes at most 8 MiB
+  const bool sums_over_rows = args.a.row_stride == 1 && args.b.row_stride == 1;
+  return sums_over_rows && args.depth >= kDeep && rows * columns <= kSmall;
+}
+
+void multiply_halves(const ProductArgs& args, int64_t rows, int64_t columns, int64_t threads) {
+  thread_local at::Tensor memory;
+  float* const second = at_least(rows * columns, memory);
+  const Parts halves = divide(args.depth, kDepthBlock, 2);
+  const int64_t middle = halves.begin(1);
+  ProductArgs lower = args;
+  lower.depth = middle;
+  const ProductArgs upper = {
+      .a = {args.a.data + middle * args.a.depth_stride, args.a.row_stride, args.a.depth_stride},
+      .b = {args.b.data + middle * args.b.depth_stride, args.b.row_stride, args.b.depth_stride},
+      .out = second,
+      .out_stride = columns,
+      .depth = args.depth - middle,
+      .accumulate = false};
+  multiply_all({lower, upper}, rows, columns, threads);
+  at::parallel_for(0, rows, divide_up(rows, threads), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const float* const from = second + row * columns;
+      float* const to = args.out + row * args.out_stride;
+      for (int64_t column = 0; column < columns; ++column) to[column] += from[column];
+    }
+  });
+}
+
+}  // namespace
+
+void multiply_on_cpu(const ProductArgs& args, int64_t rows, int64_t columns) {
+  const int64_t threads = useful_threads(args, rows, columns);
+  if (is_halved(args, rows, columns)) {
+    multiply_halves(args, rows, columns, threads);
   } else {
-    SharedProduct(args, by_rows.parts, slabs).run(threads);
+    multiply_all({args}, rows, columns, threads);
   }
 }
 

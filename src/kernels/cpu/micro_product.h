@@ -98,34 +98,47 @@ inline void transpose_square(Vector (&rows)[kLanes]) {
   }
 }
 
+// A micro_product calls an object like this every kStretch k, for example to prefetch.
+struct Nothing {
+  void operator()() const {}
+};
+constexpr int64_t kStretch = 16;
+
 // c[r, n] = (or += where `accumulate`) sum over k < depth of a[r * kRowStep + k * kDepthStep] * b[k *
-// b_stride + n] for r < kMicroRows and n < kMicroColumns; row r of c is at c + r * c_stride. If kAhead is not
+// b_stride + n] for r < kRows and n < kVectors * kLanes; row r of c is at c + r * c_stride. If kAhead is not
 // 0, b is prefetched that many k ahead.
-template <int64_t kRowStep, int64_t kDepthStep, int64_t kAhead = 0>
+template <int64_t kRowStep, int64_t kDepthStep, int64_t kAhead = 0, int64_t kRows = kMicroRows,
+          int64_t kVectors = 2, typename Meanwhile = Nothing>
 inline void micro_product(int64_t depth, const float* a, const float* b, int64_t b_stride, float* c,
-                          int64_t c_stride, bool accumulate) {
-  Vector sums[kMicroRows][2];
-  for (int64_t r = 0; r < kMicroRows; ++r) sums[r][0] = sums[r][1] = Vector{};
+                          int64_t c_stride, bool accumulate, Meanwhile&& meanwhile = {}) {
+  Vector sums[kRows][kVectors];
+  for (int64_t r = 0; r < kRows; ++r) {
+    for (int64_t v = 0; v < kVectors; ++v) sums[r][v] = Vector{};
+  }
   for (int64_t k = 0; k < depth; ++k, a += kDepthStep, b += b_stride) {
-    const Vector low = load_vector(b);
-    const Vector high = load_vector(b + kLanes);
+    if (k % kStretch == 0) meanwhile();
+    Vector columns[kVectors];
+#pragma GCC unroll 2
+    for (int64_t v = 0; v < kVectors; ++v) columns[v] = load_vector(b + v * kLanes);
     if constexpr (kAhead > 0) {
 #pragma GCC unroll 2
-      for (int64_t line = 0; line < kMicroColumns; line += 16)
+      for (int64_t line = 0; line < kVectors * kLanes; line += 16)
         __builtin_prefetch(b + kAhead * b_stride + line);
     }
 #pragma GCC unroll 12
-    for (int64_t r = 0; r < kMicroRows; ++r) {
+    for (int64_t r = 0; r < kRows; ++r) {
       const float factor = a[r * kRowStep];
-      sums[r][0] += factor * low;
-      sums[r][1] += factor * high;
+#pragma GCC unroll 2
+      for (int64_t v = 0; v < kVectors; ++v) sums[r][v] += factor * columns[v];
     }
   }
 #pragma GCC unroll 12
-  for (int64_t r = 0; r < kMicroRows; ++r) {
-    float* row = c + r * c_stride;
-    store_vector(row, accumulate ? load_vector(row) + sums[r][0] : sums[r][0]);
-    store_vector(row + kLanes, accumulate ? load_vector(row + kLanes) + sums[r][1] : sums[r][1]);
+  for (int64_t r = 0; r < kRows; ++r) {
+#pragma GCC unroll 2
+    for (int64_t v = 0; v < kVectors; ++v) {
+      float* to = c + r * c_stride + v * kLanes;
+      store_vector(to, accumulate ? load_vector(to) + sums[r][v] : sums[r][v]);
+    }
   }
 }
 

@@ -14,8 +14,11 @@ namespace ssgpt::kernels::cpu {
 // are rounded up to the alignment.
 constexpr int64_t kAttentionBlock = 96;
 constexpr int64_t kAttentionHeadAlignment = 32;
+constexpr int64_t divide_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
 constexpr int64_t round_up(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
+  return divide_up(value, multiple) * multiple;
 }
 
 // fp32 workspace elements needed by the attention of one head.
@@ -104,8 +107,8 @@ struct ProductArgs {
   bool accumulate;
 };
 
-// Sums over the depth are split into blocks of this length, each starting from zero: the order of a sum then
-// depends on the depth alone.
+// Sums over the depth are split into blocks of this length, each starting from zero, which are added in an
+// order that the number of threads does not change (see product_schedule.h).
 constexpr int64_t kDepthBlock = 256;
 // Parts of a GEMM have rows and columns in multiples of these: whole tiles for every instruction set.
 constexpr int64_t kProductRowUnit = 12;
@@ -117,6 +120,7 @@ struct ProductPart {
   int64_t row, rows;
   int64_t column, columns;
   int64_t begin, depth;
+  bool packs_next_block = false;  // the same thread packs both operands of the next block
 };
 
 // Rows of a packed at a time, and the fp32 elements that they occupy.

@@ -20,12 +20,13 @@ struct Size {
   int64_t rows, columns, depth;
 };
 // One number; below, at and beyond a tile, a block of the depth (256), and packed rows (192). Then many rows,
-// whose columns are packed for all threads, in one slab and in several (1,536, or 768); and few, where each
-// thread packs its own.
-const std::vector<Size> kSizes = {{1, 1, 1},      {5, 7, 3},       {12, 32, 16},    {13, 33, 17},
-                                  {96, 64, 256},  {101, 77, 303},  {384, 400, 257}, {400, 48, 520},
-                                  {37, 391, 64},  {1000, 10, 100}, {193, 96, 512},  {900, 300, 600},
-                                  {500, 1600, 9}, {420, 800, 300}, {30, 1601, 300}};
+// whose columns are packed for all threads, in one slab and in several (1,536, or 768); few, where each
+// thread packs its own; and depths of 2,048 and more, which are halved for a transposed `a` and
+// a `b` that is not.
+const std::vector<Size> kSizes = {
+    {1, 1, 1},       {5, 7, 3},       {12, 32, 16},    {13, 33, 17},    {96, 64, 256},  {101, 77, 303},
+    {384, 400, 257}, {400, 48, 520},  {37, 391, 64},   {1000, 10, 100}, {193, 96, 512}, {900, 300, 600},
+    {500, 1600, 9},  {420, 800, 300}, {30, 1601, 300}, {130, 70, 2061}, {1, 1, 2048},   {9, 1700, 2304}};
 
 class MatrixProduct : public OpTest {
  protected:
@@ -54,13 +55,39 @@ TEST_P(MatrixProduct, MatchesForEveryLayoutAndSize) {
   }
 }
 
+// Of the tile at the edges, only what belongs to the result is written: what follows it stays, whatever it
+// is.
+TEST_P(MatrixProduct, MatchesForEverySizeOfTheLastTile) {
+  constexpr int64_t kDepth = 19;
+  constexpr double kBehind = 1234.5;
+  const double tolerance = 0x1p-24 * (2.0 + std::sqrt(static_cast<double>(kDepth)));  // as above
+  for (int64_t rows = 1; rows <= 25; ++rows) {
+    for (int64_t columns = 1; columns <= 65; ++columns) {
+      for (const bool transposed : {false, true}) {
+        SCOPED_TRACE(testing::Message() << rows << " x " << columns << ", transposed: " << transposed);
+        const at::Tensor a = matrix(rows, kDepth, transposed);
+        const at::Tensor b = matrix(kDepth, columns, false);
+        const at::Tensor expected = at::matmul(fp64(a), fp64(b));
+        const at::Tensor memory = at::full({rows + 1, columns}, kBehind, at::kFloat);
+        const at::Tensor out = memory.narrow(0, 0, rows);
+        matrix_product(a, b, /*accumulate=*/false, out);
+        EXPECT_TRUE(is_close(out, expected, tolerance, tolerance));
+        EXPECT_TRUE(memory[rows].eq(kBehind).all().item<bool>());
+        matrix_product(a, b, /*accumulate=*/true, out);
+        EXPECT_TRUE(is_close(out, 2.0 * expected, 2.0 * tolerance, tolerance));
+      }
+    }
+  }
+}
+
 TEST_P(MatrixProduct, TheNumberOfThreadsChangesNoBit) {
   const int threads = at::get_num_threads();
   // Columns packed for all threads and by each for itself, in one slab and several, over several blocks of
-  // the depth; fewer tiles of rows than threads, of which each has a million products to do at least.
+  // the depth; fewer tiles of rows than threads, of which each has a million products to do at least; depths
+  // that are halved.
   for (const auto& [rows, columns, depth] :
        {Size{900, 1600, 600}, Size{130, 900, 600}, Size{500, 450, 300}, Size{1200, 256, 1024},
-        Size{2400, 1600, 600}, Size{256, 256, 1024}, Size{24, 32, 20480}}) {
+        Size{2400, 1600, 600}, Size{256, 256, 1024}, Size{24, 32, 20480}, Size{256, 700, 2100}}) {
     for (const bool transposed : {false, true}) {
       const at::Tensor a = matrix(rows, depth, transposed);
       const at::Tensor b = matrix(depth, columns, !transposed);
