@@ -36,20 +36,19 @@ struct PackedHead {
   float* scores;        // (kMicroRows, kKeyChunk)
 };
 
-// Replaces a row's scores over keys [begin, end) of a chunk (whole panels) by exp(score - maximum), with the
-// maximum over this and all earlier chunks (Milakov and Gimelshein, arXiv 1805.02867). Returns the factor by
-// which earlier sums are to be rescaled.
-inline float softmax_row(float* scores, int64_t begin, int64_t end, float& maximum, float& normalizer) {
-  const float before = maximum;
+// The largest of a row's scores over keys [begin, end) of a chunk, whole panels, and of `before`.
+inline float row_maximum(const float* scores, int64_t begin, int64_t end, float before) {
   Vector low = Vector{} + before, high = low;
   for (int64_t key = begin; key < end; key += kMicroColumns) {
     low = larger_lanes(low, load_vector(scores + key));
     high = larger_lanes(high, load_vector(scores + key + kLanes));
   }
-  maximum = fold_lanes(larger_lanes(low, high), larger_lanes);
-  // A row may attend to none of a chunk's keys, if its document begins after them.
-  const float base = maximum == -__builtin_inff() ? 0.0f : maximum;
-  low = high = Vector{};
+  return fold_lanes(larger_lanes(low, high), larger_lanes);
+}
+
+// Replaces a row's scores over keys [begin, end) by exp(score - base) and returns their sum.
+inline float row_weights(float* scores, int64_t begin, int64_t end, float base) {
+  Vector low = Vector{}, high = low;
   for (int64_t key = begin; key < end; key += kMicroColumns) {
     const Vector first = exp_of_difference(load_vector(scores + key) - base);
     const Vector second = exp_of_difference(load_vector(scores + key + kLanes) - base);
@@ -58,30 +57,50 @@ inline float softmax_row(float* scores, int64_t begin, int64_t end, float& maxim
     low += first;
     high += second;
   }
-  const float rescale = before == -__builtin_inff() ? 0.0f : exp(before - base);
-  normalizer = normalizer * rescale + fold_lanes(low + high, sum_of_lanes);
-  return rescale;
+  return fold_lanes(low + high, sum_of_lanes);
 }
 
-// Folds keys [chunk, chunk + kKeyChunk) into the softmax of a tile. `num_keys`: of the whole sequence.
+// Folds keys [chunk, chunk + kKeyChunk) into the softmax of a tile (Milakov and Gimelshein, arXiv
+// 1805.02867): sums of earlier chunks are rescaled to the maximum so far. `num_keys`: of the whole sequence.
 inline void attend(const PackedHead& head, const int32_t* num_keys, int64_t chunk, QueryTile& tile) {
   const HeadShape& shape = head.shape;
   const int64_t begin = larger(chunk, tile.begin);
   const int64_t seen = smaller(chunk + kKeyChunk, tile.first + tile.rows);
   if (begin >= seen) return;
   const int64_t end = round_up(seen, kMicroColumns);
+  // Keys and values come from the L2 cache, as the panels of a GEMM do.
+  constexpr int64_t kAhead = 8;
   for (int64_t key = begin; key < end; key += kMicroColumns) {
-    micro_product<1, kMicroRows>(shape.head_dim, tile.queries, head.keys + key * shape.head_dim,
-                                 kMicroColumns, head.scores + key - chunk, kKeyChunk, false);
+    const float* const keys = head.keys + key * shape.head_dim;
+    float* const scores = head.scores + key - chunk;
+    if (seen - key > kLanes) {
+      micro_product<1, kMicroRows, kAhead>(shape.head_dim, tile.queries, keys, kMicroColumns, scores,
+                                           kKeyChunk, false);
+    } else {  // the second vector is hidden below from all queries
+      micro_product<1, kMicroRows, kAhead, kMicroRows, 1>(shape.head_dim, tile.queries, keys, kMicroColumns,
+                                                          scores, kKeyChunk, false);
+    }
   }
+  // First all maxima, then all exponentials: a row's reductions overlap with those of the others.
+  float before[kMicroRows];
   for (int64_t row = 0; row < tile.rows; ++row) {
     const int64_t query = tile.first + row;
     float* scores = head.scores + row * kKeyChunk;
     hide(scores, begin - chunk, smaller(end, query + 1 - num_keys[query]) - chunk);
     hide(scores, larger(begin, query + 1) - chunk, end - chunk);
-    const float rescale =
-        softmax_row(scores, begin - chunk, end - chunk, tile.maximum[row], tile.normalizer[row]);
-    if (begin == tile.begin) continue;  // there are no earlier sums to rescale
+    before[row] = tile.maximum[row];
+    tile.maximum[row] = row_maximum(scores, begin - chunk, end - chunk, before[row]);
+  }
+  for (int64_t row = 0; row < tile.rows; ++row) {
+    // A row may attend to none of a chunk's keys, if its document begins after them.
+    const float base = tile.maximum[row] == -__builtin_inff() ? 0.0f : tile.maximum[row];
+    const float sum = row_weights(head.scores + row * kKeyChunk, begin - chunk, end - chunk, base);
+    if (begin == tile.begin) {  // there are no earlier sums to rescale
+      tile.normalizer[row] = sum;
+      continue;
+    }
+    const float rescale = before[row] == -__builtin_inff() ? 0.0f : exp(before[row] - base);
+    tile.normalizer[row] = tile.normalizer[row] * rescale + sum;
     float* sums = tile.sums + row * shape.padded_dim;
 #pragma omp simd
     for (int64_t h = 0; h < shape.padded_dim; ++h) sums[h] *= rescale;
@@ -89,9 +108,9 @@ inline void attend(const PackedHead& head, const int32_t* num_keys, int64_t chun
   for (int64_t key = begin; key < seen; key += kSummedKeys) {
     const int64_t depth = smaller(kSummedKeys, seen - key);
     for (int64_t column = 0; column < shape.head_dim; column += kMicroColumns) {
-      micro_product<kKeyChunk, 1>(depth, head.scores + key - chunk,
-                                  head.values + key * shape.padded_dim + column, shape.padded_dim,
-                                  tile.sums + column, shape.padded_dim, key != tile.begin);
+      micro_product<kKeyChunk, 1, kAhead>(depth, head.scores + key - chunk,
+                                          head.values + key * shape.padded_dim + column, shape.padded_dim,
+                                          tile.sums + column, shape.padded_dim, key != tile.begin);
     }
   }
 }
