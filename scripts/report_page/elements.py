@@ -25,6 +25,12 @@ def shortened(label, most=26):
     return label if len(label) <= most else f"{label[: most // 2]}…{label[-(most - most // 2 - 1) :]}"
 
 
+def without_shared_origin(labels):
+    """{label: label without " from RUN, CHECKPOINT"}, if all begin from the same ones, so that this tells none apart."""
+    origins = {label.partition(" from ")[2] for label in labels}
+    return {label: label.partition(" from ")[0] if len(origins) == 1 else label for label in labels}
+
+
 def signed(value, digits=4):
     return "–" if value is None or math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
 

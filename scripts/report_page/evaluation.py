@@ -4,7 +4,7 @@ drawing."""
 import math
 
 from report_page import evaluation_formats
-from report_page.elements import is_independent, listed, padded
+from report_page.elements import is_independent, listed, padded, without_shared_origin
 from report_page.styles import slots
 
 TITLES = {"loss": "Loss", "accuracy": "Accuracy", "share_right": "Share right", "margin": "Margin"}
@@ -139,6 +139,7 @@ class Evaluation:
         self.figures = list(dict.fromkeys(panel.figure for panel in self.panels))
         variants = list(dict.fromkeys(model["variant"] for model in self.data["models"]))
         self.slot = slots(variants)  # see styles.py
+        self.shown = without_shared_origin(variants)  # in pictures, which have little room
 
     def span(self, value):
         if self.has_bins:

@@ -78,7 +78,7 @@ def draw_differences(axes, evaluation, panel, colors):
             draw_point(axes, place, point, colors[color(slot)], marker(slot), few)
     axes.set_ylim(*panel.difference_range())
     axes.set_ylabel(UNITS[panel.figure].format("difference"))
-    axes.set_title(title(f"Difference to {shortened(panel.comparisons[0]['baseline'], 24)}", panel), loc="left")
+    axes.set_title(title(f"Difference to {shortened(evaluation.shown[panel.comparisons[0]['baseline']], 24)}", panel), loc="left")
 
 
 def draw_point(axes, place, point, shade, shape, few):
@@ -133,7 +133,7 @@ def draw_legend(figure, evaluation, panels, colors):
     from matplotlib.lines import Line2D
 
     marked = other_seeds(panels)
-    names = {name: shortened(name, 48) for name in evaluation.slot}
+    names = {name: shortened(evaluation.shown[name], 48) for name in evaluation.slot}
     for name, seeds in marked.items():
         names[name] += f" † ({'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))})"
     handles = [

@@ -53,7 +53,7 @@ class VariantAttention:
     at all depths, each a (weight, outcome), by weight."""
 
     def __init__(self, evaluation, number, length, variant):
-        self.variant, self.slot = variant, evaluation.slot[variant]
+        self.variant, self.shown, self.slot = variant, evaluation.shown[variant], evaluation.slot[variant]
         models = models_of(evaluation, number, variant)
         self.seeds = [model["seed"] for model in models]
         self.heads, self.trials = [], []

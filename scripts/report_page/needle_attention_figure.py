@@ -54,7 +54,7 @@ def draw_heads(axes, drawn, variant, colors):
     if len(variant.seeds) > MOST_SEEDS_NAMED:
         axes.set_ylabel(f"rank of the heads of {len(variant.seeds)} seeds", fontsize=7)
     elif len(variant.seeds) > 1:
-        axes.set_ylabel(f"heads of seeds {', '.join(map(str, variant.seeds))}", fontsize=7)
+        axes.set_ylabel(f"heads of seeds\n{', '.join(map(str, variant.seeds))}", fontsize=7)
     axes.grid(axis="y", visible=False)
 
 
@@ -78,7 +78,7 @@ def outcome_style(outcome, colors):
 
 
 def title(variant, is_trials):
-    name = shortened(variant.variant, 34)
+    name = shortened(variant.shown, 30)
     if not is_trials:
         return name
     return f"{name}\n{' · '.join(f'{count} {outcome}' for outcome, count in variant.counts().items())}"

@@ -12,13 +12,14 @@ MOST_NUMBERS = 12  # cells along an axis, up to which each cell shows its number
 UNKNOWN = "#D8D8D8"
 
 
-def maps_of(panel):
+def maps_of(evaluation, panel):
     """(title, the values of all points, whether each has a verdict) for each map of a panel: means, then
     differences."""
-    means = [(v["variant"], v["means"], [False] * len(v["means"])) for v in panel.variants]
+    shown = evaluation.shown
+    means = [(shown[v["variant"]], v["means"], [False] * len(v["means"])) for v in panel.variants]
     differences = [
         (
-            f"{shortened(one['candidate'], 20)} − {shortened(one['baseline'], 14)}",
+            f"{shortened(shown[one['candidate']], 26)} − {shortened(shown[one['baseline']], 14)}",
             [as_number(p["mean_difference"]) for p in one["points"]],
             [p["verdict"] != "no verdict" for p in one["points"]],
         )
@@ -31,7 +32,7 @@ def bands(evaluation, figures):
     """[(panel, whether it shows differences, maps side by side, the limits of their colours)], from the top."""
     found = []
     for panel in (p for p in evaluation.panels if p.figure in figures):
-        for is_difference, maps in enumerate(maps_of(panel)):
+        for is_difference, maps in enumerate(maps_of(evaluation, panel)):
             limits = limits_of(panel.figure, is_difference, maps)
             for i in range(0, len(maps), ACROSS):
                 found.append((panel, bool(is_difference), maps[i : i + ACROSS], limits))

@@ -32,14 +32,14 @@ def heat_map(evaluation, title, values, verdicts, limits, is_signed, written):
 
 
 def means(evaluation, panel):
-    maps, _ = maps_of(panel)
+    maps, _ = maps_of(evaluation, panel)
     limits = limits_of(panel.figure, False, maps)
     is_signed = panel.figure == "margin"
     return "".join(heat_map(evaluation, *one, limits, is_signed, lambda v: plain(v, 3)) for one in maps)
 
 
 def differences(evaluation, panel):
-    _, maps = maps_of(panel)
+    _, maps = maps_of(evaluation, panel)
     limits = limits_of(panel.figure, True, maps)
     return "".join(heat_map(evaluation, *one, limits, True, lambda v: signed(v, 3)) for one in maps)
 

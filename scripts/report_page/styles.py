@@ -4,7 +4,8 @@ quotient the line style and the marker."""
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8A6D00", "#4A4A8A"]
 NUM_COLORS = len(COLORS)
-# The kinds of attention keep their slots whatever a report shows, both by their name in a sweep and by their title.
+# The kinds of attention keep their slots whatever a report shows, both by their name in a sweep and by their title, and
+# whatever weights a run began from ("SSMax from RUN").
 SLOT_OF_KIND = {
     **{"softmax": 0, "softmax_temperature": 1, "ssmax": 2, "ssmax_fixed": 3, "ssmax_bias": 4, "learned_pn": 5},
     **{"softmax, learned temperature": 1, "ssmax, s fixed at 1": 3, "ssmax with bias": 4, "ssmax, learned p_n": 5},
@@ -19,7 +20,7 @@ def slots(labels):
     """{label: slot}, no slot twice: kinds of attention have their own, the others get the lowest free ones."""
     found = {}
     for label in labels:
-        slot = SLOT_OF_KIND.get(label.lower())
+        slot = SLOT_OF_KIND.get(label.partition(" from ")[0].lower())
         if slot is not None and slot not in found.values():
             found[label] = slot
     free = (slot for slot in range(len(labels)) if slot not in set(found.values()))

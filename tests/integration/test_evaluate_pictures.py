@@ -17,6 +17,7 @@ from evaluated_models import model, position, retrieval
 
 sys.path.insert(0, str(ROOT / "scripts"))
 from report_page import evaluation_figure
+from report_page.elements import without_shared_origin
 from report_page.evaluation import Evaluation
 from report_page.evaluation_page import build_page
 from report_page.styles import slots
@@ -58,8 +59,18 @@ def test_kinds_keep_their_colours_and_no_two_variants_look_alike():
     assert [sweep[n] for n in ("softmax", "softmax_temperature", "ssmax")] == [0, 1, 2]
     assert [titles[n] for n in ("Softmax", "Softmax, learned temperature", "SSMax")] == [0, 1, 2]
     assert sweep["swap"] == 3
+    tuned = slots(["SSMax from 3 runs, step-00000200", "Softmax from other, step-00000100", "SSMax"])
+    assert list(tuned.values()) == [2, 0, 1]  # the second SSMax has to look different
     names = ["SSMax", *(f"SSMax, row scale {i}" for i in range(15)), "Softmax"]
     assert len(set(slots(names).values())) == len(names)
+
+
+def test_pictures_leave_out_the_origin_that_all_variants_share():
+    shared = ["Softmax from 4 runs, step-00000200", "SSMax from 4 runs, step-00000200"]
+    assert list(without_shared_origin(shared).values()) == ["Softmax", "SSMax"]
+    others = ["Softmax from a, step-00000200", "SSMax from b, step-00000200", "SSMax"]
+    for labels in (others, others[:2], others[1:], ["Softmax", "SSMax"]):
+        assert without_shared_origin(labels) == {label: label for label in labels}
 
 
 def test_sixteen_candidates_stay_apart_in_the_figure(many):
