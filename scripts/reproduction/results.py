@@ -37,7 +37,8 @@ def interval_text(difference, digits):
 def p_text(p):
     if p is None:
         return ""
-    return "< 0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.01 else f"{p:.2f}"
+    digits = 4 if p < 0.01 else 3 if p < 0.1 else 2  # enough of them to see on which side of 5 % it is
+    return "< 0.0001" if p < 1e-4 else f"{p:.{digits}f}"
 
 
 def test_row(outcome, decides):
