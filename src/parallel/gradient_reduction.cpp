@@ -104,17 +104,18 @@ void GradientReduction::wait_for(std::vector<Pending>& pending) {
   const Clock::time_point begin = Clock::now();
   wait_for_all();
   const double waited = seconds_between(begin, Clock::now());
-  host_time_.exposed += waited;
   std::vector<Interval> intervals;
   for (const Pending& operation : pending) {  // in the order of their start
     intervals.push_back({.begin = seconds_between(begin, operation.started()),
                          .end = seconds_between(begin, operation.ended())});
   }
+  pending.clear();
+  if (covered(intervals) == 0.0) return;  // a single process has nothing to do
   // On a busy CPU this thread goes on some time after the last operation has ended: communication costs that
   // too.
   intervals.push_back({.begin = 0.0, .end = waited});
+  host_time_.exposed += waited;
   host_time_.total += covered(intervals);
-  pending.clear();
 }
 
 at::Tensor GradientReduction::squared_norm() {
