@@ -19,13 +19,6 @@ inline HeadShape head_shape(int64_t time, int64_t head_dim) {
   return {time, head_dim, round_up(time, kAttentionBlock), round_up(head_dim, kAttentionHeadAlignment)};
 }
 
-inline int64_t smaller(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-inline int64_t larger(int64_t a, int64_t b) {
-  return a > b ? a : b;
-}
-
 // Prefetches `count` rows of a head into the L1 cache: they are far apart, which the hardware does not
 // foresee.
 template <typename T>

@@ -178,13 +178,9 @@ void smallest_tile(int64_t depth, const float* a, const float* b, float* c, int6
   }
 }
 
-inline int64_t at_most(int64_t value, int64_t most) {
-  return value < most ? value : most;
-}
-
 // The depth of the block after that of the part; 0 after the last.
 inline int64_t next_depth(const ProductArgs& args, const ProductPart& part) {
-  return at_most(args.depth - part.begin - part.depth, kDepthBlock);
+  return smaller(args.depth - part.begin - part.depth, kDepthBlock);
 }
 
 // Rows of a that are packed after those of the group [row, row + rows) of the part, at most `most`: those
@@ -192,10 +188,10 @@ inline int64_t next_depth(const ProductArgs& args, const ProductPart& part) {
 inline Ahead next_rows(const ProductArgs& args, const ProductPart& part, int64_t row, int64_t rows,
                        int64_t most, int64_t calls) {
   const int64_t below = part.row + part.rows - row - rows;
-  if (below > 0) return ahead_of(args.a, row + rows, at_most(below, most), part.begin, part.depth, calls);
+  if (below > 0) return ahead_of(args.a, row + rows, smaller(below, most), part.begin, part.depth, calls);
   const int64_t depth = next_depth(args, part);
   if (!part.packs_next_block || depth == 0) return {};
-  return ahead_of(args.a, part.row, at_most(part.rows, most), part.begin + part.depth, depth, calls);
+  return ahead_of(args.a, part.row, smaller(part.rows, most), part.begin + part.depth, depth, calls);
 }
 
 // Multiplies rows [row, row + rows), at most kPackedRows, with the columns [column, column + columns) of the
@@ -212,18 +208,18 @@ inline void multiply_rows(const ProductArgs& args, const ProductPart& part, int6
     float* a = packed_rows + i * kPackedRowStride;
     if (a_by_rows && column == 0) {
       pack_rows_of_tile(args.a, row + i, rows - i, part, a);
-      soon.a = next_rows(args, part, row + i, at_most(rows - i, kMicroRows), kMicroRows,
+      soon.a = next_rows(args, part, row + i, smaller(rows - i, kMicroRows), kMicroRows,
                          stretches * divide_up(columns, kMicroColumns));
     }
     float* const c = args.out + (row + i) * args.out_stride + part.column;
     for (int64_t j = column; j < column + columns; j += kMicroColumns) {
       const float* b = packed_columns + j * part.depth;
-      const int64_t left = at_most(rows - i, kMicroRows);
+      const int64_t left = smaller(rows - i, kMicroRows);
       if (j + kMicroColumns < column + columns) {
         soon.c = {c + j + kMicroColumns, args.out_stride, left, kMicroColumns, lines_of_c};
       } else if (left < rows - i) {
         soon.c = {c + kMicroRows * args.out_stride + column, args.out_stride,
-                  at_most(rows - i - left, kMicroRows), kMicroColumns, lines_of_c};
+                  smaller(rows - i - left, kMicroRows), kMicroColumns, lines_of_c};
       }
       if (a_by_rows) {
         smallest_tile<kPackedRowStride, 1>(part.depth, a, b, c + j, args.out_stride, rows - i,
@@ -247,14 +243,14 @@ inline void multiply_packed(const ProductArgs& args, const ProductPart& part, co
   }
   for (int64_t i = 0; i < part.rows; i += kPackedRows) {
     const int64_t row = part.row + i;
-    const int64_t count = at_most(part.rows - i, kPackedRows);
+    const int64_t count = smaller(part.rows - i, kPackedRows);
     if (args.a.depth_stride != 1) {
       pack_adjacent<kMicroRows>(args.a.data + row + part.begin * args.a.depth_stride, args.a.depth_stride,
                                 count, part.depth, kMicroRows * kPackedRowStride, rows);
       soon.a = next_rows(args, part, row, count, kPackedRows, stretches * divide_up(count, kMicroRows));
     }
     for (int64_t j = 0; j < part.columns; j += kColumns) {
-      multiply_rows(args, part, row, count, j, at_most(part.columns - j, kColumns), columns, rows, soon);
+      multiply_rows(args, part, row, count, j, smaller(part.columns - j, kColumns), columns, rows, soon);
     }
   }
 }

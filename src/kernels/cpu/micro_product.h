@@ -22,6 +22,13 @@ constexpr int64_t kMicroColumns = 2 * kLanes;
 typedef float Vector __attribute__((vector_size(kVectorBytes)));
 typedef float UnalignedVector __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
 
+inline int64_t smaller(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+inline int64_t larger(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
+
 inline Vector load_vector(const float* from) {
   return *reinterpret_cast<const UnalignedVector*>(from);
 }
