@@ -1,6 +1,5 @@
 """Writes what the runs say of the abstract: results.md, with its pictures and tables beside it."""
 
-import pathlib
 import shutil
 
 from report import report_directory
@@ -119,9 +118,7 @@ def gather(plan, folder):
         tables = [source / name for name in TABLES if (source / name).exists()]
         if not tables:
             continue
-        # Checkpoints that runs began from are named in full: the page tells of none but this folder.
-        table = tables[0].read_text(encoding="utf-8").replace(f"{pathlib.Path.cwd()}/", "")
-        (folder / f"{stage.name}.json").write_text(table, encoding="utf-8")
+        shutil.copyfile(tables[0], folder / f"{stage.name}.json")
         for picture in pictures_of(source) if stage.has_picture else []:
             name = f"{stage.name}-attention.png" if picture.stem == "needle_attention" else f"{stage.name}.png"
             shutil.copyfile(picture, folder / name)
