@@ -40,13 +40,13 @@ void check_loops(const AttentionShape& shape, const at::Tensor& qkv, const Atten
   }
 }
 
-// Calls body(batch, head, workspace of this thread) for each head of each sequence.
+// Calls body(begin, end, workspace of this thread) for ranges of the heads of all sequences.
 template <typename Body>
 void for_heads(const AttentionShape& shape, const at::Tensor& workspace, const Body& body) {
   const int64_t part = cpu::attention_workspace(shape.time, shape.head_dim);
   at::parallel_for(0, shape.batch * shape.heads, 1, [&](int64_t begin, int64_t end) {
     float* own = pointer<float>(workspace) + at::get_thread_num() * part;
-    for (int64_t i = begin; i < end; ++i) body(i / shape.heads, i % shape.heads, own);
+    body(begin, end, own);
   });
 }
 
@@ -78,8 +78,8 @@ void attention_forward(const at::Tensor& qkv, const Spans& spans, AttentionBacke
                                                  .time = shape.time,
                                                  .heads = shape.heads,
                                                  .head_dim = shape.head_dim};
-      for_heads(shape, workspace, [&](int64_t batch, int64_t head, float* own) {
-        loops.attention_forward(args, batch, head, own);
+      for_heads(shape, workspace, [&](int64_t begin, int64_t end, float* own) {
+        loops.attention_forward(args, begin, end, own);
       });
     });
   };
@@ -110,8 +110,8 @@ AttentionInputGradients attention_backward(const at::Tensor& d_out, const at::Te
                                                   .time = shape.time,
                                                   .heads = shape.heads,
                                                   .head_dim = shape.head_dim};
-      for_heads(shape, workspace, [&](int64_t batch, int64_t head, float* own) {
-        loops.attention_backward(args, batch, head, own);
+      for_heads(shape, workspace, [&](int64_t begin, int64_t end, float* own) {
+        loops.attention_backward(args, begin, end, own);
       });
     });
     const auto part = [&d_qkv](int64_t index) {

@@ -5,18 +5,71 @@
 
 namespace ssgpt::kernels::cpu::SSGPT_ISA {
 
-inline void fill_zero(float* values, int64_t begin, int64_t end) {
-  if (end > begin) __builtin_memset(values + begin, 0, static_cast<uint64_t>(end - begin) * sizeof(float));
+// Inputs and outputs of one head of one sequence.
+template <typename T>
+struct BackwardData {
+  const T *queries, *keys, *values;  // (time, head_dim), rows `stride` apart
+  const T *out, *d_out;              // (time, head_dim), rows `out_stride` apart
+  const float* logsumexp;            // (time)
+  const int32_t* num_keys;           // (time)
+  T *d_queries, *d_keys, *d_values;  // (time, head_dim), rows `stride` apart
+  int64_t stride, out_stride;
+};
+
+// The head at `index` of (batch, heads) flattened.
+template <typename T>
+BackwardData<T> backward_data(const AttentionBackwardArgs<T>& args, int64_t index) {
+  const int64_t batch = index / args.heads, head = index % args.heads;
+  const int64_t width = args.heads * args.head_dim;
+  const int64_t first = batch * args.time;
+  const int64_t qkv = first * 3 * width + head * args.head_dim;
+  const int64_t out = first * width + head * args.head_dim;
+  return {.queries = args.qkv + qkv,
+          .keys = args.qkv + qkv + width,
+          .values = args.qkv + qkv + 2 * width,
+          .out = args.out + out,
+          .d_out = args.d_out + out,
+          .logsumexp = args.logsumexp + index * args.time,
+          .num_keys = args.num_keys + first,
+          .d_queries = args.d_qkv + qkv,
+          .d_keys = args.d_qkv + qkv + width,
+          .d_values = args.d_qkv + qkv + 2 * width,
+          .stride = 3 * width,
+          .out_stride = width};
 }
 
-// Operands of one head's backward, packed as the matmuls read them. Queries include the softmax scale.
+// The tensors' rows that are read, and written soon after.
+template <typename T>
+struct BackwardRows {
+  HeadRows<T> rows[6];
+};
+template <typename T>
+struct BackwardRowsOf {
+  const AttentionBackwardArgs<T>& args;
+
+  BackwardRows<T> operator()(int64_t index) const {
+    const BackwardData<T> data = backward_data(args, index);
+    return {{{data.queries, data.stride},
+             {data.keys, data.stride},
+             {data.values, data.stride},
+             {data.out, data.out_stride},
+             {data.d_out, data.out_stride},
+             {data.d_queries, data.stride}}};
+  }
+};
+template <typename T>
+using BackwardAhead = TokensAhead<T, BackwardRowsOf<T>>;
+
+// Operands and sums, packed as the matmuls read them: of the keys so far, and of one block of queries, which
+// include the softmax scale.
 struct PackedBackward {
-  float *query_tiles, *d_out_tiles;           // (time / kMicroRows, head_dim, kMicroRows)
-  float *key_panels, *value_panels;           // (time / kMicroColumns, head_dim, kMicroColumns)
-  float *query_rows, *key_rows, *d_out_rows;  // (padded_time, padded_dim)
-  float *d_query, *d_key, *d_value;           // (padded_time, padded_dim), sums
-  float *probabilities, *d_scores;            // (kAttentionBlock, kAttentionBlock): queries, keys
-  float* dots;                                // (padded_time): <d_out, out>
+  float *key_panels, *value_panels;   // (time / kMicroColumns, head_dim, kMicroColumns)
+  float *key_rows, *d_key, *d_value;  // (padded_time, padded_dim)
+
+  float *query_tiles, *d_out_tiles;          // (kAttentionBlock / kMicroRows, head_dim, kMicroRows)
+  float *query_rows, *d_out_rows, *d_query;  // (kAttentionBlock, padded_dim)
+  float *probabilities, *d_scores;           // (kAttentionBlock, kAttentionBlock): queries, keys
+  float* dots;                               // (kAttentionBlock): <d_out, out>
 };
 
 inline PackedBackward divide_workspace(float* workspace, const HeadShape& shape) {
@@ -27,19 +80,56 @@ inline PackedBackward divide_workspace(float* workspace, const HeadShape& shape)
   };
   const int64_t narrow = shape.padded_time * shape.head_dim;
   const int64_t wide = shape.padded_time * shape.padded_dim;
+  const int64_t tiles = kAttentionBlock * shape.head_dim;
+  const int64_t rows = kAttentionBlock * shape.padded_dim;
   const int64_t block = kAttentionBlock * kAttentionBlock;
   PackedBackward p;
-  p.query_tiles = take(narrow), p.d_out_tiles = take(narrow);
   p.key_panels = take(narrow), p.value_panels = take(narrow);
-  p.query_rows = take(wide), p.key_rows = take(wide), p.d_out_rows = take(wide);
-  p.d_query = take(wide), p.d_key = take(wide), p.d_value = take(wide);
+  p.key_rows = take(wide), p.d_key = take(wide), p.d_value = take(wide);
+  p.query_tiles = take(tiles), p.d_out_tiles = take(tiles);
+  p.query_rows = take(rows), p.d_out_rows = take(rows), p.d_query = take(rows);
   p.probabilities = take(block), p.d_scores = take(block);
-  p.dots = take(shape.padded_time);
+  p.dots = take(kAttentionBlock);
   return p;
 }
 
+// The part of `shape` that tokens [first, first + kAttentionBlock) are.
+inline HeadShape block_shape(const HeadShape& shape, int64_t first) {
+  return {.time = smaller(kAttentionBlock, shape.time - first),
+          .head_dim = shape.head_dim,
+          .padded_time = kAttentionBlock,
+          .padded_dim = shape.padded_dim};
+}
+
+// Packs tokens [first, first + kAttentionBlock), both as queries and as keys.
+template <typename T>
+void pack_block(const BackwardData<T>& data, const HeadShape& shape, float scale, int64_t first,
+                const PackedBackward& p) {
+  const HeadShape block = block_shape(shape, first);
+  const auto [time, head_dim, padded_time, padded_dim] = block;
+  float* const key_rows = p.key_rows + first * padded_dim;
+  // Rows first, so that strided memory is read only once.
+  pack_rows(data.queries + first * data.stride, data.stride, block, scale, p.query_rows);
+  pack_rows(data.d_out + first * data.out_stride, data.out_stride, block, 1.0f, p.d_out_rows);
+  pack_rows(data.keys + first * data.stride, data.stride, block, 1.0f, key_rows);
+  pack_columns<kMicroRows>(p.query_rows, padded_dim, time, head_dim, 1.0f, kAttentionBlock, p.query_tiles);
+  pack_columns<kMicroRows>(p.d_out_rows, padded_dim, time, head_dim, 1.0f, kAttentionBlock, p.d_out_tiles);
+  pack_columns<kMicroColumns>(key_rows, padded_dim, time, head_dim, 1.0f, kAttentionBlock,
+                              p.key_panels + first * head_dim);
+  pack_columns<kMicroColumns>(data.values + first * data.stride, data.stride, time, head_dim, 1.0f,
+                              kAttentionBlock, p.value_panels + first * head_dim);
+  for (int64_t t = 0; t < time; ++t) {
+    const float* d_out = p.d_out_rows + t * padded_dim;
+    const T* out = data.out + (first + t) * data.out_stride;
+    float dot = 0.0f;
+#pragma omp simd reduction(+ : dot)
+    for (int64_t h = 0; h < head_dim; ++h) dot += d_out[h] * load(out[h]);
+    p.dots[t] = dot;
+  }
+}
+
 // One row of a block: turns scores into probabilities, and gradients of probabilities into gradients of
-// scores. Keys [begin, end) are attended to; columns below `computed` (whole panels) hold values, and those
+// scores. Keys [begin, end) are attended to; columns below `computed` (whole vectors) hold values, and those
 // not attended to become 0.
 inline void backward_row(float* probabilities, float* d_scores, int64_t begin, int64_t end, int64_t computed,
                          float logsumexp, float dot) {
@@ -53,103 +143,94 @@ inline void backward_row(float* probabilities, float* d_scores, int64_t begin, i
 }
 
 // Queries [query_block, + kAttentionBlock) against keys [key_block, + kAttentionBlock): computes
-// probabilities and score gradients, and adds the block's part of the query gradients.
-inline void backward_queries(const PackedBackward& p, const HeadShape& shape, const int32_t* num_keys,
-                             const float* logsumexp, int64_t query_block, int64_t key_block) {
-  const int64_t query_end = smaller(query_block + kAttentionBlock, shape.time);
-  for (int64_t tile = query_block; tile < query_end; tile += kMicroRows) {
-    const int64_t rows = smaller(kMicroRows, query_end - tile);
-    const int64_t depth = smaller(kAttentionBlock, tile + rows - key_block);  // keys visible to the tile
-    float* probabilities = p.probabilities + (tile - query_block) * kAttentionBlock;
-    float* d_scores = p.d_scores + (tile - query_block) * kAttentionBlock;
+// probabilities and score gradients, and writes the block's part of the query gradients, or adds it.
+template <typename T>
+void backward_queries(const PackedBackward& p, const HeadShape& shape, const BackwardData<T>& data,
+                      int64_t query_block, int64_t key_block, bool accumulate, BackwardAhead<T>& ahead) {
+  const int64_t num_queries = smaller(kAttentionBlock, shape.time - query_block);
+  for (int64_t tile = 0; tile < num_queries; tile += kMicroRows) {
+    const int64_t rows = smaller(kMicroRows, num_queries - tile);
+    // Keys visible to the tile.
+    const int64_t depth = smaller(kAttentionBlock, query_block + tile + rows - key_block);
+    float* probabilities = p.probabilities + tile * kAttentionBlock;
+    float* d_scores = p.d_scores + tile * kAttentionBlock;
     for (int64_t key = 0; key < depth; key += kMicroColumns) {
       const int64_t panel = (key_block + key) * shape.head_dim;
-      micro_product<1, kMicroRows>(shape.head_dim, p.query_tiles + tile * shape.head_dim,
-                                   p.key_panels + panel, kMicroColumns, probabilities + key, kAttentionBlock,
-                                   false);
-      micro_product<1, kMicroRows>(shape.head_dim, p.d_out_tiles + tile * shape.head_dim,
-                                   p.value_panels + panel, kMicroColumns, d_scores + key, kAttentionBlock,
-                                   false);
+      multiply_panel<0>(shape.head_dim, p.query_tiles + tile * shape.head_dim, p.key_panels + panel,
+                        depth - key, probabilities + key, kAttentionBlock, ahead);
+      multiply_panel<0>(shape.head_dim, p.d_out_tiles + tile * shape.head_dim, p.value_panels + panel,
+                        depth - key, d_scores + key, kAttentionBlock, ahead);
     }
     for (int64_t row = 0; row < rows; ++row) {
-      const int64_t query = tile + row;
+      const int64_t query = query_block + tile + row;
       const int64_t end = larger(0, smaller(kAttentionBlock, query + 1 - key_block));
-      const int64_t begin = smaller(end, larger(0, query + 1 - num_keys[query] - key_block));
+      const int64_t begin = smaller(end, larger(0, query + 1 - data.num_keys[query] - key_block));
       backward_row(probabilities + row * kAttentionBlock, d_scores + row * kAttentionBlock, begin, end,
-                   round_up(depth, kMicroColumns), logsumexp[query], p.dots[query]);
+                   round_up(depth, kLanes), data.logsumexp[query], p.dots[tile + row]);
     }
     for (int64_t column = 0; column < shape.head_dim; column += kMicroColumns) {
       micro_product<kAttentionBlock, 1>(depth, d_scores, p.key_rows + key_block * shape.padded_dim + column,
                                         shape.padded_dim, p.d_query + tile * shape.padded_dim + column,
-                                        shape.padded_dim, true);
+                                        shape.padded_dim, accumulate);
     }
   }
 }
 
-// Adds the block's part of the key and value gradients.
+// Writes the block's part of the key and value gradients, or adds it.
 inline void backward_keys(const PackedBackward& p, const HeadShape& shape, int64_t query_block,
                           int64_t key_block) {
-  const int64_t queries = smaller(kAttentionBlock, shape.time - query_block);
+  const int64_t num_queries = smaller(kAttentionBlock, shape.time - query_block);
+  const bool accumulate = query_block > key_block;
   for (int64_t tile = 0; tile < smaller(kAttentionBlock, shape.time - key_block); tile += kMicroRows) {
     const int64_t first = larger(0, key_block + tile - query_block);  // earlier queries do not see these keys
-    if (first >= queries) break;
-    const int64_t from = (query_block + first) * shape.padded_dim;
+    const int64_t from = first * shape.padded_dim;
     const int64_t to = (key_block + tile) * shape.padded_dim;
     const int64_t entry = first * kAttentionBlock + tile;
     for (int64_t column = 0; column < shape.head_dim; column += kMicroColumns) {
-      micro_product<1, kAttentionBlock>(queries - first, p.probabilities + entry,
+      micro_product<1, kAttentionBlock>(num_queries - first, p.probabilities + entry,
                                         p.d_out_rows + from + column, shape.padded_dim,
-                                        p.d_value + to + column, shape.padded_dim, true);
-      micro_product<1, kAttentionBlock>(queries - first, p.d_scores + entry, p.query_rows + from + column,
-                                        shape.padded_dim, p.d_key + to + column, shape.padded_dim, true);
+                                        p.d_value + to + column, shape.padded_dim, accumulate);
+      micro_product<1, kAttentionBlock>(num_queries - first, p.d_scores + entry, p.query_rows + from + column,
+                                        shape.padded_dim, p.d_key + to + column, shape.padded_dim,
+                                        accumulate);
     }
   }
 }
 
 template <typename T>
-void attention_backward(const AttentionBackwardArgs<T>& args, int64_t batch, int64_t head, float* workspace) {
+void backward_head(const AttentionBackwardArgs<T>& args, int64_t index, float* workspace,
+                   BackwardAhead<T>& ahead) {
   const HeadShape shape = head_shape(args.time, args.head_dim);
-  const int64_t width = args.heads * args.head_dim;
-  const int64_t from = batch * args.time * width + head * args.head_dim;
-  const T* q = args.qkv + 3 * batch * args.time * width + head * args.head_dim;
-  const T* k = q + width;
-  const T* v = k + width;
-  const T* d_out = args.d_out + from;
-  const T* out = args.out + from;
-  const int32_t* num_keys = args.num_keys + batch * args.time;
-  const float* logsumexp = args.logsumexp + (batch * args.heads + head) * args.time;
-  const float scale = args.softmax_scale;
-
+  const BackwardData<T> data = backward_data(args, index);
   const PackedBackward p = divide_workspace(workspace, shape);
-  const auto [time, head_dim, padded_time, padded_dim] = shape;
-  // Rows first, so that strided memory is read only once.
-  pack_rows(q, 3 * width, shape, scale, p.query_rows);
-  pack_rows(k, 3 * width, shape, 1.0f, p.key_rows);
-  pack_rows(d_out, width, shape, 1.0f, p.d_out_rows);
-  pack_columns<kMicroRows>(p.query_rows, padded_dim, time, head_dim, 1.0f, kAttentionBlock, p.query_tiles);
-  pack_columns<kMicroRows>(p.d_out_rows, padded_dim, time, head_dim, 1.0f, kAttentionBlock, p.d_out_tiles);
-  pack_columns<kMicroColumns>(p.key_rows, padded_dim, time, head_dim, 1.0f, kAttentionBlock, p.key_panels);
-  pack_columns<kMicroColumns>(v, 3 * width, time, head_dim, 1.0f, kAttentionBlock, p.value_panels);
-  fill_zero(p.d_query, 0, 3 * padded_time * padded_dim);  // d_key and d_value follow directly
-  for (int64_t t = 0; t < time; ++t) {
-    float dot = 0.0f;
-#pragma omp simd reduction(+ : dot)
-    for (int64_t h = 0; h < head_dim; ++h) dot += p.d_out_rows[t * padded_dim + h] * load(out[t * width + h]);
-    p.dots[t] = dot;
-  }
-
-  for (int64_t key_block = 0; key_block < time; key_block += kAttentionBlock) {
-    for (int64_t query_block = key_block; query_block < time; query_block += kAttentionBlock) {
-      const int64_t first_key = query_block + 1 - num_keys[query_block];
-      if (first_key >= key_block + kAttentionBlock) break;  // only later documents from here on
-      backward_queries(p, shape, num_keys, logsumexp, query_block, key_block);
+  // The block of the first key that the queries from `query` on attend to; none if there are no such queries.
+  const auto first_block = [&](int64_t query) {
+    if (query >= shape.time) return shape.padded_time;
+    return (query + 1 - data.num_keys[query]) / kAttentionBlock * kAttentionBlock;
+  };
+  for (int64_t query_block = 0; query_block < shape.time; query_block += kAttentionBlock) {
+    const int64_t next = query_block + kAttentionBlock;
+    ahead.advance_to(index, next + kAttentionBlock);
+    pack_block(data, shape, args.softmax_scale, query_block, p);
+    const int64_t first = first_block(query_block);
+    for (int64_t key_block = first; key_block <= query_block; key_block += kAttentionBlock) {
+      backward_queries(p, shape, data, query_block, key_block, key_block > first, ahead);
       backward_keys(p, shape, query_block, key_block);
+      if (key_block >= first_block(next)) continue;
+      const HeadShape block = block_shape(shape, key_block);
+      const int64_t from = key_block * shape.padded_dim, to = key_block * data.stride;
+      unpack_rows(p.d_key + from, block, 1.0f, data.d_keys + to, data.stride);
+      unpack_rows(p.d_value + from, block, 1.0f, data.d_values + to, data.stride);
     }
+    unpack_rows(p.d_query, block_shape(shape, query_block), args.softmax_scale,
+                data.d_queries + query_block * data.stride, data.stride);
   }
-  T* d_q = args.d_qkv + (q - args.qkv);
-  unpack_rows(p.d_query, shape, scale, d_q, 3 * width);
-  unpack_rows(p.d_key, shape, 1.0f, d_q + width, 3 * width);
-  unpack_rows(p.d_value, shape, 1.0f, d_q + 2 * width, 3 * width);
+}
+
+template <typename T>
+void attention_backward(const AttentionBackwardArgs<T>& args, int64_t begin, int64_t end, float* workspace) {
+  BackwardAhead<T> ahead({args}, begin, end, args.time, args.head_dim);
+  for (int64_t index = begin; index < end; ++index) backward_head(args, index, workspace, ahead);
 }
 
 }  // namespace ssgpt::kernels::cpu::SSGPT_ISA

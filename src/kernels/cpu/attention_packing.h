@@ -19,17 +19,48 @@ inline HeadShape head_shape(int64_t time, int64_t head_dim) {
   return {time, head_dim, round_up(time, kAttentionBlock), round_up(head_dim, kAttentionHeadAlignment)};
 }
 
-// Prefetches `count` rows of a head into the L1 cache: they are far apart, which the hardware does not
-// foresee.
+// Rows of one tensor that belong to a head: one for each token.
 template <typename T>
-void prefetch_rows(const T* from, int64_t stride, int64_t count, int64_t head_dim) {
-  constexpr auto kLine = static_cast<int64_t>(64 / sizeof(T));
-  for (int64_t row = 0; row < count; ++row) {
-    for (int64_t h = 0; h < head_dim; h += kLine) __builtin_prefetch(from + row * stride + h);
+struct HeadRows {
+  const T* first;
+  int64_t stride;
+};
+
+// Prefetches into the L2 cache, during matmuls, what is packed and written after them, one token per call:
+// first of the head at hand, then of the next one. The rows of a head are far apart, which the hardware does
+// not foresee.   RowsOf: for the index of a head, an array-like `rows` of HeadRows<T>.
+template <typename T, typename RowsOf>
+class TokensAhead {
+ public:
+  // Heads [begin, end) of (batch, heads) flattened.
+  TokensAhead(RowsOf rows_of, int64_t begin, int64_t end, int64_t time, int64_t head_dim)
+      : rows_of_(rows_of), index_(begin), end_(end), time_(time), head_dim_(head_dim) {
+    if (begin < end) head_ = rows_of_(begin);
   }
-}
-// Rows by which loops over single rows prefetch ahead.
-constexpr int64_t kRowsAhead = 16;
+
+  // Lets calls go on to the token before `token` of head `index`, or of the next head if it is beyond the
+  // end.
+  void advance_to(int64_t index, int64_t token) { limit_ = index * time_ + token; }
+
+  void operator()() {
+    if (index_ == end_ || index_ * time_ + token_ >= limit_) return;
+    constexpr auto kLine = static_cast<int64_t>(64 / sizeof(T));
+    for (const HeadRows<T>& rows : head_.rows) {
+      const T* row = rows.first + token_ * rows.stride;
+      for (int64_t h = 0; h < head_dim_; h += kLine) __builtin_prefetch(row + h, 0, 2);
+    }
+    if (++token_ < time_) return;
+    token_ = 0;
+    if (++index_ < end_) head_ = rows_of_(index_);
+  }
+
+ private:
+  RowsOf rows_of_;
+  int64_t index_, end_;
+  int64_t time_, head_dim_;
+  int64_t token_ = 0, limit_ = 0;
+  decltype(rows_of_(0)) head_ = {};
+};
 
 // to[h * kWidth + t] = factor * from[t, h] for t < kCount; 0 where t >= count.
 template <int64_t kWidth, int64_t kCount, typename T>
@@ -62,9 +93,6 @@ void pack_columns(const T* from, int64_t stride, int64_t time, int64_t head_dim,
   constexpr int64_t kWhole = kWidth / kLanes * kLanes;
   constexpr int64_t kRest = kWidth - kWhole;
   for (int64_t t = 0; t < round_up(time, alignment); t += kWidth, to += kWidth * head_dim) {
-    if (t + kWidth < time) {
-      prefetch_rows(from + (t + kWidth) * stride, stride, smaller(kWidth, time - t - kWidth), head_dim);
-    }
     for (int64_t i = 0; i < kWhole; i += kLanes) {
       transpose_tokens<kWidth, kLanes>(from + (t + i) * stride, stride, time - t - i, head_dim, factor,
                                        to + i);
@@ -80,11 +108,23 @@ void pack_columns(const T* from, int64_t stride, int64_t time, int64_t head_dim,
 template <typename T>
 void pack_rows(const T* from, int64_t stride, const HeadShape& shape, float factor, float* to) {
   for (int64_t t = 0; t < shape.padded_time; ++t, to += shape.padded_dim) {
-    if (t + kRowsAhead < shape.time)
-      prefetch_rows(from + (t + kRowsAhead) * stride, stride, 1, shape.head_dim);
     const int64_t count = t < shape.time ? shape.head_dim : 0;
     for (int64_t h = 0; h < count; ++h) to[h] = factor * load(from[t * stride + h]);
     for (int64_t h = count; h < shape.padded_dim; ++h) to[h] = 0.0f;
+  }
+}
+
+// Scores of a tile of queries and the first `columns` keys of a panel, which may be fewer than it holds: up
+// to the next whole vector.
+template <int64_t kAhead, typename Meanwhile>
+void multiply_panel(int64_t head_dim, const float* tile, const float* panel, int64_t columns, float* scores,
+                    int64_t stride, Meanwhile& meanwhile) {
+  if (columns > kLanes) {
+    micro_product<1, kMicroRows, kAhead>(head_dim, tile, panel, kMicroColumns, scores, stride, false,
+                                         meanwhile);
+  } else {
+    micro_product<1, kMicroRows, kAhead, kMicroRows, 1>(head_dim, tile, panel, kMicroColumns, scores, stride,
+                                                        false, meanwhile);
   }
 }
 

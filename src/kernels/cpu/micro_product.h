@@ -3,6 +3,10 @@
 
 #include <stdint.h>
 
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
 namespace ssgpt::kernels::cpu::SSGPT_ISA {
 
 // The tile fills the registers: rows x two vectors of sums, two vectors of b, one broadcast of a.
@@ -60,12 +64,25 @@ inline Vector interleave_high(Vector a, Vector b) {
 }
 #endif
 
-// Lane-wise maximum or minimum; a's lane where either is NaN.
+// Lane-wise maximum or minimum; a's lane where either is NaN. By name, as gcc takes two instructions for the
+// comparison; with a mask of all lanes, as gcc 12 warns of an undefined value in the intrinsics without one.
 inline Vector larger_lanes(Vector a, Vector b) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_max_ps(0xffff, b, a);
+#elif defined(__AVX__)
+  return _mm256_max_ps(b, a);
+#else
   return b > a ? b : a;
+#endif
 }
 inline Vector smaller_lanes(Vector a, Vector b) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_min_ps(0xffff, b, a);
+#elif defined(__AVX__)
+  return _mm256_min_ps(b, a);
+#else
   return b < a ? b : a;
+#endif
 }
 inline Vector sum_of_lanes(Vector a, Vector b) {
   return a + b;

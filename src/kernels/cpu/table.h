@@ -21,11 +21,13 @@ constexpr int64_t round_up(int64_t value, int64_t multiple) {
   return divide_up(value, multiple) * multiple;
 }
 
-// fp32 workspace elements needed by the attention of one head.
+// fp32 workspace elements needed by the attention of one head: the backward's, which are more than the
+// forward's.
 constexpr int64_t attention_workspace(int64_t time, int64_t head_dim) {
   const int64_t padded_dim = round_up(head_dim, kAttentionHeadAlignment);
-  return round_up(time, kAttentionBlock) * (4 * head_dim + 6 * padded_dim + 1) +
-         2 * kAttentionBlock * (kAttentionBlock + padded_dim);
+  const int64_t per_token = 2 * head_dim + 3 * padded_dim;
+  return (round_up(time, kAttentionBlock) + kAttentionBlock) * per_token +
+         kAttentionBlock * (2 * kAttentionBlock + 1);
 }
 
 template <typename T>
@@ -67,10 +69,10 @@ struct DataLoops {
   // d_q_gain, d_k_gain: (head_dim), +=; not read where there is no norm.
   void (*rope_backward)(const RopeBackwardArgs<T>& args, float* d_q_gain, float* d_k_gain, int64_t begin,
                         int64_t end);
-  // One head of one sequence; workspace: attention_workspace(time, head_dim) elements.
-  void (*attention_forward)(const AttentionForwardArgs<T>& args, int64_t batch, int64_t head,
+  // Heads [begin, end) of (batch, heads) flattened; workspace: attention_workspace(time, head_dim) elements.
+  void (*attention_forward)(const AttentionForwardArgs<T>& args, int64_t begin, int64_t end,
                             float* workspace);
-  void (*attention_backward)(const AttentionBackwardArgs<T>& args, int64_t batch, int64_t head,
+  void (*attention_backward)(const AttentionBackwardArgs<T>& args, int64_t begin, int64_t end,
                              float* workspace);
   void (*swiglu_forward)(const T* gate_up, T* out, int64_t rows, int64_t width);
   void (*swiglu_backward)(const T* d_out, const T* gate_up, T* d_gate_up, int64_t rows, int64_t width);

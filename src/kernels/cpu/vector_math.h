@@ -55,18 +55,19 @@ inline void store_lanes(Bfloat16* to, Vector values) {
 constexpr float kLog2E = 1.44269504088896341f;
 constexpr float kExpRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
 
-// e^(x - k ln 2), |x - k ln 2| <= ln(2) / 2, with the coefficients of Cephes' expf.   F: float, or Vector.
+// e^(x - k ln 2), |x - k ln 2| <= ln(2) / 2: of the polynomials of degree 6 that begin with 1 + r the one
+// with the least relative error, 3.1e-9 (found by Remez' algorithm).   F: float, or Vector.
 template <typename F>
 F exp_of_rest(F x, F k) {
   constexpr float kLn2High = 0.693359375f;  // 9 significant bits: k * kLn2High is exact
   constexpr float kLn2Low = -2.12194440e-4f;
   const F r = (x - k * kLn2High) - k * kLn2Low;
-  F p = 1.9875691500e-4f * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  return p * (r * r) + r + 1.0f;
+  F p = 1.38145401768e-3f * r + 8.36874510894e-3f;
+  p = p * r + 4.16683907835e-2f;
+  p = p * r + 1.6666520399e-1f;
+  p = p * r + 4.99999934321e-1f;
+  p = p * r + 1.0f;
+  return p * r + 1.0f;
 }
 
 // e^x within 2 ulp if the result is normal; inf on overflow, subnormals and 0 on underflow, NaN for NaN.
@@ -90,14 +91,21 @@ inline float exp(float x) {
 // Likewise for a softmax, with fewer instructions: 0 where e^x is below the smallest normal number; e^x
 // saturates at e^88.
 inline Vector exp_of_difference(Vector x) {
-  typedef uint32_t Bits __attribute__((vector_size(kVectorBytes)));
   const Vector least = Vector{} - 87.3f;  // e^x is normal
   const Vector most = Vector{} + 88.0f;   // and 2^k in range
+#if defined(__AVX512F__)
+  const Vector bounded = smaller_lanes(x, most);
+  const __mmask16 normal = _mm512_cmp_ps_mask(x, least, _CMP_NLT_UQ);  // or NaN
+  const Vector k = _mm512_maskz_roundscale_ps(normal, bounded * kLog2E, _MM_FROUND_TO_NEAREST_INT);
+  return _mm512_maskz_scalef_ps(normal, exp_of_rest(bounded, k), k);
+#else
+  typedef uint32_t Bits __attribute__((vector_size(kVectorBytes)));
   const Vector bounded = smaller_lanes(larger_lanes(x, least), most);
   const Vector shifted = bounded * kLog2E + kExpRound;
   const Bits factor = (reinterpret_cast<Bits>(shifted) << 23) + (127u << 23);
   const Vector power = exp_of_rest(bounded, shifted - kExpRound) * reinterpret_cast<Vector>(factor);
   return x < least ? Vector{} : power;
+#endif
 }
 
 inline void exp_of_difference_array(const float* x, float* out, int64_t count) {
