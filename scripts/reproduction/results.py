@@ -1,5 +1,6 @@
 """Writes what the runs say of the abstract: results.md, with its pictures and tables beside it."""
 
+import re
 import shutil
 
 from report import report_directory
@@ -118,7 +119,9 @@ def gather(plan, folder):
         tables = [source / name for name in TABLES if (source / name).exists()]
         if not tables:
             continue
-        shutil.copyfile(tables[0], folder / f"{stage.name}.json")
+        # Checkpoints are named from the repository on: its place on this machine is nobody else's.
+        table = re.sub(rf'"/[^"]*/(?={re.escape(plan.out.as_posix())}/)', '"', tables[0].read_text(encoding="utf-8"))
+        write_text(folder / f"{stage.name}.json", table)
         for picture in pictures_of(source) if stage.has_picture else []:
             name = f"{stage.name}-attention.png" if picture.stem == "needle_attention" else f"{stage.name}.png"
             shutil.copyfile(picture, folder / name)
