@@ -38,7 +38,8 @@ BackwardData<T> backward_data(const AttentionBackwardArgs<T>& args, int64_t inde
           .out_stride = width};
 }
 
-// The tensors' rows that are read, and written soon after.
+// The rows that a block of queries reads, and those of its gradients. The keys' and values' gradients of most
+// windows are written at the end of the head.
 template <typename T>
 struct BackwardRows {
   HeadRows<T> rows[6];
@@ -63,7 +64,7 @@ using BackwardAhead = TokensAhead<T, BackwardRowsOf<T>>;
 // Operands and sums, packed as the matmuls read them: of the keys so far, and of one block of queries, which
 // include the softmax scale.
 struct PackedBackward {
-  float *key_panels, *value_panels;   // (time / kMicroColumns, head_dim, kMicroColumns)
+  float *key_panels, *value_panels;   // (padded_time / kMicroColumns, head_dim, kMicroColumns)
   float *key_rows, *d_key, *d_value;  // (padded_time, padded_dim)
 
   float *query_tiles, *d_out_tiles;          // (kAttentionBlock / kMicroRows, head_dim, kMicroRows)
@@ -210,7 +211,7 @@ void backward_head(const AttentionBackwardArgs<T>& args, int64_t index, float* w
   };
   for (int64_t query_block = 0; query_block < shape.time; query_block += kAttentionBlock) {
     const int64_t next = query_block + kAttentionBlock;
-    ahead.advance_to(index, next + kAttentionBlock);
+    ahead.advance_to(index, smaller(next, shape.time), kAttentionBlock);
     pack_block(data, shape, args.softmax_scale, query_block, p);
     const int64_t first = first_block(query_block);
     for (int64_t key_block = first; key_block <= query_block; key_block += kAttentionBlock) {

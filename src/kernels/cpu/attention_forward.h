@@ -14,11 +14,12 @@ constexpr int64_t kGroupRows = 2 * kAttentionBlock;  // queries per group: whole
 // pass over the tile.
 constexpr int64_t kSummedKeys = kKeyChunk / 3;
 
-// Tokens whose rows are prefetched before they are needed: about as many as a panel and a tile hold, twice.
+// Tokens after a tile whose rows are prefetched: what the next tiles and panels hold.
 constexpr int64_t kTokensAhead = 64;
 
-// Keys and values come from the L2 cache, as the panels of a GEMM do, and are prefetched so many rows ahead.
-constexpr int64_t kPanelsAhead = 8;
+// Keys and values come from the L2 cache, as the panels of a GEMM do, and are prefetched so many steps of the
+// depth ahead.
+constexpr int64_t kDepthAhead = 8;
 
 // A tile of queries and its softmax state over the keys so far.
 struct QueryTile {
@@ -26,7 +27,7 @@ struct QueryTile {
   int64_t begin = 0;               // first key, rounded down to a whole panel
   float* queries = nullptr;        // (head_dim, kMicroRows), scaled
   float* sums = nullptr;           // (kMicroRows, padded_dim): values weighted by exp(score - maximum)
-  float maximum[kMicroRows] = {};  // minus infinity before the first key
+  float maximum[kMicroRows] = {};  // minus infinity before the first key, once it is begun
   float normalizer[kMicroRows] = {};
 
   int64_t end() const { return first + rows; }
@@ -61,7 +62,7 @@ HeadData<T> head_data(const AttentionForwardArgs<T>& args, int64_t index) {
           .logsumexp = args.logsumexp + index * args.time};
 }
 
-// The tensors' rows that the forward of a head reads and writes.
+// The rows that the forward of a head reads and writes.
 template <typename T>
 struct ForwardRows {
   HeadRows<T> rows[4];
@@ -86,7 +87,7 @@ using ForwardAhead = TokensAhead<T, ForwardRowsOf<T>>;
 struct PackedHead {
   HeadShape shape;
   int64_t num_packed;  // keys
-  float* keys;         // (time / kMicroColumns, head_dim, kMicroColumns)
+  float* keys;         // (padded_time / kMicroColumns, head_dim, kMicroColumns)
   float* values;       // (padded_time, padded_dim)
   float* scores;       // (kMicroRows, kKeyChunk)
 };
@@ -128,8 +129,9 @@ template <typename T>
 void score_panel(const PackedHead& head, const int32_t* num_keys, const QueryTile& tile, int64_t key,
                  float* scores, ForwardAhead<T>& ahead, Vector (&maxima)[kMicroRows]) {
   const int64_t head_dim = head.shape.head_dim;
-  multiply_panel<kPanelsAhead>(head_dim, tile.queries, head.keys + key * head_dim, tile.end() - key, scores,
-                               kKeyChunk, ahead);
+  multiply_panel<kDepthAhead>(head_dim, tile.queries, head.keys + key * head_dim, tile.end() - key, scores,
+                              kKeyChunk, ahead);
+  // This also hides what multiply_panel left out.
   const int64_t last = tile.end() - 1;
   if (key + kMicroColumns > tile.first + 1 || key < last + 1 - num_keys[last]) {
     for (int64_t row = 0; row < tile.rows; ++row) {
@@ -169,6 +171,7 @@ void weigh_chunk(const PackedHead& head, const int32_t* num_keys, int64_t chunk,
   for (int64_t key = begin; key < end; key += kMicroColumns) {
     score_panel(head, num_keys, tile, key, scores + key, ahead, maxima);
   }
+  // First all maxima, then all exponentials: the reductions of a row overlap with those of the others.
   float before[kMicroRows], base[kMicroRows];
   for (int64_t row = 0; row < kMicroRows; ++row) {
     const float most = fold_lanes(maxima[row], larger_lanes);
@@ -184,7 +187,7 @@ void weigh_chunk(const PackedHead& head, const int32_t* num_keys, int64_t chunk,
       tile.normalizer[row] = sum;
       continue;
     }
-    const float rescale = before[row] == -__builtin_inff() ? 0.0f : exp(before[row] - base[row]);
+    const float rescale = exp(before[row] - base[row]);
     tile.normalizer[row] = tile.normalizer[row] * rescale + sum;
     float* values = tile.sums + row * head.shape.padded_dim;
 #pragma omp simd
@@ -205,9 +208,9 @@ void attend(const PackedHead& head, const int32_t* num_keys, int64_t chunk, Forw
   for (int64_t key = begin; key < end; key += kSummedKeys) {
     const int64_t depth = smaller(kSummedKeys, end - key);
     for (int64_t column = 0; column < shape.head_dim; column += kMicroColumns) {
-      micro_product<kKeyChunk, 1, kPanelsAhead>(
+      micro_product<kKeyChunk, 1, kDepthAhead>(
           depth, head.scores + key - chunk, head.values + key * shape.padded_dim + column, shape.padded_dim,
-          tile.sums + column, shape.padded_dim, key != tile.begin);
+          tile.sums + column, shape.padded_dim, key != tile.begin, ahead);
     }
   }
 }
@@ -221,7 +224,6 @@ void begin_tile(const HeadData<T>& data, const HeadShape& shape, float softmax_s
   tile.begin = first_key / kMicroColumns * kMicroColumns;
   for (int64_t row = 0; row < kMicroRows; ++row) {
     tile.maximum[row] = -__builtin_inff();
-    tile.normalizer[row] = 0.0f;
   }
   pack_columns<kMicroRows>(data.queries + first * data.stride, data.stride, tile.rows, shape.head_dim,
                            softmax_scale, kMicroRows, tile.queries);
@@ -264,7 +266,7 @@ void forward_head(const AttentionForwardArgs<T>& args, int64_t index, float* wor
           begin_tile(data, shape, args.softmax_scale, first, *tile);
         }
         pack_until(smaller(chunk + kKeyChunk, tile->end()), data, packed);
-        ahead.advance_to(index, tile->end() + kTokensAhead);
+        ahead.advance_to(index, tile->end(), kTokensAhead);
         attend(packed, data.num_keys, chunk, ahead, *tile);
         const bool is_last_chunk = tile->end() > chunk && tile->end() <= chunk + kKeyChunk;
         if (is_last_chunk) finish_tile(*tile, shape, data);

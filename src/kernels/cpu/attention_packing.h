@@ -1,4 +1,5 @@
-// Operands of attention, copied ("packed") once into fp32 in the order in which the matmuls read them.
+// What attention's forward and backward share: operands copied ("packed") into fp32 in the order in which the
+// matmuls read them, the prefetch of those that are packed next, and the matmul of a tile and a panel.
 #pragma once
 
 #include "kernels/cpu/micro_product.h"
@@ -26,9 +27,10 @@ struct HeadRows {
   int64_t stride;
 };
 
-// Prefetches into the L2 cache, during matmuls, what is packed and written after them, one token per call:
-// first of the head at hand, then of the next one. The rows of a head are far apart, which the hardware does
-// not foresee.   RowsOf: for the index of a head, an array-like `rows` of HeadRows<T>.
+// Prefetches rows into the L2 cache during matmuls, those of one token per call: what is packed or written
+// after them, first of the head at hand, then of the next one. The rows of a head are far apart, which the
+// hardware does not foresee.   RowsOf: a function that returns for the index of a head a struct with an array
+// `rows` of HeadRows<T>.
 template <typename T, typename RowsOf>
 class TokensAhead {
  public:
@@ -38,9 +40,16 @@ class TokensAhead {
     if (begin < end) head_ = rows_of_(begin);
   }
 
-  // Lets calls go on to the token before `token` of head `index`, or of the next head if it is beyond the
-  // end.
-  void advance_to(int64_t index, int64_t token) { limit_ = index * time_ + token; }
+  // From now on calls prefetch tokens [token, token + count) of head `index` that they have not yet; tokens
+  // beyond a head's last are those of the next head.
+  void advance_to(int64_t index, int64_t token, int64_t count) {
+    limit_ = index * time_ + token + count;
+    if (index_ > index || (index_ == index && token_ >= token)) return;
+    token_ = token;
+    if (index_ < index) head_ = rows_of_(index);
+    index_ = index;
+    if (token_ >= time_) begin_next_head();
+  }
 
   void operator()() {
     if (index_ == end_ || index_ * time_ + token_ >= limit_) return;
@@ -49,12 +58,15 @@ class TokensAhead {
       const T* row = rows.first + token_ * rows.stride;
       for (int64_t h = 0; h < head_dim_; h += kLine) __builtin_prefetch(row + h, 0, 2);
     }
-    if (++token_ < time_) return;
+    if (++token_ == time_) begin_next_head();
+  }
+
+ private:
+  void begin_next_head() {
     token_ = 0;
     if (++index_ < end_) head_ = rows_of_(index_);
   }
 
- private:
   RowsOf rows_of_;
   int64_t index_, end_;
   int64_t time_, head_dim_;
@@ -114,8 +126,8 @@ void pack_rows(const T* from, int64_t stride, const HeadShape& shape, float fact
   }
 }
 
-// Scores of a tile of queries and the first `columns` keys of a panel, which may be fewer than it holds: up
-// to the next whole vector.
+// scores[row, key] = <row of a tile, key of a panel>, for all keys of the panel, or for those of its first
+// vector if the others are not among its first `columns`: what stands in place of the others has no meaning.
 template <int64_t kAhead, typename Meanwhile>
 void multiply_panel(int64_t head_dim, const float* tile, const float* panel, int64_t columns, float* scores,
                     int64_t stride, Meanwhile& meanwhile) {

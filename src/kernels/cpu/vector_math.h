@@ -88,8 +88,8 @@ inline float exp(float x) {
   return p * __builtin_bit_cast(float, first) * __builtin_bit_cast(float, second);
 }
 
-// Likewise for a softmax, with fewer instructions: 0 where e^x is below the smallest normal number; e^x
-// saturates at e^88.
+// Likewise for a softmax, with fewer instructions: 0 where x < -87.3, beyond which e^x soon is no normal
+// number; e^x saturates at e^88.
 inline Vector exp_of_difference(Vector x) {
   const Vector least = Vector{} - 87.3f;  // e^x is normal
   const Vector most = Vector{} + 88.0f;   // and 2^k in range
