@@ -61,10 +61,21 @@ bool are_taken_by_merges(const BytePairs& pairs) {
   });
 }
 
+// Readers of the file give a character by the piece of that name, of whatever kind it is; encode() gives it
+// by its bytes.
+void refuse_if_taken_for_text(const BytePairs::Piece& piece) {
+  if ((piece.kind == Kind::kControl || piece.kind == Kind::kUnknown) &&
+      first_character(piece.text) == piece.text) {
+    throw core::InputError("the {} piece '{}' is a single character, which texts can contain",
+                           piece.kind == Kind::kControl ? "control" : "unknown", core::excerpt(piece.text));
+  }
+}
+
 // Ids by the text of pieces. Keys are sorted, which makes it fast to fill.
 nlohmann::json vocabulary_of(const BytePairs& pairs) {
   nlohmann::json vocabulary = nlohmann::json::object();
   for (size_t id = 0; id < pairs.pieces.size(); ++id) {
+    refuse_if_taken_for_text(pairs.pieces[id]);
     const std::string& text = pairs.pieces[id].text;
     if (core::find_invalid_utf8(text)) throw core::InputError("the piece of id {} is not valid UTF-8", id);
     if (!vocabulary.emplace(text, id).second) {

@@ -38,6 +38,8 @@ REFUSED = {
     "default": ({"normalization_rule_name": "nmt_nfkc", "remove_extra_whitespaces": True}, "normalization_rule_name"),
     "no-bytes": ({"byte_fallback": False}, "byte_fallback"),
     "whole-after-blank": ({"add_dummy_prefix": True, "user_defined_symbols": ["<|end|>"]}, "'<|end|>'"),
+    "unknown-of-one-character": ({"unk_piece": "\u2047"}, "'\u2047'"),
+    "control-of-one-character": ({"control_symbols": ["\u00a7"]}, "'\u00a7'"),
 }
 
 HOSTILE = [

@@ -229,6 +229,11 @@ TEST(HuggingFace, IsRefusedForModelsThatItCannotExpress) {
               HasSubstr("from one word into the next"));
   EXPECT_THAT(refusal(trained_with({{"add_dummy_prefix", "true"}, {"user_defined_symbols", "<|end|>"}})),
               HasSubstr("'<|end|>'"));
+  EXPECT_THAT(refusal(trained_with({{"unk_piece", "\xE2\x81\x87"}})),
+              HasSubstr("the unknown piece '\xE2\x81\x87'"));
+  EXPECT_THAT(refusal(trained_with({{"control_symbols", "\xC2\xA7"}})),
+              HasSubstr("the control piece '\xC2\xA7'"));
+  EXPECT_EQ(refusal(trained_with({{"unk_piece", "\xE2\x81\x87?"}, {"control_symbols", "<sep>"}})), "none");
 }
 
 enum class Type { kNormal = 1, kUnknown = 2, kControl = 3, kByte = 6 };
