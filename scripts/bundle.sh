@@ -27,22 +27,22 @@ headers=(CLI/CLI.hpp nlohmann/json.hpp boost/version.hpp spdlog/spdlog.h fmt/for
 # pack_program PROGRAM AS LIBRARIES: writes a stripped copy of the program to AS, which looks for libraries in the folder
 # LIBRARIES, and copies into that folder what the loader finds for the program outside PyTorch's packages.
 pack_program() {
-  local program=$1 as=$2 libraries=$3 packages found name arrow path rest origin
+  local program=$1 as=$2 libraries=$3 packages found line name path origin
   # The folder that holds torch/ and nvidia/: the program was linked with torch/lib in its path.
   packages=$(readelf -d "$program" | sed -nE 's/.*R(UN)?PATH.*\[(.*)\].*/\2/p' | tr : '\n' | sed -n 's|/torch/lib$||p')
   [[ -n $packages ]] || fail "$program names no torch/lib in its RUNPATH; build it with scripts/build.sh"
   found=$(ldd "$program")
-  while read -r name arrow path rest; do
-    if [[ $path == not ]]; then fail "$program does not find $name, which it needs; build it again"; fi
-    if [[ $arrow != '=>' || $path == "$packages"/* || $name =~ $system_libraries ]]; then continue; fi
+  while read -r line; do
+    if [[ $line != *' => '* ]]; then continue; fi
+    name=${line%% => *} path=${line#* => }
+    if [[ $path == 'not found' ]]; then fail "$program does not find $name, which it needs; build it again"; fi
+    path=${path% (0x*}
+    if [[ $path == "$packages"/* || $name =~ $system_libraries ]]; then continue; fi
     cp -L "$path" "$libraries/$name"
   done <<<"$found"
   strip -o "$as" "$program"
   origin="\$ORIGIN/$(realpath --relative-to="$(dirname "$as")" "$libraries")"
-  # As CMake does for programs that it installs.
-  printf 'file(RPATH_SET FILE "%s" NEW_RPATH "%s")\n' "$as" "${origin%/.}" >"$unfinished/rpath.cmake"
-  cmake -P "$unfinished/rpath.cmake" >/dev/null
-  rm "$unfinished/rpath.cmake"
+  cmake -D "PROGRAM:STRING=$as" -D "NEW_RPATH:STRING=${origin%/.}" -P cmake/SetRpath.cmake >/dev/null
 }
 
 # needed_glibc FOLDER...: prints the newest version of glibc that a file in these folders needs.

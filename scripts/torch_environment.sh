@@ -13,7 +13,9 @@ torch_of_python() {
     return 1
   fi
   found=$("$1" - <<'PYTHON' 2>&1
-import importlib.metadata, importlib.util, pathlib, sys
+import sys
+sys.path[:] = [p for p in sys.path if p]  # a csv.py or torch/ in the current folder is none of Python's
+import importlib.metadata, importlib.util, pathlib
 torch = importlib.util.find_spec("torch")
 if torch is None:
     sys.exit("it has no torch package")

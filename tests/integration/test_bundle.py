@@ -1,7 +1,9 @@
 """scripts/bundle.sh: a bundle, moved elsewhere, runs without the repository's .venv and build folder on any path."""
 
+import importlib.util
 import json
 import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -101,6 +103,42 @@ def test_its_configs_are_complete(bundle, tmp_path):
         sets = [word for setting in [*tiny, "data.sequence_length=16", "train.micro_batch_size=1", "train.global_batch_size=1",
                                      "train.dtype=float32", "train.device=cpu"] for word in ("--set", setting)]
         run([bundle / "run.sh", "bench", "step", "--config", config, *sets, "--steps", 1, "--warmup", 0], tmp_path)
+
+
+def build_small_program(repository):
+    """In place of ssgpt, a program that needs a library of PyTorch's and one of its own, both in folders of the repository."""
+    packages = pathlib.Path(importlib.util.find_spec("torch").submodule_search_locations[0]).parent
+    (repository / "packages").symlink_to(packages)
+    (repository / "own").mkdir(parents=True)
+    (repository / "build/release").mkdir(parents=True)
+    (repository / "own.cpp").write_text('const char* version() { return "ssgpt 0.0.0"; }\n')
+    (repository / "main.cpp").write_text('#include <cstdio>\nconst char* version();\nint main() { std::puts(version()); }\n')
+    folders = [repository / "packages/torch/lib", repository / "own"]
+    rpath = ["-Xlinker", "-rpath", "-Xlinker", ":".join(map(str, folders))]
+    for command in (["-shared", "-fPIC", "own.cpp", "-o", "own/libown.so"],
+                    ["main.cpp", "-o", "build/release/ssgpt", "-L", folders[0], "-L", folders[1], "-Wl,--no-as-needed", "-lc10", "-lown", *rpath]):  # fmt: skip
+        subprocess.run(["g++", *command], cwd=repository, check=True)
+
+
+def test_the_repository_and_the_bundle_may_have_any_path(tmp_path):
+    repository, target = tmp_path / "my own repository", tmp_path / 'a "bundle" \\ ${of} $mine; it\'s'
+    repository.mkdir()
+    for name in ("scripts", "configs", "cmake"):
+        (repository / name).symlink_to(ROOT / name)
+    build_small_program(repository)
+    process = subprocess.run([repository / "scripts/bundle.sh", target], capture_output=True, text=True, timeout=60)
+    assert process.returncode == 0, process.stderr
+    assert [path.name for path in (target / "lib").iterdir()] == ["libown.so"]
+    assert re.findall(r"\((?:RPATH|RUNPATH)\).*\[(.*)\]", dynamic_sections(target)) == ["$ORIGIN/../lib"]
+    repository.rename(tmp_path / "gone")
+    assert run([target / "run.sh"], tmp_path)[0] == "ssgpt 0.0.0\n"
+
+
+def test_modules_in_the_current_folder_are_not_those_of_the_python(bundle, tmp_path):
+    (tmp_path / "torch").mkdir()
+    for name in ("csv.py", "pathlib.py", "torch/__init__.py"):
+        (tmp_path / name).write_text("raise SystemExit('this was imported')\n")
+    assert run([bundle / "run.sh", "--version"], tmp_path)[0].startswith("ssgpt ")
 
 
 def test_a_python_without_the_right_pytorch_is_refused(bundle, tmp_path):
