@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import json
 import os
 import pathlib
 import re
@@ -13,12 +14,14 @@ import tarfile
 import pytest
 
 from conftest import ROOT, make_program
+from documented import blocks
 from test_bundle import BUILT, NOT_CARRIED, bare_python
 
 COMMIT = subprocess.run(["git", "-C", ROOT, "log", "-1", "--format=%ct"], capture_output=True, text=True).stdout.strip()
 EPOCH = os.environ.get("SOURCE_DATE_EPOCH") or COMMIT or "1700000000"
 VERSION = re.search(r"^project\(ssgpt VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text(), flags=re.M)[1]
 TOP = f"ssgpt-{VERSION}"
+ARCHIVE = f"{TOP}-linux-x86_64.tar.zst"
 SYSTEM = "/usr/bin:/bin"
 
 
@@ -35,7 +38,7 @@ def pack(file, **environment):
 def packed(made_once):
     if not (BUILT.exists() and (BUILT.parent / "CMakeCache.txt").exists() and shutil.which("zstd")):
         pytest.skip("build/release, which the script packs, or zstd is missing")
-    return made_once("archive", lambda folder: pack(folder / "made.tar.zst")) / "made.tar.zst"
+    return made_once("archive", lambda folder: pack(folder / ARCHIVE)) / ARCHIVE
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +100,22 @@ def test_the_same_tree_gives_the_same_bytes_and_their_checksum(packed, tmp_path)
     digest = hashlib.sha256(packed.read_bytes()).hexdigest()
     assert f"SHA-256 {digest}\n" in out and (tmp_path / "again.tar.zst.sha256").read_text() == f"{digest}  again.tar.zst\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again.tar.zst", "again.tar.zst.sha256"]
+
+
+def test_the_steps_of_the_documentation_install_it(packed, tmp_path):
+    """As they stand, with this python and its PyTorch in place of the environment that they make from the network."""
+    steps = blocks(ROOT / "docs/installing.md", "sh")[0]
+    environment = "python3 -m venv env && env/bin/python -m pip install torch==2.11.0\n"
+    assert steps.count(environment) == 1 and "torch==2.11.0\n" in (ROOT / "scripts/requirements.txt").read_text()
+    for file in (packed, packed.with_name(f"{packed.name}.sha256")):
+        shutil.copy(file, tmp_path)
+    for folder in ("env/bin", ".local/bin"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "env/bin/python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (tmp_path / "env/bin/python").chmod(0o755)
+    out, _ = run(["bash", "-euc", steps.replace(environment, "")], tmp_path)
+    assert out == f"{packed.name}: OK\n{built_version()}"
+    assert run([tmp_path / ".local/bin/ssgpt", "--version"], tmp_path, SSGPT_PYTHON=tmp_path / "env/bin/python") == (built_version(), "")
 
 
 def test_its_entries_are_sorted_and_know_no_owner_and_no_time_of_their_own(packed, tmp_path):
@@ -215,6 +234,20 @@ def test_a_pytorch_for_cpus_serves_or_is_refused_in_so_many_words(unpacked, tmp_
     else:
         out, err = run([unpacked / "bin/ssgpt", "--version"], tmp_path, LIBTORCH=folder)
         assert "none: a build for CPUs" in out and err == ""
+
+
+def test_both_programs_train_the_same_model(unpacked, tmp_path):
+    if not (unpacked / "lib/ssgpt/ssgpt-cpu").exists():
+        pytest.skip("the archive has one program: there is no build/cpu/ssgpt (scripts/build.sh cpu ssgpt) of this revision")
+    config = make_program(tmp_path).config({"train": {"max_steps": 3, "device": "cpu"}})
+    torches = {"ssgpt": wheel(), "ssgpt-cpu": libtorch_for_cpus(tmp_path / "a LibTorch")}
+    for name, folder in torches.items():
+        _, err = run([unpacked / "bin/ssgpt", "train", "--config", config, "--run-dir", name], tmp_path, LIBTORCH=folder)
+        assert "Done: 3 steps" in err and "computing on the CPU" not in err
+        command = json.loads((tmp_path / name / "run.json").read_text())["command"]
+        assert command.split(" train ")[0].strip("'") == str(unpacked / "lib/ssgpt" / name)
+    weights = [(tmp_path / name / "checkpoints/step-00000003/model.safetensors").read_bytes() for name in torches]
+    assert weights[0] == weights[1]
 
 
 def test_the_program_without_cuda_stands_in_where_the_other_cannot_start(unpacked, tmp_path):
