@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import tempfile
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -17,6 +18,7 @@ import tokenizers
 import transformers
 
 from conftest import ROOT, Program, checkpoints, write_shard
+from documented import blocks
 from test_generate import generate
 from test_prepare import tokens_of, write_jsonl
 
@@ -127,13 +129,15 @@ def our_ids(program, model, texts):
     return [ids[text] for text in texts]
 
 
-@pytest.mark.parametrize("name", ["ours", *FOREIGN])
-def test_transformers_gives_our_ids_and_our_texts(program, models, name):
-    """Thousands of hostile and random texts, against the shards that the program prepares and against sentencepiece."""
+@pytest.mark.parametrize("name, kind", [*((name, "softmax") for name in ["ours", *FOREIGN]), ("ours", "ssmax")])
+def test_transformers_gives_our_ids_and_our_texts(program, models, name, kind):
+    """Thousands of hostile and random texts, against the shards that the program prepares and against sentencepiece; in a Llama,
+    and in a model of its own type, which transformers looks up otherwise."""
     model, library = models / f"{name}.model", library_of(models / f"{name}.model")
-    checkpoint, err = save_checkpoint(program, model)
+    checkpoint, err = save_checkpoint(program, model, model={"attention": {"kind": kind}})
     assert "warning" not in err
-    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
+    assert json.loads((checkpoint / "config.json").read_text())["model_type"] == {"softmax": "llama", "ssmax": "ssgpt"}[kind]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint, trust_remote_code=kind == "ssmax")
     plain = tokenizers.Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
     texts = HOSTILE + random_texts(model, 4000)
     ours, theirs = our_ids(program, model, texts), tokenizer(texts)["input_ids"]
@@ -234,6 +238,22 @@ def test_special_tokens_are_those_of_the_model(program, models):
     separator = tokenizer.convert_tokens_to_ids("<sep>")
     assert tokenizer.decode([separator]) == "<sep>" and tokenizer.decode([separator], skip_special_tokens=True) == ""
     assert separator not in tokenizer("a<sep>b")["input_ids"]
+
+
+def test_the_statements_of_the_reference_load_a_model(program, models, monkeypatch):
+    (statements,) = blocks(ROOT / "docs/reference.md", "python")
+    for name, kind in (("a", "softmax"), ("b", "ssmax")):
+        checkpoint, _ = save_checkpoint(program, models / "ours.model", name, model={"attention": {"kind": kind}})
+        shutil.copytree(checkpoint, program.directory / f"runs/{name}/checkpoints/step-00000200")
+    monkeypatch.chdir(program.directory)
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda question="": asked.append(question) or "n")  # whether to run the modelling file
+    names = {name: getattr(transformers, name) for name in ("AutoModelForCausalLM", "AutoTokenizer", "pipeline")}
+    llama, ours, tokenizer, written = [eval(line, names) for line in statements.splitlines()]
+    assert not asked
+    assert (type(llama).__name__, type(ours).__name__) == ("LlamaForCausalLM", "SsgptForCausalLM")
+    assert tokenizer("In the beginning")["input_ids"] == encode(program, models / "ours.model", "In the beginning")
+    assert written[0]["generated_text"].startswith("In the beginning")
 
 
 PIPELINES = {
