@@ -9,10 +9,12 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
 from conftest import BINARY, ROOT
+from documented import blocks, commands_of
 from made_plan import write_plan
 
 SCRIPT = ROOT / "scripts" / "reproduce.py"
@@ -74,6 +76,16 @@ def test_a_plan_comes_to_an_answer_for_each_claim(made):
     assert '"runs/reproduce-made/text/' in tables and str(made) not in tables
     assert "Not finished" not in text and section(text, "The learned p_n").count("\n| ") == 2  # the header, and one seed
     assert re.search(rf"made: \d %, stage \d of {STAGES}, \w+, \d+ min( \d\d s)? left", (made / "printed.txt").read_text())
+
+
+def test_the_published_commands_are_those_of_the_plan(monkeypatch):
+    """Of which the made plan runs every stage, with other numbers."""
+    monkeypatch.chdir(ROOT)
+    plan = load_plan(Path("configs/reproduce/cpu"))  # as scripts/reproduce.py calls it
+    known = {(stage.name, plan.fill(stage.command)) for stage in plan.stages}
+    published = set(re.findall(r"^# ([\w-]+)\n(build/release/ssgpt .*)$", "\n".join(blocks(ROOT / "docs/results.md", "sh")), flags=re.M))
+    assert published <= known, published - known
+    assert len(published) == len({command for block in blocks(ROOT / "docs/results.md", "sh") for command in commands_of(block)}) > 10
 
 
 @pytest.mark.parametrize("size", ["cpu", "cpu-short", "gpu"])
