@@ -89,12 +89,14 @@ class Comparison:
         return [sum(values) / len(values) for values in zip(*series)]
 
     def loss_range(self):
-        """Limits that show most of the compared curves: their range without the first tenth of the steps."""
-        begin = len(self.steps) // 10
+        """Limits that show most of the compared curves: from the lowest loss after the first tenth of the steps up to nearly
+        all losses of the second tenth, of which a single one may be noise, and the later ones those of a run that diverges."""
+        tenth = len(self.steps) // 10
         labels = [run for v in self.variants for run in v["averaged_runs"]]
         curves = [self.curves[f"loss/{run}"] for run in labels]
-        raw = [v for c in curves for v in c[begin:] if not math.isnan(v)]
-        top = max((c[begin] for c in curves if not math.isnan(c[begin])), default=max(raw, default=1.0))
+        raw = [v for c in curves for v in c[tenth:] if not math.isnan(v)]
+        second = [sorted(v for v in c[tenth : 2 * tenth + 1] if not math.isnan(v)) for c in curves]
+        top = max((values[-1 - len(values) // 50] for values in second if values), default=max(raw, default=1.0))
         return padded(min([*raw, *(v for v in self.validation_values() if v <= top)], default=0.0), top)
 
     def window_curves(self):

@@ -146,6 +146,18 @@ def test_the_page_draws_the_curves(report):
     assert "nan" not in "".join(re.findall(r'd="[^"]*"', page))
 
 
+def test_the_loss_axis_does_not_follow_a_single_low_loss(program, pair):
+    """After a tenth of the steps both runs have one loss far below their curves, which are at 3 there."""
+    for run in ("softmax", "ssmax"):
+        change_lines(program.directory / run, lambda l: {**l, "train/loss": 1.9} if l["step"] == 31 else l)
+    program.run("compare", "softmax", "ssmax", "--out", "report")
+    data = json.loads(re.findall(r'<script type="application/json">(.*?)</script>', draw(program))[0])
+    low, high = data["y"]
+    for series in data["series"]:
+        assert all(low < value < high for value in series["values"][45:])
+    assert high < 4  # the first losses, of 4 and more, are outside
+
+
 def test_one_pair_is_one_dot_without_a_band(report):
     page = (report / "report.html").read_text()
     rows = re.findall(r'<svg class="strip" .*?</svg>', page)
