@@ -1,52 +1,22 @@
-"""SVG charts, each in a version for wide and one for narrow screens, and the figures that hovering shows."""
+"""SVG charts, each in a version for wide and one for narrow screens, with the data from which plot.js draws a part of
+one and script.js shows values. The page is complete without scripts."""
 
 import html
 import json
 import math
-import re
 
+from report_page.axes import CHARACTER, SHAPES, Frame, StepAxis, exponent
+from report_page.elements import digits_for
 from report_page.styles import color as color_of
 from report_page.styles import dashes, marker
+from report_page.thinning import extremes, thin_together
 
-SHAPES = {"wide": (1000, 380), "narrow": (380, 300)}
-MOST_POINTS = 700  # per line on the screen
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 34
-
-
-def ticks(low, high, count, smallest=0.0):
-    """Round values within [low, high], low < high: about `count` of them, `smallest` or more apart."""
-    raw = max((high - low) / max(1, count), smallest)
-    size = 10 ** math.floor(math.log10(raw))
-    step = next(size * m for m in (1, 2, 5, 10) if size * m >= raw * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)], step
+MOST_DRAWN = {"wide": 700, "narrow": 350}  # points per line on the screen
+MOST_KEPT = 2000  # points per curve that the page holds for its scripts
+MOST_KEPT_FAINT = 20_000  # points of all faint lines of a chart, but for each at least as many as are drawn
 
 
-def number(value, step):
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    return f"{value:,.{digits}f}".replace("-", "−")
-
-
-def thin(values, most):
-    """Indices of at most `most` points, including the last."""
-    if len(values) <= most:
-        return list(range(len(values)))
-    return [round(i * (len(values) - 1) / (most - 1)) for i in range(most)]
-
-
-def extremes(values, most):
-    """Indices of the lowest and highest value of each stretch, so that a thinned line is as ragged as the whole one."""
-    if len(values) <= most:
-        return list(range(len(values)))
-    picked = []
-    buckets = most // 2
-    for k in range(buckets):
-        bucket = [
-            i for i in range(len(values) * k // buckets, len(values) * (k + 1) // buckets) if not math.isnan(values[i])
-        ]
-        if bucket:
-            picked += sorted({min(bucket, key=values.__getitem__), max(bucket, key=values.__getitem__)})
-    return picked
+OUTLINES = {"s": "m-3.2 -3.2h6.4v6.4h-6.4z", "^": "m0 -4.2l4.2 7.2h-8.4z", "D": "m0 -4.4l4.4 4.4l-4.4 4.4l-4.4 -4.4z"}
 
 
 def mark(slot, x, y):
@@ -54,8 +24,7 @@ def mark(slot, x, y):
     kind = marker(slot)
     if kind == "o":
         return f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.4"/>'
-    outline = {"s": "m-3.2 -3.2h6.4v6.4h-6.4z", "^": "m0 -4.2l4.2 7.2h-8.4z", "D": "m0 -4.4l4.4 4.4l-4.4 4.4l-4.4 -4.4z"}
-    return f'<path class="dot" d="M{x:.1f} {y:.1f}{outline[kind]}"/>'
+    return f'<path class="dot" d="M{x:.1f} {y:.1f}{OUTLINES[kind]}"/>'
 
 
 def sample(slot, is_line=True):
@@ -71,68 +40,98 @@ def sample(slot, is_line=True):
     )
 
 
-class StepAxis:
-    """The horizontal axis of a chart over steps: its name, its ticks, and how a place on it is named."""
-
-    name = "step"
-
-    def ticks(self, low, high, count):
-        values, step = ticks(low, high, count, smallest=1)
-        return [(value, number(value, step)) for value in values]
-
-    def text(self, value):
-        return f"step {value:,.0f}"
+def at(*places):
+    """The attribute from which plot.js places an element again: x and y of its corners, values or names of edges."""
+    return f' data-at="{" ".join(p if isinstance(p, str) else f"{p:.12g}" for p in places)}"'
 
 
-class CountAxis:
-    """Whole numbers from 1 on; `name` says what they count."""
+def line(frame, css, start, end, style=""):
+    (x1, y1), (x2, y2) = ((frame.x(x), frame.y(y)) for x, y in (start, end))
+    return f'<line class="{css}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"{at(*start, *end)}{style}/>'
 
-    def __init__(self, name):
-        self.name = name
 
-    def ticks(self, low, high, count):
-        values, step = ticks(low, high, count, smallest=1)
-        return [(value, number(value, step)) for value in values if value >= 1]
+def rectangle(frame, css, start, end, style=""):
+    """`start` is the upper left corner."""
+    (x1, y1), (x2, y2) = ((frame.x(x), frame.y(y)) for x, y in (start, end))
+    size = f'width="{x2 - x1:.1f}" height="{max(1, y2 - y1):.1f}"'
+    return f'<rect class="{css}" x="{x1:.1f}" y="{y1:.1f}" {size}{at(*start, *end)}{style}/>'
 
-    def text(self, value):
-        return f"{self.name} {value:,.0f}"
+
+def tenths(pixel):
+    """Tenths of a pixel as short text."""
+    return f"{pixel / 10:g}"
+
+
+def path_of(frame, steps, values, picked):
+    """The line through the picked points, with a gap where a value is absent; a point between two gaps is a dot."""
+    parts, before, alone = [], None, False
+    for i in picked:
+        if math.isnan(values[i]):
+            parts += ["h0"] if alone else []
+            before, alone = None, False
+            continue
+        here = round(10 * frame.x(steps[i])), round(10 * frame.y(values[i]))
+        if before is None:
+            parts.append(f"M{tenths(here[0])} {tenths(here[1])}")
+        else:
+            parts.append(f"l{tenths(here[0] - before[0])} {tenths(here[1] - before[1])}")
+        before, alone = here, before is None
+    return "".join([*parts, "h0"] if alone else parts).replace(" -", "-")
+
+
+def whole(step):
+    """The step as JSON writes it shortest."""
+    return int(step) if step == int(step) else step
+
+
+def differences(steps):
+    """The first step, and the distance of each following one from the one before."""
+    return [after - before for before, after in zip([0, *steps], steps)]
+
+
+def rounded(values, digits):
+    return [None if math.isnan(v) else round(v, digits) for v in values]
+
+
+def as_script(data):
+    """JSON that nothing in it can end."""
+    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
 
 
 class Chart:
     """Lines over steps, or over another `axis`. Draw with the methods, then call html(). Both versions share colours
-    and legend. A series' `color` is its slot, see styles.py."""
+    and legend. A series' `color` is its slot, see styles.py; its `name` stands in the legend and hides it."""
 
     def __init__(self, x_range, y_range, label, signed=False, axis=StepAxis()):
         self.x_range, self.y_range, self.label, self.signed, self.axis = x_range, y_range, label, signed, axis
-        self.layers = []  # functions of a version's coordinates that return SVG
+        self.layers = []  # (whether it is on top, function of a frame and its shape that returns SVG)
         self.legend = []  # (name, slot, whether it is a line)
-        self.hover = []  # (name, slot, steps, values)
+        self.hover = []  # (name, slot, values, the name that hides it)
+        self.steps = []  # of the series that hovering shows
+        self.curves = []  # (kind, steps, values, name): what each element with data-line shows
 
-    def _path(self, steps, values, css, color, name, pick, under=False):
-        pen_style = f"stroke:var(--c{color_of(color)})"
+    def _curve(self, *curve):
+        """Adds a curve to those that plot.js can draw; returns the attribute that refers to it."""
+        self.curves.append(curve)
+        return f'data-line="{len(self.curves) - 1}"'
+
+    def _path(self, steps, values, css, color, name, under=False):
+        pen = f"stroke:var(--c{color_of(color)})"
         if dashes(color):
-            pen_style += f";stroke-dasharray:{dashes(color)};stroke-linecap:butt"
+            pen += f";stroke-dasharray:{dashes(color)};stroke-linecap:butt"
+        curve = self._curve(css, steps, values, name)
 
-        def draw(x, y):
-            parts = []
-            pen = "M"
-            for i in pick(values, MOST_POINTS):
-                if math.isnan(values[i]):
-                    pen = "M"
-                    continue
-                parts.append(f"{pen}{x(steps[i]):.1f} {y(values[i]):.1f}")
-                pen = "L"
-            if len(parts) == 1:
-                parts.append("h0")  # a dot, because of the round line caps
-            return f'<path class="{css}" data-series="{html.escape(name)}" style="{pen_style}" d="{"".join(parts)}"/>'
+        def draw(frame, shape):
+            path = path_of(frame, steps, values, extremes(values, MOST_DRAWN[shape]))
+            return f'<path class="{css}" data-series="{html.escape(name)}" style="{pen}" {curve} d="{path}"/>'
 
         self.layers.append((not under, draw))
 
     def raw(self, steps, values, color, name):
-        self._path(steps, values, "raw", color, name, extremes, under=True)
+        self._path(steps, values, "raw", color, name, under=True)
 
     def smooth(self, steps, values, color, name):
-        self._path(steps, values, "smooth", color, name, thin)
+        self._path(steps, values, "smooth", color, name)
         self.name(name, color)
         self.read_out(steps, values, color, name)
 
@@ -140,107 +139,138 @@ class Chart:
         """Adds an entry to the legend."""
         self.legend.append((name, color, is_line))
 
-    def read_out(self, steps, values, color, name):
-        """Adds a series to what hovering shows; all series have the same steps."""
-        self.hover.append((name, color, steps, values))
+    def read_out(self, steps, values, color, name, hidden_by=None):
+        """Adds a series to what hovering shows, unless the series `hidden_by` is hidden (by default its own name); all
+        series have the same steps."""
+        self.steps = steps
+        self.hover.append((name, color, values, hidden_by or name))
 
     def dots(self, steps, values, color, name):
-        def draw(x, y):
-            marks = "".join(mark(color, x(s), y(v)) for s, v in zip(steps, values) if not math.isnan(v))
-            return f'<g data-series="{html.escape(name)}" style="stroke:var(--c{color_of(color)})">{marks}</g>'
+        curve = self._curve("dots", steps, values, name)
+
+        def draw(frame, shape):
+            marks = "".join(mark(color, frame.x(s), frame.y(v)) for s, v in zip(steps, values) if not math.isnan(v))
+            return f'<g data-series="{html.escape(name)}" style="stroke:var(--c{color_of(color)})" {curve}>{marks}</g>'
 
         self.layers.append((True, draw))
 
-    def window(self, first, last):
-        def draw(x, y):
-            top, bottom = y(self.y_range[1]), y(self.y_range[0])
-            return f'<rect class="window" x="{x(first):.1f}" y="{top:.1f}" width="{x(last) - x(first):.1f}" height="{bottom - top:.1f}"/>'
+    def _below(self, draw):
+        self.layers.insert(0, (False, lambda frame, shape: draw(frame)))
 
-        self.layers.insert(0, (False, draw))
+    def window(self, first, last):
+        self._below(lambda frame: rectangle(frame, "window", (first, "top"), (last, "bottom")))
 
     def zero(self):
-        self.layers.append(
-            (
-                False,
-                lambda x, y: (
-                    f'<line class="zero" x1="{x(self.x_range[0]):.1f}" x2="{x(self.x_range[1]):.1f}" y1="{y(0):.1f}" y2="{y(0):.1f}"/>'
-                ),
-            )
-        )
+        self.layers.append((False, lambda frame, shape: line(frame, "zero", ("left", 0), ("right", 0))))
 
     def mark(self, place, text):
         """A vertical line across the chart with a word beside it."""
 
-        def draw(x, y):
-            top, bottom = y(self.y_range[1]), y(self.y_range[0])
-            return (
-                f'<line class="mark" x1="{x(place):.1f}" x2="{x(place):.1f}" y1="{top:.1f}" y2="{bottom:.1f}"/>'
-                f'<text x="{x(place) + 5:.1f}" y="{top + 12:.1f}">{html.escape(text)}</text>'
-            )
+        def draw(frame):
+            x = frame.x(place)
+            side = 'dx="-5" text-anchor="end"' if x + 5 + CHARACTER * len(text) > frame.right else 'dx="5" text-anchor="start"'
+            word = f'<text x="{x:.1f}" y="{frame.top}" {side} dy="12"{at(place, "top")}>{html.escape(text)}</text>'
+            return line(frame, "mark", (place, "top"), (place, "bottom")) + word
 
-        self.layers.insert(0, (False, draw))
+        self._below(draw)
 
     def interval(self, place, low, high, color, name, faint=False):
         """A vertical bar; a faint one is thinner."""
-
-        def draw(x, y):
-            width = 1.2 if faint else 5
-            return (
-                f'<line class="bar" data-series="{html.escape(name)}" x1="{x(place):.1f}" x2="{x(place):.1f}" '
-                f'y1="{y(low):.1f}" y2="{y(high):.1f}" style="stroke:var(--c{color_of(color)});stroke-width:{width}"/>'
-            )
-
-        self.layers.append((True, draw))
+        style = f' style="stroke:var(--c{color_of(color)});stroke-width:{1.2 if faint else 5}" data-series="{html.escape(name)}"'
+        self.layers.append((True, lambda frame, shape: line(frame, "bar", (place, low), (place, high), style)))
 
     def estimate(self, first, last, estimate, color, name):
         if estimate["mean_difference"] is None:
             return
+        mean, low, high = (estimate[key] for key in ("mean_difference", "low", "high"))
 
-        def draw(x, y):
-            mean = y(estimate["mean_difference"])
-            band = ""
-            if estimate["low"] is not None:
-                high, low = y(estimate["high"]), y(estimate["low"])
-                band = f'<rect class="band" x="{x(first):.1f}" y="{high:.1f}" width="{x(last) - x(first):.1f}" height="{max(1, low - high):.1f}" style="fill:var(--c{color_of(color)})"/>'
-            line = f'<line class="mean" x1="{x(first):.1f}" x2="{x(last):.1f}" y1="{mean:.1f}" y2="{mean:.1f}" style="stroke:var(--c{color_of(color)})"/>'
-            return f'<g data-series="{html.escape(name)}">{band}{line}</g>'
+        def draw(frame, shape):
+            paint = f"var(--c{color_of(color)})"
+            band = "" if low is None else rectangle(frame, "band", (first, high), (last, low), f' style="fill:{paint}"')
+            middle = line(frame, "mean", (first, mean), (last, mean), f' style="stroke:{paint}"')
+            return f'<g data-series="{html.escape(name)}">{band}{middle}</g>'
 
         self.layers.append((True, draw))
 
-    def _svg(self, shape):
-        width, height = SHAPES[shape]
-        right, bottom = width - RIGHT, height - BOTTOM
-        (x0, x1), (y0, y1) = self.x_range, self.y_range
-        x = lambda step: LEFT + (step - x0) / (x1 - x0) * (right - LEFT)
-        y = lambda value: bottom - (value - y0) / (y1 - y0) * (bottom - TOP)
+    def _axes(self, frame):
         parts = []
-        values, step = ticks(y0, y1, 6 if shape == "wide" else 5)
-        for value in values:
+        for value, text in frame.y_ticks:
+            y = frame.y(value)
             parts.append(
-                f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>'
-                f'<text x="{LEFT - 9}" y="{y(value) + 4:.1f}" text-anchor="end">{number(value, step)}</text>'
+                f'<line class="grid" x1="{frame.left}" x2="{frame.right}" y1="{y:.1f}" y2="{y:.1f}"/>'
+                f'<text x="{frame.left - 9}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
             )
-        for value, text in self.axis.ticks(x0, x1, 8 if shape == "wide" else 4):
-            # A label centred on its tick must not leave the picture.
-            anchor = "end" if x(value) > right - 16 else "middle"
-            parts.append(
-                f'<line class="axis" x1="{x(value):.1f}" x2="{x(value):.1f}" y1="{bottom}" y2="{bottom + 5}"/>'
-                f'<text x="{min(x(value), right):.1f}" y="{bottom + 20}" text-anchor="{anchor}">{text}</text>'
-            )
+        bottom = frame.bottom
+        for x, middle, text in frame.labels():
+            parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 5}"/>')
+            if text:
+                parts.append(f'<text x="{middle:.1f}" y="{bottom + 20}" text-anchor="middle">{html.escape(text)}</text>')
         parts.append(
-            f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>'
-            f'<text x="{LEFT - 9}" y="{bottom + 20}" text-anchor="end">{self.axis.name}</text>'
+            f'<line class="axis" x1="{frame.left}" x2="{frame.right}" y1="{bottom}" y2="{bottom}"/>'
+            f'<text x="{frame.left - 9}" y="{bottom + 20}" text-anchor="end">{self.axis.name}</text>'
         )
-        clip = "clip-" + re.sub(r"[^a-z0-9]+", "-", f"{self.label} {shape}".lower())
-        parts.append(
-            f'<clipPath id="{clip}"><rect x="{LEFT}" y="{TOP}" width="{right - LEFT}" height="{bottom - TOP}"/></clipPath><g clip-path="url(#{clip})">'
-        )
-        parts += [draw(x, y) for _, draw in sorted(self.layers, key=lambda layer: layer[0])]
-        parts.append(f'</g><line class="cursor" x1="0" x2="0" y1="{TOP}" y2="{bottom}"/>')
+        return f'<g class="axes">{"".join(parts)}</g>'
+
+    def _faintness(self, frame, shape):
+        """The opacity of faint lines: less where they have more points than pixels, so that they hide nothing."""
+        points = sum(min(len(values), MOST_DRAWN[shape]) for kind, _, values, _ in self.curves if kind == "raw")
+        return max(0.05, 0.4 / math.sqrt(max(1, points / (frame.right - frame.left))))
+
+    def _svg(self, shape):
+        frame = Frame(shape, self.x_range, self.y_range, self.axis)
+        layers = "".join(draw(frame, shape) for _, draw in sorted(self.layers, key=lambda layer: layer[0]))
+        # An inner svg cuts off what is outside the axes, as a clipPath does, but needs no name that is unique on the page.
+        area = f"{frame.left} {frame.top} {frame.right - frame.left} {frame.bottom - frame.top}"
+        sides = 'x="{}" y="{}" width="{}" height="{}"'.format(*area.split())
         return (
-            f'<svg class="{shape}" viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(self.label)}" '
-            f'data-plot="{LEFT},{right},{x0:g},{x1:g}">{"".join(parts)}</svg>'
+            f'<svg class="{shape}" viewBox="0 0 {frame.width} {frame.height}" role="img" aria-label="{html.escape(self.label)}" '
+            f'data-plot>{self._axes(frame)}<svg class="area" {sides} viewBox="{area}" '
+            f'style="--faint:{self._faintness(frame, shape):.3f}">{layers}</svg></svg>'
         )
+
+    def _digits(self):
+        """Decimals of values that are read out: enough for the range shown, and for typical differences."""
+        size = (self.y_range[1] - self.y_range[0]) / 2
+        if self.signed:
+            sizes = sorted(abs(v) for _, _, values, _ in self.hover for v in values if v and not math.isnan(v))
+            size = min([size, *sizes[len(sizes) // 2 :][:1]])
+        return digits_for(size)
+
+    def _lines(self, picked, kept, digits):
+        """What each element with data-line shows: the number of a series, or values of its own at its own steps."""
+        numbers = {id(values): number for number, (_, _, values, _) in enumerate(self.hover)}
+        faint = sum(kind == "raw" for kind, *_ in self.curves)
+        most = max(MOST_DRAWN["wide"], min(MOST_KEPT, MOST_KEPT_FAINT // max(1, faint)))
+        for kind, steps, values, name in self.curves:
+            # A mark belongs to one value, so that none of these may be left out.
+            if id(values) in numbers and (kind == "smooth" or len(picked) == len(values)):
+                yield {"kind": kind, "series": name, "of": numbers[id(values)]}
+                continue
+            own = extremes(values, most) if kind == "raw" else range(len(values))
+            data = {"kind": kind, "series": name, "values": rounded((values[i] for i in own), digits)}
+            places = [whole(steps[i]) for i in own]
+            yield data if places == kept else {**data, "steps": differences(places)}
+
+    def _data(self):
+        """What the scripts need: the axes, and the curves at the same steps or each at its own."""
+        picked = thin_together([values for _, _, values, _ in self.hover], MOST_KEPT)
+        steps = [whole(self.steps[i]) for i in picked]
+        resolution = 3 - exponent(self.y_range[1] - self.y_range[0])  # a ten thousandth of the range, as decimals
+        series = []
+        for name, color, values, hidden_by in self.hover:
+            kept = rounded((values[i] for i in picked), max(5, resolution + 1))
+            one = {"name": name, "color": color_of(color), "values": kept}
+            series.append(one if hidden_by == name else {**one, "hiddenBy": hidden_by})
+        return {
+            "signed": self.signed,
+            "digits": self._digits(),
+            "x": self.x_range,
+            "y": self.y_range,
+            **self.axis.described(steps),
+            "steps": steps,
+            "series": series,
+            "lines": list(self._lines(picked, steps, max(3, resolution))),
+        }
 
     def html(self):
         legend = "".join(
@@ -248,21 +278,5 @@ class Chart:
             for name, color, is_line in self.legend
         )
         legend = f'<div class="legend">{legend}</div>' if legend else ""
-        steps = self.hover[0][2]
-        picked = thin(steps, MOST_POINTS)
-        series = [
-            {"name": n, "color": color_of(c), "values": [None if math.isnan(v[i]) else round(v[i], 5) for i in picked]}
-            for n, c, _, v in self.hover
-        ]
-        data = json.dumps(
-            {
-                "signed": self.signed,
-                "steps": [round(steps[i], 4) for i in picked],
-                "names": [self.axis.text(steps[i]) for i in picked],
-                "series": series,
-            }
-        ).replace("<", "\\u003c")
-        return (
-            f"<figure data-chart>{legend}{self._svg('wide')}{self._svg('narrow')}"
-            f'<div class="tip" role="status"></div><script type="application/json">{data}</script></figure>'
-        )
+        shapes = "".join(self._svg(shape) for shape in SHAPES)
+        return f'<figure data-chart>{legend}{shapes}<script type="application/json">{as_script(self._data())}</script></figure>'

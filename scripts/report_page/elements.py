@@ -5,6 +5,7 @@ import math
 import pathlib
 
 HERE = pathlib.Path(__file__).parent
+SCRIPTS = ("plot.js", "script.js")
 
 
 def esc(value):
@@ -44,7 +45,11 @@ def decimals(estimate):
     table)."""
     if estimate["low"] is None:
         return 4
-    size = (estimate["high"] - estimate["low"]) / 2 or abs(estimate["mean_difference"])
+    return digits_for((estimate["high"] - estimate["low"]) / 2 or abs(estimate["mean_difference"]))
+
+
+def digits_for(size):
+    """Decimals for values of a size, or with an error of that size: 4, or enough for two digits of it."""
     return 4 if size == 0 or size >= 1e-3 else min(12, 1 - math.floor(math.log10(size)))
 
 
@@ -93,12 +98,12 @@ def table(head, rows, css=""):
 
 def document(title, body):
     """A page without external requests; both arguments are HTML."""
-    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
+    style, *scripts = ((HERE / name).read_text(encoding="utf-8") for name in ("style.css", *SCRIPTS))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<link rel="icon" href="data:,"><title>{title}</title><style>{style}</style></head><body><main>{body}</main>'
-        f"<script>{script}</script></body></html>\n"
+        f"<script>{''.join(scripts)}</script></body></html>\n"
     )
 
 

@@ -3,6 +3,7 @@
 import math
 
 from report_page import needle_attention, needle_attention_page, needle_tables
+from report_page.axes import ticks_that_fit
 from report_page.charts import Chart
 from report_page.elements import (
     decimals,
@@ -29,13 +30,17 @@ class ContextAxis:
     def __init__(self, evaluation):
         self.names = {math.log2(place): name for place, name in zip(evaluation.places, evaluation.names)}
 
-    def ticks(self, low, high, count):
+    def ticks(self, low, high, width):
+        """Powers of two, or the measured contexts if the range has fewer than two powers."""
         powers = range(math.ceil(low), math.floor(high) + 1)
-        every = max(1, math.ceil(len(powers) / count))
+        if len(powers) < 2:
+            return [(place, name) for place, name in sorted(self.names.items()) if low <= place <= high]
+        every = math.ceil(len(powers) / ticks_that_fit(f"{2 ** powers[-1]:,}", width))
         return [(float(power), f"{2**power:,}") for power in powers if power % every == 0]
 
-    def text(self, value):
-        return self.names.get(value, "")
+    def described(self, places):
+        """What plot.js needs to know about the axis."""
+        return {"axis": {"name": self.name, "logarithmic": True}, "names": [self.names.get(x, "") for x in places]}
 
 
 def places(evaluation):

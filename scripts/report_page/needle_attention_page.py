@@ -2,11 +2,13 @@
 
 import math
 
-from report_page.charts import Chart, CountAxis, thin
+from report_page.axes import count_axis
+from report_page.charts import Chart
 from report_page.elements import esc, plain, section, table
 from report_page.needle_attention import PointSummary, attention_at_lengths, models_of, variants_of
 from report_page.needle_formats import TRIAL_OUTCOMES
 from report_page.styles import OUTCOME_SLOTS
+from report_page.thinning import thin
 
 MOST_MARKS = 600  # per chart
 ABOUT = (
@@ -23,7 +25,7 @@ def heads_chart(drawn):
         (0.5, drawn.most_heads() + 0.5),
         (0.0, 1.05 * drawn.largest_mean()),
         f"Mean weight on the needle by rank of the head, {drawn.length} tokens, {drawn.condition}",
-        axis=CountAxis("rank"),
+        axis=count_axis("rank"),
     )
     ranks = list(range(1, drawn.most_heads() + 1))
     for variant in drawn.variants:
@@ -65,7 +67,7 @@ def trials_chart(drawn, variant):
         (0.0, drawn.most_trials() + 1.0),
         (0.0, 1.05 * drawn.largest_weight()),
         f"Largest weight of each trial, {variant.variant}, {drawn.length} tokens, {drawn.condition}",
-        axis=CountAxis("trial"),
+        axis=count_axis("trial"),
     )
     places = list(range(1, drawn.most_trials() + 1))
     for seed, trials in zip(variant.seeds, variant.trials):
@@ -74,8 +76,9 @@ def trials_chart(drawn, variant):
         for outcome in TRIAL_OUTCOMES:
             weights = [w if i in shown and found == outcome else math.nan for i, (w, found) in enumerate(trials)]
             name = outcome if len(variant.seeds) == 1 else f"seed {seed}, {outcome}"
+            weights = padded_to(weights, len(places))
             made.dots(places, weights, OUTCOME_SLOTS[outcome], outcome)
-            made.read_out(places, padded_to(weights, len(places)), OUTCOME_SLOTS[outcome], name)
+            made.read_out(places, weights, OUTCOME_SLOTS[outcome], name, hidden_by=outcome)
     for outcome in TRIAL_OUTCOMES:
         made.name(outcome, OUTCOME_SLOTS[outcome], is_line=False)
     return made.html()

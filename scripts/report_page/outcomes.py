@@ -2,7 +2,7 @@
 
 import math
 
-from report_page.charts import number, ticks
+from report_page.axes import number, ticks
 from report_page.elements import decimals, esc, is_independent, number_of_seeds, p_value, padded, plain, section, signed, table
 
 DOTS = "a dot for each seed, or one for the difference of the means if the sides share no seed"

@@ -102,7 +102,7 @@ def test_sixteen_candidates_stay_apart_on_the_page(many):
     samples = [re.sub(r">[^<]*$", "", look) for look in looks]
     assert len(samples) == len(set(samples)) == len(many.slot)
     lines = re.findall(r'<path class="smooth" data-series="([^"]*)" style="([^"]*)"', page)
-    marks = re.findall(r'<g data-series="([^"]*)" style="([^"]*)"><(\w+) class="dot"[^>]*?([a-z][^"]*)?"/>', page)
+    marks = re.findall(r'<g data-series="([^"]*)" style="([^"]*)"[^>]*><(\w+) class="dot"[^>]*?([a-z][^"]*)?"/>', page)
     assert len({style for _, style in lines}) == len(many.slot)
     assert {name for name, *_ in marks} >= set(many.slot)
 

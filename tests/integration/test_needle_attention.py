@@ -145,12 +145,12 @@ def test_the_page_has_charts_and_a_table_of_all_points(tmp_path):
         for variant, series in zip(VARIANTS, heads["series"], strict=True):
             means = [sum(mean_of(variant, seed, length, 40, rank) for seed in seeds) / 2 for rank in range(25)]
             assert series["name"] == variant and series["values"] == pytest.approx(means, abs=1e-5)
-        assert heads["names"][0] == "rank 1"
+        assert heads["axis"] == {"name": "rank", "least": 1} and heads["steps"] == list(range(1, 26))
         for variant, chart in zip(VARIANTS, trials):
             for j, seed in enumerate(seeds):
                 for outcome, series in zip(OUTCOMES, chart["series"][3 * j : 3 * j + 3], strict=True):
                     expected = [w if one == outcome else None for w, one in sorted_trials(variant, seed, length)]
-                    assert series["name"] == f"seed {seed}, {outcome}"
+                    assert series["name"] == f"seed {seed}, {outcome}" and series["hiddenBy"] == outcome
                     assert series["values"] == [w if w is None else pytest.approx(w, abs=1e-5) for w in expected]
     rows = re.findall(r"<tr>(.*?)</tr>", section[section.index("All lengths and depths") :])
     cells = [re.findall(r"<td>(.*?)</td>", row) for row in rows][1:]
