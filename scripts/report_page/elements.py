@@ -89,7 +89,12 @@ def count(value):
     return f"{value:.0f}"
 
 
+LONG_NAME = 24  # characters; a first column with longer ones may wrap on a telephone
+
+
 def table(head, rows, css=""):
+    if not css and any(len(html.unescape(str(row[0]))) > LONG_NAME for row in rows):
+        css = "names"
     cells = lambda row, tag: "".join(f"<{tag}>{cell}</{tag}>" for cell in row)
     body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
     heading = f"<thead><tr>{cells(head, 'th')}</tr></thead>" if head else ""

@@ -12,7 +12,7 @@ from made_charts import STEPS, differing, page_of, rising
 from test_page_scripts import across, down
 from report_page.axes import CHARACTER, Frame, StepAxis, count_axis, ticks, value_ticks
 from report_page.charts import MOST_DRAWN, Chart
-from report_page.elements import decimals
+from report_page.elements import decimals, table
 from report_page.evaluation_page import ContextAxis
 from report_page.thinning import extremes, thin_together
 
@@ -269,3 +269,9 @@ def test_a_word_at_the_right_edge_stands_left_of_its_line(width):
     browser.drag(across(browser, 40), across(browser, 50.4))
     sides = '["text-anchor", "dx"].map((name) => e.getAttribute(name))'
     assert browser.ask(f'svg.querySelector(".area").querySelectorAll("text").map((e) => {sides})') == [["end", "-5"]] * 2
+
+
+def test_only_a_table_with_long_names_lets_them_wrap():
+    wraps = lambda name: 'class="names"' in table(["", "value"], [["short", 1], [name, 2]])
+    assert wraps("Softmax, learned temperature") and not wraps("positions 1,024–2,047") and not wraps("&lt;" * 24)
+    assert 'class="text"' in table([], [["Softmax, learned temperature"]], "text")
