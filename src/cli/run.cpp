@@ -6,34 +6,32 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/process.h"
+#include "core/system_message.h"
+#include "core/text.h"
 #include "parallel/error_text.h"
 
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <exception>
 #include <string>
+#include <vector>
 
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace ssgpt::cli {
 namespace {
 
 using core::ExitCode;
 
-// As typed, with blanks quoted.
+// The command line that a shell takes for the same arguments.
 std::string command_line(int argc, const char* const* argv) {
-  std::string text;
-  for (int i = 0; i < argc; ++i) {
-    const std::string argument = argv[i];
-    const bool quote = argument.empty() || argument.find_first_of(" \t*?[]'\"$&;|<>") != std::string::npos;
-    if (i > 0) text += ' ';
-    text += quote ? fmt::format("'{}'", argument) : argument;
-  }
-  return text;
+  std::vector<std::string> words;
+  for (int i = 0; i < argc; ++i) words.push_back(core::shell_word(argv[i]));
+  return fmt::format("{}", fmt::join(words, " "));
 }
 
 // Runs the command; reports an exception as one message, and returns its exit code.
@@ -83,7 +81,8 @@ int run(int argc, const char* const* argv) {
   int code = run_and_catch(argc, argv);
   const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
   if (!written && code == static_cast<int>(ExitCode::kDone)) {
-    core::log::error("The results could not be written to the standard output: {}.", std::strerror(errno));
+    core::log::error("The results could not be written to the standard output: {}.",
+                     core::system_message(errno));
     code = static_cast<int>(ExitCode::kFailed);
   }
   core::log::shutdown();

@@ -198,21 +198,13 @@ std::string list_failed(const config::Sweep& sweep, const std::vector<sweep::Sta
   return failed;
 }
 
-// Quotes a path as one word for a shell.
-std::string shell_word(const std::string& text) {
-  constexpr const char* kPlain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-+=:,@%";
-  if (text.find_first_not_of(kPlain) == std::string::npos) return text;
-  std::string quoted = "'";
-  for (const char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return quoted + "'";
-}
-
 void print_results(const std::filesystem::path& directory, const config::Sweep& sweep) {
   const sweep::Results results = sweep::write_results(directory, sweep);
   print_text(results.text);
   for (const std::string& note : results.notes) core::log::info("{}", note);
   for (const std::filesystem::path& report : results.directories) {
-    print_text(fmt::format("Draw it: .venv/bin/python scripts/report.py {}\n", shell_word(report.string())));
+    print_text(
+        fmt::format("Draw it: .venv/bin/python scripts/report.py {}\n", core::shell_word(report.string())));
   }
 }
 

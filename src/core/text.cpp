@@ -227,6 +227,13 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
   return replaced.append(text, done);
 }
 
+std::string shell_word(std::string_view text) {
+  constexpr std::string_view kPlain =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-+=:,@%";
+  if (!text.empty() && text.find_first_not_of(kPlain) == std::string_view::npos) return std::string(text);
+  return fmt::format("'{}'", replace_all(text, "'", "'\\''"));
+}
+
 std::optional<size_t> find_invalid_utf8(std::string_view text) {
   if (simdjson::validate_utf8(text)) return std::nullopt;
   // simdjson does not say where the fault is.

@@ -32,6 +32,9 @@ std::optional<T> parse_number(std::string_view text);
 // not be empty.
 std::string replace_all(std::string_view text, std::string_view from, std::string_view to);
 
+// `text` as one word of a shell's command line: quoted where it holds anything that a shell may interpret.
+std::string shell_word(std::string_view text);
+
 // Position of the first byte that is not valid UTF-8; nullopt where `text` is valid.
 std::optional<size_t> find_invalid_utf8(std::string_view text);
 

@@ -280,10 +280,10 @@ def test_results_that_cannot_be_written_are_a_failure(program, finished_run):
 
 
 def test_metrics_and_run_files_hold_what_they_promise(program):
-    program.train("--run-dir", "run", changes=[{"model": {"attention": {"kind": "ssmax"}}, "log": {"tensorboard": True},
-                                                "evaluate": {"every": 10, "batches": 2},
-                                                "data": {"validation": [str(program.directory / "validation.bin")]}}])
-    run = program.directory / "run"
+    run = program.directory / "it's (a) run"
+    program.train("--run-dir", run.name, changes=[{"model": {"attention": {"kind": "ssmax"}}, "log": {"tensorboard": True},
+                                                   "evaluate": {"every": 10, "batches": 2},
+                                                   "data": {"validation": [str(program.directory / "validation.bin")]}}])
     records = read_metrics(run)
     assert {"step", "tokens", "train/loss", "train/lr", "train/grad_norm", "train/tokens_per_second", "time",
             "attention/scale/0", "attention/scale/1"} <= set(records[0])
@@ -291,7 +291,8 @@ def test_metrics_and_run_files_hold_what_they_promise(program):
     assert records[-1]["tokens"] == 20 * 8 * LENGTH
     assert list(run.glob("events.out.tfevents.*"))
     record = json.loads((run / "run.json").read_text())
-    assert record["run_id"] and "ssgpt train" in record["command"].replace(str(BINARY), "ssgpt")
+    words = shlex.split(record["command"])
+    assert record["run_id"] and words[1] == "train" and words[words.index("--run-dir") + 1] == run.name
     assert "Done: 20 steps" in (run / "log.txt").read_text()
     # The resolved config loads back and is complete.
     out, _ = program.run("train", "--config", run / "config.yaml", "--dry-run", "--run-dir", "other")

@@ -105,6 +105,17 @@ TEST(ReplaceAll, SearchesNothingThatItPutIn) {
   EXPECT_EQ(replace_all("", "a", "x"), "");
 }
 
+TEST(ShellWord, QuotesWhatAShellMayInterpret) {
+  EXPECT_EQ(shell_word("runs/a-1_b.c:d,e+f=g@h%"), "runs/a-1_b.c:d,e+f=g@h%");
+  EXPECT_EQ(shell_word(""), "''");
+  EXPECT_EQ(shell_word("it's"), "'it'\\''s'");
+  for (const std::string_view special :
+       {" ", "\t", "\n", "*",  "?", "[", "]", "\"", "$", "&", ";", "|",       "<",
+        ">", "(",  ")",  "\\", "#", "~", "{", "}",  "!", "`", "^", "\xC3\xBC"}) {
+    EXPECT_EQ(shell_word(special), "'" + std::string(special) + "'");
+  }
+}
+
 TEST(FindInvalidUtf8, AcceptsTheFirstAndLastCharacterOfEachLength) {
   for (const std::string text : {"", "\x7F", "\xC2\x80", "\xDF\xBF", "\xE0\xA0\x80", "\xED\x9F\xBF",
                                  "\xEE\x80\x80", "\xEF\xBF\xBF", "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF",
