@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "report/comparison.h"
+#include "report/draw_command.h"
 #include "report/output.h"
 #include "run/sweep_record.h"
 
@@ -63,6 +64,23 @@ void run_compare(const CompareOptions& options) {
   }
 }
 
+std::string compare_footer() {
+  return "Examples:\n"
+         "  ssgpt compare runs/softmax runs/ssmax --out runs/report\n"
+         "  ssgpt compare runs/sweep   # the runs of `ssgpt sweep --run-dir runs/sweep`\n  " +
+         report::draw_command("runs/report") +
+         "   # comparison.png and report.html from it\n\n"
+         "A verdict, \"lower\" or \"higher\", needs three or more pairs of runs with the same seed (or three "
+         "runs per side): a\n"
+         "paired t-test at the 5 % level on the mean difference over the window, candidate minus baseline, "
+         "Holm-corrected for\n"
+         "several candidates. With fewer, the difference and the noise along the curve are reported. There "
+         "is no verdict where\n"
+         "a run stopped before its last step, or its loss is not finite in the window; a run that is still "
+         "being trained is\n"
+         "left out. docs/statistics.md explains how each figure is computed.";
+}
+
 }  // namespace
 
 void add_compare(CLI::App& app) {
@@ -91,21 +109,7 @@ void add_compare(CLI::App& app) {
                    "Also write comparison.json, comparison.csv and table.txt into this directory")
       ->type_name("DIR");
   command->add_flag("--json", options->json, "Print the contents of comparison.json instead of the table");
-  command->footer(
-      "Example:\n"
-      "  ssgpt compare runs/softmax runs/ssmax --out runs/report\n"
-      "  ssgpt compare runs/sweep                              # the runs of `ssgpt sweep --run-dir "
-      "runs/sweep`\n"
-      "  .venv/bin/python scripts/report.py runs/report        # comparison.png and report.html from it\n\n"
-      "A verdict, \"lower\" or \"higher\", needs three or more pairs of runs with the same seed (or three "
-      "runs per side): a\n"
-      "paired t-test at the 5 % level on the mean difference over the window, candidate minus baseline, "
-      "Holm-corrected for\n"
-      "several candidates. With fewer, the difference and the noise along the curve are reported. There is "
-      "no verdict where\n"
-      "a run stopped before its last step, or its loss is not finite in the window; a run that is still "
-      "being trained is\n"
-      "left out. docs/statistics.md explains how each figure is computed.");
+  command->footer(compare_footer());
   command->callback([options] { run_compare(*options); });
 }
 

@@ -2,6 +2,9 @@
 
 #include "cli/evaluate.h"
 #include "cli/evaluate_options.h"
+#include "report/draw_command.h"
+
+#include <fmt/format.h>
 
 namespace ssgpt::cli {
 namespace {
@@ -19,11 +22,10 @@ constexpr const char* kAttentionFooter =
     "from blocks\n"
     "of queries, so memory grows linearly with the window length, and time quadratically: --windows 8 is a "
     "good start.\n\n"
-    "Example:\n"
+    "Examples:\n"
     "  ssgpt evaluate attention --checkpoint runs/softmax runs/ssmax --data 'my/shards/validation_*.bin' "
     "--max-length 4096 \\\n"
-    "    --windows 8 --out runs/attention\n"
-    "  .venv/bin/python scripts/report.py runs/attention     # evaluation.png and report.html from it";
+    "    --windows 8 --out runs/attention\n";
 
 }  // namespace
 
@@ -32,7 +34,8 @@ void add_evaluate_attention(CLI::App& evaluate) {
                                               "Measure whether attention fades: entropy, largest weight, "
                                               "weight of the first token and row scale by position");
   add_window_comparison(*command, evaluation::compare_attention);
-  command->footer(kAttentionFooter);
+  command->footer(fmt::format("{}  {}   # evaluation.png and report.html from it", kAttentionFooter,
+                              report::draw_command("runs/attention")));
 }
 
 }  // namespace ssgpt::cli

@@ -5,9 +5,12 @@
 #include "cli/number_checks.h"
 #include "cli/print.h"
 #include "evaluation/closed_forms.h"
+#include "report/draw_command.h"
 
 #include <memory>
 #include <string>
+
+#include <fmt/format.h>
 
 namespace ssgpt::cli {
 namespace {
@@ -48,11 +51,10 @@ constexpr const char* kClosedFormFooter =
     "  focus    one logit at z among n - 1 spread evenly from 0 to 1, for z from 0 to 1 + 2/s: as n grows, "
     "its weight\n"
     "           under SSMax approaches 1 where z is above 1 + 1/s, and 0 where it is below\n\n"
-    "Example:\n"
+    "Examples:\n"
     "  ssgpt evaluate closed-forms --out runs/closed-forms\n"
     "  ssgpt evaluate closed-forms --kinds softmax,softmax_temperature,ssmax,ssmax_bias --scale 0.3 --bias "
-    "0.5\n"
-    "  .venv/bin/python scripts/report.py runs/closed-forms     # closed_forms.png from it";
+    "0.5\n";
 
 }  // namespace
 
@@ -98,7 +100,8 @@ void add_evaluate_closed_forms(CLI::App& evaluate) {
       ->add_option("--out", arguments->out,
                    "Also write closed_forms.json, closed_forms.csv and table.txt into this directory")
       ->type_name("DIR");
-  command->footer(kClosedFormFooter);
+  command->footer(fmt::format("{}  {}   # closed_forms.png from it", kClosedFormFooter,
+                              report::draw_command("runs/closed-forms")));
   command->callback([arguments] { print_closed_forms(*arguments); });
 }
 

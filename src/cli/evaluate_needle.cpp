@@ -5,10 +5,13 @@
 #include "cli/number_checks.h"
 #include "core/error.h"
 #include "evaluation/compare_needle.h"
+#include "report/draw_command.h"
 
 #include <filesystem>
 #include <memory>
 #include <string>
+
+#include <fmt/format.h>
 
 namespace ssgpt::cli {
 namespace {
@@ -61,25 +64,23 @@ void run(const EvaluateNeedleArguments& arguments) {
 }
 
 constexpr const char* kNeedleFooter =
-    "A needle is a sentence such as 'The special magic Tokyo number is: 8106422.' somewhere in text of the "
+    "A needle is a sentence such as 'The special magic Tokyo number is: 8106422.' hidden in text from the "
     "shards. Depth 0\n"
-    "is the beginning of the text, and 100 right before the question; in between, the needle follows the end "
-    "of a sentence.\n"
-    "There are two scores: whether the greedy answer is the number, and the margin, by which the model's "
-    "log-probability\n"
-    "of the number exceeds that of the most likely of some wrong ones. The margin distinguishes models even "
-    "where none\n"
-    "answers correctly yet.\n\n"
+    "is the beginning of the text, and depth 100 its end, right before the question; at other depths the "
+    "needle follows\n"
+    "the end of a sentence. There are two scores: whether the greedy answer is the number, and the margin, "
+    "by which the\n"
+    "log-probability of the number exceeds that of the most probable of several wrong numbers. The margin "
+    "distinguishes\n"
+    "models even if none of them answers correctly.\n\n"
     "The prompt ends with the needle's words up to the number (--prompt-style continue), or with a question "
     "and 'Answer:'\n"
     "(question), for models fine-tuned on such prompts. All models get the same trials. With three or more "
     "seeds per\n"
     "variant, each length and depth gets a verdict, Holm-corrected over all of them and all candidates.\n\n"
-    "Example:\n"
+    "Examples:\n"
     "  ssgpt evaluate needle --checkpoint runs/sweep --data 'my/shards/validation_*.bin' --lengths 1024,4096 "
-    "--rope-theta 500000 --out runs/needle\n"
-    "  .venv/bin/python scripts/report.py runs/needle        # heat maps in evaluation.png and report.html, "
-    "--attention in needle_attention.png";
+    "--rope-theta 500000 --out runs/needle\n";
 
 void add_trial_options(CLI::App& command, EvaluateNeedleArguments& arguments) {
   evaluation::NeedleSettings& settings = arguments.options.settings;
@@ -124,8 +125,8 @@ void add_trial_options(CLI::App& command, EvaluateNeedleArguments& arguments) {
 
 void add_evaluate_needle(CLI::App& evaluate) {
   CLI::App* command = evaluate.add_subcommand("needle",
-                                              "Needle in a haystack: measure how well one or more models "
-                                              "find a number in long text, by length and depth");
+                                              "Measure how well one or more models find a number in long "
+                                              "text (needle in a haystack), by length and depth");
   const auto arguments = std::make_shared<EvaluateNeedleArguments>();
   add_trial_options(*command, *arguments);
   CLI::Option* style =
@@ -138,7 +139,7 @@ void add_evaluate_needle(CLI::App& evaluate) {
       command
           ->add_option("--prompt", arguments->prompt,
                        "Text after the haystack, in place of --prompt-style, with {city} where the city "
-                       "goes; the number follows after a blank")
+                       "goes; the number follows after a space")
           ->type_name("TEXT")
           ->excludes(style);
   arguments->trials_out_option =
@@ -155,7 +156,9 @@ void add_evaluate_needle(CLI::App& evaluate) {
       ->transform(whole_number(1))
       ->type_name("B");
   add_comparison_options(*command, arguments->comparison);
-  command->footer(kNeedleFooter);
+  command->footer(fmt::format(
+      "{}  {}   # heat maps in evaluation.png and report.html, --attention in needle_attention.png",
+      kNeedleFooter, report::draw_command("runs/needle")));
   command->callback([arguments] { run(*arguments); });
 }
 

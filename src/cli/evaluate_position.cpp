@@ -2,6 +2,9 @@
 
 #include "cli/evaluate.h"
 #include "cli/evaluate_options.h"
+#include "report/draw_command.h"
+
+#include <fmt/format.h>
 
 namespace ssgpt::cli {
 namespace {
@@ -14,12 +17,11 @@ constexpr const char* kPositionFooter =
     "seeds per variant, each bin gets a verdict, Holm-corrected over all bins and candidates; with fewer, "
     "the difference\n"
     "and the noise of the text are reported. docs/statistics.md explains how each figure is computed.\n\n"
-    "Example:\n"
+    "Examples:\n"
     "  ssgpt evaluate position --checkpoint runs/sweep --data 'my/shards/validation_*.bin' --max-length 8192 "
     "--out runs/position\n"
     "  ssgpt evaluate position --checkpoint runs/softmax runs/ssmax --data my/book.bin --rope-theta "
-    "10000,500000\n"
-    "  .venv/bin/python scripts/report.py runs/position      # evaluation.png and report.html from it";
+    "10000,500000\n";
 
 }  // namespace
 
@@ -28,7 +30,8 @@ void add_evaluate_position(CLI::App& evaluate) {
       "position",
       "Measure the mean loss of one or more models by position, in windows far longer than in training");
   add_window_comparison(*command, evaluation::compare_by_position);
-  command->footer(kPositionFooter);
+  command->footer(fmt::format("{}  {}   # evaluation.png and report.html from it", kPositionFooter,
+                              report::draw_command("runs/position")));
 }
 
 }  // namespace ssgpt::cli

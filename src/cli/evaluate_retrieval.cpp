@@ -5,6 +5,7 @@
 #include "cli/number_checks.h"
 #include "data/synthetic.h"
 #include "evaluation/retrieval.h"
+#include "report/draw_command.h"
 
 #include <memory>
 #include <string>
@@ -36,7 +37,7 @@ void run(const EvaluateRetrievalArguments& arguments) {
 std::string footer() {
   std::string text = "Tasks:\n";
   for (const data::SyntheticTaskRow& task : data::synthetic_tasks())
-    text += fmt::format("  {:<8} {}\n", task.name, task.description);
+    text += fmt::format("  {:<9} {}\n", task.name, task.description);
   return text +
          "\n"
          "All models get the same trials. Accuracy is the fraction of answer tokens to which the model gives "
@@ -44,10 +45,10 @@ std::string footer() {
          "given the tokens before. With three or more seeds per variant, each length gets a verdict, "
          "Holm-corrected over all\n"
          "lengths and candidates.\n\n"
-         "Example:\n"
+         "Examples:\n"
          "  ssgpt evaluate retrieval --checkpoint runs/copy --task copy --lengths 256,512,1024 --out "
-         "runs/retrieval\n"
-         "  .venv/bin/python scripts/report.py runs/retrieval     # evaluation.png and report.html from it";
+         "runs/retrieval\n  " +
+         report::draw_command("runs/retrieval") + "   # evaluation.png and report.html from it";
 }
 
 }  // namespace

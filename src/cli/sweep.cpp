@@ -15,6 +15,7 @@
 #include "device/gpu.h"
 #include "parallel/environment.h"
 #include "parallel/error_text.h"
+#include "report/draw_command.h"
 #include "report/text_table.h"
 #include "run/sweep_record.h"
 #include "sweep/parents.h"
@@ -203,8 +204,7 @@ void print_results(const std::filesystem::path& directory, const config::Sweep& 
   print_text(results.text);
   for (const std::string& note : results.notes) core::log::info("{}", note);
   for (const std::filesystem::path& report : results.directories) {
-    print_text(
-        fmt::format("Draw it: .venv/bin/python scripts/report.py {}\n", core::shell_word(report.string())));
+    print_text(fmt::format("To draw it: {}\n", report::draw_command(report)));
   }
 }
 

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -159,6 +160,12 @@ def test_its_programs_look_beside_themselves_alone(unpacked):
         assert str(ROOT) not in script.read_text()
 
 
+def test_help_names_the_script_of_the_archive(unpacked, tmp_path):
+    script = unpacked / "share/ssgpt/scripts/report.py"
+    out, _ = run([unpacked / "bin/ssgpt", "compare", "--help"], tmp_path, SSGPT_PYTHON=sys.executable)
+    assert f"  python3 {shlex.quote(str(script))} runs/report" in out
+
+
 def test_each_library_has_its_licence(unpacked):
     packages = {path.parent.name for path in (unpacked / "share/licenses").glob("*/copyright")}
     for name in ("libcli11-dev", "nlohmann-json3-dev", "libsentencepiece0"):
@@ -210,7 +217,7 @@ def test_without_pytorch_it_says_what_it_looked_for(unpacked, tmp_path):
     err = refused(unpacked, tmp_path, PATH=f"{python.parent}:{SYSTEM}")
     for word in ("LIBTORCH", "SSGPT_PYTHON", "not set", "python3", "no torch package", "python3 -m pip install torch==2.11.0"):
         assert word in err
-    # What is named is not passed over for what would serve.
+    # A PyTorch that is named is not passed over for another one that would serve.
     serves = f"{pathlib.Path(sys.executable).parent}:{SYSTEM}"
     assert str(python) in refused(unpacked, tmp_path, SSGPT_PYTHON=python, PATH=serves)
     assert "/none is not a LibTorch" in refused(unpacked, tmp_path, LIBTORCH="/none", PATH=serves)

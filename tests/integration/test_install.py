@@ -4,6 +4,7 @@ import filecmp
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -73,6 +74,12 @@ def test_everything_is_where_it_belongs(prefix, tmp_path):
         assert (prefix / "share" / name).read_text() == run([BINARY, "completion", shell], tmp_path)
     assert not any("__pycache__" in name for name in files)
     assert "ssgpt compare" in run([sys.executable, "-B", prefix / "share/ssgpt/scripts/report.py", "--help"], tmp_path)
+
+
+def test_help_names_the_installed_script(prefix, tmp_path):
+    script = prefix / "share/ssgpt/scripts/report.py"
+    for command in (["compare"], ["evaluate", "needle"]):
+        assert f"  python3 {shlex.quote(str(script))} runs/" in run([prefix / "bin/ssgpt", *command, "--help"], tmp_path)
 
 
 def test_a_destdir_goes_before_the_prefix(prefix, tmp_path):

@@ -78,10 +78,10 @@ TEST_F(LineageTest, SeedsOfAFineTuningAreNoSeedsOfThePretrainingThatDiffers) {
       EXPECT_TRUE(estimate == nullptr || !estimate->tested()) << key(kind);
     }
     EXPECT_NEAR(one.training.mean, -0.052, 1e-9);  // the difference itself stands
-    const auto json = nlohmann::json::parse(to_json(result))["comparisons"][0];
-    EXPECT_EQ(json["independent"], false);
-    EXPECT_EQ(json["origin"], one.origin.note);
-    EXPECT_TRUE(json["training"]["p"].is_null() && json["training"]["scatter_for_seeds"].is_null());
+    const auto compared = nlohmann::json::parse(to_json(result))["comparisons"][0];
+    EXPECT_EQ(compared["independent"], false);
+    EXPECT_EQ(compared["origin"], one.origin.note);
+    EXPECT_TRUE(compared["training"]["p"].is_null() && compared["training"]["scatter_for_seeds"].is_null());
   }
 }
 
