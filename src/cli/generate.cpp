@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "core/log.h"
+#include "core/system_message.h"
 #include "core/text.h"
 #include "evaluation/generation.h"
 
@@ -13,7 +14,6 @@
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
@@ -45,7 +45,7 @@ constexpr auto kGenerateFooter =
     "tokenizer); finish_reason, \"stop\" where a document ended, else \"length\"; samples, a list with the "
     "tokens, text\n"
     "and finish_reason of each sample; prompt_tokens, attention, step, seed, tokens_per_second.\n\n"
-    "Example:\n"
+    "Examples:\n"
     "  ssgpt generate --checkpoint runs/quickstart/ssmax-seed1/checkpoints/step-00000300 --prompt 'In the "
     "beginning'\n"
     "  ssgpt generate --checkpoint my/llama --prompt-tokens 1,2,3 --max-tokens 50 --temperature 0 --json";
@@ -120,7 +120,8 @@ void print_samples(const evaluation::GenerateReport& report) {
 // Prints without delay, into a pipe too.
 void print_part(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
-    throw core::RunError("The text could not be written to the standard output: {}.", std::strerror(errno));
+    throw core::RunError("The text could not be written to the standard output: {}.",
+                         core::system_message(errno));
   }
 }
 

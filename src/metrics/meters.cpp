@@ -78,12 +78,11 @@ double model_flops_utilization(double tokens_per_second, double flops_per_token,
 }
 
 PhaseTimers::PhaseTimers(std::vector<std::string> names)
-    : names_(std::move(names)), seconds_(names_.size(), 0.0), counts_(names_.size(), 0) {}
+    : names_(std::move(names)), seconds_(names_.size(), 0.0) {}
 
 void PhaseTimers::add(size_t phase, double seconds) {
   SSGPT_CHECK(phase < names_.size(), "phase {} of {}", phase, names_.size());
   seconds_[phase] += seconds;
-  ++counts_[phase];
 }
 
 }  // namespace ssgpt::metrics

@@ -102,12 +102,10 @@ class PhaseTimers {
   size_t size() const { return names_.size(); }
   const std::string& name(size_t phase) const { return names_.at(phase); }
   double seconds(size_t phase) const { return seconds_.at(phase); }
-  int64_t count(size_t phase) const { return counts_.at(phase); }  // scopes so far
 
  private:
   std::vector<std::string> names_;
   std::vector<double> seconds_;
-  std::vector<int64_t> counts_;
 };
 
 }  // namespace ssgpt::metrics

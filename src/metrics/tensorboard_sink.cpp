@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/system_message.h"
 #include "core/text.h"
 #include "metrics/tfrecord.h"
 #include "run/directory.h"
@@ -151,7 +152,7 @@ struct TensorBoardSink::Impl {
       if (written < 0) {
         buffer.clear();
         throw core::RunError("{}: TensorBoard's events could not be written: {}", path.string(),
-                             std::strerror(errno));
+                             core::system_message(errno));
       }
       rest.remove_prefix(static_cast<size_t>(written));
     }
@@ -164,7 +165,7 @@ TensorBoardSink::TensorBoardSink(const std::filesystem::path& directory, int64_t
   impl_->path = directory / file_name(directory);
   impl_->descriptor = ::open(impl_->path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666);
   if (impl_->descriptor < 0) {
-    throw core::RunError("{}: cannot be created: {}", impl_->path.string(), std::strerror(errno));
+    throw core::RunError("{}: cannot be created: {}", impl_->path.string(), core::system_message(errno));
   }
   impl_->append(event(now_seconds(), 0).bytes(3, "brain.Event:2"));
   if (purge_step >= 0) {
