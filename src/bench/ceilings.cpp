@@ -37,7 +37,7 @@ std::string share_of_ceiling(const core::Work& work, double seconds, const Ceili
   if (seconds <= 0.0 || (work.flops <= 0.0 && work.bytes <= 0.0)) return "";
   const double product = work.flops / seconds / ceilings.product_flops;
   const double copy = work.bytes / seconds / ceilings.copy_bytes;
-  return fmt::format("{:.0f} % {}", 100.0 * std::max(product, copy), product > copy ? "product" : "copy");
+  return fmt::format("{:.0f} % {}", 100.0 * std::max(product, copy), product > copy ? "GEMM" : "copy");
 }
 
 }  // namespace ssgpt::bench

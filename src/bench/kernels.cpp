@@ -183,7 +183,7 @@ std::string heading(const KernelReport& report) {
   const bool gpu = on_gpu(report);
   const double flops = report.ceilings.product_flops;
   return fmt::format(
-             "{}, {}; ceilings: product {}, copy {:.1f} GB/s (read and written)\n", dtype_of(report),
+             "{}, {}; ceilings: GEMM {}, copy {:.1f} GB/s (read and written)\n", dtype_of(report),
              gpu ? "GPU" : fmt::format("{} threads", report.threads),
              gpu ? fmt::format("{:.1f} TFLOP/s", flops * 1e-12) : fmt::format("{:.1f} GFLOP/s", flops * 1e-9),
              report.ceilings.copy_bytes * 1e-9) +

@@ -123,7 +123,7 @@ std::vector<ProductCase> matching_cases(const ProductOptions& options) {
     throw core::UsageError("--filter {}: not a regular expression (ECMAScript).", options.filter);
   }
   if (matching.empty()) {
-    throw core::UsageError("--filter {}: matches no product; names are like '{}'.", options.filter,
+    throw core::UsageError("--filter {}: matches no GEMM; names are like '{}'.", options.filter,
                            all.front().name);
   }
   return matching;
@@ -151,7 +151,7 @@ std::vector<ProductCase> product_cases(const KernelShape& shape, const model::Ex
     };
     // Activations are (rows, in) and (rows, out), weights (out, in): see model/linear.cpp.
     forward.push_back({.shape = shape.name,
-                       .name = name("product"),
+                       .name = name("GEMM"),
                        .m = layer.rows,
                        .n = layer.out,
                        .k = layer.in,

@@ -38,7 +38,7 @@ std::optional<PairedRatio> ratio_to_ours(const ProductResult& result, const Prod
 
 RowFormat row_format(const ProductReport& report) {
   const bool gpu = !report.execution.device.is_cpu();
-  std::vector<RowFormat::Column> columns = {{.title = "product", .width = 43, .left = true},
+  std::vector<RowFormat::Column> columns = {{.title = "GEMM", .width = 43, .left = true},
                                             {.title = "m x n x k", .width = 18, .left = true}};
   if (!gpu) columns.push_back({.title = "threads"});
   for (const std::string& name : report.sides) columns.push_back({.title = name, .width = 6});
@@ -186,14 +186,13 @@ std::string totals(const ProductReport& report) {
         sides.push_back(fmt::format("{} {:.2f} ms", results.front()->sides[side].name, 1e3 * *seconds));
       }
     }
-    lines +=
-        fmt::format("a micro-batch of {}, {}: {}\n", shape,
-                    core::counted(static_cast<int64_t>(results.size()), "product"), fmt::join(sides, ", "));
+    lines += fmt::format("a micro-batch of {}, {}: {}\n", shape,
+                         core::counted(static_cast<int64_t>(results.size()), "GEMM"), fmt::join(sides, ", "));
   }
   for (const Standing& one : standings(report)) {
     lines += fmt::format(
         "{} on {}, {}: fastest other side / ours {:.3f} in the geometric mean, at least {:.3f} ({})\n",
-        one.shape, core::counted(one.threads, "thread"), core::counted(one.products, "product"), one.mean,
+        one.shape, core::counted(one.threads, "thread"), core::counted(one.products, "GEMM"), one.mean,
         one.least, one.least_product);
   }
   return lines;

@@ -71,7 +71,7 @@ struct StepReport {
   std::optional<double> spec_sheet_flops;  // sum over the GPUs of all ranks
   uint64_t peak_bytes = 0;                 // of the process's resident set, without the ceilings
   DeviceMemory device_memory;              // on a GPU, without the ceilings
-  // By start::plan_memory, for the memory that training fills, without a checkpoint's snapshot.
+  // Estimate of start::plan_memory for the memory that training fills, without a checkpoint's snapshot.
   uint64_t estimated_bytes = 0;
 };
 bool on_gpu(const config::Config& config);  // config must be resolved

@@ -115,9 +115,10 @@ std::string dtype_of(const config::Config& config) {
 }
 
 std::string shape_line(const config::Config& config, int threads, int64_t num_ranks) {
-  return fmt::format("T = {}, B = {} in micro-batches of {}, {}, {}{} threads", config.data.sequence_length,
+  return fmt::format("T = {}, B = {} in micro-batches of {}, {}, {}{}", config.data.sequence_length,
                      config.train.global_batch_size, config.train.micro_batch_size, dtype_of(config),
-                     num_ranks > 1 ? fmt::format("{} ranks of ", num_ranks) : "", threads);
+                     num_ranks > 1 ? fmt::format("{} ranks of ", num_ranks) : "",
+                     core::counted(threads, "thread"));
 }
 
 // Time of the gradient's communication between the ranks, and the part of it that the step waits for.
@@ -197,10 +198,12 @@ std::string to_table(const StepReport& report) {
                         *report.spec_sheet_flops / unit.size, unit.name);
   }
   text +=
-      fmt::format("  ceilings   product {:.1f} {}, copy {:.1f} GB/s (read and written)\n",
+      fmt::format("  ceilings   GEMM {:.1f} {}, copy {:.1f} GB/s (read and written)\n",
                   report.ceilings.product_flops / unit.size, unit.name, report.ceilings.copy_bytes * 1e-9);
-  text += fmt::format("  roofline   {:.0f} % of a step is what its operations need at these ceilings\n",
-                      100.0 * roofline_ratio(report));
+  text += fmt::format(
+      "  roofline   at these ceilings the operations would take {:.0f} % of the step's "
+      "time\n",
+      100.0 * roofline_ratio(report));
   if (report.num_ranks > 1) text += communication_line(report);
   text += memory_line(report);
   if (on_gpu(report.config)) text += gpu_lines(report);

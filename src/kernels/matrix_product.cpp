@@ -43,7 +43,7 @@ void product_on_gpu(const at::Tensor& a, const at::Tensor& b, bool accumulate, c
   const cuda::Product product = product_of(a, b, accumulate, out);
   const ProductShape& shape = product.shape;
   SSGPT_CHECK(b.size(0) == shape.k && shape.k > 0 && shape.m > 0 && shape.n > 0,
-              "a product of {} x {} and {} x {}", shape.m, shape.k, b.size(0), shape.n);
+              "a GEMM of {} x {} and {} x {}", shape.m, shape.k, b.size(0), shape.n);
   check_tensor(out, "out", shape.bf16_out ? data : at::kFloat, {shape.m, shape.n}, a.device());
   const at::Tensor workspace =
       at::empty({static_cast<int64_t>(cuda::product_workspace_bytes())}, a.options().dtype(at::kByte));
@@ -58,7 +58,7 @@ void product_on_cpu(const at::Tensor& a, const at::Tensor& b, bool accumulate, c
                                  .depth = a.size(1),
                                  .accumulate = accumulate};
   SSGPT_CHECK(b.size(0) == args.depth && args.depth > 0 && a.size(0) > 0 && b.size(1) > 0,
-              "a product of {} x {} and {} x {}", a.size(0), args.depth, b.size(0), b.size(1));
+              "a GEMM of {} x {} and {} x {}", a.size(0), args.depth, b.size(0), b.size(1));
   check_tensor(out, "out", at::kFloat, {a.size(0), b.size(1)});
   multiply_on_cpu(args, a.size(0), b.size(1));
 }

@@ -179,7 +179,7 @@ ProductChoices read_product_choices(const core::JsonFields& fields) {
   if (shapes.size() > kMostShapes) fields.fail("shapes", fmt::format("a list of at most {}", kMostShapes));
   for (const core::JsonFields& one : shapes) {
     if (!choices.algorithms.emplace(read_shape(one), read_algorithm(one)).second) {
-      fields.fail("shapes", "a list in which each product stands once");
+      fields.fail("shapes", "a list that names each GEMM once");
     }
   }
   return choices;

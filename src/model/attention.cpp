@@ -40,7 +40,7 @@ kernels::QkNorm norm_of(const AttentionWeights& weights, const AttentionActivati
 void attention_forward(const at::Tensor& x, const AttentionWeights& weights, const AttentionContext& context,
                        AttentionActivations& activations, const AttentionScratch& scratch,
                        const at::Tensor& out) {
-  linear_forward(x, weights.qkv, activations.qkv, "qkv product");
+  linear_forward(x, weights.qkv, activations.qkv, "qkv GEMM");
   const at::Tensor qkv = split_heads(activations.qkv, context);
   {
     const double in_place = traffic(qkv, qkv).bytes * 2.0 / 3.0;
@@ -55,7 +55,7 @@ void attention_forward(const at::Tensor& x, const AttentionWeights& weights, con
                                    causal_work(/*products=*/2, context, qkv, traffic(qkv).bytes * 4.0 / 3.0));
     kernels::attention_forward(qkv, context.spans, context.backend, scratch.workspace, activations.result);
   }
-  linear_forward(by_row(activations.result.out), weights.out, out, "attention output product");
+  linear_forward(by_row(activations.result.out), weights.out, out, "attention output GEMM");
 }
 
 void attention_backward(const at::Tensor& d_out, const at::Tensor& x, const AttentionWeights& weights,

@@ -34,7 +34,7 @@ void for_chunks(const at::Tensor& x, const at::Tensor& weight, const at::Tensor&
   for (int64_t first = 0; first < x.size(0); first += logits.size(0)) {
     const int64_t rows = std::min(logits.size(0), x.size(0) - first);
     const at::Tensor chunk = logits.narrow(0, 0, rows);
-    linear_forward(x.narrow(0, first, rows), weight, chunk, "logits product");
+    linear_forward(x.narrow(0, first, rows), weight, chunk, "logits GEMM");
     body(first, rows, chunk);
   }
 }

@@ -7,12 +7,12 @@ namespace ssgpt::model {
 
 void mlp_forward(const at::Tensor& x, const MlpWeights& weights, const MlpActivations& activations,
                  const at::Tensor& out) {
-  linear_forward(x, weights.gate_up, activations.gate_up, "gate and up product");
+  linear_forward(x, weights.gate_up, activations.gate_up, "gate and up GEMM");
   {
     const core::ProfileScope scope("swiglu", traffic(activations.gate_up, activations.hidden));
     kernels::swiglu_forward(activations.gate_up, activations.hidden);
   }
-  linear_forward(activations.hidden, weights.down, out, "down product");
+  linear_forward(activations.hidden, weights.down, out, "down GEMM");
 }
 
 void mlp_backward(const at::Tensor& d_out, const at::Tensor& x, const MlpWeights& weights,

@@ -17,8 +17,7 @@ namespace {
 namespace cuda = kernels::cuda;
 
 [[noreturn]] void refuse(const kernels::ProductShape& shape, size_t proposals) {
-  throw core::RunError("None of cuBLASLt's {} proposals computes the product {}.", proposals,
-                       to_string(shape));
+  throw core::RunError("None of cuBLASLt's {} proposals computes the GEMM {}.", proposals, to_string(shape));
 }
 
 std::vector<std::shared_ptr<const cuda::ProductPlan>> plans_of(

@@ -64,7 +64,7 @@ def test_operations_are_named_by_a_filter(program):
 
 
 def test_products_are_measured_beside_the_library_in_turn(program):
-    arguments = ("bench", "products", "--filter", "^qkv (product|weight gradient)/quickstart$", "--min-time", 0.002)
+    arguments = ("bench", "products", "--filter", "^qkv (GEMM|weight gradient)/quickstart$", "--min-time", 0.002)
     out, _ = program.run(*arguments, "--json", OMP_NUM_THREADS="2")
     report = json.loads(out)
     assert report["dtype"] == "float32" and report["threads"] == 2
@@ -92,11 +92,11 @@ def test_products_are_measured_beside_the_library_in_turn(program):
     heading, unit, titles, rule, *rows, total, on_one, on_two = out.splitlines()
     assert "L2 " in heading and "GFLOP/s" in unit and all(f"{name} / ours, 95 %" in titles for name in names[1:])
     assert set(rule) == {" ", "-"} and len(titles) <= 140 and len(rule) <= 140
-    assert [row.split("/quickstart")[0].strip() for row in rows] == ["qkv product"] * 2 + ["qkv weight gradient"] * 2
-    assert total.startswith("a micro-batch of quickstart, 2 products: ours ")
-    assert on_one.startswith("quickstart on 1 thread, 2 products: ") and on_two.startswith("quickstart on 2 threads, 2 products: ")
+    assert [row.split("/quickstart")[0].strip() for row in rows] == ["qkv GEMM"] * 2 + ["qkv weight gradient"] * 2
+    assert total.startswith("a micro-batch of quickstart, 2 GEMMs: ours ")
+    assert on_one.startswith("quickstart on 1 thread, 2 GEMMs: ") and on_two.startswith("quickstart on 2 threads, 2 GEMMs: ")
     _, err = program.run("bench", "products", "--filter", "nothing of the kind", code=2)
-    assert "qkv product/quickstart" in err
+    assert "qkv GEMM/quickstart" in err
 
 
 def test_onednn_is_what_computes_its_side_without_reordering(program):

@@ -26,7 +26,7 @@ static_assert(sizeof(ProductAlgorithm) == sizeof(cublasLtMatmulAlgo_t));
 
 void check(cublasStatus_t status, const char* what, const ProductShape& shape) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
-  throw core::RunError("cuBLASLt cannot compute the product {} ({}): {}.", to_string(shape), what,
+  throw core::RunError("cuBLASLt cannot compute the GEMM {} ({}): {}.", to_string(shape), what,
                        cublasLtGetStatusString(status));
 }
 

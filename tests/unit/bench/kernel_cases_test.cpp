@@ -81,11 +81,11 @@ KernelReport made_up(at::Device device) {
 TEST(MeasureKernels, UnitsSuitTheDevice) {
   const std::string cpu = to_table(made_up(at::kCPU));
   for (const char* part : {"float32, 3 threads", "fused ms", "1.000", "1000.0 GFLOP/s", "1000.0 GB/s",
-                           "50 % product", "50 % copy", "2.00", "0.50"}) {
+                           "50 % GEMM", "50 % copy", "2.00", "0.50"}) {
     EXPECT_THAT(cpu, ::testing::HasSubstr(part));
   }
   const std::string gpu = to_table(made_up(at::Device(at::kCUDA, 0)));
-  for (const char* part : {"GPU", "fused \u00b5s", "1000.0", "1.0 TFLOP/s", "1000.0 GB/s", "50 % product",
+  for (const char* part : {"GPU", "fused \u00b5s", "1000.0", "1.0 TFLOP/s", "1000.0 GB/s", "50 % GEMM",
                            "50 % copy", "2.00", "0.50"}) {
     EXPECT_THAT(gpu, ::testing::HasSubstr(part));
   }

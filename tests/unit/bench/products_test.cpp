@@ -31,7 +31,7 @@ TEST(ProductCases, AreThoseOfAStep) {
   // Forward and both gradients: 2 operations for each weight and row. The head's rows are all in one chunk.
   const double weights = 32 * 96 + 32 * 32 + 32 * 80 + 40 * 32 + 32 * 96;
   EXPECT_DOUBLE_EQ(flops, 3 * 2.0 * 48 * weights);
-  EXPECT_EQ(cases.front().name, "qkv product/small");
+  EXPECT_EQ(cases.front().name, "qkv GEMM/small");
   EXPECT_EQ(cases.back().name, "logits weight gradient/small");
   EXPECT_TRUE(cases.back().accumulates && cases.back().a_transposed);
   EXPECT_EQ(cases.front().calls, 3);  // layers
@@ -65,7 +65,7 @@ TEST(MeasureProducts, TakesTurnsOnOneThreadAndOnAll) {
   const int threads = at::get_num_threads();
   std::vector<std::string> told;
   const ProductReport report = measure_products(
-      {.execution = {}, .filter = "^qkv (product|weight gradient)/quickstart$", .min_seconds = 0.01},
+      {.execution = {}, .filter = "^qkv (GEMM|weight gradient)/quickstart$", .min_seconds = 0.01},
       [&](const ProductReport& begun) {
         EXPECT_TRUE(begun.results.empty());
         told.push_back(heading(begun));
@@ -94,7 +94,7 @@ TEST(MeasureProducts, TakesTurnsOnOneThreadAndOnAll) {
 TEST(MeasureProducts, SaysWhatIsWrongWithAFilter) {
   const auto nothing = [](const auto&...) {
   };
-  EXPECT_THROW(measure_products({.execution = {}, .filter = "no such product"}, nothing, nothing),
+  EXPECT_THROW(measure_products({.execution = {}, .filter = "no such GEMM"}, nothing, nothing),
                core::UsageError);
   EXPECT_THROW(measure_products({.execution = {}, .filter = "("}, nothing, nothing), core::UsageError);
 }
@@ -107,7 +107,7 @@ ProductReport made_up_products(at::Device device) {
                        .library = "MKL",
                        .device = "a device",
                        .results = {}};
-  ProductResult result{.product = {.shape = "x", .name = "qkv product/x", .m = 1000, .n = 1000, .k = 1000},
+  ProductResult result{.product = {.shape = "x", .name = "qkv GEMM/x", .m = 1000, .n = 1000, .k = 1000},
                        .threads = 3,
                        .sides = {}};
   result.sides.push_back({.name = "ours", .seconds = {1e-3, 1e-3}, .detail = {}, .error = {}});
@@ -127,7 +127,7 @@ ProductReport made_up_products(at::Device device) {
 TEST(MeasureProducts, RowsHaveSpeedsAndTheRatiosOfTheTimes) {
   const ProductReport report = made_up_products(at::kCPU);
   const std::string row = to_row(report, report.results[0]);
-  for (const char* part : {"qkv product/x", "1000 x 1000 x 1000", " 3 ", "2000.0", "1000.0", "1333.3",
+  for (const char* part : {"qkv GEMM/x", "1000 x 1000 x 1000", " 3 ", "2000.0", "1000.0", "1333.3",
                            "2.000 (2.000-2.000)", "1.500 (1.500-1.500)"}) {
     EXPECT_THAT(row, HasSubstr(part));
   }
@@ -167,23 +167,23 @@ TEST(MeasureProducts, TotalsCountEveryCallOfAMicroBatch) {
   report.results.push_back(report.results[0]);
   report.results[1].product.calls = 1;
   EXPECT_EQ(first_lines(report),
-            "a micro-batch of x, 2 products: ours 13.00 ms, MKL 26.00 ms, oneDNN 19.50 ms\n");
+            "a micro-batch of x, 2 GEMMs: ours 13.00 ms, MKL 26.00 ms, oneDNN 19.50 ms\n");
   report.results.push_back(report.results[0]);  // on fewer threads
   report.results[2].threads = 1;
   report.results.push_back(report.results[0]);
   report.results[3].product.shape = "y";
   EXPECT_EQ(first_lines(report),
-            "a micro-batch of x, 2 products: ours 13.00 ms, MKL 26.00 ms, oneDNN 19.50 ms\n"
-            "a micro-batch of y, 1 product: ours 12.00 ms, MKL 24.00 ms, oneDNN 18.00 ms\n");
+            "a micro-batch of x, 2 GEMMs: ours 13.00 ms, MKL 26.00 ms, oneDNN 19.50 ms\n"
+            "a micro-batch of y, 1 GEMM: ours 12.00 ms, MKL 24.00 ms, oneDNN 18.00 ms\n");
   // A side that failed once has no sum.
   EXPECT_EQ(totals(made_up_products(at::Device(at::kCUDA, 0))),
-            "a micro-batch of x, 1 product: ours 1.00 ms, MKL 2.00 ms\n");
+            "a micro-batch of x, 1 GEMM: ours 1.00 ms, MKL 2.00 ms\n");
 }
 
 TEST(MeasureProducts, StandingsAreAgainstTheFastestOfTheOthers) {
   ProductReport report = made_up_products(at::kCPU);
   ProductResult down = report.results[0];
-  down.product.name = "down product/x";
+  down.product.name = "down GEMM/x";
   down.sides[1].seconds = {0.6e-3, 0.6e-3};  // the fastest here
   report.results.push_back(down);
   ProductResult alone = down;
@@ -202,17 +202,17 @@ TEST(MeasureProducts, StandingsAreAgainstTheFastestOfTheOthers) {
   EXPECT_EQ(found[0].products, 2);
   EXPECT_NEAR(found[0].mean, std::sqrt(1.5 * 0.6), 1e-12);
   EXPECT_NEAR(found[0].least, 0.6, 1e-12);
-  EXPECT_EQ(found[0].least_product, "down product/x");
+  EXPECT_EQ(found[0].least_product, "down GEMM/x");
   EXPECT_EQ(found[1].threads, 1);
   EXPECT_EQ(found[1].products, 1);
   EXPECT_NEAR(found[1].mean, 1.5, 1e-12);
   EXPECT_THAT(
       totals(report),
-      HasSubstr("\nx on 3 threads, 2 products: fastest other side / ours 0.949 in the geometric mean, at "
-                "least 0.600 (down product/x)\nx on 1 thread, 1 product: "));
+      HasSubstr("\nx on 3 threads, 2 GEMMs: fastest other side / ours 0.949 in the geometric mean, at "
+                "least 0.600 (down GEMM/x)\nx on 1 thread, 1 GEMM: "));
   const auto json = nlohmann::json::parse(to_json(report));
   EXPECT_EQ(json["fastest_other_over_ours"].size(), 2u);
-  EXPECT_EQ(json["fastest_other_over_ours"][0]["least_product"], "down product/x");
+  EXPECT_EQ(json["fastest_other_over_ours"][0]["least_product"], "down GEMM/x");
   EXPECT_TRUE(standings(made_up_products(at::Device(at::kCUDA, 0))).empty());
 }
 

@@ -79,7 +79,7 @@ TEST(MeasureStep, CountsTheCallsOfEachMicroBatchAndLayer) {
       EXPECT_EQ(entry.calls, 3);  // steps
     } else if (entry.name == "forward") {
       EXPECT_EQ(entry.calls, 3 * 2);  // and micro-batches
-    } else if (entry.name == "qkv product") {
+    } else if (entry.name == "qkv GEMM") {
       EXPECT_EQ(entry.calls, 3 * 2 * 2);  // and layers
     }
   }
@@ -117,13 +117,13 @@ StepReport made_up(config::Device device) {
   report.profiled_steps = 5;
   report.profiled_seconds = 0.125;  // 25 ms each
   report.profile = {{.name = "forward", .parent = -1, .calls = 5, .seconds = 0.100, .work = {}},
-                    // 6 ms a step at the ceiling of products; its traffic would take 1 ms.
+                    // 6 ms per step at the ceiling of GEMMs; its traffic would take 1 ms.
                     {.name = "product",
                      .parent = 0,
                      .calls = 60,
                      .seconds = 0.050,
                      .work = {.flops = 5 * 6e9, .bytes = 5 * 1e8}},
-                    // 4 ms a step at the ceiling of copies, 20 us taken: it found its data in a cache.
+                    // 4 ms per step at the ceiling of copies, 20 us taken: its data were in a cache.
                     {.name = "norm",
                      .parent = 0,
                      .calls = 60,
@@ -141,9 +141,9 @@ TEST(RooflineRatio, AddsUpWhatEachOperationNeedsByTheCeilingThatBoundsIt) {
 TEST(StepTable, HasUnitsOfAGpuAndSaysThatOperationsWereProfiledApart) {
   const std::string table = to_table(made_up(config::Device::kCuda));
   for (const char* part :
-       {"1.0 TFLOP/s, copy 100.0 GB/s", "roofline   50 % of a step", "in 5 other steps of 25.0 ms each",
+       {"1.0 TFLOP/s, copy 100.0 GB/s", "would take 50 % of", "in 5 other steps of 25.0 ms each",
         "5.00 ms to queue a step, 25 % of its time, while the GPU computes",
-        "peak 3072 MiB in tensors (4096 MiB", "10.00 ms", "20 \u00b5s", "80.0 %", "60 % product",
+        "peak 3072 MiB in tensors (4096 MiB", "10.00 ms", "20 \u00b5s", "80.0 %", "60 % GEMM",
         "20000 % copy"}) {
     EXPECT_THAT(table, ::testing::HasSubstr(part)) << table;
   }
@@ -173,7 +173,7 @@ TEST(StepTable, HasTheMfuOfAGpuWhoseSpecSheetIsKnown) {
 
 TEST(StepTable, OfACpuKnowsNoGpu) {
   const std::string table = to_table(made_up(config::Device::kCpu));
-  for (const char* part : {"GFLOP/s", "10.00", "roofline   50 %"}) {
+  for (const char* part : {"GFLOP/s", "10.00", "would take 50 % of"}) {
     EXPECT_THAT(table, ::testing::HasSubstr(part)) << table;
   }
   for (const char* part : {"GPU", "queue", "TFLOP", "\u00b5s"}) {

@@ -111,7 +111,7 @@ TEST(ProductChoices, WhatNoProgramWritesIsRefusedByItsKey) {
   }
   Json twice = sound;
   twice["shapes"].push_back(twice["shapes"][0]);
-  EXPECT_THAT(message_of(twice), HasSubstr("each product stands once"));
+  EXPECT_THAT(message_of(twice), HasSubstr("names each GEMM once"));
   Json wide = sound;
   wide.at("/shapes/1/inputs"_json_pointer) = "float32";
   EXPECT_THAT(message_of(wide), HasSubstr("'shapes[1].out'"));
