@@ -264,7 +264,7 @@ bool Communicator::fail(const std::string& message) noexcept {
     if (rank() != 0) wait_for_rank_zero(message);
     impl_->heartbeat->report(message);
     speaks = rank() == 0 || impl_->heartbeat->failure() != failure_text(/*rank=*/0, message);
-    impl_->heartbeat->linger();
+    impl_->heartbeat->finish_after_failure();
   } catch (const std::exception&) {  // the store is gone: nobody is left to tell
   }
   return speaks;

@@ -29,7 +29,7 @@ constexpr Seconds kSuspectSilence{3.0};
 // The same while a rank waits longer than usual. Ranks that are merely slow are not silent.
 constexpr Seconds kSlowSilence{10.0};
 constexpr Seconds kLongestExplanation{12.0};
-constexpr Seconds kLongestLinger{3.0};
+constexpr Seconds kLongestFailureReport{3.0};  // how long this rank waits until the others know of it
 constexpr Seconds kLongestGrace{10.0};
 
 constexpr const char* kFailureKey = "failure";
@@ -125,9 +125,9 @@ struct Heartbeat::Impl {
   bool said_done = false;  // the store knows that
   bool all_done = false;   // all other ranks have reached theirs too
   bool left = false;       // this rank (on rank 0: every other rank) has no more queries to the store
-  bool lingering = false;  // this rank is ending after a failure
-  bool all_know = false;   // every rank that this one has to tell knows of the failure
-  int64_t holds = 0;       // pieces of work in progress that need no other rank
+  bool ending_after_failure = false;
+  bool all_know = false;  // every rank that this one has to tell knows of the failure
+  int64_t holds = 0;      // pieces of work in progress that need no other rank
   Clock::time_point released_at = Clock::time_point::min();  // end of the last of these
   bool stop = false;
   bool heartbeat_ended = false;
@@ -147,7 +147,7 @@ void Heartbeat::Impl::run() {
     }
     lock.lock();
     unanswered = Seconds(0.0);
-    clock->wait_for(changed, lock, ending || lingering ? kBeat / 10 : pause(),
+    clock->wait_for(changed, lock, ending || ending_after_failure ? kBeat / 10 : pause(),
                     [this] { return stop || to_report || (ending && !said_done); });
   }
   heartbeat_ended = true;
@@ -253,7 +253,7 @@ void Heartbeat::Impl::acknowledge_failure() {
   {
     const std::lock_guard guard(mutex);
     changed.notify_all();
-    if (!lingering || all_know) return;
+    if (!ending_after_failure || all_know) return;
   }
   const int64_t known = store->add(kSeenKey, rank == 0 ? 0 : 1);
   const std::lock_guard guard(mutex);
@@ -275,7 +275,7 @@ void Heartbeat::Impl::leave_if_done(bool all) {
 }
 
 // Records the first failure of the run. A rank that reported it itself counts as told only when it no longer
-// needs rank 0: once it lingers.
+// needs rank 0: once it calls finish_after_failure().
 void Heartbeat::Impl::learn(const std::string& message) {
   {
     const std::lock_guard guard(mutex);
@@ -355,7 +355,8 @@ void Heartbeat::report(const std::string& message) {
   impl_->failed_at = impl_->clock->now();
   impl_->to_report = failure_text(impl_->rank, message);
   impl_->changed.notify_all();
-  impl_->clock->wait_for(impl_->changed, lock, kLongestLinger, [this] { return impl_->failure.has_value(); });
+  impl_->clock->wait_for(impl_->changed, lock, kLongestFailureReport,
+                         [this] { return impl_->failure.has_value(); });
 }
 
 void Heartbeat::hold(bool begins) {
@@ -377,12 +378,12 @@ void Heartbeat::finish() {
                          [this] { return impl_->failure || impl_->left; });
 }
 
-void Heartbeat::linger() {
+void Heartbeat::finish_after_failure() {
   std::unique_lock lock(impl_->mutex);
   if (impl_->rank != 0 && !impl_->reported) return;
-  impl_->lingering = true;
+  impl_->ending_after_failure = true;
   impl_->changed.notify_all();
-  impl_->clock->wait_for(impl_->changed, lock, kLongestLinger, [this] { return impl_->all_know; });
+  impl_->clock->wait_for(impl_->changed, lock, kLongestFailureReport, [this] { return impl_->all_know; });
 }
 
 }  // namespace ssgpt::parallel

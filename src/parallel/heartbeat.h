@@ -76,7 +76,7 @@ class Heartbeat {
 
   // The end after a failure: rank 0 stays until the others know of it, and a rank that reported one until it
   // has told rank 0 that it no longer needs it; for some seconds at most.
-  void linger();
+  void finish_after_failure();
 
  private:
   struct Impl;

@@ -208,8 +208,8 @@ TEST_F(Heartbeats, TheFirstReportIsTheFailureOfAll) {
   EXPECT_EQ(heartbeats_[1]->failure(), failure);
   EXPECT_EQ(heartbeats_[2]->failure(), failure);
   begin([&] {
-    for (const size_t rank : {1, 2}) heartbeats_[rank]->linger();
-    heartbeats_[0]->linger();  // until both know, which they do
+    for (const size_t rank : {1, 2}) heartbeats_[rank]->finish_after_failure();
+    heartbeats_[0]->finish_after_failure();  // until both know, which they do
   });
   const Seconds passed = pass_until_they_end(Seconds(9.0));
   EXPECT_LT(passed, Seconds(2.0));
