@@ -4,7 +4,7 @@
 - A file includes its own folder and folders above it in the table of src/README.md, never one below.
 - src/CMakeLists.txt lists the folders in the same order.
 - A library that is confined to one place is included there alone.
-- Only cli prints to stdout or ends the process; only core writes to stderr itself (the log and the progress bar).
+- Only cli prints to stdout or ends the process, with two exceptions; only core writes to stderr itself (the log and the progress bar).
 - A file has fewer than 400 lines.
 
 Usage: layering.py [ROOT]    ROOT is the repository; by default the one that holds this script.
@@ -31,11 +31,12 @@ FORBIDDEN = re.compile(r"(torch/torch\.h|torch/extension\.h|ATen/ATen\.h)")
 RESERVED = [
     (re.compile(r"\bstd::cout\b|(?<![\w:.>])(?:std::)?(?:printf|puts|putchar)\s*\(|(?<!\w)(?:std::)?v?fprintf\s*\(\s*stdout\b"
                 r"|\bfmt::print(?:ln)?\s*\(\s*(?!std(?:out|err)\b)|\bstdout\b"), {"cli"}, "prints to stdout"),
-    (re.compile(r"(?<![\w.>])(?:std::|::)?(?:exit|_exit|quick_exit|abort)\s*\("), {"cli"}, "ends the process"),
+    (re.compile(r"(?<![\w.>])(?:std::|::)?(?:exit|_[eE]xit|quick_exit|abort)\s*\("), {"cli"}, "ends the process"),
     (re.compile(r"\bstd::(?:cerr|clog)\b|\bstderr\b|\bperror\s*\("), {"cli", "core"}, "writes to stderr; use core/log.h"),
 ]
-# A second signal ends the process inside the handler: nothing else is allowed there.
-EXCEPTIONS = {("core/stop_signal.cpp", "ends the process")}
+# A second signal ends the process inside the handler, where nothing else is allowed; a heartbeat ends it if the main thread
+# hangs in a collective that cannot complete.
+EXCEPTIONS = {("core/stop_signal.cpp", "ends the process"), ("parallel/heartbeat.cpp", "ends the process")}
 
 
 def folders_of_readme(path):
