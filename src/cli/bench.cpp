@@ -109,11 +109,11 @@ void run_step(const StepArguments& arguments) {
 void add_step(CLI::App& bench) {
   CLI::App* command = bench.add_subcommand(
       "step",
-      "Measure the training step on random tokens: tokens/s, memory, and time by phase and operation, beside "
-      "the\n"
-      "machine's best, a large GEMM (the GEMM share) and a large copy, measured in the same run; also MFU on "
-      "a GPU\n"
-      "whose spec sheet is known");
+      "Measure the training step on random tokens: tokens/s, memory, and time by phase and operation, "
+      "compared with\n"
+      "what this machine reaches in a large GEMM (the GEMM share) and in a large copy; also MFU on a GPU "
+      "whose\n"
+      "spec sheet is known");
   const auto arguments = std::make_shared<StepArguments>();
   command
       ->add_option(
@@ -129,7 +129,7 @@ void add_step(CLI::App& bench) {
       ->excludes("--shape");
   command
       ->add_option("--set", arguments->overrides,
-                   "Override one config key: --set train.dtype=bfloat16 (repeatable)")
+                   "Override one config key, for example train.dtype=bfloat16 (repeatable)")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
   command
@@ -151,8 +151,8 @@ void add_step(CLI::App& bench) {
   command->add_flag("--json", arguments->json, "Print one JSON object");
   command
       ->add_flag("--on-request", arguments->on_request,
-                 "For scripts: take as many steps as each line of standard input says, and answer with their "
-                 "seconds as a line of JSON")
+                 "Take as many steps as each line of standard input says, and answer with their seconds as a "
+                 "line of JSON (for scripts)")
       ->excludes(attention);
   command->footer(
       "Examples:\n"
@@ -161,7 +161,7 @@ void add_step(CLI::App& bench) {
       "  ssgpt bench step --shape paper --set train.device=cuda --set train.dtype=bfloat16\n"
       "    --set train.global_batch_size=32 --set train.micro_batch_size=32\n"
       "  torchrun --no-python --nproc-per-node 2 ssgpt bench step --set train.micro_batch_size=4\n"
-      "OMP_NUM_THREADS sets the number of threads.");
+      "\nOMP_NUM_THREADS sets the number of threads.");
   command->callback([arguments] { run_step(*arguments); });
 }
 
@@ -201,9 +201,9 @@ model::Execution kernel_execution(const KernelArguments& arguments) {
 void add_kernels(CLI::App& bench) {
   CLI::App* command =
       bench.add_subcommand("kernels",
-                           "Measure each fused operation beside the same composed of plain ATen operations: "
-                           "time, GB/s, GFLOP/s or\n"
-                           "TFLOP/s, and the share of the machine's best");
+                           "Compare each fused operation with the same mathematics in plain ATen operations: "
+                           "time, GB/s, GFLOP/s\n"
+                           "or TFLOP/s, and the share of what the machine reaches at best");
   const auto arguments = std::make_shared<KernelArguments>();
   command
       ->add_option("--device", arguments->device, "Device to measure; a GPU uses the paper's shape at B = 32")
@@ -232,7 +232,7 @@ void add_kernels(CLI::App& bench) {
       "Examples:\n"
       "  ssgpt bench kernels --filter 'swiglu.*quickstart'\n"
       "  ssgpt bench kernels --device cuda --filter attention --attention-backend flash\n"
-      "OMP_NUM_THREADS sets the number of threads.");
+      "\nOMP_NUM_THREADS sets the number of threads.");
   command->callback([arguments] {
     const bool table = !arguments->json;
     const bench::KernelReport report = bench::measure_kernels(
@@ -279,13 +279,13 @@ void run_products(const ProductArguments& arguments) {
 void add_products(CLI::App& bench) {
   CLI::App* command = bench.add_subcommand(
       "products",
-      "Measure each GEMM of a step beside other ways to compute it, in turn. On a CPU, in float32: ours, "
-      "ATen's library\n"
-      "and oneDNN, on one thread and on all, with the ratios of their times to ours and 95 % intervals. On a "
+      "Compare the ways to compute each GEMM of a step, in turn. On a CPU, in float32: ours, ATen's library "
+      "and\n"
+      "oneDNN, on one thread and on all, with the ratios of their times to ours and 95 % intervals. On a "
       "GPU, in\n"
-      "bfloat16: cuBLASLt's first proposal, the fastest of 16, which training uses, the same with other "
-      "reductions and\n"
-      "workspaces, and ATen's");
+      "bfloat16: cuBLASLt's first proposal, the fastest of 16, which training uses, the fastest with other "
+      "reductions\n"
+      "and workspaces, and ATen's GEMM");
   const auto arguments = std::make_shared<ProductArguments>();
   command
       ->add_option("--device", arguments->device, "Device to measure; a GPU uses the paper's shape at B = 32")
@@ -304,7 +304,7 @@ void add_products(CLI::App& bench) {
       "Examples:\n"
       "  ssgpt bench products --filter 'gate and up.*quickstart'\n"
       "  ssgpt bench products --device cuda --filter 'weight gradient'\n"
-      "OMP_NUM_THREADS sets the number of all threads.");
+      "\nOMP_NUM_THREADS sets the larger of the two numbers of threads.");
   command->callback([arguments] { run_products(*arguments); });
 }
 

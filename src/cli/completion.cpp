@@ -64,7 +64,7 @@ void add_completion(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "completion", "Print a script that completes the command line of ssgpt in bash, zsh or fish");
   const auto shell = std::make_shared<std::string>();
-  command->add_option("SHELL", *shell, "The shell that completes")
+  command->add_option("SHELL", *shell, "Shell to print the script for")
       ->required()
       ->check(CLI::IsMember({"bash", "zsh", "fish"}));
   command->footer(kCompletionFooter);

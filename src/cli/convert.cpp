@@ -161,7 +161,7 @@ void add_convert(CLI::App& app) {
       ->transform(whole_number(1, config::kMaxFloorScale))
       ->type_name("N");
   command->footer(
-      "Example:\n"
+      "Examples:\n"
       "  ssgpt convert --checkpoint runs/softmax/checkpoints/step-00000200 --attention ssmax --out "
       "ssmax-200\n"
       "  ssgpt train --config softmax.yaml --resume ssmax-200 --run-dir runs/swapped");

@@ -9,9 +9,9 @@ namespace ssgpt::cli {
 void add_evaluate(CLI::App& app) {
   CLI::App* evaluate = app.add_subcommand(
       "evaluate",
-      "Evaluate checkpoints: loss, loss by position far beyond the trained length, retrieval in synthetic "
-      "tasks\n"
-      "and in text, and attention statistics");
+      "Evaluate checkpoints: loss, also by position far beyond the trained length; retrieval in synthetic "
+      "tasks and in\n"
+      "text; attention statistics");
   evaluate->require_subcommand(1);
   add_evaluate_loss(*evaluate);
   add_evaluate_position(*evaluate);

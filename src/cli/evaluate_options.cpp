@@ -89,7 +89,7 @@ class OutDirectory {
 void add_change_options(CLI::App& command, ChangeArguments& arguments, bool lists) {
   const std::string list = lists ? "LIST" : "X";
   const auto add = [&](CLI::Option* option, const std::string& type) {
-    arguments.options.push_back(option->type_name(type)->group("Changes on reading"));
+    arguments.options.push_back(option->type_name(type)->group("Changes to the loaded models"));
   };
   add(command.add_option("--rope-theta", arguments.rope_theta,
                          lists ? "RoPE's theta in place of the checkpoint's; each of several values, as in "
@@ -124,8 +124,7 @@ void add_change_options(CLI::App& command, ChangeArguments& arguments, bool list
   }
   add(command.add_option(
           "--extend-pn", arguments.extend_pn,
-          "fit: extend a learned p_n beyond its table by a1 log n + a2, fitted to the table by least "
-          "squares"),
+          "Extend a learned p_n beyond its table by a1 log n + a2, fitted to the table by least squares"),
       "fit");
 }
 

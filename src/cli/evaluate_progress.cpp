@@ -76,7 +76,7 @@ void EvaluateProgress::log_model() const {
 
 void EvaluateProgress::check_stop() const {
   if (const int signal = stop_.received()) {
-    core::log::info("Stopped as asked after {} of {} models; nothing was written.", number_, count_);
+    core::log::info("Stopped on request after {} of {} models; nothing was written.", number_, count_);
     throw Stopped{128 + signal};
   }
 }

@@ -44,8 +44,9 @@ Inspection inspect(const fs::path& path, bool verify) {
   if (data::is_named_as_examples(path)) {
     if (data::looks_like_examples(path)) return inspect_examples(path);
     throw core::InputError(
-        "{}: no examples of fine-tuning: neither lines with the fields \"prompt\" and \"answer\" nor, in "
-        "SQuAD's form, a list \"data\". Of a run, a sweep, a checkpoint and prepared data give the folder.",
+        "{}: not a file of fine-tuning examples: it has neither lines with the fields \"prompt\" and "
+        "\"answer\" nor, in SQuAD's format, a list \"data\". For a run, a sweep, a checkpoint or prepared "
+        "data, name the folder.",
         path.string());
   }
   try {
@@ -84,9 +85,9 @@ void add_inspect(CLI::App& app) {
   command->add_option("PATH", arguments->path, "File or directory to inspect")->required()->type_name("PATH");
   command->add_flag("--json", arguments->json, "Print one JSON object");
   command->add_flag("--no-verify", arguments->no_verify,
-                    "Skip whatever reads whole files: checksums, the largest id");
+                    "Skip the checks that read whole files: checksums and the largest token id");
   command->footer(
-      "Exit code 3 where a checksum does not match, or the path is not recognised.\n"
+      "Exit code 3: a checksum does not match, or the path is not recognised.\n\n"
       "Example:\n"
       "  ssgpt inspect runs/quickstart/ssmax-seed1/checkpoints/step-00000300");
   command->callback([arguments] { run(*arguments); });

@@ -73,8 +73,8 @@ void print_summary(const PrepareArguments& arguments, const data::PrepareSummary
                         core::human_bytes(summary.text_bytes), bytes_per_token,
                         core::human_count(tokens_per_second), core::human_duration(summary.seconds));
     if (summary.kept_shards > 0) {
-      text += fmt::format("{:<12}{} shards of an interrupted call; {} tokens were still to make\n", "kept",
-                          summary.kept_shards, summary.encoded_tokens);
+      text += fmt::format("{:<12}{} shards of an interrupted call; {} tokens were encoded by this one\n",
+                          "kept", summary.kept_shards, summary.encoded_tokens);
     }
     if (summary.left_out.bad > 0 || summary.left_out.empty > 0) {
       text += fmt::format("{:<12}{} bad and {} empty documents\n", "left out", summary.left_out.bad,
@@ -115,8 +115,8 @@ void run(PrepareArguments& arguments, SyntheticCommand& synthetic) {
   };
   const data::PrepareSummary summary = data::prepare(options);
   if (summary.stopped) {
-    core::log::info("stopped as asked, with {} finished shards. Repeat the command to continue.",
-                    summary.train.shards + summary.validation.shards);
+    core::log::info("stopped on request after {}. Repeat the command to continue.",
+                    core::counted(summary.train.shards + summary.validation.shards, "finished shard"));
     throw Stopped{128 + stop.received()};
   }
   print_summary(arguments, summary);
@@ -161,9 +161,10 @@ std::vector<CLI::Option*> add_text_options(CLI::App& command, PrepareArguments& 
           ->excludes(separator);
   CLI::Option* on_bad =
       command
-          .add_option("--on-bad", arguments.on_bad,
-                      "What to do with a line that is not JSON or lacks the field, and with text that is not "
-                      "UTF-8: refuse, or skip and count")
+          .add_option(
+              "--on-bad", arguments.on_bad,
+              "Treatment of lines that are not JSON or lack the field, and of text that is not UTF-8: "
+              "refuse, or skip and count")
           ->check(CLI::IsMember({"refuse", "skip"}))
           ->capture_default_str();
   return {input, tokenizer, fraction, threads, field, separator, split, on_bad};
@@ -176,12 +177,14 @@ void add_prepare(CLI::App& app) {
   data::PrepareOptions& options = arguments->options;
   CLI::App* command = app.add_subcommand(
       "prepare",
-      "Encode text into token shards, on all cores. Each document's ids are followed by EOS. The shards are "
-      "the same for any number of threads. An interrupted call continues when it is repeated; SIGINT, "
-      "SIGTERM, SIGUSR1 and SIGHUP stop it cleanly. Memory stays below 1 GiB with up to 16 threads: a "
-      "document is at most 16 MiB, or 1 MiB with a tokenizer that only sentencepiece itself can encode "
-      "(unigram, or with a normaliser).\n"
-      "With --synthetic the shards hold the sequences of a task, one after the other.");
+      "Encode text into token shards, on all cores. EOS follows the ids of each document. The shards are the "
+      "same for\n"
+      "any number of threads. SIGINT, SIGTERM, SIGUSR1 and SIGHUP stop the command cleanly, and the same "
+      "command continues\n"
+      "an interrupted one. Memory stays below 1 GiB with up to 16 threads, since a document may have at most "
+      "16 MiB, or\n"
+      "1 MiB with a tokenizer that only sentencepiece itself can encode (unigram, or with a normalizer).\n"
+      "With --synthetic the shards hold the sequences of a synthetic task, one after the other.");
   command->add_option("--out", arguments->output, "Folder for train_*.bin, validation_*.bin and prepare.json")
       ->required()
       ->type_name("FOLDER");

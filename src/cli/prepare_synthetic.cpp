@@ -93,7 +93,7 @@ SyntheticCommand::SyntheticCommand(CLI::App& command) {
 std::string SyntheticCommand::describe_tasks() {
   std::string text = "Synthetic tasks, in L tokens:\n";
   for (const data::SyntheticTaskRow& row : data::synthetic_tasks()) {
-    text += fmt::format("  {:<8} {}.\n", row.name, row.grammar);
+    text += fmt::format("  {:<9} {}.\n", row.name, row.grammar);
   }
   return text;
 }
@@ -125,8 +125,8 @@ void SyntheticCommand::run(const data::SyntheticOptions& shared, bool json) {
   const data::SyntheticSummary summary = data::prepare_synthetic(options_);
   options_.stop_asked = {};
   if (summary.stopped) {
-    core::log::info("stopped as asked, with {} finished shards. Repeat the command to continue.",
-                    summary.train.shards + summary.validation.shards);
+    core::log::info("stopped on request after {}. Repeat the command to continue.",
+                    core::counted(summary.train.shards + summary.validation.shards, "finished shard"));
     throw Stopped{128 + stop.received()};
   }
   print_summary(options_, summary, json);

@@ -45,7 +45,8 @@ int run_and_catch(int argc, const char* const* argv) {
   app.footer(
       "Each command has its own --help. Exit codes: 0 done; 1 failed while running; 2 wrong usage or "
       "config;\n"
-      "3 unreadable or corrupt input; 128 + signal after a requested stop, once all is saved.");
+      "3 unreadable or corrupt input; 128 + signal stopped on request: training steps and shards are saved,\n"
+      "evaluations write nothing.");
   add_train(app, command_line(argc, argv));
   add_sweep(app);
   add_compare(app);

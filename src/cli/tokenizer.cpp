@@ -101,9 +101,10 @@ void add_train_command(CLI::App& parent) {
       ->transform(whole_number(1))
       ->capture_default_str();
   command
-      ->add_option("--max-bytes", arguments->train.max_bytes,
-                   "Maximum memory for the training text, including 80 bytes per line (bytes, or 64MB and "
-                   "the like); larger inputs are sampled evenly")
+      ->add_option(
+          "--max-bytes", arguments->train.max_bytes,
+          "Maximum memory for the training text, including 80 bytes per line, in bytes or as in 64MB; "
+          "larger inputs are sampled evenly")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
       ->type_name("BYTES")
       ->capture_default_str();
@@ -114,7 +115,7 @@ void add_train_command(CLI::App& parent) {
       ->capture_default_str();
   command
       ->add_option("--on-bad", arguments->on_bad,
-                   "What to do with a document that is not JSON or not UTF-8: refuse, or skip and count")
+                   "Treatment of documents that are not JSON or not UTF-8: refuse, or skip and count")
       ->check(CLI::IsMember({"refuse", "skip"}))
       ->capture_default_str();
   command->add_flag("--overwrite", arguments->overwrite, "Replace an existing model");
@@ -158,20 +159,20 @@ void run_encode(const EncodeArguments& arguments) {
 
 void add_encode_command(CLI::App& parent) {
   const auto arguments = std::make_shared<EncodeArguments>();
-  CLI::App* command = parent.add_subcommand("encode", "Encode text as token ids, separated by blanks");
+  CLI::App* command = parent.add_subcommand("encode", "Encode text as token ids, separated by spaces");
   command->add_option("--tokenizer", arguments->model, "Sentencepiece model")->required()->type_name("FILE");
-  command->add_option("text", arguments->text, "Text to encode [default: standard input, every byte of it]")
+  command->add_option("text", arguments->text, "Text to encode [default: all of standard input]")
       ->expected(0, 1);
   command->add_flag("--pieces", arguments->pieces, "Also print the piece of each id, one per line");
   command->add_flag("--json", arguments->json, "Print {\"ids\": [...]}");
   command->footer(
-      "Example:\n  ssgpt tokenizer encode --tokenizer tokenizer.model --pieces \"In the beginning\"\n"
+      "Examples:\n  ssgpt tokenizer encode --tokenizer tokenizer.model --pieces \"In the beginning\"\n"
       "  ssgpt tokenizer encode --tokenizer tokenizer.model < text.txt | ssgpt tokenizer decode --tokenizer "
       "tokenizer.model");
   command->callback([arguments] { run_encode(*arguments); });
 }
 
-// Parses ids separated by blanks, line breaks or commas, with or without JSON's brackets around them.
+// Parses ids separated by spaces, line breaks or commas, with or without JSON's brackets around them.
 std::vector<int32_t> parse_ids(std::string_view text) {
   constexpr std::string_view kSeparators = " \t\r\n,[]";
   std::vector<int32_t> ids;
@@ -184,7 +185,7 @@ std::vector<int32_t> parse_ids(std::string_view text) {
     int32_t id = 0;
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
     if (error != std::errc() || end != word.data() + word.size()) {
-      throw core::InputError("\"{}\" is not a token id; ids are whole numbers separated by blanks or commas",
+      throw core::InputError("\"{}\" is not a token id; ids are whole numbers separated by spaces or commas",
                              word.substr(0, 40));
     }
     ids.push_back(id);
@@ -210,11 +211,11 @@ void add_decode_command(CLI::App& parent) {
   const auto arguments = std::make_shared<DecodeArguments>();
   CLI::App* command = parent.add_subcommand(
       "decode",
-      "Decode token ids to text, written as it is, with no line break added; BOS and EOS decode to nothing");
+      "Decode token ids to text, and print it without adding a line break; BOS and EOS decode to nothing");
   command->add_option("--tokenizer", arguments->model, "Sentencepiece model")->required()->type_name("FILE");
   command
       ->add_option("ids", arguments->ids,
-                   "Token ids, separated by blanks or commas [default: standard input]")
+                   "Token ids, separated by spaces or commas [default: standard input]")
       ->type_name("IDS");
   command->add_flag("--json", arguments->json, "Print {\"text\": ...}");
   command->footer("Example:\n  ssgpt tokenizer decode --tokenizer tokenizer.model 412 17 1093");

@@ -81,7 +81,7 @@ void add_train(CLI::App& app, const std::string& command_line) {
       ->type_name("FILE");
   command
       ->add_option("--set", arguments->options.overrides,
-                   "Override one config key: --set optimizer.lr=1e-3 (repeatable)")
+                   "Override one config key, for example optimizer.lr=1e-3 (repeatable)")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
   command
@@ -90,8 +90,8 @@ void add_train(CLI::App& app, const std::string& command_line) {
   command
       ->add_option(
           "--resume", arguments->resume,
-          "auto: resume from the newest valid checkpoint of the run directory, or begin a new run if there "
-          "is none. A checkpoint or run directory: resume from it")
+          "Checkpoint or run directory to resume from; auto resumes from the newest valid checkpoint of the "
+          "run directory, or begins a new run if there is none")
       ->type_name("auto|DIR");
   command
       ->add_option("--init-from", arguments->init_from,
@@ -113,7 +113,7 @@ void add_train(CLI::App& app, const std::string& command_line) {
       "  ssgpt train --resume runs/softmax --run-dir runs/swapped --swap-attention ssmax --set "
       "train.max_steps=2000\n"
       "  ssgpt train --config configs/paper/fine-tune.yaml --init-from "
-      "runs/b-ssmax/checkpoints/step-00200000\n"
+      "runs/paper-b-ssmax/checkpoints/step-00200000\n"
       "  torchrun --no-python --nproc-per-node 8 ssgpt train --config configs/paper/b-ssmax.yaml\n\n"
       "Under torchrun, srun or mpirun all processes train one model, each on its part of every batch.\n"
       "SIGTERM, SIGINT, SIGUSR1 and SIGHUP save the run and stop; a second one, unless it is SIGHUP, stops "

@@ -161,8 +161,8 @@ void add_data(std::vector<Key>& keys) {
        make_key(SSGPT_MEMBER(data.on_long_example),
                 Choice<OnLongExample>{{{"stop", OnLongExample::kStop}, {"skip", OnLongExample::kSkip}}},
                 kFixed,
-                "sft: what to do with an example that does not fit into sequence_length: refuse it (stop), "
-                "or leave it out and count it (skip)")});
+                "sft: treatment of examples that do not fit into sequence_length: refuse them (stop), "
+                "or leave them out and count them (skip)")});
 }
 
 void add_train(std::vector<Key>& keys) {
@@ -198,10 +198,10 @@ void add_train(std::vector<Key>& keys) {
                 kMayChange, "attention swaps, each to kind after step at_step; --swap-attention adds one"),
        make_key(SSGPT_MEMBER(train.on_nonfinite),
                 Choice<OnNonfinite>{{{"stop", OnNonfinite::kStop}, {"skip", OnNonfinite::kSkip}}}, kMayChange,
-                "what to do at a step whose loss or gradient norm is not finite"),
+                "reaction to a step whose loss or gradient norm is not finite"),
        make_key(SSGPT_MEMBER(train.on_spike),
                 Choice<OnSpike>{{{"warn", OnSpike::kWarn}, {"stop", OnSpike::kStop}}}, kMayChange,
-                "what to do on a sudden rise of the loss")});
+                "reaction to a sudden rise of the loss")});
 }
 
 void add_optimizer(std::vector<Key>& keys) {

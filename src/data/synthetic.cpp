@@ -35,9 +35,9 @@ constexpr std::array kRows = {
         .task = SyntheticTask::kCopy,
         .name = "copy",
         .description = "repeat a random segment that came before",
-        .grammar = "a trial is a random segment of L/2 symbols, once repeated, and its answers are the "
-                   "repetition from the fifth token on; a training sequence repeats a segment of L/8 to L/2 "
-                   "symbols to its end",
+        .grammar = "a trial is a random segment of L/2 symbols, repeated once; the answers are the "
+                   "repetition from its fifth token on; a training sequence repeats a segment of L/8 to L/2 "
+                   "symbols until it is full",
         .least_vocab_size = 2,
         .least_length = 10,
     },
@@ -47,8 +47,8 @@ constexpr std::array kRows = {
         .description = "find a key of four symbols in noise",
         .grammar =
             "a trial is noise with token 0 and a key of 4 symbols at a random depth, and ends with both "
-            "again; its answers are the 4 symbols at the end; a training sequence has them 2, 4, 8, ... "
-            "times up to L/5, anywhere",
+            "again; the answers are the 4 symbols at the end; a training sequence has token 0 and the key "
+            "2, 4, 8, ... times, at most L/5, anywhere",
         .least_vocab_size = kFirstKeySymbol + 2 * kKeyTokens,
         .least_length = 2 * kGroupTokens,
     },
@@ -57,9 +57,9 @@ constexpr std::array kRows = {
         .name = "key_value",
         .description = "find the values of keys of two symbols",
         .grammar =
-            "a trial is L/6 keys of 2 symbols with a value each, and the same pairs again in another order; "
-            "its answers are the values the second time; a training sequence has 2, 4, 8, ... keys up to "
-            "L/6, and each of its L/3 pairs is any of them",
+            "a trial is L/6 keys of 2 symbols with one value each, followed by the same pairs in another "
+            "order; the answers are the values in the second part; a training sequence has 2, 4, 8, ... "
+            "keys, at most L/6, and each of its L/3 pairs has any of them",
         .least_vocab_size = 4,
         .least_length = 4 * kPairTokens,
     },

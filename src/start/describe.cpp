@@ -217,11 +217,11 @@ std::optional<std::string> memory_warning(const MemoryPlan& memory, uint64_t fre
 std::string compute_text(const config::Config& config, int64_t num_ranks,
                          const std::optional<device::GpuDescription>& gpu) {
   std::string text = num_ranks > 1 ? fmt::format("{} ranks, each ", num_ranks) : "";
-  text += gpu ? to_string(*gpu) : fmt::format("cpu, {} threads", at::get_num_threads());
+  text += gpu ? to_string(*gpu) : fmt::format("cpu, {}", core::counted(at::get_num_threads(), "thread"));
   text += fmt::format(", {}", to_string(config.train.dtype));
   if (gpu) text += fmt::format(", {} attention", to_string(config.train.attention_backend));
   if (gpu && config.train.deterministic) text += ", deterministic";
-  if (num_ranks > 1 && config.parallel.zero_stage == 1) text += ", optimizer shared out (ZeRO-1)";
+  if (num_ranks > 1 && config.parallel.zero_stage == 1) text += ", optimizer state sharded (ZeRO-1)";
   return text;
 }
 

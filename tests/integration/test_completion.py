@@ -166,6 +166,26 @@ def test_each_word_is_described_by_a_whole_phrase(scripts):
         assert re.search(r"[\w)\]'\"%.}>*]$", text) and not re.search(r" (a|an|the|of|and|or|to)$", text), row
 
 
+def option_texts(text):
+    """(names, text) of every option in a --help, whose texts begin in column 30, on the next line where the names are long."""
+    lines = text.splitlines()
+    for line, following in zip(lines, [*lines[1:], ""]):
+        if re.match(r"  -", line):
+            yield re.match(r"  (\S+)", line)[1].split(","), following[30:] if following.startswith(" " * 30) else line[30:]
+
+
+def test_the_help_of_an_option_is_a_phrase_of_its_own(helps):
+    """A reader sees it beside the names: it begins as a phrase does, and does not repeat a name."""
+    found = [(command, *option) for command, text in helps.items() for option in option_texts(text)]
+    assert len(found) > 180
+    for command, names, text in found:
+        assert re.match(r"[A-Z]", text) and not re.match(r"(Of|That|Those|The|What) ", text), (command, names, text)
+        for name in names:
+            assert not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text), (command, name, text)
+    texts = re.findall(r"^  \w+\.[\w.]+: (.*)", helps["train"], flags=re.M)
+    assert len(texts) > 50 and not [text for text in texts if re.match(r"((sft|wsd): )?(of|that|those|what) ", text)]
+
+
 def test_only_these_shells_are_known(program):
     _, err = program.run("completion", "tcsh", code=2)
     assert "tcsh not in {bash,zsh,fish}" in err

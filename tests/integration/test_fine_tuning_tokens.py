@@ -133,7 +133,7 @@ def test_only_files_of_examples_are_inspected_as_examples(tuning):
     tuning.train("run")
     for name in ("run.json", "metrics.jsonl"):
         _, err = tuning.program.run("inspect", f"run/{name}", code=3)
-        assert "no examples of fine-tuning" in err and "give the folder" in err
+        assert "not a file of fine-tuning examples" in err and "name the folder" in err
     assert json.loads(tuning.program.run("inspect", "train.jsonl", "--json")[0])["examples"] == 60
 
 

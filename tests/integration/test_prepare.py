@@ -186,7 +186,7 @@ def test_a_stopped_call_is_continued_to_the_same_bytes_without_making_finished_s
     assert len(found) >= 6 and all(whole[name] == data for name, data in found.items()), "half a shard under its final name"
     assert json.loads((out / "prepare.json").read_text())["complete"] is False
     if number != signal.SIGKILL:
-        assert f"stopped as asked, with {len(found)} finished shards" in err
+        assert f"stopped on request after {len(found)} finished shard" in err
         assert not [path for path in out.iterdir() if path.name.startswith(".")]
     stdout, err = prepare(program, shared, shared / "book.txt", "out", *options)
     assert bytes_of(out) == whole

@@ -217,7 +217,7 @@ TEST(ComputeText, SaysWhatComputesAndHow) {
   config.parallel.zero_stage = 1;
   EXPECT_EQ(compute_text(config, /*num_ranks=*/8, kGpu),
             "8 ranks, each NVIDIA H100 80GB HBM3 (81079 MiB, compute capability 9.0), bfloat16, flash "
-            "attention, deterministic, optimizer shared out (ZeRO-1)");
+            "attention, deterministic, optimizer state sharded (ZeRO-1)");
   EXPECT_THAT(compute_text(config, /*num_ranks=*/1, std::nullopt),
               AllOf(HasSubstr("cpu, "), HasSubstr(" threads, bfloat16"), Not(HasSubstr("attention"))));
 }
