@@ -11,7 +11,7 @@ target_include_directories(ssgpt_sentencepiece SYSTEM INTERFACE "${SSGPT_SENTENC
 
 set(originals "")
 foreach(library IN ITEMS sentencepiece_train sentencepiece)
-  # By the name that programs load it under: a copy keeps its file name.
+  # Found by the name under which programs load it, since a copy keeps its file name.
   find_library(SSGPT_LIB${library} NAMES lib${library}.so.0 REQUIRED)
   list(APPEND originals "${SSGPT_LIB${library}}")
   add_library(${library} SHARED IMPORTED)

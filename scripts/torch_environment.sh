@@ -120,7 +120,7 @@ set_library_path() {
   fi
 }
 
-# What the loader does not find for the program: libraries, or versions of them, on one line.
+# missing_libraries PROGRAM: prints, on one line, the libraries and versions of libraries that the loader does not find for it.
 missing_libraries() {
   { ldd "$1" 2>&1 || true; } | sed -nE 's/^.*(version `[^'\'']*'\'' not found).*$/\1/p; s/^[[:space:]]*([^ ]+) => not found$/\1/p' |
     sort -u | paste -sd ' '
@@ -137,7 +137,7 @@ use_torch() {
   fi
 }
 
-# Those of torch_folders that contain PyTorch's CUDA library; prints nothing if PyTorch is built for CPUs only.
+# Prints the folder in torch_folders that contains PyTorch's CUDA library; nothing if PyTorch is built for CPUs only.
 cuda_libraries() {
   local folder folders
   IFS=: read -ra folders <<<"$torch_folders"

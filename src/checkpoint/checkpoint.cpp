@@ -101,8 +101,8 @@ void check_manifest(const std::filesystem::path& directory, bool checksums) {
   throw_if_any(faults, directory);
 }
 
-// That the small files which a summary is of are those that were written, before they are parsed. An unknown
-// format version is said before anything else goes wrong.
+// Checks, before they are parsed, that the small files of a summary are those that were written. An unknown
+// format version is reported before anything else can fail.
 void check_described_files(const std::filesystem::path& directory) {
   if (!core::exists(directory / kManifestName)) {
     return;

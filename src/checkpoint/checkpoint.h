@@ -27,8 +27,8 @@ void write(const std::filesystem::path& directory, const Snapshot& snapshot);
 // or one without faults by verify().
 Snapshot read(const std::filesystem::path& directory, bool with_optimizer, bool verify = true);
 
-// Only what the JSON files and the names of the others say: cheap. The checksums of these JSON files are
-// checked before they are parsed. Throws core::InputError.
+// Reads only the JSON files and the names of the others, which is cheap. Checks the checksums of these JSON
+// files before it parses them. Throws core::InputError.
 struct Summary {
   model::GPTSpec spec;
   std::optional<TrainerState> trainer;
@@ -37,7 +37,7 @@ struct Summary {
 };
 Summary read_summary(const std::filesystem::path& directory);
 
-// Checks every file against the manifest; returns what is wrong, one line a fault, none where all is well.
+// Checks every file against the manifest; returns the faults, one line each.
 std::vector<std::string> verify(const std::filesystem::path& directory);
 
 // The newest checkpoint of a run that verifies; a damaged newer one is reported as a warning and passed over.

@@ -145,7 +145,7 @@ void write_directory(const std::filesystem::path& directory, const Snapshot& sna
   try {
     require_finite(snapshot.flat);
     core::AtomicDirectory fresh(directory);
-    // What is made once, by hand, can be made again; a run cannot.
+    // A command can be repeated if the tokenizer is missing; a run cannot.
     write_files(fresh.temporary(), snapshot, /*may_lack_tokenizer=*/if_exists == IfExists::kReplace, shared);
     if (verify) {
       read_back(fresh.temporary());

@@ -27,7 +27,7 @@ enum class IfExists { kRefuse, kReplace };
 void write_directory(const std::filesystem::path& directory, const Snapshot& snapshot, bool verify,
                      IfExists if_exists, SharedSave* shared = nullptr);
 
-// What a rank other than 0 adds to the checkpoint that rank 0 writes: the file of its moments. Throws
+// On a rank other than 0: adds the file of its moments to the checkpoint that rank 0 writes. Throws
 // core::RunError, or parallel::PeerFailure.
 void write_share(const FlatState& flat, SharedSave& shared);
 

@@ -11,7 +11,7 @@ namespace ssgpt::checkpoint {
 
 namespace {
 
-constexpr uint64_t kMaxBytes = uint64_t{64} << 20;  // two files a rank, of 99,999
+constexpr uint64_t kMaxBytes = uint64_t{64} << 20;  // two files per rank, for 99,999 ranks
 
 // One text for one manifest: reading compares byte for byte with what would be written, and `self` is the
 // checksum of the text without it, so no change of the file goes unnoticed.

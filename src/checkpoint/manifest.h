@@ -48,7 +48,7 @@ void write_manifest(const std::filesystem::path& directory, const Manifest& mani
 // program does not know.
 Manifest read_manifest(const std::filesystem::path& directory);
 
-// What differs between the files and the manifest, one line a fault. Without `checksums` only sizes are
+// The differences between the files and the manifest, one line each. Without `checksums` only sizes are
 // compared.
 std::vector<std::string> compare_with_manifest(const std::filesystem::path& directory,
                                                const Manifest& manifest, bool checksums);

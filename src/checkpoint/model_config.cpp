@@ -150,7 +150,7 @@ void read_positions(const core::JsonFields& fields, std::string_view type, confi
   }
 }
 
-// What transformers' Qwen3Config has where a key is missing.
+// Defaults of transformers' Qwen3Config for missing keys.
 constexpr int64_t kQwen3KeyValueHeads = 32;
 constexpr int64_t kQwen3HeadDim = 128;
 constexpr int64_t kQwen3Window = 4096;
@@ -261,7 +261,7 @@ void check_numbers(const core::JsonFields& fields, const config::ModelConfig& mo
   }
 }
 
-// What is not as in a Llama, where it is set.
+// Adds the options that a Llama does not have, if they are set.
 void add_options(const config::ModelConfig& model, std::string_view type, nlohmann::ordered_json& json) {
   if (model.rope_fraction != 1.0) {
     json["partial_rotary_factor"] = model.rope_fraction;

@@ -2,10 +2,10 @@
 // them (N = 1 where one process held the whole). Together the files hold every element of every parameter
 // once.
 //
-// The metadata key "ranges" maps each parameter that a file holds something of to the elements that it holds,
+// The metadata key "ranges" maps each parameter of which a file holds elements to these elements,
 // [first, last, first, last, ...]. <parameter>.exp_avg and <parameter>.exp_avg_sq have the parameter's shape
-// where it is held whole; else they are the pieces back to back, in one dimension. Alignment padding is in no
-// file.
+// if the file holds all of it; otherwise they are the pieces back to back, in one dimension. No file contains
+// alignment padding.
 #pragma once
 
 #include "checkpoint/manifest.h"
@@ -21,11 +21,10 @@ namespace ssgpt::checkpoint {
 // Relative to the checkpoint.
 std::string optimizer_file_name(int64_t rank, int64_t world_size);
 
-// The files that there must be if there are those of `names`; other names than of optimizer files do not
-// count.
+// The complete set of optimizer files to which `names` belong; names of other files are ignored.
 struct OptimizerFileSet {
-  std::vector<int64_t> world_sizes;  // that the names speak of, rising
-  std::vector<std::string> names;    // one a rank; empty where the names are of several world sizes
+  std::vector<int64_t> world_sizes;  // the world sizes in the names, ascending
+  std::vector<std::string> names;    // one per rank; empty if there are several world sizes
   bool is_mixed() const { return world_sizes.size() > 1; }
 };
 OptimizerFileSet optimizer_file_set(const std::vector<std::string>& names);
@@ -39,7 +38,7 @@ std::vector<std::string> list_optimizer_files(const std::filesystem::path& direc
 // files of several world sizes are mixed.
 std::vector<std::filesystem::path> find_optimizer_files(const std::filesystem::path& directory);
 
-// Writes what the moments of `flat` hold. Reads raw memory only: enters no OpenMP region. Throws
+// Writes the elements that the moments of `flat` hold. Reads raw memory only: enters no OpenMP region. Throws
 // core::RunError.
 FileDigest write_optimizer_file(const std::filesystem::path& path, const FlatState& flat);
 

@@ -7,8 +7,8 @@
 namespace ssgpt::checkpoint {
 namespace {
 
-// Of a checkpoint that cannot be read nobody knows whether it is damaged, so it is not passed over: the error
-// says how the user does it, unless it `is_last`.
+// A checkpoint that cannot be read may be sound, so it is not skipped. The error says how the user can skip
+// it, unless it `is_last`.
 std::vector<std::string> faults_of(const std::filesystem::path& directory, bool is_last) {
   try {
     return verify(directory);
@@ -16,7 +16,7 @@ std::vector<std::string> faults_of(const std::filesystem::path& directory, bool 
     if (is_last) throw;
     throw core::ReadError(error.code(),
                           fmt::format("{}. If this persists, move the folder {} out of checkpoints/ and "
-                                      "resume: the run goes on from the one before.",
+                                      "resume: the run continues from the one before.",
                                       error.what(), directory.filename().string()));
   }
 }

@@ -15,7 +15,7 @@ namespace ssgpt::checkpoint {
 
 namespace {
 
-// What `to` holds of the moments of `target`, out of the whole ones of `from`.
+// Copies the moments of `target` that `to` holds from the complete moments of `from`.
 void copy_moments(const FlatState& from, const model::Parameter& source, const FlatState& to,
                   const model::Parameter& target) {
   const HeldPieces held = held_pieces(to, target);

@@ -1,4 +1,4 @@
-// What a checkpoint holds, in memory.
+// The contents of a checkpoint, in memory.
 #pragma once
 
 #include "config/config.h"
@@ -17,34 +17,36 @@
 
 namespace ssgpt::checkpoint {
 
-// What only training needs (trainer/state.json). Doubles are written so that they read back to the same bits.
+// The state that only training needs (trainer/state.json). Doubles are written so that they read back to the
+// same bits.
 struct TrainerState {
   int64_t step = 0;                        // finished updates
   int64_t tokens = 0;                      // predicted tokens seen so far
-  std::string run_id;                      // of the run that wrote it
+  std::string run_id;                      // id of the run that wrote it
   std::string dtype;                       // compute dtype, "float32" or "bfloat16"
-  std::string data_fingerprint;            // of the training data: the shards, or the examples
-  int64_t steps_per_epoch = 0;             // of examples; 0: the data are no examples
+  std::string data_fingerprint;            // fingerprint of the training shards, or of the examples
+  int64_t steps_per_epoch = 0;             // 0: the data are not fine-tuning examples
   std::string tokenizer_fingerprint = {};  // core::checksum_of_file; empty: none, or not known
   std::string config;                      // the resolved config, YAML
-  std::string directory = {};              // that its relative paths start from; empty: not known
+  std::string directory = {};              // where the config's relative paths start; empty: not known
   // The meters between two lines of metrics.jsonl, so that a resumed run writes the next line bit for bit.
-  // Of the last line with a training loss, or where the run began; none: an earlier version did not say.
+  // Step of the last line with a training loss, or the step at which the run began; nullopt if the file has
+  // no such field.
   std::optional<int64_t> last_line_step = 0;
-  std::vector<double> loss_sums = {0.0};  // of the mean losses of the steps since then: each rank's part
+  std::vector<double> loss_sums = {0.0};  // sum of the steps' mean losses since then: each rank's part
   int64_t loss_steps = 0;                 // how many of them were finite
   double smoothed_loss = 0.0;             // exponential mean; meaningful where smoothed_weight > 0
   double smoothed_weight = 0.0;
-  // By which algorithms a GPU computes its matrix products; none: as cuBLASLt proposes, or on a CPU.
+  // The algorithms of a GPU's GEMMs; nullopt: cuBLASLt's first proposals, or a CPU.
   std::optional<kernels::ProductChoices> products = {};
 };
 
-// Flat fp32 tensors with the layout that they follow: of what is read or written on the CPU, of what trains
-// where it trains.
+// Flat fp32 tensors and their layout: on the CPU if they are read or written, on the device that trains if
+// they are trained.
 struct FlatState {
   std::vector<model::Parameter> layout;
   at::Tensor master;
-  at::Tensor exp_avg;     // undefined where there is no optimizer state
+  at::Tensor exp_avg;     // undefined if there is no optimizer state
   at::Tensor exp_avg_sq;  // likewise
   // The elements of the flat tensor that exp_avg and exp_avg_sq hold, back to back: sorted and disjoint,
   // without regard to where parameters and their padding begin. Empty: they hold the whole flat tensor.
@@ -54,12 +56,12 @@ struct FlatState {
 struct Snapshot {
   model::GPTSpec spec;
   FlatState flat;
-  std::optional<TrainerState> trainer;             // none: a model without trainer/
-  std::optional<std::filesystem::path> tokenizer;  // sentencepiece model to copy beside it
+  std::optional<TrainerState> trainer;             // nullopt: a model without trainer/
+  std::optional<std::filesystem::path> tokenizer;  // sentencepiece model to copy into the checkpoint
 };
 
 // A state of zeros for these parameters, laid out in the given order as ParameterStore does. The moments are
-// defined where `with_moments` is set.
+// defined if `with_moments` is set.
 FlatState make_flat_state(const std::vector<model::ParameterSpec>& specs, bool with_moments);
 
 // Copies every tensor of `from` whose name `to` has into it, moments included where both have them; returns

@@ -26,9 +26,9 @@ std::shared_ptr<const TokenizerFiles> make_tokenizer_files(const std::string& na
     files->hugging_face = tokenizer::hugging_face_files(tokenizer);
   } catch (const core::InputError& error) {
     core::log::warning(
-        "{}: checkpoints get no tokenizer.json, which would not give the same ids: {}. Ids that transformers "
-        "makes of tokenizer.model by itself may be others as well; `ssgpt tokenizer encode` gives the right "
-        "ones.",
+        "{}: checkpoints get no tokenizer.json, because it would not give the same ids: {}. The ids that "
+        "transformers computes from tokenizer.model by itself may differ as well; `ssgpt tokenizer encode` "
+        "gives the right ones.",
         name, error.what());
   }
   return files;

@@ -1,5 +1,5 @@
-// What a checkpoint holds of its tokenizer: a copy of it, and the same for programs that read Hugging Face's
-// files.
+// The tokenizer's files in a checkpoint: a copy of the sentencepiece model, and the same tokenizer in Hugging
+// Face's files.
 #pragma once
 
 #include "tokenizer/hugging_face.h"
@@ -14,16 +14,16 @@ namespace ssgpt::checkpoint {
 
 struct TokenizerFiles {
   std::string model;                                        // tokenizer.model, byte for byte
-  std::optional<tokenizer::HuggingFaceFiles> hugging_face;  // none: they would not give the same ids
+  std::optional<tokenizer::HuggingFaceFiles> hugging_face;  // nullopt: no such files give the same ids
   tokenizer::Tokenizer::SpecialIds ids;
-  std::string no_eos;  // where ids.eos is none, what there is to say about it
+  std::string no_eos;  // the error message if there is no ids.eos
 };
 
-// Those of the sentencepiece model in `model`. The file is read at each call, as it may have been replaced;
-// what is made of it is kept from one call to the next, since it takes a second for a large vocabulary. Where
-// hugging_face is none, a warning says why, once. `fingerprint`: core::checksum_of_file of what the run
-// trains with; empty where that is not known. Thread-safe. Throws core::Error where the file cannot be read,
-// holds another tokenizer, or none.
+// The files of the sentencepiece model in `model`. Reads that file at each call, since it may have been
+// replaced, but keeps the result from one call to the next, since converting a large vocabulary takes a
+// second. If hugging_face is nullopt, one warning says why. `fingerprint`: core::checksum_of_file of the
+// tokenizer that the run trains with; empty if it is not known. Thread-safe. Throws core::Error if the file
+// cannot be read, or holds another tokenizer or none at all.
 std::shared_ptr<const TokenizerFiles> read_tokenizer_files(const std::filesystem::path& model,
                                                            const std::string& fingerprint);
 

@@ -74,7 +74,7 @@ struct Writer::Impl {
     }
     std::optional<parallel::Exchange::Hold> alone;
     if (!shared) alone.emplace(*exchange);
-    // What stood under the name when the run began was set aside; what came there since is replaced.
+    // Anything of this name was set aside when the run began; anything that appeared since is replaced.
     write_directory(directory, staged, verify, IfExists::kReplace, shared ? &*shared : nullptr);
     core::log::info("checkpoint {} saved", directory.string());
     try {

@@ -19,7 +19,7 @@ struct Entry {
   Origin origin;
 };
 
-// By key name. Only keys of the schema; their values are not checked yet.
+// Entries by key name. All keys are those of the schema; their values are not checked yet.
 using Entries = std::map<std::string, Entry, std::less<>>;
 
 // Whether a config may include other files, which it is merged over.

@@ -220,7 +220,7 @@ struct Cut {
   double cost;  // of the busiest thread: multiply-adds per unit of depth
 };
 
-// Of `products` GEMMs of this size.
+// The best division of the columns of `products` GEMMs of this size.
 Cut cut_by_columns(int64_t products, int64_t rows, int64_t columns, int64_t threads) {
   // All tasks together are a multiple of the threads.
   const int64_t wanted =

@@ -9,7 +9,7 @@
 namespace ssgpt::report {
 namespace {
 
-// What two trainings are known to have read alike, wherever it is stored.
+// The inputs that two trainings are known to share, wherever they are stored.
 struct SharedInputs {
   bool data = false;
   bool tokenizer = false;

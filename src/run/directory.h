@@ -44,7 +44,7 @@ class RunDirectory {
   // core::ReadError where the checkpoints folder cannot be listed.
   std::vector<Checkpoint> named_checkpoints() const;
 
-  // Those with a manifest.
+  // The same, only those with a manifest.
   std::vector<Checkpoint> complete_checkpoints() const;
 
  private:

@@ -29,8 +29,8 @@ std::vector<float> scores_from_highest(const std::vector<Bpe::Piece>& pieces) {
 
 }  // namespace
 
-// One text on its way from characters to pieces: again and again the two neighbours are merged that give the
-// piece of the highest score, the leftmost of equals, until none are left that give one.
+// Turns one text from characters into pieces: merges, again and again, the two neighbors that give the piece
+// with the highest score (the leftmost if several are equal), until no two neighbors give a piece.
 class Bpe::Merging {
  public:
   void run(const Bpe& bpe, std::string_view text, std::vector<int32_t>& ids) {
@@ -40,7 +40,8 @@ class Bpe::Merging {
     }
   }
 
-  // The two symbols that become `text` at last; none where it does not become one, or is one from the start.
+  // The two symbols of the last merge that forms `text`; nullopt if it does not become one piece, or is a
+  // single character.
   std::optional<std::pair<int32_t, int32_t>> last_merge(const Bpe& bpe, std::string_view text) {
     last_.reset();
     merge_all(bpe, text);
@@ -53,7 +54,7 @@ class Bpe::Merging {
     int32_t id = -1;
     int32_t previous = -1;
     int32_t next = -1;
-    int32_t candidate = -1;  // the symbol of this node and the next; -1 where they give none
+    int32_t candidate = -1;  // symbol that this node and the next form; -1: none
     uint32_t begin = 0;      // in the text
   };
   struct Candidate {
@@ -238,10 +239,10 @@ void Bpe::encode(std::string_view text, std::vector<int32_t>& ids) const {
   merging.run(*this, text, ids);
 }
 
-// Which two are merged next inside of a text, as long as none of them is merged with what stands around it,
-// does not depend on what that is: the best pair of all is the best of those inside, and the leftmost of
-// equals as well. So two symbols that give a piece can only meet where they do in the text of the piece
-// alone.
+// The order of the merges inside a stretch of text does not depend on the text around it, as long as nothing
+// is merged across its ends: the best pair of the whole text is also the best pair of the stretch, and so is
+// the leftmost of equal pairs. So the two symbols that form a piece are always those that form it when the
+// text of the piece is encoded by itself.
 std::vector<Bpe::Merge> Bpe::merges() const {
   std::vector<std::string_view> texts(symbols_.size());
   for (const auto& [text, symbol] : numbers_) {

@@ -1,5 +1,4 @@
-// A tokenizer laid open for programs that shall make the same ids: what its pieces are, and by which merges
-// they come about.
+// The pieces and merges of a tokenizer, from which other programs can produce the same ids.
 #pragma once
 
 #include "tokenizer/bpe.h"
@@ -13,18 +12,18 @@ struct BytePairs {
   enum class Kind {
     kText,
     kUserDefined,  // text that is one token wherever it occurs
-    kByte,         // its name, "<0x0A>", says which
-    kControl,      // no text has it: "<s>"
-    kUnknown,      // likewise, as each character without a piece is given by its bytes
+    kByte,         // its name gives the byte: "<0x0A>"
+    kControl,      // never occurs in a text: "<s>"
+    kUnknown,      // likewise, since a character without a piece is encoded by its bytes
   };
   struct Piece {
-    std::string text;  // of text its characters, with ' ' for a blank; of the others their names
+    std::string text;  // its characters, with ' ' for a space; for the last three kinds its name
     Kind kind = Kind::kText;
   };
 
-  std::vector<Piece> pieces;       // by id
+  std::vector<Piece> pieces;       // the index is the id
   std::vector<Bpe::Merge> merges;  // Bpe::merges()
-  bool adds_blank = false;         // before every text that is not empty; U+2581 is then a blank as well
+  bool adds_blank = false;         // adds a space before every non-empty text; U+2581 then is a space, too
 };
 
 }  // namespace ssgpt::tokenizer

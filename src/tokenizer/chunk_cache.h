@@ -1,4 +1,4 @@
-// Ids of short chunks of text that were met before: words repeat, and a lookup is faster than merging.
+// A cache of the ids of short chunks of text: words repeat, and a lookup is faster than merging.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 
 namespace ssgpt::tokenizer {
 
-// Of fixed size: each chunk has one place, and a new one takes it from the old.
+// A hash table of fixed size: a new chunk replaces the one in its place.
 class ChunkCache {
  public:
   // The calling thread's cache for the tokenizer with this number, which is 1 or more.
@@ -25,7 +25,7 @@ class ChunkCache {
     return cache;
   }
 
-  // Appends the ids of `chunk` where they are known.
+  // Appends the ids of `chunk` if they are known, and returns whether they are.
   bool find(std::string_view chunk, std::vector<int32_t>& ids) const {
     if (chunk.size() > kMaxChunkBytes) {
       return false;
@@ -50,15 +50,14 @@ class ChunkCache {
   }
 
  private:
-  static constexpr size_t kPlaces = size_t{1}
-                                    << 15;  // 2 MiB in all: of the size of a core's second-level cache
+  static constexpr size_t kPlaces = size_t{1} << 15;  // 2 MiB in total, the size of a core's L2 cache
   static constexpr size_t kMaxChunkBytes = 30;
   static constexpr size_t kMaxIds = 8;
 
   struct alignas(64) Place {
     std::array<int32_t, kMaxIds> ids{};
     std::array<char, kMaxChunkBytes> chunk{};
-    uint8_t num_bytes = 0;  // 0: free, for no chunk is empty
+    uint8_t num_bytes = 0;  // 0: the place is free, since no chunk is empty
     uint8_t num_ids = 0;
   };
   static_assert(sizeof(Place) == 64);

@@ -1,5 +1,5 @@
-// The tokens of a text that goes on where another ends. A tokenizer that puts a blank before every text, as
-// Llama's does, would put one into the middle of a text whose parts are encoded each for itself.
+// The tokens of a text that continues another one. A tokenizer that adds a space before every text, as
+// Llama's does, would add one in the middle if the two were encoded separately.
 #pragma once
 
 #include "tokenizer/tokenizer.h"
@@ -12,16 +12,16 @@
 
 namespace ssgpt::tokenizer {
 
-// The ids of `text` behind `context`: what encode(context + text) has behind `context_ids`, which are
-// encode(context). None where there are no ids of the context, or the tokenizer joins its end to the text, so
-// that those of the whole do not begin with them. Throws as encode() does.
+// The ids of `text` after `context`: those of encode(context + text) that follow `context_ids`, which must be
+// encode(context). nullopt if context_ids is empty, or if the tokenizer merges the end of the context with
+// the text, so that the ids of the whole do not begin with context_ids. Throws as encode() does.
 std::optional<std::vector<int32_t>> encode_behind(const Tokenizer& tokenizer, std::string_view context,
                                                   std::span<const int32_t> context_ids,
                                                   std::string_view text);
 
-// The same, and where they are joined the ids of `text` in the midst of any text, with which nothing of it is
-// joined: behind a line break or a full stop. They follow those of the context and stand for the same text,
-// though in other pieces than encode(context + text).
+// The same, but if the two would be merged, the ids that `text` has after a line break or a full stop, where
+// nothing is merged with it. They decode to the same text after those of the context, though encode(context +
+// text) has other pieces.
 std::vector<int32_t> encode_after(const Tokenizer& tokenizer, std::string_view context,
                                   std::span<const int32_t> context_ids, std::string_view text);
 

@@ -36,14 +36,14 @@ std::vector<std::string_view> user_defined_texts(const BytePairs& pairs) {
   return texts;
 }
 
-// The user-defined piece of this character twice, as "\n\n".
+// This character twice, as in the user-defined piece "\n\n".
 std::string doubled(std::string_view character) {
   return std::string(character).append(character);
 }
 
-// Whether merging takes the user-defined pieces whole by itself, as it does those of our models: each is one
-// character, or such a one twice, and no other text has these characters. A run of them then is pairs from
-// its start on, and what is left.
+// Whether plain merging keeps the user-defined pieces whole, as it does in our models: each piece is one
+// character, or such a character twice, and no other piece contains it. A run of the character then becomes
+// pairs from its beginning on, and possibly a single one at its end.
 bool are_taken_by_merges(const BytePairs& pairs) {
   const std::vector<std::string_view> texts = user_defined_texts(pairs);
   const std::set<std::string_view> known(texts.begin(), texts.end());
@@ -61,8 +61,8 @@ bool are_taken_by_merges(const BytePairs& pairs) {
   });
 }
 
-// Readers of the file give a character by the piece of that name, of whatever kind it is; encode() gives it
-// by its bytes.
+// Refuses a piece that programs which read the file would use for a character of a text, since they look for
+// the piece with that name, whatever its kind; encode() gives such a character by its bytes.
 void refuse_if_taken_for_text(const BytePairs::Piece& piece) {
   if ((piece.kind == Kind::kControl || piece.kind == Kind::kUnknown) &&
       first_character(piece.text) == piece.text) {
@@ -83,14 +83,14 @@ nlohmann::json vocabulary_of(const BytePairs& pairs) {
     }
   }
   if (!vocabulary.contains(" ")) {
-    throw core::InputError("a blank is no piece, and its bytes are given as those of U+2581");
+    throw core::InputError("the space is not a piece, and is encoded by the bytes of U+2581");
   }
   return vocabulary;
 }
 
 nlohmann::json merges_of(const BytePairs& pairs) {
   const auto text_of = [&](int32_t id) -> const std::string& {
-    if (id < 0) throw core::InputError("pieces are made of a character that is no piece itself");
+    if (id < 0) throw core::InputError("some pieces contain a character that is not a piece itself");
     return pairs.pieces[static_cast<size_t>(id)].text;
   };
   nlohmann::json merges = nlohmann::json::array();
@@ -99,7 +99,7 @@ nlohmann::json merges_of(const BytePairs& pairs) {
     const std::string &left = text_of(merge.left), &right = text_of(merge.right);
     if (i > 0 && merge.rank == pairs.merges[i - 1].rank) {
       throw core::InputError(
-          "'{}' and another piece have the same score: which is merged first depends on where they stand",
+          "'{}' and another piece have the same score: which one is merged first depends on their positions",
           core::excerpt(left + right));
     }
     merges.push_back(nlohmann::json::array({left, right}));
@@ -107,7 +107,7 @@ nlohmann::json merges_of(const BytePairs& pairs) {
   return merges;
 }
 
-// Takes the user-defined pieces in as merges, or as texts to look for before anything is merged.
+// Adds the user-defined pieces as merges, or as texts to search for before anything is merged.
 nlohmann::json add_user_defined(const BytePairs& pairs, nlohmann::json& merges) {
   nlohmann::json added = nlohmann::json::array();
   const bool by_merges = are_taken_by_merges(pairs);
@@ -120,7 +120,8 @@ nlohmann::json add_user_defined(const BytePairs& pairs, nlohmann::json& merges) 
     } else if (!by_merges) {
       if (pairs.adds_blank) {
         throw core::InputError(
-            "the blank before every text gets lost before the user-defined piece '{}' at its beginning",
+            "the space that is added before every text is lost if the text begins with the user-defined "
+            "piece '{}'",
             core::excerpt(piece.text));
       }
       added.push_back({{"id", id},
@@ -198,8 +199,8 @@ std::string tokenizer_text(const BytePairs& pairs, const Tokenizer& tokenizer) {
   return core::json_text(json) + "\n";
 }
 
-// The class is that of transformers which takes tokenizer.json as it is: others, as Llama's, rebuild it by
-// rules of their own.
+// Names the class of transformers that uses tokenizer.json as it is. Others, such as Llama's, rebuild it by
+// their own rules.
 std::string tokenizer_config_text(const BytePairs& pairs, const Tokenizer& tokenizer) {
   nlohmann::ordered_json json = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                                  {"add_bos_token", false},

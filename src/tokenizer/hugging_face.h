@@ -1,5 +1,4 @@
-// A tokenizer for programs that read Hugging Face's files: transformers, and whatever else goes by the
-// library `tokenizers`.
+// A tokenizer in Hugging Face's files, for transformers and other programs that use the library `tokenizers`.
 #pragma once
 
 #include "tokenizer/tokenizer.h"
@@ -10,20 +9,22 @@ namespace ssgpt::tokenizer {
 
 struct HuggingFaceFiles {
   std::string tokenizer;         // the text of tokenizer.json
-  std::string tokenizer_config;  // of tokenizer_config.json
+  std::string tokenizer_config;  // the text of tokenizer_config.json
 };
 
-// By these files transformers' AutoTokenizer gives the ids of tokenizer.encode() for every text, but for
-// words of more than 64 KiB (there encode() cuts), and adds neither BOS nor EOS. "</s>" in a text is text, as
-// in encode(): tokenizer.json names no special tokens, which its readers would look for in texts;
-// tokenizer_config.json names them, with split_special_tokens. Ids that encode() gives have the text of
-// tokenizer.decode(). So have others where special tokens are skipped, except for bytes that are part of no
-// character: beside ones that are, each byte of both is U+FFFD, and those around a skipped token are joined.
-// And of a model that puts a blank before texts, a first blank is dropped also where it comes from a byte or
-// from <unk>.
+// With these files, transformers' AutoTokenizer gives the ids of tokenizer.encode() for every text, without
+// BOS and EOS. The exception is a word of more than 64 KiB, which encode() encodes in parts. "</s>" in a text
+// is text, as in encode(): tokenizer.json names no special tokens, because programs would search texts for
+// them; tokenizer_config.json names them and sets split_special_tokens.
 //
-// Throws core::InputError where no such file gives exactly the same ids, which says why. Takes some
-// microseconds a piece.
+// Decoding ids from encode() gives the text of tokenizer.decode(). So does decoding any other ids if special
+// tokens are skipped, except in two cases. If bytes that belong to no character stand beside bytes that form
+// one, every byte of the run becomes U+FFFD; bytes on both sides of a skipped token count as one run. And if
+// the model adds a space before every text, a space at the beginning is also dropped if it comes from a byte
+// or from <unk>.
+//
+// Throws core::InputError with the reason if no such files give exactly the same ids. Takes a few
+// microseconds per piece.
 HuggingFaceFiles hugging_face_files(const Tokenizer& tokenizer);
 
 }  // namespace ssgpt::tokenizer

@@ -1,5 +1,4 @@
-// A sample of a stream of lines within a budget of memory, spread evenly over the stream however long it
-// gets.
+// A sample of a stream of lines within a memory budget, spread evenly over the stream whatever its length.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +9,8 @@
 
 namespace ssgpt::tokenizer {
 
-// Every line has a random rank, a pure function of (seed, its number). Kept are the lines of lowest rank, as
-// many as the budget holds; all of them where they fit.
+// Each line has a random rank, a pure function of (seed, line number). The sample keeps the lines with the
+// lowest ranks, as many as fit into the budget.
 class LineSample {
   struct Line {
     uint64_t rank = 0;
@@ -20,20 +19,19 @@ class LineSample {
   };
 
  public:
-  // What a line takes beside its text, here and in what take() returns: without it, lines of one byte would
-  // need eighty times the budget.
+  // Memory of a line besides its text, here and in the result of take(). If it were not counted, lines of one
+  // byte would need eighty times the budget.
   static constexpr uint64_t kLineBytes = sizeof(Line) + sizeof(std::string);
 
-  // Each line costs its text and kLineBytes of max_bytes.
+  // The text of each line and kLineBytes count towards max_bytes.
   LineSample(uint64_t seed, uint64_t max_bytes);
 
   void add(std::string_view line);
 
-  // Of text.
-  uint64_t bytes_seen() const { return bytes_seen_; }
-  uint64_t bytes_kept() const { return bytes_kept_; }
+  uint64_t bytes_seen() const { return bytes_seen_; }  // bytes of text
+  uint64_t bytes_kept() const { return bytes_kept_; }  // likewise
 
-  // The kept lines in the order of the stream; empties the sample.
+  // Returns the kept lines in the order of the stream, and empties the sample.
   std::vector<std::string> take();
 
  private:
@@ -46,8 +44,8 @@ class LineSample {
   uint64_t bytes_seen_ = 0;
   uint64_t bytes_kept_ = 0;
   uint64_t rank_limit_ = UINT64_MAX;  // lines above it were dropped
-  // A heap, highest rank first, once the budget was exceeded. No vector: that takes up to three times its
-  // size while it grows.
+  // A heap with the highest rank first, once the budget has been exceeded. A vector would need up to three
+  // times its size while it grows.
   std::deque<Line> lines_;
 };
 

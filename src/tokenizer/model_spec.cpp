@@ -137,14 +137,13 @@ ModelSpec read_model_spec(std::string_view serialized) {
 
 std::string reason_against_byte_pairs(const ModelSpec& spec) {
   if (!spec.bpe)
-    return "its model is not of byte pairs: the best of all ways to split a text depends on how sums are "
-           "rounded";
+    return "it is not a byte-pair model: which split of a text is the best depends on how sums are rounded";
   if (spec.normalizes) return "it rewrites text by rules (normalization_rule_name)";
-  if (spec.removes_blanks) return "it removes blanks (remove_extra_whitespaces)";
+  if (spec.removes_blanks) return "it removes spaces (remove_extra_whitespaces)";
   if (!spec.byte_fallback) return "it has no pieces for bytes (byte_fallback)";
-  if (!spec.escapes_blanks) return "it does not escape blanks (escape_whitespaces)";
-  if (spec.blank_ends_piece) return "blanks end its pieces (treat_whitespace_as_suffix)";
-  return "it has pieces that reach from one word into the next, or that are never used";
+  if (!spec.escapes_blanks) return "it does not escape spaces (escape_whitespaces)";
+  if (spec.blank_ends_piece) return "spaces end its pieces (treat_whitespace_as_suffix)";
+  return "it has pieces that extend from one word into the next, or that are never used";
 }
 
 }  // namespace ssgpt::tokenizer

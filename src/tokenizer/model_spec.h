@@ -1,6 +1,6 @@
-// What a sentencepiece model file says about how it splits text. sentencepiece offers these fields through no
-// public header, so they are read from the file, which is a protobuf message (sentencepiece_model.proto,
-// release 0.1.97).
+// The settings of a sentencepiece model that determine how it splits text. sentencepiece's public headers do
+// not offer them, so they are read from the file, a protobuf message (sentencepiece_model.proto, release
+// 0.1.97).
 #pragma once
 
 #include <cstddef>
@@ -17,19 +17,19 @@ struct ModelSpec {
   bool normalizes = false;          // text is rewritten before it is split, or pieces after they are joined
   bool adds_blank = true;           // normalizer_spec.add_dummy_prefix
   bool removes_blanks = true;       // normalizer_spec.remove_extra_whitespaces
-  bool escapes_blanks = true;       // normalizer_spec.escape_whitespaces: a blank is U+2581 in pieces
-  std::vector<bool> user_defined;   // for each piece: taken whole wherever it occurs
+  bool escapes_blanks = true;       // normalizer_spec.escape_whitespaces: a space is U+2581 in pieces
+  std::vector<bool> user_defined;   // for each piece: always one token where it occurs
   size_t longest_piece = 0;         // in bytes
   bool pieces_are_texts = true;     // none is empty or holds a NUL
   bool charsmaps_are_sound = true;  // charsmap.h
 };
 
-// Fields that are not there have sentencepiece's defaults. What follows a malformed field is ignored: whether
-// the file is a model at all is for sentencepiece to say.
+// Missing fields have sentencepiece's defaults. Everything after a malformed field is ignored: sentencepiece
+// itself decides whether the file is a model at all.
 ModelSpec read_model_spec(std::string_view serialized);
 
-// What such a model does that merging its pieces pair by pair, with a piece for every byte, does not, as the
-// end of a sentence.
+// Why merging byte pairs, with a piece for every byte, would not give the ids of such a model: the end of a
+// sentence.
 std::string reason_against_byte_pairs(const ModelSpec& spec);
 
 }  // namespace ssgpt::tokenizer

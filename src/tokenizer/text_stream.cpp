@@ -80,8 +80,8 @@ std::string TextStream::show(size_t end) {
   const std::span<const int32_t> window(window_);
   const std::string before = tokenizer_.decode(window.first(shown_));
   const std::string now = tokenizer_.decode(window.first(end));
-  // What was shown last is context enough for what follows, where it has text of its own: before the first
-  // text of all, a blank is left out by some models.
+  // The part that was shown last is sufficient context for the next one if it has any text: before the very
+  // first text, some models leave out a space.
   const bool has_text = !tokenizer_.decode(window.subspan(shown_, end - shown_)).empty();
   const size_t kept = has_text ? 0 : context_;
   const size_t dropped = has_text || context_ > 0 ? shown_ - kept : 0;

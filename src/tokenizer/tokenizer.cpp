@@ -24,8 +24,8 @@ namespace {
 
 constexpr size_t kMaxChunkBytes = 64 * 1024;
 
-// Far beyond any: spm_train's pieces have up to 16 characters, and vocabularies hundreds of thousands. The
-// time that a piece takes grows with the square of its length.
+// Limits well above those of real models: pieces of spm_train have up to 16 characters, and vocabularies
+// hundreds of thousands of pieces. The time for a piece grows with the square of its length.
 constexpr size_t kMaxPieceBytes = 512;
 constexpr size_t kMaxPieces = size_t{1} << 22;
 
@@ -105,10 +105,10 @@ std::string with_blanks(std::string_view piece) {
   return text;
 }
 
-// What sentencepiece would take for ever over, or crash on.
+// Refuses models on which sentencepiece would run for ever or crash.
 void refuse_unusable(const ModelSpec& spec, const std::string& path) {
   if (!spec.charsmaps_are_sound) {
-    throw core::InputError("{}: the sentencepiece model is damaged: its rules of normalisation lead nowhere",
+    throw core::InputError("{}: the sentencepiece model is damaged: its normalization rules lead nowhere",
                            path);
   }
   if (!spec.pieces_are_texts) {

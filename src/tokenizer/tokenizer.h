@@ -19,23 +19,24 @@ struct BytePairs;
 // Thread-safe.
 class Tokenizer {
  public:
-  // Of a model's file, far beyond any: vocabularies have hundreds of thousands of pieces.
+  // Upper limit for a model's file, well above any real one: vocabularies have hundreds of thousands of
+  // pieces.
   static constexpr uint64_t kMaxFileBytes = uint64_t{64} << 20;
 
-  // Throws core::InputError where the file is missing or not a sentencepiece model.
+  // Throws core::InputError if the file is missing or not a sentencepiece model.
   explicit Tokenizer(const std::filesystem::path& model);
-  // Of what stands in such a file, which messages call `name`. Throws likewise.
+  // Reads the contents of such a file, which error messages call `name`. Throws in the same cases.
   Tokenizer(std::string_view serialized, std::string name);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
 
   int64_t vocab_size() const;
-  int32_t eos_id()
-      const;  // ends each document in token shards; throws core::InputError where the model has none
-  int32_t bos_id() const;  // -1 where the model has none
-  // Padding is by the model's piece for it, else by BOS, which neither texts nor token shards have, so that a
-  // program that leaves out padding leaves out nothing else; else by EOS.
+  // The token that ends each document in token shards. Throws core::InputError if the model has none.
+  int32_t eos_id() const;
+  int32_t bos_id() const;  // -1 if the model has none
+  // The padding token is the model's own if it has one; otherwise BOS, which occurs in neither texts nor
+  // token shards, so that a program that removes padding removes nothing else; otherwise EOS.
   struct SpecialIds {
     std::optional<int32_t> bos;
     std::optional<int32_t> eos;
@@ -44,21 +45,20 @@ class Tokenizer {
   SpecialIds special_ids() const;
   std::string piece(int32_t id) const;
 
-  // Ids of `text`, with no BOS or EOS added: sentencepiece's own, with two exceptions. A model of byte pairs
-  // is given in parts what is longer than 64 KiB: a word with the blanks before it, and a run of line breaks.
-  // In one that keeps all of a
-  // text, as ours do, U+2581, which sentencepiece takes for a blank, is given by its bytes. Throws
-  // core::InputError where `text` is not valid UTF-8.
+  // Ids of `text`, without BOS and EOS. They are sentencepiece's, with two exceptions. A byte-pair model
+  // encodes in parts what is longer than 64 KiB: a word with the spaces before it, or a run of line breaks.
+  // And a model that preserves its input completely, as ours do, encodes U+2581, which sentencepiece treats
+  // as a space, by its bytes. Throws core::InputError if `text` is not valid UTF-8.
   std::vector<int32_t> encode(std::string_view text) const;
-  // Whether encode() takes texts in parts, with little memory beside the ids. Otherwise sentencepiece takes
-  // each as a whole, with some 300 bytes of memory for each byte.
+  // Whether encode() processes a text in parts and needs little memory besides the ids. Otherwise
+  // sentencepiece processes it as a whole and needs about 300 bytes of memory per byte.
   bool encodes_in_parts() const;
-  // Text of `ids`, always valid UTF-8: a byte piece that is part of no character becomes U+FFFD. BOS and EOS
-  // decode to nothing. Throws core::InputError for an id outside the vocabulary.
+  // Text of `ids`, which is always valid UTF-8: a byte piece that belongs to no character becomes U+FFFD. BOS
+  // and EOS decode to nothing. Throws core::InputError for an id outside the vocabulary.
   std::string decode(std::span<const int32_t> ids) const;
 
-  // By what other programs can give the ids of encode(). Throws core::InputError, which says why, where that
-  // is no byte-pair merging alone.
+  // The pieces and merges with which other programs can reproduce the ids of encode(). Throws
+  // core::InputError with the reason if encode() does more than merge byte pairs.
   BytePairs byte_pairs() const;
 
  private:
@@ -68,21 +68,20 @@ class Tokenizer {
 
 struct TrainOptions {
   int64_t vocab_size = 4096;
-  // Of memory for the text that training looks at, with 80 bytes a line beside it; larger inputs are sampled
-  // evenly.
+  // Memory for the training text, including 80 bytes per line; larger inputs are sampled evenly.
   uint64_t max_bytes = 256ull << 20;
-  uint64_t seed = 1;  // of the sample
+  uint64_t seed = 1;  // seed of the sample
 };
 
-// Hands out the next document, false at the end.
+// Provides the next document; returns false after the last one.
 using DocumentSource = std::function<bool(std::string&)>;
 
-// Trains BPE with byte fallback, split digits, identity normalisation, no dummy prefix and all blanks kept,
-// and writes the model to `output` atomically, making its folder where it is missing. Ids 0, 1, 2 are <unk>,
-// <s> (BOS), </s> (EOS), as Llama has them; "\n", "\n\n" and "\t" are pieces of their own. The file is a
-// function of the documents and the options alone, and holds exactly vocab_size pieces.
-// Throws core::InputError where the text is too small for vocab_size, naming the largest possible,
-// core::UsageError for a vocab_size that cannot hold the bytes, and core::RunError where `output` cannot be
+// Trains BPE with byte fallback, split digits, identity normalization, no dummy prefix and all spaces kept,
+// and writes the model to `output` atomically, creating its folder if necessary. Ids 0, 1 and 2 are <unk>,
+// <s> (BOS) and </s> (EOS), as in Llama; "\n", "\n\n" and "\t" are separate pieces. The file is a function of
+// the documents and the options alone, and holds exactly vocab_size pieces.
+// Throws core::InputError if the text is too small for vocab_size, with the largest possible value,
+// core::UsageError if vocab_size is too small for the 256 bytes, and core::RunError if `output` cannot be
 // written.
 void train(const DocumentSource& documents, const std::filesystem::path& output, const TrainOptions& options);
 

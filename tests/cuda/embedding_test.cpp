@@ -190,7 +190,7 @@ TEST_F(EmbeddingOnGpu, TakesMoreElementsThanA32BitIndexHas) {
   }
   const at::Tensor last = normal({3, kWidth}, 1.0, at::kBFloat16);
   table.narrow(0, vocab - 3, 3).copy_(last);
-  // Of the last tokens, one occurs once, one forms a short run, one a long run.
+  // One of the last tokens occurs once, one forms a short run, and one a long run.
   const at::Tensor of_last = tokens_in_runs({1, 5, 100});
   const at::Tensor tokens = on_gpu(of_last + (vocab - 3));
   const at::Tensor out = nans({tokens.numel(), kWidth}, at::kBFloat16);

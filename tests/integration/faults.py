@@ -93,7 +93,7 @@ int rename(const char* from, const char* to) {
   }
 STAT(stat)
 STAT(lstat)
-// What a library that was built on an older system calls.
+// Called by libraries that were built on an older system.
 #define XSTAT(name)                                                         \
   int name(int version, const char* path, struct stat* out) {               \
     if (fails("stat", 0, path)) return -1;                                  \

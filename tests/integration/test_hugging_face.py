@@ -26,7 +26,7 @@ BOS, EOS = 1, 2
 FILES = ("generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model")
 VOCABULARY = 900
 
-# What sentencepiece's own trainer is told for the models of others.
+# Settings with which sentencepiece's own trainer makes models as others have them.
 PLAIN = {"model_type": "bpe", "byte_fallback": True, "normalization_rule_name": "identity", "remove_extra_whitespaces": False,
          "add_dummy_prefix": False, "vocab_size": VOCABULARY}  # fmt: skip
 FOREIGN = {
@@ -36,7 +36,7 @@ FOREIGN = {
                     "control_symbols": ["<sep>"], "pad_id": 3},
 }  # fmt: skip
 REFUSED = {
-    "unigram": ({"model_type": "unigram"}, "not of byte pairs"),
+    "unigram": ({"model_type": "unigram"}, "not a byte-pair model"),
     "default": ({"normalization_rule_name": "nmt_nfkc", "remove_extra_whitespaces": True}, "normalization_rule_name"),
     "no-bytes": ({"byte_fallback": False}, "byte_fallback"),
     "whole-after-blank": ({"add_dummy_prefix": True, "user_defined_symbols": ["<|end|>"]}, "'<|end|>'"),

@@ -13,7 +13,7 @@
 namespace ssgpt::device {
 namespace {
 
-// Beside what other interfaces of the system say.
+// Compared with other interfaces of the system.
 TEST(ThisMachine, IsTheOneThatTheSystemDescribes) {
   char host[256];
   ASSERT_EQ(gethostname(host, sizeof host), 0);
@@ -32,7 +32,7 @@ TEST(ThisMachine, IsTheOneThatTheSystemDescribes) {
   EXPECT_FALSE(this_machine(std::nullopt).gpu.has_value());
 }
 
-// Beside the flags that the kernel reads from CPUID by itself.
+// Compared with the flags that the kernel reads from CPUID by itself.
 TEST(Bf16Instructions, AreThoseThatTheKernelLists) {
   const auto sets = bf16_instructions();
   if (!sets) GTEST_SKIP() << "not known on this architecture";

@@ -187,7 +187,7 @@ TEST(FitPosition, FindsALineAndWhatItLeaves) {
   EXPECT_LT(exact.max_residual, 5e-7);
   EXPECT_EQ(exact.entries, 100);
 
-  // By hand: log n is 0, L, 2 L for n = 1, 2, 4; for n = 1 ... 4 all values are 0 except p_2 = 1.
+  // Computed by hand: log n is 0, L, 2 L for n = 1, 2, 4; for n = 1 ... 4 all values are 0 except p_2 = 1.
   const std::vector<float> bump = {0.0F, 1.0F, 0.0F, 0.0F};
   const double logs[] = {0.0, std::log(2.0), std::log(3.0), std::log(4.0)};
   const double sum = logs[1] + logs[2] + logs[3];

@@ -20,7 +20,7 @@ namespace {
 
 using emulation::OrderOfThreads;
 
-// Beside vectors, of one warp's columns and of more; vectors, the same.
+// Not whole vectors, with the columns of one warp and of more; whole vectors, likewise.
 constexpr std::array<int64_t, 5> kWidths = {1, 7, 33, 40, 264};
 
 template <typename T>

@@ -55,8 +55,7 @@ TEST_P(MatrixProduct, MatchesForEveryLayoutAndSize) {
   }
 }
 
-// Of the tile at the edges, only what belongs to the result is written: what follows it stays, whatever it
-// is.
+// A tile at the edge writes only the elements of the result: memory after it is unchanged.
 TEST_P(MatrixProduct, MatchesForEverySizeOfTheLastTile) {
   constexpr int64_t kDepth = 19;
   constexpr double kBehind = 1234.5;

@@ -61,7 +61,7 @@ struct Batch {
 Batch random_batch(int64_t batch, int64_t time, int64_t vocab_size, uint64_t seed,
                    bool with_negative_targets = false);
 
-// Those that a model is held against the specification with, over 7 tokens, of which 3 ends documents:
+// The batches for comparing a model with the specification, over 7 tokens, of which number 3 ends documents:
 // awkward sizes, negative targets, a single token.
 std::vector<Batch> specification_batches();
 

@@ -69,7 +69,7 @@ TEST(TokenScores, OfEqualLogitsAreWrongEverywhere) {
   EXPECT_LT((scores.losses - predicted * std::log(37.0)).abs().max().item<double>(), 1e-6);
 }
 
-// x is one-hot and picks a row of logits out of the weight, which is one row a token: (V, rows).
+// x is one-hot and picks a row of logits out of the weight, which has one row per token: (V, rows).
 TEST(HeadScores, KnowTiesNaNAndPadding) {
   constexpr int64_t kRows = 7;
   constexpr int64_t kVocabulary = 3;

@@ -124,7 +124,7 @@ TEST_F(MetricsLineTest, WhatElseSomebodyNotedIsPassedOver) {
   EXPECT_EQ(read.lines[0].values.size(), 1U);
 }
 
-// Those of an earlier version: the steps since the line before.
+// Lines without the field cover the steps since the line before.
 TEST_F(MetricsLineTest, LinesThatDoNotSayTheirStepsCoverThoseSinceTheOneBefore) {
   append(
       "{\"step\":60,\"tokens\":1,\"train/loss\":4.5}\n{\"step\":65,\"tokens\":1,\"validation/loss\":4}\n"

@@ -217,7 +217,7 @@ std::string refusal(const Tokenizer& tokenizer) {
 }
 
 TEST(HuggingFace, IsRefusedForModelsThatItCannotExpress) {
-  EXPECT_THAT(refusal(trained_with({{"model_type", "unigram"}})), HasSubstr("not of byte pairs"));
+  EXPECT_THAT(refusal(trained_with({{"model_type", "unigram"}})), HasSubstr("not a byte-pair model"));
   EXPECT_THAT(refusal(trained_with({{"normalization_rule_name", "nmt_nfkc"}})),
               HasSubstr("normalization_rule_name"));
   EXPECT_THAT(refusal(trained_with({{"remove_extra_whitespaces", "true"}})),
@@ -303,8 +303,8 @@ TEST(HuggingFace, IsRefusedWhereItCannotTellWhichPieceComesFirst) {
   EXPECT_EQ(refusal_of({{"ab", -1}, {"ba", -2}, {"a", -9}, {"b", -9}, {kBlank, -9}}), "none");
   EXPECT_THAT(refusal_of({{"ab", -1}, {"ba", -1}, {"a", -9}, {"b", -9}, {kBlank, -9}}),
               HasSubstr("the same score"));
-  EXPECT_THAT(refusal_of({{"ab", -1}, {"a", -9}, {kBlank, -9}}), HasSubstr("no piece itself"));
-  EXPECT_THAT(refusal_of({{"ab", -1}, {"a", -9}, {"b", -9}}), HasSubstr("a blank is no piece"));
+  EXPECT_THAT(refusal_of({{"ab", -1}, {"a", -9}, {kBlank, -9}}), HasSubstr("not a piece itself"));
+  EXPECT_THAT(refusal_of({{"ab", -1}, {"a", -9}, {"b", -9}}), HasSubstr("the space is not a piece"));
 }
 
 TEST(BytePairs, HaveAPieceForEveryIdAndOneMergeForEachThatComesAbout) {
