@@ -16,8 +16,17 @@ set(data "${CMAKE_INSTALL_DATADIR}/ssgpt")
 install(DIRECTORY configs DESTINATION "${data}" COMPONENT share)
 install(FILES scripts/report.py DESTINATION "${data}/scripts" COMPONENT share)
 install(DIRECTORY scripts/report_page DESTINATION "${data}/scripts" COMPONENT share PATTERN __pycache__ EXCLUDE)
-install(DIRECTORY docs DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT share)
-install(FILES README.md CHANGELOG.md CITATION.cff LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT share)
+install(CODE "
+  set(folder \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_DOCDIR}\")
+  message(STATUS \"Installing: \$ENV{DESTDIR}\${folder}\")
+  execute_process(
+    COMMAND \"${SSGPT_PYTHON}\" -B \"${PROJECT_SOURCE_DIR}/cmake/install_documents.py\" \"${PROJECT_SOURCE_DIR}\"
+      \"\$ENV{DESTDIR}\${folder}\"
+    OUTPUT_VARIABLE documents OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+  string(REPLACE \"\\n\" \";\" documents \"\${documents}\")
+  list(TRANSFORM documents PREPEND \"\${folder}/\")
+  list(APPEND CMAKE_INSTALL_MANIFEST_FILES \${documents})"
+  COMPONENT share)
 
 # The installed program prints its completions, so that they always match its options.
 foreach(script IN ITEMS

@@ -76,6 +76,15 @@ def test_everything_is_where_it_belongs(prefix, tmp_path):
     assert "ssgpt compare" in run([sys.executable, "-B", prefix / "share/ssgpt/scripts/report.py", "--help"], tmp_path)
 
 
+def test_the_documents_link_only_to_what_is_installed(prefix):
+    documents = prefix / "share/doc/ssgpt"
+    links = [(page, link) for page in documents.rglob("*.md") for link in re.findall(r"\]\((?!\w+:|#)([^)\s#]+)", page.read_text())]
+    assert {"docs/models.md", "data/README.md", "images/needle.png"} <= {link for _, link in links}
+    assert not [(page, link) for page, link in links if not (page.parent / link).is_file()]
+    text = (documents / "README.md").read_text()
+    assert "(CONTRIBUTING.md)" not in text and "CONTRIBUTING.md: build, test, style" in text
+
+
 def test_help_names_the_installed_script(prefix, tmp_path):
     script = prefix / "share/ssgpt/scripts/report.py"
     for command in (["compare"], ["evaluate", "needle"]):
