@@ -5,7 +5,7 @@
 # Usage: scripts/reproduce.sh [cpu-short|cpu|gpu|FOLDER] [--publish] [--list]
 #   cpu-short   12 minutes on two CPU cores once it is built: every stage, but too little training for an answer
 #   cpu         about 90 minutes on two CPU cores; the default
-#   gpu         162M parameters as in the paper, fewer tokens, planned for under 3 hours on one H100
+#   gpu         162M parameters as in the paper, fewer tokens, sized for under 3 hours on one H100
 #   FOLDER      a folder with a plan.yaml, like those in configs/reproduce
 # Runs and results go to runs/reproduce-SIZE, data to data/reproduce-SIZE.
 #   --publish   also renew docs/results.md and docs/results/ (for sizes other than cpu: docs/results-SIZE)

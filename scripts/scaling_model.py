@@ -220,14 +220,14 @@ def fitting_micro_batch(config, gpus, wanted):
 def print_report(config, options, rows):
     work, head_work = micro_batch_work(config)
     length, flops = config["data"]["sequence_length"], (work + head_work) * options.tokens_per_second
-    print(f"""Given: {count_parameters(config):,} parameters; {config["train"]["global_batch_size"]:,} sequences of {length:,} tokens a step; buckets of {options.bucket_mb:g} MiB.
-Assumed: {options.tokens_per_second:,.0f} tokens/s a GPU in forward and backward, at every micro-batch ({flops / 1e12:.0f} TFLOP/s of the model's own
-  arithmetic), two thirds of a block's time in backward; {options.gpus_per_node} GPUs a node, {options.nvlink_gb:g} GB/s a GPU and direction inside it and a link of
+    print(f"""Given: {count_parameters(config):,} parameters; {config["train"]["global_batch_size"]:,} sequences of {length:,} tokens per step; buckets of {options.bucket_mb:g} MiB.
+Assumed: {options.tokens_per_second:,.0f} tokens/s per GPU in forward and backward, at every micro-batch ({flops / 1e12:.0f} TFLOP/s of the model's own
+  arithmetic), two thirds of a block's time in backward; {options.gpus_per_node} GPUs per node, {options.nvlink_gb:g} GB/s per GPU and direction inside it and a link of
   its own for each GPU between nodes, at full speed; latencies {options.latency:g} x those of NCCL's table; {"rings" if options.ring else "rings, or trees where they are faster"};
-  one bucket at a time; communication slows no kernel down; clipping and update take no time.
-Columns: n x b: micro-batches a step and GPU, of b sequences. MB: sent by each GPU a step, around a ring. bucket: all-reduce of a full
-  one. behind: the last micro-batch's backward from the loss on, behind which they can hide. total: all buckets. exposed: what does
-  not hide. kept: compute / (compute + exposed).
+  one bucket at a time; communication does not slow kernels down; clipping and update take no time.
+Columns: n x b: micro-batches per step and GPU, of b sequences. MB: sent by each GPU per step, around a ring. bucket: all-reduce of a
+  full bucket. behind: the last micro-batch's backward from the loss on, which can hide communication. total: all buckets. hidden,
+  exposed: the part that overlaps with backward, and the rest. kept: compute / (compute + exposed).
 """)
     print("                                            milliseconds            |  plain, ms                      |  ZeRO-1, ms")
     print(" GPUs  link          n x b      MB  buckets  bucket compute behind |  total hidden exposed    kept  |  total hidden exposed    kept")
