@@ -28,7 +28,7 @@ RUN_ELSEWHERE = {
     "cmake --install build/release": (f"{INTEGRATION}/test_install.py", "def test_the_installed_program_runs_from_another_folder("),
     "build/release/ssgpt ": (f"{INTEGRATION}/test_reproduction.py", "def test_the_published_commands_are_those_of_the_plan("),
     "git apply root.diff": (f"{INTEGRATION}/test_your_own_attention.py", "def test_the_example_builds_trains_and_equals_transformers("),
-    "ssgpt train --config configs/quickstart/base.yaml --set model.attention.kind=ssmax_root": (f"{INTEGRATION}/test_your_own_attention.py", "def test_the_example_builds_trains_and_equals_transformers("),
+    "build/release/ssgpt train --config configs/quickstart/base.yaml --set model.attention.kind=ssmax_root": (f"{INTEGRATION}/test_your_own_attention.py", "def test_the_example_builds_trains_and_equals_transformers("),
 }
 # The same for the first column of the table of CONTRIBUTING.md.
 CHECKS = {

@@ -75,7 +75,7 @@ def make_documented(folder):
         (folder / f"data/squad/{name}-v2.0.json").write_text(json.dumps(SQUAD).replace("step", name))
     write_configs(folder)
     run_block(folder, "ssgpt train --config configs/paper/b-ssmax.yaml --run-dir runs/paper\n"
-                      "ssgpt convert --checkpoint runs/paper/checkpoints/step-00000002 --attention ssmax --out runs/b-ssmax/checkpoints/step-00200000")  # fmt: skip
+                      "ssgpt convert --checkpoint runs/paper/checkpoints/step-00000002 --attention ssmax --out runs/paper-b-ssmax/checkpoints/step-00200000")  # fmt: skip
 
 
 def run_block(folder, text):
