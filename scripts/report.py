@@ -64,6 +64,13 @@ def drawing(directory, command):
     )
 
 
+def require_folder(directory):
+    if not directory.is_dir():
+        raise WrongUsage(
+            f"{directory}: no such folder; write it first, with `ssgpt compare ... --out {directory}` or `ssgpt evaluate ... --out {directory}`"
+        )
+
+
 def holds_closed_forms(directory):
     return (directory / "closed_forms.json").exists() and not is_evaluation(directory)
 
@@ -175,6 +182,8 @@ def draw_picture(directories, path):
 
 
 def draw_all(arguments):
+    for directory in arguments.directories:
+        require_folder(directory)
     if arguments.picture:
         refuse_input(arguments.directories, arguments.picture)
         draw_picture(arguments.directories, arguments.picture)

@@ -10,13 +10,14 @@ from report_page.styles import COLORS
 
 def draw_losses(axes, comparison):
     legend = []
+    marker = "-" if len(comparison.steps) > 1 else "o"  # a line of one point shows nothing
     for variant in comparison.variants:
         label = variant["label"]
         color = COLORS[comparison.color[label]]
         for run in variant["runs"]:
-            axes.plot(comparison.steps, comparison.curves[f"loss/{run}"], color=color, alpha=0.22, linewidth=0.7)
+            axes.plot(comparison.steps, comparison.curves[f"loss/{run}"], marker, color=color, alpha=0.22, linewidth=0.7)
         smoothed = comparison.curves[f"smoothed/{label}"]
-        (line,) = axes.plot(comparison.steps, smoothed, color=color, linewidth=1.8)
+        (line,) = axes.plot(comparison.steps, smoothed, marker, color=color, linewidth=1.8)
         legend.append((line, shortened(label)))
         if comparison.validation:
             mean = comparison.validation_mean(variant)

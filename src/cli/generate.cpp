@@ -9,11 +9,13 @@
 #include "core/system_message.h"
 #include "core/text.h"
 #include "evaluation/generation.h"
+#include "run/directory.h"
 
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -27,6 +29,18 @@
 
 namespace ssgpt::cli {
 namespace {
+
+// The newest checkpoint of a run; what is no run is a model's directory. A run without a checkpoint is
+// refused where the model is read.
+std::filesystem::path model_directory(const std::filesystem::path& given) {
+  const run::RunDirectory directory(given);
+  if (!directory.holds_run()) return given;
+  const std::vector<run::Checkpoint> saved = directory.complete_checkpoints();
+  if (saved.empty()) return given;
+  core::log::info("{}: its newest checkpoint, step {}, continues the prompt.", given.string(),
+                  saved.back().step);
+  return saved.back().directory;
+}
 
 struct GenerateArguments {
   evaluation::GenerateOptions options;
@@ -148,6 +162,7 @@ void check(const model::SamplingOptions& sampling) {
 void run(GenerateArguments arguments) {
   evaluation::GenerateOptions& options = arguments.options;
   check(options.sampling);
+  options.checkpoint = model_directory(options.checkpoint);
   if (arguments.prompt_tokens) options.prompt_tokens = parse_tokens(*arguments.prompt_tokens);
   const bool streams = !arguments.json && options.num_samples == 1;
   evaluation::OnText on_text;
@@ -204,8 +219,9 @@ void add_generate(CLI::App& app) {
   auto arguments = std::make_shared<GenerateArguments>();
   evaluation::GenerateOptions& options = arguments->options;
   command
-      ->add_option("--checkpoint", options.checkpoint,
-                   "Checkpoint, or a Hugging Face directory of a Llama or Qwen 3 model")
+      ->add_option(
+          "--checkpoint", options.checkpoint,
+          "Checkpoint, run (its newest checkpoint), or a Hugging Face directory of a Llama or Qwen 3 model")
       ->type_name("DIR")
       ->required();
   auto* prompt = command->add_option("--prompt", options.prompt, "Text to continue; '' begins a document")

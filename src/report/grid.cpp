@@ -76,7 +76,11 @@ std::vector<Stretch> shared_stretches(std::span<const RunData* const> runs) {
                             run->directory.string(), run->train.front().first_step, run->last_step(),
                             run->config.log.every);
     }
-    throw core::UsageError("The runs share no stretch of steps, so there is nothing to compare: {}.", ranges);
+    throw core::UsageError(
+        "The runs share no stretch of steps, so there is nothing to compare: {}. Where one run "
+        "continues another, continue the other one too: --resume RUN --run-dir NEW --set "
+        "train.max_steps=N.",
+        ranges);
   }
   std::vector<Stretch> grid;
   auto point = runs.front()->train.begin();

@@ -97,6 +97,17 @@ std::vector<Prepared> open_shards(const config::Config& config, DataSources& sou
   return prepared;
 }
 
+// Rows that pad the vocabulary to a multiple of 128 are usual, and make GEMMs faster.
+void warn_of_unused_rows(const config::Config& config, const tokenizer::Tokenizer& tokenizer) {
+  constexpr int64_t kPadding = 128;
+  const int64_t unused = config.model.vocab_size - tokenizer.vocab_size();
+  if (unused < kPadding) return;
+  core::log::warning(
+      "model.vocab_size is {}, and the tokenizer {} has {} pieces: {} rows of the embedding and of the output "
+      "are never used.",
+      config.model.vocab_size, config.data.tokenizer->string(), tokenizer.vocab_size(), unused);
+}
+
 void open_examples(const config::Config& config, DataSources& sources) {
   if (!sources.examples) sources.examples = read_examples(config, config.data.train, *sources.tokenizer);
   sources.num_windows = sources.examples->num_windows();
@@ -134,10 +145,12 @@ std::optional<int64_t> end_of_document(std::optional<int64_t> document_token_id,
 DataSources open_data(const config::Config& config, std::shared_ptr<const data::PackedExamples> examples) {
   DataSources sources;
   const bool is_sft = config.data.format == config::DataFormat::kSft;
+  // Before the shards: a vocabulary that is too small is named as such, not by the first id beyond it.
+  if (config.data.tokenizer) sources.tokenizer = open_tokenizer(config);
   const std::vector<Prepared> prepared = is_sft ? std::vector<Prepared>() : open_shards(config, sources);
   sources.document_token_id = config.data.document_token_id;
   if (config.data.tokenizer) {
-    sources.tokenizer = open_tokenizer(config);
+    warn_of_unused_rows(config, *sources.tokenizer);
     sources.tokenizer_fingerprint = core::checksum_of_file(*config.data.tokenizer);
     if (!sources.document_token_id) sources.document_token_id = sources.tokenizer->eos_id();
   }

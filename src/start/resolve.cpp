@@ -148,6 +148,23 @@ void find_lost(const RunDirectory& directory, const std::string& run_id, Past& p
   }
 }
 
+// For a swap at the last step: a new run holds the swapped model, without training it; a run that continues
+// would hold two models under one step. Throws core::UsageError for the latter.
+void report_idle_swap(const Start& start, bool is_fork) {
+  const std::string_view kind = to_string(start.attention_kind());
+  const int64_t more = start.state.step + 100;
+  if (is_fork) {
+    return core::log::warning(
+        "{} is complete at step {}, so this run trains no step with {}; it holds the swapped model. To train "
+        "it, continue with --resume auto and a larger train.max_steps, as by --set train.max_steps={}.",
+        start.checkpoint->string(), start.state.step, kind, more);
+  }
+  throw core::UsageError(
+      "{} is complete at step {}, so there is no step left to train with {}. Raise train.max_steps, as by --set "
+      "train.max_steps={}, or swap the checkpoint without training: ssgpt convert.",
+      start.directory.path().string(), start.state.step, kind, more);
+}
+
 // Resumes from `checkpoint` in `directory`: that of its run, or of a new one.
 Start resume_from(const Options& options, const fs::path& checkpoint, checkpoint::Summary summary,
                   const RunDirectory& directory, bool is_fork) {
@@ -176,11 +193,8 @@ Start resume_from(const Options& options, const fs::path& checkpoint, checkpoint
   settle_schedule(start.config, past);
   // A swap may need what the rest of the config does not allow.
   config::require_sound(start.config, "the config of the resumed run");
-  if (!is_fork && start.attention_kind() != past.held && start.state.step >= start.config.train.max_steps) {
-    throw core::UsageError(
-        "{} is complete at step {}, so there is no step left to train with {}. Raise train.max_steps, or "
-        "swap the checkpoint without training: ssgpt convert.",
-        directory.path().string(), start.state.step, to_string(start.attention_kind()));
+  if (start.attention_kind() != past.held && start.state.step >= start.config.train.max_steps) {
+    report_idle_swap(start, is_fork);
   }
   return start;
 }

@@ -5,6 +5,7 @@ import random
 import re
 import shutil
 
+import numpy as np
 import pytest
 import sentencepiece
 
@@ -37,6 +38,19 @@ def test_a_text_is_encoded_as_typed(program, tokenizer, words):
     out, _ = program.run("tokenizer", "encode", "--tokenizer", tokenizer, *words)
     reference = sentencepiece.SentencePieceProcessor(model_file=str(tokenizer)).encode(words[-1])
     assert [int(word) for word in out.split()] == reference
+
+
+def test_a_vocabulary_of_another_size_than_the_tokenizers_is_named(program, tokenizer):
+    """290 pieces. What pads them to a multiple of 128 is usual; more is an oversight, and less cannot be."""
+    write_shard(program.directory / "train.bin", np.arange(LENGTH * 40) % 290)
+
+    def dry_run(size, code=0):
+        changes = [{"model": {"vocab_size": size}, "data": {"tokenizer": str(tokenizer)}}]
+        return program.train("--dry-run", "--run-dir", "run", code=code, changes=changes)[1]
+
+    assert "290 pieces" not in dry_run(290) and "290 pieces" not in dry_run(384)
+    assert "vocab_size is 512" in (err := dry_run(512)) and "290 pieces: 222 rows" in err
+    assert "has 290 pieces and model.vocab_size is 200" in dry_run(200, code=3)
 
 
 def test_lists_are_taken_word_by_word(program, tokenizer):

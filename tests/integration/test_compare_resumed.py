@@ -51,6 +51,16 @@ def test_a_fork_keeps_the_step_that_it_began_at(program):
     assert comparison["comparisons"][0]["attention_alone_differs"]
 
 
+def test_a_run_and_its_continuation_share_no_steps(program):
+    program.train("--run-dir", "trunk", "--set", "train.max_steps=4")
+    longer = ("--set", "train.max_steps=8")
+    program.run("train", "--resume", "trunk", "--run-dir", "swapped", "--swap-attention", "ssmax", *longer)
+    _, err = program.run("compare", "trunk", "swapped", code=2)
+    assert "continue the other one too: --resume RUN --run-dir NEW --set train.max_steps=N" in err
+    program.run("train", "--resume", "trunk", "--run-dir", "control", *longer)
+    assert compared(program, "control", "swapped")["shared"]["first_step"] == 5
+
+
 def validation_data(program, run):
     """The data of each step's validation loss."""
     return {line["step"]: line["validation/data"] for line in read_metrics(program.directory / run) if "validation/loss" in line}

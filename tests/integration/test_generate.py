@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 
@@ -253,6 +254,17 @@ def test_bad_arguments_are_named(program):
         out, err = program.run("generate", "--checkpoint", checkpoint, *arguments, code=2)
         assert all(word in err for word in words), err
         assert "internal error" not in err and out == ""
+
+
+def test_the_newest_checkpoint_of_a_run_continues(program):
+    checkpoint = trained(program)
+    run = checkpoint.parents[1]
+    out, err = program.run("generate", "--checkpoint", run, "--prompt-tokens", "1", "--json")
+    assert json.loads(out)["tokens"] == generate(program, checkpoint, "--prompt-tokens", "1")["tokens"]
+    assert f"{run}: its newest checkpoint, step 6," in err
+    shutil.rmtree(checkpoint)
+    _, err = program.run("generate", "--checkpoint", run, "--prompt-tokens", "1", code=3)
+    assert "not a checkpoint" in err
 
 
 def test_checkpoints_that_do_not_load(program):

@@ -230,7 +230,8 @@ def test_two_processes_do_not_train_into_one_directory(program):
 def test_a_fork_has_a_checkpoint_from_its_start(program):
     """Forked at the last step, there is nothing to train; the swapped model exists all the same, and can be resumed."""
     program.train("--run-dir", "run")
-    program.run("train", "--resume", "run", "--run-dir", "fork", "--swap-attention", "ssmax")
+    _, err = program.run("train", "--resume", "run", "--run-dir", "fork", "--swap-attention", "ssmax")
+    assert "trains no step with ssmax" in err and "--set train.max_steps=120" in err
     config = json.loads((program.directory / "fork/checkpoints/step-00000020/config.json").read_text())
     assert config["attention_kind"] == "ssmax"
     program.train("--run-dir", "fork", "--resume", "auto", "--set", "train.max_steps=22")
