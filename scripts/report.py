@@ -66,7 +66,7 @@ def drawing(directory, command):
 
 def require_folder(directory):
     if not directory.is_dir():
-        raise WrongUsage(
+        raise Damaged(
             f"{directory}: no such folder; write it first, with `ssgpt compare ... --out {directory}` or `ssgpt evaluate ... --out {directory}`"
         )
 

@@ -327,7 +327,7 @@ def test_report_refuses_an_older_version(program, pair):
 def test_report_says_how_a_folder_that_is_not_there_is_written(tmp_path):
     folder = tmp_path / "report"
     result = subprocess.run([sys.executable, ROOT / "scripts" / "report.py", folder], capture_output=True, text=True)
-    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert result.returncode == 3 and result.stderr.count("\n") == 1
     assert f"{folder}: no such folder" in result.stderr and f"ssgpt compare ... --out {folder}" in result.stderr
 
 

@@ -190,7 +190,7 @@ def test_a_comparison_and_an_evaluation_in_one_picture(trained):
     assert sizes[2][1] == pytest.approx(sizes[0][1] + sizes[1][1], abs=2)
     assert not list(trained.directory.glob("*/report.html")) and not list(trained.directory.glob("*/*.png"))
     result = report(trained, "compared", "absent", "--picture", "third.png")
-    assert result.returncode == 3 and "absent: not what `ssgpt compare --out` writes" in result.stderr
+    assert result.returncode == 3 and "absent: no such folder" in result.stderr
     assert not (trained.directory / "third.png").exists()
     assert report(trained, "compared", "evaluated").returncode == 0
     assert (trained.directory / "compared/comparison.png").exists()
