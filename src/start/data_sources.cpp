@@ -80,9 +80,9 @@ void read_prompts(const config::Config& config, DataSources& sources) {
   }
 }
 
-// Opens the shards; returns what ssgpt prepare recorded of those for training and for validation.
+// Opens the validation shards beside those for training; returns what ssgpt prepare recorded of those for
+// training and for validation.
 std::vector<Prepared> open_shards(const config::Config& config, DataSources& sources) {
-  sources.training = data::TokenSource(core::expand_globs(config.data.train));
   std::vector<Prepared> prepared = {read_prepared(sources.training)};
   refuse_unfinished(prepared.back());
   sources.num_windows = sources.training.num_windows(config.data.sequence_length);
@@ -145,7 +145,8 @@ std::optional<int64_t> end_of_document(std::optional<int64_t> document_token_id,
 DataSources open_data(const config::Config& config, std::shared_ptr<const data::PackedExamples> examples) {
   DataSources sources;
   const bool is_sft = config.data.format == config::DataFormat::kSft;
-  // Before the shards: a vocabulary that is too small is named as such, not by the first id beyond it.
+  if (!is_sft) sources.training = data::TokenSource(core::expand_globs(config.data.train));
+  // Before tokens are read: a vocabulary that is too small is named as such, not by the first id beyond it.
   if (config.data.tokenizer) sources.tokenizer = open_tokenizer(config);
   const std::vector<Prepared> prepared = is_sft ? std::vector<Prepared>() : open_shards(config, sources);
   sources.document_token_id = config.data.document_token_id;
