@@ -38,28 +38,10 @@ BackwardData<T> backward_data(const AttentionBackwardArgs<T>& args, int64_t inde
           .out_stride = width};
 }
 
-// The rows that a block of queries reads, and those of its gradients. The keys' and values' gradients of most
-// windows are written at the end of the head.
+// The rows of q, k, v, out, d_out and d_q. The keys' and values' gradients of most windows are written at the
+// end of the head.
 template <typename T>
-struct BackwardRows {
-  HeadRows<T> rows[6];
-};
-template <typename T>
-struct BackwardRowsOf {
-  const AttentionBackwardArgs<T>& args;
-
-  BackwardRows<T> operator()(int64_t index) const {
-    const BackwardData<T> data = backward_data(args, index);
-    return {{{data.queries, data.stride},
-             {data.keys, data.stride},
-             {data.values, data.stride},
-             {data.out, data.out_stride},
-             {data.d_out, data.out_stride},
-             {data.d_queries, data.stride}}};
-  }
-};
-template <typename T>
-using BackwardAhead = TokensAhead<T, BackwardRowsOf<T>>;
+using BackwardAhead = TokensAhead<T, 6>;
 
 // Operands and sums, packed as the matmuls read them: of the keys so far, and of one block of queries, which
 // include the softmax scale.
@@ -94,19 +76,11 @@ inline PackedBackward divide_workspace(float* workspace, const HeadShape& shape)
   return p;
 }
 
-// The part of `shape` that tokens [first, first + kAttentionBlock) are.
-inline HeadShape block_shape(const HeadShape& shape, int64_t first) {
-  return {.time = smaller(kAttentionBlock, shape.time - first),
-          .head_dim = shape.head_dim,
-          .padded_time = kAttentionBlock,
-          .padded_dim = shape.padded_dim};
-}
-
 // Packs tokens [first, first + kAttentionBlock), both as queries and as keys.
 template <typename T>
 void pack_block(const BackwardData<T>& data, const HeadShape& shape, float scale, int64_t first,
                 const PackedBackward& p) {
-  const HeadShape block = block_shape(shape, first);
+  const HeadShape block = part_of(shape, first, kAttentionBlock);
   const auto [time, head_dim, padded_time, padded_dim] = block;
   float* const key_rows = p.key_rows + first * padded_dim;
   // Rows first, so that strided memory is read only once.
@@ -218,19 +192,27 @@ void backward_head(const AttentionBackwardArgs<T>& args, int64_t index, float* w
       backward_queries(p, shape, data, query_block, key_block, key_block > first, ahead);
       backward_keys(p, shape, query_block, key_block);
       if (key_block >= first_block(next)) continue;
-      const HeadShape block = block_shape(shape, key_block);
+      const HeadShape block = part_of(shape, key_block, kAttentionBlock);
       const int64_t from = key_block * shape.padded_dim, to = key_block * data.stride;
       unpack_rows(p.d_key + from, block, 1.0f, data.d_keys + to, data.stride);
       unpack_rows(p.d_value + from, block, 1.0f, data.d_values + to, data.stride);
     }
-    unpack_rows(p.d_query, block_shape(shape, query_block), args.softmax_scale,
+    unpack_rows(p.d_query, part_of(shape, query_block, kAttentionBlock), args.softmax_scale,
                 data.d_queries + query_block * data.stride, data.stride);
   }
 }
 
 template <typename T>
 void attention_backward(const AttentionBackwardArgs<T>& args, int64_t begin, int64_t end, float* workspace) {
-  BackwardAhead<T> ahead({args}, begin, end, args.time, args.head_dim);
+  const int64_t width = args.heads * args.head_dim;
+  const T* q = args.qkv;
+  BackwardAhead<T> ahead({{q, 3 * width},
+                          {q + width, 3 * width},
+                          {q + 2 * width, 3 * width},
+                          {args.out, width},
+                          {args.d_out, width},
+                          {args.d_qkv, 3 * width}},
+                         begin, end, args.time, args.heads, args.head_dim);
   for (int64_t index = begin; index < end; ++index) backward_head(args, index, workspace, ahead);
 }
 

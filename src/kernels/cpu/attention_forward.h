@@ -62,25 +62,9 @@ HeadData<T> head_data(const AttentionForwardArgs<T>& args, int64_t index) {
           .logsumexp = args.logsumexp + index * args.time};
 }
 
-// The rows that the forward of a head reads and writes.
+// The rows of q, k, v and out.
 template <typename T>
-struct ForwardRows {
-  HeadRows<T> rows[4];
-};
-template <typename T>
-struct ForwardRowsOf {
-  const AttentionForwardArgs<T>& args;
-
-  ForwardRows<T> operator()(int64_t index) const {
-    const HeadData<T> data = head_data(args, index);
-    return {{{data.queries, data.stride},
-             {data.keys, data.stride},
-             {data.values, data.stride},
-             {data.out, data.out_stride}}};
-  }
-};
-template <typename T>
-using ForwardAhead = TokensAhead<T, ForwardRowsOf<T>>;
+using ForwardAhead = TokensAhead<T, 4>;
 
 // A head's keys and values, packed as the matmuls read them, as far as queries have attended to them, and
 // space for the scores of a tile.
@@ -98,10 +82,7 @@ void pack_until(int64_t end, const HeadData<T>& data, PackedHead& head) {
   const HeadShape& shape = head.shape;
   for (; head.num_packed < end; head.num_packed += kMicroColumns) {
     const int64_t first = head.num_packed;
-    const HeadShape panel = {.time = smaller(kMicroColumns, shape.time - first),
-                             .head_dim = shape.head_dim,
-                             .padded_time = kMicroColumns,
-                             .padded_dim = shape.padded_dim};
+    const HeadShape panel = part_of(shape, first, kMicroColumns);
     pack_columns<kMicroColumns>(data.keys + first * data.stride, data.stride, panel.time, shape.head_dim,
                                 1.0f, kMicroColumns, head.keys + first * shape.head_dim);
     pack_rows(data.values + first * data.stride, data.stride, panel, 1.0f,
@@ -277,7 +258,11 @@ void forward_head(const AttentionForwardArgs<T>& args, int64_t index, float* wor
 
 template <typename T>
 void attention_forward(const AttentionForwardArgs<T>& args, int64_t begin, int64_t end, float* workspace) {
-  ForwardAhead<T> ahead({args}, begin, end, args.time, args.head_dim);
+  const int64_t width = args.heads * args.head_dim;
+  const T* q = args.qkv;
+  ForwardAhead<T> ahead(
+      {{q, 3 * width}, {q + width, 3 * width}, {q + 2 * width, 3 * width}, {args.out, width}}, begin, end,
+      args.time, args.heads, args.head_dim);
   for (int64_t index = begin; index < end; ++index) forward_head(args, index, workspace, ahead);
 }
 

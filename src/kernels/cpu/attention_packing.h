@@ -20,58 +20,65 @@ inline HeadShape head_shape(int64_t time, int64_t head_dim) {
   return {time, head_dim, round_up(time, kAttentionBlock), round_up(head_dim, kAttentionHeadAlignment)};
 }
 
-// Rows of one tensor that belong to a head: one for each token.
+// The part of a head that tokens [first, first + count) are; `count` is a whole number of tiles.
+inline HeadShape part_of(const HeadShape& shape, int64_t first, int64_t count) {
+  return {smaller(count, shape.time - first), shape.head_dim, count, shape.padded_dim};
+}
+
+// A tensor (batch, time, heads, head_dim) whose rows are `stride` apart.
 template <typename T>
-struct HeadRows {
+struct TokenRows {
   const T* first;
   int64_t stride;
 };
 
 // Prefetches rows into the L2 cache during matmuls, those of one token per call: what is packed or written
 // after them, first of the head at hand, then of the next one. The rows of a head are far apart, which the
-// hardware does not foresee.   RowsOf: a function that returns for the index of a head a struct with an array
-// `rows` of HeadRows<T>.
-template <typename T, typename RowsOf>
+// hardware does not foresee.
+template <typename T, int64_t kTensors>
 class TokensAhead {
  public:
   // Heads [begin, end) of (batch, heads) flattened.
-  TokensAhead(RowsOf rows_of, int64_t begin, int64_t end, int64_t time, int64_t head_dim)
-      : rows_of_(rows_of), index_(begin), end_(end), time_(time), head_dim_(head_dim) {
-    if (begin < end) head_ = rows_of_(begin);
+  TokensAhead(const TokenRows<T> (&rows)[kTensors], int64_t begin, int64_t end, int64_t time, int64_t heads,
+              int64_t head_dim)
+      : end_(end), time_(time), heads_(heads), head_dim_(head_dim) {
+    for (int64_t i = 0; i < kTensors; ++i) rows_[i] = rows[i];
+    move_to(begin, 0);
   }
 
   // From now on calls prefetch tokens [token, token + count) of head `index` that they have not yet; tokens
   // beyond a head's last are those of the next head.
   void advance_to(int64_t index, int64_t token, int64_t count) {
-    limit_ = index * time_ + token + count;
-    if (index_ > index || (index_ == index && token_ >= token)) return;
-    token_ = token;
-    if (index_ < index) head_ = rows_of_(index);
-    index_ = index;
-    if (token_ >= time_) begin_next_head();
+    const int64_t position = index * time_ + token;
+    limit_ = position + count;
+    if (index_ * time_ + token_ < position) move_to(index, token);
   }
 
   void operator()() {
     if (index_ == end_ || index_ * time_ + token_ >= limit_) return;
     constexpr auto kLine = static_cast<int64_t>(64 / sizeof(T));
-    for (const HeadRows<T>& rows : head_.rows) {
-      const T* row = rows.first + token_ * rows.stride;
+    for (const TokenRows<T>& rows : rows_) {
+      const T* row = rows.first + (first_row_ + token_) * rows.stride + column_;
       for (int64_t h = 0; h < head_dim_; h += kLine) __builtin_prefetch(row + h, 0, 2);
     }
-    if (++token_ == time_) begin_next_head();
+    move_to(index_, token_ + 1);
   }
 
  private:
-  void begin_next_head() {
-    token_ = 0;
-    if (++index_ < end_) head_ = rows_of_(index_);
+  void move_to(int64_t index, int64_t token) {
+    const bool is_next = token == time_;
+    token_ = is_next ? 0 : token;
+    if (index_ == index + is_next) return;
+    index_ = index + is_next;
+    first_row_ = index_ / heads_ * time_;
+    column_ = index_ % heads_ * head_dim_;
   }
 
-  RowsOf rows_of_;
-  int64_t index_, end_;
-  int64_t time_, head_dim_;
-  int64_t token_ = 0, limit_ = 0;
-  decltype(rows_of_(0)) head_ = {};
+  TokenRows<T> rows_[kTensors];
+  int64_t end_;
+  int64_t time_, heads_, head_dim_;
+  int64_t index_ = -1, token_ = 0, limit_ = 0;
+  int64_t first_row_ = 0, column_ = 0;  // of head `index_`
 };
 
 // to[h * kWidth + t] = factor * from[t, h] for t < kCount; 0 where t >= count.
