@@ -83,7 +83,8 @@ void multiply_by_columns(const std::vector<ProductArgs>& products, int64_t rows,
                                 .columns = parts.count(index),
                                 .begin = begin,
                                 .depth = std::min(kDepthBlock, args.depth - begin),
-                                .packs_next_block = true};
+                                .packs_next_rows = true,
+                                .packs_next_columns = true};
       cpu::table().pack_columns(args, part, packed);
       cpu::table().multiply_packed(args, part, packed, packed_rows);
     }
@@ -115,6 +116,9 @@ struct alignas(64) Progress {
     }
   }
 };
+
+// Columns that a task packs for all threads.
+constexpr int64_t kPackedAtOnce = 2 * kProductColumnUnit;
 
 // Many rows: all threads pack the columns once, and each task multiplies some rows with all of them. A phase
 // is one slab of columns over one block of the depth; its columns are packed, into the other of two buffers,
@@ -151,8 +155,6 @@ class SharedProduct {
   }
 
  private:
-  static constexpr int64_t kPackedAtOnce = 2 * kProductColumnUnit;
-
   // The part for all rows.
   ProductPart part_of(int64_t phase) const {
     const int64_t slab = phase / depths_;
@@ -204,6 +206,45 @@ class SharedProduct {
   std::vector<Progress> phases_of_rows_;  // per row part: phases done
 };
 
+// Many rows, few columns and several blocks of the depth: all threads pack the columns of all blocks once,
+// and each task multiplies a band of rows with one block after the other, so that the band's partial sums
+// stay in its thread's L2 cache.
+void multiply_by_bands(const ProductArgs& args, int64_t columns, const Parts& bands, int64_t threads) {
+  const int64_t blocks = divide_up(args.depth, kDepthBlock);
+  const int64_t packs = divide_up(columns, kPackedAtOnce);
+  float* const packed = columns_scratch(blocks * packed_size(columns));
+  std::vector<Progress> packs_done(static_cast<size_t>(blocks));
+  for_each_task(threads, blocks * packs + bands.number, [&](int64_t task, float* packed_rows) {
+    const auto part_of = [&](int64_t block) -> ProductPart {
+      const int64_t begin = block * kDepthBlock;
+      return {.row = 0,
+              .rows = bands.size,
+              .column = 0,
+              .columns = columns,
+              .begin = begin,
+              .depth = std::min(kDepthBlock, args.depth - begin),
+              .packs_next_rows = true};
+    };
+    if (task < blocks * packs) {
+      const int64_t block = task / packs;
+      ProductPart part = part_of(block);
+      part.column = task % packs * kPackedAtOnce;
+      part.columns = std::min(kPackedAtOnce, columns - part.column);
+      cpu::table().pack_columns(args, part, packed + block * packed_size(columns) + part.column * part.depth);
+      packs_done[static_cast<size_t>(block)].add(1);
+      return;
+    }
+    const int64_t band = task - blocks * packs;
+    for (int64_t block = 0; block < blocks; ++block) {
+      packs_done[static_cast<size_t>(block)].wait_for(packs);
+      ProductPart part = part_of(block);
+      part.row = bands.begin(band);
+      part.rows = bands.count(band);
+      cpu::table().multiply_packed(args, part, packed + block * packed_size(columns), packed_rows);
+    }
+  });
+}
+
 // Maximum columns that a task packs for itself.
 constexpr int64_t kOwnColumns = 768;
 // Maximum columns per slab: as many as two buffers of 1.5 MiB hold or, if the depth has several blocks and a
@@ -211,6 +252,16 @@ constexpr int64_t kOwnColumns = 768;
 constexpr int64_t kWidestSlab = 1536;
 constexpr int64_t kNarrowSlab = 768;
 constexpr int64_t kFewRows = 384;
+
+// Whether partial sums would leave the threads' L2 caches between blocks of the depth, while the columns of
+// all blocks occupy no more than two slabs do. Of an `a` that is contiguous across the depth, which is packed
+// many rows at a time, bands make GEMMs slower.
+bool is_for_bands(const ProductArgs& args, int64_t rows, int64_t columns, int64_t threads) {
+  constexpr int64_t kMostColumns = 384;  // a block of them, and the sums of a band: 0.7 of 1 MiB
+  const int64_t blocks = divide_up(args.depth, kDepthBlock);
+  return args.a.depth_stride == 1 && blocks > 1 && rows > kFewRows * threads && columns <= kMostColumns &&
+         blocks * packed_size(columns) <= 2 * packed_size(kWidestSlab);
+}
 
 // Cost of packing one element in multiply-add slots, measured on a Xeon with AVX-512.
 constexpr double kPackingCost = 30.0;
@@ -256,6 +307,13 @@ int64_t useful_threads(const ProductArgs& args, int64_t rows, int64_t columns) {
 
 // GEMMs of one size, at the same time or one after another, whichever is faster.
 void multiply_all(const std::vector<ProductArgs>& products, int64_t rows, int64_t columns, int64_t threads) {
+  if (is_for_bands(products.front(), rows, columns, threads)) {
+    const int64_t bands = cpu::round_up(divide_up(rows, cpu::kPackedRows), threads);
+    for (const ProductArgs& args : products) {
+      multiply_by_bands(args, columns, divide(rows, kProductRowUnit, bands), threads);
+    }
+    return;
+  }
   const auto number = static_cast<int64_t>(products.size());
   const bool sums_stay = products.front().depth > kDepthBlock && rows <= kFewRows * threads;
   const int64_t widest = sums_stay ? kNarrowSlab : kWidestSlab;

@@ -190,7 +190,7 @@ inline Ahead next_rows(const ProductArgs& args, const ProductPart& part, int64_t
   const int64_t below = part.row + part.rows - row - rows;
   if (below > 0) return ahead_of(args.a, row + rows, smaller(below, most), part.begin, part.depth, calls);
   const int64_t depth = next_depth(args, part);
-  if (!part.packs_next_block || depth == 0) return {};
+  if (!part.packs_next_rows || depth == 0) return {};
   return ahead_of(args.a, part.row, smaller(part.rows, most), part.begin + part.depth, depth, calls);
 }
 
@@ -237,7 +237,7 @@ inline void multiply_packed(const ProductArgs& args, const ProductPart& part, co
   constexpr int64_t kColumns = 384;
   const int64_t stretches = divide_up(part.columns, kMicroColumns) * divide_up(part.depth, kStretch);
   ReadSoon soon;
-  if (part.packs_next_block) {
+  if (part.packs_next_columns) {
     soon.b = ahead_of(args.b, part.column, part.columns, part.begin + part.depth, next_depth(args, part),
                       stretches * divide_up(part.rows, kMicroRows));
   }

@@ -122,7 +122,9 @@ struct ProductPart {
   int64_t row, rows;
   int64_t column, columns;
   int64_t begin, depth;
-  bool packs_next_block = false;  // the same thread packs both operands of the next block
+  // Whether the same thread packs these rows, and these columns, of the next block.
+  bool packs_next_rows = false;
+  bool packs_next_columns = false;
 };
 
 // Rows of a packed at a time, and the fp32 elements that they occupy.

@@ -20,13 +20,14 @@ struct Size {
   int64_t rows, columns, depth;
 };
 // One number; below, at and beyond a tile, a block of the depth (256), and packed rows (192). Then many rows,
-// whose columns are packed for all threads, in one slab and in several (1,536, or 768); few, where each
-// thread packs its own; and depths of 2,048 and more, which are halved for a transposed `a` and
-// a `b` that is not.
-const std::vector<Size> kSizes = {
-    {1, 1, 1},       {5, 7, 3},       {12, 32, 16},    {13, 33, 17},    {96, 64, 256},  {101, 77, 303},
-    {384, 400, 257}, {400, 48, 520},  {37, 391, 64},   {1000, 10, 100}, {193, 96, 512}, {900, 300, 600},
-    {500, 1600, 9},  {420, 800, 300}, {30, 1601, 300}, {130, 70, 2061}, {1, 1, 2048},   {9, 1700, 2304}};
+// whose columns are packed for all threads, in one slab and in several (1,536, or 768), or, if they are few,
+// over the whole depth; few rows, where each thread packs its own; and depths of 2,048 and more, which are
+// halved for a transposed `a` and a `b` that is not.
+const std::vector<Size> kSizes = {{1, 1, 1},      {5, 7, 3},       {12, 32, 16},    {13, 33, 17},
+                                  {96, 64, 256},  {101, 77, 303},  {384, 400, 257}, {400, 48, 520},
+                                  {37, 391, 64},  {1000, 10, 100}, {193, 96, 512},  {900, 300, 600},
+                                  {500, 1600, 9}, {420, 800, 300}, {30, 1601, 300}, {130, 70, 2061},
+                                  {1, 1, 2048},   {9, 1700, 2304}, {1601, 77, 700}, {1600, 384, 513}};
 
 class MatrixProduct : public OpTest {
  protected:
@@ -82,11 +83,12 @@ TEST_P(MatrixProduct, MatchesForEverySizeOfTheLastTile) {
 TEST_P(MatrixProduct, TheNumberOfThreadsChangesNoBit) {
   const int threads = at::get_num_threads();
   // Columns packed for all threads and by each for itself, in one slab and several, over several blocks of
-  // the depth; fewer tiles of rows than threads, of which each has a million products to do at least; depths
-  // that are halved.
+  // the depth, all of them at once or one after the other; fewer tiles of rows than threads, of which each
+  // has a million products to do at least; depths that are halved.
   for (const auto& [rows, columns, depth] :
        {Size{900, 1600, 600}, Size{130, 900, 600}, Size{500, 450, 300}, Size{1200, 256, 1024},
-        Size{2400, 1600, 600}, Size{256, 256, 1024}, Size{24, 32, 20480}, Size{256, 700, 2100}}) {
+        Size{2400, 1600, 600}, Size{256, 256, 1024}, Size{2801, 100, 700}, Size{24, 32, 20480},
+        Size{256, 700, 2100}}) {
     for (const bool transposed : {false, true}) {
       const at::Tensor a = matrix(rows, depth, transposed);
       const at::Tensor b = matrix(depth, columns, !transposed);
@@ -142,14 +144,19 @@ TEST_P(MatrixProduct, NoThreadRunsAheadOfOneThatIsSlow) {
        {Size{1200, 256, 1024}, Size{24, 32, 20480}, Size{130, 64, 4096}, Size{1200, 1600, 768}}) {
     const at::Tensor a = matrix(rows, depth, false);
     const at::Tensor b = matrix(depth, columns, false);
+    const at::Tensor other = matrix(depth, columns, false);
     const at::Tensor whole = fp32({rows, columns});
     at::set_num_threads(1);
     matrix_product(a, b, false, whole);
     for (const cpu::Table& table : tables) {
-      cpu::use_table(table);
       for (const int count : {2, 3, 4, 16}) {
         at::set_num_threads(count);
         const at::Tensor again = fp32({rows, columns});
+        // Packed columns of the same matrix may still be in memory: who does not wait for them must find
+        // another's.
+        cpu::use_table(*loops);
+        matrix_product(a, other, false, again);
+        cpu::use_table(table);
         matrix_product(a, b, false, again);
         EXPECT_TRUE(again.equal(whole)) << rows << " rows, " << count << " threads";
       }
