@@ -15,7 +15,6 @@
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,18 +28,6 @@
 
 namespace ssgpt::cli {
 namespace {
-
-// The newest checkpoint of a run; what is no run is a model's directory. A run without a checkpoint is
-// refused where the model is read.
-std::filesystem::path model_directory(const std::filesystem::path& given) {
-  const run::RunDirectory directory(given);
-  if (!directory.holds_run()) return given;
-  const std::vector<run::Checkpoint> saved = directory.complete_checkpoints();
-  if (saved.empty()) return given;
-  core::log::info("{}: its newest checkpoint, step {}, continues the prompt.", given.string(),
-                  saved.back().step);
-  return saved.back().directory;
-}
 
 struct GenerateArguments {
   evaluation::GenerateOptions options;
@@ -162,7 +149,11 @@ void check(const model::SamplingOptions& sampling) {
 void run(GenerateArguments arguments) {
   evaluation::GenerateOptions& options = arguments.options;
   check(options.sampling);
-  options.checkpoint = model_directory(options.checkpoint);
+  if (const std::optional<run::Checkpoint> newest = run::newest_checkpoint(options.checkpoint)) {
+    core::log::info("{}: its newest checkpoint, step {}, continues the prompt.", options.checkpoint.string(),
+                    newest->step);
+    options.checkpoint = newest->directory;
+  }
   if (arguments.prompt_tokens) options.prompt_tokens = parse_tokens(*arguments.prompt_tokens);
   const bool streams = !arguments.json && options.num_samples == 1;
   evaluation::OnText on_text;

@@ -110,13 +110,9 @@ class Finder {
   void find_in(size_t index, const fs::path& path) {
     if (run::holds_sweep(path)) {
       find_in_sweep(index, path);
-    } else if (const run::RunDirectory run(path); run.holds_run()) {
-      const std::vector<run::Checkpoint> checkpoints = run.complete_checkpoints();
-      if (checkpoints.empty())
-        throw core::InputError("{}: this run has no complete checkpoint yet.", path.string());
-      core::log::info("{}: its newest checkpoint, step {}, is evaluated.", path.string(),
-                      checkpoints.back().step);
-      add(index, checkpoints.back().directory);
+    } else if (const std::optional<run::Checkpoint> newest = run::newest_checkpoint(path)) {
+      core::log::info("{}: its newest checkpoint, step {}, is evaluated.", path.string(), newest->step);
+      add(index, newest->directory);
     } else {
       add(index, path);
     }

@@ -62,6 +62,14 @@ std::vector<Checkpoint> RunDirectory::complete_checkpoints() const {
   return found;
 }
 
+std::optional<Checkpoint> newest_checkpoint(const std::filesystem::path& path) {
+  const RunDirectory directory(path);
+  if (!directory.holds_run()) return std::nullopt;
+  std::vector<Checkpoint> saved = directory.complete_checkpoints();
+  if (saved.empty()) throw core::InputError("{}: this run has no complete checkpoint yet.", path.string());
+  return std::move(saved.back());
+}
+
 std::filesystem::path run_of(const std::filesystem::path& checkpoint) {
   const std::filesystem::path directory = checkpoint.has_filename() ? checkpoint : checkpoint.parent_path();
   const std::filesystem::path folder = directory.parent_path();

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -50,6 +51,10 @@ class RunDirectory {
  private:
   std::filesystem::path path_;
 };
+
+// The newest complete checkpoint of the run in `path`; nullopt if no run is there. Throws core::InputError if the
+// run has no such checkpoint yet, core::ReadError as complete_checkpoints does.
+std::optional<Checkpoint> newest_checkpoint(const std::filesystem::path& path);
 
 // RUN for RUN/checkpoints/step-..., else the directory itself.
 std::filesystem::path run_of(const std::filesystem::path& checkpoint);

@@ -264,7 +264,7 @@ def test_the_newest_checkpoint_of_a_run_continues(program):
     assert f"{run}: its newest checkpoint, step 6," in err
     shutil.rmtree(checkpoint)
     _, err = program.run("generate", "--checkpoint", run, "--prompt-tokens", "1", code=3)
-    assert "not a checkpoint" in err
+    assert f"{run}: this run has no complete checkpoint yet." in err
 
 
 def test_checkpoints_that_do_not_load(program):
