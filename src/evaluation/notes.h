@@ -10,9 +10,9 @@
 
 namespace ssgpt::evaluation {
 
-// Notes on runs that are left out; on variants whose seeds are at different steps; and on variants whose
-// first model differs from the baseline's in more than attention and seed: steps, window length, data, other
-// settings. `baseline`: a subject.
+// Notes on runs that are left out; on models whose run is not known; on variants whose seeds are at different
+// steps; and on variants whose first model differs from the baseline's in more than attention and seed:
+// steps, window length, data, other settings. `baseline`: a subject.
 std::vector<report::Note> notes_on_training(const Subjects& subjects, const Subject& baseline);
 
 // Notes on variants without RoPE in any layer, if RoPE is changed in all models.

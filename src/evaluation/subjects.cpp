@@ -34,8 +34,11 @@ report::RunData run_data(const fs::path& checkpoint, const checkpoint::TrainerSt
   data.config = report::config_at(trainer.config, (checkpoint / "trainer/state.json").string(), trainer.step);
   data.data_fingerprint = trainer.data_fingerprint;
   data.tokenizer_fingerprint = trainer.tokenizer_fingerprint;
-  if (const auto record = run::read_record(run::RunDirectory(data.directory)))
-    report::take_beginning(*record, data);
+  if (const auto keeper = run::keeper_of(checkpoint, trainer.run_id)) {
+    if (!core::is_same_path(data.directory, keeper->directory.path()))
+      data.directory = keeper->directory.path();
+    report::take_beginning(keeper->record, data);
+  }
   return data;
 }
 

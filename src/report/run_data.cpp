@@ -68,6 +68,7 @@ config::Config config_at(const std::string& text, const std::string& origin, int
 }
 
 void take_beginning(const run::Record& record, RunData& run) {
+  run.run_id = record.run_id;
   run.parent = record.parent;
   run.first_step = record.first_step;
   run.lineage.clear();

@@ -32,6 +32,7 @@ struct ValidationPoint {
 
 struct RunData : Training {
   std::filesystem::path directory;
+  std::string run_id;                 // empty: unknown
   std::string info = "{}";            // fields of run.json that describe the run (run::known_fields), as JSON
   std::string parent;                 // checkpoint that a fork or --init-from began from; empty: none
   std::optional<int64_t> first_step;  // finished steps when the run began, above 0 for a fork; if known
@@ -49,8 +50,8 @@ struct RunData : Training {
 // `step`. Throws core::InputError, or core::UsageError for settings that do not fit together.
 config::Config config_at(const std::string& text, const std::string& origin, int64_t step);
 
-// Fills in where the run began, from run.json: parent, first_step and lineage. Throws core::InputError if it
-// holds a config that cannot be parsed.
+// Fills in where the run began, from run.json: run_id, parent, first_step and lineage. Throws
+// core::InputError if it holds a config that cannot be parsed.
 void take_beginning(const run::Record& record, RunData& run);
 
 // Reads config.yaml, run.json and metrics.jsonl. Throws core::InputError that names file and line if

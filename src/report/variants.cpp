@@ -23,8 +23,12 @@ bool is_fork_of(const RunData& fork, const RunData& trunk) {
     const auto ends = std::mismatch(directory.begin(), directory.end(), path.begin(), path.end());
     return ends.first == directory.end();
   };
-  return is_fork(fork) && inside(std::filesystem::weakly_canonical(fork.parent),
-                                 std::filesystem::weakly_canonical(trunk.directory));
+  if (!is_fork(fork)) return false;
+  // Runs may have been moved or copied since.
+  const bool is_known = !fork.lineage.empty() && fork.lineage.back().known && !trunk.run_id.empty();
+  if (is_known) return fork.lineage.back().run_id == trunk.run_id;
+  return inside(std::filesystem::weakly_canonical(fork.parent),
+                std::filesystem::weakly_canonical(trunk.directory));
 }
 
 bool is_known(const Lineage& lineage) {

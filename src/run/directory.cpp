@@ -114,7 +114,8 @@ Lock::~Lock() {
 bool is_locked(const RunDirectory& directory) {
   const int descriptor = open_lock(directory.lock(), /*flags=*/0);
   if (descriptor < 0) return false;
-  const bool locked = flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  // Shared, so that two processes that ask at a time do not take each other for the owner.
+  const bool locked = flock(descriptor, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
   close(descriptor);
   return locked;
 }

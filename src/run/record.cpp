@@ -143,6 +143,18 @@ std::optional<Record> read_record(const RunDirectory& directory) {
   return record;
 }
 
+std::optional<Keeper> keeper_of(const std::filesystem::path& checkpoint, const std::string& run_id) {
+  namespace fs = std::filesystem;
+  for (const fs::path& path :
+       {fs::absolute(checkpoint).lexically_normal(), fs::weakly_canonical(checkpoint)}) {
+    const RunDirectory directory(run_of(path));
+    if (directory.path() == path) continue;  // not in a folder of checkpoints
+    std::optional<Record> record = read_record(directory);
+    if (record && record->run_id == run_id) return Keeper{directory, std::move(*record)};
+  }
+  return std::nullopt;
+}
+
 Json known_fields(const RunDirectory& directory) {
   Json json = Json::object();
   if (!core::exists(directory.record())) return json;

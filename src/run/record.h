@@ -8,6 +8,7 @@
 #include "run/directory.h"
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -61,6 +62,16 @@ bool is_record(const RunDirectory& directory);
 // Reads run.json; fields that an earlier version did not write stay empty. nullopt where there is no
 // run.json. Throws core::InputError naming file and field where it is not a run's record.
 std::optional<Record> read_record(const RunDirectory& directory);
+
+struct Keeper {
+  RunDirectory directory;
+  Record record;
+};
+
+// The run of this id that keeps the checkpoint in `checkpoint`: RUN where the path as it is written, from the
+// current folder, or the one that its links lead to, is RUN/checkpoints/NAME. nullopt if neither is that run,
+// as beside a copy of a checkpoint. Throws core::InputError for a run.json there that cannot be read.
+std::optional<Keeper> keeper_of(const std::filesystem::path& checkpoint, const std::string& run_id);
 
 // For reports: those fields of run.json that write_record() writes, including program and machine, as far as
 // they are present, and no others. An empty object where there is no run.json. Throws core::InputError where

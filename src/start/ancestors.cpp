@@ -7,13 +7,22 @@
 
 namespace ssgpt::start {
 
+std::filesystem::path lasting_path(const std::filesystem::path& checkpoint) {
+  if (const auto trainer = checkpoint::read_summary(checkpoint).trainer) {
+    const std::optional<run::Keeper> keeper = run::keeper_of(checkpoint, trainer->run_id);
+    if (keeper) return keeper->directory.checkpoint(trainer->step);
+  }
+  return std::filesystem::absolute(checkpoint);
+}
+
 std::vector<run::Ancestor> ancestors_of(const std::filesystem::path& checkpoint) {
   const std::optional<checkpoint::TrainerState> trainer = checkpoint::read_summary(checkpoint).trainer;
   if (!trainer) return {};
-  const std::optional<run::Record> record = run::read_record(run::RunDirectory(run::run_of(checkpoint)));
-  if (!record || record->run_id != trainer->run_id) return {};
-  if (!record->parent.empty() && record->ancestors.empty()) return {};
-  std::vector<run::Ancestor> ancestors = record->ancestors;
+  const std::optional<run::Keeper> keeper = run::keeper_of(checkpoint, trainer->run_id);
+  if (!keeper) return {};
+  const run::Record& record = keeper->record;
+  if (!record.parent.empty() && record.ancestors.empty()) return {};
+  std::vector<run::Ancestor> ancestors = record.ancestors;
   ancestors.push_back({.checkpoint = checkpoint.string(),
                        .run_id = trainer->run_id,
                        .step = trainer->step,

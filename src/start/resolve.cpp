@@ -27,11 +27,6 @@ bool is_checkpoint(const fs::path& path) {
   return core::exists(path / run::kManifestName) || core::exists(path / "config.json");
 }
 
-// The run that a checkpoint belongs to, two levels up.
-RunDirectory run_of(const fs::path& checkpoint) {
-  return RunDirectory(fs::weakly_canonical(checkpoint).parent_path().parent_path());
-}
-
 void refuse_used_directory(const RunDirectory& directory) {
   run::require_own_files(directory);
   if (!directory.holds_run()) return;
@@ -76,10 +71,9 @@ void require_same_run(const RunDirectory& directory, const fs::path& checkpoint,
 
 // Whether `checkpoint` is the newest one of the run that wrote it, in that run's own directory.
 bool is_newest_of_its_run(const fs::path& checkpoint, const checkpoint::TrainerState& state) {
-  const RunDirectory directory = run_of(checkpoint);
-  const std::optional<run::Record> record = run::read_record(directory);
-  if (!record || record->run_id != state.run_id) return false;
-  const std::vector<run::Checkpoint> saved = directory.complete_checkpoints();
+  const std::optional<run::Keeper> keeper = run::keeper_of(checkpoint, state.run_id);
+  if (!keeper) return false;
+  const std::vector<run::Checkpoint> saved = keeper->directory.complete_checkpoints();
   return !saved.empty() && saved.back().step == state.step &&
          fs::equivalent(saved.back().directory, checkpoint);
 }
@@ -268,9 +262,10 @@ Start resume_named(const Options& options, const FindNewest& find_newest) {
     return start;
   }
   checkpoint::Summary summary = read_trained(named, named);
-  const RunDirectory own = run_of(named);
-  const std::optional<run::Record> record = run::read_record(own);
-  if (is_own(own) && record && record->run_id == summary.trainer->run_id) {
+  const std::optional<run::Keeper> keeper = run::keeper_of(named, summary.trainer->run_id);
+  const RunDirectory own =
+      keeper ? keeper->directory : RunDirectory(fs::weakly_canonical(named).parent_path().parent_path());
+  if (keeper && is_own(own)) {
     run::require_own_files(own);
     require_own_name(own, named, *summary.trainer);
   }

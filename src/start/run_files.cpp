@@ -56,7 +56,7 @@ run::Record record_of(const Start& start, const std::string& command_line) {
       .ancestors = {},
       .sessions = {}};
   if (start.mode == Mode::kFork || start.mode == Mode::kInitFrom) {
-    record.parent = fs::absolute(*start.checkpoint).string();  // absolute, whatever the reader's directory
+    record.parent = lasting_path(*start.checkpoint).string();
     record.ancestors = ancestors_of(record.parent);
   }
   if (start.mode != Mode::kContinue) return record;

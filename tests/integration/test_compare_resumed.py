@@ -118,3 +118,20 @@ def test_how_sequences_are_batched_does_not_change_what_validation_reads(program
     assert [line["step"] for line in lines] == [2, 4, 6, 8] and len({line["validation/data"] for line in lines}) == 1
     # float32 losses, whose sums may be grouped differently in other batches.
     assert [line["validation/loss"] for line in lines] == pytest.approx([lines[0]["validation/loss"]] * 4, rel=1e-6)
+
+
+def test_runs_that_were_moved_know_their_origin(program):
+    """A fork names its trunk by where that was: the id of the run decides."""
+    program.train("--run-dir", "trunk", "--set", "train.max_steps=6", "--set", "checkpoint.every=2")
+    source = program.directory / "trunk" / "checkpoints" / "step-00000004"
+    program.run("train", "--resume", source, "--run-dir", "fork", "--swap-attention", "ssmax")
+    (program.directory / "moved").mkdir()
+    for run in ("trunk", "fork"):
+        (program.directory / run).rename(program.directory / "moved" / run)
+    (one,) = compared(program, "moved/trunk", "moved/fork")["comparisons"]
+    assert one["attention_alone_differs"]
+    # Another run in the trunk's old place is not its trunk.
+    program.train("--run-dir", "trunk", "--set", "train.max_steps=6")
+    (one,) = compared(program, "trunk", "moved/fork")["comparisons"]
+    assert not one["attention_alone_differs"]
+    assert [s["key"] for s in one["settings"] if s["material"]] == ["train.swap_attention", "parent"]

@@ -194,6 +194,29 @@ def test_an_older_checkpoint_forks_and_the_finished_curve_stays(program):
     assert record["parent"].endswith(older.name)
 
 
+def test_a_link_to_a_checkpoint_is_that_checkpoint(program):
+    """What a fork records is where its trunk is, not the link, which may lead elsewhere tomorrow."""
+    program.train("--run-dir", "run", changes=long_changes(program))
+    checkpoint = checkpoints(program.directory / "run")[0]
+    (program.directory / "latest").symlink_to(checkpoint)
+    for i, (start, folder) in enumerate((["latest", "."], ["latest/", "."], [checkpoint.name, checkpoint.parent], [".", checkpoint])):
+        fork = program.directory / f"fork{i}"
+        at = type(program)(program.directory / folder)
+        at.run("train", "--resume", start, "--run-dir", fork, "--swap-attention", "ssmax")
+        record = json.loads((fork / "run.json").read_text())
+        assert record["parent"] == str(checkpoint)
+        assert [one["checkpoint"] for one in record["ancestors"]] == [str(checkpoint)]
+
+
+def test_a_run_with_linked_checkpoints_goes_on_by_their_name(program, finished_run):
+    (program.directory / "disk").mkdir()
+    (finished_run / "checkpoints").rename(program.directory / "disk/ck")
+    (finished_run / "checkpoints").symlink_to("../disk/ck")
+    newest = checkpoints(finished_run)[-1]
+    program.run("train", "--resume", newest, "--set", "train.max_steps=22")
+    assert read_metrics(finished_run)[-1]["step"] == 22
+
+
 def test_resume_without_config_uses_the_runs_own(program):
     program.train("--run-dir", "run", changes=[{"train": {"max_steps": 5}}])
     program.run("train", "--resume", "run", "--set", "train.max_steps=9")

@@ -22,6 +22,7 @@ using config::AttentionKind;
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::StartsWith;
 
 std::vector<std::string> variants_of(const Condition& condition) {
   std::vector<std::string> variants;
@@ -161,28 +162,48 @@ std::vector<std::string> texts(const std::vector<report::Note>& notes) {
   return all;
 }
 
+// As if each checkpoint were in its run.
+Subjects in_their_runs(Subjects subjects) {
+  for (Subject& subject : subjects.all) subject.run->run_id = "id";
+  return subjects;
+}
+
+TEST_F(NotesTest, SayWhichModelsMayHaveBegunAlike) {
+  const fs::path plain = write_trained(root_ / "plain", settings(AttentionKind::kSoftmax, 1));
+  const fs::path copied = write_trained(root_ / "copied", settings(AttentionKind::kSoftmax, 2));
+  Subjects subjects = in_their_runs(find_subjects({plain, copied}, std::nullopt));
+  EXPECT_THAT(texts(notes_on_training(subjects, subjects.all[0])), ElementsAre());
+  subjects.all[1].run->run_id.clear();
+  EXPECT_THAT(texts(notes_on_training(subjects, subjects.all[0])),
+              ElementsAre(StartsWith("It is not known what " + copied.string() + " began from")));
+  subjects.all.pop_back();
+  subjects.all[0].run->run_id.clear();
+  EXPECT_THAT(texts(notes_on_training(subjects, subjects.all[0])), ElementsAre());
+}
+
 TEST_F(NotesTest, SayWhatDiffersBesideAttention) {
   config::Config fast = settings(AttentionKind::kSsmax, 1);
   fast.optimizer.lr = 0.5;
   fast.run.name = "fast";
   const fs::path plain = write_trained(root_ / "plain", settings(AttentionKind::kSoftmax, 1));
-  Subjects subjects = find_subjects({plain, write_trained(root_ / "fast", fast)}, std::nullopt);
+  Subjects subjects =
+      in_their_runs(find_subjects({plain, write_trained(root_ / "fast", fast)}, std::nullopt));
   EXPECT_THAT(texts(notes_on_training(subjects, subjects.all[0])),
               ElementsAre(AllOf(HasSubstr("between Softmax and SSMax, besides attention: optimizer.lr ("),
                                 HasSubstr("; 0.5)"))));
   subjects.all[1].run->data_fingerprint = "g";
   EXPECT_THAT(texts(notes_on_training(subjects, subjects.all[0])),
               ElementsAre(HasSubstr("Softmax and SSMax were trained on different data"), HasSubstr("lr")));
-  subjects = find_subjects({plain, write_trained(root_ / "ssmax", settings(AttentionKind::kSsmax, 1))},
-                           std::nullopt);
+  subjects = in_their_runs(find_subjects(
+      {plain, write_trained(root_ / "ssmax", settings(AttentionKind::kSsmax, 1))}, std::nullopt));
   EXPECT_THAT(texts(notes_on_training(subjects, subjects.all[0])), ElementsAre());
 }
 
 TEST_F(NotesTest, SayWhereSeedsOfAVariantStandAtOtherSteps) {
   const Subjects subjects =
-      find_subjects({write_trained(root_ / "a", settings(AttentionKind::kSoftmax, 1), 7),
-                     write_trained(root_ / "b", settings(AttentionKind::kSoftmax, 2), 9)},
-                    std::nullopt);
+      in_their_runs(find_subjects({write_trained(root_ / "a", settings(AttentionKind::kSoftmax, 1), 7),
+                                   write_trained(root_ / "b", settings(AttentionKind::kSoftmax, 2), 9)},
+                                  std::nullopt));
   EXPECT_THAT(texts(notes_on_training(subjects, subjects.all[0])),
               ElementsAre(HasSubstr("seeds of Softmax are at different steps (seed 1: 7, seed 2: 9)")));
 }

@@ -128,6 +128,29 @@ TEST_F(SubjectsTest, ModelsThatBeganFromOtherWeightsAreNoSeedsOfOneVariant) {
   EXPECT_EQ(subjects.all[1].run->parent, "/runs/text/checkpoints/step-00000200");
 }
 
+TEST_F(SubjectsTest, ByWhicheverPathAModelIsNamedItsRunIsKnown) {
+  const fs::path checkpoint = write_run(root_ / "tuned", settings(AttentionKind::kSoftmax, 1));
+  write_parent(root_ / "tuned", "/runs/text/checkpoints/step-00000200");
+  fs::create_directory_symlink(checkpoint, root_ / "latest");
+  const auto origin = [](const fs::path& path) {
+    return find_subjects({path}, std::nullopt).all.at(0).run->parent;
+  };
+  EXPECT_EQ(origin(root_ / "latest"), "/runs/text/checkpoints/step-00000200");
+  const fs::path before = fs::current_path();
+  fs::current_path(checkpoint.parent_path());
+  EXPECT_EQ(origin(checkpoint.filename()), "/runs/text/checkpoints/step-00000200");
+  fs::current_path(before);
+  // The run around a copy is another one, or none.
+  fs::create_directories(root_ / "other" / "checkpoints");
+  std::ofstream(root_ / "other" / "run.json")
+      << R"({"run_id": "another", "name": "other", "command": "", "parent": "/runs/x", "sessions": []})";
+  for (const fs::path& copy : {root_ / "other" / "checkpoints" / "step-00000200", root_ / "copy"}) {
+    fs::copy(checkpoint, copy, fs::copy_options::recursive);
+    EXPECT_EQ(origin(copy), "");
+    EXPECT_EQ(find_subjects({copy}, std::nullopt).all.at(0).run->run_id, "");
+  }
+}
+
 // Seeds of a training that were each tuned are seeds of one variant; those whose parent is of another one are
 // not.
 TEST_F(SubjectsTest, TunedSeedsOfOneTrainingAreOneVariant) {
@@ -136,7 +159,7 @@ TEST_F(SubjectsTest, TunedSeedsOfOneTrainingAreOneVariant) {
     config::Config parent = settings(AttentionKind::kSoftmax, seed);
     parent.optimizer.lr = parent_lr;
     const std::string checkpoint = fmt::format("/runs/{}-parent/checkpoints/step-00000200", name);
-    nlohmann::json record = {{"run_id", name}, {"parent", checkpoint}, {"first_step", 0}};
+    nlohmann::json record = {{"run_id", "id"}, {"parent", checkpoint}, {"first_step", 0}};
     record["ancestors"].push_back({{"checkpoint", checkpoint},
                                    {"run_id", fmt::format("{}-parent", name)},
                                    {"step", 200},

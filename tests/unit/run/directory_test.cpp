@@ -3,8 +3,11 @@
 #include "core/error.h"
 #include "core/temporary_directory.h"
 
+#include <fcntl.h>
 #include <fstream>
 #include <optional>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -64,6 +67,20 @@ TEST(Lock, KeepsASecondOwnerOutUntilTheFirstIsGone) {
   first.reset();
   EXPECT_NO_THROW(Lock{run});
   EXPECT_THROW(Lock{RunDirectory(root / "absent")}, core::RunError);
+}
+
+TEST(Lock, IsSeenByOthersButTheyDoNotSeeEachOther) {
+  const TemporaryDirectory root;
+  const RunDirectory run(root.path());
+  EXPECT_FALSE(is_locked(run));
+  {
+    const Lock lock(run);
+    EXPECT_TRUE(is_locked(run));
+  }
+  const int descriptor = open(run.lock().c_str(), O_RDONLY | O_CLOEXEC);
+  ASSERT_EQ(flock(descriptor, LOCK_SH | LOCK_NB), 0);  // as another process holds it while it asks
+  EXPECT_FALSE(is_locked(run));
+  close(descriptor);
 }
 
 }  // namespace
