@@ -151,12 +151,17 @@ void Scheduler::wait() const {
 }
 
 void Scheduler::poll_running(int stop_signal) {
-  for (Running& one : running_) {
-    one.child->read_output();
-    update_pace(one);
-    if (one.child->has_ended()) finish(one, stop_signal);
+  for (auto one = running_.begin(); one != running_.end();) {
+    one->child->read_output();
+    update_pace(*one);
+    // Asked once: a process that ends after this is finished at the next look.
+    if (one->child->has_ended()) {
+      finish(*one, stop_signal);
+      one = running_.erase(one);
+    } else {
+      ++one;
+    }
   }
-  std::erase_if(running_, [](const Running& one) { return one.child->has_ended(); });
 }
 
 void Scheduler::poll_elsewhere() {

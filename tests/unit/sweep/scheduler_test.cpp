@@ -24,6 +24,7 @@ namespace ssgpt::sweep {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::Each;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -85,6 +86,15 @@ TEST_F(SchedulerTest, JobsRunAtTheSameTime) {
   add("b", fmt::format(fmt::runtime(meet), "a") + kFinish);
   EXPECT_EQ(run(2), 0);
   EXPECT_THAT(states(), ElementsAre(State::kDone, State::kDone));
+}
+
+TEST_F(SchedulerTest, ARunThatEndsWhileAnotherIsFinishedIsNotForgotten) {
+  add("a", "while [ ! -e ../b/ends ]; do sleep 0.001; done; " + std::string(kFinish));
+  add("b", "touch ends; " + std::string(kFinish));
+  // To look for b's newest checkpoint takes longer than a needs to end.
+  for (int step = 11; step < 2000; ++step) fs::create_directories(tasks_[1].directory.checkpoint(step));
+  EXPECT_EQ(run(2), 0);
+  EXPECT_THAT(states(), Each(State::kDone));
 }
 
 TEST_F(SchedulerTest, EachRunningOneHasAGpuOfItsOwn) {
