@@ -129,7 +129,8 @@ def peers_curve(arguments, tokens, kind, tensors, program):
         precision="autocast" if "autocast" in options else "copies", accumulation=1, micro_batch=shape["windows"],
         compile="none" if mode in ("float32", "eager") else mode, attention=kind, pad_vocabulary=128), tensors)
     trainer.tokens = OneBatch(tokens, shape, trainer.device)
-    return torch.stack([trainer.step().float() for _ in range(arguments.steps)]).tolist()
+    # A step may write its loss into the buffer of the step before (CUDA graphs do), and float() copies no float32 tensor.
+    return torch.stack([trainer.step().float().clone() for _ in range(arguments.steps)]).tolist()
 
 
 def distances_of(curves, reference):

@@ -1,5 +1,6 @@
 """scripts/loss_curves.py on a CPU: our bfloat16 is among PyTorch's, and a different model is told from it."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -44,3 +45,24 @@ def test_another_model_is_too_far(tmp_path):
     other.chmod(0o755)
     process = run_script(tmp_path, other, "--steps", "15")  # the difference shows from the first step
     assert process.returncode == 1 and "too far" in process.stdout, process.stdout + process.stderr
+
+
+def test_steps_that_share_a_buffer_keep_their_losses(monkeypatch):
+    """Under CUDA graphs every step writes its loss into the same float32 tensor."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import loss_curves
+
+    class OneBuffer:
+        device = torch.device("cpu")
+
+        def __init__(self, *_):
+            self.loss = torch.zeros(())
+
+        def step(self):
+            return self.loss.add_(1)
+
+    monkeypatch.setattr(loss_curves.peer, "Trainer", OneBuffer)
+    arguments = argparse.Namespace(shape="tiny", device="cpu", steps=3)
+    tokens = loss_curves.markov_tokens(loss_curves.SHAPES["tiny"])
+    assert loss_curves.peers_curve(arguments, tokens, "softmax", None, "float32") == [1, 2, 3]
