@@ -161,6 +161,8 @@ test_names=(attention norms rope losses model repeats trainer rest)
 test_filters=('*AttentionOnGpu*:*ProductOnGpu*' 'Norm*:Swiglu*:RowScale*:DecodingOnGpu*' 'Rope*:QkNorm*' 'CrossEntropy*:Embedding*'
   '*ModelOnGpu*' 'TrainerOnGpu*Bit*:TrainerOnGpu*Cpu*:TrainerOnGpu*Swaps*' 'TrainerOnGpu*')
 readonly large='*32BitIndex*'
+# Eight processes at once, each with a thread per core that polls for work, would keep one another from the cores.
+readonly few_threads=(OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive)
 
 # filter_of INDEX: the gtest filter of test_names[INDEX].
 filter_of() {
@@ -207,7 +209,8 @@ stage_correctness() {
   local index started=()
   if wanted tests; then
     for index in "${!test_names[@]}"; do
-      start "tests-${test_names[$index]}" tests.log 90 "${tests[@]}" --gtest_color=no --gtest_filter="$(filter_of "$index")" &&
+      start "tests-${test_names[$index]}" tests.log 90 env "${few_threads[@]}" "${tests[@]}" --gtest_color=no \
+        --gtest_filter="$(filter_of "$index")" &&
         started+=("tests-${test_names[$index]}")
     done
   fi

@@ -137,6 +137,13 @@ def test_a_script_that_is_ended_says_how_far_it_came(tmp_path):
             time.sleep(0.1)
 
 
+def test_tests_side_by_side_share_the_cores(tmp_path):
+    bundle, environment = stand_ins(tmp_path, "exit 0")
+    write_program(bundle / "bin/ssgpt_cuda_tests", f"echo $OMP_NUM_THREADS $OMP_WAIT_POLICY >>{tmp_path}/threads")
+    check(bundle, environment, "--only", "tests", code=0)
+    assert (tmp_path / "threads").read_text().splitlines() == ["2 passive"] * len(TESTS)
+
+
 def test_every_gpu_test_is_in_one_group():
     """By the names in the sources, since the test program is not built everywhere; matches patterns as gtest does."""
     script = (ROOT / "scripts/gpu_check.sh").read_text()
