@@ -274,7 +274,7 @@ stage_memcheck() {
   esac
   stage memcheck tests.log 40 of_memcheck env PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool memcheck \
     --error-exitcode 9 "${kernels[@]}" "${tests[@]}" --gtest_color=no --gtest_brief=1 \
-    --gtest_filter='Swiglu*:RowScale*:NormOnGpu*:CrossEntropy*NanAnd*:Embedding*Beside*:RopeOnGpu*:QkNormOnGpu*-*32BitIndex*'
+    --gtest_filter='Swiglu*:RowScale*:NormOnGpu*:CrossEntropy*NanAnd*:EmbeddingOnGpu*NotThere*:DecodingOnGpu*:FlatOnGpu*Adamw*:RopeOnGpu*:QkNormOnGpu*-*32BitIndex*'
 }
 
 # --- Beginning and end --------------------------------------------------------------------------------------------------

@@ -144,17 +144,35 @@ def test_tests_side_by_side_share_the_cores(tmp_path):
     assert (tmp_path / "threads").read_text().splitlines() == ["2 passive"] * len(TESTS)
 
 
-def test_every_gpu_test_is_in_one_group():
-    """By the names in the sources, since the test program is not built everywhere; matches patterns as gtest does."""
-    script = (ROOT / "scripts/gpu_check.sh").read_text()
-    patterns = re.findall(r"'([^']+)'", re.search(r"test_filters=\((.*?)\)", script, flags=re.S)[1])
-    large = re.search(r"readonly large='(.*)'", script)[1]
+def gpu_tests():
+    """Their names, from the sources, since the test program is not built everywhere."""
     names = [f"{suite}.{name}" for path in (ROOT / "tests/cuda").glob("*.cpp")
              for suite, name in re.findall(r"^TEST(?:_F|_P)?\((\w+),\s*(\w+)\)", path.read_text(), flags=re.M)]
     assert len(names) > 60
+    return names
 
-    def matches(name, pattern):
-        return any(re.fullmatch(re.escape(part).replace(r"\*", ".*"), name) for part in pattern.split(":"))
+
+def matches(name, pattern):
+    """As gtest does, but for what follows a '-'."""
+    return any(re.fullmatch(re.escape(part).replace(r"\*", ".*"), name) for part in pattern.split(":"))
+
+
+def test_every_pattern_of_a_gtest_filter_matches_a_test():
+    script = (ROOT / "scripts/gpu_check.sh").read_text()
+    filters = re.findall(r"'([^']+)'", re.search(r"test_filters=\((.*?)\)", script, flags=re.S)[1])
+    filters += re.findall(r"readonly large='(.*)'", script) + re.findall(r"--gtest_filter='(.*)'", script)
+    assert len(filters) == 9
+    names = gpu_tests()
+    # The name of a parametrised test begins and ends with more, which the patterns' asterisks stand for.
+    patterns = {pattern for one in filters for side in one.split("-") for pattern in side.split(":")}
+    assert not [pattern for pattern in patterns if not any(matches(name, pattern) for name in names)]
+
+
+def test_every_gpu_test_is_in_one_group():
+    script = (ROOT / "scripts/gpu_check.sh").read_text()
+    patterns = re.findall(r"'([^']+)'", re.search(r"test_filters=\((.*?)\)", script, flags=re.S)[1])
+    large = re.search(r"readonly large='(.*)'", script)[1]
+    names = gpu_tests()
 
     def groups(name):
         trainer, repeats = patterns[-1], patterns[-2]
