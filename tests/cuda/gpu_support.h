@@ -8,6 +8,7 @@
 #include <optional>
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/full_like.h>
@@ -70,6 +71,7 @@ class OnGpu : public testing::Test {
  protected:
   void SetUp() override {
     if (c10::cuda::device_count() == 0) GTEST_SKIP() << "This machine has no GPU that CUDA can use.";
+    at::globalContext().lazyInitDevice(at::kCUDA);  // ATen's allocator answers no questions before
     stream_.emplace(c10::cuda::getStreamFromPool());
   }
 
