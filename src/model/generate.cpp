@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "core/random.h"
 #include "model/decoder.h"
+#include "model/device_timing.h"
 
 #include <algorithm>
 #include <chrono>
@@ -81,6 +82,7 @@ Generation generate(const GPT& gpt, std::span<const int64_t> prompt, const Gener
   Generation generation;
   Clock::time_point begin = Clock::now();
   at::Tensor logits = decoder.prefill(prompt);
+  synchronize(gpt.execution().device);  // a GPU has only queued it
   generation.prompt_seconds = seconds_since(begin);
   begin = Clock::now();
   batch.choose(logits);
