@@ -1,9 +1,14 @@
 #include "train/samples.h"
 
+#include "core/error.h"
+#include "core/log.h"
+#include "device/gpu.h"
 #include "model/generate.h"
 #include "tokenizer/text_stream.h"
 
 #include <utility>
+
+#include <c10/util/Exception.h>
 
 namespace ssgpt::train {
 
@@ -30,6 +35,19 @@ std::vector<TextSample> SampleWriter::write(const model::GPT& model) const {
     result.push_back(std::move(sample));
   }
   return result;
+}
+
+std::vector<TextSample> SampleWriter::write_if_possible(const model::GPT& model, int64_t step) const {
+  try {
+    return write(model);
+  } catch (const core::RunError& error) {
+    core::log::warning("Step {}: no samples: {}", step, error.what());
+  } catch (const c10::OutOfMemoryError&) {
+    // What sampling did get would be cached in pieces that do not fit the next step's tensors.
+    device::release_cached_memory(model.execution().device);
+    core::log::warning("Step {}: no samples: the GPU has no memory left to write them.", step);
+  }
+  return {};
 }
 
 }  // namespace ssgpt::train

@@ -28,6 +28,10 @@ class SampleWriter {
   // numbers are its own. Throws core::RunError if the logits are not finite.
   std::vector<TextSample> write(const model::GPT& model) const;
 
+  // The same, for a training that must go on: none, with a warning that names the step, where the logits are
+  // not finite or the GPU has no memory left for the keys and values.
+  std::vector<TextSample> write_if_possible(const model::GPT& model, int64_t step) const;
+
  private:
   const config::SamplesConfig samples_;
   const uint64_t seed_;

@@ -230,13 +230,7 @@ WindowLoss Trainer::validation_loss() {
 // If the model cannot be sampled from, its line and its checkpoint are still written. Texts that cannot be
 // written to the disk end the run, like metrics that cannot.
 void Trainer::write_samples() {
-  std::vector<TextSample> samples;
-  try {
-    samples = sample_writer_.write(training_step_->model());
-  } catch (const core::RunError& error) {
-    core::log::warning("Step {}: no samples: {}", step_, error.what());
-  }
-  recorder_.record_samples(samples);
+  recorder_.record_samples(sample_writer_.write_if_possible(training_step_->model(), step_));
 }
 
 void Trainer::save() {
