@@ -60,7 +60,8 @@ config::Config resolve_and_open(config::Config config, parallel::Communicator& c
     differences = start::config_differences(chosen, config);
   }
   const std::string products = communicator.exchange().from_rank_zero("products", [&] {
-    return start::products_text(start::choose_products(config, /*held=*/std::nullopt, /*origin=*/""));
+    return start::products_text(
+        start::choose_products(config, communicator.world_size(), /*held=*/std::nullopt, /*origin=*/""));
   });
   if (!communicator.is_main() && differences.empty()) {
     differences = start::take_products(start::read_products_text(products));

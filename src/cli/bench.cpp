@@ -62,7 +62,7 @@ std::vector<config::AttentionKind> kinds_of(const std::vector<std::string>& name
 // them, and answers with a line of JSON.
 void serve(config::Config config, int64_t warmup) {
   start::choose_device(config);
-  start::choose_products(config, /*held=*/std::nullopt, /*origin=*/"");
+  start::choose_products(config, /*num_ranks=*/1, /*held=*/std::nullopt, /*origin=*/"");
   parallel::Communicator alone;
   bench::StepRunner runner(config, alone);
   runner.steps(warmup);

@@ -61,14 +61,15 @@ kernels::ProductChoices settle_products(const std::map<kernels::ProductShape, bo
 std::vector<std::string> product_differences(const kernels::ProductChoices& of_rank_zero,
                                              ProductChooser& chooser);
 
-// The GEMMs of a training step with this config, found by running one layer and the head in the run's shape.
-// Meanwhile it occupies the memory of such a step on the device of `config`.
-std::map<kernels::ProductShape, bool> products_of_a_step(const config::Config& config);
+// The GEMMs of a training step with this config on so many ranks, and whether they accumulate in most of its
+// micro-batches, found by running one layer and the head in the run's shape. Meanwhile it occupies the memory
+// of such a step on the device of `config`.
+std::map<kernels::ProductShape, bool> products_of_a_step(const config::Config& config, int64_t num_ranks);
 
-// Returns the choices for a run that trains with this config (settle_products) on the current GPU, and
-// applies them in this process from now on; nullopt if the config asks for none, with a warning if `held` is
-// thereby ignored.
-std::optional<kernels::ProductChoices> choose_products(const config::Config& config,
+// Returns the choices for a run that trains with this config on so many ranks (settle_products), made on the
+// current GPU, and applies them in this process from now on; nullopt if the config asks for none, with a
+// warning if `held` is thereby ignored.
+std::optional<kernels::ProductChoices> choose_products(const config::Config& config, int64_t num_ranks,
                                                        const std::optional<kernels::ProductChoices>& held,
                                                        const std::string& origin);
 

@@ -61,7 +61,7 @@ class CublasLt : public ProductChooser {
 
 }  // namespace
 
-std::map<ProductShape, bool> products_of_a_step(const config::Config& config) {
+std::map<ProductShape, bool> products_of_a_step(const config::Config& config, int64_t num_ranks) {
   model::GPTSpec spec{
       .config = config.model, .sequence_length = config.data.sequence_length, .document_token_id = {}};
   spec.config.num_hidden_layers = 1;  // the other layers need the same
@@ -73,14 +73,17 @@ std::map<ProductShape, bool> products_of_a_step(const config::Config& config) {
                                         at::TensorOptions().dtype(at::kLong));
     const at::Tensor loss_sum = at::zeros({1}, at::TensorOptions(execution.device).dtype(at::kDouble));
     const kernels::ProductRecorder recorder;
-    model.forward_backward(tokens, tokens, loss_sum);
+    // The first micro-batch of a step overwrites the gradient, and the others add to it.
+    const bool is_alone = config.train.global_batch_size <= config.train.micro_batch_size * num_ranks;
+    model.forward_backward(tokens, tokens, loss_sum, /*gradient_final=*/nullptr, /*num_keys=*/{},
+                           is_alone ? model::GradientMode::kOverwrite : model::GradientMode::kAdd);
     shapes = recorder.shapes();
   }
   device::release_cached_memory(execution.device);
   return shapes;
 }
 
-std::optional<ProductChoices> choose_products(const config::Config& config,
+std::optional<ProductChoices> choose_products(const config::Config& config, int64_t num_ranks,
                                               const std::optional<ProductChoices>& held,
                                               const std::string& origin) {
   if (!chooses_products(config.train)) {
@@ -90,7 +93,8 @@ std::optional<ProductChoices> choose_products(const config::Config& config,
   const at::Device device = execution_of(config.train).device;
   const ProductSwitches switches = read_product_switches();
   CublasLt chooser(device);
-  const ProductChoices choices = settle_products(products_of_a_step(config), held, origin, switches, chooser);
+  const ProductChoices choices =
+      settle_products(products_of_a_step(config, num_ranks), held, origin, switches, chooser);
   device::release_cached_memory(device);  // the model's allocations have other sizes
   kernels::cuda::use_choices(choices);
   return choices;

@@ -78,7 +78,8 @@ void settle_terms(Start& start, parallel::Communicator& communicator) {
   if (communicator.is_main()) {
     if (!start.is_complete()) {
       choose_device(start.config, environment);
-      start.state.products = choose_products(start.config, start.state.products, origin_of(start));
+      start.state.products =
+          choose_products(start.config, communicator.world_size(), start.state.products, origin_of(start));
     }
     if (communicator.world_size() == 1) return;
     post_terms(exchange, terms_of(start));

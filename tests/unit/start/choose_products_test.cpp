@@ -218,17 +218,18 @@ TEST(ChooseProducts, ARunWithoutThemTellsThatItHadThem) {
     config.train.device = deterministic ? config::Device::kCuda : config::Device::kCpu;
     config.train.deterministic = deterministic;
     testing::internal::CaptureStderr();
-    EXPECT_EQ(choose_products(config, std::nullopt, "x/state.json"), std::nullopt);
+    EXPECT_EQ(choose_products(config, /*num_ranks=*/1, std::nullopt, "x/state.json"), std::nullopt);
     EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
     testing::internal::CaptureStderr();
-    EXPECT_EQ(choose_products(config, held, "x/state.json"), std::nullopt);
+    EXPECT_EQ(choose_products(config, /*num_ranks=*/1, held, "x/state.json"), std::nullopt);
     EXPECT_THAT(testing::internal::GetCapturedStderr(),
                 testing::AllOf(HasSubstr("x/state.json"), HasSubstr("not bit for bit"),
                                HasSubstr(deterministic ? "deterministic = true" : "device = cpu")));
   }
 }
 
-// (rows, in) by (out, in): y = x W^T, dx = dy W, dW += dy^T x, for each matrix of a layer and the head.
+// (rows, in) by (out, in): y = x W^T, dx = dy W, dW = dy^T x, for each matrix of a layer and the head. dW
+// adds to the gradient where a step has more micro-batches than one on each rank.
 TEST(ProductsOfAStep, AreThoseOfOneLayerAndTheHead) {
   config::Config config;
   config.model.vocab_size = 112;
@@ -238,22 +239,25 @@ TEST(ProductsOfAStep, AreThoseOfOneLayerAndTheHead) {
   config.model.intermediate_size = 48;
   config.data.sequence_length = 16;
   config.train.micro_batch_size = 4;
+  config.train.global_batch_size = 12;
   config.train.device = config::Device::kCpu;
   config.train.dtype = config::Dtype::kFloat32;
-  std::map<std::tuple<int64_t, int64_t, int64_t, bool, bool>, bool> expected;
-  const int64_t rows = 64;
-  for (const auto& [out, in] :
-       {std::pair<int64_t, int64_t>{96, 32}, {32, 32}, {96, 32}, {32, 48}, {112, 32}}) {
-    expected[{rows, out, in, false, true}] |= false;
-    expected[{rows, in, out, false, false}] |= false;
-    expected[{out, in, rows, true, false}] = true;
+  for (const int64_t num_ranks : {1, 3}) {
+    std::map<std::tuple<int64_t, int64_t, int64_t, bool, bool>, bool> expected;
+    const int64_t rows = 64;
+    for (const auto& [out, in] :
+         {std::pair<int64_t, int64_t>{96, 32}, {32, 32}, {96, 32}, {32, 48}, {112, 32}}) {
+      expected[{rows, out, in, false, true}] |= false;
+      expected[{rows, in, out, false, false}] |= false;
+      expected[{out, in, rows, true, false}] = num_ranks == 1;
+    }
+    std::map<std::tuple<int64_t, int64_t, int64_t, bool, bool>, bool> asked;
+    for (const auto& [shape, accumulate] : products_of_a_step(config, num_ranks)) {
+      asked[{shape.m, shape.n, shape.k, shape.a_transposed, shape.b_transposed}] = accumulate;
+      EXPECT_EQ(shape.a_alignment + shape.b_alignment + shape.out_alignment, 3 * 64) << to_string(shape);
+    }
+    EXPECT_EQ(asked, expected) << num_ranks;
   }
-  std::map<std::tuple<int64_t, int64_t, int64_t, bool, bool>, bool> asked;
-  for (const auto& [shape, accumulate] : products_of_a_step(config)) {
-    asked[{shape.m, shape.n, shape.k, shape.a_transposed, shape.b_transposed}] = accumulate;
-    EXPECT_EQ(shape.a_alignment + shape.b_alignment + shape.out_alignment, 3 * 64) << to_string(shape);
-  }
-  EXPECT_EQ(asked, expected);
 }
 
 }  // namespace
