@@ -159,6 +159,15 @@ ProductTerms choice_terms(const ProductShape& shape, int64_t workspace_bytes, ui
   return {.workspace_bytes = workspace_bytes, .reductions = shape.bf16_out ? kReduceInFp32 : fp32_reductions};
 }
 
+bool is_split_allowed(const ProductShape& shape, uint32_t splits) {
+  constexpr int64_t kLargestBlock = 128;
+  return splits <= 1 || shape.k % kLargestBlock == 0;
+}
+
+uint32_t reductions_to_ask_for(const ProductShape& shape, const ProductTerms& terms) {
+  return is_split_allowed(shape, /*splits=*/2) ? terms.reductions : 0;
+}
+
 nlohmann::ordered_json to_json(const ProductChoices& choices) {
   nlohmann::ordered_json json = {{"library", choices.library.version},
                                  {"gpu", choices.library.gpu},

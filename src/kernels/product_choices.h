@@ -51,6 +51,15 @@ struct ProductTerms {
 ProductTerms choice_terms(const ProductShape& shape, int64_t workspace_bytes,
                           uint32_t fp32_reductions = kReduceAnyhow);
 
+// Whether a GEMM of this shape may be computed by an algorithm that divides the sum over k into `splits`
+// parts. Some of cuBLASLt's algorithms, where they split a sum, add whole blocks of k only and leave out the
+// rest without an error, which also makes them the fastest. Their blocks divide 128.
+bool is_split_allowed(const ProductShape& shape, uint32_t splits);
+
+// The reduction schemes under which to ask for algorithms: those of the terms, or 0, without split-K, where
+// no split is allowed.
+uint32_t reductions_to_ask_for(const ProductShape& shape, const ProductTerms& terms);
+
 // Bytes of a cublasLtMatmulAlgo_t, which may be stored and restored with the same version of cuBLASLt.
 using ProductAlgorithm = std::array<uint64_t, 8>;
 

@@ -7,6 +7,7 @@
 #include "model/product_tuning.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -176,12 +177,16 @@ TEST_F(ProductOnGpu, IsExactUpToTheRoundingsOfFp32) {
 class LongProductOnGpu : public ProductOnGpu {
  protected:
   static constexpr int64_t kM = 96, kN = 64, kK = 8192;
+  // The last two do not end with a block of any algorithm.
+  static constexpr std::array kLengths = {kK, kK + 48, int64_t{688}};
 
   void SetUp() override {
     ProductOnGpu::SetUp();
-    if (IsSkipped()) return;
-    a_ = normal({kK, kM}, 1.0, at::kBFloat16).t();
-    b_ = normal({kK, kN}, 1.0, at::kBFloat16);
+    if (!IsSkipped()) make_operands(kK);
+  }
+  void make_operands(int64_t k) {
+    a_ = normal({k, kM}, 1.0, at::kBFloat16).t();
+    b_ = normal({k, kN}, 1.0, at::kBFloat16);
     a_on_gpu_ = on_gpu(a_, at::kBFloat16);
     b_on_gpu_ = on_gpu(b_, at::kBFloat16);
     out_ = on_gpu(at::zeros({kM, kN}, at::kFloat));
@@ -210,23 +215,31 @@ class LongProductOnGpu : public ProductOnGpu {
     return out_.cpu();
   }
 
+  // Partial sums are added in fp32, also in the output.
+  testing::AssertionResult is_product(const at::Tensor& out) const {
+    const at::Tensor expected = at::matmul(a_.to(at::kDouble), b_.to(at::kDouble));
+    const at::Tensor magnitudes = at::matmul(a_.to(at::kDouble).abs(), b_.to(at::kDouble).abs());
+    return kernels::compare(out, expected, static_cast<double>(a_.size(1)), magnitudes);
+  }
+
   at::Tensor a_, b_, a_on_gpu_, b_on_gpu_, out_;
 };
 
 TEST_F(LongProductOnGpu, EveryProposalComputesTheProduct) {
-  const at::Tensor expected = at::matmul(a_.to(at::kDouble), b_.to(at::kDouble));
-  const at::Tensor magnitudes = at::matmul(a_.to(at::kDouble).abs(), b_.to(at::kDouble).abs());
-  for (const uint32_t reductions : {kReduceInFp32, kReduceAnyhow}) {
-    const ProductTerms terms = {.workspace_bytes = int64_t{64} << 20, .reductions = reductions};
-    const auto algorithms = cuda::propose(shape(), terms, /*most=*/8);
-    EXPECT_GE(algorithms.size(), 1u);
-    EXPECT_LE(algorithms.size(), 8u);
-    for (const ProductAlgorithm& algorithm : algorithms) {
-      const auto plan = cuda::make_plan(shape(), algorithm, terms);
-      ASSERT_TRUE(plan);
-      SCOPED_TRACE(cuda::describe(*plan));
-      // Partial sums are added in fp32, also in the output.
-      EXPECT_TRUE(kernels::compare(by(*plan, terms), expected, static_cast<double>(kK), magnitudes));
+  for (const int64_t k : kLengths) {
+    make_operands(k);
+    EXPECT_TRUE(is_product(by_matrix_product())) << k;
+    for (const uint32_t reductions : {kReduceInFp32, kReduceAnyhow}) {
+      const ProductTerms terms = {.workspace_bytes = int64_t{64} << 20, .reductions = reductions};
+      const auto algorithms = cuda::propose(shape(), terms, /*most=*/8);
+      EXPECT_GE(algorithms.size(), 1u);
+      EXPECT_LE(algorithms.size(), 8u);
+      for (const ProductAlgorithm& algorithm : algorithms) {
+        const auto plan = cuda::make_plan(shape(), algorithm, terms);
+        ASSERT_TRUE(plan);
+        SCOPED_TRACE(testing::Message() << k << ": " << cuda::describe(*plan));
+        EXPECT_TRUE(is_product(by(*plan, terms)));
+      }
     }
   }
 }
@@ -263,19 +276,20 @@ TEST_F(LongProductOnGpu, AnAlgorithmThatIsNoneIsRefused) {
 }
 
 TEST_F(LongProductOnGpu, TheFastestProposalIsChosenAndComputesIt) {
-  const ProductTerms terms = choice_terms(shape(), int64_t{32} << 20);
-  const at::Tensor of_terms = workspace(terms);
-  const model::TunedProduct tuned =
-      model::tune_product(product(), terms, model::kTunedProposals, of_terms.data_ptr(), device());
-  EXPECT_GE(tuned.proposals, 1u);
-  EXPECT_LE(tuned.number, tuned.proposals);
-  EXPECT_GT(tuned.seconds, 0.0);
-  const at::Tensor expected = at::matmul(a_.to(at::kDouble), b_.to(at::kDouble));
-  const at::Tensor magnitudes = at::matmul(a_.to(at::kDouble).abs(), b_.to(at::kDouble).abs());
-  EXPECT_TRUE(kernels::compare(by(*tuned.plan, terms), expected, static_cast<double>(kK), magnitudes));
-  EXPECT_EQ(model::take_proposal(shape(), terms, /*number=*/1).number, 1u);
-  EXPECT_EQ(model::take_proposal(shape(), terms, /*number=*/1).algorithm,
-            cuda::propose(shape(), terms, /*most=*/1).front());
+  for (const int64_t k : kLengths) {
+    make_operands(k);
+    const ProductTerms terms = choice_terms(shape(), int64_t{32} << 20);
+    const at::Tensor of_terms = workspace(terms);
+    const model::TunedProduct tuned =
+        model::tune_product(product(), terms, model::kTunedProposals, of_terms.data_ptr(), device());
+    EXPECT_GE(tuned.proposals, 1u);
+    EXPECT_LE(tuned.number, tuned.proposals);
+    EXPECT_GT(tuned.seconds, 0.0);
+    EXPECT_TRUE(is_product(by(*tuned.plan, terms))) << to_string(tuned);
+    EXPECT_EQ(model::take_proposal(shape(), terms, /*number=*/1).number, 1u);
+    EXPECT_EQ(model::take_proposal(shape(), terms, /*number=*/1).algorithm,
+              cuda::propose(shape(), terms, /*most=*/1).front());
+  }
 }
 
 // TF32 has a 10-bit mantissa: 1 + 2^-12 would become 1.

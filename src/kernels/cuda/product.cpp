@@ -19,6 +19,7 @@
 namespace ssgpt::kernels::cuda {
 namespace {
 
+static_assert(CUBLASLT_REDUCTION_SCHEME_NONE == 0);
 static_assert(kReduceInFp32 == CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
 static_assert(kReduceAnyhow == CUBLASLT_REDUCTION_SCHEME_MASK);
 static_assert(kProductWorkspaceBytes == ProductTerms().workspace_bytes);
@@ -73,7 +74,7 @@ Owned<cublasLtMatmulPreference_t> make_preference(const ProductShape& shape, con
     check(cublasLtMatmulPreferenceSetAttribute(handle, attribute, &value, sizeof value), "preference", shape);
   };
   set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(terms.workspace_bytes));
-  set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, terms.reductions);
+  set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reductions_to_ask_for(shape, terms));
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, static_cast<uint32_t>(shape.b_alignment));
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<uint32_t>(shape.a_alignment));
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<uint32_t>(shape.out_alignment));
@@ -135,6 +136,11 @@ bool is_reduction_allowed(const cublasLtMatmulAlgo_t& algorithm, const ProductTe
   return (way & ~terms.reductions) == 0;
 }
 
+// An algorithm that does not report its number of splits has none.
+bool is_split_allowed(const ProductShape& shape, const cublasLtMatmulAlgo_t& algorithm) {
+  return kernels::is_split_allowed(shape, attribute(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, 1));
+}
+
 std::optional<ProductPlan> plan_by(const ProductShape& shape, const ProductAlgorithm& algorithm,
                                    const ProductTerms& terms) {
   ProductPlan plan = describe_operation(shape);
@@ -145,13 +151,14 @@ std::optional<ProductPlan> plan_by(const ProductShape& shape, const ProductAlgor
                               plan.out.get(), plan.out.get(), &plan.algorithm, &result);
   const bool fits = status == CUBLAS_STATUS_SUCCESS &&
                     result.workspaceSize <= static_cast<size_t>(terms.workspace_bytes) &&
-                    is_reduction_allowed(plan.algorithm, terms);
+                    is_reduction_allowed(plan.algorithm, terms) && is_split_allowed(shape, plan.algorithm);
   if (!fits) return std::nullopt;
   plan.needed_bytes = result.workspaceSize;
   plan.workspace_bytes = static_cast<size_t>(terms.workspace_bytes);
   return plan;
 }
 
+// Returns at least one.
 std::vector<cublasLtMatmulHeuristicResult_t> ask(const ProductShape& shape, const ProductPlan& plan,
                                                  const ProductTerms& terms, int most) {
   const Owned<cublasLtMatmulPreference_t> preference = make_preference(shape, terms);
@@ -166,10 +173,27 @@ std::vector<cublasLtMatmulHeuristicResult_t> ask(const ProductShape& shape, cons
   return results;
 }
 
+// Likewise, only proposals that can be used. Where no split is allowed, cuBLASLt is asked for more than
+// `most` of them, since some may split all the same.
+std::vector<cublasLtMatmulHeuristicResult_t> ask_for_usable(const ProductShape& shape,
+                                                            const ProductPlan& plan,
+                                                            const ProductTerms& terms, int most) {
+  constexpr int kEnough = 16;
+  const bool may_split = kernels::is_split_allowed(shape, /*splits=*/2);
+  auto results = ask(shape, plan, terms, may_split ? most : std::max(most, kEnough));
+  std::erase_if(results, [&shape](const cublasLtMatmulHeuristicResult_t& result) {
+    return result.state != CUBLAS_STATUS_SUCCESS || !is_split_allowed(shape, result.algo);
+  });
+  check(results.empty() ? CUBLAS_STATUS_NOT_SUPPORTED : CUBLAS_STATUS_SUCCESS,
+        "choice of an algorithm that does not split the sum", shape);
+  results.resize(std::min(results.size(), static_cast<size_t>(most)));
+  return results;
+}
+
 ProductPlan first_proposal(const ProductShape& shape) {
   ProductPlan plan = describe_operation(shape);
   const ProductTerms terms;
-  const cublasLtMatmulHeuristicResult_t result = ask(shape, plan, terms, /*most=*/1).front();
+  const cublasLtMatmulHeuristicResult_t result = ask_for_usable(shape, plan, terms, /*most=*/1).front();
   plan.algorithm = result.algo;
   plan.needed_bytes = result.workspaceSize;
   plan.workspace_bytes = static_cast<size_t>(terms.workspace_bytes);
@@ -261,8 +285,7 @@ ProductLibrary product_library() {
 
 std::vector<ProductAlgorithm> propose(const ProductShape& shape, const ProductTerms& terms, int most) {
   std::vector<ProductAlgorithm> algorithms;
-  for (const auto& result : ask(shape, describe_operation(shape), terms, most)) {
-    if (result.state != CUBLAS_STATUS_SUCCESS) continue;
+  for (const auto& result : ask_for_usable(shape, describe_operation(shape), terms, most)) {
     std::memcpy(algorithms.emplace_back().data(), &result.algo, sizeof result.algo);
   }
   return algorithms;

@@ -26,14 +26,15 @@ struct Product {
 constexpr size_t kProductWorkspaceBytes = size_t{32} << 20;
 
 // From now on multiply() computes the shapes in these choices by their algorithms, in all threads of this
-// process; without choices it uses the first algorithm of cuBLASLt's heuristic for every shape.
+// process; without choices it uses the first algorithm of cuBLASLt's heuristic that is allowed for the
+// shape (is_split_allowed).
 void use_choices(std::optional<ProductChoices> choices);
 
 // Workspace that multiply() currently needs, in bytes.
 size_t product_workspace_bytes();
 
-// Queues the GEMM on `stream`. Uses the algorithm chosen for the shape (use_choices), or else the first one
-// of cuBLASLt's heuristic, which is queried once; with the same library, GPU and alignment the bits are the
+// Queues the GEMM on `stream`. Uses the algorithm chosen for the shape, or else the first one of cuBLASLt's
+// heuristic (use_choices), which is queried once; with the same library, GPU and alignment the bits are the
 // same every time. fp32 inputs are multiplied in fp32, never TF32. workspace: product_workspace_bytes() on
 // the device, used by this stream alone. Throws core::RunError if cuBLASLt fails.
 void multiply(const Product& product, void* workspace, Stream stream);
@@ -43,15 +44,16 @@ void multiply(const Product& product, void* workspace, Stream stream);
 // The library and the current device.
 ProductLibrary product_library();
 
-// Returns at most `most` algorithms that cuBLASLt's heuristic proposes for the current device, the expected
-// fastest first. Throws core::RunError if there are none.
+// Returns at most `most` algorithms that cuBLASLt's heuristic proposes for the current device and that are
+// allowed for the shape (is_split_allowed), the expected fastest first. Throws core::RunError if there are
+// none.
 std::vector<ProductAlgorithm> propose(const ProductShape& shape, const ProductTerms& terms, int most);
 
 // An algorithm for GEMMs of one shape on the current device.
 struct ProductPlan;
 
 // Returns null if cuBLASLt rejects this algorithm for the shape on the current device, or if it does not keep
-// to the terms.
+// to the terms or is not allowed for the shape (is_split_allowed).
 std::shared_ptr<const ProductPlan> make_plan(const ProductShape& shape, const ProductAlgorithm& algorithm,
                                              const ProductTerms& terms);
 

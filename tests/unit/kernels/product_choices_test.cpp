@@ -152,6 +152,24 @@ class Clock {
   std::vector<int> calls_;
 };
 
+TEST(SplitSums, AreOfWholeBlocksOnly) {
+  ProductShape shape;
+  for (const int64_t k : {128, 768, 8192}) {
+    shape.k = k;
+    EXPECT_TRUE(is_split_allowed(shape, 1) && is_split_allowed(shape, 2) && is_split_allowed(shape, 16)) << k;
+    EXPECT_EQ(reductions_to_ask_for(shape, {.reductions = kReduceAnyhow}), kReduceAnyhow) << k;
+    EXPECT_EQ(reductions_to_ask_for(shape, {.reductions = kReduceInFp32}), kReduceInFp32) << k;
+  }
+  for (const int64_t k : {1, 64, 127, 688, 8192 + 48, 8192 + 64}) {
+    shape.k = k;
+    EXPECT_TRUE(is_split_allowed(shape, 0) && is_split_allowed(shape, 1)) << k;
+    EXPECT_FALSE(is_split_allowed(shape, 2) || is_split_allowed(shape, 16)) << k;
+    EXPECT_FALSE(is_split_allowed(shape, ~uint32_t{0}))
+        << k;  // a number that cuBLASLt gives a meaning of its own
+    EXPECT_EQ(reductions_to_ask_for(shape, {.reductions = kReduceAnyhow}), 0u) << k;
+  }
+}
+
 TEST(FastestCandidate, IsTheOneWithTheLeastTime) {
   Clock clock({5.0, 4.0, 3.0, 6.0, 2.0, 7.0});
   const auto fastest = clock.fastest();
