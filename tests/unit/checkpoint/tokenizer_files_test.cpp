@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/temporary_directory.h"
+#include "tokenizer/small_tokenizer.h"
 
 #include <filesystem>
 #include <string>
@@ -22,39 +23,27 @@
 namespace ssgpt::checkpoint {
 namespace {
 
-using testing::HasSubstr;
-
-void train_tokenizer(const std::filesystem::path& path, int64_t vocab_size) {
-  bool is_read = false;
-  tokenizer::train(
-      [&](std::string& document) {
-        if (is_read) return false;
-        is_read = true;
-        for (int i = 0; i < 40; ++i)
-          document += "In the beginning was the word, and the word was with the others.\n";
-        return true;
-      },
-      path, {.vocab_size = vocab_size});
-}
+using ::testing::HasSubstr;
+using tokenizer::testing::train_small_tokenizer;
 
 TEST(TokenizerFiles, AreMadeOnceForATokenizer) {
   const TemporaryDirectory folder;
-  train_tokenizer(folder / "t.model", 290);
+  train_small_tokenizer(folder / "t.model", 290);
   const auto first = read_tokenizer_files(folder / "t.model", "");
   EXPECT_EQ(first->model, core::read_text(folder / "t.model"));
   ASSERT_TRUE(first->hugging_face.has_value());
   EXPECT_EQ(read_tokenizer_files(folder / "t.model", core::checksum_of_file(folder / "t.model")), first);
-  train_tokenizer(folder / "t.model", 291);
+  train_small_tokenizer(folder / "t.model", 291);
   const auto second = read_tokenizer_files(folder / "t.model", "");
   EXPECT_EQ(nlohmann::json::parse(second->hugging_face->tokenizer).at("model").at("vocab").size(), 291U);
 }
 
 TEST(TokenizerFiles, OfAnotherTokenizerThanTheRunsAreRefused) {
   const TemporaryDirectory folder;
-  train_tokenizer(folder / "t.model", 290);
+  train_small_tokenizer(folder / "t.model", 290);
   const std::string fingerprint = core::checksum_of_file(folder / "t.model");
   read_tokenizer_files(folder / "t.model", fingerprint);
-  train_tokenizer(folder / "t.model", 291);
+  train_small_tokenizer(folder / "t.model", 291);
   try {
     read_tokenizer_files(folder / "t.model", fingerprint);
     ADD_FAILURE() << "accepted";
@@ -67,7 +56,7 @@ TEST(TokenizerFiles, OfAnotherTokenizerThanTheRunsAreRefused) {
 
 TEST(TokenizerFiles, OfACheckpointAreInItsManifest) {
   const TemporaryDirectory folder;
-  train_tokenizer(folder / "t.model", 290);
+  train_small_tokenizer(folder / "t.model", 290);
   Snapshot snapshot = random_snapshot(config::AttentionKind::kSsmax);
   snapshot.tokenizer = folder / "t.model";
   snapshot.trainer->tokenizer_fingerprint = core::checksum_of_file(folder / "t.model");

@@ -2,6 +2,7 @@
 #include "train/samples.h"
 
 #include "core/temporary_directory.h"
+#include "tokenizer/small_tokenizer.h"
 #include "tokenizer/tokenizer.h"
 
 #include <filesystem>
@@ -24,20 +25,6 @@ using testing::AllOf;
 using testing::HasSubstr;
 
 constexpr int64_t kPieces = 290;
-
-std::shared_ptr<const tokenizer::Tokenizer> train_tokenizer(const std::filesystem::path& path) {
-  bool is_read = false;
-  tokenizer::train(
-      [&](std::string& document) {
-        if (is_read) return false;
-        is_read = true;
-        for (int i = 0; i < 40; ++i)
-          document += "In the beginning was the word, and the word was with the others.\n";
-        return true;
-      },
-      path, {.vocab_size = kPieces});
-  return std::make_shared<const tokenizer::Tokenizer>(path);
-}
 
 // While it lives, tensors on the CPU find no memory left, as on a full GPU.
 class NoMemory : public c10::Allocator {
@@ -71,7 +58,8 @@ class Samples : public testing::Test {
   }
   start::DataSources data() const {
     start::DataSources data;
-    data.tokenizer = train_tokenizer(folder_ / "t.model");
+    tokenizer::testing::train_small_tokenizer(folder_ / "t.model", kPieces);
+    data.tokenizer = std::make_shared<const tokenizer::Tokenizer>(folder_ / "t.model");
     data.prompts = {{260, 270, 280}};
     return data;
   }
