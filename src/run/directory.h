@@ -52,8 +52,8 @@ class RunDirectory {
   std::filesystem::path path_;
 };
 
-// The newest complete checkpoint of the run in `path`; nullopt if no run is there. Throws core::InputError if the
-// run has no such checkpoint yet, core::ReadError as complete_checkpoints does.
+// The newest complete checkpoint of the run in `path`; nullopt if no run is there. Throws core::InputError if
+// the run has no such checkpoint yet, core::ReadError as complete_checkpoints does.
 std::optional<Checkpoint> newest_checkpoint(const std::filesystem::path& path);
 
 // RUN for RUN/checkpoints/step-..., else the directory itself.
