@@ -8,6 +8,7 @@
 #include <ctime>
 #include <initializer_list>
 #include <random>
+#include <utility>
 
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
@@ -145,12 +146,13 @@ std::optional<Record> read_record(const RunDirectory& directory) {
 
 std::optional<Keeper> keeper_of(const std::filesystem::path& checkpoint, const std::string& run_id) {
   namespace fs = std::filesystem;
-  for (const fs::path& path :
+  for (const fs::path& named :
        {fs::absolute(checkpoint).lexically_normal(), fs::weakly_canonical(checkpoint)}) {
+    const fs::path path = named.has_filename() ? named : named.parent_path();  // without a slash at the end
     const RunDirectory directory(run_of(path));
     if (directory.path() == path) continue;  // not in a folder of checkpoints
     std::optional<Record> record = read_record(directory);
-    if (record && record->run_id == run_id) return Keeper{directory, std::move(*record)};
+    if (record && record->run_id == run_id) return Keeper{directory, path, std::move(*record)};
   }
   return std::nullopt;
 }

@@ -63,8 +63,10 @@ bool is_record(const RunDirectory& directory);
 // run.json. Throws core::InputError naming file and field where it is not a run's record.
 std::optional<Record> read_record(const RunDirectory& directory);
 
+// A run, and one of its checkpoints.
 struct Keeper {
   RunDirectory directory;
+  std::filesystem::path checkpoint;  // absolute, in this directory
   Record record;
 };
 

@@ -8,15 +8,17 @@
 
 namespace ssgpt::start {
 
-// The path by which a record names the checkpoint of a run: in that run's own directory, whichever link or
-// relative path led there. Otherwise, as for a model that no trainer wrote, the absolute path. Throws as
-// below.
-std::filesystem::path lasting_path(const std::filesystem::path& checkpoint);
+struct Parentage {
+  // In the directory of the run that keeps it, whichever link or relative path led there; otherwise, as for a
+  // model that no trainer wrote or a copy on its own, the absolute path.
+  std::filesystem::path checkpoint;
+  // From the first training to the one that wrote the checkpoint. Empty if they are not all known: no trainer
+  // wrote it, its run is not around it, or that run was begun by an earlier version from a checkpoint of its
+  // own.
+  std::vector<run::Ancestor> ancestors;
+};
 
-// Returns them in order, from the first to the one that wrote `checkpoint`, an absolute path. Empty if they
-// are not all known: no trainer wrote the checkpoint, its run is not around it (a copy on its own), or that
-// run was begun by an earlier version from a checkpoint of its own. Throws core::InputError if the checkpoint
-// or its run's record cannot be read.
-std::vector<run::Ancestor> ancestors_of(const std::filesystem::path& checkpoint);
+// Throws core::InputError if the checkpoint or its run's record cannot be read.
+Parentage parentage_of(const std::filesystem::path& checkpoint);
 
 }  // namespace ssgpt::start

@@ -13,6 +13,7 @@
 
 #include <filesystem>
 #include <string_view>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -56,8 +57,9 @@ run::Record record_of(const Start& start, const std::string& command_line) {
       .ancestors = {},
       .sessions = {}};
   if (start.mode == Mode::kFork || start.mode == Mode::kInitFrom) {
-    record.parent = lasting_path(*start.checkpoint).string();
-    record.ancestors = ancestors_of(record.parent);
+    Parentage parentage = parentage_of(*start.checkpoint);
+    record.parent = parentage.checkpoint.string();
+    record.ancestors = std::move(parentage.ancestors);
   }
   if (start.mode != Mode::kContinue) return record;
   const std::optional<run::Record> earlier = run::read_record(start.directory);

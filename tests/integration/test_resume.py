@@ -206,6 +206,10 @@ def test_a_link_to_a_checkpoint_is_that_checkpoint(program):
         record = json.loads((fork / "run.json").read_text())
         assert record["parent"] == str(checkpoint)
         assert [one["checkpoint"] for one in record["ancestors"]] == [str(checkpoint)]
+    # A copy under a name of its own, which the retention leaves alone.
+    kept = shutil.copytree(checkpoint, checkpoint.with_name("kept"))
+    program.run("train", "--resume", kept, "--run-dir", "of-kept", "--swap-attention", "ssmax")
+    assert json.loads((program.directory / "of-kept/run.json").read_text())["parent"] == str(kept)
 
 
 def test_a_run_with_linked_checkpoints_goes_on_by_their_name(program, finished_run):
