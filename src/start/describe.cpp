@@ -8,6 +8,7 @@
 #include "start/choose_device.h"
 #include "start/examples.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -20,19 +21,19 @@
 namespace ssgpt::start {
 namespace {
 
-// Read before main() allocates anything, so that what a run already holds when its plan is printed is not
-// counted twice.
-const uint64_t kBytesAtStart = core::resident_bytes();
-
 config::Config with_kind(config::Config config, config::AttentionKind kind) {
   config.model.attention.kind = kind;
   return config;
 }
 
-// What the first step adds to the resident set besides its own tensors: code pages touched for the first
-// time, threads, GEMM buffers. Found by running one step of a model with two small layers.
-uint64_t first_step_bytes(const config::Config& config) {
-  const uint64_t before = core::resident_bytes();
+struct SmallStep {
+  uint64_t resident = 0;   // bytes of the process during the step
+  uint64_t allocated = 0;  // of these, by the step's own tensors
+};
+
+// Runs one step of a model with two small layers, after which the process has what any step adds to it
+// besides its own tensors: code pages touched for the first time, threads, GEMM buffers.
+SmallStep take_small_step(const config::Config& config) {
   config::Config small = config;
   constexpr int64_t kHidden = 128;
   constexpr int64_t kTime = 64;
@@ -45,22 +46,28 @@ uint64_t first_step_bytes(const config::Config& config) {
   small.data.sequence_length = kTime;
   small.train.micro_batch_size = 1;
   small.train.global_batch_size = 1;
-  int64_t allocated = 0;
-  {
-    const model::GPTSpec spec{
-        .config = small.model, .sequence_length = kTime, .document_token_id = std::nullopt};
-    model::GPT model(spec, execution_of(config.train));
-    model.parameters().flat_master().fill_(0.01);  // any values will do, and random ones take longer
-    model.parameters().refresh_compute();
-    const at::Tensor tokens = at::zeros({1, kTime}, at::TensorOptions().dtype(at::kLong));
-    model.forward_backward(tokens, tokens, at::zeros({1}, at::TensorOptions().dtype(at::kDouble)));
-    const model::MemoryEstimate estimate =
-        model::estimate_memory(small, config.train.dtype == config::Dtype::kBfloat16, /*num_ranks=*/1);
-    allocated = estimate.parameters / 2 + estimate.activations;  // no moments here
-  }
-  const uint64_t after = core::resident_bytes();
-  const uint64_t held = before + static_cast<uint64_t>(allocated);
-  return after > held ? after - held : 0;
+  const model::GPTSpec spec{
+      .config = small.model, .sequence_length = kTime, .document_token_id = std::nullopt};
+  model::GPT model(spec, execution_of(config.train));
+  model.parameters().flat_master().fill_(0.01);  // any values will do, and random ones take longer
+  model.parameters().refresh_compute();
+  const at::Tensor tokens = at::zeros({1, kTime}, at::TensorOptions().dtype(at::kLong));
+  model.forward_backward(tokens, tokens, at::zeros({1}, at::TensorOptions().dtype(at::kDouble)));
+  const model::MemoryEstimate estimate =
+      model::estimate_memory(small, config.train.dtype == config::Dtype::kBfloat16, /*num_ranks=*/1);
+  return {
+      .resident = core::resident_bytes(),
+      .allocated = static_cast<uint64_t>(estimate.parameters / 2 + estimate.activations)};  // no moments here
+}
+
+// Bytes of the process besides what training fills. The small step is part of the peak: a model that needs
+// less than it did gives nothing of it back.
+uint64_t program_bytes(const config::Config& config, uint64_t held_bytes,
+                       const model::MemoryEstimate& training) {
+  const SmallStep small = take_small_step(config);
+  const auto needed = static_cast<uint64_t>(training.parameters + training.activations);
+  const uint64_t used_again = held_bytes + std::min(small.allocated, needed);
+  return small.resident - std::min(small.resident, used_again);
 }
 
 std::string start_line(const Start& start) {
@@ -163,12 +170,14 @@ double mib(int64_t bytes) {
 
 }  // namespace
 
-MemoryPlan plan_memory(const config::Config& config, int64_t num_ranks, std::optional<int64_t> spans) {
+MemoryPlan plan_memory(const config::Config& config, int64_t num_ranks, std::optional<int64_t> spans,
+                       uint64_t held_bytes) {
   const bool on_gpu = config.train.device == config::Device::kCuda;
   const bool bf16 = config.train.dtype == config::Dtype::kBfloat16;
+  const model::MemoryEstimate training = model::estimate_memory(config, bf16, num_ranks, spans);
   return {.on_gpu = on_gpu,
-          .program = on_gpu ? 0 : kBytesAtStart + first_step_bytes(config),
-          .training = model::estimate_memory(config, bf16, num_ranks, spans)};
+          .program = on_gpu ? 0 : program_bytes(config, held_bytes, training),
+          .training = training};
 }
 
 MemoryPlan plan_memory(const Start& start, int64_t num_ranks) {
@@ -176,7 +185,14 @@ MemoryPlan plan_memory(const Start& start, int64_t num_ranks) {
   if (const auto& examples = start.data.examples) {
     spans = examples->most_spans(start.config.train.micro_batch_size);
   }
-  return plan_memory(ahead_of(start), num_ranks, spans);
+  uint64_t held_bytes = 0;
+  if (start.weights) {
+    const checkpoint::FlatState& held = *start.weights;
+    for (const at::Tensor& tensor : {held.master, held.exp_avg, held.exp_avg_sq}) {
+      if (tensor.defined()) held_bytes += tensor.nbytes();
+    }
+  }
+  return plan_memory(ahead_of(start), num_ranks, spans, held_bytes);
 }
 
 std::string positions_text(const config::ModelConfig& model) {

@@ -30,8 +30,10 @@ struct MemoryPlan {
 
 // Plans for rank 0, which needs the most of `num_ranks`. Device, dtype and attention backend must be
 // resolved. On a CPU it allocates a few megabytes temporarily, whatever the config. `spans`: as for
-// model::estimate_memory.
-MemoryPlan plan_memory(const config::Config& config, int64_t num_ranks, std::optional<int64_t> spans = {});
+// model::estimate_memory. held_bytes: of weights that this process holds already, which training does not
+// hold in addition to those of the estimate.
+MemoryPlan plan_memory(const config::Config& config, int64_t num_ranks, std::optional<int64_t> spans = {},
+                       uint64_t held_bytes = 0);
 // Plans for the remaining steps of the run.
 MemoryPlan plan_memory(const Start& start, int64_t num_ranks);
 
