@@ -1,13 +1,20 @@
 # cmake --install BUILD --prefix P [--component program|share]; DESTDIR is respected.
-#   program  bin/ssgpt, and in lib/ssgpt its private copies of sentencepiece's libraries. The program finds LibTorch where it
-#            was linked with it: that python environment has to stay.
+#   program  bin/ssgpt, and in lib/ssgpt libssgpt_cuda.so and the private copies of sentencepiece's libraries. The program
+#            finds LibTorch where it was linked with it: that python environment has to stay.
 #   share    configs, the script that draws reports, shell completions, documents and the licence
 include(GNUInstallDirs)
 
 set(private_libraries "${CMAKE_INSTALL_LIBDIR}/ssgpt")
 cmake_path(RELATIVE_PATH private_libraries BASE_DIRECTORY "${CMAKE_INSTALL_BINDIR}" OUTPUT_VARIABLE from_program)
-set_target_properties(ssgpt PROPERTIES INSTALL_RPATH "$ORIGIN/${from_program};${CMAKE_BUILD_RPATH}")
+# The same in the build's folder: CMake would give a program that is changed when it is installed an empty entry, for which the
+# loader takes the current folder.
+set_target_properties(ssgpt PROPERTIES BUILD_WITH_INSTALL_RPATH ON
+  INSTALL_RPATH "$ORIGIN/${from_program};$ORIGIN;$ORIGIN/lib;${TORCH_ROOT}/lib")
 install(TARGETS ssgpt RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}" COMPONENT program)
+if(TARGET ssgpt_cuda)
+  set_target_properties(ssgpt_cuda PROPERTIES BUILD_WITH_INSTALL_RPATH ON INSTALL_RPATH "${torch_libraries}")
+  install(TARGETS ssgpt_cuda LIBRARY DESTINATION "${private_libraries}" COMPONENT program)
+endif()
 foreach(library IN ITEMS sentencepiece_train sentencepiece)
   install(FILES "$<TARGET_FILE:${library}>" DESTINATION "${private_libraries}" COMPONENT program)
 endforeach()

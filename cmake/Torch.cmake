@@ -36,7 +36,9 @@ target_compile_definitions(ssgpt_torch INTERFACE AT_PER_OPERATOR_HEADERS)
 # the process has two thread teams.
 target_compile_options(ssgpt_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
 target_link_libraries(ssgpt_torch INTERFACE torch_cpu c10 "${TORCH_ROOT}/lib/libgomp.so.1")
-set(CMAKE_BUILD_RPATH "${TORCH_ROOT}/lib")
+set(torch_libraries "${TORCH_ROOT}/lib")
+# Programs find libssgpt_cuda.so in the build's own folder.
+set(CMAKE_BUILD_RPATH ${torch_libraries} "${PROJECT_BINARY_DIR}")
 
 if(NOT SSGPT_CUDA STREQUAL "OFF")
   find_package(CUDAToolkit 13.0 QUIET)
@@ -45,32 +47,29 @@ if(SSGPT_CUDA STREQUAL "ON" AND NOT CUDAToolkit_FOUND)
   message(FATAL_ERROR "SSGPT_CUDA=ON, but no CUDA toolkit 13.0 or newer was found")
 endif()
 if(CUDAToolkit_FOUND)
-  foreach(library IN ITEMS c10_cuda torch_cuda)
-    add_library(${library} SHARED IMPORTED)
-    set_target_properties(${library} PROPERTIES IMPORTED_LOCATION "${TORCH_ROOT}/lib/lib${library}.so")
-  endforeach()
+  # ssgpt::torch_cuda: for the library that the program loads where there is a GPU (src/CMakeLists.txt). NVIDIA's libraries
+  # are those of the wheel: the toolkit's own copies would be loaded in addition to Torch's.
   cmake_path(GET TORCH_ROOT PARENT_PATH site_packages)
-  target_include_directories(ssgpt_torch SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS})
-  target_compile_definitions(ssgpt_torch INTERFACE SSGPT_WITH_CUDA)
-  # We use no symbol of libtorch_cuda, but it registers its operators when it is loaded.
-  target_link_options(ssgpt_torch INTERFACE -Wl,--no-as-needed "${TORCH_ROOT}/lib/libtorch_cuda.so" -Wl,--as-needed)
-  target_link_libraries(ssgpt_torch INTERFACE c10_cuda)
-  add_library(nccl SHARED IMPORTED GLOBAL)
-  set_target_properties(nccl PROPERTIES IMPORTED_LOCATION "${site_packages}/nvidia/nccl/lib/libnccl.so.2"
-    INTERFACE_INCLUDE_DIRECTORIES "${site_packages}/nvidia/nccl/include")
-  list(APPEND CMAKE_BUILD_RPATH "${site_packages}/nvidia/cu13/lib" "${site_packages}/nvidia/nccl/lib"
-    "${site_packages}/nvidia/cudnn/lib")
-  # Both from the wheel: the toolkit's own copies would be loaded in addition to Torch's.
-  foreach(library IN ITEMS cudart cublasLt)
-    add_library(${library} SHARED IMPORTED GLOBAL)
-    set_target_properties(${library} PROPERTIES IMPORTED_LOCATION "${site_packages}/nvidia/cu13/lib/lib${library}.so.13")
+  list(APPEND torch_libraries "${site_packages}/nvidia/cu13/lib" "${site_packages}/nvidia/nccl/lib" "${site_packages}/nvidia/cudnn/lib")
+  foreach(library IN ITEMS
+      c10_cuda:${TORCH_ROOT}/lib/libc10_cuda.so cudart:${site_packages}/nvidia/cu13/lib/libcudart.so.13
+      cublasLt:${site_packages}/nvidia/cu13/lib/libcublasLt.so.13 nccl:${site_packages}/nvidia/nccl/lib/libnccl.so.2)
+    string(REGEX MATCH "^([^:]+):(.+)$" library "${library}")
+    add_library(${CMAKE_MATCH_1} SHARED IMPORTED)
+    set_target_properties(${CMAKE_MATCH_1} PROPERTIES IMPORTED_LOCATION "${CMAKE_MATCH_2}")
   endforeach()
+  add_library(ssgpt_torch_cuda INTERFACE)
+  add_library(ssgpt::torch_cuda ALIAS ssgpt_torch_cuda)
+  target_include_directories(ssgpt_torch_cuda SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS} "${site_packages}/nvidia/nccl/include")
+  target_link_libraries(ssgpt_torch_cuda INTERFACE ssgpt::torch c10_cuda cudart cublasLt nccl)
+  # Even where no symbol of libtorch_cuda is used: it registers its operators when it is loaded.
+  target_link_options(ssgpt_torch_cuda INTERFACE -Wl,--no-as-needed "${TORCH_ROOT}/lib/libtorch_cuda.so" -Wl,--as-needed)
   # The kernels of src/kernels/cuda: machine code for these architectures, and PTX for those after the last.
   set(SSGPT_CUDA_ARCHITECTURES 80-real 90-real 100 CACHE STRING "GPUs that the CUDA kernels are compiled for")
   set(CMAKE_CUDA_ARCHITECTURES ${SSGPT_CUDA_ARCHITECTURES})
   set(CMAKE_CUDA_COMPILER "${CUDAToolkit_NVCC_EXECUTABLE}")
   enable_language(CUDA)
-  set(CMAKE_CUDA_RUNTIME_LIBRARY None)  # the target cudart above is linked by name
+  set(CMAKE_CUDA_RUNTIME_LIBRARY None)  # ssgpt::torch_cuda brings it
   set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")  # CMake 3.25 does not know that nvcc supports it
   message(STATUS "LibTorch ${torch_version} with CUDA ${CUDAToolkit_VERSION}: ${TORCH_ROOT}")
 else()

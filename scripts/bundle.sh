@@ -6,9 +6,8 @@
 # Usage: scripts/bundle.sh [DIRECTORY]         (default: build/bundle)
 #        scripts/bundle.sh --archive [FILE]    (default: build/ssgpt-VERSION-linux-x86_64.tar.zst)
 # --archive packs what users need into one file, and writes its SHA-256 to FILE.sha256: the program with a launcher that finds
-# PyTorch, and what cmake --install puts into share. If there is a build/cpu/ssgpt (scripts/build.sh cpu ssgpt), the archive
-# also runs with a PyTorch for CPUs and with an unpacked LibTorch. The same commit and builds give the same bytes; file times
-# are the commit's, or SOURCE_DATE_EPOCH. SSGPT_ZSTD_LEVEL=3 compresses in a second, but less.
+# PyTorch, and what cmake --install puts into share. The same commit and builds give the same bytes; file times are the commit's,
+# or SOURCE_DATE_EPOCH. SSGPT_ZSTD_LEVEL=3 compresses in a second, but less.
 #
 # glibc is not packed: a process has only one, that of its loader. The C++ runtime is not packed either: it is tied to
 # glibc, and a newer one on the target runs both our program and the system's libraries. Where the system's is older, as
@@ -20,7 +19,7 @@ source "$(dirname "$0")/lib.sh"
 readonly largest_megabytes=64
 system_libraries='^(linux-vdso|ld-linux-x86-64|libc|libm|libdl|libpthread|librt|libutil|libresolv|libstdc\+\+|libgcc_s)\.so'
 programs=(build/release/ssgpt build/release/tests/cuda/ssgpt_cuda_tests)
-cpu_program=build/cpu/ssgpt
+cuda_library=build/release/libssgpt_cuda.so
 # Headers that are compiled into the program: the archive has the licences of their packages.
 headers=(CLI/CLI.hpp nlohmann/json.hpp boost/version.hpp spdlog/spdlog.h fmt/format.h simdjson.h gloo/context.h)
 
@@ -50,7 +49,10 @@ needed_glibc() {
   { find "$@" -type f -exec objdump -T {} + 2>/dev/null || true; } | grep -oE 'GLIBC_2[0-9.]+' | sort -V | tail -n 1 | sed 's/GLIBC_//'
 }
 
-needs_cuda() { [[ $(readelf -d "$1") == *NEEDED*libtorch_cuda.so* ]]; }
+# pack_cuda_library LIBRARIES: packs the library that the program loads where there is a GPU, if it was built.
+pack_cuda_library() {
+  if [[ -e $cuda_library ]]; then pack_program "$cuda_library" "$1/${cuda_library##*/}" "$1"; fi
+}
 
 # is_new_or FOLDER FILE...: whether the folder may be replaced: it does not exist, is empty, or contains these files.
 is_new_or() {
@@ -74,6 +76,7 @@ make_folder() {
     fi
     pack_program "$program" "$unfinished/bin/${program##*/}" "$unfinished/lib"
   done
+  pack_cuda_library "$unfinished/lib"
   cp -r configs "$unfinished/configs"
   cp scripts/{gpu_check.sh,bench_gpu.py,bench_gpu_report.py,bench_step.py,loss_curves.py,peer.py,student.py,torch_environment.sh} "$unfinished/scripts/"
   cp scripts/bundle_run.sh "$unfinished/run.sh"
@@ -104,28 +107,13 @@ refuse_too_large() {
   ((megabytes < largest_megabytes)) || fail "the bundle takes $megabytes MiB; it must stay below $largest_megabytes"
 }
 
-# Packs the second program of an archive, for a PyTorch without CUDA, if the first one needs CUDA libraries.
-pack_cpu_program() {
-  local top=$1 why=''
-  needs_cuda "${programs[0]}" || return 0
-  if [[ ! -x $cpu_program ]]; then
-    why="is missing"
-  elif [[ $("$cpu_program" --version | head -n 3) != "$(head -n 3 "$top/VERSION")" ]]; then
-    why="is of another revision than ${programs[0]}"
-  fi
-  if [[ -n $why ]]; then
-    echo "scripts/bundle.sh: $cpu_program $why (scripts/build.sh cpu ssgpt makes it): the archive will need a PyTorch built for CUDA 13" >&2
-    return
-  fi
-  pack_program "$cpu_program" "$top/lib/ssgpt/ssgpt-cpu" "$top/lib/ssgpt"
-}
-
 # Copies the licences of what is packed or compiled in from Debian's packages.
 pack_licences() {
   local top=$1 file package
   cp LICENSE "$top/LICENSE"
   # A private copy (cmake/Sentencepiece.cmake) has the name of its original.
   for file in "${headers[@]/#//usr/include/}" "$top"/lib/ssgpt/*.so*; do
+    if [[ $file == */"${cuda_library##*/}" ]]; then continue; fi
     if [[ $file == "$top"/* ]]; then file="*/${file##*/}"; fi
     package=$(dpkg-query -S "$file" | sed -n '1s/[:,].*//p') || fail "no package of Debian has $file: its licence is not known"
     mkdir -p "$top/share/licenses/$package"
@@ -134,9 +122,8 @@ pack_licences() {
 }
 
 archive_readme() {
-  local top=$1 name=$2 torch='built for CUDA 13; it works with and without a GPU'
-  if [[ -x $top/lib/ssgpt/ssgpt-cpu ]]; then torch='built for CUDA 13 (for GPUs and CPUs) or for CPUs only'; fi
-  if ! needs_cuda "$top/lib/ssgpt/ssgpt"; then torch='of any build; this program computes on CPUs only'; fi
+  local top=$1 name=$2 torch='of any build; to compute on a GPU, the wheel for CUDA 13'
+  if [[ ! -e $top/lib/ssgpt/${cuda_library##*/} ]]; then torch='of any build; this program computes on CPUs only'; fi
   cat >"$top/README.txt" <<TEXT
 $name, ready to run. VERSION names the revision and the libraries that it was built with.
 
@@ -174,7 +161,7 @@ make_archive() {
   mkdir -p "$top"/{bin,lib/ssgpt}
   build/release/ssgpt --version >"$top/VERSION"
   pack_program "${programs[0]}" "$top/lib/ssgpt/ssgpt" "$top/lib/ssgpt"
-  pack_cpu_program "$top"
+  pack_cuda_library "$top/lib/ssgpt"
   cp scripts/archive_run.sh "$top/bin/ssgpt"
   cp scripts/torch_environment.sh "$top/lib/ssgpt/"
   cmake --install build/release --prefix "$top" --component share >/dev/null
@@ -200,7 +187,7 @@ unfinished=''
 trap 'if [[ -n $unfinished ]]; then rm -rf "$unfinished"; fi' EXIT
 case ${1:-} in
   -h | --help)
-    sed -n '2,12s/^# //p' scripts/bundle.sh
+    sed -n '2,10s/^# //p' scripts/bundle.sh
     exit
     ;;
   --archive) make=make_archive && shift ;;

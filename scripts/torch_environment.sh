@@ -137,37 +137,10 @@ use_torch() {
   fi
 }
 
-# Prints the folder in torch_folders that contains PyTorch's CUDA library; nothing if PyTorch is built for CPUs only.
-cuda_libraries() {
-  local folder folders
-  IFS=: read -ra folders <<<"$torch_folders"
-  for folder in "${folders[@]}"; do
-    if [[ -e $folder/libtorch_cuda.so ]]; then printf '%s' "$folder"; fi
-  done
-}
-
-# choose_program OWN PROGRAM...: sets program to the first of these programs that exists and can start with the PyTorch that
-# find_torch finds, and LD_LIBRARY_PATH for it; OWN is the folder of their own libraries. If there are two, the first one is
-# built with CUDA: if it cannot start although PyTorch has CUDA, one line on stderr says why. If none can start, prints one
-# line on stderr and returns 1.
-choose_program() {
-  local own=$1 torch_version torch_folders torch_prefix torch_preload torch_place missing first_missing='' cuda
-  shift
+# use_torch_found PROGRAM OWN: likewise with the PyTorch that find_torch finds, for a program whose libraries are in the folder OWN.
+use_torch_found() {
+  local torch_version torch_folders torch_prefix torch_preload torch_place missing
   find_torch || return
-  cuda=$(cuda_libraries)
-  for program in "$@"; do
-    [[ -x $program ]] || continue
-    if set_library_path "$program" "$own"; then
-      if [[ -n $first_missing && -n $cuda ]]; then
-        refuse "computing on the CPU, because the CUDA libraries of PyTorch $torch_version in $torch_place are not those of its wheels (not found: $first_missing)" || true
-      fi
-      return 0
-    fi
-    first_missing=${first_missing:-$missing}
-  done
-  if [[ -z $cuda && $first_missing == *libtorch_cuda.so* ]]; then
-    refuse "PyTorch $torch_version of $torch_place is built for CPUs only, and this program needs the libraries of the build for CUDA 13, even to compute on a CPU; install that build (python3 -m pip install torch==2.11.0)"
-  else
-    refuse "the program cannot start with PyTorch $torch_version of $torch_place; not found: $first_missing"
-  fi
+  set_library_path "$1" "$2" ||
+    refuse "the program cannot start with PyTorch $torch_version of $torch_place; not found: $missing"
 }

@@ -8,6 +8,7 @@
 #include "core/process.h"
 #include "core/system_message.h"
 #include "core/text.h"
+#include "device/cuda_library.h"
 #include "parallel/error_text.h"
 
 #include <cerrno>
@@ -75,6 +76,7 @@ int run_and_catch(int argc, const char* const* argv) {
 }  // namespace
 
 int run(int argc, const char* const* argv) {
+  device::load_cuda_library();
   const at::NoGradGuard no_autograd;  // all backward passes are our own
   core::reserve_standard_streams();
   core::raise_open_file_limit();

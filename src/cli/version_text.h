@@ -5,7 +5,7 @@
 
 namespace ssgpt::cli {
 
-// Version, git revision, and the versions of LibTorch, CUDA, cuDNN and NCCL that this process has loaded.
+// Version, git revision, and the versions of LibTorch and, where they can be loaded, of CUDA, cuDNN and NCCL.
 std::string version_text();
 
 }  // namespace ssgpt::cli

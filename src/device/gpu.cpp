@@ -2,6 +2,8 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "device/cuda_library.h"
+#include "device/gpu_functions.h"
 #include "device/index.h"
 
 #include <array>
@@ -27,6 +29,10 @@ c10::impl::VirtualGuardImpl driver() {
   return c10::impl::VirtualGuardImpl(at::kCUDA);
 }
 
+const GpuFunctions& functions() {
+  return cuda_functions<GpuFunctions>(kGpuFunctions);
+}
+
 void set_precision(bool deterministic) {
   at::Context& context = at::globalContext();
   context.setFloat32MatmulPrecision("highest");
@@ -40,6 +46,26 @@ void set_precision(bool deterministic) {
 
 }  // namespace
 
+GpuCount count_gpus() {
+  const std::string why_not = load_cuda_library();
+  if (!why_not.empty()) return {.count = 0, .why_no_more = why_not};
+  return functions().count_gpus();
+}
+
+GpuDescription describe_gpu(int64_t index) {
+  return functions().describe_gpu(index);
+}
+
+GpuDescription current_gpu() {
+  return functions().current_gpu();
+}
+
+std::string cuda_versions() {
+  const std::string why_not = load_cuda_library(WithoutDriver::kLoad);
+  if (!why_not.empty()) return fmt::format("CUDA      none: {}\n", why_not);
+  return functions().library_versions();
+}
+
 std::string to_string(const GpuDescription& gpu) {
   return fmt::format("{} ({} MiB, compute capability {}.{})", gpu.name, gpu.memory_bytes >> 20,
                      gpu.compute_major, gpu.compute_minor);
@@ -47,6 +73,9 @@ std::string to_string(const GpuDescription& gpu) {
 
 bool has_usable_gpu() {
   const GpuCount gpus = count_gpus();
+  if (const std::string why_not = load_cuda_library(); has_nvidia_driver() && !why_not.empty()) {
+    core::log::warning("NVIDIA's driver is installed, but the CPU computes: {}.", why_not);
+  }
   std::string too_old;
   for (int64_t index = 0; index < gpus.count; ++index) {
     const GpuDescription gpu = describe_gpu(index);

@@ -1,5 +1,5 @@
-// Finds, selects and describes the GPU of this process. In a build without CUDA there is none, and functions
-// that need one must not be called.
+// Finds, selects and describes the GPU of this process. Where the CUDA library is not loaded
+// (device/cuda_library.h) there is none, and functions that need one must not be called.
 #pragma once
 
 #include <cstdint>
@@ -13,11 +13,13 @@ namespace ssgpt::device {
 
 struct GpuCount {
   int64_t count = 0;        // usable by this process
-  std::string why_no_more;  // where count is 0: CUDA's reason
+  std::string why_no_more;  // where count is 0: the reason
 };
+// Loads the CUDA library if NVIDIA's driver is installed.
 GpuCount count_gpus();
 
-// Whether any of these GPUs is new enough for this program's kernels; logs if all are too old.
+// Whether any of these GPUs is new enough for this program's kernels. Logs if all are too old, and warns if
+// there is a driver, but the CUDA library cannot be loaded.
 bool has_usable_gpu();
 
 struct GpuDescription {
@@ -34,7 +36,12 @@ GpuDescription current_gpu();
 // "NVIDIA H100 80GB HBM3 (81079 MiB, compute capability 9.0)"
 std::string to_string(const GpuDescription& gpu);
 
-// Number of GPUs that this process can use. Throws core::UsageError, with CUDA's reason, where there is none.
+// Versions of the CUDA libraries that come with the CUDA library of this program, in lines, which it loads
+// for this purpose even without a driver: "CUDA      13.0\ncuDNN     9.19.0\nNCCL      2.28.9\n", or "CUDA
+// none: " and why it cannot be loaded.
+std::string cuda_versions();
+
+// Number of GPUs that this process can use. Throws core::UsageError, with the reason, where there is none.
 int64_t require_gpus();
 
 // Makes a GPU the current one of this thread, and configures ATen for the whole process: fp32 matmuls in fp32

@@ -3,9 +3,11 @@
 #include "core/check.h"
 #include "core/error.h"
 #include "core/system_message.h"
+#include "device/cuda_library.h"
 #include "parallel/error_text.h"
 #include "parallel/exchange.h"
 #include "parallel/master_address.h"
+#include "parallel/nccl.h"
 
 #include <cstdlib>
 #include <exception>
@@ -18,9 +20,6 @@
 
 #include <fmt/format.h>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
-#ifdef USE_C10D_NCCL
-#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
-#endif
 
 namespace ssgpt::parallel {
 namespace {
@@ -64,27 +63,11 @@ c10::intrusive_ptr<c10d::Backend> connect_gloo(c10d::Store& store, const Environ
                                                      static_cast<int>(environment.world_size), options);
 }
 
-#ifdef USE_C10D_NCCL
-c10::intrusive_ptr<c10d::Backend> connect_nccl(c10d::Store& store, const Environment& environment,
-                                               at::Device device, Seconds timeout) {
-  auto options = c10d::ProcessGroupNCCL::Options::create(/*is_high_priority_stream=*/true);
-  options->timeout = milliseconds(timeout);
-  auto backend = c10::make_intrusive<c10d::ProcessGroupNCCL>(
-      c10::intrusive_ptr<c10d::Store>::reclaim_copy(&store), static_cast<int>(environment.rank),
-      static_cast<int>(environment.world_size), options);
-  backend->eagerConnectSingleDevice(device);  // finds unreachable machines here
-  return backend;
-}
-#endif
-
 c10::intrusive_ptr<c10d::Backend> connect_engine(c10d::Store& store, const Environment& environment,
                                                  at::Device device, Seconds timeout) {
   if (device.is_cpu()) return connect_gloo(store, environment, timeout);
-#ifdef USE_C10D_NCCL
-  return connect_nccl(store, environment, device, timeout);
-#else
-  throw core::UsageError("This build has no NCCL: configure it where a CUDA toolkit is found.");
-#endif
+  return device::cuda_functions<NcclFunctions>(kNcclFunctions)
+      .connect(store, environment, device, milliseconds(timeout));
 }
 
 }  // namespace

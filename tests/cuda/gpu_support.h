@@ -1,11 +1,14 @@
 // Shared by the tests of kernels/ops.h on a GPU: the GPU, inputs, and comparison with results of the CPU.
 #pragma once
 
+#include "device/cuda_library.h"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
@@ -20,6 +23,9 @@
 #include <gtest/gtest.h>
 
 namespace ssgpt::kernels {
+
+// Before a test asks ATen for CUDA.
+inline const std::string kWhyNoCudaLibrary = device::load_cuda_library();
 
 inline constexpr std::array kDataTypes = {at::kFloat, at::kBFloat16};
 
@@ -70,6 +76,9 @@ inline testing::AssertionResult compare(const at::Tensor& actual, const at::Tens
 class OnGpu : public testing::Test {
  protected:
   void SetUp() override {
+    if (device::has_nvidia_driver()) {
+      ASSERT_EQ(kWhyNoCudaLibrary, "");
+    }
     if (c10::cuda::device_count() == 0) GTEST_SKIP() << "This machine has no GPU that CUDA can use.";
     at::globalContext().lazyInitDevice(at::kCUDA);  // ATen's allocator answers no questions before
     stream_.emplace(c10::cuda::getStreamFromPool());

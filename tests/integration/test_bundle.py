@@ -14,6 +14,7 @@ import pytest
 from conftest import LENGTH, ROOT, VOCAB, make_program, read_metrics, without_timing
 
 BUILT = ROOT / "build" / "release" / "ssgpt"
+CUDA_LIBRARY = BUILT.with_name("libssgpt_cuda.so")
 TINY = ["--set", "model.hidden_size=32", "--set", "model.num_hidden_layers=2", "--set", "model.num_attention_heads=2", "--set",
         "model.intermediate_size=48", "--set", f"model.vocab_size={VOCAB}", "--set", f"data.sequence_length={LENGTH}"]
 # Libraries of the machine, or PyTorch's.
@@ -68,7 +69,12 @@ def test_it_carries_what_is_neither_pytorchs_nor_the_systems(bundle):
     found = dict(re.findall(r"^\t(\S+) => (.+) \(0x", run(["bash", "-c", script], bundle)[0], flags=re.M))
     assert "site-packages" in found["libtorch_cpu.so"]
     others = {name: path for name, path in found.items() if "site-packages" not in path and not re.match(NOT_CARRIED, name)}
-    assert {os.path.realpath(path) for path in others.values()} == {str(path.resolve()) for path in (bundle / "lib").glob("*.so*")}
+    carried = {str(path.resolve()) for path in (bundle / "lib").glob("*.so*") if path.name != "libssgpt_cuda.so"}
+    assert {os.path.realpath(path) for path in others.values()} == carried
+    if CUDA_LIBRARY.exists():  # which is loaded at run time
+        script = script.replace("ldd bin/ssgpt", "ldd lib/libssgpt_cuda.so")
+        found = dict(re.findall(r"^\t(\S+) => (.+) \(0x", run(["bash", "-c", script], bundle)[0], flags=re.M))
+        assert all("site-packages" in found[f"lib{name}"] for name in ("torch_cuda.so", "cublasLt.so.13", "nccl.so.2"))
 
 
 def test_it_says_what_it_is(bundle, tmp_path):

@@ -63,8 +63,8 @@ def test_it_takes_its_own_libraries_from_the_prefix_and_pytorchs_from_where_it_w
 
 def test_everything_is_where_it_belongs(prefix, tmp_path):
     files = files_in(prefix)
-    assert {name for name in files if not name.startswith("share/")} == {"bin/ssgpt", "lib/ssgpt/libsentencepiece.so.0",
-                                                                         "lib/ssgpt/libsentencepiece_train.so.0"}
+    libraries = {"libsentencepiece.so.0", "libsentencepiece_train.so.0", *(path.name for path in BUILD.glob("libssgpt_cuda.so"))}
+    assert {name for name in files if not name.startswith("share/")} == {"bin/ssgpt", *(f"lib/ssgpt/{name}" for name in libraries)}
     configs = prefix / "share/ssgpt/configs"
     assert files_in(configs) == files_in(ROOT / "configs")
     assert all(filecmp.cmp(configs / name, ROOT / "configs" / name, shallow=False) for name in files_in(configs))

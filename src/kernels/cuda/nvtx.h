@@ -1,5 +1,5 @@
-// The program's phases and operations as named ranges on the timeline of NVIDIA's profilers. A range does
-// nothing if no profiler is attached or the program was built without CUDA.
+// The program's phases and operations as named ranges on the timeline of NVIDIA's profilers, for a process
+// that computes on a GPU. A range does nothing if no profiler is attached.
 #pragma once
 
 #include "core/profile.h"

@@ -1,4 +1,5 @@
 // The table of CUDA kernels, which needs no GPU: every file of kernels fills its part.
+#include "device/cuda_library.h"
 #include "kernels/cuda/table.h"
 
 #include <array>
@@ -12,6 +13,7 @@ namespace ssgpt::kernels::cuda {
 namespace {
 
 TEST(CudaTable, HasEveryKernel) {
+  ASSERT_EQ(device::load_cuda_library(device::WithoutDriver::kLoad), "");
   // Pointers to functions and nothing else: a new one is seen here without being named.
   static_assert(std::is_trivially_copyable_v<Table>);
   std::array<uintptr_t, sizeof(Table) / sizeof(void (*)())> entries;

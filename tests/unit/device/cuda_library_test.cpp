@@ -1,0 +1,50 @@
+#include "device/cuda_library.h"
+
+#include "core/check.h"
+#include "device/gpu.h"
+#include "device/gpu_functions.h"
+
+#include <fstream>
+#include <iterator>
+#include <string>
+
+#include <ATen/Context.h>
+#include <gmock/gmock.h>
+
+namespace ssgpt::device {
+namespace {
+
+using testing::HasSubstr;
+
+bool is_mapped(const std::string& library) {
+  std::ifstream maps("/proc/self/maps");
+  const std::string all{std::istreambuf_iterator<char>(maps), {}};
+  return all.find(library) != std::string::npos;
+}
+
+// One test, because a process loads the library once.
+TEST(CudaLibrary, IsLoadedWhereItIsUsefulOrAskedFor) {
+  if (!has_nvidia_driver()) {
+    EXPECT_THAT(load_cuda_library(), HasSubstr("libcuda.so.1"));
+    EXPECT_THAT(count_gpus().why_no_more, HasSubstr("driver is not installed"));
+    EXPECT_FALSE(is_mapped("libtorch_cuda.so") || is_mapped("libcublas"));
+    EXPECT_EQ(cuda_symbol(kGpuFunctions), nullptr);
+    EXPECT_THROW(cuda_functions<GpuFunctions>(kGpuFunctions), core::InternalError);
+  }
+#ifdef SSGPT_HAS_CUDA_LIBRARY
+  EXPECT_EQ(load_cuda_library(WithoutDriver::kLoad), "");
+  EXPECT_EQ(load_cuda_library(WithoutDriver::kLoad), "");
+  EXPECT_TRUE(is_mapped("libtorch_cuda.so"));
+  EXPECT_TRUE(at::globalContext().hasCUDART());  // LibTorch has found its CUDA part
+  EXPECT_EQ(cuda_functions<GpuFunctions>(kGpuFunctions).count_gpus().count, count_gpus().count);
+  EXPECT_EQ(cuda_symbol("ssgpt_none"), nullptr);
+  EXPECT_THAT(cuda_versions(),
+              testing::MatchesRegex("CUDA +13\\.[0-9]+\ncuDNN +9\\.[0-9.]+\nNCCL +2\\.[0-9.]+\n"));
+#else
+  EXPECT_THAT(load_cuda_library(WithoutDriver::kLoad), HasSubstr("without libssgpt_cuda.so"));
+  EXPECT_THAT(cuda_versions(), testing::StartsWith("CUDA      none: this program was built"));
+#endif
+}
+
+}  // namespace
+}  // namespace ssgpt::device
