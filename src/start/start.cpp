@@ -12,6 +12,7 @@
 #include "start/terms.h"
 
 #include <filesystem>
+#include <malloc.h>
 #include <system_error>
 #include <utility>
 
@@ -64,6 +65,7 @@ void load_weights(Start& start) {
     snapshot = checkpoint::with_attention(snapshot, attention);
   }
   start.weights = std::move(snapshot.flat);
+  malloc_trim(0);  // otherwise what reading and the swap leave would stay resident beside the model
 }
 
 // The origin of what `start` holds from before.

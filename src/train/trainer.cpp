@@ -270,6 +270,7 @@ std::unique_ptr<TrainingStep> make_training_step(start::Start& start, parallel::
   if (start.weights) {
     training_step->load(*start.weights);
     start.weights.reset();
+    malloc_trim(0);  // the copy of the first checkpoint would not fit into what they leave
   } else {
     training_step->model().parameters().initialize(start.config.run.seed);
     training_step->model().parameters().refresh_compute();

@@ -69,6 +69,19 @@ def test_a_swap_that_lies_behind_costs_nothing(program):
     assert estimate(out) == pytest.approx(peak, rel=TOLERANCE)
 
 
+@pytest.mark.parametrize("swap", [(), ("--swap-attention", "ssmax")], ids=["as before", "with a swap"])
+def test_a_resume_needs_no_more_than_its_estimate(program, swap):
+    """Weights and moments are read beside the model, and the first checkpoint is copied where they were."""
+    write_shard(program.directory / "long.bin", np.arange(16_000) % 90)
+    short = {"data": {"train": ["long.bin"], "sequence_length": 64}, "train": {"global_batch_size": 1, "micro_batch_size": 1}}
+    config = program.config(QUICKSTART, short)
+    run(program, "train", "--config", config, "--run-dir", "run")
+    arguments = ("train", "--config", config, "--set", "train.max_steps=4", "--run-dir", "run", "--resume", "auto", *swap)
+    out, _ = run(program, *arguments, "--dry-run")
+    _, peak = run(program, *arguments)
+    assert estimate(out) == pytest.approx(peak, rel=TOLERANCE)
+
+
 def test_a_dry_run_of_a_model_that_no_machine_holds_says_what_it_would_need(program):
     """2^40 parameters of 16 bytes each, and twelve more for the checkpoint's copy: 28 TiB."""
     config = program.config({"model": {"hidden_size": 1 << 16, "intermediate_size": 1 << 18, "num_hidden_layers": 16,
