@@ -6,6 +6,7 @@
 #include "kernels/product_choices.h"
 #include "model/gpt.h"
 #include "model/parameters.h"
+#include "run/beginning.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -20,9 +21,11 @@ namespace ssgpt::checkpoint {
 // The state that only training needs (trainer/state.json). Doubles are written so that they read back to the
 // same bits.
 struct TrainerState {
-  int64_t step = 0;                        // finished updates
-  int64_t tokens = 0;                      // predicted tokens seen so far
-  std::string run_id;                      // id of the run that wrote it
+  int64_t step = 0;    // finished updates
+  int64_t tokens = 0;  // predicted tokens seen so far
+  std::string run_id;  // id of the run that wrote it
+  // Where that run began, for a copy of the checkpoint without its run; nullopt: not known.
+  std::optional<run::Beginning> beginning = {};
   std::string dtype;                       // compute dtype, "float32" or "bfloat16"
   std::string data_fingerprint;            // fingerprint of the training shards, or of the examples
   int64_t steps_per_epoch = 0;             // 0: the data are not fine-tuning examples

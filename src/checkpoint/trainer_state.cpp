@@ -41,6 +41,10 @@ std::string trainer_state_text(const TrainerState& state) {
   if (state.products) json["products"] = to_json(*state.products);
   json["config"] = state.config;
   json["directory"] = state.directory;
+  if (state.beginning) {
+    json["beginning"] = nlohmann::ordered_json::object();
+    run::add_beginning(*state.beginning, json["beginning"]);
+  }
   return core::json_text(json, 2) + "\n";
 }
 
@@ -63,6 +67,7 @@ TrainerState read_trainer_state(const std::filesystem::path& path) {
   state.config = fields.text("config");
   state.directory = fields.optional_text("directory").value_or("");
   state.last_line_step = fields.optional_count("last_line_step");
+  if (fields.has("beginning")) state.beginning = run::read_beginning(fields.object("beginning"));
   if (fields.has("products")) state.products = kernels::read_product_choices(fields.object("products"));
   if (const auto swap = run::earlier_swap(fields)) {
     config::Config config = config::parse(state.config, path.string());

@@ -37,7 +37,9 @@ report::RunData run_data(const fs::path& checkpoint, const checkpoint::TrainerSt
   if (const auto keeper = run::keeper_of(checkpoint, trainer.run_id)) {
     if (!core::is_same_path(data.directory, keeper->directory.path()))
       data.directory = keeper->directory.path();
-    report::take_beginning(keeper->record, data);
+    report::take_beginning(trainer.run_id, keeper->record.beginning, keeper->directory.record(), data);
+  } else if (trainer.beginning) {
+    report::take_beginning(trainer.run_id, *trainer.beginning, checkpoint / "trainer/state.json", data);
   }
   return data;
 }

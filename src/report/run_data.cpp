@@ -67,15 +67,15 @@ config::Config config_at(const std::string& text, const std::string& origin, int
   return config;
 }
 
-void take_beginning(const run::Record& record, RunData& run) {
-  run.run_id = record.run_id;
-  run.parent = record.parent;
-  run.first_step = record.first_step;
+void take_beginning(const std::string& run_id, const run::Beginning& beginning,
+                    const std::filesystem::path& origin, RunData& run) {
+  run.run_id = run_id;
+  run.parent = beginning.parent;
+  run.first_step = beginning.first_step;
   run.lineage.clear();
-  for (size_t i = 0; i < record.ancestors.size(); ++i) {
-    run.lineage.push_back(to_ancestor(
-        record.ancestors[i],
-        fmt::format("{}: ancestors[{}].config", run::RunDirectory(run.directory).record().string(), i)));
+  for (size_t i = 0; i < beginning.ancestors.size(); ++i) {
+    run.lineage.push_back(
+        to_ancestor(beginning.ancestors[i], fmt::format("{}: ancestors[{}].config", origin.string(), i)));
   }
   if (run.lineage.empty() && !run.parent.empty())
     run.lineage.push_back(
@@ -92,7 +92,7 @@ RunData read_run(const std::filesystem::path& path) {
   run.config = run::read_config(directory);
   run.info = core::json_text(run::known_fields(directory));
   if (const std::optional<run::Record> record = run::read_record(directory)) {
-    take_beginning(*record, run);
+    take_beginning(record->run_id, record->beginning, directory.record(), run);
     run.data_fingerprint = record->data_fingerprint;
     run.tokenizer_fingerprint = record->tokenizer_fingerprint;
   }

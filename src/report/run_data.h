@@ -50,9 +50,10 @@ struct RunData : Training {
 // `step`. Throws core::InputError, or core::UsageError for settings that do not fit together.
 config::Config config_at(const std::string& text, const std::string& origin, int64_t step);
 
-// Fills in where the run began, from run.json: run_id, parent, first_step and lineage. Throws
-// core::InputError if it holds a config that cannot be parsed.
-void take_beginning(const run::Record& record, RunData& run);
+// Fills in run_id, parent, first_step and lineage. `origin`: where `beginning` was read. Throws
+// core::InputError, with the origin, if it holds a config that cannot be parsed.
+void take_beginning(const std::string& run_id, const run::Beginning& beginning,
+                    const std::filesystem::path& origin, RunData& run);
 
 // Reads config.yaml, run.json and metrics.jsonl. Throws core::InputError that names file and line if
 // something is missing or damaged, and for a run without a training loss.

@@ -48,25 +48,6 @@ Json to_json(const Session& session) {
   return json;
 }
 
-Json to_json(const Ancestor& ancestor) {
-  Json json = {{"checkpoint", ancestor.checkpoint},
-               {"run_id", ancestor.run_id},
-               {"step", ancestor.step},
-               {"config", ancestor.config},
-               {"data_fingerprint", ancestor.data_fingerprint}};
-  if (!ancestor.tokenizer_fingerprint.empty()) json["tokenizer_fingerprint"] = ancestor.tokenizer_fingerprint;
-  return json;
-}
-
-Ancestor to_ancestor(const core::JsonFields& fields) {
-  return {.checkpoint = fields.text("checkpoint"),
-          .run_id = fields.text("run_id"),
-          .step = fields.count("step"),
-          .config = fields.text("config"),
-          .data_fingerprint = fields.text("data_fingerprint"),
-          .tokenizer_fingerprint = fields.optional_text("tokenizer_fingerprint").value_or("")};
-}
-
 Session to_session(const core::JsonFields& fields) {
   return {.started = fields.optional_text("started").value_or(""),
           .command = fields.optional_text("command").value_or(""),
@@ -134,10 +115,7 @@ std::optional<Record> read_record(const RunDirectory& directory) {
   record.num_parameters = fields.optional_count("num_parameters").value_or(0);
   record.data_fingerprint = fields.optional_text("data_fingerprint").value_or("");
   record.tokenizer_fingerprint = fields.optional_text("tokenizer_fingerprint").value_or("");
-  record.first_step = fields.optional_count("first_step");
-  record.parent = fields.optional_text("parent").value_or("");
-  for (const core::JsonFields& one : fields.objects("ancestors"))
-    record.ancestors.push_back(to_ancestor(one));
+  record.beginning = read_beginning(fields);
   for (const core::JsonFields& session : fields.objects("sessions")) {
     record.sessions.push_back(to_session(session));
   }
@@ -175,13 +153,7 @@ Json known_fields(const RunDirectory& directory) {
       json["sessions"].push_back(to_json(to_session(session)));
     }
   }
-  copy_counts(fields, {"first_step"}, json);
-  copy_texts(fields, {"parent"}, json);
-  if (fields.has("ancestors")) {
-    json["ancestors"] = Json::array();
-    for (const core::JsonFields& one : fields.objects("ancestors"))
-      json["ancestors"].push_back(to_json(to_ancestor(one)));
-  }
+  add_beginning(read_beginning(fields), json);
   return json;
 }
 
@@ -198,10 +170,7 @@ void write_record(const RunDirectory& directory, const Record& record, const dev
                {"tokenizer_fingerprint", record.tokenizer_fingerprint},
                {"sessions", Json::array()}};
   for (const Session& session : record.sessions) json["sessions"].push_back(to_json(session));
-  if (record.first_step) json["first_step"] = *record.first_step;
-  if (!record.parent.empty()) json["parent"] = record.parent;
-  if (!record.ancestors.empty()) json["ancestors"] = Json::array();
-  for (const Ancestor& one : record.ancestors) json["ancestors"].push_back(to_json(one));
+  add_beginning(record.beginning, json);
   core::write_text_atomically(directory.record(), core::json_text(json, 2) + "\n");
 }
 

@@ -5,6 +5,7 @@
 #include "config/config.h"
 #include "core/json_fields.h"
 #include "device/machine.h"
+#include "run/beginning.h"
 #include "run/directory.h"
 
 #include <cstdint>
@@ -26,16 +27,6 @@ struct Session {
   std::string gpu;      // GPU name on rank 0; empty: none
 };
 
-// Identifies a training run whose weights another run continued from.
-struct Ancestor {
-  std::string checkpoint;  // absolute path by which it was named
-  std::string run_id;
-  int64_t step = 0;    // finished updates
-  std::string config;  // YAML, as stored in the checkpoint
-  std::string data_fingerprint;
-  std::string tokenizer_fingerprint = {};  // empty: none or unknown
-};
-
 struct Record {
   std::string run_id;
   std::string name;
@@ -43,10 +34,7 @@ struct Record {
   int64_t num_parameters = 0;
   std::string data_fingerprint;            // of the training data
   std::string tokenizer_fingerprint = {};  // checksum of its file; empty: none or unknown
-  std::optional<int64_t> first_step;       // finished updates at the start of the run: above 0 for a fork
-  std::string parent;                      // checkpoint that a fork or --init-from started from; empty: none
-  // From the first training run to that of `parent`; empty if there is none, or not all are known.
-  std::vector<Ancestor> ancestors = {};
+  Beginning beginning = {};
   std::vector<Session> sessions;  // in order of start
 };
 

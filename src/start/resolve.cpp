@@ -216,11 +216,11 @@ Start resume_auto(const Options& options, const FindNewest& find_newest) {
   const std::optional<run::Checkpoint> newest = find_newest(directory);
   if (newest) return resume_in(options, directory, *newest);
   const std::optional<run::Record> record = run::read_record(directory);
-  if (record && !record->parent.empty() && !options.init_from) {
+  if (record && !record->beginning.parent.empty() && !options.init_from) {
     throw core::UsageError(
         "{} was started from {} and was stopped before its first checkpoint. Remove it and start it again as "
         "before: {}",
-        directory.path().string(), record->parent, record->command);
+        directory.path().string(), record->beginning.parent, record->command);
   }
   core::log::info("--resume auto: {} holds no checkpoint, so the run starts at its beginning.",
                   directory.path().string());

@@ -8,7 +8,6 @@
 #include "run/metrics_line.h"
 #include "run/ownership.h"
 #include "run/record.h"
-#include "start/ancestors.h"
 #include "start/choose_device.h"
 
 #include <filesystem>
@@ -43,7 +42,7 @@ void set_aside_later_checkpoints(const run::RunDirectory& directory, int64_t ste
   }
 }
 
-// Includes the earlier sessions, and where the run began, if the directory holds the same run.
+// Includes the earlier sessions if the directory holds the same run.
 run::Record record_of(const Start& start, const std::string& command_line) {
   run::Record record{
       .run_id = start.state.run_id,
@@ -52,25 +51,13 @@ run::Record record_of(const Start& start, const std::string& command_line) {
       .num_parameters = model::count_parameters(start.spec().config, start.config.data.sequence_length),
       .data_fingerprint = start.state.data_fingerprint,
       .tokenizer_fingerprint = start.state.tokenizer_fingerprint,
-      .first_step = start.state.step,
-      .parent = {},
-      .ancestors = {},
+      .beginning = start.state.beginning.value_or(run::Beginning{}),
       .sessions = {}};
-  if (start.mode == Mode::kFork || start.mode == Mode::kInitFrom) {
-    Parentage parentage = parentage_of(*start.checkpoint);
-    record.parent = parentage.checkpoint.string();
-    record.ancestors = std::move(parentage.ancestors);
-  }
   if (start.mode != Mode::kContinue) return record;
   const std::optional<run::Record> earlier = run::read_record(start.directory);
   if (earlier && earlier->run_id == record.run_id) {
     record.command = earlier->command;
-    record.first_step = earlier->first_step;
-    record.parent = earlier->parent;
-    record.ancestors = earlier->ancestors;
     record.sessions = earlier->sessions;
-  } else {
-    record.first_step.reset();  // where the run began is unknown
   }
   return record;
 }

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/log.h"
+#include "start/beginning.h"
 #include "start/choose_device.h"
 #include "start/choose_products.h"
 #include "start/examples.h"
@@ -103,6 +104,7 @@ void load(Start& start) {
   require_same_data(start, fingerprint);
   require_same_tokenizer(start);
   load_weights(start);
+  start.state.beginning = beginning_of(start);
   start.state.data_fingerprint = fingerprint;
   start.state.steps_per_epoch = start.data.examples ? steps_per_epoch(start.config, *start.data.examples) : 0;
   start.state.tokenizer_fingerprint = start.data.tokenizer_fingerprint;

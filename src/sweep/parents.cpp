@@ -74,7 +74,7 @@ class ParentFinder {
   void add(const std::string& line) { lines_.push_back(fmt::format("  {}", line)); }
 
   Parent begun(const config::SweepRun& run, const run::Record& record) {
-    const fs::path held = record.parent;
+    const fs::path held = record.beginning.parent;
     const bool agrees =
         held.empty() || run.init_from.empty()
             ? held.empty() == run.init_from.empty()
@@ -86,7 +86,7 @@ class ParentFinder {
       add(fmt::format("{}: it began from {}, not {}", run.name, text_of(held), text_of(run.init_from)));
     Parent parent;
     if (!held.empty()) parent.checkpoint = held;
-    if (!record.ancestors.empty()) parent.step = record.ancestors.back().step;
+    if (!record.beginning.ancestors.empty()) parent.step = record.beginning.ancestors.back().step;
     return parent;
   }
 

@@ -109,6 +109,23 @@ def test_seeds_of_the_tuning_alone_have_no_verdict(made):
         assert "are not independent samples" in page and "three are needed" not in page and "three or more are needed" not in page
 
 
+def test_copies_of_checkpoints_tell_what_they_began_from(tuned, made):
+    """Those of six tunings of two models, each on its own in a folder, and one that continues from such a copy."""
+    tune(made, "moved", init_from="sweep/{variant}-seed1")
+    newest = [max((made.directory / f"moved/{run}/checkpoints").glob("step-*")) for run in RUNS]
+    copies = [shutil.copytree(checkpoint, made.directory / f"copies/{run}") for checkpoint, run in zip(newest, RUNS)]
+    shutil.rmtree(made.directory / "moved")
+    result, _ = ask(made, *copies, more=["--json"])
+    for c in result["comparisons"]:
+        assert c["independent"] is False and all(p["verdict"] == "no verdict" and p["p"] is None for p in c["points"])
+    assert not any("not known what" in note["text"] for note in result["notes"])
+    made.run("train", "--config", "base.json", "--init-from", copies[0], "--run-dir", "of-copy")
+    record = json.loads((made.directory / "of-copy/run.json").read_text())
+    state = json.loads((made.directory / step("of-copy") / "trainer/state.json").read_text())
+    assert [one["checkpoint"] for one in record["ancestors"]] == [str(made.directory / step("sweep/softmax-seed1")), str(copies[0])]
+    assert state["beginning"] == {key: record[key] for key in ("first_step", "parent", "ancestors")}
+
+
 def test_a_verdict_from_one_checkpoint_is_said_to_hold_for_it(made):
     rates = {"slow": {"optimizer.lr": 1e-4}, "fast": {"optimizer.lr": 1e-2}}
     tune(made, "rates", variants=rates, init_from=step("sweep/softmax-seed1"))

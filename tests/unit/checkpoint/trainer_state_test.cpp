@@ -42,6 +42,7 @@ TEST_F(EarlierState, DoesNotSayWhereTheLastLineWas) {
   EXPECT_EQ(read(nullptr).directory, "");
   EXPECT_EQ(read(nullptr).steps_per_epoch, 0);
   EXPECT_EQ(read(nullptr).products, std::nullopt);
+  EXPECT_EQ(read(nullptr).beginning, std::nullopt);
   EXPECT_EQ(read(nullptr).config, config::dump(config::minimal_with({})));
 }
 
@@ -82,6 +83,28 @@ TEST(TrainerState, RefusesCountsThatNoTrainingHas) {
       }
     }
   }
+}
+
+TEST(TrainerState, TellsWhereItsRunBegan) {
+  const TemporaryDirectory root;
+  TrainerState state;
+  state.config = config::dump(config::minimal_with({}));
+  const auto written = [&] {
+    std::ofstream(root / "state.json") << trainer_state_text(state);
+    return read_trainer_state(root / "state.json").beginning;
+  };
+  EXPECT_EQ(written(), std::nullopt);
+  state.beginning = run::Beginning{};
+  EXPECT_EQ(written(), state.beginning);
+  state.beginning = run::Beginning{.first_step = 20,
+                                   .parent = "/runs/a/checkpoints/step-00000020",
+                                   .ancestors = {{.checkpoint = "/runs/a/checkpoints/step-00000020",
+                                                  .run_id = "id",
+                                                  .step = 20,
+                                                  .config = "run: {seed: 3}",
+                                                  .data_fingerprint = "g",
+                                                  .tokenizer_fingerprint = "u"}}};
+  EXPECT_EQ(written(), state.beginning);
 }
 
 TEST(TrainerState, HoldsTheChoicesOfProductsOrRefusesThem) {

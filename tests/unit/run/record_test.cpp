@@ -35,14 +35,14 @@ Record some_record() {
           .num_parameters = 1234,
           .data_fingerprint = "f",
           .tokenizer_fingerprint = "t",
-          .first_step = 20,
-          .parent = "runs/a/checkpoints/step-00000020",
-          .ancestors = {{.checkpoint = "runs/a/checkpoints/step-00000020",
-                         .run_id = "fedcba9876543210",
-                         .step = 20,
-                         .config = "run: {seed: 3}",
-                         .data_fingerprint = "g",
-                         .tokenizer_fingerprint = "u"}},
+          .beginning = {.first_step = 20,
+                        .parent = "runs/a/checkpoints/step-00000020",
+                        .ancestors = {{.checkpoint = "runs/a/checkpoints/step-00000020",
+                                       .run_id = "fedcba9876543210",
+                                       .step = 20,
+                                       .config = "run: {seed: 3}",
+                                       .data_fingerprint = "g",
+                                       .tokenizer_fingerprint = "u"}}},
           .sessions = {new_session("ssgpt train --resume a", 2, small_machine())}};
 }
 
@@ -61,15 +61,15 @@ TEST(Record, ReadsBackWhatWasWritten) {
   EXPECT_EQ(read->num_parameters, 1234);
   EXPECT_EQ(read->data_fingerprint, "f");
   EXPECT_EQ(read->tokenizer_fingerprint, "t");
-  EXPECT_EQ(read->first_step, 20);
-  EXPECT_EQ(read->parent, record.parent);
-  ASSERT_EQ(read->ancestors.size(), 1U);
-  EXPECT_EQ(read->ancestors[0].checkpoint, record.parent);
-  EXPECT_EQ(read->ancestors[0].run_id, "fedcba9876543210");
-  EXPECT_EQ(read->ancestors[0].step, 20);
-  EXPECT_EQ(read->ancestors[0].config, "run: {seed: 3}");
-  EXPECT_EQ(read->ancestors[0].data_fingerprint, "g");
-  EXPECT_EQ(read->ancestors[0].tokenizer_fingerprint, "u");
+  EXPECT_EQ(read->beginning.first_step, 20);
+  EXPECT_EQ(read->beginning.parent, record.beginning.parent);
+  ASSERT_EQ(read->beginning.ancestors.size(), 1U);
+  EXPECT_EQ(read->beginning.ancestors[0].checkpoint, record.beginning.parent);
+  EXPECT_EQ(read->beginning.ancestors[0].run_id, "fedcba9876543210");
+  EXPECT_EQ(read->beginning.ancestors[0].step, 20);
+  EXPECT_EQ(read->beginning.ancestors[0].config, "run: {seed: 3}");
+  EXPECT_EQ(read->beginning.ancestors[0].data_fingerprint, "g");
+  EXPECT_EQ(read->beginning.ancestors[0].tokenizer_fingerprint, "u");
   ASSERT_EQ(read->sessions.size(), 2U);
   for (size_t i = 0; i < 2; ++i) {
     EXPECT_EQ(read->sessions[i].started, record.sessions[i].started);
@@ -95,9 +95,10 @@ TEST(Record, WithoutWhatAnEarlierVersionDidNotWriteIsEmptyThere) {
   const std::optional<Record> read = read_record(run);
   ASSERT_TRUE(read.has_value());
   EXPECT_EQ(read->run_id, "id");
-  EXPECT_FALSE(read->first_step.has_value());
-  EXPECT_TRUE(read->ancestors.empty() && read->parent.empty() && read->data_fingerprint.empty() &&
-              read->tokenizer_fingerprint.empty() && read->sessions.empty());
+  EXPECT_FALSE(read->beginning.first_step.has_value());
+  EXPECT_TRUE(read->beginning.ancestors.empty() && read->beginning.parent.empty() &&
+              read->data_fingerprint.empty() && read->tokenizer_fingerprint.empty() &&
+              read->sessions.empty());
 }
 
 TEST(Record, IsOneWhereItSaysWhatRunItIsOf) {
