@@ -51,7 +51,11 @@ needed_glibc() {
 
 # pack_cuda_library LIBRARIES: packs the library that the program loads where there is a GPU, if it was built.
 pack_cuda_library() {
-  if [[ -e $cuda_library ]]; then pack_program "$cuda_library" "$1/${cuda_library##*/}" "$1"; fi
+  local version
+  [[ -e $cuda_library ]] || return 0
+  version=$(build/release/ssgpt --version)
+  if [[ $version =~ CUDA[[:space:]]+(none.*) ]]; then fail "CUDA ${BASH_REMATCH[1]}; build it again, or remove $cuda_library"; fi
+  pack_program "$cuda_library" "$1/${cuda_library##*/}" "$1"
 }
 
 # is_new_or FOLDER FILE...: whether the folder may be replaced: it does not exist, is empty, or contains these files.
@@ -85,7 +89,7 @@ make_folder() {
   cat >"$unfinished/README.txt" <<TEXT
 $name, packed for machines that cannot build it. VERSION names the revision and the libraries it was built with.
 
-Needs x86-64 Linux with glibc $(needed_glibc "$unfinished"/{bin,lib}) or newer (ldd --version prints yours), and a python with PyTorch 2.11 for CUDA 13:
+Needs x86-64 Linux with glibc $(needed_glibc "$unfinished"/{bin,lib}) or newer (ldd --version prints yours), and a python with PyTorch 2.11 (on a GPU, that for CUDA 13):
   python3 -m pip install torch==2.11.0 numpy
 Start the program with run.sh. It takes PyTorch from python3 on the PATH, or from the python that SSGPT_PYTHON names:
   SSGPT_PYTHON=/path/to/venv/bin/python ./run.sh train --help

@@ -147,10 +147,12 @@ program=$1 python=$2 packages=$3
 date -u; uname -srm; ldd --version | head -n 1; nproc; free -m 2>/dev/null | sed -n 2p; df -Pm "${TMPDIR:-/tmp}" | tail -n 1
 "$python" -c "import importlib.metadata as m, sys; print(\"python\", sys.version.split()[0], \"torch\", m.version(\"torch\"))"
 nvidia-smi 2>/dev/null
-"$program" --version || exit
+version=$("$program" --version) || exit
+echo "$version"
+if [[ $version =~ CUDA[[:space:]]+(none.*) ]]; then echo "headline: CUDA ${BASH_REMATCH[1]}"; exit 1; fi
 LD_LIBRARY_PATH=$packages ldd "$4" 2>/dev/null | grep "not found" && exit 1
 gpu=$(nvidia-smi --query-gpu=name,driver_version,clocks.max.sm,power.limit --format=csv,noheader 2>/dev/null | head -n 1)
-echo "headline: ${gpu:-no nvidia-smi}; $("$program" --version | sed -n 1,2p | tr -s " " | paste -sd " ")"
+echo "headline: ${gpu:-no nvidia-smi}; $(echo "$version" | sed -n 1,2p | tr -s " " | paste -sd " ")"
 '
 # shellcheck disable=SC2016
 with_torch='source "$1"; use_torch "$2" "$3" || exit 1; shift 2; exec "$@"'

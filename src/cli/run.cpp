@@ -76,10 +76,10 @@ int run_and_catch(int argc, const char* const* argv) {
 }  // namespace
 
 int run(int argc, const char* const* argv) {
-  device::load_cuda_library();
   const at::NoGradGuard no_autograd;  // all backward passes are our own
   core::reserve_standard_streams();
   core::raise_open_file_limit();
+  device::load_cuda_library();
   std::signal(SIGXFSZ, SIG_IGN);  // exceeding a file size limit then fails in write(), like a full disk
   int code = run_and_catch(argc, argv);
   const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;

@@ -12,6 +12,7 @@
 #include "core/stop_signal.h"
 #include "core/system_message.h"
 #include "core/text.h"
+#include "device/cuda_library.h"
 #include "device/gpu.h"
 #include "parallel/environment.h"
 #include "parallel/error_text.h"
@@ -149,6 +150,7 @@ std::vector<sweep::Status> train_runs(const std::filesystem::path& directory, co
     run::write_sweep_record(directory, sweep);
     return statuses;
   }
+  device::share_cuda_library();
   sweep::require_known_dtype(left, auto_is_gpu(left));
   const bool gpu = uses_gpu(left);
   sweep::allow_all_places();

@@ -1,6 +1,6 @@
 #include "core/version.h"
 
-#include "revision.h"  // generated: SSGPT_GIT_REVISION
+#include "revision.h"  // generated: SSGPT_GIT_REVISION, SSGPT_HEADERS_DIGEST
 
 namespace ssgpt::core {
 
@@ -10,6 +10,10 @@ const char* version() {
 
 const char* git_revision() {
   return SSGPT_GIT_REVISION;
+}
+
+const char* headers_digest() {
+  return SSGPT_HEADERS_DIGEST;
 }
 
 }  // namespace ssgpt::core

@@ -3,8 +3,9 @@
 
 namespace ssgpt::core {
 
-const char* version();       // "0.1.0"
-const char* git_revision();  // "a1b2c3d4e5f6", with "-dirty" after it where tracked files were changed;
-                             // "unknown" without git
+const char* version();         // "0.1.0"
+const char* git_revision();    // "a1b2c3d4e5f6", with "-dirty" after it where tracked files were changed;
+                               // "unknown" without git
+const char* headers_digest();  // of all headers: code of the same digest agrees on every type
 
 }  // namespace ssgpt::core

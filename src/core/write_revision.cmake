@@ -1,4 +1,5 @@
-# cmake -DSOURCE_DIR=... -DOUTPUT=... -P write_revision.cmake: writes the git revision of SOURCE_DIR as a header.
+# cmake -DSOURCE_DIR=... -DOUTPUT=... -P write_revision.cmake: writes the git revision of SOURCE_DIR, and
+# the SHA-256 of its headers, as a header.
 # A tree that is not itself the top of a git checkout (a release archive, also one unpacked inside another checkout)
 # has the revision "unknown".
 set(revision "unknown")
@@ -20,4 +21,12 @@ if(GIT)
     endif()
   endif()
 endif()
-file(CONFIGURE OUTPUT "${OUTPUT}" CONTENT "#define SSGPT_GIT_REVISION \"${revision}\"\n")
+file(GLOB_RECURSE headers "${SOURCE_DIR}/src/*.h")
+set(digests "")
+foreach(header IN LISTS headers)
+  file(SHA256 "${header}" digest)
+  string(APPEND digests "${digest}")
+endforeach()
+string(SHA256 digest "${digests}")
+file(CONFIGURE OUTPUT "${OUTPUT}"
+  CONTENT "#define SSGPT_GIT_REVISION \"${revision}\"\n#define SSGPT_HEADERS_DIGEST \"${digest}\"\n")

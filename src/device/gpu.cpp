@@ -7,6 +7,7 @@
 #include "device/index.h"
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <memory>
@@ -73,7 +74,9 @@ std::string to_string(const GpuDescription& gpu) {
 
 bool has_usable_gpu() {
   const GpuCount gpus = count_gpus();
-  if (const std::string why_not = load_cuda_library(); has_nvidia_driver() && !why_not.empty()) {
+  const std::string why_not = load_cuda_library();
+  static std::atomic<bool> has_warned = false;  // a command may ask again
+  if (has_nvidia_driver() && !why_not.empty() && !has_warned.exchange(true)) {
     core::log::warning("NVIDIA's driver is installed, but the CPU computes: {}.", why_not);
   }
   std::string too_old;

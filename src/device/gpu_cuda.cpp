@@ -58,6 +58,7 @@ std::string versions() {
 
 extern "C" const GpuFunctions ssgpt_gpu_functions;
 const GpuFunctions ssgpt_gpu_functions = {.revision = core::git_revision,
+                                          .headers_digest = core::headers_digest,
                                           .count_gpus = count,
                                           .describe_gpu = describe,
                                           .current_gpu = current,

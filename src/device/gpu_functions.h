@@ -9,7 +9,8 @@
 namespace ssgpt::device {
 
 struct GpuFunctions {
-  const char* (*revision)();  // core::git_revision() of the library; first in every revision of the table
+  const char* (*revision)();        // core::git_revision() of the library ...
+  const char* (*headers_digest)();  // ... and core::headers_digest(): these two come first in every revision
   GpuCount (*count_gpus)();
   GpuDescription (*describe_gpu)(int64_t index);
   GpuDescription (*current_gpu)();

@@ -7,7 +7,7 @@ import tempfile
 
 
 class ForkServer:
-    """Runs one command after the other, each in a child of its own: milliseconds, where a start takes half a second.
+    """Runs one command after the other, each in a child of its own: milliseconds, where a start takes some hundred.
 
     binary: ssgpt_fork_server. seconds: time after which SIGALRM ends a command. environment: that of all commands."""
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import BINARY
 
 LIBRARY = BINARY.with_name("libssgpt_cuda.so")
-REVISION = 'static const char* revision(void) { return "000000000000"; }\nconst struct { const char* (*f)(void); void* more[8]; } ssgpt_gpu_functions = { revision };\n'
+REVISION = 'static const char* revision(void) { return "000000000000"; }\nconst struct { const char* (*f[2])(void); void* more[8]; } ssgpt_gpu_functions = { { revision, revision } };\n'
 
 
 def has_driver():
@@ -78,16 +78,34 @@ def test_without_a_driver_a_gpu_is_refused_for_that_reason(program):
 
 
 @pytest.mark.parametrize(("place", "reason"), [("foreign", "is not a part of this program"), ("broken", "cannot be loaded: "),
-                                               ("other revision", "is of revision 000000000000, and the program of revision ")])  # fmt: skip
+                                               ("other revision", "is of another build .revision 000000000000. than the program .revision ")])  # fmt: skip
 def test_a_library_that_does_not_fit_is_not_used(program, libraries, place, reason):
     path = {"LD_LIBRARY_PATH": f"{libraries / 'driver'}:{libraries / place}"}
     out, _ = program.run("--version", **path)
     assert re.search(rf"^CUDA +none: libssgpt_cuda.so {reason}", out, flags=re.M)
     config = program.config({"train": {"max_steps": 3}})
     _, err = program.run("train", "--config", config, "--run-dir", "run", **path)  # the device is auto
-    assert f"NVIDIA's driver is installed, but the CPU computes: libssgpt_cuda.so {reason}" in " ".join(err.split())
+    assert len(re.findall(rf"NVIDIA's driver is installed, but the CPU computes: libssgpt_cuda.so {reason}", " ".join(err.split()))) == 1
     _, err = program.run("train", "--config", config, "--run-dir", "gpu", "--set", "train.device=cuda", code=2, **path)
-    assert reason in " ".join(err.split())
+    assert re.search(rf"this process can use no GPU: libssgpt_cuda.so {reason}", " ".join(err.split()))
+
+
+def test_the_library_of_the_process_that_started_it_is_used(program, libraries):
+    """As in the runs of a sweep, for which the file may be another one by then."""
+    path = {"LD_LIBRARY_PATH": str(libraries / "other revision")}
+    with open(LIBRARY, "rb") as library:
+        shared = {"SSGPT_CUDA_LIBRARY": f"/proc/self/fd/{library.fileno()}"}
+        command = [BINARY, "--version"]
+        out = subprocess.run(command, env=program.environment | path | shared, pass_fds=[library.fileno()], capture_output=True, text=True).stdout
+    assert re.search(r"^CUDA +13\.", out, flags=re.M)
+    assert "none: " in subprocess.run(command, env=program.environment | path, capture_output=True, text=True).stdout
+
+
+def test_a_driver_that_cannot_be_loaded_is_not_called_missing(program):
+    (program.directory / "libcuda.so.1").touch()
+    _, err = program.run("train", "--config", program.config(), "--run-dir", "run", "--set", "train.device=cuda", code=2,
+                         LD_LIBRARY_PATH=str(program.directory))  # fmt: skip
+    assert "NVIDIA's driver cannot be loaded: " in " ".join(err.split()) and "file too short" in " ".join(err.split())
 
 
 def test_a_program_without_it_says_so(tmp_path):

@@ -8,6 +8,7 @@
 // {"code": 3, "signal": 0, "seconds": 0.004, "max_rss": 1000000}: the exit code, or the signal that the child
 // died of (SIGALRM after SECONDS), and the largest resident set in bytes.
 #include "cli/run.h"
+#include "device/cuda_library.h"
 
 #include <cerrno>
 #include <chrono>
@@ -70,6 +71,7 @@ int main(int argc, char** argv) {
     std::cerr << "usage: ssgpt_fork_server FOLDER SECONDS\n";
     return 2;
   }
+  ssgpt::device::load_cuda_library();  // as LibTorch, before the children
   const auto seconds = static_cast<unsigned>(std::stoul(argv[2]));
   for (std::string line; std::getline(std::cin, line);) {
     const nlohmann::json json = nlohmann::json::parse(line);

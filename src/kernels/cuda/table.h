@@ -83,7 +83,7 @@ struct Table {
                 const AdamWScalars& scalars, const float* grad_factor, Stream stream);
 };
 
-// Throws core::InternalError if the program was built without CUDA.
+// Throws core::InternalError if the CUDA library is not loaded.
 const Table& table();
 Stream current_stream();
 

@@ -1,9 +1,12 @@
 #include "device/cuda_library.h"
 
 #include "core/check.h"
+#include "core/error.h"
 #include "device/gpu.h"
 #include "device/gpu_functions.h"
 
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -22,6 +25,14 @@ bool is_mapped(const std::string& library) {
   return all.find(library) != std::string::npos;
 }
 
+std::string path_of_mapped(const std::string& library) {
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    if (line.ends_with("/" + library)) return line.substr(line.find('/'));
+  }
+  return "";
+}
+
 // One test, because a process loads the library once.
 TEST(CudaLibrary, IsLoadedWhereItIsUsefulOrAskedFor) {
   if (!has_nvidia_driver()) {
@@ -38,6 +49,12 @@ TEST(CudaLibrary, IsLoadedWhereItIsUsefulOrAskedFor) {
   EXPECT_TRUE(at::globalContext().hasCUDART());  // LibTorch has found its CUDA part
   EXPECT_EQ(cuda_functions<GpuFunctions>(kGpuFunctions).count_gpus().count, count_gpus().count);
   EXPECT_EQ(cuda_symbol("ssgpt_none"), nullptr);
+  if (!has_nvidia_driver()) {
+    EXPECT_THROW(describe_gpu(0), core::RunError);  // thrown in the library, caught by its type here
+  }
+  share_cuda_library();
+  const std::string shared = std::getenv("SSGPT_CUDA_LIBRARY");
+  EXPECT_TRUE(std::filesystem::equivalent(shared, path_of_mapped("libssgpt_cuda.so")));
   EXPECT_THAT(cuda_versions(),
               testing::MatchesRegex("CUDA +13\\.[0-9]+\ncuDNN +9\\.[0-9.]+\nNCCL +2\\.[0-9.]+\n"));
 #else
