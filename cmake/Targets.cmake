@@ -23,9 +23,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(ssgpt_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:--param=ggc-min-heapsize=1048576>)
 endif()
 
-# For code that computes little, above all tests: compiles in two thirds to three quarters of the time.
+# For code that computes little, above all tests: compiles in about two thirds of the time.
 add_library(ssgpt_light_optimisation INTERFACE)
-target_compile_options(ssgpt_light_optimisation INTERFACE $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CONFIG:Release>>:-O1>)
+target_compile_options(ssgpt_light_optimisation INTERFACE $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CONFIG:Release>>:-Og>)
 
 # ssgpt_find_torch(<result> <target>...): TORCH if linking one of the targets brings LibTorch's headers, else empty.
 # ssgpt::torch and our libraries have it as a property.
