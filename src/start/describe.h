@@ -34,7 +34,7 @@ struct MemoryPlan {
 // hold in addition to those of the estimate.
 MemoryPlan plan_memory(const config::Config& config, int64_t num_ranks, std::optional<int64_t> spans = {},
                        uint64_t held_bytes = 0);
-// Plans for the remaining steps of the run.
+// Plans for the remaining steps of the run, whose model must not be allocated yet.
 MemoryPlan plan_memory(const Start& start, int64_t num_ranks);
 
 std::string memory_text(const MemoryPlan& memory);

@@ -315,6 +315,8 @@ TrainResult train(start::Start start, const std::string& command_line, parallel:
   }
   const int64_t num_ranks = communicator.world_size();
   warn_of_memory(start, num_ranks);
+  // Before the model is allocated: the plan counts it, and what the process holds without it.
+  const std::string plan = communicator.is_main() ? start::start_text(start, num_ranks) : "";
   std::unique_ptr<TrainingStep> training_step = make_training_step(start, communicator);
   communicator.open(start::execution_of(start.config.train).device, start.config.parallel.timeout_s);
   require_equal_start(start, training_step->model(), communicator);
@@ -330,7 +332,7 @@ TrainResult train(start::Start start, const std::string& command_line, parallel:
     core::create_writable_directory(directory.path());
     core::log::add_file(directory.log());
   }
-  if (communicator.is_main()) core::log::info("{}", start::start_text(start, num_ranks));
+  if (communicator.is_main()) core::log::info("{}", plan);
   Trainer trainer(std::move(start), std::move(training_step), communicator, stop_signal.emplace());
   const TrainResult result = trainer.run();
   if (result.stop_signal != 0) {

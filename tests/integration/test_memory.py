@@ -51,6 +51,7 @@ def test_the_estimate_of_a_dry_run_is_within_ten_percent_of_the_peak(program, ch
     out, dry_peak = run(program, *arguments, "--dry-run")
     _, peak = run(program, *arguments)
     assert estimate(out) == pytest.approx(peak, rel=TOLERANCE)
+    assert estimate((program.directory / "run/log.txt").read_text()) == pytest.approx(peak, rel=TOLERANCE)
     # A dry run allocates nothing of what it counts: it stays near the program's own size.
     own = float(re.search(r"program (\d+)", out)[1])
     assert dry_peak < own + 40
