@@ -89,21 +89,19 @@ void add_settings(const Subject& first, const Subject& other, std::vector<Note>&
   }
 }
 
-// Copies of what an earlier version saved do not tell what they began from.
+// A copy without its run, of what an earlier version saved, does not tell what it began from.
 void add_unknown_beginnings(const Subjects& subjects, std::vector<Note>& notes) {
   std::vector<std::string> names;
   for (const Subject& subject : subjects.all) {
     if (subject.run && subject.run->run_id.empty()) names.push_back(subject.checkpoint.string());
   }
   if (names.empty() || subjects.all.size() == 1) return;
-  notes.push_back(
-      {/*warning=*/true,
-       fmt::format(
-           "It is not known what {} began from, because an earlier version saved it, and "
-           "the run that it belongs to is not around it. If several of these models began from the same trained model, "
-           "they are not independent, and a verdict does not hold. Name checkpoints in "
-           "their runs to have that checked.",
-           core::listed(names))});
+  notes.push_back({/*warning=*/true,
+                   fmt::format("It is not known what {} began from, because neither a run around it nor the "
+                               "checkpoint itself tells. If several of these models began from the same "
+                               "trained model, they are not independent, and a verdict does not hold. Name "
+                               "checkpoints in their runs to have that checked.",
+                               core::listed(names))});
 }
 
 // The folders with the shards that a run was trained on, as far as they still exist.

@@ -38,7 +38,7 @@ report::RunData run_data(const fs::path& checkpoint, const checkpoint::TrainerSt
     if (!core::is_same_path(data.directory, keeper->directory.path()))
       data.directory = keeper->directory.path();
     report::take_beginning(trainer.run_id, keeper->record.beginning, keeper->directory.record(), data);
-  } else if (trainer.beginning) {
+  } else if (trainer.beginning && trainer.beginning->is_known()) {
     report::take_beginning(trainer.run_id, *trainer.beginning, checkpoint / "trainer/state.json", data);
   }
   return data;
@@ -155,7 +155,9 @@ class Finder {
   static bool same_variant(const Found& a, const Found& b) {
     if (!a.sweep_variant.empty() && a.path == b.path) return a.sweep_variant == b.sweep_variant;
     if (!a.run && !b.run) return core::is_same_path(a.checkpoint, b.checkpoint);
-    return a.run && b.run && report::same_variant(*a.run, *b.run);
+    // A converted model has the settings of the run that trained it, and another attention.
+    return a.run && b.run && report::same_variant(*a.run, *b.run) &&
+           a.summary.spec.config.attention.kind == b.summary.spec.config.attention.kind;
   }
 
   // Adds the model to the variant of an earlier model like it, or to a new one.

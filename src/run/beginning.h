@@ -29,6 +29,9 @@ struct Beginning {
   // From the first training run to that of `parent`; empty if there is none, or not all are known.
   std::vector<Ancestor> ancestors = {};
   bool operator==(const Beginning&) const = default;
+
+  // Where it is known that there is no parent, the first step is: it is stored of every run.
+  bool is_known() const { return first_step.has_value() || !parent.empty(); }
 };
 
 // Adds "first_step", "parent" and "ancestors" to the object, each if there is something to tell.

@@ -16,9 +16,10 @@ run::Beginning from(const std::filesystem::path& checkpoint, int64_t first_step)
   std::optional<run::Beginning> of_parent = trainer->beginning;
   if (const std::optional<run::Keeper> keeper = run::keeper_of(checkpoint, trainer->run_id)) {
     beginning.parent = keeper->checkpoint.string();
-    of_parent = keeper->record.beginning;
+    if (keeper->record.beginning.is_known()) of_parent = keeper->record.beginning;
   }
-  const bool known = of_parent && (of_parent->parent.empty() || !of_parent->ancestors.empty());
+  const bool known =
+      of_parent && of_parent->is_known() && (of_parent->parent.empty() || !of_parent->ancestors.empty());
   if (!known) return beginning;
   beginning.ancestors = of_parent->ancestors;
   beginning.ancestors.push_back({.checkpoint = beginning.parent,
@@ -37,8 +38,8 @@ std::optional<run::Beginning> beginning_of(const Start& start) {
   if (start.mode != Mode::kContinue) return from(*start.checkpoint, start.state.step);
   if (start.state.beginning) return start.state.beginning;
   const std::optional<run::Record> record = run::read_record(start.directory);
-  if (record && record->run_id == start.state.run_id) return record->beginning;
-  return std::nullopt;
+  const bool tells = record && record->run_id == start.state.run_id && record->beginning.is_known();
+  return tells ? std::optional(record->beginning) : std::nullopt;
 }
 
 }  // namespace ssgpt::start

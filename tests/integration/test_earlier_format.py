@@ -47,6 +47,7 @@ def make_earlier(run, by_hand=None):
 
         def earlier_state(state):
             state.pop("last_line_step")
+            state.pop("beginning")
             state["config"] = without_swap(state["config"])
             state["manual_swap"] = swap if swap and state["step"] >= swap["at_step"] else None
 
