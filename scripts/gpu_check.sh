@@ -143,13 +143,13 @@ of_memcheck() { grep -a 'ERROR SUMMARY' "$1" | tail -n 1 | tr -d '='; }
 
 # shellcheck disable=SC2016  # expanded by the shell that runs it
 facts_script='
-program=$1 python=$2 packages=$3
+program=$1 python=$2 packages=$3 device=$5
 date -u; uname -srm; ldd --version | head -n 1; nproc; free -m 2>/dev/null | sed -n 2p; df -Pm "${TMPDIR:-/tmp}" | tail -n 1
 "$python" -c "import importlib.metadata as m, sys; print(\"python\", sys.version.split()[0], \"torch\", m.version(\"torch\"))"
 nvidia-smi 2>/dev/null
 version=$("$program" --version) || exit
 echo "$version"
-if [[ $version =~ CUDA[[:space:]]+(none.*) ]]; then echo "headline: CUDA ${BASH_REMATCH[1]}"; exit 1; fi
+if [[ $device == cuda && $version =~ CUDA[[:space:]]+(none.*) ]]; then echo "no CUDA: ${BASH_REMATCH[1]#none: }"; exit 1; fi
 LD_LIBRARY_PATH=$packages ldd "$4" 2>/dev/null | grep "not found" && exit 1
 gpu=$(nvidia-smi --query-gpu=name,driver_version,clocks.max.sm,power.limit --format=csv,noheader 2>/dev/null | head -n 1)
 echo "headline: ${gpu:-no nvidia-smi}; $(echo "$version" | sed -n 1,2p | tr -s " " | paste -sd " ")"
@@ -188,7 +188,7 @@ stage_facts() {
     ) >/dev/null &
     reader=$!
   fi
-  stage facts facts.log 15 of_facts bash -c "$facts_script" facts "$program" "$python" "$packages" "$binary"
+  stage facts facts.log 15 of_facts bash -c "$facts_script" facts "$program" "$python" "$packages" "$binary" "$device"
 }
 
 # The step, with and without measured GEMMs, and if the first fails, which parts of it do work.

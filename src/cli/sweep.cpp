@@ -150,7 +150,6 @@ std::vector<sweep::Status> train_runs(const std::filesystem::path& directory, co
     run::write_sweep_record(directory, sweep);
     return statuses;
   }
-  device::share_cuda_library();
   sweep::require_known_dtype(left, auto_is_gpu(left));
   const bool gpu = uses_gpu(left);
   sweep::allow_all_places();
@@ -235,6 +234,7 @@ void run_sweep(const SweepArguments& arguments) {
         directory.string());
   }
   if (arguments.list) return print_list(directory, sweep.runs, arguments.json);
+  device::share_cuda_library();  // early: a build may replace the file at any time
   core::ignore_sigpipe();
   run::require_own_files(directory, sweep, sweep::result_files(directory, sweep));
   if (arguments.only > 0) return run_only(directory, sweep, arguments.only);

@@ -106,6 +106,8 @@ void share_cuda_library() {
   const std::lock_guard guard(the.mutex);
   link_map* loaded = nullptr;
   if (the.handle == nullptr || dlinfo(the.handle, RTLD_DI_LINKMAP, &loaded) != 0) return;
+  // $ORIGIN in the library's RUNPATH is then /proc/self/fd, but what lies beside it is loaded with the
+  // program already.
   const int descriptor = ::open(loaded->l_name, O_RDONLY);  // inherited: not closed by exec()
   if (descriptor >= 0)
     setenv(kSharedVariable, fmt::format("/proc/self/fd/{}", descriptor).c_str(), /*overwrite=*/1);

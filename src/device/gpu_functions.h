@@ -9,8 +9,9 @@
 namespace ssgpt::device {
 
 struct GpuFunctions {
-  const char* (*revision)();        // core::git_revision() of the library ...
-  const char* (*headers_digest)();  // ... and core::headers_digest(): these two come first in every revision
+  const char* (*revision)();  // core::git_revision() of the library ...
+  const char* (
+      *headers_digest)();  // ... and core::headers_digest(): first, to be read whatever else has changed
   GpuCount (*count_gpus)();
   GpuDescription (*describe_gpu)(int64_t index);
   GpuDescription (*current_gpu)();
