@@ -49,13 +49,12 @@ needed_glibc() {
   { find "$@" -type f -exec objdump -T {} + 2>/dev/null || true; } | grep -oE 'GLIBC_2[0-9.]+' | sort -V | tail -n 1 | sed 's/GLIBC_//'
 }
 
-# pack_cuda_library LIBRARIES: packs the library that the program loads where there is a GPU, if it was built.
+# pack_cuda_library TOP LIBRARIES: packs the library that the program loads where there is a GPU, if it was built, into the
+# folder LIBRARIES of TOP, where VERSION tells whether the program can load it.
 pack_cuda_library() {
-  local version
   [[ -e $cuda_library ]] || return 0
-  version=$(build/release/ssgpt --version)
-  if [[ $version =~ CUDA[[:space:]]+(none.*) ]]; then fail "CUDA ${BASH_REMATCH[1]}; build it again, or remove $cuda_library"; fi
-  pack_program "$cuda_library" "$1/${cuda_library##*/}" "$1"
+  if [[ $(<"$1/VERSION") =~ CUDA[[:space:]]+(none.*) ]]; then fail "CUDA ${BASH_REMATCH[1]}; build it again, or remove $cuda_library"; fi
+  pack_program "$cuda_library" "$1/$2/${cuda_library##*/}" "$1/$2"
 }
 
 # is_new_or FOLDER FILE...: whether the folder may be replaced: it does not exist, is empty, or contains these files.
@@ -80,11 +79,11 @@ make_folder() {
     fi
     pack_program "$program" "$unfinished/bin/${program##*/}" "$unfinished/lib"
   done
-  pack_cuda_library "$unfinished/lib"
+  build/release/ssgpt --version >"$unfinished/VERSION"
+  pack_cuda_library "$unfinished" lib
   cp -r configs "$unfinished/configs"
   cp scripts/{gpu_check.sh,bench_gpu.py,bench_gpu_report.py,bench_step.py,loss_curves.py,peer.py,student.py,torch_environment.sh} "$unfinished/scripts/"
   cp scripts/bundle_run.sh "$unfinished/run.sh"
-  build/release/ssgpt --version >"$unfinished/VERSION"
   name=$(head -n 1 "$unfinished/VERSION")
   cat >"$unfinished/README.txt" <<TEXT
 $name, packed for machines that cannot build it. VERSION names the revision and the libraries it was built with.
@@ -165,7 +164,7 @@ make_archive() {
   mkdir -p "$top"/{bin,lib/ssgpt}
   build/release/ssgpt --version >"$top/VERSION"
   pack_program "${programs[0]}" "$top/lib/ssgpt/ssgpt" "$top/lib/ssgpt"
-  pack_cuda_library "$top/lib/ssgpt"
+  pack_cuda_library "$top" lib/ssgpt
   cp scripts/archive_run.sh "$top/bin/ssgpt"
   cp scripts/torch_environment.sh "$top/lib/ssgpt/"
   cmake --install build/release --prefix "$top" --component share >/dev/null

@@ -29,9 +29,10 @@ std::string own_name(const fs::path& path) {
 }
 
 report::RunData run_data(const fs::path& checkpoint, const checkpoint::TrainerState& trainer) {
+  const fs::path state = checkpoint / "trainer/state.json";
   report::RunData data;
   data.directory = run::run_of(checkpoint);
-  data.config = report::config_at(trainer.config, (checkpoint / "trainer/state.json").string(), trainer.step);
+  data.config = report::config_at(trainer.config, state.string(), trainer.step);
   data.data_fingerprint = trainer.data_fingerprint;
   data.tokenizer_fingerprint = trainer.tokenizer_fingerprint;
   if (const auto keeper = run::keeper_of(checkpoint, trainer.run_id)) {
@@ -39,7 +40,7 @@ report::RunData run_data(const fs::path& checkpoint, const checkpoint::TrainerSt
       data.directory = keeper->directory.path();
     report::take_beginning(trainer.run_id, keeper->record.beginning, keeper->directory.record(), data);
   } else if (trainer.beginning && trainer.beginning->is_known()) {
-    report::take_beginning(trainer.run_id, *trainer.beginning, checkpoint / "trainer/state.json", data);
+    report::take_beginning(trainer.run_id, *trainer.beginning, state, data);
   }
   return data;
 }

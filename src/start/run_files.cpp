@@ -12,7 +12,6 @@
 
 #include <filesystem>
 #include <string_view>
-#include <utility>
 
 #include <fmt/format.h>
 

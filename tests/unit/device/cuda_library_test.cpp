@@ -8,7 +8,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <string>
 
 #include <ATen/Context.h>
@@ -19,16 +18,11 @@ namespace {
 
 using testing::HasSubstr;
 
-bool is_mapped(const std::string& library) {
-  std::ifstream maps("/proc/self/maps");
-  const std::string all{std::istreambuf_iterator<char>(maps), {}};
-  return all.find(library) != std::string::npos;
-}
-
-std::string path_of_mapped(const std::string& library) {
+// The file of this process's memory whose name begins so; empty if there is none.
+std::string mapped(const std::string& name) {
   std::ifstream maps("/proc/self/maps");
   for (std::string line; std::getline(maps, line);) {
-    if (line.ends_with("/" + library)) return line.substr(line.find('/'));
+    if (line.find("/" + name) != std::string::npos) return line.substr(line.find('/'));
   }
   return "";
 }
@@ -38,14 +32,15 @@ TEST(CudaLibrary, IsLoadedWhereItIsUsefulOrAskedFor) {
   if (!has_nvidia_driver()) {
     EXPECT_THAT(load_cuda_library(), HasSubstr("libcuda.so.1"));
     EXPECT_THAT(count_gpus().why_no_more, HasSubstr("driver is not installed"));
-    EXPECT_FALSE(is_mapped("libtorch_cuda.so") || is_mapped("libcublas"));
+    EXPECT_EQ(mapped("libtorch_cuda.so"), "");
+    EXPECT_EQ(mapped("libcublas"), "");
     EXPECT_EQ(cuda_symbol(kGpuFunctions), nullptr);
     EXPECT_THROW(cuda_functions<GpuFunctions>(kGpuFunctions), core::InternalError);
   }
 #ifdef SSGPT_HAS_CUDA_LIBRARY
   EXPECT_EQ(load_cuda_library(WithoutDriver::kLoad), "");
   EXPECT_EQ(load_cuda_library(WithoutDriver::kLoad), "");
-  EXPECT_TRUE(is_mapped("libtorch_cuda.so"));
+  EXPECT_NE(mapped("libtorch_cuda.so"), "");
   EXPECT_TRUE(at::globalContext().hasCUDART());  // LibTorch has found its CUDA part
   EXPECT_EQ(cuda_functions<GpuFunctions>(kGpuFunctions).count_gpus().count, count_gpus().count);
   EXPECT_EQ(cuda_symbol("ssgpt_none"), nullptr);
@@ -54,7 +49,7 @@ TEST(CudaLibrary, IsLoadedWhereItIsUsefulOrAskedFor) {
   }
   share_cuda_library();
   const std::string shared = std::getenv("SSGPT_CUDA_LIBRARY");
-  EXPECT_TRUE(std::filesystem::equivalent(shared, path_of_mapped("libssgpt_cuda.so")));
+  EXPECT_TRUE(std::filesystem::equivalent(shared, mapped("libssgpt_cuda.so")));
   EXPECT_THAT(cuda_versions(),
               testing::MatchesRegex("CUDA +13\\.[0-9]+\ncuDNN +9\\.[0-9.]+\nNCCL +2\\.[0-9.]+\n"));
 #else
